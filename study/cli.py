@@ -1,0 +1,270 @@
+"""What all commands share: their common options, one-line errors, exit codes, and help that answers at once.
+
+Floor 5. Imports nothing heavy: a command parses its arguments first and imports what it needs afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from study.planning.outlook import PairingOutlook
+    from study.planning.setup import Setup
+    from study.planning.study_file import Study
+    from study.runtime.launcher import Launcher
+
+Job = TypeVar("Job")
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    """Return a parser whose help ends with commands one can paste."""
+    return argparse.ArgumentParser(
+        prog=f"python -m study.{name}",
+        description=summary,
+        epilog="examples:\n" + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """Add STUDY and the options that say where things are."""
+    parser.add_argument(
+        "study", metavar="STUDY", help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the study, for example --set budget.trials=5",
+    )
+    add_place_options(parser)
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where results, data and weights are."""
+    parser.add_argument("--results", default="results", metavar="DIR", help="where the store is kept (default: results)")
+    parser.add_argument("--data-root", metavar="DIR", help="a folder with one folder per dataset; overrides data.root of the study")
+    parser.add_argument(
+        "--weights-root",
+        metavar="DIR",
+        help="a folder with pretrained weights as files (default: STUDY_WEIGHTS, else the libraries' hubs)",
+    )
+
+
+def add_launch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the work runs."""
+    parser.add_argument("--local", action="store_true", help="run everything in this process, without Ray; the same scores")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="join a running Ray cluster (default: a cluster of this machine alone)"
+    )
+    parser.add_argument("--slots", type=int, metavar="N", help="how many trials run side by side (default: as the machine allows)")
+
+
+def add_budget_option(parser: argparse.ArgumentParser) -> None:
+    """Add the limit on a study's time."""
+    parser.add_argument(
+        "--budget-hours",
+        type=float,
+        metavar="H",
+        help="refuse a study whose training may take more than H hours on this machine, by the measured time of every trial 0",
+    )
+
+
+def launcher(setup: Setup, options: argparse.Namespace, *, workers: int = 1) -> Launcher:
+    """Open the launcher that the options ask for, for work of this study. workers: of one trial."""
+    from study.runtime.launcher import open_launcher
+
+    return open_launcher(
+        local=options.local,
+        address=options.address,
+        threads=setup.workspace.threads,
+        slots=options.slots,
+        scratch=setup.store.folder / "ray",
+        workers=workers,
+        gpus_per_trial=setup.study.run.gpus_per_trial or None,
+    )
+
+
+def slots_here(setup: Setup, options: argparse.Namespace) -> int:
+    """Return how many trials of a study run side by side, with these options, on this machine.
+
+    Raises ConfigError where it has not the CPUs or GPUs of one.
+    """
+    import torch
+
+    from study.data.parallel import cpu_count
+    from study.runtime.places import share_out
+
+    if getattr(options, "local", False):
+        return 1
+    machine = {"CPU": float(cpu_count()), "GPU": float(torch.cuda.device_count())}
+    run = setup.study.run
+    return share_out(
+        [machine],
+        threads=run.threads,
+        slots=getattr(options, "slots", None),
+        workers=run.workers_per_trial,
+        gpus_per_trial=run.gpus_per_trial or None,
+    ).slots
+
+
+def refuse_over_budget(
+    pairings: Sequence[PairingOutlook], setup: Setup, options: argparse.Namespace, *, measured: bool = False
+) -> None:
+    """Raise ConfigError where what is left of a study may take longer than --budget-hours; before it is measured, too.
+
+    measured: every trial 0 has run. A pairing whose trial 0 failed has no time then, and is left out of the sum with a warning.
+    """
+    from study.errors import ConfigError
+
+    if options.budget_hours is None:
+        return
+    unknown = [p.pairing.name for p in pairings if math.isnan(p.seconds_at_most)]
+    if measured:
+        for name in unknown:
+            print(f"warning: trial 0 of {name} failed, so its time is unknown and not counted", file=sys.stderr)
+    elif unknown:
+        raise ConfigError(
+            f"--budget-hours: no trial of {unknown[0]} is timed yet ({len(unknown)} of {len(pairings)} pairings); "
+            f"{again(options, 'sweep')} --budget-hours {options.budget_hours:g} runs every trial 0 first and then decides"
+        )
+    slots = slots_here(setup, options)
+    needed = sum(p.seconds_at_most for p in pairings if not math.isnan(p.seconds_at_most)) / slots
+    if needed > options.budget_hours * 3600:
+        raise ConfigError(
+            f"the study may train for {seconds_text(needed)} on {slots} slot(s) of this machine, more than --budget-hours "
+            f"{options.budget_hours:g}: lower budget.trials ({setup.study.budget.trials}), budget.epochs "
+            f"({setup.study.budget.epochs}) or data.max_per_class; what has been trained is kept"
+        )
+
+
+def pairings_text(study: Study) -> str:
+    """Return how many pairings are trained: `2 detectors x 3 training sets = 6 pairings`."""
+    trained = dict.fromkeys(pairing.detector for pairing in study.searched())
+    return f"{len(trained)} detectors x {len(study.train_on)} training sets = {len(study.searched())} pairings"
+
+
+def untrained_lines(study: Study) -> list[str]:
+    """Return a line for each detector of a study that there is nothing to train for."""
+    alone = [f"{pairing.detector}: nothing to train for it; cross_eval builds and scores it" for pairing in study.untrained()]
+    made = (f"{name}: nothing to train for it; cross_eval makes it of {', '.join(of)}" for name, of in study.ensembles.items())
+    return [*alone, *made]
+
+
+def order_note(study: Study) -> str:
+    """Return what a reader of an order-dependent search must know."""
+    return (
+        f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which trial ends first; "
+        "another run may select other configurations"
+    )
+
+
+def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
+    """Load the study that the options name and resolve it on this machine. Raises StudyError."""
+    from study.errors import ConfigError
+    from study.planning.setup import set_up
+    from study.planning.study_file import load_study
+
+    for option in ("budget_hours", "slots"):
+        value = getattr(options, option, None)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
+    study = load_study(options.study, options.set, data_root=options.data_root)
+    return set_up(study, results=Path(options.results), weights_root=weights_root(options), firewall=firewall)
+
+
+def weights_root(options: argparse.Namespace) -> Path | None:
+    """Return where local weights lie: `--weights-root`, else STUDY_WEIGHTS, else None (the libraries' own hubs)."""
+    from study.detectors.weights import weights_folder
+
+    folder = weights_folder(Path(options.weights_root) if options.weights_root else None)
+    return folder.absolute() if folder else None
+
+
+def again(options: argparse.Namespace, command: str) -> str:
+    """Return the command line that runs `command` on the same study in the same places."""
+    import shlex
+
+    words = ["python", "-m", f"study.{command}", options.study]
+    for key in options.set:
+        words += ["--set", key]
+    if options.results != "results":
+        words += ["--results", options.results]
+    for flag, value in (("--data-root", options.data_root), ("--weights-root", options.weights_root)):
+        words += [flag, value] if value else []
+    words += ["--local"] if getattr(options, "local", False) else []
+    words += ["--address", options.address] if getattr(options, "address", None) else []
+    return shlex.join(words)
+
+
+def run(main: Callable[[Sequence[str] | None], int]) -> None:
+    """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130 interrupted."""
+    from study.errors import StudyError
+
+    try:
+        code = main(None)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # whoever read our output has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = DONE
+        else:
+            print(f"error: {error}; what was finished is kept", file=sys.stderr)
+            code = BAD_INPUT
+    except KeyboardInterrupt:
+        print("\ninterrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
+        code = INTERRUPTED
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def announced(
+    jobs: Sequence[Job], done: Callable[[Job], bool], name: Callable[[Job], str], then: Callable[[Job], None] = lambda _: None
+) -> Iterator[None]:
+    """While jobs run somewhere, say of each that the store has its result, at most two seconds after it came; then do `then`."""
+    waiting, stop = list(jobs), threading.Event()
+
+    def look() -> None:
+        for job in [job for job in waiting if done(job)]:
+            waiting.remove(job)
+            print(f"[{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}] {name(job)}", flush=True)
+            then(job)
+
+    def watch() -> None:
+        while not stop.wait(2):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        look()
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as a person says it.
+
+    >>> seconds_text(4.26), seconds_text(75), seconds_text(7260)
+    ('4.3 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

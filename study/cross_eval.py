@@ -1,0 +1,193 @@
+"""Score every winner on every test set, and lay out the train-on-X/test-on-Y matrix.
+
+    python -m study.cross_eval quick
+
+Floor 5. What the store holds is not scored again; metrics, tables and figures are derived from the scores at every run. Detectors
+that are not trained are built here, and ensembles are made here of their members' scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study import cli
+
+if TYPE_CHECKING:
+    from study.jobs import CellJob, WinnerJob
+    from study.planning.cells import PlannedCell
+    from study.planning.setup import Setup
+    from study.records import MatrixRow
+
+EXAMPLES = """
+python -m study.cross_eval quick
+python -m study.cross_eval quick --metric balanced_accuracy --threshold source
+python -m study.cross_eval my_study.toml --data-root ~/datasets --local
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = cli.command_parser("cross_eval", __doc__.splitlines()[0], EXAMPLES)
+    cli.add_study_options(parser)
+    cli.add_launch_options(parser)
+    parser.add_argument("--metric", default="auc", help="the metric of the printed table (default: auc; all are in matrix.csv)")
+    parser.add_argument("--threshold", default="source", help="the threshold of a metric that needs one (default: source)")
+    options = parser.parse_args(arguments)
+    _check_metric(options)
+    setup = cli.open_setup(options, firewall=False)
+    with setup.store.lock():
+        return cross_eval(setup, options)
+
+
+def _check_metric(options: argparse.Namespace) -> None:
+    from study.errors import ConfigError, unknown_name
+    from study.statistics.intervals import METRICS, RATES
+    from study.statistics.thresholds import THRESHOLDS
+
+    if options.metric not in (*METRICS, *RATES):
+        raise ConfigError(unknown_name("metric", options.metric, (*METRICS, *RATES)))
+    if options.threshold not in THRESHOLDS:
+        raise ConfigError(unknown_name("threshold", options.threshold, THRESHOLDS))
+    options.threshold = options.threshold if options.metric in RATES else ""
+
+
+def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
+    """Score what is missing, write and print the matrix. Returns the exit code."""
+    from study.errors import StoreError
+    from study.planning.cells import matrix_rows, plan_cells
+    from study.planning.comparisons import compare_study
+    from study.reporting.comparisons import answer, write_comparisons
+    from study.tracking import Tracker, ui_command
+
+    told = setup.replay()
+    _build_untrained(setup)
+    cells = plan_cells(setup, told)
+    if not setup.study.untrained() and not any(c.winner for c in cells):
+        others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
+        hint = f" (it holds {others} of other configurations: if the sweep had --set, give the same here)" if others else ""
+        raise StoreError(f"no winners of this study in '{setup.store.folder}'{hint}; first run: {cli.again(options, 'sweep')}")
+    _score(setup, options, cells)
+    _derive(setup, plan_cells(setup, told))
+    cells = plan_cells(setup, told)
+    rows = matrix_rows(setup, cells)
+    compared = compare_study(setup, cells)
+    artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
+    print(_tables(setup, rows, options))
+    if setup.study.order_dependent():
+        print(f"\nnote: {cli.order_note(setup.study)}")
+    tracker = Tracker(setup.study.name, results=setup.workspace.results)
+    for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
+        tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
+    tracker.log_matrix(rows, artifacts)
+    print(f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow:  {ui_command(setup.workspace.results)}")
+    print(f"\n{answer(compared)}")
+    left = [c.cell for c in cells if c.cell.state != "done"]
+    for cell in left:
+        print(f"{cell.state.upper()} {cell.pairing.name} -> {cell.test_on} seed {cell.winner_seed}: {cell.reason}", file=sys.stderr)
+    return cli.SOME_FAILED if left else cli.DONE
+
+
+def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
+    """Score what the store lacks, and record what failed."""
+    from study.jobs import CellJob, run_cell
+
+    cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
+    todo = [c.job for c in cells if isinstance(c.job, CellJob) and c.cell.state != "done"]
+    done = sum(c.cell.state == "done" for c in cells)
+    if not todo:
+        waiting = f"; {len(cells) - done} have no winner" if done < len(cells) else ""
+        print(f"Nothing to score: {done} cells are in {setup.store.folder}{waiting}\n")
+        return
+    geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
+    todo.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))  # neighbours share a pack
+    print(f"scoring {len(todo)} cells ({done} are in the store)", flush=True)
+    start = time.monotonic()
+    named = {c.job.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  seed {c.cell.winner_seed}" for c in cells if c.job}
+    announced = cli.announced(todo, _is_scored, lambda job: named[job.scores_key])
+    with cli.launcher(setup, options) as launcher, announced:
+        failures = launcher.run_jobs(todo, run_cell, _is_scored)
+    print(f"scored {len(todo) - len(failures)} cells in {cli.seconds_text(time.monotonic() - start)}\n", flush=True)
+    setup.store.save_failures([job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures})
+
+
+def _build_untrained(setup: Setup) -> None:
+    """Build and keep the detectors that are not trained, where the store lacks them. Nothing to share out: it is done here."""
+    from study.jobs import run_winner
+    from study.runtime.local import LocalLauncher
+
+    jobs = [setup.untrained_job(pairing) for pairing in setup.study.untrained()]
+    todo = [job for job in jobs if not _is_built(job)]
+    for job in todo:
+        print(f"building {job.trial.pairing.detector}, which is not trained", flush=True)
+    failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(todo, run_winner, _is_built)
+    if todo:
+        setup.store.save_failures([job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures})
+
+
+def _derive(setup: Setup, cells: Sequence[PlannedCell]) -> None:
+    """Make the cells of ensembles whose members are scored. A few sums of numbers in the store: they are done here."""
+    from study.planning.ensembles import EnsembleJob, is_derived, run_ensemble
+    from study.runtime.local import LocalLauncher
+
+    todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state != "done"]
+    if not todo:
+        return
+    failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(todo, run_ensemble, is_derived)
+    setup.store.save_failures([job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures})
+    print(f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n", flush=True)
+
+
+def _is_built(job: WinnerJob) -> bool:
+    from study.store import Store
+
+    return Store(job.workspace.results, job.workspace.study).has_model(job.trial.key)
+
+
+def _is_scored(job: CellJob) -> bool:
+    from study.store import Store
+
+    return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
+
+
+def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
+    """Write matrix.csv, the tables, and the figures; return the files."""
+    from study.planning.study_file import to_toml
+    from study.reporting.matrix_csv import write_matrix
+    from study.reporting.tables import markdown_tables
+
+    setup.store.save_study(to_toml(setup.study))
+    write_matrix(rows, setup.store.matrix_file)
+    tables = setup.store.folder / "tables.md"
+    note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
+    setup.store.save_text(tables, markdown_tables(rows) + note)
+    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
+
+
+def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
+    """Draw a heat map per detector and the ROC curves; return the files."""
+    from study.reporting.figures import heat_map, roc_curves
+    from study.reporting.metric_names import slug
+
+    drawn = []
+    for detector in setup.study.detectors:
+        drawn.append(setup.store.figures / f"heat_map_{slug(detector)}_auc.png")
+        heat_map(rows, detector, "auc", drawn[-1])
+    scores = [(c.cell.test_on, c.cell.pairing, setup.store.scores(c.cell.scores_key)) for c in cells if c.cell.state == "done"]
+    drawn.append(setup.store.figures / "roc.png")
+    roc_curves(scores, drawn[-1])
+    return drawn
+
+
+def _tables(setup: Setup, rows: Sequence[MatrixRow], options: argparse.Namespace) -> str:
+    from study.reporting.tables import text_table
+
+    return "\n\n".join(text_table(rows, detector, options.metric, options.threshold) for detector in setup.study.detectors)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,232 @@
+"""The catalog: datasets by name, their identity, and their images.
+
+Floor 1. A `DataConfig` is all that another process needs to open the same data. A catalog with the firewall up (PROTOCOL section 3)
+drops the rows of every test split before it hands anything out, and refuses to open one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from study.data import datasets, packs, splits
+from study.data.datasets import Dataset
+from study.data.decode import DECODE_VERSION
+from study.data.groups import has_partners
+from study.data.index import FileIndex, Progress, quiet
+from study.data.layouts import other_paths, read_layout
+from study.data.names import parse_name
+from study.data.packs import ImageSet
+from study.data.sources import UNION, Sources
+from study.errors import ConfigError, DataError, FirewallError, unknown_name
+from study.identity import digest
+from study.records import SPLITS, Geometry, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where data comes from and how much of it is used; picklable.
+
+    root: a folder with one folder per dataset, or None.
+    cache: folder for the index, the packs and the demo's images; made when needed.
+    max_per_class: images per class and dataset, None (or 0) for all of them.
+    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    """
+
+    root: Path | None
+    cache: Path
+    max_per_class: int | None = None
+    class_folders: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """How many usable images of one split, class and method there are."""
+
+    split: str
+    label: int
+    method: str
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSummary:
+    """What a dataset holds, for a person.
+
+    groups: distinct group keys per split. straddling: groups in more than one split, possible only where the splits are official.
+    excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder, reason). n_bytes: of the files.
+    """
+
+    name: str
+    title: str
+    root: Path
+    layout: str
+    official: bool
+    digest: str
+    counts: tuple[Count, ...]
+    groups: Mapping[str, int]
+    straddling: int
+    excluded: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
+    n_bytes: int
+
+    def images(self, split: str | None = None, label: int | None = None) -> int:
+        """Return the number of usable images, of one split and class where these are given."""
+        return sum(c.images for c in self.counts if split in (None, c.split) and label in (None, c.label))
+
+
+def split_union(name: str) -> tuple[str, ...]:
+    """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for an empty or repeated member."""
+    members = tuple(name.split(UNION))
+    if not all(members):
+        raise ConfigError(f"dataset '{name}': an empty name; datasets are joined as a{UNION}b")
+    doubled = next((member for member in members if members.count(member) > 1), None)
+    if doubled:
+        raise ConfigError(f"dataset '{name}' names '{doubled}' twice")
+    return members
+
+
+class Catalog:
+    """Datasets by name. What was opened once is kept: a process sees one state of the data, and its next job opens nothing anew."""
+
+    def __init__(self, config: DataConfig, *, firewall: bool, progress: Progress = quiet) -> None:
+        """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
+        self.config, self.firewall = config, firewall
+        self._progress = progress
+        self._sources = Sources(root=config.root, cache=config.cache, class_folders=config.class_folders, progress=progress)
+        self._datasets: dict[str, Dataset] = {}
+        self._has_test: dict[str, bool] = {}
+        self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
+
+    def names(self) -> list[str]:
+        """Return all dataset names, sorted: folders below the data root, and cards. Raises DataError for a missing data root."""
+        return self._sources.names()
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """Return the datasets of a union, every name checked. Raises ConfigError or DataError."""
+        members = split_union(name)
+        known = self.names()
+        for member in members:
+            if member not in known:
+                self._sources.find(member, download=False)  # a folder that is not recognised says so; any other name is unknown
+        return members
+
+    def parts(self, name: str) -> list[str]:
+        """Return the datasets that a dataset's folder holds (`ffpp:FaceSwap`, ...), none where it is one or is not here."""
+        return self._sources.parts(name)
+
+    def available(self, name: str) -> bool:
+        """Whether a dataset can be opened without downloading or making anything. Raises DataError for an unknown name."""
+        return self._sources.find(name, download=False) is not None
+
+    def dataset(self, name: str) -> Dataset:
+        """Return one dataset, downloaded or made where needed, indexed, grouped and split.
+
+        Behind the firewall it comes without its test split. Raises DataError (unknown, missing, empty, not recognised, no download,
+        a split without both classes) and StoreError (the cache cannot be written).
+        """
+        if name not in self._datasets:
+            dataset = self._load(name)
+            self._has_test[name] = bool(pc.any(pc.equal(dataset.samples["split"], "test")).as_py())
+            self._datasets[name] = dataset.without("test") if self.firewall else dataset
+        return self._datasets[name]
+
+    def has_test(self, name: str) -> bool:
+        """Tell whether a dataset has a test split, also where its rows were dropped. Raises what `dataset` raises."""
+        self.dataset(name)
+        return self._has_test[name]
+
+    def key(self, name: str, splits: Sequence[Split]) -> str:
+        """Return the identity of the content of some splits of a dataset or union: paths, labels, methods, groups, videos, bytes.
+
+        The same data have the same key wherever they lie and whatever their names; so have a+b and b+a.
+        Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
+        """
+        for split in splits:
+            self._check_split(name, split)
+        wanted = sorted(set(splits))
+        members = [pa.concat_tables([self.dataset(member).rows(split) for split in wanted]) for member in split_union(name)]
+        return digest("data", DECODE_VERSION, wanted, sorted(datasets.content_digest(rows) for rows in members))
+
+    def open(self, name: str, split: Split, geometry: Geometry) -> ImageSet:
+        """Return the images of one split of a dataset or union in a detector's geometry; missing packs are built.
+
+        Raises what `dataset` raises, FirewallError for a test split behind the firewall, ConfigError for an impossible geometry.
+        """
+        self._check_split(name, split)
+        key = (name, split, geometry)
+        if key not in self._opened:
+            cache, progress = self.config.cache, self._progress
+            members = [self.dataset(member) for member in split_union(name)]
+            self._opened[key] = ImageSet(
+                [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
+            )
+        return self._opened[key]
+
+    def packed(self, name: str, split: Split, geometry: Geometry) -> bool:
+        """Whether `open` would find every pack already built. Raises what `dataset` raises."""
+        self._check_split(name, split)
+        rows = [self.dataset(member).rows(split) for member in split_union(name)]
+        return all((self.config.cache / "packs" / packs.pack_key(table, geometry)).is_dir() for table in rows)
+
+    def describe(self, name: str) -> DatasetSummary:
+        """Return what one dataset holds: of train and val only behind the firewall. Raises what `dataset` raises."""
+        dataset = self.dataset(name)
+        samples = dataset.samples
+        codes, _ = datasets.group_codes(samples)
+        left_out = samples.filter(pc.not_equal(samples["problem"], ""))
+        groups = samples.group_by("split").aggregate([("group", "count_distinct")])
+        return DatasetSummary(
+            name=name,
+            title=dataset.card.title if dataset.card else "",
+            root=dataset.root,
+            layout=dataset.layout,
+            official=dataset.official,
+            digest=dataset.digest,
+            counts=_counts(samples),
+            groups=dict(zip(groups["split"].to_pylist(), groups["group_count_distinct"].to_pylist(), strict=True)),
+            straddling=splits.straddling(codes, datasets.strings(samples["split"])),
+            excluded=tuple(zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)),
+            skipped=dataset.skipped,
+            n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
+        )
+
+    def _check_split(self, name: str, split: str) -> None:
+        if split not in SPLITS:
+            raise ConfigError(unknown_name("split", split, SPLITS))
+        if split == "test" and self.firewall:
+            raise FirewallError(
+                f"the test split of '{name}' cannot be opened here: search and selection see train and val only "
+                f"(PROTOCOL section 3); test splits are scored by study.cross_eval"
+            )
+
+    def _load(self, name: str) -> Dataset:
+        if UNION in name:
+            raise DataError(f"'{name}' is a union; ask for its members ({', '.join(split_union(name))}) one by one")
+        found = self._sources.find(name)
+        assert found is not None, "with download=True a source is found or an error raised"
+        card, layout = found
+        index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self._progress)
+        linked = card is not None and has_partners(card.group_pattern)
+        return datasets.assemble(
+            read_layout(layout, name=name),
+            name=name,
+            card=card,
+            root=layout.root,
+            index=index,
+            max_per_class=self.config.max_per_class,
+            others=other_paths(layout) if linked else (),
+        )
+
+
+def _counts(samples: pa.Table) -> tuple[Count, ...]:
+    usable = samples.filter(pc.equal(samples["problem"], ""))
+    table = usable.group_by(["split", "label", "method"]).aggregate([([], "count_all")])
+    counts = [
+        Count(split=row["split"], label=row["label"], method=row["method"], images=row["count_all"]) for row in table.to_pylist()
+    ]
+    return tuple(sorted(counts, key=lambda c: (SPLITS.index(c.split), c.label, c.method)))

@@ -1,0 +1,196 @@
+"""A dataset: its listing with groups, units, splits and the identity of every image's bytes.
+
+Floor 1. `Dataset.samples` is an Arrow table, sorted by id, one row a listed image:
+
+    id       `<dataset>/<path>`
+    path     relative to `root`
+    label    uint8, 1 = fake
+    method   what made it
+    group    the split key
+    video    "" where there is none
+    unit     `<dataset>/<method>/<video>`, or the id where there is no video
+    split    train, val, test
+    size     of the file in bytes, -1 if missing
+    sha256   of the file's bytes, hexadecimal, "" if unreadable
+    pixels   digest of the decoded pixels, "" if undecodable
+    problem  why the image is left out, "" for usable ones
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from study.data import splits
+from study.data.groups import pattern_columns
+from study.data.index import FileIndex
+from study.data.listing import Listing
+from study.errors import DataError
+from study.identity import KEY_LENGTH
+from study.records import DatasetCard, Sample, Split
+
+CONTENT = (
+    "path",
+    "label",
+    "method",
+    "group",
+    "video",
+    "split",
+    "sha256",
+)  # what a dataset is, wherever it lies and whatever its name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset with its splits. `official` says that the splits came with it; `skipped` are folders that were passed over."""
+
+    name: str
+    card: DatasetCard | None
+    root: Path
+    layout: str
+    official: bool
+    samples: pa.Table
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The identity of the content: changes with any path, label, method, group, video, split or byte; no name or place."""
+        return content_digest(self.samples)
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return (real, fake) of every split, usable images only."""
+        usable = self.samples.filter(pc.equal(self.samples["problem"], ""))
+        return splits.realised(strings(usable["split"]), labels(usable))
+
+    def rows(self, split: Split) -> pa.Table:
+        """Return the samples of one split, sorted by id. Raises DataError where the dataset has no such split."""
+        rows = self.samples.filter(pc.equal(self.samples["split"], split))
+        if not rows.num_rows:
+            raise DataError(f"dataset '{self.name}' has no {split} split ({splits.show_counts(self.counts())})")
+        return rows
+
+    def sample(self, row: int) -> Sample:
+        """Return one row as a record, its path made absolute."""
+        fields = {name: self.samples[name][row].as_py() for name in ("id", "path", "label", "method", "group", "unit", "split")}
+        fields["path"] = self.root / str(fields["path"])
+        return Sample(**fields)
+
+    def without(self, split: Split) -> Dataset:
+        """Return the dataset with no trace of one split."""
+        return replace(self, samples=self.samples.filter(pc.not_equal(self.samples["split"], split)))
+
+
+def assemble(
+    listing: Listing,
+    *,
+    name: str,
+    card: DatasetCard | None,
+    root: Path,
+    index: FileIndex,
+    max_per_class: int | None = None,
+    others: Iterable[str] = (),
+) -> Dataset:
+    """Turn a listing into a dataset: groups, subset, splits, digests. others: paths in the folder that are not of this dataset.
+
+    Raises DataError for a split without both classes, and StoreError where the index cannot be written.
+    """
+    table = listing.table.sort_by("path")
+    if card and card.group_pattern:
+        table = _with_columns(table, pattern_columns(table, card.group_pattern, root=root, others=others))
+    if pc.any(pc.equal(table["group"], "")).as_py():
+        table = _pixel_groups(_with_columns(table, index.fingerprint(table)))
+    official = bool(pc.any(pc.not_equal(table["split"], "")).as_py())
+    codes, groups = group_codes(table)
+    split = splits.assign_splits(codes, groups, strings(table["split"]))
+    table = _with_columns(table, pa.table({"split": pa.array(split.tolist(), pa.string())}))
+    if max_per_class:
+        table = table.filter(pa.array(splits.take_per_class(codes, groups, labels(table), max_per_class)))
+    if "pixels" not in table.column_names:
+        table = _with_columns(table, index.fingerprint(table))
+    usable = table.filter(pc.equal(table["problem"], ""))
+    if not usable.num_rows:
+        problem, path = table["problem"][0], table["path"][0]
+        raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}")
+    splits.check_splits(strings(usable["split"]), labels(usable), name=name, official=official)
+    samples = _with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
+    _refuse_torn_units(samples, name=name)
+    return Dataset(
+        name=name, card=card, root=root, layout=listing.layout, official=official, samples=samples, skipped=listing.skipped
+    )
+
+
+def _refuse_torn_units(samples: pa.Table, *, name: str) -> None:
+    """A unit (the frames of one video) has one label and one group, and so one split: its frames must not be on both sides."""
+    counts = samples.group_by("unit").aggregate(
+        [("label", "count_distinct"), ("group", "count_distinct"), ("split", "count_distinct")]
+    )
+    for column in ("label", "group", "split"):
+        torn = counts.filter(pc.greater(counts[f"{column}_count_distinct"], 1))["unit"]
+        if len(torn):
+            raise DataError(f"dataset '{name}': the frames of {torn[0]} have more than one {column}; a video has one")
+
+
+def content_digest(rows: pa.Table) -> str:
+    """Return a key of `KEY_LENGTH` hexadecimal digits for the `CONTENT` columns of samples, in the order of their paths."""
+    return columns_digest(rows.sort_by("path"), CONTENT)
+
+
+def columns_digest(rows: pa.Table, names: Sequence[str]) -> str:
+    """Return a key of `KEY_LENGTH` hexadecimal digits for named columns, in the order of the rows."""
+    sha256 = hashlib.sha256(f"{rows.num_rows}".encode())
+    for name in names:
+        values = ["" if value is None else str(value) for value in rows[name].to_pylist()]
+        lengths = np.fromiter((len(value) for value in values), dtype="<i8", count=len(values))
+        sha256.update(f"\0{name}\0".encode())
+        sha256.update(lengths.tobytes())
+        sha256.update("".join(values).encode())
+    return sha256.hexdigest()[:KEY_LENGTH]
+
+
+def group_codes(table: pa.Table) -> tuple[NDArray[np.integer], list[str]]:
+    """Return every row's index into the list of distinct group keys, (N,), and that list."""
+    encoded = table["group"].combine_chunks().dictionary_encode()
+    return np.asarray(encoded.indices), cast(list[str], encoded.dictionary.to_pylist())
+
+
+def strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    """Return a text column as (N,) str."""
+    return np.array(column.to_pylist(), dtype=np.str_)
+
+
+def labels(table: pa.Table) -> NDArray[np.uint8]:
+    """Return the labels, (N,) uint8, 1 = fake."""
+    return np.array(table["label"], dtype=np.uint8)
+
+
+def _with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+    for name in columns.column_names:
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, columns[name])
+        else:
+            table = table.append_column(name, columns[name])
+    return table
+
+
+def _pixel_groups(table: pa.Table) -> pa.Table:
+    """Give every image without a group its own pixels as one: equal pictures stay together, whatever their files."""
+    unreadable = pc.binary_join_element_wise("unreadable", table["path"], " ")
+    broken = pc.binary_join_element_wise("undecodable", table["sha256"], " ")
+    own = pc.if_else(
+        pc.not_equal(table["pixels"], ""), table["pixels"], pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
+    )
+    return _with_columns(table, pa.table({"group": pc.if_else(pc.equal(table["group"], ""), own, table["group"])}))
+
+
+def _identities(table: pa.Table, *, name: str) -> pa.Table:
+    ids = pc.binary_join_element_wise(name, table["path"], "/")
+    video_unit = pc.binary_join_element_wise(name, table["method"], table["video"], "/")
+    return pa.table({"id": ids, "unit": pc.if_else(pc.equal(table["video"], ""), ids, video_unit)})

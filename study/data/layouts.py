@@ -1,0 +1,302 @@
+"""Folder layouts: which folders of a dataset are splits, which are classes, and which are methods.
+
+Floor 1. Recognised, in this order:
+
+    manifest.csv                            overrides guessing (manifest.py)
+    train|val|valid|validation|test / CLASS official splits
+    CLASS                                   no splits: they are made by group (splits.py)
+
+where CLASS is `real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the card's `class_folders`. A
+folder below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise the method is the class folder's name, or what the
+card's `methods` calls it. A named class folder (`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none
+of this is found and the folder holds a single folder, as unpacked archives do, that one is looked at.
+
+A card's `folders` are looked for before the last two. Each says where class folders lie and what the names on the way mean:
+
+    { path = "manipulated_sequences/{member:FaceSwap|NeuralTextures}/{compression}/frames|images", label = "fake" }
+
+Between slashes stands one folder's name; `a|b` is either, `*` any text, `{word}` any text that is kept, `{word:a|b}` one of those.
+The words `class`, `split`, `member` and `method` are understood: class is a class folder's name, split one of a split, a member is
+a dataset of its own (`ffpp:FaceSwap`), to which images without a member belong as well. Any other word is what a name may ask for
+(`?compression=c40`). The other keys of an entry give a word outright; label is `real` or `fake`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from study.data.listing import LISTING_SCHEMA, Listing, Walker
+from study.data.manifest import MANIFEST, read_manifest
+from study.data.names import DatasetName
+from study.errors import ConfigError, DataError, unknown_name
+from study.records import FAKE, REAL, DatasetCard, Split
+
+SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+CLASS_NAMES = {"real": REAL, "fake": FAKE, "0_real": REAL, "1_fake": FAKE}
+CLASS_WORDS = {REAL: "real", FAKE: "fake"}
+
+_DEEPEST_WRAPPER = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A class folder: where it lies below the root, the split it belongs to ("" for none), and what its images are.
+
+    member: the dataset of the folder that it belongs to, "" for all of them. words: what else a card's folders say of it.
+    """
+
+    folder: str
+    split: str
+    label: int
+    method: str
+    methods_below: bool
+    member: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a folder is understood. `root` is what paths are relative to; no parts means that there is a manifest.
+
+    skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
+    others: class folders that a member or subset leaves out. methods: the only methods of fakes that it has, none for all.
+    """
+
+    root: Path
+    parts: tuple[Part, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    others: tuple[Part, ...] = ()
+    methods: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> list[str]:
+        """The datasets that the folder holds, sorted; none where it is one dataset."""
+        return sorted({part.member for part in (*self.parts, *self.others) if part.member})
+
+    @property
+    def text(self) -> str:
+        """The layout in a few words, for a person."""
+        if not self.parts:
+            return MANIFEST
+        splits = dict.fromkeys(part.folder.split("/")[0] for part in self.parts if part.split)
+        classes = dict.fromkeys(f"{part.folder.split('/')[-1]} ({CLASS_WORDS[part.label]})" for part in self.parts)
+        return f"{', '.join(splits)} / {', '.join(classes)}" if splits else ", ".join(classes)
+
+
+def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders: Mapping[str, int] | None = None) -> Layout | None:
+    """Return how a dataset's folder is laid out, or None where it is not recognised. Reads folder names only.
+
+    class_folders: label of class folders named otherwise than real/fake; they win over the card's.
+    Raises DataError for a folder that holds split folders and class folders side by side.
+    """
+    named = {**(card.class_folders if card else {}), **(class_folders or {})}
+    methods = card.methods if card else {}
+    if (folder / MANIFEST).is_file():
+        return Layout(root=folder, parts=())
+    if card and card.subfolder and (folder / card.subfolder).is_dir():
+        folder = folder / card.subfolder
+    for _ in range(_DEEPEST_WRAPPER + 1):
+        if (folder / MANIFEST).is_file():
+            return Layout(root=folder, parts=())
+        walker = Walker(folder)
+        layout = _by_card(walker, card, named) if card and card.folders else None
+        layout = layout or _recognise(walker, named=named, methods=methods)
+        if layout:
+            return layout
+        below = walker.folders("")
+        if len(below) != 1:
+            return None
+        folder = folder / below[0]
+    return None
+
+
+def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
+    """Return the layout of a member or subset of what lies in a folder. shown: the name as it was written.
+
+    Raises DataError for a member that is not there, and where a word of the folders has several values and none is asked for;
+    ConfigError for a condition on what the folders do not say.
+    """
+    parts, methods = layout.parts, name.where.get("method", ())
+    if name.member and layout.members:
+        if name.member not in layout.members:
+            raise DataError(unknown_name("dataset", shown, [f"{name.base}:{member}" for member in layout.members]))
+        parts = tuple(part for part in parts if part.member in ("", name.member))
+    elif name.member:
+        methods = (*methods, name.member)
+    words = sorted({word for part in parts for word in part.words})
+    for key, values in name.where.items():
+        if key != "method":
+            if key not in words:
+                raise ConfigError(unknown_name("condition", key, ["method", *words], where=f"dataset '{shown}'"))
+            parts = tuple(part for part in parts if part.words.get(key) in (*values, None))
+    for word in words:
+        values = tuple(sorted({part.words[word] for part in parts if word in part.words}))
+        if not values or (len(values) > 1 and word not in name.where):
+            valid = sorted({part.words[word] for part in layout.parts if word in part.words})
+            raise DataError(
+                f"dataset '{shown}' has {word} {', '.join(valid)}; name one: {shown.split('?', maxsplit=1)[0]}?{word}={valid[0]}"
+            )
+    others = tuple(part for part in layout.parts if part not in parts)
+    return replace(layout, parts=parts, others=others, methods=methods)
+
+
+def other_paths(layout: Layout) -> Iterator[str]:
+    """Yield the paths of the images that a member or subset leaves out; of a subset by methods, of all."""
+    walker = Walker(layout.root)
+    left_out = (*layout.others, *(layout.parts if layout.methods else ()))
+    return (image.path for part in left_out for image in walker.images(part.folder))
+
+
+def read_layout(layout: Layout, *, name: str) -> Listing:
+    """List the images of a layout. Raises DataError for an unreadable folder, a broken manifest or a class without images."""
+    if not layout.parts:
+        listing = read_manifest(layout.root)
+    else:
+        walker = Walker(layout.root)
+        columns: dict[str, list[object]] = {field.name: [] for field in LISTING_SCHEMA}
+        for part in layout.parts:
+            _list_part(walker, part, columns)
+        skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
+        listing = Listing(table=pa.table(columns, schema=LISTING_SCHEMA), layout=layout.text, skipped=tuple(skipped))
+    if layout.methods:
+        listing = _with_methods(listing, layout.methods, name=name)
+    _check_classes(listing, name=name, root=layout.root)
+    return listing
+
+
+def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:
+    """Keep all reals, and the fakes by some methods."""
+    fake = pc.equal(listing.table["label"], FAKE)
+    known = pc.unique(listing.table["method"].filter(fake)).to_pylist()
+    for method in methods:
+        if method not in known:
+            raise DataError(unknown_name("method", method, known, where=f"dataset '{name}'"))
+    kept = pc.or_(pc.invert(fake), pc.is_in(listing.table["method"], value_set=pa.array(methods)))
+    return replace(listing, table=listing.table.filter(kept))
+
+
+def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:
+    """Find the class folders that a card names. The first entry that reaches a folder says what it is."""
+    classes = {**CLASS_NAMES, **{name.lower(): label for name, label in named.items()}}
+    splits = {**SPLIT_NAMES, **card.splits}
+    found: dict[str, Part] = {}
+    for entry in card.folders:
+        segments = [re.compile(segment_pattern(segment)) for segment in entry["path"].split("/")]
+        for folder, words in _descend(walker, "", segments, {key: value for key, value in entry.items() if key != "path"}):
+            label = classes.get(words.pop("label", words.pop("class", "")).lower())
+            split = splits.get(words.pop("split", "").lower(), None if "{split" in entry["path"] else "")
+            if label is not None and split is not None:
+                found.setdefault(folder, _part(folder, label, split, words, card.methods))
+    if not found:
+        return None
+    used = {folder.split("/")[0] for folder in found}
+    beside = [(name, "holds no class folder that the card knows") for name in walker.folders("") if name not in used]
+    parts = tuple(found[folder] for folder in sorted(found))
+    return Layout(root=walker.root, parts=parts, skipped=(*walker.skipped, *beside))
+
+
+def _part(folder: str, label: int, split: str, words: dict[str, str], methods: Mapping[str, str]) -> Part:
+    member = words.pop("member", "")
+    member = methods.get(member, member)
+    method = words.pop("method", "") or (member if label == FAKE else "") or folder.rsplit("/", maxsplit=1)[-1]
+    method = methods.get(method, method)
+    return Part(folder=folder, split=split, label=label, method=method, methods_below=False, member=member, words=words)
+
+
+def _descend(
+    walker: Walker, folder: str, segments: list[re.Pattern[str]], words: Mapping[str, str]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield every folder that the segments lead to, with the words read on the way."""
+    if not segments:
+        yield folder, dict(words)
+        return
+    for name in walker.folders(folder):
+        match = segments[0].fullmatch(name)
+        if match:
+            below = f"{folder}/{name}" if folder else name
+            yield from _descend(walker, below, segments[1:], {**words, **match.groupdict()})
+
+
+def segment_pattern(segment: str) -> str:
+    """Return the regular expression of one folder's name in a card's `folders`. Raises ConfigError for a lonely brace."""
+    pattern = ""
+    for word, among, text in re.findall(r"\{(\w+)(?::([^{}]*))?\}|([^{}]+|.)", segment):
+        if word:
+            pattern += f"(?P<{word}>{_either(among or '*')})"
+        elif text in "{}":
+            raise ConfigError(f"folders: '{segment}' has a brace without its other half")
+        else:
+            pattern += f"(?:{_either(text)})"
+    return pattern
+
+
+def _either(text: str) -> str:
+    return "|".join(re.escape(choice).replace(r"\*", ".*") for choice in text.split("|"))
+
+
+def _recognise(walker: Walker, *, named: Mapping[str, int], methods: Mapping[str, str]) -> Layout | None:
+    folders = walker.folders("")
+    classes = _class_parts(folders, above="", split="", named=named, methods=methods)
+    splits: list[Part] = []
+    used = {part.folder for part in classes}
+    ignored: list[str] = []
+    for folder in folders:
+        if folder.lower() in SPLIT_NAMES and folder not in used:
+            below = walker.folders(folder)
+            parts = _class_parts(below, above=folder, split=SPLIT_NAMES[folder.lower()], named=named, methods=methods)
+            splits += parts
+            if parts:
+                used.add(folder)
+                ignored += [f"{folder}/{name}" for name in below if f"{folder}/{name}" not in {part.folder for part in parts}]
+    if splits and classes:
+        raise DataError(
+            f"'{walker.root}' holds split folders ({splits[0].folder}) and class folders ({classes[0].folder}) side by side; "
+            f"keep one kind, or list the images in {MANIFEST}"
+        )
+    if not splits and not classes:
+        return None
+    ignored += [name for name in folders if name not in used]
+    skipped = (*walker.skipped, *((folder, "neither a split nor a class folder") for folder in ignored))
+    return Layout(root=walker.root, parts=tuple(splits or classes), skipped=skipped)
+
+
+def _class_parts(folders: list[str], *, above: str, split: str, named: Mapping[str, int], methods: Mapping[str, str]) -> list[Part]:
+    parts = []
+    for folder in folders:
+        label = named.get(folder, CLASS_NAMES.get(folder.lower()))
+        if label is not None:
+            path = f"{above}/{folder}" if above else folder
+            method = methods.get(folder, folder)
+            parts.append(Part(folder=path, split=split, label=label, method=method, methods_below=folder not in named))
+    return parts
+
+
+def _list_part(walker: Walker, part: Part, columns: dict[str, list[object]]) -> None:
+    found = list(walker.images(part.folder))
+    below = len(part.folder) + 1
+    for name in ("path", "size", "mtime_ns", "problem"):
+        columns[name].extend(getattr(image, name) for image in found)
+    columns["method"].extend(
+        image.path[below:].split("/", 1)[0] if part.methods_below and "/" in image.path[below:] else part.method for image in found
+    )
+    for name, value in (("label", part.label), ("split", part.split), ("group", ""), ("video", "")):
+        columns[name].extend([value] * len(found))
+
+
+def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
+    """Every class needs an image; which split it is in is checked where splits are made."""
+    n_fake = pc.sum(listing.table["label"]).as_py() or 0
+    counts = {REAL: listing.table.num_rows - n_fake, FAKE: n_fake}
+    for label, count in counts.items():
+        if not count:
+            links = f"; not followed: {listing.skipped[0][0]} ({listing.skipped[0][1]})" if listing.skipped else ""
+            raise DataError(
+                f"dataset '{name}' has no {CLASS_WORDS[label]} images "
+                f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{links}"
+            )

@@ -1,0 +1,167 @@
+"""A listing: what a dataset's folder holds, one row an image, before anything is decoded.
+
+Floor 1. Written by layouts.py (folders) and manifest.py (CSV), read by datasets.py. Columns of `Listing.table` (Arrow):
+
+    path      str     relative to the dataset's root, `/` between folders
+    label     uint8   0 real, 1 fake
+    method    str     what made it
+    group     str     the split key, "" where the listing does not say
+    video     str     the video a frame is from, "" where the listing does not say
+    split     str     the official split, "" where there is none
+    problem   str     why the image cannot be used, "" where nothing is known against it
+    size      int64   bytes, -1 where the file is missing
+    mtime_ns  int64   time of last change, -1 where the file is missing
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from study.data.decode import EXTENSIONS
+from study.errors import DataError
+
+LEAVES = "symbolic link that leaves the dataset's folder"
+
+LISTING_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.uint8()),
+        ("method", pa.string()),
+        ("group", pa.string()),
+        ("video", pa.string()),
+        ("split", pa.string()),
+        ("problem", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The rows of a dataset's folder, how they were understood (`layout`), and which folders were passed over, with the reason."""
+
+    table: pa.Table
+    layout: str
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+class Found(NamedTuple):
+    """An image file of a folder: its path relative to the root, and what `stat` says."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    problem: str
+
+
+class Walker:
+    """Finds image files below a dataset's root without ever leaving it.
+
+    Hidden files and files without an image's extension are passed over. A symbolic link is followed where its target lies inside
+    the root; a link that leaves it is an image with a problem, or a skipped folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.skipped: list[tuple[str, str]] = []
+        self._real = os.path.realpath(root)
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the visible folders directly in `folder` (relative to the root, "" is the root itself), sorted."""
+        return sorted(
+            entry.name
+            for entry in self._scan(folder)
+            if not entry.name.startswith(".") and _is_dir(entry) and not self._skips(entry, _join(folder, entry.name), chain=())
+        )
+
+    def images(self, folder: str) -> Iterator[Found]:
+        """Yield every image below `folder`, in no particular order. Raises DataError for a folder that may not be read."""
+        above = [self.root, *(self.root.joinpath(*folder.split("/")[:depth]) for depth in range(1, folder.count("/") + 2))]
+        waiting: list[tuple[str, tuple[str, ...]]] = [(folder, tuple(os.path.realpath(path) for path in above))]
+        while waiting:
+            current, chain = waiting.pop()
+            for entry in self._scan(current):
+                path = _join(current, entry.name)
+                if entry.name.startswith("."):
+                    continue
+                if _is_dir(entry):
+                    if not self._skips(entry, path, chain=chain):
+                        real = os.path.realpath(entry.path) if entry.is_symlink() else f"{chain[-1]}{os.sep}{entry.name}"
+                        waiting.append((path, (*chain, real)))
+                elif entry.name.lower().endswith(EXTENSIONS):
+                    yield self._found(entry, path)
+
+    def _scan(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return list(entries)
+        except OSError as error:
+            raise DataError(f"folder '{readable(str(self.root / folder))}' cannot be read: {error.strerror}") from None
+
+    def _skips(self, entry: os.DirEntry[str], path: str, *, chain: tuple[str, ...]) -> bool:
+        if not entry.is_symlink():
+            return False
+        target = os.path.realpath(entry.path)
+        reason = LEAVES if not self.holds(target) else "symbolic link to a folder that it lies in" if target in chain else ""
+        if reason and (readable(path), reason) not in self.skipped:
+            self.skipped.append((readable(path), reason))
+        return bool(reason)
+
+    def holds(self, real_path: str) -> bool:
+        """Whether a resolved path lies inside the root."""
+        return real_path == self._real or real_path.startswith(self._real.rstrip(os.sep) + os.sep)
+
+    def _found(self, entry: os.DirEntry[str], path: str) -> Found:
+        if entry.is_symlink() and not self.holds(os.path.realpath(entry.path)):
+            return Found(readable(path), -1, -1, LEAVES)
+        try:
+            status = entry.stat()
+        except OSError as error:
+            return Found(readable(path), -1, -1, _missing(error))
+        problem = "" if path.isascii() or readable(path) == path else "file name is not valid UTF-8"
+        problem = problem or _not_a_file(status)
+        return Found(readable(path), status.st_size, status.st_mtime_ns, problem)
+
+
+def stat_file(root: Path, path: str) -> tuple[int, int, str]:
+    """Return (bytes, mtime_ns, problem) of one file; -1 and a problem where there is none."""
+    try:
+        status = (root / path).stat()
+    except (OSError, ValueError) as error:
+        return -1, -1, _missing(error)
+    return status.st_size, status.st_mtime_ns, _not_a_file(status)
+
+
+def readable(path: str) -> str:
+    """Return a path that any text file can hold: bytes that are not valid UTF-8 are written `\\xff`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _not_a_file(status: os.stat_result) -> str:
+    """Why a path is not to be opened: to read a pipe is to wait for ever."""
+    return "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+
+
+def _missing(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "file is missing"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -1,0 +1,47 @@
+"""Names of datasets: `BASE`, `BASE:MEMBER`, and a subset of either, `NAME?KEY=VALUE`.
+
+Floor 1. So `genimage:sd1.4` is one dataset of a folder that holds several, and `ffpp:FaceSwap?compression=c40` a part of one. A
+name is for people and for records; as part of a path it goes through `file_name`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from study.errors import ConfigError
+
+RESERVED = "+:?"  # what a folder's name may not hold if it is to be a dataset's: union, member, subset
+_NAME = re.compile(r"(?P<base>[^:?]+)(?::(?P<member>[^:?]+))?(?:\?(?P<where>.+))?", re.DOTALL)
+_CONDITION = re.compile(r"(?P<key>\w+)=(?P<value>[^=&]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetName:
+    """A name in its parts. where: the key of every condition, with the values that meet it."""
+
+    base: str
+    member: str = ""
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def parse_name(name: str) -> DatasetName:
+    """Return a name's parts. Raises ConfigError for one that is not spelled as the header of this file says."""
+    match = _NAME.fullmatch(name)
+    conditions = [_CONDITION.fullmatch(part) for part in match["where"].split("&")] if match and match["where"] else []
+    if not match or not all(conditions):
+        raise ConfigError(f"dataset '{name}': a name is BASE or BASE:MEMBER, and a subset of it NAME?KEY=VALUE[,VALUE][&KEY=VALUE]")
+    where: dict[str, tuple[str, ...]] = {}
+    for condition in conditions:
+        assert condition is not None
+        if condition["key"] in where:
+            raise ConfigError(f"dataset '{name}' gives {condition['key']} twice; join the values with commas")
+        where[condition["key"]] = tuple(condition["value"].split(","))
+    return DatasetName(base=match["base"], member=match["member"] or "", where=where)
+
+
+def file_name(name: str) -> str:
+    """Return a name as one that every file system holds, different for every name: all but letters, digits, `_.-~` as `%XX`."""
+    return quote(name, safe="")

@@ -1,0 +1,47 @@
+"""Work on many small files by a pool of threads, results in order, memory bounded.
+
+Floor 1. Threads and not processes: reading, hashing and decoding release Python's lock, and no pixels are copied between processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CHUNK = 16  # items a task: hides the cost of a task (about 30 us) behind that of an image (80 us and more)
+
+
+def cpu_count() -> int:
+    """Return the number of processors that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None) -> Iterator[R]:
+    """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished or waiting to be taken.
+
+    An exception out of `function` is raised at its place, and what had not begun is dropped.
+    """
+    threads = threads or min(32, cpu_count())
+    chunks = (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+    def run(chunk: Sequence[T]) -> list[R]:
+        return [function(item) for item in chunk]
+
+    pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
+    waiting: deque[Future[list[R]]] = deque()
+    try:
+        waiting.extend(pool.submit(run, chunk) for chunk in islice(chunks, 3 * threads))
+        while waiting:
+            yield from waiting.popleft().result()
+            waiting.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

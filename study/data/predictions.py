@@ -1,0 +1,155 @@
+"""Anybody's predictions, from a CSV file: labels and scores, perhaps groups and methods.
+
+Floor 1. A header line first, UTF-8 with or without a byte-order mark; other columns are ignored.
+
+    label   0, real, 1 or fake, in any case
+    score   a finite number, higher = more fake: a logit, or with `probability` p(fake) in [0, 1]
+    group   which images belong together; an empty one is an image of its own, as all are without the column
+    method  what made the image; real or fake where empty
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit as log_odds
+
+from study.errors import DataError, unknown_name
+from study.records import Scores
+
+LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}  # a table with gaps may have been written with 0.0 and 1.0
+OPTIONAL = ("group", "method")
+EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every float below 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """A file's scores, float64 logits in the order of its lines (`sample_id` is `line 00000012`), and notes on them."""
+
+    scores: Scores
+    notes: tuple[str, ...]
+
+
+def read_predictions(path: Path, columns: Mapping[str, str], *, probability: bool = False) -> Predictions:
+    """Read a CSV file. columns: any of label, score, group, method -> what the file calls it.
+
+    label and score are needed, as are group and method where `columns` names them; else these two are used if the file has them.
+    probability: scores are p(fake), and become logits; exact 0 and 1, which have none, are placed beyond all others, with a note.
+
+    Raises DataError, naming file, line and value: a file that cannot be read or lists nothing, a missing or doubled column, a row
+    with too few fields, a label that is none, a score that is not a finite number, or no probability where it must be one.
+    """
+    found, lines = _fields(path, columns)
+    score = _numbers(path, lines, found["score"], columns.get("score", "score"))
+    label = _labels(path, lines, found["label"], columns.get("label", "label"))
+    notes: list[str] = []
+    if probability:
+        _refuse_improbable(path, lines, score)
+        score, notes = _logits(score)
+    elif len(score) and score.min() >= 0 and score.max() <= 1:
+        notes = ["all scores lie in [0, 1] and are taken as logits; if they are probabilities, say --probability"]
+    ids = [f"line {line:08d}" for line in lines]
+    group = [name or own for name, own in zip(found["group"], ids, strict=True)] if "group" in found else ids
+    methods = found.get("method", [""] * len(ids))
+    method = [name or ("real", "fake")[one] for name, one in zip(methods, label.tolist(), strict=True)]
+    scores = Scores(
+        sample_id=np.array(ids, dtype=np.str_),
+        group=np.array(group, dtype=np.str_),
+        unit=np.array(ids, dtype=np.str_),
+        method=np.array(method, dtype=np.str_),
+        label=label,
+        logit=score,
+        listed=len(ids),
+    )
+    return Predictions(scores=scores, notes=tuple(notes))
+
+
+def _fields(path: Path, columns: Mapping[str, str]) -> tuple[dict[str, list[str]], list[int]]:
+    """Return the columns that are there, by our names, stripped, and the line at which each row ends."""
+    lines: list[int] = []
+    reader = None
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            places = _header(path, next(reader, []), columns)
+            found: dict[str, list[str]] = {name: [] for name in places}
+            for fields in reader:
+                if not any(field.strip() for field in fields):
+                    continue
+                if len(fields) <= max(places.values()):
+                    raise DataError(f"{path}, line {reader.line_num}: {len(fields)} fields, fewer than the header asks for")
+                for name, place in places.items():
+                    found[name].append(fields[place].strip())
+                lines.append(reader.line_num)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num if reader else 1}: {error}") from None
+    if not lines:
+        raise DataError(f"{path} lists no images: there is no line below the header")
+    return found, lines
+
+
+def _header(path: Path, fields: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
+    """Return where each of our columns stands."""
+    names = [field.strip() for field in fields]
+    if not any(names):
+        raise DataError(f"{path}, line 1: the file is empty; it must begin with the columns' names, like label,score")
+    places = {}
+    for ours in ("label", "score", *OPTIONAL):
+        name = columns.get(ours, ours)
+        if names.count(name) > 1:
+            raise DataError(f"{path}, line 1: the column '{name}' stands there twice")
+        if name in names:
+            places[ours] = names.index(name)
+        elif ours in columns or ours not in OPTIONAL:
+            known = unknown_name("column", name, [shown for shown in names if shown], where=f"{path}, line 1")
+            raise DataError(f"{known}; --{ours} NAME says which it is")
+    return places
+
+
+def _numbers(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) -> NDArray[np.float64]:
+    values = np.empty(len(texts))
+    for row, text in enumerate(texts):
+        try:
+            values[row] = float(text)
+        except ValueError:
+            raise DataError(f"{path}, line {lines[row]}: {name} '{text}' is not a number") from None
+        if not math.isfinite(values[row]):
+            raise DataError(f"{path}, line {lines[row]}: {name} '{text}' is not finite; leave such images out, and say how many")
+    return values
+
+
+def _labels(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) -> NDArray[np.uint8]:
+    words = [LABELS.get(text.lower()) for text in texts]
+    if None in words:
+        row = words.index(None)
+        raise DataError(f"{path}, line {lines[row]}: {name} '{texts[row]}' must be 0 or real, 1 or fake")
+    return np.array(words, dtype=np.uint8)
+
+
+def _refuse_improbable(path: Path, lines: Sequence[int], score: NDArray[np.float64]) -> None:
+    bad = np.flatnonzero((score < 0) | (score > 1))
+    if bad.size:
+        where = f"{path}, line {lines[bad[0]]}"
+        raise DataError(f"{where}: score {score[bad[0]]:g} is no probability in [0, 1]; leave --probability out for logits")
+
+
+def _logits(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
+    """Probabilities as logits, and a note where some are exactly 0 or 1: these go just beyond all others, on their side."""
+    inside = (probability > 0) & (probability < 1)
+    logit = np.asarray(log_odds(np.where(inside, probability, 0.5)))
+    low = min(-EDGE, float(logit.min(initial=0.0)) - math.log(2))
+    logit[probability == 0], logit[probability == 1] = low, EDGE
+    clipped = int((~inside).sum())
+    note = f"{clipped} of {len(logit)} probabilities are exactly 0 or 1 and have no logit: taken as {low:.1f} and {EDGE:.1f}, "
+    note += "beyond all others; the nll depends on that"
+    return logit, [note] if clipped else []

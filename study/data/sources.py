@@ -1,0 +1,157 @@
+"""Where a dataset is: a folder below the data root, the embedded demo, Kaggle, or Hugging Face.
+
+Floor 1. A folder below the data root wins over a card of the same name, and is still read by that card's layout and methods.
+Archives that a card's dataset comes in are unpacked into the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.data import archives, huggingface, kaggle
+from study.data.by_hand import by_hand
+from study.data.cards import card_names, load_card
+from study.data.index import Progress, cache_writes, quiet
+from study.data.layouts import Layout, choose, find_layout
+from study.data.listing import Walker
+from study.data.names import RESERVED, parse_name
+from study.errors import DataError, unknown_name
+from study.identity import digest, whole_folder
+from study.records import DatasetCard
+
+UNION = "+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Everywhere a dataset may be: `root` (the data root, or None), the cards, and `cache` for the demo's images."""
+
+    root: Path | None
+    cache: Path
+    class_folders: Mapping[str, int]
+    progress: Progress = quiet
+
+    def names(self) -> list[str]:
+        """Return the names of all datasets: recognised folders below the data root, and cards. Nothing is downloaded."""
+        return sorted({*self.folder_names(), *card_names()})
+
+    def folder_names(self) -> list[str]:
+        """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed over: these mean something.
+
+        Raises DataError where the data root is no folder.
+        """
+        if self.root is None:
+            return []
+        if not self.root.is_dir():
+            raise DataError(f"the data root '{self.root}' is not a folder; name one that holds a folder per dataset")
+        names = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())  # a dataset may be a link to where it lies
+        return [name for name in names if not set(RESERVED) & set(name) and not name.startswith(".") and self._recognised(name)]
+
+    def find(self, name: str, *, download: bool = True) -> tuple[DatasetCard | None, Layout] | None:
+        """Return a dataset's card, if it has one, and how its folder is laid out.
+
+        download: whether to fetch or make what is not there yet; otherwise None is returned for it.
+        Raises DataError for an unknown name, an unrecognised layout, or a download that fails.
+        """
+        parsed = parse_name(name)
+        found = self._whole(parsed.base, shown=name, download=download)
+        return (found[0], choose(found[1], parsed, shown=name)) if found else None
+
+    def _whole(self, base: str, *, shown: str, download: bool) -> tuple[DatasetCard | None, Layout] | None:
+        """What `find` returns, of all that a folder holds. shown: the name as it was written."""
+        card = self._card(base)
+        folder = self._folder(base)
+        if folder is None:
+            if card is None:
+                raise DataError(unknown_name("dataset", shown, self.names(), where=self._where()))
+            folder = self._card_folder(card, download=download)
+        if folder is None:
+            return None
+        folder = self._unpacked(folder, card, unpack=download) if card else folder
+        if folder is None:
+            return None
+        layout = find_layout(folder, card=card, class_folders=self.class_folders)
+        if layout is None:
+            raise DataError(_unrecognised(shown, folder, card))
+        return card, layout
+
+    def _unpacked(self, folder: Path, card: DatasetCard, *, unpack: bool) -> Path | None:
+        """The folder itself, or where the archives that it holds are unpacked to; None where they are not, and shall not be."""
+        found = archives.find_archives(folder, card.archives)
+        if not found:
+            return folder
+        if not unpack:
+            return archives.unpacked(folder, found, cache=self.cache, name=card.name)
+        return archives.unpack_all(folder, found, cache=self.cache, name=card.name, progress=self.progress)
+
+    def parts(self, name: str) -> list[str]:
+        """Return the names of the datasets that one folder holds, none where it is not here."""
+        try:
+            found = self._whole(parse_name(name).base, shown=name, download=False)
+        except DataError:
+            return []
+        return [f"{name}:{member}" for member in found[1].members] if found else []
+
+    def _where(self) -> str:
+        return f"data root '{self.root}' and cards" if self.root else "cards (no data root is given)"
+
+    def _folder(self, name: str) -> Path | None:
+        if self.root is None or name.startswith(".") or Path(name).name != name:
+            return None
+        if not self.root.is_dir():
+            raise DataError(f"the data root '{self.root}' is not a folder; name one that holds a folder per dataset")
+        return self.root / name if (self.root / name).is_dir() else None
+
+    def _recognised(self, name: str) -> bool:
+        try:
+            return find_layout(self._folder(name) or Path(), card=self._card(name), class_folders=self.class_folders) is not None
+        except DataError:  # it is a dataset, and what is wrong with it is said when it is opened
+            return True
+
+    @staticmethod
+    def _card(name: str) -> DatasetCard | None:
+        """The card of that name, or of the Kaggle dataset whose archive unpacks into a folder of that name."""
+        if name in card_names():
+            return load_card(name)
+        cards = (load_card(known) for known in card_names())
+        return next((card for card in cards if card.handle and card.handle.split("/")[1] == name), None)
+
+    def _card_folder(self, card: DatasetCard, *, download: bool) -> Path | None:
+        if card.source == "demo":
+            return self._demo_folder(card.name, make=download)
+        if card.source == "kaggle":
+            return kaggle.fetch(card, data_root=self.root) if download else kaggle.cached(card)
+        if card.source == "huggingface":
+            return huggingface.fetch(card, data_root=self.root) if download else huggingface.cached(card)
+        if not download:
+            return None
+        raise DataError(by_hand(card, data_root=self.root, why="is not here, and cannot be downloaded from here"))
+
+    def _demo_folder(self, name: str, *, make: bool) -> Path | None:
+        from study.data import demo
+
+        folder = self.cache / "demo" / f"{name}-{digest('demo', name, demo.VERSION)}"
+        if not folder.is_dir():
+            if not make:
+                return None
+            with cache_writes(self.cache), whole_folder(folder) as temporary:
+                demo.build(name, temporary)
+        return folder
+
+
+def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
+    walker = Walker(folder)
+    below = walker.folders("")
+    holds = ", ".join([*below[:6], *(["..."] if len(below) > 6 else []), *(f"{path} ({why})" for path, why in walker.skipped[:2])])
+    if card and card.holds:
+        return (
+            f"dataset '{name}': the layout of '{folder}' is not recognised (it holds the folders: {holds or 'none'}); "
+            f"it must hold {' and '.join(card.holds)}, or a manifest.csv"
+        )
+    return (
+        f"dataset '{name}': the layout of '{folder}' is not recognised (it holds the folders: {holds or 'none'}); expected "
+        f"manifest.csv, real/ fake/, 0_real/ 1_fake/, or train/ test/ with those below; class folders of other names go into "
+        f"data.class_folders"
+    )

@@ -1,0 +1,98 @@
+"""What every detector is: preprocessing it owns, features, a linear head, and stages ordered from head to stem.
+
+Floor 2. torch only. A family's file (`study/detectors/FAMILY.py`) holds a subclass and `create(spec, **arguments)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from study.detectors.weights import Source, load_backbone
+from study.records import DetectorSpec
+
+HEAD_INIT_STD = 0.01  # near-zero first logits: the first loss is ln 2, whatever the scale of the features
+
+
+class Stage(NamedTuple):
+    """A part of a detector that is frozen or trained as one.
+
+    modules: whole modules, every parameter of which belongs to this stage.
+    parameters: parameters that belong to the stage and to none of its modules (a ViT's class token).
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    parameters: tuple[nn.Parameter, ...] = ()
+
+    def all_parameters(self) -> tuple[nn.Parameter, ...]:
+        """Every parameter of the stage, once."""
+        return tuple(dict.fromkeys([p for module in self.modules for p in module.parameters()] + list(self.parameters)))
+
+
+def small_(layer: nn.Linear) -> nn.Linear:
+    """Give a layer near-zero weights and no bias, in place; return it."""
+    nn.init.normal_(layer.weight, std=HEAD_INIT_STD)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def make_head(n_features: int, width: int) -> nn.Module:
+    """Return the head on features (B, D) to (B, 1): linear, or with one hidden layer of `width` where that is above 0."""
+    if not width:
+        return small_(nn.Linear(n_features, 1))
+    return nn.Sequential(nn.Linear(n_features, width), nn.GELU(), small_(nn.Linear(width, 1)))
+
+
+class Detector(nn.Module):
+    """An image in, one logit out: higher is more fake.
+
+    A subclass sets its layers and gives `features` and `body_stages`. `channels_last` says whether convolutions
+    dominate it, so that the memory format of the same name pays. The head is linear, or what the option `head_width` says, or
+    what the subclass gives.
+    """
+
+    channels_last: bool = True
+    head: Any  # whoever fits it in closed form knows that it is linear
+
+    def __init__(self, spec: DetectorSpec, n_features: int, head: nn.Module | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.n_features = n_features  # D, the width of what the head reads
+        self.head = head if head is not None else make_head(n_features, int(spec.options.get("head_width", 0)))
+        mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+        # Not saved: both follow from the spec.
+        self.register_buffer("_scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Turn uint8 RGB images (B, S, S, 3) into the float32 network input (B, 3, S, S): (x / 255 - mean) / std."""
+        x = images.permute(0, 3, 1, 2).to(torch.float32)  # strides stay: this is the channels_last format already
+        return x * cast(Tensor, self._scale) + cast(Tensor, self._shift)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Everything below the head: prepared images (B, 3, S, S) float32 to features (B, D)."""
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The head: features (B, D) to logits (B,)."""
+        return cast(Tensor, self.head(features)).squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Prepared images (B, 3, S, S) float32 to logits (B,)."""
+        return self.classify(self.features(x))
+
+    def load_pretrained(self, path: Path, source: Source) -> None:
+        """Fill the backbone from a weights file. Raises WeightsError, and changes nothing, where the file does not fit it."""
+        load_backbone(cast(nn.Module, self.backbone), path, source)
+
+    def body_stages(self) -> tuple[Stage, ...]:
+        """The stages below the head, from the last one down to the stem."""
+        raise NotImplementedError
+
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages, the head first and the stem last; every parameter is in exactly one of them."""
+        return (Stage("head", (self.head,)), *self.body_stages())

@@ -1,0 +1,121 @@
+"""Detectors that are named by a library's own name: `timm:resnet18.a1_in1k`, `open_clip:ViT-B-32/laion2b_s34b_b79k`. Floor 2.
+
+Names, checkpoints and preprocessing are what the installed library says. Only here is a library asked for them, and importing one
+takes seconds: a name of ours never comes here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, cast
+
+from study.detectors.registry import HEAD_WIDTH, HUB, Entry
+from study.detectors.weights import Source
+from study.errors import ConfigError
+from study.records import Geometry
+
+INTERPOLATIONS = ("bicubic", "bilinear")
+SHOWN = 3
+SAFE_NAME = "model.safetensors"
+
+
+@cache
+def library_entry(name: str) -> Entry:
+    """Return the line of `timm:<name>` or `open_clip:<model>/<pretrained>`, made from what the library knows.
+
+    Raises ConfigError for a name that the library has no weights for, with the nearest ones, and for a checkpoint whose
+    preprocessing is none of ours (`Geometry`).
+    """
+    library, _, rest = name.partition(":")
+    return _timm_entry(rest) if library == "timm" else _open_clip_entry(rest)
+
+
+def _timm_entry(name: str) -> Entry:
+    import timm
+
+    if not timm.is_model_pretrained(name) or name not in _timm_names():
+        raise ConfigError(_unknown("timm", name, _timm_names(), "timm.list_pretrained()"))
+    config: Any = timm.get_pretrained_cfg(name)
+    repository = config.hf_hub_id or ""
+    source = Source(
+        backbone=config.architecture, pretrained=config.tag or "", repository=repository, filename=SAFE_NAME if repository else "",
+        older="pytorch_model.bin" if repository else "",
+        origin=f"{HUB}/{repository}/resolve/main/{SAFE_NAME}" if repository else config.url,
+        classifier=(config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ()),
+    )  # fmt: skip
+    return Entry(
+        about=f"{config.architecture} of timm, weights {config.tag}", family="timm_network", geometry=timm_geometry(name, config),
+        mean=config.mean, std=config.std, source=source, options=HEAD_WIDTH,
+    )  # fmt: skip
+
+
+def timm_geometry(name: str, config: Any) -> Geometry:
+    """Return timm's preprocessing of a checkpoint for evaluation (`timm.data.create_transform`). Raises ConfigError."""
+    channels, size, width = config.input_size
+    resize = math.floor(size / config.crop_pct)
+    known = config.interpolation in INTERPOLATIONS and channels == 3 and size == width
+    if known and config.crop_mode == "center":
+        return Geometry(size_px=size, mode="resize_crop", resize_px=resize, interpolation=config.interpolation)
+    if known and config.crop_mode == "squash" and resize == size:
+        return Geometry(size_px=size, mode="squash", interpolation=config.interpolation)
+    said = f"input {config.input_size}, {config.crop_mode} crop of {config.crop_pct:g}, {config.interpolation}"
+    raise ConfigError(f"detector timm:{name}: its preprocessing ({said}) is not offered here: choose another checkpoint")
+
+
+@cache
+def _timm_names() -> frozenset[str]:
+    """Every name that timm has weights for, with its tag and, for the tag that timm takes by default, without."""
+    import timm
+
+    tagged = timm.list_pretrained()
+    return frozenset(tagged) | frozenset(name.partition(".")[0] for name in tagged)
+
+
+def _open_clip_entry(name: str) -> Entry:
+    import open_clip
+
+    known = [f"{model}/{tag}" for model, tag in open_clip.list_pretrained()]
+    if name not in known:
+        raise ConfigError(_unknown("open_clip", name, known, "open_clip.list_pretrained()"))
+    model, _, tag = name.partition("/")
+    config = cast(Mapping[str, Any], open_clip.get_pretrained_cfg(model, tag))
+    return Entry(
+        about=f"visual encoder of open_clip's {model}, weights {tag}", family="clip", source=_open_clip_source(model, tag, config),
+        geometry=_open_clip_geometry(name, config, open_clip.get_model_config(model)["vision_cfg"]["image_size"]),
+        mean=tuple(config["mean"]), std=tuple(config["std"]), options=HEAD_WIDTH,
+        arguments={"force_quick_gelu": True} if config.get("quick_gelu") else {},
+    )  # fmt: skip
+
+
+def _open_clip_source(model: str, tag: str, config: Mapping[str, Any]) -> Source:
+    """open_clip writes a repository as `owner/name/`, or as `owner/name/file` where the file has a name of its own."""
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repository, _, file = str(config.get("hf_hub") or "").rpartition("/")
+    names = (file, "") if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    filename, older = names if repository else ("", "")
+    origin = f"{HUB}/{repository}/resolve/main/{filename}" if repository else str(config.get("url", ""))
+    return Source(
+        backbone=model, pretrained=tag, repository=repository, filename=filename, older=older, origin=origin, prefix="visual."
+    )
+
+
+def _open_clip_geometry(name: str, config: Mapping[str, Any], size: Any) -> Geometry:
+    """open_clip's preprocessing of a checkpoint for evaluation (`open_clip.image_transform`)."""
+    mode, interpolation = config.get("resize_mode"), config.get("interpolation")
+    if isinstance(size, int) and interpolation in INTERPOLATIONS and mode in ("shortest", "squash"):
+        if mode == "squash":
+            return Geometry(size_px=size, mode="squash", interpolation=interpolation)
+        return Geometry(size_px=size, mode="resize_crop", resize_px=size, interpolation=interpolation)
+    said = f"{size} px, {mode}, {interpolation}"
+    raise ConfigError(f"detector open_clip:{name}: its preprocessing ({said}) is not offered here: choose another checkpoint")
+
+
+def _unknown(library: str, name: str, known: Sequence[str] | frozenset[str], how: str) -> str:
+    """The message for a name that a library does not have: nearest first, since it has thousands."""
+    close = difflib.get_close_matches(name, sorted(known), n=SHOWN, cutoff=0.4)
+    hint = f": did you mean {', '.join(repr(f'{library}:{c}') for c in close)}?" if close else "."
+    return f"unknown detector '{library}:{name}'{hint} {library} has weights for {len(known)} names; {how} lists them"

@@ -1,0 +1,320 @@
+"""Every detector by name, as data: what it is built from, how it wants its images, what may be chosen.
+
+Floor 2. No torch here: names, options and specs serve commands that only list and plan. To add a detector, add one line to
+`DETECTORS`, one file `study/detectors/FAMILY.py` unless the family exists, and one `search_spaces/NAME.toml`.
+
+Beside these names, every checkpoint of two libraries is one: `timm:<name>` and `open_clip:<model>/<pretrained>`
+(study/detectors/library.py). Asking for such a name imports the library, and torch with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.detectors import weights
+from study.detectors.prompts import prompt_options
+from study.detectors.weights import Source
+from study.errors import ConfigError, WeightsError, unknown_name
+from study.records import DetectorSpec, Geometry, Learner, Params
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from study.detectors.base import Detector
+
+RGB = tuple[float, float, float]
+SCHEDULES = ("head", "last_stage", "full", "progressive", "lp_ft")
+HALF: RGB = (0.5, 0.5, 0.5)
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
+HUB = "https://huggingface.co"
+LIBRARIES = ("timm", "open_clip")  # what may stand before the colon of a name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """A whole number that a study may choose when a detector is built: its default, its range, what it must be a multiple of."""
+
+    default: int
+    low: int
+    high: int
+    multiple: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A detector's line in the registry. `arguments` go to the family's `create` and are fixed by the name.
+
+    schedules: the unfreezing schedules that make sense; () for a detector that is not trained by gradient.
+    prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes by default, or "".
+    """
+
+    about: str
+    family: str
+    geometry: Geometry
+    mean: RGB = HALF
+    std: RGB = HALF
+    learner: Learner = "gradient"
+    source: Source | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    schedules: tuple[str, ...] = SCHEDULES
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    prompts: str = ""
+
+
+# The head of a pretrained backbone: linear, or with one hidden layer of this width.
+HEAD_WIDTH: Mapping[str, Option] = {"head_width": Option(default=0, low=0, high=8192)}
+
+
+def _timm(backbone: str, tag: str, classifier: str) -> Source:
+    repository, name = f"timm/{backbone}.{tag}", "model.safetensors"
+    origin = f"{HUB}/{repository}/resolve/main/{name}"
+    return Source(backbone=backbone, pretrained=tag, origin=origin, repository=repository, filename=name, classifier=(classifier,))
+
+
+def _openai_clip(backbone: str, repository: str) -> Source:
+    name = "open_clip_model.safetensors"
+    origin = f"{HUB}/{repository}/resolve/main/{name}"
+    return Source(backbone=backbone, pretrained="openai", origin=origin, repository=repository, filename=name, prefix="visual.")
+
+
+# timm offers no weights for this width. These inputs are the checkpoint's own (pixels in [-1, 1]), not timm's default.
+_MOBILENET = Source(
+    backbone="mobilenetv2_035", pretrained="keras_in1k", classifier=("classifier",),
+    origin="MobileNetV2 0.35 at 224 px of Keras Applications (ImageNet), converted to timm's names",
+)  # fmt: skip
+
+_CLIP_B32: dict[str, Any] = {
+    "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=224), "mean": CLIP_MEAN, "std": CLIP_STD,
+    "source": _openai_clip("ViT-B-32", "timm/vit_base_patch32_clip_224.openai"), "arguments": {"force_quick_gelu": True},
+}  # fmt: skip
+
+DETECTORS: Mapping[str, Entry] = {
+    "spectrum": Entry(
+        about="azimuthally averaged log power spectrum, logistic regression (Durall et al. 2020)", family="spectrum",
+        geometry=Geometry(size_px=128, mode="crop"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), learner="logistic",
+        options={"size_px": Option(default=128, low=16, high=1024)}, schedules=()),
+    "npr": Entry(
+        about="neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR 2024)", family="npr",
+        geometry=Geometry(size_px=64, mode="crop"), mean=IMAGENET_MEAN, std=IMAGENET_STD, schedules=("full",),
+        options={"size_px": Option(default=64, low=16, high=512, multiple=2)}),
+    "resnet18_scratch": Entry(
+        about="ResNet-18 from scratch; CIFAR stem below 64 px", family="resnet_scratch", schedules=("full",),
+        geometry=Geometry(size_px=64, mode="squash"), options={"size_px": Option(default=64, low=16, high=512)}),
+    "mobilenetv2_035": Entry(
+        about="MobileNetV2 0.35, ImageNet weights", family="timm_network", arguments={"pad_type": "same"}, source=_MOBILENET,
+        geometry=Geometry(size_px=224, mode="squash"), options=HEAD_WIDTH),
+    "mobilenetv2_035_linear": Entry(
+        about="frozen MobileNetV2 0.35, linear head", family="timm_network", arguments={"pad_type": "same"}, source=_MOBILENET,
+        geometry=Geometry(size_px=224, mode="squash"), schedules=("head",)),
+    "resnet18": Entry(
+        about="ResNet-18, torchvision's ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
+        source=_timm("resnet18", "tv_in1k", "fc"), options=HEAD_WIDTH),
+    "resnet50": Entry(
+        about="ResNet-50, torchvision's first ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
+        source=_timm("resnet50", "tv_in1k", "fc"), options=HEAD_WIDTH),
+    "convnext_tiny": Entry(
+        about="ConvNeXt-Tiny, its authors' ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256), source=_timm("convnext_tiny", "fb_in1k", "head.fc"),
+        options=HEAD_WIDTH),
+    "clip_zero_shot": Entry(
+        about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training", family="clip_zero_shot", learner="none",
+        schedules=(), prompts="images", **_CLIP_B32),
+    "clip_linear": Entry(
+        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", schedules=("head",), options=HEAD_WIDTH,
+        **_CLIP_B32),
+    "clip_finetune": Entry(
+        about="CLIP ViT-B/32 visual encoder of OpenAI, unfrozen by a schedule", family="clip", options=HEAD_WIDTH,
+        schedules=("last_stage", "full", "progressive", "lp_ft"), **_CLIP_B32),
+    "clip_adapter": Entry(
+        about="frozen CLIP ViT-B/32, adapter and similarities to prompts (clip-deepfake-detection, 2025)", family="clip_adapter",
+        schedules=("head",), prompts="faces", **_CLIP_B32),
+    "dinov2_linear": Entry(
+        about="frozen DINOv2 ViT-B/14, linear head", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), schedules=("head",),
+        source=_timm("vit_base_patch14_dinov2", "lvd142m", "head"), arguments={"dynamic_img_size": True},
+        options={"size_px": Option(default=224, low=98, high=518, multiple=14), **HEAD_WIDTH}),
+    "siglip_linear": Entry(
+        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head", family="timm_network", schedules=("head",),
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248), options=HEAD_WIDTH,
+        source=_timm("vit_base_patch16_siglip_224", "v2_webli", "head")),
+    "pe_linear": Entry(
+        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head", family="timm_network", schedules=("head",),
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), options=HEAD_WIDTH,
+        source=_timm("vit_pe_core_base_patch16_224", "fb", "head")),
+}  # fmt: skip
+
+
+# Not built at all: their logits are made of other detectors' (study/planning/ensembles.py).
+ENSEMBLES: Mapping[str, str] = {
+    "ensemble": "mean of its members' logits, each divided by its own temperature",
+    "ensemble_stacked": "logistic regression on its members' logits, fitted on source val",
+}
+
+
+def names() -> list[str]:
+    """Return the names of all detectors that are built and have a name of their own, sorted: no library's models, no ensembles."""
+    return sorted(DETECTORS)
+
+
+def library_of(name: str) -> str:
+    """Return the library that a detector is named by (`timm` of `timm:resnet18.a1_in1k`), or "" for a name of its own."""
+    library, colon, _ = name.partition(":")
+    return library if colon and library in LIBRARIES else ""
+
+
+def check_name(name: str, *, where: str = "") -> None:
+    """Refuse a name that is neither a detector's, nor an ensemble's, nor a library's. Raises ConfigError, as `entry` does."""
+    if library_of(name):
+        entry(name, where=where)
+    elif name not in DETECTORS and name not in ENSEMBLES:
+        libraries = [f"{library}:..." for library in LIBRARIES]
+        raise ConfigError(unknown_name("detector", name, [*DETECTORS, *ENSEMBLES, *libraries], where=where))
+
+
+def learner_of(name: str) -> Learner:
+    """Return how a detector comes to its parameters: `members` for an ensemble. Raises ConfigError for an unknown name."""
+    return "members" if name in ENSEMBLES else entry(name).learner
+
+
+def entry(name: str, *, where: str = "") -> Entry:
+    """Return the line of a detector that is built.
+
+    Raises ConfigError for an unknown name, with the nearest ones, and for an ensemble; the message opens with `where`.
+    """
+    if library_of(name):
+        from study.detectors.library import library_entry
+
+        try:
+            return library_entry(name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+    check_name(name, where=where)
+    if name in ENSEMBLES:
+        raise ConfigError(f"{where + ': ' if where else ''}'{name}' is made of its members' scores and is not built")
+    return DETECTORS[name]
+
+
+def detector_options(name: str) -> dict[str, int | str]:
+    """Return the options of a detector with their defaults.
+
+    `size_px`: the side of the square it sees, in pixels. `head_width`: of the head's hidden layer, 0 for a linear head.
+    `prompts`: a set of prompts by name, or the path of a file of one's own (study/detectors/prompts.py).
+    """
+    line = entry(name)
+    options: dict[str, int | str] = {key: option.default for key, option in line.options.items()}
+    return {**options, "prompts": line.prompts} if line.prompts else options
+
+
+def weights_status(name: str, weights_root: Path | None) -> str:
+    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to download` or `missing`."""
+    source = entry(name).source
+    if source is None:
+        return "none needed"
+    if weights.local_file(source, weights_root):
+        return "local"
+    if weights.cached_file(source):
+        return "cached"
+    return "to download" if source.repository else "missing"
+
+
+def resolve(name: str, *, options: Params, weights_root: Path | None, download: bool = True) -> DetectorSpec:
+    """Return the spec of a detector: its options checked, its pretrained file found and digested. Builds nothing.
+
+    Raises ConfigError for an unknown name, option or value; WeightsError where weights are wanted and not to be had (with
+    `download` False the hub's cache is looked at, its servers are not asked).
+    """
+    line = entry(name)
+    chosen = _check_options(name, options)
+    source = line.source
+    digest = weights.file_digest(weights.find(source, weights_root, download=download)) if source else ""
+    return replace(
+        spec_of(name), geometry=_resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px))), weights=digest,
+        options=chosen,
+    )  # fmt: skip
+
+
+def spec_of(name: str) -> DetectorSpec:
+    """Return the spec of a detector as far as it is known without its weights: its options at their defaults, no digest."""
+    line = entry(name)
+    source = line.source
+    return DetectorSpec(
+        name=name, family=line.family, geometry=line.geometry, mean=line.mean, std=line.std, learner=line.learner,
+        backbone=source.backbone if source else "", pretrained=source.pretrained if source else "",
+        options=_check_options(name, {}),
+    )  # fmt: skip
+
+
+def _resized(geometry: Geometry, size_px: int) -> Geometry:
+    """A geometry at another size: what is cropped away stays the same share."""
+    resize = geometry.resize_px and round(geometry.resize_px * size_px / geometry.size_px)
+    return replace(geometry, size_px=size_px, resize_px=resize)
+
+
+def _check_options(name: str, options: Params) -> dict[str, int | str]:
+    known, chosen = entry(name).options, detector_options(name)
+    for key, value in options.items():
+        if key not in chosen:
+            raise ConfigError(unknown_name("option", key, chosen, where=f"detector {name}"))
+        chosen[key] = _whole(name, key, value, known[key]) if key in known else str(value)
+    return {**chosen, **prompt_options(str(chosen["prompts"]))} if "prompts" in chosen else chosen
+
+
+def _whole(name: str, key: str, value: object, option: Option) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not option.low <= value <= option.high or value % option.multiple:
+        multiple = f", a multiple of {option.multiple}" if option.multiple > 1 else ""
+        raise ConfigError(f"detector {name}: {key} = {value!r}: give a whole number from {option.low} to {option.high}{multiple}")
+    return value
+
+
+def build(spec: DetectorSpec, *, weights_root: Path | None, seed: int) -> Detector:
+    """Build a detector ready to be trained: what is random follows from `seed` alone, what is pretrained from the file.
+
+    Raises WeightsError where the file is gone, damaged, of another network, or no longer the one that `spec` was resolved with.
+    """
+    source = entry(spec.name).source
+    detector = create(spec, seed)
+    if source is not None:
+        path = weights.find(source, weights_root)
+        if not spec.weights or weights.file_digest(path) != spec.weights:
+            raise WeightsError(f"weights file {path} is not the one that {spec.name} was resolved with; resolve it anew")
+        detector.load_pretrained(path, source)
+    return detector
+
+
+def restore(spec: DetectorSpec, state: Mapping[str, Tensor]) -> Detector:
+    """Build a trained detector from all of its tensors (its `state_dict()`); no pretrained file is needed.
+
+    Raises WeightsError where a tensor is missing, foreign, or of another shape.
+    """
+    detector = create(spec, 0)
+    try:
+        detector.load_state_dict({k: weights.aligned(v) for k, v in state.items()}, strict=True, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(f"trained weights do not fit {spec.name}: {' '.join(str(error).split())[:300]}") from error
+    return detector
+
+
+def stage_sizes(name: str) -> list[int]:
+    """Return how many parameters each stage of a detector has, the head first; no weights are needed, and no memory for them."""
+    return [sum(p.numel() for p in stage.all_parameters()) for stage in create(spec_of(name), 0).stages()]
+
+
+def create(spec: DetectorSpec, seed: int) -> Detector:
+    """Build a detector's network with random numbers from `seed`; a backbone that is to be filled from a file stays empty."""
+    import torch
+
+    line = entry(spec.name)
+    family = importlib.import_module(f"study.detectors.{line.family}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector: Detector = family.create(spec, **line.arguments)
+    return detector

@@ -1,0 +1,58 @@
+"""Networks of timm with pretrained weights and stages from their own structure. Floor 2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import timm
+from torch import Tensor, nn
+
+from study.detectors import weights
+from study.detectors.base import Detector, Stage
+from study.detectors.skeleton import empty, is_convolutional
+from study.detectors.stages import stages_by_depth, timm_depths
+from study.detectors.weights import Source
+from study.errors import ConfigError
+from study.records import DetectorSpec
+
+if TYPE_CHECKING:
+    from study.detectors.weights import State
+
+POOLED_NDIM = 2
+
+
+class TimmNetwork(Detector):
+    """A timm network without its classifier; features are its pooled (and, where it has one, normed) last activations."""
+
+    def __init__(self, spec: DetectorSpec, backbone: nn.Module) -> None:
+        super().__init__(spec, int(cast(int, backbone.head_hidden_size)))
+        self.backbone = backbone
+        self.channels_last = is_convolutional(backbone)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Prepared images (B, 3, S, S) to pooled features (B, D). Raises ConfigError for a network that does not pool."""
+        features = cast(Tensor, self.backbone(x))
+        if features.ndim != POOLED_NDIM:
+            raise ConfigError(f"{self.spec.name} gives no pooled features (B, D) but {tuple(features.shape)}: choose another model")
+        return features
+
+    def body_stages(self) -> tuple[Stage, ...]:
+        """The network's blocks by its own structure, the last one first."""
+        return stages_by_depth(self.backbone, timm_depths(self.backbone))
+
+    def load_pretrained(self, path: Path, source: Source) -> None:
+        """Fill the network from a file in timm's names, or in an older form that timm itself knows how to convert."""
+        weights.load_backbone(self.backbone, path, source, convert=_converted)
+
+
+def _converted(state: State, network: nn.Module) -> State:
+    """The state by the filter that timm keeps beside the network's class for checkpoints of other forms, where it has one."""
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    return state if convert is None else cast("State", convert(dict(state), network))
+
+
+def create(spec: DetectorSpec, **arguments: Any) -> TimmNetwork:
+    """Build the detector of `spec` with an empty backbone, to be filled from a file; `arguments` go to `timm.create_model`."""
+    return TimmNetwork(spec, empty(lambda: timm.create_model(spec.backbone, pretrained=False, num_classes=0, **arguments)))

@@ -1,0 +1,239 @@
+"""Pretrained weights, one path for every library: find the file, digest it, read it, fit it to the network or refuse.
+
+Floor 2. No torch until a file is read: finding and digesting are needed to plan a study.
+
+A file is looked for, in this order:
+1. `<weights root>/<backbone>.<pretrained>.<extension>`, then `<weights root>/<backbone>.<extension>`, extensions as in
+   `EXTENSIONS`. The weights root is what the caller gives (`--weights-root`), else the environment's STUDY_WEIGHTS.
+2. the cache of the Hugging Face hub, then the hub itself: the repository that timm or open_clip names for this checkpoint.
+
+Nothing else is tried, and nothing goes on without the weights: a network is built without memory (torch's meta device) and
+takes its tensors from the file, so that no random number could stay in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.errors import WeightsError
+from study.identity import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    State = Mapping[str, Tensor]
+
+ENVIRONMENT = "STUDY_WEIGHTS"
+EXTENSIONS = (".safetensors", ".pth", ".pt", ".bin")
+NAMED = 4  # keys that an error message names before it counts the others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a backbone's pretrained weights come from.
+
+    repository, filename: on the Hugging Face hub, as the library itself names them; both "" where it offers none.
+    older: the name under which repositories without `filename` have the weights, or "".
+    origin: for a person, what to fetch where the hub cannot be reached.
+    prefix: the part of the file that is the backbone (`visual.` in a CLIP checkpoint); other keys are not read.
+    classifier: keys of the library's own classifier, ignored, since the detector has its own head.
+    """
+
+    backbone: str
+    pretrained: str
+    origin: str
+    repository: str = ""
+    filename: str = ""
+    older: str = ""
+    prefix: str = ""
+    classifier: tuple[str, ...] = ()
+
+
+def weights_folder(weights_root: Path | None) -> Path | None:
+    """Return the folder of local weights: `weights_root`, else the environment's STUDY_WEIGHTS, else None."""
+    if weights_root is not None:
+        return weights_root.expanduser()
+    named = os.environ.get(ENVIRONMENT, "")
+    return Path(named).expanduser() if named else None
+
+
+def local_file(source: Source, weights_root: Path | None) -> Path | None:
+    """Return the local file of a backbone (the more specific name first), or None where there is none."""
+    folder = weights_folder(weights_root)
+    if folder is None:
+        return None
+    stems = (f"{source.backbone}.{source.pretrained}", source.backbone)
+    candidates = (folder / f"{stem}{extension}" for stem in stems for extension in EXTENSIONS)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def cached_file(source: Source) -> Path | None:
+    """Return the file of a backbone in the hub's cache on this machine, or None. Touches no network."""
+    if not source.repository:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(source.repository, name) for name in (source.filename, source.older) if name)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def find(source: Source, weights_root: Path | None, *, download: bool = True) -> Path:
+    """Return the weights file of a backbone: local, cached, or downloaded.
+
+    Raises WeightsError, which says what to fetch and where to put it, where there is none.
+    """
+    path = local_file(source, weights_root) or cached_file(source)
+    if path is not None:
+        return path
+    if not download or not source.repository:
+        raise WeightsError(_missing(source, weights_root, ""))
+    try:
+        return _download(source)
+    except Exception as error:  # the hub's client raises errors of several libraries, all of which mean the same here
+        raise WeightsError(_missing(source, weights_root, f" (the hub: {type(error).__name__})")) from error
+
+
+def _download(source: Source) -> Path:
+    """Fetch a file through the hub's client, which tries for half a minute where there is no network; its warnings say no more."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return Path(hf_hub_download(source.repository, source.filename))
+    except EntryNotFoundError as error:
+        if not source.older or isinstance(error, LocalEntryNotFoundError):  # the latter: the hub gave no answer
+            raise
+        return Path(hf_hub_download(source.repository, source.older))
+    finally:
+        logger.setLevel(level)
+
+
+def _missing(source: Source, weights_root: Path | None, why: str) -> str:
+    folder = weights_folder(weights_root)
+    place = f"{folder or '<folder>'}/{source.backbone}.safetensors"
+    how = "" if folder else f" and name that folder with --weights-root or {ENVIRONMENT}"
+    return (
+        f"pretrained weights '{source.pretrained}' of {source.backbone} are not on this machine{why}: fetch {source.origin}, "
+        f"put it at {place}{how}"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    return file_sha256(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a weights file, computed once per process for an unchanged file. Raises WeightsError."""
+    try:
+        status = path.stat()
+        return _digest(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise WeightsError(f"weights file {path} cannot be read: {error.strerror or error}") from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file: safetensors, or a state dict of torch.save (never unpickling anything else).
+
+    A state dict wrapped as {"state_dict": ...} or {"model": ...} is unwrapped. Raises WeightsError for a truncated file, a
+    TorchScript archive, or a file of anything but tensors.
+    """
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format fails with errors of its own kind
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"weights file {path} cannot be read (damaged, cut short, or not a state dict): {reason}; fetch it again"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"weights file {path} holds no state dict of tensors; fetch the state dict in the library's own names")
+    return dict(state)
+
+
+def load_backbone(
+    network: nn.Module, path: Path, source: Source, *, convert: Callable[[State, nn.Module], State] | None = None
+) -> None:
+    """Fill `network` from a weights file, in place: every tensor, float32, or WeightsError and nothing changed.
+
+    The file's keys must be the network's: a missing or a foreign key, a shape that differs and a value that is not finite are
+    errors. Left out of account are the classifier's keys, what lies outside `source.prefix`, and the count of batches that
+    BatchNorm keeps, which files of old torch versions lack and nothing here reads.
+    convert: turns a file whose keys are not the network's into one whose keys are, as the library does for older forms.
+    """
+    wanted = network.state_dict()
+    state = _selected(read_state(path), wanted, source)
+    if convert is not None and not _fits(wanted, state):
+        try:
+            state = _selected(convert(state, network), wanted, source)
+        except Exception:  # a converter fails in any way on a file it was not made for; the keys as they are say what is wrong
+            logging.getLogger(__name__).debug("no conversion of %s", path, exc_info=True)
+    _check_keys(wanted, state, path, source.backbone)
+    loaded = {k: aligned(v.to(wanted[k].dtype)) for k, v in state.items()}
+    broken = [k for k, v in loaded.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    if broken:
+        raise WeightsError(f"weights file {path} holds values that are not finite in {_some(broken)}; fetch it again")
+    network.load_state_dict(loaded, strict=True, assign=True)
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """Return a tensor in memory of its own. In a file tensors stand at any address, and on one that is not aligned a product of
+    matrices is computed another way, which differs in the last bit.
+    """
+    import torch
+
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _selected(state: State, wanted: State, source: Source) -> dict[str, Tensor]:
+    """The part of a file that is the backbone, in its names; a count of batches that is absent is 0."""
+    import torch
+
+    inside = {k.removeprefix(source.prefix): v for k, v in state.items() if k.startswith(source.prefix)}
+    found = {k: v for k, v in inside.items() if k in wanted or not _is_classifier(k, source)}
+    counts = {k: torch.zeros((), dtype=v.dtype) for k, v in wanted.items() if k.endswith("num_batches_tracked")}
+    return {**counts, **found}
+
+
+def _is_classifier(key: str, source: Source) -> bool:
+    """Tell whether a key that the network does not have is the classifier's, or of a layer that stands beside it in one module."""
+    parents = {classifier.rpartition(".")[0] for classifier in source.classifier}
+    return key.startswith(tuple(f"{name}." for name in {*source.classifier, *parents} if name))
+
+
+def _fits(wanted: State, state: State) -> bool:
+    return wanted.keys() == state.keys() and all(wanted[k].shape == state[k].shape for k in wanted)
+
+
+def _check_keys(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, backbone: str) -> None:
+    problems = {
+        "lacks": sorted(set(wanted) - set(state)),
+        "has unknown": sorted(set(state) - set(wanted)),
+        "has another shape for": sorted(k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape),
+    }
+    said = "; ".join(f"{what} {_some(keys)}" for what, keys in problems.items() if keys)
+    if said:
+        raise WeightsError(f"weights file {path} does not fit {backbone}: it {said}; fetch the file of this very model")
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(keys[:NAMED]) + more

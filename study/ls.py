@@ -1,0 +1,150 @@
+"""List what there is: detectors, datasets, search spaces, presets, and the runs of a results folder.
+
+    python -m study.ls detectors
+
+Floor 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study import cli
+
+if TYPE_CHECKING:
+    from study.records import DatasetCard
+    from study.search.spaces import Space
+
+EXAMPLES = """
+python -m study.ls detectors
+python -m study.ls datasets --data-root ~/datasets
+python -m study.ls spaces
+python -m study.ls runs --results results
+python -m study.ls presets
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = cli.command_parser("ls", __doc__.splitlines()[0], EXAMPLES)
+    listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces, "presets": _presets, "runs": _runs}
+    parser.add_argument("what", metavar="WHAT", help=", ".join(listings))
+    cli.add_place_options(parser)
+    options = parser.parse_args(arguments)
+    if options.what not in listings:
+        from study.errors import ConfigError, unknown_name
+
+        raise ConfigError(unknown_name("listing", options.what, listings))
+    listings[options.what](options)
+    return cli.DONE
+
+
+def _detectors(options: argparse.Namespace) -> None:
+    from study.detectors import registry
+    from study.search.spaces import load_space
+    from study.training.recipe import Recipe
+    from study.training.schedules import phases
+
+    root = cli.weights_root(options)
+    rows = []
+    for name, line in registry.DETECTORS.items():
+        sizes = registry.stage_sizes(name)
+        recipe = Recipe.from_params(load_space(name).default(), learner=line.learner)
+        opened = max(phase.stages for phase in phases(recipe, n_stages=len(sizes), epochs=len(sizes))) if line.schedules else 0
+        trained = sizes[0] if line.learner == "logistic" else sum(sizes[:opened])
+        sizes_text = (f"{sum(sizes):,}", f"{trained:,}", str(line.geometry.size_px))
+        rows.append((name, *sizes_text, registry.weights_status(name, root), line.learner, line.about))
+    rows += [(name, "-", "-", "-", "none needed", registry.learner_of(name), about) for name, about in registry.ENSEMBLES.items()]
+    _table(("detector", "parameters", "trained", "input px", "weights here", "learner", "what"), rows)
+    print("trained: by the default schedule. Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model they have")
+
+
+def _datasets(options: argparse.Namespace) -> None:
+    from study.data.cards import card_names, load_card
+    from study.data.catalog import Catalog, DataConfig
+    from study.errors import DataError
+
+    root = Path(options.data_root).expanduser().absolute() if options.data_root else None
+    catalog = Catalog(DataConfig(root=root, cache=Path(options.results).absolute() / "cache"), firewall=True)
+    rows = []
+    for name in catalog.names():
+        card = load_card(name) if name in card_names() else None
+        try:
+            here = "yes" if catalog.available(name) else _how(card)
+        except DataError as error:  # one folder that is not as it must be does not hide the others
+            here = f"refused: {error}"
+        about = card.title if card else f"folder {name} of the data root"
+        parts = catalog.parts(name)
+        about += f" ({', '.join(parts)})" if parts else ""
+        rows.append((name, here, f"{card.size_gb:g} GB" if card and card.size_gb else "-", about))
+    _table(("dataset", "here", "size", "what"), rows)
+    notes: dict[str, list[str]] = {}
+    for name in catalog.names():
+        for hazard in load_card(name).hazards if name in card_names() else ():
+            notes.setdefault(hazard, []).append(name)
+    for hazard, names in notes.items():
+        print(f"note on {', '.join(names)}: {hazard}")
+
+
+def _how(card: DatasetCard | None) -> str:
+    """How a dataset comes here that is not: in few words."""
+    if card and card.source in ("demo", "folder"):
+        return {"demo": "made when used", "folder": "by hand"}[card.source]
+    return "to download or unpack" if card and card.archives else "to download"
+
+
+def _spaces(_: argparse.Namespace) -> None:
+    from study.detectors import registry
+    from study.search.spaces import load_space
+
+    for name in registry.names():
+        space = load_space(name)
+        print(f"\n{name} (search_spaces/{name}.toml): {_size(space)}")
+        searched = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
+        _table(("  setting", "default", "searched"), searched + [(f"  {key}", str(v), "-") for key, v in space.constants.items()])
+
+
+def _size(space: Space) -> str:
+    ranges = sum(parameter.kind != "categorical" for parameter in space.parameters)
+    return f"{len(space.parameters)} settings searched, {ranges} of them ranges; a grid has {space.grid_size():,} points"
+
+
+def _presets(_: argparse.Namespace) -> None:
+    from importlib import resources
+
+    from study.planning.study_file import preset_names
+
+    folder = resources.files("study.presets")
+    first = {name: (folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0] for name in preset_names()}
+    _table(("preset", "what"), [(name, line.removeprefix("#").split(":", 1)[-1].strip()) for name, line in first.items()])
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from study.store import Store
+
+    results = Path(options.results)
+    rows = []
+    for file in sorted(results.glob("*/study.toml")):
+        store = Store(results, file.parent.name)
+        models, scores = (len(list(store.folder.glob(pattern))) for pattern in ("models/*/detector.json", "scores/*.parquet"))
+        rows.append(
+            (file.parent.name, str(len(store.trials())), str(models), str(scores), "yes" if store.matrix_file.exists() else "no")
+        )
+    if not rows:
+        print(f"no runs in '{results}'; start one: python -m study.sweep quick")
+        return
+    _table(("study", "trials", "models", "scored cells", "matrix"), rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns as wide as their widest entry; the last one runs free."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
+    for row in (header, *rows):
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,205 @@
+"""From the store to the matrix: which cells there are, what state they are in, and the numbers of those that are scored.
+
+Floor 3. Metrics are always derived from scores, so this trains nothing and scores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from study.identity import derive_seed
+from study.jobs import CellJob, open_catalog
+from study.planning.ensembles import EnsembleJob
+from study.planning.setup import Searched, Setup
+from study.records import NO_DEGRADATION, Cell, Estimate, MatrixRow, Pairing, Scores, Trained
+from study.statistics.intervals import estimate_cell
+from study.statistics.methods import by_method, part
+from study.statistics.units import has_units, to_units
+
+Place = tuple[Pairing, str, int]  # pairing, test set, winner seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell, and the job that would score it; the job is None while its winner is not trained.
+
+    Of an ensemble the job derives the cell; it is None while a member's cell is not scored.
+    """
+
+    cell: Cell
+    winner: Trained | None
+    job: CellJob | EnsembleJob | None
+
+
+def plan_cells(setup: Setup, told: Mapping[Pairing, Searched] | None = None) -> list[PlannedCell]:
+    """Return every cell of the study in the order pairing, test set, seed. told: what `setup.replay()` gave, if it is known."""
+    told = setup.replay() if told is None else told
+    failures, pairings = setup.store.failures(), setup.study.pairings()
+    ensembles = [pairing for pairing in pairings if pairing.detector in setup.study.ensembles]
+    cells: dict[Place, PlannedCell] = {}
+    for pairing in pairings:
+        if pairing not in ensembles:
+            cells.update(_built_cells(setup, pairing, told.get(pairing), failures))
+    for pairing in ensembles:
+        cells.update(_ensemble_cells(setup, pairing, cells, failures))
+    places = [(p, t, s) for p in pairings for t in setup.study.test_on for s in range(setup.study.seeds_of(p))]
+    return [cells[place] for place in places]
+
+
+def _built_cells(
+    setup: Setup, pairing: Pairing, searched: Searched | None, failures: Mapping[str, str]
+) -> Iterator[tuple[Place, PlannedCell]]:
+    """Give the cells of a pairing whose winners are networks. searched: None where it is not trained."""
+    found = [setup.untrained_job(pairing)] if searched is None else setup.winner_jobs(pairing, searched)
+    jobs = {job.winner_seed: job for job in found}
+    lost = why_no_winner(searched) if searched is not None and searched.complete and not jobs else ""
+    waiting = "not built yet" if searched is None else "not trained yet"
+    for test_on in setup.study.test_on:
+        for seed in range(setup.study.seeds_of(pairing)):
+            winner_job = jobs.get(seed)
+            if winner_job is not None and setup.store.has_model(winner_job.trial.key):
+                winner = setup.store.model(winner_job.trial.key)
+                planned = _scored_or_not(setup, (pairing, test_on, seed), winner, setup.cell_job(winner.key, test_on), failures)
+            else:
+                reason = lost or (failures.get(winner_job.trial.key, "") if winner_job else "")
+                planned = _unscored((pairing, test_on, seed), failed=bool(reason), reason=reason or waiting)
+            yield (pairing, test_on, seed), planned
+
+
+def _ensemble_cells(
+    setup: Setup, pairing: Pairing, cells: Mapping[Place, PlannedCell], failures: Mapping[str, str]
+) -> Iterator[tuple[Place, PlannedCell]]:
+    """Give the cells of an ensemble, from those of its members."""
+    members = [Pairing(detector=name, train_on=pairing.train_on) for name in setup.study.ensembles[pairing.detector]]
+    for test_on in setup.study.test_on:
+        for seed in range(setup.study.seeds_of(pairing)):
+            place, parts = (pairing, test_on, seed), [cells[member, test_on, seed] for member in members]
+            missing = [part.cell for part in parts if part.cell.state != "done"]
+            if missing:
+                worst = next((cell for cell in missing if cell.state == "failed"), missing[0])
+                reason = f"its member {worst.pairing.detector}: {worst.reason or 'not scored yet'}"
+                yield place, _unscored(place, failed=worst.state == "failed", reason=reason)
+                continue
+            job = EnsembleJob(
+                workspace=setup.workspace,
+                pairing=pairing,
+                winner_seed=seed,
+                members=tuple(member.detector for member in members),
+                models=tuple(part.winner.key for part in parts if part.winner is not None),
+                scores=tuple(part.cell.scores_key for part in parts),
+            )
+            winner = setup.store.model(job.key) if setup.store.has_model(job.key) else None
+            yield place, _scored_or_not(setup, place, winner, job, failures)
+
+
+def _unscored(place: Place, *, failed: bool, reason: str) -> PlannedCell:
+    pairing, test_on, seed = place
+    cell = Cell(
+        pairing=pairing,
+        winner_seed=seed,
+        test_on=test_on,
+        degradation=NO_DEGRADATION,
+        state="failed" if failed else "planned",
+        reason=reason,
+    )
+    return PlannedCell(cell=cell, winner=None, job=None)
+
+
+def _scored_or_not(
+    setup: Setup, place: Place, winner: Trained | None, job: CellJob | EnsembleJob, failures: Mapping[str, str]
+) -> PlannedCell:
+    pairing, test_on, seed = place
+    done = winner is not None and setup.store.has_scores(job.scores_key)
+    reason = "" if done else failures.get(job.scores_key, "")
+    cell = Cell(
+        pairing=pairing,
+        winner_seed=seed,
+        test_on=test_on,
+        degradation=NO_DEGRADATION,
+        state="done" if done else "failed" if reason else "planned",
+        reason=reason,
+        scores_key=job.scores_key,
+    )
+    return PlannedCell(cell=cell, winner=winner, job=job)
+
+
+def matrix_rows(setup: Setup, cells: Sequence[PlannedCell]) -> list[MatrixRow]:
+    """Return the matrix in its long form: every metric of every scored cell, and the state of every other."""
+    rows: list[MatrixRow] = []
+    for pairing in setup.study.pairings():
+        for test_on in setup.study.test_on:
+            block = [c for c in cells if c.cell.pairing == pairing and c.cell.test_on == test_on]
+            done = [c for c in block if c.cell.state == "done"]
+            rows += _numbers(setup, done, len(block)) if done else [_without_number(_worst(block), "mean")]
+            rows += [_without_number(c.cell, str(c.cell.winner_seed)) for c in block if c.cell.state != "done"]
+    return rows
+
+
+def _worst(block: Sequence[PlannedCell]) -> Cell:
+    """The cell that stands for a block without a number: a failed one where there is one."""
+    return next((c.cell for c in block if c.cell.state == "failed"), block[0].cell)
+
+
+def why_no_winner(searched: Searched) -> str:
+    """Say why a search that has used its budget selected nothing."""
+    reasons = [result.reason for _, result in searched.trials if result.state == "failed"]
+    return f"no trial gave a result ({reasons[-1]})" if reasons else "no trial gave a defined validation AUC"
+
+
+def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[MatrixRow]:
+    scores = [setup.store.scores(c.cell.scores_key) for c in done]
+    levels: dict[str, list[Scores]] = {"image": scores}
+    if has_units(scores[0]):
+        levels["unit"] = [to_units(s) for s in scores]
+    of_methods = by_method(scores[0])
+    winners = [c.winner for c in done if c.winner is not None]
+    first = done[0].cell
+    missing = f"{seeds - len(done)} of {seeds} seeds missing" if len(done) < seeds else ""
+    for level in (*levels, *of_methods):
+        estimates = estimate_cell(
+            levels[level] if level in levels else [part(s, of_methods[level]) for s in scores],
+            [winner.thresholds for winner in winners],
+            [winner.temperature for winner in winners],
+            rng_seed=derive_seed(setup.study.seed, "bootstrap", test_content(setup, first.test_on)),
+            brief=level in of_methods,
+        )
+        for row in estimates.rows:
+            seed = row.seed if row.seed == "mean" else str(winners[int(row.seed)].winner_seed)
+            yield MatrixRow(
+                detector=first.pairing.detector,
+                train_on=first.pairing.train_on,
+                test_on=first.test_on,
+                degradation=first.degradation,
+                level=level,
+                seed=seed,
+                metric=row.metric,
+                threshold=row.threshold,
+                estimate=row.estimate,
+                coverage=scores[0].coverage,
+                state="done",
+                reason=missing if seed == "mean" else "",
+            )
+
+
+def test_content(setup: Setup, test_on: str) -> str:
+    """The content key of a test split: detectors are compared on the same resamples of the same images."""
+    return open_catalog(setup.workspace.data, firewall=setup.workspace.firewall).key(test_on, ("test",))
+
+
+def _without_number(cell: Cell, seed: str) -> MatrixRow:
+    nothing = float("nan")
+    return MatrixRow(
+        detector=cell.pairing.detector,
+        train_on=cell.pairing.train_on,
+        test_on=cell.test_on,
+        degradation=cell.degradation,
+        level="image",
+        seed=seed,
+        metric="auc",
+        threshold="",
+        estimate=Estimate(value=nothing, low=nothing, high=nothing, n_real=0, n_fake=0, reason=cell.reason or cell.state),
+        coverage=nothing,
+        state=cell.state,
+        reason=cell.reason,
+    )

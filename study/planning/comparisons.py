@@ -1,0 +1,242 @@
+"""Which detector generalises best, and is that more than noise? Every pair of detectors on the same images (PROTOCOL section 5).
+
+Floor 3. Detectors are compared by the AUC of their mean logit over seeds, on the images of a test set that all of them scored. What
+the images' sampling explains is in the intervals; what the choice of test sets explains is in the ranks; what the seeds explain is
+the sd of the matrix and enters neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.errors import ScoreError
+from study.identity import derive_seed
+from study.planning.cells import PlannedCell, test_content
+from study.planning.setup import Setup
+from study.records import NO_DEGRADATION, NO_TRAINING, Pairing, Scores
+from study.reporting.grid import is_in_domain
+from study.statistics.comparisons import Difference, PairedAucs, Ranks, friedman, holm, normal_difference, spearman
+from study.statistics.ranking import Floats, Ints
+
+Scored = tuple[str, Pairing, Scores]  # test set, pairing, the scores of one seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two detectors compared: in one cell, or (train_on and test_on empty) in their cross-domain means.
+
+    auc_first, auc_second: in [0, 1]. p_holm: over the defined comparisons of its table, in [0, 1].
+    """
+
+    train_on: str
+    test_on: str
+    first: str
+    second: str
+    auc_first: float
+    auc_second: float
+    difference: Difference
+    p_holm: float
+    n_real: int
+    n_fake: int
+    n_groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """All that a study's scores say about its detectors.
+
+    pairs: every pair of detectors in every cell, Holm over all of them.
+    cross_domain: detector -> mean AUC over `cells`, best first. cells: the cross-domain (train_on, test_on) that all these
+        detectors have an AUC in. left_out: detectors without any.
+    mean_pairs: every pair of those means, the better first, Holm over them.
+    ranks: over test sets, detectors in the order of `cross_domain`.
+    test_sets; agreement, rows (M, M): Spearman between those M columns over the pairings that were trained on neither.
+    """
+
+    pairs: tuple[Pair, ...]
+    cross_domain: Mapping[str, float]
+    cells: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+    mean_pairs: tuple[Pair, ...]
+    ranks: Ranks
+    test_sets: tuple[str, ...]
+    agreement: Floats
+    rows: Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """One test set: the pairings that are scored on it, and their AUCs on the images that all of them scored."""
+
+    pairings: tuple[Pairing, ...]
+    aucs: PairedAucs
+
+    def place(self, detector: str, train_on: str) -> int | None:
+        """Where the detector stands among the AUCs, as trained on that set or not trained at all; None where it is not scored."""
+        found = (Pairing(detector=detector, train_on=source) for source in (train_on, NO_TRAINING))
+        return next((self.pairings.index(pairing) for pairing in found if pairing in self.pairings), None)
+
+    def auc(self, detector: str, train_on: str) -> float:
+        """The detector's AUC; NaN where it is not scored here."""
+        at = self.place(detector, train_on)
+        return math.nan if at is None else float(self.aucs.aucs[at])
+
+
+def compare_study(setup: Setup, cells: Sequence[PlannedCell]) -> Comparisons:
+    """Compare the detectors of a study by the cells that are scored; degraded ones are left out.
+
+    Raises ScoreError where two detectors hold different labels or groups for the same image.
+    """
+    done = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
+    scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in done]
+    return compare_scores(scores, lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)))
+
+
+def compare_scores(scores: Sequence[Scored], seed_of: Callable[[str], int]) -> Comparisons:
+    """Compare detectors by their scores, several of one test set and pairing being its seeds.
+
+    A detector that is not trained stands beside the others of every training set.
+
+    seed_of: test set -> the seed of its resampling. Raises ScoreError as `compare_study`.
+    """
+    test_sets = tuple(dict.fromkeys(test_on for test_on, _, _ in scores))
+    columns = {name: _column([(p, s) for test_on, p, s in scores if test_on == name], seed_of(name)) for name in test_sets}
+    sources = list(dict.fromkeys(pairing.train_on for _, pairing, _ in scores))
+    pairs = [pair for name, column in columns.items() for pair in _pairs_of(name, column)]
+    pairs.sort(key=lambda pair: sources.index(pair.train_on))
+    detectors = tuple(dict.fromkeys(pairing.detector for _, pairing, _ in scores))
+    compared, cells = _common_cells(columns, detectors, [x for x in sources if x != NO_TRAINING] or sources)
+    means = {d: float(np.mean([columns[y].auc(d, x) for x, y in cells])) for d in compared if cells}
+    best_first = sorted(means, key=lambda d: -means[d])
+    by_test_set = _means_by_test_set(columns, best_first, cells)
+    pairings = tuple(dict.fromkeys(pairing for _, pairing, _ in scores))
+    agreement, rows = spearman(_cross_domain_table(columns, pairings))
+    return Comparisons(
+        pairs=_adjusted(pairs),
+        cross_domain={d: means[d] for d in best_first},
+        cells=cells,
+        left_out=tuple(d for d in detectors if d not in compared),
+        mean_pairs=_adjusted([_mean_pair(columns, cells, means, a, b) for a, b in combinations(best_first, 2)]),
+        ranks=friedman(by_test_set),
+        test_sets=test_sets,
+        agreement=agreement,
+        rows=rows,
+    )
+
+
+def _column(scored: Sequence[tuple[Pairing, Scores]], rng_seed: int) -> _Column:
+    common = scored[0][1].sample_id
+    for _, one in scored[1:]:
+        common = np.intersect1d(common, one.sample_id)
+    first = _on(scored[0][1], common)
+    logits: dict[Pairing, list[Floats]] = {}
+    for pairing, one in scored:
+        kept = _on(one, common)
+        for name in ("label", "group"):
+            differs = np.flatnonzero(getattr(one, name)[kept] != getattr(scored[0][1], name)[first])
+            if differs.size:
+                image = common[differs[0]]
+                raise ScoreError(f"{name} of {image} differs between scores: score its test set again with all detectors")
+        logits.setdefault(pairing, []).append(one.logit[kept].astype(np.float64))
+    label, group = scored[0][1].label[first], scored[0][1].group[first]
+    means = [np.mean(seeds, axis=0) for seeds in logits.values()]
+    return _Column(pairings=tuple(logits), aucs=PairedAucs(label, means, group, rng_seed=rng_seed))
+
+
+def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:
+    return np.isin(scores.sample_id, images)
+
+
+def _pairs_of(test_on: str, column: _Column) -> Iterable[Pair]:
+    aucs = column.aucs
+    for (i, a), (j, b) in combinations(enumerate(column.pairings), 2):
+        trained_on = [x for x in dict.fromkeys((a.train_on, b.train_on)) if x != NO_TRAINING] or [NO_TRAINING]
+        if len(trained_on) == 1:  # what is not trained is compared with the detectors of every training set
+            yield Pair(
+                train_on=trained_on[0],
+                test_on=test_on,
+                first=a.detector,
+                second=b.detector,
+                auc_first=float(aucs.aucs[i]),
+                auc_second=float(aucs.aucs[j]),
+                difference=aucs.difference(i, j),
+                p_holm=math.nan,
+                n_real=aucs.n_real,
+                n_fake=aucs.n_fake,
+                n_groups=aucs.n_groups,
+            )
+
+
+def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The pairs with Holm's p over all of them."""
+    adjusted = holm([pair.difference.p for pair in pairs])
+    return tuple(replace(pair, p_holm=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
+
+
+def _common_cells(
+    columns: Mapping[str, _Column], detectors: Sequence[str], sources: Sequence[str]
+) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """The detectors that have a cross-domain AUC, and the cross-domain cells that all of them have one in."""
+    places = [(x, y) for x in sources for y in columns if not is_in_domain(x, y)]
+    held = {d: [(x, y) for x, y in places if not math.isnan(columns[y].auc(d, x))] for d in detectors}
+    compared = [detector for detector in detectors if held[detector]]
+    every = held[compared[0]] if compared else []
+    return compared, tuple(cell for cell in every if all(cell in held[detector] for detector in compared))
+
+
+def _means_by_test_set(columns: Mapping[str, _Column], detectors: Sequence[str], cells: Sequence[tuple[str, str]]) -> Floats:
+    """(n, K) each detector's mean AUC on each test set, over the training sets that make it cross-domain."""
+    sources = {y: [x for x, target in cells if target == y] for _, y in cells}
+    rows = [[np.mean([columns[y].auc(d, x) for x in trained]) for d in detectors] for y, trained in sources.items()]
+    return np.array(rows, dtype=np.float64).reshape(len(sources), len(detectors))
+
+
+def _mean_pair(
+    columns: Mapping[str, _Column], cells: Sequence[tuple[str, str]], means: Mapping[str, float], first: str, second: str
+) -> Pair:
+    """Compare two cross-domain means. Within a test set the training sets' scorings are correlated, test sets are independent."""
+    variance, counts = 0.0, np.zeros(3, dtype=np.intp)
+    reasons, notes = [], []
+    targets = dict.fromkeys(y for _, y in cells)
+    for target in targets:
+        column = columns[target]
+        weights = np.zeros(len(column.pairings))
+        for source in (x for x, y in cells if y == target):
+            for sign, detector in ((1, first), (-1, second)):
+                at = column.place(detector, source)
+                assert at is not None, "only cells that every detector has a number in are compared"
+                weights[at] += sign / len(cells)
+        variance += column.aucs.contrast(weights)[1]
+        counts += (column.aucs.n_real, column.aucs.n_fake, column.aucs.n_groups)
+        reasons += [f"{target}: {column.aucs.reason}"] if column.aucs.reason else []
+        notes += [f"{target}: {column.aucs.note}"] if column.aucs.note else []
+    kinds = " and ".join(sorted({columns[y].aucs.how for y in targets}))
+    how = f"{kinds}, {len(targets)} test set{'s' if len(targets) > 1 else ''}"
+    value = means[first] - means[second]
+    return Pair(
+        train_on="",
+        test_on="",
+        first=first,
+        second=second,
+        auc_first=means[first],
+        auc_second=means[second],
+        difference=normal_difference(value, variance, how=how, reason="; ".join(reasons), note="; ".join(notes)),
+        p_holm=math.nan,
+        n_real=int(counts[0]),
+        n_fake=int(counts[1]),
+        n_groups=int(counts[2]),
+    )
+
+
+def _cross_domain_table(columns: Mapping[str, _Column], pairings: Sequence[Pairing]) -> Floats:
+    """(pairings, test sets) AUCs, NaN where a pairing was trained on the test set."""
+    rows = [
+        [math.nan if is_in_domain(p.train_on, y) else c.auc(p.detector, p.train_on) for y, c in columns.items()] for p in pairings
+    ]
+    return np.array(rows, dtype=np.float64).reshape(len(pairings), len(columns))

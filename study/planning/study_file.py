@@ -1,0 +1,418 @@
+"""The study file: a TOML of few keys becomes a `Study`, every default filled in and every name checked.
+
+Floor 3. An unknown key, a wrong type or an impossible value is a `ConfigError` that names the key, the value and what is valid; no
+dataset is touched here, so that a misspelt key costs nothing. The resolved form is written back as `study.toml` (`to_toml`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from study.data.catalog import split_union
+from study.detectors import registry
+from study.errors import ConfigError, unknown_name
+from study.records import NO_TRAINING, Pairing, Params
+
+RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
+PRECISIONS = ("auto", "float32", "bfloat16")
+SEARCH_CHOICES = {  # the first is the default
+    "sampler": ("tpe", "random", "gp", "cmaes", "grid"),
+    "mode": ("generations", "async"),
+    "scheduler": ("patience", "asha"),
+}
+TRAINED = ("gradient", "logistic")  # the learners that train something: what is searched, and what an ensemble may be made of
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What every pairing gets, the same for all.
+
+    trials: configurations tried, the default one included. epochs: of every trial and winner. seeds: winners per pairing.
+    generation: proposals made at a time; part of the result, because the search learns only between generations.
+    gpu_seconds: device time (of GPUs, or slots where there is none) after which a pairing is dealt no further trials; 0: no limit.
+    """
+
+    trials: int = 12
+    epochs: int = 10
+    seeds: int = 3
+    generation: int = 4
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How configurations are proposed and trials ended, the same for all pairings.
+
+    sampler: `tpe`, `random`, `gp`, `cmaes` or `grid` (study/search/proposals.py).
+    mode: `generations`, or `async`: each proposal is made from whatever has ended by then.
+    scheduler: `patience`, which looks at one trial alone, or `asha`, which stops those that are behind the others.
+    warm_start: studies, or single pairings of theirs, whose best configurations are tried first: `STUDY`, `STUDY/DETECTOR @ SET`.
+    """
+
+    sampler: str = "tpe"
+    mode: str = "generations"
+    scheduler: str = "patience"
+    warm_start: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where images come from. root: a folder with one folder per dataset. max_per_class: images per class, 0 for all of them.
+
+    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    """
+
+    root: str = ""
+    max_per_class: int = 0
+    class_folders: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Constants that change results in the last digits, and are therefore of the study and not of the machine.
+
+    threads: CPU threads of one trial. precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the device computes it natively).
+    workers_per_trial: processes that train one trial together, each with `threads` threads and a share of every batch.
+    gpus_per_trial: 0.5 lets two trials share a GPU and its memory; 0 stands for one a worker, where there are any. It changes no
+        result but that of a trial whose memory runs out: that goes on with a smaller micro-batch, and says so.
+    """
+
+    threads: int = 1
+    precision: str = "auto"
+    workers_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles` the members of each, sorted."""
+
+    name: str
+    detectors: tuple[str, ...]
+    train_on: tuple[str, ...]
+    test_on: tuple[str, ...]
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    search: Search = field(default_factory=Search)
+    data: Data = field(default_factory=Data)
+    run: Run = field(default_factory=Run)
+    detector: Mapping[str, Params] = field(default_factory=dict)
+    ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def pairings(self) -> list[Pairing]:
+        """Every detector on every training set, in the order of the file; one that is not trained once, with `NO_TRAINING`."""
+        sets = {d: (NO_TRAINING,) if registry.learner_of(d) == "none" else self.train_on for d in self.detectors}
+        return [Pairing(detector=d, train_on=x) for d in self.detectors for x in sets[d]]
+
+    def searched(self) -> list[Pairing]:
+        """Return the pairings that are trained, and so searched: all but those of untrained detectors and of ensembles."""
+        return [p for p in self.pairings() if registry.learner_of(p.detector) in TRAINED]
+
+    def untrained(self) -> list[Pairing]:
+        """Return the pairings of detectors that are not trained."""
+        return [p for p in self.pairings() if p.train_on == NO_TRAINING]
+
+    def seeds_of(self, pairing: Pairing) -> int:
+        """Return how many winners a pairing has: the budget's seeds, or one where there is nothing that a seed could change."""
+        return 1 if pairing.train_on == NO_TRAINING else self.budget.seeds
+
+    def search_words(self) -> str:
+        """Say in one line how configurations are found."""
+        mode = f"in generations of {self.budget.generation}" if self.search.mode == "generations" else "one by one (async)"
+        warning = "; order-dependent: " + ", ".join(self.order_dependent()) if self.order_dependent() else ""
+        return f"{self.search.sampler}, {mode}, {self.search.scheduler}, {self.budget.trials} trials{warning}"
+
+    def order_dependent(self) -> tuple[str, ...]:
+        """Return what makes the search hang on the machine and on which trial ends first; () for a search that repeats exactly."""
+        return tuple(
+            key
+            for key, chosen in (
+                ('search.mode = "async"', self.search.mode == "async"),
+                ('search.scheduler = "asha"', self.search.scheduler == "asha"),
+                (f"budget.gpu_seconds = {self.budget.gpu_seconds:g}", self.budget.gpu_seconds > 0),
+            )
+            if chosen
+        )
+
+
+def preset_names() -> list[str]:
+    """Return the names of the studies that ship with the package."""
+    folder = resources.files("study.presets")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_study(name_or_path: str, overrides: Sequence[str] = (), *, data_root: str | None = None) -> Study:
+    """Read a preset by its name or a study file by its path, apply `KEY=VALUE` overrides, and check everything.
+
+    Raises ConfigError for anything that is not as it must be.
+    """
+    text, where = _read(name_or_path)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    for override in overrides:
+        _override(table, override)
+    if data_root is not None and isinstance(table.setdefault("data", {}), dict):
+        table["data"]["root"] = data_root
+    return parse_study(table, where=where)
+
+
+def _read(name_or_path: str) -> tuple[str, str]:
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise ConfigError(f"study file '{path}' does not exist. Presets need no file: {', '.join(preset_names())}")
+        try:
+            return path.read_text(encoding="utf-8-sig"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"study file '{path}' cannot be read: {error}") from None
+    if name_or_path not in preset_names():
+        raise ConfigError(unknown_name("study", name_or_path, preset_names()) + "; or the path of a study file, ending in .toml")
+    return (resources.files("study.presets") / f"{name_or_path}.toml").read_text(encoding="utf-8"), f"preset {name_or_path}"
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override!r} is not KEY=VALUE; for example --set budget.trials=5")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word: --set name=mine
+    *folders, last = _key_parts(key.strip(), override)
+    for name in folders:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override!r}: '{name}' is not a table of the study file")
+    table[last] = value
+
+
+def _key_parts(key: str, override: str) -> list[str]:
+    """Take a key apart as TOML does: `detector."timm:resnet18.a1_in1k".size_px` has three parts."""
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        raise ConfigError(
+            f"--set {override!r}: '{key}' is no key; names with other signs than letters, digits, _ and - are quoted, "
+            """as in 'detector."timm:resnet18".size_px=96'"""
+        ) from None
+    parts = []
+    while isinstance(table, dict):
+        ((name, table),) = table.items()
+        parts.append(name)
+    return parts
+
+
+def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
+    """Turn a parsed TOML table into a `Study`. `where` opens every message. Raises ConfigError."""
+    _known_keys(table, [f.name for f in dataclasses.fields(Study) if f.name != "ensembles"], where=where)
+    for key in ("name", "detectors", "train_on"):
+        if key not in table:
+            raise ConfigError(f"{where}: the key '{key}' is missing")
+    train_on = _names(table["train_on"], key="train_on", where=where)
+    detectors = _names(table["detectors"], key="detectors", where=where)
+    for name in detectors:
+        registry.check_name(name, where=where)
+    options = _section(table, "detector", where=where)
+    study = Study(
+        name=_name(table["name"], where=where),
+        detectors=detectors,
+        train_on=train_on,
+        test_on=_names(table["test_on"], key="test_on", where=where) if "test_on" in table else _members(train_on),
+        seed=_integer(table.get("seed", 0), key="seed", low=0, where=where),
+        budget=_budget(_section(table, "budget", where=where), where=where),
+        search=_search(_section(table, "search", where=where), where=where),
+        data=_data(_section(table, "data", where=where), where=where),
+        run=_run(_section(table, "run", where=where), where=where),
+        detector=_detector_options({k: v for k, v in options.items() if k not in registry.ENSEMBLES}, where=where),
+        ensembles=_ensembles(options, detectors, where=where),
+    )
+    _check_names(study, where=where)
+    return study
+
+
+def _members(train_on: Sequence[str]) -> tuple[str, ...]:
+    """The training sets, unions taken apart, each once: what `test_on` is when nothing is said."""
+    return tuple(dict.fromkeys(member for name in train_on for member in split_union(name)))
+
+
+def _check_names(study: Study, *, where: str) -> None:
+    if NO_TRAINING in (*study.train_on, *study.test_on):
+        raise ConfigError(f"{where}: '{NO_TRAINING}' stands for no training set in the matrix; give the dataset another name")
+    for name in study.test_on:
+        if len(split_union(name)) > 1:
+            raise ConfigError(f"{where}: test_on: '{name}' is a union; a test set is one dataset, name its members instead")
+    sets = [frozenset(split_union(name)) for name in study.train_on]
+    for name, members in zip(study.train_on, sets, strict=True):
+        if sets.count(members) > 1:
+            raise ConfigError(f"{where}: train_on names the union '{name}' twice, in another order")
+
+
+def _known_keys(table: Mapping[str, Any], valid: Sequence[str], *, where: str) -> None:
+    for key in table:
+        if key not in valid:
+            raise ConfigError(unknown_name("key", key, valid, where=where))
+
+
+def _section(table: Mapping[str, Any], key: str, *, where: str) -> Mapping[str, Any]:
+    section = table.get(key, {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"{where}: '{key}' must be a table ([{key}]), not {section!r}")
+    return section
+
+
+def _name(value: Any, *, where: str) -> str:
+    if value in RESERVED:
+        raise ConfigError(f"{where}: name = {value!r} is a folder of its own below the results; choose another")
+    if not isinstance(value, str) or not STUDY_NAME.fullmatch(value):
+        raise ConfigError(
+            f"{where}: name = {value!r} must be letters, digits, '.', '_' or '-' (it names the folder of the results)"
+        )
+    return value
+
+
+def _names(value: Any, *, key: str, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
+        raise ConfigError(f"{where}: {key} = {value!r} must be a list of names, in quotes and brackets")
+    doubled = sorted({v for v in value if value.count(v) > 1})
+    if doubled:
+        raise ConfigError(f"{where}: {key} names '{doubled[0]}' twice")
+    return tuple(value)
+
+
+def _integer(value: Any, *, key: str, low: int, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigError(f"{where}: {key} = {value!r} must be a whole number of at least {low}")
+    return value
+
+
+def _number(value: Any, *, key: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigError(f"{where}: {key} = {value!r} must be a number from 0 on")
+    return float(value)
+
+
+def _one_of(value: Any, valid: Sequence[str], *, key: str, where: str) -> str:
+    if value not in valid:
+        raise ConfigError(unknown_name(key.rpartition(".")[2], str(value), valid, where=f"{where}: {key}"))
+    return str(value)
+
+
+def _budget(section: Mapping[str, Any], *, where: str) -> Budget:
+    _known_keys(section, [f.name for f in dataclasses.fields(Budget)], where=f"{where}: [budget]")
+    whole = {k: _integer(v, key=f"budget.{k}", low=1, where=where) for k, v in section.items() if k != "gpu_seconds"}
+    return Budget(**whole, gpu_seconds=_number(section.get("gpu_seconds", 0), key="budget.gpu_seconds", where=where))
+
+
+def _search(section: Mapping[str, Any], *, where: str) -> Search:
+    _known_keys(section, [f.name for f in dataclasses.fields(Search)], where=f"{where}: [search]")
+    chosen = {
+        key: _one_of(section.get(key, valid[0]), valid, key=f"search.{key}", where=where) for key, valid in SEARCH_CHOICES.items()
+    }
+    warm_start = _names(section["warm_start"], key="search.warm_start", where=where) if section.get("warm_start") else ()
+    if chosen["mode"] == "async" and chosen["sampler"] == "cmaes":
+        raise ConfigError(
+            f"{where}: search.sampler = 'cmaes' learns from whole generations; take search.mode = 'generations' with it"
+        )
+    return Search(**chosen, warm_start=warm_start)
+
+
+def _data(section: Mapping[str, Any], *, where: str) -> Data:
+    _known_keys(section, [f.name for f in dataclasses.fields(Data)], where=f"{where}: [data]")
+    root, folders = section.get("root", ""), section.get("class_folders", {})
+    if not isinstance(root, str):
+        raise ConfigError(f"{where}: data.root = {root!r} must be a path in quotes")
+    if not isinstance(folders, dict) or any(type(label) is not int or label not in (0, 1) for label in folders.values()):
+        raise ConfigError(f"{where}: data.class_folders = {folders!r} must map folder names to 0 (real) or 1 (fake)")
+    limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
+    return Data(root=root, max_per_class=limit, class_folders=folders)
+
+
+def _run(section: Mapping[str, Any], *, where: str) -> Run:
+    _known_keys(section, [f.name for f in dataclasses.fields(Run)], where=f"{where}: [run]")
+    gpus = _number(section.get("gpus_per_trial", 0), key="run.gpus_per_trial", where=where)
+    if gpus > 1:
+        raise ConfigError(f"{where}: run.gpus_per_trial = {gpus:g} must be at most 1; several GPUs are run.workers_per_trial")
+    return Run(
+        threads=_integer(section.get("threads", 1), key="run.threads", low=1, where=where),
+        precision=_one_of(section.get("precision", "auto"), PRECISIONS, key="run.precision", where=where),
+        workers_per_trial=_integer(section.get("workers_per_trial", 1), key="run.workers_per_trial", low=1, where=where),
+        gpus_per_trial=gpus,
+    )
+
+
+def _detector_options(section: Mapping[str, Any], *, where: str) -> Mapping[str, Params]:
+    options: dict[str, Params] = {}
+    for name, table in section.items():
+        registry.check_name(name, where=f"{where}: [detector.{name}]")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{where}: detector.{name} must be a table ([detector.{name}]), not {table!r}")
+        valid = registry.detector_options(name)
+        _known_keys(table, list(valid), where=f"{where}: [detector.{name}]")
+        for key, value in table.items():
+            if type(value) is not type(valid[key]):
+                raise ConfigError(f"{where}: detector.{name}.{key} = {value!r} must be like its default, {valid[key]!r}")
+        options[name] = dict(table)
+    return options
+
+
+def _ensembles(section: Mapping[str, Any], detectors: Sequence[str], *, where: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the members of each ensemble among `detectors`, sorted: those that the study names, else all that are trained."""
+    named: dict[str, tuple[str, ...]] = {}
+    for name in registry.ENSEMBLES:
+        table = section.get(name, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{where}: detector.{name} must be a table ([detector.{name}]), not {table!r}")
+        _known_keys(table, ("members",), where=f"{where}: [detector.{name}]")
+        if "members" in table:
+            named[name] = _names(table["members"], key=f"detector.{name}.members", where=where)
+    trained = tuple(d for d in detectors if registry.learner_of(d) in TRAINED)
+    used = {name: named.get(name, trained) for name in detectors if name in registry.ENSEMBLES}
+    for name, members in used.items():
+        _check_members(name, members, trained, where=where)
+    return {name: tuple(sorted(members)) for name, members in used.items()}
+
+
+def _check_members(name: str, members: Sequence[str], trained: Sequence[str], *, where: str) -> None:
+    for member in members:
+        if member not in trained:
+            known = unknown_name("member", member, trained, where=f"{where}: [detector.{name}]")
+            raise ConfigError(f"{known} (the trained detectors of this study)")
+    if len(members) < 2:
+        raise ConfigError(
+            f"{where}: '{name}' has {len(members)} member{'s' * (len(members) != 1)} ({', '.join(members) or 'none'}); an ensemble "
+            "needs at least two trained detectors of the study"
+        )
+
+
+def to_toml(study: Study) -> str:
+    """Return the study as TOML with every default written out; `parse_study` of it gives the same study."""
+    table = dataclasses.asdict(study)
+    lines = [f"{key} = {_toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key in ("budget", "search", "data", "run"):
+        lines += ["", f"[{key}]"] + [f"{name} = {_toml_value(value)}" for name, value in table[key].items()]
+    ensembles = {name: {"members": members} for name, members in study.ensembles.items()}
+    for name, options in {**table["detector"], **ensembles}.items():
+        lines += ["", f"[detector.{json.dumps(name)}]"] + [f"{key} = {_toml_value(value)}" for key, value in options.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml_value(v)}" for k, v in value.items()) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else repr(value)

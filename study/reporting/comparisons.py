@@ -1,0 +1,181 @@
+"""What a study's comparisons say: the answer in words, comparisons.md, and comparisons.csv.
+
+Floor 3. One line of comparisons.csv is one pair of detectors: in a cell, or, where `scope` is `cross_domain_mean`, in the mean over
+the cross-domain cells. Floats come back bit for bit; NaN is an empty field, and `reason` says why.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from study.planning.comparisons import Comparisons, Pair
+from study.statistics.comparisons import ALPHA
+from study.store import Store
+
+SCHEMA = 1
+COLUMNS = (
+    *("schema", "scope", "train_on", "test_on", "first", "second", "auc_first", "auc_second", "difference", "low", "high"),
+    *("p", "p_holm", "smallest_difference", "n_real", "n_fake", "n_groups", "how", "reason", "note"),
+)
+QUESTION = "Which detector generalises best, and is that more than noise?"
+
+
+def write_comparisons(found: Comparisons, store: Store) -> list[Path]:
+    """Write comparisons.md, comparisons.csv and, where ranks exist, the diagram; return the files. Raises StoreError."""
+    from study.reporting.figures import critical_difference
+
+    files = [store.folder / "comparisons.md", store.folder / "comparisons.csv"]
+    store.save_text(files[0], markdown(found))
+    store.save_text(files[1], csv_text(found))
+    if found.ranks.n > 1 and len(found.cross_domain) > 1:
+        files.append(store.figures / "critical_difference.png")
+        critical_difference(tuple(found.cross_domain), found.ranks, files[-1])
+    return files
+
+
+def answer(found: Comparisons) -> str:
+    """Return the answer to `QUESTION` in a few sentences, one a line; it says what cannot be said, too."""
+    if not found.cross_domain:
+        why = "nothing is scored yet" if not found.test_sets else "no test set lies outside the training set for every detector"
+        return f"{QUESTION}\nThat cannot be said: {why}."
+    best, *rest = found.cross_domain
+    cells, sets = len(found.cells), len({test_on for _, test_on in found.cells})
+    over = f"{cells} cross-domain cell{'s' if cells > 1 else ''} on {sets} test set{'s' if sets > 1 else ''}"
+    lines = [QUESTION, f"{best}: mean AUC {found.cross_domain[best]:.3f} of its mean logit over seeds, over {over}."]
+    if not rest:
+        return "\n".join([*lines, "It is the only detector there: there is nothing to compare it with.", *_left_out(found)])
+    return "\n".join([*lines, *_leads(found, best), _over_test_sets(found, best), *_left_out(found)])
+
+
+def _leads(found: Comparisons, best: str) -> list[str]:
+    """How far the best is ahead, and of whom by more than the sampling of images explains."""
+    pairs = [pair for pair in found.mean_pairs if pair.first == best]
+    ahead = [pair for pair in pairs if pair.p_holm < ALPHA]
+    level = [pair for pair in pairs if not pair.p_holm < ALPHA]
+    lines = []
+    if ahead:
+        lines.append(f"Over the images, more than noise: its lead on {_listed(_lead(pair) for pair in ahead)}.")
+    if level:
+        lines.append(f"Over the images, not more than noise: its lead on {_listed(_lead(pair) for pair in level)}.")
+    return lines
+
+
+def _lead(pair: Pair) -> str:
+    d = pair.difference
+    if math.isnan(d.p):
+        return f"{pair.second} of {d.value:.3f} ({d.reason})"
+    text = f"{pair.second} of {d.value:.3f} [{d.low:.3f}, {d.high:.3f}], {_p(pair.p_holm)}"
+    return text if pair.p_holm < ALPHA else f"{text} (a lead of {d.smallest:.3f} would show 4 times in 5)"
+
+
+def _over_test_sets(found: Comparisons, best: str) -> str:
+    ranks = found.ranks
+    if ranks.reason:
+        return f"Over test sets, whether it holds for others cannot be said ({ranks.reason})."
+    sets = f"{ranks.n} test sets (Friedman, {_p(ranks.p)})"
+    if not ranks.p < ALPHA:
+        return f"Over test sets, not more than noise: the detectors' mean ranks do not differ over {sets}."
+    names, mean_ranks = list(found.cross_domain), ranks.mean_ranks.tolist()
+    first = names[mean_ranks.index(min(mean_ranks))]
+    beside = [n for n, r in zip(names, mean_ranks, strict=True) if n != first and r - min(mean_ranks) < ranks.critical_difference]
+    told = f"not told apart from {_listed(beside)}" if beside else "told apart from all others"
+    other = "" if first == best else f", which is not {best}"
+    return f"Over test sets, the mean ranks differ over {sets}: {first} ranks first{other}, {told}."
+
+
+def _left_out(found: Comparisons) -> list[str]:
+    return [f"Left out, without a cross-domain AUC: {_listed(found.left_out)}."] if found.left_out else []
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return "; ".join(texts)
+
+
+def _p(p: float) -> str:
+    return "p undefined" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def markdown(found: Comparisons) -> str:
+    """Return comparisons.md. Ends with a newline."""
+    sentences = answer(found).splitlines()[1:]
+    parts = [f"# {QUESTION}", "\n".join(f"* {line}" for line in sentences), _explained()]
+    if len(found.cross_domain) > 1:
+        parts += ["## Cross-domain means", _pair_table(found.mean_pairs, cells=False), "## Ranks over test sets", _ranks(found)]
+    if len(found.test_sets) > 1:
+        parts += ["## Do the test sets agree on which pairing is better?", _agreement(found)]
+    if found.pairs:
+        parts += ["## Every cell", _pair_table(found.pairs, cells=True)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _explained() -> str:
+    return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference: paired
+DeLong where every group has one image, else the paired cluster bootstrap. p: two-sided, after Holm over the table. Smallest: the
+true difference that so many images show with 80 % power at alpha .05 (in one test, before Holm). Test sets count as independent
+of each other. The spread between training seeds is in matrix.csv, and not in these intervals."""
+
+
+def _pair_table(pairs: Sequence[Pair], *, cells: bool) -> str:
+    place = ["train on", "test on"] if cells else []
+    head = [*place, "first", "second", "AUC", "AUC", "difference", "p (Holm)", "smallest", "note"]
+    lines = [head, ["---"] * len(head)]
+    for pair in pairs:
+        d = pair.difference
+        interval = "" if math.isnan(d.low) else f" [{d.low:.3f}, {d.high:.3f}]"
+        aucs = [_number(pair.auc_first), _number(pair.auc_second)]
+        note = "; ".join(text for text in (d.reason, d.note, d.how if "exact" in d.how else "") if text)
+        where = [pair.train_on, pair.test_on] if cells else []
+        numbers = [f"{_number(d.value)}{interval}", _p(pair.p_holm).removeprefix("p ").removeprefix("= "), _number(d.smallest)]
+        lines.append([*where, pair.first, pair.second, *aucs, *numbers, note])
+    return _pipes(lines)
+
+
+def _ranks(found: Comparisons) -> str:
+    ranks, names = found.ranks, list(found.cross_domain)
+    words = ranks.reason or f"Friedman chi squared {ranks.statistic:.2f}, {_p(ranks.p)}"
+    lines = [f"{ranks.n} test sets. {words[0].upper()}{words[1:]}."]
+    if not math.isnan(ranks.critical_difference):
+        together = _listed(" = ".join(names[i] for i in clique) for clique in ranks.cliques) or "none"
+        lines.append(f"Critical difference (Nemenyi, .05): {ranks.critical_difference:.2f}. Not told apart: {together}.")
+    table = [["detector", "mean rank"], ["---", "---"]]
+    table += [[name, _number(float(rank))] for name, rank in zip(names, ranks.mean_ranks, strict=True)]
+    return "\n\n".join([*lines, _pipes(table)])
+
+
+def _agreement(found: Comparisons) -> str:
+    names = found.test_sets
+    table = [["", *names], ["---"] * (len(names) + 1)]
+    for i, name in enumerate(names):
+        rho = [f"{_number(float(found.agreement[i, j]))} ({found.rows[i, j]})" if i != j else "" for j in range(len(names))]
+        table.append([name, *rho])
+    return f"Spearman's rho over the pairings that were trained on neither (so many); undefined below three.\n\n{_pipes(table)}"
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
+
+
+def _pipes(table: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table)
+
+
+def csv_text(found: Comparisons) -> str:
+    """Return comparisons.csv, the pairs of the cells and then those of the means."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_fields("cell", pair) for pair in found.pairs)
+    writer.writerows(_fields("cross_domain_mean", pair) for pair in found.mean_pairs)
+    return file.getvalue()
+
+
+def _fields(scope: str, pair: Pair) -> list[str]:
+    d = pair.difference
+    numbers = [pair.auc_first, pair.auc_second, d.value, d.low, d.high, d.p, pair.p_holm, d.smallest]
+    texts = ["" if math.isnan(number) else repr(number) for number in numbers]
+    counts = [str(pair.n_real), str(pair.n_fake), str(pair.n_groups)]
+    return [str(SCHEMA), scope, pair.train_on, pair.test_on, pair.first, pair.second, *texts, *counts, d.how, d.reason, d.note]

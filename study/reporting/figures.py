@@ -1,0 +1,269 @@
+"""Figures: a heat map per detector and quantity, ROC curves per test set, the critical-difference diagram. PNG files, drawn
+without a display.
+
+Floor 3. Figures are built from matplotlib's objects and never through pyplot, whose state is global.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from study.errors import StoreError
+from study.identity import whole_file
+from study.records import NO_DEGRADATION, MatrixRow, Pairing, Scores
+from study.reporting.grid import Grid, has_number, is_in_domain, pick, state_words
+from study.statistics.comparisons import Ranks
+from study.statistics.matrix import LOWER_IS_BETTER, chance_of
+from study.statistics.metrics import roc
+
+DPI = 150
+CELL_WIDTH, CELL_HEIGHT = 1.45, 0.8  # inches
+DIVERGING = frozenset({"auc", "ap", "eer", "balanced_accuracy"})  # what has a chance level worth a colour of its own
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5), (9, 2), (3, 1, 1, 1, 1, 1))
+PANEL = 3.4  # inches
+MAX_PANELS_ACROSS = 3
+LONGEST_NAME = 36  # characters of a detector's name in a diagram
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]  # false and true positive rates
+
+Style = dict[str, Any]  # keyword arguments of a matplotlib line
+
+
+def heat_map(
+    rows: Sequence[MatrixRow],
+    detector: str,
+    metric: str,
+    path: Path,
+    *,
+    threshold: str = "",
+    degradation: str = NO_DEGRADATION,
+    level: str = "image",
+) -> None:
+    """Draw a detector's matrix: training sets down, test sets across, each cell with its value and 95 % interval.
+
+    In-domain cells are outlined; a cell without a number is hatched and says its state. Where the quantity has a chance level the
+    colours diverge from it (white is chance, blue is better, red is worse), otherwise brighter is better.
+    Raises StoreError where the file cannot be written.
+    """
+    grid = pick(rows, detector, metric, threshold, degradation=degradation, level=level)
+    figure = Figure(figsize=_heat_map_size(grid), layout="constrained")
+    axes = figure.add_subplot()
+    colours, scale, label = _colour_scale(grid)
+    for y, source in enumerate(grid.train_on):
+        for x, target in enumerate(grid.test_on):
+            _draw_cell(axes, (x, y), grid.cells[source, target], colours, scale)
+            if is_in_domain(source, target):
+                axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, fill=False, edgecolor="black", linewidth=2.2, zorder=3))
+    _label_axes(axes, grid)
+    bar = figure.colorbar(ScalarMappable(norm=scale, cmap=colours), ax=axes, fraction=0.04, pad=0.02, aspect=18)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    figure.suptitle(f"{detector}: {grid.title}", fontsize=11, fontweight="bold")
+    axes.set_title("mean over seeds [95 % interval]; outlined: in-domain", fontsize=8, loc="left")
+    _save(figure, path)
+
+
+def _heat_map_size(grid: Grid) -> tuple[float, float]:
+    return 3.0 + CELL_WIDTH * max(len(grid.test_on), 2), 1.7 + CELL_HEIGHT * max(len(grid.train_on), 2)
+
+
+def _colour_value(row: MatrixRow) -> float:
+    """What a cell is coloured by: how much better than chance it is, or its value."""
+    if row.metric not in DIVERGING:
+        return row.estimate.value
+    chance = chance_of(row.metric, n_real=row.estimate.n_real, n_fake=row.estimate.n_fake)
+    return (row.estimate.value - chance) * (-1.0 if row.metric in LOWER_IS_BETTER else 1.0)
+
+
+def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
+    if grid.metric in DIVERGING:
+        return colormaps["RdBu"], Normalize(-0.5, 0.5), "better than chance by"
+    values = [_colour_value(row) for row in grid.rows() if has_number(row)]
+    if grid.metric in LOWER_IS_BETTER:
+        return colormaps["cividis_r"], Normalize(0.0, max(values, default=1.0)), grid.metric
+    inside = all(0.0 <= value <= 1.0 for value in values)
+    return colormaps["cividis"], Normalize(0.0, 1.0) if inside else Normalize(min(values), max(values)), grid.metric
+
+
+def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: Colormap, scale: Normalize) -> None:
+    x, y = at
+    box = (x - 0.5, y - 0.5)
+    if row is None or not has_number(row):
+        axes.add_patch(Rectangle(box, 1, 1, facecolor="#eeeeee", edgecolor="#b5b5b5", hatch="////", linewidth=0))
+        background = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        axes.text(x, y, state_words(row), ha="center", va="center", fontsize=8, color="#333333", bbox=background)
+        return
+    colour = colours(scale(_colour_value(row)))
+    axes.add_patch(Rectangle(box, 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
+    ink = "white" if _luminance(colour) < 0.45 else "black"
+    axes.text(x, y - 0.12, f"{row.estimate.value:.3f}", ha="center", va="center", fontsize=11, color=ink)
+    axes.text(x, y + 0.2, f"[{row.estimate.low:.2f}, {row.estimate.high:.2f}]", ha="center", va="center", fontsize=8, color=ink)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Relative luminance in [0, 1] of an RGB colour (Rec. 709 weights), for a text colour that can be read on it."""
+    red, green, blue = colour[:3]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _label_axes(axes: Axes, grid: Grid) -> None:
+    across, down = len(grid.test_on), len(grid.train_on)
+    axes.set(xlim=(-0.5, across - 0.5), ylim=(down - 0.5, -0.5), xlabel="test on (real / fake images)", ylabel="train on")
+    axes.set_xticks(range(across), [f"{_wrapped(name)}\n{_counts(grid, name)}" for name in grid.test_on], fontsize=8)
+    axes.set_yticks(range(down), [_wrapped(name) for name in grid.train_on], fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _wrapped(name: str) -> str:
+    return "\n".join(textwrap.wrap(name.replace("+", "+ "), 20)).replace("+ ", "+")
+
+
+def _counts(grid: Grid, test_on: str) -> str:
+    rows = [row for (_, target), row in grid.cells.items() if target == test_on and row is not None and row.state == "done"]
+    return f"{rows[0].estimate.n_real:,} / {rows[0].estimate.n_fake:,}" if rows else ""
+
+
+def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path) -> None:
+    """Draw ROC curves of the mean logit over seeds: a panel per test set, a curve per detector (colour) and training set (dashes).
+
+    scores: (test_on, pairing, scores) of every scored cell; several with the same test set and pairing are its seeds. Thick curves
+    are in-domain. A panel without a curve says so. Raises StoreError where the file cannot be written.
+    """
+    curves = {place: _mean_curve(seeds) for place, seeds in _by_place(scores).items()}
+    test_sets = list(dict.fromkeys(test_on for test_on, _, _ in scores))
+    styles = _styles(list(dict.fromkeys(pairing for _, pairing, _ in scores)))
+    across = 2 if len(test_sets) == 4 else min(len(test_sets), MAX_PANELS_ACROSS) or 1
+    down = math.ceil(len(test_sets) / across) or 1
+    figure = Figure(figsize=(PANEL * across + 2.6, PANEL * down + 0.6), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for axes, test_on in zip(panels, test_sets, strict=False):
+        mine = {pairing: curve for (target, pairing), curve in curves.items() if target == test_on}
+        _draw_panel(axes, test_on, mine, styles)
+    for axes in [*figure.axes][len(test_sets) :]:
+        axes.set_axis_off()
+    handles = [Line2D([], [], label=f"{p.detector}, {p.train_on}", **style) for p, style in styles.items()]
+    handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
+    figure.legend(
+        handles=handles, loc="outside right upper", fontsize=7, frameon=False, title="detector, train on", title_fontsize=8
+    )
+    _save(figure, path)
+
+
+_CHANCE_LINE: Style = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
+
+
+def _by_place(scores: Sequence[tuple[str, Pairing, Scores]]) -> dict[tuple[str, Pairing], list[Scores]]:
+    places: dict[tuple[str, Pairing], list[Scores]] = {}
+    for test_on, pairing, one in scores:
+        places.setdefault((test_on, pairing), []).append(one)
+    return places
+
+
+def _mean_curve(seeds: Sequence[Scores]) -> Curve | None:
+    """The ROC of the mean logit over seeds, on the images that all of them scored; None where a class is missing."""
+    common = seeds[0].sample_id
+    for other in seeds[1:]:
+        common = np.intersect1d(common, other.sample_id)
+    kept = [np.isin(one.sample_id, common) for one in seeds]
+    logit = np.mean([one.logit[keep].astype(np.float64) for one, keep in zip(seeds, kept, strict=True)], axis=0)
+    label = seeds[0].label[kept[0]]
+    if label.size == 0 or label.min() == label.max():
+        return None
+    false_positives, true_positives, _ = roc(label, logit)
+    return false_positives, true_positives
+
+
+def _styles(pairings: Sequence[Pairing]) -> dict[Pairing, Style]:
+    detectors = list(dict.fromkeys(pairing.detector for pairing in pairings))
+    sources = list(dict.fromkeys(pairing.train_on for pairing in pairings))
+    palette = colormaps["tab10" if len(detectors) <= 10 else "tab20"]
+    styles: dict[Pairing, Style] = {}
+    for pairing in pairings:
+        dashes = DASHES[sources.index(pairing.train_on) % len(DASHES)]
+        colour = palette(detectors.index(pairing.detector) % palette.N)
+        styles[pairing] = {"color": colour, "linewidth": 1.3, "linestyle": (0, dashes) if dashes else "-"}
+    return styles
+
+
+def _draw_panel(axes: Axes, test_on: str, curves: Mapping[Pairing, Curve | None], styles: Mapping[Pairing, Style]) -> None:
+    axes.plot([0, 1], [0, 1], **_CHANCE_LINE)
+    for pairing, curve in curves.items():
+        if curve is not None:
+            (line,) = axes.plot(*curve, **styles[pairing])
+            line.set_linewidth(2.4 if is_in_domain(pairing.train_on, test_on) else 1.2)
+    if not any(curves.values()):
+        axes.text(0.5, 0.5, "undefined: one class only", ha="center", fontsize=8)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_xlabel("false positive rate", fontsize=8)
+    axes.set_ylabel("true positive rate", fontsize=8)
+    axes.set_title(f"test on {_wrapped(test_on)}", fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#e5e5e5", linewidth=0.5)
+
+
+def critical_difference(names: Sequence[str], ranks: Ranks, path: Path) -> None:
+    """Draw Demsar's (2006) diagram: mean ranks on a line, best on the left, bars over detectors that are not told apart.
+
+    names: of the K detectors of `ranks`, whose mean ranks must be defined. Raises StoreError where the file cannot be written.
+    """
+    order = np.argsort(ranks.mean_ranks, kind="stable")
+    k, half = len(names), (len(names) + 1) // 2
+    bars = len(ranks.cliques)
+    figure = Figure(figsize=(9.0, 1.7 + 0.28 * half + 0.16 * bars), layout="constrained")
+    axes = figure.add_subplot()
+    for place, at in enumerate(order):
+        left = place < half
+        depth = 0.5 + 0.3 * bars + 0.6 * (place if left else k - 1 - place)
+        _draw_rank(axes, float(ranks.mean_ranks[at]), depth, names[at], edge=0.9 if left else k + 0.1, left=left)
+    for row, clique in enumerate(ranks.cliques):
+        first, last = ranks.mean_ranks[clique[0]], ranks.mean_ranks[clique[-1]]
+        axes.plot([first - 0.02, last + 0.02], [0.25 + 0.3 * row] * 2, color="black", linewidth=4, solid_capstyle="round")
+    if math.isfinite(ranks.critical_difference):
+        shown = min(ranks.critical_difference, k - 1)
+        axes.plot([1, 1 + shown], [-0.75] * 2, color="black", linewidth=1.5, marker="|", markersize=8)
+        longer = "" if shown == ranks.critical_difference else ", longer than the axis"
+        axes.text(1 + shown / 2, -0.87, f"critical difference {ranks.critical_difference:.2f}{longer}", ha="center", fontsize=8)
+    axes.set(xlim=(0.1, k + 0.9), ylim=(1.1 + 0.3 * bars + 0.6 * half, -1.4))
+    axes.spines[["left", "right", "bottom"]].set_visible(False)
+    axes.spines["top"].set_position(("data", 0.0))
+    axes.spines["top"].set_bounds(1, k)
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(1, k + 1))
+    axes.set_yticks([])
+    axes.tick_params(labelsize=8)
+    sets = f"{ranks.n} test sets"
+    test = f"too few to test: {sets}" if math.isnan(ranks.p) else f"Friedman p = {ranks.p:.2g} over {sets}"
+    figure.suptitle(f"Mean rank by cross-domain AUC (1 is best); {test}", fontsize=10, fontweight="bold")
+    _save(figure, path)
+
+
+def _draw_rank(axes: Axes, rank: float, depth: float, name: str, *, edge: float, left: bool) -> None:
+    """Draw a line from a mean rank on the axis down to `depth` and out to the edge, where the detector's name stands."""
+    axes.plot([rank, rank, edge], [0, depth, depth], color="#444444", linewidth=0.9)
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}...{name[3 - LONGEST_NAME // 2 :]}"
+    text = f"{shown} ({rank:.2f}) " if left else f" ({rank:.2f}) {shown}"
+    axes.text(edge, depth, text, ha="right" if left else "left", va="center", fontsize=8)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        with whole_file(path) as temporary:
+            FigureCanvasAgg(figure).print_figure(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    except OSError as error:
+        raise StoreError(f"cannot write '{path}': {error.strerror or error}; choose another --results folder") from error

@@ -1,0 +1,149 @@
+"""One matrix of one detector and one quantity, picked out of the long form: what tables and figures both draw.
+
+Floor 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.data.catalog import split_union
+from study.data.names import parse_name
+from study.records import NO_DEGRADATION, NO_TRAINING, MatrixRow
+
+TITLES = {
+    "auc": "AUC",
+    "ap": "average precision",
+    "eer": "EER",
+    "eer_threshold": "EER threshold",
+    "tpr_at_fpr1": "TPR at 1 % FPR",
+    "tpr_at_fpr5": "TPR at 5 % FPR",
+    "brier": "Brier score",
+    "nll": "NLL",
+    "ece": "ECE",
+    "nll_scaled": "NLL after temperature scaling",
+    "ece_scaled": "ECE after temperature scaling",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "real_accuracy": "accuracy on reals",
+    "fake_accuracy": "accuracy on fakes",
+}
+THRESHOLD_TITLES = {
+    "fixed": "p = 0.5",
+    "source": "the source's threshold",
+    "source_fpr5": "the source's 5 % FPR threshold",
+    "oracle": "the oracle threshold (an upper bound: chosen on the test set)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The cells of one detector: training sets x test sets, both in the order of the long form.
+
+    cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that tells the cell's state; None
+    where the long form has nothing on the cell.
+    """
+
+    detector: str
+    metric: str
+    threshold: str
+    degradation: str
+    level: str
+    train_on: tuple[str, ...]
+    test_on: tuple[str, ...]
+    cells: dict[tuple[str, str], MatrixRow | None]
+
+    @property
+    def title(self) -> str:
+        """What is shown, e.g. `accuracy at p = 0.5, unit level`."""
+        parts = [TITLES.get(self.metric, self.metric)]
+        if self.threshold:
+            parts[0] += f" at {THRESHOLD_TITLES.get(self.threshold, self.threshold)}"
+        if self.degradation != NO_DEGRADATION:
+            parts.append(f"degradation {self.degradation}")
+        if self.level != "image":
+            parts.append(f"{self.level} level")
+        return ", ".join(parts)
+
+    def rows(self) -> list[MatrixRow]:
+        """Return the rows of the cells that have any, training set by training set."""
+        return [row for row in self.cells.values() if row is not None]
+
+
+def pick(
+    rows: Sequence[MatrixRow],
+    detector: str,
+    metric: str,
+    threshold: str = "",
+    *,
+    degradation: str = NO_DEGRADATION,
+    level: str = "image",
+) -> Grid:
+    """Return the matrix of a detector and a quantity. Its cells hold the mean over seeds."""
+    mine = [row for row in rows if row.detector == detector and row.degradation == degradation]
+    means = {(r.train_on, r.test_on): r for r in mine if _measures(r, metric, threshold) and r.level == level and r.seed == "mean"}
+    states = {(r.train_on, r.test_on): r for r in mine if r.state != "done"}
+    train_on = tuple(dict.fromkeys(row.train_on for row in mine))
+    test_on = tuple(dict.fromkeys(row.test_on for row in mine))
+    places = [(source, target) for source in train_on for target in test_on]
+    return Grid(
+        detector=detector,
+        metric=metric,
+        threshold=threshold,
+        degradation=degradation,
+        level=level,
+        train_on=train_on,
+        test_on=test_on,
+        cells={place: means.get(place, states.get(place)) for place in places},
+    )
+
+
+def _measures(row: MatrixRow, metric: str, threshold: str) -> bool:
+    return row.metric == metric and row.threshold == threshold
+
+
+def has_number(row: MatrixRow | None) -> bool:
+    """Say whether a cell's row holds a defined value."""
+    return row is not None and row.state == "done" and math.isfinite(row.estimate.value)
+
+
+def state_words(row: MatrixRow | None) -> str:
+    """Return what a cell without a number shows: its state, `undefined` for a scored one, `not measured` where nothing is known."""
+    if row is None:
+        return "not measured"
+    return "undefined" if row.state == "done" else row.state.replace("_", " ")
+
+
+def is_in_domain(train_on: str, test_on: str) -> bool:
+    """Say whether a test set is a member of a training set, or part of one (`ffpp:FaceSwap` of `ffpp`); of a union, all of it."""
+    return all(any(_holds(one, test) for one in split_union(train_on)) for test in split_union(test_on))
+
+
+def _holds(train_on: str, test_on: str) -> bool:
+    """Say whether one dataset's name says that it holds another: the same, the whole folder of a member, or the set of a subset."""
+    if train_on == test_on or NO_TRAINING in (train_on, test_on):
+        return train_on == test_on
+    whole, part = parse_name(train_on), parse_name(test_on)
+    return whole.base == part.base and whole.member in ("", part.member) and not whole.where
+
+
+def prevalence(row: MatrixRow) -> float:
+    """Return the share of fakes among the images of a cell, in [0, 1]; NaN where there are none."""
+    total = row.estimate.n_real + row.estimate.n_fake
+    return row.estimate.n_fake / total if total else math.nan
+
+
+def detectors(rows: Sequence[MatrixRow]) -> list[str]:
+    """Return the detectors, in the order of the long form."""
+    return list(dict.fromkeys(row.detector for row in rows))
+
+
+def levels(rows: Sequence[MatrixRow], detector: str) -> list[str]:
+    """Return the levels that a detector has numbers at: `image`, and `unit` where some test set has several images a unit."""
+    found = {row.level for row in rows if row.detector == detector}
+    return [level for level in ("image", "unit") if level in found]

@@ -1,0 +1,62 @@
+"""What a matrix comes down to, in words: in-domain and cross-domain mean, the gap, the worst cell, and what was left out.
+
+Floor 3.
+"""
+
+from __future__ import annotations
+
+import math
+
+from study.records import NO_TRAINING
+from study.reporting.grid import Grid, has_number, is_in_domain
+from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
+
+
+def summary_of(grid: Grid) -> MatrixSummary:
+    """Return the summary of a grid's cells; those without a number count as undefined."""
+    values = {place: row.estimate.value if row is not None and has_number(row) else math.nan for place, row in grid.cells.items()}
+    members = {source: [target for target in grid.test_on if is_in_domain(source, target)] for source in grid.train_on}
+    return summarise(values, members, _chances(grid), higher_is_better=grid.metric not in LOWER_IS_BETTER)
+
+
+def _chances(grid: Grid) -> dict[str, float]:
+    chances = dict.fromkeys(grid.test_on, math.nan)
+    for (_, target), row in grid.cells.items():
+        if row is not None and has_number(row):
+            chances[target] = chance_of(grid.metric, n_real=row.estimate.n_real, n_fake=row.estimate.n_fake)
+    return chances
+
+
+def summary_lines(grid: Grid) -> list[str]:
+    """Return the summary as lines of text. `vs chance` is positive where better than chance, a gap where worse across domains."""
+    found, sign = summary_of(grid), -1 if grid.metric in LOWER_IS_BETTER else 1
+    inside = _text(found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain)
+    across = _text(found.cross_domain_mean, sign * found.cross_domain_above_chance, cells=found.n_cross_domain)
+    centred = math.nan if math.isclose(found.gap, found.gap_above_chance, abs_tol=1e-9) else found.gap_above_chance
+    ends = [f"gap {_text(found.gap, centred)}{_why_no_gap(grid)}"]
+    if found.worst_cell is not None:
+        ends.append(f"worst {_text(found.worst, sign * found.worst_above_chance)}: {' -> '.join(found.worst_cell)}")
+    if found.n_undefined:
+        ends.append(f"left out: {found.n_undefined} without a number")
+    return [f"in-domain mean {inside}, cross-domain mean {across}", ", ".join(ends)]
+
+
+def summary_cells(grid: Grid) -> list[str]:
+    """Return the summary as cells of a table: in-domain mean, cross-domain mean, gap, worst cell, cells without a number."""
+    found = summary_of(grid)
+    worst = f"{found.worst:.3f} ({' -> '.join(found.worst_cell)})" if found.worst_cell is not None else "none"
+    means = [_text(mean, math.nan) for mean in (found.in_domain_mean, found.cross_domain_mean)]
+    return [*means, _text(found.gap, math.nan) + _why_no_gap(grid), worst, str(found.n_undefined)]
+
+
+def _why_no_gap(grid: Grid) -> str:
+    """Return, in brackets, why a detector that is not trained has no gap; of another the two means say what is missing."""
+    return " (not trained: no test set is in-domain)" if set(grid.train_on) == {NO_TRAINING} else ""
+
+
+def _text(value: float, over_chance: float, *, cells: int = 0) -> str:
+    if math.isnan(value):
+        return "undefined"
+    more = [] if math.isnan(over_chance) else [f"{over_chance:+.3f} vs chance"]
+    more += [f"{cells} cell{'s' if cells > 1 else ''}"] if cells else []
+    return f"{value:.3f}" + (f" ({', '.join(more)})" if more else "")

@@ -1,0 +1,210 @@
+"""Tables: a matrix as text for the terminal and as Markdown for files that are tracked.
+
+Floor 3. Rows are training sets and columns test sets. Every number stands with its 95 % interval, every cell without one says why,
+and the images that a column rests on stand below it.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+
+from study.records import NO_DEGRADATION, MatrixRow
+from study.reporting.grid import Grid, detectors, has_number, is_in_domain, levels, pick, prevalence, state_words
+from study.reporting.summary import summary_cells, summary_lines
+
+MIN_WIDTH, USUAL_WIDTH = 60, 120  # characters
+GAP = "  "
+HEADLINES = (  # what a tracked table shows; all else is in matrix.csv
+    ("auc", ""),
+    ("ap", ""),
+    ("eer", ""),
+    ("tpr_at_fpr5", ""),
+    ("balanced_accuracy", "source"),
+    ("balanced_accuracy", "oracle"),
+    ("accuracy", "fixed"),
+)
+
+
+class _Notes:
+    """Footnotes: a text has one number however often it is used."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, *texts: str) -> str:
+        """Return the marks of the texts that are not empty, e.g. ` (1) (2)`."""
+        return "".join(f" ({self._numbers.setdefault(text, len(self._numbers) + 1)})" for text in texts if text)
+
+    def lines(self) -> list[str]:
+        return [f"({number}) {text}" for text, number in self._numbers.items()]
+
+
+def text_table(
+    rows: Sequence[MatrixRow],
+    detector: str,
+    metric: str = "auc",
+    threshold: str = "",
+    *,
+    degradation: str = NO_DEGRADATION,
+    width: int | None = None,
+) -> str:
+    """Return a detector's matrix as text, for images and, where units have several images, for units too.
+
+    width: characters a line may have, that of the terminal unless given; where the test sets do not fit beside each other, the
+    table goes on below. A single column is never broken.
+    """
+    columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
+    grids = [pick(rows, detector, metric, threshold, degradation=degradation, level=level) for level in levels(rows, detector)]
+    return "\n\n".join(_text(grid, columns) for grid in grids)
+
+
+def markdown_tables(rows: Sequence[MatrixRow], quantities: Sequence[tuple[str, str]] = HEADLINES) -> str:
+    """Return the tables that are kept: a summary over detectors, then for each detector its matrix of every quantity.
+
+    quantities: (metric, threshold) pairs, the first of which the summary is of. Ends with a newline.
+    """
+    parts = ["# Train on X, test on Y", _summary_table(rows, *quantities[0])]
+    for detector in detectors(rows):
+        parts.append(f"## {detector}")
+        for level in levels(rows, detector):
+            grids = (pick(rows, detector, *quantity, level=level) for quantity in quantities)
+            parts += [_markdown(grid) for grid in grids]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _text(grid: Grid, width: int) -> str:
+    notes = _Notes()
+    body = {source: [_cell(grid, source, target, notes) for target in grid.test_on] for source in grid.train_on}
+    footer = _footer(grid)
+    labels = ["train on \\ test on", *grid.train_on, *footer]
+    first = max(map(len, labels))
+    column = [
+        max(
+            map(
+                len,
+                [name, *(line for source in grid.train_on for line in body[source][i]), *(values[i] for values in footer.values())],
+            )
+        )
+        for i, name in enumerate(grid.test_on)
+    ]
+    lines = [_fold(f"{grid.detector}: {grid.title}", width), _fold(_caption(grid), width)]
+    for block in _blocks(column, width - first):
+        lines += ["", _line(labels[0], [grid.test_on[i] for i in block], first, [column[i] for i in block])]
+        for source in grid.train_on:
+            for part in range(2):
+                texts = [body[source][i][part] for i in block]
+                if any(texts):
+                    lines.append(_line(source if part == 0 else "", texts, first, [column[i] for i in block]))
+        lines += [_line(name, [values[i] for i in block], first, [column[i] for i in block]) for name, values in footer.items()]
+    ends = [_fold(line, width) for line in [*summary_lines(grid), *notes.lines()]]
+    return "\n".join([*lines, "", *ends])
+
+
+def _fold(line: str, width: int) -> str:
+    return textwrap.fill(line, width, subsequent_indent=GAP, break_on_hyphens=False)
+
+
+def _line(label: str, texts: Iterable[str], first: int, widths: Iterable[int]) -> str:
+    return GAP.join([label.ljust(first), *(text.ljust(width) for text, width in zip(texts, widths, strict=True))]).rstrip()
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Distribute columns over blocks that are no wider than `room`, in order, at least one column each."""
+    blocks: list[list[int]] = []
+    used = room + 1
+    for i, width in enumerate(widths):
+        used += len(GAP) + width
+        if used > room:
+            blocks.append([])
+            used = len(GAP) + width
+        blocks[-1].append(i)
+    return blocks
+
+
+def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str]:
+    """Return the two lines of a cell: value and interval; what is known across seeds."""
+    row = grid.cells[source, target]
+    star = " *" if is_in_domain(source, target) else ""
+    if row is None or not has_number(row):
+        reasons = (row.reason or row.estimate.reason,) if row is not None else ()
+        return state_words(row) + star + notes.mark(*reasons), ""
+    return _number(row) + star + notes.mark(row.estimate.note, row.reason), _across_seeds(row)
+
+
+def _number(row: MatrixRow) -> str:
+    e = row.estimate
+    interval = f"[{e.low:.2f}, {e.high:.2f}]" if math.isfinite(e.low) and math.isfinite(e.high) else "[no interval]"
+    return f"{e.value:.3f} {interval}"
+
+
+def _across_seeds(row: MatrixRow) -> str:
+    return f"sd {row.estimate.sd:.3f}" if math.isfinite(row.estimate.sd) else f"n={row.estimate.seeds}"
+
+
+def _caption(grid: Grid) -> str:
+    seeds = _span(row.estimate.seeds for row in grid.rows() if has_number(row))
+    return f"mean over seeds (n={seeds or 0}) [95 % interval]; sd over seeds; * in-domain"
+
+
+def _footer(grid: Grid) -> dict[str, list[str]]:
+    """Return what stands below the columns: images, coverage where an image is missing, prevalence beside AP."""
+    footer = {"real / fake": _per_column(grid, _images)}
+    done = [row for row in grid.rows() if row.state == "done"]
+    if any(row.coverage < 1 for row in done):
+        footer["coverage"] = _per_column(grid, lambda rows: f"{min(row.coverage for row in rows):.4g}")
+    if grid.metric == "ap":
+        footer["prevalence"] = _per_column(grid, lambda rows: f"{prevalence(rows[0]):.3f}")
+    return footer
+
+
+def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]:
+    texts = []
+    for target in grid.test_on:
+        column = (grid.cells[source, target] for source in grid.train_on)
+        done = [row for row in column if row is not None and row.state == "done"]
+        texts.append(text(done) if done else "")
+    return texts
+
+
+def _images(rows: Sequence[MatrixRow]) -> str:
+    return f"{_span(row.estimate.n_real for row in rows)} / {_span(row.estimate.n_fake for row in rows)}"
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return "-".join(f"{n}" for n in (found if len(found) < 2 else (found[0], found[-1])))
+
+
+def _markdown(grid: Grid) -> str:
+    notes = _Notes()
+    table = [["train on \\ test on", *grid.test_on]]
+    for source in grid.train_on:
+        cells = (_markdown_cell(_cell(grid, source, target, notes)) for target in grid.test_on)
+        table.append([source, *cells])
+    table += [[name, *values] for name, values in _footer(grid).items()]
+    title = f"### {grid.title[0].upper()}{grid.title[1:]}"
+    parts = [title, _caption(grid).replace("* in", "\\* in"), _pipes(table)]
+    return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines()])])
+
+
+def _markdown_cell(lines: tuple[str, str]) -> str:
+    value, spread = lines
+    return value.replace("*", "\\*") + (f", {spread}" if spread else "")
+
+
+def _summary_table(rows: Sequence[MatrixRow], metric: str, threshold: str) -> str:
+    """One line a detector: in-domain and cross-domain mean, their gap, the worst cell."""
+    grids = [pick(rows, detector, metric, threshold) for detector in detectors(rows)]
+    if not grids:
+        return "No cells."
+    table = [["detector", "in-domain mean", "cross-domain mean", "gap", "worst cell", "cells without a number"]]
+    table += [[grid.detector, *summary_cells(grid)] for grid in grids]
+    return f"Summary by {grids[0].title}.\n\n{_pipes(table)}"
+
+
+def _pipes(table: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table)
+    return "\n".join([head, "|" + "---|" * len(table[0]), *body])

@@ -1,0 +1,193 @@
+"""The launcher on Ray, and the cluster it runs on: started quietly for this machine alone, or joined. Floor 4.
+
+The environment below is read by Ray when it is imported or started, so `ray` is imported in functions only, after it is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from study.errors import ConfigError
+from study.records import TrialResult
+from study.runtime.launcher import J, Report, W
+from study.runtime.places import Places, share_out
+
+if TYPE_CHECKING:
+    from study.search.dealer import Dealer
+
+OBJECT_STORE_BYTES = 128 << 20  # jobs and results are small, images are mapped files; Ray refuses less than 75 MiB
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the older reporter is the one that `verbose=0` silences
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker as here
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often a training group is looked at; 2 s by default
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",  # a group that waits for its places hears no Ctrl-C; it is asked for again
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files of what the store holds
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own would make Ctrl-C wait for the trials, and then return as if all were well
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing is ever restored from Tune's own state
+    "TUNE_WARN_THRESHOLD_S": "3600",  # our callbacks write to disk
+}
+
+
+class Cluster:
+    """The connection of this process to Ray. Where it has one already, that is used and left alone by `close`."""
+
+    def __init__(self, address: str | None = None, *, cpus: int | None = None) -> None:
+        """Join the cluster at `address`, or start one of this machine with `cpus` CPUs (default: all that this process may use).
+
+        Raises ConfigError where there is no cluster at the address, or it cannot be joined.
+        """
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        self._ray = ray
+        self._owned = not ray.is_initialized()
+        self._temporary: str | None = None
+        if not self._owned:
+            if address not in (None, "auto", self.address):
+                raise ConfigError(f"cannot join the Ray cluster at '{address}': this process is connected to {self.address}")
+            return
+        if address is None:
+            self._start(cpus)
+        else:
+            self._join(address)
+
+    def _start(self, cpus: int | None) -> None:
+        # Sockets lie under this folder and their paths end at 107 bytes, so TMPDIR is not asked.
+        self._temporary = tempfile.mkdtemp(prefix="study-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
+        if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+            # Ray lets in only who has a token, and would write one into the home directory if it found none.
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        try:
+            self._init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=self._temporary,
+                include_dashboard=False,
+            )
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            self.close()
+            raise ConfigError(f"Ray does not start on this machine ({_line(error)}); --local runs without it") from None
+
+    def _join(self, address: str) -> None:
+        try:
+            self._init(address=address)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"cannot join the Ray cluster at '{address}' ({_line(error)})") from None
+
+    def _init(self, **options: Any) -> None:
+        # Errors that matter come back as exceptions; what Ray would print beside them is for its own developers.
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+        # Notices of dead workers are printed even without `log_to_driver`; this is how Ray's own debugger silences them.
+        self._ray._private.worker._worker_logs_enabled = False
+
+    @property
+    def address(self) -> str:
+        """Where others can join."""
+        return str(self._ray.get_runtime_context().gcs_address)
+
+    def nodes(self) -> list[dict[str, float]]:
+        """Return the resources of each node that is alive."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def close(self) -> None:
+        """Leave the cluster; stop it if it was started here, and remove its files."""
+        if self._owned:
+            self._ray.shutdown()
+            self._ray._private.worker._worker_logs_enabled = True
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+class RayLauncher:
+    """Runs trials as one Tune run and jobs as one Train group (see `Launcher`). Ray starts with the first work that there is.
+
+    A trial of one worker runs in a Tune actor that serves many trials; one of several is a Train group of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None,
+        threads: int,
+        slots: int | None,
+        scratch: Path,
+        workers: int = 1,
+        gpus_per_trial: float | None = None,
+    ) -> None:
+        self._address, self._threads, self._slots, self._scratch = address, threads, slots, scratch
+        self._workers, self._gpus_per_trial = workers, gpus_per_trial
+        self._cluster: Cluster | None = None
+
+    def run_trials(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
+        """Work on the dealer's jobs, as many at a time as there are slots. Raises ConfigError where not even one fits."""
+        if dealer.finished():
+            return
+        held = self._places(workers=self._workers, gpus_per_trial=self._gpus_per_trial)
+        from study.runtime.tune import run_trials
+
+        with self._folder() as folder:
+            run_trials(dealer, work, places=held, threads=self._threads, storage=folder)
+
+    def run_jobs(self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]) -> list[tuple[W, str]]:
+        """Do the jobs that are not done, as many at a time as there are slots."""
+        if all(done(job) for job in jobs):
+            return []
+        held = self._places()
+        from study.runtime.train import run_jobs
+
+        with self._folder() as folder:
+            return run_jobs(jobs, work, done, places=held, threads=self._threads, storage=folder)
+
+    def _places(self, *, workers: int = 1, gpus_per_trial: float | None = None) -> Places:
+        if self._cluster is None:
+            self._cluster = Cluster(self._address)
+        nodes = self._cluster.nodes()
+        return share_out(nodes, threads=self._threads, slots=self._slots, workers=workers, gpus_per_trial=gpus_per_trial)
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A new folder under scratch for one run; a name that Ray has seen before would resume what ran under it."""
+        folder = self._scratch.absolute() / uuid.uuid4().hex[:12]
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self._scratch.rmdir()
+
+    def close(self) -> None:
+        """Leave or stop the cluster."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,262 @@
+"""A trial of several workers: a Ray Train group of its own, watched over by a small Tune actor. Floor 4.
+
+Every worker does the trial's work in one torch.distributed group. What they have to say they write into files in a folder that all
+nodes see: it is there as soon as it is written, and still there when its writer is dead. The group's failures are decided here, not
+by Ray Train, which cannot tell an exception (the trial failed) from a death (the trial is begun again).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+import ray.train
+from ray import tune
+from ray.train.torch import TorchConfig, TorchTrainer
+
+# There is no public way to stop a group from outside; pyproject.toml pins Ray.
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.tune.result import DONE
+from ray.util.placement_group import PlacementGroup
+
+from study.identity import whole_file
+from study.records import EpochRecord, TrialResult
+from study.runtime.attempt import attempt_trial, death_of
+from study.runtime.local import NO_RESULT
+from study.runtime.parcel import Parcel
+from study.runtime.places import Places, use_own_gpu
+from study.runtime.tune import RECORD, RESULT, RETRIES
+
+WATCHER = {"memory": 1.0}  # a byte: Tune refuses nothing at all, and a part of a CPU would be missing to the workers
+START_ATTEMPTS = 20  # to find places for all workers, on a cluster that others use
+STOP_SECONDS = 20.0  # to wait for a group that is stopped
+POLL_SECONDS = 0.1
+
+
+class Mail:
+    """What the workers of a group write to the one who watches over it: small files, each whole as soon as it is seen."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sent = self._read = 0
+
+    def send(self, record: EpochRecord) -> None:
+        """Send an epoch's record. One worker of a group does."""
+        self._write(f"record-{self._sent}", record)
+        self._sent += 1
+
+    def receive(self) -> EpochRecord | None:
+        """Return the next record, in the order in which they were sent, or None."""
+        record: EpochRecord | None = self._load(f"record-{self._read}")
+        self._read += record is not None
+        return record
+
+    def end(self, rank: int, result: TrialResult) -> None:
+        """Write down what a worker's work came to."""
+        self._write(f"end-{rank}", result)
+
+    def ends(self, workers: int) -> dict[int, TrialResult]:
+        """Return what was written down, by rank."""
+        found = {rank: self._load(f"end-{rank}") for rank in range(workers)}
+        return {rank: result for rank, result in found.items() if result is not None}
+
+    def take_places(self) -> None:
+        """Write down which places this worker's group has."""
+        held = ray.util.get_current_placement_group()
+        self._write("places", None if held is None else held.id.hex())
+
+    def give_back_places(self) -> None:
+        """Give back the group's places if they are still held; whoever sits there is killed."""
+        name = self._load("places")
+        if name is not None:
+            ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
+
+    def _write(self, name: str, thing: Any) -> None:
+        with whole_file(self._folder / name) as path:
+            path.write_bytes(pickle.dumps(thing))
+
+    def _load(self, name: str) -> Any:
+        path = self._folder / name
+        return pickle.loads(path.read_bytes()) if path.exists() else None
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What each worker of the group does. A failed one raises, which ends the others: they may wait for it for ever."""
+    use_own_gpu()
+    work, job = config["parcel"].open()
+    mail, rank = Mail(Path(config["mail"])), ray.train.get_context().get_world_rank()
+    if rank == 0:
+        mail.take_places()
+    result = attempt_trial(work, job, mail.send if rank == 0 else _drop, threads=config["threads"])
+    if rank == 0 or result.state == "failed":
+        mail.end(rank, result)
+    if result.state == "failed":
+        raise RuntimeError(result.reason)
+
+
+def _drop(record: EpochRecord) -> None:
+    """The first worker's reports are the trial's."""
+
+
+class _Group(TorchTrainer):
+    """A training group whose controller can be reached, and which leaves no watchman of Ray's behind.
+
+    That is a detached actor which looks after the places of a controller that dies. Without `ray[default]` it cannot see whether
+    one has died, and stays for ever; `given_back` does its work.
+    """
+
+    controller: Any = None
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, PlacementGroupCleanerCallback)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        actor = ray.remote(num_cpus=0, runtime_env={"env_vars": get_env_vars_to_propagate()})(TrainController)
+        self.controller = actor.remote(**arguments)
+        try:
+            ray.get(self.controller.run.remote())
+            return ray.get(self.controller.get_result.remote())
+        finally:
+            ray.kill(self.controller)  # its handle may live as long as the watcher, in the traceback of an error
+
+
+class _Attempt:
+    """One group at work on a trial. `error`: what ended it, None where all workers came to an end of their own."""
+
+    def __init__(self, parcel: Parcel, places: Places, threads: int, folder: Path) -> None:
+        self.mail, self._group = Mail(folder), _group(parcel, places, threads, folder)
+        self.error: Exception | None = None
+        self.ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._group.fit()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def abort(self) -> None:
+        """End the group and give its places back; no harm where it has ended."""
+        while not self.ended.wait(POLL_SECONDS) and self._group.controller is None:
+            pass  # it is being started
+        if self.ended.is_set():
+            return
+        with contextlib.suppress(ray.exceptions.RayError):  # the controller dies of it
+            ray.get(self._group.controller.abort.remote(), timeout=STOP_SECONDS)
+        if not self.ended.wait(STOP_SECONDS):
+            ray.kill(self._group.controller)
+        self.mail.give_back_places()
+
+
+def _group(parcel: Parcel, places: Places, threads: int, folder: Path) -> _Group:
+    return _Group(
+        _worker,
+        train_loop_config={"parcel": parcel, "mail": str(folder), "threads": threads},
+        torch_config=TorchConfig(backend="nccl" if places.gpus else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=places.workers,
+            use_gpu=places.gpus > 0,
+            resources_per_worker={"CPU": places.cpus} | ({"GPU": places.gpus} if places.gpus else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=START_ATTEMPTS),
+        ),
+    )
+
+
+class SeveralWorkers(tune.Trainable):
+    """Watches over one trial's group, and over a second one where a worker of the first died. Each step is an epoch, or the end."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin. Where an earlier watcher of this trial died, its group's places may still be held."""
+        self._terms, self._deaths = config, 0
+        self._trial_folder = Path(config["folder"]) / f"groups-{self.trial_id}"
+        for folder in self._trial_folder.glob("*"):
+            Mail(folder).give_back_places()
+        self._begin()
+
+    def _begin(self) -> None:
+        terms, folder = self._terms, self._trial_folder / uuid.uuid4().hex[:12]
+        folder.mkdir(parents=True)
+        self._attempt = _Attempt(terms["parcel"], terms["places"], terms["threads"], folder)
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next epoch's record, or for the result."""
+        while True:
+            attempt = self._attempt
+            ended = attempt.ended.is_set()  # asked first: what was sent before the end is then seen
+            record = attempt.mail.receive()
+            if record is not None:
+                return {RECORD: record}
+            if ended:
+                result = self._outcome()
+                if result is not None:
+                    return {RESULT: result, DONE: True}
+                self._begin()
+            attempt.ended.wait(POLL_SECONDS)
+
+    def _outcome(self) -> TrialResult | None:
+        """Return what the trial came to with the group that has ended; None where a worker died and it is to be begun again."""
+        key, error = self._terms["parcel"].open()[1].trial.key, self._attempt.error
+        workers = self._terms["places"].workers
+        ends = self._attempt.mail.ends(workers)
+        result = outcome(ends)
+        if result is not None:
+            return result
+        if error is None:
+            return TrialResult(key=key, state="failed", reason=NO_RESULT)
+        self._deaths += 1
+        if self._deaths <= RETRIES:
+            return None
+        if len(ends) == workers:  # all live, and lost each other
+            return ends[0]
+        return TrialResult(key=key, state="failed", reason=death_of(_cause(error, ends), times=self._deaths))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the group, wherever it stands."""
+        self._attempt.abort()
+
+
+def outcome(ends: dict[int, TrialResult]) -> TrialResult | None:
+    """Return the trial's result from what its workers came to, by rank; None where it has none, because one of them died.
+
+    Any failure is the trial's, the lowest rank's where there are several. Not those of workers that lost another, though: the one
+    that was lost decides, and it has either written down its own failure or died.
+    """
+    failures = [ends[rank] for rank in sorted(ends) if ends[rank].state == "failed"]
+    own = [result for result in failures if not _lost_another(result.reason)]
+    if own:
+        return own[0]
+    return None if failures else ends.get(0)
+
+
+def _lost_another(reason: str) -> bool:
+    """Tell whether a failure is that of torch.distributed, whose other end has gone."""
+    return re.search(r"gloo|nccl|Dist(Backend|Network)Error|Connection (closed|reset) by peer", reason, re.IGNORECASE) is not None
+
+
+def _cause(error: Exception, ends: dict[int, TrialResult]) -> Exception:
+    """Return, of what ended a group, the death of a worker that wrote nothing down."""
+    if isinstance(error, ray.train.WorkerGroupError):
+        died = [failure for rank, failure in sorted(error.worker_failures.items()) if rank not in ends]
+        return next(iter([*died, *error.worker_failures.values()]), error)
+    return error.controller_failure if isinstance(error, ray.train.ControllerError) else error

@@ -1,0 +1,269 @@
+"""Trials on Ray Tune: one run for all pairings, its searcher deals the dealer's jobs, its scheduler stops them. Floor 4.
+
+A trial of one worker is a function in a Tune actor that is reused, so a trial costs Ray some hundredths of a second after the
+first, and what a worker keeps (packs, features) serves its next trial. A trial of several workers is a training group of its
+own (several.py). Tune's own state is never restored: the store is the memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
+
+from ray import cloudpickle, tune
+from ray.exceptions import OutOfMemoryError
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.records import EpochRecord, TrialResult
+from study.runtime.attempt import attempt_trial, death_of
+from study.runtime.course import Course
+from study.runtime.launcher import J, Report
+from study.runtime.parcel import Parcel, pack
+from study.runtime.places import Places, given_back
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial as TuneTrial
+
+    from study.search.dealer import Dealer
+
+RETRIES = 1  # of a trial whose worker died
+RECORD, RESULT = "record", "result"  # what a trial reports to Tune: an EpochRecord after each epoch, its TrialResult at the end
+
+
+def run_trials(dealer: Dealer[J], work: Callable[[J, Report], TrialResult], *, places: Places, threads: int, storage: Path) -> None:
+    """Run everything that the dealer deals; see `Launcher.run_trials`. storage: an empty folder that all nodes see."""
+    table = _Table(dealer, work)
+    attempts = 0
+    while not dealer.finished():
+        attempts += 1
+        try:
+            with given_back():
+                _fit(table, places, threads, storage / f"tune-{attempts}")
+        except Exception as error:
+            killed = _out_of_memory(error)
+            if killed is None:
+                raise
+            table.after_memory_kill(killed)
+            continue
+        if table.error is not None:
+            raise table.error
+        if not dealer.finished():
+            raise KeyboardInterrupt  # Tune was told to stop by a signal that it takes for itself
+
+
+def _fit(table: _Table[J], places: Places, threads: int, folder: Path) -> None:
+    tuner = tune.Tuner(
+        _trainable(places),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,  # until the searcher says that it has finished
+            search_alg=_Searcher(table, {"places": places, "threads": threads, "folder": str(folder)}),
+            scheduler=_Scheduler(table, places),
+            max_concurrent_trials=places.slots,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the work has its own
+            callbacks=[_Failures(table)],
+        ),
+    )
+    tuner.fit()
+
+
+def _trainable(places: Places) -> Any:
+    if places.workers == 1:
+        return tune.with_resources(_trial, places.resources)
+    from study.runtime.several import WATCHER, SeveralWorkers
+
+    return tune.with_resources(SeveralWorkers, WATCHER)
+
+
+def _name(trial: TuneTrial) -> str:
+    return str(trial.trial_id)
+
+
+def _trial(config: dict[str, Any]) -> None:
+    """What an actor does for each trial of one worker.
+
+    Where Tune stops it, the thread of this function waits in `_report`, and leaves it by SystemExit when the actor is given its
+    next trial. Tune waits for the thread's end, 2 s by default, and drops the next trial without a word if that is not enough.
+    """
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
+    work, job = config["parcel"].open()
+    keep_to_share(config["places"].gpus)
+    result = attempt_trial(work, job, _report, threads=config["threads"])
+    tune.report({RESULT: result})
+
+
+def _report(record: EpochRecord) -> None:
+    """Report an epoch and wait until Tune lets the trial go on."""
+    tune.report({RECORD: record})
+
+
+def keep_to_share(gpus: float) -> None:
+    """Where this process has a part of a GPU, let it take no more than that part of its memory.
+
+    What it wants beyond is then its own OutOfMemoryError, and never a neighbour's.
+    """
+    if not 0 < gpus < 1:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
+def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
+    """Return what Ray's memory monitor said, if it is at the bottom of an error. Tune does not expect it and ends the run."""
+    while error is not None and not isinstance(error, OutOfMemoryError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+class _Table(Generic[J]):
+    """What is in flight, between the dealer and Tune. `error`: what a callback of the dealer raised; Tune would lose its type."""
+
+    def __init__(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
+        self._dealer, self._work = dealer, work
+        self._in_flight: dict[str, Course[J]] = {}
+        self._suspects: deque[Course[J]] = deque()
+        self._alone = False
+        self._kills: dict[str, int] = {}
+        self.error: BaseException | None = None
+
+    def deal(self, trial_id: str) -> Parcel | None:
+        """Return the next job's parcel, or None while there is nothing to begin."""
+        if self._in_flight and (self._alone or self._suspects):
+            return None
+        self._alone = bool(self._suspects)
+        course = self._suspects.popleft() if self._suspects else self._begin()
+        if course is None:
+            return None
+        self._in_flight[trial_id] = course
+        return pack(self._work, course.job)
+
+    def _begin(self) -> Course[J] | None:
+        job = self._dealer.next()
+        return None if job is None else Course(self._dealer, job)
+
+    def report(self, trial_id: str, record: EpochRecord) -> bool:
+        """Take in an epoch of a trial in flight; tell whether it is to go on."""
+        return not self._in_flight[trial_id].report(record)
+
+    def finished(self) -> bool:
+        """Tell whether there is nothing left to begin or to wait for."""
+        return self.error is not None or self._dealer.finished()
+
+    def settle(self, trial_id: str, result: TrialResult | None, reason: str = "") -> None:
+        """Tell the dealer how a trial in flight has ended: its result, or the reason why it has none."""
+        job = self._in_flight.pop(trial_id).job
+        self._dealer.tell(job, result or TrialResult(key=job.trial.key, state="failed", reason=reason))
+
+    def settle_stopped(self, trial_id: str) -> None:
+        """Tell the dealer of a trial that ended without a result, if it was the dealer that wanted it stopped."""
+        course = self._in_flight[trial_id]
+        if course.reason:
+            self.settle(trial_id, course.stopped())
+
+    def after_memory_kill(self, error: Exception) -> None:
+        """Take back what was in flight: each is begun again alone. Ray does not say whose worker it killed; a second kill does."""
+        courses = list(self._in_flight.values())
+        self._in_flight.clear()
+        self._alone = False
+        for course in courses:
+            key = course.job.trial.key
+            self._kills[key] = self._kills.get(key, 0) + (len(courses) == 1)
+            if self._kills[key] > RETRIES:
+                reason = death_of(error, times=self._kills[key])
+                self._dealer.tell(course.job, TrialResult(key=key, state="failed", reason=reason))
+            else:
+                self._suspects.append(course)
+
+
+class _Searcher(Searcher):
+    """Deals the table's jobs to Tune. What it raises is kept in the table, and ends the run as if the search had finished.
+
+    terms: what every trial's configuration holds beside its parcel.
+    """
+
+    def __init__(self, table: _Table[Any], terms: dict[str, Any]) -> None:
+        super().__init__()
+        self._table, self._terms = table, terms
+
+    def suggest(self, trial_id: str) -> Any:
+        table = self._table
+        try:
+            if table.finished():
+                return Searcher.FINISHED
+            parcel = table.deal(trial_id)
+        except Exception as error:
+            table.error = error
+            return Searcher.FINISHED
+        return None if parcel is None else {"parcel": parcel, **self._terms}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if error or self._table.error is not None:
+            return  # an error comes with its reason through the callback
+        try:
+            if result and RESULT in result:
+                self._table.settle(trial_id, result[RESULT])
+            else:
+                self._table.settle_stopped(trial_id)
+        except Exception as caught:
+            self._table.error = caught
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing is saved."""
+
+
+class _Failures(tune.Callback):
+    """Learns why a trial has no result: its worker died, and died again."""
+
+    def __init__(self, table: _Table[Any]) -> None:
+        self._table = table
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        try:
+            error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+            self._table.settle(trial.trial_id, None, death_of(error, times=RETRIES + 1))
+        except Exception as caught:
+            self._table.error = caught
+
+
+class _Scheduler(FIFOScheduler):
+    """First in, first out; asks the table at every epoch whether to go on; gives up no actor while the search goes on.
+
+    Tune keeps one idle actor at most. At the end of a generation several wait, and each new one would cost seconds of imports and
+    all that the old one had cached. Tune's cache has no public setting, hence the look inside; pyproject.toml pins Ray.
+    """
+
+    def __init__(self, table: _Table[Any], places: Places) -> None:
+        super().__init__()
+        self._table, self._places, self._told = table, places, False
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        table = self._table
+        try:
+            goes_on = table.error is None and (RECORD not in result or table.report(trial.trial_id, result[RECORD]))
+        except Exception as error:
+            table.error, goes_on = error, False
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        if not self._told:
+            self._told = True
+            tune_controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._places.slots)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Tune puts the actor of a stopped trial aside as it is; a group of workers is ended at once."""
+        if self._places.workers > 1 and RESULT not in result:
+            trial.temporary_state.ray_actor.cleanup.remote()

@@ -1,0 +1,372 @@
+"""Search spaces: the TOML of `search_spaces/` read, checked, and given out as configurations. Floor 3, without optuna and torch.
+
+    schema = 1
+    [constants]                       # settings that every trial has
+    patience = 3
+    [space.schedule]                  # a searched setting; its default belongs to trial 0
+    kind = "categorical"
+    choices = ["head", "progressive"]
+    default = "progressive"
+    [space.head_share]
+    kind = "float"                    # or "int"
+    low = 0.1
+    high = 0.4
+    log = false                       # optional
+    grid = [0.1, 0.2, 0.4]            # optional: the points of a grid search; otherwise both ends and their middle
+    default = 0.3
+    when = { schedule = ["progressive"] }   # optional: searched only where a categorical setting above has one of these values
+
+A setting that is not searched under its `when` is left out of the configuration, and the recipe's own default holds. Whatever a
+space can produce must be a recipe (`study/training/recipe.py`) of the detector's learner, with a schedule that the detector has:
+this is checked when a space is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any, Literal, Protocol, cast
+
+from study.detectors import registry
+from study.errors import ConfigError, unknown_name
+from study.identity import digest
+from study.records import Params
+from study.training.recipe import Recipe, settings
+
+SCHEMA = 1
+Value = float | int | str | bool
+Kind = Literal["float", "int", "categorical"]
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "float": ("kind", "low", "high", "log", "grid", "default", "when"),
+    "int": ("kind", "low", "high", "log", "grid", "default", "when"),
+    "categorical": ("kind", "choices", "default", "when"),
+}
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "float": ("low", "high", "default"),
+    "int": ("low", "high", "default"),
+    "categorical": ("choices", "default"),
+}
+
+
+class Suggester(Protocol):
+    """What a space asks for values; an `optuna.Trial` is one."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...  # noqa: D102
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...  # noqa: D102
+    def suggest_categorical(self, name: str, choices: Sequence[Value | None]) -> Value | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A searched setting. `low` and `high` are inclusive; `when`: setting -> the values under which this one is searched.
+
+    grid: the points of a grid search where the file names them; `points` has them in any case.
+    """
+
+    name: str
+    kind: Kind
+    default: Value
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    grid: tuple[Value, ...] = ()
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+
+    def is_active(self, params: Params) -> bool:
+        """Tell whether this setting is searched, given the settings above it; one that is left out satisfies no condition."""
+        return all(name in params and params[name] in values for name, values in self.when.items())
+
+    def suggest(self, trial: Suggester) -> Value:
+        """Ask for a value."""
+        if self.kind == "float":
+            return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+        if self.kind == "int":
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return cast("Value", trial.suggest_categorical(self.name, self.choices))
+
+    def text(self) -> str:
+        """Return the range as a person reads it: `0.0001 to 0.01 (log)`, `16 | 32 | 64`, with its condition."""
+        if self.kind == "categorical":
+            values = " | ".join(str(choice) for choice in self.choices)
+        else:
+            values = f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "")
+        conditions = [f"{name} is {' or '.join(map(str, wanted))}" for name, wanted in self.when.items()]
+        return values + (f", when {' and '.join(conditions)}" if conditions else "")
+
+    def ends(self) -> tuple[Value, ...]:
+        """Return the extreme values: both ends of a range, or all choices."""
+        if self.kind == "categorical":
+            return self.choices
+        return (self.low, self.high) if self.kind == "float" else (int(self.low), int(self.high))
+
+    def points(self) -> tuple[Value, ...]:
+        """Return the values of a grid search: those of the file; else all choices, or both ends and their middle, each once."""
+        if self.grid or self.kind == "categorical":
+            return self.grid or self.choices
+        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        low, high = self.ends()
+        return tuple(dict.fromkeys((low, middle if self.kind == "float" else round(middle), high)))
+
+    def holds(self, value: object) -> bool:
+        """Tell whether a value is within the range, or one of the choices."""
+        if self.kind == "categorical":
+            return _is_among(value, self.choices)
+        kinds = (int, float) if self.kind == "float" else (int,)
+        return isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched for one detector: constants, and parameters in the order of the file."""
+
+    detector: str
+    constants: Params
+    parameters: tuple[Parameter, ...]
+
+    def names(self) -> list[str]:
+        """Return the names of the searched settings."""
+        return [parameter.name for parameter in self.parameters]
+
+    def default(self) -> Params:
+        """Return the default configuration, trial 0 of every pairing."""
+        return self._configuration({p.name: p.default for p in self.parameters})
+
+    def suggest(self, trial: Suggester) -> Params:
+        """Ask for a configuration, constants included; conditional settings are asked for where their condition holds."""
+        params: dict[str, Value] = dict(self.constants)
+        for parameter in self.parameters:
+            if parameter.is_active(params):
+                params[parameter.name] = parameter.suggest(trial)
+        return params
+
+    def grid_size(self) -> int:
+        """Return how many configurations a grid has: the product of the settings' points, conditional ones where they hold."""
+        return self._grid_size(dict(self.constants), 0)
+
+    def grid_point(self, number: int) -> Params:
+        """Return configuration `number` of the grid, from 0 to below its size; the last settings of the file change fastest."""
+        params: dict[str, Value] = dict(self.constants)
+        for place, parameter in enumerate(self.parameters):
+            if not parameter.is_active(params):
+                continue
+            for value in parameter.points():
+                below = self._grid_size({**params, parameter.name: value}, place + 1)
+                if number < below:
+                    params[parameter.name] = value
+                    break
+                number -= below
+            else:
+                raise IndexError(number)
+        return params
+
+    def is_on_grid(self, params: Params) -> bool:
+        """Tell whether a configuration of this space is one of the grid's."""
+        return all(params[p.name] in p.points() for p in self.parameters if p.name in params)
+
+    def _grid_size(self, params: dict[str, Value], place: int) -> int:
+        """The configurations that the settings from `place` on can take, given those before. Only conditions need one by one."""
+        size = 1
+        parents = {name for parameter in self.parameters[place:] for name in parameter.when}
+        for n, parameter in enumerate(self.parameters[place:], start=place):
+            if not parameter.is_active(params):
+                continue
+            if parameter.name in parents:
+                return size * sum(self._grid_size({**params, parameter.name: value}, n + 1) for value in parameter.points())
+            size *= len(parameter.points())
+        return size
+
+    def adopt(self, params: Params) -> Params | None:
+        """Return a configuration found elsewhere as one of this space, with its constants; None where it is not one.
+
+        Every setting that is searched under the others must be there and within its range, and no other searched one.
+        """
+        adopted: dict[str, Value] = dict(self.constants)
+        for parameter in self.parameters:
+            if parameter.is_active(adopted):
+                if parameter.name not in params or not parameter.holds(params[parameter.name]):
+                    return None
+                adopted[parameter.name] = params[parameter.name]
+        known = {*adopted, *self.constants}
+        return adopted if all(name in known for name in params) else None
+
+    def searched(self, params: Params) -> dict[str, Value]:
+        """Return the part of a configuration that was searched, without the constants."""
+        return {name: params[name] for name in self.names() if name in params}
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of everything that decides what is proposed."""
+        return digest("space", SCHEMA, self.constants, self.parameters)
+
+    def corners(self) -> Iterator[Params]:
+        """Yield configurations at the edges: the default, each end of each parameter, and all low or all high in every branch."""
+        defaults = {p.name: p.default for p in self.parameters}
+        parents = sorted({name for p in self.parameters for name in p.when})
+        branches: list[dict[str, Value]] = [{}]
+        for parameter in self.parameters:
+            if parameter.name in parents:
+                branches = [{**branch, parameter.name: choice} for branch in branches for choice in parameter.choices]
+        for branch in branches:
+            yield self._configuration({**defaults, **branch})
+            for end in (0, -1):
+                yield self._configuration({p.name: p.ends()[end] for p in self.parameters} | branch)
+            for parameter in self.parameters:
+                for value in parameter.ends() if parameter.name not in branch else ():
+                    yield self._configuration({**defaults, parameter.name: value, **branch})
+
+    def _configuration(self, values: Mapping[str, Value]) -> Params:
+        params: dict[str, Value] = dict(self.constants)
+        for parameter in self.parameters:
+            if parameter.is_active(params):
+                params[parameter.name] = values[parameter.name]
+        return params
+
+
+def space_names() -> list[str]:
+    """Return the names of the detectors that have a search space of their own; a library's models share `<library>.toml`."""
+    files = (entry.name for entry in resources.files("search_spaces").iterdir())
+    return sorted({f.removesuffix(".toml") for f in files if f.endswith(".toml")} - set(registry.LIBRARIES))
+
+
+@cache
+def load_space(detector: str) -> Space:
+    """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all of them share (`timm.toml`).
+
+    Raises ConfigError for an unknown detector, and for anything in the file that is not as it must be: the message names the file,
+    the key, the value, and what is valid.
+    """
+    file = registry.library_of(detector)
+    if not file and detector not in space_names():
+        raise ConfigError(unknown_name("search space", detector, space_names()))
+    where = f"search_spaces/{file or detector}.toml"
+    text = (resources.files("search_spaces") / f"{file or detector}.toml").read_text(encoding="utf-8-sig")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    return parse_space(table, detector=detector, where=where)
+
+
+def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space:
+    """Turn a parsed TOML table into the search space of `detector`. `where` opens every message. Raises ConfigError."""
+    _known_keys(table, ("schema", "constants", "space"), where=where)
+    if table.get("schema") != SCHEMA:
+        raise ConfigError(f"{where}: schema = {table.get('schema')!r}: this version reads schema = {SCHEMA}")
+    constants = _table(table.get("constants", {}), key="constants", where=where)
+    learner = registry.entry(detector).learner
+    _known_keys(constants, settings(learner), where=f"{where}: [constants]")
+    searched = _table(table.get("space", {}), key="space", where=where)
+    _known_keys(searched, settings(learner), where=f"{where}: [space]")
+    parameters: list[Parameter] = []
+    for name, keys in searched.items():
+        if name in constants:
+            raise ConfigError(f"{where}: '{name}' is both a constant and searched; keep one of the two")
+        parameters.append(_parameter(name, keys, above=parameters, where=f"{where}: [space.{name}]"))
+    space = Space(detector, constants, tuple(parameters))
+    _check_recipes(space, where=where)
+    return space
+
+
+def _check_recipes(space: Space, *, where: str) -> None:
+    """Hold the edges of a space to what the detector can be trained with."""
+    line = registry.entry(space.detector)
+    for params in space.corners():
+        Recipe.from_params(params, learner=line.learner, where=where)
+        schedule = params.get("schedule", Recipe().schedule)
+        if line.schedules and schedule not in line.schedules:
+            raise ConfigError(unknown_name("schedule", str(schedule), line.schedules, where=f"{where}: {space.detector}"))
+
+
+def _known_keys(table: Mapping[str, Any], valid: Sequence[str], *, where: str) -> None:
+    for key in table:
+        if key not in valid:
+            raise ConfigError(unknown_name("key", key, valid, where=where))
+
+
+def _table(value: Any, *, key: str, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: '{key}' must be a table ([{key}]), not {value!r}")
+    return value
+
+
+def _parameter(name: str, keys: Any, *, above: Sequence[Parameter], where: str) -> Parameter:
+    keys = _table(keys, key=f"space.{name}", where=where)
+    kind = keys.get("kind")
+    if kind not in tuple(KEYS):
+        raise ConfigError(unknown_name("kind", str(kind), KEYS, where=where))
+    _known_keys(keys, KEYS[kind], where=f"{where} (kind {kind})")
+    for key in NEEDED[kind]:
+        if key not in keys:
+            raise ConfigError(f"{where}: the key '{key}' is missing; kind {kind} needs {', '.join(NEEDED[kind])}")
+    parameter = _categorical(name, keys, where=where) if kind == "categorical" else _range(name, kind, keys, where=where)
+    return dataclasses.replace(parameter, when=_when(keys.get("when", {}), above=above, where=where))
+
+
+def _categorical(name: str, keys: Mapping[str, Any], *, where: str) -> Parameter:
+    choices, default = keys["choices"], keys["default"]
+    plain = isinstance(choices, list) and all(isinstance(choice, (str, int, float, bool)) for choice in choices)
+    if not plain or len({(type(choice), choice) for choice in choices}) < max(2, len(choices)):
+        raise ConfigError(f"{where}: choices = {choices!r} must be a list of at least two different values")
+    if not _is_among(default, choices):
+        raise ConfigError(unknown_name("default", str(default), map(str, choices), where=where))
+    return Parameter(name=name, kind="categorical", default=default, choices=tuple(choices))
+
+
+def _range(name: str, kind: Literal["float", "int"], keys: Mapping[str, Any], *, where: str) -> Parameter:
+    low, high, default = (_number(keys[key], kind, key=key, where=where) for key in ("low", "high", "default"))
+    log = keys.get("log", False)
+    if not isinstance(log, bool):
+        raise ConfigError(f"{where}: log = {log!r} must be true or false")
+    if not low < high:
+        raise ConfigError(f"{where}: low = {low:g} must be below high = {high:g}")
+    if log and low <= 0:
+        raise ConfigError(f"{where}: low = {low:g} must be above 0 where log = true")
+    if not low <= default <= high:
+        raise ConfigError(f"{where}: default = {default:g} must lie between low = {low:g} and high = {high:g}")
+    grid = _grid_points(keys["grid"], kind, low=low, high=high, where=where) if "grid" in keys else ()
+    return Parameter(name=name, kind=kind, default=default, low=low, high=high, log=log, grid=grid)
+
+
+def _grid_points(values: Any, kind: Literal["float", "int"], *, low: float, high: float, where: str) -> tuple[Value, ...]:
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{where}: grid = {values!r} must be a list of at least one value")
+    points = tuple(_number(value, kind, key="grid", where=where) for value in values)
+    for point in points:
+        if not low <= point <= high:
+            raise ConfigError(f"{where}: grid: {point:g} must lie between low = {low:g} and high = {high:g}")
+    if len(set(points)) < len(points):
+        raise ConfigError(f"{where}: grid = {values!r} names a value twice")
+    return points
+
+
+def _number(value: Any, kind: Literal["float", "int"], *, key: str, where: str) -> float:
+    valid = isinstance(value, int) if kind == "int" else isinstance(value, (int, float)) and math.isfinite(value)
+    if not valid or isinstance(value, bool):
+        raise ConfigError(f"{where}: {key} = {value!r} must be a {'whole' if kind == 'int' else 'finite'} number")
+    return cast("float", value) if kind == "int" else float(value)
+
+
+def _when(conditions: Any, *, above: Sequence[Parameter], where: str) -> Mapping[str, tuple[Value, ...]]:
+    if not isinstance(conditions, dict) or not all(isinstance(wanted, list) and wanted for wanted in conditions.values()):
+        raise ConfigError(f'{where}: when = {conditions!r} must map settings to lists of values, as {{ schedule = ["full"] }}')
+    parents = {parameter.name: parameter for parameter in above if parameter.kind == "categorical"}
+    for name, wanted in conditions.items():
+        if name not in parents:
+            raise ConfigError(unknown_name("categorical setting above this one", name, parents, where=f"{where}: when"))
+        for value in wanted:
+            if not _is_among(value, parents[name].choices):
+                raise ConfigError(
+                    unknown_name(f"choice of {name}", str(value), map(str, parents[name].choices), where=f"{where}: when")
+                )
+    return {name: tuple(wanted) for name, wanted in conditions.items()}
+
+
+def _is_among(value: Any, choices: Sequence[Any]) -> bool:
+    """Tell whether a value is one of the choices, type included: in TOML `true`, `1` and `1.0` are three values, in Python one."""
+    return any(type(value) is type(choice) and value == choice for choice in choices)

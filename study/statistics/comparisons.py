@@ -1,0 +1,339 @@
+"""Detectors against each other: paired differences on the same images, ranks over test sets (PROTOCOL section 5).
+
+Floor 0: numpy and scipy only. Scorings of the same images are correlated, and what they share cancels in their difference: so the
+variance is taken of the difference itself, after DeLong where every group has one image, else from cluster-bootstrap replicates
+that draw the same groups for all scorings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtrc, ndtr, ndtri
+from scipy.stats import rankdata, studentized_range
+
+from study.errors import ScoreError
+from study.statistics import metrics
+from study.statistics.delong import placements
+from study.statistics.ranking import Floats, Ints, checked
+from study.statistics.resampling import CONFIDENCE, REPLICATES, bootstrap_auc, clusters
+
+NAN = float("nan")
+ALPHA = 1 - CONFIDENCE
+POWER = 0.8
+NO_VARIANCE = 1e-20  # of an AUC: below it only rounding is left
+FEW_GROUPS = 10  # as in intervals.py
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+DELONG, BOOTSTRAP = "paired DeLong", "paired cluster bootstrap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A difference of AUCs, first minus second, in [-1, 1], with its 95 % interval and two-sided p. Undefined is NaN with a reason.
+
+    smallest: what a true difference must be to be found with 80 % power at alpha .05, see `smallest_difference`.
+    how: what the interval rests on. note: a flag that does not make the numbers undefined.
+    """
+
+    value: float
+    low: float = NAN
+    high: float = NAN
+    p: float = NAN
+    smallest: float = NAN
+    how: str = ""
+    reason: str = ""
+    note: str = ""
+
+
+class PairedAucs:
+    """The AUCs of K scorings of the same N images, and of any contrast between them.
+
+    aucs: (K,) in [0, 1], all NaN where a class is missing. how: `DELONG` or `BOOTSTRAP`. n_real, n_fake: images. n_groups: groups.
+    """
+
+    def __init__(
+        self, label: ArrayLike, logits: Sequence[ArrayLike], group: ArrayLike, *, replicates: int = REPLICATES, rng_seed: int
+    ) -> None:
+        """Take label (N,), 1 = fake; K >= 1 logits (N,), finite; group (N,) str. rng_seed: all that the resampling depends on.
+
+        Raises ScoreError where a score is not finite, or where labels, scores and groups differ in shape.
+        """
+        pairs = [checked(label, logit) for logit in logits]
+        self._fake, self._scores = pairs[0][0], [score for _, score in pairs]
+        if np.shape(group) != self._fake.shape:
+            raise ScoreError(f"groups of shape {np.shape(group)} with labels of shape {self._fake.shape}: need one per image")
+        self._groups = clusters(self._fake, group)
+        self.n_fake, self.n_groups = int(self._fake.sum()), len(self._groups)
+        self.n_real = len(self._fake) - self.n_fake
+        self.how = DELONG if self.n_groups == len(self._fake) else BOOTSTRAP
+        self.aucs = np.array([metrics.auc(self._fake, score) for score in self._scores])
+        self._parts: list[Floats] = []  # (K, n) each: what the sampling variance follows from, linear in the scorings
+        if self.reason:
+            return
+        if self.how == DELONG:
+            placed = [placements(self._fake, score) for score in self._scores]
+            self._parts = [np.stack(of_class) for of_class in zip(*placed, strict=True)]
+        else:
+            drawn = [bootstrap_auc(self._fake, z, group, replicates=replicates, rng_seed=rng_seed) for z in self._scores]
+            self._parts = [np.stack(drawn)]
+
+    @property
+    def reason(self) -> str:
+        """Why no difference here has an interval, or ""."""
+        if not self.n_real + self.n_fake:
+            return "no images"
+        if not self.n_real or not self.n_fake:
+            return f"no {'fake' if self.n_real else 'real'} images"
+        one = min(int(self._groups.real.sum()), int(self._groups.fake.sum())) < 2
+        return "a class comes from one group" if one else ""
+
+    @property
+    def note(self) -> str:
+        """What is to be said of every difference here, or ""."""
+        fewest = min(int(self._groups.real.sum()), int(self._groups.fake.sum()))
+        return f"few groups ({fewest})" if fewest < FEW_GROUPS else ""
+
+    def contrast(self, weights: ArrayLike) -> tuple[float, float]:
+        """Return the weighted sum of the AUCs, weights (K,), and its sampling variance; NaN where there is a `reason`.
+
+        DeLong's variance (DeLong, DeLong and Clarke-Pearson, 1988) is that of the weighted placements, by class; the bootstrap's
+        that of the weighted replicates.
+        """
+        w = np.asarray(weights, dtype=np.float64)
+        value = float(w @ self.aucs)
+        combined = [w @ part for part in self._parts]
+        if not combined:
+            return value, NAN
+        sizes = [len(part) if self.how == DELONG else 1 for part in combined]
+        return value, float(sum(part.var(ddof=1) / size for part, size in zip(combined, sizes, strict=True)))
+
+    def difference(self, first: int, second: int) -> Difference:
+        """Return the AUC of scoring `first` minus that of `second`.
+
+        Where no image changes places in a way that a resample could change, the normal interval has no width and claims too much;
+        then an exact bound stands in its place, see `constant_difference`.
+        """
+        weights = np.zeros(len(self.aucs))
+        weights[first] += 1
+        weights[second] -= 1
+        value, variance = self.contrast(weights)
+        if self.reason or variance > NO_VARIANCE:
+            return normal_difference(value, variance, how=self.how, reason=self.reason, note=self.note)
+        if not self._every_pair_alike(first, second):
+            return Difference(value=value, how=self.how, reason="the sample shows no variance and no exact bound is known")
+        return constant_difference(value, self._groups.pairs)
+
+    def _every_pair_alike(self, first: int, second: int) -> bool:
+        """Whether every pair of a real and a fake gives the same difference: the same order, or both separate or are constant."""
+        if all(self.aucs[i] in (0.0, 1.0) or np.ptp(self._scores[i]) == 0 for i in (first, second)):
+            return True
+        counts = (_cross_counts(self._fake, self._scores[i]) for i in (first, second))
+        return all(np.array_equal(a, b) for a, b in zip(*counts, strict=True))
+
+
+def _cross_counts(fake: NDArray[np.bool_], score: Floats) -> tuple[Ints, ...]:
+    """For each fake, how many reals lie below it, and how many not above it; for each real the same of fakes.
+
+    "Lies below" between reals and fakes is nested, and a nested relation is the only one with its counts (Ryser, 1957): scorings
+    with equal counts order every pair of a real and a fake alike.
+    """
+    fakes, reals = score[fake], score[~fake]
+    return tuple(np.searchsorted(np.sort(b), a, side=side) for a, b in ((fakes, reals), (reals, fakes)) for side in SIDES)
+
+
+def compare(
+    label: ArrayLike, first: ArrayLike, second: ArrayLike, group: ArrayLike, *, replicates: int = REPLICATES, rng_seed: int
+) -> Difference:
+    """Return the difference in AUC of two scorings of the same N images: label (N,), logits (N,) each, group (N,) str.
+
+    Paired DeLong where every group has one image, else the paired stratified cluster bootstrap. Raises ScoreError where a score is
+    not finite or shapes differ.
+    """
+    return PairedAucs(label, (first, second), group, replicates=replicates, rng_seed=rng_seed).difference(0, 1)
+
+
+def normal_difference(value: float, variance: float, *, how: str, reason: str = "", note: str = "") -> Difference:
+    """Return a difference with the interval and p of a normal distribution of that variance, so that the two always agree.
+
+    The interval is cut to [-1, 1]. value NaN, or variance NaN or not above `NO_VARIANCE`: no interval and no p, with a reason.
+    """
+    if not reason and not variance > NO_VARIANCE:
+        reason = "the sample shows no variance"
+    if reason:
+        return Difference(value=value, how=how, reason=reason, note=note)
+    error = math.sqrt(variance)
+    reach = float(ndtri((1 + CONFIDENCE) / 2)) * error
+    return Difference(
+        value=value,
+        low=max(value - reach, -1.0),
+        high=min(value + reach, 1.0),
+        p=float(2 * ndtr(-abs(value) / error)),
+        smallest=smallest_difference(error),
+        how=how,
+        note=note,
+    )
+
+
+def constant_difference(value: float, pairs: int) -> Difference:
+    """Return exact bounds where all of `pairs` >= 1 independent pairs of a real and a fake give the same difference, `value`.
+
+    A pair's difference lies in [-1, 1]. If its expectation is c < v, it equals v with probability at most (1 + c) / (1 + v), so all
+    m pairs do with at most that to the power m; the lower bound is the c at which this is 2.5 %, the upper one follows by symmetry.
+    p is twice that probability at c = 0, and 1 where v is 0.
+    """
+    share = ((1 - CONFIDENCE) / 2) ** (1 / pairs)
+    p = min(1.0, 2 * (1 / (1 + abs(value))) ** pairs)
+    return Difference(
+        value=value,
+        low=max((1 + value) * share - 1, -1.0),
+        high=min(1 - (1 - value) * share, 1.0),
+        p=p,
+        how=f"exact bound ({pairs} disjoint pairs)",
+        note="every pair of a real and a fake differs alike",
+    )
+
+
+def smallest_difference(error: float) -> float:
+    """Return the smallest true difference that a two-sided test at alpha .05 finds with 80 % power: 2.80 standard errors.
+
+    (z(1 - alpha / 2) + z(power)) times the standard error of the difference, the minimum detectable effect of Bloom (1995).
+    """
+    return float((ndtri(1 - ALPHA / 2) + ndtri(POWER)) * error)
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Return Holm's (1979) adjusted p-values, (m,) in [0, 1], of a family p (m,); they hold the family-wise error at alpha.
+
+    NaN stays NaN and does not count as a member of the family.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    adjusted = np.full(values.shape, np.nan)
+    defined = np.flatnonzero(~np.isnan(values))
+    order = defined[np.argsort(values[defined], kind="stable")]
+    stepped = values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """How K detectors rank over n test sets, 1 being best.
+
+    mean_ranks: (K,) in [1, K], ties sharing their mean rank; NaN where n is 0. statistic, p: Friedman's, NaN with a `reason`.
+    least_p: the p that the same order on all n test sets has by permutation, (1 / K!)^(n - 1): no outcome can show more.
+    critical_difference: in mean rank, by Nemenyi; NaN where undefined.
+    cliques: the largest sets of detectors, best first, whose mean ranks differ by less; all in one where Friedman's test finds no
+        difference, since Nemenyi's only follows it. left_out: test sets that not every detector has a number on.
+    """
+
+    n: int
+    mean_ranks: Floats
+    statistic: float
+    p: float
+    least_p: float
+    critical_difference: float
+    cliques: tuple[tuple[int, ...], ...]
+    left_out: int
+    reason: str = ""
+
+
+def friedman(values: ArrayLike) -> Ranks:
+    """Rank the detectors on every test set, and test whether their mean ranks differ: values (n, K), higher is better.
+
+    Friedman (1937) with correction for ties, against chi squared with K - 1 degrees of freedom; the critical difference of Nemenyi
+    (Demsar, 2006). Test sets with a NaN are left out. Undefined, with a reason, below two detectors or two test sets, where all
+    tie, and where even the same order on all test sets would not be significant (`least_p` of .05 or more).
+    """
+    table = np.asarray(values, dtype=np.float64)
+    kept = table[~np.isnan(table).any(axis=1)]
+    n, k = kept.shape
+    ranks = rankdata(-kept, axis=1) if n and k else np.empty((n, k))
+    mean_ranks = ranks.mean(axis=0) if n else np.full(k, np.nan)
+    least_p = float(math.factorial(k)) ** (1 - n) if k > 1 and n else NAN
+    reason = _why_no_test(n, k, least_p, ranks)
+    statistic = NAN if reason else _friedman_statistic(ranks)
+    p = NAN if reason else float(chdtrc(k - 1, statistic))
+    reach = critical_difference(n, k)
+    return Ranks(
+        n=n,
+        mean_ranks=mean_ranks,
+        statistic=statistic,
+        p=p,
+        least_p=least_p,
+        critical_difference=reach,
+        cliques=cliques(mean_ranks, reach if p < ALPHA else np.inf),
+        left_out=len(table) - n,
+        reason=reason,
+    )
+
+
+def _why_no_test(n: int, k: int, least_p: float, ranks: Floats) -> str:
+    if k < 2:
+        return "fewer than two detectors"
+    if n < 2:
+        return f"{n} test set{'' if n == 1 else 's'} with a number for every detector; ranks need at least two"
+    if least_p >= ALPHA:
+        return f"too few test sets: the same order of {k} detectors on all {n} would have p = {least_p:.2g}"
+    return "" if np.ptp(ranks, axis=1).any() else "all detectors tie on every test set"
+
+
+def _friedman_statistic(ranks: Floats) -> float:
+    """Friedman's chi squared: spread of the rank sums over the spread that shuffling within the rows gives, ties counted."""
+    n, k = ranks.shape
+    between = float(((ranks.sum(axis=0) - n * (k + 1) / 2) ** 2).sum())
+    within = float(((ranks - (k + 1) / 2) ** 2).sum())
+    return float((k - 1) * between / within)
+
+
+def critical_difference(n: int, k: int) -> float:
+    """Return how far the mean ranks of two of k detectors over n test sets must lie apart to differ at .05, all pairs at once.
+
+    Nemenyi's q / sqrt(2) * sqrt(k (k + 1) / (6 n)), q the studentised range's quantile for infinite degrees of freedom (Demsar,
+    2006). NaN for fewer than two detectors or test sets.
+    """
+    if n < 2 or k < 2:
+        return NAN
+    return float(studentized_range.ppf(CONFIDENCE, k, np.inf) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n)))
+
+
+def cliques(mean_ranks: ArrayLike, reach: float) -> tuple[tuple[int, ...], ...]:
+    """Return the largest sets of two or more detectors, mean ranks (K,), that lie within less than `reach`, best first."""
+    ranks = np.asarray(mean_ranks, dtype=np.float64)
+    order = np.argsort(ranks, kind="stable")
+    found: list[tuple[int, ...]] = []
+    last = 0
+    for start in range(len(order)):
+        stop = start + int(np.count_nonzero(ranks[order[start:]] - ranks[order[start]] < reach))
+        if stop - start > 1 and stop > last:
+            found.append(tuple(int(i) for i in order[start:stop]))
+            last = stop
+    return tuple(found)
+
+
+def spearman(values: ArrayLike) -> tuple[Floats, Ints]:
+    """Return how alike the columns of values (n, M) rank their n rows: Spearman's rho, (M, M) in [-1, 1], and the rows used.
+
+    A pair of columns is compared on the rows that both define; rho is NaN with fewer than three of them, or where either column is
+    constant there. Ties share their mean rank (Spearman, 1904: Pearson's correlation of the ranks).
+    """
+    table = np.asarray(values, dtype=np.float64)
+    m = table.shape[1]
+    rho, used = np.full((m, m), np.nan), np.zeros((m, m), np.intp)
+    for i in range(m):
+        for j in range(i, m):
+            both = ~np.isnan(table[:, i]) & ~np.isnan(table[:, j])
+            used[i, j] = used[j, i] = int(both.sum())
+            rho[i, j] = rho[j, i] = _rank_correlation(table[both, i], table[both, j])
+    return rho, used
+
+
+def _rank_correlation(first: Floats, second: Floats) -> float:
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return NAN
+    a, b = (rankdata(column) - (len(column) + 1) / 2 for column in (first, second))
+    return float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))

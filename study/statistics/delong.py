@@ -1,0 +1,49 @@
+"""DeLong's interval of an AUC, for samples in which every image is its own group.
+
+Floor 0: numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu (2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+from study.statistics.ranking import Floats, checked
+from study.statistics.resampling import CONFIDENCE
+
+
+def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
+    """Return for each fake the share of reals below it, and for each real the share of fakes above it, ties counting half.
+
+    label (N,), 1 = fake; logit (N,), finite; both classes present. Both results are in the sample's order and have the AUC as mean.
+    """
+    fake, score = checked(label, logit)
+    return _share_below(score[fake], score[~fake]), _share_below(-score[~fake], -score[fake])
+
+
+def _share_below(of: Floats, among: Floats) -> Floats:
+    ordered = np.sort(among)
+    twice = np.searchsorted(ordered, of, side="left") + np.searchsorted(ordered, of, side="right")
+    return np.asarray(twice / (2 * len(among)))
+
+
+def auc_variance(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
+    """Return the mean over S scorings of the same images of their AUC, and that mean's variance; S = 1 is the plain case.
+
+    The placements are averaged over scorings first, which counts the covariance between them. NaN below two images a class.
+    """
+    pairs = [placements(label, logit) for logit in logits]
+    fakes, reals = (np.mean(values, axis=0) for values in zip(*pairs, strict=True))
+    if min(len(fakes), len(reals)) < 2:
+        return float(fakes.mean()), float("nan")
+    return float(fakes.mean()), float(fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals))
+
+
+def delong_interval(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
+    """Return the 95 % normal interval of the mean AUC of `logits` over the same images, cut to [0, 1]."""
+    value, variance = auc_variance(label, logits)
+    reach = float(ndtri((1 + CONFIDENCE) / 2)) * np.sqrt(variance)
+    return float(np.maximum(value - reach, 0.0)), float(np.minimum(value + reach, 1.0))

@@ -1,0 +1,91 @@
+"""What a matrix is summarised by: in domain, across domains, the gap between them, and the worst cell (PROTOCOL section 6).
+
+Floor 0: numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+NAN = float("nan")
+LOWER_IS_BETTER = frozenset({"eer", "brier", "nll", "ece", "nll_scaled", "ece_scaled"})
+_CHANCE = {"auc": 0.5, "eer": 0.5, "balanced_accuracy": 0.5, "tpr_at_fpr1": 0.01, "tpr_at_fpr5": 0.05}
+
+
+def chance_of(metric: str, *, n_real: int, n_fake: int) -> float:
+    """Return what scores without information would give: AUC .5, AP the prevalence, TPR its FPR; NaN where that is not defined."""
+    if metric == "ap":
+        return n_fake / (n_real + n_fake) if n_real + n_fake else NAN
+    return _CHANCE.get(metric, NAN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixSummary:
+    """Summary of one detector's matrix. Means are over defined cells, each counting once; NaN where there is none.
+
+    in_domain_mean: the test set is a member of the training set. cross_domain_mean: it is not.
+    gap: how much worse cross domain is than in domain; positive when worse, also for a metric of which less is better.
+    worst, worst_cell: the value farthest on the bad side (of chance, where that is known), and its (train_on, test_on).
+    ..._above_chance: the same after taking each cell's chance level away; NaN for a metric without one.
+    n_...: defined cells of each kind; n_undefined: those left out because they are NaN.
+    """
+
+    in_domain_mean: float
+    cross_domain_mean: float
+    gap: float
+    worst: float
+    worst_cell: tuple[str, str] | None
+    in_domain_above_chance: float
+    cross_domain_above_chance: float
+    gap_above_chance: float
+    worst_above_chance: float
+    n_in_domain: int
+    n_cross_domain: int
+    n_undefined: int
+
+
+def summarise(
+    values: Mapping[tuple[str, str], float],
+    members: Mapping[str, Collection[str]],
+    chance: float | Mapping[str, float] | None = None,
+    *,
+    higher_is_better: bool = True,
+) -> MatrixSummary:
+    """Summarise a matrix: values (train_on, test_on) -> number, NaN where undefined; members: train_on -> its datasets.
+
+    chance: the metric's chance level, or one per test set (AP: its prevalence), or None where the metric has none.
+    """
+    cells = [cell for cell, value in values.items() if not np.isnan(value)]
+    inside = [cell for cell in cells if cell[1] in members[cell[0]]]
+    across = [cell for cell in cells if cell[1] not in members[cell[0]]]
+    above = {cell: values[cell] - _chance_at(cell[1], chance) for cell in cells}
+    sign = 1 if higher_is_better else -1
+    known = cells and not any(np.isnan(above[cell]) for cell in cells)
+    worst = min(cells, key=lambda cell: sign * (above if known else values)[cell], default=None)
+    return MatrixSummary(
+        in_domain_mean=_mean(values, inside),
+        cross_domain_mean=_mean(values, across),
+        gap=sign * (_mean(values, inside) - _mean(values, across)),
+        worst=values[worst] if worst else NAN,
+        worst_cell=worst,
+        in_domain_above_chance=_mean(above, inside),
+        cross_domain_above_chance=_mean(above, across),
+        gap_above_chance=sign * (_mean(above, inside) - _mean(above, across)),
+        worst_above_chance=above[worst] if worst else NAN,
+        n_in_domain=len(inside),
+        n_cross_domain=len(across),
+        n_undefined=len(values) - len(cells),
+    )
+
+
+def _chance_at(test_on: str, chance: float | Mapping[str, float] | None) -> float:
+    if chance is None:
+        return NAN
+    return chance[test_on] if isinstance(chance, Mapping) else chance
+
+
+def _mean(values: Mapping[tuple[str, str], float], cells: Collection[tuple[str, str]]) -> float:
+    return float(np.mean([values[cell] for cell in cells])) if cells else NAN

@@ -1,0 +1,212 @@
+"""Search every pairing's hyperparameters with the same budget, then train the winners with S seeds.
+
+    python -m study.sweep quick
+
+Floor 5. Behind the firewall: everything here sees train and val of the training sets only. What the store holds is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from study import cli
+
+if TYPE_CHECKING:
+    from study.jobs import WinnerJob
+    from study.planning.setup import Searched, Setup
+    from study.recording import TrialRecord, Views
+    from study.records import Pairing, Trial, TrialResult
+    from study.runtime.launcher import Launcher
+
+EXAMPLES = """
+python -m study.sweep quick
+python -m study.sweep quick --local --set budget.trials=2
+python -m study.sweep my_study.toml --data-root ~/datasets --weights-root ~/weights
+python -m study.sweep my_study.toml --set search.sampler=gp --budget-hours 12
+python -m study.sweep my_study.toml --warm-start older_study
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = cli.command_parser("sweep", __doc__.splitlines()[0], EXAMPLES)
+    cli.add_study_options(parser)
+    cli.add_launch_options(parser)
+    cli.add_budget_option(parser)
+    parser.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="STUDY",
+        help="try the best configurations of an older study first: its name below the results, its folder, or one pairing of it "
+        "(STUDY/DETECTOR @ TRAINING SET); they count in the budget. May be given several times",
+    )
+    options = parser.parse_args(arguments)
+    if options.warm_start:
+        import json
+
+        options.set.append(f"search.warm_start={json.dumps(options.warm_start)}")
+    setup = cli.open_setup(options, firewall=True)
+    with setup.store.lock():
+        return sweep(setup, options)
+
+
+def sweep(setup: Setup, options: argparse.Namespace) -> int:
+    """Search, select, train the winners; print what was done. Returns the exit code."""
+    from study.planning.search_summary import write_search_summary
+    from study.planning.study_file import to_toml
+    from study.planning.warm_start import save_starts
+    from study.recording import TrialRecord, Views
+    from study.search.optuna_record import dashboard_command
+    from study.tracking import Tracker, ui_command
+
+    setup.store.save_study(to_toml(setup.study))
+    save_starts(setup.starts, setup.study, setup.store)
+    views = Views(setup, Tracker(setup.study.name, results=setup.workspace.results))
+    record = TrialRecord(setup, views, _say)
+    _print_header(setup)
+    if not setup.study.searched():
+        print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
+        return cli.DONE
+    with cli.launcher(setup, options, workers=setup.study.run.workers_per_trial) as launcher:
+        try:
+            _measure(setup, launcher, record, options)
+            _search(setup, launcher, record)
+        finally:
+            told = setup.replay()
+            write_search_summary(setup, told)
+        if record.standing_failures:
+            print(f"{record.standing_failures} failed trials stand: later generations were proposed knowing them")
+        trained, failed = _train_winners(setup, launcher, told, views)
+    if not record.ran and not trained and not failed:
+        print(f"\nNothing to train: {record.held} trials and all their winners are in {setup.store.folder}")
+    _print_selection(setup, told)
+    for pairing, reason in failed.items():
+        print(f"FAILED {pairing}: {reason}", file=sys.stderr)
+    results = setup.workspace.results
+    print(f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna: {dashboard_command(results)}")
+    return cli.SOME_FAILED if failed else cli.DONE
+
+
+def _print_header(setup: Setup) -> None:
+    study, budget = setup.study, setup.study.budget
+    print(f"study {study.name}: {cli.pairings_text(study)}")
+    limit = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time" if budget.gpu_seconds else ""
+    workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
+    print(
+        f"every pairing: {budget.trials} trials (the default first), {budget.epochs} epochs at most{limit}, "
+        f"{budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a trial, {setup.workspace.precision}"
+    )
+    print(f"search: {study.search_words()}")
+    for line in cli.untrained_lines(study):
+        print(line)
+    for pairing in study.searched():
+        if setup.trials_of(pairing) < budget.trials:
+            print(f"{pairing.name}: its grid has {setup.trials_of(pairing)} points, fewer than {budget.trials}; all are tried")
+    for pairing, starts in setup.starts.items():
+        print(f"{pairing.name}: warm start with {len(starts)} configurations" + "".join(f"\n  {start.origin}" for start in starts))
+    if study.order_dependent():
+        print(f"note: {cli.order_note(study)}")
+
+
+def _say(place: str, trial: Trial, result: TrialResult, best: float) -> None:
+    """Print a trial that has ended."""
+    name = f"{place} {trial.pairing.name}  trial {trial.number}"
+    if result.state == "failed":
+        print(f"{name}  failed: {result.reason}", flush=True)
+        return
+    notes = "".join(f"; {text}" for text in (result.reason, result.note) if text)
+    print(
+        f"{name}  val AUC {result.val_auc:.3f} (best {best:.3f})"
+        f"  {len(result.history)} epochs, {cli.seconds_text(result.seconds)}{notes}",
+        flush=True,
+    )
+
+
+def _measure(setup: Setup, launcher: Launcher, record: TrialRecord, options: argparse.Namespace) -> None:
+    """With --budget-hours, run trial 0 of every pairing, and refuse the study if the rest would not fit."""
+    from study.jobs import run_trial
+    from study.planning.outlook import look_at_training
+
+    if options.budget_hours is None:
+        return
+    dealer = setup.search(record.known, record.add, trials=1)
+    if not dealer.finished():
+        launcher.run_trials(dealer, run_trial)
+    cli.refuse_over_budget(look_at_training(setup, setup.replay()), setup, options, measured=True)
+
+
+def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
+    from study.jobs import run_trial
+
+    dealer = setup.search(record.known, record.add)
+    if not dealer.finished():
+        if record.held and not record.ran:
+            print(f"{record.held} of {record.total} trials are in the store", flush=True)
+        launcher.run_trials(dealer, run_trial)
+
+
+def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Searched], views: Views) -> tuple[int, dict[str, str]]:
+    """Train what the store lacks; return how many were trained, and the failures by name with their reason."""
+    from study.jobs import run_winner
+    from study.planning.cells import why_no_winner
+
+    failed = {
+        pairing.name: why_no_winner(searched) for pairing, searched in told.items() if not setup.winner_jobs(pairing, searched)
+    }
+    jobs = [job for pairing, searched in told.items() for job in setup.winner_jobs(pairing, searched)]
+    todo = [job for job in jobs if not setup.store.has_model(job.trial.key)]
+    if todo:
+        print(f"\ntraining {len(todo)} winners ({len(jobs) - len(todo)} are in the store)", flush=True)
+        start = time.monotonic()
+        show = functools.partial(_show_winner, setup, views)
+        with cli.announced(todo, _is_trained, lambda job: f"{job.trial.pairing.name}  seed {job.winner_seed}", show):
+            failures = launcher.run_jobs(todo, run_winner, _is_trained)
+        setup.store.save_failures([job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures})
+        failed |= {f"{job.trial.pairing.name} seed {job.winner_seed}": reason for job, reason in failures}
+        print(f"trained {len(todo) - len(failures)} winners in {cli.seconds_text(time.monotonic() - start)}", flush=True)
+    for job in jobs:
+        if _is_trained(job):
+            _show_winner(setup, views, job)  # logged already, unless MLflow's store is a new one
+    return len(todo), failed
+
+
+def _show_winner(setup: Setup, views: Views, job: WinnerJob) -> None:
+    views.add_winner(setup.store.model(job.trial.key))
+
+
+def _is_trained(job: WinnerJob) -> bool:
+    from study.store import Store
+
+    return Store(job.workspace.results, job.workspace.study).has_model(job.trial.key)
+
+
+def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
+    from study.planning.cells import why_no_winner
+    from study.planning.selection import select
+
+    print("\nselected on source val (AUC of the default configuration -> of the winner):")
+    width = max(len(pairing.name) for pairing in told)
+    for pairing, searched in told.items():
+        selected = select(searched.trials)
+        if selected is None:
+            print(f"  {pairing.name:<{width}}  none: {why_no_winner(searched)}")
+            continue
+        (winner, result), default = selected, next((r for t, r in searched.trials if t.number == 0), None)
+        before = f"{default.val_auc:.3f}" if default and default.state != "failed" else default.state if default else "not run"
+        settings = setup.spaces[pairing.detector].names()
+        chosen = ", ".join(f"{k}={_short(v)}" for k, v in winner.params.items() if k in settings)
+        print(f"  {pairing.name:<{width}}  {before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,79 @@
+"""Closed-form training: features once, scikit-learn's logistic regression, folded into the detector's head. Floor 2."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from study.detectors.base import Detector
+from study.errors import DivergedError
+from study.records import EpochRecord
+from study.statistics.metrics import auc, nll
+from study.training.features import SHARED, body_digest, compute_features, head_logits
+from study.training.recipe import Recipe
+from study.training.runtime import TorchRuntime
+from study.training.score import finite_logits
+from study.training.session import FitResult, Images, Session, tell
+from study.training.world import ALONE, World
+
+MAX_ITERATIONS = 5000
+
+
+def fit_logistic(
+    detector: Detector,
+    train: Images,
+    val: Images,
+    recipe: Recipe,
+    *,
+    runtime: TorchRuntime,
+    session: Session,
+    world: World = ALONE,
+) -> FitResult:
+    """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random, no checkpoint.
+
+    Features are standardised on `train`; the standardisation is folded into the head, which keeps working on raw features. Several
+    workers share out the features; each then solves the same small problem.
+    """
+    began = time.perf_counter()
+    features, label = _features(detector, train, runtime, world), train.label.astype(np.int64)
+    with threadpool_limits(limits=runtime.threads):
+        scaler = StandardScaler().fit(features)
+        model = LogisticRegression(C=recipe.C, max_iter=MAX_ITERATIONS).fit(scaler.transform(features), label)
+    weight = model.coef_[0] / scaler.scale_
+    bias = float(model.intercept_[0] - weight @ scaler.mean_)
+    set_head(detector, weight, bias)
+    val_features = torch.from_numpy(_features(detector, val, runtime, world).astype(np.float32)).to(runtime.device)
+    logit = finite_logits(head_logits(detector, val_features, world=world), val)
+    record = EpochRecord(
+        epoch=0, phase="logistic", train_loss=nll(train.label, features @ weight + bias), val_auc=auc(val.label, logit),
+        val_nll=nll(val.label, logit), learning_rate=0.0, seconds=time.perf_counter() - began,
+    )  # fmt: skip
+    tell(session, record, world)
+    detector.eval()
+    return FitResult(history=(record,), best_epoch=0, val_auc=record.val_auc, val_nll=record.val_nll, val_logit=logit)
+
+
+def _features(detector: Detector, images: Images, runtime: TorchRuntime, world: World) -> NDArray[np.float64]:
+    """Features (N, D) in float64, kept for the other trials of this process where they fit."""
+    if SHARED.fits(detector, images):
+        features = SHARED.get(detector, body_digest(detector), images, runtime=runtime, world=world)
+    else:
+        features = compute_features(detector, images, runtime=runtime, world=world)
+    values = features.cpu().numpy().astype(np.float64)
+    if not np.isfinite(values).all():
+        image = images.sample_id[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]]
+        raise DivergedError(f"the features of {image} are not finite")
+    return values
+
+
+def set_head(detector: Detector, weight: NDArray[np.float64], bias: float) -> None:
+    """Put a linear function of raw features (D,) into the head, rounded to float32."""
+    with torch.no_grad():
+        detector.head.weight.copy_(torch.from_numpy(weight[None, :].astype(np.float32)))
+        detector.head.bias.fill_(bias)

@@ -1,0 +1,121 @@
+"""Unfreezing: which stages a phase trains, for how many epochs, at which rate; and the freezing itself.
+
+Floor 2. Schedules, over a detector's stages ordered from head to stem:
+  head          the head alone.
+  last_stage    the head and the stage below it.
+  full          every stage.
+  progressive   head, then last_stage, then full, each with its share of the epochs and its own learning rate.
+  lp_ft         linear probe, then fine-tune (Kumar et al., ICLR 2022): head, then full.
+In the schedules of one phase `lr` is that phase's rate; in the others it is the head phase's, and the later ones have their ratio.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from study.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from study.detectors.base import Detector
+
+PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A stretch of training. `stages`: how many, from the head on, are trained; `lr`: peak learning rate."""
+
+    name: str
+    stages: int
+    epochs: int
+    lr: float
+
+
+def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
+    """Return the phases of a recipe's schedule, in order; their epochs add up to `epochs`.
+
+    A phase has its share rounded, and at least one epoch. With fewer epochs than phases the later phases fall away, as if the
+    schedule had been stopped there: one epoch of `progressive` is one epoch of `head`.
+
+    n_stages, epochs: at least 1. A detector of one stage has the same stages in every phase.
+    """
+    assert n_stages >= 1 and epochs >= 1, (n_stages, epochs)
+    head, last, full = ("head", 1), ("last_stage", min(2, n_stages)), ("full", n_stages)
+    rest = 1 - recipe.head_share
+    plan = {
+        "head": [(*head, 1.0, 1.0)],
+        "last_stage": [(*last, 1.0, 1.0)],
+        "full": [(*full, 1.0, 1.0)],
+        "progressive": [
+            (*head, recipe.head_share, 1.0),
+            (*last, recipe.last_stage_share, recipe.last_stage_lr_ratio),
+            (*full, rest - recipe.last_stage_share, recipe.full_lr_ratio),
+        ],
+        "lp_ft": [(*head, recipe.head_share, 1.0), (*full, rest, recipe.full_lr_ratio)],
+    }[recipe.schedule][:epochs]
+    lengths = _apportion([share for _, _, share, _ in plan], epochs)
+    return tuple(
+        Phase(name=name, stages=stages, epochs=length, lr=recipe.lr * ratio)
+        for (name, stages, _, ratio), length in zip(plan, lengths, strict=True)
+    )
+
+
+def _apportion(shares: list[float], epochs: int) -> list[int]:
+    """Share out whole epochs in proportion, at least one each; what rounding leaves goes where most is owed."""
+    owed = [share / sum(shares) * epochs for share in shares]
+    lengths = [max(1, math.floor(o)) for o in owed]
+    places = range(len(shares))
+    while sum(lengths) < epochs:
+        lengths[max(places, key=lambda i: (owed[i] - lengths[i], -i))] += 1
+    while sum(lengths) > epochs:
+        lengths[max((i for i in places if lengths[i] > 1), key=lambda i: (lengths[i] - owed[i], i))] -= 1
+    return lengths
+
+
+def learning_rate(peak: float, step: int, steps: int, warmup_share: float) -> float:
+    """Return the rate of one step of a phase: a linear rise to `peak`, then a half cosine that would reach 0 after the last step.
+
+    step: from 0; steps: of the whole phase. The first step's rate is above 0, and the rise takes `warmup_share` of the steps.
+    """
+    rise = round(warmup_share * steps)
+    if step < rise:
+        return warmed_up(peak, step, steps, warmup_share)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+def warmed_up(peak: float, step: int, steps: int, warmup_share: float) -> float:
+    """Return the rate of one step of a phase that rises as in `learning_rate` and then stays."""
+    rise = round(warmup_share * steps)
+    return peak * (step + 1) / (rise + 1) if step < rise else peak
+
+
+def plateau_factor(values: Sequence[float]) -> float:
+    """Return what the rate is multiplied by after epochs with these val AUCs: 0.1 for every two in a row that were no better.
+
+    As torch's ReduceLROnPlateau with mode "max", factor 0.1, patience 1, threshold 0. NaN is no better than anything.
+    """
+    factor, best, worse = 1.0, -math.inf, 0
+    for value in values:
+        worse = 0 if value > best else worse + 1
+        best = best if math.isnan(value) else max(best, value)
+        if worse > PLATEAU_PATIENCE:
+            factor, worse = factor * PLATEAU_FACTOR, 0
+    return factor
+
+
+def freeze(detector: Detector, n_trainable_stages: int) -> None:
+    """Put a detector into training with its first `n_trainable_stages` stages (from the head on) trainable.
+
+    The others get no gradient and stand in evaluation mode: BatchNorm uses and keeps its stored statistics, dropout is off.
+    Whoever makes the optimizer gives it the trainable parameters only, so that weight decay cannot move the others.
+    """
+    detector.train()
+    for number, stage in enumerate(detector.stages()):
+        trainable = number < n_trainable_stages
+        for parameter in stage.all_parameters():
+            parameter.requires_grad_(trainable)
+        for module in stage.modules:
+            module.train(trainable)

@@ -1,0 +1,119 @@
+"""`python -m study.score`: the numbers of a file agree with scikit-learn, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+
+from study import cli, score
+from study.statistics.columns import AT_THRESHOLD, METRICS, SCALED
+
+
+@pytest.fixture(scope="module")
+def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """label, probability, group, method of 90 images: three frames a video, fakes by two methods."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(30), 3)
+    label = (group % 3 > 0).astype(int)
+    method = np.array(["camera", "gan", "diffusion"])[group % 3]
+    probability = 1 / (1 + np.exp(-(rng.normal(size=90) + rng.normal(size=30)[group] + 1.2 * label - 0.5)))
+    return label, probability, group, method
+
+
+@pytest.fixture
+def file(sample, tmp_path: Path) -> Path:
+    path = tmp_path / "predictions.csv"
+    lines = [f"{y},{p!r},v{g},{m}\n" for y, p, g, m in zip(*(column.tolist() for column in sample), strict=True)]
+    path.write_text("is_fake,p_fake,video,method\n" + "".join(lines), encoding="utf-8")
+    return path
+
+
+NAMED = ("--label", "is_fake", "--score", "p_fake", "--group", "video", "--probability")
+
+
+def test_json_has_every_number_and_they_are_scikit_learns(file: Path, sample, capsys: pytest.CaptureFixture[str]) -> None:
+    label, p, _, method = sample
+    assert score.main([str(file), *NAMED, "--json"]) == cli.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert {name: found[name] for name in ("images", "real", "fake", "groups", "notes")} == {
+        "images": 90,
+        "real": 30,
+        "fake": 60,
+        "groups": 30,
+        "notes": [],
+    }
+    rows = {(r["level"], r["metric"], r["threshold"]): r for r in found["rows"]}
+    pooled = {(m, t) for level, m, t in rows if level == "image"}
+    assert pooled == {(m, "") for m in METRICS if m not in SCALED} | {(m, t) for m in AT_THRESHOLD for t in ("fixed", "oracle")}
+    expected = {
+        ("auc", ""): sk.roc_auc_score(label, p),
+        ("ap", ""): sk.average_precision_score(label, p),
+        ("brier", ""): sk.brier_score_loss(label, p),
+        ("nll", ""): sk.log_loss(label, p),
+        ("f1", "fixed"): sk.f1_score(label, p >= 0.5),
+        ("balanced_accuracy", "fixed"): sk.balanced_accuracy_score(label, p >= 0.5),
+        ("fp", "fixed"): sk.confusion_matrix(label, p >= 0.5)[0, 1],
+    }
+    for (metric, threshold), value in expected.items():
+        row = rows["image", metric, threshold]
+        assert row["value"] == pytest.approx(value, abs=1e-12) and row["low"] <= row["value"] <= row["high"]
+    for name in ("gan", "diffusion"):
+        kept = (label == 0) | (method == name)
+        assert rows[f"method:{name}", "auc", ""]["value"] == pytest.approx(sk.roc_auc_score(label[kept], p[kept]), abs=1e-12)
+        assert rows[f"method:{name}", "auc", ""]["n_fake"] == 30
+
+
+def test_the_table_shows_the_same_numbers(file: Path, sample, capsys: pytest.CaptureFixture[str]) -> None:
+    label, p, _, method = sample
+    assert score.main([str(file), *NAMED]) == cli.DONE
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    by_name = {tuple(line[:2]): line for line in lines if len(line) > 2}
+    assert f"{sk.roc_auc_score(label, p):.4f}" == next(line[1] for line in lines if line[:1] == ["auc"])
+    assert f"{sk.accuracy_score(label, p >= 0.5):.4f}" == by_name["accuracy", "fixed"][2]
+    gan = next(line for line in lines if line[:1] == ["method:gan"])
+    right = sk.recall_score(label[method == "gan"], p[method == "gan"] >= 0.5)
+    assert gan[1:3] == ["30", "30"] and gan[6] == f"{right:.4f}"
+
+
+def test_groups_widen_the_interval(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The frames of a video share an effect, so 30 videos say less than 90 images would."""
+    widths = []
+    for options in (NAMED, tuple(o for o in NAMED if o not in ("--group", "video"))):
+        assert score.main([str(file), *options, "--json"]) == cli.DONE
+        row = json.loads(capsys.readouterr().out)["rows"][0]
+        assert row["metric"] == "auc"
+        widths.append(row["high"] - row["low"])
+    assert widths[0] > 1.2 * widths[1]
+
+
+def test_one_class_is_undefined_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "fakes.csv"
+    path.write_text("label,score\n" + "1,2\n1,-3\n" * 5, encoding="utf-8")
+    assert score.main([str(path), "--json"]) == cli.DONE
+    rows = {(r["metric"], r["threshold"]): r for r in json.loads(capsys.readouterr().out)["rows"]}
+    assert rows["auc", ""]["value"] is None and rows["auc", ""]["undefined"] == "no real images"
+    assert rows["recall", "fixed"]["value"] == 0.5
+    assert score.main([str(path)]) == cli.DONE
+    assert "undefined" in capsys.readouterr().out
+
+
+def test_an_oracle_at_infinity_is_still_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "constant.csv"
+    path.write_text("label,score\n" + "1,2\n0,2\n" * 5, encoding="utf-8")
+    assert score.main([str(path), "--json"]) == cli.DONE
+    rows = {(r["metric"], r["threshold"]): r for r in json.loads(capsys.readouterr().out)["rows"]}
+    assert rows["auc", ""]["value"] == rows["eer", ""]["value"] == 0.5 and rows["balanced_accuracy", "oracle"]["value"] == 0.5
+    assert rows["eer_threshold", ""]["value"] == 2
+
+
+def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_text("label,score\n1,2\nmaybe,3\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda _: score.main([str(path)]))
+    assert stop.value.code == cli.BAD_INPUT
+    assert capsys.readouterr().err == f"error: {path}, line 3: label 'maybe' must be 0 or real, 1 or fake\n"

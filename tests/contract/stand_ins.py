@@ -1,0 +1,126 @@
+"""Checkpoints for every detector, in the libraries' real formats and small: the same classes and the same path, fewer blocks."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import open_clip.pretrained
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from study.detectors import registry
+from study.detectors.base import Detector
+from study.detectors.registry import Entry
+from study.detectors.weights import Source
+from study.records import DetectorSpec
+
+# What makes timm build a small network of the same class. A network that is not here is built as large as it is.
+VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2}
+SMALLER: dict[str, dict[str, Any]] = {
+    "resnet18": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},  # with 8 channels torch's backward pass can crash
+    "resnet50": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
+    "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)},
+    "vit_base_patch14_dinov2": VIT,
+    "vit_base_patch16_siglip_224": VIT,
+    "vit_pe_core_base_patch16_224": VIT,
+}
+CLIP_NAME = "contract-clip"
+CLIP_CONFIG = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+LIBRARY_NAMES = ("timm:test_vit.r160_in1k", "timm:test_efficientnet.r160_in1k", f"open_clip:{CLIP_NAME}/tests")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A detector with its small checkpoint in `folder`; `line` is its registry line as shipped."""
+
+    name: str
+    line: Entry
+    folder: Path
+
+    def resolve(self) -> DetectorSpec:
+        return registry.resolve(self.name, options={}, weights_root=self.folder, download=False)
+
+    def build(self, seed: int = 0) -> Detector:
+        return registry.build(self.resolve(), weights_root=self.folder, seed=seed).eval()
+
+    @property
+    def source(self) -> Source | None:
+        """Of the small checkpoint, None where the detector has none."""
+        return registry.entry(self.name).source
+
+    @property
+    def file(self) -> Path:
+        assert self.source is not None
+        return self.folder / f"{self.source.backbone}.{self.source.pretrained}.safetensors"
+
+
+def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
+    """Write a detector's small checkpoint and, where its backbone is made smaller for that, its changed line in the registry."""
+    add_small_clip(folder, patch)
+    case = Case(name, registry.entry(name), folder)
+    if case.line.source is None:
+        return case
+    if name in registry.DETECTORS:
+        patch.setattr(registry, "DETECTORS", {**registry.DETECTORS, name: _smaller(case.line)})
+    line = registry.entry(name)
+    assert line.source is not None
+    whole = whole_clip(**line.arguments) if line.source.prefix else _whole_timm(line.source, line.arguments)
+    save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, case.file)
+    return case
+
+
+def _smaller(line: Entry) -> Entry:
+    assert line.source is not None
+    if line.source.prefix:
+        return replace(line, source=replace(line.source, backbone=CLIP_NAME))
+    return replace(line, arguments={**line.arguments, **SMALLER.get(line.source.backbone, {})})
+
+
+def _whole_timm(source: Source, arguments: Any) -> nn.Module:
+    """As timm would publish it: with a classifier, statistics that are not those of a new BatchNorm, biases that are not 0."""
+    torch.manual_seed(0)
+    return _used(timm.create_model(source.backbone, **{"num_classes": 7, **arguments}))
+
+
+def whole_clip(**arguments: Any) -> nn.Module:
+    """The whole small CLIP, text tower included, as open_clip would publish it."""
+    torch.manual_seed(0)
+    logging.disable(logging.WARNING)
+    try:
+        return _used(open_clip.create_model(CLIP_NAME, pretrained=None, **arguments))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _used(network: nn.Module) -> nn.Module:
+    """Nothing stays at the 0 and 1 of a new network, at which an error would not show."""
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point() and tensor.ndim:
+                tensor.add_(0.05 * torch.rand_like(tensor))
+    return network
+
+
+def add_small_clip(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Tell open_clip of the small model, and of one checkpoint of it with preprocessing of its own."""
+    configuration = folder / "configs" / f"{CLIP_NAME}.json"
+    configuration.parent.mkdir(exist_ok=True)
+    configuration.write_text(json.dumps(CLIP_CONFIG))
+    open_clip.add_model_config(configuration)
+    tag = {
+        "url": "https://example.org/contract.pt", "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4), "interpolation": "bilinear",
+        "resize_mode": "squash",
+    }  # fmt: skip
+    patch.setitem(open_clip.pretrained._PRETRAINED, CLIP_NAME, {"tests": tag})

@@ -1,0 +1,263 @@
+"""What every detector must do. A new line of the registry is held to it by its name alone; nothing is left out.
+
+Checkpoints are small ones in the libraries' real formats (stand_ins.py). Preprocessing is checked on the detector as shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from torch import Tensor
+
+from study.data.catalog import Catalog, DataConfig
+from study.data.decode import check_geometry, fit_geometry
+from study.detectors import registry
+from study.detectors.base import Detector
+from study.errors import WeightsError
+from study.identity import digest, file_sha256
+from study.jobs import load_detector
+from study.records import Pairing, Scores, Trained, Trial
+from study.search.spaces import load_space
+from study.store import Store
+from study.training.fit import bce, fit, make_optimizer
+from study.training.recipe import Recipe
+from study.training.runtime import TorchRuntime
+from study.training.schedules import freeze, phases
+from study.training.score import score
+from tests.contract.stand_ins import LIBRARY_NAMES, Case, make_case
+from tests.factories import picture, write_dataset
+from tests.training.fakes import FakeSession, images
+
+NAMES = (*registry.names(), *LIBRARY_NAMES)
+TOLERANCE = 1e-4  # of a logit, between batch sizes
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_case(request.param, tmp_path_factory.mktemp("weights"), patch)
+
+
+@pytest.fixture(scope="module")
+def detector(case: Case) -> Detector:
+    return case.build()
+
+
+@pytest.fixture(scope="module")
+def small_images(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """A dataset of 32 px images."""
+    root = tmp_path_factory.mktemp("data")
+    write_dataset(root / "mine", n=24, size=32)
+    return Catalog(DataConfig(root=root, cache=root / "cache"), firewall=True)
+
+
+def prepared(detector: Detector, n: int = 5) -> Tensor:
+    """Images in the detector's geometry, larger than it before, as the network sees them."""
+    size = detector.spec.geometry.size_px + 20
+    squares = [fit_geometry(picture(i % 2, size=size, seed=i), detector.spec.geometry) for i in range(n)]
+    return detector.prepare(torch.from_numpy(np.stack(squares)))
+
+
+def test_gives_one_finite_float32_logit_an_image(detector: Detector) -> None:
+    x = prepared(detector, 3)
+    with torch.no_grad():
+        features, logits = detector.features(x), detector(x)
+        assert torch.equal(detector.classify(features), logits)
+    assert features.shape == (3, detector.n_features) and features.dtype == torch.float32
+    assert logits.shape == (3,) and logits.dtype == torch.float32 and bool(torch.isfinite(logits).all())
+
+
+def test_is_deterministic(case: Case, detector: Detector) -> None:
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    again = case.build()
+    assert torch.equal(torch.get_rng_state(), before), "building must not touch the caller's generator"
+    x = prepared(detector, 3)
+    with torch.no_grad():
+        logits = detector(x)
+        assert torch.equal(detector(x), logits) and torch.equal(again(x), logits)
+
+
+def test_the_seed_moves_the_head_and_no_pretrained_tensor(case: Case, detector: Detector) -> None:
+    if detector.spec.learner != "gradient":
+        return  # what is not trained by gradient starts from no random number that would matter
+    state, other = detector.state_dict(), case.build(seed=1).state_dict()
+    moved = {key for key in state if not torch.equal(state[key], other[key])}
+    assert moved and (case.source is None or all(key.startswith("head.") for key in moved))
+
+
+def test_scores_do_not_depend_on_the_batch(detector: Detector) -> None:
+    x = prepared(detector)
+    with torch.no_grad():
+        together = detector(x)
+        apart = torch.cat([detector(part) for part in x.split(1)])
+        torch.testing.assert_close(apart, together, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(detector(x.flip(0)).flip(0), together, rtol=0, atol=TOLERANCE)
+
+
+def test_stages_part_the_parameters_from_head_to_stem(detector: Detector) -> None:
+    stages = detector.stages()
+    found = [id(p) for stage in stages for p in stage.all_parameters()]
+    assert sorted(found) == sorted(id(p) for p in detector.parameters()), "each parameter once, none left out"
+    assert stages[0].name == "head" and {id(p) for p in stages[0].all_parameters()} == {id(p) for p in detector.head.parameters()}
+    assert detector.spec.learner == "logistic" or (len(stages) > 1 and stages[-1].name == "stem")
+
+
+def test_gradient_reaches_exactly_what_is_unfrozen(case: Case) -> None:
+    line = registry.entry(case.name)
+    assert bool(line.schedules) == (line.learner == "gradient")
+    for schedule in line.schedules:
+        detector = case.build()
+        for phase in phases(Recipe(schedule=schedule), n_stages=len(detector.stages()), epochs=9):  # type: ignore[arg-type]
+            _check_step(detector, phase.stages, f"{schedule}, phase {phase.name}")
+
+
+def _check_step(detector: Detector, trainable: int, what: str) -> None:
+    """One step: a gradient for every parameter of the first stages and for no other, and nothing below them moves."""
+    freeze(detector, trainable)
+    before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
+    detector.zero_grad(set_to_none=True)
+    optimizer = make_optimizer(detector, Recipe(), 1e-2)
+    bce(detector(prepared(detector, 4)), torch.tensor([0.0, 1.0, 0.0, 1.0]), 0.0).backward()
+    open_, shut = detector.stages()[:trainable], detector.stages()[trainable:]
+    named = {id(p): name for name, p in detector.named_parameters()}
+    for stage in open_:
+        silent = [named[id(p)] for p in stage.all_parameters() if p.grad is None]
+        assert not silent, f"{what}: no gradient in {stage.name}: {silent}"
+        assert any(bool((p.grad != 0).any()) for p in stage.all_parameters()), f"{what}: gradient 0 in {stage.name}"
+    assert all(p.grad is None and not p.requires_grad for stage in shut for p in stage.all_parameters()), what
+    optimizer.step()
+    movable = {id(t) for stage in open_ for m in stage.modules for t in (*m.parameters(), *m.buffers())}
+    movable |= {id(p) for stage in open_ for p in stage.parameters}
+    live = dict([*detector.named_parameters(), *detector.named_buffers()])
+    moved = {key for key, tensor in before.items() if not torch.equal(live[key], tensor)}
+    assert moved and all(id(live[key]) in movable for key in moved), f"{what}: {sorted(moved)[:5]}"
+
+
+def test_an_epoch_of_its_default_recipe_trains_it_and_scores_what_it_reports(case: Case) -> None:
+    line = registry.entry(case.name)
+    if line.learner == "none":
+        assert not any(p.numel() for p in case.build().stages()[0].all_parameters())
+        return
+    detector, runtime = case.build(), TorchRuntime.resolve(device="cpu", threads=1, precision="float32")
+    before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
+    train, val = (images(n, seed=n, size_px=detector.spec.geometry.size_px) for n in (8, 6))
+    recipe = Recipe.from_params(load_space(case.name).default(), learner=line.learner)
+    result = fit(detector, train, val, recipe, epochs=1, seed=0, runtime=runtime, session=FakeSession())
+    assert any(not torch.equal(tensor, before[key]) for key, tensor in detector.state_dict().items())
+    assert np.array_equal(score(detector, val, runtime=runtime), result.val_logit)
+
+
+def test_comes_back_from_the_store_bit_for_bit(case: Case, detector: Detector, tmp_path: Path) -> None:
+    trial = Trial(key="k", pairing=Pairing(detector=case.name, train_on="a"), number=0, params={}, seed=0, epochs=1)
+    trained = Trained(
+        key="k", trial=trial, spec=detector.spec, winner_seed=0, winner_trial=0, thresholds={"fixed": 0.0}, temperature=1.0,
+        val_auc=0.5, val_nll=0.7, best_epoch=0, provenance={},
+    )  # fmt: skip
+    words = np.array(["a/1.png", "a/2.png"])
+    scores = Scores(
+        sample_id=words, group=words, unit=words, method=words, label=np.array([0, 1], np.uint8),
+        logit=np.array([0.0, 1.0], np.float32), listed=2,
+    )  # fmt: skip
+    store = Store(tmp_path / "results", "mine")
+    store.prepare()
+    store.save_model(trained, detector.state_dict(), scores, (), 0.0)
+    restored = load_detector(store.model_folder("k"))
+    assert restored.spec == detector.spec and digest(restored.spec) == digest(detector.spec)
+    assert {t.device.type for t in (*restored.parameters(), *restored.buffers())} == {"cpu"}
+    x = prepared(detector, 3)
+    with torch.no_grad():
+        assert torch.equal(restored(x), detector(x))
+
+
+def test_works_at_its_own_size_and_on_images_of_32_px(detector: Detector, small_images: Catalog) -> None:
+    geometry = detector.spec.geometry
+    check_geometry(geometry)
+    pixels = small_images.open("mine", "train", geometry).gather(np.arange(2))
+    assert pixels.shape == (2, geometry.size_px, geometry.size_px, 3)
+    native = fit_geometry(picture(1, size=geometry.size_px), geometry)
+    assert native.shape == pixels.shape[1:]
+    with torch.no_grad():
+        logits = detector(detector.prepare(torch.from_numpy(np.stack([*pixels, native]))))
+    assert bool(torch.isfinite(logits).all())
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (300, 400), (417, 251), (32, 32)])
+def test_pixels_are_those_of_the_librarys_own_preprocessing(case: Case, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(shape[::-1], Image.Resampling.BICUBIC)
+    noisy = np.asarray(coarse, dtype=np.int64) + rng.integers(-20, 21, (*shape, 3))
+    image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+    line = case.line
+    spec = replace(registry.spec_of(case.name), geometry=line.geometry, mean=line.mean, std=line.std)
+    square = fit_geometry(np.asarray(image), spec.geometry)
+    ours = Detector(spec, 1).prepare(torch.from_numpy(square[None].copy()))[0]
+    torch.testing.assert_close(ours, library_transform(case)(image), rtol=0, atol=1e-5)
+
+
+def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
+    """What the library does to an image before this very checkpoint; for what no library has, the definition in PIL and numpy."""
+    line, source = case.line, case.line.source
+    size = line.geometry.size_px
+    if source is not None and source.prefix:
+        cfg = open_clip.get_pretrained_cfg(source.backbone, source.pretrained)
+        kept = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")}
+        transform: Callable[[Image.Image], Tensor] = open_clip.image_transform(size, is_train=False, **kept)
+        return transform
+    if source is not None and timm.is_model_pretrained(f"{source.backbone}.{source.pretrained}"):
+        theirs = timm.get_pretrained_cfg(f"{source.backbone}.{source.pretrained}")
+        assert theirs is not None
+        # A transformer may be read at another size than its last training's, which timm is told the same way.
+        asked = {"input_size": (3, size, size)} if line.arguments.get("dynamic_img_size") else {}
+        timms: Callable[[Image.Image], Tensor] = create_transform(**resolve_data_config(asked, pretrained_cfg=theirs.to_dict()))
+        return timms
+    return lambda image: _by_definition(image, size, line)
+
+
+def _by_definition(image: Image.Image, size: int, line: registry.Entry) -> Tensor:
+    if line.geometry.mode == "squash":
+        square: NDArray[np.uint8] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    else:
+        pixels = np.asarray(image)
+        missing = [max(0, size - length) for length in pixels.shape[:2]]
+        pixels = np.pad(pixels, [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
+        top, left = (round((length - size) / 2) for length in pixels.shape[:2])
+        square = pixels[top : top + size, left : left + size]
+    scaled = (square.astype(np.float64) / 255 - line.mean) / line.std
+    return torch.from_numpy(scaled.transpose(2, 0, 1)).float()
+
+
+def test_random_weights_are_refused_where_pretrained_ones_were_asked_for(case: Case, tmp_path: Path) -> None:
+    if case.source is None:
+        assert case.resolve().weights == "" and registry.weights_status(case.name, tmp_path) == "none needed"
+        return
+    spec = case.resolve()
+    assert spec.weights == file_sha256(case.file)
+    with pytest.raises(WeightsError) as caught:
+        registry.resolve(case.name, options={}, weights_root=tmp_path, download=False)
+    message = str(caught.value)
+    assert case.source.origin in message and str(tmp_path / f"{case.source.backbone}.safetensors") in message
+    assert "\n" not in message
+    with pytest.raises(WeightsError):
+        registry.build(replace(spec, weights=""), weights_root=case.folder, seed=0)
+    (tmp_path / case.file.name).write_bytes(case.file.read_bytes()[:-1])
+    with pytest.raises(WeightsError):
+        registry.build(spec, weights_root=tmp_path, seed=0)
+    empty = registry.create(spec, 0)
+    assert {t.device.type for t in empty.backbone.state_dict().values()} == {"meta"}  # type: ignore[union-attr]
+
+
+def test_has_a_search_space_whose_default_it_can_be_trained_with(case: Case) -> None:
+    space, line = load_space(case.name), registry.entry(case.name)
+    recipe = Recipe.from_params(space.default(), learner=line.learner)
+    assert not line.schedules or recipe.schedule in line.schedules

@@ -1,0 +1,142 @@
+"""Archives are unpacked whole or not at all, and nothing of them lands outside their folder."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from study.data.archives import find_archives, unpack, unpack_all, unpacked
+from study.errors import DataError, StoreError
+
+
+def tar_of(path: Path, *members: tarfile.TarInfo | str) -> Path:
+    """Write a tar.gz of members; a text is the path of a file that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w" if path.name.endswith(".tar") else "w:gz") as tar:
+        for member in members:
+            entry = tarfile.TarInfo(member) if isinstance(member, str) else member
+            data = entry.name.encode() if entry.isreg() else b""
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+def everything(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_files_and_folders_come_out_as_they_are(tmp_path: Path) -> None:
+    archive = tar_of(tmp_path / "a.tar.gz", special("./1", tarfile.DIRTYPE), "./1/real/3/0.png", "2/x.png")
+    into = tmp_path / "out"
+    into.mkdir()
+    unpack(archive, into)
+    assert everything(into) == {"1", "1/real", "1/real/3", "1/real/3/0.png", "2", "2/x.png"}
+    assert (into / "2" / "x.png").read_bytes() == b"2/x.png"
+
+
+def test_a_zip_too(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("1/x.png", b"pixels")
+        file.mkdir("empty")
+    (tmp_path / "out").mkdir()
+    unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert everything(tmp_path / "out") == {"1", "1/x.png", "empty"}
+    assert (tmp_path / "out" / "1" / "x.png").read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("../evil.png", "holds '../evil.png', which would leave its folder"),
+        ("a/../../evil.png", "which would leave its folder"),
+        ("/tmp/evil.png", "which would leave its folder"),
+        ("..", "which would leave its folder"),
+        ("a\\..\\..\\evil.png", "which would leave its folder"),
+        ("C:/evil.png", "which would leave its folder"),
+        (special("link.png", tarfile.SYMTYPE, "/etc/passwd"), "holds 'link.png', a link and no file"),
+        (special("link.png", tarfile.SYMTYPE, "good.png"), "a link and no file"),
+        (special("link.png", tarfile.LNKTYPE, "good.png"), "a link and no file"),
+        (special("pipe.png", tarfile.FIFOTYPE), "holds 'pipe.png', a device and no file"),
+        (special("disk.png", tarfile.BLKTYPE), "a device and no file"),
+        ("good.png", "holds 'good.png' twice"),
+        ("good.png/below.png", "as file and folder"),
+    ],
+)
+def test_a_member_that_is_refused_refuses_the_archive(tmp_path: Path, member: tarfile.TarInfo | str, message: str) -> None:
+    folder = tmp_path / "source"
+    archive = tar_of(folder / "shards" / "0.tar.gz", "good.png", member)
+    before = everything(tmp_path)
+    with pytest.raises(DataError) as error:
+        unpack_all(folder, [archive], cache=tmp_path / "cache", name="x")
+    assert message in str(error.value)
+    assert str(archive) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() or path.name.endswith(".tmp")]
+    assert {path for path in everything(tmp_path) if not path.startswith("cache")} == before
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
+    entry = zipfile.ZipInfo("link.png")
+    entry.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(entry, "/etc/passwd")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=r"holds 'link.png', a link and no file"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not everything(tmp_path / "out")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar", ".zip"])
+def test_a_broken_archive_is_named_and_leaves_nothing(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / "source" / f"0{suffix}"
+    if suffix == ".zip":
+        path.parent.mkdir()
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("x.png", bytes(range(256)) * 40)
+    else:
+        tar_of(path, *(f"{number}.png" for number in range(200)))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(DataError, match=r"archive '.*' is broken \(.*\); delete it and get it again"):
+        unpack_all(tmp_path / "source", [path], cache=tmp_path / "cache", name="x")
+    assert not [found for found in (tmp_path / "cache").rglob("*") if found.is_file()]
+
+
+def test_an_interrupted_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "source", tmp_path / "cache"
+    for number in range(3):
+        tar_of(folder / "real_train" / f"{number}.tar.gz", f"{number}/x.png")
+    good = (folder / "real_train" / "2.tar.gz").read_bytes()
+    (folder / "real_train" / "2.tar.gz").write_bytes(bytes(len(good)))
+    found = find_archives(tmp_path, "*_*/*.tar.gz")
+    assert found == [folder / "real_train" / f"{number}.tar.gz" for number in range(3)]  # also in a folder below
+    with pytest.raises(DataError, match=r"2\.tar\.gz' is broken"):
+        unpack_all(folder, found, cache=cache, name="x:y?")
+    assert unpacked(folder, found, cache=cache, name="x:y?") is None
+    (folder / "real_train" / "2.tar.gz").write_bytes(good)
+    (folder / "real_train" / "0.tar.gz").write_bytes(bytes((folder / "real_train" / "0.tar.gz").stat().st_size))
+    told: list[tuple[str, int, int]] = []
+    place = unpack_all(folder, found, cache=cache, name="x:y?", progress=lambda *report: told.append(report))
+    assert told[-1] == ("unpacking x:y?", 3, 3)
+    assert place == unpacked(folder, found, cache=cache, name="x:y?")
+    assert sorted(path.as_posix() for path in (p.relative_to(place) for p in place.rglob("*.png"))) == [
+        f"real_train/{number}/{number}/x.png" for number in range(3)
+    ]
+    assert ":" not in str(place.relative_to(tmp_path))
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    archive = tar_of(tmp_path / "source" / "0.tar.gz", "x.png")
+    (tmp_path / "cache").touch()
+    with pytest.raises(StoreError, match="cannot be written"):
+        unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")

@@ -1,0 +1,371 @@
+"""Published datasets in their exact shapes, generated pictures in them, through the real loading code, with the network refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.data import sources
+from study.data.cards import card_names, load_card
+from study.data.names import DatasetName, file_name, parse_name
+from study.errors import ConfigError, DataError
+from study.records import Geometry
+from tests.data.conftest import MakeCatalog
+from tests.factories import (
+    hub_copy,
+    kaggle_copy,
+    picture,
+    write_artifact,
+    write_cifake,
+    write_cnnspot,
+    write_ffpp,
+    write_genimage,
+    write_image,
+    write_manifest,
+    write_wilddeepfake,
+)
+
+SMALL = Geometry(size_px=8, mode="squash")
+PUBLISHED = [name for name in card_names() if not name.startswith("demo_")]
+
+
+@pytest.fixture(autouse=True)
+def hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None) -> Path:
+    """No credentials, empty caches, no network."""
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "HF_TOKEN", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "no credentials"))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def rows(catalog: Any, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = catalog.dataset(name).samples.to_pylist()
+    return found
+
+
+def methods(catalog: Any, name: str) -> dict[tuple[str, str], int]:
+    return dict(Counter((row["split"], row["method"]) for row in rows(catalog, name)))
+
+
+# WildDeepfake: a snapshot in the hub's cache, shards unpacked into ours.
+
+
+def test_wilddeepfake_from_the_hubs_cache(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    hub_copy(hubs, "xingjunm/WildDeepfake", write_wilddeepfake(tmp_path / "made", shards=12))
+    catalog = make_catalog(root=None)
+    assert not catalog.available("wilddeepfake")  # its shards are not unpacked yet
+    samples = rows(catalog, "wilddeepfake")
+    assert len(samples) == 2 * (12 + 6) * 2 * 2
+    assert {(row["label"], row["method"]) for row in samples} == {(0, "internet"), (1, "internet_deepfake")}
+    assert all((row["split"] == "test") == ("_test/" in row["path"]) for row in samples)
+    assert all(row["group"] == row["video"] == row["path"].rpartition("/")[0] for row in samples)
+    assert len({(row["group"], row["split"]) for row in samples}) == len({row["group"] for row in samples}) == 72
+    assert samples[0]["path"] == "fake_test/0/0/fake/0/0.png"
+    assert make_catalog(root=None).available("wilddeepfake")
+
+
+def test_what_was_unpacked_is_not_unpacked_again(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    hub_copy(hubs, "xingjunm/WildDeepfake", write_wilddeepfake(tmp_path / "made", shards=12, frames=1))
+    before = make_catalog(root=None).dataset("wilddeepfake")
+    for blob in hubs.glob("*/blobs/*"):
+        blob.write_bytes(b"x" * blob.stat().st_size)
+    assert make_catalog(root=None).dataset("wilddeepfake").digest == before.digest
+    shutil.rmtree(before.root / "real_test" / "1")
+    with pytest.raises(DataError, match=r"archive '.*real_test/1.tar.gz' is broken"):
+        make_catalog(root=None).dataset("wilddeepfake")
+
+
+def test_shards_or_sequences_put_below_the_data_root(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    write_wilddeepfake(root / "wilddeepfake", shards=12, frames=1)
+    catalog = make_catalog()
+    assert "wilddeepfake" in catalog.names()
+    shards = catalog.dataset("wilddeepfake")
+    by_hand = tmp_path / "elsewhere"
+    by_hand.mkdir()
+    shutil.copytree(shards.root, by_hand / "wilddeepfake")
+    assert make_catalog(root=by_hand).dataset("wilddeepfake").digest == shards.digest
+
+
+def test_an_unfinished_snapshot_is_no_copy(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    hub_copy(hubs, "xingjunm/WildDeepfake", write_wilddeepfake(tmp_path / "made", frames=1))
+    (next(hubs.glob("*/blobs")) / "abc.incomplete").touch()
+    assert not make_catalog(root=None).available("wilddeepfake")
+    with pytest.raises(DataError, match=r"is not complete in .* run this again with network"):
+        make_catalog(root=None).dataset("wilddeepfake")
+
+
+# FaceForensics++
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["scripts", "class folders"])
+def test_ffpp_is_one_dataset_a_manipulation_over_shared_originals(root: Path, make_catalog: MakeCatalog, flat: bool) -> None:
+    write_ffpp(root / "ffpp", flat=flat)
+    catalog = make_catalog()
+    assert catalog.parts("ffpp") == ["ffpp:FaceSwap", "ffpp:NeuralTextures"]
+    swapped, textured = rows(catalog, "ffpp:FaceSwap"), rows(catalog, "ffpp:NeuralTextures")
+    assert {row["method"] for row in swapped} == {"youtube", "FaceSwap"}
+    assert {row["method"] for row in textured} == {"youtube", "NeuralTextures"}
+    assert len(swapped) == len(textured) == 2 * 80 * 2
+    assert {row["group"] for row in swapped} == {f"{video:03d}_{video + 1:03d}" for video in range(0, 80, 2)}
+    assert {row["unit"] for row in swapped} >= {"ffpp:FaceSwap/youtube/000", "ffpp:FaceSwap/FaceSwap/000_001"}
+    assert len({row["unit"] for row in swapped}) == 160
+    assert len(rows(catalog, "ffpp")) == 3 * 80 * 2
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["by hash", "official split"])
+@pytest.mark.parametrize("flat", [False, True], ids=["scripts", "class folders"])
+def test_training_on_one_manipulation_and_testing_on_another_shares_no_source_video(
+    root: Path, make_catalog: MakeCatalog, flat: bool, listed: bool
+) -> None:
+    write_ffpp(root / "ffpp", flat=flat, frames=1)
+    if listed:
+        write_lists(root / "ffpp" / "splits")
+    catalog = make_catalog()
+
+    def videos(name: str, split: str) -> set[str]:
+        """Every source video that a frame of a split shows, read off the file's name and not off its group."""
+        names = [row["video"] for row in rows(catalog, name) if row["split"] == split]
+        return {video for name in names for video in name.split("_")}
+
+    learnt = videos("ffpp:FaceSwap", "train") | videos("ffpp:FaceSwap", "val")
+    tested = videos("ffpp:NeuralTextures", "test")
+    assert learnt
+    assert tested
+    assert not learnt & tested
+
+
+def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", flat=True, frames=1)
+    for path in [*(root / "ffpp" / "NeuralTextures").glob("00?_*"), *(root / "ffpp" / "FaceSwap").glob("01?_*")]:
+        path.unlink()
+    catalog = make_catalog()
+    sides = [
+        {row["path"]: (row["group"], row["split"]) for row in rows(catalog, name) if not row["label"]}
+        for name in ("ffpp:FaceSwap", "ffpp:NeuralTextures", "ffpp", "ffpp?method=FaceSwap", "ffpp?method=NeuralTextures")
+    ]
+    assert all(side == sides[0] for side in sides)
+    assert len(sides[0]) == 80
+
+
+def write_lists(folder: Path) -> None:
+    """Official lists of the pairs (0, 1), (2, 3), ...: 720/140/140 of a thousand videos, here 56, 12 and 12 of eighty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [[f"{video:03d}", f"{video + 1:03d}"] for video in range(0, 80, 2)]
+    for split, part in (("train", pairs[:28]), ("val", pairs[28:34]), ("test", pairs[34:])):
+        (folder / f"{split}.json").write_text(json.dumps(part), encoding="utf-8")
+
+
+@pytest.mark.parametrize("where", ["", "splits", "dataset/splits"])
+def test_the_official_split_of_ffpp_is_kept(root: Path, make_catalog: MakeCatalog, where: str) -> None:
+    write_ffpp(root / "ffpp", frames=1)
+    write_lists(root / "ffpp" / where)
+    summary = make_catalog().describe("ffpp:NeuralTextures")
+    assert summary.official
+    assert summary.straddling == 0
+    assert {split: summary.images(split) for split in ("train", "val", "test")} == {"train": 112, "val": 24, "test": 24}
+    assert summary.groups == {"train": 28, "val": 6, "test": 6}
+
+
+def test_a_video_in_no_official_list_is_left_out(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1, flat=True)
+    write_lists(root / "ffpp")
+    write_image(root / "ffpp" / "FaceSwap" / "900_901_0.png", picture(1, size=8))
+    write_image(root / "ffpp" / "FaceSwap" / "strange.png", picture(1, size=8))
+    write_image(root / "ffpp" / "FaceSwap" / "000_079_0.png", picture(1, size=8))  # 000 is in train, 079 in test
+    excluded = dict(make_catalog().describe("ffpp:FaceSwap").excluded)
+    assert excluded == {
+        "ffpp:FaceSwap/FaceSwap/000_079_0.png": "its two videos are not in one list of the official split",
+        "ffpp:FaceSwap/FaceSwap/900_901_0.png": "its video is in no list of the official split",
+        "ffpp:FaceSwap/FaceSwap/strange.png": "the card's group_pattern does not match its path",
+    }
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "[]"}, "val.json' is missing"),
+        ({"train": "{", "val": "[]", "test": "[]"}, "train.json' cannot be read as JSON"),
+        ({"train": "[1]", "val": "[]", "test": "[]"}, "must be a list of pairs"),
+        ({"train": '[["000", "001"]]', "val": '[["001", "002"]]', "test": "[]"}, "video 001 in train and in val"),
+    ],
+)
+def test_broken_lists_are_named(root: Path, make_catalog: MakeCatalog, lists: dict[str, str], message: str) -> None:
+    write_ffpp(root / "ffpp", frames=1, pairs=2)
+    for split, text in lists.items():
+        (root / "ffpp" / f"{split}.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        make_catalog().dataset("ffpp:FaceSwap")
+
+
+def test_of_several_compressions_one_has_to_be_named(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1, compressions=("c23", "c40"))
+    catalog = make_catalog()
+    assert catalog.parts("ffpp") == ["ffpp:FaceSwap", "ffpp:NeuralTextures"]
+    with pytest.raises(DataError, match=r"has compression c23, c40; name one: ffpp:FaceSwap\?compression=c23"):
+        catalog.dataset("ffpp:FaceSwap")
+    assert all("/c40/" in row["path"] for row in rows(catalog, "ffpp:FaceSwap?compression=c40"))
+    with pytest.raises(DataError, match="has compression c23, c40"):
+        catalog.dataset("ffpp:FaceSwap?compression=raw")
+    with pytest.raises(ConfigError, match="unknown condition 'compresion': did you mean 'compression'"):
+        catalog.dataset("ffpp:FaceSwap?compresion=c40")
+
+
+def test_files_without_a_video_say_so(root: Path, make_catalog: MakeCatalog) -> None:
+    for label, folder in enumerate(("Real_youtube", "FaceSwap")):
+        for number in range(9):
+            write_image(root / "ffpp" / folder / f"image_{number}.png", picture(label, size=8, seed=number))
+    with pytest.raises(
+        DataError, match=r"none of its 18 images can be used, 'FaceSwap/image_0.png' because: the card's group_pattern"
+    ):
+        make_catalog().dataset("ffpp:FaceSwap")
+
+
+# GenImage, CNNDetection, ArtiFact
+
+
+def test_genimage_is_one_dataset_a_generator_and_tests_on_its_val(root: Path, make_catalog: MakeCatalog) -> None:
+    write_genimage(root / "genimage", size=8)
+    catalog = make_catalog()
+    assert catalog.parts("genimage") == ["genimage:biggan", "genimage:sd1.4"]
+    counts = methods(catalog, "genimage:sd1.4")
+    assert counts["test", "imagenet"] == counts["test", "sd1.4"] == 10
+    assert counts["train", "sd1.4"] + counts["val", "sd1.4"] == 40
+    assert {method for _, method in counts} == {"imagenet", "sd1.4"}
+    assert set(catalog.open("genimage:biggan", "test", SMALL).method) == {"imagenet", "biggan"}
+    assert {method for _, method in methods(catalog, "genimage")} == {"imagenet", "sd1.4", "biggan"}
+
+
+def test_cnnspot_trains_on_progan_and_tests_on_each_generator(root: Path, make_catalog: MakeCatalog) -> None:
+    write_cnnspot(root / "cnnspot")
+    catalog = make_catalog()
+    assert catalog.parts("cnnspot") == ["cnnspot:biggan", "cnnspot:progan"]
+    assert methods(catalog, "cnnspot:progan") == {
+        (split, method): 16 for split in ("train", "val", "test") for method in ("photograph", "progan")
+    }
+    assert methods(catalog, "cnnspot:biggan") == {("test", "photograph"): 8, ("test", "biggan"): 8}
+    assert methods(catalog, "cnnspot")["test", "photograph"] == 24
+    with pytest.raises(DataError, match="has no train split"):
+        catalog.open("cnnspot:biggan", "train", SMALL)
+
+
+def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    write_artifact(kaggle_copy(tmp_path / "kagglehub", load_card("artifact").handle))
+    catalog = make_catalog(root=None)
+    everything = rows(catalog, "artifact")
+    assert Counter((row["label"], row["method"]) for row in everything) == {
+        (0, "coco"): 40, (0, "ffhq"): 40, (1, "big_gan"): 40, (1, "pro_gan"): 40,
+    }  # fmt: skip
+    one = rows(catalog, "artifact:big_gan")
+    assert {row["method"] for row in one} == {"coco", "ffhq", "big_gan"}
+    sides = {row["path"]: row["split"] for row in everything}
+    assert all(sides[row["path"]] == row["split"] for row in one)
+
+
+# Names, members, subsets
+
+
+def test_names_in_their_parts() -> None:
+    assert parse_name("cifake") == DatasetName(base="cifake")
+    assert parse_name("genimage:sd1.4") == DatasetName(base="genimage", member="sd1.4")
+    assert parse_name("ffpp:FaceSwap?compression=c40&method=a,b") == DatasetName(
+        base="ffpp", member="FaceSwap", where={"compression": ("c40",), "method": ("a", "b")}
+    )
+    for wrong in ("", ":x", "a:", "a?", "a?b", "a?b=", "a:b:c", "a?b=1&b=2", "a?=1"):
+        with pytest.raises(ConfigError):
+            parse_name(wrong)
+
+
+def test_names_never_become_paths_as_they_are(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1)
+    catalog = make_catalog()
+    for split in ("train", "val", "test"):
+        catalog.open("ffpp:FaceSwap?compression=c40", split, SMALL)  # type: ignore[arg-type]
+    made = [path.name for path in (tmp_path / "cache").rglob("*")]
+    assert made
+    assert not [name for name in made if set(name) & set(':?*"<>|\\')]
+    assert file_name("../a:b?c=d") == "..%2Fa%3Ab%3Fc%3Dd"
+
+
+def test_members_of_one_folder_are_indexed_once(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1)
+    told: list[tuple[str, int, int]] = []
+    catalog = make_catalog(progress=lambda *report: told.append(report))
+    catalog.dataset("ffpp:FaceSwap")
+    catalog.dataset("ffpp:NeuralTextures")
+    assert [(what, total) for what, done, total in told if done == total] == [("indexing ffpp", 160), ("indexing ffpp", 80)]
+
+
+def test_an_unknown_member_names_those_there_are(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1, pairs=2)
+    with pytest.raises(DataError, match="unknown dataset 'ffpp:FaceSwop': did you mean 'ffpp:FaceSwap'"):
+        make_catalog().dataset("ffpp:FaceSwop")
+
+
+def test_a_subset_by_method_of_any_dataset(root: Path, make_catalog: MakeCatalog) -> None:
+    write_cifake(root / "cifake", n=60)
+    rows_of: list[dict[str, object]] = []
+    for number in range(90):
+        path = f"images/{number}.png"
+        write_image(root / "mine" / path, picture(number % 3 > 0, size=8, seed=number))
+        rows_of.append({"path": path, "label": int(number % 3 > 0), "method": ("camera", "a", "b")[number % 3]})
+    write_manifest(root / "mine", rows_of)
+    catalog = make_catalog()
+    assert catalog.key("cifake?method=sd1.4", ["train"]) == catalog.key("cifake", ["train"])
+    assert Counter(row["method"] for row in rows(catalog, "mine?method=a")) == {"camera": 30, "a": 30}
+    assert Counter(row["method"] for row in rows(catalog, "mine:b")) == {"camera": 30, "b": 30}
+    assert len(rows(catalog, "mine?method=a,b")) == 90
+    whole = {row["path"]: row["split"] for row in rows(catalog, "mine")}
+    assert all(whole[row["path"]] == row["split"] for row in rows(catalog, "mine:a"))
+    with pytest.raises(DataError, match="unknown method 'c'"):
+        catalog.dataset("mine?method=c")
+
+
+# Without network and with nothing cached
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_error_of_every_card_says_what_to_do_by_hand(root: Path, make_catalog: MakeCatalog, name: str) -> None:
+    card = load_card(name)
+    assert not make_catalog().available(name)
+    with pytest.raises(DataError) as error:
+        make_catalog().dataset(name)
+    message = str(error.value)
+    assert card.homepage in message
+    assert f"unpack it into '{root / name}'" in message
+    assert card.access in message
+    assert all(folder in message for folder in card.holds)
+    assert "\n" not in message
+    assert len(message) < 800
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_card_states_what_its_user_must_know(name: str) -> None:
+    card = load_card(name)
+    assert card.licence
+    assert card.citation
+    assert card.homepage.startswith("https://")
+    assert card.size_gb > 0
+    assert card.hazards
+    assert card.source == "kaggle" or card.access
+    assert card.subfolder or card.holds or name == "cifake"
+
+
+def test_an_unrecognised_folder_of_a_card_says_what_it_must_hold(root: Path, make_catalog: MakeCatalog) -> None:
+    (root / "genimage" / "a").mkdir(parents=True)
+    (root / "genimage" / "b").mkdir()
+    with pytest.raises(DataError, match=r"holds the folders: a, b.*it must hold GENERATOR/train/ai/ and"):
+        make_catalog().dataset("genimage:sd1.4")
+
+
+def test_the_network_is_refused_here() -> None:
+    with pytest.raises(OSError, match="unreachable"):
+        socket.create_connection(("example.org", 80))
+    assert sources.UNION == "+"

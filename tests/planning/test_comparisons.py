@@ -1,0 +1,222 @@
+"""A study's comparisons, on made-up scores whose answer is known."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from study.errors import ScoreError
+from study.planning.comparisons import Comparisons, compare_scores
+from study.records import NO_TRAINING, Pairing, Scores
+from study.reporting.comparisons import COLUMNS, answer, csv_text, markdown, write_comparisons
+from study.statistics.comparisons import compare, holm
+from study.store import Store
+
+Scored = tuple[str, Pairing, Scores]
+
+
+def made(test_on: str, logit: np.ndarray, *, images_a_group: int = 1) -> Scores:
+    n = len(logit)
+    ids = np.array([f"{test_on}/{i:04d}.png" for i in range(n)])
+    group = np.array([f"g{i // images_a_group:04d}" for i in range(n)])
+    label = (np.arange(n) % 2).astype(np.uint8)
+    logit = logit.astype(np.float32)
+    return Scores(sample_id=ids, group=group, unit=ids, method=np.full(n, "m"), label=label, logit=logit, listed=n)
+
+
+def study(
+    skill: dict[str, float], datasets: Sequence[str], *, n: int = 200, seeds: int = 2, images_a_group: int = 1
+) -> list[Scored]:
+    """Every detector trained on every dataset; skill: how far it moves fakes it has not seen, on reals of unit spread."""
+    rng, found = np.random.default_rng(0), []
+    shared = {y: rng.normal(size=n) for y in datasets}
+    for detector, shift in skill.items():
+        for x in datasets:
+            for y in datasets:
+                for _ in range(seeds):
+                    logit = 0.7 * shared[y] + 0.7 * rng.normal(size=n) + (2.5 if x == y else shift) * (np.arange(n) % 2)
+                    found.append((y, Pairing(detector=detector, train_on=x), made(y, logit, images_a_group=images_a_group)))
+    return found
+
+
+def compared(scores: Iterable[Scored]) -> Comparisons:
+    return compare_scores(list(scores), len)
+
+
+def mean_logit(scores: Sequence[Scored], detector: str, x: str, y: str) -> np.ndarray:
+    return np.mean([s.logit.astype(np.float64) for t, p, s in scores if (t, p.detector, p.train_on) == (y, detector, x)], axis=0)
+
+
+@pytest.mark.parametrize("images_a_group", [1, 4])
+def test_every_pair_in_every_cell_is_the_paired_comparison_of_mean_logits(images_a_group: int) -> None:
+    scores = study({"good": 1.5, "fair": 1.0, "poor": 0.4}, ["aa", "bbb"], images_a_group=images_a_group)
+    found = compared(scores)
+    pairs = {("good", "fair"), ("good", "poor"), ("fair", "poor")}
+    expected = {(x, y, *pair) for x in ("aa", "bbb") for y in ("aa", "bbb") for pair in pairs}
+    assert {(p.train_on, p.test_on, p.first, p.second) for p in found.pairs} == expected and len(found.pairs) == len(expected)
+    for pair in found.pairs:
+        first, second = (mean_logit(scores, d, pair.train_on, pair.test_on) for d in (pair.first, pair.second))
+        one = scores[0][2]
+        direct = compare(one.label, first, second, one.group, rng_seed=len(pair.test_on))
+        assert pair.difference == direct
+        assert pair.auc_first == pytest.approx(roc_auc_score(one.label, first))
+    assert [p.p_holm for p in found.pairs] == pytest.approx(holm([p.difference.p for p in found.pairs]))
+
+
+def test_cross_domain_means_and_their_variance_by_hand() -> None:
+    scores = study({"good": 1.5, "fair": 1.2}, ["aa", "bbb", "cccc"])
+    found = compared(scores)
+    label = scores[0][2].label
+    cross = [(x, y) for x in ("aa", "bbb", "cccc") for y in ("aa", "bbb", "cccc") if x != y]
+    assert sorted(found.cells) == sorted(cross)
+    for detector in ("good", "fair"):
+        expected = np.mean([roc_auc_score(label, mean_logit(scores, detector, x, y)) for x, y in cross])
+        assert found.cross_domain[detector] == pytest.approx(expected)
+    (pair,) = found.mean_pairs
+    variance = 0.0
+    for y in ("aa", "bbb", "cccc"):
+        fakes, reals = np.zeros(100), np.zeros(100)
+        for sign, detector in ((1, "good"), (-1, "fair")):
+            for x in {"aa", "bbb", "cccc"} - {y}:
+                z = mean_logit(scores, detector, x, y)
+                beats = z[label == 1][:, None] > z[label == 0][None]
+                fakes += sign * beats.mean(axis=1) / 6
+                reals += sign * beats.mean(axis=0) / 6
+        variance += fakes.var(ddof=1) / 100 + reals.var(ddof=1) / 100
+    low, high = stats.norm(pair.difference.value, math.sqrt(variance)).interval(0.95)
+    assert (pair.difference.low, pair.difference.high) == pytest.approx((low, high))
+    assert (pair.n_real, pair.n_fake, pair.n_groups) == (300, 300, 600)
+
+
+def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
+    words = answer(compared(study({"fair": 0.8, "good": 2.0, "poor": 0.1}, ["aa", "bbb"])))
+    lines = words.splitlines()
+    assert lines[0] == "Which detector generalises best, and is that more than noise?"
+    assert lines[1].startswith("good: mean AUC 0.9") and lines[1].endswith(
+        " of its mean logit over seeds, over 2 cross-domain cells on 2 test sets."
+    )
+    assert lines[2].startswith("Over the images, more than noise: its lead on fair of 0.") and "; poor of 0." in lines[2]
+    assert "too few test sets: the same order of 3 detectors on all 2 would have p = 0.17" in lines[3]
+
+
+def test_equal_detectors_are_not_told_apart_and_the_smallest_lead_stands_beside() -> None:
+    found = compared(study({"one": 1.0, "two": 1.0}, ["aa", "bbb"]))
+    (pair,) = found.mean_pairs
+    assert pair.p_holm > 0.05
+    assert f"not more than noise: its lead on {pair.second} of" in answer(found)
+    assert f"(a lead of {pair.difference.smallest:.3f} would show 4 times in 5)" in answer(found)
+
+
+def test_many_test_sets_have_ranks() -> None:
+    scores = study({"good": 1.6, "fair": 0.9, "poor": 0.2}, [f"set{'x' * i}" for i in range(6)], n=120, seeds=1)
+    found = compared(scores)
+    table = np.array(
+        [
+            [
+                np.mean([roc_auc_score(scores[0][2].label, mean_logit(scores, d, x, y)) for x in found.test_sets if x != y])
+                for d in found.cross_domain
+            ]
+            for y in found.test_sets
+        ]
+    )
+    assert found.ranks.p == pytest.approx(stats.friedmanchisquare(*table.T).pvalue)
+    assert found.ranks.mean_ranks == pytest.approx(stats.rankdata(-table, axis=1).mean(axis=0))
+    assert "Over test sets, the mean ranks differ over 6 test sets (Friedman, p = 0.00" in answer(found)
+    assert "good ranks first" in answer(found)
+
+
+def test_columns_are_compared_over_pairings_trained_on_neither() -> None:
+    scores = study({"good": 1.6, "fair": 0.9, "poor": 0.2}, ["aa", "bbb", "cccc"], seeds=1)
+    found = compared(scores)
+    assert found.rows[0, 1] == found.rows[1, 2] == 3 and found.rows[0, 0] == 6
+    label = scores[0][2].label
+    values = [[roc_auc_score(label, mean_logit(scores, d, "cccc", y)) for d in ("good", "fair", "poor")] for y in ("aa", "bbb")]
+    assert found.agreement[0, 1] == pytest.approx(stats.spearmanr(*values).statistic)
+
+
+def test_what_is_not_trained_stands_beside_every_training_set() -> None:
+    scores = study({"good": 1.6, "fair": 0.9}, ["aa", "bbb", "cccc"], seeds=1)
+    for y, shift in (("aa", 0.3), ("bbb", 0.3), ("cccc", 0.3)):
+        for detector in ("zero", "null"):
+            logit = np.random.default_rng(len(y + detector)).normal(size=200) + shift * (np.arange(200) % 2)
+            scores.append((y, Pairing(detector=detector, train_on=NO_TRAINING), made(y, logit)))
+    found = compared(scores)
+    label = scores[0][2].label
+    means = [roc_auc_score(label, mean_logit(scores, "zero", NO_TRAINING, y)) for y in ("aa", "bbb", "cccc")]
+    assert found.cross_domain["zero"] == pytest.approx(np.mean(means)) and len(found.cells) == 6
+    own = [p for p in found.pairs if {p.first, p.second} == {"zero", "null"}]
+    assert [(p.train_on, p.test_on) for p in own] == [(NO_TRAINING, y) for y in ("aa", "bbb", "cccc")]
+    assert len([p for p in found.pairs if {p.first, p.second} == {"zero", "good"}]) == 9
+    only = compared([one for one in scores if one[1].train_on == NO_TRAINING])
+    assert len(only.cells) == 3 and len(only.mean_pairs) == 1
+
+
+def test_what_cannot_be_said_is_said() -> None:
+    assert "nothing is scored yet" in answer(compared([]))
+    inside = [one for one in study({"a": 1.0, "b": 2.0}, ["aa", "bbb"]) if one[0] == one[1].train_on]
+    assert "no test set lies outside the training set" in answer(compared(inside))
+    assert len(compared(inside).pairs) == 2
+    assert "nothing to compare it with" in answer(compared(study({"only": 1.0}, ["aa", "bbb"])))
+    lacking = [*study({"a": 1.0, "b": 0.9}, ["aa", "bbb"]), *[i for i in study({"c": 3.0}, ["aa", "bbb"]) if i[0] == i[1].train_on]]
+    assert answer(compared(lacking)).endswith("Left out, without a cross-domain AUC: c.")
+    lone = [(y, p, replace(s, label=np.ones_like(s.label))) for y, p, s in study({"a": 1.0, "b": 0.9}, ["aa", "bbb"])]
+    assert all(pair.difference.reason == "no real images" for pair in compared(lone).pairs)
+    assert "That cannot be said" in answer(compared(lone))
+
+
+def test_images_are_matched_by_name_and_what_one_lacks_is_left_out_for_all() -> None:
+    scores = study({"one": 1.0, "two": 0.5}, ["aa", "bbb"], seeds=1)
+    y, pairing, last = scores[-1]
+    kept = np.arange(10, len(last.logit))
+    columns = {name: getattr(last, name)[kept] for name in ("sample_id", "group", "unit", "method", "label", "logit")}
+    found = compared([*scores[:-1], (y, pairing, replace(last, **columns))])
+    pair = next(p for p in found.pairs if (p.train_on, p.test_on) == ("bbb", "bbb"))
+    first, second = (mean_logit(scores, d, "bbb", "bbb")[kept] for d in ("one", "two"))
+    assert pair.difference == compare(last.label[kept], first, second, last.group[kept], rng_seed=3)
+    wrong = replace(last, label=1 - last.label)
+    with pytest.raises(ScoreError, match=r"label of bbb/0000.png differs"):
+        compared([*scores[:-1], (y, pairing, wrong)])
+
+
+def test_the_files_hold_every_pair(tmp_path: Path) -> None:
+    found = compared(study({"good|er": 1.5, "fair": 1.0, "poor": 0.4}, ["aa", "bbb"], n=80))
+    store = Store(tmp_path, "small")
+    files = write_comparisons(found, store)
+    assert [file.name for file in files] == ["comparisons.md", "comparisons.csv", "critical_difference.png"]
+    with files[1].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [r["scope"] for r in rows] == ["cell"] * 12 + ["cross_domain_mean"] * 3
+    for row, pair in zip(rows, [*found.pairs, *found.mean_pairs], strict=True):
+        assert float(row["difference"]) == pair.difference.value and float(row["p_holm"]) == pair.p_holm
+    text = files[0].read_text(encoding="utf-8")
+    assert text == markdown(found) and text.startswith("# Which detector generalises best")
+    assert "good\\|er" in text and text.count("\n| ") > 12 + 3 + 3
+    assert csv_text(compared([])).splitlines() == [",".join(COLUMNS)]
+
+
+def test_a_study_is_read_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    from study.planning import comparisons
+    from study.records import Cell
+
+    scores = study({"one": 1.0, "two": 0.5}, ["aa", "bbb"], seeds=1)
+    cells = [
+        SimpleNamespace(cell=Cell(pairing=p, winner_seed=0, test_on=y, degradation=degradation, state=state, scores_key=str(i)))
+        for i, (y, p, _) in enumerate(scores)
+        for degradation, state in (("none", "done"), ("jpeg75", "done"))
+    ]
+    cells.append(SimpleNamespace(cell=replace(cells[0].cell, state="failed", scores_key="none such")))
+    monkeypatch.setattr(comparisons, "test_content", lambda setup, test_on: test_on)
+    setup = SimpleNamespace(study=SimpleNamespace(seed=0), store=SimpleNamespace(scores=lambda key: scores[int(key)][2]))
+    found = comparisons.compare_study(cast(Any, setup), cast(Any, cells))
+    assert [p.difference for p in found.pairs] == [p.difference for p in compared(scores).pairs]

@@ -1,0 +1,171 @@
+"""The study file: what is accepted, what is refused, and what the refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from study.errors import ConfigError
+from study.planning.study_file import load_study, parse_study, preset_names, to_toml
+from study.records import Pairing
+
+CLIP = "clip_zero_shot"
+GOOD = {"name": "s", "detectors": ["npr", "spectrum"], "train_on": ["a", "b", "a+b"]}
+
+
+def refused(table: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as error:
+        parse_study(table, where="s.toml")
+    message = str(error.value)
+    assert message.startswith("s.toml")
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_are_filled_in() -> None:
+    study = parse_study(GOOD, where="s.toml")
+    assert (study.budget.trials, study.budget.seeds, study.seed, study.data.max_per_class) == (12, 3, 0, 0)
+    assert study.test_on == ("a", "b")  # the training sets, unions taken apart
+    assert study.pairings()[:2] == [Pairing(detector="npr", train_on="a"), Pairing(detector="npr", train_on="b")]
+    assert len(study.pairings()) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "fragments"),
+    [
+        ({"detecters": []}, ["unknown key 'detecters'", "did you mean 'detectors'?"]),
+        ({"budget": {"trails": 3}}, ["[budget]", "'trails'", "did you mean 'trials'?"]),
+        ({"budget": {"trials": 0}}, ["budget.trials = 0", "at least 1"]),
+        ({"budget": {"trials": True}}, ["budget.trials = True"]),
+        ({"budget": 3}, ["'budget' must be a table"]),
+        ({"detectors": ["nprr"]}, ["unknown detector 'nprr'", "did you mean 'npr'?", "spectrum"]),
+        ({"detectors": []}, ["detectors = []"]),
+        ({"detectors": "npr"}, ["detectors = 'npr'", "list"]),
+        ({"train_on": ["a", "a"]}, ["train_on names 'a' twice"]),
+        ({"test_on": ["a+b"]}, ["'a+b' is a union"]),
+        ({"name": "../up"}, ["name = '../up'"]),
+        ({"name": "cache"}, ["'cache'", "folder of its own"]),
+        ({"train_on": ["a+b", "b+a"]}, ["'a+b' twice, in another order"]),
+        ({"seed": -1}, ["seed = -1"]),
+        ({"run": {"precision": "fp8"}}, ["run.precision", "'fp8'", "bfloat16"]),
+        ({"data": {"class_folders": {"x": 2}}}, ["class_folders"]),
+        ({"data": {"root": 3}}, ["data.root = 3"]),
+        ({"detector": {"npr": {"size": 3}}}, ["[detector.npr]", "'size'", "size_px"]),
+        ({"detector": {"npr": {"size_px": "big"}}}, ["detector.npr.size_px = 'big'"]),
+        ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
+        ({"detectors": ["npr", "ensembel"]}, ["unknown detector 'ensembel'", "did you mean 'ensemble'?"]),
+        ({"detectors": ["npr", "ensemble"]}, ["'ensemble' has 1 member (npr)", "at least two trained detectors"]),
+        ({"detectors": ["ensemble_stacked", "clip_zero_shot"]}, ["'ensemble_stacked' has 0 members (none)"]),
+        (
+            {"detectors": ["npr", "spectrum", "ensemble"], "detector": {"ensemble": {"members": ["npr", "spectrun"]}}},
+            ["[detector.ensemble]: unknown member 'spectrun'", "did you mean 'spectrum'?", "the trained detectors of this study"],
+        ),
+        (
+            {
+                "detectors": ["npr", "spectrum", "clip_zero_shot", "ensemble"],
+                "detector": {"ensemble": {"members": ["clip_zero_shot"]}},
+            },
+            ["unknown member 'clip_zero_shot'", "Valid: npr, spectrum"],
+        ),
+        (
+            {"detectors": ["npr", "spectrum", "ensemble"], "detector": {"ensemble": {"members": ["npr"]}}},
+            ["'ensemble' has 1 member (npr)"],
+        ),
+        ({"detector": {"ensemble": {"members": ["npr", "npr"]}}}, ["detector.ensemble.members names 'npr' twice"]),
+        ({"detector": {"ensemble": {"membres": ["npr"]}}}, ["[detector.ensemble]", "'membres'", "members"]),
+        ({"detector": {"ensemble": ["npr"]}}, ["detector.ensemble must be a table"]),
+        ({"train_on": ["a", "(none)"]}, ["'(none)' stands for no training set"]),
+    ],
+)
+def test_refusals_name_key_value_and_remedy(change: dict[str, object], fragments: list[str]) -> None:
+    message = refused({**GOOD, **change})
+    for fragment in fragments:
+        assert fragment in message
+
+
+@pytest.mark.parametrize("key", ["name", "detectors", "train_on"])
+def test_a_missing_key_is_named(key: str) -> None:
+    assert f"'{key}' is missing" in refused({k: v for k, v in GOOD.items() if k != key})
+
+
+def test_resolved_form_reads_back_equal() -> None:
+    import tomllib
+
+    table = {
+        **ALL_KINDS,
+        "detector": {"npr": {"size_px": 32}, "ensemble": {"members": ["spectrum", "npr"]}},
+        "data": {"class_folders": {"Real youtube": 0}, "root": 'C:\\a "b"'},
+    }
+    study = parse_study(table, where="s.toml")
+    assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
+
+
+ALL_KINDS = {**GOOD, "detectors": ["ensemble", "spectrum", "clip_zero_shot", "npr", "ensemble_stacked"]}
+
+
+def test_what_is_not_trained_has_one_pairing_and_what_is_not_searched_no_trials() -> None:
+    study = parse_study(ALL_KINDS, where="s.toml")
+    assert study.ensembles == {"ensemble": ("npr", "spectrum"), "ensemble_stacked": ("npr", "spectrum")}
+    by_detector = {d: [p.train_on for p in study.pairings() if p.detector == d] for d in study.detectors}
+    assert by_detector == {d: ["(none)"] if d == CLIP else ["a", "b", "a+b"] for d in study.detectors}
+    assert [p.name for p in study.searched()] == [f"{d} @ {x}" for d in ("spectrum", "npr") for x in ("a", "b", "a+b")]
+    assert [(p.name, study.seeds_of(p)) for p in study.untrained()] == [("clip_zero_shot @ (none)", 1)]
+    assert {study.seeds_of(p) for p in study.pairings() if p.detector != "clip_zero_shot"} == {3}
+
+
+def test_members_may_be_named_and_one_ensemble_is_no_member_of_another() -> None:
+    named = {"ensemble": {"members": ["spectrum", "resnet50"]}, "ensemble_stacked": {"members": ["npr", "ensemble"]}}
+    table = {**ALL_KINDS, "detectors": ["ensemble", "spectrum", "npr", "resnet50"], "detector": named}
+    assert parse_study(table, where="s.toml").ensembles == {"ensemble": ("resnet50", "spectrum")}  # the other is not in the study
+    with pytest.raises(ConfigError, match="unknown member 'ensemble'"):
+        parse_study({**table, "detectors": [*table["detectors"], "ensemble_stacked"]}, where="s.toml")
+
+
+def test_models_of_a_library_are_detectors_by_name() -> None:
+    import tomllib
+
+    name = "timm:resnet18.a1_in1k"
+    study = parse_study({**GOOD, "detectors": ["npr", name], "detector": {name: {"head_width": 8}}}, where="s.toml")
+    assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
+    assert "unknown detector 'timm:resnet18.a1_in1l'" in refused({**GOOD, "detectors": ["timm:resnet18.a1_in1l"]})
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_is_valid(preset: str) -> None:
+    assert load_study(preset).name == preset
+
+
+def test_overrides_and_data_root() -> None:
+    study = load_study("quick", ["budget.trials=7", "name=mine", 'detectors=["npr"]', "run.threads=2"], data_root="/d")
+    assert (study.budget.trials, study.name, study.detectors, study.run.threads, study.data.root) == (7, "mine", ("npr",), 2, "/d")
+
+
+@pytest.mark.parametrize("override", ["budget.trials", "=3", "budget.trails=3", "name.x=1"])
+def test_bad_overrides_are_refused(override: str) -> None:
+    with pytest.raises(ConfigError):
+        load_study("quick", [override])
+
+
+def test_a_file_is_read_and_a_missing_or_broken_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    with pytest.raises(ConfigError, match=r"does not exist. Presets need no file: .*quick"):
+        load_study(str(path))
+    path.write_text("name = ", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_study(str(path))
+    path.write_bytes(b'\xef\xbb\xbfname = "s"\ndetectors = ["npr"]\ntrain_on = ["a"]\n')
+    assert load_study(str(path)).detectors == ("npr",)
+    with pytest.raises(ConfigError, match="did you mean 'quick'"):
+        load_study("quik")
+
+
+def test_an_override_takes_keys_apart_as_toml_does(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text('name = "s"\ndetectors = ["timm:resnet18.a1_in1k"]\ntrain_on = ["a"]\n', encoding="utf-8")
+    study = load_study(str(path), ['detector."timm:resnet18.a1_in1k".head_width=8', "budget . trials = 5", "name=t"])
+    assert study.detector == {"timm:resnet18.a1_in1k": {"head_width": 8}}
+    assert (study.budget.trials, study.name) == (5, "t")
+    for override in ("detector.timm:resnet18.head_width=8", "a..b=1", "=3", "budget.=1"):
+        with pytest.raises(ConfigError, match="--set"):
+            load_study(str(path), [override])

@@ -1,0 +1,160 @@
+"""The launcher without Ray, and what every launcher has in common: attempts, reasons, lazy imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from study.errors import ConfigError, DivergedError, TrialStopped
+from study.records import EpochRecord, Trial, TrialResult
+from study.runtime.attempt import LONGEST_REASON, attempt_job, attempt_trial, death_of, reason_of
+from study.runtime.launcher import Launcher, Report, open_launcher
+from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch, interrupting
+
+
+def local(tmp_path: Path) -> Launcher:
+    return open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch")
+
+
+def test_every_trial_is_told_with_its_history(tmp_path: Path) -> None:
+    told = Told(tmp_path, trials=4)
+    with local(tmp_path) as launcher:
+        launcher.run_trials(told.dealer, compute)
+    assert told.dealer.finished()
+    assert sorted(told.by_place()) == [(p, n) for p in sorted(PAIRINGS) for n in range(4)]
+    assert all(r.state == "done" and len(r.history) == 2 for _, r in told.results)
+
+
+def test_an_interruption_comes_through_and_what_was_told_stays(tmp_path: Path) -> None:
+    told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=3)
+    with local(tmp_path) as launcher, pytest.raises(KeyboardInterrupt):
+        launcher.run_trials(told.dealer, interrupting)
+    assert [j.trial.number for j, _ in told.results] == [0]
+
+
+def test_what_a_callback_raises_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Told, "add", full)
+    with local(tmp_path) as launcher, pytest.raises(OSError, match="disk full"):
+        launcher.run_trials(Told(tmp_path, trials=1).dealer, compute)
+
+
+def test_what_the_dealer_raises_on_a_report_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Told, "report", lambda *_: 1 / 0)
+    told = Told(tmp_path, trials=1)
+    with local(tmp_path) as launcher, pytest.raises(ZeroDivisionError):
+        launcher.run_trials(told.dealer, compute)
+    assert told.results == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.5, 0.7), (0.9, 0.6), (0.8, 0.1)], 1),
+        ([(0.9, 0.7), (0.9, 0.6), (0.9, 0.6)], 1),  # a tie: the lower NLL, then the earlier epoch
+        ([(float("nan"), 0.1), (0.1, 0.9)], 1),
+        ([(0.5, float("nan")), (0.5, 9.0)], 1),
+        ([(float("nan"), float("nan")), (float("nan"), float("nan"))], 0),
+    ],
+)
+def test_a_stopped_trial_has_the_scores_of_its_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
+    history = [dataclasses.replace(epoch(n, auc), val_nll=nll, seconds=n + 1.0) for n, (auc, nll) in enumerate(scores)]
+
+    def work(job: SmallJob, report: Report) -> TrialResult:
+        for record in history:
+            report(record)
+        raise AssertionError("it goes on")
+
+    def report(record: EpochRecord) -> None:
+        if record.epoch == len(history) - 1:
+            raise TrialStopped("by hand")
+
+    trial = Trial(key="k", pairing=PAIRINGS[0], number=0, params={}, seed=0, epochs=9)
+    result = attempt_trial(work, SmallJob(trial=trial, folder=Path(), driver=0), report, threads=1)
+    assert (result.key, result.state, result.reason, result.permanent) == ("k", "stopped", "by hand", False)
+    assert result.history == tuple(history)
+    assert (result.best_epoch, result.seconds) == (best, sum(range(1, len(scores) + 1)))
+    np.testing.assert_equal((result.val_auc, result.val_nll), scores[best])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"local": True, "workers": 2},
+            r"run\.workers_per_trial = 2 needs Ray: leave --local away, or --set run\.workers_per_trial=1",
+        ),
+        ({"gpus_per_trial": 2.0}, r"run\.gpus_per_trial = 2: one worker holds a part of a GPU, above 0 and at most 1"),
+        ({"gpus_per_trial": 0.0}, r"run\.gpus_per_trial = 0: one worker"),
+        ({"gpus_per_trial": -0.5}, r"run\.gpus_per_trial = -0\.5: one worker"),
+        ({"gpus_per_trial": float("nan")}, r"run\.gpus_per_trial = nan: one worker"),
+        ({"gpus_per_trial": 0.5, "workers": 2}, r"run\.gpus_per_trial = 0\.5 with run\.workers_per_trial = 2: every worker has"),
+    ],
+)
+def test_options_that_cannot_be_had_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_launcher(**{"local": False, "address": None, "threads": 1, "slots": None, "scratch": tmp_path, **options})
+
+
+def test_reasons_are_one_short_line() -> None:
+    assert reason_of(ValueError("two\n  lines")) == "ValueError: two lines"
+    assert reason_of(DivergedError("nan")) == "DivergedError: nan"
+    assert reason_of(RuntimeError()) == "RuntimeError"
+    assert len(reason_of(ValueError("x" * 1000))) == LONGEST_REASON
+
+
+def test_a_death_is_told_in_rays_words_without_its_advice() -> None:
+    text = (
+        "The actor died.\n\tpid: 3\nWorker exit type: SYSTEM_ERROR Worker exit detail: End of file. Some common causes include: ..."
+    )
+    assert death_of(RuntimeError(text), times=2) == (
+        "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
+    )
+    assert death_of(ValueError("lost"), times=2).endswith("(ValueError: lost)")
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blas_has_the_threads_of_the_study_during_the_work_only(threads: int) -> None:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    before, seen = blas_threads(), list[set[int]]()
+    assert attempt_job(lambda _: seen.append(blas_threads()), None, threads=threads) == ""
+    assert seen == [{threads}]
+    assert blas_threads() == before
+
+
+def test_opening_a_launcher_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from pathlib import Path
+from study.runtime.launcher import open_launcher
+for local in (True, False):
+    with open_launcher(local=local, address=None, threads=1, slots=None, scratch=Path("/nowhere")) as launcher:
+        assert launcher.run_jobs([1, 2], print, lambda job: True) == []
+print({"torch", "optuna", "ray"} & set(sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_results_are_equal_apart_from_seconds(tmp_path: Path) -> None:
+    """The helper that other tests rely on: the same trials give the same results, bit for bit."""
+    runs = []
+    for _ in range(2):
+        told = Told(tmp_path, trials=2)
+        with local(tmp_path) as launcher:
+            launcher.run_trials(told.dealer, compute)
+        runs.append({place: (params, dataclasses.replace(r, seconds=0.0)) for place, (params, r) in told.by_place().items()})
+    assert runs[0] == runs[1]
+    assert all(isinstance(r, TrialResult) for _, r in runs[0].values())

@@ -1,0 +1,264 @@
+"""Search spaces: the shipped files hold together and fit their detectors; a wrong file is refused in one line."""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+import subprocess
+import sys
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from study.detectors import registry
+from study.errors import ConfigError
+from study.search.spaces import Space, load_space, parse_space, space_names
+from study.training.recipe import Recipe
+
+VALID: dict[str, Any] = {
+    "schema": 1,
+    "constants": {"patience": 3},
+    "space": {
+        "schedule": {"kind": "categorical", "choices": ["head", "full", "lp_ft"], "default": "full"},
+        "lr": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True, "default": 1e-3},
+        "head_share": {"kind": "float", "low": 0.1, "high": 0.5, "default": 0.2, "when": {"schedule": ["lp_ft"]}},
+        "batch_size": {"kind": "int", "low": 8, "high": 64, "log": True, "default": 16},
+    },
+}
+
+
+class Drawn:
+    """Answers a space with uniformly drawn values, as a sampler without a model would."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self.asked: list[str] = []
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        self.asked.append(name)
+        return self._random.choice([low, high, self._random.uniform(low, high)])
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        self.asked.append(name)
+        return self._random.randint(low, high)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        self.asked.append(name)
+        return self._random.choice(choices)
+
+
+def parsed(**changes: Any) -> Space:
+    """The valid table with changes, keys joined by `__` (`space__lr__low=3`); a value of None removes the key."""
+    table = copy.deepcopy(VALID)
+    for path, value in changes.items():
+        *folders, last = path.split("__")
+        inner = table
+        for folder in folders:
+            inner = inner[folder]
+        if value is None:
+            del inner[last]
+        else:
+            inner[last] = value
+    return parse_space(table, detector="mobilenetv2_035", where="x.toml")
+
+
+LIBRARY_MODELS = ["timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai"]
+
+# The shipped files
+
+
+def test_every_detector_has_a_space_and_no_other_has() -> None:
+    assert space_names() == registry.names()
+
+
+@pytest.mark.parametrize("name", [*space_names(), *LIBRARY_MODELS])
+def test_whatever_a_space_produces_is_a_recipe_of_its_detector(name: str) -> None:
+    space, line = load_space(name), registry.entry(name)
+    for params in [space.default(), *(space.suggest(Drawn(seed)) for seed in range(200))]:
+        recipe = Recipe.from_params(params, learner=line.learner)
+        assert not line.schedules or recipe.schedule in line.schedules
+
+
+@pytest.mark.parametrize("name", [*space_names(), *LIBRARY_MODELS])
+def test_gradient_spaces_search_what_every_space_must(name: str) -> None:
+    space, line = load_space(name), registry.entry(name)
+    if line.learner == "logistic":
+        assert space.names() == ["C"]
+        return
+    if line.learner == "none":
+        assert not space.names() and not space.constants
+        return
+    rate = next(p for p in space.parameters if p.name == "lr")
+    assert rate.kind == "float" and rate.log
+    assert {"batch_size", "weight_decay", "flip", "label_smoothing", "warmup_share", "dropout"} <= set(space.names())
+    schedules = next((set(p.choices) for p in space.parameters if p.name == "schedule"), {space.constants.get("schedule")})
+    assert schedules == set(line.schedules)
+    if len(line.schedules) > 1:  # a pretrained body that is unfrozen: its settings stand under the schedules that have them
+        more = {"layer_decay", "crop", "blur", "jpeg"}
+        found = {p.name: set(p.when["schedule"]) for p in space.parameters if p.name in more}
+        assert found == dict.fromkeys(more, schedules - {"head"})
+
+
+@pytest.mark.parametrize("name", [*space_names(), *registry.LIBRARIES])
+def test_header_says_what_it_is_how_to_run_it_what_it_costs_and_what_to_expect(name: str) -> None:
+    text = (resources.files("search_spaces") / f"{name}.toml").read_text(encoding="utf-8")
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    assert header.startswith(f"# {name}: ") and re.search(r"python -m study\.(sweep|cross_eval) .*" + name, header)
+    assert "# Cost: " in header and "# Expect: " in header
+
+
+def test_defaults_are_the_published_configurations() -> None:
+    default = {name: Recipe.from_params(load_space(name).default()) for name in space_names() if name != "spectrum"}
+    scratch = default["resnet18_scratch"]
+    assert (scratch.optimizer, scratch.lr, scratch.batch_size, scratch.patience, scratch.flip) == ("adam", 5e-4, 16, 3, 0.5)
+    assert (default["npr"].optimizer, default["npr"].lr, default["npr"].batch_size) == ("adam", 2e-4, 32)
+    convnext = default["convnext_tiny"]
+    assert (convnext.optimizer, convnext.batch_size, convnext.weight_decay) == ("adamw", 32, 1e-5)
+    rates = [convnext.lr, convnext.lr * convnext.last_stage_lr_ratio, convnext.lr * convnext.full_lr_ratio]
+    assert rates == pytest.approx([1e-3, 1e-4, 1e-5])
+    for name in ("convnext_tiny", "resnet50"):
+        shares = [default[name].head_share, default[name].last_stage_share]
+        assert default[name].schedule == "progressive"
+        assert [35 * share for share in shares] == pytest.approx([5, 15], abs=0.01)
+
+
+def test_clip_adapters_default_is_its_authors_recipe() -> None:
+    recipe = Recipe.from_params(load_space("clip_adapter").default())
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.batch_size, recipe.clip_norm) == ("adamw", 1e-4, 1e-4, 32, 1.0)
+    assert (recipe.schedule, recipe.patience, recipe.flip, recipe.warmup_share, recipe.dropout) == ("head", 0, 0.0, 0.0, 0.0)
+
+
+def test_a_librarys_models_share_one_space_under_their_own_names() -> None:
+    one, other = load_space("timm:resnet18.a1_in1k"), load_space("timm:resnet50.a1_in1k")
+    assert (one.detector, other.detector) == ("timm:resnet18.a1_in1k", "timm:resnet50.a1_in1k")
+    assert (one.constants, one.parameters) == (other.constants, other.parameters)
+    with pytest.raises(ConfigError, match=r"did you mean 'timm:resnet18\.a1_in1k'"):
+        load_space("timm:resnet18.a1_in2k")
+
+
+def test_names_and_spaces_are_read_without_heavy_libraries() -> None:
+    code = "import sys; from study.search.spaces import *; load_space('npr'); print({'torch', 'optuna', 'ray'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+# What a space gives
+
+
+def test_default_leaves_out_what_its_schedule_does_not_search() -> None:
+    assert parsed().default() == {"patience": 3, "schedule": "full", "lr": 1e-3, "batch_size": 16}
+    assert parsed(space__schedule__default="lp_ft").default()["head_share"] == 0.2
+
+
+def test_conditional_settings_are_asked_for_only_under_their_condition() -> None:
+    seen = set()
+    for seed in range(30):
+        drawn = Drawn(seed)
+        params = parsed().suggest(drawn)
+        assert ("head_share" in drawn.asked) == ("head_share" in params) == (params["schedule"] == "lp_ft")
+        seen.add(params["schedule"])
+    assert seen == {"head", "full", "lp_ft"}
+
+
+def test_a_condition_on_a_setting_that_is_itself_left_out_does_not_hold() -> None:
+    chain = {"kind": "categorical", "choices": ["adam", "sgd"], "default": "adam", "when": {"schedule": ["lp_ft"]}}
+    decay = {"kind": "float", "low": 0.0, "high": 0.1, "default": 0.0, "when": {"optimizer": ["adam"]}}
+    space = parsed(space__optimizer=chain, space__weight_decay=decay)
+    assert "weight_decay" not in space.default()
+    assert "weight_decay" in parsed(space__optimizer=chain, space__weight_decay=decay, space__schedule__default="lp_ft").default()
+
+
+def test_searched_is_the_configuration_without_constants() -> None:
+    space = parsed()
+    assert space.searched(space.default()) == {"schedule": "full", "lr": 1e-3, "batch_size": 16}
+
+
+def test_digest_follows_the_content() -> None:
+    assert parsed().digest == parsed().digest
+    changed = [parsed(space__lr__high=2e-2), parsed(constants__patience=4), parsed(space__schedule__default="head")]
+    assert len({parsed().digest, *(space.digest for space in changed)}) == 4
+
+
+def test_ranges_are_readable() -> None:
+    texts = {p.name: p.text() for p in parsed().parameters}
+    assert texts == {
+        "schedule": "head | full | lp_ft",
+        "lr": "0.0001 to 0.01 (log)",
+        "head_share": "0.1 to 0.5, when schedule is lp_ft",
+        "batch_size": "8 to 64 (log)",
+    }
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": 2}, ["x.toml", "schema = 2", "schema = 1"]),
+        ({"spaces": {}}, ["x.toml", "'spaces'", "did you mean 'space'?"]),
+        ({"constants__patince": 3}, ["[constants]", "'patince'", "did you mean 'patience'?"]),
+        ({"constants__C": 1.0}, ["[constants]", "'C'"]),
+        ({"constants__lr": 1e-3}, ["'lr'", "both a constant and searched"]),
+        ({"constants__clip_norm": -1.0}, ["x.toml", "clip_norm = -1.0"]),
+        ({"constants": 3}, ["'constants' must be a table", "3"]),
+        ({"space__learning_rate": {}}, ["[space]", "'learning_rate'"]),
+        ({"space__lr": 0.1}, ["'space.lr' must be a table", "0.1"]),
+        ({"space__lr__kind": "real"}, ["[space.lr]", "'real'", "float"]),
+        ({"space__lr__kind": None}, ["[space.lr]", "'None'", "float"]),
+        ({"space__lr__hi": 1.0}, ["[space.lr]", "'hi'", "did you mean 'high'?"]),
+        ({"space__lr__choices": [1.0]}, ["[space.lr]", "kind float", "'choices'"]),
+        ({"space__lr__high": None}, ["[space.lr]", "'high' is missing"]),
+        ({"space__lr__low": "1e-4"}, ["[space.lr]", "low = '1e-4'", "finite number"]),
+        ({"space__lr__high": float("inf")}, ["[space.lr]", "high = inf"]),
+        ({"space__lr__low": 0.5}, ["[space.lr]", "low = 0.5 must be below high = 0.01"]),
+        ({"space__lr__low": 0}, ["[space.lr]", "low = 0 must be above 0"]),
+        ({"space__lr__default": 1.0}, ["[space.lr]", "default = 1 must lie between"]),
+        ({"space__lr__log": 1}, ["[space.lr]", "log = 1", "true or false"]),
+        ({"space__batch_size__low": 8.5}, ["[space.batch_size]", "low = 8.5", "whole number"]),
+        ({"space__batch_size__low": 1, "space__batch_size__default": 1}, ["x.toml", "batch_size = 1"]),
+        ({"space__schedule__choices": ["full"]}, ["[space.schedule]", "at least two"]),
+        ({"space__schedule__choices": ["full", "full"]}, ["[space.schedule]", "at least two different"]),
+        ({"space__schedule__choices": ["full", ["head"]]}, ["[space.schedule]", "list"]),
+        ({"space__schedule__choices": ["full", "lp_ft", "gradual"]}, ["schedule", "'gradual'"]),
+        ({"space__schedule__default": "ful"}, ["[space.schedule]", "'ful'", "did you mean 'full'?"]),
+        ({"space__head_share__when": {"schedul": ["lp_ft"]}}, ["[space.head_share]", "'schedul'", "did you mean 'schedule'?"]),
+        ({"space__head_share__when": {"schedule": ["lpft"]}}, ["[space.head_share]", "'lpft'", "did you mean 'lp_ft'?"]),
+        ({"space__head_share__when": {"schedule": "lp_ft"}}, ["[space.head_share]", "lists of values"]),
+        ({"space__head_share__when": {"batch_size": [16]}}, ["[space.head_share]", "'batch_size'"]),
+        ({"space__head_share__high": 1.0}, ["x.toml", "head_share = 1.0"]),
+        ({"space__head_share__kind": ["float"]}, ["[space.head_share]", "unknown kind", "categorical"]),
+        ({"space__head_share__grid": [0.2, 0.9]}, ["[space.head_share]", "grid: 0.9", "between"]),
+        ({"space__head_share__grid": [0.2, 0.2]}, ["[space.head_share]", "twice"]),
+        ({"space__head_share__grid": 0.2}, ["[space.head_share]", "list"]),
+    ],
+    ids=str,
+)
+def test_refused_in_one_line_that_names_the_key_and_the_value(changes: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parsed(**changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_shares_that_leave_no_epochs_for_the_last_phase_are_refused() -> None:
+    share = {"kind": "float", "low": 0.1, "high": 0.6, "default": 0.2, "when": {"schedule": ["progressive"]}}
+    with pytest.raises(ConfigError, match=r"head_share \+ last_stage_share = 1\.2"):
+        parsed(
+            space__schedule__choices=["full", "progressive"],
+            space__head_share=share,
+            space__last_stage_share=share,
+        )
+
+
+def test_a_schedule_that_the_detector_does_not_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match="clip_linear: unknown schedule 'full'"):
+        parse_space(VALID, detector="clip_linear", where="x.toml")
+
+
+def test_unknown_detector_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"unknown search space 'resnet5'.*did you mean 'resnet50'"):
+        load_space("resnet5")

@@ -1,0 +1,134 @@
+"""The house's own rules: imports point down, heavy libraries stay where they belong, every command's help answers at once."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "study"
+
+# First match wins. docs/design.md tells what each floor is for.
+FLOORS = [
+    ("errors.py", 0),
+    ("identity.py", 0),
+    ("records.py", 0),
+    ("statistics/", 0),
+    ("data/", 1),
+    ("detectors/", 2),
+    ("training/", 2),
+    ("planning/", 3),
+    ("search/", 3),
+    ("reporting/", 3),
+    ("store.py", 3),
+    ("jobs.py", 3),
+    ("runtime/", 4),
+    ("tracking.py", 4),
+    ("recording.py", 4),
+    ("", 5),
+]
+ONLY_HERE = {
+    "ray": "runtime/",
+    "mlflow": "tracking.py",
+    "kagglehub": "data/kaggle.py",
+    "optuna": "search/",
+    "matplotlib": "reporting/figures.py",
+}
+# The demo looks up a photograph that matplotlib ships, and draws nothing.
+EXCEPTIONS = {("data/demo.py", "matplotlib")}
+HEAVY = {
+    "torch",
+    "ray",
+    "mlflow",
+    "optuna",
+    "sklearn",
+    "scipy",
+    "timm",
+    "open_clip",
+    "matplotlib",
+    "pyarrow",
+    "pandas",
+    "numpy",
+    "PIL",
+}
+
+
+def floor(path: str) -> int:
+    return next(number for prefix, number in FLOORS if path.startswith(prefix))
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """Every module a file imports, wherever in the file; with `top_level_only` those that importing the file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def local_path(module: str) -> str | None:
+    """The file of a module of ours, relative to the package; None for other modules and for names inside a module."""
+    if not module.startswith("study."):
+        return None
+    relative = module.removeprefix("study.").replace(".", "/")
+    return f"{relative}.py" if (PACKAGE / f"{relative}.py").is_file() else None
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    here = str(path.relative_to(PACKAGE))
+    for module in imported(path):
+        other = local_path(module)
+        if other is not None:
+            assert floor(other) <= floor(here), f"{here} (floor {floor(here)}) imports {other} (floor {floor(other)})"
+
+
+@pytest.mark.parametrize("library", ONLY_HERE)
+def test_library_is_imported_in_one_place(library: str) -> None:
+    for path in sources():
+        here = str(path.relative_to(PACKAGE))
+        if library in {module.split(".")[0] for module in imported(path)}:
+            assert here.startswith(ONLY_HERE[library]) or (here, library) in EXCEPTIONS, f"{here} imports {library}"
+
+
+def test_packages_are_empty() -> None:
+    assert [str(p) for p in sources() if p.name == "__init__.py" and p.stat().st_size] == []
+
+
+def commands() -> list[Path]:
+    return sorted(p for p in PACKAGE.glob("*.py") if floor(p.name) == 5 and p.name not in ("__init__.py", "cli.py"))
+
+
+@pytest.mark.parametrize("path", [*commands(), PACKAGE / "cli.py"], ids=lambda p: p.stem)
+def test_commands_import_nothing_heavy_before_they_parse(path: Path) -> None:
+    """Help answers at once because parsing needs the standard library only."""
+    for module in imported(path, top_level_only=True):
+        assert module.split(".")[0] not in HEAVY
+        assert local_path(module) in (None, "cli.py"), f"{path.name} imports {module} at its top"
+
+
+@pytest.mark.parametrize("path", commands(), ids=lambda p: p.stem)
+def test_help_ends_with_commands_to_paste(path: Path) -> None:
+    name = "study" if path.stem == "__main__" else f"study.{path.stem}"
+    done = subprocess.run([sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("usage: python -m study")
+    assert done.stdout.rstrip().splitlines()[-1].strip().startswith("python -m study")
+
+
+def test_python_m_study_lists_every_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "study"], capture_output=True, text=True, check=True, cwd=ROOT)
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert {p.stem for p in commands() if p.stem != "__main__"} <= listed

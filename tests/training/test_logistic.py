@@ -1,0 +1,67 @@
+"""The closed-form learner: scikit-learn's pipeline, folded into the head."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from study.detectors import registry
+from study.detectors.base import Detector
+from study.errors import DivergedError
+from study.training.features import compute_features
+from study.training.fit import fit
+from study.training.recipe import Recipe
+from study.training.runtime import TorchRuntime
+from study.training.score import score
+from tests.training.fakes import FakeSession, images
+
+
+def spectrum() -> Detector:
+    return registry.build(registry.resolve("spectrum", options={"size_px": 16}, weights_root=None), weights_root=None, seed=0)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3])
+def test_equals_the_pipelines_decision_function(strength: float, runtime: TorchRuntime) -> None:
+    train, val, detector, session = images(60, size_px=16), images(31, seed=1, size_px=16), spectrum(), FakeSession()
+    recipe = Recipe.from_params({"C": strength}, learner="logistic")
+    result = fit(detector, train, val, recipe, epochs=5, seed=0, runtime=runtime, session=session)
+
+    x, y = (compute_features(detector, s, runtime=runtime).double().numpy() for s in (train, val))
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000)).fit(x, train.label)
+    expected = pipeline.decision_function(y)
+    np.testing.assert_allclose(result.val_logit, expected, rtol=1e-3, atol=1e-3)
+    assert np.array_equal(score(detector, val, runtime=runtime), result.val_logit), "the head is folded in, bit for bit"
+    assert result.val_auc == pytest.approx(roc_auc_score(val.label, result.val_logit))
+    assert result.val_nll == pytest.approx(log_loss(val.label, 1 / (1 + np.exp(-expected))), abs=1e-3)
+    assert result.val_auc > 0.95 and result.val_logit.dtype == np.float32
+    assert (result.best_epoch, len(result.history), session.records) == (0, 1, list(result.history))
+    assert result.history[0].phase == "logistic"
+
+
+def test_it_is_the_same_whatever_the_seed(runtime: TorchRuntime) -> None:
+    logits = []
+    for seed in (0, 1):
+        spec = registry.resolve("spectrum", options={"size_px": 16}, weights_root=None)
+        detector = registry.build(spec, weights_root=None, seed=seed)
+        train, val = images(40, size_px=16), images(20, seed=1, size_px=16)
+        logits.append(fit(detector, train, val, Recipe(), epochs=1, seed=seed, runtime=runtime, session=FakeSession()).val_logit)
+    assert np.array_equal(*logits)
+
+
+def test_images_without_variation_are_no_obstacle(runtime: TorchRuntime) -> None:
+    train, val = images(20, size_px=16), images(20, seed=1, size_px=16)
+    train.pixels[:] = 128
+    result = fit(spectrum(), train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession())
+    assert np.isfinite(result.val_logit).all()
+
+
+def test_features_that_are_not_finite_name_their_image(runtime: TorchRuntime) -> None:
+    train, val, detector = images(20, size_px=16), images(20, seed=1, size_px=16), spectrum()
+    detector.get_buffer("_weight")[3] = torch.nan
+    with pytest.raises(DivergedError, match=r"features of set/0000\.png are not finite"):
+        fit(detector, train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession())

@@ -1,0 +1,78 @@
+"""Scoring: every image, its own logit, in order, whatever the batch; broken ones named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from study.detectors import registry
+from study.errors import ScoreError
+from study.training.features import compute_features, head_logits
+from study.training.runtime import TorchRuntime
+from study.training.score import BATCH_SIZE, score
+from tests.training.fakes import images, tiny
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 20, 21, 64])
+def test_scores_do_not_depend_on_the_batch_size(batch_size: int, runtime: TorchRuntime) -> None:
+    detector, pictures = tiny(), images(21)
+    expected = score(detector, pictures, runtime=runtime)
+    found = score(detector, pictures, runtime=runtime, batch_size=batch_size)
+    assert found.shape == (21,) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert pictures.read == 2 * 21
+
+
+@pytest.mark.parametrize("name", ["npr", "resnet18_scratch", "spectrum"])
+def test_scores_of_real_detectors_do_not_depend_on_the_batch_size(name: str, runtime: TorchRuntime) -> None:
+    spec = registry.resolve(name, options={"size_px": 16}, weights_root=None)
+    detector = registry.build(spec, weights_root=None, seed=0)
+    pictures = images(9, size_px=16)
+    one, all_together = (score(detector, pictures, runtime=runtime, batch_size=b) for b in (1, 9))
+    np.testing.assert_allclose(one, all_together, rtol=0, atol=1e-4)
+
+
+def test_scores_are_the_forward_pass_in_evaluation_mode(runtime: TorchRuntime) -> None:
+    detector, pictures = tiny(), images(5)
+    detector.train()
+    detector.block1.eval()
+    modes = [module.training for module in detector.modules()]
+    before = {key: value.clone() for key, value in detector.state_dict().items()}
+    found = score(detector, pictures, runtime=runtime)
+    assert [module.training for module in detector.modules()] == modes, "modes are put back"
+    assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items()), "no statistic moves"
+    with torch.no_grad():
+        expected = detector.eval()(detector.prepare(torch.from_numpy(pictures.pixels)))
+    assert np.array_equal(found, expected.numpy())
+
+
+def test_a_score_that_is_not_finite_names_its_image(runtime: TorchRuntime) -> None:
+    detector, pictures = tiny(), images(9)
+    pictures.pixels[6:8] = 255
+    detector.register_forward_hook(
+        lambda module, inputs, output: torch.where(inputs[0].mean(dim=(1, 2, 3)) > 0.99, torch.nan, output)
+    )
+    with pytest.raises(ScoreError, match=r"score of set/0006\.png is nan, 2 of 9 are not finite"):
+        score(detector, pictures, runtime=runtime, batch_size=4)
+
+
+def test_no_images_have_no_scores(runtime: TorchRuntime) -> None:
+    assert score(tiny(), images(0), runtime=runtime).shape == (0,)
+
+
+def test_heads_on_kept_features_score_bit_for_bit_as_images_do(runtime: TorchRuntime) -> None:
+    runtime.apply()
+    detector, pictures = tiny(), images(BATCH_SIZE + 9)
+    runtime.place(detector)
+    features = compute_features(detector, pictures, runtime=runtime)
+    assert np.array_equal(np.concatenate(head_logits(detector, features)), score(detector, pictures, runtime=runtime))
+
+
+def test_mirrored_features_are_those_of_mirrored_images(runtime: TorchRuntime) -> None:
+    detector, pictures = tiny(), images(11)
+    mirrored = images(11)
+    mirrored.pixels = np.ascontiguousarray(mirrored.pixels[:, :, ::-1])
+    found = compute_features(detector, pictures, runtime=runtime, flip=True)
+    assert torch.equal(found, compute_features(detector, mirrored, runtime=runtime))
+    assert not torch.equal(found, compute_features(detector, pictures, runtime=runtime))
