@@ -12,12 +12,13 @@ from study.detectors.base import Detector
 from tests.detectors.tiny import TIMM_NAMES, clip_entry, register, timm_entry
 
 CLIP = ("clip_adapter", "clip_finetune", "clip_linear", "clip_zero_shot")
+MOBILENET = ("mobilenetv2_035", "mobilenetv2_035_linear")
 VIT = ("dinov2_linear", "pe_linear", "siglip_linear")
 EXPECTED = {
     "spectrum": ["head"],
     "npr": ["head", "layer2", "layer1", "stem"],
     "resnet18_scratch": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
-    "mobilenetv2_035": ["head", *(f"blocks.{i}" for i in range(6, -1, -1)), "stem"],
+    **{name: ["head", *(f"blocks.{i}" for i in range(6, -1, -1)), "stem"] for name in MOBILENET},
     "resnet18": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
     "resnet50": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
     "convnext_tiny": ["head", "stages.3", "stages.2", "stages.1", "stages.0", "stem"],
@@ -55,7 +56,7 @@ def test_every_module_with_buffers_is_in_one_stage(name: str) -> None:
     inside = [id(m) for stage in detector.stages() for top in stage.modules for m in top.modules()]
     normed = [m for m in detector.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     assert all(inside.count(id(m)) == 1 for m in normed)
-    if name in ("npr", "resnet18_scratch", "mobilenetv2_035", "resnet18", "resnet50"):
+    if name in ("npr", "resnet18_scratch", "resnet18", "resnet50", *MOBILENET):
         assert normed
 
 
