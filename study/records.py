@@ -17,6 +17,7 @@ REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
+NO_PIXELS = ("(metadata only)", "(border and brightness)")  # the audit's classifiers, which stand in the matrix as detectors do
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
