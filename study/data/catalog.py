@@ -96,7 +96,7 @@ class Catalog:
     def __init__(self, config: DataConfig, *, firewall: bool, progress: Progress = quiet) -> None:
         """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
         self.config, self.firewall = config, firewall
-        self._progress = progress
+        self.progress = progress
         self._sources = Sources(root=config.root, cache=config.cache, class_folders=config.class_folders, progress=progress)
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
@@ -160,7 +160,7 @@ class Catalog:
         self._check_split(name, split)
         key = (name, split, geometry)
         if key not in self._opened:
-            cache, progress = self.config.cache, self._progress
+            cache, progress = self.config.cache, self.progress
             members = [self.dataset(member) for member in split_union(name)]
             self._opened[key] = ImageSet(
                 [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
@@ -210,7 +210,7 @@ class Catalog:
         found = self._sources.find(name)
         assert found is not None, "with download=True a source is found or an error raised"
         card, layout = found
-        index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self._progress)
+        index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self.progress)
         linked = card is not None and has_partners(card.group_pattern)
         return datasets.assemble(
             read_layout(layout, name=name),
