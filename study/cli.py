@@ -35,10 +35,13 @@ def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentP
     )
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add STUDY and the options that say where things are."""
+def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add STUDY, which may be left out where it is `optional`, and the options that say where things are."""
     parser.add_argument(
-        "study", metavar="STUDY", help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
+        "study",
+        nargs="?" if optional else None,
+        metavar="STUDY",
+        help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)",
     )
     parser.add_argument(
         "--set",
@@ -255,6 +258,12 @@ def announced(
         stop.set()
         thread.join()
         look()
+
+
+def show_progress(what: str, done: int, total: int) -> None:
+    """Show progress on one line of a terminal; nothing where the output is not one."""
+    if sys.stderr.isatty():
+        print(f"\r  {what}: {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
 
 
 def seconds_text(seconds: float) -> str:

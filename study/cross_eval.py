@@ -58,7 +58,9 @@ def _check_metric(options: argparse.Namespace) -> None:
 
 def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     """Score what is missing, write and print the matrix. Returns the exit code."""
+    from study.audit import write_audit
     from study.errors import StoreError
+    from study.planning.audit import no_pixel_rows
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
     from study.reporting.comparisons import answer, write_comparisons
@@ -74,7 +76,8 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     _score(setup, options, cells)
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    rows = matrix_rows(setup, cells)
+    audit = write_audit(setup)
+    rows = [*matrix_rows(setup, cells), *no_pixel_rows(audit, setup.study.test_on)]
     compared = compare_study(setup, cells)
     artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
     print(_tables(setup, rows, options))
@@ -165,7 +168,7 @@ def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]
     tables = setup.store.folder / "tables.md"
     note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
     setup.store.save_text(tables, markdown_tables(rows) + note)
-    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
+    return [setup.store.matrix_file, tables, setup.store.study_file, setup.store.audit_file, *_draw(setup, rows, cells)]
 
 
 def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:

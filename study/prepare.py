@@ -7,7 +7,6 @@ Floor 5. The other commands make what is missing too; this one does it beforehan
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ def prepare(setup: Setup) -> None:
     """Describe every dataset of the study and build every pack it needs."""
     from study.data.catalog import Catalog, split_union
 
-    catalog = Catalog(setup.workspace.data, firewall=False, progress=show_progress)
+    catalog = Catalog(setup.workspace.data, firewall=False, progress=cli.show_progress)
     trained_on = (member for x in setup.study.train_on for member in split_union(x))
     for name in dict.fromkeys((*trained_on, *setup.study.test_on)):
         _print_dataset(catalog.describe(name))
@@ -82,12 +81,6 @@ def _print_excluded(excluded: dict[str, str]) -> None:
         print(f"    {sample}: {reason}")
     if len(excluded) > SHOWN:
         print(f"    and {len(excluded) - SHOWN} more")
-
-
-def show_progress(what: str, done: int, total: int) -> None:
-    """Show progress on one line of a terminal; nothing where the output is not one."""
-    if sys.stderr.isatty():
-        print(f"\r  {what}: {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -257,6 +257,7 @@ class MatrixRow:
     level: `image`, `unit`, or images by method (`method:<name>`, `reals:<name>`). seed: `0`, `1`, ... for one winner, `mean` over
         them. threshold: its name, "" where none is used.
     coverage: scored / listed images, in [0, 1].
+    reason: why the cell has its state; of a detector of `NO_PIXELS`, what the audit warns of in its test set.
     """
 
     detector: str

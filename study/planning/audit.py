@@ -5,14 +5,16 @@ Floor 3. It sees all splits, so it stands outside the firewall: nothing here is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from study.data.audit.dataset import DatasetAudit, audit_dataset
+from study.data.audit.dataset import DatasetAudit, audit_dataset, leak_findings
 from study.data.audit.findings import Finding
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.catalog import Catalog, split_union
 from study.data.index import Progress, quiet
+from study.data.leaks import find_leaks
 from study.errors import FirewallError
 from study.planning.setup import Setup
 from study.records import NO_DEGRADATION, NO_PIXELS, NO_TRAINING, Estimate, Geometry, MatrixRow
@@ -55,9 +57,10 @@ class StudyAudit:
         """Return the audit of a dataset; None for a union."""
         return next((audit for audit in self.datasets if audit.name == name), None)
 
-    def marks(self) -> dict[str, tuple[str, ...]]:
-        """Return dataset -> the sentences by which its column is marked, for those that have any."""
-        return {audit.name: audit.warnings for audit in self.datasets if audit.warnings}
+    def warnings(self, name: str) -> str:
+        """Return the sentences by which a column is marked, of a union those of its members; "" where there are none."""
+        found = [(member, self.of(member)) for member in split_union(name)]
+        return " ".join(sentence for _, audit in found if audit for sentence in audit.warnings)
 
 
 def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
@@ -76,7 +79,9 @@ def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
         for geometry, detectors in geometries.items()
     ]
     pairs = [
-        PairAudit(train_on=x, test_on=y, findings=tuple(_mismatches(x, y, native, geometries)))
+        PairAudit(
+            train_on=x, test_on=y, findings=(*_mismatches(x, y, native, geometries), *leak_findings(find_leaks(catalog, x, y)))
+        )
         for x in study.train_on
         for y in study.test_on
     ]
@@ -102,24 +107,24 @@ def _mismatches(x: str, y: str, native: Mapping[str, Native], geometries: dict[G
                     yield found
 
 
-def no_pixel_rows(audit: StudyAudit, test_on: Iterable[str]) -> list[MatrixRow]:
-    """Return the rows of the audit's two classifiers in the matrix: an AUC for every test set."""
+def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[MatrixRow]:
+    """Return the rows of the audit's two classifiers in the matrix: an AUC for every test set, and with it what marks the column."""
     rows = []
-    for name in test_on:
-        found = audit.of(name)
-        estimates = (found.metadata_auc, found.border_brightness_auc) if found else (None, None)
-        rows += [_row(detector, name, estimate, found) for detector, estimate in zip(NO_PIXELS, estimates, strict=True)]
-    return sorted(rows, key=lambda row: NO_PIXELS.index(row.detector))
+    for detector, field in zip(NO_PIXELS, ("metadata_auc", "border_brightness_auc"), strict=True):
+        for name in test_on:
+            found = audit.of(name)
+            estimate: Estimate = getattr(found, field) if found else _OF_A_UNION
+            coverage = (found.n_real + found.n_fake) / found.listed if found else math.nan
+            rows.append(_row(detector, name, estimate, coverage, audit.warnings(name)))
+    return rows
 
 
-def _row(detector: str, test_on: str, estimate: Estimate | None, audit: DatasetAudit | None) -> MatrixRow:
-    nothing = float("nan")
-    reason = "" if audit else "a union is audited by its members"
-    if estimate is None or audit is None:
-        estimate, coverage = Estimate(value=nothing, low=nothing, high=nothing, n_real=0, n_fake=0, reason=reason), nothing
-    else:
-        coverage = (audit.n_real + audit.n_fake) / audit.listed
-        estimate = replace(estimate, note="; ".join(note for note in (WHERE, estimate.note) if note))
+_OF_A_UNION = Estimate(
+    value=math.nan, low=math.nan, high=math.nan, n_real=0, n_fake=0, reason="a union is audited by its members, each apart"
+)
+
+
+def _row(detector: str, test_on: str, estimate: Estimate, coverage: float, warnings: str) -> MatrixRow:
     return MatrixRow(
         detector=detector,
         train_on=NO_TRAINING,
@@ -129,8 +134,8 @@ def _row(detector: str, test_on: str, estimate: Estimate | None, audit: DatasetA
         seed="mean",
         metric="auc",
         threshold="",
-        estimate=estimate,
+        estimate=replace(estimate, note="; ".join(note for note in (WHERE, estimate.note) if note)),
         coverage=coverage,
-        state="done" if audit else "not_applicable",
-        reason=reason,
+        state="done",
+        reason=warnings,
     )

@@ -87,7 +87,7 @@ def _number(value: float) -> float | None:
 
 
 def as_text(audit: StudyAudit) -> str:
-    """Return an audit for a terminal: of each dataset a table of its traits by class and what was found; of a study its resolutions."""
+    """Return an audit for a terminal: each dataset's traits by class and what was found; of a study its resolutions."""
     parts = [_dataset_text(one) for one in audit.datasets]
     if audit.seen:
         parts.append("\n".join(["resolution: what detectors make of the median image", *_seen_lines(audit.seen)]))
@@ -138,7 +138,8 @@ def _interval(auc: Estimate) -> str:
 def _seen_lines(seen: Sequence[Seen]) -> list[str]:
     header = ("dataset", "model px", "how", "detectors", "scaled by", "share of the side seen")
     rows = [
-        (s.dataset, f"{s.geometry.size_px}", s.geometry.mode, ", ".join(s.detectors), f"x{s.scale:.3g}", f"{s.share:.0%}") for s in seen
+        (s.dataset, f"{s.geometry.size_px}", s.geometry.mode, ", ".join(s.detectors), f"x{s.scale:.3g}", f"{s.share:.0%}")
+        for s in seen
     ]
     return _table([header, *rows])
 

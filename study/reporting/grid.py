@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from study.data.catalog import split_union
 from study.data.names import parse_name
-from study.records import NO_DEGRADATION, NO_TRAINING, MatrixRow
+from study.records import NO_DEGRADATION, NO_PIXELS, NO_TRAINING, MatrixRow
 
 TITLES = {
     "auc": "AUC",
@@ -47,6 +47,7 @@ class Grid:
 
     cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that tells the cell's state; None
     where the long form has nothing on the cell.
+    no_pixels: (classifier, test_on) -> the audit's AUC without a picture; empty where there was no audit. No part of any summary.
     """
 
     detector: str
@@ -57,6 +58,7 @@ class Grid:
     train_on: tuple[str, ...]
     test_on: tuple[str, ...]
     cells: dict[tuple[str, str], MatrixRow | None]
+    no_pixels: dict[tuple[str, str], MatrixRow] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -69,6 +71,10 @@ class Grid:
         if self.level != "image":
             parts.append(f"{self.level} level")
         return ", ".join(parts)
+
+    def warnings(self) -> dict[str, str]:
+        """Return test_on -> what the audit warns of, for the columns that are to be marked."""
+        return {test_on: row.reason for (_, test_on), row in self.no_pixels.items() if row.reason and test_on in self.test_on}
 
     def rows(self) -> list[MatrixRow]:
         """Return the rows of the cells that have any, training set by training set."""
@@ -100,6 +106,7 @@ def pick(
         train_on=train_on,
         test_on=test_on,
         cells={place: means.get(place, states.get(place)) for place in places},
+        no_pixels={(row.detector, row.test_on): row for row in rows if row.detector in NO_PIXELS},
     )
 
 
@@ -139,8 +146,8 @@ def prevalence(row: MatrixRow) -> float:
 
 
 def detectors(rows: Sequence[MatrixRow]) -> list[str]:
-    """Return the detectors, in the order of the long form."""
-    return list(dict.fromkeys(row.detector for row in rows))
+    """Return the detectors, in the order of the long form; the audit's classifiers are none."""
+    return [name for name in dict.fromkeys(row.detector for row in rows) if name not in NO_PIXELS]
 
 
 def levels(rows: Sequence[MatrixRow], detector: str) -> list[str]:

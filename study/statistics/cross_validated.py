@@ -30,7 +30,7 @@ NO_VARIANCE = 1e-20  # below it only rounding is left
 
 
 def folds_by_group(label: ArrayLike, group: ArrayLike, *, rng_seed: int, folds: int = FOLDS) -> Ints:
-    """Return the fold of every image, (N,), 0 to k - 1; the images of a group share one. k is `folds`, or as many as the groups allow.
+    """Return the fold of every image, (N,), 0 to k - 1, k being `folds` or as many as the groups allow; a group lies in one fold.
 
     Groups of only reals, of only fakes and of both are dealt out apart, in random order, so that every fold holds `LEAST` groups of
     each class at least. All zeros (k = 1) where there are not enough groups for two folds.
@@ -55,8 +55,8 @@ def cross_validated_auc(
 ) -> Estimate:
     """Estimate the mean over folds of the AUC of out-of-fold scores, with its interval at `confidence`.
 
-    label (N,), 1 = fake; score (N,), finite, higher = more fake, each of a model that saw no image of its fold; group (N,) str, none
-    of them in two folds; fold (N,) int. The quantile is Student's, with as many degrees of freedom as the class of fewer groups has
+    label (N,), 1 = fake; score (N,), finite, higher = more fake, each of a model that saw no image of its fold; group (N,) str,
+    none of them in two folds; fold (N,) int. The quantile is Student's, with as many degrees of freedom as the class of fewer groups has
     groups, less one. Where no image is misplaced, or all are, the variance is 0: an exact bound stands in its place, with a note.
 
     NaN with a reason where a class is missing in a fold, NaN ends with a note where a class has fewer than `LEAST` groups in one.
@@ -65,19 +65,23 @@ def cross_validated_auc(
     fake, values = checked(label, score)
     n_fake = int(fake.sum())
     n_real = len(fake) - n_fake
-    counts = {"n_real": n_real, "n_fake": n_fake}
-    for count, word in ((n_real, "real"), (n_fake, "fake")):
-        if not count:
-            return Estimate(value=NAN, low=NAN, high=NAN, **counts, reason=f"no {word} images" if len(fake) else "no images")
+    if not n_real or not n_fake:
+        return undefined(f"no {'fake' if n_real else 'real'} images" if len(fake) else "no images", fake)
     folds = np.asarray(fold)
     parts = [_Fold.of(fake[folds == k], values[folds == k], np.asarray(group)[folds == k]) for k in np.unique(folds)]
     if any(part is None for part in parts):
-        return Estimate(value=NAN, low=NAN, high=NAN, **counts, reason="a fold lacks a class")
+        return undefined("a fold lacks a class", fake)
     found = [part for part in parts if part is not None]
     groups = clusters(fake, group)
     value = float(np.mean([part.auc for part in found]))
     low, high, note = _interval(value, found, groups, confidence)
-    return Estimate(value=value, low=low, high=high, **counts, note=note)
+    return Estimate(value=value, low=low, high=high, n_real=n_real, n_fake=n_fake, note=note)
+
+
+def undefined(reason: str, label: ArrayLike) -> Estimate:
+    """Return an AUC that is none, of images with these labels (N,), and why."""
+    fake = np.asarray(label).astype(bool)
+    return Estimate(value=NAN, low=NAN, high=NAN, n_real=int((~fake).sum()), n_fake=int(fake.sum()), reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Two classifiers that see no picture: one of a file's metadata, one of a few statistics of its border and its brightness.
 
 Floor 1. What they can tell, a detector can learn instead of what it is meant to. Both are gradient-boosted trees: a cue need not be
-monotone (qualities 85 and 95 against 90), nor stand in one trait alone. They are shallow, and their leaves hold ten images at least, so
-that they learn little where there is nothing to learn; and a mistake costs no alarm, because their AUC is that of folds they never saw.
+monotone (qualities 85 and 95 against 90), nor stand in one trait alone. They are shallow, and their leaves hold ten images at
+least, so that they learn little where there is nothing to learn; and a mistake costs no alarm, because their AUC is that of folds
+they never saw.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from study.data.audit.pixels import STATISTICS
 from study.data.audit.traits import KINDS, SIZES, Traits
 from study.identity import derive_seed
 from study.records import Estimate
-from study.statistics.cross_validated import cross_validated_auc, folds_by_group
+from study.statistics.cross_validated import cross_validated_auc, folds_by_group, undefined
 
 SEED = derive_seed("audit")
 ROUNDS, LEAVES, LEAF_IMAGES, RATE = 40, 6, 10, 0.15
@@ -31,7 +32,7 @@ def metadata_auc(traits: Traits) -> Estimate:
 
 
 def border_brightness_auc(traits: Traits) -> Estimate:
-    """Return the cross-validated AUC of a classifier of global statistics of the pixels: brightness, colour, border against centre."""
+    """Return the cross-validated AUC of a classifier of brightness, colour, and border against centre."""
     return _classifier_auc(traits, [traits.numbers[name] for name in STATISTICS])
 
 
@@ -40,10 +41,7 @@ def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> E
     fold = folds_by_group(label, group, rng_seed=SEED)
     folds = int(fold.max(initial=0)) + 1
     if folds < 2:
-        nothing = float("nan")
-        counts = {"n_real": int((label == 0).sum()), "n_fake": int((label == 1).sum())}
-        reason = "too few groups to cross-validate: two folds with two groups of each class are needed"
-        return Estimate(value=nothing, low=nothing, high=nothing, **counts, reason=reason)
+        return undefined("too few groups to cross-validate: two folds with two groups of each class are needed", label)
     features = np.stack(columns, axis=1)
     features = features[:, [len(np.unique(column)) > 1 for column in features.T]]
     return cross_validated_auc(label, _out_of_fold(features, label, fold), group, fold)

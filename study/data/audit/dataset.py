@@ -1,14 +1,14 @@
 """The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL section 8).
 
-Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and nothing of it goes back into search.
-`<cache>/audits/<key>.json` keeps what takes time, the two classifiers, by the content that decides them.
+Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and nothing of it goes back into
+search. `<cache>/audits/<key>.json` keeps what takes time, the two classifiers, by the content that decides them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +19,17 @@ from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import TRAITS_VERSION, Traits, traits_of
+from study.data.catalog import Catalog
 from study.data.datasets import Dataset, group_codes, strings
 from study.data.decode import DECODE_VERSION
-from study.data.index import Progress, cache_writes, quiet
+from study.data.index import cache_writes
+from study.data.leaks import KINDS, ORDER, Leaks, leaks_across, leaks_within
 from study.data.splits import straddling
 from study.identity import digest, whole_file
-from study.records import Estimate
+from study.records import FAKE, REAL, Estimate
 
 AUDIT_VERSION = 1  # raised when a change of the code gives the same traits other estimates
+MANY = 0.01  # of a class: from this share of leaked images on, a number that rests on them is in doubt
 CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "metadata_auc": metadata_auc,
     "border_brightness_auc": border_brightness_auc,
@@ -62,19 +65,21 @@ class DatasetAudit:
         return tuple(finding.sentence for finding in self.findings if finding.severity != "info")
 
 
-def audit_dataset(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> DatasetAudit:
+def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
     """Audit all images of a dataset; what the cache knows is not computed again.
 
-    Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be written.
+    Raises what `Catalog.dataset` raises, DataError where a file changed since it was indexed, StoreError where the cache cannot be
+    written, FirewallError where the catalog hides the test split.
     """
-    traits = traits_of(dataset, cache=cache, progress=progress)
+    dataset, cache = catalog.dataset(name), catalog.config.cache
+    traits = traits_of(dataset, cache=cache, progress=catalog.progress)
     estimates = _estimates(dataset, traits, cache)
     comparisons = compare(traits)
     codes, names = group_codes(dataset.samples)
     fake = np.array(dataset.samples["label"], dtype=bool)
     held = [np.bincount(codes[of], minlength=len(names)) > 0 for of in (~fake, fake)]
     torn = straddling(codes, strings(dataset.samples["split"]))
-    findings = [*cue_findings(estimates["metadata_auc"], estimates["border_brightness_auc"], comparisons)]
+    cues = tuple(cue_findings(estimates["metadata_auc"], estimates["border_brightness_auc"], comparisons))
     return DatasetAudit(
         name=dataset.name,
         listed=dataset.samples.num_rows,
@@ -86,7 +91,7 @@ def audit_dataset(dataset: Dataset, *, cache: Path, progress: Progress = quiet) 
         torn_groups=torn,
         native=native_resolution(traits),
         comparisons=comparisons,
-        findings=tuple([*findings, *_file_findings(traits)]),
+        findings=(*cues, *_repeats(catalog, name), *_file_findings(traits)),
         **estimates,
     )
 
@@ -102,6 +107,24 @@ def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estim
         with cache_writes(cache), whole_file(path) as temporary:
             temporary.write_text(json.dumps({name: dataclasses.asdict(e) for name, e in found.items()}), encoding="utf-8")
         return found
+
+
+def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:
+    """Yield what the splits of a dataset share, and what repeats within one: the first claims too much, the second counts twice."""
+    for leaks in leaks_across(catalog, name):
+        yield from leak_findings(leaks)
+    present = set(catalog.dataset(name).samples["split"].to_pylist())
+    for split in (split for split in ORDER if split in present):
+        for sentence in leaks_within(catalog, name, split).sentences():
+            yield Finding(code="duplicates", severity="info", sentence=f"{sentence}.")
+
+
+def leak_findings(leaks: Leaks) -> Iterator[Finding]:
+    """Yield a sentence for every kind of leak and class; a warning from a hundredth of the class on."""
+    kinds = [(kind, label) for kind in KINDS for label in (REAL, FAKE) if leaks.ids(kind=kind, label=label)]
+    for (kind, label), sentence in zip(kinds, leaks.sentences(), strict=True):
+        serious = leaks.share(label, kind=kind) >= MANY
+        yield Finding(code=f"leak_{kind}", severity="warning" if serious else "info", sentence=f"{sentence}.")
 
 
 def _file_findings(traits: Traits) -> list[Finding]:

@@ -1,8 +1,8 @@
 """What sets the classes of a dataset apart, trait by trait, and what of it a reader must be told.
 
-Floor 1. A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a kind (a format, a mode) by that of having it.
-So many traits are looked at that some would stand out by chance: their intervals hold all together at 95 % (Bonferroni), and only a
-whole interval above a mark is worth a sentence.
+Floor 1. A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a kind (a format, a mode) by that
+of having it. So many traits are looked at that some would stand out by chance: their intervals hold all together at 95 %
+(Bonferroni), and only a whole interval above a mark is worth a sentence.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ WORDS = {
 class Finding:
     """One thing to know before a dataset is trusted.
 
-    code: `metadata`, `border_and_brightness`, a trait's name, or what is wrong otherwise (`unreadable`, ...). sentence: for a person.
+    code: `metadata`, `border_and_brightness`, a trait's name, or what is wrong otherwise (`unreadable`, ...). sentence: for a
+    person.
     """
 
     code: str

@@ -1,9 +1,9 @@
 """What a JPEG's header says of how it was encoded: quality, whose tables, chroma subsampling.
 
 Floor 1. libjpeg's encoder (`jpeg_set_quality`, jcparam.c, Independent JPEG Group, release 6b) scales the example tables of the
-standard (ITU-T T.81, annex K.1) by s = 5000 // q for a quality q < 50 and s = 200 - 2 q above; an entry becomes (entry * s + 50) // 100,
-kept within [1, 255]. The hundred pairs of tables that this can give all differ, so a quality that was used is found again exactly.
-Tables of another encoder have no such quality; they are given that of the nearest pair, and said not to be standard.
+standard (ITU-T T.81, annex K.1) by s = 5000 // q for a quality q < 50 and s = 200 - 2 q above; an entry becomes (entry * s + 50)
+// 100, kept within [1, 255]. The hundred pairs of tables that this can give all differ, so a quality that was used is found again
+exactly. Tables of another encoder have no such quality; they are given that of the nearest pair, and said not to be standard.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def standard_tables() -> NDArray[np.int64]:
     """Return the tables of the qualities 1 to 100, (100, 2, 64): luminance, chrominance, in the order of rows."""
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None, None]
-    return np.clip((np.array([LUMINANCE, CHROMINANCE]) * scale + 50) // 100, 1, 255)
+    tables: NDArray[np.int64] = np.clip((np.array([LUMINANCE, CHROMINANCE], dtype=np.int64) * scale + 50) // 100, 1, 255)
+    return tables
 
 
 def estimate_quality(tables: Mapping[int, Sequence[int]]) -> tuple[int, bool]:

@@ -2,10 +2,10 @@
 
 Floor 1. What the border-and-brightness classifier sees, and all that it sees: no edge, no texture, no content.
 
-The picture is first reduced by a whole factor, by averaging boxes, until its longer side is at most twice `SIDE`; so that statistics do
-not hang on resolution more than they must. The border is a frame of a twentieth of each side, the centre the middle half of both.
-Brightness is Rec. 601 luma; the two colour differences are red - green and blue - green; saturation is the largest less the smallest
-channel. All lie on the scale of the pixels, 0 to 255.
+The picture is first reduced by a whole factor, by averaging boxes, until its longer side is at most twice `SIDE`; so that
+statistics do not hang on resolution more than they must. The border is a frame of a twentieth of each side, the centre the middle
+half of both. Brightness is Rec. 601 luma; the two colour differences are red - green and blue - green; saturation is the largest
+less the smallest channel. All lie on the scale of the pixels, 0 to 255.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Resolution: what a dataset's images have, and what a detector's preprocessing makes of it (PROTOCOL section 8).
 
-Floor 1. A detector that learned on pictures blown up to its input, and is tested on pictures shrunk to it, has changed more than the
-generator: what it measures of fine detail is not the same thing.
+Floor 1. A detector that learned on pictures blown up to its input, and is tested on pictures shrunk to it, has changed more than
+the generator: what it measures of fine detail is not the same thing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MISMATCH = 1.5  # from this ratio of median short sides on, it is stated
 
 @dataclass(frozen=True, kw_only=True)
 class Native:
-    """The resolution that a dataset's images have: median width and height, and quantiles .05 .5 .95 of the short side, in pixels."""
+    """What resolution images have: median width and height, and quantiles .05 .5 .95 of the short side, in pixels."""
 
     width: float
     height: float

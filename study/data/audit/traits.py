@@ -1,7 +1,7 @@
 """The traits of every image of a dataset: how its file was made, how large it is, and a few statistics of its pixels.
 
-Floor 1. `<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits hang on its bytes alone, so a row holds
-wherever the file lies. An image that cannot be decoded has no traits; the dataset lists it with its reason.
+Floor 1. `<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits hang on its bytes alone, so a
+row holds wherever the file lies. An image that cannot be decoded has no traits; the dataset lists it with its reason.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ Row = dict[str, str | float | None]  # a row of that table, on its way into it
 class Traits:
     """The traits of the N usable images of a dataset.
 
-    kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`; NaN is the quality of what is no JPEG.
-    label (N,) uint8, 1 = fake; group (N,) str. unread: (path, reason) of the images without traits.
+    kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`; NaN is the quality of what is
+    no JPEG. label (N,) uint8, 1 = fake; group (N,) str. unread: (path, reason) of the images without traits.
     """
 
     kinds: dict[str, NDArray[np.str_]]
@@ -76,7 +76,9 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     read = np.array(pc.equal(table["problem"], ""))
     left_out = samples.filter(pc.not_equal(samples["problem"], ""))
     unread = [*zip(left_out["path"].to_pylist(), left_out["problem"].to_pylist(), strict=True)]
-    unread += [(path, reason) for path, reason in zip(usable["path"].to_pylist(), table["problem"].to_pylist(), strict=True) if reason]
+    unread += [
+        (path, reason) for path, reason in zip(usable["path"].to_pylist(), table["problem"].to_pylist(), strict=True) if reason
+    ]
     table, usable = table.filter(pa.array(read)), usable.filter(pa.array(read))
     return Traits(
         kinds={name: np.array(table[name].to_pylist(), dtype=np.str_) for name in KINDS},
@@ -138,7 +140,8 @@ def _traits_of_file(job: tuple[str, str]) -> Row:
 def read_traits(data: bytes) -> dict[str, str | float]:
     """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`.
 
-    format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else `other`), progressive, jpeg_quality (1 to
+    format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else `other`), progressive, jpeg_quality (1
+    to
         100): of a JPEG, else "none" and NaN. profile, exif: `yes` or `no`, whether there is a colour profile, an EXIF block.
     width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of the file.
     Raises UndecodableError with the reason.
@@ -152,7 +155,9 @@ def read_traits(data: bytes) -> dict[str, str | float]:
 def _header(data: bytes) -> dict[str, str | float]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         found: dict[str, str | float] = {
-            "format": "JPEG" if image.format == "MPO" else image.format or "",  # several JPEGs in one file, of which we read the first
+            "format": "JPEG"
+            if image.format == "MPO"
+            else image.format or "",  # several JPEGs in one file, of which we read the first
             "mode": image.mode,
             "profile": _yes("icc_profile" in image.info),
             "exif": _yes(_has_exif(image)),
