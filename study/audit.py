@@ -54,7 +54,9 @@ def write_audit(setup: Setup) -> StudyAudit:
     from study.reporting.audit import as_json
 
     audit = audit_study(setup, progress=cli.show_progress)
-    setup.store.save_text(setup.store.audit_file, as_json(audit))
+    text, path = as_json(audit), setup.store.audit_file
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        setup.store.save_text(path, text)
     return audit
 
 

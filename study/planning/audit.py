@@ -108,7 +108,7 @@ def _mismatches(x: str, y: str, native: Mapping[str, Native], geometries: dict[G
 
 
 def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[MatrixRow]:
-    """Return the rows of the audit's two classifiers in the matrix: an AUC for every test set, and with it what marks the column."""
+    """Return the rows of the audit's two classifiers: an AUC for every test set, and with it what marks its column."""
     rows = []
     for detector, field in zip(NO_PIXELS, ("metadata_auc", "border_brightness_auc"), strict=True):
         for name in test_on:

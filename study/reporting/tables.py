@@ -172,7 +172,8 @@ def _heads(grid: Grid) -> list[str]:
 def _audit_lines(grid: Grid) -> list[str]:
     """Return what the two AUCs below the columns are, and what the marks mean."""
     found = [f"! {name}: {warnings}" for name, warnings in grid.warnings().items()]
-    what = "AUCs in brackets: classifiers that see no picture, cross-validated by group over all splits of the dataset (audit.json)"
+    names = ", ".join(dict.fromkeys(name for name, _ in grid.no_pixels))
+    what = f"{names}: classifiers that see no picture, cross-validated by group over all splits of the dataset (audit.json)"
     return [what, *found] if grid.no_pixels else []
 
 

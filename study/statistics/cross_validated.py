@@ -1,10 +1,11 @@
 """The AUC of out-of-fold scores: folds by group, the mean over folds, and its interval (PROTOCOL section 8).
 
-Floor 0: numpy and scipy only. Within a fold the AUC varies as DeLong's placements do (LeDell, Petersen and van der Laan, 2015); where a
-group has several images their parts are added before they are squared (Obuchowski, 1997), because they are not independent. Between
-folds it is not enough to add variances up: the models share most of their training images, so the folds' AUCs err together. K folds
-therefore count as 1/K + 1/(K - 1) of a fold's variance and not as 1/K (Nadeau and Bengio, 2003). Without that, an interval at 95 % holds
-the truth in about 80 % of the cases where there is nothing to learn. One fold that holds everything gives the interval of a plain AUC.
+Floor 0: numpy and scipy only. Within a fold the AUC varies as DeLong's placements do (LeDell, Petersen and van der Laan, 2015);
+where a group has several images their parts are added before they are squared (Obuchowski, 1997), because they are not
+independent. Between folds it is not enough to add variances up: the models share most of their training images, so the folds'
+AUCs err together. K folds therefore count as 1/K + 1/(K - 1) of a fold's variance and not as 1/K (Nadeau and Bengio, 2003).
+Without that, an interval at 95 % holds the truth in about 80 % of the cases where there is nothing to learn. One fold that holds
+everything gives the interval of a plain AUC.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def cross_validated_auc(
     """Estimate the mean over folds of the AUC of out-of-fold scores, with its interval at `confidence`.
 
     label (N,), 1 = fake; score (N,), finite, higher = more fake, each of a model that saw no image of its fold; group (N,) str,
-    none of them in two folds; fold (N,) int. The quantile is Student's, with as many degrees of freedom as the class of fewer groups has
-    groups, less one. Where no image is misplaced, or all are, the variance is 0: an exact bound stands in its place, with a note.
+    none of them in two folds; fold (N,) int. The quantile is Student's, with as many degrees of freedom as the class of fewer
+    groups has groups, less one. Where no image is misplaced, or all are, the variance is 0: an exact bound stands in its place,
+    with a note.
 
     NaN with a reason where a class is missing in a fold, NaN ends with a note where a class has fewer than `LEAST` groups in one.
     Raises ScoreError where a score is not finite.

@@ -22,7 +22,7 @@ from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
 
 Severity = Literal["info", "warning", "critical"]
-SEPARATES, TELLS, WEAK = 0.9, 0.6, 0.55  # where the interval must begin for `critical`, `warning`, `info`
+SEPARATES, TELLS, WEAK = 0.8, 0.6, 0.55  # where the interval must begin for `critical`, `warning`, `info`
 WORTH_A_WORD = 0.6  # the least AUC of a weak cue that is reported
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WORDS = {
