@@ -15,7 +15,7 @@ from study.statistics.delong import delong_interval
 from study.statistics.resampling import bootstrap_auc
 
 
-def sample(seed: int, n: int = 200, groups: int = 50) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample(seed: int, n: int = 300, groups: int = 150) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """label, score, group: images of a group share an effect; both classes in each group."""
     rng = np.random.default_rng(seed)
     group = rng.integers(groups, size=n)
@@ -43,12 +43,12 @@ def test_folds_hang_on_the_seed_and_the_groups_and_on_no_order() -> None:
     assert np.array_equal(folds_by_group(label[shuffled], group[shuffled], rng_seed=1), fold[shuffled])
 
 
-@pytest.mark.parametrize(("groups", "folds"), [(20, 5), (8, 4), (5, 2), (4, 2), (3, 1), (1, 1)])
+@pytest.mark.parametrize(("groups", "folds"), [(40, 5), (39, 4), (24, 3), (20, 2), (8, 2), (4, 2), (3, 1), (1, 1)])
 def test_fewer_groups_give_fewer_folds(groups: int, folds: int) -> None:
-    """`groups` of each class; a fold needs two of both."""
+    """`groups` of each class: eight a fold where that gives two folds or more, two at least."""
     label = np.repeat([0, 1], groups)
     found = folds_by_group(label, np.arange(2 * groups).astype(str), rng_seed=0)
-    assert len(set(found)) == min(folds, max(groups // 2, 1))
+    assert len(set(found)) == folds
 
 
 def test_the_value_is_the_mean_of_scikit_learns_aucs() -> None:
@@ -58,28 +58,28 @@ def test_the_value_is_the_mean_of_scikit_learns_aucs() -> None:
     found = cross_validated_auc(label, score, group, fold)
     assert found.value == pytest.approx(expected, abs=1e-12)
     assert found.low < found.value < found.high
-    assert (found.n_real, found.n_fake) == (100, 100)
+    assert (found.n_real, found.n_fake) == (150, 150)
 
 
 def test_one_fold_of_single_images_is_delongs_interval() -> None:
     """But for the quantile, which is Student's."""
     label, score, _ = sample(4)
-    found = cross_validated_auc(label, score, np.arange(200).astype(str), np.zeros(200))
+    found = cross_validated_auc(label, score, np.arange(300).astype(str), np.zeros(300))
     low, _ = delong_interval(label, [score])
-    ratio = t.ppf(0.975, 99) / norm.ppf(0.975)
+    ratio = t.ppf(0.975, 149) / norm.ppf(0.975)
     assert found.value - found.low == pytest.approx((found.value - low) * ratio, rel=1e-9)
 
 
 def test_five_folds_are_corrected_for_what_their_models_share() -> None:
     """Nadeau and Bengio: 1/5 + 1/4 of a fold's variance, here from DeLong's intervals of the folds."""
     label, score, _ = sample(5)
-    group = np.arange(200).astype(str)
+    group = np.arange(300).astype(str)
     fold = folds_by_group(label, group, rng_seed=0)
     widths = []
     for k in range(5):
         low, high = delong_interval(label[fold == k], [score[fold == k]])
         widths.append((high - low) / 2 / norm.ppf(0.975))
-    expected = math.sqrt(np.mean(np.square(widths)) * (1 / 5 + 1 / 4)) * t.ppf(0.975, 99)
+    expected = math.sqrt(np.mean(np.square(widths)) * (1 / 5 + 1 / 4)) * t.ppf(0.975, 149)
     found = cross_validated_auc(label, score, group, fold)
     assert (found.high - found.low) / 2 == pytest.approx(expected, rel=1e-9)
 
@@ -123,15 +123,15 @@ def test_undefined_cases_say_why() -> None:
 def test_where_there_is_nothing_to_learn_the_interval_holds_one_half(frames: int) -> None:
     """300 samples of noise, a linear model fitted on four folds and judged on the fifth; the frames of a group are much alike.
 
-    A fold's variance divided by five, without the correction, would cover about 80 %.
+    Variances of folds that are only added up would cover about 85 %.
     """
     held, n = 0, 300
     for seed in range(n):
         rng = np.random.default_rng([seed, frames])
-        group = np.repeat(np.arange(40), frames)
+        group = np.repeat(np.arange(80), frames)
         label = (group % 2).astype(np.uint8)
-        x = rng.normal(size=(40, 8))[group] + 0.5 * rng.normal(size=(len(group), 8))
-        fold = folds_by_group(label, group.astype(str), rng_seed=seed)
+        x = rng.normal(size=(80, 8))[group] + 0.5 * rng.normal(size=(len(group), 8))
+        fold = folds_by_group(label, group.astype(str), rng_seed=seed)  # five: forty groups a class
         score = np.zeros(len(group))
         for k in range(5):
             seen = fold != k
