@@ -49,8 +49,12 @@ def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> E
 
 def _out_of_fold(features: NDArray[np.float64], label: NDArray[np.uint8], fold: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return, (N,), each image's logit by the model that was fitted on the other folds."""
+    from threadpoolctl import threadpool_limits
+
     score = np.zeros(len(label))
-    if features.shape[1]:  # else nothing varies, and there is nothing to fit
+    if not features.shape[1]:  # nothing varies, and there is nothing to fit
+        return score
+    with threadpool_limits(1):  # its threads wait for each other longer than they work, the more so where others run
         for held_out in range(int(fold.max()) + 1):
             inside = fold != held_out
             model = _model(int(inside.sum())).fit(features[inside], label[inside])
