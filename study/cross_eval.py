@@ -61,6 +61,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.errors import StoreError
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.leakage import leakage_of
     from study.reporting.comparisons import answer, write_comparisons
     from study.tracking import Tracker, ui_command
 
@@ -74,8 +75,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     _score(setup, options, cells)
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    rows = matrix_rows(setup, cells)
-    compared = compare_study(setup, cells)
+    leakage = leakage_of(setup)
+    rows = matrix_rows(setup, cells, leakage)
+    compared = compare_study(setup, cells, leakage)
     artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
     print(_tables(setup, rows, options))
     if setup.study.order_dependent():
