@@ -189,6 +189,7 @@ def test_leaks_are_remembered_until_the_images_change(
 
 
 def test_an_interrupted_comparison_keeps_its_prints(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.data.prints.BATCH", 32)
     write_scenes(root / "d", n=50)
     real = library.read_prints.__globals__["_coarse_file"]
     seen: list[str] = []
