@@ -63,6 +63,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.audit import no_pixel_rows
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.leakage import leakage_of
     from study.reporting.comparisons import answer, write_comparisons
     from study.tracking import Tracker, ui_command
 
@@ -76,13 +77,13 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     _score(setup, options, cells)
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    audit = write_audit(setup)
-    rows = [*matrix_rows(setup, cells), *no_pixel_rows(audit, setup.study.test_on)]
-    compared = compare_study(setup, cells)
+    leakage = leakage_of(setup)
+    rows = [*matrix_rows(setup, cells, leakage), *no_pixel_rows(write_audit(setup), setup.study.test_on)]
+    compared = compare_study(setup, cells, leakage)
     artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
     print(_tables(setup, rows, options))
-    if setup.study.order_dependent():
-        print(f"\nnote: {cli.order_note(setup.study)}")
+    for note in cli.notes(setup.study):
+        print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
@@ -166,8 +167,8 @@ def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
     tables = setup.store.folder / "tables.md"
-    note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    setup.store.save_text(tables, markdown_tables(rows) + note)
+    notes = "".join(f"\nNote: {note}.\n" for note in cli.notes(setup.study))
+    setup.store.save_text(tables, markdown_tables(rows) + notes)
     return [setup.store.matrix_file, tables, setup.store.study_file, setup.store.audit_file, *_draw(setup, rows, cells)]
 
 

@@ -40,6 +40,7 @@ def _dataset(audit: DatasetAudit) -> dict[str, Any]:
         "fake": audit.n_fake,
         "unread": [{"path": path, "reason": reason} for path, reason in audit.unread],
         "groups": {"all": audit.groups, "of_both_classes": audit.mixed_groups, "in_several_splits": audit.torn_groups},
+        "unified_px": audit.unified_px,
         "native": {"width": native.width, "height": native.height, "short_side": sides} if native else None,
         "metadata_auc": _estimate(audit.metadata_auc),
         "border_brightness_auc": _estimate(audit.border_brightness_auc),
@@ -108,7 +109,8 @@ def _dataset_text(audit: DatasetAudit) -> str:
 def _head(audit: DatasetAudit) -> str:
     unread = f", {len(audit.unread)} of {audit.listed} unreadable" if audit.unread else ""
     native = f", {audit.native.width:g} x {audit.native.height:g} px (median)" if audit.native else ""
-    return f"{audit.name}: {audit.n_real} real, {audit.n_fake} fake images{unread}{native}"
+    unified = ", re-encoded alike (unify)" if audit.unified_px else ""
+    return f"{audit.name}: {audit.n_real} real, {audit.n_fake} fake images{unread}{native}{unified}"
 
 
 def _groups(audit: DatasetAudit) -> str:

@@ -52,6 +52,20 @@ def test_exif_is_found_in_other_formats(kind: str) -> None:
     assert read_traits(encode(PICTURE, kind, exif=exif()))["exif"] == "yes"
 
 
+def test_nothing_of_the_file_is_left_where_images_are_re_encoded_alike(
+    root: Path, tmp_path: Path, make_catalog: MakeCatalog
+) -> None:
+    write_dataset(root / "mine", n=24, size=32, layout="manifest")
+    for path in sorted((root / "mine" / "fake").rglob("*.png")):
+        path.write_bytes(encode(Image.open(path).resize((48, 40)), "JPEG", quality=50))  # the name stays: content decides
+    raw, unified = (traits_of(make_catalog(unify=u).dataset("mine"), cache=tmp_path / "cache") for u in (False, True))
+    assert set(raw.kinds["format"]) == {"JPEG", "PNG"} and set(raw.numbers["width"]) == {32, 48}
+    assert all(len(set(values)) == 1 for values in unified.kinds.values())
+    assert set(unified.numbers["width"]) == set(unified.numbers["height"]) == {16} and set(unified.numbers["jpeg_quality"]) == {75}
+    assert np.isnan(unified.numbers["bytes_per_pixel"]).all()
+    assert np.std(unified.numbers["brightness"]) > 1
+
+
 def test_width_and_height_are_those_of_the_upright_picture() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -104,7 +118,7 @@ def test_a_dataset_is_read_once_and_equal_files_once(
     write_dataset(root / "mine", n=24, size=16, layout="manifest")
     cache, read = tmp_path / "cache", []
     original = module.read_traits
-    monkeypatch.setattr(module, "read_traits", lambda data: read.append(1) or original(data))
+    monkeypatch.setattr(module, "read_traits", lambda data, side: read.append(1) or original(data, side))
     first = traits_of(make_catalog().dataset("mine"), cache=cache)
     assert len(read) == 48 and len(first) == 48 and first.unread == ()
     second = traits_of(make_catalog().dataset("mine"), cache=cache)
@@ -123,17 +137,17 @@ def test_a_killed_run_keeps_what_it_has_read(
     read: list[int] = []
     original = module.read_traits
 
-    def dying(data: bytes) -> dict[str, str | float]:
+    def dying(data: bytes, side: int | None) -> dict[str, str | float]:
         if len(read) == 33:
             raise KeyboardInterrupt
         read.append(1)
-        return original(data)
+        return original(data, side)
 
     monkeypatch.setattr(module, "read_traits", dying)
     monkeypatch.setattr(module, "ordered_map", map)  # in this thread, so that the interruption comes where it is said
     with pytest.raises(KeyboardInterrupt):
         traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")
-    monkeypatch.setattr(module, "read_traits", lambda data: read.append(1) or original(data))
+    monkeypatch.setattr(module, "read_traits", lambda data, side: read.append(1) or original(data, side))
     assert len(traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")) == 48
     assert len(read) == 48
 

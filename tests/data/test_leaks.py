@@ -138,6 +138,34 @@ def test_ffpp_reals_are_shared_by_its_manipulations_and_stay_on_one_side(root: P
     assert is_same_domain(shared_images(catalog, "ffpp:FaceSwap", "ffpp"))
 
 
+def write_seed_split(root: Path, *, pairs: int = 8, frames: int = 2) -> None:
+    """FaceForensics++ frames as one of the repositories this study began with splits them: not at all.
+
+    It trains on all of Real_youtube and FaceSwap, and tests on all of Real_youtube and NeuralTextures.
+    """
+    for name, fakes, splits in (("trained", "FaceSwap", ("train", "val")), ("tested", "NeuralTextures", ("test",))):
+        write_ffpp(root / name, pairs=pairs, frames=frames, size=16, flat=True)
+        rows = []
+        for path in files_of(root / name):
+            video = int(path.name[:3])
+            if path.parent.name in ("Real_youtube", fakes):
+                label, split = int(path.parent.name == fakes), splits[video // 2 % len(splits)]
+                place = path.relative_to(root / name)
+                rows.append({"path": str(place), "label": label, "group": f"pair {video // 2}", "split": split})
+        write_manifest(root / name, rows)
+
+
+def test_the_split_of_the_seed_is_found_to_test_on_its_training_reals(root: Path, make_catalog: MakeCatalog) -> None:
+    write_seed_split(root)
+    catalog = make_catalog()
+    found = find_leaks(catalog, "trained", "tested")
+    assert (found.real, found.fake) == (32, 32)
+    assert (found.share(0, kind="exact"), found.share(1, kind="exact")) == (1, 0)
+    assert found.share(1, kind="group") == 1  # and every fake is of a video that was trained on
+    assert "tested: 100.0 % of test reals (32 of 32) have an exact copy in train+val of trained" in found.sentences()
+    assert is_same_domain(shared_images(catalog, "trained", "tested"))
+
+
 def test_a_few_common_images_make_no_common_domain(root: Path, make_catalog: MakeCatalog) -> None:
     write_scenes(root / "a", n=12)
     write_scenes(root / "b", start=5000, n=70)
@@ -161,6 +189,7 @@ def test_leaks_are_remembered_until_the_images_change(
 
 
 def test_an_interrupted_comparison_keeps_its_prints(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.data.prints.BATCH", 32)
     write_scenes(root / "d", n=50)
     real = library.read_prints.__globals__["_coarse_file"]
     seen: list[str] = []

@@ -18,10 +18,9 @@ import numpy as np
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.resolution import Native, native_resolution
-from study.data.audit.traits import TRAITS_VERSION, Traits, traits_of
+from study.data.audit.traits import Traits, traits_of, traits_version
 from study.data.catalog import Catalog
 from study.data.datasets import Dataset, group_codes, strings
-from study.data.decode import DECODE_VERSION
 from study.data.index import cache_writes
 from study.data.leaks import KINDS, ORDER, Leaks, leaks_across, leaks_within
 from study.data.splits import straddling
@@ -42,10 +41,12 @@ class DatasetAudit:
 
     n_real, n_fake: images audited; listed: all of its images; unread: (path, reason) of those without traits. groups: distinct
     ones; mixed_groups: those that hold both classes; torn_groups: those in more than one split. native: None without images.
-    metadata_auc, border_brightness_auc: of the two classifiers, mean over folds by group, in [0, 1].
+    metadata_auc, border_brightness_auc: of the two classifiers, mean over folds by group, in [0, 1]. unified_px: the side to which
+    the study re-encodes all images alike, and then the audit is of these; else None, and it is of the files.
     """
 
     name: str
+    unified_px: int | None
     listed: int
     n_real: int
     n_fake: int
@@ -82,6 +83,7 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
     cues = tuple(cue_findings(estimates["metadata_auc"], estimates["border_brightness_auc"], comparisons))
     return DatasetAudit(
         name=dataset.name,
+        unified_px=dataset.unified_px,
         listed=dataset.samples.num_rows,
         n_real=int((traits.label == 0).sum()),
         n_fake=int((traits.label == 1).sum()),
@@ -97,7 +99,7 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
 
 
 def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:
-    key = digest("audit", AUDIT_VERSION, TRAITS_VERSION, DECODE_VERSION, version("scikit-learn"), dataset.digest)
+    key = digest("audit", AUDIT_VERSION, traits_version(dataset), version("scikit-learn"), dataset.digest)
     path = cache / "audits" / f"{key}.json"
     try:
         held = json.loads(path.read_text(encoding="utf-8"))

@@ -25,6 +25,7 @@ from study.data.decode import DECODE_VERSION, FORMATS, UndecodableError, decode_
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name, parse_name
 from study.data.parallel import ordered_map
+from study.data.unify import QUALITY, UNIFY_VERSION, unify
 from study.errors import DataError
 from study.identity import digest, file_sha256, whole_file
 
@@ -43,6 +44,10 @@ SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
+UNIFIED: dict[str, str | float] = {
+    **dict.fromkeys(("progressive", "profile", "exif"), "no"),
+    **{"format": "JPEG", "mode": "RGB", "subsampling": "4:2:0", "tables": "standard", "jpeg_quality": float(QUALITY)},
+}
 Row = dict[str, str | float | None]  # a row of that table, on its way into it
 
 
@@ -89,16 +94,22 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     )
 
 
+def traits_version(dataset: Dataset) -> str:
+    """Return the digest of all but the files that decides the traits of a dataset's images."""
+    unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
+    return digest(TRAITS_VERSION, DECODE_VERSION, *unified)
+
+
 def _known(dataset: Dataset, usable: pa.Table, cache: Path, progress: Progress) -> pa.Table:
     """Return a table that has the traits of every usable image, and keep it."""
-    key = digest("traits", TRAITS_VERSION, DECODE_VERSION, os.path.realpath(dataset.root))
+    key = digest("traits", traits_version(dataset), os.path.realpath(dataset.root))
     path = cache / "traits" / f"{file_name(parse_name(dataset.name).base)}-{key}.parquet"
     known = _read(path)
     todo = usable.filter(pc.invert(pc.is_in(usable["sha256"], value_set=known["sha256"].combine_chunks())))
     jobs = dict(zip(todo["sha256"].to_pylist(), todo["path"].to_pylist(), strict=True))  # one of equal files is enough
     fresh: list[Row] = []
     try:
-        work = [(sha256, f"{dataset.root}/{relative}") for sha256, relative in jobs.items()]
+        work = [(sha256, f"{dataset.root}/{relative}", dataset.unified_px) for sha256, relative in jobs.items()]
         for done, row in enumerate(ordered_map(_traits_of_file, work), start=1):
             fresh.append(row)
             if done % 256 == 0 or done == len(jobs):
@@ -125,31 +136,35 @@ def _keep(path: Path, known: pa.Table, fresh: list[Row], cache: Path) -> pa.Tabl
     return table
 
 
-def _traits_of_file(job: tuple[str, str]) -> Row:
-    sha256, path = job
+def _traits_of_file(job: tuple[str, str, int | None]) -> Row:
+    sha256, path, unified_px = job
     try:
         if file_sha256(Path(path)) != sha256:
             raise DataError(f"'{path}' changed since it was indexed; run the command again")
-        return {"sha256": sha256, **read_traits(read_bytes(Path(path))), "problem": ""}
+        return {"sha256": sha256, **read_traits(read_bytes(Path(path)), unified_px), "problem": ""}
     except OSError as error:
         raise DataError(f"'{path}' changed since it was indexed ({error.strerror}); run the command again") from None
     except UndecodableError as error:
         return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
 
 
-def read_traits(data: bytes) -> dict[str, str | float]:
+def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | float]:
     """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`.
 
     format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else `other`), progressive, jpeg_quality (1
     to
         100): of a JPEG, else "none" and NaN. profile, exif: `yes` or `no`, whether there is a colour profile, an EXIF block.
     width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of the file.
+    unified_px: where the study re-encodes all images alike, to this side (data/unify.py): nothing of the file is left then, the
+        traits are those of what it becomes, and there are no bytes per pixel (NaN).
     Raises UndecodableError with the reason.
     """
     pixels = decode_image(data)
+    pixels = unify(pixels, unified_px) if unified_px else pixels
     height, width = pixels.shape[:2]
-    sizes = {"width": width, "height": height, "aspect": width / height, "bytes_per_pixel": len(data) / (width * height)}
-    return {**_header(data), **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
+    n_bytes = float("nan") if unified_px else len(data)
+    sizes = {"width": width, "height": height, "aspect": width / height, "bytes_per_pixel": n_bytes / (width * height)}
+    return {**(UNIFIED if unified_px else _header(data)), **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
 
 
 def _header(data: bytes) -> dict[str, str | float]:
