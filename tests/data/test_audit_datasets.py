@@ -73,6 +73,23 @@ def test_planted_qualities_are_found_whatever_their_order(audited) -> None:  # t
     assert (quality.real, quality.fake) == ((80, 80, 86, 92, 92), (86,) * 5)
 
 
+def test_a_single_jpeg_among_pngs_and_files_all_alike(audited) -> None:  # type: ignore[no-untyped-def]
+    """Its quality is known in no fold but its own; and where nothing varies at all, nothing is fitted."""
+    files = {f"{c}/{i}.png": encode(image, "PNG") for k, c in enumerate(("real", "fake")) for i, image in enumerate(images(k))}
+    files["real/0.png"] = encode(images(0)[0], "JPEG")
+    assert 0.2 < audited(files).metadata_auc.value < 0.8
+    traits = clean(0)
+    same = Traits(
+        kinds={name: np.full(60, "a") for name in KINDS},
+        numbers={name: np.full(60, math.nan if name == "jpeg_quality" else 1.0) for name in (*SIZES, *STATISTICS)},
+        label=traits.label,
+        group=traits.group,
+    )
+    for auc in (metadata_auc(same), border_brightness_auc(same)):
+        assert (auc.value, auc.low, auc.high, auc.note) == (0.5, 0.5, 0.5, "every score is the same")
+    assert all(math.isnan(c.auc.value) and c.auc.reason for c in compare(same))
+
+
 def test_a_label_in_a_coloured_border_of_50_pixels_is_found(root: Path, make_catalog: MakeCatalog) -> None:
     files = {}
     for label, colour in enumerate(((200, 40, 40), (40, 40, 200))):

@@ -42,9 +42,8 @@ def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> E
     folds = int(fold.max(initial=0)) + 1
     if folds < 2:
         return undefined("too few groups to cross-validate: two folds with two groups of each class are needed", label)
-    features = np.stack(columns, axis=1)
-    features = features[:, [len(np.unique(column)) > 1 for column in features.T]]
-    return cross_validated_auc(label, _out_of_fold(features, label, fold), group, fold)
+    score = _out_of_fold(np.stack(columns, axis=1), label, fold)
+    return cross_validated_auc(label, score, group, fold)
 
 
 def _out_of_fold(features: NDArray[np.float64], label: NDArray[np.uint8], fold: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -52,13 +51,13 @@ def _out_of_fold(features: NDArray[np.float64], label: NDArray[np.uint8], fold: 
     from threadpoolctl import threadpool_limits
 
     score = np.zeros(len(label))
-    if not features.shape[1]:  # nothing varies, and there is nothing to fit
-        return score
     with threadpool_limits(1):  # its threads wait for each other longer than they work, the more so where others run
         for held_out in range(int(fold.max()) + 1):
             inside = fold != held_out
-            model = _model(int(inside.sum())).fit(features[inside], label[inside])
-            score[~inside] = model.decision_function(features[~inside])
+            varies = [len(np.unique(column)) > 1 for column in features[inside].T]
+            if any(varies):  # else there is nothing to fit, and every score is the same
+                model = _model(int(inside.sum())).fit(features[inside][:, varies], label[inside])
+                score[~inside] = model.decision_function(features[~inside][:, varies])
     return score
 
 
