@@ -29,7 +29,9 @@ from study.jobs import load_detector
 from study.records import Pairing, Scores, Trained, Trial
 from study.search.spaces import load_space
 from study.store import Store
-from study.training.fit import bce, fit, make_optimizer
+from study.training.fit import fit
+from study.training.losses import bce
+from study.training.optimizers import make_optimizer
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import freeze, phases
