@@ -12,8 +12,8 @@ from typing import NamedTuple
 from torch import nn
 
 # Whatever has one of the first is an attention; of it all are taken.
-_QUERIES = ("qkv", "q", "q_proj", "in_proj_weight", "q_proj_weight")
-_OTHERS = ("k", "v", "kv", "k_proj", "v_proj", "k_proj_weight", "v_proj_weight", "proj", "out_proj", "c_proj")
+_QUERIES = ("qkv", "q", "qk", "wq", "q_proj", "in_proj_weight", "q_proj_weight")
+_OTHERS = ("k", "v", "kv", "wk", "wv", "k_proj", "v_proj", "k_proj_weight", "v_proj_weight", "proj", "out_proj", "c_proj")
 MATRIX_NDIM = 2
 
 

@@ -182,12 +182,12 @@ class Space:
         return size
 
     def fixed(self, values: Params) -> Space:
-        """Return the space in which these settings are constants and no longer searched; a setting that it does not have is left out."""
+        """Return the space in which those of these settings that it has are constants, no longer searched."""
         known = {name: value for name, value in values.items() if name in self.constants or name in self.names()}
         return Space(self.detector, {**self.constants, **known}, tuple(p for p in self.parameters if p.name not in known))
 
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
-        """Return the space in which a categorical setting has these of its choices alone; what is searched under none of them goes."""
+        """Return the space in which a categorical setting has these choices alone; what is searched under others only goes."""
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
         return Space(self.detector, self.constants, tuple(parameter for parameter in kept if parameter is not None))
 

@@ -1,16 +1,16 @@
 """Low-rank adaptation of attention (LoRA; Hu et al., ICLR 2022): frozen weights W learn as W + alpha / rank x B A. Floor 2.
 
-A: (rank, columns), uniform as torch draws a linear layer's weights; B: (rows, rank), 0: training starts from the pretrained network.
-Matrices that project queries, keys and values together (timm's `qkv`, torch's `in_proj_weight`) have one pair, so the three share A.
+A: (rank, columns), uniform as torch draws a linear layer's weights; B: (rows, rank), 0, so that training starts from the pretrained
+network. A matrix that projects queries, keys and values together (timm's `qkv`, torch's `in_proj_weight`) has one pair: they share A.
 
 Through torch's own parametrizations rather than the library `peft` (looked at: 0.21). That wraps modules, and a wrapped linear layer
-adapts what passes through its `forward`: the attentions of BEiT and EVA in timm and of CLIP's ResNets read `weight` themselves, and
-would go on untouched without a word. It also renames every parameter it wraps, and needs transformers and accelerate, 150 MB and
-2.5 seconds at each worker's start, for what are these lines. A parametrization gives whoever reads the weight the sum.
+adapts what passes through its `forward`: where an attention reads `weight` itself, as timm's BEiT does, it goes on untouched without
+a word. It also renames the parameters, and needs transformers and accelerate: 150 MB, and 2.5 seconds at each worker's start, for
+what are these lines. A parametrization gives the sum to whoever reads the weight.
 
-The matrices live while a detector is trained. `merge` adds them to the weights and leaves a network as it was built, name by name: a
-trained detector is saved, loaded and scored without knowing of any of this. The sum is the same float32 operation before and after,
-so are the logits.
+The matrices live while a detector is trained. `merge` adds them to the weights and leaves a network as it was built, name by name:
+a trained detector is saved, loaded and scored without knowing of any of this. The sum is the same float32 operation before and
+after, and so are the logits.
 """
 
 from __future__ import annotations
@@ -44,15 +44,14 @@ class LowRank(nn.Module):
 
 
 def adapted_stages(detector: Detector, blocks: int) -> list[Stage]:
-    """Return the stages below the head that have attention, the last one first: `blocks` of them, or all (0, or more than there are).
+    """Return the stages below the head that have attention, the last one first: `blocks` of them; all for 0.
 
     Raises ConfigError for a detector without attention.
     """
     stages = [stage for stage in detector.body_stages() if any(projections(module) for module in stage.modules)]
     if not stages:
-        raise ConfigError(
-            f"schedule = 'lora' adapts attention, and {detector.spec.name} has none whose projections are matrices: choose another schedule"
-        )
+        name = detector.spec.name
+        raise ConfigError(f"schedule = 'lora' adapts attention, and {name} has none of linear layers: choose another schedule")
     return stages[: blocks or None]
 
 

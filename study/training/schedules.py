@@ -138,7 +138,7 @@ def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = Fals
 
 
 def trained_size(detector: Detector, recipe: Recipe) -> int:
-    """Return how many parameters a recipe's schedule trains in its last phase; the detector may be empty (on torch's meta device)."""
+    """Return how many parameters a recipe's schedule trains in its last phase; the detector may be empty (on the meta device)."""
     sizes = [sum(p.numel() for p in stage.all_parameters()) for stage in detector.stages()]
     last = phases(recipe, n_stages=len(sizes), epochs=len(sizes) + 2)[-1]  # epochs enough for every phase
     added = adapter_size(detector, rank=recipe.lora_rank, blocks=recipe.lora_blocks) if last.adapters else 0

@@ -32,7 +32,7 @@ def test_whole_numbers_serve_as_real_ones_and_not_the_other_way_round() -> None:
         ({"learning_rate": 0.1}, "unknown training setting 'learning_rate'"),
         ({"wieght_decay": 0.1}, "did you mean 'weight_decay'"),
         ({"C": 1.0}, "unknown training setting 'C'"),
-        ({"schedule": "gradual"}, "unknown schedule 'gradual'.*full, head, last_stage, lp_ft, progressive"),
+        ({"schedule": "gradual"}, "unknown schedule 'gradual'.*full, head, last_stage, lora, lp_ft, progressive"),
         ({"optimizer": "adamW"}, "unknown optimizer 'adamW': did you mean 'adamw'"),
         ({"lr": 0.0}, "lr = 0.0: give a number above 0"),
         ({"lr": float("nan")}, "lr = nan"),
