@@ -1,12 +1,12 @@
 """Low-rank adaptation of attention (LoRA; Hu et al., ICLR 2022): frozen weights W learn as W + alpha / rank x B A. Floor 2.
 
-A: (rank, columns), uniform as torch draws a linear layer's weights; B: (rows, rank), 0, so that training starts from the pretrained
-network. A matrix that projects queries, keys and values together (timm's `qkv`, torch's `in_proj_weight`) has one pair: they share A.
+A: (rank, columns), uniform as torch draws a linear layer's; B: (rows, rank), 0: training starts from the pretrained network.
+A matrix that projects queries, keys and values together (timm's `qkv`, torch's `in_proj_weight`) has one pair, so they share A.
 
-Through torch's own parametrizations rather than the library `peft` (looked at: 0.21). That wraps modules, and a wrapped linear layer
-adapts what passes through its `forward`: where an attention reads `weight` itself, as timm's BEiT does, it goes on untouched without
-a word. It also renames the parameters, and needs transformers and accelerate: 150 MB, and 2.5 seconds at each worker's start, for
-what are these lines. A parametrization gives the sum to whoever reads the weight.
+Through torch's own parametrizations rather than the library `peft` (looked at: 0.21). That wraps modules, and a wrapped linear
+layer adapts what passes through its `forward`: where an attention reads `weight` itself, as timm's BEiT does, it goes on untouched
+without a word. It also renames the parameters, and needs transformers and accelerate: 150 MB, and 2.5 seconds at each worker's
+start, for what are these lines. A parametrization gives the sum to whoever reads the weight.
 
 The matrices live while a detector is trained. `merge` adds them to the weights and leaves a network as it was built, name by name:
 a trained detector is saved, loaded and scored without knowing of any of this. The sum is the same float32 operation before and

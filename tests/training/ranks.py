@@ -31,7 +31,7 @@ from study.training.schedules import phases
 from study.training.score import score
 from study.training.steps import Steps
 from study.training.world import ALONE, World
-from tests.training.fakes import images, limit_memory, plain, tiny
+from tests.training.fakes import attentive, images, limit_memory, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")
 BATCHES = (2, 3, 5, 7, 16)  # images of a step: as many as ranks, fewer, and not divisible among them
@@ -106,6 +106,7 @@ def fits(world: World, folder: Path) -> Answers:
     for name, make, settings in (
         ("plain", plain, {"schedule": "progressive", "layer_decay": 0.7}),
         ("head", plain, {"schedule": "head"}),
+        ("low rank", attentive, {"schedule": "lora", "lora_rank": 2, "layer_decay": 0.7}),
         ("tiny", tiny, {"schedule": "progressive", "dropout": 0.2, "clip_norm": 0.1}),
     ):
         detector, session = make(), FileSession(folder / f"{name}-{world.size}")
