@@ -7,7 +7,9 @@ import random
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +162,17 @@ def test_what_a_study_says_of_a_head_is_not_searched() -> None:
         for params in (fixed.suggest(Drawn(seed)) for seed in range(50)):
             assert params["head_width"] == width and ("head_dropout" in params) == (width == 256)
     assert space.fixed({}) == space and wide.digest != space.digest
+
+
+def test_the_settings_that_docs_search_adds_fit_every_detector_trained_by_gradient() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "head_width" in b)
+    trained = [name for name in registry.names() if registry.entry(name).schedules and not registry.entry(name).own_head]
+    assert len(trained) > 10
+    for name in trained:
+        constants = {"schedule": registry.entry(name).schedules[0]}
+        space = parse_space({"schema": 1, "constants": constants, **tomllib.loads(block)}, detector=name, where="docs/search.md")
+        assert space.names() == ["head_width", "head_dropout", "loss", "optimizer"]
 
 
 @pytest.mark.parametrize("name", ["head_width", "head_dropout"])

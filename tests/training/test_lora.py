@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 
+from study.detectors import registry
 from study.detectors.base import Detector, Stage
 from study.errors import ConfigError
 from study.search.spaces import parse_space
@@ -56,6 +57,22 @@ def test_every_projection_of_the_attention_is_adapted_and_nothing_else() -> None
         == adapter_size(attentive(), rank=3, blocks=0)
     )
     assert trained_size(attentive(), recipe(**LORA)) == 2 * 2 * ((24 + 8) + (8 + 8)) + 9
+
+
+def test_the_size_for_a_vit_b_is_counted_without_its_weights() -> None:
+    """Twelve blocks: rank 8 x (rows + columns) of the joint projection and of the output's; a head on 512 features."""
+    empty = registry.create(registry.spec_of("clip_finetune"), 0)
+    assert trained_size(empty, recipe(schedule="lora", lora_rank=8)) == 12 * 8 * ((3 * 768 + 768) + (768 + 768)) + 513
+
+
+def test_under_autocast_the_weight_is_that_of_float32() -> None:
+    detector = adapted()
+    with torch.no_grad():
+        changes(detector)["block1"].up.normal_()
+    expected = detector.block1.in_proj_weight
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = detector.block1.in_proj_weight
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
 
 
 def test_blocks_are_counted_from_the_head() -> None:
