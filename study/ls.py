@@ -156,10 +156,12 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their widest entry; the last one runs free."""
+    """Print columns as wide as their widest entry, those of numbers to the right; the last one runs free."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
+    numbers = [all(set(row[i]) <= set("0123456789,-") for row in rows) for i in range(len(header) - 1)]
     for row in (header, *rows):
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+        cells = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numbers, strict=False))
+        print("  ".join([*cells, row[-1]]).rstrip())
 
 
 if __name__ == "__main__":

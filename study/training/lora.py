@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from study.detectors.attention import projections
-from study.detectors.base import Detector, Stage
+from study.detectors.attention import Projection, projections
+from study.detectors.base import Detector
 from study.errors import ConfigError
 from study.identity import derive_seed
 
@@ -43,16 +43,20 @@ class LowRank(nn.Module):
             return weight + self.scale * (self.up @ self.down)
 
 
-def adapted_stages(detector: Detector, blocks: int) -> list[Stage]:
-    """Return the stages below the head that have attention, the last one first: `blocks` of them; all for 0.
+def adapted_projections(detector: Detector, blocks: int) -> list[Projection]:
+    """Return the projections of the attention in the last `blocks` stages that have some (0: in all), the last stage's first.
 
     Raises ConfigError for a detector without attention.
     """
-    stages = [stage for stage in detector.body_stages() if any(projections(module) for module in stage.modules)]
-    if not stages:
+    found = projections(detector)
+    stages: list[list[Projection]] = []
+    for stage in detector.body_stages():
+        inside = {id(p) for p in stage.all_parameters()}
+        stages.append([f for f in found if id(getattr(f.module, f.parameter)) in inside])
+    if not any(stages):
         name = detector.spec.name
         raise ConfigError(f"schedule = 'lora' adapts attention, and {name} has none of linear layers: choose another schedule")
-    return stages[: blocks or None]
+    return [f for stage in [stage for stage in stages if stage][: blocks or None] for f in stage]
 
 
 def adapt(detector: Detector, *, rank: int, alpha: float, blocks: int, seed: int) -> None:
@@ -61,10 +65,9 @@ def adapt(detector: Detector, *, rank: int, alpha: float, blocks: int, seed: int
     What is random follows from `seed` alone. Raises ConfigError for a detector without attention.
     """
     generator = torch.Generator().manual_seed(derive_seed("lora", seed))
-    for stage in adapted_stages(detector, blocks):
-        for module, name in [found for part in stage.modules for found in projections(part)]:
-            change = LowRank(getattr(module, name).detach(), rank=rank, alpha=alpha, generator=generator)
-            parametrize.register_parametrization(module, name, change)
+    for module, name in adapted_projections(detector, blocks):
+        change = LowRank(getattr(module, name).detach(), rank=rank, alpha=alpha, generator=generator)
+        parametrize.register_parametrization(module, name, change)
 
 
 def adapter_parameters(detector: Detector) -> list[nn.Parameter]:
@@ -74,7 +77,7 @@ def adapter_parameters(detector: Detector) -> list[nn.Parameter]:
 
 def adapter_size(detector: Detector, *, rank: int, blocks: int) -> int:
     """Return how many numbers `adapt` would add. Raises ConfigError for a detector without attention."""
-    found = [f for stage in adapted_stages(detector, blocks) for part in stage.modules for f in projections(part)]
+    found = adapted_projections(detector, blocks)
     return rank * sum(sum(getattr(module, name).shape) for module, name in found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import timm
@@ -9,6 +11,8 @@ import torch
 
 from study.detectors import registry
 from study.detectors.base import Detector, Stage
+from study.detectors.skeleton import empty
+from study.detectors.timm_network import TimmNetwork
 from study.errors import ConfigError
 from study.search.spaces import parse_space
 from study.training import features
@@ -61,8 +65,8 @@ def test_every_projection_of_the_attention_is_adapted_and_nothing_else() -> None
 
 def test_the_size_for_a_vit_b_is_counted_without_its_weights() -> None:
     """Twelve blocks: rank 8 x (rows + columns) of the joint projection and of the output's; a head on 512 features."""
-    empty = registry.create(registry.spec_of("clip_finetune"), 0)
-    assert trained_size(empty, recipe(schedule="lora", lora_rank=8)) == 12 * 8 * ((3 * 768 + 768) + (768 + 768)) + 513
+    skeleton = registry.create(registry.spec_of("clip_finetune"), 0)
+    assert trained_size(skeleton, recipe(schedule="lora", lora_rank=8)) == 12 * 8 * ((3 * 768 + 768) + (768 + 768)) + 513
 
 
 def test_under_autocast_the_weight_is_that_of_float32() -> None:
@@ -119,6 +123,24 @@ class Backbone(Detector):
 
     def body_stages(self) -> tuple[Stage, ...]:
         return (Stage("network", (self.network,)),)
+
+
+@pytest.mark.parametrize("name", ["xcit_nano_12_p8_224", "coat_tiny", "davit_tiny"])
+def test_a_network_keeps_its_stages_while_it_is_adapted_and_its_names_afterwards(name: str) -> None:
+    """Memory without numbers in it. Stages follow from the names of parameters, which an adapted weight does not have."""
+    detector = TimmNetwork(tiny().spec, empty(lambda: timm.create_model(name, num_classes=0))).to_empty(device="cpu")
+    names = {id(p): n for n, p in detector.named_parameters()}
+    before = [(stage.name, {names[id(p)] for p in stage.all_parameters()}) for stage in detector.stages()]
+    keys = set(detector.state_dict())
+    adapt(detector, rank=2, alpha=4.0, blocks=0, seed=0)
+    found = [id(p) for stage in detector.stages() for p in stage.all_parameters()]
+    assert sorted(found) == sorted(id(p) for p in detector.parameters()), "each parameter once, the matrices among them"
+    names = {id(p): re.sub(r"parametrizations\.(\w+)\.original", r"\1", n) for n, p in detector.named_parameters()}
+    adapters = {id(p) for p in adapter_parameters(detector)}
+    after = [(s.name, {names[id(p)] for p in s.all_parameters() if id(p) not in adapters}) for s in detector.stages()]
+    assert after == before
+    merge(detector)
+    assert set(detector.state_dict()) == keys
 
 
 # what is trained
