@@ -122,8 +122,12 @@ def _trait_lines(audit: DatasetAudit) -> Iterator[tuple[str, str, str, str, str]
     """The file traits, and a few statistics of the pixels: what does not vary in one line, a number as its median and range."""
     for c in audit.comparisons:
         if c.trait in SHOWN:
-            real, fake = (f"{side[0]:.1%}" if c.kind else _range(side) for side in (c.real, c.fake))
+            real, fake = (_share(side[0]) if c.kind else _range(side) for side in (c.real, c.fake))
             yield c.trait, c.kind, real, fake, "-" if math.isnan(c.auc.value) else _interval(c.auc)
+
+
+def _share(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.1%}"
 
 
 def _range(quantiles: Sequence[float]) -> str:

@@ -57,6 +57,7 @@ def test_a_planted_format_is_found(audited) -> None:  # type: ignore[no-untyped-
     findings = found(audit)
     assert findings["metadata"].severity == findings["format"].severity == "critical"
     assert "every real is JPEG and every fake PNG" in findings["format"].sentence
+    assert not {"jpeg_quality", "subsampling", "tables", "progressive"} & set(findings)  # of JPEGs only, and no fake is one
     assert not {"border_and_brightness", "brightness"} & set(findings)
     assert audit.border_brightness_auc.low < 0.6
     assert (audit.n_real, audit.n_fake, audit.groups, audit.mixed_groups, audit.torn_groups) == (N, N, 2 * N, 0, 0)

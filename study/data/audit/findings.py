@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.data.audit.pixels import BORDER, BRIGHTNESS, COLOUR, STATISTICS
-from study.data.audit.traits import KINDS, METADATA, SIZES, Traits
+from study.data.audit.traits import KINDS, METADATA, NO_JPEG, SIZES, Traits
 from study.records import Estimate
 from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
@@ -29,13 +29,13 @@ WORDS = {
     "format": "file format",
     "mode": "colour mode",
     "subsampling": "chroma subsampling",
-    "tables": "quantisation tables",
+    "tables": "kind of quantisation tables",
     "progressive": "progressive JPEG",
     "profile": "a colour profile",
     "exif": "an EXIF block",
     "jpeg_quality": "JPEG quality",
     "aspect": "aspect ratio",
-    "bytes_per_pixel": "bytes per pixel",
+    "bytes_per_pixel": "file size in bytes per pixel",
     "brightness": "mean brightness",
 }
 
@@ -57,10 +57,10 @@ class Finding:
 class Comparison:
     """One trait in both classes.
 
-    kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class' images that have it, (1,); of a
-    number its `QUANTILES`, (5,), NaN where no image of the class has one. auc: of the trait alone, at least .5, its interval
-    simultaneous over all traits; NaN with a reason where it does not vary or a class has none. higher: the class in which it is
-    larger, or more frequent.
+    kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class' images that have it, (1,), among its
+        JPEGs where only a JPEG can; of a number its `QUANTILES`, (5,). NaN where no image of the class has one.
+    auc: of the trait alone, at least .5, its interval simultaneous over all traits; NaN with a reason where it does not vary or a
+        class has none. higher: the class in which it is larger, or more frequent.
     """
 
     trait: str
@@ -81,8 +81,10 @@ def compare(traits: Traits) -> tuple[Comparison, ...]:
 
 def _kind_columns(traits: Traits) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
     for name in KINDS:
-        for word in np.unique(traits.kinds[name]).tolist():
-            yield name, word, (traits.kinds[name] == word).astype(np.float64)
+        words = traits.kinds[name]
+        known = words != NO_JPEG  # what only a JPEG has is compared among JPEGs: how many there are is the format's matter
+        for word in np.unique(words[known]).tolist():
+            yield name, word, np.where(known, words == word, np.nan)
 
 
 def _comparison(traits: Traits, name: str, kind: str, values: NDArray[np.float64], confidence: float) -> Comparison:
@@ -160,7 +162,5 @@ def _kind(trait: str, word: str) -> str:
     if trait in ("profile", "exif"):
         return ("with " if word == "yes" else "without ") + {"profile": "a profile", "exif": "EXIF"}[trait]
     if trait == "progressive":
-        return {"yes": "progressive", "no": "sequential"}.get(word, "no JPEG")
-    if trait in ("subsampling", "tables") and word == "none":
-        return "no JPEG"
+        return "progressive" if word == "yes" else "sequential"
     return word

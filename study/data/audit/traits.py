@@ -33,6 +33,7 @@ TRAITS_VERSION = 1  # raised when a change of the code gives the same file other
 KEEP_EVERY = 2048  # images: what a killed run loses at most
 
 KINDS = ("format", "mode", "subsampling", "tables", "progressive", "profile", "exif")  # words
+NO_JPEG = "none"  # the subsampling, tables and progression of what is no JPEG
 SIZES = ("jpeg_quality", "width", "height", "aspect", "bytes_per_pixel")  # numbers
 METADATA = (*KINDS, *SIZES)
 COLUMNS = (*METADATA, *STATISTICS)
@@ -176,7 +177,7 @@ def _header(data: bytes) -> dict[str, str | float]:
             "mode": image.mode,
             "profile": _yes("icc_profile" in image.info),
             "exif": _yes(_has_exif(image)),
-            **dict.fromkeys(("subsampling", "tables", "progressive"), "none"),
+            **dict.fromkeys(("subsampling", "tables", "progressive"), NO_JPEG),
             "jpeg_quality": float("nan"),
         }
         tables = getattr(image, "quantization", None)
