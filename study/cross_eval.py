@@ -20,6 +20,7 @@ from study import cli
 if TYPE_CHECKING:
     from study.jobs import CellJob, WinnerJob
     from study.planning.cells import PlannedCell
+    from study.planning.robustness import Robustness
     from study.planning.setup import Setup
     from study.records import Cell, MatrixRow
     from study.runtime.launcher import Launcher
@@ -71,7 +72,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.errors import StoreError
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.robustness import robustness
     from study.reporting.comparisons import answer, write_comparisons
+    from study.reporting.robustness import robustness_text
     from study.tracking import Tracker, ui_command
 
     told = setup.replay()
@@ -86,8 +89,11 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     cells = plan_cells(setup, told)
     rows = matrix_rows(setup, cells)
     compared = compare_study(setup, cells)
-    artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
+    degraded = robustness(setup, cells)
+    artifacts = [*_write(setup, rows, cells, degraded), *write_comparisons(compared, setup.store)]
     print(_tables(setup, rows, options))
+    if degraded:
+        print(f"\n{robustness_text(degraded)}")
     if setup.study.order_dependent():
         print(f"\nnote: {cli.order_note(setup.study)}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
@@ -144,7 +150,7 @@ def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, 
 
 
 def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
-    """Score cells on degraded test sets, a job for every stretch of images; return the reasons of those that failed, by scores key."""
+    """Score cells on degraded test sets, a job for every stretch of images; return the reasons of those that failed."""
     from study.jobs import CellJob
     from study.planning.degraded import assemble, degraded_jobs, is_through, missing_parts, run_degraded
 
@@ -195,30 +201,34 @@ def _is_scored(job: CellJob) -> bool:
     return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
 
 
-def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
+def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], degraded: Sequence[Robustness]) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
     from study.planning.study_file import to_toml
     from study.reporting.matrix_csv import write_matrix
+    from study.reporting.robustness import robustness_markdown
     from study.reporting.tables import markdown_tables
 
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
     tables = setup.store.folder / "tables.md"
     note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    setup.store.save_text(tables, markdown_tables(rows) + note)
+    parts = [markdown_tables(rows), robustness_markdown(degraded), note.lstrip()]
+    setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
 
 
 def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
-    """Draw a heat map per detector and the ROC curves; return the files."""
+    """Draw a heat map and the robustness curves of each detector, and the ROC curves; return the files."""
     from study.records import NO_DEGRADATION
-    from study.reporting.figures import heat_map, roc_curves
+    from study.reporting.figures import FAMILIES, heat_map, robustness_curves, roc_curves
     from study.reporting.metric_names import slug
 
     drawn = []
     for detector in setup.study.detectors:
         drawn.append(setup.store.figures / f"heat_map_{slug(detector)}_auc.png")
         heat_map(rows, detector, "auc", drawn[-1])
+        curves = {family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png" for family in FAMILIES}
+        drawn += [path for family, path in curves.items() if robustness_curves(rows, detector, family, path)]
     clean = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")

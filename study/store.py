@@ -252,6 +252,8 @@ class Store:
     def drop_parts(self, key: str) -> None:
         """Remove the parts of a cell that is whole."""
         shutil.rmtree(self.folder / "parts" / key, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other cells' parts are there
+            (self.folder / "parts").rmdir()
 
     def save_not_applicable(self, key: str, reason: str) -> None:
         """Record that a cell has no number because its degradation cannot be applied to its images."""
