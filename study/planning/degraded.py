@@ -47,9 +47,12 @@ class DegradedJob:
 
     @property
     def conditions(self) -> str:
-        """How many ways the images are seen in."""
-        degradations, models = ({getattr(cell, name) for cell in self.cells} for name in ("degradation", "model"))
-        return f"{len(degradations)} degradations by {len(models)} winners"
+        """How many ways the images are seen in, in words."""
+        counts = {word: len({getattr(cell, name) for cell in self.cells}) for word, name in _COUNTED.items()}
+        return " x ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in counts.items())
+
+
+_COUNTED = {"degradation": "degradation", "winner": "model"}
 
 
 def degraded_jobs(cells: Sequence[CellJob]) -> list[DegradedJob]:
