@@ -230,9 +230,9 @@ def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, pat
 
     Returns False, and draws nothing, where no degradation is of the family alone. Raises StoreError where it cannot be written.
     """
-    amounts = {name: amount for name in dict.fromkeys(r.degradation for r in rows) if (amount := _amount(name, family))}
     mine = [r for r in rows if (r.detector, r.metric, r.level, r.seed) == (detector, "auc", "image", "mean") and has_number(r)]
-    if not amounts or not mine:
+    amounts = {name: amount for name in dict.fromkeys(r.degradation for r in mine) if (amount := _amount(name, family))}
+    if not amounts:
         return False
     places = {NO_DEGRADATION: CLEAN_AT[family], **amounts}
     test_sets = list(dict.fromkeys(row.test_on for row in mine))
