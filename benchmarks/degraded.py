@@ -4,7 +4,8 @@
 
 Three suites (15 members), two detectors with two winners each, on JPEG photographs made here. Both ways run the same code in this
 process and give the same scores; they differ in how often an image is read, decoded, degraded and fitted. The smaller the
-detectors, the more that is; these are small on purpose. Takes about two minutes on two cores.
+detectors, the more that is; these are small on purpose. Takes about five minutes on
+two busy cores.
 """
 
 from __future__ import annotations
