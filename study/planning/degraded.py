@@ -8,28 +8,28 @@ before geometry, and batches are the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from study.data.decode import UndecodableError, fit_geometry
 from study.data.degradations import degrade, parse_degradation
 from study.data.originals import Originals
 from study.data.parallel import cpu_count
 from study.detectors.base import Detector
-from study.jobs import CellJob, Workspace, load_detector, open_catalog, refuse_changed_data, scoring_runtime
+from study.jobs import CellJob, Workspace, open_catalog, refuse_changed_data, scoring_runtime
+from study.planning.kept_detectors import KeptDetectors
 from study.records import FAKE, REAL, Geometry, Scores
 from study.store import Store
+from study.training.features import compute_features, head_logits
 from study.training.runtime import TorchRuntime
-from study.training.score import BATCH_SIZE, score, slices
+from study.training.score import BATCH_SIZE, finite_logits, slices
 
 STRETCH = 4 * BATCH_SIZE  # images; whole batches, so that those of a stretch are those of the whole test set
-KEPT_BYTES = 2 << 30
-"""Most that detectors take which stay loaded from batch to batch; those beyond it are loaded anew for every batch."""
 
 Seen = tuple[str, Geometry]  # a degradation, and the square that a detector makes of the degraded image
 
@@ -125,7 +125,7 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Degraded images in one geometry, in memory: what `score` asks for. pixels: (B, S, S, 3) uint8."""
+    """Degraded images in one geometry, in memory: what scoring asks for. pixels: (B, S, S, 3) uint8."""
 
     sample_id: NDArray[np.str_]
     label: NDArray[np.uint8]
@@ -145,11 +145,13 @@ class _Stretch:
 
     def __init__(self, store: Store, runtime: TorchRuntime, originals: Originals, cells: Sequence[CellJob]) -> None:
         self._store, self._runtime, self._originals = store, runtime, originals
-        self._cells: dict[str, list[CellJob]] = {}  # by model
-        for cell in cells:
-            self._cells.setdefault(cell.model, []).append(cell)
-        geometries = {model: store.model(model).spec.geometry for model in self._cells}
-        self._seen: dict[str, Seen] = {cell.scores_key: (cell.degradation, geometries[cell.model]) for cell in cells}
+        specs = {cell.model: store.model(cell.model).spec for cell in cells}
+        # Winners of one detector come one after the other: those with the same body share the features of the batch.
+        models = sorted(specs, key=lambda model: specs[model].name)
+        self._cells = {model: [cell for cell in cells if cell.model == model] for model in models}
+        self._seen: dict[str, Seen] = {cell.scores_key: (cell.degradation, specs[cell.model].geometry) for cell in cells}
+        self._features: dict[Seen, Tensor] = {}  # of the batch, by the body that was used last
+        self._body = ""
         self.parts = {cell.scores_key: _Part() for cell in cells}
         self.failures: dict[str, Exception] = {}  # by cell; its part is given up
 
@@ -158,19 +160,22 @@ class _Stretch:
         wanted = list(dict.fromkeys(self._seen[key] for key in self.parts))
         if not wanted:
             return
+        self._body = ""
         views = list(pool.map(lambda at: _views(self._originals, int(at), wanted), batch))
         for model, cells in self._cells.items():
             keys = [cell.scores_key for cell in cells if cell.scores_key in self.parts]
             if not keys:
                 continue
             try:
-                detector = _KEPT.get(self._store.model_folder(model), self._runtime)
+                one = _KEPT.get(self._store.model_folder(model), self._runtime)
             except Exception as error:
                 self._give_up(keys, error)
                 continue
+            if one.body != self._body:
+                self._body, self._features = one.body, {}
             for key in keys:
                 try:
-                    self._score_cell(key, detector, batch, views)
+                    self._score_cell(key, one.detector, batch, views)
                 except Exception as error:  # of this cell; the others go on
                     self._give_up([key], error)
 
@@ -193,7 +198,9 @@ class _Stretch:
                 pixels=np.stack([square for square in seen if not isinstance(square, str)]),
                 size_px=detector.spec.geometry.size_px,
             )
-            logit[kept] = score(detector, images, runtime=self._runtime)
+            if self._seen[key] not in self._features:
+                self._features[self._seen[key]] = compute_features(detector, images, runtime=self._runtime)
+            logit[kept] = finite_logits(head_logits(detector, self._features[self._seen[key]]), images)
         self.parts[key].logits.append(logit)
         self.parts[key].excluded.extend((str(one), why) for one, why in zip(ids, seen, strict=True) if isinstance(why, str))
 
@@ -220,33 +227,7 @@ def _square(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8] |
         return str(error)
 
 
-class _KeptDetectors:
-    """Trained detectors on this process's device, kept from batch to batch and from job to job as far as `KEPT_BYTES` go."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[Path, str], Detector] = {}
-
-    def only(self, folders: Collection[Path]) -> None:
-        """Forget all but those of some model folders."""
-        self._kept = {place: detector for place, detector in self._kept.items() if place[0] in folders}
-
-    def get(self, folder: Path, runtime: TorchRuntime) -> Detector:
-        """Return the detector of a model folder, loaded where it is not kept. Raises StoreError where that is impossible."""
-        place = folder, runtime.device
-        if place in self._kept:
-            return self._kept[place]
-        detector = load_detector(folder)
-        runtime.place(detector)
-        if sum(map(_bytes, self._kept.values())) + _bytes(detector) <= KEPT_BYTES:
-            self._kept[place] = detector
-        return detector
-
-
-def _bytes(detector: Detector) -> int:
-    return sum(tensor.nbytes for tensor in detector.state_dict().values())
-
-
-_KEPT = _KeptDetectors()
+_KEPT = KeptDetectors()
 
 
 def assemble(cells: Sequence[CellJob]) -> None:

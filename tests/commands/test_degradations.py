@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from study import cross_eval, plan, sweep
 from study.data import originals
@@ -32,6 +34,7 @@ from study.planning.study_file import load_study
 from study.records import NO_DEGRADATION, Scores
 from study.runtime.local import LocalLauncher
 from study.store import Store
+from study.training.features import compute_features, head_logits
 from study.training.score import score
 from tests.commands.conftest import StudyRun
 from tests.commands.test_study_runs import matrix
@@ -52,7 +55,7 @@ size_px = 32
 size_px = 48
 """
 SUITES = ["default", "genimage", "sidbench"]
-MEMBERS = ["jpeg95", "jpeg30", "blur1", "blur3", "down0.5", "blur2+jpeg50", "long112", "long64"]
+MEMBERS = ["jpeg30", "blur1", "blur3", "down0.5", "blur2+jpeg50", "long112", "long64"]
 SMALL = 3  # reals of beta's test split that are smaller than 64 pixels
 
 
@@ -224,7 +227,7 @@ def test_the_matrix_has_every_degradation_with_thresholds_of_clean_source_val(
         if r["level"] == "image" and r["seed"] != "mean"
     }
     done = {place: planned for place, planned in cells.items() if planned.cell.state == "done"}
-    assert len({place[2] for place in done}) == 1 + 7
+    assert len({place[2] for place in done}) == 1 + 6
     for place, planned in done.items():
         scores, winner = scores_of(run, planned), planned.winner
         assert winner is not None
@@ -264,7 +267,7 @@ def test_the_robustness_table_is_of_the_same_cells_and_images(
     head = next(line for line in inside.splitlines() if line.startswith("| degradation"))
     column = [name.strip() for name in head.split("|")].index("npr")
     for part, test_on in ((inside, "alpha"), (across, "beta")):
-        for degradation in ("blur3", "long64", "jpeg95"):
+        for degradation in ("blur3", "long64", "jpeg30"):
             values, before = [], []
             for seed in (0, 1):
                 bad = scores_of(run, cells["npr", test_on, degradation, seed])
@@ -306,7 +309,7 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
     run: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(run.store.results, tmp_path / "results")
-    monkeypatch.setattr("study.planning.degraded.score", lambda *a, **k: pytest.fail("scored again"))
+    monkeypatch.setattr("study.planning.degraded.head_logits", lambda *a, **k: pytest.fail("scored again"))
     arguments = [run.arguments[0], "--results", str(tmp_path / "results"), "--local", "--degradations", "blur3", "long112"]
     assert cross_eval.main(arguments) == 0
     shown = capsys.readouterr().out
@@ -344,7 +347,7 @@ def test_a_kill_loses_the_stretches_under_way_and_the_next_run_does_the_rest(
         assert len(cells) == 2 * 2 * 2 * 2 and [(j.start, j.stop) for j in jobs] == [(0, 8), (8, 16), (16, 23), *_eights(24)]
         if killed:
             with monkeypatch.context() as patch:
-                patch.setattr(degraded, "score", _killer(after=2 * 8 + 3))  # in the third stretch
+                patch.setattr(degraded, "head_logits", _killer(after=2 * 8 + 3))  # in the third stretch
                 with pytest.raises(KeyboardInterrupt):
                     LocalLauncher(threads=1).run_jobs(jobs, degraded.run_degraded, degraded.is_through)
             assert [degraded.is_through(job) for job in jobs] == [True, True, *[False] * 4]
@@ -364,17 +367,41 @@ def _eights(n: int) -> list[tuple[int, int]]:
     return [(start, start + 8) for start in range(0, n, 8)]
 
 
-def _killer(*, after: int) -> Callable[..., NDArray[np.float32]]:
+def _killer(*, after: int) -> Callable[[Detector, Tensor], list[NDArray[np.float32]]]:
+    """Scoring that is interrupted after so many calls."""
     calls = 0
 
-    def killing(*arguments: object, **options: object) -> NDArray[np.float32]:
+    def killing(detector: Detector, features: Tensor) -> list[NDArray[np.float32]]:
         nonlocal calls
         calls += 1
         if calls > after:
             raise KeyboardInterrupt
-        return score(*arguments, **options)  # type: ignore[arg-type]
+        return head_logits(detector, features)
 
     return killing
+
+
+def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
+    clean: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(clean.store.results, tmp_path / "results")
+    cells = degraded_cells(setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), "blur1", "jpeg50"))
+    seen: list[str] = []
+
+    def noted(detector: Detector, *arguments: Any, **options: Any) -> Tensor:
+        seen.append(detector.spec.name)
+        return compute_features(detector, *arguments, **options)
+
+    monkeypatch.setattr(degraded, "compute_features", noted)
+    assert LocalLauncher(threads=1).run_jobs(degraded.degraded_jobs(cells), degraded.run_degraded, degraded.is_through) == []
+    # Two test sets of one batch, two degradations. The seeds of npr have bodies of their own; below spectrum's head nothing is trained.
+    assert Counter(seen) == {"npr": 2 * 2 * 2, "spectrum": 2 * 2}
+    kept = {folder.name: one for (folder, _), one in degraded._KEPT._kept.items()}
+    assert len({one.body for one in kept.values()}) == 3
+    spectra = [one for one in kept.values() if one.detector.spec.name == "spectrum"]
+    first, second = (dict(one.detector.named_buffers()) for one in spectra)
+    assert first and all(first[name].data_ptr() == second[name].data_ptr() for name in first)
+    assert len({one.detector.head.weight.data_ptr() for one in spectra}) == 2
 
 
 def test_a_cell_that_fails_keeps_no_other_from_its_score(
@@ -384,20 +411,18 @@ def test_a_cell_that_fails_keeps_no_other_from_its_score(
     arguments = [clean.arguments[0], "--results", str(tmp_path / "results"), "--local", "--set", 'test_on=["beta"]']
     arguments += ["--set", 'detectors=["spectrum", "npr"]', "--degradations", "blur0.7"]
 
-    def broken(detector: Detector, images: object, **options: object) -> NDArray[np.float32]:
-        logit = score(detector, images, **options)  # type: ignore[arg-type]
-        return _refuse() if detector.spec.name == "npr" else logit
-
-    def _refuse() -> NDArray[np.float32]:
-        raise RuntimeError("the score of beta/x.png is nan")
+    def broken(detector: Detector, features: Tensor) -> list[NDArray[np.float32]]:
+        logits = head_logits(detector, features)
+        return [logit * np.nan for logit in logits] if detector.spec.name == "npr" else logits
 
     with monkeypatch.context() as patch:
-        patch.setattr(degraded, "score", broken)
+        patch.setattr(degraded, "head_logits", broken)
         assert cross_eval.main(arguments) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        f"FAILED npr @ alpha -> beta blur0.7 seed {seed}: RuntimeError: the score of beta/x.png is nan" for seed in (0, 1)
-    ]
+    assert len(lines) == 2
+    for seed, line in enumerate(lines):
+        assert line.startswith(f"FAILED npr @ alpha -> beta blur0.7 seed {seed}: ScoreError: the score of beta/test/fake/")
+        assert "is nan" in line
     rows = [r for r in matrix(Store(tmp_path / "results", "degraded")) if r["metric"] == "auc" and r["degradation"] == "blur0.7"]
     assert {(r["detector"], r["state"]) for r in rows} == {("spectrum", "done"), ("npr", "failed")}
     assert all(math.isnan(float(r["value"] or "nan")) == (r["state"] == "failed") for r in rows)
