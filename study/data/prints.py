@@ -14,7 +14,6 @@ A flat picture (black, white, a plain colour) has no print worth comparing: its 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from itertools import islice
@@ -29,11 +28,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from study.data.datasets import Dataset, strings
-from study.data.decode import DECODE_VERSION, UndecodableError, decode_image, read_bytes
+from study.data.decode import DECODE_VERSION
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name, parse_name
+from study.data.originals import read_original
 from study.data.parallel import ordered_map
-from study.errors import DataError
 from study.identity import digest, whole_file
 
 PRINT_VERSION = 1
@@ -140,13 +139,7 @@ def _table(pixels: pa.ChunkedArray, prints: Prints) -> pa.Table:
 
 
 def _coarse_file(job: _Job) -> NDArray[np.uint8]:
-    try:
-        data = read_bytes(Path(job.path))
-        if hashlib.sha256(data).hexdigest() == job.sha256:
-            return coarse(decode_image(data))
-    except UndecodableError:
-        pass  # it was decoded once
-    raise DataError(f"'{job.path}' changed since it was indexed; run the command again")
+    return coarse(read_original(Path(job.path), job.sha256))
 
 
 def _read(path: Path) -> pa.Table:

@@ -153,3 +153,11 @@ def test_unify_is_a_key_of_the_study_file(tmp_path: Path) -> None:
     assert load_study(str(path)).data.unify
     with pytest.raises(ConfigError, match=r"data\.unify = 1 must be true or false"):
         parse_study({**table, "data": {"unify": 1}}, where="here")
+
+
+def test_what_is_degraded_has_been_unified(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "d", n=30, size=64)
+    plain, unified = make_catalog().originals("d", "test"), make_catalog(unify=True).originals("d", "test")
+    for at, sample in enumerate(unified.sample_id):
+        np.testing.assert_array_equal(unified.read(at), unify(np.asarray(Image.open(root / str(sample))), 32))
+        assert plain.read(at).shape == (64, 64, 3)

@@ -57,8 +57,8 @@ class Finding:
 class Comparison:
     """One trait in both classes.
 
-    kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class' images that have it, (1,), among its
-        JPEGs where only a JPEG can; of a number its `QUANTILES`, (5,). NaN where no image of the class has one.
+    kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class' images that have it, (1,),
+        among its JPEGs where only a JPEG can; of a number its `QUANTILES`, (5,). NaN where no image of the class has one.
     auc: of the trait alone, at least .5, its interval simultaneous over all traits; NaN with a reason where it does not vary or a
         class has none. higher: the class in which it is larger, or more frequent.
     """
