@@ -27,6 +27,7 @@ EXAMPLES = """
 python -m study.cross_eval quick
 python -m study.cross_eval quick --metric balanced_accuracy --threshold source
 python -m study.cross_eval my_study.toml --data-root ~/datasets --local
+python -m study.cross_eval my_study.toml --predictions theirs=scores.csv --test-on cifake --probability
 """
 
 
@@ -37,11 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_launch_options(parser)
     parser.add_argument("--metric", default="auc", help="the metric of the printed table (default: auc; all are in matrix.csv)")
     parser.add_argument("--threshold", default="source", help="the threshold of a metric that needs one (default: source)")
+    _add_predictions(parser)
     options = parser.parse_args(arguments)
     _check_metric(options)
     setup = cli.open_setup(options, firewall=False)
     with setup.store.lock():
         return cross_eval(setup, options)
+
+
+def _add_predictions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.csv",
+        help="add a detector that was run elsewhere: columns score and sample_id or path, of the images of --test-on. Kept in the "
+        "store; NAME= takes it out again. May be given several times",
+    )
+    parser.add_argument("--test-on", action="append", default=[], metavar="Y", help="the test set of --predictions")
+    parser.add_argument("--probability", action="store_true", help="the scores of --predictions are p(fake), not logits")
 
 
 def _check_metric(options: argparse.Namespace) -> None:
@@ -61,23 +76,28 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.errors import StoreError
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.outside import ask_for, outside_cells, outside_rows
     from study.reporting.comparisons import answer, write_comparisons
     from study.tracking import Tracker, ui_command
 
+    for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
+        print(f"note: {note}")
+    outside = outside_cells(setup)
     told = setup.replay()
     _build_untrained(setup)
     cells = plan_cells(setup, told)
-    if not setup.study.untrained() and not any(c.winner for c in cells):
+    if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
         hint = f" (it holds {others} of other configurations: if the sweep had --set, give the same here)" if others else ""
         raise StoreError(f"no winners of this study in '{setup.store.folder}'{hint}; first run: {cli.again(options, 'sweep')}")
     _score(setup, options, cells)
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    rows = matrix_rows(setup, cells)
+    rows = [*matrix_rows(setup, cells), *outside_rows(setup, outside)]
+    cells += outside
     compared = compare_study(setup, cells)
     artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
-    print(_tables(setup, rows, options))
+    print(_tables(rows, options))
     if setup.study.order_dependent():
         print(f"\nnote: {cli.order_note(setup.study)}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
@@ -183,10 +203,11 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell])
     return drawn
 
 
-def _tables(setup: Setup, rows: Sequence[MatrixRow], options: argparse.Namespace) -> str:
+def _tables(rows: Sequence[MatrixRow], options: argparse.Namespace) -> str:
+    from study.reporting.grid import detectors
     from study.reporting.tables import text_table
 
-    return "\n\n".join(text_table(rows, detector, options.metric, options.threshold) for detector in setup.study.detectors)
+    return "\n\n".join(text_table(rows, detector, options.metric, options.threshold) for detector in detectors(rows))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
+ELSEWHERE = "(elsewhere)"  # that of a detector whose scores were made elsewhere: it is not known here
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
@@ -102,7 +103,7 @@ class DetectorSpec:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Pairing:
-    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`."""
+    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`, `ELSEWHERE`."""
 
     detector: str
     train_on: str

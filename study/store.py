@@ -236,7 +236,7 @@ class Store:
             unit=_strings(table, "unit"),
             method=_strings(table, "method"),
             label=table["label"].to_numpy().astype(np.uint8),
-            logit=table["logit"].to_numpy().astype(np.float32),
+            logit=table["logit"].to_numpy().copy(),
             listed=meta["listed"],
             excluded=tuple((name, reason) for name, reason in meta["excluded"]),
         )
@@ -292,7 +292,7 @@ def _write_scores(path: Path, scores: Scores) -> None:
         "unit": pa.array(scores.unit.tolist(), pa.string()),
         "method": pa.array(scores.method.tolist(), pa.string()),
         "label": pa.array(scores.label.astype(np.uint8)),
-        "logit": pa.array(scores.logit.astype(np.float32)),
+        "logit": pa.array(scores.logit),  # float64 where somebody else made them
     }
     meta = {"listed": scores.listed, "excluded": list(scores.excluded)}
     table = pa.table(columns).replace_schema_metadata({_SCHEMA_KEY: str(SCHEMA), b"study_scores": json.dumps(meta)})

@@ -131,8 +131,8 @@ def matrix_rows(setup: Setup, cells: Sequence[PlannedCell]) -> list[MatrixRow]:
         for test_on in setup.study.test_on:
             block = [c for c in cells if c.cell.pairing == pairing and c.cell.test_on == test_on]
             done = [c for c in block if c.cell.state == "done"]
-            rows += _numbers(setup, done, len(block)) if done else [_without_number(_worst(block), "mean")]
-            rows += [_without_number(c.cell, str(c.cell.winner_seed)) for c in block if c.cell.state != "done"]
+            rows += _numbers(setup, done, len(block)) if done else [without_number(_worst(block), "mean")]
+            rows += [without_number(c.cell, str(c.cell.winner_seed)) for c in block if c.cell.state != "done"]
     return rows
 
 
@@ -187,7 +187,8 @@ def test_content(setup: Setup, test_on: str) -> str:
     return open_catalog(setup.workspace.data, firewall=setup.workspace.firewall).key(test_on, ("test",))
 
 
-def _without_number(cell: Cell, seed: str) -> MatrixRow:
+def without_number(cell: Cell, seed: str) -> MatrixRow:
+    """Return the row that stands for a cell without a number: its state and why."""
     nothing = float("nan")
     return MatrixRow(
         detector=cell.pairing.detector,

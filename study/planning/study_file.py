@@ -20,7 +20,7 @@ from typing import Any
 from study.data.catalog import split_union
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
-from study.records import NO_TRAINING, Pairing, Params
+from study.records import ELSEWHERE, NO_TRAINING, Pairing, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -248,8 +248,9 @@ def _members(train_on: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_names(study: Study, *, where: str) -> None:
-    if NO_TRAINING in (*study.train_on, *study.test_on):
-        raise ConfigError(f"{where}: '{NO_TRAINING}' stands for no training set in the matrix; give the dataset another name")
+    for name in (NO_TRAINING, ELSEWHERE):
+        if name in (*study.train_on, *study.test_on):
+            raise ConfigError(f"{where}: '{name}' stands for no training set in the matrix; give the dataset another name")
     for name in study.test_on:
         if len(split_union(name)) > 1:
             raise ConfigError(f"{where}: test_on: '{name}' is a union; a test set is one dataset, name its members instead")
