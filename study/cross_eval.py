@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ from study import cli
 if TYPE_CHECKING:
     from study.jobs import CellJob, WinnerJob
     from study.planning.cells import PlannedCell
-    from study.planning.setup import Setup
-    from study.records import MatrixRow
+    from study.planning.setup import Searched, Setup
+    from study.records import MatrixRow, Pairing
+    from study.reporting.selection_gap import SelectionGap
 
 EXAMPLES = """
 python -m study.cross_eval quick
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_launch_options(parser)
     parser.add_argument("--metric", default="auc", help="the metric of the printed table (default: auc; all are in matrix.csv)")
     parser.add_argument("--threshold", default="source", help="the threshold of a metric that needs one (default: source)")
+    parser.add_argument("--transfer", action="store_true", help="print the threshold transfer too (tables.md always has it)")
     _add_predictions(parser)
     options = parser.parse_args(arguments)
     _check_metric(options)
@@ -78,6 +80,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.comparisons import compare_study
     from study.planning.outside import ask_for, outside_cells, outside_rows
     from study.reporting.comparisons import answer, write_comparisons
+    from study.reporting.selection_gap import selection_gaps
     from study.tracking import Tracker, ui_command
 
     for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
@@ -96,8 +99,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     rows = [*matrix_rows(setup, cells), *outside_rows(setup, outside)]
     cells += outside
     compared = compare_study(setup, cells)
-    artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
-    print(_tables(rows, options))
+    gaps = selection_gaps({(c.cell.pairing, c.cell.winner_seed): c.winner.val_auc for c in cells if c.winner is not None}, rows)
+    artifacts = [*_write(setup, rows, cells, told, gaps), *write_comparisons(compared, setup.store)]
+    print(_tables(rows, gaps, options))
     if setup.study.order_dependent():
         print(f"\nnote: {cli.order_note(setup.study)}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
@@ -174,23 +178,33 @@ def _is_scored(job: CellJob) -> bool:
     return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
 
 
-def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
+def _write(
+    setup: Setup,
+    rows: Sequence[MatrixRow],
+    cells: Sequence[PlannedCell],
+    told: Mapping[Pairing, Searched],
+    gaps: Sequence[SelectionGap],
+) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
     from study.planning.study_file import to_toml
     from study.reporting.matrix_csv import write_matrix
+    from study.reporting.selection_gap import markdown_gaps
     from study.reporting.tables import markdown_tables
+    from study.reporting.thresholds import markdown_transfer
 
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
     tables = setup.store.folder / "tables.md"
     note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    setup.store.save_text(tables, markdown_tables(rows) + note)
-    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
+    parts = [markdown_tables(rows) + note, markdown_transfer(rows), markdown_gaps(gaps)]
+    setup.store.save_text(tables, "\n".join(parts))
+    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells, told)]
 
 
-def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
-    """Draw a heat map per detector and the ROC curves; return the files."""
-    from study.reporting.figures import heat_map, roc_curves
+def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], told: Mapping[Pairing, Searched]) -> list[Path]:
+    """Draw a heat map per detector, the ROC curves, and the search's best-so-far curves; return the files."""
+    from study.planning.search_summary import best_so_far as curve_of
+    from study.reporting.figures import best_so_far, heat_map, roc_curves
     from study.reporting.metric_names import slug
 
     drawn = []
@@ -200,14 +214,25 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell])
     scores = [(c.cell.test_on, c.cell.pairing, setup.store.scores(c.cell.scores_key)) for c in cells if c.cell.state == "done"]
     drawn.append(setup.store.figures / "roc.png")
     roc_curves(scores, drawn[-1])
+    if told:
+        drawn.append(setup.store.figures / "best_so_far.png")
+        best_so_far({pairing: curve_of(searched.trials) for pairing, searched in told.items()}, drawn[-1])
     return drawn
 
 
-def _tables(rows: Sequence[MatrixRow], options: argparse.Namespace) -> str:
+def _tables(rows: Sequence[MatrixRow], gaps: Sequence[SelectionGap], options: argparse.Namespace) -> str:
+    """Return what is printed of each detector: its matrix, its selection gap, and on request its threshold transfer."""
     from study.reporting.grid import detectors
+    from study.reporting.selection_gap import gap_line
     from study.reporting.tables import text_table
+    from study.reporting.thresholds import text_transfer
 
-    return "\n\n".join(text_table(rows, detector, options.metric, options.threshold) for detector in detectors(rows))
+    parts = []
+    for detector in detectors(rows):
+        ends = [line] if (line := gap_line(gaps, detector)) else []
+        parts.append("\n".join([text_table(rows, detector, options.metric, options.threshold), *ends]))
+        parts += [text_transfer(rows, detector)] if options.transfer else []
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
