@@ -186,7 +186,9 @@ def _write(
     gaps: Sequence[SelectionGap],
 ) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
+    from study.planning.differences import cell_files
     from study.planning.study_file import to_toml
+    from study.reporting.cells_csv import csv_text
     from study.reporting.matrix_csv import write_matrix
     from study.reporting.selection_gap import markdown_gaps
     from study.reporting.tables import markdown_tables
@@ -194,6 +196,7 @@ def _write(
 
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
+    setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
     note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
     parts = [markdown_tables(rows) + note, markdown_transfer(rows), markdown_gaps(gaps)]
