@@ -79,8 +79,11 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
     from study.planning.outside import ask_for, outside_cells, outside_rows
+    from study.planning.tuning import contrasts
+    from study.planning.variants import variant_cells, variants
     from study.reporting.comparisons import answer, write_comparisons
     from study.reporting.selection_gap import selection_gaps
+    from study.reporting.tuning import lines, write_tuning
     from study.tracking import Tracker, ui_command
 
     for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
@@ -93,15 +96,18 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
         hint = f" (it holds {others} of other configurations: if the sweep had --set, give the same here)" if others else ""
         raise StoreError(f"no winners of this study in '{setup.store.folder}'{hint}; first run: {cli.again(options, 'sweep')}")
-    _score(setup, options, cells)
+    further = variants(setup, told)
+    _score(setup, options, [*cells, *(cell for _, more in variant_cells(setup, further) for cell in more)])
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
+    tuned = contrasts(setup, cells, variant_cells(setup, further))
     rows = [*matrix_rows(setup, cells), *outside_rows(setup, outside)]
     cells += outside
     compared = compare_study(setup, cells)
     gaps = selection_gaps({(c.cell.pairing, c.cell.winner_seed): c.winner.val_auc for c in cells if c.winner is not None}, rows)
     artifacts = [*_write(setup, rows, cells, told, gaps), *write_comparisons(compared, setup.store)]
-    print(_tables(rows, gaps, options))
+    artifacts += write_tuning(tuned, setup.store) if further else []
+    print("\n\n".join([_tables(rows, gaps, options), *(["\n".join(lines(tuned))] if lines(tuned) else [])]))
     if setup.study.order_dependent():
         print(f"\nnote: {cli.order_note(setup.study)}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
@@ -121,6 +127,8 @@ def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCel
     from study.jobs import CellJob, run_cell
 
     cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
+    each_once = {c.cell.scores_key or str(number): c for number, c in enumerate(cells)}
+    cells = list(each_once.values())
     todo = [c.job for c in cells if isinstance(c.job, CellJob) and c.cell.state != "done"]
     done = sum(c.cell.state == "done" for c in cells)
     if not todo:

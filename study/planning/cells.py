@@ -60,7 +60,7 @@ def _built_cells(
             winner_job = jobs.get(seed)
             if winner_job is not None and setup.store.has_model(winner_job.trial.key):
                 winner = setup.store.model(winner_job.trial.key)
-                planned = _scored_or_not(setup, (pairing, test_on, seed), winner, setup.cell_job(winner.key, test_on), failures)
+                planned = scored_or_not(setup, (pairing, test_on, seed), winner, setup.cell_job(winner.key, test_on), failures)
             else:
                 reason = lost or (failures.get(winner_job.trial.key, "") if winner_job else "")
                 planned = _unscored((pairing, test_on, seed), failed=bool(reason), reason=reason or waiting)
@@ -90,7 +90,7 @@ def _ensemble_cells(
                 scores=tuple(part.cell.scores_key for part in parts),
             )
             winner = setup.store.model(job.key) if setup.store.has_model(job.key) else None
-            yield place, _scored_or_not(setup, place, winner, job, failures)
+            yield place, scored_or_not(setup, place, winner, job, failures)
 
 
 def _unscored(place: Place, *, failed: bool, reason: str) -> PlannedCell:
@@ -106,9 +106,10 @@ def _unscored(place: Place, *, failed: bool, reason: str) -> PlannedCell:
     return PlannedCell(cell=cell, winner=None, job=None)
 
 
-def _scored_or_not(
+def scored_or_not(
     setup: Setup, place: Place, winner: Trained | None, job: CellJob | EnsembleJob, failures: Mapping[str, str]
 ) -> PlannedCell:
+    """Return the cell of a trained detector, as the store has it, and the job that scores it."""
     pairing, test_on, seed = place
     done = winner is not None and setup.store.has_scores(job.scores_key)
     reason = "" if done else failures.get(job.scores_key, "")

@@ -40,6 +40,8 @@ class Budget:
     trials: configurations tried, the default one included. epochs: of every trial and winner. seeds: winners per pairing.
     generation: proposals made at a time; part of the result, because the search learns only between generations.
     gpu_seconds: device time (of GPUs, or slots where there is none) after which a pairing is dealt no further trials; 0: no limit.
+    default_winners: the default configuration is trained with the winners' seeds too, so that tuned minus default can be shown.
+    transfer: the configuration found best on each training set is trained on the others, with the winners' seeds.
     """
 
     trials: int = 12
@@ -47,6 +49,8 @@ class Budget:
     seeds: int = 3
     generation: int = 4
     gpu_seconds: float = 0.0
+    default_winners: bool = True
+    transfer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +308,12 @@ def _number(value: Any, *, key: str, where: str) -> float:
     return float(value)
 
 
+def _switch(value: Any, *, key: str, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: {key} = {value!r} must be true or false")
+    return value
+
+
 def _one_of(value: Any, valid: Sequence[str], *, key: str, where: str) -> str:
     if value not in valid:
         raise ConfigError(unknown_name(key.rpartition(".")[2], str(value), valid, where=f"{where}: {key}"))
@@ -312,8 +322,14 @@ def _one_of(value: Any, valid: Sequence[str], *, key: str, where: str) -> str:
 
 def _budget(section: Mapping[str, Any], *, where: str) -> Budget:
     _known_keys(section, [f.name for f in dataclasses.fields(Budget)], where=f"{where}: [budget]")
-    whole = {k: _integer(v, key=f"budget.{k}", low=1, where=where) for k, v in section.items() if k != "gpu_seconds"}
-    return Budget(**whole, gpu_seconds=_number(section.get("gpu_seconds", 0), key="budget.gpu_seconds", where=where))
+    others = ("gpu_seconds", "default_winners", "transfer")
+    whole = {k: _integer(v, key=f"budget.{k}", low=1, where=where) for k, v in section.items() if k not in others}
+    return Budget(
+        **whole,
+        gpu_seconds=_number(section.get("gpu_seconds", 0), key="budget.gpu_seconds", where=where),
+        default_winners=_switch(section.get("default_winners", True), key="budget.default_winners", where=where),
+        transfer=_switch(section.get("transfer", False), key="budget.transfer", where=where),
+    )
 
 
 def _search(section: Mapping[str, Any], *, where: str) -> Search:
