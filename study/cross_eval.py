@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from study.planning.cells import PlannedCell
     from study.planning.setup import Searched, Setup
     from study.records import MatrixRow, Pairing
-    from study.reporting.selection_gap import SelectionGap
+    from study.reporting.choices import Choices
 
 EXAMPLES = """
 python -m study.cross_eval quick
@@ -79,11 +79,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
     from study.planning.outside import ask_for, outside_cells, outside_rows
-    from study.planning.tuning import contrasts
     from study.planning.variants import variant_cells, variants
+    from study.reporting.choices import choices_of
     from study.reporting.comparisons import answer, write_comparisons
-    from study.reporting.selection_gap import selection_gaps
-    from study.reporting.tuning import lines, write_tuning
     from study.tracking import Tracker, ui_command
 
     for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
@@ -96,18 +94,15 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
         hint = f" (it holds {others} of other configurations: if the sweep had --set, give the same here)" if others else ""
         raise StoreError(f"no winners of this study in '{setup.store.folder}'{hint}; first run: {cli.again(options, 'sweep')}")
-    further = variants(setup, told)
-    _score(setup, options, [*cells, *(cell for _, more in variant_cells(setup, further) for cell in more)])
+    _score(setup, options, [*cells, *(cell for _, more in variant_cells(setup, variants(setup, told)) for cell in more)])
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    tuned = contrasts(setup, cells, variant_cells(setup, further))
+    _score_epochs(setup, options, cells)
     rows = [*matrix_rows(setup, cells), *outside_rows(setup, outside)]
     cells += outside
-    compared = compare_study(setup, cells)
-    gaps = selection_gaps({(c.cell.pairing, c.cell.winner_seed): c.winner.val_auc for c in cells if c.winner is not None}, rows)
-    artifacts = [*_write(setup, rows, cells, told, gaps), *write_comparisons(compared, setup.store)]
-    artifacts += write_tuning(tuned, setup.store) if further else []
-    print("\n\n".join([_tables(rows, gaps, options), *(["\n".join(lines(tuned))] if lines(tuned) else [])]))
+    compared, choices = compare_study(setup, cells), choices_of(setup, told, cells, rows)
+    artifacts = [*_write(setup, rows, cells, told, choices), *write_comparisons(compared, setup.store), *choices.write(setup.store)]
+    print(_tables(rows, choices, options))
     if setup.study.order_dependent():
         print(f"\nnote: {cli.order_note(setup.study)}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
@@ -145,6 +140,21 @@ def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCel
         failures = launcher.run_jobs(todo, run_cell, _is_scored)
     print(f"scored {len(todo) - len(failures)} cells in {cli.seconds_text(time.monotonic() - start)}\n", flush=True)
     setup.store.save_failures([job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures})
+
+
+def _score_epochs(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
+    """Score every epoch that winners have kept, where the store lacks it."""
+    from study.planning.leak_price import epochs_jobs, is_scored, run_epochs
+
+    todo = [job for job in epochs_jobs(setup, cells) if not is_scored(job)]
+    if not todo:
+        return
+    print(f"scoring the epochs of {len(todo)} cells, for the leak price", flush=True)
+    todo.sort(key=lambda job: job.cell.test_on)
+    with cli.launcher(setup, options) as launcher:
+        failures = launcher.run_jobs(todo, run_epochs, is_scored)
+    for job, reason in failures:
+        print(f"warning: no leak price of {job.cell.model} on {job.cell.test_on}: {reason}", file=sys.stderr)
 
 
 def _build_untrained(setup: Setup) -> None:
@@ -191,14 +201,13 @@ def _write(
     rows: Sequence[MatrixRow],
     cells: Sequence[PlannedCell],
     told: Mapping[Pairing, Searched],
-    gaps: Sequence[SelectionGap],
+    choices: Choices,
 ) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
     from study.planning.differences import cell_files
     from study.planning.study_file import to_toml
     from study.reporting.cells_csv import csv_text
     from study.reporting.matrix_csv import write_matrix
-    from study.reporting.selection_gap import markdown_gaps
     from study.reporting.tables import markdown_tables
     from study.reporting.thresholds import markdown_transfer
 
@@ -207,7 +216,7 @@ def _write(
     setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
     note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    parts = [markdown_tables(rows) + note, markdown_transfer(rows), markdown_gaps(gaps)]
+    parts = [markdown_tables(rows) + note, markdown_transfer(rows), *choices.markdown()]
     setup.store.save_text(tables, "\n".join(parts))
     return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells, told)]
 
@@ -231,17 +240,15 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell],
     return drawn
 
 
-def _tables(rows: Sequence[MatrixRow], gaps: Sequence[SelectionGap], options: argparse.Namespace) -> str:
-    """Return what is printed of each detector: its matrix, its selection gap, and on request its threshold transfer."""
+def _tables(rows: Sequence[MatrixRow], choices: Choices, options: argparse.Namespace) -> str:
+    """Return what is printed of each detector: its matrix, what was chosen for it, and on request its threshold transfer."""
     from study.reporting.grid import detectors
-    from study.reporting.selection_gap import gap_line
     from study.reporting.tables import text_table
     from study.reporting.thresholds import text_transfer
 
     parts = []
     for detector in detectors(rows):
-        ends = [line] if (line := gap_line(gaps, detector)) else []
-        parts.append("\n".join([text_table(rows, detector, options.metric, options.threshold), *ends]))
+        parts.append("\n".join([text_table(rows, detector, options.metric, options.threshold), *choices.lines(detector)]))
         parts += [text_transfer(rows, detector)] if options.transfer else []
     return "\n\n".join(parts)
 

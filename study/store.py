@@ -143,6 +143,32 @@ class Store:
         """Remove a checkpoint whose fit is on record."""
         self.checkpoint_file(key).unlink(missing_ok=True)
 
+    # Every epoch of winners that keep them
+
+    def epochs_folder(self, key: str, *, under_way: bool = False) -> Path:
+        """Where the weights of a winner's epochs are, `<epoch>.safetensors` each; `under_way`, while they are still made."""
+        return self.folder / "epochs" / (f"{key}.part" if under_way else key)
+
+    def epoch_file(self, key: str, epoch: int, *, under_way: bool = False) -> Path:
+        """Where the weights of one epoch are, of the tensors that its fit ever moves."""
+        return self.epochs_folder(key, under_way=under_way) / f"{epoch}.safetensors"
+
+    def save_epoch(self, key: str, epoch: int, weights: Mapping[str, Any]) -> None:
+        """Keep the weights of one epoch of a fit that is under way."""
+        from safetensors.torch import save_file
+
+        with whole_file(self.epoch_file(key, epoch, under_way=True)) as path:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+
+    def close_epochs(self, key: str) -> None:
+        """Say that a fit has ended, and all of its epochs are here."""
+        if not self.epochs_folder(key).is_dir():
+            self.epochs_folder(key, under_way=True).rename(self.epochs_folder(key))
+
+    def epochs(self, key: str) -> list[int]:
+        """Return the epochs that a winner has kept, in order; [] where it was trained without keeping them."""
+        return sorted(int(path.stem) for path in self.epochs_folder(key).glob("*.safetensors"))
+
     # Winners and cells that failed
 
     def failures(self) -> dict[str, str]:

@@ -153,7 +153,7 @@ def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
 
 def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Searched], views: Views) -> tuple[int, dict[str, str]]:
     """Train what the store lacks; return how many were trained, and the failures by name with their reason."""
-    from study.jobs import run_winner
+    from study.jobs import is_trained, run_winner
     from study.planning.cells import why_no_winner
     from study.planning.variants import variant_jobs
 
@@ -163,15 +163,15 @@ def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Sear
     jobs = [job for pairing, searched in told.items() for job in setup.winner_jobs(pairing, searched)]
     winners = {job.trial.key for job in jobs}
     further = variant_jobs(setup, told)
-    todo = [job for job in (*jobs, *further) if not setup.store.has_model(job.trial.key)]
+    todo = [job for job in (*jobs, *further) if not is_trained(job)]
     if todo:
         mine = sum(job.trial.key in winners for job in todo)
         beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
         print(f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}", flush=True)
         start = time.monotonic()
         show = functools.partial(_show_winner, setup, views, winners)
-        with cli.announced(todo, _is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show):
-            failures = launcher.run_jobs(todo, run_winner, _is_trained)
+        with cli.announced(todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show):
+            failures = launcher.run_jobs(todo, run_winner, is_trained)
         setup.store.save_failures([job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures})
         for job, reason in failures:
             if job.trial.key in winners:
@@ -180,7 +180,7 @@ def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Sear
                 print(f"{job.trial.pairing.name}  {job.trial.origin}  failed: {reason}", flush=True)
         print(f"trained {len(todo) - len(failures)} of {len(todo)} in {cli.seconds_text(time.monotonic() - start)}", flush=True)
     for job in jobs:
-        if _is_trained(job):
+        if is_trained(job):
             _show_winner(setup, views, winners, job)  # logged already, unless MLflow's store is a new one
     return len(todo), failed
 
@@ -188,12 +188,6 @@ def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Sear
 def _show_winner(setup: Setup, views: Views, winners: Container[str], job: WinnerJob) -> None:
     if job.trial.key in winners:  # other configurations stand in the store alone
         views.add_winner(setup.store.model(job.trial.key))
-
-
-def _is_trained(job: WinnerJob) -> bool:
-    from study.store import Store
-
-    return Store(job.workspace.results, job.workspace.study).has_model(job.trial.key)
 
 
 def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:

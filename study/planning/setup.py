@@ -28,6 +28,7 @@ from study.training.runtime import TorchRuntime
 TRAINING_VERSION = 1  # raised when a change of the code makes the same trial give another result
 SCORING_VERSION = 1  # likewise for scores of the same weights
 
+WINNER = "winner"
 Told = Sequence[tuple[Trial, TrialResult]]
 
 
@@ -208,20 +209,22 @@ class Setup:
         trial, _ = selected
         return self.jobs_with(pairing, trial.params, trial.number)
 
-    def jobs_with(self, pairing: Pairing, params: Params, winner_trial: int, *, role: str = "winner") -> list[WinnerJob]:
+    def jobs_with(self, pairing: Pairing, params: Params, winner_trial: int, *, role: str = WINNER) -> list[WinnerJob]:
         """Return the S jobs that train `params` on a pairing with the winners' seeds. The same `params` give the same jobs.
 
         winner_trial: the trial of the pairing's own search that tried them, -1 for none. role: what the record calls the result.
         """
+        spec = self.specs[pairing.detector]
         trials = [self.trial(pairing, -1 - seed, params) for seed in range(self.study.budget.seeds)]
         return [
             WinnerJob(
                 workspace=self.workspace,
-                spec=self.specs[pairing.detector],
+                spec=spec,
                 trial=replace(trial, origin=f"{role} seed {seed}"),
                 data_key=self.data_keys[pairing.train_on],
                 winner_seed=seed,
                 winner_trial=winner_trial,
+                keep_epochs=role == WINNER and self.study.run.keep_epochs and spec.learner == "gradient",
             )
             for seed, trial in enumerate(trials)
         ]

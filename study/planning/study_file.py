@@ -89,12 +89,14 @@ class Run:
     workers_per_trial: processes that train one trial together, each with `threads` threads and a share of every batch.
     gpus_per_trial: 0.5 lets two trials share a GPU and its memory; 0 stands for one a worker, where there are any. It changes no
         result but that of a trial whose memory runs out: that goes on with a smaller micro-batch, and says so.
+    keep_epochs: winners keep the weights of every epoch, for the leak price; it changes no result, and takes disk and scoring.
     """
 
     threads: int = 1
     precision: str = "auto"
     workers_per_trial: int = 1
     gpus_per_trial: float = 0.0
+    keep_epochs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,6 +368,7 @@ def _run(section: Mapping[str, Any], *, where: str) -> Run:
         precision=_one_of(section.get("precision", "auto"), PRECISIONS, key="run.precision", where=where),
         workers_per_trial=_integer(section.get("workers_per_trial", 1), key="run.workers_per_trial", low=1, where=where),
         gpus_per_trial=gpus,
+        keep_epochs=_switch(section.get("keep_epochs", False), key="run.keep_epochs", where=where),
     )
 
 

@@ -90,14 +90,11 @@ def _moved(found: Sequence[Contrast]) -> str:
     return pipes([head, *([x, *(values.get((x, y), "no winner") for y in trained)] for x in rows)])
 
 
-def lines(found: Sequence[Contrast]) -> list[str]:
-    """Return what is printed: for each detector, what tuning has gained on source val, in domain and across domains."""
-    defaults = [c for c in found if c.source == DEFAULT and not c.reason]
-    return [_of_detector(d, defaults) for d in dict.fromkeys(c.pairing.detector for c in defaults)]
-
-
-def _of_detector(detector: str, defaults: Sequence[Contrast]) -> str:
-    mine = [c for c in defaults if c.pairing.detector == detector]
+def tuning_line(found: Sequence[Contrast], detector: str) -> str:
+    """Return what is printed of a detector: what tuning has gained on source val, in domain and across domains; "" if unknown."""
+    mine = [c for c in found if c.source == DEFAULT and not c.reason and c.pairing.detector == detector]
+    if not mine:
+        return ""
     kinds: dict[str, list[Contrast]] = {"source val": [], "in-domain": [], "cross-domain": []}
     for c in mine:
         inside = "in-domain" if c.test_on != VAL and is_in_domain(c.pairing.train_on, c.test_on) else "cross-domain"
@@ -108,7 +105,7 @@ def _of_detector(detector: str, defaults: Sequence[Contrast]) -> str:
     worse = sum(c.p_holm < ALPHA and c.images.value < 0 for c in tested)
     default_won = _default_won(mine)
     ends = f"; on {better} of {len(tested)} cells better by more than noise, on {worse} worse" if tested else ""
-    return f"{detector}: tuned - default in AUC: {', '.join(means)}{ends}{default_won}"
+    return f"tuned - default in AUC: {', '.join(means)}{ends}{default_won}"
 
 
 def _default_won(found: Sequence[Contrast]) -> str:
