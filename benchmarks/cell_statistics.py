@@ -3,9 +3,9 @@
     python benchmarks/cell_statistics.py
 
 Made-up scores, single images and ten frames a group. Estimates are what cross_eval writes of a cell: every metric at every
-threshold, seed by seed and their mean, 2,000 replicates. Comparisons are all 120 pairs. Below them the same replicates of the AUC as
-a loop over scikit-learn would do them, timed on a few and multiplied. One process, one core; three minutes where it is free. Times
-are those that this process computed, so that other programs on the machine do not count.
+threshold, seed by seed and their mean, 2,000 replicates. Comparisons are all 120 pairs. Below them the same replicates of the AUC
+as a loop over scikit-learn would do them, timed on a few and multiplied. One process, one core; three minutes where it is free.
+Times are those that this process computed, so that other programs on the machine do not count.
 """
 
 from __future__ import annotations
