@@ -186,7 +186,8 @@ def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
         value = getattr(options, option, None)
         if value is not None and not value > 0:
             raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
-    study = load_study(options.study, options.set, data_root=options.data_root)
+    degradations = getattr(options, "degradations", None)
+    study = load_study(options.study, options.set, data_root=options.data_root, degradations=degradations)
     return set_up(study, results=Path(options.results), weights_root=weights_root(options), firewall=firewall)
 
 

@@ -20,6 +20,7 @@ from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import other_paths, read_layout
 from study.data.names import parse_name
+from study.data.originals import Originals
 from study.data.packs import ImageSet
 from study.data.sources import UNION, Sources
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
@@ -101,6 +102,7 @@ class Catalog:
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
         self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
+        self._keys: dict[tuple[str, tuple[Split, ...]], str] = {}
 
     def names(self) -> list[str]:
         """Return all dataset names, sorted: folders below the data root, and cards. Raises DataError for a missing data root."""
@@ -148,9 +150,12 @@ class Catalog:
         """
         for split in splits:
             self._check_split(name, split)
-        wanted = sorted(set(splits))
-        members = [pa.concat_tables([self.dataset(member).rows(split) for split in wanted]) for member in split_union(name)]
-        return digest("data", DECODE_VERSION, wanted, sorted(datasets.content_digest(rows) for rows in members))
+        wanted = tuple(sorted(set(splits)))
+        if (name, wanted) not in self._keys:
+            members = [pa.concat_tables([self.dataset(member).rows(split) for split in wanted]) for member in split_union(name)]
+            contents = sorted(datasets.content_digest(rows) for rows in members)
+            self._keys[name, wanted] = digest("data", DECODE_VERSION, wanted, contents)
+        return self._keys[name, wanted]
 
     def open(self, name: str, split: Split, geometry: Geometry) -> ImageSet:
         """Return the images of one split of a dataset or union in a detector's geometry; missing packs are built.
@@ -166,6 +171,14 @@ class Catalog:
                 [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
             )
         return self._opened[key]
+
+    def originals(self, name: str, split: Split) -> Originals:
+        """Return the images of one split of a dataset or union as they are, decoded when they are read.
+
+        Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
+        """
+        self._check_split(name, split)
+        return Originals([self.dataset(member) for member in split_union(name)], split)
 
     def packed(self, name: str, split: Split, geometry: Geometry) -> bool:
         """Whether `open` would find every pack already built. Raises what `dataset` raises."""

@@ -9,7 +9,6 @@ stands in for it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -25,8 +24,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data.datasets import Dataset, columns_digest, labels, strings
-from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, decode_image, fit_geometry, read_bytes
+from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
+from study.data.originals import read_original
 from study.data.parallel import ordered_map
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
@@ -204,13 +204,7 @@ def _square(job: _Job) -> NDArray[np.uint8] | str:
     if job.problem:
         return job.problem
     try:
-        data = read_bytes(Path(job.path))
-    except UndecodableError as error:
-        raise DataError(f"'{job.path}' changed since it was indexed ({error}); run the command again") from None
-    if hashlib.sha256(data).hexdigest() != job.sha256:
-        raise DataError(f"'{job.path}' changed since it was indexed; run the command again")
-    try:
-        return np.ascontiguousarray(fit_geometry(decode_image(data), job.geometry))
+        return np.ascontiguousarray(fit_geometry(read_original(Path(job.path), job.sha256), job.geometry))
     except UndecodableError as error:
         return str(error)
 

@@ -18,7 +18,7 @@ from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
 from study.planning.variants import DEFAULT, Variant
-from study.records import Pairing, Scores
+from study.records import NO_DEGRADATION, Pairing, Scores
 from study.statistics.comparisons import Difference, PairedAucs, holm
 from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds
@@ -50,6 +50,7 @@ def contrasts(
     setup: Setup, cells: Sequence[PlannedCell], others: Sequence[tuple[Variant, Sequence[PlannedCell]]]
 ) -> list[Contrast]:
     """Return every variant's contrasts with its pairing's winners: source val, then the test sets that it is scored on."""
+    cells = [c for c in cells if c.cell.degradation == NO_DEGRADATION]
     winners = {(c.cell.pairing, c.cell.winner_seed): c.winner.key for c in cells if c.winner is not None}
     found = []
     for variant, mine in others:

@@ -17,7 +17,7 @@ from study.jobs import WinnerJob
 from study.planning.cells import PlannedCell, scored_or_not
 from study.planning.selection import select
 from study.planning.setup import Searched, Setup
-from study.records import Pairing
+from study.records import NO_DEGRADATION, Pairing
 from study.reporting.grid import is_in_domain
 
 DEFAULT = "default"
@@ -88,7 +88,7 @@ def _cells(setup: Setup, variant: Variant, failures: Mapping[str, str]) -> list[
     trained = [setup.store.model(job.trial.key) for job in variant.jobs if setup.store.has_model(job.trial.key)]
     seeds = {job.trial.key: job.winner_seed for job in variant.jobs}
     return [
-        scored_or_not(setup, (variant.pairing, y, seeds[one.key]), one, setup.cell_job(one.key, y), failures)
+        scored_or_not(setup, (variant.pairing, y, seeds[one.key], NO_DEGRADATION), one, setup.cell_job(one.key, y), failures)
         for y in places
         for one in trained
     ]
