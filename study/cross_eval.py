@@ -270,7 +270,7 @@ def _write(
 
 
 def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], told: Mapping[Pairing, Searched]) -> list[Path]:
-    """Draw each detector's heat map and robustness curves, the ROC curves, and the search's best-so-far curves; return the files."""
+    """Draw each detector's heat map and robustness curves, the ROC curves, and the best-so-far curves; return the files."""
     from study.planning.search_summary import best_so_far as curve_of
     from study.records import NO_DEGRADATION
     from study.reporting.figures import FAMILIES, best_so_far, heat_map, robustness_curves, roc_curves
