@@ -216,6 +216,8 @@ class Setup:
         winner_trial: the trial of the pairing's own search that tried them, -1 for none. role: what the record calls the result.
         """
         spec = self.specs[pairing.detector]
+        # What low-rank matrices moved is merged in the end, and an epoch of theirs cannot be put back.
+        keeps = self.study.run.keep_epochs and spec.learner == "gradient" and params.get("schedule") != "lora"
         trials = [self.trial(pairing, -1 - seed, params) for seed in range(self.study.budget.seeds)]
         return [
             WinnerJob(
@@ -225,7 +227,7 @@ class Setup:
                 data_key=self.data_keys[pairing.train_on],
                 winner_seed=seed,
                 winner_trial=winner_trial,
-                keep_epochs=role == WINNER and self.study.run.keep_epochs and spec.learner == "gradient",
+                keep_epochs=role == WINNER and keeps,
             )
             for seed, trial in enumerate(trials)
         ]
@@ -284,7 +286,8 @@ def set_up(study: Study, *, results: Path, weights_root: Path | None, firewall: 
     results = results.absolute()
     built = [name for name in study.detectors if name not in study.ensembles]
     specs = {name: registry.resolve(name, options=study.detector.get(name, {}), weights_root=weights_root) for name in built}
-    spaces = {name: load_space(name) for name, spec in specs.items() if spec.learner != "none"}
+    # What the study says of a detector's head is not searched.
+    spaces = {name: load_space(name).fixed(study.detector.get(name, {})) for name in specs if specs[name].learner != "none"}
     data = data_config(study, results)
     store = Store(results, study.name)
     store.prepare()

@@ -13,7 +13,8 @@ HEAD = ("detector", "train on", "test on", "honest", "claimed (an upper bound)",
 EXPLAINED = """What picking the best checkpoint on the test set would have claimed, minus the honest number. Honest: AUC of the
 epoch that source val chose; claimed: the highest test AUC of any epoch, an upper bound that is no result; mean over seeds [95 %
 interval over seeds, Student's t]. The best of several noisy numbers lies above all of their means, so some of the price is luck.
-Epochs: chosen by source val -> by the test set, seed by seed. \\* in-domain."""
+Epochs: chosen by source val -> by the test set, seed by seed. Detectors fitted in closed form have none, those trained by low-rank
+adaptation keep none. \\* in-domain."""
 
 
 def markdown_prices(found: Sequence[LeakPrice]) -> str:

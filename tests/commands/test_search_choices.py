@@ -41,7 +41,7 @@ def test_a_budget_of_hours_is_held_against_the_measured_trial_0(
     store = Store(tmp_path, "small")
     assert places(store) == sorted((p, 0) for p in PAIRINGS)
     measured = {t.pairing: r for t, r in store.trials()}
-    # By hand: two trials, one winner and perhaps the default with its seed are left of each pairing; npr's epochs are two, spectrum is fitted once.
+    # By hand, of each pairing two trials, a winner and perhaps the default are left; npr's epochs are two, spectrum is fitted once.
     epochs = {"npr": 2, "spectrum": 1}
     longest = sum(4 * r.seconds / len(r.history) * epochs[p.detector] for p, r in measured.items())
     capsys.readouterr()
