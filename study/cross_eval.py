@@ -89,6 +89,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.errors import StoreError
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.leakage import leakage_of
     from study.planning.outside import ask_for, outside_cells, outside_rows
     from study.planning.robustness import robustness
     from study.planning.variants import variant_cells, variants
@@ -111,16 +112,18 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
     _score_epochs(setup, options, cells)
-    rows = [*matrix_rows(setup, cells), *outside_rows(setup, outside)]
+    leakage = leakage_of(setup)
+    rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
-    compared, choices, degraded = compare_study(setup, cells), choices_of(setup, told, cells, rows), robustness(setup, cells)
+    compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows)
+    degraded = robustness(setup, cells, leakage)
     artifacts = [*_write(setup, rows, cells, told, choices, degraded), *write_comparisons(compared, setup.store)]
     artifacts += choices.write(setup.store)
     print(_tables(rows, choices, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
-    if setup.study.order_dependent():
-        print(f"\nnote: {cli.order_note(setup.study)}")
+    for note in cli.notes(setup.study):
+        print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
@@ -263,8 +266,8 @@ def _write(
     write_matrix(rows, setup.store.matrix_file)
     setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
-    note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    parts = [markdown_tables(rows), robustness_markdown(degraded), note.lstrip(), markdown_transfer(rows), *choices.markdown()]
+    notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
+    parts = [markdown_tables(rows), robustness_markdown(degraded), notes, markdown_transfer(rows), *choices.markdown()]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells, told)]
 

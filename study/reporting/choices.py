@@ -14,7 +14,7 @@ from study.planning.leak_price import LeakPrice, leak_prices
 from study.planning.setup import Searched, Setup
 from study.planning.tuning import Contrast, contrasts
 from study.planning.variants import variant_cells, variants
-from study.records import MatrixRow, Pairing
+from study.records import SHARED_IMAGES, MatrixRow, Pairing
 from study.reporting.leak_price import markdown_prices, price_line
 from study.reporting.selection_gap import SelectionGap, gap_line, markdown_gaps, selection_gaps
 from study.reporting.tuning import tuning_line, write_tuning
@@ -23,11 +23,15 @@ from study.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Of a study's scored cells; each () where the study does not ask for it, or nothing of it is scored."""
+    """Of a study's scored cells; each () where the study does not ask for it, or nothing of it is scored.
+
+    shared: (train_on, test_on) where the test set shares images with the training set.
+    """
 
     gaps: tuple[SelectionGap, ...]
     contrasts: tuple[Contrast, ...]
     prices: tuple[LeakPrice, ...]
+    shared: frozenset[tuple[str, str]]
 
     def markdown(self) -> list[str]:
         """Return the sections that end tables.md."""
@@ -35,7 +39,11 @@ class Choices:
 
     def lines(self, detector: str) -> list[str]:
         """Return what is printed below a detector's matrix."""
-        found = (gap_line(self.gaps, detector), tuning_line(self.contrasts, detector), price_line(self.prices, detector))
+        found = (
+            gap_line(self.gaps, detector),
+            tuning_line(self.contrasts, detector, self.shared),
+            price_line(self.prices, detector),
+        )
         return [line for line in found if line]
 
     def write(self, store: Store) -> list[Path]:
@@ -50,4 +58,5 @@ def choices_of(setup: Setup, told: Mapping[Pairing, Searched], cells: Sequence[P
         gaps=tuple(selection_gaps(val_aucs, rows)),
         contrasts=tuple(contrasts(setup, cells, variant_cells(setup, variants(setup, told)))),
         prices=tuple(leak_prices(setup, cells)),
+        shared=frozenset((row.train_on, row.test_on) for row in rows if row.metric == SHARED_IMAGES),
     )

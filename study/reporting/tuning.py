@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -90,15 +90,21 @@ def _moved(found: Sequence[Contrast]) -> str:
     return pipes([head, *([x, *(values.get((x, y), "no winner") for y in trained)] for x in rows)])
 
 
-def tuning_line(found: Sequence[Contrast], detector: str) -> str:
-    """Return what is printed of a detector: what tuning has gained on source val, in domain and across domains; "" if unknown."""
+def tuning_line(found: Sequence[Contrast], detector: str, shared: Collection[tuple[str, str]] = ()) -> str:
+    """Return what is printed of a detector: what tuning has gained on source val, in domain and across domains; "" if unknown.
+
+    shared: (train_on, test_on) that are in neither mean, as the test set holds images of the training set.
+    """
     mine = [c for c in found if c.source == DEFAULT and not c.reason and c.pairing.detector == detector]
     if not mine:
         return ""
     kinds: dict[str, list[Contrast]] = {"source val": [], "in-domain": [], "cross-domain": []}
     for c in mine:
-        inside = "in-domain" if c.test_on != VAL and is_in_domain(c.pairing.train_on, c.test_on) else "cross-domain"
-        kinds["source val" if c.test_on == VAL else inside].append(c)
+        place = c.pairing.train_on, c.test_on
+        if c.test_on == VAL:
+            kinds["source val"].append(c)
+        elif place not in shared:
+            kinds["in-domain" if is_in_domain(*place) else "cross-domain"].append(c)
     means = [f"{name} {fmean(c.tuned - c.other for c in of):+.3f}" for name, of in kinds.items() if of]
     tested = [c for c in mine if c.test_on != VAL]
     better = sum(c.p_holm < ALPHA and c.images.value > 0 for c in tested)
