@@ -4,8 +4,7 @@
 
 Three suites (15 members), two detectors with two winners each, on JPEG photographs made here. Both ways run the same code in this
 process and give the same scores; they differ in how often an image is read, decoded, degraded and fitted. The smaller the
-detectors, the more that is; these are small on purpose. Takes about five minutes on
-two busy cores. Times are CPU seconds of this process.
+detectors, the more that is; these are small on purpose. Times are CPU seconds of this process. Takes two minutes on two cores.
 """
 
 from __future__ import annotations
