@@ -72,6 +72,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.errors import StoreError
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.leakage import leakage_of
     from study.planning.robustness import robustness
     from study.reporting.comparisons import answer, write_comparisons
     from study.reporting.robustness import robustness_text
@@ -87,15 +88,16 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     _score(setup, options, cells)
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    rows = matrix_rows(setup, cells)
-    compared = compare_study(setup, cells)
-    degraded = robustness(setup, cells)
+    leakage = leakage_of(setup)
+    rows = matrix_rows(setup, cells, leakage)
+    compared = compare_study(setup, cells, leakage)
+    degraded = robustness(setup, cells, leakage)
     artifacts = [*_write(setup, rows, cells, degraded), *write_comparisons(compared, setup.store)]
     print(_tables(setup, rows, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
-    if setup.study.order_dependent():
-        print(f"\nnote: {cli.order_note(setup.study)}")
+    for note in cli.notes(setup.study):
+        print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
@@ -211,8 +213,8 @@ def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
     tables = setup.store.folder / "tables.md"
-    note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    parts = [markdown_tables(rows), robustness_markdown(degraded), note.lstrip()]
+    notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
+    parts = [markdown_tables(rows), robustness_markdown(degraded), notes]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
 

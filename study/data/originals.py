@@ -1,4 +1,4 @@
-"""The images of a split at their original resolution: decoded one at a time, whenever asked, and not kept.
+"""The images of a split at their original resolution, or unified: decoded one at a time, whenever asked, and not kept.
 
 Floor 1. Packs hold a detector's squares; what must happen to an image before it is cropped or resized starts here.
 """
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from study.data.datasets import Dataset, labels, strings
 from study.data.decode import UndecodableError, decode_image, read_bytes
+from study.data.unify import unify
 from study.errors import DataError
 from study.records import Split
 
 
-def read_original(path: Path, sha256: str) -> NDArray[np.uint8]:
-    """Return a file's pixels, (H, W, 3) uint8. sha256: of its bytes when it was indexed.
+def read_original(path: Path, sha256: str, unified_px: int | None = None) -> NDArray[np.uint8]:
+    """Return a file's pixels, (H, W, 3) uint8. sha256: of its bytes when it was indexed. unified_px: of its dataset.
 
     Raises DataError for a file that has changed since, UndecodableError where it is no image.
     """
@@ -31,7 +32,8 @@ def read_original(path: Path, sha256: str) -> NDArray[np.uint8]:
         raise DataError(f"'{path}' changed since it was indexed ({error}); run the command again") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataError(f"'{path}' changed since it was indexed; run the command again")
-    return decode_image(data)
+    pixels = decode_image(data)
+    return unify(pixels, unified_px) if unified_px else pixels
 
 
 class Originals:
@@ -50,17 +52,19 @@ class Originals:
         rows = rows.filter(pc.equal(rows["problem"], ""))
         self.sample_id, self.group, self.unit, self.method = (strings(rows[name]) for name in ("id", "group", "unit", "method"))
         self.label = labels(rows)
-        self._files = list(zip(rows["file"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
+        self._files = list(zip(*(rows[name].to_pylist() for name in ("file", "sha256", "unified_px")), strict=True))
 
     def __len__(self) -> int:
         return len(self.sample_id)
 
     def read(self, at: int) -> NDArray[np.uint8]:
         """Return the pixels of the image at `at`, (H, W, 3) uint8. Raises what `read_original` raises."""
-        path, sha256 = self._files[at]
-        return read_original(Path(path), sha256)
+        path, sha256, unified_px = self._files[at]
+        return read_original(Path(path), sha256, unified_px)
 
 
 def _rows(dataset: Dataset, split: Split) -> pa.Table:
     rows = dataset.rows(split).select(["id", "path", "group", "unit", "method", "label", "sha256", "problem"])
-    return rows.append_column("file", pc.binary_join_element_wise(str(dataset.root), rows["path"], "/"))
+    unified = pa.array([dataset.unified_px] * rows.num_rows, pa.int32())
+    rows = rows.append_column("file", pc.binary_join_element_wise(str(dataset.root), rows["path"], "/"))
+    return rows.append_column("unified_px", unified)

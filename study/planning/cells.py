@@ -6,17 +6,33 @@ Floor 3. Metrics are always derived from scores, so this trains nothing and scor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from study.data.leaks import Leaks
 from study.identity import derive_seed
 from study.jobs import CellJob, open_catalog
 from study.planning.ensembles import EnsembleJob
+from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Searched, Setup
-from study.records import NO_DEGRADATION, Cell, CellState, Estimate, MatrixRow, Pairing, Scores, Trained
+from study.records import (
+    DATASET,
+    FAKE,
+    NO_DEGRADATION,
+    REAL,
+    SHARED_IMAGES,
+    Cell,
+    CellState,
+    Estimate,
+    MatrixRow,
+    Pairing,
+    Scores,
+    Trained,
+)
 from study.statistics.intervals import estimate_cell
-from study.statistics.methods import by_method, part
+from study.statistics.methods import WITHOUT_LEAKS, by_method, part, without
 from study.statistics.units import has_units, to_units
 
+NAN = float("nan")
 Place = tuple[Pairing, str, int, str]  # pairing, test set, winner seed, degradation
 
 
@@ -130,8 +146,11 @@ def _cell(place: Place, state: CellState, *, reason: str = "", scores_key: str =
     )
 
 
-def matrix_rows(setup: Setup, cells: Sequence[PlannedCell]) -> list[MatrixRow]:
-    """Return the matrix in its long form: every metric of every scored cell, and the state of every other."""
+def matrix_rows(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> list[MatrixRow]:
+    """Return the matrix in its long form: every metric of every scored cell, and the state of every other.
+
+    leakage: cells with leaked images are there without them too.
+    """
     blocks: dict[tuple[Pairing, str, str], list[PlannedCell]] = {}  # the seeds of one place
     for planned in cells:
         cell = planned.cell
@@ -140,7 +159,7 @@ def matrix_rows(setup: Setup, cells: Sequence[PlannedCell]) -> list[MatrixRow]:
     for block in blocks.values():
         done = [c for c in block if c.cell.state == "done"]
         others = [c.cell for c in block if c.cell.state != "done"]
-        rows += _numbers(setup, done, len(block)) if done else [_without_number(_worst(others), "mean")]
+        rows += _numbers(setup, done, len(block), leakage) if done else [_without_number(_worst(others), "mean")]
         rows += [_without_number(cell, str(cell.winner_seed)) for cell in others]
     return rows
 
@@ -156,7 +175,7 @@ def why_no_winner(searched: Searched) -> str:
     return f"no trial gave a result ({reasons[-1]})" if reasons else "no trial gave a defined validation AUC"
 
 
-def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[MatrixRow]:
+def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int, leakage: Leakage) -> Iterable[MatrixRow]:
     scores = [setup.store.scores(c.cell.scores_key) for c in done]
     levels: dict[str, list[Scores]] = {"image": scores}
     if has_units(scores[0]):
@@ -164,6 +183,12 @@ def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[
     of_methods = by_method(scores[0])
     winners = [c.winner for c in done if c.winner is not None]
     first = done[0].cell
+    place = (first.pairing.train_on, first.test_on)
+    if place in leakage.leaks:
+        left = [without(s, leakage.leaks[place].ids()) for s in scores]
+        levels |= {level + WITHOUT_LEAKS: left if level == "image" else [to_units(s) for s in left] for level in tuple(levels)}
+    if place in leakage.related and first.degradation == NO_DEGRADATION:
+        yield _shared(first, leakage.related[place])
     missing = f"{seeds - len(done)} of {seeds} seeds missing" if len(done) < seeds else ""
     for level in (*levels, *of_methods):
         estimates = estimate_cell(
@@ -189,6 +214,15 @@ def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[
                 state="done",
                 reason=missing if seed == "mean" else "",
             )
+
+
+def _shared(cell: Cell, shared: Leaks) -> MatrixRow:
+    """The row that says why a cell is not cross-domain."""
+    share = max(shared.copies(REAL), shared.copies(FAKE))
+    note = "not cross-domain: " + "; ".join(shared.sentences(kinds=("exact", "near")))
+    estimate = Estimate(value=share, low=NAN, high=NAN, n_real=shared.real, n_fake=shared.fake, note=note)
+    row = _without_number(cell, "mean")
+    return replace(row, level=DATASET, metric=SHARED_IMAGES, estimate=estimate, state="done", reason="")
 
 
 def test_content(setup: Setup, test_on: str) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
 
 from study.planning.cells import PlannedCell
+from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.records import NO_DEGRADATION, Cell, CellState, Pairing
 from study.statistics.metrics import auc
@@ -25,6 +26,7 @@ class Robustness:
 
     auc, clean: in [0, 1], means over the seeds that have both, on the images that have both; NaN where there are none.
     images, left_out: scored ones, and those that the degradation was not applicable to. state, reason: of the degraded cells.
+    shared: whether the test set has so many images of the training set that it is not cross-domain.
     """
 
     detector: str
@@ -37,16 +39,21 @@ class Robustness:
     left_out: int
     state: CellState
     reason: str
+    shared: bool = False
 
 
-def robustness(setup: Setup, cells: Sequence[PlannedCell]) -> list[Robustness]:
+def robustness(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> list[Robustness]:
     """Return what every degradation of a study costs in every place of its matrix, in the matrix's order."""
     blocks: dict[tuple[Pairing, str], dict[str, dict[int, Cell]]] = {}
     for planned in cells:
         cell = planned.cell
         seeds = blocks.setdefault((cell.pairing, cell.test_on), {}).setdefault(cell.degradation, {})
         seeds[cell.winner_seed] = cell
-    return [found for by_degradation in blocks.values() for found in _of_block(setup, by_degradation)]
+    return [
+        replace(found, shared=(found.train_on, found.test_on) in leakage.related)
+        for by_degradation in blocks.values()
+        for found in _of_block(setup, by_degradation)
+    ]
 
 
 def _of_block(setup: Setup, by_degradation: Mapping[str, Mapping[int, Cell]]) -> Iterator[Robustness]:

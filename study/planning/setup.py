@@ -262,6 +262,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         cache=results.absolute() / "cache",
         max_per_class=study.data.max_per_class or None,
         class_folders=dict(study.data.class_folders),
+        unify=study.data.unify,
     )
 
 

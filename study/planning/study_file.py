@@ -70,12 +70,14 @@ class Search:
 class Data:
     """Where images come from. root: a folder with one folder per dataset. max_per_class: images per class, 0 for all of them.
 
-    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake. unify: re-encode both classes alike
+    before anything else (same size, same JPEG quality; data/unify.py).
     """
 
     root: str = ""
     max_per_class: int = 0
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    unify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +367,10 @@ def _data(section: Mapping[str, Any], *, where: str) -> Data:
     if not isinstance(folders, dict) or any(type(label) is not int or label not in (0, 1) for label in folders.values()):
         raise ConfigError(f"{where}: data.class_folders = {folders!r} must map folder names to 0 (real) or 1 (fake)")
     limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
-    return Data(root=root, max_per_class=limit, class_folders=folders)
+    unify = section.get("unify", False)
+    if not isinstance(unify, bool):
+        raise ConfigError(f"{where}: data.unify = {unify!r} must be true or false")
+    return Data(root=root, max_per_class=limit, class_folders=folders, unify=unify)
 
 
 def _run(section: Mapping[str, Any], *, where: str) -> Run:

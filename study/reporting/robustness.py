@@ -45,9 +45,11 @@ def robustness_markdown(found: Sequence[Robustness]) -> str:
 
 def _tables(found: Sequence[Robustness]) -> list[tuple[str, list[list[str]]]]:
     """(title, table with its head) of the cells in domain and across domains, where there are any."""
-    kinds = {True: "in-domain cells", False: "cross-domain cells"}
-    parts = {kind: [r for r in found if is_in_domain(r.train_on, r.test_on) == kind] for kind in kinds}
-    return [(kinds[kind], _table(mine)) for kind, mine in parts.items() if mine]
+    parts: dict[str, list[Robustness]] = {kind: [] for kind in ("in-domain", "cross-domain", "neither: images of the training set")}
+    for r in found:
+        inside, across, neither = parts.values()
+        (inside if is_in_domain(r.train_on, r.test_on) else neither if r.shared else across).append(r)
+    return [(kind.replace("domain", "domain cells"), _table(mine)) for kind, mine in parts.items() if mine]
 
 
 def _table(found: Sequence[Robustness]) -> list[list[str]]:

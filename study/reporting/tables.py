@@ -132,7 +132,22 @@ def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str
     if row is None or not has_number(row):
         reasons = (row.reason or row.estimate.reason,) if row is not None else ()
         return state_words(row) + star + notes.mark(*reasons), ""
-    return _number(row) + star + notes.mark(row.estimate.note, row.reason), _across_seeds(row)
+    shared = grid.shared.get((source, target), "")
+    return _number(row) + star + notes.mark(row.estimate.note, row.reason, shared, _leaks(grid, source, target)), _across_seeds(row)
+
+
+def _leaks(grid: Grid, source: str, target: str) -> str:
+    """Say what a cell is without the test images that its training set has seen; nothing where there are none."""
+    row, rest = grid.cells[source, target], grid.without_leaks.get((source, target))
+    if row is None or rest is None:
+        return ""
+    left = rest.estimate
+    leaked = row.estimate.n_real + row.estimate.n_fake - left.n_real - left.n_fake
+    found = _number(rest) if has_number(rest) else f"undefined ({left.reason})"
+    images = f"the {leaked} test images that leak" if leaked > 1 else "the test image that leaks"
+    if grid.level != "image":  # a unit that lost a frame is not gone
+        images = "the test images that leak"
+    return f"with {images} from training {_number(row)}, without {found} on {left.n_real} real / {left.n_fake} fake"
 
 
 def _number(row: MatrixRow) -> str:

@@ -54,3 +54,16 @@ def test_what_is_not_applicable_is_said_once() -> None:
 
 def test_nothing_degraded_is_nothing_said() -> None:
     assert robustness_text([]) == robustness_markdown([]) == ""
+
+
+def test_cells_with_images_of_the_training_set_are_in_neither_table() -> None:
+    found = [
+        cell("npr", "aa", "jpeg50", 0.9, 0.95),
+        cell("npr", "ab", "jpeg50", 0.6, 0.7),
+        cell("npr", "ac", "jpeg50", 0.8, 0.9, shared=True),
+    ]
+    text = robustness_text(found, width=100)
+    tables = dict(zip(("in", "cross", "neither"), text.split("Robustness, ")[1:], strict=True))
+    assert tables["in"].startswith("in-domain cells") and "0.900 (-0.050)" in tables["in"]
+    assert tables["cross"].startswith("cross-domain cells") and "0.600 (-0.100)" in tables["cross"]
+    assert tables["neither"].startswith("neither: images of the training set") and "0.800 (-0.100)" in tables["neither"]
