@@ -394,11 +394,7 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
 
     monkeypatch.setattr(degraded, "compute_features", noted)
     assert LocalLauncher(threads=1).run_jobs(degraded.degraded_jobs(cells), degraded.run_degraded, degraded.is_through) == []
-<<<<<<< HEAD
-    # Two test sets of one batch, two degradations. Seeds of npr have bodies of their own; below spectrum's head nothing is trained.
-=======
     # Two test sets of one batch, two degradations. The seeds of npr have bodies of their own; spectrum trains its head only.
->>>>>>> main
     assert Counter(seen) == {"npr": 2 * 2 * 2, "spectrum": 2 * 2}
     kept = {folder.name: one for (folder, _), one in degraded._KEPT._kept.items()}
     assert len({one.body for one in kept.values()}) == 3
