@@ -267,7 +267,7 @@ def _write(
     setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
     notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
-    parts = [markdown_tables(rows), robustness_markdown(degraded), notes, markdown_transfer(rows), *choices.markdown()]
+    parts = [markdown_tables(rows), markdown_transfer(rows), *choices.markdown(), robustness_markdown(degraded), notes]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells, told)]
 

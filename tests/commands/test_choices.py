@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,8 +155,6 @@ def test_a_second_run_does_nothing_again(run: StudyRun, monkeypatch: pytest.Monk
 
 def test_epochs_that_were_not_kept_are_trained_again_to_the_same_weights(run: StudyRun, tmp_path: Path) -> None:
     """A study swept without keep_epochs, and then with it: the winners are what they were."""
-    import shutil
-
     shutil.copytree(run.store.results, tmp_path / "r")
     store = Store(tmp_path / "r", "small")
     shutil.rmtree(store.folder / "epochs")
@@ -174,3 +173,22 @@ def test_without_the_switches_nothing_further_is_trained(study_file: Path, tmp_p
     off = ["--set", "budget.default_winners=false", "--set", "budget.trials=2", "--set", 'train_on=["alpha"]']
     only = run_both(study_file, tmp_path, "--local", *off, "--set", 'detectors=["spectrum"]').store
     assert len(list((only.folder / "models").iterdir())) == 2 and not (only.folder / "tuning.md").exists()
+
+
+def test_another_configuration_that_diverged_is_a_result_and_is_not_tried_again(
+    run: StudyRun, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.store.results, tmp_path / "r")
+    store = Store(tmp_path / "r", "small")
+    lost = variant_jobs(setup, setup.replay())[0].trial
+    pairing, keys = lost.pairing, [job.trial.key for job in variant_jobs(setup, setup.replay()) if job.trial.params == lost.params]
+    mine = [key for key in keys if run.store.model(key).trial.pairing == pairing]
+    for key in mine:
+        shutil.rmtree(store.model_folder(key))
+    store.save_failures(mine, dict.fromkeys(mine, "DivergedError: the loss is nan"))
+    monkeypatch.setattr("study.jobs.fit", lambda *a, **k: pytest.fail("trained"))
+    arguments = [str(tmp_path / "r") if word == str(run.store.results) else word for word in run.arguments]
+    assert sweep.main(arguments) == 0 and cross_eval.main(arguments) == 0
+    capsys.readouterr()
+    shown = (store.folder / "tuning.md").read_text(encoding="utf-8")
+    assert f"| {pairing.detector} | {pairing.train_on} | " in shown and "DivergedError: the loss is nan" in shown
