@@ -4,8 +4,7 @@
 
 Three suites (15 members), two detectors with two winners each, on JPEG photographs made here. Both ways run the same code in this
 process and give the same scores; they differ in how often an image is read, decoded, degraded and fitted. The smaller the
-detectors, the more that is; these are small on purpose. Takes about five minutes on
-two busy cores.
+detectors, the more that is; these are small on purpose. Times are CPU seconds of this process. Takes two minutes on two cores.
 """
 
 from __future__ import annotations
@@ -66,13 +65,13 @@ def write_photos(folder: Path, *, per_class: int, side: int) -> None:
 
 
 def timed(setup: Setup, jobs_of: Callable[[Sequence[CellJob]], list[DegradedJob]]) -> tuple[float, dict[str, np.ndarray]]:
-    """Return the seconds of scoring all degraded cells, and the logits."""
+    """Return the CPU seconds of scoring all degraded cells (other programs' work does not count), and the logits."""
     planned = [c.job for c in plan_cells(setup) if c.cell.degradation != NO_DEGRADATION]
     cells = [job for job in planned if isinstance(job, CellJob)]
-    start = time.perf_counter()
+    start = time.process_time()
     failures = LocalLauncher(threads=1).run_jobs(jobs_of(cells), run_degraded, is_through)
     assemble(cells)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert not failures, failures
     store = Store(setup.workspace.results, setup.workspace.study)
     logits = {cell.scores_key: store.scores(cell.scores_key).logit for cell in cells}

@@ -18,6 +18,7 @@ SPLITS = ("train", "val", "test")
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
 NO_PIXELS = ("(metadata only)", "(border and brightness)")  # the audit's classifiers, which stand in the matrix as detectors do
+ELSEWHERE = "(elsewhere)"  # that of a detector whose scores were made elsewhere: it is not known here
 SHARED_IMAGES, DATASET = "shared_images", "dataset"  # metric and level of the row that says what a test set shares with training
 
 Params = Mapping[str, float | int | str | bool]
@@ -104,7 +105,7 @@ class DetectorSpec:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Pairing:
-    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`."""
+    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`, `ELSEWHERE`."""
 
     detector: str
     train_on: str
