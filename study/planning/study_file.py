@@ -20,6 +20,7 @@ from typing import Any
 from study.data.catalog import split_union
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
+from study.planning.leave_one_out import expand_all_but
 from study.records import NO_TRAINING, Pairing, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
@@ -220,7 +221,9 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
     for key in ("name", "detectors", "train_on"):
         if key not in table:
             raise ConfigError(f"{where}: the key '{key}' is missing")
-    train_on = _names(table["train_on"], key="train_on", where=where)
+    written = _names(table["train_on"], key="train_on", where=where)
+    test_on = _names(table["test_on"], key="test_on", where=where) if "test_on" in table else ()
+    train_on = expand_all_but(written, test_on, where=where)
     detectors = _names(table["detectors"], key="detectors", where=where)
     for name in detectors:
         registry.check_name(name, where=where)
@@ -229,7 +232,7 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
         name=_name(table["name"], where=where),
         detectors=detectors,
         train_on=train_on,
-        test_on=_names(table["test_on"], key="test_on", where=where) if "test_on" in table else _members(train_on),
+        test_on=test_on or _members(train_on),
         seed=_integer(table.get("seed", 0), key="seed", low=0, where=where),
         budget=_budget(_section(table, "budget", where=where), where=where),
         search=_search(_section(table, "search", where=where), where=where),
