@@ -24,7 +24,7 @@ from study.data.packs import ImageSet
 from study.data.sources import UNION, Sources
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
-from study.records import SPLITS, Geometry, Split
+from study.records import SPLITS, Balance, Geometry, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,14 @@ class DataConfig:
     cache: folder for the index, the packs and the demo's images; made when needed.
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
     """
 
     root: Path | None
     cache: Path
     max_per_class: int | None = None
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    balance: Balance = "none"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from study.data.catalog import split_union
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
 from study.planning.leave_one_out import expand_all_but
-from study.records import NO_TRAINING, Pairing, Params
+from study.records import BALANCES, NO_TRAINING, Balance, Pairing, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -71,11 +71,14 @@ class Data:
     """Where images come from. root: a folder with one folder per dataset. max_per_class: images per class, 0 for all of them.
 
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    balance: what an epoch of training draws alike often: `none`, every image once; `class`, real and fake; `dataset`, real and fake
+        of every dataset of a union. Validation and test images are scored once each, whatever it says.
     """
 
     root: str = ""
     max_per_class: int = 0
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    balance: Balance = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,7 +342,8 @@ def _data(section: Mapping[str, Any], *, where: str) -> Data:
     if not isinstance(folders, dict) or any(type(label) is not int or label not in (0, 1) for label in folders.values()):
         raise ConfigError(f"{where}: data.class_folders = {folders!r} must map folder names to 0 (real) or 1 (fake)")
     limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
-    return Data(root=root, max_per_class=limit, class_folders=folders)
+    balance = _one_of(section.get("balance", BALANCES[0]), BALANCES, key="data.balance", where=where)
+    return Data(root=root, max_per_class=limit, class_folders=folders, balance=cast(Balance, balance))
 
 
 def _run(section: Mapping[str, Any], *, where: str) -> Run:

@@ -51,6 +51,7 @@ def test_defaults_are_filled_in() -> None:
         ({"run": {"precision": "fp8"}}, ["run.precision", "'fp8'", "bfloat16"]),
         ({"data": {"class_folders": {"x": 2}}}, ["class_folders"]),
         ({"data": {"root": 3}}, ["data.root = 3"]),
+        ({"data": {"balance": "classes"}}, ["data.balance", "'classes'", "did you mean 'class'?", "class, dataset, none"]),
         ({"detector": {"npr": {"size": 3}}}, ["[detector.npr]", "'size'", "size_px"]),
         ({"detector": {"npr": {"size_px": "big"}}}, ["detector.npr.size_px = 'big'"]),
         ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
