@@ -25,13 +25,13 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:
     """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished or waiting to be taken.
 
-    An exception out of `function` is raised at its place, and what had not begun is dropped.
+    at_once: items a task. An exception out of `function` is raised at its place, and what had not begun is dropped.
     """
     threads = threads or min(32, cpu_count())
-    chunks = (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+    chunks = (items[start : start + at_once] for start in range(0, len(items), at_once))
 
     def run(chunk: Sequence[T]) -> list[R]:
         return [function(item) for item in chunk]
