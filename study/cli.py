@@ -53,7 +53,11 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where results, data and weights are."""
     parser.add_argument("--results", default="results", metavar="DIR", help="where the store is kept (default: results)")
-    parser.add_argument("--data-root", metavar="DIR", help="a folder with one folder per dataset; overrides data.root of the study")
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="a folder with one folder per dataset, or its URL (s3://...); overrides data.root of the study",
+    )
     parser.add_argument(
         "--weights-root",
         metavar="DIR",

@@ -64,11 +64,11 @@ def _detectors(options: argparse.Namespace) -> None:
 
 def _datasets(options: argparse.Namespace) -> None:
     from study.data.cards import card_names, load_card
-    from study.data.catalog import Catalog, DataConfig
+    from study.data.catalog import Catalog, DataConfig, data_root
     from study.errors import DataError
 
-    root = Path(options.data_root).expanduser().absolute() if options.data_root else None
-    catalog = Catalog(DataConfig(root=root, cache=Path(options.results).absolute() / "cache"), firewall=True)
+    root, url = data_root(options.data_root or "")
+    catalog = Catalog(DataConfig(root=root, url=url, cache=Path(options.results).absolute() / "cache"), firewall=True)
     rows = []
     for name in catalog.names():
         card = load_card(name) if name in card_names() else None

@@ -35,6 +35,7 @@ FLOORS = [
 ONLY_HERE = {
     "ray": "runtime/",
     "mlflow": "tracking.py",
+    "fsspec": "data/remote.py",
     "kagglehub": "data/kaggle.py",
     "optuna": "search/",
     "matplotlib": "reporting/figures.py",
