@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -68,7 +67,7 @@ def _datasets(options: argparse.Namespace) -> None:
     from study.errors import DataError
 
     root, url = data_root(options.data_root or "")
-    catalog = Catalog(DataConfig(root=root, url=url, cache=Path(options.results).absolute() / "cache"), firewall=True)
+    catalog = Catalog(DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"), firewall=True)
     rows = []
     for name in catalog.names():
         card = load_card(name) if name in card_names() else None
@@ -125,7 +124,7 @@ def _presets(_: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from study.store import Store
 
-    results = Path(options.results)
+    results = cli.results_folder(options)
     rows = []
     for file in sorted(results.glob("*/study.toml")):
         store = Store(results, file.parent.name)

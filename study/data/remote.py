@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,9 +160,11 @@ def _kind(url: str) -> str:
 
 
 def _file(url: str, info: Mapping[str, Any]) -> RemoteFile:
-    tag = next((str(info[key]) for key in _TAGS if info.get(key)), "")
+    tag = next((info[key] for key in _TAGS if info.get(key)), "")
+    if isinstance(tag, datetime):  # some drivers give the time of a listed file as a number
+        tag = tag.timestamp()
     size = info.get("size")
-    return RemoteFile(url=url, size=-1 if size is None else int(size), tag=tag)
+    return RemoteFile(url=url, size=-1 if size is None else int(size), tag=str(tag).strip('"'))
 
 
 def _look(url: str) -> RemoteFile | None:
@@ -179,10 +182,11 @@ def _is_there(path: Path, size: int) -> bool:
 
 
 def _fetch_into(folder: Path, item: Wanted) -> None:
-    _fetch(item.file, folder / item.path)
+    fetch(item.file, folder / item.path)
 
 
-def _fetch(file: RemoteFile, target: Path) -> None:
+def fetch(file: RemoteFile, target: Path) -> None:
+    """Write a file to `target`, whole or not at all; what an interrupted run has of it is gone on with. Raises DataError."""
     system, path = _driver(file.url)
     part = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)

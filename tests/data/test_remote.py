@@ -113,11 +113,11 @@ def test_a_large_file_goes_on_at_its_byte(bucket: Any, tmp_path: Path) -> None:
     file = RemoteFile(url="memory://bucket/x.bin", size=10, tag="")
     for here, expected in ((b"abcde", b"abcde56789"), (b"abcdefghijkl", b"0123456789")):
         (tmp_path / ".x.bin.part").write_bytes(here)
-        remote._fetch(file, tmp_path / "x.bin")
+        remote.fetch(file, tmp_path / "x.bin")
         assert (tmp_path / "x.bin").read_bytes() == expected
     assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
     with pytest.raises(DataError, match="has 10 bytes and was listed with 11: it changed"):
-        remote._fetch(RemoteFile(url="memory://bucket/x.bin", size=11, tag=""), tmp_path / "y.bin")
+        remote.fetch(RemoteFile(url="memory://bucket/x.bin", size=11, tag=""), tmp_path / "y.bin")
     assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
 
 
