@@ -167,6 +167,12 @@ def untrained_lines(study: Study) -> list[str]:
     return [*alone, *made]
 
 
+def balance_lines(study: Study) -> list[str]:
+    """Return what is drawn alike often in training; nothing where every image is drawn once."""
+    words = {"class": "real and fake images", "dataset": "real and fake images of every dataset"}
+    return [f"drawn alike often in training: {words[study.data.balance]}"] if study.data.balance in words else []
+
+
 def order_note(study: Study) -> str:
     """Return what a reader of an order-dependent search must know."""
     return (
@@ -195,7 +201,14 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
 
     if not is_url(options.results):
         return Path(options.results)
+    from study.errors import ConfigError
     from study.mirror import Mirror, local_results
+
+    if getattr(options, "address", None):
+        raise ConfigError(
+            f"--results {options.results} is worked on in a copy on this machine, which the nodes of --address do not see; "
+            "give a results folder that all of them see"
+        )
 
     if study:
         Mirror(options.results, study.name).pull()

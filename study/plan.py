@@ -61,10 +61,8 @@ def _print_size(study: Study) -> None:
         f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing, {budget.epochs} epochs at most), "
         f"{winners} winners ({budget.seeds} seeds), {winners * len(study.test_on)} cells ({len(study.test_on)} test sets)"
     )
-    for line in cli.untrained_lines(study):
+    for line in (*cli.untrained_lines(study), *cli.balance_lines(study)):
         print(f"  {line}")
-    if study.data.balance != "none":
-        print(f"  drawn alike often in training: real and fake images{' of every dataset' * (study.data.balance == 'dataset')}")
 
 
 def _absent(study: Study, options: argparse.Namespace) -> list[str]:

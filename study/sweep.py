@@ -103,7 +103,7 @@ def _print_header(setup: Setup) -> None:
         f"{budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a trial, {setup.workspace.precision}"
     )
     print(f"search: {study.search_words()}")
-    for line in cli.untrained_lines(study):
+    for line in (*cli.untrained_lines(study), *cli.balance_lines(study)):
         print(line)
     for pairing in study.searched():
         if setup.trials_of(pairing) < budget.trials:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from study import cross_eval, sweep
-from study.errors import StoreError
+from study.errors import ConfigError, StoreError
 from study.mirror import Mirror, local_results, pushing
 from study.store import Store
 from tests.factories import write_dataset
@@ -177,6 +177,13 @@ def test_a_place_that_cannot_be_reached_says_so(url: str, on: Machine, monkeypat
     with pytest.raises(ZeroDivisionError), pushing(mirror):
         raise ZeroDivisionError
     assert "warning: results at" in capsys.readouterr().err
+
+
+def test_nodes_that_do_not_see_the_copy_are_refused(tmp_path: Path) -> None:
+    study = tmp_path / "small.toml"
+    study.write_text(STUDY.format(root=tmp_path), encoding="utf-8")
+    with pytest.raises(ConfigError, match="which the nodes of --address do not see"):
+        sweep.main([str(study), "--results", "memory://bucket/results", "--address", "10.0.0.1:6379"])
 
 
 def test_a_study_goes_on_from_another_machine(
