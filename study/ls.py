@@ -166,7 +166,7 @@ def _diff(options: argparse.Namespace) -> None:
     from study.planning.differences import compare_versions, open_version
     from study.reporting.differences import as_json, as_text
 
-    found = compare_versions(*(open_version(word, Path(options.results)) for word in options.studies))
+    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.studies))
     print(as_json(found) if options.json else as_text(found))
 
 
