@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -88,11 +87,11 @@ def _trained(detector: Detector, space: Space) -> int:
 
 def _datasets(options: argparse.Namespace) -> None:
     from study.data.cards import card_names, load_card
-    from study.data.catalog import Catalog, DataConfig
+    from study.data.catalog import Catalog, DataConfig, data_root
     from study.errors import DataError
 
-    root = Path(options.data_root).expanduser().absolute() if options.data_root else None
-    catalog = Catalog(DataConfig(root=root, cache=Path(options.results).absolute() / "cache"), firewall=True)
+    root, url = data_root(options.data_root or "")
+    catalog = Catalog(DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"), firewall=True)
     rows = []
     for name in catalog.names():
         card = load_card(name) if name in card_names() else None
@@ -149,7 +148,7 @@ def _presets(_: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from study.store import Store
 
-    results = Path(options.results)
+    results = cli.results_folder(options)
     rows = []
     for file in sorted(results.glob("*/study.toml")):
         store = Store(results, file.parent.name)
@@ -167,7 +166,7 @@ def _diff(options: argparse.Namespace) -> None:
     from study.planning.differences import compare_versions, open_version
     from study.reporting.differences import as_json, as_text
 
-    found = compare_versions(*(open_version(word, Path(options.results)) for word in options.studies))
+    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.studies))
     print(as_json(found) if options.json else as_text(found))
 
 

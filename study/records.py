@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
+BALANCES = ("none", "class", "dataset")  # what is drawn alike often in training: images, classes, the classes of each dataset
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
 NO_PIXELS = ("(metadata only)", "(border and brightness)")  # the audit's classifiers, which stand in the matrix as detectors do
@@ -23,6 +24,7 @@ SHARED_IMAGES, DATASET = "shared_images", "dataset"  # metric and level of the r
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
+Balance = Literal["none", "class", "dataset"]
 Learner = Literal["gradient", "logistic", "none", "members"]
 
 

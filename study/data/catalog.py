@@ -22,21 +22,23 @@ from study.data.layouts import other_paths, read_layout
 from study.data.names import parse_name
 from study.data.originals import Originals
 from study.data.packs import ImageSet
+from study.data.remote import is_url
 from study.data.sources import UNION, Sources
 from study.data.unify import UNIFY_VERSION, common_side
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
-from study.records import SPLITS, Geometry, Split
+from study.records import SPLITS, Balance, Geometry, Split
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where data comes from and how much of it is used; picklable.
 
-    root: a folder with one folder per dataset, or None.
+    root: a folder with one folder per dataset, or None. url: that folder elsewhere (`s3://bucket/data`), or "".
     cache: folder for the index, the packs and the demo's images; made when needed.
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
     unify: whether the images of both classes are re-encoded alike before anything else (data/unify.py).
     """
 
@@ -44,6 +46,8 @@ class DataConfig:
     cache: Path
     max_per_class: int | None = None
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    balance: Balance = "none"
+    url: str = ""
     unify: bool = False
 
 
@@ -83,6 +87,16 @@ class DatasetSummary:
         return sum(c.images for c in self.counts if split in (None, c.split) and label in (None, c.label))
 
 
+def data_root(text: str) -> tuple[Path | None, str]:
+    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises DataError for a missing folder."""
+    if is_url(text):
+        return None, text.rstrip("/")
+    root = Path(text).expanduser().absolute() if text else None
+    if root is not None and not root.is_dir():
+        raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
+    return root, ""
+
+
 def split_union(name: str) -> tuple[str, ...]:
     """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for an empty or repeated member."""
     members = tuple(name.split(UNION))
@@ -101,7 +115,9 @@ class Catalog:
         """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
         self.config, self.firewall = config, firewall
         self.progress = progress
-        self._sources = Sources(root=config.root, cache=config.cache, class_folders=config.class_folders, progress=progress)
+        self._sources = Sources(
+            root=config.root, cache=config.cache, class_folders=config.class_folders, url=config.url, progress=progress
+        )
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
         self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
@@ -211,7 +227,7 @@ class Catalog:
             digest=dataset.digest,
             counts=_counts(samples),
             groups=dict(zip(groups["split"].to_pylist(), groups["group_count_distinct"].to_pylist(), strict=True)),
-            straddling=splits.straddling(codes, datasets.strings(samples["split"])),
+            straddling=splits.straddling(codes, datasets.words(samples["split"])),
             excluded=tuple(zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)),
             skipped=dataset.skipped,
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,

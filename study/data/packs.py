@@ -8,12 +8,10 @@ and has no row: nothing stands in for it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +25,11 @@ from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
 from study.data.originals import read_original
-from study.data.parallel import ordered_map
+from study.data.parallel import one_at_a_time, ordered_map
 from study.data.unify import UNIFY_VERSION
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
-from study.records import Geometry, Split
+from study.records import Balance, Geometry, Split
 
 PACK_SCHEMA_NUMBER = 1
 IMAGES, PACK = "images.u8", "pack.json"
@@ -100,6 +98,18 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.sample_id)
 
+    def strata(self, balance: Balance) -> NDArray[np.int64] | None:
+        """Return the stratum of each image (N,) that training draws alike often: its class, or its dataset's; None for no balance.
+
+        Numbered as they first appear, so that a+b and b+a have the same.
+        """
+        if balance == "none":
+            return None
+        code = self.label.astype(np.int64) + (2 * self._pack_of.astype(np.int64) if balance == "dataset" else 0)
+        _, first, number = np.unique(code, return_index=True, return_inverse=True)
+        strata: NDArray[np.int64] = np.argsort(np.argsort(first))[number]
+        return strata
+
     @property
     def n_bytes(self) -> int:
         """Bytes of all pixels."""
@@ -146,7 +156,7 @@ def open_pack(
     rows = dataset.rows(split)
     folder = cache / "packs" / pack_key(dataset, split, geometry)
     if not folder.is_dir():
-        with cache_writes(cache), _one_builder(folder):
+        with cache_writes(cache), one_at_a_time(folder):
             if not folder.is_dir():
                 _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
                 with whole_folder(folder) as temporary:
@@ -157,17 +167,6 @@ def open_pack(
             first = f"; for example {pack.excluded[0][0]}: {pack.excluded[0][1]}" if pack.excluded else ""
             raise DataError(f"dataset '{dataset.name}': no {word} image of its {split} split can be used{first}")
     return rows, pack
-
-
-@contextmanager
-def _one_builder(folder: Path) -> Iterator[None]:
-    """Let one process at a time build a pack; the others wait, and find it there. The lock falls with the process that holds it."""
-    lock = folder.parent / ".locks" / folder.name
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        with suppress(OSError):  # a file system without locks: the pack is then built twice, and one copy kept
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class _Job(NamedTuple):
