@@ -35,10 +35,13 @@ def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentP
     )
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add STUDY and the options that say where things are."""
+def add_study_options(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """Add STUDY and the options that say where things are. needed: whether the command does nothing without a study."""
     parser.add_argument(
-        "study", metavar="STUDY", help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
+        "study",
+        metavar="STUDY",
+        nargs=None if needed else "?",
+        help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)",
     )
     parser.add_argument(
         "--set",

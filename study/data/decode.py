@@ -81,6 +81,15 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         raise UndecodableError(_one_line(error)) from None
 
 
+def read_header(path: Path) -> tuple[str, int, int] | None:
+    """Return format, width and height in pixels as a file's header says, or None where it is no image. No pixel is decoded."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return str(image.format), image.width, image.height
+    except Exception:  # why it cannot be decoded is said where it is decoded
+        return None
+
+
 def read_bytes(path: Path) -> bytes:
     """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read."""
     try:

@@ -361,7 +361,7 @@ def test_every_card_states_what_its_user_must_know(name: str) -> None:
 def test_an_unrecognised_folder_of_a_card_says_what_it_must_hold(root: Path, make_catalog: MakeCatalog) -> None:
     (root / "genimage" / "a").mkdir(parents=True)
     (root / "genimage" / "b").mkdir()
-    with pytest.raises(DataError, match=r"holds the folders: a, b.*it must hold GENERATOR/train/ai/ and"):
+    with pytest.raises(DataError, match=r"holds: a/ \(0 images\), b/ \(0 images\)\); it must hold GENERATOR/train/ai/ and"):
         make_catalog().dataset("genimage:sd1.4")
 
 
