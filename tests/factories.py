@@ -12,7 +12,7 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,22 @@ def write_image(path: Path, pixels: NDArray[np.uint8]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], *, codec: str = "mpeg4", pixel_format: str = "yuv420p") -> Path:
+    """Write pictures (H, W, 3) uint8 as the frames of a video in the container of the path's suffix, making its folder."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:  # no random identity in the file
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else pixel_format
+        stream.bit_rate = 2_000_000
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
     return path
 
 

@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 from study.data import datasets, packs, splits
 from study.data.datasets import Dataset
 from study.data.decode import DECODE_VERSION
+from study.data.frames import with_frames
 from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import other_paths, read_layout
 from study.data.names import parse_name
 from study.data.packs import ImageSet
 from study.data.sources import UNION, Sources
+from study.data.videos import FRAMES_PER_VIDEO
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
 from study.records import SPLITS, Geometry, Split
@@ -35,11 +37,13 @@ class DataConfig:
     cache: folder for the index, the packs and the demo's images; made when needed.
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    frames_per_video: how many frames are taken of a video, evenly.
     """
 
     root: Path | None
     cache: Path
     max_per_class: int | None = None
+    frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -212,8 +216,15 @@ class Catalog:
         card, layout = found
         index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self._progress)
         linked = card is not None and has_partners(card.group_pattern)
-        return datasets.assemble(
+        listing = with_frames(
             read_layout(layout, name=name),
+            name=name,
+            index=index,
+            frames_per_video=self.config.frames_per_video,
+            grouped=bool(card and card.group_pattern),
+        )
+        return datasets.assemble(
+            listing,
             name=name,
             card=card,
             root=layout.root,

@@ -34,6 +34,7 @@ DECODE_VERSION = 2
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data import datasets
-from study.data.decode import decode_image, read_header
+from study.data.decode import VIDEO_EXTENSIONS, read_header
+from study.data.frames import with_frames
 from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import Layout, other_paths, read_layout
@@ -25,6 +26,7 @@ from study.data.listing import Listing
 from study.data.names import RESERVED
 from study.data.parallel import ordered_map
 from study.data.sources import Sources
+from study.data.videos import FRAMES_PER_VIDEO, load_image, read_video_header, runs, split_frame
 from study.errors import DataError
 from study.identity import unit_interval, whole_file
 from study.records import DatasetCard
@@ -52,7 +54,14 @@ class Description:
     formats: Mapping[tuple[int, str, int, int], int]
 
 
-def describe_folder(folder: Path, *, class_folders: Mapping[str, int], cache: Path, progress: Progress = quiet) -> Description:
+def describe_folder(
+    folder: Path,
+    *,
+    class_folders: Mapping[str, int],
+    cache: Path,
+    frames_per_video: int = FRAMES_PER_VIDEO,
+    progress: Progress = quiet,
+) -> Description:
     """Read a folder: list, hash, group and split its images.
 
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake. cache: for the index of hashes.
@@ -63,8 +72,10 @@ def describe_folder(folder: Path, *, class_folders: Mapping[str, int], cache: Pa
     found = sources.whole(name, shown=name)
     assert found is not None, "with download=True a source is found or an error raised"
     card, layout = found
-    listing = read_layout(layout, name=name)
     index = FileIndex(cache=cache, root=layout.root, name=name, progress=progress)
+    grouped = bool(card and card.group_pattern)
+    listing = read_layout(layout, name=name)
+    listing = with_frames(listing, name=name, index=index, frames_per_video=frames_per_video, grouped=grouped)
     table, official, refusal = _assembled(listing, name=name, card=card, layout=layout, index=index)
     return Description(
         name=name,
@@ -108,14 +119,20 @@ def _with_own(table: pa.Table) -> pa.Table:
 
 
 def _formats(table: pa.Table, root: Path, progress: Progress) -> dict[tuple[int, str, int, int], int]:
-    paths = [root / path for path in table["path"].to_pylist()]
+    files = list(runs(f"{root}/{path}" for path in table["path"].to_pylist()))
     labels = table["label"].to_pylist()
     counts: Counter[tuple[int, str, int, int]] = Counter()
-    for done, (label, header) in enumerate(zip(labels, ordered_map(read_header, paths), strict=True), start=1):
-        counts[(label, *(header or ("", 0, 0)))] += 1
-        if done % 256 == 0 or done == len(paths):
-            progress("reading headers", done, len(paths))
+    done = 0
+    for file, header in zip(files, ordered_map(_header, [file.path for file in files]), strict=True):
+        counts[(labels[done], *(header or ("", 0, 0)))] += max(len(file.frames), 1)
+        done += max(len(file.frames), 1)
+        if done % 256 == 0 or done == len(labels):
+            progress("reading headers", done, len(labels))
     return dict(counts)
+
+
+def _header(path: str) -> tuple[str, int, int] | None:
+    return read_video_header(Path(path)) if path.lower().endswith(VIDEO_EXTENSIONS) else read_header(Path(path))
 
 
 def examples(description: Description, each: int) -> dict[tuple[int, str], tuple[int, list[str]]]:
@@ -144,7 +161,7 @@ def _spread(images: Sequence[tuple[str, str]]) -> list[str]:
 
 def load_example(description: Description, path: str) -> NDArray[np.uint8]:
     """Return the pixels of one of its usable images, (H, W, 3). Raises UndecodableError where it changed meanwhile."""
-    return decode_image(description.layout.root / path)
+    return load_image(f"{description.layout.root}/{path}")
 
 
 def write_manifest(description: Description, path: Path) -> int:
@@ -165,11 +182,14 @@ def write_manifest(description: Description, path: Path) -> int:
 
 
 def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
+    """(path, label, method, group, split, video) of every file, with a video's frames in one row."""
     names = ("path", "label", "method", "group", "split", "video", "problem", "sha256")
-    rows = []
+    rows: dict[str, tuple[str, ...]] = {}
     for path, label, method, group, split, video, problem, sha256 in zip(
         *(description.table[name].to_pylist() for name in names), strict=True
     ):
-        if not problem or sha256:
-            rows.append((path, ("real", "fake")[label], method, group, split if description.official else "", video))
-    return rows
+        file = (split_frame(path) or (path, 0))[0]
+        if not problem or sha256 or file == video:
+            given = split if description.official else ""
+            rows[file] = (file, ("real", "fake")[label], method, group, given, "" if video == file else video)
+    return list(rows.values())

@@ -1,15 +1,17 @@
 """What the bytes of a dataset's files are: hashed and decoded once, in parallel, and remembered.
 
-Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image: SHA-256 of the bytes, digest of the decoded pixels,
-or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start hashes nothing.
+Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image or a video's frame: SHA-256 of the bytes, digest of
+the decoded pixels, or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start
+hashes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 
 from study.data.decode import DECODE_VERSION, UndecodableError, decode_image, pixel_digest, read_bytes
 from study.data.names import file_name
-from study.data.parallel import ordered_map
+from study.data.parallel import CHUNK, ordered_map
+from study.data.videos import Run, decode_frames, frame_sha256, runs
 from study.errors import StoreError
-from study.identity import digest, whole_file
+from study.identity import digest, file_sha256, whole_file
 
 INDEX_SCHEMA_NUMBER = 1
 INDEX_SCHEMA = pa.schema(
@@ -61,9 +64,10 @@ class FileIndex:
 
     def __init__(self, *, cache: Path, root: Path, name: str, progress: Progress = quiet) -> None:
         self.root, self.name, self.progress = root, name, progress
-        self._cache = cache
+        self.cache = cache
         key = digest("index", INDEX_SCHEMA_NUMBER, DECODE_VERSION, os.path.realpath(root))
         self.path = cache / "index" / f"{file_name(name)}-{key}.parquet"
+        self.videos = self.path.with_suffix(".videos.parquet")
 
     def fingerprint(self, listed: pa.Table) -> pa.Table:
         """Return columns sha256, pixels and problem for listed images (columns path, size, mtime_ns, problem), in their order.
@@ -79,7 +83,7 @@ class FileIndex:
         done = 0
         try:
             paths = [f"{self.root}/{path}" for path in listed["path"].take(todo).to_pylist()]
-            for row, result in zip(todo, ordered_map(_fingerprint, paths), strict=True):
+            for row, result in zip(todo, _fingerprints(paths), strict=True):
                 found["sha256"][row], found["pixels"][row], found["problem"][row] = result
                 done += 1
                 if done % 256 == 0 or done == len(todo):
@@ -105,13 +109,34 @@ class FileIndex:
         )
         fresh = fresh.filter(pc.not_equal(fresh["sha256"], ""))  # what could not be read may be readable next time
         kept = known.filter(pc.invert(pc.is_in(known["path"], value_set=fresh["path"].combine_chunks())))
-        with cache_writes(self._cache), whole_file(self.path) as temporary:
+        with cache_writes(self.cache), whole_file(self.path) as temporary:
             pq.write_table(pa.concat_tables([kept, fresh]), temporary)
 
 
 def _row_key(table: pa.Table) -> pa.Array:
     numbers = [pc.cast(table[name], pa.string()) for name in ("size", "mtime_ns")]
     return pc.binary_join_element_wise(table["path"], *numbers, "\0").combine_chunks()
+
+
+def _fingerprints(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """The fingerprints of images and of videos' frames, in their order; each video is decoded once."""
+    files = list(runs(paths))
+    each = ordered_map(_of_run, files, chunk=1 if any(file.frames for file in files) else CHUNK)
+    return chain.from_iterable(each)
+
+
+def _of_run(file: Run) -> list[tuple[str, str, str]]:
+    if not file.frames:
+        return [_fingerprint(file.path)]
+    try:
+        video = file_sha256(Path(file.path))
+    except OSError as error:
+        return [("", "", f"cannot be read: {error.strerror or type(error).__name__}")] * len(file.frames)
+    found = []
+    for number, pixels in zip(file.frames, decode_frames(Path(file.path), file.frames), strict=True):
+        sha256 = frame_sha256(video, number)
+        found.append((sha256, "", pixels) if isinstance(pixels, str) else (sha256, pixel_digest(pixels), ""))
+    return found
 
 
 def _fingerprint(path: str) -> tuple[str, str, str]:

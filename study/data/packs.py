@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, decode_image, fit_geometry, read_bytes
 from study.data.index import Progress, cache_writes, quiet
-from study.data.parallel import ordered_map
+from study.data.parallel import CHUNK, ordered_map
+from study.data.videos import Run, decode_frames, frame_sha256, runs
 from study.errors import DataError, StoreError
-from study.identity import digest, whole_folder
+from study.identity import digest, file_sha256, whole_folder
 from study.records import Geometry, Split
 
 PACK_SCHEMA_NUMBER = 1
@@ -184,7 +186,7 @@ def _build(folder: Path, root: Path, rows: pa.Table, geometry: Geometry, progres
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
     with (folder / IMAGES).open("wb") as file:
-        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), ordered_map(_square, jobs), strict=True), start=1):
+        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), _squares(jobs), strict=True), start=1):
             if isinstance(result, str):
                 excluded.append((sample, result))
             else:
@@ -199,6 +201,43 @@ def _build(folder: Path, root: Path, rows: pa.Table, geometry: Geometry, progres
     (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
 
 
+def _squares(jobs: Sequence[_Job]) -> Iterator[NDArray[np.uint8] | str]:
+    """The squares of images and of videos' frames, in their order."""
+    place, files = 0, []
+    for file in runs(job.path for job in jobs):
+        files.append((file, jobs[place : place + max(len(file.frames), 1)]))
+        place += len(files[-1][1])
+    return chain.from_iterable(ordered_map(_of_run, files, chunk=1 if any(file.frames for file, _ in files) else CHUNK))
+
+
+def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:
+    file, jobs = of
+    if not file.frames:
+        return [_square(jobs[0])]
+    try:
+        video = file_sha256(Path(file.path))
+    except OSError as error:
+        raise _changed(file.path, f" ({error.strerror})") from None
+    wanted = [(job, number) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
+    if any(job.sha256 != frame_sha256(video, number) for job, number in wanted):
+        raise _changed(file.path)
+    decoded = decode_frames(Path(file.path), [number for _, number in wanted])
+    return [job.problem or _fitted(next(decoded), job.geometry) for job in jobs]
+
+
+def _fitted(pixels: NDArray[np.uint8] | str, geometry: Geometry) -> NDArray[np.uint8] | str:
+    if isinstance(pixels, str):
+        return pixels
+    try:
+        return np.ascontiguousarray(fit_geometry(pixels, geometry))
+    except UndecodableError as error:
+        return str(error)
+
+
+def _changed(path: str, why: str = "") -> DataError:
+    return DataError(f"'{path}' changed since it was indexed{why}; run the command again")
+
+
 def _square(job: _Job) -> NDArray[np.uint8] | str:
     """Return an image as its square, or the reason why there is none."""
     if job.problem:
@@ -206,11 +245,11 @@ def _square(job: _Job) -> NDArray[np.uint8] | str:
     try:
         data = read_bytes(Path(job.path))
     except UndecodableError as error:
-        raise DataError(f"'{job.path}' changed since it was indexed ({error}); run the command again") from None
+        raise _changed(job.path, f" ({error})") from None
     if hashlib.sha256(data).hexdigest() != job.sha256:
-        raise DataError(f"'{job.path}' changed since it was indexed; run the command again")
+        raise _changed(job.path)
     try:
-        return np.ascontiguousarray(fit_geometry(decode_image(data), job.geometry))
+        return _fitted(decode_image(data), job.geometry)
     except UndecodableError as error:
         return str(error)
 

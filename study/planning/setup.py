@@ -252,6 +252,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         root=root,
         cache=results.absolute() / "cache",
         max_per_class=study.data.max_per_class or None,
+        frames_per_video=study.data.frames_per_video,
         class_folders=dict(study.data.class_folders),
     )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from study.data.catalog import split_union
+from study.data.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
 from study.records import NO_TRAINING, Pairing, Params
@@ -70,10 +71,12 @@ class Data:
     """Where images come from. root: a folder with one folder per dataset. max_per_class: images per class, 0 for all of them.
 
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    frames_per_video: how many frames are taken of a video file, evenly.
     """
 
     root: str = ""
     max_per_class: int = 0
+    frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -336,7 +339,8 @@ def _data(section: Mapping[str, Any], *, where: str) -> Data:
     if not isinstance(folders, dict) or any(type(label) is not int or label not in (0, 1) for label in folders.values()):
         raise ConfigError(f"{where}: data.class_folders = {folders!r} must map folder names to 0 (real) or 1 (fake)")
     limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
-    return Data(root=root, max_per_class=limit, class_folders=folders)
+    frames = _integer(section.get("frames_per_video", FRAMES_PER_VIDEO), key="data.frames_per_video", low=1, where=where)
+    return Data(root=root, max_per_class=limit, frames_per_video=frames, class_folders=folders)
 
 
 def _run(section: Mapping[str, Any], *, where: str) -> Run:

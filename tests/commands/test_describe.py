@@ -16,7 +16,7 @@ from study import plan, prepare
 from study.data import contact_sheet
 from study.data.catalog import Catalog, DataConfig
 from study.errors import ConfigError, DataError
-from tests.factories import picture, truncate, write_cifake, write_dataset, write_ffpp, write_image
+from tests.factories import picture, truncate, write_cifake, write_dataset, write_ffpp, write_image, write_video
 
 Describe = Callable[..., str]
 
@@ -69,6 +69,24 @@ def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Descri
     words = shlex.split(last.removeprefix("next: "))
     assert words[:4] == ["python", "-m", "study.sweep", "quick"]
     assert plan.main(words[3:]) == 0
+
+
+def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describe) -> None:
+    folder = tmp_path / "data" / "clips"
+    for label, word in enumerate(("real", "fake")):
+        for number in range(24):
+            frames = [picture(label, size=32, seed=100 * number + frame) for frame in range(3)]
+            write_video(folder / ("train", "val", "test")[number % 3] / word / f"{number:02d}.mp4", frames)
+    (folder / "val" / "real" / "broken.mp4").write_bytes(b"")
+    before = Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False).dataset("clips").digest
+    printed = described(folder)
+    assert "real  mpeg4 video  72: 32 x 32 (72)" in printed
+    assert "left out: 1 of 145 images" in printed
+    rows = read(tmp_path / "out" / "clips-manifest.csv")
+    assert sorted(row["path"][-11:] for row in rows if row["label"] == "fake") == [f"fake/{number:02d}.mp4" for number in range(24)]
+    assert (tmp_path / "out" / "clips-contact-sheet.png").is_file()
+    shutil.copy(tmp_path / "out" / "clips-manifest.csv", folder / "manifest.csv")
+    assert Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False).dataset("clips").digest == before
 
 
 def test_the_sheet_has_a_row_a_method_and_is_the_same_again(tmp_path: Path, described: Describe) -> None:

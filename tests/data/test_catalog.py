@@ -113,7 +113,9 @@ def test_a_missing_data_root_and_an_unrecognised_folder_say_so(root: Path, tmp_p
         make_catalog(root=tmp_path / "absent").dataset("x")
     write_image(root / "odd" / "pictures" / "x.png", picture(0, size=8))
     write_image(root / "odd" / "more" / "x.png", picture(0, size=8))
-    with pytest.raises(DataError, match=r"layout of .*odd' is not recognised \(it holds the folders: more, pictures\)"):
+    with pytest.raises(
+        DataError, match=r"layout of .*odd' is not recognised \(it holds: more/ \(1 image\), pictures/ \(1 image\)\)"
+    ):
         make_catalog().dataset("odd")
 
 
