@@ -220,6 +220,22 @@ def write_cnnspot(folder: Path, *, n: int = 8, size: int = 8) -> Path:
     return folder
 
 
+def write_open_images(folder: Path, *, n: int = 40, size: int = 8, splits: tuple[str, ...] = ("",)) -> Path:
+    """Write photographs of Open Images (16 hexadecimal digits, two folders deep) beside two generators, one with the same names.
+
+    splits: folders above them, "" for none.
+    """
+    for number, split in enumerate(splits):
+        above = folder / split
+        for index in range(n):
+            seed = 1000 * number + index
+            name = f"{0x0A1B2C3D4E5F0000 + seed:016x}"
+            write_image(above / "open_images" / "validation" / "data" / f"{name}.jpg", picture(0, size=size, seed=seed))
+            write_image(above / "sd-inpainting" / f"{name}_0.png", picture(1, size=size, seed=seed))
+            write_image(above / "flux" / "batch 1" / f"{seed:05d}.png", picture(1, size=size, seed=500_000 + seed))
+    return folder
+
+
 def write_artifact(folder: Path, *, n: int = 40, size: int = 8) -> Path:
     """Write ArtiFact as Kaggle ships it, of two collections and two generators, each with its metadata.csv."""
     places = {"coco": "train2017", "ffhq": "images/00000", "big_gan": "big/biggan-data/0", "pro_gan": "airplane/1_fake"}

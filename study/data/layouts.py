@@ -186,7 +186,10 @@ def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> L
 
 
 def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:
-    """Find the class folders that a card names. The first entry that reaches a folder says what it is."""
+    """Find the class folders that a card names. The first entry that reaches a folder says what it is.
+
+    A folder that holds class folders is none itself: `{member}` does not take the split folders for datasets.
+    """
     classes = {**CLASS_NAMES, **{name.lower(): label for name, label in named.items()}}
     splits = {**SPLIT_NAMES, **card.splits}
     found: dict[str, Part] = {}
@@ -197,6 +200,7 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
             split = splits.get(words.pop("split", "").lower(), None if "{split" in entry["path"] else "")
             if label is not None and split is not None:
                 found.setdefault(folder, _part(folder, label, split, words, card.methods))
+    found = {folder: part for folder, part in found.items() if not any(other.startswith(f"{folder}/") for other in found)}
     if not found:
         return None
     used = {folder.split("/")[0] for folder in found}
@@ -300,8 +304,9 @@ def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
     counts = {REAL: listing.table.num_rows - n_fake, FAKE: n_fake}
     for label, count in counts.items():
         if not count:
-            links = f"; not followed: {listing.skipped[0][0]} ({listing.skipped[0][1]})" if listing.skipped else ""
+            unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
+            hint = f"; not used: {unused}; class folders of other names go into data.class_folders" if unused else ""
             raise DataError(
                 f"dataset '{name}' has no {CLASS_WORDS[label]} images "
-                f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{links}"
+                f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{hint}"
             )

@@ -28,6 +28,7 @@ from tests.factories import (
     write_genimage,
     write_image,
     write_manifest,
+    write_open_images,
     write_wilddeepfake,
 )
 
@@ -267,6 +268,52 @@ def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalo
     assert {row["method"] for row in one} == {"coco", "ffhq", "big_gan"}
     sides = {row["path"]: row["split"] for row in everything}
     assert all(sides[row["path"]] == row["split"] for row in one)
+
+
+# Open Images beside generators
+
+
+def test_open_images_is_one_dataset_a_generator_and_a_fake_stays_with_its_photograph(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "open_images")
+    catalog = make_catalog()
+    assert catalog.parts("open_images") == ["open_images:flux", "open_images:sd-inpainting"]
+    inpainted = rows(catalog, "open_images:sd-inpainting")
+    assert Counter(row["method"] for row in inpainted) == {"open_images": 40, "sd-inpainting": 40}
+    photographs = {Path(row["path"]).stem: row for row in inpainted if not row["label"]}
+    for row in inpainted:
+        source = photographs[Path(row["path"]).name[:16]]
+        assert (row["group"], row["split"]) == (source["group"], source["split"])
+    sides = {row["path"]: row["split"] for row in rows(catalog, "open_images")}
+    assert len(sides) == 120
+    for member in ("flux", "sd-inpainting"):
+        assert all(sides[row["path"]] == row["split"] for row in rows(catalog, f"open_images:{member}"))
+    assert {row["group"] for row in rows(catalog, "open_images:flux") if row["label"]} == {f"{index:05d}" for index in range(40)}
+
+
+def test_open_images_below_split_folders(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "open_images", n=8, splits=("train", "val", "test"))
+    catalog = make_catalog()
+    assert catalog.parts("open_images") == ["open_images:flux", "open_images:sd-inpainting"]
+    assert methods(catalog, "open_images:flux") == {
+        (split, method): 8 for split in ("train", "val", "test") for method in ("open_images", "flux")
+    }
+
+
+def test_such_a_folder_by_another_name_is_described_by_class_folders(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "mine")
+    with pytest.raises(DataError, match=r"is not recognised \(it holds: flux/ \(40 images\), open_images/ \(40 images\)"):
+        make_catalog().dataset("mine")
+    named = {"open_images": 0, "flux": 1, "sd-inpainting": 1}
+    assert {method for _, method in methods(make_catalog(class_folders=named), "mine")} == set(named)
+
+
+def test_a_real_folder_beside_generators_says_which_folders_are_not_used(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "mine", n=4)
+    (root / "mine" / "open_images").rename(root / "mine" / "real")
+    with pytest.raises(
+        DataError, match=r"has no fake images .*not used: flux \(neither a split nor a class folder\), sd-inpainting"
+    ):
+        make_catalog().dataset("mine")
 
 
 # Names, members, subsets
