@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.data import archives, huggingface, kaggle
-from study.data.by_hand import by_hand
+from study.data.by_hand import by_hand, listed
 from study.data.cards import card_names, load_card
 from study.data.decode import EXTENSIONS
 from study.data.index import Progress, cache_writes, quiet
@@ -129,7 +129,7 @@ class Sources:
             return huggingface.fetch(card, data_root=self.root) if download else huggingface.cached(card)
         if not download:
             return None
-        raise DataError(by_hand(card, data_root=self.root, why="is not here, and cannot be downloaded from here"))
+        raise DataError(by_hand(card, data_root=self.root, why="is not here, and is not downloaded by itself"))
 
     def _demo_folder(self, name: str, *, make: bool) -> Path | None:
         from study.data import demo
@@ -154,7 +154,7 @@ def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
     holds += [f"{_images(loose)} in no folder"] if loose else []
     saw = f"dataset '{name}': the layout of '{folder}' is not recognised (it holds: {', '.join(holds) or 'nothing'}); "
     if card and card.holds:
-        return f"{saw}it must hold {' and '.join(card.holds)}, or a manifest.csv"
+        return f"{saw}it must hold {listed(card.holds)}, or a manifest.csv"
     return (
         f"{saw}expected manifest.csv (path,label[,method,group,split]), real/ fake/, 0_real/ 1_fake/, or train/ test/ (and val/) "
         f"with those below; class folders of other names go into data.class_folders, as in {{ authentic = 0, generated = 1 }}, "
