@@ -198,6 +198,29 @@ def write_ffpp(
     return folder
 
 
+FORCED = ("seed_faceswap", "seed_neuraltextures")
+
+
+def write_ffpp_forced_split(root: Path, *, pairs: int = 20, frames: int = 1, size: int = 8) -> int:
+    """Write FaceForensics++ split as clip-deepfake-detection splits it, as two datasets below a data root (`FORCED`).
+
+    It trains on all of Real_youtube and FaceSwap and tests on all of Real_youtube and NeuralTextures: `seed_faceswap` has a train
+    and a val, `seed_neuraltextures` a test, and every real is in both. Returns the number of reals that are shared.
+    """
+    for name, method in zip(FORCED, MANIPULATIONS, strict=True):
+        write_ffpp(root / name, pairs=pairs, frames=frames, size=size, flat=True)
+        rows: list[dict[str, object]] = []
+        for folder in ("Real_youtube", method):
+            for path in sorted((root / name / folder).iterdir()):
+                video = int(path.name[:3])
+                split = "test" if method == "NeuralTextures" else "val" if video % 10 < 2 else "train"
+                group = f"{video // 2 * 2:03d}_{video // 2 * 2 + 1:03d}"
+                label = int(folder == method)
+                rows.append({"path": f"{folder}/{path.name}", "label": label, "method": folder, "group": group, "split": split})
+        write_manifest(root / name, rows)
+    return 2 * pairs * frames
+
+
 def write_genimage(folder: Path, *, n: int = 40, size: int = 32) -> Path:
     """Write GenImage of two generators: GENERATOR[/imagenet_...]/{train,val}/{ai,nature}, JPEG and PNG; val is n / 4."""
     for number, generator in enumerate(("BigGAN/imagenet_ai_0419_biggan", "stable_diffusion_v_1_4/imagenet_ai_0419_sdv4")):

@@ -18,6 +18,7 @@ from study.errors import ConfigError, DataError
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
 from tests.factories import (
+    FORCED,
     hub_copy,
     kaggle_copy,
     picture,
@@ -25,6 +26,7 @@ from tests.factories import (
     write_cifake,
     write_cnnspot,
     write_ffpp,
+    write_ffpp_forced_split,
     write_genimage,
     write_image,
     write_manifest,
@@ -141,6 +143,21 @@ def test_training_on_one_manipulation_and_testing_on_another_shares_no_source_vi
     assert learnt
     assert tested
     assert not learnt & tested
+
+
+def test_what_is_learnt_from_shows_no_picture_that_is_tested_on_unless_the_split_is_forced(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """By the pixels: our split of the folders that clip-deepfake-detection uses, and its own."""
+    write_ffpp(root / "ffpp", flat=True, frames=2)
+    reals = write_ffpp_forced_split(root, pairs=40, frames=2)
+    catalog = make_catalog()
+
+    def pixels(name: str, *splits: str) -> set[str]:
+        return {row["pixels"] for row in rows(catalog, name) if row["split"] in splits}
+
+    assert not pixels("ffpp:FaceSwap", "train", "val") & pixels("ffpp:NeuralTextures", "test")
+    assert len(pixels(FORCED[0], "train", "val") & pixels(FORCED[1], "test")) == reals == 160
 
 
 def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(root: Path, make_catalog: MakeCatalog) -> None:
