@@ -1,4 +1,4 @@
-"""What all tests share: one Ray cluster, started by the first test that asks for it."""
+"""What all tests share: one Ray cluster a test process, started by the first test that asks for it."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_in_domain_is_membership(train_on: str, test_on: str, inside: bool) -> N
 
 def test_a_detector_that_is_not_trained_has_no_gap_and_the_table_says_why() -> None:
     rows = [row("clip_zero_shot", NO_TRAINING, "a", 0.6), row("clip_zero_shot", NO_TRAINING, "b", 0.5)]
-    table = text_table(rows, "clip_zero_shot")
+    table = text_table(rows, "clip_zero_shot", width=120)
     assert "in-domain mean undefined, cross-domain mean 0.550 (+0.050 vs chance, 2 cells)" in table
     assert "gap undefined (not trained: no test set is in-domain), worst 0.500 (+0.000 vs chance): (none) -> b" in table
     assert " *" not in table.replace("; * in-domain", "")
