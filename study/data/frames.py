@@ -82,7 +82,7 @@ def _inspected(videos: pa.Table, index: FileIndex) -> list[dict[str, Any]]:
     rows = videos.select(["path", "size", "mtime_ns"]).to_pylist()
     todo = [row for row in rows if _row_key(row) not in remembered]
     try:
-        inspected = ordered_map(inspect_video, [index.root / row["path"] for row in todo], chunk=1)
+        inspected = ordered_map(inspect_video, [index.root / row["path"] for row in todo], at_once=1)
         for done, (row, found) in enumerate(zip(todo, inspected, strict=True), start=1):
             remembered[_row_key(row)] = {**row, **found._asdict()}
             index.progress(f"counting the frames of {index.name}", done, len(todo))

@@ -121,7 +121,7 @@ def _row_key(table: pa.Table) -> pa.Array:
 def _fingerprints(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """The fingerprints of images and of videos' frames, in their order; each video is decoded once."""
     files = list(runs(paths))
-    each = ordered_map(_of_run, files, chunk=1 if any(file.frames for file in files) else CHUNK)
+    each = ordered_map(_of_run, files, at_once=1 if any(file.frames for file in files) else CHUNK)
     return chain.from_iterable(each)
 
 

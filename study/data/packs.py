@@ -207,7 +207,7 @@ def _squares(jobs: Sequence[_Job]) -> Iterator[NDArray[np.uint8] | str]:
     for file in runs(job.path for job in jobs):
         files.append((file, jobs[place : place + max(len(file.frames), 1)]))
         place += len(files[-1][1])
-    return chain.from_iterable(ordered_map(_of_run, files, chunk=1 if any(file.frames for file, _ in files) else CHUNK))
+    return chain.from_iterable(ordered_map(_of_run, files, at_once=1 if any(file.frames for file, _ in files) else CHUNK))
 
 
 def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:

@@ -25,25 +25,23 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None, chunk: int = CHUNK) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:
     """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished or waiting to be taken.
 
-    chunk: items a task.
-
-    An exception out of `function` is raised at its place, and what had not begun is dropped.
+    at_once: items a task. An exception out of `function` is raised at its place, and what had not begun is dropped.
     """
     threads = threads or min(32, cpu_count())
-    chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
+    chunks = (items[start : start + at_once] for start in range(0, len(items), at_once))
 
-    def run(some: Sequence[T]) -> list[R]:
-        return [function(item) for item in some]
+    def run(chunk: Sequence[T]) -> list[R]:
+        return [function(item) for item in chunk]
 
     pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
     waiting: deque[Future[list[R]]] = deque()
     try:
-        waiting.extend(pool.submit(run, some) for some in islice(chunks, 3 * threads))
+        waiting.extend(pool.submit(run, chunk) for chunk in islice(chunks, 3 * threads))
         while waiting:
             yield from waiting.popleft().result()
-            waiting.extend(pool.submit(run, some) for some in islice(chunks, 1))
+            waiting.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
