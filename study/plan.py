@@ -64,6 +64,8 @@ def _print_size(study: Study) -> None:
     )
     for line in cli.untrained_lines(study):
         print(f"  {line}")
+    if study.data.balance != "none":
+        print(f"  drawn alike often in training: real and fake images{' of every dataset' * (study.data.balance == 'dataset')}")
 
 
 def _absent(study: Study, options: argparse.Namespace) -> list[str]:

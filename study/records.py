@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
+BALANCES = ("none", "class", "dataset")  # what is drawn alike often in training: images, classes, the classes of each dataset
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
+Balance = Literal["none", "class", "dataset"]
 Learner = Literal["gradient", "logistic", "none", "members"]
 
 

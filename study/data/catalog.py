@@ -26,7 +26,7 @@ from study.data.sources import UNION, Sources
 from study.data.videos import FRAMES_PER_VIDEO
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
-from study.records import SPLITS, Geometry, Split
+from study.records import SPLITS, Balance, Geometry, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class DataConfig:
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
     frames_per_video: how many frames are taken of a video, evenly.
+    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
     """
 
     root: Path | None
@@ -45,6 +46,7 @@ class DataConfig:
     max_per_class: int | None = None
     frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    balance: Balance = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,7 @@ class Catalog:
         self._sources = Sources(root=config.root, cache=config.cache, class_folders=config.class_folders, progress=progress)
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
+        self._contents: dict[tuple[str, tuple[Split, ...]], str] = {}
         self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
 
     def names(self) -> list[str]:
@@ -152,9 +155,8 @@ class Catalog:
         """
         for split in splits:
             self._check_split(name, split)
-        wanted = sorted(set(splits))
-        members = [pa.concat_tables([self.dataset(member).rows(split) for split in wanted]) for member in split_union(name)]
-        return digest("data", DECODE_VERSION, wanted, sorted(datasets.content_digest(rows) for rows in members))
+        wanted = tuple(sorted(set(splits)))
+        return digest("data", DECODE_VERSION, wanted, sorted(self._content(member, wanted) for member in split_union(name)))
 
     def open(self, name: str, split: Split, geometry: Geometry) -> ImageSet:
         """Return the images of one split of a dataset or union in a detector's geometry; missing packs are built.
@@ -193,11 +195,18 @@ class Catalog:
             digest=dataset.digest,
             counts=_counts(samples),
             groups=dict(zip(groups["split"].to_pylist(), groups["group_count_distinct"].to_pylist(), strict=True)),
-            straddling=splits.straddling(codes, datasets.strings(samples["split"])),
+            straddling=splits.straddling(codes, datasets.words(samples["split"])),
             excluded=tuple(zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)),
             skipped=dataset.skipped,
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
         )
+
+    def _content(self, name: str, wanted: tuple[Split, ...]) -> str:
+        """The digest of some splits of one dataset: asked for with every job, and a second's work for a million images."""
+        if (name, wanted) not in self._contents:
+            rows = pa.concat_tables([self.dataset(name).rows(split) for split in wanted])
+            self._contents[name, wanted] = datasets.content_digest(rows)
+        return self._contents[name, wanted]
 
     def _check_split(self, name: str, split: str) -> None:
         if split not in SPLITS:

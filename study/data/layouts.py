@@ -31,7 +31,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.data.listing import LISTING_SCHEMA, Listing, Walker
+from study.data.listing import LISTING_SCHEMA, Listing, Walker, in_blocks
 from study.data.manifest import MANIFEST, read_manifest
 from study.data.names import DatasetName
 from study.errors import ConfigError, DataError, unknown_name
@@ -163,11 +163,11 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
         listing = read_manifest(layout.root)
     else:
         walker = Walker(layout.root)
-        columns: dict[str, list[object]] = {field.name: [] for field in LISTING_SCHEMA}
-        for part in layout.parts:
-            _list_part(walker, part, columns)
+        tables = [table for part in layout.parts for table in _list_part(walker, part)]
         skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
-        listing = Listing(table=pa.table(columns, schema=LISTING_SCHEMA), layout=layout.text, skipped=tuple(skipped))
+        listing = Listing(
+            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]), layout=layout.text, skipped=tuple(skipped)
+        )
     if layout.methods:
         listing = _with_methods(listing, layout.methods, name=name)
     _check_classes(listing, name=name, root=layout.root)
@@ -286,16 +286,16 @@ def _class_parts(folders: list[str], *, above: str, split: str, named: Mapping[s
     return parts
 
 
-def _list_part(walker: Walker, part: Part, columns: dict[str, list[object]]) -> None:
-    found = list(walker.images(part.folder))
+def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
+    """Yield the images of a class folder, `BLOCK` of them at a time: no more are ever Python objects."""
     below = len(part.folder) + 1
-    for name in ("path", "size", "mtime_ns", "problem"):
-        columns[name].extend(getattr(image, name) for image in found)
-    columns["method"].extend(
-        image.path[below:].split("/", 1)[0] if part.methods_below and "/" in image.path[below:] else part.method for image in found
-    )
-    for name, value in (("label", part.label), ("split", part.split), ("group", ""), ("video", "")):
-        columns[name].extend([value] * len(found))
+    for found in in_blocks(walker.images(part.folder)):
+        paths, size, mtime_ns, problem = zip(*found, strict=True)
+        methods = [path[below:].split("/", 1)[0] if part.methods_below and "/" in path[below:] else part.method for path in paths]
+        same = {"label": part.label, "split": part.split, "group": "", "video": ""}
+        columns = {"path": paths, "method": methods, "size": size, "mtime_ns": mtime_ns, "problem": problem}
+        columns |= {name: [value] * len(found) for name, value in same.items()}
+        yield pa.table(columns, schema=LISTING_SCHEMA)
 
 
 def _check_classes(listing: Listing, *, name: str, root: Path) -> None:

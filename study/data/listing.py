@@ -17,17 +17,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from study.data.decode import EXTENSIONS, VIDEO_EXTENSIONS
 from study.errors import DataError
 
+BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
 LEAVES = "symbolic link that leaves the dataset's folder"
+
+T = TypeVar("T")
 
 LISTING_SCHEMA = pa.schema(
     [
@@ -131,13 +135,24 @@ class Walker:
         return Found(readable(path), status.st_size, status.st_mtime_ns, problem)
 
 
-def stat_file(root: Path, path: str) -> tuple[int, int, str]:
-    """Return (bytes, mtime_ns, problem) of one file; -1 and a problem where there is none."""
+def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
+    """Return (bytes, mtime_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root."""
     try:
-        status = (root / path).stat()
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            if not walker.holds(os.path.realpath(path)):
+                return -1, -1, LEAVES
+            status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
         return -1, -1, _missing(error)
     return status.st_size, status.st_mtime_ns, _not_a_file(status)
+
+
+def in_blocks(rows: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
+    """Yield rows in lists of `size`, the last one shorter."""
+    iterator = iter(rows)
+    while block := list(islice(iterator, size)):
+        yield block
 
 
 def readable(path: str) -> str:

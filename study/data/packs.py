@@ -32,7 +32,7 @@ from study.data.parallel import CHUNK, ordered_map
 from study.data.videos import Run, decode_frames, frame_sha256, runs
 from study.errors import DataError, StoreError
 from study.identity import digest, file_sha256, whole_folder
-from study.records import Geometry, Split
+from study.records import Balance, Geometry, Split
 
 PACK_SCHEMA_NUMBER = 1
 IMAGES, PACK = "images.u8", "pack.json"
@@ -100,6 +100,18 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.sample_id)
+
+    def strata(self, balance: Balance) -> NDArray[np.int64] | None:
+        """Return the stratum of each image (N,) that training draws alike often: its class, or its dataset's; None for no balance.
+
+        Numbered as they first appear, so that a+b and b+a have the same.
+        """
+        if balance == "none":
+            return None
+        code = self.label.astype(np.int64) + (2 * self._pack_of.astype(np.int64) if balance == "dataset" else 0)
+        _, first, number = np.unique(code, return_index=True, return_inverse=True)
+        strata: NDArray[np.int64] = np.argsort(np.argsort(first))[number]
+        return strata
 
     @property
     def n_bytes(self) -> int:

@@ -84,7 +84,13 @@ class Setup:
             self.workspace.threads,
             self.workspace.precision,
             workers,
+            *self._balance(pairing.train_on),
         )
+
+    def _balance(self, train_on: str) -> list[str]:
+        """What draws of a training set are balanced by, as a part of keys; those of a single dataset are balanced by class."""
+        balance = self.study.data.balance
+        return [] if balance == "none" else [balance if len(split_union(train_on)) > 1 else "class"]
 
     def _origin(self, pairing: Pairing, number: int) -> str:
         starts = self.starts.get(pairing, ())
@@ -254,6 +260,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         max_per_class=study.data.max_per_class or None,
         frames_per_video=study.data.frames_per_video,
         class_folders=dict(study.data.class_folders),
+        balance=study.data.balance,
     )
 
 

@@ -7,7 +7,7 @@ detector as built, the images, the recipe, epochs, seed, threads and precision.
 * Patience counts within the last phase, from its first epoch: a phase with a share of the epochs always gets it, as unfreezing
   usually costs an epoch or two before it pays.
 * The last batch is what is left, smaller; a single image left over joins the batch before it, since BatchNorm has no variance
-  over one value. No image is dropped or seen twice in an epoch.
+  over one value. No image is dropped or seen twice in an epoch, unless strata are drawn alike often (study/training/balance.py).
 * While the head alone is trained, the frozen body's features are computed once (study/training/features.py).
 * A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as built.
 * Several workers (study/training/world.py) share out each batch: `batch_size` is that of all together, gradients and losses are
@@ -40,6 +40,7 @@ from study.identity import derive_seed, digest
 from study.records import EpochRecord
 from study.statistics.metrics import auc, nll
 from study.training.augment import Batch, Draws, changes_pixels, mix
+from study.training.balance import Strata, epoch_order, strata_key
 from study.training.features import SHARED, body_digest, head_logits
 from study.training.memory import Before, free
 from study.training.recipe import Recipe
@@ -66,12 +67,14 @@ def fit(
     runtime: TorchRuntime,
     session: Session,
     world: World = ALONE,
+    strata: Strata | None = None,
 ) -> FitResult:
     """Train a detector in place and leave the best epoch's weights in it.
 
     detector: as `registry.build` gives it. train, val: the source's splits, both classes in each, in the detector's geometry.
     epochs: at least 1; a `logistic` detector is fitted in closed form and has one. seed: of order, flips and dropout.
     world: the workers that train it together; each calls this with the same arguments, and each has the result.
+    strata: the stratum of each training image (N,), where all are to be drawn alike often (study/training/balance.py).
 
     Sets this process's torch to `runtime`. Continues from the session's checkpoint, bit for bit as if never interrupted, and first
     reports the epochs before it again; a checkpoint of another fit or version counts as none. Raises DivergedError for a loss or a
@@ -88,8 +91,8 @@ def fit(
     if detector.spec.learner == "logistic":
         from study.training.logistic import fit_logistic
 
-        return fit_logistic(detector, train, val, recipe, runtime=runtime, session=session, world=world)
-    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, session=session, world=world)
+        return fit_logistic(detector, train, val, recipe, runtime=runtime, session=session, world=world, strata=strata)
+    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, session=session, world=world, strata=strata)
     run.tell_again()
     while not run.finished():
         run.epoch()
@@ -164,17 +167,27 @@ class _Run:
         runtime: TorchRuntime,
         session: Session,
         world: World,
+        strata: Strata | None = None,
     ) -> None:
-        self.detector, self.train, self.val, self.recipe = detector, train, val, recipe
+        self.detector, self.train, self.val, self.recipe, self.strata = detector, train, val, recipe, strata
         self.seed, self.runtime, self.session, self.world = seed, runtime, session, world
         self.plan = phases(recipe, n_stages=len(detector.stages()), epochs=epochs)
         workers = [world.size] if world.size > 1 else []
         self.identity = digest(
-            detector.spec, train.key, val.key, recipe, epochs, seed, runtime.threads, runtime.precision, *workers
+            detector.spec,
+            train.key,
+            val.key,
+            recipe,
+            epochs,
+            seed,
+            runtime.threads,
+            runtime.precision,
+            *workers,
+            *strata_key(strata),
         )
         self.movable = _tensors(detector, max(phase.stages for phase in self.plan))
         self.label = torch.from_numpy(train.label.astype(np.float32)).to(runtime.device)
-        self.weight = class_weights(self.label) if recipe.loss == "balanced_bce" else None
+        self.weight = class_weights(self.label) if recipe.loss == "balanced_bce" and strata is None else None
         self.draws: Draws | None = None  # of the epoch under way
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
@@ -283,7 +296,7 @@ class _Run:
         assert self.optimizer is not None
         generator = self.runtime.seed_epoch(self.seed, epoch, self.world.rank)
         n = len(self.train)
-        order = torch.randperm(n, generator=generator)
+        order = epoch_order(n, self.strata, generator)
         flip = torch.rand(n, generator=generator) < self.recipe.flip
         self.draws = Draws.draw(self.recipe, n, generator)
         parts = batches(n, self.recipe.batch_size, order)
