@@ -61,7 +61,7 @@ def _refuse_without_pyav(videos: pa.Table, *, name: str) -> None:
     except ImportError as error:
         raise DataError(
             f"dataset '{name}' holds {videos.num_rows} videos ('{videos['path'][0]}'), which are read with PyAV: "
-            f"pip install 'fake-image-study[video]' (the package av; {error}), or move them out of the class folders"
+            f"pip install av (the extra [video]; {error}), or move them out of the class folders"
         ) from None
 
 

@@ -213,7 +213,7 @@ def test_without_pyav_the_error_names_the_package(root: Path, make_catalog: Make
         return real_import(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", no_av)
-    with pytest.raises(DataError, match=r"holds 2 videos \('.*mp4'\).*pip install 'fake-image-study\[video\]' \(the package av"):
+    with pytest.raises(DataError, match=r"holds 2 videos \('.*mp4'\).*pip install av \(the extra \[video\]"):
         make_catalog().dataset("clips")
 
 
