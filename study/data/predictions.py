@@ -10,7 +10,6 @@ Floor 1. A header line first, UTF-8 with or without a byte-order mark; other col
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit as log_odds
 
+from study.data.csv_file import open_csv
 from study.errors import DataError, unknown_name
 from study.records import Scores
 
@@ -73,34 +73,20 @@ def read_predictions(path: Path, columns: Mapping[str, str], *, probability: boo
 def _fields(path: Path, columns: Mapping[str, str]) -> tuple[dict[str, list[str]], list[int]]:
     """Return the columns that are there, by our names, stripped, and the line at which each row ends."""
     lines: list[int] = []
-    reader = None
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            places = _header(path, next(reader, []), columns)
-            found: dict[str, list[str]] = {name: [] for name in places}
-            for fields in reader:
-                if not any(field.strip() for field in fields):
-                    continue
-                if len(fields) <= max(places.values()):
-                    raise DataError(f"{path}, line {reader.line_num}: {len(fields)} fields, fewer than the header asks for")
-                for name, place in places.items():
-                    found[name].append(fields[place].strip())
-                lines.append(reader.line_num)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num if reader else 1}: {error}") from None
+    with open_csv(path) as file:
+        places = _header(path, file.header, columns)
+        found: dict[str, list[str]] = {name: [] for name in places}
+        for fields in file.rows(max(places.values())):
+            for name, place in places.items():
+                found[name].append(fields[place].strip())
+            lines.append(file.line)
     if not lines:
         raise DataError(f"{path} lists no images: there is no line below the header")
     return found, lines
 
 
-def _header(path: Path, fields: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
+def _header(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
     """Return where each of our columns stands."""
-    names = [field.strip() for field in fields]
     if not any(names):
         raise DataError(f"{path}, line 1: the file is empty; it must begin with the columns' names, like label,score")
     places = {}

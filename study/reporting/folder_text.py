@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from study.data.describe import Description
 from study.data.layouts import CLASS_WORDS
+from study.data.videos import split_frame
 from study.records import FAKE, REAL, SPLITS
 
 SHOWN = 40  # lines of one table; what is more is counted
@@ -97,7 +98,12 @@ def _counts(found: Description) -> list[str]:
     if found.official:
         origin = "as the folder gives it (where it has train and no val, val is carved from train by group)"
     origin = "none yet" if found.refusal else origin
-    return [*lines, f"{total[REAL]:,} real and {total[FAKE]:,} fake images; split: {origin}"]
+    return [*lines, f"{total[REAL]:,} real and {total[FAKE]:,} fake images{_of_videos(usable)}; split: {origin}"]
+
+
+def _of_videos(usable: pa.Table) -> str:
+    frames = [frame for frame in map(split_frame, usable["path"].to_pylist()) if frame]
+    return f", {len(frames):,} of them frames of {len({file for file, _ in frames}):,} videos" if frames else ""
 
 
 def _singles(usable: pa.Table) -> Counter[tuple[str, int, str]]:

@@ -82,6 +82,7 @@ def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describ
     printed = described(folder)
     assert "real  mpeg4 video  72: 32 x 32 (72)" in printed
     assert "left out: 1 of 145 images" in printed
+    assert "72 real and 72 fake images, 144 of them frames of 48 videos" in printed
     rows = read(tmp_path / "out" / "clips-manifest.csv")
     assert sorted(row["path"][-11:] for row in rows if row["label"] == "fake") == [f"fake/{number:02d}.mp4" for number in range(24)]
     assert (tmp_path / "out" / "clips-contact-sheet.png").is_file()
