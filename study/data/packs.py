@@ -9,7 +9,6 @@ stands in for it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -26,12 +25,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data.datasets import Dataset, columns_digest, labels, strings
-from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, decode_image, fit_geometry, read_bytes
+from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
 from study.data.parallel import CHUNK, ordered_map
-from study.data.videos import Run, decode_frames, frame_sha256, runs
+from study.data.videos import Run, read_indexed, read_indexed_frames, runs
 from study.errors import DataError, StoreError
-from study.identity import digest, file_sha256, whole_folder
+from study.identity import digest, whole_folder
 from study.records import Balance, Geometry, Split
 
 PACK_SCHEMA_NUMBER = 1
@@ -226,14 +225,8 @@ def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:
     file, jobs = of
     if not file.frames:
         return [_square(jobs[0])]
-    try:
-        video = file_sha256(Path(file.path))
-    except OSError as error:
-        raise _changed(file.path, f" ({error.strerror})") from None
-    wanted = [(job, number) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
-    if any(job.sha256 != frame_sha256(video, number) for job, number in wanted):
-        raise _changed(file.path)
-    decoded = decode_frames(Path(file.path), [number for _, number in wanted])
+    wanted = [(number, job.sha256) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
+    decoded = read_indexed_frames(file.path, wanted)
     return [job.problem or _fitted(next(decoded), job.geometry) for job in jobs]
 
 
@@ -246,22 +239,12 @@ def _fitted(pixels: NDArray[np.uint8] | str, geometry: Geometry) -> NDArray[np.u
         return str(error)
 
 
-def _changed(path: str, why: str = "") -> DataError:
-    return DataError(f"'{path}' changed since it was indexed{why}; run the command again")
-
-
 def _square(job: _Job) -> NDArray[np.uint8] | str:
     """Return an image as its square, or the reason why there is none."""
     if job.problem:
         return job.problem
     try:
-        data = read_bytes(Path(job.path))
-    except UndecodableError as error:
-        raise _changed(job.path, f" ({error})") from None
-    if hashlib.sha256(data).hexdigest() != job.sha256:
-        raise _changed(job.path)
-    try:
-        return _fitted(decode_image(data), job.geometry)
+        return _fitted(read_indexed(job.path, job.sha256), job.geometry)
     except UndecodableError as error:
         return str(error)
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image
+from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image, read_bytes
+from study.errors import DataError
 from study.identity import file_sha256
 
 if TYPE_CHECKING:
@@ -64,6 +65,44 @@ def load_image(path: str) -> NDArray[np.uint8]:
     if isinstance(found, str):
         raise UndecodableError(found)
     return found
+
+
+def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
+    """Return the pixels of an image or frame, (H, W, 3) uint8, as they were indexed. sha256: of the image's bytes, or of the frame.
+
+    Raises DataError where the file changed since, UndecodableError where it is no image.
+    """
+    frame = split_frame(path)
+    if frame:
+        found = next(read_indexed_frames(frame[0], [(frame[1], sha256)]))
+        if isinstance(found, str):
+            raise UndecodableError(found)
+        return found
+    try:
+        data = read_bytes(Path(path))
+    except UndecodableError as error:
+        raise _changed(path, f" ({error})") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise _changed(path)
+    return decode_image(data)
+
+
+def read_indexed_frames(path: str, frames: Sequence[tuple[int, str]]) -> Iterator[NDArray[np.uint8] | str]:
+    """Return the frames of a video by (number, sha256), ascending, decoded in one go; for one that cannot be had, why not.
+
+    Raises DataError where the video changed since it was indexed.
+    """
+    try:
+        video = file_sha256(Path(path))
+    except OSError as error:
+        raise _changed(path, f" (cannot be read: {error.strerror})") from None
+    if any(sha256 != frame_sha256(video, number) for number, sha256 in frames):
+        raise _changed(path)
+    return decode_frames(Path(path), [number for number, _ in frames])
+
+
+def _changed(path: str, why: str = "") -> DataError:
+    return DataError(f"'{path}' changed since it was indexed{why}; run the command again")
 
 
 def runs(paths: Iterable[str]) -> Iterator[Run]:

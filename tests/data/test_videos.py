@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.data import videos
-from study.data.videos import decode_frames, inspect_video, runs, sampled, split_frame
+from study.data.decode import pixel_digest
+from study.data.videos import decode_frames, inspect_video, read_indexed, runs, sampled, split_frame
 from study.errors import DataError
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
@@ -164,6 +165,17 @@ def test_a_damaged_frame_is_left_out_and_the_others_stay(root: Path, make_catalo
     bad = [row for row in rows if row["problem"]]
     assert bad
     assert len(bad) < len(rows)
+
+
+def test_one_frame_is_read_as_it_was_indexed(root: Path, make_catalog: MakeCatalog) -> None:
+    clips(root / "clips", n=3, suffix=".mkv")
+    write_image(root / "clips" / "train" / "real" / "still.png", picture(0, size=16))
+    dataset = make_catalog(frames_per_video=2).dataset("clips")
+    for row in dataset.samples.to_pylist():
+        pixels = read_indexed(f"{dataset.root}/{row['path']}", row["sha256"])
+        assert pixel_digest(pixels) == row["pixels"]
+        with pytest.raises(DataError, match="changed since it was indexed"):
+            read_indexed(f"{dataset.root}/{row['path']}", "0" * 64)
 
 
 def test_frames_after_the_end_say_so(tmp_path: Path) -> None:
