@@ -78,24 +78,20 @@ def _frames(row: dict[str, Any], known: dict[str, Any], *, frames_per_video: int
 
 def _inspected(videos: pa.Table, index: FileIndex) -> list[dict[str, Any]]:
     """SHA-256, number of frames and problem of every video, remembered as long as path, size and time of last change hold."""
-    remembered = {_row_key(row): row for row in _read(index.videos)}
+    known = {row["path"]: row for row in _read(index.videos)}  # also of the folder's other datasets, whose rows stay
     rows = videos.select(["path", "size", "mtime_ns"]).to_pylist()
-    todo = [row for row in rows if _row_key(row) not in remembered]
+    todo = [row for row in rows if any(row[name] != known.get(row["path"], {}).get(name) for name in row)]
     try:
         inspected = ordered_map(inspect_video, [index.root / row["path"] for row in todo], at_once=1)
         for done, (row, found) in enumerate(zip(todo, inspected, strict=True), start=1):
-            remembered[_row_key(row)] = {**row, **found._asdict()}
+            known[row["path"]] = {**row, **found._asdict()}
             index.progress(f"counting the frames of {index.name}", done, len(todo))
     finally:  # an interrupted run keeps what it has counted
         if todo:
-            kept = [remembered[_row_key(row)] for row in rows if _row_key(row) in remembered]
+            kept = [row for row in known.values() if row["sha256"]]  # what could not be read may be readable next time
             with cache_writes(index.cache), whole_file(index.videos) as temporary:
-                pq.write_table(pa.Table.from_pylist([row for row in kept if row["sha256"]], schema=VIDEO_SCHEMA), temporary)
-    return [remembered[_row_key(row)] for row in rows]
-
-
-def _row_key(row: dict[str, Any]) -> tuple[str, int, int]:
-    return row["path"], row["size"], row["mtime_ns"]
+                pq.write_table(pa.Table.from_pylist(kept, schema=VIDEO_SCHEMA), temporary)
+    return [known[row["path"]] for row in rows]
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

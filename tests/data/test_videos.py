@@ -17,7 +17,7 @@ from study.data.videos import decode_frames, inspect_video, read_indexed, runs, 
 from study.errors import DataError
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
-from tests.factories import picture, truncate, write_ffpp, write_image, write_manifest, write_video
+from tests.factories import MANIPULATIONS, picture, truncate, write_ffpp, write_image, write_manifest, write_video
 
 SPLITS = ("train", "val", "test")
 SMALL = Geometry(size_px=16, mode="squash")
@@ -213,6 +213,19 @@ def test_the_videos_of_faceforensics_have_the_groups_of_their_frames(root: Path,
     assert {(row["group"], row["video"], row["split"]) for row in by_videos} == {
         (row["group"], row["video"], row["split"]) for row in by_frames
     }
+
+
+def test_the_datasets_of_one_folder_count_its_videos_once(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for video in range(48):
+        for folder, name in (("Real_youtube", f"{video:03d}"), *((one, f"{video:03d}_{video ^ 1:03d}") for one in MANIPULATIONS)):
+            write_video(root / "ffpp" / folder / f"{name}.mp4", [picture(0, size=16, seed=video)])
+    for name in ("ffpp:FaceSwap", "ffpp:NeuralTextures"):
+        make_catalog().dataset(name)
+    monkeypatch.setattr("study.data.frames.inspect_video", lambda _: pytest.fail("counted again"))
+    for name in ("ffpp:FaceSwap", "ffpp:NeuralTextures", "ffpp"):
+        make_catalog().dataset(name)
 
 
 def test_without_pyav_the_error_names_the_package(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
