@@ -55,8 +55,14 @@ def add_study_options(parser: argparse.ArgumentParser, *, needed: bool = True) -
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where results, data and weights are."""
-    parser.add_argument("--results", default="results", metavar="DIR", help="where the store is kept (default: results)")
-    parser.add_argument("--data-root", metavar="DIR", help="a folder with one folder per dataset; overrides data.root of the study")
+    parser.add_argument(
+        "--results", default="results", metavar="DIR", help="where the store is kept, or the URL of that (default: results)"
+    )
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="a folder with one folder per dataset, or its URL (s3://...); overrides data.root of the study",
+    )
     parser.add_argument(
         "--weights-root",
         metavar="DIR",
@@ -183,7 +189,31 @@ def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
         if value is not None and not value > 0:
             raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
     study = load_study(options.study, options.set, data_root=options.data_root)
-    return set_up(study, results=Path(options.results), weights_root=weights_root(options), firewall=firewall)
+    return set_up(study, results=results_folder(options, study), weights_root=weights_root(options), firewall=firewall)
+
+
+def results_folder(options: argparse.Namespace, study: Study | None = None) -> Path:
+    """Return the results folder; of results elsewhere their copy on this machine, into which the study, if given, is pulled."""
+    from study.data.remote import is_url
+
+    if not is_url(options.results):
+        return Path(options.results)
+    from study.mirror import Mirror, local_results
+
+    if study:
+        Mirror(options.results, study.name).pull()
+    return local_results(options.results)
+
+
+def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which what a command writes goes to results elsewhere as it is finished; nothing where they are here."""
+    from study.data.remote import is_url
+
+    if not is_url(options.results):
+        return contextlib.nullcontext()
+    from study.mirror import Mirror, pushing
+
+    return pushing(Mirror(options.results, setup.study.name))
 
 
 def weights_root(options: argparse.Namespace) -> Path | None:

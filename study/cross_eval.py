@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check_metric(options)
     setup = cli.open_setup(options, firewall=False)
-    with setup.store.lock():
+    with setup.store.lock(), cli.pushed(options, setup):
         return cross_eval(setup, options)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -64,12 +63,12 @@ def _detectors(options: argparse.Namespace) -> None:
 
 def _datasets(options: argparse.Namespace) -> None:
     from study.data.cards import card_names, load_card
-    from study.data.catalog import Catalog, DataConfig
+    from study.data.catalog import Catalog, DataConfig, data_root
     from study.errors import DataError
     from study.reporting.card_text import cards_text
 
-    root = Path(options.data_root).expanduser().absolute() if options.data_root else None
-    catalog = Catalog(DataConfig(root=root, cache=Path(options.results).absolute() / "cache"), firewall=True)
+    root, url = data_root(options.data_root or "")
+    catalog = Catalog(DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"), firewall=True)
     rows = []
     for name in catalog.names():
         card = load_card(name) if name in card_names() else None
@@ -95,7 +94,7 @@ def _how(card: DatasetCard | None) -> str:
     """How a dataset comes here that is not: in few words."""
     if card and card.source in ("demo", "folder"):
         return {"demo": "made when used", "folder": "by hand"}[card.source]
-    source = {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source] if card else "?"
+    source = {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source] if card else "the data root"
     return f"from {source}{', then unpacked' if card and card.archives else ''}"
 
 
@@ -128,7 +127,7 @@ def _presets(_: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from study.store import Store
 
-    results = Path(options.results)
+    results = cli.results_folder(options)
     rows = []
     for file in sorted(results.glob("*/study.toml")):
         store = Store(results, file.parent.name)

@@ -133,7 +133,7 @@ def describe(options: argparse.Namespace) -> None:
 
     folder = Path(os.path.abspath(Path(options.describe).expanduser()))  # noqa: PTH100 - a link keeps its name
     class_folders = _class_folders(options.class_folder)
-    cache = Path(options.results).absolute() / "cache"
+    cache = cli.results_folder(options).absolute() / "cache"
     found = describe_folder(folder, class_folders=class_folders, cache=cache, progress=show_progress)
     print(describe_text(found), end="\n\n")
     _write_sheet(found, Path(options.out) / f"{found.name}-contact-sheet.png")

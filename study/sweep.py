@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options.set.append(f"search.warm_start={json.dumps(options.warm_start)}")
     setup = cli.open_setup(options, firewall=True)
-    with setup.store.lock():
+    with setup.store.lock(), cli.pushed(options, setup):
         return sweep(setup, options)
 
 

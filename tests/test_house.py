@@ -27,6 +27,7 @@ FLOORS = [
     ("reporting/", 3),
     ("store.py", 3),
     ("jobs.py", 3),
+    ("mirror.py", 3),
     ("runtime/", 4),
     ("tracking.py", 4),
     ("recording.py", 4),
@@ -35,6 +36,7 @@ FLOORS = [
 ONLY_HERE = {
     "ray": "runtime/",
     "mlflow": "tracking.py",
+    "fsspec": "data/remote.py",
     "kagglehub": "data/kaggle.py",
     "optuna": "search/",
     "matplotlib": "reporting/figures.py",

@@ -22,6 +22,7 @@ from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import other_paths, read_layout
 from study.data.names import parse_name
 from study.data.packs import ImageSet
+from study.data.remote import is_url
 from study.data.sources import UNION, Sources
 from study.data.videos import FRAMES_PER_VIDEO
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
@@ -33,7 +34,7 @@ from study.records import SPLITS, Balance, Geometry, Split
 class DataConfig:
     """Where data comes from and how much of it is used; picklable.
 
-    root: a folder with one folder per dataset, or None.
+    root: a folder with one folder per dataset, or None. url: that folder elsewhere (`s3://bucket/data`), or "".
     cache: folder for the index, the packs and the demo's images; made when needed.
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
@@ -47,6 +48,7 @@ class DataConfig:
     frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
     balance: Balance = "none"
+    url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,16 @@ class DatasetSummary:
         return sum(c.images for c in self.counts if split in (None, c.split) and label in (None, c.label))
 
 
+def data_root(text: str) -> tuple[Path | None, str]:
+    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises DataError for a missing folder."""
+    if is_url(text):
+        return None, text.rstrip("/")
+    root = Path(text).expanduser().absolute() if text else None
+    if root is not None and not root.is_dir():
+        raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
+    return root, ""
+
+
 def split_union(name: str) -> tuple[str, ...]:
     """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for an empty or repeated member."""
     members = tuple(name.split(UNION))
@@ -103,7 +115,9 @@ class Catalog:
         """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
         self.config, self.firewall = config, firewall
         self._progress = progress
-        self._sources = Sources(root=config.root, cache=config.cache, class_folders=config.class_folders, progress=progress)
+        self._sources = Sources(
+            root=config.root, cache=config.cache, class_folders=config.class_folders, url=config.url, progress=progress
+        )
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
         self._contents: dict[tuple[str, tuple[Split, ...]], str] = {}

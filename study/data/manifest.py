@@ -3,7 +3,7 @@
 Floor 1. `path,label[,method,group,split,video]`, a header line first, UTF-8 with or without a byte-order mark. Other columns are
 ignored.
 
-    path    relative to the manifest, never leaving its folder, each once
+    path    relative to the manifest, never leaving its folder, each once; or a URL in every row (copies.py)
     label   0, real, 1 or fake, in any case
     method  what made it; `real` or `fake` where empty
     group   the split key; where empty the video, and without one the image's own pixels
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from study.data.csv_file import CsvFile, open_csv
 from study.data.listing import LEAVES, LISTING_SCHEMA, Listing, Walker, in_blocks, stat_file
 from study.data.parallel import ordered_map
+from study.data.remote import is_url
 from study.errors import DataError
 
 MANIFEST = "manifest.csv"
@@ -51,11 +52,30 @@ def read_manifest(root: Path) -> Listing:
     return Listing(table=table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA), layout=MANIFEST)
 
 
-def check_manifest(root: Path) -> pa.Table:
-    """Return the columns of a listing that `root/manifest.csv` itself gives; no file is looked at. Raises as `read_manifest`."""
+def lists_urls(root: Path) -> bool:
+    """Whether the paths of `root/manifest.csv` are URLs, which its first row decides. False for what `read_manifest` refuses."""
+    try:
+        with open_csv(root / MANIFEST) as file:
+            place = _header(file.header, path=file.path)["path"]
+            first = next(file.rows(place), [])
+    except DataError:
+        return False
+    return len(first) > place and is_url(first[place].strip())
+
+
+def check_manifest(root: Path, *, urls: bool = False) -> pa.Table:
+    """Return the columns of a listing that `root/manifest.csv` itself gives; no file is looked at. Raises as `read_manifest`.
+
+    urls: paths are URLs, and stay as they are.
+    """
     columns, lines = _columns(root / MANIFEST)
     where = _Where(root / MANIFEST, lines)
-    paths = _inside(columns["path"], where=where)
+    if urls and not all(map(is_url, columns["path"].to_pylist())):
+        row = next(row for row, path in enumerate(columns["path"].to_pylist()) if not is_url(path))
+        raise DataError(
+            f"{where(row)}: path '{columns['path'][row]}' is no URL, and the first row's is; make all of them URLs, or none"
+        )
+    paths = columns["path"] if urls else _inside(columns["path"], where=where)
     _refuse_duplicates(paths, where=where)
     labels = _translate(columns["label"], LABELS, "label", "must be 0 or real, 1 or fake", where=where)
     splits = _translate(columns["split"], SPLITS, "split", "must be train, val or test", where=where)
@@ -140,6 +160,8 @@ def _inside(paths: pa.ChunkedArray, *, where: Callable[[int], str]) -> pa.Chunke
 def _spelled(path: str, *, where: Callable[[int], str], row: int) -> str:
     if not path:
         raise DataError(f"{where(row)}: path is empty")
+    if is_url(path):
+        raise DataError(f"{where(row)}: path '{path}' is a URL, and the first row's is none; make all of them URLs, or none")
     spelled = posixpath.normpath(path)
     if spelled.startswith(("/", "../")) or spelled in ("..", ".") or "\0" in spelled:
         raise DataError(f"{where(row)}: path '{path}' must be a file below the manifest's folder")

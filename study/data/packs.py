@@ -8,12 +8,10 @@ stands in for it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -27,7 +25,7 @@ from numpy.typing import NDArray
 from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
-from study.data.parallel import CHUNK, ordered_map
+from study.data.parallel import CHUNK, one_at_a_time, ordered_map
 from study.data.videos import Run, read_indexed, read_indexed_frames, runs
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
@@ -157,7 +155,7 @@ def open_pack(
     rows = dataset.rows(split)
     folder = cache / "packs" / pack_key(rows, geometry)
     if not folder.is_dir():
-        with cache_writes(cache), _one_builder(folder):
+        with cache_writes(cache), one_at_a_time(folder):
             if not folder.is_dir():
                 _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
                 with whole_folder(folder) as temporary:
@@ -170,17 +168,6 @@ def open_pack(
             first = f"; for example {pack.excluded[0][0]}: {pack.excluded[0][1]}" if pack.excluded else ""
             raise DataError(f"dataset '{dataset.name}': no {word} image of its {split} split can be used{first}")
     return rows, pack
-
-
-@contextmanager
-def _one_builder(folder: Path) -> Iterator[None]:
-    """Let one process at a time build a pack; the others wait, and find it there. The lock falls with the process that holds it."""
-    lock = folder.parent / ".locks" / folder.name
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        with suppress(OSError):  # a file system without locks: the pack is then built twice, and one copy kept
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class _Job(NamedTuple):

@@ -5,11 +5,14 @@ Floor 1. Threads and not processes: reading, hashing and decoding release Python
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,6 +26,20 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process at a time make what is kept under a path; the others wait, and find it there.
+
+    The lock falls with the process that holds it.
+    """
+    lock = path.parent / ".locks" / path.name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        with suppress(OSError):  # a file system without locks: it is then made twice, and one copy kept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:

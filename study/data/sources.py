@@ -1,4 +1,4 @@
-"""Where a dataset is: a folder below the data root, the embedded demo, Kaggle, or Hugging Face.
+"""Where a dataset is: a folder below the data root, here or by URL, the embedded demo, Kaggle, or Hugging Face.
 
 Floor 1. A folder below the data root wins over a card of the same name, and is still read by that card's layout and methods.
 Archives that a card's dataset comes in are unpacked into the cache.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from study.data import archives, huggingface, kaggle
 from study.data.by_hand import by_hand, listed
 from study.data.cards import card_names, load_card
+from study.data.copies import RemoteRoot, manifest_copy
 from study.data.decode import EXTENSIONS
 from study.data.index import Progress, cache_writes, quiet
 from study.data.layouts import Layout, choose, find_layout
@@ -28,12 +30,21 @@ SHOWN = 6  # folders named in an error
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Everywhere a dataset may be: `root` (the data root, or None), the cards, and `cache` for the demo's images."""
+    """Everywhere a dataset may be: the data root, the cards, and `cache` for the demo's images and for copies.
+
+    root: the data root on this machine, or None. url: the data root elsewhere, "" where there is none.
+    """
 
     root: Path | None
     cache: Path
     class_folders: Mapping[str, int]
+    url: str = ""
     progress: Progress = quiet
+
+    @cached_property
+    def remote(self) -> RemoteRoot | None:
+        """The data root elsewhere."""
+        return RemoteRoot(self.url, cache=self.cache, progress=self.progress) if self.url else None
 
     def names(self) -> list[str]:
         """Return the names of all datasets: recognised folders below the data root, and cards. Nothing is downloaded."""
@@ -42,8 +53,10 @@ class Sources:
     def folder_names(self) -> list[str]:
         """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed over: these mean something.
 
-        Raises DataError where the data root is no folder.
+        Of a data root elsewhere, all its folders. Raises DataError where the data root is no folder or cannot be reached.
         """
+        if self.remote:
+            return self.remote.names()
         if self.root is None:
             return []
         if not self.root.is_dir():
@@ -65,6 +78,10 @@ class Sources:
         """What `find` returns, of all that a folder holds. shown: the name as it was written."""
         card = self._card(base)
         folder = self._folder(base)
+        if folder is None and self.remote and self.remote.holds(base):
+            if not download:
+                return None
+            folder = self.remote.fetch(base)
         if folder is None:
             if card is None:
                 raise DataError(unknown_name("dataset", shown, self.names(), where=self._where()))
@@ -72,6 +89,8 @@ class Sources:
         if folder is None:
             return None
         folder = self._unpacked(folder, card, unpack=download) if card else folder
+        if folder is not None:
+            folder = manifest_copy(folder, name=base, cache=self.cache, fetch=download, progress=self.progress)
         if folder is None:
             return None
         layout = find_layout(folder, card=card, class_folders=self.class_folders)
@@ -97,9 +116,12 @@ class Sources:
         return [f"{name}:{member}" for member in found[1].members] if found else []
 
     def _where(self) -> str:
-        return f"data root '{self.root}' and cards" if self.root else "cards (no data root is given)"
+        root = self.url or self.root
+        return f"data root '{root}' and cards" if root else "cards (no data root is given)"
 
     def _folder(self, name: str) -> Path | None:
+        if self.remote:
+            return self.remote.copy(name)
         if self.root is None or name.startswith(".") or Path(name).name != name:
             return None
         if not self.root.is_dir():

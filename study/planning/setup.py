@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from study.data.catalog import Catalog, DataConfig, split_union
+from study.data.catalog import Catalog, DataConfig, data_root, split_union
 from study.detectors import registry
 from study.errors import ConfigError, DataError
 from study.identity import derive_seed, digest
@@ -251,11 +251,10 @@ class Setup:
 
 def data_config(study: Study, results: Path) -> DataConfig:
     """Return where a study's data come from. Raises DataError where it names a folder that does not exist."""
-    root = Path(study.data.root).expanduser().absolute() if study.data.root else None
-    if root is not None and not root.is_dir():
-        raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
+    root, url = data_root(study.data.root)
     return DataConfig(
         root=root,
+        url=url,
         cache=results.absolute() / "cache",
         max_per_class=study.data.max_per_class or None,
         frames_per_video=study.data.frames_per_video,
