@@ -57,7 +57,7 @@ def lists_urls(root: Path) -> bool:
     try:
         with open_csv(root / MANIFEST) as file:
             place = _header(file.header, path=file.path)["path"]
-            first = next(file.rows(place), [])
+            _, first = next(file.rows(place), (0, []))
     except DataError:
         return False
     return len(first) > place and is_url(first[place].strip())
@@ -119,8 +119,8 @@ def _columns(path: Path) -> tuple[pa.Table, NDArray[np.int64]]:
 def _blocks(file: CsvFile) -> Iterator[tuple[pa.Table, list[int]]]:
     """Yield the rows in tables of `BLOCK` rows, with the line at which each row ends: no more of them are ever Python objects."""
     places = _header(file.header, path=file.path)
-    for block in in_blocks((fields, file.line) for fields in file.rows(max(places.values()))):
-        rows, lines = zip(*block, strict=True)
+    for block in in_blocks(file.rows(max(places.values()))):
+        lines, rows = zip(*block, strict=True)
         yield _texts(rows, places), list(lines)
 
 
