@@ -137,7 +137,8 @@ def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tup
     _refuse_changed_data(catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on)
     train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
-    detector = registry.build(job.spec, weights_root=workspace.weights_root, seed=trial.seed)
+    spec = registry.with_head(job.spec, trial.params)
+    detector = registry.build(spec, weights_root=workspace.weights_root, seed=trial.seed)
     session = _StoreSession(Store(workspace.results, workspace.study), trial.key, report)
     result = fit(
         detector,
@@ -225,7 +226,7 @@ def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> Trained:
     return Trained(
         key=job.trial.key,
         trial=job.trial,
-        spec=job.spec,
+        spec=registry.with_head(job.spec, job.trial.params),
         winner_seed=job.winner_seed,
         winner_trial=job.winner_trial,
         provenance={**provenance(), **said, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},

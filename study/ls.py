@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
+    from study.detectors.base import Detector
     from study.records import DatasetCard
     from study.search.spaces import Space
 
@@ -43,22 +44,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _detectors(options: argparse.Namespace) -> None:
     from study.detectors import registry
+    from study.detectors.weights import ENVIRONMENT
     from study.search.spaces import load_space
-    from study.training.recipe import Recipe
-    from study.training.schedules import phases
 
     root = cli.weights_root(options)
     rows = []
     for name, line in registry.DETECTORS.items():
-        sizes = registry.stage_sizes(name)
-        recipe = Recipe.from_params(load_space(name).default(), learner=line.learner)
-        opened = max(phase.stages for phase in phases(recipe, n_stages=len(sizes), epochs=len(sizes))) if line.schedules else 0
-        trained = sizes[0] if line.learner == "logistic" else sum(sizes[:opened])
-        sizes_text = (f"{sum(sizes):,}", f"{trained:,}", str(line.geometry.size_px))
-        rows.append((name, *sizes_text, registry.weights_status(name, root), line.learner, line.about))
+        detector = registry.create(registry.spec_of(name), 0)
+        total = sum(p.numel() for p in detector.parameters())
+        sizes = (f"{total:,}", f"{_trained(detector, load_space(name)):,}", str(line.geometry.size_px))
+        rows.append((name, *sizes, registry.weights_status(name, root), line.learner, line.about))
     rows += [(name, "-", "-", "-", "none needed", registry.learner_of(name), about) for name, about in registry.ENSEMBLES.items()]
     _table(("detector", "parameters", "trained", "input px", "weights here", "learner", "what"), rows)
-    print("trained: by the default schedule. Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model they have")
+    print(f"""
+parameters: all that make the score, backbone and head. trained: those that the default configuration ever trains.
+weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}), cached (by the Hugging Face hub's client),
+  to download (from the hub, when a study first needs it), missing (on no hub: a study says which file to get and where to put it).
+learner: gradient (the training loop), logistic (fitted in closed form), none (not trained), members (made of others' scores).
+Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have weights for.""")
+
+
+def _trained(detector: Detector, space: Space) -> int:
+    """How many parameters the default configuration of a detector's space trains."""
+    from study.training.recipe import Recipe
+    from study.training.schedules import trained_size
+
+    learner = detector.spec.learner
+    if learner == "none":
+        return 0
+    if learner == "logistic":
+        return sum(p.numel() for p in detector.head.parameters())
+    return trained_size(detector, Recipe.from_params(space.default(), learner=learner))
 
 
 def _datasets(options: argparse.Namespace) -> None:
@@ -142,10 +158,12 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their widest entry; the last one runs free."""
+    """Print columns as wide as their widest entry, those of numbers to the right; the last one runs free."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
+    numbers = [all(set(row[i]) <= set("0123456789,-") for row in rows) for i in range(len(header) - 1)]
     for row in (header, *rows):
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+        cells = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numbers, strict=False))
+        print("  ".join([*cells, row[-1]]).rstrip())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""A trial's workers: how many come together, and what a reader is told. The work itself is tested with the commands."""
+"""A trial's workers: how many come together, and what a reader is told; a winner comes back from the store as it was trained.
+
+The rest of the work is tested with the commands.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,17 @@ import pytest
 
 from study import jobs
 from study.data.catalog import DataConfig
+from study.detectors import registry
 from study.errors import ConfigError
-from study.jobs import TrialJob, Workspace, run_trial
+from study.jobs import TRAINED_ON, TrialJob, WinnerJob, Workspace, load_detector, open_catalog, run_trial, run_winner
 from study.records import EpochRecord, Pairing, Trial
+from study.store import Store
+from study.training.runtime import TorchRuntime
+from study.training.score import score
 from study.training.session import FitResult
 from study.training.world import ALONE, World
+from tests.contract.stand_ins import make_case
+from tests.factories import write_dataset
 from tests.training.fakes import tiny
 
 RECORD = EpochRecord(epoch=0, phase="full", train_loss=0.5, val_auc=0.75, val_nll=0.6, learning_rate=0.1, seconds=2.0)
@@ -64,3 +74,27 @@ def test_a_group_of_another_size_is_refused(worlds: list[World], tmp_path: Path,
     with pytest.raises(ConfigError, match="trial abc needs 2 workers and 1 came together"):
         run_trial(job(2, tmp_path), lambda _: None)
     assert not worlds
+
+
+def test_a_winner_knows_its_head_and_its_weights_hold_what_it_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hidden layer and low-rank adaptation, as a trial's configuration asks; the store alone brings the detector back."""
+    case = make_case("timm:test_vit.r160_in1k", tmp_path, monkeypatch)
+    write_dataset(tmp_path / "data" / "mine", n=24)
+    workspace = Workspace(
+        results=tmp_path / "results", study="s", data=DataConfig(root=tmp_path / "data", cache=tmp_path / "cache"),
+        weights_root=case.folder, threads=1, precision="float32", firewall=True, device="cpu",
+    )  # fmt: skip
+    catalog = open_catalog(workspace.data, firewall=True)
+    params = {"schedule": "lora", "lr": 0.01, "batch_size": 8, "lora_rank": 2, "head_width": 6, "head_dropout": 0.5}
+    trial = Trial(key="w", pairing=Pairing(detector=case.name, train_on="mine"), number=-1, params=params, seed=0, epochs=1)
+    data_key = catalog.key("mine", TRAINED_ON)
+    run_winner(WinnerJob(workspace=workspace, spec=case.resolve(), trial=trial, data_key=data_key, winner_seed=0, winner_trial=0))
+    store = Store(workspace.results, "s")
+    assert store.model("w").spec == replace(case.resolve(), options={"head_width": 6, "head_dropout": 0.5})
+    detector = load_detector(store.model_folder("w"))
+    assert [tuple(p.shape) for p in detector.head.parameters()] == [(6, detector.n_features), (6,), (1, 6), (1,)]
+    assert detector.state_dict().keys() == registry.build(detector.spec, weights_root=case.folder, seed=0).state_dict().keys()
+    runtime = TorchRuntime.resolve(device="cpu", threads=1, precision="float32")
+    runtime.place(detector)
+    found = score(detector, catalog.open("mine", "val", detector.spec.geometry), runtime=runtime)
+    assert np.array_equal(found, store.val_scores("w").logit)

@@ -27,18 +27,19 @@ class CsvFile:
     header: Sequence[str]
     reader: Reader
 
-    def rows(self, last: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows below the header, each with the line at which it ends.
+    @property
+    def line(self) -> int:
+        """The line at which the row ends that was read last."""
+        return self.reader.line_num
 
-        Raises DataError for one that has no field number `last` (from 0).
-        """
-        reader = self.reader
-        for fields in reader:
+    def rows(self, last: int) -> Iterator[list[str]]:
+        """Yield the rows below the header. Raises DataError for one that has no field number `last` (from 0)."""
+        for fields in self.reader:
             if not "".join(fields).strip():
                 continue
             if len(fields) <= last:
-                raise DataError(f"{self.path}, line {reader.line_num}: {len(fields)} fields, fewer than the header asks for")
-            yield reader.line_num, fields
+                raise DataError(f"{self.path}, line {self.line}: {len(fields)} fields, fewer than the header asks for")
+            yield fields
 
 
 @contextmanager

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data.csv_file import CsvFile, open_csv
-from study.data.listing import LEAVES, LISTING_SCHEMA, Listing, Walker, in_blocks, stat_file
+from study.data.listing import BLOCK, LEAVES, LISTING_SCHEMA, Listing, Walker, stat_file
 from study.data.parallel import ordered_map
 from study.data.remote import is_url
 from study.errors import DataError
@@ -57,7 +57,7 @@ def lists_urls(root: Path) -> bool:
     try:
         with open_csv(root / MANIFEST) as file:
             place = _header(file.header, path=file.path)["path"]
-            _, first = next(file.rows(place), (0, []))
+            first = next(file.rows(place), [])
     except DataError:
         return False
     return len(first) > place and is_url(first[place].strip())
@@ -119,9 +119,16 @@ def _columns(path: Path) -> tuple[pa.Table, NDArray[np.int64]]:
 def _blocks(file: CsvFile) -> Iterator[tuple[pa.Table, list[int]]]:
     """Yield the rows in tables of `BLOCK` rows, with the line at which each row ends: no more of them are ever Python objects."""
     places = _header(file.header, path=file.path)
-    for block in in_blocks(file.rows(max(places.values()))):
-        lines, rows = zip(*block, strict=True)
-        yield _texts(rows, places), list(lines)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    for fields in file.rows(max(places.values())):
+        rows.append(fields)
+        lines.append(file.line)
+        if len(rows) == BLOCK:
+            yield _texts(rows, places), lines
+            rows, lines = [], []
+    if rows:
+        yield _texts(rows, places), lines
 
 
 def _texts(rows: Sequence[Sequence[str]], places: Mapping[str, int]) -> pa.Table:

@@ -76,10 +76,10 @@ def _fields(path: Path, columns: Mapping[str, str]) -> tuple[dict[str, list[str]
     with open_csv(path) as file:
         places = _header(path, file.header, columns)
         found: dict[str, list[str]] = {name: [] for name in places}
-        for line, fields in file.rows(max(places.values())):
+        for fields in file.rows(max(places.values())):
             for name, place in places.items():
                 found[name].append(fields[place].strip())
-            lines.append(line)
+            lines.append(file.line)
     if not lines:
         raise DataError(f"{path} lists no images: there is no line below the header")
     return found, lines

@@ -40,19 +40,23 @@ def small_(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-def make_head(n_features: int, width: int) -> nn.Module:
-    """Return the head on features (B, D) to (B, 1): linear, or with one hidden layer of `width` where that is above 0."""
+def make_head(n_features: int, width: int, dropout: float = 0.0) -> nn.Module:
+    """Return the head on features (B, D) to (B, 1): linear, or with one hidden layer of `width` where that is above 0.
+
+    dropout: on the hidden units.
+    """
     if not width:
         return small_(nn.Linear(n_features, 1))
-    return nn.Sequential(nn.Linear(n_features, width), nn.GELU(), small_(nn.Linear(width, 1)))
+    hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(n_features, width), hidden, small_(nn.Linear(width, 1)))
 
 
 class Detector(nn.Module):
     """An image in, one logit out: higher is more fake.
 
     A subclass sets its layers and gives `features` and `body_stages`. `channels_last` says whether convolutions
-    dominate it, so that the memory format of the same name pays. The head is linear, or what the option `head_width` says, or
-    what the subclass gives.
+    dominate it, so that the memory format of the same name pays. The head is linear, or what the options `head_width` and
+    `head_dropout` of its spec say, or what the subclass gives.
     """
 
     channels_last: bool = True
@@ -62,7 +66,8 @@ class Detector(nn.Module):
         super().__init__()
         self.spec = spec
         self.n_features = n_features  # D, the width of what the head reads
-        self.head = head if head is not None else make_head(n_features, int(spec.options.get("head_width", 0)))
+        width, dropout = int(spec.options.get("head_width", 0)), float(spec.options.get("head_dropout", 0.0))
+        self.head = head if head is not None else make_head(n_features, width, dropout)
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         # Not saved: both follow from the spec.
         self.register_buffer("_scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)

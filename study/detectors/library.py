@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
-from study.detectors.registry import HEAD_WIDTH, HUB, Entry
+from study.detectors.registry import HEAD_WIDTH, HUB, SCHEDULES, Entry
 from study.detectors.weights import Source
 from study.errors import ConfigError
 from study.records import Geometry
@@ -48,7 +48,7 @@ def _timm_entry(name: str) -> Entry:
     )  # fmt: skip
     return Entry(
         about=f"{config.architecture} of timm, weights {config.tag}", family="timm_network", geometry=timm_geometry(name, config),
-        mean=config.mean, std=config.std, source=source, options=HEAD_WIDTH,
+        mean=config.mean, std=config.std, source=source, options=HEAD_WIDTH, schedules=SCHEDULES,
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _open_clip_entry(name: str) -> Entry:
     return Entry(
         about=f"visual encoder of open_clip's {model}, weights {tag}", family="clip", source=_open_clip_source(model, tag, config),
         geometry=_open_clip_geometry(name, config, open_clip.get_model_config(model)["vision_cfg"]["image_size"]),
-        mean=tuple(config["mean"]), std=tuple(config["std"]), options=HEAD_WIDTH,
+        mean=tuple(config["mean"]), std=tuple(config["std"]), options=HEAD_WIDTH, schedules=SCHEDULES,
         arguments={"force_quick_gelu": True} if config.get("quick_gelu") else {},
     )  # fmt: skip
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from study.detectors.base import Detector
 
 RGB = tuple[float, float, float]
-SCHEDULES = ("head", "last_stage", "full", "progressive", "lp_ft")
+UNFREEZING = ("head", "last_stage", "full", "progressive", "lp_ft")
+SCHEDULES = (*UNFREEZING, "lora")  # the last one for a network with attention
 HALF: RGB = (0.5, 0.5, 0.5)
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
@@ -51,7 +52,9 @@ class Option:
 class Entry:
     """A detector's line in the registry. `arguments` go to the family's `create` and are fixed by the name.
 
-    schedules: the unfreezing schedules that make sense; () for a detector that is not trained by gradient.
+    schedules: the unfreezing schedules that make sense; () for a detector that is not trained by gradient. A library's line has
+        `lora` whatever the network: `schedules_of` looks.
+    own_head: the family gives the head, so there is no choice of one.
     prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes by default, or "".
     """
 
@@ -63,13 +66,16 @@ class Entry:
     learner: Learner = "gradient"
     source: Source | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
-    schedules: tuple[str, ...] = SCHEDULES
+    schedules: tuple[str, ...] = UNFREEZING
+    own_head: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     prompts: str = ""
 
 
+WIDEST_HEAD = 8192
 # The head of a pretrained backbone: linear, or with one hidden layer of this width.
-HEAD_WIDTH: Mapping[str, Option] = {"head_width": Option(default=0, low=0, high=8192)}
+HEAD_WIDTH: Mapping[str, Option] = {"head_width": Option(default=0, low=0, high=WIDEST_HEAD)}
+HEAD_SETTINGS = ("head_width", "head_dropout")  # what a configuration may say of the head
 
 
 def _timm(backbone: str, tag: str, classifier: str) -> Source:
@@ -127,16 +133,16 @@ DETECTORS: Mapping[str, Entry] = {
         options=HEAD_WIDTH),
     "clip_zero_shot": Entry(
         about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training", family="clip_zero_shot", learner="none",
-        schedules=(), prompts="images", **_CLIP_B32),
+        schedules=(), prompts="images", own_head=True, **_CLIP_B32),
     "clip_linear": Entry(
         about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", schedules=("head",), options=HEAD_WIDTH,
         **_CLIP_B32),
     "clip_finetune": Entry(
         about="CLIP ViT-B/32 visual encoder of OpenAI, unfrozen by a schedule", family="clip", options=HEAD_WIDTH,
-        schedules=("last_stage", "full", "progressive", "lp_ft"), **_CLIP_B32),
+        schedules=("last_stage", "full", "progressive", "lp_ft", "lora"), **_CLIP_B32),
     "clip_adapter": Entry(
         about="frozen CLIP ViT-B/32, adapter and similarities to prompts (clip-deepfake-detection, 2025)", family="clip_adapter",
-        schedules=("head",), prompts="faces", **_CLIP_B32),
+        schedules=("head",), prompts="faces", own_head=True, **_CLIP_B32),
     "dinov2_linear": Entry(
         about="frozen DINOv2 ViT-B/14, linear head", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), schedules=("head",),
@@ -253,6 +259,30 @@ def spec_of(name: str) -> DetectorSpec:
     )  # fmt: skip
 
 
+def with_head(spec: DetectorSpec, params: Params) -> DetectorSpec:
+    """Return a detector's spec with the head that a configuration asks for: what is built, and what a winner is restored by.
+
+    A configuration that says nothing of the head leaves it as the study's options have it.
+    """
+    chosen = {key: params[key] for key in HEAD_SETTINGS if key in params}
+    return replace(spec, options={**spec.options, **chosen}) if chosen else spec
+
+
+def without_head(spec: DetectorSpec) -> DetectorSpec:
+    """Return a spec as far as it decides a detector's features."""
+    return replace(spec, options={key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS})
+
+
+def schedules_of(name: str) -> tuple[str, ...]:
+    """Return the schedules that a detector can be trained by. A library's model is built for it, empty: does it have attention?"""
+    schedules = entry(name).schedules
+    if not library_of(name):
+        return schedules
+    from study.detectors.attention import projections
+
+    return schedules if projections(create(spec_of(name), 0)) else tuple(s for s in schedules if s != "lora")
+
+
 def _resized(geometry: Geometry, size_px: int) -> Geometry:
     """A geometry at another size: what is cropped away stays the same share."""
     resize = geometry.resize_px and round(geometry.resize_px * size_px / geometry.size_px)
@@ -301,11 +331,6 @@ def restore(spec: DetectorSpec, state: Mapping[str, Tensor]) -> Detector:
     except RuntimeError as error:
         raise WeightsError(f"trained weights do not fit {spec.name}: {' '.join(str(error).split())[:300]}") from error
     return detector
-
-
-def stage_sizes(name: str) -> list[int]:
-    """Return how many parameters each stage of a detector has, the head first; no weights are needed, and no memory for them."""
-    return [sum(p.numel() for p in stage.all_parameters()) for stage in create(spec_of(name), 0).stages()]
 
 
 def create(spec: DetectorSpec, seed: int) -> Detector:

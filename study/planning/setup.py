@@ -271,7 +271,8 @@ def set_up(study: Study, *, results: Path, weights_root: Path | None, firewall: 
     results = results.absolute()
     built = [name for name in study.detectors if name not in study.ensembles]
     specs = {name: registry.resolve(name, options=study.detector.get(name, {}), weights_root=weights_root) for name in built}
-    spaces = {name: load_space(name) for name, spec in specs.items() if spec.learner != "none"}
+    # What the study says of a detector's head is not searched.
+    spaces = {name: load_space(name).fixed(study.detector.get(name, {})) for name in specs if specs[name].learner != "none"}
     data = data_config(study, results)
     store = Store(results, study.name)
     store.prepare()

@@ -181,6 +181,16 @@ class Space:
             size *= len(parameter.points())
         return size
 
+    def fixed(self, values: Params) -> Space:
+        """Return the space in which those of these settings that it has are constants, no longer searched."""
+        known = {name: value for name, value in values.items() if name in self.constants or name in self.names()}
+        return Space(self.detector, {**self.constants, **known}, tuple(p for p in self.parameters if p.name not in known))
+
+    def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
+        """Return the space in which a categorical setting has these choices alone; what is searched under others only goes."""
+        kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
+        return Space(self.detector, self.constants, tuple(parameter for parameter in kept if parameter is not None))
+
     def adopt(self, params: Params) -> Params | None:
         """Return a configuration found elsewhere as one of this space, with its constants; None where it is not one.
 
@@ -228,6 +238,15 @@ class Space:
         return params
 
 
+def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Parameter | None:
+    if parameter.name == name:
+        return dataclasses.replace(parameter, choices=tuple(choice for choice in parameter.choices if choice in choices))
+    if name not in parameter.when:
+        return parameter
+    left = tuple(value for value in parameter.when[name] if value in choices)
+    return dataclasses.replace(parameter, when={**parameter.when, name: left}) if left else None
+
+
 def space_names() -> list[str]:
     """Return the names of the detectors that have a search space of their own; a library's models share `<library>.toml`."""
     files = (entry.name for entry in resources.files("search_spaces").iterdir())
@@ -237,6 +256,8 @@ def space_names() -> list[str]:
 @cache
 def load_space(detector: str) -> Space:
     """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all of them share (`timm.toml`).
+
+    Of the schedules in a shared file a model has those that it can be trained by (`registry.schedules_of`).
 
     Raises ConfigError for an unknown detector, and for anything in the file that is not as it must be: the message names the file,
     the key, the value, and what is valid.
@@ -250,7 +271,8 @@ def load_space(detector: str) -> Space:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
-    return parse_space(table, detector=detector, where=where)
+    space = parse_space(table, detector=detector, where=where)
+    return space.narrowed("schedule", registry.schedules_of(detector)) if file else space
 
 
 def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space:
@@ -281,6 +303,10 @@ def _check_recipes(space: Space, *, where: str) -> None:
         schedule = params.get("schedule", Recipe().schedule)
         if line.schedules and schedule not in line.schedules:
             raise ConfigError(unknown_name("schedule", str(schedule), line.schedules, where=f"{where}: {space.detector}"))
+        if line.own_head and any(params.get(name) for name in registry.HEAD_SETTINGS):
+            raise ConfigError(
+                f"{where}: {' and '.join(registry.HEAD_SETTINGS)} have no place here: {space.detector} has a head of its own"
+            )
 
 
 def _known_keys(table: Mapping[str, Any], valid: Sequence[str], *, where: str) -> None:

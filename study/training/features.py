@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from study.detectors.base import Detector
+from study.detectors.registry import without_head
 from study.identity import digest
 from study.training.runtime import TorchRuntime
 from study.training.score import evaluating, in_batches, to_input
@@ -77,7 +78,7 @@ class FeatureCache:
         self, detector: Detector, body: str, images: Images, *, runtime: TorchRuntime, flip: bool = False, world: World = ALONE
     ) -> Tensor:
         """Return features as `compute_features` does; `body` is the detector's `body_digest`."""
-        key = digest(detector.spec, body, images.key, len(images), flip, runtime.device, runtime.threads)
+        key = digest(without_head(detector.spec), body, images.key, len(images), flip, runtime.device, runtime.threads)
         # Where one of several workers has forgotten them, all compute them: it takes all.
         if world.sum(key not in self._kept):
             self._kept[key] = compute_features(detector, images, runtime=runtime, flip=flip, world=world)

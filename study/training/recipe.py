@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from study.detectors.registry import SCHEDULES
+from study.detectors.registry import SCHEDULES, WIDEST_HEAD
 from study.errors import ConfigError, unknown_name
 from study.records import Learner, Params
 
@@ -29,6 +29,9 @@ _RANGES: dict[str, _Range] = {
     "patience": (lambda v: v >= 0, "a whole number from 0 on"), "dropout": _SHARE, "head_share": _OPEN_SHARE,
     "crop": _PROBABILITY, "colour": _PROBABILITY, "blur": _PROBABILITY, "jpeg": _PROBABILITY, "mixup": _NOT_NEGATIVE,
     "last_stage_share": _OPEN_SHARE, "last_stage_lr_ratio": _POSITIVE, "full_lr_ratio": _POSITIVE, "C": _POSITIVE,
+    "lora_rank": (lambda v: v >= 1, "a whole number from 1 on"), "lora_alpha": _POSITIVE,
+    "lora_blocks": (lambda v: v >= 0, "a whole number from 0 on"), "lora_lr_ratio": _POSITIVE,
+    "head_width": (lambda v: 0 <= v <= WIDEST_HEAD, f"a whole number from 0 to {WIDEST_HEAD}"), "head_dropout": _SHARE,
 }  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": SCHEDULES, "optimizer": OPTIMIZERS, "loss": ("bce", "balanced_bce"), "lr_schedule": ("cosine", "plateau"),
@@ -60,13 +63,18 @@ class Recipe:
     dropout: on the features before the head.
     head_share, last_stage_share: share of the epochs of those phases (`progressive`; `lp_ft` has the first alone).
     last_stage_lr_ratio, full_lr_ratio: learning rate of those phases relative to `lr`.
+    lora_rank, lora_alpha: of the low-rank matrices of `lora` (study/training/lora.py): a weight learns as W + alpha / rank x B A.
+    lora_blocks: how many stages with attention have them, counted from the head; 0, or more than there are: all.
+    lora_lr_ratio: their learning rate relative to `lr`, which is the head's.
+    head_width: units of the head's hidden layer, 0 for a linear head. head_dropout: on those units. Both decide what is built:
+        `registry.with_head` takes them from a configuration, and the training loop finds the head as it is.
     C: inverse L2 strength of the closed-form logistic regression, on standardised features.
     """
 
     lr: float = 1e-3
     layer_decay: float = 1.0
     batch_size: int = 32
-    schedule: Literal["head", "last_stage", "full", "progressive", "lp_ft"] = "full"
+    schedule: Literal["head", "last_stage", "full", "progressive", "lp_ft", "lora"] = "full"
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     weight_decay: float = 0.01
     warmup_share: float = 0.1
@@ -86,6 +94,12 @@ class Recipe:
     last_stage_share: float = 0.3
     last_stage_lr_ratio: float = 0.3
     full_lr_ratio: float = 0.1
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    lora_blocks: int = 0
+    lora_lr_ratio: float = 1.0
+    head_width: int = 0
+    head_dropout: float = 0.0
     C: float = 1.0
 
     def __post_init__(self) -> None:

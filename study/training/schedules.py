@@ -6,6 +6,7 @@ Floor 2. Schedules, over a detector's stages ordered from head to stem:
   full          every stage.
   progressive   head, then last_stage, then full, each with its share of the epochs and its own learning rate.
   lp_ft         linear probe, then fine-tune (Kumar et al., ICLR 2022): head, then full.
+  lora          the head, and low-rank matrices beside the frozen weights of the attention below it (study/training/lora.py).
 In the schedules of one phase `lr` is that phase's rate; in the others it is the head phase's, and the later ones have their ratio.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study.training.lora import adapter_parameters, adapter_size
 from study.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -26,12 +28,21 @@ PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training. `stages`: how many, from the head on, are trained; `lr`: peak learning rate."""
+    """A stretch of training. `stages`: how many, from the head on, are trained; `lr`: peak learning rate.
+
+    adapters: whether the low-rank matrices of the stages below those are trained too.
+    """
 
     name: str
     stages: int
     epochs: int
     lr: float
+    adapters: bool = False
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether all that is below the head stays as it is."""
+        return self.stages == 1 and not self.adapters
 
 
 def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
@@ -55,10 +66,11 @@ def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
             (*full, rest - recipe.last_stage_share, recipe.full_lr_ratio),
         ],
         "lp_ft": [(*head, recipe.head_share, 1.0), (*full, rest, recipe.full_lr_ratio)],
+        "lora": [("lora", 1, 1.0, 1.0)],
     }[recipe.schedule][:epochs]
     lengths = _apportion([share for _, _, share, _ in plan], epochs)
     return tuple(
-        Phase(name=name, stages=stages, epochs=length, lr=recipe.lr * ratio)
+        Phase(name=name, stages=stages, epochs=length, lr=recipe.lr * ratio, adapters=name == "lora")
         for (name, stages, _, ratio), length in zip(plan, lengths, strict=True)
     )
 
@@ -106,11 +118,12 @@ def plateau_factor(values: Sequence[float]) -> float:
     return factor
 
 
-def freeze(detector: Detector, n_trainable_stages: int) -> None:
+def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = False) -> None:
     """Put a detector into training with its first `n_trainable_stages` stages (from the head on) trainable.
 
     The others get no gradient and stand in evaluation mode: BatchNorm uses and keeps its stored statistics, dropout is off.
     Whoever makes the optimizer gives it the trainable parameters only, so that weight decay cannot move the others.
+    adapters: the low-rank matrices in those others are trainable nonetheless.
     """
     detector.train()
     for number, stage in enumerate(detector.stages()):
@@ -119,3 +132,14 @@ def freeze(detector: Detector, n_trainable_stages: int) -> None:
             parameter.requires_grad_(trainable)
         for module in stage.modules:
             module.train(trainable)
+    if adapters:
+        for parameter in adapter_parameters(detector):
+            parameter.requires_grad_(True)
+
+
+def trained_size(detector: Detector, recipe: Recipe) -> int:
+    """Return how many parameters a recipe's schedule trains in its last phase; the detector may be empty (on the meta device)."""
+    sizes = [sum(p.numel() for p in stage.all_parameters()) for stage in detector.stages()]
+    last = phases(recipe, n_stages=len(sizes), epochs=len(sizes) + 2)[-1]  # epochs enough for every phase
+    added = adapter_size(detector, rank=recipe.lora_rank, blocks=recipe.lora_blocks) if last.adapters else 0
+    return sum(sizes[: last.stages]) + added

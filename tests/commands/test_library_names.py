@@ -27,7 +27,9 @@ def test_heat_maps_of_any_detector_lie_in_the_figures_folder(tmp_path: Path, mon
 def test_ls_shows_what_the_default_schedule_trains(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mobilenetv2_035.safetensors").touch()
     ls.main(["detectors", "--weights-root", str(tmp_path)])
-    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    printed = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
+    assert f"local (in {tmp_path})" in printed and all(f"{word}:" in rows for word in ("parameters", "learner"))
     # ResNet-18 has 11,689,512 parameters with its classifier of 512 x 1000 + 1000; ours has 512 + 1.
     whole = f"{11_689_512 - 513_000 + 513:,}"
     assert rows["resnet18"][:3] == [whole, whole, "224"]

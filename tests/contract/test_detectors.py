@@ -16,6 +16,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load, save
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor
 
@@ -27,9 +28,12 @@ from study.errors import WeightsError
 from study.identity import digest, file_sha256
 from study.jobs import load_detector
 from study.records import Pairing, Scores, Trained, Trial
-from study.search.spaces import load_space
+from study.search.spaces import load_space, parse_space
 from study.store import Store
-from study.training.fit import bce, fit, make_optimizer
+from study.training.fit import fit
+from study.training.lora import LowRank, adapt
+from study.training.losses import bce
+from study.training.optimizers import make_optimizer
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import freeze, phases
@@ -116,10 +120,36 @@ def test_stages_part_the_parameters_from_head_to_stem(detector: Detector) -> Non
 def test_gradient_reaches_exactly_what_is_unfrozen(case: Case) -> None:
     line = registry.entry(case.name)
     assert bool(line.schedules) == (line.learner == "gradient")
-    for schedule in line.schedules:
+    for schedule in registry.schedules_of(case.name):
         detector = case.build()
+        if schedule == "lora":
+            _check_low_rank_step(detector)
+            continue
         for phase in phases(Recipe(schedule=schedule), n_stages=len(detector.stages()), epochs=9):  # type: ignore[arg-type]
             _check_step(detector, phase.stages, f"{schedule}, phase {phase.name}")
+
+
+def _check_low_rank_step(detector: Detector) -> None:
+    """One step: of all that is below the head, the low-rank matrices alone have a gradient and move; the features follow."""
+    x = prepared(detector, 4)
+    with torch.no_grad():
+        features = detector.features(x)
+    adapt(detector, rank=2, alpha=4.0, blocks=0, seed=0)
+    freeze(detector, 1, adapters=True)
+    trained = {f"{name}.{half}" for name, m in detector.named_modules() if isinstance(m, LowRank) for half in ("down", "up")}
+    before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
+    assert torch.equal(detector.features(x), features), "it starts from the pretrained network"
+    optimizer = make_optimizer(detector, Recipe(schedule="lora", weight_decay=0.5), 1e-2)
+    bce(detector(x), torch.tensor([0.0, 1.0, 0.0, 1.0]), 0.0).backward()
+    having = {name for name, p in detector.named_parameters() if p.grad is not None}
+    assert trained and having == trained | {name for name in before if name.startswith("head.")}
+    silent = [name for name in trained if name.endswith(".up") and not bool((detector.get_parameter(name).grad != 0).any())]
+    assert not silent, f"no gradient reaches {silent}: the network reads other weights than the adapted ones"
+    optimizer.step()
+    moved = {key for key, tensor in detector.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert moved == having
+    with torch.no_grad():
+        assert not torch.equal(detector.features(x), features)
 
 
 def _check_step(detector: Detector, trainable: int, what: str) -> None:
@@ -156,6 +186,49 @@ def test_an_epoch_of_its_default_recipe_trains_it_and_scores_what_it_reports(cas
     result = fit(detector, train, val, recipe, epochs=1, seed=0, runtime=runtime, session=FakeSession())
     assert any(not torch.equal(tensor, before[key]) for key, tensor in detector.state_dict().items())
     assert np.array_equal(score(detector, val, runtime=runtime), result.val_logit)
+
+
+def test_low_rank_matrices_end_in_the_weights_and_the_logits_stay(case: Case) -> None:
+    """Trained, written as safetensors and read into a network that knows nothing of them."""
+    if "lora" not in registry.schedules_of(case.name):
+        return
+    detector, runtime = case.build(), TorchRuntime.resolve(device="cpu", threads=1, precision="float32")
+    before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
+    train, val = (images(n, seed=n, size_px=detector.spec.geometry.size_px) for n in (8, 6))
+    recipe = Recipe.from_params({"schedule": "lora", "lr": 0.01, "weight_decay": 0.5, "batch_size": 4, "lora_rank": 2})
+    result = fit(detector, train, val, recipe, epochs=2, seed=0, runtime=runtime, session=FakeSession())
+    after = detector.state_dict()
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert after.keys() == before.keys() and any(not key.startswith("head.") for key in moved)
+    assert all(key.startswith("head.") or before[key].ndim == 2 for key in moved)
+    restored = registry.restore(detector.spec, load(save({key: tensor.contiguous() for key, tensor in after.items()})))
+    runtime.place(restored)
+    assert np.array_equal(score(restored, val, runtime=runtime), result.val_logit)
+
+
+def test_any_head_loss_and_optimizer_can_be_searched(case: Case) -> None:
+    """What a search space may name of them, in one configuration; a winner is restored from its spec and its tensors alone."""
+    line = registry.entry(case.name)
+    if line.learner != "gradient":
+        return
+    head = {} if line.own_head else {"head_width": 6, "head_dropout": 0.5}
+    searched = {"optimizer": ["adam", "adamw", "sgd"], "loss": ["bce", "balanced_bce"], "dropout": [0.0, 0.2]}
+    table = {name: {"kind": "categorical", "choices": choices, "default": choices[-1]} for name, choices in searched.items()}
+    if head:
+        table["head_width"] = {"kind": "int", "low": 0, "high": 6, "default": 6}
+        table["head_dropout"] = {"kind": "float", "low": 0.0, "high": 0.9, "default": 0.5}
+    constants = {"schedule": line.schedules[0], "lr": 0.01, "batch_size": 4}
+    params = parse_space({"schema": 1, "constants": constants, "space": table}, detector=case.name, where="x.toml").default()
+    spec = registry.with_head(case.resolve(), params)
+    assert {**case.resolve().options, **head} == spec.options
+    detector, runtime = registry.build(spec, weights_root=case.folder, seed=0), TorchRuntime.resolve(device="cpu", threads=1)
+    if head:
+        assert sum(p.numel() for p in detector.head.parameters()) == 6 * detector.n_features + 6 + 6 + 1
+    train, val = (images(n, seed=n, size_px=spec.geometry.size_px) for n in (8, 6))
+    result = fit(detector, train, val, Recipe.from_params(params), epochs=1, seed=0, runtime=runtime, session=FakeSession())
+    restored = registry.restore(spec, detector.state_dict())
+    runtime.place(restored)
+    assert np.array_equal(score(restored, val, runtime=runtime), result.val_logit)
 
 
 def test_comes_back_from_the_store_bit_for_bit(case: Case, detector: Detector, tmp_path: Path) -> None:
@@ -260,4 +333,4 @@ def test_random_weights_are_refused_where_pretrained_ones_were_asked_for(case: C
 def test_has_a_search_space_whose_default_it_can_be_trained_with(case: Case) -> None:
     space, line = load_space(case.name), registry.entry(case.name)
     recipe = Recipe.from_params(space.default(), learner=line.learner)
-    assert not line.schedules or recipe.schedule in line.schedules
+    assert not line.schedules or recipe.schedule in registry.schedules_of(case.name)

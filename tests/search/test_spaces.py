@@ -7,7 +7,9 @@ import random
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,7 +66,7 @@ def parsed(**changes: Any) -> Space:
     return parse_space(table, detector="mobilenetv2_035", where="x.toml")
 
 
-LIBRARY_MODELS = ["timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai"]
+LIBRARY_MODELS = ["timm:resnet18.a1_in1k", "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", "open_clip:ViT-B-32/openai"]
 
 # The shipped files
 
@@ -94,11 +96,13 @@ def test_gradient_spaces_search_what_every_space_must(name: str) -> None:
     assert rate.kind == "float" and rate.log
     assert {"batch_size", "weight_decay", "flip", "label_smoothing", "warmup_share", "dropout"} <= set(space.names())
     schedules = next((set(p.choices) for p in space.parameters if p.name == "schedule"), {space.constants.get("schedule")})
-    assert schedules == set(line.schedules)
-    if len(line.schedules) > 1:  # a pretrained body that is unfrozen: its settings stand under the schedules that have them
+    assert schedules == set(registry.schedules_of(name))
+    if len(schedules) > 1:  # a pretrained body that is unfrozen: its settings stand under the schedules that have them
         more = {"layer_decay", "crop", "blur", "jpeg"}
         found = {p.name: set(p.when["schedule"]) for p in space.parameters if p.name in more}
         assert found == dict.fromkeys(more, schedules - {"head"})
+    low_rank = {p.name: p.when for p in space.parameters if p.name.startswith("lora_")}
+    assert all(when == {"schedule": ("lora",)} for when in low_rank.values()) and bool(low_rank) == ("lora" in schedules)
 
 
 @pytest.mark.parametrize("name", [*space_names(), *registry.LIBRARIES])
@@ -136,6 +140,46 @@ def test_a_librarys_models_share_one_space_under_their_own_names() -> None:
     assert (one.constants, one.parameters) == (other.constants, other.parameters)
     with pytest.raises(ConfigError, match=r"did you mean 'timm:resnet18\.a1_in1k'"):
         load_space("timm:resnet18.a1_in2k")
+
+
+def test_a_librarys_model_without_attention_has_the_shared_space_without_what_needs_some() -> None:
+    attentive, convolutional = load_space("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"), load_space("timm:resnet18.a1_in1k")
+    low_rank = {"lora_rank", "lora_alpha", "lora_blocks", "lora_lr_ratio"}
+    assert set(attentive.names()) - set(convolutional.names()) == low_rank
+    assert attentive.default() == convolutional.default()
+    for space, choices in ((attentive, set(registry.SCHEDULES)), (convolutional, set(registry.UNFREEZING))):
+        drawn = [space.suggest(Drawn(seed)) for seed in range(200)]
+        assert {params["schedule"] for params in drawn} == choices
+        assert all((low_rank <= set(params)) == (params["schedule"] == "lora") for params in drawn)
+
+
+def test_what_a_study_says_of_a_head_is_not_searched() -> None:
+    space = load_space("resnet18")
+    wide, linear = space.fixed({"head_width": 256, "size_px": 64}), space.fixed({"head_width": 0})
+    assert "head_width" in space.names() and "size_px" not in wide.constants
+    for fixed, width in ((wide, 256), (linear, 0)):
+        assert fixed.constants["head_width"] == width and "head_width" not in fixed.names()
+        for params in (fixed.suggest(Drawn(seed)) for seed in range(50)):
+            assert params["head_width"] == width and ("head_dropout" in params) == (width == 256)
+    assert space.fixed({}) == space and wide.digest != space.digest
+
+
+def test_the_settings_that_docs_search_adds_fit_every_detector_trained_by_gradient() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "head_width" in b)
+    trained = [name for name in registry.names() if registry.entry(name).schedules and not registry.entry(name).own_head]
+    assert len(trained) > 10
+    for name in trained:
+        constants = {"schedule": registry.entry(name).schedules[0]}
+        space = parse_space({"schema": 1, "constants": constants, **tomllib.loads(block)}, detector=name, where="docs/search.md")
+        assert space.names() == ["head_width", "head_dropout", "loss", "optimizer"]
+
+
+@pytest.mark.parametrize("name", ["head_width", "head_dropout"])
+def test_a_detector_with_a_head_of_its_own_has_no_choice_of_one(name: str) -> None:
+    table = {"schema": 1, "constants": {"schedule": "head", name: 8 if name == "head_width" else 0.5}}
+    with pytest.raises(ConfigError, match=r"x\.toml: head_width and head_dropout have no place here: clip_adapter has a head of"):
+        parse_space(table, detector="clip_adapter", where="x.toml")
 
 
 def test_names_and_spaces_are_read_without_heavy_libraries() -> None:

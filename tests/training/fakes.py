@@ -98,6 +98,32 @@ def plain(seed: int = 0) -> Plain:
     return Plain(dataclasses.replace(tiny(seed).spec, name="plain", family="plain"))
 
 
+class Attentive(Detector):
+    """Two blocks of torch's own attention on the four patches of an 8 px image, without dropout."""
+
+    channels_last = False
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__(spec, 8)
+        self.stem = nn.Conv2d(3, 8, 4, stride=4)
+        self.block1 = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.block2 = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for block in (self.block1, self.block2):
+            x = x + block(x, x, x, need_weights=False)[0]
+        return x.mean(dim=1)
+
+    def body_stages(self) -> tuple[Stage, ...]:
+        return Stage("block2", (self.block2,)), Stage("block1", (self.block1,)), Stage("stem", (self.stem,))
+
+
+def attentive(seed: int = 0) -> Attentive:
+    torch.manual_seed(seed)
+    return Attentive(dataclasses.replace(tiny(seed).spec, name="attentive", family="attentive"))
+
+
 def limit_memory(module: nn.Module, at_most: int) -> list[int]:
     """Let a module run out of memory above so many images; return the list of what it was given, which grows."""
     seen: list[int] = []

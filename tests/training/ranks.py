@@ -22,15 +22,16 @@ from study.detectors.base import Detector
 from study.errors import DivergedError, StoreError, TrialStopped
 from study.records import EpochRecord
 from study.training import features
-from study.training import fit as module
 from study.training.augment import Batch
 from study.training.features import compute_features
 from study.training.fit import FitResult, fit
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
+from study.training.schedules import phases
 from study.training.score import score
+from study.training.steps import Steps
 from study.training.world import ALONE, World
-from tests.training.fakes import images, limit_memory, plain, tiny
+from tests.training.fakes import attentive, images, limit_memory, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")
 BATCHES = (2, 3, 5, 7, 16)  # images of a step: as many as ranks, fewer, and not divisible among them
@@ -81,14 +82,12 @@ def gradients(world: World, folder: Path) -> Answers:
     answers: Answers = {}
     for n in BATCHES:
         detector = plain()
-        run = module._Run(
-            detector, images(21), images(15), Recipe.from_params({"clip_norm": 0.0}), epochs=1, seed=0, runtime=RUNTIME,
-            session=FileSession(folder / "none"), world=world,
-        )  # fmt: skip
-        run._enter(run.phase(0)[0])
-        assert run.optimizer is not None
-        run.optimizer.step = lambda closure=None: None
-        loss = run._step(Batch(torch.arange(n), torch.zeros(n, dtype=torch.bool)), 0.1)
+        recipe = Recipe.from_params({"clip_norm": 0.0})
+        steps = Steps(detector, images(21), recipe, seed=0, runtime=RUNTIME, world=world)
+        steps.begin(phases(recipe, n_stages=4, epochs=1)[0])
+        assert steps.optimizer is not None
+        steps.optimizer.step = lambda closure=None: None
+        loss = steps._step(Batch(torch.arange(n), torch.zeros(n, dtype=torch.bool)), 0.1)
         answers[str(n)] = loss, {name: p.grad for name, p in detector.named_parameters()}
     return answers
 
@@ -111,6 +110,7 @@ def fits(world: World, folder: Path) -> Answers:
         ("plain", plain, {"schedule": "progressive", "layer_decay": 0.7}),
         ("head", plain, {"schedule": "head"}),
         ("balanced", plain, {"balanced": True}),
+        ("low rank", attentive, {"schedule": "lora", "lora_rank": 2, "layer_decay": 0.7}),
         ("tiny", tiny, {"schedule": "progressive", "dropout": 0.2, "clip_norm": 0.1}),
     ):
         detector, session = make(), FileSession(folder / f"{name}-{world.size}")

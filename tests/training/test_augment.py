@@ -17,7 +17,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from study.training import augment
 from study.training.augment import Batch, Draws, blur, changes_pixels, colour, crop, jpeg, mix
-from study.training.fit import FitResult, bce, class_weights, fit
+from study.training.fit import FitResult, fit
+from study.training.losses import bce, class_weights
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import plateau_factor
@@ -131,7 +132,7 @@ def one_step(monkeypatch: pytest.MonkeyPatch, keep: float, partner: list[int]) -
     """One epoch of one batch with a mix of our choosing; also the untrained detector."""
     train = images(6)
     monkeypatch.setattr(
-        "study.training.fit.mix", lambda _, batch, __: Batch(batch.index, batch.flip, torch.tensor(partner)[batch.index], keep)
+        "study.training.steps.mix", lambda _, batch, __: Batch(batch.index, batch.flip, torch.tensor(partner)[batch.index], keep)
     )
     recipe = Recipe(batch_size=6, lr=1e-3, flip=0.0, mixup=0.4, patience=0)
     result = fit(plain(), train, images(15, seed=1), recipe, epochs=1, seed=0, runtime=RUNTIME, session=FakeSession())

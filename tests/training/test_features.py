@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from study.detectors import registry
 from study.training.features import FeatureCache, body_digest
 from study.training.runtime import TorchRuntime
 from tests.training.fakes import images, tiny
@@ -21,6 +22,15 @@ def test_features_are_read_once_per_body_images_and_view(runtime: TorchRuntime) 
     assert pictures.read == 20
     cache.get(detector, body, images(10, seed=1), runtime=runtime)
     assert len(cache._kept) == 3
+
+
+def test_detectors_that_differ_in_their_head_alone_share_features(runtime: TorchRuntime) -> None:
+    cache, pictures = FeatureCache(), images(10)
+    linear, wide = tiny(), tiny()
+    wide.spec = registry.with_head(wide.spec, {"head_width": 4, "head_dropout": 0.5, "lr": 0.1})
+    assert wide.spec.options == {"head_width": 4, "head_dropout": 0.5} and linear.spec != wide.spec
+    first = cache.get(linear, body_digest(linear), pictures, runtime=runtime)
+    assert cache.get(wide, body_digest(wide), pictures, runtime=runtime) is first and pictures.read == 10
 
 
 def test_another_body_is_another_key() -> None:

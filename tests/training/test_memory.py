@@ -16,7 +16,10 @@ from study.training.fit import FitResult, fit
 from study.training.memory import in_halves
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
+from study.training.schedules import phases
 from study.training.score import score
+from study.training.steps import Steps
+from study.training.world import ALONE
 from tests.training.fakes import FakeSession, InterruptedError, images, limit_memory, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")
@@ -66,13 +69,10 @@ def test_training_goes_on_in_micro_batches_and_gives_the_same(at_most: int, micr
 def test_the_gradient_of_micro_batches_is_that_of_the_batch() -> None:
     """Against plain autograd on the whole batch; 7 images in pieces of 2, the last of 1."""
     detector, reference, pictures = plain(), plain(), images(21)
-    detector_run = module._Run(
-        detector, pictures, images(15), recipe(clip_norm=0.0), epochs=1, seed=0, runtime=RUNTIME, session=FakeSession(),
-        world=module.ALONE,
-    )  # fmt: skip
-    detector_run._enter(detector_run.phase(0)[0])
-    detector_run.micro_batch = 2
-    loss = detector_run._backward(Batch(torch.arange(7), torch.zeros(7, dtype=torch.bool)), of=7)
+    steps = Steps(detector, pictures, recipe(clip_norm=0.0), seed=0, runtime=RUNTIME, world=ALONE)
+    steps.begin(phases(recipe(), n_stages=4, epochs=1)[0])
+    steps.micro_batch = 2
+    loss = steps.backward(Batch(torch.arange(7), torch.zeros(7, dtype=torch.bool)), of=7)
     p = torch.sigmoid(reference(reference.prepare(torch.from_numpy(pictures.pixels[:7]))))
     y = torch.from_numpy(pictures.label[:7].astype(np.float32))
     mean = -(y * p.log() + (1 - y) * (1 - p).log()).mean()
@@ -90,9 +90,9 @@ def test_a_failed_attempt_leaves_no_trace() -> None:
     assert seen[:3] == [16, 8, 8]
     whole = module._Run(
         cut, images(40), images(15, seed=1), recipe(dropout=0.3), epochs=3, seed=0, runtime=RUNTIME, session=FakeSession(),
-        world=module.ALONE,
+        world=ALONE,
     )  # fmt: skip
-    whole.micro_batch = 8
+    whole.steps.micro_batch = 8
     while not whole.finished():
         whole.epoch()
     expected = whole.result()

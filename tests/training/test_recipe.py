@@ -32,7 +32,7 @@ def test_whole_numbers_serve_as_real_ones_and_not_the_other_way_round() -> None:
         ({"learning_rate": 0.1}, "unknown training setting 'learning_rate'"),
         ({"wieght_decay": 0.1}, "did you mean 'weight_decay'"),
         ({"C": 1.0}, "unknown training setting 'C'"),
-        ({"schedule": "gradual"}, "unknown schedule 'gradual'.*full, head, last_stage, lp_ft, progressive"),
+        ({"schedule": "gradual"}, "unknown schedule 'gradual'.*full, head, last_stage, lora, lp_ft, progressive"),
         ({"optimizer": "adamW"}, "unknown optimizer 'adamW': did you mean 'adamw'"),
         ({"lr": 0.0}, "lr = 0.0: give a number above 0"),
         ({"lr": float("nan")}, "lr = nan"),
@@ -46,6 +46,9 @@ def test_whole_numbers_serve_as_real_ones_and_not_the_other_way_round() -> None:
         ({"warmup_share": 1.0}, "warmup_share = 1.0"),
         ({"label_smoothing": -0.1}, "label_smoothing = -0.1"),
         ({"patience": -1}, "patience = -1"),
+        ({"head_width": 8193}, "head_width = 8193: give a whole number from 0 to 8192"),
+        ({"head_width": 8.0}, r"head_width = 8\.0"),
+        ({"head_dropout": 1.0}, r"head_dropout = 1\.0: give a number from 0 to below 1"),
         ({"schedule": "progressive", "head_share": 0.6, "last_stage_share": 0.4}, r"last_stage_share = 1: must stay below 1"),
     ],
 )

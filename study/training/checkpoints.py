@@ -1,0 +1,114 @@
+"""What a fit keeps after every epoch, and what of the detector that is: the tensors that its schedule can move. Floor 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from study.detectors.base import Detector
+from study.errors import StoreError
+from study.records import EpochRecord
+from study.training.lora import adapter_parameters
+from study.training.session import Session
+from study.training.world import World
+
+CHECKPOINT_SCHEMA = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A fit between two epochs.
+
+    best_logit: (N,) float32 on source val. best_state, state: of the best epoch and of the last one, by name, on the CPU.
+    optimizer: its state, None at a phase's end: the next one begins with a fresh one.
+    micro_batches: of each rank, 0 for its whole share.
+    """
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    best_logit: NDArray[np.float32]
+    best_state: Mapping[str, Tensor]
+    state: Mapping[str, Tensor]
+    optimizer: dict[str, Any] | None
+    micro_batches: list[int]
+
+
+def save(session: Session, identity: str, checkpoint: Checkpoint) -> None:
+    """Hand a checkpoint to the session, in a form that `torch.load(..., weights_only=True)` reads.
+
+    identity: of the fit: everything that decides its outcome.
+    """
+    session.save(
+        {
+            "schema": CHECKPOINT_SCHEMA,
+            "identity": identity,
+            "history": [asdict(record) for record in checkpoint.history],
+            "best_epoch": checkpoint.best_epoch,
+            "best_logit": torch.from_numpy(checkpoint.best_logit),
+            "best_state": dict(checkpoint.best_state),
+            "state": dict(checkpoint.state),
+            "optimizer": checkpoint.optimizer,
+            "micro_batches": checkpoint.micro_batches,
+        }
+    )
+
+
+def load(session: Session, identity: str, world: World) -> Checkpoint | None:
+    """Return the session's checkpoint where it is of this fit and version, else None.
+
+    Raises StoreError where the workers do not see the same one.
+    """
+    state = session.load()
+    if state is not None and (state.get("schema") != CHECKPOINT_SCHEMA or state.get("identity") != identity):
+        state = None
+    seen = world.each(len(state["history"]) if state else 0)
+    if len(set(seen)) > 1:
+        raise StoreError(
+            f"the workers of one trial found checkpoints of {' and '.join(f'{n:.0f}' for n in seen)} epochs: "
+            "put the results on a disk that all nodes share"
+        )
+    if state is None:
+        return None
+    return Checkpoint(
+        history=tuple(EpochRecord(**record) for record in state["history"]),
+        best_epoch=int(state["best_epoch"]),
+        best_logit=state["best_logit"].numpy(),
+        best_state=state["best_state"],
+        state=state["state"],
+        optimizer=state["optimizer"],
+        micro_batches=list(state["micro_batches"]),
+    )
+
+
+def movable(detector: Detector, stages: int) -> dict[str, Tensor]:
+    """Return what training can move, by name: parameters and saved buffers of the first stages, and all low-rank matrices."""
+    chosen = detector.stages()[:stages]
+    parts: Iterable[Tensor] = (p for stage in chosen for p in stage.all_parameters())
+    buffers: Iterable[Tensor] = (b for stage in chosen for module in stage.modules for b in module.buffers())
+    moving = {id(tensor) for tensor in (*parts, *buffers, *adapter_parameters(detector))}
+    saved = set(detector.state_dict())
+    return {name: tensor for name, tensor in _named(detector) if id(tensor) in moving and name in saved}
+
+
+def _named(detector: Detector) -> Iterator[tuple[str, Tensor]]:
+    yield from detector.named_parameters()
+    yield from detector.named_buffers()
+
+
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def fill(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Copy saved values into live tensors of the same names."""
+    assert tensors.keys() == values.keys()
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(values[name])

@@ -1,0 +1,53 @@
+"""Attention found in what the two libraries build: how many projections, counted from their papers."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+from torch import nn
+
+from study.detectors.attention import projections
+from study.detectors.clip import empty_tower
+from study.detectors.skeleton import empty
+
+# Twelve blocks of a joint projection and one of the output, and more where the last column says so.
+TIMM = {
+    "vit_tiny_patch16_224": 24,
+    "vit_base_patch14_dinov2": 24,
+    "vit_base_patch16_siglip_224": 24 + 3,  # its attention pooling: q, kv, proj
+    "vit_pe_core_tiny_patch16_384": 24 + 3,
+    "beit_base_patch16_224": 24,
+    "swin_tiny_patch4_window7_224": 2 * (2 + 2 + 6 + 2),
+    "convit_tiny": 2 * 2 + 10 * 3,  # ten gated blocks of qk, v, proj
+    "resnet18": 0,
+    "convnext_atto": 0,
+    "efficientnet_b0": 0,
+    "mixer_s16_224": 0,
+}
+TOWERS = {
+    "ViT-B-32": 24,
+    "RN50": 4,  # the attention pooling of CLIP's ResNets: q, k, v and the output
+    "convnext_base": 0,
+    "EVA02-B-16": 12 * 4,
+}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm(name: str) -> None:
+    found = projections(empty(lambda: timm.create_model(name, num_classes=0)))
+    assert len(found) == len({(id(module), parameter) for module, parameter in found}) == TIMM[name]
+    assert all(getattr(module, parameter).ndim == 2 for module, parameter in found)
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_open_clip(name: str) -> None:
+    assert len(projections(empty_tower(name))) == TOWERS[name]
+
+
+def test_an_attention_with_keys_of_another_width_has_four() -> None:
+    found = projections(nn.MultiheadAttention(8, 2, kdim=4, vdim=6))
+    assert [parameter for _, parameter in found] == ["q_proj_weight", "k_proj_weight", "v_proj_weight", "weight"]
+
+
+def test_a_layer_named_proj_alone_is_no_attention() -> None:
+    assert not projections(nn.ModuleDict({"proj": nn.Linear(2, 2), "v": nn.Linear(2, 2)}))
