@@ -170,12 +170,17 @@ def untrained_lines(study: Study) -> list[str]:
     return [*alone, *made]
 
 
-def order_note(study: Study) -> str:
-    """Return what a reader of an order-dependent search must know."""
-    return (
-        f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which trial ends first; "
-        "another run may select other configurations"
-    )
+def notes(study: Study) -> list[str]:
+    """Return what a reader of a study's numbers must know of how it was made; nothing of an ordinary one."""
+    found = []
+    if study.order_dependent():
+        found.append(
+            f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which trial ends first; "
+            "another run may select other configurations"
+        )
+    if study.data.unify:
+        found.append("unified: both classes were re-encoded alike before training and testing (same size, same JPEG quality)")
+    return found
 
 
 def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
@@ -188,7 +193,8 @@ def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
         value = getattr(options, option, None)
         if value is not None and not value > 0:
             raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
-    study = load_study(options.study, options.set, data_root=options.data_root)
+    degradations = getattr(options, "degradations", None)
+    study = load_study(options.study, options.set, data_root=options.data_root, degradations=degradations)
     return set_up(study, results=results_folder(options, study), weights_root=weights_root(options), firewall=firewall)
 
 

@@ -20,14 +20,18 @@ from study import cli
 if TYPE_CHECKING:
     from study.jobs import CellJob, WinnerJob
     from study.planning.cells import PlannedCell
+    from study.planning.robustness import Robustness
     from study.planning.setup import Setup
-    from study.records import MatrixRow
+    from study.records import Cell, MatrixRow
+    from study.runtime.launcher import Launcher
 
 EXAMPLES = """
 python -m study.cross_eval quick
 python -m study.cross_eval quick --metric balanced_accuracy --threshold source
+python -m study.cross_eval quick --degradations default blur2
 python -m study.cross_eval my_study.toml --data-root ~/datasets --local
 """
+SETTLED = ("done", "not_applicable")  # the states of cells that nothing is left to do for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_launch_options(parser)
     parser.add_argument("--metric", default="auc", help="the metric of the printed table (default: auc; all are in matrix.csv)")
     parser.add_argument("--threshold", default="source", help="the threshold of a metric that needs one (default: source)")
+    parser.add_argument(
+        "--degradations",
+        nargs="+",
+        metavar="NAME",
+        help="score degraded images too: suites (default, genimage, wang, sidbench) or members (jpeg40, blur2+jpeg50, ...); "
+        "in place of the study's key `degradations`",
+    )
     options = parser.parse_args(arguments)
     _check_metric(options)
     setup = cli.open_setup(options, firewall=False)
@@ -61,7 +72,10 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.errors import StoreError
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
+    from study.planning.leakage import leakage_of
+    from study.planning.robustness import robustness
     from study.reporting.comparisons import answer, write_comparisons
+    from study.reporting.robustness import robustness_text
     from study.tracking import Tracker, ui_command
 
     told = setup.replay()
@@ -74,45 +88,80 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     _score(setup, options, cells)
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
-    rows = matrix_rows(setup, cells)
-    compared = compare_study(setup, cells)
-    artifacts = [*_write(setup, rows, cells), *write_comparisons(compared, setup.store)]
+    leakage = leakage_of(setup)
+    rows = matrix_rows(setup, cells, leakage)
+    compared = compare_study(setup, cells, leakage)
+    degraded = robustness(setup, cells, leakage)
+    artifacts = [*_write(setup, rows, cells, degraded), *write_comparisons(compared, setup.store)]
     print(_tables(setup, rows, options))
-    if setup.study.order_dependent():
-        print(f"\nnote: {cli.order_note(setup.study)}")
+    if degraded:
+        print(f"\n{robustness_text(degraded)}")
+    for note in cli.notes(setup.study):
+        print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
     tracker.log_matrix(rows, artifacts)
     print(f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow:  {ui_command(setup.workspace.results)}")
     print(f"\n{answer(compared)}")
-    left = [c.cell for c in cells if c.cell.state != "done"]
+    left = [c.cell for c in cells if c.cell.state not in SETTLED]
     for cell in left:
-        print(f"{cell.state.upper()} {cell.pairing.name} -> {cell.test_on} seed {cell.winner_seed}: {cell.reason}", file=sys.stderr)
+        print(f"{cell.state.upper()} {_named(cell)}: {cell.reason}", file=sys.stderr)
     return cli.SOME_FAILED if left else cli.DONE
+
+
+def _named(cell: Cell) -> str:
+    from study.records import NO_DEGRADATION
+
+    degraded = "" if cell.degradation == NO_DEGRADATION else f" {cell.degradation}"
+    return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}"
 
 
 def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
     """Score what the store lacks, and record what failed."""
-    from study.jobs import CellJob, run_cell
+    from study.jobs import CellJob
+    from study.records import NO_DEGRADATION
 
     cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
-    todo = [c.job for c in cells if isinstance(c.job, CellJob) and c.cell.state != "done"]
-    done = sum(c.cell.state == "done" for c in cells)
+    todo = [c for c in cells if isinstance(c.job, CellJob) and c.cell.state not in SETTLED]
+    settled = sum(c.cell.state in SETTLED for c in cells)
     if not todo:
-        waiting = f"; {len(cells) - done} have no winner" if done < len(cells) else ""
-        print(f"Nothing to score: {done} cells are in {setup.store.folder}{waiting}\n")
+        waiting = f"; {len(cells) - settled} have no winner" if settled < len(cells) else ""
+        print(f"Nothing to score: {settled} cells are in {setup.store.folder}{waiting}\n")
         return
-    geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
-    todo.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))  # neighbours share a pack
-    print(f"scoring {len(todo)} cells ({done} are in the store)", flush=True)
+    print(f"scoring {len(todo)} cells ({settled} are in the store)", flush=True)
     start = time.monotonic()
-    named = {c.job.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  seed {c.cell.winner_seed}" for c in cells if c.job}
-    announced = cli.announced(todo, _is_scored, lambda job: named[job.scores_key])
-    with cli.launcher(setup, options) as launcher, announced:
-        failures = launcher.run_jobs(todo, run_cell, _is_scored)
-    print(f"scored {len(todo) - len(failures)} cells in {cli.seconds_text(time.monotonic() - start)}\n", flush=True)
-    setup.store.save_failures([job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures})
+    with cli.launcher(setup, options) as launcher:
+        failed = _score_clean(launcher, [c for c in todo if c.cell.degradation == NO_DEGRADATION])
+        failed |= _score_degraded(launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION])
+    print(f"scored {len(todo) - len(failed)} cells in {cli.seconds_text(time.monotonic() - start)}\n", flush=True)
+    setup.store.save_failures([c.cell.scores_key for c in todo], failed)
+
+
+def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
+    """Score cells on test sets as they are, a job each; return the reasons of those that failed, by scores key."""
+    from study.jobs import CellJob, run_cell
+
+    geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
+    jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
+    jobs.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))  # neighbours share a pack
+    named = {c.cell.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  seed {c.cell.winner_seed}" for c in cells}
+    with cli.announced(jobs, _is_scored, lambda job: named[job.scores_key]):
+        failures = launcher.run_jobs(jobs, run_cell, _is_scored)
+    return {job.scores_key: reason for job, reason in failures}
+
+
+def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
+    """Score cells on degraded test sets, a job for every stretch of images; return the reasons of those that failed."""
+    from study.jobs import CellJob
+    from study.planning.degraded import assemble, degraded_jobs, is_through, missing_parts, run_degraded
+
+    cell_jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
+    jobs = degraded_jobs(cell_jobs)
+    with cli.announced(jobs, is_through, lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}"):
+        failures = launcher.run_jobs(jobs, run_degraded, is_through)
+    assemble(cell_jobs)
+    return {cell.scores_key: reason for job, reason in failures for cell in missing_parts(job)}
 
 
 def _build_untrained(setup: Setup) -> None:
@@ -134,7 +183,7 @@ def _derive(setup: Setup, cells: Sequence[PlannedCell]) -> None:
     from study.planning.ensembles import EnsembleJob, is_derived, run_ensemble
     from study.runtime.local import LocalLauncher
 
-    todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state != "done"]
+    todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state not in SETTLED]
     if not todo:
         return
     failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(todo, run_ensemble, is_derived)
@@ -154,30 +203,36 @@ def _is_scored(job: CellJob) -> bool:
     return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
 
 
-def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
+def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], degraded: Sequence[Robustness]) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
     from study.planning.study_file import to_toml
     from study.reporting.matrix_csv import write_matrix
+    from study.reporting.robustness import robustness_markdown
     from study.reporting.tables import markdown_tables
 
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
     tables = setup.store.folder / "tables.md"
-    note = f"\nNote: {cli.order_note(setup.study)}.\n" if setup.study.order_dependent() else ""
-    setup.store.save_text(tables, markdown_tables(rows) + note)
+    notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
+    parts = [markdown_tables(rows), robustness_markdown(degraded), notes]
+    setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
 
 
 def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
-    """Draw a heat map per detector and the ROC curves; return the files."""
-    from study.reporting.figures import heat_map, roc_curves
+    """Draw a heat map and the robustness curves of each detector, and the ROC curves; return the files."""
+    from study.records import NO_DEGRADATION
+    from study.reporting.figures import FAMILIES, heat_map, robustness_curves, roc_curves
     from study.reporting.metric_names import slug
 
     drawn = []
     for detector in setup.study.detectors:
         drawn.append(setup.store.figures / f"heat_map_{slug(detector)}_auc.png")
         heat_map(rows, detector, "auc", drawn[-1])
-    scores = [(c.cell.test_on, c.cell.pairing, setup.store.scores(c.cell.scores_key)) for c in cells if c.cell.state == "done"]
+        curves = {family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png" for family in FAMILIES}
+        drawn += [path for family, path in curves.items() if robustness_curves(rows, detector, family, path)]
+    clean = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
+    scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")
     roc_curves(scores, drawn[-1])
     return drawn

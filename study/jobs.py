@@ -130,11 +130,18 @@ def _runtime(workspace: Workspace) -> TorchRuntime:
     return TorchRuntime.resolve(device=workspace.device, threads=workspace.threads, precision=workspace.precision)
 
 
+def scoring_runtime(workspace: Workspace) -> TorchRuntime:
+    """Return the runtime of all scoring, applied: float32, whatever the training was in."""
+    runtime = replace(_runtime(workspace), precision="float32")
+    runtime.apply()
+    return runtime
+
+
 def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tuple[Detector, ImageSet, FitResult, float]:
     """Train the job's detector behind the firewall; return it with source val, the result, and the seconds of this fit."""
     workspace, trial = job.workspace, job.trial
     catalog = open_catalog(workspace.data, firewall=True)
-    _refuse_changed_data(catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on)
+    refuse_changed_data(catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on)
     train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
     spec = registry.with_head(job.spec, trial.params)
@@ -242,17 +249,16 @@ def run_cell(job: CellJob) -> None:
         return
     detector = load_detector(store.model_folder(job.model))
     catalog = open_catalog(workspace.data, firewall=workspace.firewall)
-    _refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
+    refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
     images = catalog.open(job.test_on, "test", detector.spec.geometry)
-    runtime = replace(_runtime(workspace), precision="float32")
-    runtime.apply()
+    runtime = scoring_runtime(workspace)
     runtime.place(detector)
     logit = score(detector, images, runtime=runtime)
     store.save_scores(job.scores_key, _scores(images, logit))
 
 
-def _refuse_changed_data(found: str, expected: str, name: str) -> None:
-    """A worker lists the data anew; a result must not be kept under the key of other data."""
+def refuse_changed_data(found: str, expected: str, name: str) -> None:
+    """A worker lists the data anew; a result must not be kept under the key of other data. Raises DataError where they differ."""
     if found != expected:
         raise DataError(f"the data of '{name}' changed while the command ran; run it again")
 

@@ -55,11 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_size(study: Study) -> None:
     budget, winners = study.budget, sum(study.seeds_of(pairing) for pairing in study.pairings())
+    conditions = len(study.conditions())
+    degraded = f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}" if conditions > 1 else ""
+    cells = f"{winners * len(study.test_on) * conditions} cells ({len(study.test_on)} test sets{degraded})"
     print(f"study {study.name}: {cli.pairings_text(study)}")
     print(f"  search: {study.search_words()}")
     print(
         f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing, {budget.epochs} epochs at most), "
-        f"{winners} winners ({budget.seeds} seeds), {winners * len(study.test_on)} cells ({len(study.test_on)} test sets)"
+        f"{winners} winners ({budget.seeds} seeds), {cells}"
     )
     for line in cli.untrained_lines(study):
         print(f"  {line}")

@@ -18,6 +18,7 @@ SPLITS = ("train", "val", "test")
 BALANCES = ("none", "class", "dataset")  # what is drawn alike often in training: images, classes, the classes of each dataset
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
+SHARED_IMAGES, DATASET = "shared_images", "dataset"  # metric and level of the row that says what a test set shares with training
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
@@ -255,8 +256,11 @@ class Cell:
 class MatrixRow:
     """One number of the matrix: a line of matrix.csv.
 
-    level: `image`, `unit`, or images by method (`method:<name>`, `reals:<name>`). seed: `0`, `1`, ... for one winner, `mean` over
-        them. threshold: its name, "" where none is used.
+    level: `image`, `unit`; either without the images that training has seen (`image:without_leaks`); images by method
+        (`method:<name>`, `reals:<name>`); `dataset` for what is known of all its splits. seed: `0`, `1`, ... for one winner, `mean`
+        over them. threshold: its name, "" where none is used.
+    metric: at level `dataset` it is `shared_images`, the share of the dataset that is in the training set (of the class of which it
+        is more); there is such a row only where that is enough not to call the cell cross-domain.
     coverage: scored / listed images, in [0, 1].
     """
 

@@ -1,7 +1,7 @@
 """The store: the one place results are kept, and the only writer of them (docs/design.md has the folder layout).
 
 Floor 3. Every file appears whole or not at all, carries a schema number, and is found again by a key that holds everything that
-decides its content. Nothing is ever deleted but the checkpoint of a fit that has ended.
+decides its content. Nothing is ever deleted but what is under way: the checkpoint of a fit, the parts of a cell, once it is whole.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -224,6 +226,53 @@ class Store:
     def scores(self, key: str) -> Scores:
         """Return the scores of one cell. Raises StoreError where they are missing or of another schema."""
         return self._read_scores(self.scores_file(key))
+
+    # Cells under way: stretches of a test set, and those that there is nothing to score in
+
+    def part_file(self, key: str, start: int, stop: int) -> Path:
+        """Where the logits of one cell for the images from `start` to before `stop` are, or will be."""
+        return self.folder / "parts" / key / f"{start}-{stop}.npz"
+
+    def save_part(self, key: str, start: int, logit: NDArray[np.float32], excluded: Sequence[tuple[str, str]]) -> None:
+        """Write a stretch of a cell: logits (N,), NaN for the images that are left out; (sample id, reason) of those."""
+        left_out = np.array(excluded, dtype=np.str_).reshape(-1, 2)
+        with whole_file(self.part_file(key, start, start + len(logit))) as path, path.open("wb") as file:
+            np.savez(file, schema=SCHEMA, logit=logit.astype(np.float32), excluded=left_out)
+
+    def part(self, key: str, start: int, stop: int) -> tuple[NDArray[np.float32], tuple[tuple[str, str], ...]]:
+        """Return what `save_part` was given. Raises StoreError where it is damaged or of another schema."""
+        path = self.part_file(key, start, stop)
+        try:
+            with np.load(path) as arrays:
+                check_schema(str(arrays["schema"]), path)
+                return arrays["logit"], tuple((str(sample), str(reason)) for sample, reason in arrays["excluded"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise StoreError(f"'{path}' cannot be read ({error}); remove it and run the command again") from None
+
+    def drop_parts(self, key: str) -> None:
+        """Remove the parts of a cell that is whole."""
+        shutil.rmtree(self.folder / "parts" / key, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other cells' parts are there
+            (self.folder / "parts").rmdir()
+
+    def save_not_applicable(self, key: str, reason: str) -> None:
+        """Record that a cell has no number because its degradation cannot be applied to its images."""
+        self.save_text(self._not_applicable_file(key), json.dumps({"schema": SCHEMA, "reason": reason}) + "\n")
+
+    def not_applicable(self, key: str) -> str:
+        """Return why a cell's degradation cannot be applied; "" where it can, or nobody has tried."""
+        path = self._not_applicable_file(key)
+        if not path.is_file():
+            return ""
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise StoreError(f"'{path}' cannot be read ({error}); remove it and run the command again") from None
+        check_schema(str(table.get("schema", "")), path)
+        return str(table["reason"])
+
+    def _not_applicable_file(self, key: str) -> Path:
+        return self.folder / "scores" / f"{key}.not_applicable.json"
 
     # Files
 

@@ -110,8 +110,8 @@ def _print_header(setup: Setup) -> None:
             print(f"{pairing.name}: its grid has {setup.trials_of(pairing)} points, fewer than {budget.trials}; all are tried")
     for pairing, starts in setup.starts.items():
         print(f"{pairing.name}: warm start with {len(starts)} configurations" + "".join(f"\n  {start.origin}" for start in starts))
-    if study.order_dependent():
-        print(f"note: {cli.order_note(study)}")
+    for note in cli.notes(study):
+        print(f"note: {note}")
 
 
 def _say(place: str, trial: Trial, result: TrialResult, best: float) -> None:

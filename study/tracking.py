@@ -30,7 +30,7 @@ from study.identity import canonical_json, digest, file_sha256
 from study.records import EpochRecord, MatrixRow, Pairing, Trained, Trial, TrialResult
 from study.reporting.metric_names import dataset_digest, dataset_name, metric_name, original_names, quantity, slug
 from study.reporting.mlflow_address import is_server, tracking_uri, without_password
-from study.statistics.methods import is_of_method
+from study.statistics.methods import POOLED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -341,10 +341,10 @@ class Tracker:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN where it has no value, and
         the files. Then each winner's own numbers as MLflow's model-by-dataset metrics, so that models can be ranked on a test set.
 
-        rows: all of matrix.csv; those by method stay there, and are not written. artifacts: files. The same rows and files are not
-        written a second time.
+        rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay there, and are not written.
+        artifacts: files. The same rows and files are not written a second time.
         """
-        rows = [row for row in rows if not is_of_method(row.level)]
+        rows = [row for row in rows if row.level in POOLED]
         with _one_line_errors(self.uri):
             self._log_matrix_run(rows, artifacts)
             self._log_model_metrics(rows)

@@ -7,7 +7,7 @@ drops the rows of every test split before it hands anything out, and refuses to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,9 +21,11 @@ from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import other_paths, read_layout
 from study.data.names import parse_name
+from study.data.originals import Originals
 from study.data.packs import ImageSet
 from study.data.remote import is_url
 from study.data.sources import UNION, Sources
+from study.data.unify import UNIFY_VERSION, common_side
 from study.data.videos import FRAMES_PER_VIDEO
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
@@ -40,6 +42,7 @@ class DataConfig:
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
     frames_per_video: how many frames are taken of a video, evenly.
     balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
+    unify: whether the images of both classes are re-encoded alike before anything else (data/unify.py).
     """
 
     root: Path | None
@@ -49,6 +52,7 @@ class DataConfig:
     class_folders: Mapping[str, int] = field(default_factory=dict)
     balance: Balance = "none"
     url: str = ""
+    unify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ class Catalog:
     def __init__(self, config: DataConfig, *, firewall: bool, progress: Progress = quiet) -> None:
         """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
         self.config, self.firewall = config, firewall
-        self._progress = progress
+        self.progress = progress
         self._sources = Sources(
             root=config.root, cache=config.cache, class_folders=config.class_folders, url=config.url, progress=progress
         )
@@ -162,7 +166,8 @@ class Catalog:
         return self._has_test[name]
 
     def key(self, name: str, splits: Sequence[Split]) -> str:
-        """Return the identity of the content of some splits of a dataset or union: paths, labels, methods, groups, videos, bytes.
+        """Return the identity of the content of some splits of a dataset or union: paths, labels, methods, groups, videos, bytes,
+        and how they are unified.
 
         The same data have the same key wherever they lie and whatever their names; so have a+b and b+a.
         Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
@@ -180,18 +185,26 @@ class Catalog:
         self._check_split(name, split)
         key = (name, split, geometry)
         if key not in self._opened:
-            cache, progress = self.config.cache, self._progress
+            cache, progress = self.config.cache, self.progress
             members = [self.dataset(member) for member in split_union(name)]
             self._opened[key] = ImageSet(
                 [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
             )
         return self._opened[key]
 
+    def originals(self, name: str, split: Split) -> Originals:
+        """Return the images of one split of a dataset or union as they are, decoded when they are read.
+
+        Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
+        """
+        self._check_split(name, split)
+        return Originals([self.dataset(member) for member in split_union(name)], split)
+
     def packed(self, name: str, split: Split, geometry: Geometry) -> bool:
         """Whether `open` would find every pack already built. Raises what `dataset` raises."""
         self._check_split(name, split)
-        rows = [self.dataset(member).rows(split) for member in split_union(name)]
-        return all((self.config.cache / "packs" / packs.pack_key(table, geometry)).is_dir() for table in rows)
+        keys = [packs.pack_key(self.dataset(member), split, geometry) for member in split_union(name)]
+        return all((self.config.cache / "packs" / key).is_dir() for key in keys)
 
     def describe(self, name: str) -> DatasetSummary:
         """Return what one dataset holds: of train and val only behind the firewall. Raises what `dataset` raises."""
@@ -216,10 +229,14 @@ class Catalog:
         )
 
     def _content(self, name: str, wanted: tuple[Split, ...]) -> str:
-        """The digest of some splits of one dataset: asked for with every job, and a second's work for a million images."""
+        """The digest of some splits of one dataset, as they are or unified: asked for with every job, and a second's work for a
+        million images.
+        """
         if (name, wanted) not in self._contents:
-            rows = pa.concat_tables([self.dataset(name).rows(split) for split in wanted])
-            self._contents[name, wanted] = datasets.content_digest(rows)
+            dataset = self.dataset(name)
+            content = datasets.content_digest(pa.concat_tables([dataset.rows(split) for split in wanted]))
+            unified = dataset.unified_px
+            self._contents[name, wanted] = digest("unified", UNIFY_VERSION, unified, content) if unified else content
         return self._contents[name, wanted]
 
     def _check_split(self, name: str, split: str) -> None:
@@ -237,7 +254,7 @@ class Catalog:
         found = self._sources.find(name)
         assert found is not None, "with download=True a source is found or an error raised"
         card, layout = found
-        index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self._progress)
+        index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self.progress)
         linked = card is not None and has_partners(card.group_pattern)
         listing = with_frames(
             read_layout(layout, name=name),
@@ -246,7 +263,7 @@ class Catalog:
             frames_per_video=self.config.frames_per_video,
             grouped=bool(card and card.group_pattern),
         )
-        return datasets.assemble(
+        dataset = datasets.assemble(
             listing,
             name=name,
             card=card,
@@ -255,6 +272,7 @@ class Catalog:
             max_per_class=self.config.max_per_class,
             others=other_paths(layout) if linked else (),
         )
+        return replace(dataset, unified_px=common_side(dataset.samples, dataset.root)) if self.config.unify else dataset
 
 
 def _counts(samples: pa.Table) -> tuple[Count, ...]:

@@ -50,7 +50,10 @@ CONTENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset with its splits. `official` says that the splits came with it; `skipped` are folders that were passed over."""
+    """A dataset with its splits. `official` says that the splits came with it; `skipped` are folders that were passed over.
+
+    unified_px: the side in pixels of all its images where they are re-encoded alike (data/unify.py), else None.
+    """
 
     name: str
     card: DatasetCard | None
@@ -59,6 +62,7 @@ class Dataset:
     official: bool
     samples: pa.Table
     skipped: tuple[tuple[str, str], ...] = ()
+    unified_px: int | None = None
 
     @property
     def digest(self) -> str:

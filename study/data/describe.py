@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data import datasets
-from study.data.decode import VIDEO_EXTENSIONS, read_header
 from study.data.frames import with_frames
 from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
@@ -26,7 +25,7 @@ from study.data.listing import Listing
 from study.data.names import RESERVED
 from study.data.parallel import ordered_map
 from study.data.sources import Sources
-from study.data.videos import FRAMES_PER_VIDEO, load_image, read_video_header, runs, split_frame
+from study.data.videos import FRAMES_PER_VIDEO, load_image, read_file_header, runs, split_frame
 from study.errors import DataError
 from study.identity import unit_interval, whole_file
 from study.records import DatasetCard
@@ -123,16 +122,12 @@ def _formats(table: pa.Table, root: Path, progress: Progress) -> dict[tuple[int,
     labels = table["label"].to_pylist()
     counts: Counter[tuple[int, str, int, int]] = Counter()
     done = 0
-    for file, header in zip(files, ordered_map(_header, [file.path for file in files]), strict=True):
+    for file, header in zip(files, ordered_map(read_file_header, [file.path for file in files]), strict=True):
         counts[(labels[done], *(header or ("", 0, 0)))] += max(len(file.frames), 1)
         done += max(len(file.frames), 1)
         if done % 256 == 0 or done == len(labels):
             progress("reading headers", done, len(labels))
     return dict(counts)
-
-
-def _header(path: str) -> tuple[str, int, int] | None:
-    return read_video_header(Path(path)) if path.lower().endswith(VIDEO_EXTENSIONS) else read_header(Path(path))
 
 
 def examples(description: Description, each: int) -> dict[tuple[int, str], tuple[int, list[str]]]:

@@ -1,9 +1,9 @@
 """Packs: the images of a split, decoded once, as one file of uint8 squares that every process maps and shares.
 
 Floor 1. `<cache>/packs/<key>/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and `pack.json` (schema, ids, the
-images left out and why, shape). The key is that of the content: ids, SHA-256 of the files' bytes, geometry, decoder; not the place
-of the folder. A pack appears whole or not at all. An image that cannot be decoded is listed with its reason and has no row: nothing
-stands in for it.
+images left out and why, shape). The key is that of the content: ids, SHA-256 of the files' bytes, geometry, decoder, how images are
+unified; not the place of the folder. A pack appears whole or not at all. An image that cannot be decoded is listed with its reason
+and has no row: nothing stands in for it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
+from study.data.originals import read_original
 from study.data.parallel import CHUNK, one_at_a_time, ordered_map
-from study.data.videos import Run, read_indexed, read_indexed_frames, runs
+from study.data.unify import UNIFY_VERSION, unify
+from study.data.videos import Run, read_indexed_frames, runs
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
 from study.records import Balance, Geometry, Split
@@ -137,10 +139,11 @@ class ImageSet:
         return batch
 
 
-def pack_key(rows: pa.Table, geometry: Geometry) -> str:
-    """Return the key of the pack of some samples in a geometry."""
-    content = columns_digest(rows, ["id", "sha256", "problem"])
-    return digest("pack", PACK_SCHEMA_NUMBER, DECODE_VERSION, geometry, content)
+def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
+    """Return the key of the pack of a split in a geometry. Raises DataError where the dataset has no such split."""
+    content = columns_digest(dataset.rows(split), ["id", "sha256", "problem"])
+    unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
+    return digest("pack", PACK_SCHEMA_NUMBER, DECODE_VERSION, geometry, content, *unified)
 
 
 def open_pack(
@@ -153,15 +156,13 @@ def open_pack(
     """
     check_geometry(geometry)
     rows = dataset.rows(split)
-    folder = cache / "packs" / pack_key(rows, geometry)
+    folder = cache / "packs" / pack_key(dataset, split, geometry)
     if not folder.is_dir():
         with cache_writes(cache), one_at_a_time(folder):
             if not folder.is_dir():
                 _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
                 with whole_folder(folder) as temporary:
-                    _build(
-                        temporary, dataset.root, rows, geometry, lambda n, of: progress(f"packing {dataset.name} {split}", n, of)
-                    )
+                    _build(temporary, dataset, rows, geometry, lambda n, of: progress(f"packing {dataset.name} {split}", n, of))
     pack = Pack(folder)
     for value, word in ((0, "real"), (1, "fake")):
         if not (labels(_kept(rows, pack)) == value).any():
@@ -175,12 +176,13 @@ class _Job(NamedTuple):
     sha256: str
     problem: str
     geometry: Geometry
+    unified_px: int | None
 
 
-def _build(folder: Path, root: Path, rows: pa.Table, geometry: Geometry, progress: Callable[[int, int], None]) -> None:
+def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, progress: Callable[[int, int], None]) -> None:
     """Decode in parallel, write in the order of the ids; at no time are more than a few dozen images in memory."""
     columns = zip(*(rows[name].to_pylist() for name in ("path", "sha256", "problem")), strict=True)
-    jobs = [_Job(f"{root}/{path}", sha256, problem, geometry) for path, sha256, problem in columns]
+    jobs = [_Job(f"{dataset.root}/{p}", sha256, problem, geometry, dataset.unified_px) for p, sha256, problem in columns]
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
     with (folder / IMAGES).open("wb") as file:
@@ -214,14 +216,15 @@ def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:
         return [_square(jobs[0])]
     wanted = [(number, job.sha256) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
     decoded = read_indexed_frames(file.path, wanted)
-    return [job.problem or _fitted(next(decoded), job.geometry) for job in jobs]
+    return [job.problem or _frame_square(next(decoded), job) for job in jobs]
 
 
-def _fitted(pixels: NDArray[np.uint8] | str, geometry: Geometry) -> NDArray[np.uint8] | str:
+def _frame_square(pixels: NDArray[np.uint8] | str, job: _Job) -> NDArray[np.uint8] | str:
     if isinstance(pixels, str):
         return pixels
     try:
-        return np.ascontiguousarray(fit_geometry(pixels, geometry))
+        pixels = unify(pixels, job.unified_px) if job.unified_px else pixels
+        return np.ascontiguousarray(fit_geometry(pixels, job.geometry))
     except UndecodableError as error:
         return str(error)
 
@@ -231,7 +234,7 @@ def _square(job: _Job) -> NDArray[np.uint8] | str:
     if job.problem:
         return job.problem
     try:
-        return _fitted(read_indexed(job.path, job.sha256), job.geometry)
+        return np.ascontiguousarray(fit_geometry(read_original(Path(job.path), job.sha256, job.unified_px), job.geometry))
     except UndecodableError as error:
         return str(error)
 

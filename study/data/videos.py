@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image, read_bytes
+from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image, read_bytes, read_header
 from study.errors import DataError
 from study.identity import file_sha256
 
@@ -192,8 +192,13 @@ def frame_sha256(video_sha256: str, number: int) -> str:
     return hashlib.sha256(f"{video_sha256}#frame={number}#{VIDEO_VERSION}".encode()).hexdigest()
 
 
-def read_video_header(path: Path) -> tuple[str, int, int] | None:
-    """Return codec, width and height in pixels of a video, or None where it cannot be read."""
+def read_file_header(path: str) -> tuple[str, int, int] | None:
+    """Return format, width and height in pixels of an image, of a video or of its frame, or None where there is no such thing."""
+    path = (split_frame(path) or (path, 0))[0]
+    return _video_header(Path(path)) if path.lower().endswith(VIDEO_EXTENSIONS) else read_header(Path(path))
+
+
+def _video_header(path: Path) -> tuple[str, int, int] | None:
     import av
 
     try:

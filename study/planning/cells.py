@@ -6,18 +6,34 @@ Floor 3. Metrics are always derived from scores, so this trains nothing and scor
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from study.data.leaks import Leaks
 from study.identity import derive_seed
 from study.jobs import CellJob, open_catalog
 from study.planning.ensembles import EnsembleJob
+from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Searched, Setup
-from study.records import NO_DEGRADATION, Cell, Estimate, MatrixRow, Pairing, Scores, Trained
+from study.records import (
+    DATASET,
+    FAKE,
+    NO_DEGRADATION,
+    REAL,
+    SHARED_IMAGES,
+    Cell,
+    CellState,
+    Estimate,
+    MatrixRow,
+    Pairing,
+    Scores,
+    Trained,
+)
 from study.statistics.intervals import estimate_cell
-from study.statistics.methods import by_method, part
+from study.statistics.methods import WITHOUT_LEAKS, by_method, part, without
 from study.statistics.units import has_units, to_units
 
-Place = tuple[Pairing, str, int]  # pairing, test set, winner seed
+NAN = float("nan")
+Place = tuple[Pairing, str, int, str]  # pairing, test set, winner seed, degradation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +49,10 @@ class PlannedCell:
 
 
 def plan_cells(setup: Setup, told: Mapping[Pairing, Searched] | None = None) -> list[PlannedCell]:
-    """Return every cell of the study in the order pairing, test set, seed. told: what `setup.replay()` gave, if it is known."""
+    """Return every cell of the study in the order pairing, test set, degradation, seed.
+
+    told: what `setup.replay()` gave, if it is known.
+    """
     told = setup.replay() if told is None else told
     failures, pairings = setup.store.failures(), setup.study.pairings()
     ensembles = [pairing for pairing in pairings if pairing.detector in setup.study.ensembles]
@@ -43,8 +62,13 @@ def plan_cells(setup: Setup, told: Mapping[Pairing, Searched] | None = None) -> 
             cells.update(_built_cells(setup, pairing, told.get(pairing), failures))
     for pairing in ensembles:
         cells.update(_ensemble_cells(setup, pairing, cells, failures))
-    places = [(p, t, s) for p in pairings for t in setup.study.test_on for s in range(setup.study.seeds_of(p))]
-    return [cells[place] for place in places]
+    return [cells[place] for pairing in pairings for place in _places(setup, pairing)]
+
+
+def _places(setup: Setup, pairing: Pairing) -> list[Place]:
+    study = setup.study
+    seeds, conditions = range(study.seeds_of(pairing)), study.conditions()
+    return [(pairing, test_on, seed, condition) for test_on in study.test_on for condition in conditions for seed in seeds]
 
 
 def _built_cells(
@@ -55,16 +79,16 @@ def _built_cells(
     jobs = {job.winner_seed: job for job in found}
     lost = why_no_winner(searched) if searched is not None and searched.complete and not jobs else ""
     waiting = "not built yet" if searched is None else "not trained yet"
-    for test_on in setup.study.test_on:
-        for seed in range(setup.study.seeds_of(pairing)):
-            winner_job = jobs.get(seed)
-            if winner_job is not None and setup.store.has_model(winner_job.trial.key):
-                winner = setup.store.model(winner_job.trial.key)
-                planned = _scored_or_not(setup, (pairing, test_on, seed), winner, setup.cell_job(winner.key, test_on), failures)
-            else:
-                reason = lost or (failures.get(winner_job.trial.key, "") if winner_job else "")
-                planned = _unscored((pairing, test_on, seed), failed=bool(reason), reason=reason or waiting)
-            yield (pairing, test_on, seed), planned
+    winners = {seed: setup.store.model(job.trial.key) for seed, job in jobs.items() if setup.store.has_model(job.trial.key)}
+    for place in _places(setup, pairing):
+        _, test_on, seed, degradation = place
+        if seed in winners:
+            job = setup.cell_job(winners[seed].key, test_on, degradation)
+            planned = _scored_or_not(setup, place, winners[seed], job, failures)
+        else:
+            reason = lost or (failures.get(jobs[seed].trial.key, "") if seed in jobs else "")
+            planned = _unscored(place, "failed" if reason else "planned", reason=reason or waiting)
+        yield place, planned
 
 
 def _ensemble_cells(
@@ -72,73 +96,77 @@ def _ensemble_cells(
 ) -> Iterator[tuple[Place, PlannedCell]]:
     """Give the cells of an ensemble, from those of its members."""
     members = [Pairing(detector=name, train_on=pairing.train_on) for name in setup.study.ensembles[pairing.detector]]
-    for test_on in setup.study.test_on:
-        for seed in range(setup.study.seeds_of(pairing)):
-            place, parts = (pairing, test_on, seed), [cells[member, test_on, seed] for member in members]
-            missing = [part.cell for part in parts if part.cell.state != "done"]
-            if missing:
-                worst = next((cell for cell in missing if cell.state == "failed"), missing[0])
-                reason = f"its member {worst.pairing.detector}: {worst.reason or 'not scored yet'}"
-                yield place, _unscored(place, failed=worst.state == "failed", reason=reason)
-                continue
-            job = EnsembleJob(
-                workspace=setup.workspace,
-                pairing=pairing,
-                winner_seed=seed,
-                members=tuple(member.detector for member in members),
-                models=tuple(part.winner.key for part in parts if part.winner is not None),
-                scores=tuple(part.cell.scores_key for part in parts),
-            )
-            winner = setup.store.model(job.key) if setup.store.has_model(job.key) else None
-            yield place, _scored_or_not(setup, place, winner, job, failures)
+    for place in _places(setup, pairing):
+        parts = [cells[member, *place[1:]] for member in members]
+        missing = [part.cell for part in parts if part.cell.state != "done"]
+        if missing:
+            worst = _worst(missing)
+            reason = f"its member {worst.pairing.detector}: {worst.reason or 'not scored yet'}"
+            yield place, _unscored(place, worst.state, reason=reason)
+            continue
+        job = EnsembleJob(
+            workspace=setup.workspace,
+            pairing=pairing,
+            winner_seed=place[2],
+            members=tuple(member.detector for member in members),
+            models=tuple(part.winner.key for part in parts if part.winner is not None),
+            scores=tuple(part.cell.scores_key for part in parts),
+        )
+        winner = setup.store.model(job.key) if setup.store.has_model(job.key) else None
+        yield place, _scored_or_not(setup, place, winner, job, failures)
 
 
-def _unscored(place: Place, *, failed: bool, reason: str) -> PlannedCell:
-    pairing, test_on, seed = place
-    cell = Cell(
-        pairing=pairing,
-        winner_seed=seed,
-        test_on=test_on,
-        degradation=NO_DEGRADATION,
-        state="failed" if failed else "planned",
-        reason=reason,
-    )
-    return PlannedCell(cell=cell, winner=None, job=None)
+def _unscored(place: Place, state: CellState, *, reason: str) -> PlannedCell:
+    return PlannedCell(cell=_cell(place, state, reason=reason), winner=None, job=None)
 
 
 def _scored_or_not(
     setup: Setup, place: Place, winner: Trained | None, job: CellJob | EnsembleJob, failures: Mapping[str, str]
 ) -> PlannedCell:
-    pairing, test_on, seed = place
-    done = winner is not None and setup.store.has_scores(job.scores_key)
-    reason = "" if done else failures.get(job.scores_key, "")
-    cell = Cell(
-        pairing=pairing,
-        winner_seed=seed,
-        test_on=test_on,
-        degradation=NO_DEGRADATION,
-        state="done" if done else "failed" if reason else "planned",
-        reason=reason,
-        scores_key=job.scores_key,
-    )
+    key = job.scores_key
+    if winner is not None and setup.store.has_scores(key):
+        cell = _cell(place, "done", scores_key=key)
+    elif place[3] != NO_DEGRADATION and (reason := setup.store.not_applicable(key)):
+        cell = _cell(place, "not_applicable", reason=reason, scores_key=key)
+    else:
+        cell = _cell(place, "failed" if key in failures else "planned", reason=failures.get(key, ""), scores_key=key)
     return PlannedCell(cell=cell, winner=winner, job=job)
 
 
-def matrix_rows(setup: Setup, cells: Sequence[PlannedCell]) -> list[MatrixRow]:
-    """Return the matrix in its long form: every metric of every scored cell, and the state of every other."""
+def _cell(place: Place, state: CellState, *, reason: str = "", scores_key: str = "") -> Cell:
+    pairing, test_on, seed, degradation = place
+    return Cell(
+        pairing=pairing,
+        winner_seed=seed,
+        test_on=test_on,
+        degradation=degradation,
+        state=state,
+        reason=reason,
+        scores_key=scores_key,
+    )
+
+
+def matrix_rows(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> list[MatrixRow]:
+    """Return the matrix in its long form: every metric of every scored cell, and the state of every other.
+
+    leakage: cells with leaked images are there without them too.
+    """
+    blocks: dict[tuple[Pairing, str, str], list[PlannedCell]] = {}  # the seeds of one place
+    for planned in cells:
+        cell = planned.cell
+        blocks.setdefault((cell.pairing, cell.test_on, cell.degradation), []).append(planned)
     rows: list[MatrixRow] = []
-    for pairing in setup.study.pairings():
-        for test_on in setup.study.test_on:
-            block = [c for c in cells if c.cell.pairing == pairing and c.cell.test_on == test_on]
-            done = [c for c in block if c.cell.state == "done"]
-            rows += _numbers(setup, done, len(block)) if done else [_without_number(_worst(block), "mean")]
-            rows += [_without_number(c.cell, str(c.cell.winner_seed)) for c in block if c.cell.state != "done"]
+    for block in blocks.values():
+        done = [c for c in block if c.cell.state == "done"]
+        others = [c.cell for c in block if c.cell.state != "done"]
+        rows += _numbers(setup, done, len(block), leakage) if done else [_without_number(_worst(others), "mean")]
+        rows += [_without_number(cell, str(cell.winner_seed)) for cell in others]
     return rows
 
 
-def _worst(block: Sequence[PlannedCell]) -> Cell:
-    """The cell that stands for a block without a number: a failed one where there is one."""
-    return next((c.cell for c in block if c.cell.state == "failed"), block[0].cell)
+def _worst(missing: Sequence[Cell]) -> Cell:
+    """The cell that stands for several without a number: a failed one where there is one."""
+    return next((cell for cell in missing if cell.state == "failed"), missing[0])
 
 
 def why_no_winner(searched: Searched) -> str:
@@ -147,7 +175,7 @@ def why_no_winner(searched: Searched) -> str:
     return f"no trial gave a result ({reasons[-1]})" if reasons else "no trial gave a defined validation AUC"
 
 
-def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[MatrixRow]:
+def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int, leakage: Leakage) -> Iterable[MatrixRow]:
     scores = [setup.store.scores(c.cell.scores_key) for c in done]
     levels: dict[str, list[Scores]] = {"image": scores}
     if has_units(scores[0]):
@@ -155,6 +183,12 @@ def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[
     of_methods = by_method(scores[0])
     winners = [c.winner for c in done if c.winner is not None]
     first = done[0].cell
+    place = (first.pairing.train_on, first.test_on)
+    if place in leakage.leaks:
+        left = [without(s, leakage.leaks[place].ids()) for s in scores]
+        levels |= {level + WITHOUT_LEAKS: left if level == "image" else [to_units(s) for s in left] for level in tuple(levels)}
+    if place in leakage.related and first.degradation == NO_DEGRADATION:
+        yield _shared(first, leakage.related[place])
     missing = f"{seeds - len(done)} of {seeds} seeds missing" if len(done) < seeds else ""
     for level in (*levels, *of_methods):
         estimates = estimate_cell(
@@ -180,6 +214,15 @@ def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int) -> Iterable[
                 state="done",
                 reason=missing if seed == "mean" else "",
             )
+
+
+def _shared(cell: Cell, shared: Leaks) -> MatrixRow:
+    """The row that says why a cell is not cross-domain."""
+    share = max(shared.copies(REAL), shared.copies(FAKE))
+    note = "not cross-domain: " + "; ".join(shared.sentences(kinds=("exact", "near")))
+    estimate = Estimate(value=share, low=NAN, high=NAN, n_real=shared.real, n_fake=shared.fake, note=note)
+    row = _without_number(cell, "mean")
+    return replace(row, level=DATASET, metric=SHARED_IMAGES, estimate=estimate, state="done", reason="")
 
 
 def test_content(setup: Setup, test_on: str) -> str:

@@ -8,7 +8,7 @@ the sd of the matrix and enters neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from study.errors import ScoreError
 from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
+from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.records import NO_DEGRADATION, NO_TRAINING, Pairing, Scores
 from study.reporting.grid import is_in_domain
@@ -88,22 +89,31 @@ class _Column:
         return math.nan if at is None else float(self.aucs.aucs[at])
 
 
-def compare_study(setup: Setup, cells: Sequence[PlannedCell]) -> Comparisons:
+def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> Comparisons:
     """Compare the detectors of a study by the cells that are scored; degraded ones are left out.
+
+    leakage: tells which cells share images with their training set and are therefore not cross-domain.
 
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """
     done = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in done]
-    return compare_scores(scores, lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)))
+    return compare_scores(
+        scores,
+        lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)),
+        related=leakage.related.keys(),
+    )
 
 
-def compare_scores(scores: Sequence[Scored], seed_of: Callable[[str], int]) -> Comparisons:
+def compare_scores(
+    scores: Sequence[Scored], seed_of: Callable[[str], int], *, related: Collection[tuple[str, str]] = ()
+) -> Comparisons:
     """Compare detectors by their scores, several of one test set and pairing being its seeds.
 
     A detector that is not trained stands beside the others of every training set.
 
-    seed_of: test set -> the seed of its resampling. Raises ScoreError as `compare_study`.
+    seed_of: test set -> the seed of its resampling. related: cells that are not cross-domain whatever their names say.
+    Raises ScoreError as `compare_study`.
     """
     test_sets = tuple(dict.fromkeys(test_on for test_on, _, _ in scores))
     columns = {name: _column([(p, s) for test_on, p, s in scores if test_on == name], seed_of(name)) for name in test_sets}
@@ -111,12 +121,14 @@ def compare_scores(scores: Sequence[Scored], seed_of: Callable[[str], int]) -> C
     pairs = [pair for name, column in columns.items() for pair in _pairs_of(name, column)]
     pairs.sort(key=lambda pair: sources.index(pair.train_on))
     detectors = tuple(dict.fromkeys(pairing.detector for _, pairing, _ in scores))
-    compared, cells = _common_cells(columns, detectors, [x for x in sources if x != NO_TRAINING] or sources)
+    trained_on = [x for x in sources if x != NO_TRAINING] or sources
+    across = [(x, y) for x in trained_on for y in columns if not is_in_domain(x, y) and (x, y) not in related]
+    compared, cells = _common_cells(columns, detectors, across)
     means = {d: float(np.mean([columns[y].auc(d, x) for x, y in cells])) for d in compared if cells}
     best_first = sorted(means, key=lambda d: -means[d])
     by_test_set = _means_by_test_set(columns, best_first, cells)
     pairings = tuple(dict.fromkeys(pairing for _, pairing, _ in scores))
-    agreement, rows = spearman(_cross_domain_table(columns, pairings))
+    agreement, rows = spearman(_cross_domain_table(columns, pairings, related))
     return Comparisons(
         pairs=_adjusted(pairs),
         cross_domain={d: means[d] for d in best_first},
@@ -180,10 +192,9 @@ def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 
 
 def _common_cells(
-    columns: Mapping[str, _Column], detectors: Sequence[str], sources: Sequence[str]
+    columns: Mapping[str, _Column], detectors: Sequence[str], places: Sequence[tuple[str, str]]
 ) -> tuple[list[str], tuple[tuple[str, str], ...]]:
-    """The detectors that have a cross-domain AUC, and the cross-domain cells that all of them have one in."""
-    places = [(x, y) for x in sources for y in columns if not is_in_domain(x, y)]
+    """The detectors that have an AUC in some of the cross-domain `places`, and the places that all of them have one in."""
     held = {d: [(x, y) for x, y in places if not math.isnan(columns[y].auc(d, x))] for d in detectors}
     compared = [detector for detector in detectors if held[detector]]
     every = held[compared[0]] if compared else []
@@ -234,9 +245,14 @@ def _mean_pair(
     )
 
 
-def _cross_domain_table(columns: Mapping[str, _Column], pairings: Sequence[Pairing]) -> Floats:
-    """(pairings, test sets) AUCs, NaN where a pairing was trained on the test set."""
-    rows = [
-        [math.nan if is_in_domain(p.train_on, y) else c.auc(p.detector, p.train_on) for y, c in columns.items()] for p in pairings
-    ]
+def _cross_domain_table(
+    columns: Mapping[str, _Column], pairings: Sequence[Pairing], related: Collection[tuple[str, str]]
+) -> Floats:
+    """(pairings, test sets) AUCs, NaN where a pairing was trained on the test set or on images of its dataset."""
+
+    def auc(pairing: Pairing, test_on: str) -> float:
+        inside = is_in_domain(pairing.train_on, test_on) or (pairing.train_on, test_on) in related
+        return math.nan if inside else columns[test_on].auc(pairing.detector, pairing.train_on)
+
+    rows = [[auc(pairing, test_on) for test_on in columns] for pairing in pairings]
     return np.array(rows, dtype=np.float64).reshape(len(pairings), len(columns))

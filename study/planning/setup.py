@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from study.data.catalog import Catalog, DataConfig, data_root, split_union
+from study.data.degradations import DEGRADATION_VERSION
 from study.detectors import registry
 from study.errors import ConfigError, DataError
 from study.identity import derive_seed, digest
@@ -242,11 +243,19 @@ class Setup:
             wanted += [(split, spec.geometry) for split in splits]
         return list(dict.fromkeys(wanted))
 
-    def cell_job(self, model: str, test_on: str) -> CellJob:
+    def cell_job(self, model: str, test_on: str, degradation: str = NO_DEGRADATION) -> CellJob:
         """Return the job that scores a trained detector on a test set. Raises FirewallError behind the firewall."""
         test_key = open_catalog(self.workspace.data, firewall=self.workspace.firewall).key(test_on, ("test",))
-        key = digest("scores", SCORING_VERSION, model, test_on, test_key, NO_DEGRADATION, self.workspace.threads)
-        return CellJob(workspace=self.workspace, model=model, test_on=test_on, scores_key=key, data_key=test_key)
+        version = () if degradation == NO_DEGRADATION else (DEGRADATION_VERSION,)
+        key = digest("scores", SCORING_VERSION, model, test_on, test_key, degradation, self.workspace.threads, *version)
+        return CellJob(
+            workspace=self.workspace,
+            model=model,
+            test_on=test_on,
+            scores_key=key,
+            data_key=test_key,
+            degradation=degradation,
+        )
 
 
 def data_config(study: Study, results: Path) -> DataConfig:
@@ -260,6 +269,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         frames_per_video=study.data.frames_per_video,
         class_folders=dict(study.data.class_folders),
         balance=study.data.balance,
+        unify=study.data.unify,
     )
 
 

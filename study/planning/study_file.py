@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from study.data.catalog import split_union
+from study.data.degradations import members_of
 from study.data.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
 from study.planning.leave_one_out import expand_all_but
-from study.records import BALANCES, NO_TRAINING, Balance, Pairing, Params
+from study.records import BALANCES, NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -75,6 +76,7 @@ class Data:
     frames_per_video: how many frames are taken of a video file, evenly.
     balance: what an epoch of training draws alike often: `none`, every image once; `class`, real and fake; `dataset`, real and fake
         of every dataset of a union. Validation and test images are scored once each, whatever it says.
+    unify: re-encode both classes alike before anything else (same size, same JPEG quality; data/unify.py).
     """
 
     root: str = ""
@@ -82,6 +84,7 @@ class Data:
     frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
     balance: Balance = "none"
+    unify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +105,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles` the members of each, sorted."""
+    """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles` the members of each, sorted.
+
+    degradations: suites and members (study/data/degradations.py) under which every test set is scored too.
+    """
 
     name: str
     detectors: tuple[str, ...]
     train_on: tuple[str, ...]
     test_on: tuple[str, ...]
+    degradations: tuple[str, ...] = ()
     seed: int = 0
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
@@ -132,6 +139,10 @@ class Study:
     def seeds_of(self, pairing: Pairing) -> int:
         """Return how many winners a pairing has: the budget's seeds, or one where there is nothing that a seed could change."""
         return 1 if pairing.train_on == NO_TRAINING else self.budget.seeds
+
+    def conditions(self) -> tuple[str, ...]:
+        """Return what is done to the images of every test set: nothing (`NO_DEGRADATION`), and each degradation once."""
+        return (NO_DEGRADATION, *members_of(self.degradations))
 
     def search_words(self) -> str:
         """Say in one line how configurations are found."""
@@ -158,8 +169,16 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_study(name_or_path: str, overrides: Sequence[str] = (), *, data_root: str | None = None) -> Study:
+def load_study(
+    name_or_path: str,
+    overrides: Sequence[str] = (),
+    *,
+    data_root: str | None = None,
+    degradations: Sequence[str] | None = None,
+) -> Study:
     """Read a preset by its name or a study file by its path, apply `KEY=VALUE` overrides, and check everything.
+
+    data_root, degradations: in place of `data.root` and `degradations`, where they are not None.
 
     Raises ConfigError for anything that is not as it must be.
     """
@@ -172,6 +191,8 @@ def load_study(name_or_path: str, overrides: Sequence[str] = (), *, data_root: s
         _override(table, override)
     if data_root is not None and isinstance(table.setdefault("data", {}), dict):
         table["data"]["root"] = data_root
+    if degradations is not None:
+        table["degradations"] = list(degradations)
     return parse_study(table, where=where)
 
 
@@ -239,6 +260,7 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
         detectors=detectors,
         train_on=train_on,
         test_on=test_on or _members(train_on),
+        degradations=_degradations(table.get("degradations", []), where=where),
         seed=_integer(table.get("seed", 0), key="seed", low=0, where=where),
         budget=_budget(_section(table, "budget", where=where), where=where),
         search=_search(_section(table, "search", where=where), where=where),
@@ -254,6 +276,15 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
 def _members(train_on: Sequence[str]) -> tuple[str, ...]:
     """The training sets, unions taken apart, each once: what `test_on` is when nothing is said."""
     return tuple(dict.fromkeys(member for name in train_on for member in split_union(name)))
+
+
+def _degradations(value: Any, *, where: str) -> tuple[str, ...]:
+    names = _names(value, key="degradations", where=where) if value != [] else ()
+    try:
+        members_of(names)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return names
 
 
 def _check_names(study: Study, *, where: str) -> None:
@@ -347,7 +378,17 @@ def _data(section: Mapping[str, Any], *, where: str) -> Data:
     limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
     frames = _integer(section.get("frames_per_video", FRAMES_PER_VIDEO), key="data.frames_per_video", low=1, where=where)
     balance = _one_of(section.get("balance", BALANCES[0]), BALANCES, key="data.balance", where=where)
-    return Data(root=root, max_per_class=limit, frames_per_video=frames, class_folders=folders, balance=cast(Balance, balance))
+    unify = section.get("unify", False)
+    if not isinstance(unify, bool):
+        raise ConfigError(f"{where}: data.unify = {unify!r} must be true or false")
+    return Data(
+        root=root,
+        max_per_class=limit,
+        frames_per_video=frames,
+        class_folders=folders,
+        balance=cast(Balance, balance),
+        unify=unify,
+    )
 
 
 def _run(section: Mapping[str, Any], *, where: str) -> Run:

@@ -1,5 +1,5 @@
-"""Figures: a heat map per detector and quantity, ROC curves per test set, the critical-difference diagram. PNG files, drawn
-without a display.
+"""Figures: a heat map per detector and quantity, ROC curves per test set, robustness curves per detector, the critical-difference
+diagram. PNG files, drawn without a display.
 
 Floor 3. Figures are built from matplotlib's objects and never through pyplot, whose state is global.
 """
@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from study.data.degradations import parse_degradation
 from study.errors import StoreError
 from study.identity import whole_file
 from study.records import NO_DEGRADATION, MatrixRow, Pairing, Scores
@@ -148,21 +149,27 @@ def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path) -> Non
     curves = {place: _mean_curve(seeds) for place, seeds in _by_place(scores).items()}
     test_sets = list(dict.fromkeys(test_on for test_on, _, _ in scores))
     styles = _styles(list(dict.fromkeys(pairing for _, pairing, _ in scores)))
-    across = 2 if len(test_sets) == 4 else min(len(test_sets), MAX_PANELS_ACROSS) or 1
-    down = math.ceil(len(test_sets) / across) or 1
-    figure = Figure(figsize=(PANEL * across + 2.6, PANEL * down + 0.6), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False).flat
-    for axes, test_on in zip(panels, test_sets, strict=False):
+    figure, panels = _panels(len(test_sets))
+    for axes, test_on in zip(panels, test_sets, strict=True):
         mine = {pairing: curve for (target, pairing), curve in curves.items() if target == test_on}
         _draw_panel(axes, test_on, mine, styles)
-    for axes in [*figure.axes][len(test_sets) :]:
-        axes.set_axis_off()
     handles = [Line2D([], [], label=f"{p.detector}, {p.train_on}", **style) for p, style in styles.items()]
     handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
     figure.legend(
         handles=handles, loc="outside right upper", fontsize=7, frameon=False, title="detector, train on", title_fontsize=8
     )
     _save(figure, path)
+
+
+def _panels(n: int) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels side by side and below each other, with room for a legend."""
+    across = 2 if n == 4 else min(n, MAX_PANELS_ACROSS) or 1
+    down = math.ceil(n / across) or 1
+    figure = Figure(figsize=(PANEL * across + 2.6, PANEL * down + 0.6), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False).flat)
+    for axes in panels[n:]:
+        axes.set_axis_off()
+    return figure, panels[:n]
 
 
 _CHANCE_LINE: Style = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
@@ -212,6 +219,73 @@ def _draw_panel(axes: Axes, test_on: str, curves: Mapping[Pairing, Curve | None]
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel("false positive rate", fontsize=8)
     axes.set_ylabel("true positive rate", fontsize=8)
+    axes.set_title(f"test on {_wrapped(test_on)}", fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#e5e5e5", linewidth=0.5)
+
+
+def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, path: Path) -> bool:
+    """Draw a detector's AUC against JPEG quality (family `jpeg`) or the blur's sigma (`blur`): a panel per test set, a curve per
+    training set, 95 % intervals as bars. Clean images are the first point; what was not scored has none.
+
+    Returns False, and draws nothing, where no degradation is of the family alone. Raises StoreError where it cannot be written.
+    """
+    mine = [r for r in rows if (r.detector, r.metric, r.level, r.seed) == (detector, "auc", "image", "mean") and has_number(r)]
+    amounts = {name: amount for name in dict.fromkeys(r.degradation for r in mine) if (amount := _amount(name, family))}
+    if not amounts:
+        return False
+    places = {NO_DEGRADATION: CLEAN_AT[family], **amounts}
+    test_sets = list(dict.fromkeys(row.test_on for row in mine))
+    styles = _styles([Pairing(detector=source, train_on=source) for source in dict.fromkeys(row.train_on for row in mine)])
+    figure, panels = _panels(len(test_sets))
+    for axes, test_on in zip(panels, test_sets, strict=True):
+        for number, (pairing, style) in enumerate(styles.items()):
+            there = [r for r in mine if (r.train_on, r.test_on) == (pairing.train_on, test_on) and r.degradation in places]
+            shift = (number - (len(styles) - 1) / 2) * 0.009 * (max(places.values()) - min(places.values()))
+            _draw_robustness(axes, there, places, shift, style)
+        _label_robustness(axes, test_on, family, places)
+    handles = [Line2D([], [], label=_wrapped(pairing.train_on), **style) for pairing, style in styles.items()]
+    handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
+    figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False, title="train on", title_fontsize=8)
+    figure.suptitle(f"{detector}: AUC against {FAMILIES[family]} (mean over seeds, 95 % intervals; thick: in-domain)", fontsize=9)
+    _save(figure, path)
+    return True
+
+
+FAMILIES = {"jpeg": "JPEG quality", "blur": "sigma of a Gaussian blur (pixels)"}
+CLEAN_AT = {"jpeg": 106.0, "blur": 0.0}  # where clean images stand on the axis; beside quality 100, which loses something too
+
+
+def _amount(name: str, family: str) -> float:
+    """How much of a family a degradation is, 0 where it is another or more than that."""
+    if name == NO_DEGRADATION:
+        return 0.0
+    found = parse_degradation(name)
+    amount = {"jpeg": float(found.jpeg), "blur": found.blur}[family]
+    return amount if name == f"{family}{amount:g}" else 0.0
+
+
+def _draw_robustness(axes: Axes, rows: Sequence[MatrixRow], places: Mapping[str, float], shift: float, style: Style) -> None:
+    """Draw one curve, a little to the side, so that the bars of several do not cover each other."""
+    if not rows:
+        return
+    rows = sorted(rows, key=lambda row: places[row.degradation])
+    x = np.array([places[row.degradation] for row in rows]) + shift
+    value, low, high = (np.array([getattr(row.estimate, name) for row in rows]) for name in ("value", "low", "high"))
+    width = 2.4 if is_in_domain(rows[0].train_on, rows[0].test_on) else 1.2
+    axes.plot(x, value, **(style | {"linewidth": width}), marker="o", markersize=3)
+    axes.vlines(x, low, high, color=style["color"], linewidth=0.9)
+
+
+def _label_robustness(axes: Axes, test_on: str, family: str, places: Mapping[str, float]) -> None:
+    axes.axhline(0.5, **_CHANCE_LINE)
+    ticks = sorted(places.values())
+    axes.set_xticks(ticks, ["clean" if at == CLEAN_AT[family] else f"{at:g}" for at in ticks], fontsize=7, rotation=60)
+    if family == "jpeg":
+        axes.invert_xaxis()  # from mild to strong, as for the blur
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel(FAMILIES[family], fontsize=8)
+    axes.set_ylabel("AUC", fontsize=8)
     axes.set_title(f"test on {_wrapped(test_on)}", fontsize=9)
     axes.tick_params(labelsize=7)
     axes.grid(color="#e5e5e5", linewidth=0.5)

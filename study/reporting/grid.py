@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from study.data.catalog import split_union
 from study.data.names import parse_name
-from study.records import NO_DEGRADATION, NO_TRAINING, MatrixRow
+from study.records import NO_DEGRADATION, NO_TRAINING, SHARED_IMAGES, MatrixRow
+from study.statistics.methods import POOLED, WITHOUT_LEAKS
 
 TITLES = {
     "auc": "AUC",
@@ -46,7 +47,8 @@ class Grid:
     """The cells of one detector: training sets x test sets, both in the order of the long form.
 
     cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that tells the cell's state; None
-    where the long form has nothing on the cell.
+    where the long form has nothing on the cell. without_leaks: the same without the images that training has seen, for cells that
+    have some. shared: cell -> why it is not cross-domain, for cells that share images with their training set.
     """
 
     detector: str
@@ -57,6 +59,8 @@ class Grid:
     train_on: tuple[str, ...]
     test_on: tuple[str, ...]
     cells: dict[tuple[str, str], MatrixRow | None]
+    without_leaks: dict[tuple[str, str], MatrixRow] = field(default_factory=dict)
+    shared: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -86,7 +90,8 @@ def pick(
 ) -> Grid:
     """Return the matrix of a detector and a quantity. Its cells hold the mean over seeds."""
     mine = [row for row in rows if row.detector == detector and row.degradation == degradation]
-    means = {(r.train_on, r.test_on): r for r in mine if _measures(r, metric, threshold) and r.level == level and r.seed == "mean"}
+    quantity = [r for r in mine if r.seed == "mean" and _measures(r, metric, threshold)]
+    means = {(r.train_on, r.test_on): r for r in quantity if r.level == level}
     states = {(r.train_on, r.test_on): r for r in mine if r.state != "done"}
     train_on = tuple(dict.fromkeys(row.train_on for row in mine))
     test_on = tuple(dict.fromkeys(row.test_on for row in mine))
@@ -100,6 +105,8 @@ def pick(
         train_on=train_on,
         test_on=test_on,
         cells={place: means.get(place, states.get(place)) for place in places},
+        without_leaks={(r.train_on, r.test_on): r for r in quantity if r.level == level + WITHOUT_LEAKS},
+        shared={(r.train_on, r.test_on): r.estimate.note for r in rows if r.detector == detector and r.metric == SHARED_IMAGES},
     )
 
 
@@ -146,4 +153,4 @@ def detectors(rows: Sequence[MatrixRow]) -> list[str]:
 def levels(rows: Sequence[MatrixRow], detector: str) -> list[str]:
     """Return the levels that a detector has numbers at: `image`, and `unit` where some test set has several images a unit."""
     found = {row.level for row in rows if row.detector == detector}
-    return [level for level in ("image", "unit") if level in found]
+    return [level for level in POOLED if level in found]

@@ -16,7 +16,9 @@ def summary_of(grid: Grid) -> MatrixSummary:
     """Return the summary of a grid's cells; those without a number count as undefined."""
     values = {place: row.estimate.value if row is not None and has_number(row) else math.nan for place, row in grid.cells.items()}
     members = {source: [target for target in grid.test_on if is_in_domain(source, target)] for source in grid.train_on}
-    return summarise(values, members, _chances(grid), higher_is_better=grid.metric not in LOWER_IS_BETTER)
+    return summarise(
+        values, members, _chances(grid), higher_is_better=grid.metric not in LOWER_IS_BETTER, shared=grid.shared.keys()
+    )
 
 
 def _chances(grid: Grid) -> dict[str, float]:
@@ -36,6 +38,8 @@ def summary_lines(grid: Grid) -> list[str]:
     ends = [f"gap {_text(found.gap, centred)}{_why_no_gap(grid)}"]
     if found.worst_cell is not None:
         ends.append(f"worst {_text(found.worst, sign * found.worst_above_chance)}: {' -> '.join(found.worst_cell)}")
+    if found.n_shared:
+        ends.append(f"in neither mean: {found.n_shared} with images of the training set")
     if found.n_undefined:
         ends.append(f"left out: {found.n_undefined} without a number")
     return [f"in-domain mean {inside}, cross-domain mean {across}", ", ".join(ends)]

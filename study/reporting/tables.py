@@ -90,8 +90,8 @@ def _text(grid: Grid, width: int) -> str:
         )
         for i, name in enumerate(grid.test_on)
     ]
-    lines = [_fold(f"{grid.detector}: {grid.title}", width), _fold(_caption(grid), width)]
-    for block in _blocks(column, width - first):
+    lines = [fold(f"{grid.detector}: {grid.title}", width), fold(_caption(grid), width)]
+    for block in blocks(column, width - first):
         lines += ["", _line(labels[0], [grid.test_on[i] for i in block], first, [column[i] for i in block])]
         for source in grid.train_on:
             for part in range(2):
@@ -99,11 +99,12 @@ def _text(grid: Grid, width: int) -> str:
                 if any(texts):
                     lines.append(_line(source if part == 0 else "", texts, first, [column[i] for i in block]))
         lines += [_line(name, [values[i] for i in block], first, [column[i] for i in block]) for name, values in footer.items()]
-    ends = [_fold(line, width) for line in [*summary_lines(grid), *notes.lines()]]
+    ends = [fold(line, width) for line in [*summary_lines(grid), *notes.lines()]]
     return "\n".join([*lines, "", *ends])
 
 
-def _fold(line: str, width: int) -> str:
+def fold(line: str, width: int) -> str:
+    """Break a line that is longer than `width`; what follows is indented."""
     return textwrap.fill(line, width, subsequent_indent=GAP, break_on_hyphens=False)
 
 
@@ -111,17 +112,17 @@ def _line(label: str, texts: Iterable[str], first: int, widths: Iterable[int]) -
     return GAP.join([label.ljust(first), *(text.ljust(width) for text, width in zip(texts, widths, strict=True))]).rstrip()
 
 
-def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
     """Distribute columns over blocks that are no wider than `room`, in order, at least one column each."""
-    blocks: list[list[int]] = []
+    found: list[list[int]] = []
     used = room + 1
     for i, width in enumerate(widths):
         used += len(GAP) + width
         if used > room:
-            blocks.append([])
+            found.append([])
             used = len(GAP) + width
-        blocks[-1].append(i)
-    return blocks
+        found[-1].append(i)
+    return found
 
 
 def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str]:
@@ -131,7 +132,22 @@ def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str
     if row is None or not has_number(row):
         reasons = (row.reason or row.estimate.reason,) if row is not None else ()
         return state_words(row) + star + notes.mark(*reasons), ""
-    return _number(row) + star + notes.mark(row.estimate.note, row.reason), _across_seeds(row)
+    shared = grid.shared.get((source, target), "")
+    return _number(row) + star + notes.mark(row.estimate.note, row.reason, shared, _leaks(grid, source, target)), _across_seeds(row)
+
+
+def _leaks(grid: Grid, source: str, target: str) -> str:
+    """Say what a cell is without the test images that its training set has seen; nothing where there are none."""
+    row, rest = grid.cells[source, target], grid.without_leaks.get((source, target))
+    if row is None or rest is None:
+        return ""
+    left = rest.estimate
+    leaked = row.estimate.n_real + row.estimate.n_fake - left.n_real - left.n_fake
+    found = _number(rest) if has_number(rest) else f"undefined ({left.reason})"
+    images = f"the {leaked} test images that leak" if leaked > 1 else "the test image that leaks"
+    if grid.level != "image":  # a unit that lost a frame is not gone
+        images = "the test images that leak"
+    return f"with {images} from training {_number(row)}, without {found} on {left.n_real} real / {left.n_fake} fake"
 
 
 def _number(row: MatrixRow) -> str:
@@ -186,7 +202,7 @@ def _markdown(grid: Grid) -> str:
         table.append([source, *cells])
     table += [[name, *values] for name, values in _footer(grid).items()]
     title = f"### {grid.title[0].upper()}{grid.title[1:]}"
-    parts = [title, _caption(grid).replace("* in", "\\* in"), _pipes(table)]
+    parts = [title, _caption(grid).replace("* in", "\\* in"), pipes(table)]
     return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines()])])
 
 
@@ -202,9 +218,10 @@ def _summary_table(rows: Sequence[MatrixRow], metric: str, threshold: str) -> st
         return "No cells."
     table = [["detector", "in-domain mean", "cross-domain mean", "gap", "worst cell", "cells without a number"]]
     table += [[grid.detector, *summary_cells(grid)] for grid in grids]
-    return f"Summary by {grids[0].title}.\n\n{_pipes(table)}"
+    return f"Summary by {grids[0].title}.\n\n{pipes(table)}"
 
 
-def _pipes(table: Sequence[Sequence[str]]) -> str:
+def pipes(table: Sequence[Sequence[str]]) -> str:
+    """Return a table, its head first, as Markdown."""
     head, *body = (f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table)
     return "\n".join([head, "|" + "---|" * len(table[0]), *body])

@@ -26,11 +26,11 @@ def chance_of(metric: str, *, n_real: int, n_fake: int) -> float:
 class MatrixSummary:
     """Summary of one detector's matrix. Means are over defined cells, each counting once; NaN where there is none.
 
-    in_domain_mean: the test set is a member of the training set. cross_domain_mean: it is not.
+    in_domain_mean: the test set is a member of the training set. cross_domain_mean: it is not, and shares no images with it.
     gap: how much worse cross domain is than in domain; positive when worse, also for a metric of which less is better.
     worst, worst_cell: the value farthest on the bad side (of chance, where that is known), and its (train_on, test_on).
     ..._above_chance: the same after taking each cell's chance level away; NaN for a metric without one.
-    n_...: defined cells of each kind; n_undefined: those left out because they are NaN.
+    n_...: defined cells of each kind; n_shared: in neither mean, because images are shared; n_undefined: left out because NaN.
     """
 
     in_domain_mean: float
@@ -44,6 +44,7 @@ class MatrixSummary:
     worst_above_chance: float
     n_in_domain: int
     n_cross_domain: int
+    n_shared: int
     n_undefined: int
 
 
@@ -53,14 +54,17 @@ def summarise(
     chance: float | Mapping[str, float] | None = None,
     *,
     higher_is_better: bool = True,
+    shared: Collection[tuple[str, str]] = (),
 ) -> MatrixSummary:
     """Summarise a matrix: values (train_on, test_on) -> number, NaN where undefined; members: train_on -> its datasets.
 
     chance: the metric's chance level, or one per test set (AP: its prevalence), or None where the metric has none.
+    shared: cells whose test set shares images with the training set: no member of it, and not cross-domain either.
     """
     cells = [cell for cell, value in values.items() if not np.isnan(value)]
     inside = [cell for cell in cells if cell[1] in members[cell[0]]]
-    across = [cell for cell in cells if cell[1] not in members[cell[0]]]
+    outside = [cell for cell in cells if cell[1] not in members[cell[0]]]
+    across = [cell for cell in outside if cell not in shared]
     above = {cell: values[cell] - _chance_at(cell[1], chance) for cell in cells}
     sign = 1 if higher_is_better else -1
     known = cells and not any(np.isnan(above[cell]) for cell in cells)
@@ -77,6 +81,7 @@ def summarise(
         worst_above_chance=above[worst] if worst else NAN,
         n_in_domain=len(inside),
         n_cross_domain=len(across),
+        n_shared=len(outside) - len(across),
         n_undefined=len(values) - len(cells),
     )
 

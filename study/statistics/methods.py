@@ -1,10 +1,12 @@
-"""A test set taken apart by method: which generator fools the detector, which source of reals does it accuse (PROTOCOL section 4).
+"""A test set taken apart by method: which generator fools the detector, which source of reals does it accuse (PROTOCOL section 4);
+and without the images that its training set has seen (section 8).
 
 Floor 0: numpy only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +14,8 @@ import numpy as np
 from study.records import FAKE, REAL, Scores
 from study.statistics.ranking import Ints
 
+POOLED = ("image", "unit")  # the levels of all images of a test set
+WITHOUT_LEAKS = ":without_leaks"  # after the level's name: `image:without_leaks`, `unit:without_leaks`
 PREFIX = {FAKE: "method:", REAL: "reals:"}  # of the level's name, by the class that is taken apart
 
 
@@ -30,9 +34,9 @@ def by_method(scores: Scores) -> dict[str, Ints]:
     return found
 
 
-def is_of_method(level: str) -> bool:
-    """Say whether a level of the matrix is one of `by_method`'s."""
-    return level.startswith(tuple(PREFIX.values()))
+def without(scores: Scores, sample_ids: Collection[str]) -> Scores:
+    """Return the scores of all images but those. Some or all of the ids may name no image here."""
+    return part(scores, np.flatnonzero(~np.isin(scores.sample_id, np.array(sorted(sample_ids), dtype=np.str_))))
 
 
 def part(scores: Scores, places: Ints) -> Scores:

@@ -38,6 +38,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         (["--set", 'test_on=["gamma"]'], ["unknown dataset 'gamma'"]),
         (["--data-root", "/nowhere/at/all"], ["'/nowhere/at/all' does not exist", "--data-root"]),
         (["--set", "detector.npr.size_px=33"], ["npr", "size_px", "33"]),
+        (["--set", 'degradations=["wnag"]'], ["small.toml", "unknown degradation 'wnag'", "did you mean 'wang'?", "jpeg95"]),
     ],
 )
 @pytest.mark.parametrize("main", [sweep.main, plan.main], ids=["sweep", "plan"])
@@ -115,3 +116,10 @@ def test_unknown_metric_threshold_and_listing(study_file: Path, tmp_path: Path, 
 def test_every_listing_prints_a_table(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ls.main([what, "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip()
+
+
+def test_a_degradation_that_there_is_not(study_file: Path, tmp_path: Path, refusal: Callable[..., str]) -> None:
+    arguments = (cross_eval.main, str(study_file), "--results", str(tmp_path), "--degradations")
+    assert "did you mean 'sidbench'?" in refusal(*arguments, "default", "sidbensh")
+    assert "jpeg50+blur2" in refusal(*arguments, "jpeg50+blur2")
+    assert not (tmp_path / "small").exists()

@@ -45,6 +45,8 @@ def test_defaults_are_filled_in() -> None:
         ({"detectors": "npr"}, ["detectors = 'npr'", "list"]),
         ({"train_on": ["a", "a"]}, ["train_on names 'a' twice"]),
         ({"test_on": ["a+b"]}, ["'a+b' is a union"]),
+        ({"degradations": ["defualt"]}, ["unknown degradation 'defualt'", "did you mean 'default'?"]),
+        ({"degradations": "default"}, ["degradations = 'default'", "list"]),
         ({"name": "../up"}, ["name = '../up'"]),
         ({"name": "cache"}, ["'cache'", "folder of its own"]),
         ({"train_on": ["a+b", "b+a"]}, ["'a+b' twice, in another order"]),
@@ -221,3 +223,12 @@ def test_an_override_takes_keys_apart_as_toml_does(tmp_path: Path) -> None:
     for override in ("detector.timm:resnet18.head_width=8", "a..b=1", "=3", "budget.=1"):
         with pytest.raises(ConfigError, match="--set"):
             load_study(str(path), [override])
+
+
+def test_degradations_are_suites_and_members_and_may_be_given_in_their_place() -> None:
+    study = parse_study({**GOOD, "degradations": ["sidbench", "jpeg40", "jpeg50"]}, where="s.toml")
+    assert study.conditions()[:3] == ("none", "jpeg95", "jpeg90")
+    assert study.conditions()[-1] == "jpeg40" and len(study.conditions()) == 1 + 7 + 1
+    assert parse_study(GOOD, where="s.toml").conditions() == ("none",)
+    assert load_study("quick", ['degradations=["wang"]'], degradations=["blur1"]).conditions() == ("none", "blur1")
+    assert load_study("quick", ['degradations=["wang"]'], degradations=None).degradations == ("wang",)

@@ -13,7 +13,7 @@ from PIL import Image
 from study.errors import StoreError
 from study.records import Pairing, Scores
 from study.reporting import figures
-from study.reporting.figures import critical_difference, heat_map, roc_curves
+from study.reporting.figures import critical_difference, heat_map, robustness_curves, roc_curves
 from study.statistics.comparisons import friedman
 from tests.reporting.synthetic_matrix import NAN, matrix, row, without_number
 
@@ -181,3 +181,31 @@ def test_a_diagram_of_too_few_test_sets_says_so(drawn: list[Figure], tmp_path: P
     critical_difference(["one", "two"], friedman(np.array([[0.5, 0.6], [0.7, 0.8]])), tmp_path / "cd.png")
     assert "too few to test: 2 test sets" in drawn[0].get_suptitle()
     assert texts(drawn[0])[-1].endswith("longer than the axis")
+
+
+def test_robustness_curves_go_from_clean_to_strong_and_leave_out_what_has_no_number(drawn: list[Figure], tmp_path: Path) -> None:
+    values = {"none": 0.9, "jpeg30": 0.6, "jpeg95": 0.8, "blur2+jpeg50": 0.55, "blur2": 0.7, "long64": 0.5}
+    rows = [row("npr", x, y, value, degradation=name) for x in "ab" for y in "ab" for name, value in values.items()]
+    rows = [r for r in rows if (r.train_on, r.test_on, r.degradation) != ("b", "a", "jpeg95")]
+    rows += [
+        row("npr", "b", "a", NAN, degradation="jpeg95", state="failed", low=NAN, high=NAN),
+        row("npr", "a", "a", 0.1, seed="0"),
+    ]
+    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    (figure,) = drawn
+    assert is_picture(tmp_path / "jpeg.png")
+    assert [axes.get_title() for axes in figure.axes] == ["test on a", "test on b"]
+    for axes in figure.axes:
+        left, right = axes.get_xlim()
+        assert left > right  # the quality falls from left to right
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["30", "95", "clean"]
+    curves = [line.get_ydata() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [list(map(float, y)) for y in curves] == [[0.6, 0.8, 0.9], [0.6, 0.9]]
+    bars = [[(float(a[1]), float(b[1])) for a, b in bars.get_segments()] for bars in figure.axes[1].collections]
+    assert bars[0] == [pytest.approx((v - 0.05, v + 0.05)) for v in (0.6, 0.8, 0.9)]
+
+
+def test_robustness_curves_of_nothing_are_not_drawn(tmp_path: Path) -> None:
+    rows = [row("npr", "a", "a"), row("npr", "a", "a", degradation="blur2+jpeg50"), row("other", "a", "a", degradation="blur2")]
+    assert not robustness_curves(rows, "npr", "blur", tmp_path / "blur.png")
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from study.statistics.methods import by_method, is_of_method, part
+from study.statistics.methods import POOLED, by_method, part, without
 
 LABEL = [0, 0, 0, 1, 1, 1, 1]
 
@@ -30,7 +30,7 @@ def test_reals_of_several_sources_stand_against_all_fakes_and_a_shared_name_is_t
         "reals:phone": [1, 3, 4, 5, 6],
         "reals:web": [0, 2, 3, 4, 5, 6],
     }
-    assert all(map(is_of_method, found)) and not any(map(is_of_method, ("image", "unit")))
+    assert not set(found) & set(POOLED)
 
 
 def test_single_methods_and_missing_classes_give_nothing(make_scores):
@@ -39,3 +39,11 @@ def test_single_methods_and_missing_classes_give_nothing(make_scores):
     one_class = by_method(make_scores([1, 1], [0, 1], method=["a", "b"]))
     assert {k: v.tolist() for k, v in one_class.items()} == {"method:a": [0], "method:b": [1]}
     assert np.intersect1d(one_class["method:a"], one_class["method:b"]).size == 0
+
+
+def test_images_can_be_left_out_by_name(make_scores):
+    scores = make_scores(LABEL, range(7))
+    left = without(scores, {"set/00001.png", "set/00005.png", "other/00002.png"})
+    assert left.logit.tolist() == [0, 2, 3, 4, 6] and left.listed == 5
+    assert len(without(scores, set(scores.sample_id.tolist())).logit) == 0
+    assert without(scores, ()).logit.tolist() == scores.logit.tolist()

@@ -1,0 +1,81 @@
+"""The robustness table: what every degradation leaves of every detector's AUC, in domain and across domains.
+
+Floor 3. Rows are degradations, columns detectors: the mean AUC over cells and, in brackets, what is gained over clean images (lost,
+where it is negative) in the same cells on the same images. A detector that is at chance has nothing to lose, so the two kinds of
+cells stand apart.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from statistics import fmean
+
+from study.planning.robustness import Robustness
+from study.reporting.grid import is_in_domain
+from study.reporting.tables import MIN_WIDTH, USUAL_WIDTH, blocks, fold, pipes
+
+CAPTION = "mean over cells and seeds (change from clean, same cells and images)"
+
+
+def robustness_text(found: Sequence[Robustness], *, width: int | None = None) -> str:
+    """Return the tables as text, "" where nothing was degraded. width: characters a line may have; that of the terminal."""
+    columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
+    parts = []
+    for title, table in _tables(found):
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+        lines = [fold(f"Robustness, {title}: AUC, {CAPTION}", columns)]
+        for block in blocks(widths[1:], columns - widths[0]):
+            lines.append("")
+            lines += ["  ".join(line[i].ljust(widths[i]) for i in (0, *(i + 1 for i in block))).rstrip() for line in table]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *(fold(note, columns) for note in _notes(found))])
+
+
+def robustness_markdown(found: Sequence[Robustness]) -> str:
+    """Return the tables as Markdown, "" where nothing was degraded; ends with a newline."""
+    if not found:
+        return ""
+    parts = ["## Robustness", f"AUC, {CAPTION}."]
+    for title, table in _tables(found):
+        parts += [f"### {title[0].upper()}{title[1:]}", pipes(table)]
+    return "\n\n".join([*parts, *_notes(found)]) + "\n"
+
+
+def _tables(found: Sequence[Robustness]) -> list[tuple[str, list[list[str]]]]:
+    """(title, table with its head) of the cells in domain and across domains, where there are any."""
+    parts: dict[str, list[Robustness]] = {kind: [] for kind in ("in-domain", "cross-domain", "neither: images of the training set")}
+    for r in found:
+        inside, across, neither = parts.values()
+        (inside if is_in_domain(r.train_on, r.test_on) else neither if r.shared else across).append(r)
+    return [(kind.replace("domain", "domain cells"), _table(mine)) for kind, mine in parts.items() if mine]
+
+
+def _table(found: Sequence[Robustness]) -> list[list[str]]:
+    detectors = list(dict.fromkeys(r.detector for r in found))
+    degradations = list(dict.fromkeys(r.degradation for r in found))
+    places = {(d, g): [r for r in found if (r.detector, r.degradation) == (d, g)] for d in detectors for g in degradations}
+    return [["degradation", *detectors], *([g, *(_cell(places[d, g]) for d in detectors)] for g in degradations)]
+
+
+def _cell(found: Sequence[Robustness]) -> str:
+    """E.g. `0.812 (-0.103)`, and of how many cells where some have no number; the state where none has."""
+    held = [r for r in found if not math.isnan(r.auc)]
+    if not held:
+        return found[0].state.replace("_", " ") if found and found[0].state != "done" else "undefined" if found else "-"
+    mean, clean = fmean(r.auc for r in held), fmean(r.clean for r in held)
+    some = f", {len(held)} of {len(found)} cells" if len(held) < len(found) else ""
+    return f"{mean:.3f} ({round(mean - clean, 3) + 0.0:+.3f}{some})"  # + 0.0: what rounds to zero has no minus sign
+
+
+def _notes(found: Sequence[Robustness]) -> list[str]:
+    """What was not applicable, whole test sets and single images, once for each degradation and test set."""
+    notes: dict[tuple[str, str], str] = {}
+    for r in found:
+        if r.state == "not_applicable":
+            notes.setdefault((r.degradation, r.test_on), f"{r.degradation} is not applicable to {r.test_on}: {r.reason}.")
+        elif r.left_out:
+            left_out = f"{r.degradation} is not applicable to {r.left_out} of {r.images + r.left_out} images of {r.test_on}; "
+            notes.setdefault((r.degradation, r.test_on), f"{left_out}they are left out, of the clean AUC too.")
+    return list(notes.values())

@@ -1,0 +1,244 @@
+"""Leaks: planted ones are found with their kind and source, clean data have none, and groups stay on one side."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.data import leaks as library
+from study.data.leaks import find_leaks, is_same_domain, leaks_across, leaks_within, shared_images
+from study.errors import DataError, FirewallError
+from tests.data.conftest import MakeCatalog
+from tests.data.test_near import scene
+from tests.factories import files_of, write_dataset, write_ffpp, write_image, write_manifest
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def write_scenes(folder: Path, *, start: int = 0, n: int = 12) -> Path:
+    """Write n reals and n fakes a split, all different pictures, in train/val/test folders, as PNG."""
+    for place, split in enumerate(("train", "val", "test")):
+        for label, word in enumerate(("real", "fake")):
+            for number in range(n):
+                write_image(folder / split / word / f"{number:03d}.png", scene(start + (place * 2 + label) * n + number, 48))
+    return folder
+
+
+def plant(folder: Path) -> None:
+    """Two training images of `folder` in its test set, a real as JPEG, a fake at half the size; and an exact copy of a val real."""
+    with Image.open(folder / "train" / "real" / "003.png") as image:
+        image.save(folder / "test" / "real" / "planted.jpg", quality=60)
+    with Image.open(folder / "train" / "fake" / "004.png") as image:
+        image.resize((24, 24), Image.Resampling.BICUBIC).save(folder / "test" / "fake" / "planted.png")
+    with Image.open(folder / "val" / "real" / "005.png") as image:
+        image.save(folder / "test" / "real" / "copied.bmp")
+
+
+def test_planted_leaks_are_found_with_their_source(root: Path, make_catalog: MakeCatalog) -> None:
+    plant(write_scenes(root / "d"))
+    found = find_leaks(make_catalog(), "d", "d")
+    assert [(leak.image, leak.source, leak.kind, leak.label) for leak in found.found] == [
+        ("d/test/fake/planted.png", "d/train/fake/004.png", "near", 1),
+        ("d/test/real/copied.bmp", "d/val/real/005.png", "exact", 0),
+        ("d/test/real/planted.jpg", "d/train/real/003.png", "near", 0),
+    ]
+    assert (found.real, found.fake) == (14, 13)
+    assert found.share(0) == pytest.approx(2 / 14)
+    assert found.share(0, kind="exact") == pytest.approx(1 / 14)
+    assert found.sentences() == [
+        "d: 7.1 % of test reals (1 of 14) has an exact copy in train+val",
+        "d: 7.1 % of test reals (1 of 14) has a near duplicate in train+val",
+        "d: 7.7 % of test fakes (1 of 13) has a near duplicate in train+val",
+    ]
+
+
+def test_a_union_leaks_what_its_members_leak(root: Path, make_catalog: MakeCatalog) -> None:
+    plant(write_scenes(root / "a"))
+    write_scenes(root / "b", start=1000)
+    with Image.open(root / "b" / "train" / "fake" / "000.png") as image:
+        image.save(root / "a" / "test" / "fake" / "from_b.jpg", quality=90)
+    catalog = make_catalog()
+    alone, union, other = (find_leaks(catalog, name, "a") for name in ("a", "a+b", "b"))
+    assert set(union.ids()) == {*alone.ids(), *other.ids()}
+    assert other.ids() == ("a/test/fake/from_b.jpg",)
+    assert other.sentences() == ["a: 7.1 % of test fakes (1 of 14) has a near duplicate in train+val of b"]
+    assert find_leaks(catalog, "a", "b").found == ()
+
+
+def test_clean_datasets_have_no_leaks(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "d", n=40)
+    catalog = make_catalog()
+    for found in (*leaks_across(catalog, "d"), *(leaks_within(catalog, "d", split) for split in ("train", "val", "test"))):
+        assert (found.found, found.sentences()) == ((), [])
+
+
+def test_splits_are_compared_with_each_other_and_with_themselves(root: Path, make_catalog: MakeCatalog) -> None:
+    plant(write_scenes(root / "d"))
+    with Image.open(root / "d" / "test" / "real" / "000.png") as image:
+        image.save(root / "d" / "test" / "real" / "000_again.jpg", quality=85)
+        image.save(root / "d" / "test" / "real" / "000_twice.bmp")
+    catalog = make_catalog()
+    found = {(leaks.image_splits, leaks.source_splits): leaks.ids() for leaks in leaks_across(catalog, "d")}
+    assert found == {
+        (("val",), ("train",)): (),
+        (("test",), ("train",)): ("d/test/fake/planted.png", "d/test/real/planted.jpg"),
+        (("test",), ("val",)): ("d/test/real/copied.bmp",),
+    }
+    within = leaks_within(catalog, "d", "test")
+    assert [(leak.image, leak.source, leak.kind) for leak in within.found] == [
+        ("d/test/real/000_again.jpg", "d/test/real/000.png", "near"),
+        ("d/test/real/000_twice.bmp", "d/test/real/000.png", "exact"),
+    ]
+
+
+def test_groups_on_both_sides_leak(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "d", n=24, size=16)
+    rows: list[dict[str, Any]] = []
+    for word in ("real", "fake"):
+        for number in range(24):
+            split = ("train", "val", "test")[number % 3]
+            rows.append({"path": f"{word}/{number:04d}.png", "label": word, "group": f"g{number // 4}", "split": split})
+    write_manifest(root / "d", rows)
+    found = find_leaks(make_catalog(), "d", "d")
+    assert len(found.ids(kind="group", label=0)) == 8
+    assert len(found.ids(kind="group", label=1)) == 8
+    leak = next(leak for leak in found.found if leak.kind == "group")
+    assert (leak.bits, math.isnan(leak.correlation)) == (-1, True)
+    assert "d: 100.0 % of test reals (8 of 8) share their group with train+val" in found.sentences()
+
+
+def test_equal_keys_of_two_folders_mean_nothing_by_themselves(root: Path, make_catalog: MakeCatalog) -> None:
+    for place, name in enumerate(("a", "b")):
+        write_scenes(root / name, start=500 * place)
+        paths = [path.relative_to(root / name) for path in files_of(root / name)]
+        write_manifest(
+            root / name,
+            [{"path": str(p), "label": p.parts[1], "group": f"video {p.stem}", "split": p.parts[0]} for p in paths],
+        )
+    assert find_leaks(make_catalog(), "a", "b").found == ()
+    (root / "b/train/real/000.png").write_bytes((root / "a/train/real/000.png").read_bytes())
+    assert find_leaks(make_catalog(), "a", "b").found == ()  # it is not in the test set
+    (root / "b/test/real/000.png").write_bytes((root / "a/train/real/000.png").read_bytes())  # one image under one key in both
+    found = find_leaks(make_catalog(), "a", "b")
+    assert len(found.ids(kind="group")) == found.real + found.fake == 24
+
+
+def test_ffpp_reals_are_shared_by_its_manipulations_and_stay_on_one_side(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", pairs=40, frames=1, size=16)
+    catalog = make_catalog()
+    assert find_leaks(catalog, "ffpp:FaceSwap", "ffpp:NeuralTextures").ids(kind="group") == ()
+    shared = shared_images(catalog, "ffpp:FaceSwap", "ffpp:NeuralTextures")
+    assert 0.6 < shared.share(0, kind="exact") <= 1
+    assert is_same_domain(shared)
+    assert is_same_domain(shared_images(catalog, "ffpp:FaceSwap", "ffpp"))
+
+
+def write_seed_split(root: Path, *, pairs: int = 8, frames: int = 2) -> None:
+    """FaceForensics++ frames as one of the repositories this study began with splits them: not at all.
+
+    It trains on all of Real_youtube and FaceSwap, and tests on all of Real_youtube and NeuralTextures.
+    """
+    for name, fakes, splits in (("trained", "FaceSwap", ("train", "val")), ("tested", "NeuralTextures", ("test",))):
+        write_ffpp(root / name, pairs=pairs, frames=frames, size=16, flat=True)
+        rows = []
+        for path in files_of(root / name):
+            video = int(path.name[:3])
+            if path.parent.name in ("Real_youtube", fakes):
+                label, split = int(path.parent.name == fakes), splits[video // 2 % len(splits)]
+                place = path.relative_to(root / name)
+                rows.append({"path": str(place), "label": label, "group": f"pair {video // 2}", "split": split})
+        write_manifest(root / name, rows)
+
+
+def test_the_split_of_the_seed_is_found_to_test_on_its_training_reals(root: Path, make_catalog: MakeCatalog) -> None:
+    write_seed_split(root)
+    catalog = make_catalog()
+    found = find_leaks(catalog, "trained", "tested")
+    assert (found.real, found.fake) == (32, 32)
+    assert (found.share(0, kind="exact"), found.share(1, kind="exact")) == (1, 0)
+    assert found.share(1, kind="group") == 1  # and every fake is of a video that was trained on
+    assert "tested: 100.0 % of test reals (32 of 32) have an exact copy in train+val of trained" in found.sentences()
+    assert is_same_domain(shared_images(catalog, "trained", "tested"))
+
+
+def test_a_few_common_images_make_no_common_domain(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "a", n=12)
+    write_scenes(root / "b", start=5000, n=70)
+    (root / "b" / "test" / "real" / "common.png").write_bytes((root / "a" / "train" / "real" / "000.png").read_bytes())
+    catalog = make_catalog()
+    assert find_leaks(catalog, "a", "b").ids() == ("b/test/real/common.png",)
+    assert not is_same_domain(shared_images(catalog, "a", "b"))  # 1 of 211 reals
+    assert is_same_domain(shared_images(catalog, "b", "b"))
+
+
+def test_leaks_are_remembered_until_the_images_change(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(write_scenes(root / "d"))
+    first = find_leaks(make_catalog(), "d", "d")
+    monkeypatch.setattr(library, "_compare", lambda *_, **__: pytest.fail("compared again"))
+    assert find_leaks(make_catalog(), "d", "d") == first
+    monkeypatch.undo()
+    (root / "d" / "test" / "real" / "planted.jpg").unlink()
+    assert find_leaks(make_catalog(), "d", "d").ids() == tuple(i for i in first.ids() if "planted.jpg" not in i)
+
+
+def test_an_interrupted_comparison_keeps_its_prints(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.data.prints.BATCH", 32)
+    write_scenes(root / "d", n=50)
+    real = library.read_prints.__globals__["_coarse_file"]
+    seen: list[str] = []
+
+    def interrupted(job: Any) -> Any:
+        seen.append(job.path)
+        if len(seen) > 150:
+            raise KeyboardInterrupt
+        return real(job)
+
+    monkeypatch.setattr("study.data.prints._coarse_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        leaks_within(make_catalog(), "d", "train")
+    monkeypatch.setattr("study.data.prints._coarse_file", lambda job: (seen.append(job.path), real(job))[1])
+    seen.clear()
+    leaks_within(make_catalog(), "d", "train")
+    assert 0 < len(seen) < 300
+    made = make_catalog().config.cache / "prints"
+    assert [path.suffix for path in made.iterdir()] == [".parquet"]
+
+
+def test_a_file_that_changed_is_refused(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "d")
+    catalog = make_catalog()
+    catalog.dataset("d")
+    write_image(root / "d" / "test" / "real" / "000.png", scene(777, 48))
+    with pytest.raises(DataError, match="changed since it was indexed"):
+        leaks_within(catalog, "d", "test")
+
+
+def test_behind_the_firewall_no_test_image_is_compared(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "d")
+    with pytest.raises(FirewallError):
+        find_leaks(make_catalog(firewall=True), "d", "d")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real datasets are not in ../shared/data")
+def test_real_datasets_have_few_leaks(make_catalog: MakeCatalog) -> None:
+    """Looked at by eye: the pair in faces_140k is one face of StyleGAN twice, those in dfdc_faces224 are other takes of a scene."""
+    catalog = make_catalog(root=SHARED)
+    assert [leaks.found for leaks in leaks_across(catalog, "dfdc_faces224")] == [(), (), ()]  # its groups stay on one side
+    assert [leaks.found for leaks in leaks_across(catalog, "shoes_midjourney")] == [(), (), ()]
+    twice = [leak for leaks in leaks_across(catalog, "faces_140k") for leak in leaks.found]
+    assert [(leak.image[-14:], leak.source[-14:]) for leak in twice] == [("0GTFMAQMQQ.jpg", "0R4POY5DTW.jpg")]
+    within = leaks_within(catalog, "dfdc_faces224", "train")
+    assert 0 < len(within.ids()) <= 5
+    groups = {row["id"]: row["group"] for row in catalog.dataset("dfdc_faces224").samples.to_pylist()}
+    assert all(groups[leak.image] != groups[leak.source] for leak in within.found)
+    for train_on, test_on in (("faces_140k", "dfdc_faces224"), ("dfdc_faces224", "shoes_midjourney")):
+        assert not is_same_domain(shared_images(catalog, train_on, test_on))
+    assert np.isnan(find_leaks(catalog, "faces_140k", "faces_140k").share(0)) == np.False_
