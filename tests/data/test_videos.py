@@ -13,6 +13,7 @@ import pytest
 
 from study.data import videos
 from study.data.decode import pixel_digest
+from study.data.originals import Originals
 from study.data.videos import decode_frames, inspect_video, read_indexed, runs, sampled, split_frame
 from study.errors import DataError
 from study.records import Geometry
@@ -258,3 +259,13 @@ def test_an_interrupted_count_keeps_what_it_has(root: Path, make_catalog: MakeCa
         catalog.dataset("clips")
     (index,) = (catalog.config.cache / "index").glob("*.videos.parquet")
     assert 1 <= pq.read_table(index).num_rows <= 10
+
+
+def test_frames_are_unified_and_read_at_their_original_size_as_images_are(root: Path, make_catalog: MakeCatalog) -> None:
+    clips(root / "clips", n=6)
+    plain = make_catalog(frames_per_video=2)
+    originals = Originals([plain.dataset("clips")], "train")
+    assert originals.read(0).shape == (16, 16, 3)
+    unified = make_catalog(frames_per_video=2, unify=True)
+    assert unified.dataset("clips").unified_px == 8  # half the short side
+    assert len(unified.open("clips", "train", SMALL)) == len(originals) == 2 * 2 * 2
