@@ -170,6 +170,13 @@ def untrained_lines(study: Study) -> list[str]:
     return [*alone, *made]
 
 
+def variant_lines(study: Study) -> list[str]:
+    """Return what else is trained with the winners' seeds, a line each."""
+    default = "the default configuration too, with the winners' seeds, where it is not the selected one (budget.default_winners)"
+    transfer = "the configuration found best on each training set, on all the others (budget.transfer)"
+    return [default] * study.budget.default_winners + [transfer] * study.budget.transfer if study.searched() else []
+
+
 def notes(study: Study) -> list[str]:
     """Return what a reader of a study's numbers must know of how it was made; nothing of an ordinary one."""
     found = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from study.jobs import CellJob, WinnerJob
     from study.planning.cells import PlannedCell
     from study.planning.robustness import Robustness
-    from study.planning.setup import Setup
-    from study.records import Cell, MatrixRow
+    from study.planning.setup import Searched, Setup
+    from study.records import Cell, MatrixRow, Pairing
+    from study.reporting.choices import Choices
     from study.runtime.launcher import Launcher
 
 EXAMPLES = """
@@ -30,6 +31,7 @@ python -m study.cross_eval quick
 python -m study.cross_eval quick --metric balanced_accuracy --threshold source
 python -m study.cross_eval quick --degradations default blur2
 python -m study.cross_eval my_study.toml --data-root ~/datasets --local
+python -m study.cross_eval my_study.toml --predictions theirs=scores.csv --test-on cifake --probability
 """
 SETTLED = ("done", "not_applicable")  # the states of cells that nothing is left to do for
 
@@ -41,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_launch_options(parser)
     parser.add_argument("--metric", default="auc", help="the metric of the printed table (default: auc; all are in matrix.csv)")
     parser.add_argument("--threshold", default="source", help="the threshold of a metric that needs one (default: source)")
+    parser.add_argument("--transfer", action="store_true", help="print the threshold transfer too (tables.md always has it)")
     parser.add_argument(
         "--degradations",
         nargs="+",
@@ -48,11 +51,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="score degraded images too: suites (default, genimage, wang, sidbench) or members (jpeg40, blur2+jpeg50, ...); "
         "in place of the study's key `degradations`",
     )
+    _add_predictions(parser)
     options = parser.parse_args(arguments)
     _check_metric(options)
     setup = cli.open_setup(options, firewall=False)
     with setup.store.lock(), cli.pushed(options, setup):
         return cross_eval(setup, options)
+
+
+def _add_predictions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.csv",
+        help="add a detector that was run elsewhere: columns score and sample_id or path, of the images of --test-on. Kept in the "
+        "store; NAME= takes it out again. May be given several times",
+    )
+    parser.add_argument("--test-on", action="append", default=[], metavar="Y", help="the test set of --predictions")
+    parser.add_argument("--probability", action="store_true", help="the scores of --predictions are p(fake), not logits")
 
 
 def _check_metric(options: argparse.Namespace) -> None:
@@ -73,27 +90,36 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
     from study.planning.leakage import leakage_of
+    from study.planning.outside import ask_for, outside_cells, outside_rows
     from study.planning.robustness import robustness
+    from study.planning.variants import variant_cells, variants
+    from study.reporting.choices import choices_of
     from study.reporting.comparisons import answer, write_comparisons
     from study.reporting.robustness import robustness_text
     from study.tracking import Tracker, ui_command
 
+    for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
+        print(f"note: {note}")
+    outside = outside_cells(setup)
     told = setup.replay()
     _build_untrained(setup)
     cells = plan_cells(setup, told)
-    if not setup.study.untrained() and not any(c.winner for c in cells):
+    if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
         hint = f" (it holds {others} of other configurations: if the sweep had --set, give the same here)" if others else ""
         raise StoreError(f"no winners of this study in '{setup.store.folder}'{hint}; first run: {cli.again(options, 'sweep')}")
-    _score(setup, options, cells)
+    _score(setup, options, [*cells, *(cell for _, more in variant_cells(setup, variants(setup, told)) for cell in more)])
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
+    _score_epochs(setup, options, cells)
     leakage = leakage_of(setup)
-    rows = matrix_rows(setup, cells, leakage)
-    compared = compare_study(setup, cells, leakage)
+    rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
+    cells += outside
+    compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows)
     degraded = robustness(setup, cells, leakage)
-    artifacts = [*_write(setup, rows, cells, degraded), *write_comparisons(compared, setup.store)]
-    print(_tables(setup, rows, options))
+    artifacts = [*_write(setup, rows, cells, told, choices, degraded), *write_comparisons(compared, setup.store)]
+    artifacts += choices.write(setup.store)
+    print(_tables(rows, choices, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
     for note in cli.notes(setup.study):
@@ -123,6 +149,7 @@ def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCel
     from study.records import NO_DEGRADATION
 
     cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
+    cells = list({c.cell.scores_key or str(number): c for number, c in enumerate(cells)}.values())  # each once
     todo = [c for c in cells if isinstance(c.job, CellJob) and c.cell.state not in SETTLED]
     settled = sum(c.cell.state in SETTLED for c in cells)
     if not todo:
@@ -164,6 +191,21 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
     return {cell.scores_key: reason for job, reason in failures for cell in missing_parts(job)}
 
 
+def _score_epochs(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
+    """Score every epoch that winners have kept, where the store lacks it."""
+    from study.planning.leak_price import epochs_jobs, is_scored, run_epochs
+
+    todo = [job for job in epochs_jobs(setup, cells) if not is_scored(job)]
+    if not todo:
+        return
+    print(f"scoring the epochs of {len(todo)} cells, for the leak price", flush=True)
+    todo.sort(key=lambda job: job.cell.test_on)
+    with cli.launcher(setup, options) as launcher:
+        failures = launcher.run_jobs(todo, run_epochs, is_scored)
+    for job, reason in failures:
+        print(f"warning: no leak price of {job.cell.model} on {job.cell.test_on}: {reason}", file=sys.stderr)
+
+
 def _build_untrained(setup: Setup) -> None:
     """Build and keep the detectors that are not trained, where the store lacks them. Nothing to share out: it is done here."""
     from study.jobs import run_winner
@@ -203,26 +245,38 @@ def _is_scored(job: CellJob) -> bool:
     return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
 
 
-def _write(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], degraded: Sequence[Robustness]) -> list[Path]:
+def _write(
+    setup: Setup,
+    rows: Sequence[MatrixRow],
+    cells: Sequence[PlannedCell],
+    told: Mapping[Pairing, Searched],
+    choices: Choices,
+    degraded: Sequence[Robustness],
+) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
+    from study.planning.differences import cell_files
     from study.planning.study_file import to_toml
+    from study.reporting.cells_csv import csv_text
     from study.reporting.matrix_csv import write_matrix
     from study.reporting.robustness import robustness_markdown
     from study.reporting.tables import markdown_tables
+    from study.reporting.thresholds import markdown_transfer
 
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
+    setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
     notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
-    parts = [markdown_tables(rows), robustness_markdown(degraded), notes]
+    parts = [markdown_tables(rows), markdown_transfer(rows), *choices.markdown(), robustness_markdown(degraded), notes]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
-    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells)]
+    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells, told)]
 
 
-def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell]) -> list[Path]:
-    """Draw a heat map and the robustness curves of each detector, and the ROC curves; return the files."""
+def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], told: Mapping[Pairing, Searched]) -> list[Path]:
+    """Draw each detector's heat map and robustness curves, the ROC curves, and the best-so-far curves; return the files."""
+    from study.planning.search_summary import best_so_far as curve_of
     from study.records import NO_DEGRADATION
-    from study.reporting.figures import FAMILIES, heat_map, robustness_curves, roc_curves
+    from study.reporting.figures import FAMILIES, best_so_far, heat_map, robustness_curves, roc_curves
     from study.reporting.metric_names import slug
 
     drawn = []
@@ -235,13 +289,23 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell])
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")
     roc_curves(scores, drawn[-1])
+    if told:
+        drawn.append(setup.store.figures / "best_so_far.png")
+        best_so_far({pairing: curve_of(searched.trials) for pairing, searched in told.items()}, drawn[-1])
     return drawn
 
 
-def _tables(setup: Setup, rows: Sequence[MatrixRow], options: argparse.Namespace) -> str:
+def _tables(rows: Sequence[MatrixRow], choices: Choices, options: argparse.Namespace) -> str:
+    """Return what is printed of each detector: its matrix, what was chosen for it, and on request its threshold transfer."""
+    from study.reporting.grid import detectors
     from study.reporting.tables import text_table
+    from study.reporting.thresholds import text_transfer
 
-    return "\n\n".join(text_table(rows, detector, options.metric, options.threshold) for detector in setup.study.detectors)
+    parts = []
+    for detector in detectors(rows):
+        parts.append("\n".join([text_table(rows, detector, options.metric, options.threshold), *choices.lines(detector)]))
+        parts += [text_transfer(rows, detector)] if options.transfer else []
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class TrialJob:
 class WinnerJob:
     """A selected configuration to train with winner seed `winner_seed` and keep; `winner_trial` is the trial it was found in.
 
-    Of a detector that is not trained `data_key` is "".
+    Of a detector that is not trained `data_key` is "". keep_epochs: the weights of every epoch stay in the store.
     """
 
     workspace: Workspace
@@ -83,6 +83,7 @@ class WinnerJob:
     data_key: str
     winner_seed: int
     winner_trial: int
+    keep_epochs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +110,23 @@ def open_catalog(config: DataConfig, *, firewall: bool) -> Catalog:
 
 
 class _StoreSession:
-    """What the training loop talks to: epochs go to `report`, checkpoints to the store."""
+    """What the training loop talks to: epochs go to `report`, checkpoints to the store, and their weights where `keep`."""
 
-    def __init__(self, store: Store, key: str, report: Report) -> None:
+    def __init__(self, store: Store, key: str, report: Report, *, keep: bool = False) -> None:
         self._file = store.checkpoint_file(key)
+        self._store, self._key, self._keep = store, key, keep
         self.report = report
 
     def load(self) -> dict[str, Any] | None:
         if not self._file.is_file():
             return None
         state: dict[str, Any] = torch.load(self._file, weights_only=True, map_location="cpu")
-        return state
+        kept = (self._store.epoch_file(self._key, n, under_way=True).is_file() for n in range(len(state.get("history", ()))))
+        return state if not self._keep or all(kept) else None
 
     def save(self, state: dict[str, Any]) -> None:
+        if self._keep:  # first, so that a checkpoint has all of its epochs
+            self._store.save_epoch(self._key, len(state["history"]) - 1, state["state"])
         with whole_file(self._file) as path:
             torch.save(state, path)
 
@@ -146,7 +151,8 @@ def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tup
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
     spec = registry.with_head(job.spec, trial.params)
     detector = registry.build(spec, weights_root=workspace.weights_root, seed=trial.seed)
-    session = _StoreSession(Store(workspace.results, workspace.study), trial.key, report)
+    keep = isinstance(job, WinnerJob) and job.keep_epochs
+    session = _StoreSession(Store(workspace.results, workspace.study), trial.key, report, keep=keep)
     result = fit(
         detector,
         train,
@@ -192,7 +198,7 @@ def run_winner(job: WinnerJob) -> None:
     A detector that is not trained is built and written as it is; it has no source, and so none of what a source decides.
     """
     store = Store(job.workspace.results, job.workspace.study)
-    if store.has_model(job.trial.key):
+    if is_trained(job):
         return
     if job.spec.learner == "none":
         _keep_untrained(store, job)
@@ -208,7 +214,15 @@ def run_winner(job: WinnerJob) -> None:
         note=result.note,
     )
     store.save_model(trained, detector.state_dict(), _scores(val, result.val_logit), result.history, seconds)
+    if job.keep_epochs:
+        store.close_epochs(job.trial.key)
     store.drop_checkpoint(job.trial.key)
+
+
+def is_trained(job: WinnerJob) -> bool:
+    """Tell whether the store has what a winner's job makes."""
+    store = Store(job.workspace.results, job.workspace.study)
+    return store.has_model(job.trial.key) and (not job.keep_epochs or bool(store.epochs(job.trial.key)))
 
 
 def _keep_untrained(store: Store, job: WinnerJob) -> None:
@@ -243,18 +257,21 @@ def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> Trained:
 
 def run_cell(job: CellJob) -> None:
     """Score a trained detector on a test split and write one logit per image to the store."""
-    workspace = job.workspace
-    store = Store(workspace.results, workspace.study)
+    store = Store(job.workspace.results, job.workspace.study)
     if store.has_scores(job.scores_key):
         return
-    detector = load_detector(store.model_folder(job.model))
+    store.save_scores(job.scores_key, score_cell(job, load_detector(store.model_folder(job.model))))
+
+
+def score_cell(job: CellJob, detector: Detector) -> Scores:
+    """Return what a detector, the job's own or one of its epochs, scores on the job's test split."""
+    workspace = job.workspace
     catalog = open_catalog(workspace.data, firewall=workspace.firewall)
     refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
     images = catalog.open(job.test_on, "test", detector.spec.geometry)
     runtime = scoring_runtime(workspace)
     runtime.place(detector)
-    logit = score(detector, images, runtime=runtime)
-    store.save_scores(job.scores_key, _scores(images, logit))
+    return _scores(images, score(detector, images, runtime=runtime))
 
 
 def refuse_changed_data(found: str, expected: str, name: str) -> None:

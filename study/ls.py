@@ -1,4 +1,4 @@
-"""List what there is: detectors, datasets, search spaces, presets, and the runs of a results folder.
+"""List what there is: detectors, datasets, search spaces, presets, and the runs of a results folder; or what differs between two.
 
     python -m study.ls detectors
 
@@ -23,6 +23,7 @@ python -m study.ls detectors
 python -m study.ls datasets --data-root ~/datasets
 python -m study.ls spaces
 python -m study.ls runs --results results
+python -m study.ls diff older_study newer_study
 python -m study.ls presets
 """
 
@@ -31,13 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("ls", __doc__.splitlines()[0], EXAMPLES)
     listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces, "presets": _presets, "runs": _runs}
+    listings["diff"] = _diff
     parser.add_argument("what", metavar="WHAT", help=", ".join(listings))
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="of diff: two names below the results, or two folders")
+    parser.add_argument("--json", action="store_true", help="of diff: print everything as one JSON object")
     cli.add_place_options(parser)
     options = parser.parse_args(arguments)
     if options.what not in listings:
         from study.errors import ConfigError, unknown_name
 
         raise ConfigError(unknown_name("listing", options.what, listings))
+    if len(options.studies) != (2 if options.what == "diff" else 0):
+        from study.errors import ConfigError
+
+        raise ConfigError(f"ls {options.what} with {len(options.studies)} studies: diff takes two, every other listing none")
     listings[options.what](options)
     return cli.DONE
 
@@ -155,6 +163,14 @@ def _runs(options: argparse.Namespace) -> None:
         print(f"no runs in '{results}'; start one: python -m study.sweep quick")
         return
     _table(("study", "trials", "models", "scored cells", "matrix"), rows)
+
+
+def _diff(options: argparse.Namespace) -> None:
+    from study.planning.differences import compare_versions, open_version
+    from study.reporting.differences import as_json, as_text
+
+    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.studies))
+    print(as_json(found) if options.json else as_text(found))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -64,7 +64,7 @@ def _print_size(study: Study) -> None:
         f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing, {budget.epochs} epochs at most), "
         f"{winners} winners ({budget.seeds} seeds), {cells}"
     )
-    for line in cli.untrained_lines(study):
+    for line in [*cli.variant_lines(study), *cli.untrained_lines(study)]:
         print(f"  {line}")
     if study.data.balance != "none":
         print(f"  drawn alike often in training: real and fake images{' of every dataset' * (study.data.balance == 'dataset')}")

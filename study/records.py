@@ -18,6 +18,7 @@ SPLITS = ("train", "val", "test")
 BALANCES = ("none", "class", "dataset")  # what is drawn alike often in training: images, classes, the classes of each dataset
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
+ELSEWHERE = "(elsewhere)"  # that of a detector whose scores were made elsewhere: it is not known here
 SHARED_IMAGES, DATASET = "shared_images", "dataset"  # metric and level of the row that says what a test set shares with training
 
 Params = Mapping[str, float | int | str | bool]
@@ -105,7 +106,7 @@ class DetectorSpec:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Pairing:
-    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`."""
+    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`, `ELSEWHERE`."""
 
     detector: str
     train_on: str

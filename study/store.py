@@ -145,6 +145,32 @@ class Store:
         """Remove a checkpoint whose fit is on record."""
         self.checkpoint_file(key).unlink(missing_ok=True)
 
+    # Every epoch of winners that keep them
+
+    def epochs_folder(self, key: str, *, under_way: bool = False) -> Path:
+        """Where the weights of a winner's epochs are, `<epoch>.safetensors` each; `under_way`, while they are still made."""
+        return self.folder / "epochs" / (f"{key}.part" if under_way else key)
+
+    def epoch_file(self, key: str, epoch: int, *, under_way: bool = False) -> Path:
+        """Where the weights of one epoch are, of the tensors that its fit ever moves."""
+        return self.epochs_folder(key, under_way=under_way) / f"{epoch}.safetensors"
+
+    def save_epoch(self, key: str, epoch: int, weights: Mapping[str, Any]) -> None:
+        """Keep the weights of one epoch of a fit that is under way."""
+        from safetensors.torch import save_file
+
+        with whole_file(self.epoch_file(key, epoch, under_way=True)) as path:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+
+    def close_epochs(self, key: str) -> None:
+        """Say that a fit has ended, and all of its epochs are here."""
+        if not self.epochs_folder(key).is_dir():
+            self.epochs_folder(key, under_way=True).rename(self.epochs_folder(key))
+
+    def epochs(self, key: str) -> list[int]:
+        """Return the epochs that a winner has kept, in order; [] where it was trained without keeping them."""
+        return sorted(int(path.stem) for path in self.epochs_folder(key).glob("*.safetensors"))
+
     # Winners and cells that failed
 
     def failures(self) -> dict[str, str]:
@@ -285,7 +311,7 @@ class Store:
             unit=_strings(table, "unit"),
             method=_strings(table, "method"),
             label=table["label"].to_numpy().astype(np.uint8),
-            logit=table["logit"].to_numpy().astype(np.float32),
+            logit=table["logit"].to_numpy().copy(),
             listed=meta["listed"],
             excluded=tuple((name, reason) for name, reason in meta["excluded"]),
         )
@@ -341,7 +367,7 @@ def _write_scores(path: Path, scores: Scores) -> None:
         "unit": pa.array(scores.unit.tolist(), pa.string()),
         "method": pa.array(scores.method.tolist(), pa.string()),
         "label": pa.array(scores.label.astype(np.uint8)),
-        "logit": pa.array(scores.logit.astype(np.float32)),
+        "logit": pa.array(scores.logit),  # float64 where somebody else made them
     }
     meta = {"listed": scores.listed, "excluded": list(scores.excluded)}
     table = pa.table(columns).replace_schema_metadata({_SCHEMA_KEY: str(SCHEMA), b"study_scores": json.dumps(meta)})

@@ -11,7 +11,7 @@ import argparse
 import functools
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -103,7 +103,7 @@ def _print_header(setup: Setup) -> None:
         f"{budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a trial, {setup.workspace.precision}"
     )
     print(f"search: {study.search_words()}")
-    for line in cli.untrained_lines(study):
+    for line in [*cli.variant_lines(study), *cli.untrained_lines(study)]:
         print(line)
     for pairing in study.searched():
         if setup.trials_of(pairing) < budget.trials:
@@ -153,37 +153,41 @@ def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
 
 def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Searched], views: Views) -> tuple[int, dict[str, str]]:
     """Train what the store lacks; return how many were trained, and the failures by name with their reason."""
-    from study.jobs import run_winner
+    from study.jobs import is_trained, run_winner
     from study.planning.cells import why_no_winner
+    from study.planning.variants import variant_jobs
 
     failed = {
         pairing.name: why_no_winner(searched) for pairing, searched in told.items() if not setup.winner_jobs(pairing, searched)
     }
     jobs = [job for pairing, searched in told.items() for job in setup.winner_jobs(pairing, searched)]
-    todo = [job for job in jobs if not setup.store.has_model(job.trial.key)]
+    winners = {job.trial.key for job in jobs}
+    further = variant_jobs(setup, told)
+    todo = [job for job in (*jobs, *further) if not is_trained(job)]
     if todo:
-        print(f"\ntraining {len(todo)} winners ({len(jobs) - len(todo)} are in the store)", flush=True)
+        mine = sum(job.trial.key in winners for job in todo)
+        beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
+        print(f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}", flush=True)
         start = time.monotonic()
-        show = functools.partial(_show_winner, setup, views)
-        with cli.announced(todo, _is_trained, lambda job: f"{job.trial.pairing.name}  seed {job.winner_seed}", show):
-            failures = launcher.run_jobs(todo, run_winner, _is_trained)
+        show = functools.partial(_show_winner, setup, views, winners)
+        with cli.announced(todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show):
+            failures = launcher.run_jobs(todo, run_winner, is_trained)
         setup.store.save_failures([job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures})
-        failed |= {f"{job.trial.pairing.name} seed {job.winner_seed}": reason for job, reason in failures}
-        print(f"trained {len(todo) - len(failures)} winners in {cli.seconds_text(time.monotonic() - start)}", flush=True)
+        for job, reason in failures:
+            if job.trial.key in winners:
+                failed[f"{job.trial.pairing.name} seed {job.winner_seed}"] = reason
+            else:  # as a failed trial: a result of its own
+                print(f"{job.trial.pairing.name}  {job.trial.origin}  failed: {reason}", flush=True)
+        print(f"trained {len(todo) - len(failures)} of {len(todo)} in {cli.seconds_text(time.monotonic() - start)}", flush=True)
     for job in jobs:
-        if _is_trained(job):
-            _show_winner(setup, views, job)  # logged already, unless MLflow's store is a new one
+        if is_trained(job):
+            _show_winner(setup, views, winners, job)  # logged already, unless MLflow's store is a new one
     return len(todo), failed
 
 
-def _show_winner(setup: Setup, views: Views, job: WinnerJob) -> None:
-    views.add_winner(setup.store.model(job.trial.key))
-
-
-def _is_trained(job: WinnerJob) -> bool:
-    from study.store import Store
-
-    return Store(job.workspace.results, job.workspace.study).has_model(job.trial.key)
+def _show_winner(setup: Setup, views: Views, winners: Container[str], job: WinnerJob) -> None:
+    if job.trial.key in winners:  # other configurations stand in the store alone
+        views.add_winner(setup.store.model(job.trial.key))
 
 
 def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:

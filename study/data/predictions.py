@@ -24,7 +24,7 @@ from study.errors import DataError, unknown_name
 from study.records import Scores
 
 LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}  # a table with gaps may have been written with 0.0 and 1.0
-OPTIONAL = ("group", "method")
+NEEDED, OPTIONAL = ("label", "score"), ("group", "method")
 EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every float below 1
 
 
@@ -45,15 +45,9 @@ def read_predictions(path: Path, columns: Mapping[str, str], *, probability: boo
     Raises DataError, naming file, line and value: a file that cannot be read or lists nothing, a missing or doubled column, a row
     with too few fields, a label that is none, a score that is not a finite number, or no probability where it must be one.
     """
-    found, lines = _fields(path, columns)
-    score = _numbers(path, lines, found["score"], columns.get("score", "score"))
-    label = _labels(path, lines, found["label"], columns.get("label", "label"))
-    notes: list[str] = []
-    if probability:
-        _refuse_improbable(path, lines, score)
-        score, notes = _logits(score)
-    elif len(score) and score.min() >= 0 and score.max() <= 1:
-        notes = ["all scores lie in [0, 1] and are taken as logits; if they are probabilities, say --probability"]
+    found, lines = fields(path, columns)
+    score, notes = logits(path, lines, found["score"], columns.get("score", "score"), probability=probability)
+    label = labels(path, lines, found["label"], columns.get("label", "label"))
     ids = [f"line {line:08d}" for line in lines]
     group = [name or own for name, own in zip(found["group"], ids, strict=True)] if "group" in found else ids
     methods = found.get("method", [""] * len(ids))
@@ -70,36 +64,57 @@ def read_predictions(path: Path, columns: Mapping[str, str], *, probability: boo
     return Predictions(scores=scores, notes=tuple(notes))
 
 
-def _fields(path: Path, columns: Mapping[str, str]) -> tuple[dict[str, list[str]], list[int]]:
-    """Return the columns that are there, by our names, stripped, and the line at which each row ends."""
+def fields(
+    path: Path, columns: Mapping[str, str], needed: Sequence[str] = NEEDED, optional: Sequence[str] = OPTIONAL
+) -> tuple[dict[str, list[str]], list[int]]:
+    """Return the columns that are there, by our names, stripped, and the line at which each row ends.
+
+    columns: our names -> the file's, where these differ; needed, optional: ours. Raises DataError as `read_predictions` does.
+    """
     lines: list[int] = []
     with open_csv(path) as file:
-        places = _header(path, file.header, columns)
+        places = _header(path, file.header, columns, needed, optional)
         found: dict[str, list[str]] = {name: [] for name in places}
-        for fields in file.rows(max(places.values())):
+        for row in file.rows(max(places.values())):
             for name, place in places.items():
-                found[name].append(fields[place].strip())
+                found[name].append(row[place].strip())
             lines.append(file.line)
     if not lines:
         raise DataError(f"{path} lists no images: there is no line below the header")
     return found, lines
 
 
-def _header(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
+def _header(
+    path: Path, names: Sequence[str], columns: Mapping[str, str], needed: Sequence[str], optional: Sequence[str]
+) -> dict[str, int]:
     """Return where each of our columns stands."""
     if not any(names):
-        raise DataError(f"{path}, line 1: the file is empty; it must begin with the columns' names, like label,score")
+        raise DataError(f"{path}, line 1: the file is empty; it must begin with the columns' names, like {','.join(needed)}")
     places = {}
-    for ours in ("label", "score", *OPTIONAL):
+    for ours in (*needed, *optional):
         name = columns.get(ours, ours)
         if names.count(name) > 1:
             raise DataError(f"{path}, line 1: the column '{name}' stands there twice")
         if name in names:
             places[ours] = names.index(name)
-        elif ours in columns or ours not in OPTIONAL:
+        elif ours in columns or ours in needed:
             known = unknown_name("column", name, [shown for shown in names if shown], where=f"{path}, line 1")
-            raise DataError(f"{known}; --{ours} NAME says which it is")
+            hint = f"--{ours} NAME says which it is" if needed is NEEDED else "rename the column that it is"
+            raise DataError(f"{known}; {hint}")
     return places
+
+
+def logits(
+    path: Path, lines: Sequence[int], texts: Sequence[str], name: str, *, probability: bool
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the scores of a column as float64 logits (N,), and notes on them. Raises DataError as `read_predictions` does."""
+    score = _numbers(path, lines, texts, name)
+    if probability:
+        _refuse_improbable(path, lines, score)
+        return _logits(score)
+    doubtful = len(score) and score.min() >= 0 and score.max() <= 1
+    note = "all scores lie in [0, 1] and are taken as logits; if they are probabilities, say --probability"
+    return score, [note] if doubtful else []
 
 
 def _numbers(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) -> NDArray[np.float64]:
@@ -114,7 +129,8 @@ def _numbers(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) 
     return values
 
 
-def _labels(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) -> NDArray[np.uint8]:
+def labels(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) -> NDArray[np.uint8]:
+    """Return the labels of a column, (N,) uint8. Raises DataError, naming the line, for one that is none."""
     words = [LABELS.get(text.lower()) for text in texts]
     if None in words:
         row = words.index(None)

@@ -84,7 +84,7 @@ def _built_cells(
         _, test_on, seed, degradation = place
         if seed in winners:
             job = setup.cell_job(winners[seed].key, test_on, degradation)
-            planned = _scored_or_not(setup, place, winners[seed], job, failures)
+            planned = scored_or_not(setup, place, winners[seed], job, failures)
         else:
             reason = lost or (failures.get(jobs[seed].trial.key, "") if seed in jobs else "")
             planned = _unscored(place, "failed" if reason else "planned", reason=reason or waiting)
@@ -113,16 +113,17 @@ def _ensemble_cells(
             scores=tuple(part.cell.scores_key for part in parts),
         )
         winner = setup.store.model(job.key) if setup.store.has_model(job.key) else None
-        yield place, _scored_or_not(setup, place, winner, job, failures)
+        yield place, scored_or_not(setup, place, winner, job, failures)
 
 
 def _unscored(place: Place, state: CellState, *, reason: str) -> PlannedCell:
     return PlannedCell(cell=_cell(place, state, reason=reason), winner=None, job=None)
 
 
-def _scored_or_not(
+def scored_or_not(
     setup: Setup, place: Place, winner: Trained | None, job: CellJob | EnsembleJob, failures: Mapping[str, str]
 ) -> PlannedCell:
+    """Return the cell of a trained detector, as the store has it, and the job that scores it."""
     key = job.scores_key
     if winner is not None and setup.store.has_scores(key):
         cell = _cell(place, "done", scores_key=key)
@@ -159,8 +160,8 @@ def matrix_rows(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = N
     for block in blocks.values():
         done = [c for c in block if c.cell.state == "done"]
         others = [c.cell for c in block if c.cell.state != "done"]
-        rows += _numbers(setup, done, len(block), leakage) if done else [_without_number(_worst(others), "mean")]
-        rows += [_without_number(cell, str(cell.winner_seed)) for cell in others]
+        rows += _numbers(setup, done, len(block), leakage) if done else [without_number(_worst(others), "mean")]
+        rows += [without_number(cell, str(cell.winner_seed)) for cell in others]
     return rows
 
 
@@ -221,7 +222,7 @@ def _shared(cell: Cell, shared: Leaks) -> MatrixRow:
     share = max(shared.copies(REAL), shared.copies(FAKE))
     note = "not cross-domain: " + "; ".join(shared.sentences(kinds=("exact", "near")))
     estimate = Estimate(value=share, low=NAN, high=NAN, n_real=shared.real, n_fake=shared.fake, note=note)
-    row = _without_number(cell, "mean")
+    row = without_number(cell, "mean")
     return replace(row, level=DATASET, metric=SHARED_IMAGES, estimate=estimate, state="done", reason="")
 
 
@@ -230,7 +231,8 @@ def test_content(setup: Setup, test_on: str) -> str:
     return open_catalog(setup.workspace.data, firewall=setup.workspace.firewall).key(test_on, ("test",))
 
 
-def _without_number(cell: Cell, seed: str) -> MatrixRow:
+def without_number(cell: Cell, seed: str) -> MatrixRow:
+    """Return the row that stands for a cell without a number: its state and why."""
     nothing = float("nan")
     return MatrixRow(
         detector=cell.pairing.detector,

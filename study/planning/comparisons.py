@@ -20,7 +20,7 @@ from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
 from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
-from study.records import NO_DEGRADATION, NO_TRAINING, Pairing, Scores
+from study.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Scores
 from study.reporting.grid import is_in_domain
 from study.statistics.comparisons import Difference, PairedAucs, Ranks, friedman, holm, normal_difference, spearman
 from study.statistics.ranking import Floats, Ints
@@ -110,16 +110,21 @@ def compare_scores(
 ) -> Comparisons:
     """Compare detectors by their scores, several of one test set and pairing being its seeds.
 
-    A detector that is not trained stands beside the others of every training set.
+    A detector that is not trained stands beside the others of every training set. So does one that was run elsewhere, on the images
+    that it and another both have; as its training set is not known it has no cross-domain mean, and no rank.
 
     seed_of: test set -> the seed of its resampling. related: cells that are not cross-domain whatever their names say.
     Raises ScoreError as `compare_study`.
     """
+    outside = [one for one in scores if one[1].train_on == ELSEWHERE]
+    outside_pairs = [pair for one in outside for pair in _outside_pairs(one, scores, seed_of(one[0]))]
+    strangers = tuple(dict.fromkeys(pairing.detector for _, pairing, _ in outside))
+    scores = [one for one in scores if one[1].train_on != ELSEWHERE]
     test_sets = tuple(dict.fromkeys(test_on for test_on, _, _ in scores))
     columns = {name: _column([(p, s) for test_on, p, s in scores if test_on == name], seed_of(name)) for name in test_sets}
     sources = list(dict.fromkeys(pairing.train_on for _, pairing, _ in scores))
     pairs = [pair for name, column in columns.items() for pair in _pairs_of(name, column)]
-    pairs.sort(key=lambda pair: sources.index(pair.train_on))
+    pairs = sorted([*pairs, *outside_pairs], key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on))
     detectors = tuple(dict.fromkeys(pairing.detector for _, pairing, _ in scores))
     trained_on = [x for x in sources if x != NO_TRAINING] or sources
     across = [(x, y) for x in trained_on for y in columns if not is_in_domain(x, y) and (x, y) not in related]
@@ -133,7 +138,7 @@ def compare_scores(
         pairs=_adjusted(pairs),
         cross_domain={d: means[d] for d in best_first},
         cells=cells,
-        left_out=tuple(d for d in detectors if d not in compared),
+        left_out=(*(d for d in detectors if d not in compared), *strangers),
         mean_pairs=_adjusted([_mean_pair(columns, cells, means, a, b) for a, b in combinations(best_first, 2)]),
         ranks=friedman(by_test_set),
         test_sets=test_sets,
@@ -168,7 +173,7 @@ def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:
 def _pairs_of(test_on: str, column: _Column) -> Iterable[Pair]:
     aucs = column.aucs
     for (i, a), (j, b) in combinations(enumerate(column.pairings), 2):
-        trained_on = [x for x in dict.fromkeys((a.train_on, b.train_on)) if x != NO_TRAINING] or [NO_TRAINING]
+        trained_on = _trained_on(a, b)
         if len(trained_on) == 1:  # what is not trained is compared with the detectors of every training set
             yield Pair(
                 train_on=trained_on[0],
@@ -183,6 +188,25 @@ def _pairs_of(test_on: str, column: _Column) -> Iterable[Pair]:
                 n_fake=aucs.n_fake,
                 n_groups=aucs.n_groups,
             )
+
+
+def _trained_on(a: Pairing, b: Pairing) -> list[str]:
+    """The training sets of two pairings, of which there must be one for a comparison; what has none stands beside any."""
+    named = list(dict.fromkeys((a.train_on, b.train_on)))
+    return [x for x in named if x not in (NO_TRAINING, ELSEWHERE)] or [x for x in named if x == NO_TRAINING] or named
+
+
+def _outside_pairs(one: Scored, scores: Sequence[Scored], rng_seed: int) -> Iterable[Pair]:
+    """A detector run elsewhere against every other on its test set, each time on the images that both have."""
+    test_on, pairing, own = one
+    seen = False
+    for other in dict.fromkeys(p for name, p, _ in scores if name == test_on):
+        seen = seen or other == pairing
+        if other == pairing or (other.train_on == ELSEWHERE and not seen):  # of two such detectors the first is compared
+            continue
+        theirs = [(p, s) for name, p, s in scores if (name, p) == (test_on, other)]
+        if np.intersect1d(own.sample_id, theirs[0][1].sample_id).size:
+            yield from _pairs_of(test_on, _column([*theirs, (pairing, own)], rng_seed))
 
 
 def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

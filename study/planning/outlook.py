@@ -14,12 +14,13 @@ from study.jobs import open_catalog
 from study.planning.cells import PlannedCell, plan_cells
 from study.planning.selection import select
 from study.planning.setup import Searched, Setup, Told
+from study.planning.variants import fits_of, variant_jobs
 from study.records import Pairing
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairingOutlook:
-    """One pairing. Seconds are of one slot, for its trials and winners that are left; NaN before anything like it was timed.
+    """One pairing. Seconds are of one slot, for all of its fits that are left; NaN before anything like it was timed.
 
     seconds_left: if the others take as long as those that were measured. seconds_at_most: if none ends before its epochs are used,
     by the seconds per epoch of trial 0.
@@ -89,6 +90,7 @@ def _pairing(setup: Setup, pairing: Pairing, told: dict[Pairing, Searched]) -> P
     selected = select(searched.trials)
     trials = len(searched.trials) if searched.complete else setup.trials_of(pairing)
     fits, winners = trials - len(searched.trials), setup.study.budget.seeds - trained
+    further = _further(setup, pairing, told) if jobs else fits_of(setup, pairing)
     states = [result.state for _, result in searched.trials]
     return PairingOutlook(
         pairing=pairing,
@@ -98,9 +100,15 @@ def _pairing(setup: Setup, pairing: Pairing, told: dict[Pairing, Searched]) -> P
         winners=setup.study.budget.seeds,
         trained=trained,
         val_auc=selected[1].val_auc if selected else math.nan,
-        seconds_left=_of_all(setup, searched, fits, winners, _estimate(setup, pairing, told, _seconds_per_fit)),
-        seconds_at_most=_of_all(setup, searched, fits, winners, _estimate(setup, pairing, told, _longest_fit)),
+        seconds_left=_of_all(setup, searched, fits, winners + further, _estimate(setup, pairing, told, _seconds_per_fit)),
+        seconds_at_most=_of_all(setup, searched, fits, winners + further, _estimate(setup, pairing, told, _longest_fit)),
     )
+
+
+def _further(setup: Setup, pairing: Pairing, told: dict[Pairing, Searched]) -> int:
+    """How many other configurations are still to be trained with the winners' seeds."""
+    jobs = [job for job in variant_jobs(setup, told) if job.trial.pairing == pairing]
+    return sum(not setup.store.has_model(job.trial.key) for job in jobs)
 
 
 def _of_all(setup: Setup, searched: Searched, trials: int, winners: int, each: float) -> float:

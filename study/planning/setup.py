@@ -29,6 +29,7 @@ from study.training.runtime import TorchRuntime
 TRAINING_VERSION = 1  # raised when a change of the code makes the same trial give another result
 SCORING_VERSION = 1  # likewise for scores of the same weights
 
+WINNER = "winner"
 Told = Sequence[tuple[Trial, TrialResult]]
 
 
@@ -96,7 +97,7 @@ class Setup:
     def _origin(self, pairing: Pairing, number: int) -> str:
         starts = self.starts.get(pairing, ())
         if number < 0:
-            return f"winner seed {-1 - number}"
+            return ""  # `jobs_with` says what it is
         return "default" if number == 0 else starts[number - 1].origin if number <= len(starts) else self.study.search.sampler
 
     def _rules(self, pairing: Pairing) -> str:
@@ -213,16 +214,28 @@ class Setup:
         if selected is None or not searched.complete:
             return []
         trial, _ = selected
+        return self.jobs_with(pairing, trial.params, trial.number)
+
+    def jobs_with(self, pairing: Pairing, params: Params, winner_trial: int, *, role: str = WINNER) -> list[WinnerJob]:
+        """Return the S jobs that train `params` on a pairing with the winners' seeds. The same `params` give the same jobs.
+
+        winner_trial: the trial of the pairing's own search that tried them, -1 for none. role: what the record calls the result.
+        """
+        spec = self.specs[pairing.detector]
+        # What low-rank matrices moved is merged in the end, and an epoch of theirs cannot be put back.
+        keeps = self.study.run.keep_epochs and spec.learner == "gradient" and params.get("schedule") != "lora"
+        trials = [self.trial(pairing, -1 - seed, params) for seed in range(self.study.budget.seeds)]
         return [
             WinnerJob(
                 workspace=self.workspace,
-                spec=self.specs[pairing.detector],
-                trial=self.trial(pairing, -1 - seed, trial.params),
+                spec=spec,
+                trial=replace(trial, origin=f"{role} seed {seed}"),
                 data_key=self.data_keys[pairing.train_on],
                 winner_seed=seed,
-                winner_trial=trial.number,
+                winner_trial=winner_trial,
+                keep_epochs=role == WINNER and keeps,
             )
-            for seed in range(self.study.budget.seeds)
+            for seed, trial in enumerate(trials)
         ]
 
     def untrained_job(self, pairing: Pairing) -> WinnerJob:

@@ -23,7 +23,7 @@ from study.data.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
 from study.planning.leave_one_out import expand_all_but
-from study.records import BALANCES, NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
+from study.records import BALANCES, ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -43,6 +43,8 @@ class Budget:
     trials: configurations tried, the default one included. epochs: of every trial and winner. seeds: winners per pairing.
     generation: proposals made at a time; part of the result, because the search learns only between generations.
     gpu_seconds: device time (of GPUs, or slots where there is none) after which a pairing is dealt no further trials; 0: no limit.
+    default_winners: the default configuration is trained with the winners' seeds too, so that tuned minus default can be shown.
+    transfer: the configuration found best on each training set is trained on the others, with the winners' seeds.
     """
 
     trials: int = 12
@@ -50,6 +52,8 @@ class Budget:
     seeds: int = 3
     generation: int = 4
     gpu_seconds: float = 0.0
+    default_winners: bool = True
+    transfer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +99,14 @@ class Run:
     workers_per_trial: processes that train one trial together, each with `threads` threads and a share of every batch.
     gpus_per_trial: 0.5 lets two trials share a GPU and its memory; 0 stands for one a worker, where there are any. It changes no
         result but that of a trial whose memory runs out: that goes on with a smaller micro-batch, and says so.
+    keep_epochs: winners keep the weights of every epoch, for the leak price; it changes no result, and takes disk and scoring.
     """
 
     threads: int = 1
     precision: str = "auto"
     workers_per_trial: int = 1
     gpus_per_trial: float = 0.0
+    keep_epochs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,8 +294,9 @@ def _degradations(value: Any, *, where: str) -> tuple[str, ...]:
 
 
 def _check_names(study: Study, *, where: str) -> None:
-    if NO_TRAINING in (*study.train_on, *study.test_on):
-        raise ConfigError(f"{where}: '{NO_TRAINING}' stands for no training set in the matrix; give the dataset another name")
+    for name in (NO_TRAINING, ELSEWHERE):
+        if name in (*study.train_on, *study.test_on):
+            raise ConfigError(f"{where}: '{name}' stands for no training set in the matrix; give the dataset another name")
     for name in study.test_on:
         if len(split_union(name)) > 1:
             raise ConfigError(f"{where}: test_on: '{name}' is a union; a test set is one dataset, name its members instead")
@@ -343,6 +350,12 @@ def _number(value: Any, *, key: str, where: str) -> float:
     return float(value)
 
 
+def _switch(value: Any, *, key: str, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: {key} = {value!r} must be true or false")
+    return value
+
+
 def _one_of(value: Any, valid: Sequence[str], *, key: str, where: str) -> str:
     if value not in valid:
         raise ConfigError(unknown_name(key.rpartition(".")[2], str(value), valid, where=f"{where}: {key}"))
@@ -351,8 +364,14 @@ def _one_of(value: Any, valid: Sequence[str], *, key: str, where: str) -> str:
 
 def _budget(section: Mapping[str, Any], *, where: str) -> Budget:
     _known_keys(section, [f.name for f in dataclasses.fields(Budget)], where=f"{where}: [budget]")
-    whole = {k: _integer(v, key=f"budget.{k}", low=1, where=where) for k, v in section.items() if k != "gpu_seconds"}
-    return Budget(**whole, gpu_seconds=_number(section.get("gpu_seconds", 0), key="budget.gpu_seconds", where=where))
+    others = ("gpu_seconds", "default_winners", "transfer")
+    whole = {k: _integer(v, key=f"budget.{k}", low=1, where=where) for k, v in section.items() if k not in others}
+    return Budget(
+        **whole,
+        gpu_seconds=_number(section.get("gpu_seconds", 0), key="budget.gpu_seconds", where=where),
+        default_winners=_switch(section.get("default_winners", True), key="budget.default_winners", where=where),
+        transfer=_switch(section.get("transfer", False), key="budget.transfer", where=where),
+    )
 
 
 def _search(section: Mapping[str, Any], *, where: str) -> Search:
@@ -401,6 +420,7 @@ def _run(section: Mapping[str, Any], *, where: str) -> Run:
         precision=_one_of(section.get("precision", "auto"), PRECISIONS, key="run.precision", where=where),
         workers_per_trial=_integer(section.get("workers_per_trial", 1), key="run.workers_per_trial", low=1, where=where),
         gpus_per_trial=gpus,
+        keep_epochs=_switch(section.get("keep_epochs", False), key="run.keep_epochs", where=where),
     )
 
 

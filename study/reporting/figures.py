@@ -327,6 +327,38 @@ def critical_difference(names: Sequence[str], ranks: Ranks, path: Path) -> None:
     _save(figure, path)
 
 
+def best_so_far(curves: Mapping[Pairing, Sequence[float | None]], path: Path) -> None:
+    """Draw the best source-val AUC against the trials: a panel per training set, a line per detector.
+
+    curves: by pairing, the best so far after trial 0, 1, ...; None before the first that was done. Raises StoreError where the file
+    cannot be written.
+    """
+    sources = list(dict.fromkeys(pairing.train_on for pairing in curves))
+    detectors = list(dict.fromkeys(pairing.detector for pairing in curves))
+    palette = colormaps["tab10" if len(detectors) <= 10 else "tab20"]
+    across = min(len(sources), MAX_PANELS_ACROSS) or 1
+    down = math.ceil(len(sources) / across) or 1
+    figure = Figure(figsize=(PANEL * across + 1.8, PANEL * 0.8 * down + 0.6), layout="constrained")
+    panels = [*figure.subplots(down, across, squeeze=False, sharey=True).flat]
+    for axes, source in zip(panels, sources, strict=False):
+        for pairing, curve in curves.items():
+            if pairing.train_on == source:
+                heights = [math.nan if value is None else value for value in curve]
+                colour = palette(detectors.index(pairing.detector) % palette.N)
+                axes.step(range(len(heights)), heights, where="post", marker="o", markersize=3, color=colour, linewidth=1.3)
+        axes.set_title(f"train on {_wrapped(source)}", fontsize=9)
+        axes.set_xlabel("trial (0 is the default)", fontsize=8)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.tick_params(labelsize=7)
+        axes.grid(color="#e5e5e5", linewidth=0.5)
+    for axes in panels[len(sources) :]:
+        axes.set_axis_off()
+    panels[0].set_ylabel("best source-val AUC so far", fontsize=8)
+    handles = [Line2D([], [], label=name, color=palette(i % palette.N)) for i, name in enumerate(detectors)]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False)
+    _save(figure, path)
+
+
 def _draw_rank(axes: Axes, rank: float, depth: float, name: str, *, edge: float, left: bool) -> None:
     """Draw a line from a mean rank on the axis down to `depth` and out to the edge, where the detector's name stands."""
     axes.plot([rank, rank, edge], [0, depth, depth], color="#444444", linewidth=0.9)

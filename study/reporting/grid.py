@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from study.data.catalog import split_union
 from study.data.names import parse_name
-from study.records import NO_DEGRADATION, NO_TRAINING, SHARED_IMAGES, MatrixRow
+from study.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, SHARED_IMAGES, MatrixRow
 from study.statistics.methods import POOLED, WITHOUT_LEAKS
 
 TITLES = {
@@ -133,7 +133,7 @@ def is_in_domain(train_on: str, test_on: str) -> bool:
 
 def _holds(train_on: str, test_on: str) -> bool:
     """Say whether one dataset's name says that it holds another: the same, the whole folder of a member, or the set of a subset."""
-    if train_on == test_on or NO_TRAINING in (train_on, test_on):
+    if train_on == test_on or {NO_TRAINING, ELSEWHERE} & {train_on, test_on}:
         return train_on == test_on
     whole, part = parse_name(train_on), parse_name(test_on)
     return whole.base == part.base and whole.member in ("", part.member) and not whole.where

@@ -17,10 +17,11 @@ a file of another version is refused by name and never misread.
 from __future__ import annotations
 
 import csv
+import gzip
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import TextIO, cast, get_args
 
 from study.errors import StoreError
 from study.identity import whole_file
@@ -43,19 +44,24 @@ def write_matrix(rows: Sequence[MatrixRow], path: Path) -> None:
 
 
 def read_matrix(path: Path) -> list[MatrixRow]:
-    """Return the rows that `write_matrix` wrote.
+    """Return the rows that `write_matrix` wrote; a file whose name ends in .gz may be packed by gzip.
 
     Raises StoreError, naming the file, where it is missing, has another schema or other columns, or a field that cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with _opened(path) as file:
             lines = csv.reader(file)
             _check_header(path, next(lines, []))
             return [_row(path, number, fields) for number, fields in enumerate(lines, start=2)]
     except OSError as error:
         raise StoreError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, EOFError) as error:
         raise StoreError(f"'{path}' is not a matrix.csv: {error}") from error
+
+
+def _opened(path: Path) -> TextIO:
+    packed = path.suffix == ".gz"
+    return gzip.open(path, "rt", encoding="utf-8", newline="") if packed else path.open(encoding="utf-8", newline="")
 
 
 def _fields(row: MatrixRow) -> list[str]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 
-from study.records import NO_TRAINING
+from study.records import ELSEWHERE, NO_TRAINING
 from study.reporting.grid import Grid, has_number, is_in_domain
 from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
+
+UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
 
 
 def summary_of(grid: Grid) -> MatrixSummary:
@@ -31,6 +33,8 @@ def _chances(grid: Grid) -> dict[str, float]:
 
 def summary_lines(grid: Grid) -> list[str]:
     """Return the summary as lines of text. `vs chance` is positive where better than chance, a gap where worse across domains."""
+    if _trained_elsewhere(grid):
+        return [f"{UNKNOWN_DOMAIN}: no in-domain and no cross-domain mean"]
     found, sign = summary_of(grid), -1 if grid.metric in LOWER_IS_BETTER else 1
     inside = _text(found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain)
     across = _text(found.cross_domain_mean, sign * found.cross_domain_above_chance, cells=found.n_cross_domain)
@@ -48,9 +52,15 @@ def summary_lines(grid: Grid) -> list[str]:
 def summary_cells(grid: Grid) -> list[str]:
     """Return the summary as cells of a table: in-domain mean, cross-domain mean, gap, worst cell, cells without a number."""
     found = summary_of(grid)
+    if _trained_elsewhere(grid):
+        return ["unknown", "unknown", UNKNOWN_DOMAIN, "unknown", str(found.n_undefined)]
     worst = f"{found.worst:.3f} ({' -> '.join(found.worst_cell)})" if found.worst_cell is not None else "none"
     means = [_text(mean, math.nan) for mean in (found.in_domain_mean, found.cross_domain_mean)]
     return [*means, _text(found.gap, math.nan) + _why_no_gap(grid), worst, str(found.n_undefined)]
+
+
+def _trained_elsewhere(grid: Grid) -> bool:
+    return set(grid.train_on) == {ELSEWHERE}
 
 
 def _why_no_gap(grid: Grid) -> str:

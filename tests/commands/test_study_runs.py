@@ -16,7 +16,7 @@ from study.data.catalog import Catalog
 from study.errors import DataError, FirewallError
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
-from study.records import Scores
+from study.records import Scores, Trained
 from study.store import Store
 from tests.commands.conftest import StudyRun, run_both
 from tests.factories import files_of, truncate, write_image
@@ -51,12 +51,17 @@ def place(row: dict[str, str]) -> tuple[str, str, str, str]:
     return row["detector"], row["train_on"], row["test_on"], row["seed"]
 
 
+def winners(store: Store) -> list[Trained]:
+    """What was trained as a winner, and not as another configuration to compare it with."""
+    found = (store.model(folder.name) for folder in (store.folder / "models").iterdir())
+    return [trained for trained in found if trained.trial.origin.startswith("winner")]
+
+
 def scored_cells(store: Store) -> list[tuple[tuple[str, str, str, str], Scores]]:
     """Every scores file with the cell it belongs to, found by its images and by scoring's own key, not by the matrix."""
     setup = set_up(load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=False)
     cells = []
-    for folder in (store.folder / "models").iterdir():
-        trained = store.model(folder.name)
+    for trained in winners(store):
         for test_on in ("alpha", "beta"):
             scores = store.scores(setup.cell_job(trained.key, test_on).scores_key)
             assert {str(name).split("/")[0] for name in scores.sample_id} == {test_on}
@@ -103,8 +108,7 @@ def test_figures_and_tables_are_there(local_run: StudyRun) -> None:
 def test_winners_are_the_best_on_source_val(local_run: StudyRun) -> None:
     store = local_run.store
     trials = store.trials()
-    for folder in (store.folder / "models").iterdir():
-        trained = store.model(folder.name)
+    for trained in winners(store):
         own = [(-r.val_auc, r.val_nll, t.number) for t, r in trials if t.pairing == trained.trial.pairing]
         assert trained.winner_trial == min(own)[2]
 

@@ -1,0 +1,40 @@
+"""The leak price as Markdown and as lines for the terminal. Floor 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from study.planning.leak_price import LeakPrice
+from study.reporting.grid import is_in_domain
+from study.reporting.markdown import number, pipes, with_interval
+
+HEAD = ("detector", "train on", "test on", "honest", "claimed (an upper bound)", "leak price", "sd over seeds", "epochs")
+EXPLAINED = """What picking the best checkpoint on the test set would have claimed, minus the honest number. Honest: AUC of the
+epoch that source val chose; claimed: the highest test AUC of any epoch, an upper bound that is no result; mean over seeds [95 %
+interval over seeds, Student's t]. The best of several noisy numbers lies above all of their means, so some of the price is luck.
+Epochs: chosen by source val -> by the test set, seed by seed. Detectors fitted in closed form have none, those trained by low-rank
+adaptation keep none. \\* in-domain."""
+
+
+def markdown_prices(found: Sequence[LeakPrice]) -> str:
+    """Return the prices as Markdown, "" where none is known. Ends with a newline."""
+    table = pipes([HEAD, *map(_line, found)])
+    return "\n\n".join(["# Leak price", EXPLAINED, table]) + "\n" if found else ""
+
+
+def _line(one: LeakPrice) -> list[str]:
+    star = " *" if is_in_domain(one.pairing.train_on, one.test_on) else ""
+    place = [one.pairing.detector, one.pairing.train_on, one.test_on + star]
+    price = with_interval(one.price.mean, one.price.low, one.price.high, signed=True)
+    sd = "n=1" if one.price.seeds == 1 else number(one.price.sd)
+    return [*place, number(one.honest), number(one.claimed), price, sd, ", ".join(f"{a} -> {b}" for a, b in one.epochs)]
+
+
+def price_line(found: Sequence[LeakPrice], detector: str) -> str:
+    """Return what is printed of a detector's prices, their mean over cells; "" where none is known."""
+    mine = [one.price.mean for one in found if one.pairing.detector == detector]
+    if not mine:
+        return ""
+    cells = f"{len(mine)} cell{'s' if len(mine) > 1 else ''}"
+    return f"leak price (an upper bound: the best epoch chosen on the test set) {fmean(mine):+.3f} in AUC, mean of {cells}"

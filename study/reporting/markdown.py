@@ -1,0 +1,35 @@
+"""Markdown tables, and numbers in them. Floor 3."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def pipes(table: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first line is its head; `|` and `*` in a cell stand for themselves."""
+    head, *body = (f"| {' | '.join(_plain(text) for text in line)} |" for line in table)
+    return "\n".join([head, "|" + "---|" * len(table[0]), *body])
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def columns(table: Sequence[Sequence[str]]) -> str:
+    """Return a table for the terminal: columns as wide as their widest entry."""
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table)
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Return a value to three places, or `undefined`."""
+    return "undefined" if math.isnan(value) else f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def with_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:
+    """Return a value with its interval, where that is known."""
+    shown = number(value, signed=signed)
+    return (
+        shown if math.isnan(low) or math.isnan(high) else f"{shown} [{number(low, signed=signed)}, {number(high, signed=signed)}]"
+    )

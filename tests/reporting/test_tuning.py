@@ -1,0 +1,63 @@
+"""What is printed and written of tuned minus default, from contrasts whose numbers are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from study.planning.tuning import VAL, Contrast
+from study.planning.variants import DEFAULT
+from study.records import Pairing
+from study.reporting.tuning import markdown, tuning_line
+from study.statistics.comparisons import Difference
+from study.statistics.seeds import over_seeds
+
+
+def contrast(
+    test_on: str, differences: list[float], *, source: str = DEFAULT, p_holm: float = math.nan, train_on: str = "a"
+) -> Contrast:
+    mean = sum(differences) / len(differences)
+    return Contrast(
+        pairing=Pairing(detector="npr", train_on=train_on),
+        source=source,
+        test_on=test_on,
+        tuned=0.8,
+        other=0.8 - mean,
+        seeds=over_seeds(differences),
+        images=Difference(value=mean, low=mean - 0.01, high=mean + 0.01, p=0.01),
+        p_holm=p_holm,
+    )
+
+
+FOUND = [
+    contrast(VAL, [0.05, 0.07]),
+    contrast("a", [0.02, 0.04], p_holm=0.01),
+    contrast("b", [-0.02, -0.02], p_holm=0.02),
+    contrast("c", [0.3, 0.3], p_holm=0.2),
+]
+
+
+def test_a_line_counts_cells_and_keeps_related_ones_out_of_the_means() -> None:
+    line = tuning_line(FOUND, "npr", shared={("a", "c")})
+    assert "source val +0.060, in-domain +0.030, cross-domain -0.020; on 1 of 3 cells better by more than noise, on 1 worse" in line
+    assert "cross-domain +0.140" in tuning_line(FOUND, "npr")
+    assert tuning_line(FOUND, "spectrum") == ""
+
+
+def test_the_table_has_both_uncertainties_apart() -> None:
+    shown = markdown(FOUND)
+    assert (
+        r"| npr | a | default | a \* | 0.800 | 0.770 | +0.030 [-0.097, +0.157] | 0.014 | +0.030 [+0.020, +0.040] | 0.010 |" in shown
+    )
+    assert "| npr | a | default | source val | 0.800 | 0.740 | +0.060 [-0.067, +0.187] | 0.014 |  |  |" in shown
+    same = replace(FOUND[1], same=True)
+    failed = replace(FOUND[2], reason="DivergedError: the loss is nan")
+    shown = markdown([same, failed])
+    assert "the same models" in shown and "DivergedError: the loss is nan" in shown
+
+
+def test_moved_configurations_stand_in_a_table_of_their_own() -> None:
+    shown = markdown([*FOUND, contrast(VAL, [0.1], source="b"), contrast(VAL, [0.2], source="a", train_on="b")])
+    assert "| configuration from \\ trained on | a | b |" in shown
+    rows = [line for line in shown.splitlines() if line.startswith(("| default |", "| a |", "| b |"))]
+    assert rows == ["| default | 0.740 | no winner |", "| a | 0.800 | 0.600 |", "| b | 0.700 | 0.800 |"]
