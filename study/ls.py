@@ -89,6 +89,7 @@ def _datasets(options: argparse.Namespace) -> None:
     from study.data.cards import card_names, load_card
     from study.data.catalog import Catalog, DataConfig, data_root
     from study.errors import DataError
+    from study.reporting.card_text import cards_text
 
     root, url = data_root(options.data_root or "")
     catalog = Catalog(DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"), firewall=True)
@@ -102,21 +103,23 @@ def _datasets(options: argparse.Namespace) -> None:
         about = card.title if card else f"folder {name} of the data root"
         parts = catalog.parts(name)
         about += f" ({', '.join(parts)})" if parts else ""
-        rows.append((name, here, f"{card.size_gb:g} GB" if card and card.size_gb else "-", about))
+        rows.append((name, here, _size_text(card), about))
     _table(("dataset", "here", "size", "what"), rows)
-    notes: dict[str, list[str]] = {}
-    for name in catalog.names():
-        for hazard in load_card(name).hazards if name in card_names() else ():
-            notes.setdefault(hazard, []).append(name)
-    for hazard, names in notes.items():
-        print(f"note on {', '.join(names)}: {hazard}")
+    print(f"\n{cards_text(load_card(name) for name in catalog.names() if name in card_names())}")
+
+
+def _size_text(card: DatasetCard | None) -> str:
+    if card is None or not card.size_gb:
+        return "-"
+    return f"{card.size_gb:g} GB" if card.size_gb >= 0.1 else f"{card.size_gb * 1000:g} MB"
 
 
 def _how(card: DatasetCard | None) -> str:
     """How a dataset comes here that is not: in few words."""
     if card and card.source in ("demo", "folder"):
         return {"demo": "made when used", "folder": "by hand"}[card.source]
-    return "to download or unpack" if card and card.archives else "to download"
+    source = {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source] if card else "the data root"
+    return f"from {source}{', then unpacked' if card and card.archives else ''}"
 
 
 def _spaces(_: argparse.Namespace) -> None:

@@ -40,9 +40,11 @@ ONLY_HERE = {
     "kagglehub": "data/kaggle.py",
     "optuna": "search/",
     "matplotlib": "reporting/figures.py",
+    "av": "data/videos.py",
 }
 # The demo looks up a photograph that matplotlib ships, and draws nothing.
-EXCEPTIONS = {("data/demo.py", "matplotlib")}
+# So does frames.py, to say that PyAV is missing.
+EXCEPTIONS = {("data/demo.py", "matplotlib"), ("data/frames.py", "av")}
 HEAVY = {
     "torch",
     "ray",
@@ -57,6 +59,7 @@ HEAVY = {
     "pandas",
     "numpy",
     "PIL",
+    "av",
 }
 
 

@@ -149,7 +149,11 @@ def _rewrite(manifest: Path, target: Path, places: Mapping[str, str]) -> None:
         place = [field.strip().lower() for field in header].index("path")
         writer.writerow(header)
         for fields in reader:
-            writer.writerow([*fields[:place], places[fields[place].strip()], *fields[place + 1 :]] if fields else [])
+            writer.writerow(
+                [*fields[:place], places[fields[place].strip()], *fields[place + 1 :]]
+                if any(field.strip() for field in fields)
+                else []
+            )
 
 
 def _pointer(cache: Path, name: str, *source: str) -> Path:

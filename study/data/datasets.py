@@ -108,23 +108,23 @@ def assemble(
     """
     table = listing.table.sort_by("path")
     if card and card.group_pattern:
-        table = _with_columns(table, pattern_columns(table, card.group_pattern, root=root, others=others))
+        table = with_columns(table, pattern_columns(table, card.group_pattern, root=root, others=others))
     if pc.any(pc.equal(table["group"], "")).as_py():
-        table = _pixel_groups(_with_columns(table, index.fingerprint(table)))
+        table = _pixel_groups(with_columns(table, index.fingerprint(table)))
     official = bool(pc.any(pc.not_equal(table["split"], "")).as_py())
     codes, groups = group_codes(table)
     split = splits.assign_splits(codes, groups, words(table["split"]))
-    table = _with_columns(table, pa.table({"split": pa.array(split, pa.string())}))
+    table = with_columns(table, pa.table({"split": pa.array(split, pa.string())}))
     if max_per_class:
         table = table.filter(pa.array(splits.take_per_class(codes, groups, labels(table), max_per_class)))
     if "pixels" not in table.column_names:
-        table = _with_columns(table, index.fingerprint(table))
+        table = with_columns(table, index.fingerprint(table))
     usable = table.filter(pc.equal(table["problem"], ""))
     if not usable.num_rows:
         problem, path = table["problem"][0], table["path"][0]
         raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}")
     splits.check_splits(words(usable["split"]), labels(usable), name=name, official=official)
-    samples = _with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
+    samples = with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(
         name=name, card=card, root=root, layout=listing.layout, official=official, samples=samples, skipped=listing.skipped
@@ -202,7 +202,8 @@ def labels(table: pa.Table) -> NDArray[np.uint8]:
     return np.asarray(table["label"]).astype(np.uint8)
 
 
-def _with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+def with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+    """Return a table with some columns replaced or added."""
     for name in columns.column_names:
         if name in table.column_names:
             table = table.set_column(table.column_names.index(name), name, columns[name])
@@ -211,14 +212,18 @@ def _with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
     return table
 
 
-def _pixel_groups(table: pa.Table) -> pa.Table:
-    """Give every image without a group its own pixels as one: equal pictures stay together, whatever their files."""
+def own_groups(table: pa.Table) -> pa.Array:
+    """Return the group of every image by itself, from its columns path, sha256 and pixels: what it has where none is given."""
     unreadable = pc.binary_join_element_wise("unreadable", table["path"], " ")
     broken = pc.binary_join_element_wise("undecodable", table["sha256"], " ")
-    own = pc.if_else(
-        pc.not_equal(table["pixels"], ""), table["pixels"], pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
-    )
-    return _with_columns(table, pa.table({"group": pc.if_else(pc.equal(table["group"], ""), own, table["group"])}))
+    readable = pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
+    return pc.if_else(pc.not_equal(table["pixels"], ""), table["pixels"], readable)
+
+
+def _pixel_groups(table: pa.Table) -> pa.Table:
+    """Give every image without a group its own pixels as one: equal pictures stay together, whatever their files."""
+    group = pc.if_else(pc.equal(table["group"], ""), own_groups(table), table["group"])
+    return with_columns(table, pa.table({"group": group}))
 
 
 def _identities(table: pa.Table, *, name: str) -> pa.Table:

@@ -1,8 +1,8 @@
 """What the bytes of a dataset's files are: hashed and decoded once, in parallel, and remembered.
 
-Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image: SHA-256 of the bytes, digest of the decoded pixels,
-or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start hashes nothing. While
-images are hashed the rows come in files of their own, so that a killed run loses few.
+Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image or a video's frame: SHA-256 of the bytes, digest of
+the decoded pixels, or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start
+hashes nothing. While images are hashed the rows come in files of their own, so that a killed run loses few.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,10 @@ import pyarrow.parquet as pq
 
 from study.data.decode import DECODE_VERSION, UndecodableError, decode_image, pixel_digest, read_bytes
 from study.data.names import file_name
-from study.data.parallel import ordered_map
+from study.data.parallel import CHUNK, ordered_map
+from study.data.videos import Run, decode_frames, frame_sha256, runs
 from study.errors import StoreError
-from study.identity import digest, whole_file
+from study.identity import digest, file_sha256, whole_file
 
 INDEX_SCHEMA_NUMBER = 1
 PART = 1 << 14  # images whose hashes a killed run may lose at most
@@ -65,9 +67,10 @@ class FileIndex:
 
     def __init__(self, *, cache: Path, root: Path, name: str, progress: Progress = quiet) -> None:
         self.root, self.name, self.progress = root, name, progress
-        self._cache = cache
+        self.cache = cache
         key = digest("index", INDEX_SCHEMA_NUMBER, DECODE_VERSION, os.path.realpath(root))
         self.path = cache / "index" / f"{file_name(name)}-{key}.parquet"
+        self.videos = self.path.with_suffix(".videos.parquet")
 
     def fingerprint(self, listed: pa.Table) -> pa.Table:
         """Return columns sha256, pixels and problem for listed images (columns path, size, mtime_ns, problem), in their order.
@@ -95,7 +98,7 @@ class FileIndex:
             block = listed.slice(start, PART)
             results: list[tuple[str, str, str]] = []
             try:
-                for result in ordered_map(_fingerprint, [f"{self.root}/{path}" for path in block["path"].to_pylist()]):
+                for result in _fingerprints([f"{self.root}/{path}" for path in block["path"].to_pylist()]):
                     results.append(result)
                     done = start + len(results)
                     if done % 256 == 0 or done == listed.num_rows:
@@ -114,12 +117,12 @@ class FileIndex:
 
     def _remember(self, rows: pa.Table, parts: list[Path]) -> None:
         parts.append(self.path.with_suffix(f".{uuid.uuid4().hex[:12]}{PART_SUFFIX}"))
-        with cache_writes(self._cache), whole_file(parts[-1]) as temporary:
+        with cache_writes(self.cache), whole_file(parts[-1]) as temporary:
             pq.write_table(_readable(rows), temporary)
 
     def _join(self, known: pa.Table, fresh: pa.Table, parts: list[Path]) -> None:
         """Make one file of the index again. Killed before the parts are gone, these say once more what it holds."""
-        with cache_writes(self._cache):
+        with cache_writes(self.cache):
             with whole_file(self.path) as temporary:
                 pq.write_table(pa.concat_tables([_without(known, fresh), _readable(fresh)]), temporary)
             for part in parts:
@@ -154,6 +157,27 @@ def _row_key(table: pa.Table) -> pa.Array:
     return pc.binary_join_element_wise(
         pc.cast(table["path"], pa.large_string()), *numbers, pa.scalar("\0", pa.large_string())
     ).combine_chunks()
+
+
+def _fingerprints(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """The fingerprints of images and of videos' frames, in their order; each video is decoded once."""
+    files = list(runs(paths))
+    each = ordered_map(_of_run, files, at_once=1 if any(file.frames for file in files) else CHUNK)
+    return chain.from_iterable(each)
+
+
+def _of_run(file: Run) -> list[tuple[str, str, str]]:
+    if not file.frames:
+        return [_fingerprint(file.path)]
+    try:
+        video = file_sha256(Path(file.path))
+    except OSError as error:
+        return [("", "", f"cannot be read: {error.strerror or type(error).__name__}")] * len(file.frames)
+    found = []
+    for number, pixels in zip(file.frames, decode_frames(Path(file.path), file.frames), strict=True):
+        sha256 = frame_sha256(video, number)
+        found.append((sha256, "", pixels) if isinstance(pixels, str) else (sha256, pixel_digest(pixels), ""))
+    return found
 
 
 def _fingerprint(path: str) -> tuple[str, str, str]:

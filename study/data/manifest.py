@@ -13,19 +13,18 @@ ignored.
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from study.data.csv_file import CsvFile, open_csv
 from study.data.listing import BLOCK, LEAVES, LISTING_SCHEMA, Listing, Walker, stat_file
 from study.data.parallel import ordered_map
 from study.data.remote import is_url
@@ -56,11 +55,10 @@ def read_manifest(root: Path) -> Listing:
 def lists_urls(root: Path) -> bool:
     """Whether the paths of `root/manifest.csv` are URLs, which its first row decides. False for what `read_manifest` refuses."""
     try:
-        with (root / MANIFEST).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            place = _header(next(reader, []), path=root / MANIFEST)["path"]
-            first = next((fields for fields in reader if fields), [])
-    except (OSError, UnicodeDecodeError, csv.Error, DataError):
+        with open_csv(root / MANIFEST) as file:
+            place = _header(file.header, path=file.path)["path"]
+            first = next(file.rows(place), [])
+    except DataError:
         return False
     return len(first) > place and is_url(first[place].strip())
 
@@ -110,42 +108,25 @@ class _Where:
 
 def _columns(path: Path) -> tuple[pa.Table, NDArray[np.int64]]:
     """Return the known columns as texts, stripped, and the line at which each row ends."""
-    lines: list[NDArray[np.int64]] = []
-    blocks: list[pa.Table] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for block, ends in _blocks(file, path):
-                blocks.append(block)
-                lines.append(np.array(ends, dtype=np.int64))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
+    with open_csv(path) as file:
+        blocks = [(block, np.array(lines, dtype=np.int64)) for block, lines in _blocks(file)]
     if not blocks:
         raise DataError(f"{path} lists no images")
-    return pa.concat_tables(blocks), np.concatenate(lines)
+    tables, lines = zip(*blocks, strict=True)
+    return pa.concat_tables(tables), np.concatenate(lines)
 
 
-def _blocks(file: IO[str], path: Path) -> Iterator[tuple[pa.Table, list[int]]]:
+def _blocks(file: CsvFile) -> Iterator[tuple[pa.Table, list[int]]]:
     """Yield the rows in tables of `BLOCK` rows, with the line at which each row ends: no more of them are ever Python objects."""
-    reader = csv.reader(file)
+    places = _header(file.header, path=file.path)
     rows: list[list[str]] = []
     lines: list[int] = []
-    try:
-        places = _header(next(reader, []), path=path)
-        last = max(places.values())
-        for fields in reader:
-            if not fields:
-                continue
-            if len(fields) <= last:
-                raise DataError(f"{path}, line {reader.line_num}: {len(fields)} fields, fewer than the header asks for")
-            rows.append(fields)
-            lines.append(reader.line_num)
-            if len(rows) == BLOCK:
-                yield _texts(rows, places), lines
-                rows, lines = [], []
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+    for fields in file.rows(max(places.values())):
+        rows.append(fields)
+        lines.append(file.line)
+        if len(rows) == BLOCK:
+            yield _texts(rows, places), lines
+            rows, lines = [], []
     if rows:
         yield _texts(rows, places), lines
 
@@ -159,7 +140,7 @@ def _texts(rows: Sequence[Sequence[str]], places: Mapping[str, int]) -> pa.Table
 
 
 def _header(fields: Sequence[str], *, path: Path) -> dict[str, int]:
-    names = [field.strip().lower() for field in fields]
+    names = [field.lower() for field in fields]
     for name in REQUIRED:
         if name not in names:
             raise DataError(

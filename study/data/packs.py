@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,9 @@ from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
 from study.data.originals import read_original
-from study.data.parallel import one_at_a_time, ordered_map
-from study.data.unify import UNIFY_VERSION
+from study.data.parallel import CHUNK, one_at_a_time, ordered_map
+from study.data.unify import UNIFY_VERSION, unify
+from study.data.videos import Run, read_indexed_frames, runs
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
 from study.records import Balance, Geometry, Split
@@ -184,7 +186,7 @@ def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, p
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
     with (folder / IMAGES).open("wb") as file:
-        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), ordered_map(_square, jobs), strict=True), start=1):
+        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), _squares(jobs), strict=True), start=1):
             if isinstance(result, str):
                 excluded.append((sample, result))
             else:
@@ -197,6 +199,34 @@ def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, p
     shape = [len(ids), geometry.size_px, geometry.size_px, 3]
     description = {"schema": PACK_SCHEMA_NUMBER, "shape": shape, "ids": ids, "excluded": excluded}
     (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
+
+
+def _squares(jobs: Sequence[_Job]) -> Iterator[NDArray[np.uint8] | str]:
+    """The squares of images and of videos' frames, in their order."""
+    place, files = 0, []
+    for file in runs(job.path for job in jobs):
+        files.append((file, jobs[place : place + max(len(file.frames), 1)]))
+        place += len(files[-1][1])
+    return chain.from_iterable(ordered_map(_of_run, files, at_once=1 if any(file.frames for file, _ in files) else CHUNK))
+
+
+def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:
+    file, jobs = of
+    if not file.frames:
+        return [_square(jobs[0])]
+    wanted = [(number, job.sha256) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
+    decoded = read_indexed_frames(file.path, wanted)
+    return [job.problem or _frame_square(next(decoded), job) for job in jobs]
+
+
+def _frame_square(pixels: NDArray[np.uint8] | str, job: _Job) -> NDArray[np.uint8] | str:
+    if isinstance(pixels, str):
+        return pixels
+    try:
+        pixels = unify(pixels, job.unified_px) if job.unified_px else pixels
+        return np.ascontiguousarray(fit_geometry(pixels, job.geometry))
+    except UndecodableError as error:
+        return str(error)
 
 
 def _square(job: _Job) -> NDArray[np.uint8] | str:

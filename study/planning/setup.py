@@ -279,6 +279,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         url=url,
         cache=results.absolute() / "cache",
         max_per_class=study.data.max_per_class or None,
+        frames_per_video=study.data.frames_per_video,
         class_folders=dict(study.data.class_folders),
         balance=study.data.balance,
         unify=study.data.unify,

@@ -115,7 +115,9 @@ def test_a_missing_data_root_and_an_unrecognised_folder_say_so(root: Path, tmp_p
         make_catalog(root=tmp_path / "absent").dataset("x")
     write_image(root / "odd" / "pictures" / "x.png", picture(0, size=8))
     write_image(root / "odd" / "more" / "x.png", picture(0, size=8))
-    with pytest.raises(DataError, match=r"layout of .*odd' is not recognised \(it holds the folders: more, pictures\)"):
+    with pytest.raises(
+        DataError, match=r"layout of .*odd' is not recognised \(it holds: more/ \(1 image\), pictures/ \(1 image\)\)"
+    ):
         make_catalog().dataset("odd")
 
 
@@ -272,7 +274,7 @@ def test_a_card_pattern_gives_groups(root: Path, make_catalog: MakeCatalog, monk
     assert [(s["path"], s["problem"]) for s in samples if s["problem"]] == [
         ("real/stray.png", "the card's group_pattern does not match its path")
     ]
-    with pytest.raises(DataError, match=r"By hand: download it and unpack it into '.*elsewhere/people'"):
+    with pytest.raises(DataError, match=r"By hand: get it from its authors; unpack it into '.*elsewhere/people'"):
         (root.parent / "elsewhere").mkdir()
         make_catalog(root=root.parent / "elsewhere").dataset("people")
 

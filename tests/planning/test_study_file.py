@@ -26,6 +26,7 @@ def refused(table: dict[str, object]) -> str:
 def test_defaults_are_filled_in() -> None:
     study = parse_study(GOOD, where="s.toml")
     assert (study.budget.trials, study.budget.seeds, study.seed, study.data.max_per_class) == (12, 3, 0, 0)
+    assert study.data.frames_per_video == 32
     assert study.test_on == ("a", "b")  # the training sets, unions taken apart
     assert study.pairings()[:2] == [Pairing(detector="npr", train_on="a"), Pairing(detector="npr", train_on="b")]
     assert len(study.pairings()) == 6
@@ -53,6 +54,7 @@ def test_defaults_are_filled_in() -> None:
         ({"run": {"precision": "fp8"}}, ["run.precision", "'fp8'", "bfloat16"]),
         ({"data": {"class_folders": {"x": 2}}}, ["class_folders"]),
         ({"data": {"root": 3}}, ["data.root = 3"]),
+        ({"data": {"frames_per_video": 0}}, ["data.frames_per_video = 0"]),
         ({"data": {"balance": "classes"}}, ["data.balance", "'classes'", "did you mean 'class'?", "class, dataset, none"]),
         ({"detector": {"npr": {"size": 3}}}, ["[detector.npr]", "'size'", "size_px"]),
         ({"detector": {"npr": {"size_px": "big"}}}, ["detector.npr.size_px = 'big'"]),
