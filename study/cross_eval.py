@@ -117,7 +117,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     leakage = leakage_of(setup)
     rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
-    compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows)
+    compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows, leakage)
     rows += no_pixel_rows(write_audit(setup), setup.study.test_on)
     degraded = robustness(setup, cells, leakage)
     artifacts = [*_write(setup, rows, cells, told, choices, degraded), *write_comparisons(compared, setup.store)]

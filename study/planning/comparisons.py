@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -58,6 +58,7 @@ class Comparisons:
     mean_pairs: every pair of those means, the better first, Holm over them.
     ranks: over test sets, detectors in the order of `cross_domain`.
     test_sets; agreement, rows (M, M): Spearman between those M columns over the pairings that were trained on neither.
+    leaked: (train_on, test_on) -> how many of its test images leak from training. They are in all of these numbers.
     """
 
     pairs: tuple[Pair, ...]
@@ -69,6 +70,7 @@ class Comparisons:
     test_sets: tuple[str, ...]
     agreement: Floats
     rows: Ints
+    leaked: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +100,13 @@ def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage =
     """
     done = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in done]
-    return compare_scores(
+    found = compare_scores(
         scores,
         lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)),
         related=leakage.related.keys(),
     )
+    scored = {(cell.pairing.train_on, cell.test_on) for cell in done}
+    return replace(found, leaked={place: len(leaks.ids()) for place, leaks in leakage.leaks.items() if place in scored})
 
 
 def compare_scores(

@@ -21,7 +21,7 @@ from study.errors import StoreError, unknown_name
 from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
-from study.records import MatrixRow, Scores
+from study.records import NO_PIXELS, MatrixRow, Scores
 from study.reporting.cells_csv import CellFile, Place, read_cells
 from study.reporting.grid import has_number
 from study.reporting.matrix_csv import read_matrix
@@ -111,7 +111,10 @@ def cell_files(setup: Setup, cells: Iterable[PlannedCell]) -> list[CellFile]:
 
 
 def open_version(word: str, results: Path) -> Version:
-    """Open a study by its name below the results, or by its folder. Raises StoreError where there is no matrix in it."""
+    """Open a study by its name below the results, or by its folder; the audit's classifiers are no cells of it.
+
+    Raises StoreError where there is no matrix in it.
+    """
     folder = Path(word) if Path(word).is_dir() else results / word
     if not folder.is_dir():
         known = [path.parent.name for path in results.glob("*/study.toml")]
@@ -120,6 +123,7 @@ def open_version(word: str, results: Path) -> Version:
     if matrix is None:
         raise StoreError(f"'{folder}' has no matrix.csv: run cross_eval on that study first")
     rows = [row for row in read_matrix(matrix) if (row.metric, row.level, row.seed) == ("auc", "image", "mean")]
+    rows = [row for row in rows if row.detector not in NO_PIXELS]
     return Version(
         name=word,
         folder=folder.absolute(),

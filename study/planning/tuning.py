@@ -2,13 +2,14 @@
 
 Floor 3. A contrast is tuned minus other, on source val and on test sets. Two uncertainties stand apart: over seeds (each seed's own
 difference, Student's t), and over images (the AUCs of the mean logits, paired; Holm over all cells of one kind). Source val chose
-the tuned configuration and flatters it; the test sets do not.
+the tuned configuration and flatters it; the test sets do not. Of a test set that leaks, the images that training has seen are left
+out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -16,10 +17,12 @@ import numpy as np
 
 from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
+from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.planning.variants import DEFAULT, Variant
 from study.records import NO_DEGRADATION, Pairing, Scores
 from study.statistics.comparisons import Difference, PairedAucs, holm
+from study.statistics.methods import without
 from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds
 
@@ -32,6 +35,7 @@ class Contrast:
 
     tuned, other: AUC in [0, 1], mean over the seeds that both have. images: NaN with a reason where it does not apply (source val,
     the same models). same: the other configuration is the tuned one. reason: why there are no numbers, else "".
+    leaked: how many test images leak from training; they are left out, unless a class is gone without them (`kept`).
     """
 
     pairing: Pairing
@@ -44,10 +48,15 @@ class Contrast:
     p_holm: float = math.nan
     same: bool = False
     reason: str = ""
+    leaked: int = 0
+    kept: bool = False
 
 
 def contrasts(
-    setup: Setup, cells: Sequence[PlannedCell], others: Sequence[tuple[Variant, Sequence[PlannedCell]]]
+    setup: Setup,
+    cells: Sequence[PlannedCell],
+    others: Sequence[tuple[Variant, Sequence[PlannedCell]]],
+    leakage: Leakage = NO_LEAKS,
 ) -> list[Contrast]:
     """Return every variant's contrasts with its pairing's winners: source val, then the test sets that it is scored on."""
     cells = [c for c in cells if c.cell.degradation == NO_DEGRADATION]
@@ -58,7 +67,8 @@ def contrasts(
         for test_on in dict.fromkeys(c.cell.test_on for c in mine):
             tuned = {c.cell.winner_seed: c for c in cells if (c.cell.pairing, c.cell.test_on) == (variant.pairing, test_on)}
             other = {c.cell.winner_seed: c for c in mine if c.cell.test_on == test_on}
-            found.append(_on_test(setup, variant, test_on, tuned, other))
+            leaks = leakage.leaks.get((variant.pairing.train_on, test_on))
+            found.append(_on_test(setup, variant, test_on, tuned, other, leaks.ids() if leaks else ()))
     return _adjusted(found)
 
 
@@ -79,16 +89,25 @@ def _on_val(setup: Setup, variant: Variant, winners: Mapping[tuple[Pairing, int]
 
 
 def _on_test(
-    setup: Setup, variant: Variant, test_on: str, tuned: Mapping[int, PlannedCell], other: Mapping[int, PlannedCell]
+    setup: Setup,
+    variant: Variant,
+    test_on: str,
+    tuned: Mapping[int, PlannedCell],
+    other: Mapping[int, PlannedCell],
+    leaked: Collection[str],
 ) -> Contrast:
     done = [s for s in other if s in tuned and tuned[s].cell.state == other[s].cell.state == "done"]
     if not done:
         return _contrast(variant, test_on, [], Difference(value=math.nan), same=False, reason="not scored in both")
     both = [[setup.store.scores(side[seed].cell.scores_key) for seed in done] for side in (tuned, other)]
+    left = [[without(one, leaked) for one in side] for side in both]
+    kept = len(np.unique(left[0][0].label)) < 2
+    leaks = len(both[0][0].label) - len(left[0][0].label)
+    both = both if kept else left
     same = all(tuned[s].cell.scores_key == other[s].cell.scores_key for s in done)
     images = Difference(value=0.0, reason="the same models") if same else _paired(setup, test_on, both)
     pairs = [(auc(a.label, a.logit), auc(b.label, b.logit)) for a, b in zip(*both, strict=True)]
-    return _contrast(variant, test_on, pairs, images, same=same)
+    return replace(_contrast(variant, test_on, pairs, images, same=same), leaked=leaks, kept=kept and leaks > 0)
 
 
 def _paired(setup: Setup, test_on: str, both: Sequence[Sequence[Scores]]) -> Difference:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from study.planning.cells import PlannedCell
 from study.planning.leak_price import LeakPrice, leak_prices
+from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Searched, Setup
 from study.planning.tuning import Contrast, contrasts
 from study.planning.variants import variant_cells, variants
@@ -51,12 +52,18 @@ class Choices:
         return write_tuning(self.contrasts, store) if self.contrasts else []
 
 
-def choices_of(setup: Setup, told: Mapping[Pairing, Searched], cells: Sequence[PlannedCell], rows: Sequence[MatrixRow]) -> Choices:
+def choices_of(
+    setup: Setup,
+    told: Mapping[Pairing, Searched],
+    cells: Sequence[PlannedCell],
+    rows: Sequence[MatrixRow],
+    leakage: Leakage = NO_LEAKS,
+) -> Choices:
     """Put together what the store has. Trains nothing, scores nothing."""
     val_aucs = {(c.cell.pairing, c.cell.winner_seed): c.winner.val_auc for c in cells if c.winner is not None}
     return Choices(
         gaps=tuple(selection_gaps(val_aucs, rows)),
-        contrasts=tuple(contrasts(setup, cells, variant_cells(setup, variants(setup, told)))),
+        contrasts=tuple(contrasts(setup, cells, variant_cells(setup, variants(setup, told)), leakage)),
         prices=tuple(leak_prices(setup, cells)),
         shared=frozenset((row.train_on, row.test_on) for row in rows if row.metric == SHARED_IMAGES),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from study.planning.comparisons import Comparisons, Pair
@@ -47,8 +47,10 @@ def answer(found: Comparisons) -> str:
     over = f"{cells} cross-domain cell{'s' if cells > 1 else ''} on {sets} test set{'s' if sets > 1 else ''}"
     lines = [QUESTION, f"{best}: mean AUC {found.cross_domain[best]:.3f} of its mean logit over seeds, over {over}."]
     if not rest:
-        return "\n".join([*lines, "It is the only detector there: there is nothing to compare it with.", *_left_out(found)])
-    return "\n".join([*lines, *_leads(found, best), _over_test_sets(found, best), *_left_out(found)])
+        return "\n".join(
+            [*lines, "It is the only detector there: there is nothing to compare it with.", *_left_out(found), *_leaks(found)]
+        )
+    return "\n".join([*lines, *_leads(found, best), _over_test_sets(found, best), *_left_out(found), *_leaks(found)])
 
 
 def _leads(found: Comparisons, best: str) -> list[str]:
@@ -91,6 +93,16 @@ def _left_out(found: Comparisons) -> list[str]:
     return [f"Left out, without a cross-domain AUC: {_listed(found.left_out)}."] if found.left_out else []
 
 
+def _leaks(found: Comparisons) -> list[str]:
+    if not found.leaked:
+        return []
+    cells = _listed(f"{x} -> {y} ({n})" for (x, y), n in found.leaked.items())
+    inside = sum(place in found.leaked for place in found.cells)
+    where = f"{inside} of the cross-domain cells" if inside else "no cross-domain cell"
+    images = f"Test images that leak from training are in these comparisons: {cells}; {where}."
+    return [f"{images} The matrix has those cells without them, too."]
+
+
 def _listed(texts: Iterable[str]) -> str:
     return "; ".join(texts)
 
@@ -108,7 +120,7 @@ def markdown(found: Comparisons) -> str:
     if len(found.test_sets) > 1:
         parts += ["## Do the test sets agree on which pairing is better?", _agreement(found)]
     if found.pairs:
-        parts += ["## Every cell", _pair_table(found.pairs, cells=True)]
+        parts += ["## Every cell", _pair_table(found.pairs, cells=True, leaked=found.leaked)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,7 +131,7 @@ true difference that so many images show with 80 % power at alpha .05 (in one te
 of each other. The spread between training seeds is in matrix.csv, and not in these intervals."""
 
 
-def _pair_table(pairs: Sequence[Pair], *, cells: bool) -> str:
+def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None) -> str:
     place = ["train on", "test on"] if cells else []
     head = [*place, "first", "second", "AUC", "AUC", "difference", "p (Holm)", "smallest", "note"]
     lines = [head, ["---"] * len(head)]
@@ -127,11 +139,16 @@ def _pair_table(pairs: Sequence[Pair], *, cells: bool) -> str:
         d = pair.difference
         interval = "" if math.isnan(d.low) else f" [{d.low:.3f}, {d.high:.3f}]"
         aucs = [_number(pair.auc_first), _number(pair.auc_second)]
-        note = "; ".join(text for text in (d.reason, d.note, d.how if "exact" in d.how else "") if text)
+        leaks = _leak_note((leaked or {}).get((pair.train_on, pair.test_on), 0))
+        note = "; ".join(text for text in (d.reason, d.note, d.how if "exact" in d.how else "", leaks) if text)
         where = [pair.train_on, pair.test_on] if cells else []
         numbers = [f"{_number(d.value)}{interval}", _p(pair.p_holm).removeprefix("p ").removeprefix("= "), _number(d.smallest)]
         lines.append([*where, pair.first, pair.second, *aucs, *numbers, note])
     return _pipes(lines)
+
+
+def _leak_note(leaked: int) -> str:
+    return f"{leaked} of its images leak{'s' if leaked == 1 else ''} from training" if leaked else ""
 
 
 def _ranks(found: Comparisons) -> str:
@@ -168,14 +185,27 @@ def csv_text(found: Comparisons) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_fields("cell", pair) for pair in found.pairs)
-    writer.writerows(_fields("cross_domain_mean", pair) for pair in found.mean_pairs)
+    writer.writerows(_fields("cell", pair, found.leaked.get((pair.train_on, pair.test_on), 0)) for pair in found.pairs)
+    in_means = sum(found.leaked.get(place, 0) for place in found.cells)
+    writer.writerows(_fields("cross_domain_mean", pair, in_means) for pair in found.mean_pairs)
     return file.getvalue()
 
 
-def _fields(scope: str, pair: Pair) -> list[str]:
+def _fields(scope: str, pair: Pair, leaked: int) -> list[str]:
     d = pair.difference
     numbers = [pair.auc_first, pair.auc_second, d.value, d.low, d.high, d.p, pair.p_holm, d.smallest]
     texts = ["" if math.isnan(number) else repr(number) for number in numbers]
     counts = [str(pair.n_real), str(pair.n_fake), str(pair.n_groups)]
-    return [str(SCHEMA), scope, pair.train_on, pair.test_on, pair.first, pair.second, *texts, *counts, d.how, d.reason, d.note]
+    return [
+        str(SCHEMA),
+        scope,
+        pair.train_on,
+        pair.test_on,
+        pair.first,
+        pair.second,
+        *texts,
+        *counts,
+        d.how,
+        d.reason,
+        "; ".join(text for text in (d.note, _leak_note(leaked)) if text),
+    ]

@@ -1,7 +1,7 @@
 """The selection gap: what the winners reached on source val, where they were chosen, above what the in-domain test set gives them.
 
 Floor 3. Source val chose the configuration and the epoch, so its AUC flatters; a large gap says that the search fitted its val
-split.
+split. Of a test set that leaks, the images that training has seen are left out: they would hide the gap.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from statistics import fmean, stdev
 from study.records import NO_DEGRADATION, MatrixRow, Pairing
 from study.reporting.grid import is_in_domain
 from study.reporting.markdown import number, pipes
+from study.statistics.methods import WITHOUT_LEAKS
 
 ValAucs = Mapping[tuple[Pairing, int], float]  # by winner seed
-HEAD = ("detector", "train on", "test on", "source-val AUC", "test AUC", "selection gap", "sd over seeds")
+HEAD = ("detector", "train on", "test on", "source-val AUC", "test AUC", "selection gap", "sd over seeds", "leaked images")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionGap:
-    """One in-domain cell: means over the seeds that have both numbers. sd: of the gap over seeds, NaN for one."""
+    """One in-domain cell: means over the seeds that have both numbers. sd: of the gap over seeds, NaN for one.
+
+    leaked: how many test images leak from training; they are left out, unless nothing can be measured without them (`kept`).
+    """
 
     pairing: Pairing
     test_on: str
@@ -29,6 +33,8 @@ class SelectionGap:
     test_auc: float
     sd: float
     seeds: int
+    leaked: int = 0
+    kept: bool = False
 
     @property
     def gap(self) -> float:
@@ -38,19 +44,32 @@ class SelectionGap:
 
 def selection_gaps(val_aucs: ValAucs, rows: Sequence[MatrixRow]) -> list[SelectionGap]:
     """Return the gap of every in-domain cell that is scored. rows: of the matrix; those of single seeds are used."""
+    mine = [row for row in rows if (row.metric, row.degradation, row.state) == ("auc", NO_DEGRADATION, "done")]
+    clean = {_place(row): row for row in mine if row.level == "image" + WITHOUT_LEAKS}
     found: dict[tuple[Pairing, str], list[tuple[float, float]]] = {}
-    for row in rows:
-        plain = (row.metric, row.level, row.degradation) == ("auc", "image", NO_DEGRADATION) and row.seed != "mean"
-        if not plain or row.state != "done" or not is_in_domain(row.train_on, row.test_on):
+    leaks: dict[tuple[Pairing, str], tuple[int, bool]] = {}
+    for row in mine:
+        if row.level != "image" or row.seed == "mean" or not is_in_domain(row.train_on, row.test_on):
             continue
         pairing = Pairing(detector=row.detector, train_on=row.train_on)
-        both = val_aucs.get((pairing, int(row.seed)), math.nan), row.estimate.value
+        left = clean.get(_place(row), row)
+        kept = math.isnan(left.estimate.value)
+        both = val_aucs.get((pairing, int(row.seed)), math.nan), (row if kept else left).estimate.value
         if not any(map(math.isnan, both)):
             found.setdefault((pairing, row.test_on), []).append(both)
-    return [_gap(pairing, test_on, seeds) for (pairing, test_on), seeds in found.items()]
+            leaks[pairing, row.test_on] = _images(row) - _images(left), kept
+    return [_gap(*place, seeds, *leaks[place]) for place, seeds in found.items()]
 
 
-def _gap(pairing: Pairing, test_on: str, seeds: Sequence[tuple[float, float]]) -> SelectionGap:
+def _place(row: MatrixRow) -> tuple[str, str, str, str]:
+    return row.detector, row.train_on, row.test_on, row.seed
+
+
+def _images(row: MatrixRow) -> int:
+    return row.estimate.n_real + row.estimate.n_fake
+
+
+def _gap(pairing: Pairing, test_on: str, seeds: Sequence[tuple[float, float]], leaked: int, kept: bool) -> SelectionGap:
     gaps = [val - test for val, test in seeds]
     return SelectionGap(
         pairing=pairing,
@@ -59,6 +78,8 @@ def _gap(pairing: Pairing, test_on: str, seeds: Sequence[tuple[float, float]]) -
         test_auc=fmean(test for _, test in seeds),
         sd=stdev(gaps) if len(gaps) > 1 else math.nan,
         seeds=len(gaps),
+        leaked=leaked,
+        kept=kept,
     )
 
 
@@ -72,11 +93,15 @@ def markdown_gaps(gaps: Sequence[SelectionGap]) -> str:
 
 
 EXPLAINED = """AUC of the winners on source val, which chose their configuration and epoch, minus their AUC on the in-domain test
-set. Of a union the val split is that of all members, and each member's test set stands apart."""
+set, without the test images that leak from training. Of a union the val split is that of all members, and each member's test set
+stands apart."""
 
 
-def _gap_texts(found: SelectionGap) -> tuple[str, str]:
-    return number(found.gap, signed=True), "n=1" if found.seeds == 1 else number(found.sd)
+def _gap_texts(found: SelectionGap) -> tuple[str, str, str]:
+    leaked = (
+        "" if not found.leaked else f"{found.leaked} kept: nothing to measure without" if found.kept else f"{found.leaked} left out"
+    )
+    return number(found.gap, signed=True), "n=1" if found.seeds == 1 else number(found.sd), leaked
 
 
 def gap_line(gaps: Sequence[SelectionGap], detector: str) -> str:
@@ -85,4 +110,6 @@ def gap_line(gaps: Sequence[SelectionGap], detector: str) -> str:
     if not mine:
         return ""
     cells = f"{len(mine)} in-domain cell{'s' if len(mine) > 1 else ''}"
-    return f"selection gap (source-val AUC of the winner minus its in-domain test AUC) {fmean(mine):+.3f}, mean of {cells}"
+    leaked = [g.kept for g in gaps if g.pairing.detector == detector and g.leaked]
+    clean = f", leaked images {'kept where nothing is left without' if any(leaked) else 'left out'}" if leaked else ""
+    return f"selection gap (source-val AUC of the winner minus its in-domain test AUC) {fmean(mine):+.3f}, mean of {cells}{clean}"

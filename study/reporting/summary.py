@@ -6,6 +6,7 @@ Floor 3.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from study.records import ELSEWHERE, NO_TRAINING
 from study.reporting.grid import Grid, has_number, is_in_domain
@@ -23,6 +24,12 @@ def summary_of(grid: Grid) -> MatrixSummary:
     )
 
 
+def without_leaks(grid: Grid) -> Grid | None:
+    """Return the grid with its leak-free numbers in the cells that leak; None where no cell does."""
+    left = {place: row for place, row in grid.without_leaks.items() if has_number(grid.cells.get(place))}
+    return replace(grid, cells={**grid.cells, **left}, without_leaks={}) if left else None
+
+
 def _chances(grid: Grid) -> dict[str, float]:
     chances = dict.fromkeys(grid.test_on, math.nan)
     for (_, target), row in grid.cells.items():
@@ -35,6 +42,17 @@ def summary_lines(grid: Grid) -> list[str]:
     """Return the summary as lines of text. `vs chance` is positive where better than chance, a gap where worse across domains."""
     if _trained_elsewhere(grid):
         return [f"{UNKNOWN_DOMAIN}: no in-domain and no cross-domain mean"]
+    clean = without_leaks(grid)
+    return [*_lines(grid), *([_clean_line(clean)] if clean else [])]
+
+
+def _clean_line(clean: Grid) -> str:
+    inside, across, gap, worst, undefined = _cells(clean)
+    left_out = f", left out: {undefined} without a number" if undefined != "0" else ""
+    return f"without leaked images: in-domain mean {inside}, cross-domain mean {across}, gap {gap}, worst {worst}{left_out}"
+
+
+def _lines(grid: Grid) -> list[str]:
     found, sign = summary_of(grid), -1 if grid.metric in LOWER_IS_BETTER else 1
     inside = _text(found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain)
     across = _text(found.cross_domain_mean, sign * found.cross_domain_above_chance, cells=found.n_cross_domain)
@@ -54,6 +72,14 @@ def summary_cells(grid: Grid) -> list[str]:
     found = summary_of(grid)
     if _trained_elsewhere(grid):
         return ["unknown", "unknown", UNKNOWN_DOMAIN, "unknown", str(found.n_undefined)]
+    clean = without_leaks(grid)
+    cells, more = _cells(grid), _cells(clean) if clean else _cells(grid)
+    # Where the two say different things, both stand there.
+    return [a if a == b else f"{a}; without leaked images {b}" for a, b in zip(cells, more, strict=True)]
+
+
+def _cells(grid: Grid) -> list[str]:
+    found = summary_of(grid)
     worst = f"{found.worst:.3f} ({' -> '.join(found.worst_cell)})" if found.worst_cell is not None else "none"
     means = [_text(mean, math.nan) for mean in (found.in_domain_mean, found.cross_domain_mean)]
     return [*means, _text(found.gap, math.nan) + _why_no_gap(grid), worst, str(found.n_undefined)]

@@ -21,10 +21,23 @@ from study.reporting.markdown import number, pipes, with_interval
 from study.statistics.comparisons import ALPHA
 from study.store import Store
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMNS = (
     *("schema", "detector", "train_on", "source", "test_on", "tuned", "other", "difference", "seeds_low", "seeds_high", "sd"),
-    *("seeds", "images_difference", "images_low", "images_high", "p", "p_holm", "same", "reason", "undefined", "note"),
+    *(
+        "seeds",
+        "images_difference",
+        "images_low",
+        "images_high",
+        "p",
+        "p_holm",
+        "same",
+        "leaked",
+        "leaked_kept",
+        "reason",
+        "undefined",
+        "note",
+    ),
 )
 
 
@@ -53,14 +66,21 @@ def markdown(found: Sequence[Contrast]) -> str:
 
 EXPLAINED = """AUC of the selected configuration minus that of the default (trial 0), both trained with the same seeds; mean over
 seeds [95 % interval over seeds, Student's t]. Source val chose the selected one, and flatters it; test sets do not. Over images:
-the AUCs of the mean logits on the same images, paired, p after Holm over the table. \\* in-domain."""
+the AUCs of the mean logits on the same images, paired, p after Holm over the table. \\* in-domain. Test images that leak from
+training are left out, and counted."""
 MOVED = """Source-val AUC, mean over seeds: rows are where a configuration was found best, columns where it is trained. The diagonal
 is each training set's own winner, which its source val chose."""
 
 
 def _table(found: Sequence[Contrast]) -> str:
     head = ["detector", "train on", "against", "on", "tuned", "other", "difference (seeds)", "sd", "over images", "p (Holm)"]
-    return pipes([head, *map(_line, found)])
+    if not any(c.leaked for c in found):
+        return pipes([head, *map(_line, found)])
+    return pipes([[*head, "leaked images"], *([*_line(c), _leaked(c)] for c in found)])
+
+
+def _leaked(c: Contrast) -> str:
+    return "" if not c.leaked else f"{c.leaked} kept: a class is gone without" if c.kept else f"{c.leaked} left out"
 
 
 def _line(c: Contrast) -> list[str]:
@@ -109,9 +129,10 @@ def tuning_line(found: Sequence[Contrast], detector: str, shared: Collection[tup
     tested = [c for c in mine if c.test_on != VAL]
     better = sum(c.p_holm < ALPHA and c.images.value > 0 for c in tested)
     worse = sum(c.p_holm < ALPHA and c.images.value < 0 for c in tested)
-    default_won = _default_won(mine)
+    leaked = {c.kept for c in tested if c.leaked}
+    clean = f"; leaked images {'kept where a class is gone without' if True in leaked else 'left out'}" if leaked else ""
     ends = f"; on {better} of {len(tested)} cells better by more than noise, on {worse} worse" if tested else ""
-    return f"tuned - default in AUC: {', '.join(means)}{ends}{default_won}"
+    return f"tuned - default in AUC: {', '.join(means)}{ends}{clean}{_default_won(mine)}"
 
 
 def _default_won(found: Sequence[Contrast]) -> str:
@@ -130,5 +151,7 @@ def csv_text(found: Sequence[Contrast]) -> str:
         tested = [d.value, d.low, d.high, d.p, c.p_holm]
         texts, more = (["" if math.isnan(x) else repr(float(x)) for x in values] for values in (numbers, tested))
         place = [c.pairing.detector, c.pairing.train_on, c.source, c.test_on]
-        writer.writerow([SCHEMA, *place, *texts, s.seeds, *more, str(c.same).lower(), c.reason, d.reason, d.note])
+        writer.writerow(
+            [SCHEMA, *place, *texts, s.seeds, *more, str(c.same).lower(), c.leaked, str(c.kept).lower(), c.reason, d.reason, d.note]
+        )
     return file.getvalue()

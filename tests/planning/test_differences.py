@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 from study import ls
 from study.errors import ConfigError, StoreError
 from study.planning.differences import BY_INTERVALS, SAME, compare_versions, open_version
-from study.records import Scores
+from study.records import NO_PIXELS, Scores
 from study.reporting.cells_csv import CellFile, csv_text
-from study.reporting.matrix_csv import write_matrix
+from study.reporting.matrix_csv import read_matrix, write_matrix
 from study.statistics.comparisons import PairedAucs, holm
 from study.statistics.delong import delong_interval
 from study.store import Store
@@ -108,6 +108,17 @@ def test_the_same_store_is_the_same(tmp_path: Path) -> None:
     found = diff(folder, folder)
     assert {c.difference.how for c in found.changes} == {SAME} and not any(c.moved for c in found.changes)
     assert found.settings == () and found.data == () and found.only_first == found.only_second == ()
+
+
+def test_classifiers_without_a_picture_are_no_cells(tmp_path: Path) -> None:
+    """Their AUCs are the audit's: they enter neither the count nor Holm's family."""
+    folders = [write(tmp_path / "x", logits()), write(tmp_path / "y", logits(better=0.5, fresh=1))]
+    expected = diff(*folders)
+    for folder in folders:
+        store = Store(folder.parent, folder.name)
+        plain = read_matrix(store.matrix_file)
+        write_matrix([*plain, *(row(name, "(none)", "b", 0.6, low=0.59, high=0.61) for name in NO_PIXELS)], store.matrix_file)
+    assert diff(*folders) == expected and len(expected.changes) == 3
 
 
 def test_what_only_one_has_and_what_was_set_otherwise(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,15 +14,24 @@ from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
 from study.data.leaks import Leak, Leaks
-from study.planning import cells
+from study.planning import cells, tuning
 from study.planning.cells import PlannedCell, matrix_rows
 from study.planning.comparisons import compare_scores
-from study.planning.leakage import Leakage
+from study.planning.leakage import NO_LEAKS, Leakage
+from study.planning.tuning import VAL
+from study.planning.variants import DEFAULT
 from study.records import Cell, MatrixRow, Pairing, Scores
+from study.reporting.comparisons import answer
+from study.reporting.comparisons import csv_text as comparisons_csv
+from study.reporting.comparisons import markdown as markdown_comparisons
 from study.reporting.grid import pick
 from study.reporting.matrix_csv import read_matrix, write_matrix
-from study.reporting.summary import summary_lines, summary_of
+from study.reporting.selection_gap import gap_line, markdown_gaps, selection_gaps
+from study.reporting.summary import summary_cells, summary_lines, summary_of
 from study.reporting.tables import markdown_tables, text_table
+from study.reporting.tuning import markdown as markdown_tuning
+from study.reporting.tuning import tuning_line
+from study.statistics.comparisons import Difference
 from tests.data.test_near import scene
 from tests.factories import write_image
 from tests.reporting.synthetic_matrix import row
@@ -47,19 +57,22 @@ def leaks_of(ids: list[str], label: list[int]) -> Leaks:
     return Leaks(images="b", image_splits=("test",), source="a", source_splits=("train", "val"), real=60, fake=60, found=found)
 
 
-def rows_with(monkeypatch: pytest.MonkeyPatch, ids: list[str], *, frames: int = 1, related: bool = False) -> list[MatrixRow]:
+def rows_with(
+    monkeypatch: pytest.MonkeyPatch, ids: list[str], *, frames: int = 1, related: bool = False, train_on: str = "a"
+) -> list[MatrixRow]:
     """The matrix of one cell of two seeds in which some images leak, without a study around it."""
     monkeypatch.setattr(cells, "test_content", lambda setup, test_on: test_on)
     store = SimpleNamespace(scores=lambda key: scored(int(key), frames))
-    study = SimpleNamespace(seed=0, pairings=lambda: [PAIRING], test_on=("b",))
+    pairing = Pairing(detector="npr", train_on=train_on)
+    study = SimpleNamespace(seed=0, pairings=lambda: [pairing], test_on=("b",))
     planned = []
     for seed in (0, 1):
-        cell = Cell(pairing=PAIRING, winner_seed=seed, test_on="b", degradation="none", state="done", scores_key=str(seed))
+        cell = Cell(pairing=pairing, winner_seed=seed, test_on="b", degradation="none", state="done", scores_key=str(seed))
         winner = SimpleNamespace(winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0)
         planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
     one = scored(0, frames)
     found = leaks_of(ids, one.label[np.isin(one.sample_id, ids)].tolist())
-    leakage = Leakage(leaks={("a", "b"): found}, related={("a", "b"): found} if related else {})
+    leakage = Leakage(leaks={(train_on, "b"): found}, related={(train_on, "b"): found} if related else {})
     return matrix_rows(cast(Any, SimpleNamespace(store=store, study=study)), planned, leakage)
 
 
@@ -131,6 +144,80 @@ def test_comparisons_leave_such_cells_out_of_their_means() -> None:
     assert left.cells == (("a", "c"),)
     expected = {d: roc_auc_score(s.label, s.logit) for t, p, s in scores if t == "c" for d in (p.detector,)}
     assert dict(left.cross_domain) == pytest.approx(expected)
+
+
+def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two in-domain cells, of which one leaks: the means by hand, and nothing more where nothing leaks."""
+    rows = rows_with(monkeypatch, LEAKED, train_on="b")
+    rows += [row(train_on="b", test_on="c", value=0.6)]
+    means = {r.level: r.estimate.value for r in rows if (r.test_on, r.seed, r.metric) == ("b", "mean", "auc")}
+    lines = summary_lines(pick(rows, "npr", "auc"))
+    assert lines[0].startswith(f"in-domain mean {means['image']:.3f}")
+    clean = means["image:without_leaks"]
+    assert lines[2].startswith(f"without leaked images: in-domain mean {clean:.3f}, cross-domain mean 0.600, gap {clean - 0.6:.3f}")
+    cells = summary_cells(pick(rows, "npr", "auc"))
+    assert cells[0] == f"{means['image']:.3f}; without leaked images {clean:.3f}" and cells[1] == "0.600"
+    assert all("leak" not in cell for cell in summary_cells(pick([row()], "npr", "auc")))
+
+
+def test_the_selection_gap_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_with(monkeypatch, LEAKED, train_on="b")
+    pairing = Pairing(detector="npr", train_on="b")
+    (gap,) = selection_gaps({(pairing, 0): 0.9, (pairing, 1): 0.9}, rows)
+    expected = []
+    for seed in (0, 1):
+        one = scored(seed)
+        kept = ~np.isin(one.sample_id, LEAKED)
+        expected.append(0.9 - roc_auc_score(one.label[kept], one.logit[kept]))
+    assert (gap.gap, gap.leaked, gap.kept) == (pytest.approx(np.mean(expected)), 15, False)
+    assert "| 15 left out |" in markdown_gaps([gap]) and "leaked images left out" in gap_line([gap], "npr")
+    (gap,) = selection_gaps({(pairing, 0): 0.9}, rows_with(monkeypatch, [f"b/{i:03d}.png" for i in range(120)], train_on="b"))
+    assert gap.kept and gap.test_auc == pytest.approx(roc_auc_score(scored(0).label, scored(0).logit))
+    assert "120 kept: nothing to measure without" in markdown_gaps([gap])
+
+
+def test_tuned_minus_default_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "test_content", lambda setup, test_on: test_on)
+    store = SimpleNamespace(scores=lambda key: scored(int(key)), failures=dict, has_model=lambda key: False)
+    setup = cast(Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0)))
+
+    def side(first: int) -> list[PlannedCell]:
+        keys = {seed: str(first + seed) for seed in (0, 1)}
+        made = [
+            Cell(pairing=PAIRING, winner_seed=s, test_on="b", degradation="none", state="done", scores_key=key)
+            for s, key in keys.items()
+        ]
+        return [PlannedCell(cell=cell, winner=None, job=None) for cell in made]
+
+    variant = cast(Any, SimpleNamespace(pairing=PAIRING, source=DEFAULT, jobs=[]))
+    monkeypatch.setattr(tuning, "_on_val", lambda *_: tuning._contrast(variant, VAL, [], Difference(value=np.nan), same=False))
+    label = scored(0).label[np.isin(scored(0).sample_id, LEAKED)].tolist()
+    leakage = Leakage(leaks={("a", "b"): leaks_of(LEAKED, label)})
+    for known, ids in ((leakage, LEAKED), (NO_LEAKS, [])):
+        (found,) = (c for c in tuning.contrasts(setup, side(0), [(variant, side(10))], known) if c.test_on == "b")
+        kept = ~np.isin(scored(0).sample_id, ids)
+        aucs = {key: roc_auc_score(scored(key).label[kept], scored(key).logit[kept]) for key in (0, 1, 10, 11)}
+        assert found.tuned == pytest.approx((aucs[0] + aucs[1]) / 2) and found.other == pytest.approx((aucs[10] + aucs[11]) / 2)
+        means = [(scored(a).logit.astype(float) + scored(b).logit)[kept] / 2 for a, b in ((0, 1), (10, 11))]
+        by_images = [roc_auc_score(scored(0).label[kept], mean) for mean in means]
+        assert found.images.value == pytest.approx(by_images[0] - by_images[1])
+        assert (found.leaked, found.kept) == (len(ids), False)
+        assert (
+            ("| 15 left out |" in markdown_tuning([found]))
+            == ("leaked images left out" in tuning_line([found], "npr"))
+            == bool(ids)
+        )
+
+
+def test_comparisons_say_which_cells_hold_leaked_images() -> None:
+    pairs = [("b", Pairing(detector=d, train_on="a"), scored(seed)) for seed, d in enumerate(("npr", "spectrum"))]
+    found = compare_scores(pairs, len)
+    assert "leak" not in markdown_comparisons(found) + comparisons_csv(found)
+    found = replace(found, leaked={("a", "b"): 15})
+    sentence = "Test images that leak from training are in these comparisons: a -> b (15); 1 of the cross-domain cells."
+    assert sentence in answer(found) and sentence in markdown_comparisons(found)
+    assert markdown_comparisons(found).rstrip().endswith("| 15 of its images leak from training |")
+    assert comparisons_csv(found).count("15 of its images leak from training") == 2  # the cell, and the mean that it is in
 
 
 def write_split(folder: Path, split: str, seeds: range) -> None:
