@@ -3,7 +3,8 @@
 Floor 1. Three kinds, of which an image may have several:
 
     exact   the same decoded pixels, whatever the files
-    near    the same picture by its print (data/prints.py, data/near.py): re-encoded as JPEG, or resized
+    near    the same picture by its print (data/prints.py, data/near.py): re-encoded as JPEG, resized, or mirrored left to right;
+            what was cropped or rotated is not found
     group   another image of its group (its source, its video, its person)
 
 Keys of groups mean the same thing in two datasets of one folder, and in two that have an image in common under the same key;
@@ -38,6 +39,7 @@ from study.records import FAKE, REAL, Split
 LEAKS_VERSION = 1
 Kind = Literal["exact", "near", "group"]
 KINDS: tuple[Kind, ...] = ("exact", "near", "group")
+LIMIT = "found as leaks: exact, re-encoded, resized and mirrored copies, shared groups; cropped or rotated copies are not found"
 TRAINING: tuple[Split, Split] = ("train", "val")
 ORDER: tuple[Split, ...] = ("train", "val", "test")
 SAME_DOMAIN = 0.01  # of a class: a test set with more copies than this in the training set is no other domain
@@ -89,7 +91,7 @@ class Leaks:
         return len(self.ids(kind=kind, label=label)) / total if total else float("nan")
 
     def copies(self, label: int) -> float:
-        """Return which share of a class is in the source as it is, re-encoded or resized, in [0, 1]; 0 where the class is empty."""
+        """Return which share of a class is in the source, exact or near, in [0, 1]; 0 where the class is empty."""
         copied = {leak.image for leak in self.found if leak.kind != "group" and leak.label == label}
         return len(copied) / max((self.real, self.fake)[label], 1)
 

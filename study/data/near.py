@@ -6,7 +6,8 @@ one bit, so for each band the 17 buckets around a hash hold all its partners, an
 O(68 n + m + candidates), where chance gives 68 n m / 65536 candidates; of pictures that resemble each other (aligned faces) more.
 A candidate is a near duplicate where the correlation of the RGB thumbnails is at least `LEAST_CORRELATION`. Photographs of 224
 pixels and more are found again after JPEG 30 and at a quarter of their size; of 32 pixels nine in ten after JPEG 75 or at half the
-size, and a third after both.
+size, and a third after both. Of a picture mirrored left to right the same holds, as the mirrored prints are compared too. Nothing
+is found of what was cropped, rotated, or mirrored top to bottom.
 """
 
 from __future__ import annotations
@@ -32,13 +33,21 @@ Found = tuple[Ints, Ints, Ints, NDArray[np.float64]]
 
 
 def nearest(images: Prints, among: Prints, counts: Callable[[Ints, Ints], NDArray[np.bool_]]) -> Found:
-    """Return for every image that has a near duplicate `among` others its nearest one.
+    """Return for every image that has a near duplicate `among` others, as it is or mirrored, its nearest one.
 
     counts: which pairs (places in `images`, places in `among`) are of interest; the others are passed over.
 
     Returns (place in `images`, rising; place in `among`; bits of 64 that differ; correlation of the thumbnails), each (F,). The
     nearest has the fewest bits, then the highest correlation, then the first place.
     """
+    i, j, bits, alike = (
+        np.concatenate(columns)
+        for columns in zip(*(_nearest(one, among, counts) for one in (images, images.mirrored())), strict=True)
+    )
+    return _first_of_each(i, j, bits, alike)
+
+
+def _nearest(images: Prints, among: Prints, counts: Callable[[Ints, Ints], NDArray[np.bool_]]) -> Found:
     here, there = np.flatnonzero(~images.flat), np.flatnonzero(~among.flat)
     parts: list[Found] = []
     for left, right, bits in candidates(images.hash[here], among.hash[there]):
@@ -115,8 +124,13 @@ def _closest(i: Ints, j: Ints, bits: Ints) -> tuple[Ints, Ints, Ints]:
 
 def _verified(images: Prints, among: Prints, i: Ints, j: Ints, bits: Ints) -> Found:
     alike = np.concatenate([np.zeros(0), *(_correlation(images, among, i[p], j[p]) for p in _pieces(len(i)))])
+    close = alike >= LEAST_CORRELATION
+    return _first_of_each(i[close], j[close], bits[close], alike[close])
+
+
+def _first_of_each(i: Ints, j: Ints, bits: Ints, alike: NDArray[np.float64]) -> Found:
+    """Keep of every image the pair with the fewest bits, then the highest correlation, then the first place."""
     order = np.lexsort((j, -alike, bits, i))
-    order = order[alike[order] >= LEAST_CORRELATION]
     _, first = np.unique(i[order], return_index=True)
     best = order[first]
     return i[best], j[best], bits[best], alike[best]

@@ -4,7 +4,8 @@ Floor 1. A print is a function of the decoded pixels alone:
 
 * the image's 32 x 32 box-averaged form; of its grey values (Rec. 601) the two-dimensional DCT, of that the 8 x 8 lowest
   frequencies: each gives one bit, set where it lies above their median without the constant term. This 64-bit hash (Zauner,
-  "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010) finds candidates;
+  "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010) finds candidates, and so does that of the picture
+  mirrored left to right, whose frequencies are the same but for the sign of the odd columns;
 * the 16 x 16 RGB thumbnail, by whose correlation a candidate is verified: two hashes agree by chance more often than two pictures.
 
 A flat picture (black, white, a plain colour) has no print worth comparing: its hash is that of its noise.
@@ -35,20 +36,23 @@ from study.data.originals import read_original
 from study.data.parallel import ordered_map
 from study.identity import digest, whole_file
 
-PRINT_VERSION = 1
+PRINT_VERSION = 2
 COARSE_PX, THUMBNAIL_PX, HASH_SIDE = 32, 16, 8
 FLAT_BELOW = 4.0  # grey levels, standard deviation over a thumbnail: a darker or plainer picture says too little
 THUMBNAIL_BYTES = THUMBNAIL_PX**2 * 3
 BATCH = 256  # images whose coarse form is in memory at a time
-_SCHEMA = pa.schema([("pixels", pa.string()), ("hash", pa.uint64()), ("thumbnail", pa.binary(THUMBNAIL_BYTES))])
+_SCHEMA = pa.schema(
+    [("pixels", pa.string()), ("hash", pa.uint64()), ("mirror", pa.uint64()), ("thumbnail", pa.binary(THUMBNAIL_BYTES))]
+)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prints:
-    """The prints of N images. hash: (N,) uint64; thumbnail: (N, 16, 16, 3) uint8."""
+    """The prints of N images. hash, mirror: (N,) uint64, of the picture and of it mirrored; thumbnail: (N, 16, 16, 3) uint8."""
 
     hash: NDArray[np.uint64]
+    mirror: NDArray[np.uint64]
     thumbnail: NDArray[np.uint8]
 
     @property
@@ -59,7 +63,11 @@ class Prints:
 
     def take(self, index: NDArray[np.integer]) -> Prints:
         """Return the prints at `index`."""
-        return Prints(hash=self.hash[index], thumbnail=self.thumbnail[index])
+        return Prints(hash=self.hash[index], mirror=self.mirror[index], thumbnail=self.thumbnail[index])
+
+    def mirrored(self) -> Prints:
+        """Return the prints of the same pictures mirrored left to right."""
+        return Prints(hash=self.mirror, mirror=self.hash, thumbnail=self.thumbnail[:, :, ::-1])
 
 
 def coarse(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -80,13 +88,21 @@ def prints_of(coarse_images: NDArray[np.uint8]) -> Prints:
 
     n, half = len(coarse_images), COARSE_PX // THUMBNAIL_PX
     if not n:
-        return Prints(hash=np.zeros(0, dtype=np.uint64), thumbnail=np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), dtype=np.uint8))
+        nothing = np.zeros(0, dtype=np.uint64)
+        return Prints(hash=nothing, mirror=nothing, thumbnail=np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), dtype=np.uint8))
     frequencies = dctn(coarse_images @ _LUMA, axes=(1, 2), norm="ortho")
-    low = frequencies[:, :HASH_SIDE, :HASH_SIDE].reshape(n, -1)
-    bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
+    low = frequencies[:, :HASH_SIDE, :HASH_SIDE]
     boxes = coarse_images.reshape(n, THUMBNAIL_PX, half, THUMBNAIL_PX, half, 3)
     thumbnail = np.round(boxes.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
-    return Prints(hash=np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64), thumbnail=thumbnail)
+    signs = np.where(np.arange(HASH_SIDE) % 2, -1, 1).astype(low.dtype)
+    return Prints(hash=_hash(low), mirror=_hash(low * signs), thumbnail=thumbnail)
+
+
+def _hash(low: NDArray[np.floating]) -> NDArray[np.uint64]:
+    """Return the hashes, (N,), of the lowest frequencies (N, 8, 8)."""
+    flat = low.reshape(len(low), -1)
+    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> Prints:
@@ -105,7 +121,8 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     place = pc.index_in(usable["pixels"], value_set=known["pixels"].combine_chunks())
     raw = known["thumbnail"].combine_chunks()
     thumbnail = np.frombuffer(b"".join(raw.to_pylist()), dtype=np.uint8).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3)
-    return Prints(hash=np.array(known["hash"], dtype=np.uint64), thumbnail=thumbnail).take(np.array(place, dtype=np.intp))
+    hashes, mirrors = (np.array(known[name], dtype=np.uint64) for name in ("hash", "mirror"))
+    return Prints(hash=hashes, mirror=mirrors, thumbnail=thumbnail).take(np.array(place, dtype=np.intp))
 
 
 class _Job(NamedTuple):
@@ -135,7 +152,8 @@ def _make(dataset: Dataset, missing: pa.Table, known: pa.Table, path: Path, *, c
 
 def _table(pixels: pa.ChunkedArray, prints: Prints) -> pa.Table:
     thumbnails = pa.array([one.tobytes() for one in prints.thumbnail], pa.binary(THUMBNAIL_BYTES))
-    return pa.table({"pixels": pixels.combine_chunks(), "hash": pa.array(prints.hash), "thumbnail": thumbnails}, schema=_SCHEMA)
+    hashes = {"hash": pa.array(prints.hash), "mirror": pa.array(prints.mirror)}
+    return pa.table({"pixels": pixels.combine_chunks(), **hashes, "thumbnail": thumbnails}, schema=_SCHEMA)
 
 
 def _coarse_file(job: _Job) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
+from study.data.leaks import LIMIT
 from study.records import NO_DEGRADATION, MatrixRow
 from study.reporting.grid import Grid, detectors, has_number, is_in_domain, levels, pick, prevalence, state_words
 from study.reporting.summary import summary_cells, summary_lines
@@ -99,7 +100,7 @@ def _text(grid: Grid, width: int) -> str:
                 if any(texts):
                     lines.append(_line(source if part == 0 else "", texts, first, [column[i] for i in block]))
         lines += [_line(name, [values[i] for i in block], first, [column[i] for i in block]) for name, values in footer.items()]
-    ends = [fold(line, width) for line in [*summary_lines(grid), *notes.lines(), *_audit_lines(grid)]]
+    ends = [fold(line, width) for line in [*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)]]
     return "\n".join([*lines, "", *ends])
 
 
@@ -193,6 +194,11 @@ def _audit_lines(grid: Grid) -> list[str]:
     return [what, *found] if grid.no_pixels else []
 
 
+def _leak_lines(grid: Grid) -> list[str]:
+    """What "without" cannot promise."""
+    return [LIMIT] if grid.without_leaks else []
+
+
 def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]:
     texts = []
     for target in grid.test_on:
@@ -220,7 +226,7 @@ def _markdown(grid: Grid) -> str:
     table += [[name, *values] for name, values in _footer(grid).items()]
     title = f"### {grid.title[0].upper()}{grid.title[1:]}"
     parts = [title, _caption(grid).replace("* in", "\\* in"), pipes(table)]
-    return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines(), *_audit_lines(grid)])])
+    return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)])])
 
 
 def _markdown_cell(lines: tuple[str, str]) -> str:

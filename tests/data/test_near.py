@@ -52,6 +52,9 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
     "half": lambda p: resized(p, 0.5),
     "a third, bilinear": lambda p: resized(p, 1 / 3, Image.Resampling.BILINEAR),
     "enlarged": lambda p: resized(p, 1.7),
+    "mirrored": lambda p: p[:, ::-1],
+    "mirrored, then jpeg 60": lambda p: jpeg(np.ascontiguousarray(p[:, ::-1]), 60),
+    "mirrored, then half": lambda p: resized(np.ascontiguousarray(p[:, ::-1]), 0.5),
     "half, then jpeg 75": lambda p: jpeg(resized(p, 0.5), 75),
 }
 
@@ -131,6 +134,31 @@ def test_hash_is_the_textbook_one() -> None:
     low = (basis @ grey @ basis.T).ravel()
     expected = int("".join("1" if value > np.median(low[1:]) else "0" for value in low), 2)
     assert int(prints([image]).hash[0]) == expected
+
+
+@pytest.mark.parametrize(("size", "most"), [(32, 0), (96, 0), (48, 3)])  # boxes of one and a half pixels are not symmetric
+def test_the_mirrors_hash_is_that_of_the_mirrored_picture(size: int, most: int) -> None:
+    images = [scene(seed, size) for seed in range(40)]
+    turned = prints([np.ascontiguousarray(image[:, ::-1]) for image in images])
+    own = prints(images)
+    assert int(np.bitwise_count(own.mirror ^ turned.hash).max()) <= most
+    if not most:
+        np.testing.assert_array_equal(own.mirrored().thumbnail, turned.thumbnail)
+    assert (own.mirror != own.hash).all()
+
+
+def test_a_mirrored_repeat_within_a_set_is_told_of_the_later_one() -> None:
+    one = scene(5, 64)
+    both = prints([np.ascontiguousarray(one[:, ::-1]), one, scene(6, 64)])
+    i, j, bits, _ = nearest(both, both, lambda a, b: b < a)
+    assert (i.tolist(), j.tolist(), bits.tolist()) == ([1], [0], [0])
+
+
+def test_cropped_and_rotated_copies_are_beyond_it() -> None:
+    """The limit that the tables state: were this to change, so must their sentence."""
+    images = [scene(seed, 96) for seed in range(20)]
+    changed = [np.rot90(image) for image in images] + [image[12:-12, 12:-12] for image in images]
+    assert len(nearest(prints([np.ascontiguousarray(c) for c in changed]), prints(images), all_pairs)[0]) <= 2
 
 
 def test_nothing_among_nothing() -> None:

@@ -103,6 +103,8 @@ def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f" {means['image']:.3f} [" in line
         assert f", without {means['image:without_leaks']:.3f} [" in line
         assert line.strip().endswith("on 45 real / 60 fake")
+        assert "cropped or rotated copies are not found" in text
+    assert "not found" not in text_table([row()], "npr", width=400)
 
 
 def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
