@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.dataset import DatasetAudit, audit_dataset
 from study.data.audit.findings import Finding, compare, cue_findings
+from study.data.audit.partial import method_findings, one_class_findings
 from study.data.audit.pixels import STATISTICS
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.audit.traits import KINDS, SIZES, Traits
@@ -27,7 +29,10 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    rows = [{"path": name, "label": name.split("/")[0], "group": f"g{i}"} for i, name in enumerate(sorted(files))]
+    rows = [
+        {"path": name, "label": name.split("/")[0], "group": f"g{i}", "method": name.split("/")[-2]}
+        for i, name in enumerate(sorted(files))
+    ]
     write_manifest(folder, rows)  # type: ignore[arg-type]
 
 
@@ -85,6 +90,7 @@ def test_a_single_jpeg_among_pngs_and_files_all_alike(audited) -> None:  # type:
         numbers={name: np.full(60, math.nan if name == "jpeg_quality" else 1.0) for name in (*SIZES, *STATISTICS)},
         label=traits.label,
         group=traits.group,
+        method=traits.method,
     )
     for auc in (metadata_auc(same), border_brightness_auc(same)):
         assert (auc.value, auc.low, auc.high, auc.note) == (0.5, 0.5, 0.5, "every score is the same")
@@ -136,6 +142,55 @@ def test_a_second_audit_fits_nothing_and_is_the_same(
     assert repr(audit_dataset(make_catalog(), "mine")) == repr(first)
 
 
+def test_a_kind_that_some_fakes_alone_have_is_found(audited) -> None:  # type: ignore[no-untyped-def]
+    """9 of 120 fakes are PNG: the AUC of the format is .54, and every one of them is as good as labelled."""
+    pictures = [Image.fromarray(picture(0, size=12, seed=i)) for i in range(240)]
+    files = {f"real/{i}.jpg": encode(image, "JPEG") for i, image in enumerate(pictures[:120])}
+    files |= {f"fake/{i}.jpg": encode(image, "JPEG") for i, image in enumerate(pictures[120:231])}
+    files |= {f"fake/{i}.png": encode(image, "PNG") for i, image in enumerate(pictures[231:], start=111)}
+    audit = audited(files)
+    finding = found(audit)["format"]
+    assert finding.sentence == "File format: 9 of 120 fakes (7.5%) are PNG, and no real is."
+    assert finding.severity == "warning" and finding.sentence in audit.warnings
+    assert audit.metadata_auc.low < 0.6  # no mark but this one says so
+
+
+def odd(traits: Traits, method: str, **changes: object) -> Traits:
+    """The traits, in which the images of one method have other kinds or numbers."""
+    mine = traits.method == method
+    of = {name: {**getattr(traits, name)} for name in ("kinds", "numbers")}
+    for name, value in changes.items():
+        table = of["kinds" if name in KINDS else "numbers"]
+        table[name] = np.where(mine, value, table[name])
+    return replace(traits, **of)
+
+
+def test_one_generator_of_four_is_named() -> None:
+    traits = clean(7)
+    assert sorted(set(traits.method)) == ["gan_1", "gan_3", "real"]
+    found = [*one_class_findings(odd(traits, "gan_3", format="PNG"), ())]
+    assert [f.code for f in found] == ["format"] and ", of gan_3) are PNG, and no real is" in found[0].sentence
+    assert [*method_findings(odd(traits, "gan_3", format="PNG"), {"format"})] == []
+    shared = odd(odd(traits, "gan_3", mode="a"), "real", mode=np.where(np.arange(len(traits)) % 9, "b", "a"))
+    (finding,) = method_findings(odd(shared, "gan_1", mode="b"), ())
+    assert (finding.code, finding.severity) == ("mode", "warning")
+    assert finding.sentence.startswith("The fakes of gan_3 alone: colour mode tells them from the other class: AUC 0.9")
+    assert "(87% of the reals and 0% of the fakes are b)" in finding.sentence
+    (finding,) = method_findings(odd(traits, "gan_1", bytes_per_pixel=99.0), ())
+    assert "gan_1" in finding.sentence and "file size in bytes per pixel" in finding.sentence and "fakes 99)" in finding.sentence
+
+
+def test_the_kinds_of_frames_count_once_a_group() -> None:
+    """Eight frames of one video are PNG: one group of thirty, which chance may give."""
+    traits = clean(5)
+    assert len(traits) == 180 and (np.unique(traits.group, return_counts=True)[1] == 3).all()
+    same = {name: np.full(180, "a") for name in KINDS}
+    for groups, alarms in ((1, 0), (12, 1)):
+        fakes = np.unique(traits.group[traits.label == 1])[:groups]
+        kinds = {**same, "format": np.where(np.isin(traits.group, fakes), "PNG", "JPEG")}
+        assert len([*one_class_findings(replace(traits, kinds=kinds), ())]) == alarms
+
+
 def clean(seed: int) -> Traits:
     """Traits without a cue, correlated within groups, heavy-tailed, of mixed formats."""
     rng = np.random.default_rng(seed)
@@ -151,7 +206,8 @@ def clean(seed: int) -> Traits:
     kinds = {name: rng.choice(["a", "b", "c"], p=[0.6, 0.3, 0.1], size=60)[group] for name in KINDS}
     numbers = {name: number(name) for name in (*SIZES, *STATISTICS)}
     numbers["jpeg_quality"] = np.where(rng.random(60)[group] < 0.5, rng.choice([75.0, 90.0, 95.0], 60)[group], np.nan)
-    return Traits(kinds=kinds, numbers=numbers, label=label, group=group.astype(str))
+    method = np.where(label == 1, [f"gan_{k % (1 + seed % 4)}" for k in group], "real")  # up to four methods, alike
+    return Traits(kinds=kinds, numbers=numbers, label=label, group=group.astype(str), method=method)
 
 
 def test_fifty_clean_datasets_raise_at_most_two_alarms() -> None:
@@ -159,6 +215,7 @@ def test_fifty_clean_datasets_raise_at_most_two_alarms() -> None:
     for seed in range(50):
         traits = clean(seed)
         alarms += [*cue_findings(metadata_auc(traits), border_brightness_auc(traits), compare(traits))]
+        alarms += [*one_class_findings(traits, ()), *method_findings(traits, ())]
     assert len(alarms) <= 2, alarms
 
 

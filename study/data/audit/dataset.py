@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
+from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import Traits, traits_of, traits_version
 from study.data.catalog import Catalog
@@ -28,7 +29,6 @@ from study.identity import digest, whole_file
 from study.records import FAKE, REAL, Estimate
 
 AUDIT_VERSION = 1  # raised when a change of the code gives the same traits other estimates
-MANY = 0.01  # of a class: from this share of leaked images on, a number that rests on them is in doubt
 CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "metadata_auc": metadata_auc,
     "border_brightness_auc": border_brightness_auc,
@@ -93,9 +93,17 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
         torn_groups=torn,
         native=native_resolution(traits),
         comparisons=comparisons,
-        findings=(*cues, *_repeats(catalog, name), *_file_findings(traits)),
+        findings=(*cues, *_partial(traits, cues), *_repeats(catalog, name), *_file_findings(traits)),
         **estimates,
     )
+
+
+def _partial(traits: Traits, cues: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield what sets a part of a class apart, of traits that do not tell the classes apart as a whole."""
+    told = {finding.code for finding in cues if finding.severity != "info"}
+    found = list(one_class_findings(traits, told))
+    yield from found
+    yield from method_findings(traits, told | {finding.code for finding in found})
 
 
 def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:

@@ -73,13 +73,14 @@ class Comparison:
 
 def compare(traits: Traits) -> tuple[Comparison, ...]:
     """Compare all traits of both classes: kinds by the share of each of their words, numbers by their quantiles."""
-    columns = [*_kind_columns(traits), *((name, "", traits.numbers[name]) for name in (*SIZES, *STATISTICS))]
+    columns = [*kind_columns(traits), *((name, "", traits.numbers[name]) for name in (*SIZES, *STATISTICS))]
     tests = sum(len(np.unique(values[~np.isnan(values)])) > 1 for _, _, values in columns)
     confidence = 1 - (1 - CONFIDENCE) / max(tests, 1)
     return tuple(_comparison(traits, name, kind, values, confidence) for name, kind, values in columns)
 
 
-def _kind_columns(traits: Traits) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+def kind_columns(traits: Traits) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+    """Yield for every word (trait, word, (N,) whether an image has it: 1, 0, NaN where only a JPEG can and it is none)."""
     for name in KINDS:
         words = traits.kinds[name]
         known = words != NO_JPEG  # what only a JPEG has is compared among JPEGs: how many there are is the format's matter
@@ -142,8 +143,13 @@ def _finding(code: str, subject: str, auc: Estimate, evidence: str = "") -> Iter
     yield Finding(code=code, severity=found, sentence=f"{subject} {verb}: {numbers}{more}.")
 
 
+def in_words(trait: str) -> str:
+    """Return what a trait is called, without a capital."""
+    return WORDS.get(trait, trait.replace("_", " ").replace(" less ", " less the ").replace(" sd", " (sd)"))
+
+
 def _words(comparison: Comparison) -> str:
-    words = WORDS.get(comparison.trait, comparison.trait.replace("_", " ").replace(" less ", " less the ").replace(" sd", " (sd)"))
+    words = in_words(comparison.trait)
     return words[0].upper() + words[1:]
 
 
@@ -154,11 +160,13 @@ def _evidence(comparison: Comparison, comparisons: Sequence[Comparison]) -> str:
         return f"median of the reals {real[2]:.4g}, of the fakes {fake[2]:.4g}"
     always = {side: next((c.kind for c in comparisons if getattr(c, side)[0] == 1.0), None) for side in ("real", "fake")}
     if always["real"] and always["fake"]:
-        return f"every real is {_kind(comparison.trait, always['real'])} and every fake {_kind(comparison.trait, always['fake'])}"
-    return f"{real[0]:.0%} of the reals and {fake[0]:.0%} of the fakes are {_kind(comparison.trait, comparison.kind)}"
+        each = {side: kind_words(comparison.trait, word) for side, word in always.items() if word}
+        return f"every real is {each['real']} and every fake {each['fake']}"
+    return f"{real[0]:.0%} of the reals and {fake[0]:.0%} of the fakes are {kind_words(comparison.trait, comparison.kind)}"
 
 
-def _kind(trait: str, word: str) -> str:
+def kind_words(trait: str, word: str) -> str:
+    """Return what images of a kind are, to stand after "are"."""
     if trait in ("profile", "exif"):
         return ("with " if word == "yes" else "without ") + {"profile": "a profile", "exif": "EXIF"}[trait]
     if trait == "progressive":

@@ -57,13 +57,14 @@ class Traits:
     """The traits of the N usable images of a dataset.
 
     kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`; NaN is the quality of what is
-    no JPEG. label (N,) uint8, 1 = fake; group (N,) str. unread: (path, reason) of the images without traits.
+    no JPEG. label (N,) uint8, 1 = fake; group, method (N,) str. unread: (path, reason) of the images without traits.
     """
 
     kinds: dict[str, NDArray[np.str_]]
     numbers: dict[str, NDArray[np.float64]]
     label: NDArray[np.uint8]
     group: NDArray[np.str_]
+    method: NDArray[np.str_]
     unread: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -91,6 +92,7 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
         numbers={name: np.array(table[name].to_pylist(), dtype=np.float64) for name in (*SIZES, *STATISTICS)},
         label=np.array(usable["label"], dtype=np.uint8),
         group=np.array(usable["group"].to_pylist(), dtype=np.str_),
+        method=np.array(usable["method"].to_pylist(), dtype=np.str_),
         unread=tuple(unread),
     )
 
