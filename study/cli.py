@@ -193,6 +193,8 @@ def notes(study: Study) -> list[str]:
         )
     if study.data.unify:
         found.append("unified: both classes were re-encoded alike before training and testing (same size, same JPEG quality)")
+    if study.data.shuffle_labels:
+        found.append("null control: the labels of train and val were shuffled before training; any AUC away from .5 is no skill")
     return found
 
 

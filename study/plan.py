@@ -66,6 +66,8 @@ def _print_size(study: Study) -> None:
     )
     for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
         print(f"  {line}")
+    for note in cli.notes(study):
+        print(f"  note: {note}")
 
 
 def _absent(study: Study, options: argparse.Namespace) -> list[str]:

@@ -24,6 +24,7 @@ from study.data.names import parse_name
 from study.data.originals import Originals
 from study.data.packs import ImageSet
 from study.data.remote import is_url
+from study.data.shuffled import SHUFFLE_VERSION, SHUFFLED, shuffled
 from study.data.sources import UNION, Sources
 from study.data.unify import UNIFY_VERSION, common_side
 from study.data.videos import FRAMES_PER_VIDEO
@@ -43,6 +44,7 @@ class DataConfig:
     frames_per_video: how many frames are taken of a video, evenly.
     balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
     unify: whether the images of both classes are re-encoded alike before anything else (data/unify.py).
+    shuffle_seed: where it is given, images are opened with shuffled labels of train and val (data/shuffled.py).
     """
 
     root: Path | None
@@ -53,6 +55,7 @@ class DataConfig:
     balance: Balance = "none"
     url: str = ""
     unify: bool = False
+    shuffle_seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,7 @@ class Catalog:
 
     def key(self, name: str, splits: Sequence[Split]) -> str:
         """Return the identity of the content of some splits of a dataset or union: paths, labels, methods, groups, videos, bytes,
-        and how they are unified.
+        how they are unified, how labels are shuffled.
 
         The same data have the same key wherever they lie and whatever their names; so have a+b and b+a.
         Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
@@ -187,9 +190,10 @@ class Catalog:
         if key not in self._opened:
             cache, progress = self.config.cache, self.progress
             members = [self.dataset(member) for member in split_union(name)]
-            self._opened[key] = ImageSet(
-                [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
-            )
+            parts = [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
+            seed = self.config.shuffle_seed
+            parts = parts if seed is None else [(shuffled(rows, split, seed), pack) for rows, pack in parts]
+            self._opened[key] = ImageSet(parts)
         return self._opened[key]
 
     def originals(self, name: str, split: Split) -> Originals:
@@ -236,7 +240,10 @@ class Catalog:
             dataset = self.dataset(name)
             content = datasets.content_digest(pa.concat_tables([dataset.rows(split) for split in wanted]))
             unified = dataset.unified_px
-            self._contents[name, wanted] = digest("unified", UNIFY_VERSION, unified, content) if unified else content
+            content = digest("unified", UNIFY_VERSION, unified, content) if unified else content
+            if self.config.shuffle_seed is not None and set(wanted) & set(SHUFFLED):
+                content = digest("shuffled", SHUFFLE_VERSION, self.config.shuffle_seed, content)
+            self._contents[name, wanted] = content
         return self._contents[name, wanted]
 
     def _check_split(self, name: str, split: str) -> None:

@@ -283,6 +283,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         class_folders=dict(study.data.class_folders),
         balance=study.data.balance,
         unify=study.data.unify,
+        shuffle_seed=study.seed if study.data.shuffle_labels else None,
     )
 
 

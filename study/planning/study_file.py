@@ -81,6 +81,7 @@ class Data:
     balance: what an epoch of training draws alike often: `none`, every image once; `class`, real and fake; `dataset`, real and fake
         of every dataset of a union. Validation and test images are scored once each, whatever it says.
     unify: re-encode both classes alike before anything else (same size, same JPEG quality; data/unify.py).
+    shuffle_labels: the null control: labels of train and val are dealt out anew by the study's seed (data/shuffled.py).
     """
 
     root: str = ""
@@ -89,6 +90,7 @@ class Data:
     class_folders: Mapping[str, int] = field(default_factory=dict)
     balance: Balance = "none"
     unify: bool = False
+    shuffle_labels: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,16 +399,14 @@ def _data(section: Mapping[str, Any], *, where: str) -> Data:
     limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
     frames = _integer(section.get("frames_per_video", FRAMES_PER_VIDEO), key="data.frames_per_video", low=1, where=where)
     balance = _one_of(section.get("balance", BALANCES[0]), BALANCES, key="data.balance", where=where)
-    unify = section.get("unify", False)
-    if not isinstance(unify, bool):
-        raise ConfigError(f"{where}: data.unify = {unify!r} must be true or false")
     return Data(
         root=root,
         max_per_class=limit,
         frames_per_video=frames,
         class_folders=folders,
         balance=cast(Balance, balance),
-        unify=unify,
+        unify=_switch(section.get("unify", False), key="data.unify", where=where),
+        shuffle_labels=_switch(section.get("shuffle_labels", False), key="data.shuffle_labels", where=where),
     )
 
 
