@@ -95,6 +95,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.outside import ask_for, outside_cells, outside_rows
     from study.planning.robustness import robustness
     from study.planning.variants import variant_cells, variants
+    from study.reporting.audit import pairs_line
     from study.reporting.choices import choices_of
     from study.reporting.comparisons import answer, write_comparisons
     from study.reporting.robustness import robustness_text
@@ -118,14 +119,16 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
     compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows, leakage)
-    rows += no_pixel_rows(write_audit(setup), setup.study.test_on)
+    audit = write_audit(setup)
+    rows += no_pixel_rows(audit, setup.study.test_on)
+    notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)
-    artifacts = [*_write(setup, rows, cells, told, choices, degraded), *write_comparisons(compared, setup.store)]
+    artifacts = [*_write(setup, rows, cells, told, choices, degraded, notes), *write_comparisons(compared, setup.store)]
     artifacts += choices.write(setup.store)
     print(_tables(rows, choices, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
-    for note in cli.notes(setup.study):
+    for note in notes:
         print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
@@ -255,6 +258,7 @@ def _write(
     told: Mapping[Pairing, Searched],
     choices: Choices,
     degraded: Sequence[Robustness],
+    notes: Sequence[str],
 ) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
     from study.planning.differences import cell_files
@@ -269,8 +273,8 @@ def _write(
     write_matrix(rows, setup.store.matrix_file)
     setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
-    notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
-    parts = [markdown_tables(rows), markdown_transfer(rows), *choices.markdown(), robustness_markdown(degraded), notes]
+    parts = [markdown_tables(rows), markdown_transfer(rows), *choices.markdown(), robustness_markdown(degraded)]
+    parts += ["\n".join(f"Note: {note}.\n" for note in notes)]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [setup.store.matrix_file, tables, setup.store.study_file, setup.store.audit_file, *_draw(setup, rows, cells, told)]
 

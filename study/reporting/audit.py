@@ -98,6 +98,18 @@ def as_text(audit: StudyAudit) -> str:
     return "\n\n".join(parts)
 
 
+def pairs_line(audit: StudyAudit, study: str) -> str:
+    """Return where what stands between training and test sets can be read, for below the matrices; "" where nothing does.
+
+    study: the file or preset, as the command takes it.
+    """
+    codes = [finding.code for pair in audit.pairs for finding in pair.findings]
+    mismatches = codes.count("resolution_mismatch")
+    counts = {"resolution mismatches": mismatches, "leaks": len(codes) - mismatches}
+    found = ", ".join(f"{what} {number}" for what, number in counts.items() if number)
+    return f"between training and test sets: {found}; read them with python -m study.audit {study}" if found else ""
+
+
 def _dataset_text(audit: DatasetAudit) -> str:
     lines = [_head(audit), f"  {_groups(audit)}", "", *_table([("trait", "", "real", "fake", "AUC alone"), *_trait_lines(audit)])]
     lines += ["", f"  metadata only:         AUC {_interval(audit.metadata_auc)}"]

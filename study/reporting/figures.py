@@ -38,6 +38,8 @@ DIVERGING = frozenset({"auc", "ap", "eer", "balanced_accuracy"})  # what has a c
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5), (9, 2), (3, 1, 1, 1, 1, 1))
 PANEL = 3.4  # inches
 MAX_PANELS_ACROSS = 3
+MOST_AUCS = 8  # said in a panel of ROC curves
+LEAKS, SHARES = "\N{DAGGER}", "\N{DOUBLE DAGGER}"  # marks in heat maps
 LONGEST_NAME = 36  # characters of a detector's name in a diagram
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]  # false and true positive rates
@@ -57,7 +59,8 @@ def heat_map(
 ) -> None:
     """Draw a detector's matrix: training sets down, test sets across, each cell with its value and 95 % interval.
 
-    In-domain cells are outlined; a cell without a number is hatched and says its state. Where the quantity has a chance level the
+    In-domain cells are outlined; a cell without a number is hatched and says its state; a dagger marks cells with images that leak
+    from training, a double one those that share so many that they are not cross-domain. Where the quantity has a chance level the
     colours diverge from it (white is chance, blue is better, red is worse), otherwise brighter is better.
     Raises StoreError where the file cannot be written.
     """
@@ -68,7 +71,7 @@ def heat_map(
     cells = {**grid.cells, **grid.no_pixels}
     for y, source in enumerate(_lines(grid)):
         for x, target in enumerate(grid.test_on):
-            _draw_cell(axes, (x, y), cells.get((source, target)), colours, scale)
+            _draw_cell(axes, (x, y), cells.get((source, target)), colours, scale, _marks(grid, source, target))
             if is_in_domain(source, target):
                 axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, fill=False, edgecolor="black", linewidth=2.2, zorder=3))
     _label_axes(axes, grid)
@@ -76,8 +79,20 @@ def heat_map(
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(f"{detector}: {grid.title}", fontsize=11, fontweight="bold")
-    axes.set_title("mean over seeds [95 % interval]; outlined: in-domain", fontsize=8, loc="left")
+    axes.set_title("\n".join(["mean over seeds [95 % interval]; outlined: in-domain", *_legend(grid)]), fontsize=8, loc="left")
     _save(figure, path)
+
+
+def _marks(grid: Grid, source: str, target: str) -> str:
+    """The marks of a cell that shares images with its training set, as the notes of the tables say at length."""
+    place = (source, target)
+    return (LEAKS if place in grid.without_leaks else "") + (SHARES if place in grid.shared else "")
+
+
+def _legend(grid: Grid) -> list[str]:
+    told = {LEAKS: "test images leak from training", SHARES: "shares images with the training set, not cross-domain"}
+    marks = {mark for source in grid.train_on for target in grid.test_on for mark in _marks(grid, source, target)}
+    return ["; ".join(f"{mark} {words}" for mark, words in told.items() if mark in marks)] if marks else []
 
 
 def _heat_map_size(grid: Grid) -> tuple[float, float]:
@@ -108,7 +123,7 @@ def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
     return colormaps["cividis"], Normalize(0.0, 1.0) if inside else Normalize(min(values), max(values)), grid.metric
 
 
-def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: Colormap, scale: Normalize) -> None:
+def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: Colormap, scale: Normalize, marks: str) -> None:
     x, y = at
     box = (x - 0.5, y - 0.5)
     if row is None or not has_number(row):
@@ -119,7 +134,7 @@ def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: 
     colour = colours(scale(_colour_value(row)))
     axes.add_patch(Rectangle(box, 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
     ink = "white" if _luminance(colour) < 0.45 else "black"
-    axes.text(x, y - 0.12, f"{row.estimate.value:.3f}", ha="center", va="center", fontsize=11, color=ink)
+    axes.text(x, y - 0.12, f"{row.estimate.value:.3f}{marks}", ha="center", va="center", fontsize=11, color=ink)
     axes.text(x, y + 0.2, f"[{row.estimate.low:.2f}, {row.estimate.high:.2f}]", ha="center", va="center", fontsize=8, color=ink)
 
 
@@ -154,6 +169,8 @@ def _counts(grid: Grid, test_on: str) -> str:
 def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path) -> None:
     """Draw ROC curves of the mean logit over seeds: a panel per test set, a curve per detector (colour) and training set (dashes).
 
+    Each panel says its curves' AUCs, which are of those curves: the matrix has the mean of the seeds' own.
+
     scores: (test_on, pairing, scores) of every scored cell; several with the same test set and pairing are its seeds. Thick curves
     are in-domain. A panel without a curve says so. Raises StoreError where the file cannot be written.
     """
@@ -164,6 +181,7 @@ def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path) -> Non
     for axes, test_on in zip(panels, test_sets, strict=True):
         mine = {pairing: curve for (target, pairing), curve in curves.items() if target == test_on}
         _draw_panel(axes, test_on, mine, styles)
+    figure.suptitle("ROC of the mean logit over seeds; AUC: of that curve (the matrix has the mean over seeds)", fontsize=9)
     handles = [Line2D([], [], label=f"{p.detector}, {p.train_on}", **style) for p, style in styles.items()]
     handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
     figure.legend(
@@ -225,6 +243,7 @@ def _draw_panel(axes: Axes, test_on: str, curves: Mapping[Pairing, Curve | None]
         if curve is not None:
             (line,) = axes.plot(*curve, **styles[pairing])
             line.set_linewidth(2.4 if is_in_domain(pairing.train_on, test_on) else 1.2)
+    _say_aucs(axes, {p: curve for p, curve in curves.items() if curve is not None}, styles)
     if not any(curves.values()):
         axes.text(0.5, 0.5, "undefined: one class only", ha="center", fontsize=8)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -233,6 +252,16 @@ def _draw_panel(axes: Axes, test_on: str, curves: Mapping[Pairing, Curve | None]
     axes.set_title(f"test on {_wrapped(test_on)}", fontsize=9)
     axes.tick_params(labelsize=7)
     axes.grid(color="#e5e5e5", linewidth=0.5)
+
+
+def _say_aucs(axes: Axes, curves: Mapping[Pairing, Curve], styles: Mapping[Pairing, Style]) -> None:
+    """Write the AUC of each curve, the best first, beside a piece of its line; of many only the best."""
+    aucs = {pairing: float(np.trapezoid(true, false)) for pairing, (false, true) in curves.items()}
+    best = sorted(aucs, key=lambda pairing: -aucs[pairing])[:MOST_AUCS]
+    handles = [Line2D([], [], label=f"{aucs[pairing]:.3f}", **styles[pairing]) for pairing in best]
+    if handles:
+        title = "AUC" if len(best) == len(aucs) else f"AUC, best {len(best)} of {len(aucs)}"
+        axes.legend(handles=handles, loc="lower right", fontsize=6, title=title, title_fontsize=6, framealpha=0.8)
 
 
 def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, path: Path) -> bool:

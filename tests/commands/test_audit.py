@@ -10,10 +10,11 @@ import pytest
 
 from study import audit, cli, cross_eval, sweep
 from study.errors import ConfigError, DataError, FirewallError
-from study.planning.audit import audit_study
+from study.planning.audit import StudyAudit, audit_study
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
 from study.records import NO_PIXELS, NO_TRAINING
+from study.reporting.audit import pairs_line
 from study.reporting.figures import heat_map
 from study.reporting.matrix_csv import read_matrix
 from study.reporting.tables import text_table
@@ -117,6 +118,13 @@ def test_every_matrix_has_the_no_pixel_baselines(run: tuple[list[str], Store]) -
         estimate = told[row["test_on"]][("metadata_auc", "border_brightness_auc")[NO_PIXELS.index(row["detector"])]]
         assert (float(row["value"]), float(row["low"]), float(row["high"])) == tuple(estimate[k] for k in ("value", "low", "high"))
         assert (row["metric"], row["seed"], row["n_real"], row["n_fake"]) == ("auc", "mean", "30", "30")
+
+
+def test_the_tables_say_where_mismatches_are_told(run: tuple[list[str], Store]) -> None:
+    arguments, store = run
+    line = f"Note: between training and test sets: resolution mismatches 1; read them with python -m study.audit {arguments[0]}."
+    assert line in (store.folder / "tables.md").read_text(encoding="utf-8")
+    assert pairs_line(StudyAudit(datasets=()), "x") == ""
 
 
 def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) -> None:

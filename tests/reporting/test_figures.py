@@ -67,6 +67,18 @@ def test_a_heat_map_has_every_number_and_outlines_what_is_in_domain(drawn: list[
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "a+b"]
 
 
+def test_cells_that_share_images_with_training_are_marked(drawn: list[Figure], tmp_path: Path) -> None:
+    rows = [row("npr", "a", t, 0.6) for t in ("a", "b", "c")]
+    rows.append(row("npr", "a", "b", 0.55, level="image:without_leaks"))
+    rows += [row("npr", "a", t, 0.1, metric="shared_images", level="dataset") for t in ("c",)]
+    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    assert texts(drawn[0])[::2] == ["0.600", "0.600\N{DAGGER}", "0.600\N{DOUBLE DAGGER}"]
+    title = drawn[0].axes[0].get_title(loc="left")
+    assert "\N{DAGGER} test images leak from training; \N{DOUBLE DAGGER} shares images with the training set" in title
+    heat_map([row()], "npr", "auc", tmp_path / "plain.png")
+    assert "leak" not in drawn[1].axes[0].get_title(loc="left") and "\N{DAGGER}" not in "".join(texts(drawn[1]))
+
+
 def cell_colour(figure: Figure, x: int, y: int) -> tuple[float, ...]:
     cell = next(p for p in patches(figure) if p.get_fill() and np.allclose((p.get_x(), p.get_y()), (x - 0.5, y - 0.5)))
     return tuple(cell.get_facecolor()[:3])
@@ -130,7 +142,7 @@ def test_roc_curves_have_a_panel_a_test_set_and_a_curve_a_pairing(drawn: list[Fi
 
 
 def test_a_roc_curve_is_that_of_the_mean_logit_over_seeds(drawn: list[Figure], tmp_path: Path) -> None:
-    from sklearn.metrics import roc_curve
+    from sklearn.metrics import roc_auc_score, roc_curve
 
     pairing, seeds = Pairing(detector="npr", train_on="a"), [scores(1.0, seed=s) for s in range(3)]
     roc_curves([("b", pairing, seed) for seed in seeds], tmp_path / "roc.png")
@@ -138,6 +150,9 @@ def test_a_roc_curve_is_that_of_the_mean_logit_over_seeds(drawn: list[Figure], t
     x, y = drawn[0].axes[0].lines[1].get_data()
     grid = np.linspace(0, 1, 201)
     assert np.allclose(np.interp(grid, x, y), np.interp(grid, *expected))
+    assert "ROC of the mean logit over seeds" in drawn[0].get_suptitle()
+    auc = roc_auc_score(seeds[0].label, np.mean([s.logit.astype(float) for s in seeds], axis=0))
+    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == [f"{auc:.3f}"]
 
 
 def test_a_test_set_with_one_class_has_no_curve_and_says_so(drawn: list[Figure], tmp_path: Path) -> None:
