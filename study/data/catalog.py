@@ -270,7 +270,7 @@ class Catalog:
             root=layout.root,
             index=index,
             max_per_class=self.config.max_per_class,
-            others=other_paths(layout) if linked else (),
+            others=other_paths(layout, listing) if linked else (),
         )
         return replace(dataset, unified_px=common_side(dataset.samples, dataset.root)) if self.config.unify else dataset
 

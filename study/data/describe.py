@@ -100,7 +100,7 @@ def _assembled(
     listing: Listing, *, name: str, card: DatasetCard | None, layout: Layout, index: FileIndex
 ) -> tuple[pa.Table, bool, str]:
     """The images with groups and splits, whether these are official, and why it is no dataset yet."""
-    others = other_paths(layout) if card and has_partners(card.group_pattern) else ()
+    others = other_paths(layout, listing) if card and has_partners(card.group_pattern) else ()
     try:
         dataset = datasets.assemble(listing, name=name, card=card, root=layout.root, index=index, others=others)
     except DataError as error:

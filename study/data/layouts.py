@@ -31,7 +31,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.data.listing import LISTING_SCHEMA, Listing, Walker, in_blocks
+from study.data.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
 from study.data.manifest import MANIFEST, read_manifest
 from study.data.names import DatasetName
 from study.errors import ConfigError, DataError, unknown_name
@@ -150,11 +150,14 @@ def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
     return replace(layout, parts=parts, others=others, methods=methods)
 
 
-def other_paths(layout: Layout) -> Iterator[str]:
-    """Yield the paths of the images that a member or subset leaves out; of a subset by methods, of all."""
+def other_paths(layout: Layout, listing: Listing) -> Iterator[str]:
+    """Yield the paths of the images that a member or subset leaves out. listing: what `read_layout` returned for the layout."""
+    for chunk in listing.others.chunks:
+        for start in range(0, len(chunk), BLOCK):
+            yield from chunk.slice(start, BLOCK).to_pylist()
     walker = Walker(layout.root)
-    left_out = (*layout.others, *(layout.parts if layout.methods else ()))
-    return (image.path for part in left_out for image in walker.images(part.folder))
+    for part in layout.others:
+        yield from (image.path for image in walker.images(part.folder))
 
 
 def read_layout(layout: Layout, *, name: str) -> Listing:
@@ -182,7 +185,7 @@ def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> L
         if method not in known:
             raise DataError(unknown_name("method", method, known, where=f"dataset '{name}'"))
     kept = pc.or_(pc.invert(fake), pc.is_in(listing.table["method"], value_set=pa.array(methods)))
-    return replace(listing, table=listing.table.filter(kept))
+    return replace(listing, table=listing.table.filter(kept), others=listing.table.filter(pc.invert(kept))["path"])
 
 
 def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:

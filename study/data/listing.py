@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -50,11 +50,15 @@ LISTING_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The rows of a dataset's folder, how they were understood (`layout`), and which folders were passed over, with the reason."""
+    """The rows of a dataset's folder, how they were understood (`layout`), and which folders were passed over, with the reason.
+
+    others: paths of the images that a subset by methods leaves out: what links groups does so for all subsets alike.
+    """
 
     table: pa.Table
     layout: str
     skipped: tuple[tuple[str, str], ...] = ()
+    others: pa.ChunkedArray = field(default_factory=lambda: pa.chunked_array([], pa.string()))
 
 
 class Found(NamedTuple):

@@ -160,10 +160,21 @@ def test_what_is_learnt_from_shows_no_picture_that_is_tested_on_unless_the_split
     assert len(pixels(FORCED[0], "train", "val") & pixels(FORCED[1], "test")) == reals == 160
 
 
-def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(root: Path, make_catalog: MakeCatalog) -> None:
-    write_ffpp(root / "ffpp", flat=True, frames=1)
-    for path in [*(root / "ffpp" / "NeuralTextures").glob("00?_*"), *(root / "ffpp" / "FaceSwap").glob("01?_*")]:
+@pytest.mark.parametrize("listed", [False, True], ids=["folders", "manifest"])
+def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(
+    root: Path, make_catalog: MakeCatalog, listed: bool
+) -> None:
+    folder = write_ffpp(root / "ffpp", flat=True, frames=1)
+    for path in [*(folder / "NeuralTextures").glob("00?_*"), *(folder / "FaceSwap").glob("01?_*")]:
         path.unlink()
+    if listed:
+        words = {"Real_youtube": "youtube", "FaceSwap": "FaceSwap", "NeuralTextures": "NeuralTextures"}
+        table: list[dict[str, object]] = [
+            {"path": path.relative_to(folder).as_posix(), "label": int(word != "youtube"), "method": word}
+            for name, word in words.items()
+            for path in sorted((folder / name).iterdir())
+        ]
+        write_manifest(folder, table)
     catalog = make_catalog()
     sides = [
         {row["path"]: (row["group"], row["split"]) for row in rows(catalog, name) if not row["label"]}
