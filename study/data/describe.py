@@ -40,7 +40,7 @@ class Description:
     table: its images, columns path, label, method, group, video, split, sha256, problem. group is "" for an image that is a group
         by itself; split is "" where `refusal` says why there is none.
     official: whether the splits came with the folder.
-    formats: (label, format, width, height) -> number of images; format "" for what is no image.
+    formats: (label, format, width, height) -> number of usable images; format "" for what is no image.
     """
 
     name: str
@@ -84,7 +84,7 @@ def describe_folder(
         official=official,
         refusal=refusal,
         skipped=listing.skipped,
-        formats=_formats(table, layout.root, progress),
+        formats=_formats(table.filter(pc.equal(table["problem"], "")), layout.root, progress),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +62,24 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     assert "fake/gan_a/0000.png: " in printed
     assert "not used: notes: neither a split nor a class folder" in printed
     assert "no group: 80 images" in printed
+
+
+def test_what_cannot_be_used_is_not_opened(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", n=40)
+    (folder / "real" / "secret.png").symlink_to(write_image(tmp_path / "outside.png", np.zeros((20, 50, 3), dtype=np.uint8)))
+    os.mkfifo(folder / "fake" / "pipe.png")
+    writer = threading.Thread(target=lambda: (folder / "fake" / "pipe.png").open("wb").close())  # waits until somebody reads
+    writer.start()
+    try:
+        printed = described(folder)
+        assert writer.is_alive()
+    finally:
+        os.close(os.open(folder / "fake" / "pipe.png", os.O_RDONLY | os.O_NONBLOCK))
+        writer.join()
+    assert "  real  PNG  40: 32 x 32 (40)" in printed
+    assert "50 x 20" not in printed
+    assert "fake/pipe.png: not a regular file" in printed
+    assert "real/secret.png: symbolic link that leaves the dataset's folder" in printed
 
 
 def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Describe) -> None:
