@@ -170,9 +170,12 @@ def write_manifest(description: Description, path: Path) -> int:
     rows = _manifest_rows(description)
     with_video = any(row[-1] for row in rows)
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*MANIFEST_COLUMNS, "video") if with_video else MANIFEST_COLUMNS)
-        writer.writerows(row if with_video else row[:-1] for row in rows)
+        plain = csv.writer(file, lineterminator="\n")
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves a carriage return bare
+        plain.writerow((*MANIFEST_COLUMNS, "video") if with_video else MANIFEST_COLUMNS)
+        for row in rows:
+            writer = quoting if any("\r" in field for field in row) else plain
+            writer.writerow(row if with_video else row[:-1])
     return len(rows)
 
 
@@ -186,5 +189,6 @@ def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
         file = (split_frame(path) or (path, 0))[0]
         if not problem or sha256 or file == video:
             given = split if description.official else ""
-            rows[file] = (file, ("real", "fake")[label], method, group, given, "" if video == file else video)
+            spelled = file if file == file.strip() else f"./{file}"  # a reader takes outer spaces of a field for none
+            rows[file] = (spelled, ("real", "fake")[label], method, group, given, "" if video == file else video)
     return list(rows.values())

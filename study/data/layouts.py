@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.data.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
-from study.data.manifest import MANIFEST, read_manifest
+from study.data.manifest import MANIFEST, has_manifest, read_manifest
 from study.data.names import DatasetName
 from study.errors import ConfigError, DataError, unknown_name
 from study.records import FAKE, REAL, DatasetCard, Split
@@ -97,16 +97,16 @@ def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders:
     """Return how a dataset's folder is laid out, or None where it is not recognised. Reads folder names only.
 
     class_folders: label of class folders named otherwise than real/fake; they win over the card's.
-    Raises DataError for a folder that holds split folders and class folders side by side.
+    Raises DataError for a folder that holds split folders and class folders side by side, and for a manifest that is no file.
     """
     named = {**(card.class_folders if card else {}), **(class_folders or {})}
     methods = card.methods if card else {}
-    if (folder / MANIFEST).is_file():
+    if has_manifest(folder):
         return Layout(root=folder, parts=(), rule=BY_MANIFEST)
     if card and card.subfolder and (folder / card.subfolder).is_dir():
         folder = folder / card.subfolder
     for _ in range(_DEEPEST_WRAPPER + 1):
-        if (folder / MANIFEST).is_file():
+        if has_manifest(folder):
             return Layout(root=folder, parts=(), rule=BY_MANIFEST)
         walker = Walker(folder)
         layout = _by_card(walker, card, named) if card and card.folders else None
@@ -294,7 +294,8 @@ def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
     below = len(part.folder) + 1
     for found in in_blocks(walker.images(part.folder)):
         paths, size, mtime_ns, problem = zip(*found, strict=True)
-        methods = [path[below:].split("/", 1)[0] if part.methods_below and "/" in path[below:] else part.method for path in paths]
+        nested = [path[below:].partition("/") if part.methods_below else ("", "", "") for path in paths]
+        methods = [(name.strip() if slash else "") or part.method.strip() for name, slash, _ in nested]  # as of a manifest
         same = {"label": part.label, "split": part.split, "group": "", "video": ""}
         columns = {"path": paths, "method": methods, "size": size, "mtime_ns": mtime_ns, "problem": problem}
         columns |= {name: [value] * len(found) for name, value in same.items()}

@@ -142,7 +142,7 @@ def test_examples_are_of_as_many_groups_as_there_are(tmp_path: Path, described: 
         assert len({int(Path(path).parent.name[:3]) // 2 for path in paths}) == 8
 
 
-@pytest.mark.parametrize("kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp"])
+@pytest.mark.parametrize("kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp", "odd names"])
 def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, described: Describe) -> None:
     name = "ffpp" if kind == "ffpp" else "cifake" if kind == "cifake" else "mine"
     folder = tmp_path / "data" / name
@@ -151,9 +151,12 @@ def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, des
     elif kind == "cifake":
         write_cifake(folder)
     else:
-        write_dataset(folder, layout={"plain": "real_fake", "broken": "real_fake"}.get(kind, kind))
+        write_dataset(folder, layout={"plain": "real_fake", "broken": "real_fake", "odd names": "methods"}.get(kind, kind))
     if kind == "broken":
         truncate(folder / "real" / "0001.png")
+    if kind == "odd names":
+        (folder / "fake" / "gan_a").rename(folder / "fake" / " gan a ")
+        (folder / "real" / "0001.png").rename(folder / "real" / 'a\r, "b"\n.png')
 
     def digest() -> str:
         config = DataConfig(root=folder.parent, cache=tmp_path / "results" / "cache")
