@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from study.data import sources
+from study.data import archives, sources
 from study.data.cards import card_names, load_card
 from study.data.names import DatasetName, file_name, parse_name
 from study.errors import ConfigError, DataError
@@ -95,6 +95,31 @@ def test_shards_or_sequences_put_below_the_data_root(root: Path, tmp_path: Path,
     by_hand.mkdir()
     shutil.copytree(shards.root, by_hand / "wilddeepfake")
     assert make_catalog(root=by_hand).dataset("wilddeepfake").digest == shards.digest
+
+
+def test_images_beside_archives_are_not_left_out_without_a_word(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    folder = write_wilddeepfake(root / "wilddeepfake", shards=12, frames=1)
+    whole = make_catalog().dataset("wilddeepfake")
+    shard = folder / "deepfake_in_the_wild" / "real_train" / "0.tar.gz"
+    archives.unpack(shard, shard.parent)  # as a person does: 0/real/... beside the other archives, and this one deleted
+    shard.unlink()
+    with pytest.raises(DataError, match=r"archives \('.*tar.gz', 35 in all\) and images beside them \('real_train/0/real/"):
+        make_catalog().dataset("wilddeepfake")
+    for path in sorted(folder.glob("*/*/*.tar.gz")):
+        archives.unpack(path, path.parent)
+        path.unlink()
+    samples = make_catalog().dataset("wilddeepfake").samples
+    assert sorted(samples["pixels"].to_pylist()) == sorted(whole.samples["pixels"].to_pylist())
+
+
+def test_a_manifest_beside_archives_decides(root: Path, make_catalog: MakeCatalog) -> None:
+    folder = write_wilddeepfake(root / "wilddeepfake", shards=1, frames=1)
+    (folder / "deepfake_in_the_wild" / "manifest.csv").write_text("path,label\nnope.png,7\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest.csv, line 2: label '7' must be 0 or real"):
+        make_catalog().dataset("wilddeepfake")
+    (folder / "deepfake_in_the_wild" / "manifest.csv").rename(folder / "manifest.csv")
+    with pytest.raises(DataError, match=r"manifest.csv, line 2: label '7' must be 0 or real"):
+        make_catalog().dataset("wilddeepfake")
 
 
 def test_an_unfinished_snapshot_is_no_copy(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
