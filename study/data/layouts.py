@@ -11,7 +11,7 @@ folder below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise t
 card's `methods` calls it. A named class folder (`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none
 of this is found and the folder holds a single folder, as unpacked archives do, that one is looked at.
 
-A card's `folders` are looked for before the last two. Each says where class folders lie and what the names on the way mean:
+A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`) before `{member}` takes it. Each says where class folders lie and what the names on the way mean:
 
     { path = "manipulated_sequences/{member:FaceSwap|NeuralTextures}/{compression}/frames|images", label = "fake" }
 
@@ -109,7 +109,7 @@ def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders:
         if has_manifest(folder):
             return Layout(root=folder, parts=(), rule=BY_MANIFEST)
         walker = Walker(folder)
-        layout = _by_card(walker, card, named) if card and card.folders else None
+        layout = _by_card_within(folder, card, named) if card and card.folders else None
         layout = layout or _recognise(walker, named=named, methods=methods)
         if layout:
             return layout
@@ -186,6 +186,22 @@ def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> L
             raise DataError(unknown_name("method", method, known, where=f"dataset '{name}'"))
     kept = pc.or_(pc.invert(fake), pc.is_in(listing.table["method"], value_set=pa.array(methods)))
     return replace(listing, table=listing.table.filter(kept), others=listing.table.filter(pc.invert(kept))["path"])
+
+
+def _by_card_within(folder: Path, card: DatasetCard, named: Mapping[str, int], *, deepest: int = _DEEPEST_WRAPPER) -> Layout | None:
+    """What `_by_card` finds, looking through a lone folder that it takes for a member where both classes are in there."""
+    walker = Walker(folder)
+    layout = _by_card(walker, card, named)
+    below = walker.folders("")
+    if layout is None or not deepest or len(below) != 1 or below[0] in card.methods:
+        return layout
+    if any(part.member != below[0] for part in layout.parts):
+        return layout
+    if has_manifest(folder / below[0]):
+        return Layout(root=folder / below[0], parts=(), rule=BY_MANIFEST)
+    within = _by_card_within(folder / below[0], card, named, deepest=deepest - 1)
+    decided = within and (not within.parts or len({part.label for part in within.parts}) == len(CLASS_WORDS))
+    return within if decided else layout
 
 
 def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:

@@ -13,6 +13,7 @@ import pytest
 
 from study.data import archives, sources
 from study.data.cards import card_names, load_card
+from study.data.layouts import find_layout
 from study.data.names import DatasetName, file_name, parse_name
 from study.errors import ConfigError, DataError
 from study.records import Geometry
@@ -25,6 +26,7 @@ from tests.factories import (
     write_artifact,
     write_cifake,
     write_cnnspot,
+    write_dataset,
     write_ffpp,
     write_ffpp_forced_split,
     write_genimage,
@@ -321,6 +323,57 @@ def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalo
     assert {row["method"] for row in one} == {"coco", "ffhq", "big_gan"}
     sides = {row["path"]: row["split"] for row in everything}
     assert all(sides[row["path"]] == row["split"] for row in one)
+
+
+@pytest.mark.parametrize("wrapper", ["artifact-dataset", "archive/artifact-dataset"])
+def test_a_lone_folder_around_collections_and_generators_is_looked_through(
+    root: Path, make_catalog: MakeCatalog, wrapper: str
+) -> None:
+    write_artifact(root / "artifact", n=40)
+    plain = make_catalog().dataset("artifact")
+    inner = root / "artifact" / wrapper
+    (root / "artifact").rename(root / "moved")
+    inner.parent.mkdir(parents=True)
+    (root / "moved").rename(inner)
+    catalog = make_catalog()
+    assert catalog.parts("artifact") == ["artifact:big_gan", "artifact:pro_gan"]
+    assert catalog.dataset("artifact").digest == plain.digest
+
+
+def test_a_generator_alone_is_no_folder_around_others(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "artifact", n=1)
+    for name in ("coco", "ffhq", "pro_gan"):
+        shutil.rmtree(tmp_path / "artifact" / name)
+    write_image(tmp_path / "artifact" / "big_gan" / "imagenet" / "x.jpg", picture(1, size=8))
+    layout = find_layout(tmp_path / "artifact", card=load_card("artifact"))
+    assert layout is not None
+    assert [(part.folder, part.label, part.member) for part in layout.parts] == [("big_gan", 1, "big_gan")]
+
+
+@pytest.mark.parametrize(
+    ("place", "member"),
+    [
+        ("GenImage/sd", "sd"),
+        ("download/GenImage/sd/imagenet_sd", "imagenet_sd"),
+        ("GenImage/BigGAN/imagenet_ai_0419_biggan", "biggan"),
+        ("BigGAN/imagenet_ai_0419_biggan", "biggan"),
+        ("sd", "sd"),
+    ],
+)
+def test_a_lone_folder_around_generators_is_none(tmp_path: Path, place: str, member: str) -> None:
+    for split in ("train", "val"):
+        for word in ("ai", "nature"):
+            write_image(tmp_path / "genimage" / place / split / word / "x.png", picture(0, size=8))
+    layout = find_layout(tmp_path / "genimage", card=load_card("genimage"))
+    assert layout is not None
+    assert layout.members == [member]
+
+
+def test_a_manifest_in_a_lone_folder_decides(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "artifact" / "artifact-dataset", layout="manifest", n=2, size=8)
+    layout = find_layout(tmp_path / "artifact", card=load_card("artifact"))
+    assert layout is not None
+    assert not layout.parts
 
 
 # Open Images beside generators
