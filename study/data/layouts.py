@@ -11,7 +11,8 @@ folder below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise t
 card's `methods` calls it. A named class folder (`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none
 of this is found and the folder holds a single folder, as unpacked archives do, that one is looked at.
 
-A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`) before `{member}` takes it. Each says where class folders lie and what the names on the way mean:
+A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`) before `{member}` takes it. Each
+says where class folders lie and what the names on the way mean:
 
     { path = "manipulated_sequences/{member:FaceSwap|NeuralTextures}/{compression}/frames|images", label = "fake" }
 
@@ -34,6 +35,7 @@ import pyarrow.compute as pc
 from study.data.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
 from study.data.manifest import MANIFEST, has_manifest, read_manifest
 from study.data.names import DatasetName
+from study.data.unreached import ignored_files, unreached
 from study.errors import ConfigError, DataError, unknown_name
 from study.records import FAKE, REAL, DatasetCard, Split
 
@@ -167,14 +169,22 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
     else:
         walker = Walker(layout.root)
         tables = [table for part in layout.parts for table in _list_part(walker, part)]
-        skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
         listing = Listing(
-            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]), layout=layout.text, skipped=tuple(skipped)
+            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]), layout=layout.text, skipped=_skipped(layout, walker)
         )
     if layout.methods:
         listing = _with_methods(listing, layout.methods, name=name)
     _check_classes(listing, name=name, root=layout.root)
     return listing
+
+
+def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
+    """What was passed over of a folder whose class folders a walker has listed: folders, links, images in no class, other files."""
+    skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
+    named = {path for path, _ in skipped}
+    reached = {part.folder for part in (*layout.parts, *layout.others)}
+    beside = [found for found in unreached(Walker(layout.root), reached) if found[0] not in named]
+    return (*skipped, *beside, *ignored_files(walker.ignored))
 
 
 def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:

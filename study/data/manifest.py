@@ -53,14 +53,14 @@ def read_manifest(root: Path) -> Listing:
 
 
 def has_manifest(root: Path) -> bool:
-    """Whether there is a `root/manifest.csv`. Raises DataError for one that is no file, such as a link to nothing."""
+    """Whether there is a `root/manifest.csv`; a folder of that name is none. Raises DataError for a link to nothing, or a pipe."""
     path = root / MANIFEST
-    if path.is_file():
-        return True
-    if path.is_symlink() or path.exists():
-        what = "a link to nothing" if path.is_symlink() and not path.exists() else "no regular file"
+    if not os.path.lexists(path) or path.is_dir():
+        return False
+    if not path.is_file():
+        what = "no regular file" if path.exists() else "a link to nothing"
         raise DataError(f"'{path}' is {what}; mend it, or delete it to have the folders decide")
-    return False
+    return True
 
 
 def lists_urls(root: Path) -> bool:

@@ -179,9 +179,9 @@ def _refuse_mixture(beside: Layout, found: Sequence[Path], *, name: str, folder:
     image = next((image for part in beside.parts for image in walker.images(part.folder)), None)
     if image:
         raise DataError(
-            f"dataset '{name}': '{folder}' holds archives ('{found[0].relative_to(folder)}', {len(found)} in all) and images beside "
-            f"them ('{image.path}'): unpack all archives there and move them away, or put all archives there and move the images "
-            f"away, or list the images in a manifest.csv"
+            f"dataset '{name}': '{folder}' holds archives ('{found[0].relative_to(folder)}', {len(found)} in all) and images "
+            f"beside them ('{image.path}'): unpack all archives there and move them away, or put all archives there and "
+            f"move the images away, or list the images in a manifest.csv"
         )
 
 

@@ -50,6 +50,8 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     write_image(folder / "real" / "wide.jpg", np.zeros((20, 50, 3), dtype=np.uint8))
     truncate(folder / "fake" / "gan_a" / "0000.png")
     (folder / "notes").mkdir()
+    (folder / "fake" / "x.jpgg").write_bytes((folder / "real" / "wide.jpg").read_bytes())
+    shutil.copy(folder / "real" / "wide.jpg", folder)
     printed = described(folder)
     lines = fields(printed)
     assert ["real/", "real", "real,", "or", "the", "folder", "below", "-", "41"] in lines
@@ -61,6 +63,8 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     assert "left out: 1 of 81 images" in printed
     assert "fake/gan_a/0000.png: " in printed
     assert "not used: notes: neither a split nor a class folder" in printed
+    assert "not used: *.jpgg: 1 in class folders, by their names neither images nor videos" in printed
+    assert "not used: 1 image at the top: in no class folder" in printed
     assert "no group: 80 images" in printed
 
 

@@ -325,6 +325,28 @@ def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalo
     assert all(sides[row["path"]] == row["split"] for row in one)
 
 
+def test_folders_that_no_entry_of_a_card_reaches_are_named(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1)
+    beside = ["original_sequences/actors", "manipulated_sequences/DeepFakeDetection", "original_sequences/youtube/c40/masks"]
+    for folder in beside:
+        write_image(root / "ffpp" / folder / "c40" / "images" / "000" / "0.png", picture(0, size=8))
+    (root / "ffpp" / "original_sequences" / "empty").mkdir()
+    write_image(root / "ffpp" / "original_sequences" / "x.png", picture(0, size=8))
+    (root / "ffpp" / "notes").mkdir()
+    catalog = make_catalog()
+    why = "holds images, and is or lies in no class folder"
+    for name in ("ffpp", "ffpp:FaceSwap"):  # the fakes of another member are reached, and left out by its name
+        assert dict(catalog.describe(name).skipped) == {
+            "notes": "holds no class folder that the card knows",
+            "1 image in 'original_sequences'": "in no class folder",
+            **dict.fromkeys(beside, why),
+        }
+    write_genimage(root / "genimage", n=40, size=8)
+    misspelt = root / "genimage" / "BigGAN" / "imagenet_ai_0419_biggan" / "val"
+    (misspelt / "nature").rename(misspelt / "natural")
+    assert make_catalog().describe("genimage").skipped == (("BigGAN/imagenet_ai_0419_biggan/val/natural", why),)
+
+
 @pytest.mark.parametrize("wrapper", ["artifact-dataset", "archive/artifact-dataset"])
 def test_a_lone_folder_around_collections_and_generators_is_looked_through(
     root: Path, make_catalog: MakeCatalog, wrapper: str
