@@ -101,6 +101,9 @@ _CLIP_B32: dict[str, Any] = {
     "source": _openai_clip("ViT-B-32", "timm/vit_base_patch32_clip_224.openai"), "arguments": {"force_quick_gelu": True},
 }  # fmt: skip
 
+# A linear probe: the body stays frozen, and the head, a convex problem, is solved to its minimum (study/training/logistic.py).
+_PROBE: dict[str, Any] = {"learner": "logistic", "schedules": ()}
+
 DETECTORS: Mapping[str, Entry] = {
     "spectrum": Entry(
         about="azimuthally averaged log power spectrum, logistic regression (Durall et al. 2020)", family="spectrum",
@@ -118,7 +121,7 @@ DETECTORS: Mapping[str, Entry] = {
         geometry=Geometry(size_px=224, mode="squash"), options=HEAD_WIDTH),
     "mobilenetv2_035_linear": Entry(
         about="frozen MobileNetV2 0.35, linear head", family="timm_network", arguments={"pad_type": "same"}, source=_MOBILENET,
-        geometry=Geometry(size_px=224, mode="squash"), schedules=("head",)),
+        geometry=Geometry(size_px=224, mode="squash"), **_PROBE),
     "resnet18": Entry(
         about="ResNet-18, torchvision's ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
@@ -135,8 +138,7 @@ DETECTORS: Mapping[str, Entry] = {
         about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training", family="clip_zero_shot", learner="none",
         schedules=(), prompts="images", own_head=True, **_CLIP_B32),
     "clip_linear": Entry(
-        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", schedules=("head",), options=HEAD_WIDTH,
-        **_CLIP_B32),
+        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", **_PROBE, **_CLIP_B32),
     "clip_finetune": Entry(
         about="CLIP ViT-B/32 visual encoder of OpenAI, unfrozen by a schedule", family="clip", options=HEAD_WIDTH,
         schedules=("last_stage", "full", "progressive", "lp_ft", "lora"), **_CLIP_B32),
@@ -145,16 +147,16 @@ DETECTORS: Mapping[str, Entry] = {
         schedules=("head",), prompts="faces", own_head=True, **_CLIP_B32),
     "dinov2_linear": Entry(
         about="frozen DINOv2 ViT-B/14, linear head", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), schedules=("head",),
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), **_PROBE,
         source=_timm("vit_base_patch14_dinov2", "lvd142m", "head"), arguments={"dynamic_img_size": True},
-        options={"size_px": Option(default=224, low=98, high=518, multiple=14), **HEAD_WIDTH}),
+        options={"size_px": Option(default=224, low=98, high=518, multiple=14)}),
     "siglip_linear": Entry(
-        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head", family="timm_network", schedules=("head",),
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248), options=HEAD_WIDTH,
+        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head", family="timm_network", **_PROBE,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248),
         source=_timm("vit_base_patch16_siglip_224", "v2_webli", "head")),
     "pe_linear": Entry(
-        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head", family="timm_network", schedules=("head",),
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), options=HEAD_WIDTH,
+        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head", family="timm_network", **_PROBE,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
         source=_timm("vit_pe_core_base_patch16_224", "fb", "head")),
 }  # fmt: skip
 

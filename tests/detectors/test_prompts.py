@@ -181,9 +181,9 @@ def test_zero_shot_has_nothing_to_train(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_heads_hidden_layer_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = make_case("clip_linear", tmp_path, monkeypatch)
+    case = make_case("clip_finetune", tmp_path, monkeypatch)
     linear = case.build()
-    spec = registry.resolve("clip_linear", options={"head_width": 8}, weights_root=tmp_path)
+    spec = registry.resolve("clip_finetune", options={"head_width": 8}, weights_root=tmp_path)
     deep = registry.build(spec, weights_root=tmp_path, seed=0)
     assert (trainable(linear), trainable(deep)) == (24 + 1, (24 * 8 + 8) + (8 + 1))
     with torch.no_grad():
@@ -192,4 +192,4 @@ def test_the_heads_hidden_layer_is_an_option(tmp_path: Path, monkeypatch: pytest
         expected = last(F.gelu(first(features)))[:, 0]
         assert torch.equal(deep.classify(features), expected)
     with pytest.raises(ConfigError, match="head_width = -1: give a whole number from 0 to 8192"):
-        registry.resolve("clip_linear", options={"head_width": -1}, weights_root=tmp_path)
+        registry.resolve("clip_finetune", options={"head_width": -1}, weights_root=tmp_path)
