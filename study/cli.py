@@ -35,10 +35,13 @@ def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentP
     )
 
 
-def add_study_options(parser: argparse.ArgumentParser) -> None:
-    """Add STUDY and the options that say where things are."""
+def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add STUDY, which may be left out where it is `optional`, and the options that say where things are."""
     parser.add_argument(
-        "study", metavar="STUDY", help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
+        "study",
+        nargs="?" if optional else None,
+        metavar="STUDY",
+        help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)",
     )
     parser.add_argument(
         "--set",
@@ -52,8 +55,14 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where results, data and weights are."""
-    parser.add_argument("--results", default="results", metavar="DIR", help="where the store is kept (default: results)")
-    parser.add_argument("--data-root", metavar="DIR", help="a folder with one folder per dataset; overrides data.root of the study")
+    parser.add_argument(
+        "--results", default="results", metavar="DIR", help="where the store is kept, or the URL of that (default: results)"
+    )
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="a folder with one folder per dataset, or its URL (s3://...); overrides data.root of the study",
+    )
     parser.add_argument(
         "--weights-root",
         metavar="DIR",
@@ -161,6 +170,12 @@ def untrained_lines(study: Study) -> list[str]:
     return [*alone, *made]
 
 
+def balance_lines(study: Study) -> list[str]:
+    """Return what is drawn alike often in training; nothing where every image is drawn once."""
+    words = {"class": "real and fake images", "dataset": "real and fake images of every dataset"}
+    return [f"drawn alike often in training: {words[study.data.balance]}"] if study.data.balance in words else []
+
+
 def variant_lines(study: Study) -> list[str]:
     """Return what else is trained with the winners' seeds, a line each."""
     default = "the default configuration too, with the winners' seeds, where it is not the selected one (budget.default_winners)"
@@ -193,7 +208,38 @@ def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
             raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
     degradations = getattr(options, "degradations", None)
     study = load_study(options.study, options.set, data_root=options.data_root, degradations=degradations)
-    return set_up(study, results=Path(options.results), weights_root=weights_root(options), firewall=firewall)
+    return set_up(study, results=results_folder(options, study), weights_root=weights_root(options), firewall=firewall)
+
+
+def results_folder(options: argparse.Namespace, study: Study | None = None) -> Path:
+    """Return the results folder; of results elsewhere their copy on this machine, into which the study, if given, is pulled."""
+    from study.data.remote import is_url
+
+    if not is_url(options.results):
+        return Path(options.results)
+    from study.errors import ConfigError
+    from study.mirror import Mirror, local_results
+
+    if getattr(options, "address", None):
+        raise ConfigError(
+            f"--results {options.results} is worked on in a copy on this machine, which the nodes of --address do not see; "
+            "give a results folder that all of them see"
+        )
+
+    if study:
+        Mirror(options.results, study.name).pull()
+    return local_results(options.results)
+
+
+def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which what a command writes goes to results elsewhere as it is finished; nothing where they are here."""
+    from study.data.remote import is_url
+
+    if not is_url(options.results):
+        return contextlib.nullcontext()
+    from study.mirror import Mirror, pushing
+
+    return pushing(Mirror(options.results, setup.study.name))
 
 
 def weights_root(options: argparse.Namespace) -> Path | None:
@@ -268,6 +314,12 @@ def announced(
         stop.set()
         thread.join()
         look()
+
+
+def show_progress(what: str, done: int, total: int) -> None:
+    """Show progress on one line of a terminal; nothing where the output is not one."""
+    if sys.stderr.isatty():
+        print(f"\r  {what}: {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
 
 
 def seconds_text(seconds: float) -> str:

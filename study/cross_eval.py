@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check_metric(options)
     setup = cli.open_setup(options, firewall=False)
-    with setup.store.lock():
+    with setup.store.lock(), cli.pushed(options, setup):
         return cross_eval(setup, options)
 
 
@@ -86,7 +86,9 @@ def _check_metric(options: argparse.Namespace) -> None:
 
 def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     """Score what is missing, write and print the matrix. Returns the exit code."""
+    from study.audit import write_audit
     from study.errors import StoreError
+    from study.planning.audit import no_pixel_rows
     from study.planning.cells import matrix_rows, plan_cells
     from study.planning.comparisons import compare_study
     from study.planning.leakage import leakage_of
@@ -116,6 +118,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
     compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows)
+    rows += no_pixel_rows(write_audit(setup), setup.study.test_on)
     degraded = robustness(setup, cells, leakage)
     artifacts = [*_write(setup, rows, cells, told, choices, degraded), *write_comparisons(compared, setup.store)]
     artifacts += choices.write(setup.store)
@@ -269,7 +272,7 @@ def _write(
     notes = "\n".join(f"Note: {note}.\n" for note in cli.notes(setup.study))
     parts = [markdown_tables(rows), markdown_transfer(rows), *choices.markdown(), robustness_markdown(degraded), notes]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
-    return [setup.store.matrix_file, tables, setup.store.study_file, *_draw(setup, rows, cells, told)]
+    return [setup.store.matrix_file, tables, setup.store.study_file, setup.store.audit_file, *_draw(setup, rows, cells, told)]
 
 
 def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], told: Mapping[Pairing, Searched]) -> list[Path]:

@@ -163,6 +163,7 @@ def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tup
         runtime=_runtime(workspace),
         session=session,
         world=world,
+        strata=train.strata(workspace.data.balance),
     )
     return detector, val, result, sum(epoch.seconds for epoch in result.history)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -88,11 +87,12 @@ def _trained(detector: Detector, space: Space) -> int:
 
 def _datasets(options: argparse.Namespace) -> None:
     from study.data.cards import card_names, load_card
-    from study.data.catalog import Catalog, DataConfig
+    from study.data.catalog import Catalog, DataConfig, data_root
     from study.errors import DataError
+    from study.reporting.card_text import cards_text
 
-    root = Path(options.data_root).expanduser().absolute() if options.data_root else None
-    catalog = Catalog(DataConfig(root=root, cache=Path(options.results).absolute() / "cache"), firewall=True)
+    root, url = data_root(options.data_root or "")
+    catalog = Catalog(DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"), firewall=True)
     rows = []
     for name in catalog.names():
         card = load_card(name) if name in card_names() else None
@@ -103,21 +103,23 @@ def _datasets(options: argparse.Namespace) -> None:
         about = card.title if card else f"folder {name} of the data root"
         parts = catalog.parts(name)
         about += f" ({', '.join(parts)})" if parts else ""
-        rows.append((name, here, f"{card.size_gb:g} GB" if card and card.size_gb else "-", about))
+        rows.append((name, here, _size_text(card), about))
     _table(("dataset", "here", "size", "what"), rows)
-    notes: dict[str, list[str]] = {}
-    for name in catalog.names():
-        for hazard in load_card(name).hazards if name in card_names() else ():
-            notes.setdefault(hazard, []).append(name)
-    for hazard, names in notes.items():
-        print(f"note on {', '.join(names)}: {hazard}")
+    print(f"\n{cards_text(load_card(name) for name in catalog.names() if name in card_names())}")
+
+
+def _size_text(card: DatasetCard | None) -> str:
+    if card is None or not card.size_gb:
+        return "-"
+    return f"{card.size_gb:g} GB" if card.size_gb >= 0.1 else f"{card.size_gb * 1000:g} MB"
 
 
 def _how(card: DatasetCard | None) -> str:
     """How a dataset comes here that is not: in few words."""
     if card and card.source in ("demo", "folder"):
         return {"demo": "made when used", "folder": "by hand"}[card.source]
-    return "to download or unpack" if card and card.archives else "to download"
+    source = {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source] if card else "the data root"
+    return f"from {source}{', then unpacked' if card and card.archives else ''}"
 
 
 def _spaces(_: argparse.Namespace) -> None:
@@ -149,7 +151,7 @@ def _presets(_: argparse.Namespace) -> None:
 def _runs(options: argparse.Namespace) -> None:
     from study.store import Store
 
-    results = Path(options.results)
+    results = cli.results_folder(options)
     rows = []
     for file in sorted(results.glob("*/study.toml")):
         store = Store(results, file.parent.name)
@@ -167,7 +169,7 @@ def _diff(options: argparse.Namespace) -> None:
     from study.planning.differences import compare_versions, open_version
     from study.reporting.differences import as_json, as_text
 
-    found = compare_versions(*(open_version(word, Path(options.results)) for word in options.studies))
+    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.studies))
     print(as_json(found) if options.json else as_text(found))
 
 

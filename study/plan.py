@@ -11,7 +11,6 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -65,7 +64,7 @@ def _print_size(study: Study) -> None:
         f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing, {budget.epochs} epochs at most), "
         f"{winners} winners ({budget.seeds} seeds), {cells}"
     )
-    for line in [*cli.variant_lines(study), *cli.untrained_lines(study)]:
+    for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
         print(f"  {line}")
 
 
@@ -77,7 +76,7 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
     from study.detectors import registry
     from study.planning.setup import data_config
 
-    catalog = Catalog(data_config(study, Path(options.results)), firewall=False)
+    catalog = Catalog(data_config(study, cli.results_folder(options)), firewall=False)
     lines = []
     for name in dict.fromkeys(member for x in (*study.train_on, *study.test_on) for member in catalog.members(x)):
         base = parse_name(name).base

@@ -1,25 +1,35 @@
 """Find or download a study's datasets, split them by group, and decode them once into packs.
 
     python -m study.prepare quick
+    python -m study.prepare --describe FOLDER
 
-Floor 5. The other commands make what is missing too; this one does it beforehand and shows what it found.
+Floor 5. The other commands make what is missing too; this one does it beforehand and shows what it found. With --describe it shows
+how one folder is understood, with a contact sheet and a manifest to edit.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import argparse
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
 
 if TYPE_CHECKING:
     from study.data.catalog import Catalog, DatasetSummary
+    from study.data.describe import Description
     from study.planning.setup import Setup
 
 EXAMPLES = """
 python -m study.prepare quick
 python -m study.prepare my_study.toml --data-root ~/datasets
+python -m study.prepare --describe ~/datasets/my_photos
+python -m study.prepare --describe my_photos --class-folder authentic=real --class-folder generated=fake
 """
 SHOWN = 20  # excluded images named on the terminal; the pack's index has all
 
@@ -27,19 +37,50 @@ SHOWN = 20  # excluded images named on the terminal; the pack's index has all
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("prepare", __doc__.splitlines()[0], EXAMPLES)
-    cli.add_study_options(parser)
+    cli.add_study_options(parser, optional=True)
+    parser.add_argument(
+        "--describe", metavar="FOLDER", help="show how a folder is understood; write a contact sheet and a manifest"
+    )
+    parser.add_argument(
+        "--class-folder",
+        action="append",
+        default=[],
+        metavar="NAME=CLASS",
+        help="with --describe: a class folder that is named otherwise, NAME=real or NAME=fake",
+    )
+    parser.add_argument(
+        "--out", default=".", metavar="DIR", help="with --describe: where sheet and manifest are written (default: here)"
+    )
     options = parser.parse_args(arguments)
+    _check_options(options)
+    if options.describe:
+        describe(options)
+        return cli.DONE
     setup = cli.open_setup(options, firewall=False)
     prepare(setup)
     print(f"\nnext: {cli.again(options, 'sweep')}")
     return cli.DONE
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    from study.errors import ConfigError
+
+    if bool(options.study) == bool(options.describe):
+        raise ConfigError(
+            "name either a study (python -m study.prepare STUDY) or a folder (python -m study.prepare --describe FOLDER)"
+        )
+    if options.study and (options.class_folder or options.out != "."):
+        raise ConfigError("--class-folder and --out belong to --describe; a study names class folders in data.class_folders")
+    for option, value in (("--set", options.set), ("--data-root", options.data_root), ("--weights-root", options.weights_root)):
+        if options.describe and value:
+            raise ConfigError(f"{option} belongs to a study; with --describe the folder is all that is looked at")
+
+
 def prepare(setup: Setup) -> None:
     """Describe every dataset of the study and build every pack it needs."""
     from study.data.catalog import Catalog, split_union
 
-    catalog = Catalog(setup.workspace.data, firewall=False, progress=show_progress)
+    catalog = Catalog(setup.workspace.data, firewall=False, progress=cli.show_progress)
     trained_on = (member for x in setup.study.train_on for member in split_union(x))
     for name in dict.fromkeys((*trained_on, *setup.study.test_on)):
         _print_dataset(catalog.describe(name))
@@ -84,10 +125,87 @@ def _print_excluded(excluded: dict[str, str]) -> None:
         print(f"    and {len(excluded) - SHOWN} more")
 
 
-def show_progress(what: str, done: int, total: int) -> None:
-    """Show progress on one line of a terminal; nothing where the output is not one."""
-    if sys.stderr.isatty():
-        print(f"\r  {what}: {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
+def describe(options: argparse.Namespace) -> None:
+    """Print how a folder is understood, write its contact sheet and manifest, and say what to do next."""
+    from study.data.describe import describe_folder
+    from study.reporting.folder_text import describe_text
+
+    folder = Path(os.path.abspath(Path(options.describe).expanduser()))  # noqa: PTH100 - a link keeps its name
+    class_folders = _class_folders(options.class_folder)
+    cache = cli.results_folder(options).absolute() / "cache"
+    found = describe_folder(folder, class_folders=class_folders, cache=cache, progress=cli.show_progress)
+    print(describe_text(found), end="\n\n")
+    _write_sheet(found, Path(options.out) / f"{found.name}-contact-sheet.png")
+    _write_manifest(found, Path(options.out) / f"{found.name}-manifest.csv")
+    if found.refusal:
+        print(f"\nnot usable as it is: {found.refusal}\nnext, when it is mended: {_same_again(options)}")
+    else:
+        print(f"\nnext: {_sweep_on(found, folder, class_folders, options)}")
+
+
+def _class_folders(given: Sequence[str]) -> dict[str, int]:
+    from study.errors import ConfigError
+
+    found = {}
+    for text in given:
+        name, _, word = text.rpartition("=")
+        if not name or word.lower() not in ("real", "fake"):
+            raise ConfigError(f"--class-folder {text!r} must be NAME=real or NAME=fake")
+        found[name] = int(word.lower() == "fake")
+    return found
+
+
+def _write_sheet(found: Description, path: Path) -> None:
+    from study.data.contact_sheet import SHEET_COLUMNS, SHEET_ROWS, Row, write_sheet
+    from study.data.describe import examples, load_example
+
+    chosen = examples(found, SHEET_COLUMNS)
+    rows = []
+    for (label, method), (total, paths) in list(chosen.items())[:SHEET_ROWS]:
+        above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+        captions = [os.path.relpath(path, above) for path in paths]
+        images = [load_example(found, path) for path in paths]
+        rows.append(Row(label=label, method=method, total=total, images=images, captions=captions))
+    if rows:
+        write_sheet(rows, path, title=found.name)
+        more = f" (the first {SHEET_ROWS} of {len(chosen)} methods)" if len(chosen) > SHEET_ROWS else ""
+        print(f"contact sheet: {path}{more}")
+
+
+def _write_manifest(found: Description, path: Path) -> None:
+    from study.data.describe import write_manifest
+
+    place = found.layout.root / "manifest.csv"
+    if path.exists() or path.is_symlink():
+        print(f"manifest: {path} is there already and kept as it is; move it away, or use --out DIR, for a new one")
+        return
+    number = write_manifest(found, path)
+    instead = "that which lies there" if not found.layout.parts else "the folders"
+    print(f"manifest: {path} ({number:,} rows). Edit it and copy it to {place}: it then decides instead of {instead}")
+    if found.layout.members:
+        print(f"  (it makes the folder one dataset; {found.name}:METHOD is then a part of it, and no other condition is)")
+
+
+def _same_again(options: argparse.Namespace) -> str:
+    words = ["python", "-m", "study.prepare", "--describe", options.describe]
+    for text in options.class_folder:
+        words += ["--class-folder", text]
+    words += ["--results", options.results] if options.results != "results" else []
+    words += ["--out", options.out] if options.out != "." else []
+    return shlex.join(words)
+
+
+def _sweep_on(found: Description, folder: Path, class_folders: Mapping[str, int], options: argparse.Namespace) -> str:
+    """The command that trains the detectors of the quick study on the folder."""
+    from study.reporting.folder_text import usable_name
+
+    name = json.dumps(usable_name(found))
+    study = re.sub(r"[^A-Za-z0-9_.-]", "_", found.name).lstrip("_.-")[:64] or "mine"
+    words = ["python", "-m", "study.sweep", "quick", "--set", f"name={study}", "--set", f"train_on=[{name}]"]
+    if class_folders:
+        words += ["--set", f"data.class_folders={{{', '.join(f'{json.dumps(k)} = {v}' for k, v in class_folders.items())}}}"]
+    words += ["--results", options.results] if options.results != "results" else []
+    return shlex.join([*words, "--data-root", str(folder.parent)])
 
 
 if __name__ == "__main__":

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
+BALANCES = ("none", "class", "dataset")  # what is drawn alike often in training: images, classes, the classes of each dataset
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
+NO_PIXELS = ("(metadata only)", "(border and brightness)")  # the audit's classifiers, which stand in the matrix as detectors do
 ELSEWHERE = "(elsewhere)"  # that of a detector whose scores were made elsewhere: it is not known here
 SHARED_IMAGES, DATASET = "shared_images", "dataset"  # metric and level of the row that says what a test set shares with training
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
+Balance = Literal["none", "class", "dataset"]
 Learner = Literal["gradient", "logistic", "none", "members"]
 
 
@@ -261,6 +264,7 @@ class MatrixRow:
     metric: at level `dataset` it is `shared_images`, the share of the dataset that is in the training set (of the class of which it
         is more); there is such a row only where that is enough not to call the cell cross-domain.
     coverage: scored / listed images, in [0, 1].
+    reason: why the cell has its state; of a detector of `NO_PIXELS`, what the audit warns of in its test set.
     """
 
     detector: str

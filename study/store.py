@@ -80,6 +80,7 @@ class Store:
         self.trials_file = self.folder / "trials.parquet"
         self.matrix_file = self.folder / "matrix.csv"
         self.study_file = self.folder / "study.toml"
+        self.audit_file = self.folder / "audit.json"
         self.failures_file = self.folder / "failures.json"
         self.figures = self.folder / "figures"
 

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options.set.append(f"search.warm_start={json.dumps(options.warm_start)}")
     setup = cli.open_setup(options, firewall=True)
-    with setup.store.lock():
+    with setup.store.lock(), cli.pushed(options, setup):
         return sweep(setup, options)
 
 
@@ -103,7 +103,7 @@ def _print_header(setup: Setup) -> None:
         f"{budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a trial, {setup.workspace.precision}"
     )
     print(f"search: {study.search_words()}")
-    for line in [*cli.variant_lines(study), *cli.untrained_lines(study)]:
+    for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
         print(line)
     for pairing in study.searched():
         if setup.trials_of(pairing) < budget.trials:

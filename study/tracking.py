@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from study.errors import StoreError
 from study.identity import canonical_json, digest, file_sha256
-from study.records import EpochRecord, MatrixRow, Pairing, Trained, Trial, TrialResult
+from study.records import NO_PIXELS, EpochRecord, MatrixRow, Pairing, Trained, Trial, TrialResult
 from study.reporting.metric_names import dataset_digest, dataset_name, metric_name, original_names, quantity, slug
 from study.reporting.mlflow_address import is_server, tracking_uri, without_password
 from study.statistics.methods import POOLED
@@ -356,7 +356,8 @@ class Tracker:
         if self._is_complete(key, content=content):
             return
         means = [row for row in rows if row.seed == "mean" and row.metric]
-        states = Counter({(r.detector, r.train_on, r.test_on, r.degradation): r.state for r in rows}.values())
+        cells = {(r.detector, r.train_on, r.test_on, r.degradation): r.state for r in rows if r.detector not in NO_PIXELS}
+        states = Counter(cells.values())
         run_id = self._new_run(key, "matrix", {"study.cells": canonical_json(states)}).info.run_id
         now_ms = round(time.time() * 1000)
         self._client.log_batch(

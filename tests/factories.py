@@ -12,7 +12,7 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,22 @@ def write_image(path: Path, pixels: NDArray[np.uint8]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], *, codec: str = "mpeg4", pixel_format: str = "yuv420p") -> Path:
+    """Write pictures (H, W, 3) uint8 as the frames of a video in the container of the path's suffix, making its folder."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:  # no random identity in the file
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else pixel_format
+        stream.bit_rate = 2_000_000
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
     return path
 
 
@@ -182,6 +198,29 @@ def write_ffpp(
     return folder
 
 
+FORCED = ("seed_faceswap", "seed_neuraltextures")
+
+
+def write_ffpp_forced_split(root: Path, *, pairs: int = 20, frames: int = 1, size: int = 8) -> int:
+    """Write FaceForensics++ split as clip-deepfake-detection splits it, as two datasets below a data root (`FORCED`).
+
+    It trains on all of Real_youtube and FaceSwap and tests on all of Real_youtube and NeuralTextures: `seed_faceswap` has a train
+    and a val, `seed_neuraltextures` a test, and every real is in both. Returns the number of reals that are shared.
+    """
+    for name, method in zip(FORCED, MANIPULATIONS, strict=True):
+        write_ffpp(root / name, pairs=pairs, frames=frames, size=size, flat=True)
+        rows: list[dict[str, object]] = []
+        for folder in ("Real_youtube", method):
+            for path in sorted((root / name / folder).iterdir()):
+                video = int(path.name[:3])
+                split = "test" if method == "NeuralTextures" else "val" if video % 10 < 2 else "train"
+                group = f"{video // 2 * 2:03d}_{video // 2 * 2 + 1:03d}"
+                label = int(folder == method)
+                rows.append({"path": f"{folder}/{path.name}", "label": label, "method": folder, "group": group, "split": split})
+        write_manifest(root / name, rows)
+    return 2 * pairs * frames
+
+
 def write_genimage(folder: Path, *, n: int = 40, size: int = 32) -> Path:
     """Write GenImage of two generators: GENERATOR[/imagenet_...]/{train,val}/{ai,nature}, JPEG and PNG; val is n / 4."""
     for number, generator in enumerate(("BigGAN/imagenet_ai_0419_biggan", "stable_diffusion_v_1_4/imagenet_ai_0419_sdv4")):
@@ -201,6 +240,22 @@ def write_cnnspot(folder: Path, *, n: int = 8, size: int = 8) -> Path:
         for label, word in enumerate(("0_real", "1_fake")):
             for index in range(n):
                 write_image(folder / place / word / f"{index:05d}.png", picture(label, size=size, seed=number * 1000 + index))
+    return folder
+
+
+def write_open_images(folder: Path, *, n: int = 40, size: int = 8, splits: tuple[str, ...] = ("",)) -> Path:
+    """Write photographs of Open Images (16 hexadecimal digits, two folders deep) beside two generators, one with the same names.
+
+    splits: folders above them, "" for none.
+    """
+    for number, split in enumerate(splits):
+        above = folder / split
+        for index in range(n):
+            seed = 1000 * number + index
+            name = f"{0x0A1B2C3D4E5F0000 + seed:016x}"
+            write_image(above / "open_images" / "validation" / "data" / f"{name}.jpg", picture(0, size=size, seed=seed))
+            write_image(above / "sd-inpainting" / f"{name}_0.png", picture(1, size=size, seed=seed))
+            write_image(above / "flux" / "batch 1" / f"{seed:05d}.png", picture(1, size=size, seed=500_000 + seed))
     return folder
 
 

@@ -27,6 +27,7 @@ FLOORS = [
     ("reporting/", 3),
     ("store.py", 3),
     ("jobs.py", 3),
+    ("mirror.py", 3),
     ("runtime/", 4),
     ("tracking.py", 4),
     ("recording.py", 4),
@@ -35,12 +36,15 @@ FLOORS = [
 ONLY_HERE = {
     "ray": "runtime/",
     "mlflow": "tracking.py",
+    "fsspec": "data/remote.py",
     "kagglehub": "data/kaggle.py",
     "optuna": "search/",
     "matplotlib": "reporting/figures.py",
+    "av": "data/videos.py",
 }
 # The demo looks up a photograph that matplotlib ships, and draws nothing.
-EXCEPTIONS = {("data/demo.py", "matplotlib")}
+# So does frames.py, to say that PyAV is missing.
+EXCEPTIONS = {("data/demo.py", "matplotlib"), ("data/frames.py", "av")}
 HEAVY = {
     "torch",
     "ray",
@@ -55,6 +59,7 @@ HEAVY = {
     "pandas",
     "numpy",
     "PIL",
+    "av",
 }
 
 

@@ -6,6 +6,7 @@ folder, or whose path is absolute or climbs, refuses the archive by that member'
 
 from __future__ import annotations
 
+import errno
 import gzip
 import tarfile
 import zipfile
@@ -131,4 +132,6 @@ def _opened(archive: Path, parts: Iterator[T]) -> Iterator[T]:
         yield from parts
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, RuntimeError, NotImplementedError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # these two come of what the archive says
+            raise DataError(f"archive '{archive}' cannot be read: {error.strerror or reason}") from None
         raise DataError(f"archive '{archive}' is broken ({reason}); delete it and get it again") from None

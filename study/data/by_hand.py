@@ -5,6 +5,7 @@ Floor 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from study.records import DatasetCard
@@ -13,17 +14,23 @@ from study.records import DatasetCard
 def by_hand(card: DatasetCard, *, data_root: Path | None, why: str) -> str:
     """Return how to get a dataset, in one line. why: what is the matter, as the end of "dataset 'x' (1 GB)"."""
     folder = (data_root or Path("DIR")) / card.name
-    named = "" if data_root else " and name that folder with --data-root DIR"
-    first = f"{card.access}; then " if card.access else ""
+    named = "" if data_root else ", and say --data-root DIR (or data.root in the study file; DIR is any folder of yours)"
+    first = f" ({card.access})" if card.access else ""
     size = f" ({card.size_gb:g} GB)" if card.size_gb else ""
+    packed = " or put its archives there as they are" if card.archives else ""
     return (
-        f"dataset '{card.name}'{size} {why}. By hand: {first}download {card.homepage or 'it'} "
-        f"and unpack it into '{folder}'{_holds(card, folder)}{named}"
+        f"dataset '{card.name}'{size} {why}. By hand: get it from {card.homepage or 'its authors'}{first}; "
+        f"unpack it into '{folder}'{packed}{_holds(card, folder)}{named}"
     )
 
 
 def _holds(card: DatasetCard, folder: Path) -> str:
     """What the folder then holds, so that a wrong level of folders is seen."""
     if card.subfolder:
-        return f", so that '{folder / card.subfolder}' exists"
-    return f", so that it holds {' and '.join(card.holds)}" if card.holds else ""
+        return f", so that '{folder / card.subfolder}' holds {listed(card.holds)}"
+    return f", so that it holds {listed(card.holds)}" if card.holds else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a person lists them: `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -16,34 +16,42 @@ import pyarrow.compute as pc
 from study.data import datasets, packs, splits
 from study.data.datasets import Dataset
 from study.data.decode import DECODE_VERSION
+from study.data.frames import with_frames
 from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import other_paths, read_layout
 from study.data.names import parse_name
 from study.data.originals import Originals
 from study.data.packs import ImageSet
+from study.data.remote import is_url
 from study.data.sources import UNION, Sources
 from study.data.unify import UNIFY_VERSION, common_side
+from study.data.videos import FRAMES_PER_VIDEO
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
-from study.records import SPLITS, Geometry, Split
+from study.records import SPLITS, Balance, Geometry, Split
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where data comes from and how much of it is used; picklable.
 
-    root: a folder with one folder per dataset, or None.
+    root: a folder with one folder per dataset, or None. url: that folder elsewhere (`s3://bucket/data`), or "".
     cache: folder for the index, the packs and the demo's images; made when needed.
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    frames_per_video: how many frames are taken of a video, evenly.
+    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
     unify: whether the images of both classes are re-encoded alike before anything else (data/unify.py).
     """
 
     root: Path | None
     cache: Path
     max_per_class: int | None = None
+    frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    balance: Balance = "none"
+    url: str = ""
     unify: bool = False
 
 
@@ -83,6 +91,16 @@ class DatasetSummary:
         return sum(c.images for c in self.counts if split in (None, c.split) and label in (None, c.label))
 
 
+def data_root(text: str) -> tuple[Path | None, str]:
+    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises DataError for a missing folder."""
+    if is_url(text):
+        return None, text.rstrip("/")
+    root = Path(text).expanduser().absolute() if text else None
+    if root is not None and not root.is_dir():
+        raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
+    return root, ""
+
+
 def split_union(name: str) -> tuple[str, ...]:
     """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for an empty or repeated member."""
     members = tuple(name.split(UNION))
@@ -101,11 +119,13 @@ class Catalog:
         """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
         self.config, self.firewall = config, firewall
         self.progress = progress
-        self._sources = Sources(root=config.root, cache=config.cache, class_folders=config.class_folders, progress=progress)
+        self._sources = Sources(
+            root=config.root, cache=config.cache, class_folders=config.class_folders, url=config.url, progress=progress
+        )
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
+        self._contents: dict[tuple[str, tuple[Split, ...]], str] = {}
         self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
-        self._keys: dict[tuple[str, tuple[Split, ...]], str] = {}
 
     def names(self) -> list[str]:
         """Return all dataset names, sorted: folders below the data root, and cards. Raises DataError for a missing data root."""
@@ -155,16 +175,7 @@ class Catalog:
         for split in splits:
             self._check_split(name, split)
         wanted = tuple(sorted(set(splits)))
-        if (name, wanted) not in self._keys:
-            contents = sorted(self._content(member, wanted) for member in split_union(name))
-            self._keys[name, wanted] = digest("data", DECODE_VERSION, wanted, contents)
-        return self._keys[name, wanted]
-
-    def _content(self, member: str, splits: Sequence[Split]) -> str:
-        """The identity of some splits of one dataset, as they are or unified."""
-        dataset = self.dataset(member)
-        content = datasets.content_digest(pa.concat_tables([dataset.rows(split) for split in splits]))
-        return digest("unified", UNIFY_VERSION, dataset.unified_px, content) if dataset.unified_px else content
+        return digest("data", DECODE_VERSION, wanted, sorted(self._content(member, wanted) for member in split_union(name)))
 
     def open(self, name: str, split: Split, geometry: Geometry) -> ImageSet:
         """Return the images of one split of a dataset or union in a detector's geometry; missing packs are built.
@@ -211,11 +222,22 @@ class Catalog:
             digest=dataset.digest,
             counts=_counts(samples),
             groups=dict(zip(groups["split"].to_pylist(), groups["group_count_distinct"].to_pylist(), strict=True)),
-            straddling=splits.straddling(codes, datasets.strings(samples["split"])),
+            straddling=splits.straddling(codes, datasets.words(samples["split"])),
             excluded=tuple(zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)),
             skipped=dataset.skipped,
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
         )
+
+    def _content(self, name: str, wanted: tuple[Split, ...]) -> str:
+        """The digest of some splits of one dataset, as they are or unified: asked for with every job, and a second's work for a
+        million images.
+        """
+        if (name, wanted) not in self._contents:
+            dataset = self.dataset(name)
+            content = datasets.content_digest(pa.concat_tables([dataset.rows(split) for split in wanted]))
+            unified = dataset.unified_px
+            self._contents[name, wanted] = digest("unified", UNIFY_VERSION, unified, content) if unified else content
+        return self._contents[name, wanted]
 
     def _check_split(self, name: str, split: str) -> None:
         if split not in SPLITS:
@@ -234,8 +256,15 @@ class Catalog:
         card, layout = found
         index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self.progress)
         linked = card is not None and has_partners(card.group_pattern)
-        dataset = datasets.assemble(
+        listing = with_frames(
             read_layout(layout, name=name),
+            name=name,
+            index=index,
+            frames_per_video=self.config.frames_per_video,
+            grouped=bool(card and card.group_pattern),
+        )
+        dataset = datasets.assemble(
+            listing,
             name=name,
             card=card,
             root=layout.root,

@@ -72,7 +72,7 @@ class Dataset:
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return (real, fake) of every split, usable images only."""
         usable = self.samples.filter(pc.equal(self.samples["problem"], ""))
-        return splits.realised(strings(usable["split"]), labels(usable))
+        return splits.realised(words(usable["split"]), labels(usable))
 
     def rows(self, split: Split) -> pa.Table:
         """Return the samples of one split, sorted by id. Raises DataError where the dataset has no such split."""
@@ -108,23 +108,23 @@ def assemble(
     """
     table = listing.table.sort_by("path")
     if card and card.group_pattern:
-        table = _with_columns(table, pattern_columns(table, card.group_pattern, root=root, others=others))
+        table = with_columns(table, pattern_columns(table, card.group_pattern, root=root, others=others))
     if pc.any(pc.equal(table["group"], "")).as_py():
-        table = _pixel_groups(_with_columns(table, index.fingerprint(table)))
+        table = _pixel_groups(with_columns(table, index.fingerprint(table)))
     official = bool(pc.any(pc.not_equal(table["split"], "")).as_py())
     codes, groups = group_codes(table)
-    split = splits.assign_splits(codes, groups, strings(table["split"]))
-    table = _with_columns(table, pa.table({"split": pa.array(split.tolist(), pa.string())}))
+    split = splits.assign_splits(codes, groups, words(table["split"]))
+    table = with_columns(table, pa.table({"split": pa.array(split, pa.string())}))
     if max_per_class:
         table = table.filter(pa.array(splits.take_per_class(codes, groups, labels(table), max_per_class)))
     if "pixels" not in table.column_names:
-        table = _with_columns(table, index.fingerprint(table))
+        table = with_columns(table, index.fingerprint(table))
     usable = table.filter(pc.equal(table["problem"], ""))
     if not usable.num_rows:
         problem, path = table["problem"][0], table["path"][0]
         raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}")
-    splits.check_splits(strings(usable["split"]), labels(usable), name=name, official=official)
-    samples = _with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
+    splits.check_splits(words(usable["split"]), labels(usable), name=name, official=official)
+    samples = with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(
         name=name, card=card, root=root, layout=listing.layout, official=official, samples=samples, skipped=listing.skipped
@@ -133,8 +133,10 @@ def assemble(
 
 def _refuse_torn_units(samples: pa.Table, *, name: str) -> None:
     """A unit (the frames of one video) has one label and one group, and so one split: its frames must not be on both sides."""
-    counts = samples.group_by("unit").aggregate(
-        [("label", "count_distinct"), ("group", "count_distinct"), ("split", "count_distinct")]
+    counts = (
+        samples.filter(pc.not_equal(samples["video"], ""))
+        .group_by("unit")
+        .aggregate([("label", "count_distinct"), ("group", "count_distinct"), ("split", "count_distinct")])
     )
     for column in ("label", "group", "split"):
         torn = counts.filter(pc.greater(counts[f"{column}_count_distinct"], 1))["unit"]
@@ -148,20 +150,33 @@ def content_digest(rows: pa.Table) -> str:
 
 
 def columns_digest(rows: pa.Table, names: Sequence[str]) -> str:
-    """Return a key of `KEY_LENGTH` hexadecimal digits for named columns, in the order of the rows."""
+    """Return a key of `KEY_LENGTH` hexadecimal digits for named columns, in the order of the rows.
+
+    Of each column the lengths of its values as texts, in characters (int64, little-endian), and then the texts themselves.
+    """
     sha256 = hashlib.sha256(f"{rows.num_rows}".encode())
     for name in names:
-        values = ["" if value is None else str(value) for value in rows[name].to_pylist()]
-        lengths = np.fromiter((len(value) for value in values), dtype="<i8", count=len(values))
+        texts = pc.fill_null(pc.cast(rows[name], pa.string()), "")
         sha256.update(f"\0{name}\0".encode())
-        sha256.update(lengths.tobytes())
-        sha256.update("".join(values).encode())
+        for chunk in texts.chunks:
+            sha256.update(np.asarray(pc.utf8_length(chunk)).astype("<i8").tobytes())
+        for chunk in texts.chunks:
+            sha256.update(_bytes_of(chunk))
     return sha256.hexdigest()[:KEY_LENGTH]
+
+
+def _bytes_of(texts: pa.StringArray) -> memoryview:
+    """Return the UTF-8 bytes of all texts of an array, one after the other, without a copy."""
+    offsets, data = texts.buffers()[1:]
+    if not len(texts) or data is None:
+        return memoryview(b"")
+    ends = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return memoryview(data)[int(ends[0]) : int(ends[-1])]
 
 
 def group_codes(table: pa.Table) -> tuple[NDArray[np.integer], list[str]]:
     """Return every row's index into the list of distinct group keys, (N,), and that list."""
-    encoded = table["group"].combine_chunks().dictionary_encode()
+    encoded = _encoded(table["group"])
     return np.asarray(encoded.indices), cast(list[str], encoded.dictionary.to_pylist())
 
 
@@ -170,12 +185,25 @@ def strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(column.to_pylist(), dtype=np.str_)
 
 
+def words(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    """Return a text column of few different values as (N,) str, what `strings` gives, without an object a row."""
+    encoded = _encoded(column)
+    values: NDArray[np.str_] = np.array(encoded.dictionary.to_pylist() or [""], dtype=np.str_)
+    return cast("NDArray[np.str_]", values[np.asarray(encoded.indices)])
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    return encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+
+
 def labels(table: pa.Table) -> NDArray[np.uint8]:
     """Return the labels, (N,) uint8, 1 = fake."""
-    return np.array(table["label"], dtype=np.uint8)
+    return np.asarray(table["label"]).astype(np.uint8)
 
 
-def _with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+def with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+    """Return a table with some columns replaced or added."""
     for name in columns.column_names:
         if name in table.column_names:
             table = table.set_column(table.column_names.index(name), name, columns[name])
@@ -184,14 +212,18 @@ def _with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
     return table
 
 
-def _pixel_groups(table: pa.Table) -> pa.Table:
-    """Give every image without a group its own pixels as one: equal pictures stay together, whatever their files."""
+def own_groups(table: pa.Table) -> pa.Array:
+    """Return the group of every image by itself, from its columns path, sha256 and pixels: what it has where none is given."""
     unreadable = pc.binary_join_element_wise("unreadable", table["path"], " ")
     broken = pc.binary_join_element_wise("undecodable", table["sha256"], " ")
-    own = pc.if_else(
-        pc.not_equal(table["pixels"], ""), table["pixels"], pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
-    )
-    return _with_columns(table, pa.table({"group": pc.if_else(pc.equal(table["group"], ""), own, table["group"])}))
+    readable = pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
+    return pc.if_else(pc.not_equal(table["pixels"], ""), table["pixels"], readable)
+
+
+def _pixel_groups(table: pa.Table) -> pa.Table:
+    """Give every image without a group its own pixels as one: equal pictures stay together, whatever their files."""
+    group = pc.if_else(pc.equal(table["group"], ""), own_groups(table), table["group"])
+    return with_columns(table, pa.table({"group": group}))
 
 
 def _identities(table: pa.Table, *, name: str) -> pa.Table:

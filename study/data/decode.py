@@ -34,6 +34,7 @@ DECODE_VERSION = 2
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -79,6 +80,15 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         Exception
     ) as error:  # the plugins raise OSError, SyntaxError, struct.error, KeyError, MemoryError and more on broken files
         raise UndecodableError(_one_line(error)) from None
+
+
+def read_header(path: Path) -> tuple[str, int, int] | None:
+    """Return format, width and height in pixels as a file's header says, or None where it is no image. No pixel is decoded."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return str(image.format), image.width, image.height
+    except Exception:  # why it cannot be decoded is said where it is decoded
+        return None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -18,11 +18,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from study.data.listing import BLOCK, in_blocks
 from study.errors import DataError
 
 LIST_FOLDERS = ("", "splits", "dataset/splits")
@@ -42,52 +42,71 @@ def pattern_columns(listed: pa.Table, pattern: str, *, root: Path, others: Itera
     An image that the pattern does not match has a problem: it could straddle a split. others: paths beside the listed ones, for
     their links. Raises DataError for a broken list of the official split.
     """
-    matches = [re.search(pattern, path) for path in listed["path"].to_pylist()]
+    blocks = (listed["path"].slice(start, BLOCK).to_pylist() for start in range(0, listed.num_rows, BLOCK))
+    read = pa.concat_tables([_read_paths(block, pattern) for block in blocks])
     lists = _read_lists(root) if has_partners(pattern) else {}
-    joined = _joined(matches, lists, (re.search(pattern, path) for path in others)) if has_partners(pattern) else {}
+    joined: dict[str, str] = {}
+    if has_partners(pattern):
+        joined = _joined([pair for pairs in lists.values() for pair in pairs] or _links(read, others, pattern))
     official = {key: split for split, pairs in lists.items() for pair in pairs for key in pair}
     if pc.any(pc.not_equal(listed["split"], "")).as_py():
         official = {}
-    columns: dict[str, list[str]] = {"group": [], "video": [], "split": [], "problem": []}
-    for match, row in zip(matches, listed.select(["path", *columns]).to_pylist(), strict=True):
-        for name, value in _image(row, match, joined, official).items():
-            columns[name].append(value)
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    found = _found(listed, read, joined, official)
+    given = pc.not_equal(listed["group"], "")
+    return pa.table({name: pc.if_else(given, listed[name], column) for name, column in found.items()})
 
 
-def _image(
-    row: dict[str, Any], match: re.Match[str] | None, joined: Mapping[str, str], official: Mapping[str, str]
-) -> dict[str, str]:
-    """The columns of one image."""
-    if row["group"]:
-        return {name: row[name] for name in ("group", "video", "split", "problem")}
-    if match is None or not match["group"]:
-        lost = next(iter(official.values()), row["split"])  # it is left out, and has to be left out of some split
-        return {"group": f"unmatched {row['path']}", "video": "", "split": lost, "problem": row["problem"] or UNMATCHED}
-    key, problem = match["group"], row["problem"]
-    split = official.get(key, row["split"])
-    if official and key not in official:
-        split, problem = next(iter(official.values())), problem or UNLISTED
-    partner = match.groupdict().get("partner")
-    if official and partner and official.get(partner) != official.get(key):
-        problem = problem or TORN
+def _found(listed: pa.Table, read: pa.Table, joined: Mapping[str, str], official: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
+    """The columns of images for which the listing gives no group."""
+    key, problem = read["group"], listed["problem"]
+    unmatched = pc.equal(key, "")
+    split = listed["split"]
+    if official:
+        of_key, of_partner = (pc.fill_null(_looked_up(read[name], official), "") for name in ("group", "partner"))
+        torn = pc.and_(pc.not_equal(read["partner"], ""), pc.not_equal(of_partner, of_key))
+        unlisted = pc.equal(of_key, "")
+        reason = pc.if_else(unmatched, UNMATCHED, pc.if_else(unlisted, UNLISTED, pc.if_else(torn, TORN, "")))
+        split = pc.if_else(unlisted, next(iter(official.values())), of_key)  # one that is left out is left out of some split
+    else:
+        reason = pc.if_else(unmatched, UNMATCHED, "")
+    lost = pc.binary_join_element_wise("unmatched", listed["path"], " ")
+    video = pc.if_else(pc.equal(read["video"], ""), listed["video"], read["video"])
     return {
-        "group": joined.get(key, key),
-        "video": match.groupdict().get("video") or row["video"],
+        "group": pc.if_else(unmatched, lost, pc.coalesce(_looked_up(key, joined), key)),
+        "video": pc.if_else(unmatched, "", video),
         "split": split,
-        "problem": problem,
+        "problem": pc.if_else(pc.equal(problem, ""), reason, problem),
     }
 
 
-def _joined(
-    matches: Iterable[re.Match[str] | None], lists: Mapping[str, list[list[str]]], others: Iterable[re.Match[str] | None]
-) -> dict[str, str]:
+def _looked_up(column: pa.ChunkedArray, table: Mapping[str, str]) -> pa.ChunkedArray:
+    """Return the value of every key of a column, null where the table has none."""
+    places = pc.index_in(column, value_set=pa.array(table.keys(), pa.string()))
+    return pa.array(table.values(), pa.string()).take(places)
+
+
+def _read_paths(paths: Iterable[str], pattern: str) -> pa.Table:
+    """Return what a pattern reads from paths: columns group, partner and video, "" where it gives nothing or does not match."""
+    compiled = re.compile(pattern)
+    matches = [compiled.search(path) for path in paths]
+
+    def values(name: str) -> list[str]:
+        known = name in compiled.groupindex
+        return [(match[name] or "") if match and known else "" for match in matches]
+
+    return pa.table({name: pa.array(values(name), pa.string()) for name in ("group", "partner", "video")})
+
+
+def _links(read: pa.Table, others: Iterable[str], pattern: str) -> list[list[str]]:
+    """Return the pairs of keys that some image links, each once."""
+    tables = [read, *(_read_paths(block, pattern) for block in in_blocks(others))]
+    pairs = pa.concat_tables([table.select(["group", "partner"]).group_by(["group", "partner"]).aggregate([]) for table in tables])
+    linked = pairs.filter(pc.and_(pc.not_equal(pairs["group"], ""), pc.not_equal(pairs["partner"], "")))
+    return [list(pair) for pair in zip(linked["group"].to_pylist(), linked["partner"].to_pylist(), strict=True)]
+
+
+def _joined(links: Iterable[list[str]]) -> dict[str, str]:
     """Return the name of the group of every key: linked keys, sorted and joined by `_`."""
-    links = [pair for pairs in lists.values() for pair in pairs]
-    if not lists:
-        links = [
-            [match["group"], match["partner"]] for source in (matches, others) for match in source if match and match["partner"]
-        ]
     sets: dict[str, set[str]] = {}
     for pair in links:
         together = set(pair).union(*(sets.get(key, ()) for key in pair))

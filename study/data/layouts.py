@@ -31,7 +31,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.data.listing import LISTING_SCHEMA, Listing, Walker
+from study.data.listing import LISTING_SCHEMA, Listing, Walker, in_blocks
 from study.data.manifest import MANIFEST, read_manifest
 from study.data.names import DatasetName
 from study.errors import ConfigError, DataError, unknown_name
@@ -40,6 +40,8 @@ from study.records import FAKE, REAL, DatasetCard, Split
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 CLASS_NAMES = {"real": REAL, "fake": FAKE, "0_real": REAL, "1_fake": FAKE}
 CLASS_WORDS = {REAL: "real", FAKE: "fake"}
+
+BY_MANIFEST, BY_SPLITS, BY_CLASSES = f"{MANIFEST} lists the images", "split folders with class folders in them", "class folders"
 
 _DEEPEST_WRAPPER = 3
 
@@ -64,12 +66,14 @@ class Part:
 class Layout:
     """How a folder is understood. `root` is what paths are relative to; no parts means that there is a manifest.
 
+    rule: which of the rules of this file's header matched, for a person.
     skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
     others: class folders that a member or subset leaves out. methods: the only methods of fakes that it has, none for all.
     """
 
     root: Path
     parts: tuple[Part, ...]
+    rule: str
     skipped: tuple[tuple[str, str], ...] = ()
     others: tuple[Part, ...] = ()
     methods: tuple[str, ...] = ()
@@ -98,12 +102,12 @@ def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders:
     named = {**(card.class_folders if card else {}), **(class_folders or {})}
     methods = card.methods if card else {}
     if (folder / MANIFEST).is_file():
-        return Layout(root=folder, parts=())
+        return Layout(root=folder, parts=(), rule=BY_MANIFEST)
     if card and card.subfolder and (folder / card.subfolder).is_dir():
         folder = folder / card.subfolder
     for _ in range(_DEEPEST_WRAPPER + 1):
         if (folder / MANIFEST).is_file():
-            return Layout(root=folder, parts=())
+            return Layout(root=folder, parts=(), rule=BY_MANIFEST)
         walker = Walker(folder)
         layout = _by_card(walker, card, named) if card and card.folders else None
         layout = layout or _recognise(walker, named=named, methods=methods)
@@ -159,11 +163,11 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
         listing = read_manifest(layout.root)
     else:
         walker = Walker(layout.root)
-        columns: dict[str, list[object]] = {field.name: [] for field in LISTING_SCHEMA}
-        for part in layout.parts:
-            _list_part(walker, part, columns)
+        tables = [table for part in layout.parts for table in _list_part(walker, part)]
         skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
-        listing = Listing(table=pa.table(columns, schema=LISTING_SCHEMA), layout=layout.text, skipped=tuple(skipped))
+        listing = Listing(
+            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]), layout=layout.text, skipped=tuple(skipped)
+        )
     if layout.methods:
         listing = _with_methods(listing, layout.methods, name=name)
     _check_classes(listing, name=name, root=layout.root)
@@ -182,7 +186,10 @@ def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> L
 
 
 def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:
-    """Find the class folders that a card names. The first entry that reaches a folder says what it is."""
+    """Find the class folders that a card names. The first entry that reaches a folder says what it is.
+
+    A folder that holds class folders is none itself: `{member}` does not take the split folders for datasets.
+    """
     classes = {**CLASS_NAMES, **{name.lower(): label for name, label in named.items()}}
     splits = {**SPLIT_NAMES, **card.splits}
     found: dict[str, Part] = {}
@@ -193,12 +200,13 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
             split = splits.get(words.pop("split", "").lower(), None if "{split" in entry["path"] else "")
             if label is not None and split is not None:
                 found.setdefault(folder, _part(folder, label, split, words, card.methods))
+    found = {folder: part for folder, part in found.items() if not any(other.startswith(f"{folder}/") for other in found)}
     if not found:
         return None
     used = {folder.split("/")[0] for folder in found}
     beside = [(name, "holds no class folder that the card knows") for name in walker.folders("") if name not in used]
     parts = tuple(found[folder] for folder in sorted(found))
-    return Layout(root=walker.root, parts=parts, skipped=(*walker.skipped, *beside))
+    return Layout(root=walker.root, parts=parts, rule=f"the folders of the card {card.name}", skipped=(*walker.skipped, *beside))
 
 
 def _part(folder: str, label: int, split: str, words: dict[str, str], methods: Mapping[str, str]) -> Part:
@@ -263,7 +271,8 @@ def _recognise(walker: Walker, *, named: Mapping[str, int], methods: Mapping[str
         return None
     ignored += [name for name in folders if name not in used]
     skipped = (*walker.skipped, *((folder, "neither a split nor a class folder") for folder in ignored))
-    return Layout(root=walker.root, parts=tuple(splits or classes), skipped=skipped)
+    rule = BY_SPLITS if splits else BY_CLASSES
+    return Layout(root=walker.root, parts=tuple(splits or classes), rule=rule, skipped=skipped)
 
 
 def _class_parts(folders: list[str], *, above: str, split: str, named: Mapping[str, int], methods: Mapping[str, str]) -> list[Part]:
@@ -277,16 +286,16 @@ def _class_parts(folders: list[str], *, above: str, split: str, named: Mapping[s
     return parts
 
 
-def _list_part(walker: Walker, part: Part, columns: dict[str, list[object]]) -> None:
-    found = list(walker.images(part.folder))
+def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
+    """Yield the images of a class folder, `BLOCK` of them at a time: no more are ever Python objects."""
     below = len(part.folder) + 1
-    for name in ("path", "size", "mtime_ns", "problem"):
-        columns[name].extend(getattr(image, name) for image in found)
-    columns["method"].extend(
-        image.path[below:].split("/", 1)[0] if part.methods_below and "/" in image.path[below:] else part.method for image in found
-    )
-    for name, value in (("label", part.label), ("split", part.split), ("group", ""), ("video", "")):
-        columns[name].extend([value] * len(found))
+    for found in in_blocks(walker.images(part.folder)):
+        paths, size, mtime_ns, problem = zip(*found, strict=True)
+        methods = [path[below:].split("/", 1)[0] if part.methods_below and "/" in path[below:] else part.method for path in paths]
+        same = {"label": part.label, "split": part.split, "group": "", "video": ""}
+        columns = {"path": paths, "method": methods, "size": size, "mtime_ns": mtime_ns, "problem": problem}
+        columns |= {name: [value] * len(found) for name, value in same.items()}
+        yield pa.table(columns, schema=LISTING_SCHEMA)
 
 
 def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
@@ -295,8 +304,9 @@ def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
     counts = {REAL: listing.table.num_rows - n_fake, FAKE: n_fake}
     for label, count in counts.items():
         if not count:
-            links = f"; not followed: {listing.skipped[0][0]} ({listing.skipped[0][1]})" if listing.skipped else ""
+            unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
+            hint = f"; not used: {unused}; class folders of other names go into data.class_folders" if unused else ""
             raise DataError(
                 f"dataset '{name}' has no {CLASS_WORDS[label]} images "
-                f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{links}"
+                f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{hint}"
             )

@@ -2,7 +2,7 @@
 
 Floor 1. Written by layouts.py (folders) and manifest.py (CSV), read by datasets.py. Columns of `Listing.table` (Arrow):
 
-    path      str     relative to the dataset's root, `/` between folders
+    path      str     relative to the dataset's root, `/` between folders; of a video's frame `clip.mp4#frame=000012` (videos.py)
     label     uint8   0 real, 1 fake
     method    str     what made it
     group     str     the split key, "" where the listing does not say
@@ -17,17 +17,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from study.data.decode import EXTENSIONS
+from study.data.decode import EXTENSIONS, VIDEO_EXTENSIONS
 from study.errors import DataError
 
+BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
 LEAVES = "symbolic link that leaves the dataset's folder"
+
+T = TypeVar("T")
 
 LISTING_SCHEMA = pa.schema(
     [
@@ -63,10 +67,10 @@ class Found(NamedTuple):
 
 
 class Walker:
-    """Finds image files below a dataset's root without ever leaving it.
+    """Finds image and video files below a dataset's root without ever leaving it.
 
-    Hidden files and files without an image's extension are passed over. A symbolic link is followed where its target lies inside
-    the root; a link that leaves it is an image with a problem, or a skipped folder.
+    Hidden files and files without an image's or a video's extension are passed over. A symbolic link is followed where its target
+    lies inside the root; a link that leaves it is an image with a problem, or a skipped folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -96,7 +100,7 @@ class Walker:
                     if not self._skips(entry, path, chain=chain):
                         real = os.path.realpath(entry.path) if entry.is_symlink() else f"{chain[-1]}{os.sep}{entry.name}"
                         waiting.append((path, (*chain, real)))
-                elif entry.name.lower().endswith(EXTENSIONS):
+                elif entry.name.lower().endswith((*EXTENSIONS, *VIDEO_EXTENSIONS)):
                     yield self._found(entry, path)
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
@@ -131,13 +135,24 @@ class Walker:
         return Found(readable(path), status.st_size, status.st_mtime_ns, problem)
 
 
-def stat_file(root: Path, path: str) -> tuple[int, int, str]:
-    """Return (bytes, mtime_ns, problem) of one file; -1 and a problem where there is none."""
+def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
+    """Return (bytes, mtime_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root."""
     try:
-        status = (root / path).stat()
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            if not walker.holds(os.path.realpath(path)):
+                return -1, -1, LEAVES
+            status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
         return -1, -1, _missing(error)
     return status.st_size, status.st_mtime_ns, _not_a_file(status)
+
+
+def in_blocks(rows: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
+    """Yield rows in lists of `size`, the last one shorter."""
+    iterator = iter(rows)
+    while block := list(islice(iterator, size)):
+        yield block
 
 
 def readable(path: str) -> str:

@@ -3,7 +3,7 @@
 Floor 1. `path,label[,method,group,split,video]`, a header line first, UTF-8 with or without a byte-order mark. Other columns are
 ignored.
 
-    path    relative to the manifest, never leaving its folder, each once
+    path    relative to the manifest, never leaving its folder, each once; or a URL in every row (copies.py)
     label   0, real, 1 or fake, in any case
     method  what made it; `real` or `fake` where empty
     group   the split key; where empty the video, and without one the image's own pixels
@@ -13,19 +13,22 @@ ignored.
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from study.data.listing import LEAVES, LISTING_SCHEMA, Listing, Walker, readable, stat_file
+from study.data.csv_file import CsvFile, open_csv
+from study.data.listing import BLOCK, LEAVES, LISTING_SCHEMA, Listing, Walker, stat_file
+from study.data.parallel import ordered_map
+from study.data.remote import is_url
 from study.errors import DataError
-
-V = TypeVar("V", int, str)
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("path", "label")
@@ -33,74 +36,111 @@ OPTIONAL = ("method", "group", "split", "video")
 LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 SPLITS = {"": "", "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
+_NOT_PLAIN = r"(^|/)\.{0,2}(/|$)|\x00"  # a path with a segment that is empty, . or .., or with a NUL
+_STATS_AT_ONCE = 1024  # files a task: what waits is the file system
+
 
 def read_manifest(root: Path) -> Listing:
     """Read `root/manifest.csv`. A listed file that is missing, or a link that leaves the folder, is a row with a problem.
 
     Raises DataError, naming file, line and value, for anything else that is not as the header of this file says.
     """
+    table = check_manifest(root)
+    paths = table["path"]
+    for name, column in _stats(root, paths).items():
+        table = table.append_column(name, column)
+    return Listing(table=table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA), layout=MANIFEST)
+
+
+def lists_urls(root: Path) -> bool:
+    """Whether the paths of `root/manifest.csv` are URLs, which its first row decides. False for what `read_manifest` refuses."""
+    try:
+        with open_csv(root / MANIFEST) as file:
+            place = _header(file.header, path=file.path)["path"]
+            first = next(file.rows(place), [])
+    except DataError:
+        return False
+    return len(first) > place and is_url(first[place].strip())
+
+
+def check_manifest(root: Path, *, urls: bool = False) -> pa.Table:
+    """Return the columns of a listing that `root/manifest.csv` itself gives; no file is looked at. Raises as `read_manifest`.
+
+    urls: paths are URLs, and stay as they are.
+    """
     columns, lines = _columns(root / MANIFEST)
     where = _Where(root / MANIFEST, lines)
-    paths = [_inside(path, where=where, row=row) for row, path in enumerate(columns["path"])]
+    if urls and not all(map(is_url, columns["path"].to_pylist())):
+        row = next(row for row, path in enumerate(columns["path"].to_pylist()) if not is_url(path))
+        raise DataError(
+            f"{where(row)}: path '{columns['path'][row]}' is no URL, and the first row's is; make all of them URLs, or none"
+        )
+    paths = columns["path"] if urls else _inside(columns["path"], where=where)
     _refuse_duplicates(paths, where=where)
     labels = _translate(columns["label"], LABELS, "label", "must be 0 or real, 1 or fake", where=where)
     splits = _translate(columns["split"], SPLITS, "split", "must be train, val or test", where=where)
-    if "" in splits and any(splits):
-        row = splits.index("")
-        raise DataError(f"{where(row)}: split is empty while other rows have one; give every row a split, or none")
-    stats = _stats(root, paths)
-    table = pa.table(
+    without = pc.index(splits, "").as_py()
+    if without >= 0 and pc.any(pc.not_equal(splits, "")).as_py():
+        raise DataError(f"{where(without)}: split is empty while other rows have one; give every row a split, or none")
+    method, group, video = (columns[name] for name in ("method", "group", "video"))
+    by_label = pc.if_else(pc.equal(labels, 1), "fake", "real")
+    return pa.table(
         {
             "path": paths,
             "label": labels,
-            "method": [method or ("real", "fake")[label] for method, label in zip(columns["method"], labels, strict=True)],
-            "group": [group or video for group, video in zip(columns["group"], columns["video"], strict=True)],
-            "video": columns["video"],
+            "method": pc.if_else(pc.equal(method, ""), by_label, method),
+            "group": pc.if_else(pc.equal(group, ""), video, group),
+            "video": video,
             "split": splits,
-            "problem": [problem for _, _, problem in stats],
-            "size": [size for size, _, _ in stats],
-            "mtime_ns": [mtime_ns for _, mtime_ns, _ in stats],
-        },
-        schema=LISTING_SCHEMA,
+        }
     )
-    return Listing(table=table, layout=MANIFEST)
 
 
 class _Where:
     """Names the file and the line of a row, for messages."""
 
-    def __init__(self, path: Path, lines: Sequence[int]) -> None:
+    def __init__(self, path: Path, lines: NDArray[np.int64]) -> None:
         self.path, self.lines = path, lines
 
     def __call__(self, row: int) -> str:
         return f"{self.path}, line {self.lines[row]}"
 
 
-def _columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
-    """Return the known columns, stripped, and the line at which each row ends."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            places = _header(next(reader, []), path=path)
-            columns: dict[str, list[str]] = {name: [] for name in (*REQUIRED, *OPTIONAL)}
-            lines: list[int] = []
-            for fields in reader:
-                if fields:
-                    _take(fields, places, columns, path=path, line=reader.line_num)
-                    lines.append(reader.line_num)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
-    if not lines:
+def _columns(path: Path) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Return the known columns as texts, stripped, and the line at which each row ends."""
+    with open_csv(path) as file:
+        blocks = [(block, np.array(lines, dtype=np.int64)) for block, lines in _blocks(file)]
+    if not blocks:
         raise DataError(f"{path} lists no images")
-    return columns, lines
+    tables, lines = zip(*blocks, strict=True)
+    return pa.concat_tables(tables), np.concatenate(lines)
+
+
+def _blocks(file: CsvFile) -> Iterator[tuple[pa.Table, list[int]]]:
+    """Yield the rows in tables of `BLOCK` rows, with the line at which each row ends: no more of them are ever Python objects."""
+    places = _header(file.header, path=file.path)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    for fields in file.rows(max(places.values())):
+        rows.append(fields)
+        lines.append(file.line)
+        if len(rows) == BLOCK:
+            yield _texts(rows, places), lines
+            rows, lines = [], []
+    if rows:
+        yield _texts(rows, places), lines
+
+
+def _texts(rows: Sequence[Sequence[str]], places: Mapping[str, int]) -> pa.Table:
+    def texts(name: str) -> list[str]:
+        place = places.get(name)
+        return [""] * len(rows) if place is None else [fields[place].strip() for fields in rows]
+
+    return pa.table({name: pa.array(texts(name), pa.string()) for name in (*REQUIRED, *OPTIONAL)})
 
 
 def _header(fields: Sequence[str], *, path: Path) -> dict[str, int]:
-    names = [field.strip().lower() for field in fields]
+    names = [field.lower() for field in fields]
     for name in REQUIRED:
         if name not in names:
             raise DataError(
@@ -112,51 +152,84 @@ def _header(fields: Sequence[str], *, path: Path) -> dict[str, int]:
     return {name: names.index(name) for name in (*REQUIRED, *OPTIONAL) if name in names}
 
 
-def _take(fields: Sequence[str], places: Mapping[str, int], columns: dict[str, list[str]], *, path: Path, line: int) -> None:
-    if len(fields) <= max(places.values()):
-        raise DataError(f"{path}, line {line}: {len(fields)} fields, fewer than the header asks for")
-    for name, values in columns.items():
-        values.append(fields[places[name]].strip() if name in places else "")
+def _inside(paths: pa.ChunkedArray, *, where: Callable[[int], str]) -> pa.ChunkedArray:
+    """Return paths in their one spelling. Raises DataError where one is empty, absolute or climbs out of the folder."""
+    first, spelled = 0, []
+    for chunk in paths.chunks:
+        unusual = pc.match_substring_regex(chunk, _NOT_PLAIN)
+        rows = np.flatnonzero(unusual)
+        respelled = [_spelled(chunk[row].as_py(), where=where, row=first + int(row)) for row in rows.tolist()]
+        spelled.append(pc.replace_with_mask(chunk, unusual, pa.array(respelled, pa.string())) if respelled else chunk)
+        first += len(chunk)
+    return pa.chunked_array(spelled, pa.string())
 
 
-def _inside(path: str, *, where: Callable[[int], str], row: int) -> str:
-    """Return the path in its one spelling. Raises DataError where it is empty, absolute or climbs out of the folder."""
+def _spelled(path: str, *, where: Callable[[int], str], row: int) -> str:
     if not path:
         raise DataError(f"{where(row)}: path is empty")
+    if is_url(path):
+        raise DataError(f"{where(row)}: path '{path}' is a URL, and the first row's is none; make all of them URLs, or none")
     spelled = posixpath.normpath(path)
     if spelled.startswith(("/", "../")) or spelled in ("..", ".") or "\0" in spelled:
         raise DataError(f"{where(row)}: path '{path}' must be a file below the manifest's folder")
     return spelled
 
 
-def _refuse_duplicates(paths: Sequence[str], *, where: _Where) -> None:
-    if len(set(paths)) == len(paths):
+def _refuse_duplicates(paths: pa.ChunkedArray, *, where: _Where) -> None:
+    if pc.count_distinct(paths).as_py() == len(paths):
         return
     first: dict[str, int] = {}
-    for row, path in enumerate(paths):
+    for row, path in enumerate(paths.to_pylist()):
         if path in first:
             raise DataError(f"{where(row)}: path '{path}' is listed already in line {where.lines[first[path]]}")
         first[path] = row
 
 
-def _translate(values: Sequence[str], valid: Mapping[str, V], name: str, rule: str, *, where: Callable[[int], str]) -> list[V]:
-    words = {value: valid.get(value.lower()) for value in set(values)}
-    wrong = {value for value, word in words.items() if word is None}
-    if wrong:
-        row = next(row for row, value in enumerate(values) if value in wrong)
-        raise DataError(f"{where(row)}: {name} '{values[row]}' {rule}")
-    return [valid[value.lower()] for value in values]
+def _translate(
+    values: pa.ChunkedArray, valid: Mapping[str, int] | Mapping[str, str], name: str, rule: str, *, where: Callable[[int], str]
+) -> pa.ChunkedArray:
+    spellings = values.unique()
+    words = [valid.get(value.lower()) for value in spellings.to_pylist()]
+    if None in words:
+        wrong = spellings.filter(pa.array([word is None for word in words]))
+        row = pc.index(pc.is_in(values, value_set=wrong), True).as_py()
+        raise DataError(f"{where(row)}: {name} '{values[row].as_py()}' {rule}")
+    return pa.chunked_array([pa.array(words).take(pc.index_in(chunk, value_set=spellings)) for chunk in values.chunks])
 
 
-def _stats(root: Path, paths: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(bytes, mtime_ns, problem) of every file. Folders are resolved once each, files only where they are links."""
+def _stats(root: Path, paths: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """Columns size, mtime_ns and problem of every file. Folders are looked at once each, and resolved only where they are links."""
     walker = Walker(root)
-    leaves = {folder: not walker.holds(os.path.realpath(root / folder)) for folder in {posixpath.dirname(path) for path in paths}}
-    stats = []
-    for path in paths:
-        full = f"{root}/{path}"
-        if leaves[posixpath.dirname(path)] or (os.path.islink(full) and not walker.holds(os.path.realpath(full))):  # noqa: PTH114
-            stats.append((-1, -1, LEAVES))
-        else:
-            stats.append(stat_file(root, readable(path)))
-    return stats
+    leaves: dict[str, bool] = {"": False}
+    for folder in pc.unique(pc.replace_substring_regex(paths, r"/?[^/]*$", "")).to_pylist():
+        _leaves(walker, folder, leaves)
+    leaving = frozenset(folder for folder, gone in leaves.items() if gone)
+    blocks = [paths.slice(start, _STATS_AT_ONCE) for start in range(0, len(paths), _STATS_AT_ONCE)]
+    tables = list(ordered_map(partial(_stat_block, str(root), walker, leaving), blocks, at_once=1))
+    joined = pa.concat_tables(tables).combine_chunks()
+    return {name: joined[name] for name in joined.column_names}
+
+
+def _leaves(walker: Walker, folder: str, known: dict[str, bool]) -> bool:
+    """Whether a folder's real place is outside the root: a link's own, else its parent's. known: of folders looked at."""
+    new = [folder]
+    while new[-1] not in known:
+        new.append(posixpath.dirname(new[-1]))
+    gone = known[new.pop()]
+    for below in reversed(new):
+        path = f"{walker.root}/{below}"
+        gone = known[below] = not walker.holds(os.path.realpath(path)) if os.path.islink(path) else gone  # noqa: PTH114
+    return gone
+
+
+def _stat_block(root: str, walker: Walker, leaving: frozenset[str], paths: pa.ChunkedArray) -> pa.Table:
+    sizes, times, problems = [], [], []
+    for path in paths.to_pylist():
+        gone = bool(leaving) and posixpath.dirname(path) in leaving
+        size, mtime_ns, problem = (-1, -1, LEAVES) if gone else stat_file(f"{root}/{path}", walker)
+        sizes.append(size)
+        times.append(mtime_ns)
+        problems.append(problem)
+    return pa.table(
+        {"problem": pa.array(problems, pa.string()), "size": pa.array(sizes, pa.int64()), "mtime_ns": pa.array(times, pa.int64())}
+    )

@@ -5,7 +5,6 @@ Floor 1. Packs hold a detector's squares; what must happen to an image before it
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,24 +14,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data.datasets import Dataset, labels, strings
-from study.data.decode import UndecodableError, decode_image, read_bytes
 from study.data.unify import unify
-from study.errors import DataError
+from study.data.videos import read_indexed
 from study.records import Split
 
 
 def read_original(path: Path, sha256: str, unified_px: int | None = None) -> NDArray[np.uint8]:
-    """Return a file's pixels, (H, W, 3) uint8. sha256: of its bytes when it was indexed. unified_px: of its dataset.
+    """Return the pixels of an image or of a video's frame, (H, W, 3) uint8. sha256: of the index. unified_px: of its dataset.
 
     Raises DataError for a file that has changed since, UndecodableError where it is no image.
     """
-    try:
-        data = read_bytes(path)
-    except UndecodableError as error:
-        raise DataError(f"'{path}' changed since it was indexed ({error}); run the command again") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"'{path}' changed since it was indexed; run the command again")
-    pixels = decode_image(data)
+    pixels = read_indexed(str(path), sha256)
     return unify(pixels, unified_px) if unified_px else pixels
 
 

@@ -8,13 +8,12 @@ and has no row: nothing stands in for it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +26,12 @@ from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
 from study.data.originals import read_original
-from study.data.parallel import ordered_map
-from study.data.unify import UNIFY_VERSION
+from study.data.parallel import CHUNK, one_at_a_time, ordered_map
+from study.data.unify import UNIFY_VERSION, unify
+from study.data.videos import Run, read_indexed_frames, runs
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
-from study.records import Geometry, Split
+from study.records import Balance, Geometry, Split
 
 PACK_SCHEMA_NUMBER = 1
 IMAGES, PACK = "images.u8", "pack.json"
@@ -100,6 +100,18 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.sample_id)
 
+    def strata(self, balance: Balance) -> NDArray[np.int64] | None:
+        """Return the stratum of each image (N,) that training draws alike often: its class, or its dataset's; None for no balance.
+
+        Numbered as they first appear, so that a+b and b+a have the same.
+        """
+        if balance == "none":
+            return None
+        code = self.label.astype(np.int64) + (2 * self._pack_of.astype(np.int64) if balance == "dataset" else 0)
+        _, first, number = np.unique(code, return_index=True, return_inverse=True)
+        strata: NDArray[np.int64] = np.argsort(np.argsort(first))[number]
+        return strata
+
     @property
     def n_bytes(self) -> int:
         """Bytes of all pixels."""
@@ -146,7 +158,7 @@ def open_pack(
     rows = dataset.rows(split)
     folder = cache / "packs" / pack_key(dataset, split, geometry)
     if not folder.is_dir():
-        with cache_writes(cache), _one_builder(folder):
+        with cache_writes(cache), one_at_a_time(folder):
             if not folder.is_dir():
                 _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
                 with whole_folder(folder) as temporary:
@@ -157,17 +169,6 @@ def open_pack(
             first = f"; for example {pack.excluded[0][0]}: {pack.excluded[0][1]}" if pack.excluded else ""
             raise DataError(f"dataset '{dataset.name}': no {word} image of its {split} split can be used{first}")
     return rows, pack
-
-
-@contextmanager
-def _one_builder(folder: Path) -> Iterator[None]:
-    """Let one process at a time build a pack; the others wait, and find it there. The lock falls with the process that holds it."""
-    lock = folder.parent / ".locks" / folder.name
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        with suppress(OSError):  # a file system without locks: the pack is then built twice, and one copy kept
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 class _Job(NamedTuple):
@@ -185,7 +186,7 @@ def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, p
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
     with (folder / IMAGES).open("wb") as file:
-        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), ordered_map(_square, jobs), strict=True), start=1):
+        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), _squares(jobs), strict=True), start=1):
             if isinstance(result, str):
                 excluded.append((sample, result))
             else:
@@ -198,6 +199,34 @@ def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, p
     shape = [len(ids), geometry.size_px, geometry.size_px, 3]
     description = {"schema": PACK_SCHEMA_NUMBER, "shape": shape, "ids": ids, "excluded": excluded}
     (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
+
+
+def _squares(jobs: Sequence[_Job]) -> Iterator[NDArray[np.uint8] | str]:
+    """The squares of images and of videos' frames, in their order."""
+    place, files = 0, []
+    for file in runs(job.path for job in jobs):
+        files.append((file, jobs[place : place + max(len(file.frames), 1)]))
+        place += len(files[-1][1])
+    return chain.from_iterable(ordered_map(_of_run, files, at_once=1 if any(file.frames for file, _ in files) else CHUNK))
+
+
+def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:
+    file, jobs = of
+    if not file.frames:
+        return [_square(jobs[0])]
+    wanted = [(number, job.sha256) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
+    decoded = read_indexed_frames(file.path, wanted)
+    return [job.problem or _frame_square(next(decoded), job) for job in jobs]
+
+
+def _frame_square(pixels: NDArray[np.uint8] | str, job: _Job) -> NDArray[np.uint8] | str:
+    if isinstance(pixels, str):
+        return pixels
+    try:
+        pixels = unify(pixels, job.unified_px) if job.unified_px else pixels
+        return np.ascontiguousarray(fit_geometry(pixels, job.geometry))
+    except UndecodableError as error:
+        return str(error)
 
 
 def _square(job: _Job) -> NDArray[np.uint8] | str:

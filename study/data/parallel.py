@@ -5,11 +5,14 @@ Floor 1. Threads and not processes: reading, hashing and decoding release Python
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,13 +28,27 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None) -> Iterator[R]:
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process at a time make what is kept under a path; the others wait, and find it there.
+
+    The lock falls with the process that holds it.
+    """
+    lock = path.parent / ".locks" / path.name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        with suppress(OSError):  # a file system without locks: it is then made twice, and one copy kept
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:
     """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished or waiting to be taken.
 
-    An exception out of `function` is raised at its place, and what had not begun is dropped.
+    at_once: items a task. An exception out of `function` is raised at its place, and what had not begun is dropped.
     """
     threads = threads or min(32, cpu_count())
-    chunks = (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+    chunks = (items[start : start + at_once] for start in range(0, len(items), at_once))
 
     def run(chunk: Sequence[T]) -> list[R]:
         return [function(item) for item in chunk]

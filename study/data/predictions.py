@@ -10,7 +10,6 @@ Floor 1. A header line first, UTF-8 with or without a byte-order mark; other col
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit as log_odds
 
+from study.data.csv_file import open_csv
 from study.errors import DataError, unknown_name
 from study.records import Scores
 
@@ -72,36 +72,22 @@ def fields(
     columns: our names -> the file's, where these differ; needed, optional: ours. Raises DataError as `read_predictions` does.
     """
     lines: list[int] = []
-    reader = None
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            places = _header(path, next(reader, []), columns, needed, optional)
-            found: dict[str, list[str]] = {name: [] for name in places}
-            for row in reader:
-                if not any(field.strip() for field in row):
-                    continue
-                if len(row) <= max(places.values()):
-                    raise DataError(f"{path}, line {reader.line_num}: {len(row)} fields, fewer than the header asks for")
-                for name, place in places.items():
-                    found[name].append(row[place].strip())
-                lines.append(reader.line_num)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num if reader else 1}: {error}") from None
+    with open_csv(path) as file:
+        places = _header(path, file.header, columns, needed, optional)
+        found: dict[str, list[str]] = {name: [] for name in places}
+        for row in file.rows(max(places.values())):
+            for name, place in places.items():
+                found[name].append(row[place].strip())
+            lines.append(file.line)
     if not lines:
         raise DataError(f"{path} lists no images: there is no line below the header")
     return found, lines
 
 
 def _header(
-    path: Path, fields: Sequence[str], columns: Mapping[str, str], needed: Sequence[str], optional: Sequence[str]
+    path: Path, names: Sequence[str], columns: Mapping[str, str], needed: Sequence[str], optional: Sequence[str]
 ) -> dict[str, int]:
     """Return where each of our columns stands."""
-    names = [field.strip() for field in fields]
     if not any(names):
         raise DataError(f"{path}, line 1: the file is empty; it must begin with the columns' names, like {','.join(needed)}")
     places = {}

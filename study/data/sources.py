@@ -1,4 +1,4 @@
-"""Where a dataset is: a folder below the data root, the embedded demo, Kaggle, or Hugging Face.
+"""Where a dataset is: a folder below the data root, here or by URL, the embedded demo, Kaggle, or Hugging Face.
 
 Floor 1. A folder below the data root wins over a card of the same name, and is still read by that card's layout and methods.
 Archives that a card's dataset comes in are unpacked into the cache.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from study.data import archives, huggingface, kaggle
-from study.data.by_hand import by_hand
+from study.data.by_hand import by_hand, listed
 from study.data.cards import card_names, load_card
+from study.data.copies import RemoteRoot, manifest_copy
+from study.data.decode import EXTENSIONS
 from study.data.index import Progress, cache_writes, quiet
 from study.data.layouts import Layout, choose, find_layout
 from study.data.listing import Walker
@@ -22,16 +25,26 @@ from study.identity import digest, whole_folder
 from study.records import DatasetCard
 
 UNION = "+"
+SHOWN = 6  # folders named in an error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Everywhere a dataset may be: `root` (the data root, or None), the cards, and `cache` for the demo's images."""
+    """Everywhere a dataset may be: the data root, the cards, and `cache` for the demo's images and for copies.
+
+    root: the data root on this machine, or None. url: the data root elsewhere, "" where there is none.
+    """
 
     root: Path | None
     cache: Path
     class_folders: Mapping[str, int]
+    url: str = ""
     progress: Progress = quiet
+
+    @cached_property
+    def remote(self) -> RemoteRoot | None:
+        """The data root elsewhere."""
+        return RemoteRoot(self.url, cache=self.cache, progress=self.progress) if self.url else None
 
     def names(self) -> list[str]:
         """Return the names of all datasets: recognised folders below the data root, and cards. Nothing is downloaded."""
@@ -40,8 +53,10 @@ class Sources:
     def folder_names(self) -> list[str]:
         """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed over: these mean something.
 
-        Raises DataError where the data root is no folder.
+        Of a data root elsewhere, all its folders. Raises DataError where the data root is no folder or cannot be reached.
         """
+        if self.remote:
+            return self.remote.names()
         if self.root is None:
             return []
         if not self.root.is_dir():
@@ -56,13 +71,17 @@ class Sources:
         Raises DataError for an unknown name, an unrecognised layout, or a download that fails.
         """
         parsed = parse_name(name)
-        found = self._whole(parsed.base, shown=name, download=download)
+        found = self.whole(parsed.base, shown=name, download=download)
         return (found[0], choose(found[1], parsed, shown=name)) if found else None
 
-    def _whole(self, base: str, *, shown: str, download: bool) -> tuple[DatasetCard | None, Layout] | None:
+    def whole(self, base: str, *, shown: str, download: bool = True) -> tuple[DatasetCard | None, Layout] | None:
         """What `find` returns, of all that a folder holds. shown: the name as it was written."""
         card = self._card(base)
         folder = self._folder(base)
+        if folder is None and self.remote and self.remote.holds(base):
+            if not download:
+                return None
+            folder = self.remote.fetch(base)
         if folder is None:
             if card is None:
                 raise DataError(unknown_name("dataset", shown, self.names(), where=self._where()))
@@ -70,6 +89,8 @@ class Sources:
         if folder is None:
             return None
         folder = self._unpacked(folder, card, unpack=download) if card else folder
+        if folder is not None:
+            folder = manifest_copy(folder, name=base, cache=self.cache, fetch=download, progress=self.progress)
         if folder is None:
             return None
         layout = find_layout(folder, card=card, class_folders=self.class_folders)
@@ -89,15 +110,18 @@ class Sources:
     def parts(self, name: str) -> list[str]:
         """Return the names of the datasets that one folder holds, none where it is not here."""
         try:
-            found = self._whole(parse_name(name).base, shown=name, download=False)
+            found = self.whole(parse_name(name).base, shown=name, download=False)
         except DataError:
             return []
         return [f"{name}:{member}" for member in found[1].members] if found else []
 
     def _where(self) -> str:
-        return f"data root '{self.root}' and cards" if self.root else "cards (no data root is given)"
+        root = self.url or self.root
+        return f"data root '{root}' and cards" if root else "cards (no data root is given)"
 
     def _folder(self, name: str) -> Path | None:
+        if self.remote:
+            return self.remote.copy(name)
         if self.root is None or name.startswith(".") or Path(name).name != name:
             return None
         if not self.root.is_dir():
@@ -127,7 +151,7 @@ class Sources:
             return huggingface.fetch(card, data_root=self.root) if download else huggingface.cached(card)
         if not download:
             return None
-        raise DataError(by_hand(card, data_root=self.root, why="is not here, and cannot be downloaded from here"))
+        raise DataError(by_hand(card, data_root=self.root, why="is not here, and is not downloaded by itself"))
 
     def _demo_folder(self, name: str, *, make: bool) -> Path | None:
         from study.data import demo
@@ -142,16 +166,23 @@ class Sources:
 
 
 def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
+    """What was seen in a folder that is not understood, and what would be."""
     walker = Walker(folder)
     below = walker.folders("")
-    holds = ", ".join([*below[:6], *(["..."] if len(below) > 6 else []), *(f"{path} ({why})" for path, why in walker.skipped[:2])])
+    holds = [f"{path}/ ({_images(sum(1 for _ in walker.images(path)))})" for path in below[:SHOWN]]
+    holds += [f"{len(below) - SHOWN} more folders"] if len(below) > SHOWN else []
+    holds += [f"{path} ({why})" for path, why in walker.skipped[:2]]
+    loose = sum(entry.name.lower().endswith(EXTENSIONS) for entry in folder.iterdir() if entry.is_file())
+    holds += [f"{_images(loose)} in no folder"] if loose else []
+    saw = f"dataset '{name}': the layout of '{folder}' is not recognised (it holds: {', '.join(holds) or 'nothing'}); "
     if card and card.holds:
-        return (
-            f"dataset '{name}': the layout of '{folder}' is not recognised (it holds the folders: {holds or 'none'}); "
-            f"it must hold {' and '.join(card.holds)}, or a manifest.csv"
-        )
+        return f"{saw}it must hold {listed(card.holds)}, or a manifest.csv"
     return (
-        f"dataset '{name}': the layout of '{folder}' is not recognised (it holds the folders: {holds or 'none'}); expected "
-        f"manifest.csv, real/ fake/, 0_real/ 1_fake/, or train/ test/ with those below; class folders of other names go into "
-        f"data.class_folders"
+        f"{saw}expected manifest.csv (path,label[,method,group,split]), real/ fake/, 0_real/ 1_fake/, or train/ test/ (and val/) "
+        f"with those below; class folders of other names go into data.class_folders, as in {{ authentic = 0, generated = 1 }}, "
+        f"or with prepare --describe into --class-folder authentic=real --class-folder generated=fake"
     )
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'' if number == 1 else 's'}"

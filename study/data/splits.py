@@ -1,6 +1,6 @@
 """Splits and subsets by group (PROTOCOL section 2).
 
-Floor 1, numpy only. Both are functions of the group key alone, so that datasets which share a pool of real images agree about it:
+Floor 1. Both are functions of the group key alone, so that datasets which share a pool of real images agree about it:
 
 * a subset takes whole groups in the order of one hash, so that a smaller one lies inside every larger one;
 * a split is an interval of another, independent hash: train [0, .70), val [.70, .85), test [.85, 1). Where a dataset has official
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.errors import DataError
@@ -51,7 +53,9 @@ def take_per_class(codes: Codes, groups: Sequence[str], label: NDArray[np.uint8]
     class is empty in no subset. For limits a <= b the subset for a lies inside that for b.
     """
     place = group_hash(SUBSET_SALT, groups)
-    order = np.lexsort((np.asarray(groups, dtype=np.str_), place))
+    order = np.asarray(
+        pc.sort_indices(pa.table({"place": place, "group": groups}), [("place", "ascending"), ("group", "ascending")])
+    )
     taken = np.zeros(len(codes), dtype=bool)
     for value in (REAL, FAKE):
         counts = np.bincount(codes[label == value], minlength=len(groups))[order]

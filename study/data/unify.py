@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from study.data.decode import FORMATS
 from study.data.parallel import ordered_map
+from study.data.videos import read_file_header
 from study.errors import DataError
 from study.records import FAKE, REAL
 
@@ -61,8 +61,7 @@ def common_side(samples: pa.Table, root: Path) -> int:
 
 
 def _short_side(path: str) -> int:
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            return min(image.size)
-    except OSError:
-        raise DataError(f"'{path}' changed since it was indexed; run the command again") from None
+    header = read_file_header(path)
+    if header is None:
+        raise DataError(f"'{path}' changed since it was indexed; run the command again")
+    return min(header[1:])

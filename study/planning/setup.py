@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from study.data.catalog import Catalog, DataConfig, split_union
+from study.data.catalog import Catalog, DataConfig, data_root, split_union
 from study.data.degradations import DEGRADATION_VERSION
 from study.detectors import registry
 from study.errors import ConfigError, DataError
@@ -86,7 +86,13 @@ class Setup:
             self.workspace.threads,
             self.workspace.precision,
             workers,
+            *self._balance(pairing.train_on),
         )
+
+    def _balance(self, train_on: str) -> list[str]:
+        """What draws of a training set are balanced by, as a part of keys; those of a single dataset are balanced by class."""
+        balance = self.study.data.balance
+        return [] if balance == "none" else [balance if len(split_union(train_on)) > 1 else "class"]
 
     def _origin(self, pairing: Pairing, number: int) -> str:
         starts = self.starts.get(pairing, ())
@@ -267,14 +273,15 @@ class Setup:
 
 def data_config(study: Study, results: Path) -> DataConfig:
     """Return where a study's data come from. Raises DataError where it names a folder that does not exist."""
-    root = Path(study.data.root).expanduser().absolute() if study.data.root else None
-    if root is not None and not root.is_dir():
-        raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
+    root, url = data_root(study.data.root)
     return DataConfig(
         root=root,
+        url=url,
         cache=results.absolute() / "cache",
         max_per_class=study.data.max_per_class or None,
+        frames_per_video=study.data.frames_per_video,
         class_folders=dict(study.data.class_folders),
+        balance=study.data.balance,
         unify=study.data.unify,
     )
 

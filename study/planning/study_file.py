@@ -15,13 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from study.data.catalog import split_union
 from study.data.degradations import members_of
+from study.data.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
 from study.errors import ConfigError, unknown_name
-from study.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Params
+from study.planning.leave_one_out import expand_all_but
+from study.records import BALANCES, ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -74,13 +76,18 @@ class Search:
 class Data:
     """Where images come from. root: a folder with one folder per dataset. max_per_class: images per class, 0 for all of them.
 
-    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake. unify: re-encode both classes alike
-    before anything else (same size, same JPEG quality; data/unify.py).
+    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    frames_per_video: how many frames are taken of a video file, evenly.
+    balance: what an epoch of training draws alike often: `none`, every image once; `class`, real and fake; `dataset`, real and fake
+        of every dataset of a union. Validation and test images are scored once each, whatever it says.
+    unify: re-encode both classes alike before anything else (same size, same JPEG quality; data/unify.py).
     """
 
     root: str = ""
     max_per_class: int = 0
+    frames_per_video: int = FRAMES_PER_VIDEO
     class_folders: Mapping[str, int] = field(default_factory=dict)
+    balance: Balance = "none"
     unify: bool = False
 
 
@@ -247,7 +254,9 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
     for key in ("name", "detectors", "train_on"):
         if key not in table:
             raise ConfigError(f"{where}: the key '{key}' is missing")
-    train_on = _names(table["train_on"], key="train_on", where=where)
+    written = _names(table["train_on"], key="train_on", where=where)
+    test_on = _names(table["test_on"], key="test_on", where=where) if "test_on" in table else ()
+    train_on = expand_all_but(written, test_on, where=where)
     detectors = _names(table["detectors"], key="detectors", where=where)
     for name in detectors:
         registry.check_name(name, where=where)
@@ -256,7 +265,7 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
         name=_name(table["name"], where=where),
         detectors=detectors,
         train_on=train_on,
-        test_on=_names(table["test_on"], key="test_on", where=where) if "test_on" in table else _members(train_on),
+        test_on=test_on or _members(train_on),
         degradations=_degradations(table.get("degradations", []), where=where),
         seed=_integer(table.get("seed", 0), key="seed", low=0, where=where),
         budget=_budget(_section(table, "budget", where=where), where=where),
@@ -386,10 +395,19 @@ def _data(section: Mapping[str, Any], *, where: str) -> Data:
     if not isinstance(folders, dict) or any(type(label) is not int or label not in (0, 1) for label in folders.values()):
         raise ConfigError(f"{where}: data.class_folders = {folders!r} must map folder names to 0 (real) or 1 (fake)")
     limit = _integer(section.get("max_per_class", 0), key="data.max_per_class", low=0, where=where)
+    frames = _integer(section.get("frames_per_video", FRAMES_PER_VIDEO), key="data.frames_per_video", low=1, where=where)
+    balance = _one_of(section.get("balance", BALANCES[0]), BALANCES, key="data.balance", where=where)
     unify = section.get("unify", False)
     if not isinstance(unify, bool):
         raise ConfigError(f"{where}: data.unify = {unify!r} must be true or false")
-    return Data(root=root, max_per_class=limit, class_folders=folders, unify=unify)
+    return Data(
+        root=root,
+        max_per_class=limit,
+        frames_per_video=frames,
+        class_folders=folders,
+        balance=cast(Balance, balance),
+        unify=unify,
+    )
 
 
 def _run(section: Mapping[str, Any], *, where: str) -> Run:

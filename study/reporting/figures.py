@@ -65,9 +65,10 @@ def heat_map(
     figure = Figure(figsize=_heat_map_size(grid), layout="constrained")
     axes = figure.add_subplot()
     colours, scale, label = _colour_scale(grid)
-    for y, source in enumerate(grid.train_on):
+    cells = {**grid.cells, **grid.no_pixels}
+    for y, source in enumerate(_lines(grid)):
         for x, target in enumerate(grid.test_on):
-            _draw_cell(axes, (x, y), grid.cells[source, target], colours, scale)
+            _draw_cell(axes, (x, y), cells.get((source, target)), colours, scale)
             if is_in_domain(source, target):
                 axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, fill=False, edgecolor="black", linewidth=2.2, zorder=3))
     _label_axes(axes, grid)
@@ -80,7 +81,13 @@ def heat_map(
 
 
 def _heat_map_size(grid: Grid) -> tuple[float, float]:
-    return 3.0 + CELL_WIDTH * max(len(grid.test_on), 2), 1.7 + CELL_HEIGHT * max(len(grid.train_on), 2)
+    return 3.0 + CELL_WIDTH * max(len(grid.test_on), 2), 1.7 + CELL_HEIGHT * max(len(_lines(grid)), 2)
+
+
+def _lines(grid: Grid) -> list[str]:
+    """What stands below each other: the training sets, and in a map of AUCs the audit's classifiers."""
+    without = dict.fromkeys(name for name, _ in grid.no_pixels) if grid.metric == "auc" else ()
+    return [*grid.train_on, *without]
 
 
 def _colour_value(row: MatrixRow) -> float:
@@ -123,10 +130,14 @@ def _luminance(colour: Sequence[float]) -> float:
 
 
 def _label_axes(axes: Axes, grid: Grid) -> None:
-    across, down = len(grid.test_on), len(grid.train_on)
+    across, down = len(grid.test_on), len(_lines(grid))
     axes.set(xlim=(-0.5, across - 0.5), ylim=(down - 0.5, -0.5), xlabel="test on (real / fake images)", ylabel="train on")
-    axes.set_xticks(range(across), [f"{_wrapped(name)}\n{_counts(grid, name)}" for name in grid.test_on], fontsize=8)
-    axes.set_yticks(range(down), [_wrapped(name) for name in grid.train_on], fontsize=8)
+    axes.set_xticks(
+        range(across),
+        [f"{_wrapped(name)}{' !' if name in grid.warnings() else ''}\n{_counts(grid, name)}" for name in grid.test_on],
+        fontsize=8,
+    )
+    axes.set_yticks(range(down), [_wrapped(name) for name in _lines(grid)], fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from study.data.catalog import split_union
 from study.data.names import parse_name
-from study.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, SHARED_IMAGES, MatrixRow
+from study.records import ELSEWHERE, NO_DEGRADATION, NO_PIXELS, NO_TRAINING, SHARED_IMAGES, MatrixRow
 from study.statistics.methods import POOLED, WITHOUT_LEAKS
 
 TITLES = {
@@ -49,6 +49,7 @@ class Grid:
     cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that tells the cell's state; None
     where the long form has nothing on the cell. without_leaks: the same without the images that training has seen, for cells that
     have some. shared: cell -> why it is not cross-domain, for cells that share images with their training set.
+    no_pixels: (classifier, test_on) -> the audit's AUC without a picture; empty where there was no audit. No part of any summary.
     """
 
     detector: str
@@ -59,6 +60,7 @@ class Grid:
     train_on: tuple[str, ...]
     test_on: tuple[str, ...]
     cells: dict[tuple[str, str], MatrixRow | None]
+    no_pixels: dict[tuple[str, str], MatrixRow] = field(default_factory=dict)
     without_leaks: dict[tuple[str, str], MatrixRow] = field(default_factory=dict)
     shared: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -73,6 +75,10 @@ class Grid:
         if self.level != "image":
             parts.append(f"{self.level} level")
         return ", ".join(parts)
+
+    def warnings(self) -> dict[str, str]:
+        """Return test_on -> what the audit warns of, for the columns that are to be marked."""
+        return {test_on: row.reason for (_, test_on), row in self.no_pixels.items() if row.reason and test_on in self.test_on}
 
     def rows(self) -> list[MatrixRow]:
         """Return the rows of the cells that have any, training set by training set."""
@@ -105,6 +111,7 @@ def pick(
         train_on=train_on,
         test_on=test_on,
         cells={place: means.get(place, states.get(place)) for place in places},
+        no_pixels={(row.detector, row.test_on): row for row in rows if row.detector in NO_PIXELS},
         without_leaks={(r.train_on, r.test_on): r for r in quantity if r.level == level + WITHOUT_LEAKS},
         shared={(r.train_on, r.test_on): r.estimate.note for r in rows if r.detector == detector and r.metric == SHARED_IMAGES},
     )
@@ -146,8 +153,8 @@ def prevalence(row: MatrixRow) -> float:
 
 
 def detectors(rows: Sequence[MatrixRow]) -> list[str]:
-    """Return the detectors, in the order of the long form."""
-    return list(dict.fromkeys(row.detector for row in rows))
+    """Return the detectors, in the order of the long form; the audit's classifiers are none."""
+    return [name for name in dict.fromkeys(row.detector for row in rows) if name not in NO_PIXELS]
 
 
 def levels(rows: Sequence[MatrixRow], detector: str) -> list[str]:

@@ -79,7 +79,7 @@ def _text(grid: Grid, width: int) -> str:
     notes = _Notes()
     body = {source: [_cell(grid, source, target, notes) for target in grid.test_on] for source in grid.train_on}
     footer = _footer(grid)
-    labels = ["train on \\ test on", *grid.train_on, *footer]
+    heads, labels = _heads(grid), ["train on \\ test on", *grid.train_on, *footer]
     first = max(map(len, labels))
     column = [
         max(
@@ -88,18 +88,18 @@ def _text(grid: Grid, width: int) -> str:
                 [name, *(line for source in grid.train_on for line in body[source][i]), *(values[i] for values in footer.values())],
             )
         )
-        for i, name in enumerate(grid.test_on)
+        for i, name in enumerate(heads)
     ]
     lines = [fold(f"{grid.detector}: {grid.title}", width), fold(_caption(grid), width)]
     for block in blocks(column, width - first):
-        lines += ["", _line(labels[0], [grid.test_on[i] for i in block], first, [column[i] for i in block])]
+        lines += ["", _line(labels[0], [heads[i] for i in block], first, [column[i] for i in block])]
         for source in grid.train_on:
             for part in range(2):
                 texts = [body[source][i][part] for i in block]
                 if any(texts):
                     lines.append(_line(source if part == 0 else "", texts, first, [column[i] for i in block]))
         lines += [_line(name, [values[i] for i in block], first, [column[i] for i in block]) for name, values in footer.items()]
-    ends = [fold(line, width) for line in [*summary_lines(grid), *notes.lines()]]
+    ends = [fold(line, width) for line in [*summary_lines(grid), *notes.lines(), *_audit_lines(grid)]]
     return "\n".join([*lines, "", *ends])
 
 
@@ -173,7 +173,24 @@ def _footer(grid: Grid) -> dict[str, list[str]]:
         footer["coverage"] = _per_column(grid, lambda rows: f"{min(row.coverage for row in rows):.4g}")
     if grid.metric == "ap":
         footer["prevalence"] = _per_column(grid, lambda rows: f"{prevalence(rows[0]):.3f}")
+    for name in dict.fromkeys(name for name, _ in grid.no_pixels):
+        aucs = (grid.no_pixels.get((name, target)) for target in grid.test_on)
+        footer[f"{name} AUC"] = ["" if row is None else _number(row) if has_number(row) else "undefined" for row in aucs]
     return footer
+
+
+def _heads(grid: Grid) -> list[str]:
+    """Return the columns' names; one that the audit warns of is marked."""
+    warned = grid.warnings()
+    return [f"{name} !" if name in warned else name for name in grid.test_on]
+
+
+def _audit_lines(grid: Grid) -> list[str]:
+    """Return what the two AUCs below the columns are, and what the marks mean."""
+    found = [f"! {name}: {warnings}" for name, warnings in grid.warnings().items()]
+    names = ", ".join(dict.fromkeys(name for name, _ in grid.no_pixels))
+    what = f"{names}: classifiers that see no picture, cross-validated by group over all splits of the dataset (audit.json)"
+    return [what, *found] if grid.no_pixels else []
 
 
 def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]:
@@ -196,14 +213,14 @@ def _span(numbers: Iterable[int]) -> str:
 
 def _markdown(grid: Grid) -> str:
     notes = _Notes()
-    table = [["train on \\ test on", *grid.test_on]]
+    table = [["train on \\ test on", *_heads(grid)]]
     for source in grid.train_on:
         cells = (_markdown_cell(_cell(grid, source, target, notes)) for target in grid.test_on)
         table.append([source, *cells])
     table += [[name, *values] for name, values in _footer(grid).items()]
     title = f"### {grid.title[0].upper()}{grid.title[1:]}"
     parts = [title, _caption(grid).replace("* in", "\\* in"), pipes(table)]
-    return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines()])])
+    return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines(), *_audit_lines(grid)])])
 
 
 def _markdown_cell(lines: tuple[str, str]) -> str:

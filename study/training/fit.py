@@ -29,6 +29,7 @@ from study.records import EpochRecord
 from study.statistics.metrics import auc, nll
 from study.training import checkpoints
 from study.training.augment import changes_pixels
+from study.training.balance import Strata, strata_key
 from study.training.checkpoints import Checkpoint
 from study.training.features import SHARED, body_digest, head_logits
 from study.training.lora import adapt, merge
@@ -54,12 +55,14 @@ def fit(
     runtime: TorchRuntime,
     session: Session,
     world: World = ALONE,
+    strata: Strata | None = None,
 ) -> FitResult:
     """Train a detector in place and leave the best epoch's weights in it.
 
     detector: as `registry.build` gives it. train, val: the source's splits, both classes in each, in the detector's geometry.
     epochs: at least 1; a `logistic` detector is fitted in closed form and has one. seed: of order, flips and dropout.
     world: the workers that train it together; each calls this with the same arguments, and each has the result.
+    strata: the stratum of each training image (N,), where all are to be drawn alike often (study/training/balance.py).
 
     Sets this process's torch to `runtime`. Continues from the session's checkpoint, bit for bit as if never interrupted, and first
     reports the epochs before it again; a checkpoint of another fit or version counts as none. Raises DivergedError for a loss or a
@@ -77,8 +80,8 @@ def fit(
     if detector.spec.learner == "logistic":
         from study.training.logistic import fit_logistic
 
-        return fit_logistic(detector, train, val, recipe, runtime=runtime, session=session, world=world)
-    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, session=session, world=world)
+        return fit_logistic(detector, train, val, recipe, runtime=runtime, session=session, world=world, strata=strata)
+    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, session=session, world=world, strata=strata)
     run.tell_again()
     while not run.finished():
         run.epoch()
@@ -110,18 +113,28 @@ class _Run:
         runtime: TorchRuntime,
         session: Session,
         world: World,
+        strata: Strata | None = None,
     ) -> None:
         self.detector, self.train, self.val, self.recipe = detector, train, val, recipe
         self.runtime, self.session, self.world = runtime, session, world
         self.plan = phases(recipe, n_stages=len(detector.stages()), epochs=epochs)
         workers = [world.size] if world.size > 1 else []
         self.identity = digest(
-            detector.spec, train.key, val.key, recipe, epochs, seed, runtime.threads, runtime.precision, *workers
+            detector.spec,
+            train.key,
+            val.key,
+            recipe,
+            epochs,
+            seed,
+            runtime.threads,
+            runtime.precision,
+            *workers,
+            *strata_key(strata),
         )
         if any(phase.adapters for phase in self.plan):
             adapt(detector, rank=recipe.lora_rank, alpha=recipe.lora_alpha, blocks=recipe.lora_blocks, seed=seed)
         self.movable = checkpoints.movable(detector, max(phase.stages for phase in self.plan))
-        self.steps = Steps(detector, train, recipe, seed=seed, runtime=runtime, world=world)
+        self.steps = Steps(detector, train, recipe, seed=seed, runtime=runtime, world=world, strata=strata)
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_logit = np.empty(0, dtype=np.float32)

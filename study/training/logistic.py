@@ -15,6 +15,7 @@ from study.detectors.base import Detector
 from study.errors import DivergedError
 from study.records import EpochRecord
 from study.statistics.metrics import auc, nll
+from study.training.balance import Strata, even_weights
 from study.training.features import SHARED, body_digest, compute_features, head_logits
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
@@ -34,17 +35,19 @@ def fit_logistic(
     runtime: TorchRuntime,
     session: Session,
     world: World = ALONE,
+    strata: Strata | None = None,
 ) -> FitResult:
     """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random, no checkpoint.
 
     Features are standardised on `train`; the standardisation is folded into the head, which keeps working on raw features. Several
-    workers share out the features; each then solves the same small problem.
+    workers share out the features; each then solves the same small problem. strata: of the training images, weighing alike.
     """
     began = time.perf_counter()
     features, label = _features(detector, train, runtime, world), train.label.astype(np.int64)
     with threadpool_limits(limits=runtime.threads):
-        scaler = StandardScaler().fit(features)
-        model = LogisticRegression(C=recipe.C, max_iter=MAX_ITERATIONS).fit(scaler.transform(features), label)
+        weights = None if strata is None else even_weights(strata)
+        scaler = StandardScaler().fit(features, sample_weight=weights)
+        model = LogisticRegression(C=recipe.C, max_iter=MAX_ITERATIONS).fit(scaler.transform(features), label, weights)
     weight = model.coef_[0] / scaler.scale_
     bias = float(model.intercept_[0] - weight @ scaler.mean_)
     set_head(detector, weight, bias)

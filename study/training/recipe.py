@@ -55,7 +55,8 @@ class Recipe:
     flip: probability of a horizontal flip, per image and epoch.
     crop, colour, blur, jpeg: probabilities of those augmentations (study/training/augment.py), per image and epoch.
     mixup: alpha of the Beta distribution by which a batch is mixed with another order of itself (Zhang et al., ICLR 2018); 0: none.
-    loss: `bce`, the mean over images; `balanced_bce` weights the classes so that each has half of the training set's loss.
+    loss: `bce`, the mean over images; `balanced_bce` weights the classes so that each has half of the training set's loss
+        (which they have as `bce` where `data.balance` draws them alike often; both are then the same).
     label_smoothing: e turns the targets 0, 1 into e / 2, 1 - e / 2.
     clip_norm: greatest L2 norm of the gradient of all trained parameters; 0 for none.
     patience: epochs without a better source val after which the last phase ends; 0 for none.

@@ -1,7 +1,7 @@
 """The steps of an epoch: batches, the loss of a batch, its gradient, the optimizer's move. Floor 2.
 
 * The last batch is what is left, smaller; a single image left over joins the batch before it, since BatchNorm has no variance
-  over one value. No image is dropped or seen twice in an epoch.
+  over one value. No image is dropped or seen twice in an epoch, unless strata are drawn alike often (study/training/balance.py).
 * Several workers (study/training/world.py) share out each batch: `batch_size` is that of all together, gradients and losses are
   summed with the same weight for every image, and every worker takes the same step. Live BatchNorm normalises over a worker's own
   share; its running statistics are averaged over workers, weighted by images, at the end of each epoch. We do not use torch's
@@ -26,6 +26,7 @@ from study.detectors.base import Detector
 from study.errors import DivergedError
 from study.identity import derive_seed
 from study.training.augment import Batch, Draws, mix
+from study.training.balance import Strata, epoch_order
 from study.training.losses import bce, class_weights
 from study.training.memory import Before, free
 from study.training.optimizers import make_optimizer
@@ -54,12 +55,20 @@ class Steps:
     """
 
     def __init__(
-        self, detector: Detector, train: Images, recipe: Recipe, *, seed: int, runtime: TorchRuntime, world: World
+        self,
+        detector: Detector,
+        train: Images,
+        recipe: Recipe,
+        *,
+        seed: int,
+        runtime: TorchRuntime,
+        world: World,
+        strata: Strata | None = None,
     ) -> None:
-        self.detector, self.train, self.recipe, self.seed = detector, train, recipe, seed
+        self.detector, self.train, self.recipe, self.seed, self.strata = detector, train, recipe, seed, strata
         self.runtime, self.world = runtime, world
         self.label = torch.from_numpy(train.label.astype(np.float32)).to(runtime.device)
-        self.weight = class_weights(self.label) if recipe.loss == "balanced_bce" else None
+        self.weight = class_weights(self.label) if recipe.loss == "balanced_bce" and strata is None else None
         self.draws: Draws | None = None  # of the epoch under way
         self.optimizer: torch.optim.Optimizer | None = None  # None between phases
         self.norms: list[_BatchNorm] = []  # those that are trained in this phase
@@ -84,7 +93,7 @@ class Steps:
         """
         generator = self.runtime.seed_epoch(self.seed, epoch, self.world.rank)
         n = len(self.train)
-        order = torch.randperm(n, generator=generator)
+        order = epoch_order(n, self.strata, generator)
         flip = torch.rand(n, generator=generator) < self.recipe.flip
         self.draws = Draws.draw(self.recipe, n, generator)
         parts = batches(n, self.recipe.batch_size, order)

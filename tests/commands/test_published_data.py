@@ -1,26 +1,45 @@
-"""Published datasets, from the caches that their libraries leave, to the cells of a matrix, with the network refused."""
+"""Every card, from the shape in which its dataset is had to a trained winner and matrix cells, with the network refused."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from study import cross_eval, ls, sweep
-from study.data.cards import load_card
+from study.data.cards import card_names, load_card
+from study.records import NO_TRAINING
 from study.reporting.matrix_csv import read_matrix
 from study.store import Store
 from tests.data.conftest import no_network
-from tests.factories import hub_copy, kaggle_copy, write_cifake, write_ffpp, write_genimage, write_wilddeepfake
+from tests.factories import (
+    hub_copy,
+    kaggle_copy,
+    write_artifact,
+    write_cifake,
+    write_cnnspot,
+    write_faces_140k,
+    write_ffpp,
+    write_genimage,
+    write_open_images,
+    write_wilddeepfake,
+)
 
 __all__ = ["no_network"]  # a fixture that pytest finds here
 
-STUDY = """
+# Of every card a dataset to train on; of those that are several, another one to test on.
+TRAIN_ON = (
+    "artifact:big_gan", "cifake", "cnnspot:progan", "faces_140k", "ffpp:FaceSwap?compression=c40", "genimage:sd1.4",
+    "open_images:flux", "wilddeepfake",
+)  # fmt: skip
+TEST_ON = (*TRAIN_ON, "ffpp:NeuralTextures", "cnnspot:biggan")
+STUDY = f"""
 name = "published"
 detectors = ["spectrum"]
-train_on = ["ffpp:FaceSwap?compression=c40", "wilddeepfake"]
-test_on = ["ffpp:FaceSwap?compression=c40", "ffpp:NeuralTextures", "wilddeepfake", "cifake", "genimage:sd1.4"]
+train_on = {list(TRAIN_ON)}
+test_on = {list(TEST_ON)}
 [budget]
 trials = 1
 epochs = 1
@@ -30,23 +49,48 @@ size_px = 16
 """
 
 
-def test_from_the_caches_of_the_hubs_to_a_matrix_without_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_network: None
-) -> None:
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None) -> list[str]:
+    """Every published dataset where its user has it, and the arguments of a study over all of them."""
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "HF_TOKEN", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    write_cifake(kaggle_copy(tmp_path / "kagglehub", load_card("cifake").handle), n=60)
-    hub_copy(tmp_path / "hub", load_card("wilddeepfake").handle, write_wilddeepfake(tmp_path / "made", shards=12, frames=1))
+    kaggle: dict[str, Callable[[Path], Path]] = {
+        "cifake": write_cifake,
+        "faces_140k": lambda folder: write_faces_140k(folder, size=16),
+        "artifact": lambda folder: write_artifact(folder, size=16),
+    }
+    for name, write in kaggle.items():
+        write(kaggle_copy(tmp_path / "kagglehub", load_card(name).handle))
+    hub_copy(
+        tmp_path / "hub", load_card("wilddeepfake").handle, write_wilddeepfake(tmp_path / "made", shards=12, frames=1, size=16)
+    )
     write_ffpp(tmp_path / "data" / "ffpp", frames=1, size=16)
     write_genimage(tmp_path / "data" / "genimage", size=16)
+    write_cnnspot(tmp_path / "data" / "cnnspot", size=16)
+    write_open_images(tmp_path / "data" / "open_images", size=16)
     study = tmp_path / "published.toml"
     study.write_text(f'{STUDY}[data]\nroot = "{tmp_path / "data"}"\n', encoding="utf-8")
-    arguments = [str(study), "--results", str(tmp_path / "results"), "--local"]
-    assert sweep.main(arguments) == 0
-    assert cross_eval.main(arguments) == 0
-    rows = read_matrix(Store(tmp_path / "results", "published").matrix_file)
-    done = {(row.train_on, row.test_on) for row in rows if row.metric == "auc" and math.isfinite(row.estimate.value)}
-    assert len(done) == 2 * 5
+    return [str(study), "--results", str(tmp_path / "results"), "--local"]
+
+
+def test_every_card_is_in_the_study_below() -> None:
+    assert {name.split(":")[0] for name in TRAIN_ON} == {name for name in card_names() if not name.startswith("demo_")}
+
+
+def test_every_card_to_a_trained_winner_and_matrix_cells_without_network(
+    tmp_path: Path, published: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main(published) == 0
+    assert cross_eval.main(published) == 0
+    store = Store(tmp_path / "results", "published")
+    assert len(list(store.folder.glob("models/*/detector.json"))) == len(TRAIN_ON)
+    rows = [row for row in read_matrix(store.matrix_file) if (row.metric, row.level, row.seed) == ("auc", "image", "0")]
+    values = {(row.train_on, row.test_on): row.estimate.value for row in rows if row.train_on != NO_TRAINING}
+    assert set(values) == {(x, y) for x in TRAIN_ON for y in TEST_ON}
+    assert all(math.isfinite(value) for value in values.values())
+    assert all(values[x, x] > 0.9 for x in TRAIN_ON)  # the fakes of every fixture carry a checkerboard, which the spectrum shows
     written = [path.name for path in (tmp_path / "results").rglob("*")]
     assert not [name for name in written if set(name) & set(":?*")]
     capsys.readouterr()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,4 +142,29 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     archive = tar_of(tmp_path / "source" / "0.tar.gz", "x.png")
     (tmp_path / "cache").touch()
     with pytest.raises(StoreError, match="cannot be written"):
+        unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")
+
+
+def test_a_full_disk_is_not_called_a_broken_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tar_of(tmp_path / "source" / "0.tar.gz", "x.png", "y.png")
+    real_open = Path.open
+
+    def on_a_full_disk(path: Path, mode: str = "r", **options: Any) -> Any:
+        return real_open(Path("/dev/full"), "wb") if mode == "xb" else real_open(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
+    with pytest.raises(StoreError, match=r"cache folder .* cannot be written: No space left on device"):
+        unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")
+    assert unpacked(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x") is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_an_archive_that_cannot_be_read_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    archive = tar_of(tmp_path / "source" / "0.tar.gz", "x.png")
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("gzip.open", refuse)
+    with pytest.raises(DataError, match=rf"archive '.*0.tar.gz' cannot be read: {os.strerror(number)}$"):
         unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import signal
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -113,7 +115,9 @@ def test_a_missing_data_root_and_an_unrecognised_folder_say_so(root: Path, tmp_p
         make_catalog(root=tmp_path / "absent").dataset("x")
     write_image(root / "odd" / "pictures" / "x.png", picture(0, size=8))
     write_image(root / "odd" / "more" / "x.png", picture(0, size=8))
-    with pytest.raises(DataError, match=r"layout of .*odd' is not recognised \(it holds the folders: more, pictures\)"):
+    with pytest.raises(
+        DataError, match=r"layout of .*odd' is not recognised \(it holds: more/ \(1 image\), pictures/ \(1 image\)\)"
+    ):
         make_catalog().dataset("odd")
 
 
@@ -270,7 +274,7 @@ def test_a_card_pattern_gives_groups(root: Path, make_catalog: MakeCatalog, monk
     assert [(s["path"], s["problem"]) for s in samples if s["problem"]] == [
         ("real/stray.png", "the card's group_pattern does not match its path")
     ]
-    with pytest.raises(DataError, match=r"By hand: download it and unpack it into '.*elsewhere/people'"):
+    with pytest.raises(DataError, match=r"By hand: get it from its authors; unpack it into '.*elsewhere/people'"):
         (root.parent / "elsewhere").mkdir()
         make_catalog(root=root.parent / "elsewhere").dataset("people")
 
@@ -345,6 +349,38 @@ def test_an_interrupted_index_keeps_what_it_has(root: Path, make_catalog: MakeCa
     told: list[int] = []
     make_catalog(progress=lambda _, done, total: told.append(total)).dataset("d")
     assert 0 < told[0] < 80
+
+
+def test_a_killed_index_keeps_what_it_has(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+    """By SIGKILL while the 30th of 48 images is hashed, in parts of 8: what was written is known, and then all in one file."""
+    write_dataset(root / "mine", n=24, size=8)
+    code = f"""
+import os, signal
+from pathlib import Path
+from study.data import index
+from study.data.catalog import Catalog, DataConfig
+
+index.PART, seen, real = 8, [], index._fingerprint
+
+def killed(path):
+    seen.append(path)
+    if len(seen) == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(path)
+
+index._fingerprint = killed
+Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(tmp_path / "cache")!r})), firewall=True).dataset("mine")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    parts = list((tmp_path / "cache" / "index").glob("*.part"))
+    assert len(parts) >= 2
+    told: list[int] = []
+    found = make_catalog(progress=lambda what, done, total: told.append(total)).dataset("mine")
+    assert told and max(told) == 48 - 8 * len(parts)
+    assert [path.suffix for path in (tmp_path / "cache" / "index").iterdir()] == [".parquet"]
+    again: list[int] = []
+    assert make_catalog(progress=lambda what, done, total: again.append(total)).dataset("mine").digest == found.digest
+    assert again == []
 
 
 def test_a_damaged_index_is_made_again(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_every_failure_says_what_to_accept_where_to_get_it_and_where_to_put_it(
         huggingface.fetch(CARD, data_root=tmp_path)
     message = str(error.value)
     assert words in message
-    assert "accept the terms on its page and set HF_TOKEN" in message
+    assert "accept its terms and set HF_TOKEN" in message
     assert CARD.homepage in message
     assert f"unpack it into '{tmp_path / 'wilddeepfake'}'" in message
     assert "\n" not in message

@@ -77,7 +77,7 @@ def test_without_network_the_error_says_what_to_do_by_hand(name: str, root: Path
     assert "\n" not in message
     assert len(message) < 600
     if name == "faces_140k":
-        assert f"so that '{root / name / 'real_vs_fake' / 'real-vs-fake'}' exists" in message
+        assert f"so that '{root / name / 'real_vs_fake' / 'real-vs-fake'}' holds train/, valid/ and test/" in message
 
 
 def test_doing_what_the_error_says_mends_it(root: Path, make_catalog: MakeCatalog) -> None:
@@ -88,7 +88,7 @@ def test_doing_what_the_error_says_mends_it(root: Path, make_catalog: MakeCatalo
 
 
 def test_without_a_data_root_the_error_asks_for_one(make_catalog: MakeCatalog) -> None:
-    with pytest.raises(DataError, match="unpack it into 'DIR/cifake' and name that folder with --data-root DIR"):
+    with pytest.raises(DataError, match=r"unpack it into 'DIR/cifake', so that it holds .* say --data-root DIR"):
         make_catalog(root=None).dataset("cifake")
 
 

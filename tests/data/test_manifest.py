@@ -110,3 +110,15 @@ def test_a_manifest_wins_over_the_layout_beside_it(folder: Path) -> None:
     layout = find_layout(folder)
     assert layout is not None
     assert read_layout(layout, name="d").table["path"].to_pylist() == ["real/x.png", "a.png"]
+
+
+def test_rows_that_a_spreadsheet_leaves_empty_are_passed_over(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", picture(0))
+    (tmp_path / "manifest.csv").write_text("path,label,group\n,,\na.png,real,g\n , ,\n\n", encoding="utf-8")
+    assert read_manifest(tmp_path).table["path"].to_pylist() == ["a.png"]
+
+
+def test_a_quote_that_does_not_close_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text('path,label\n"a.png,real\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest.csv, line 2: "):
+        read_manifest(tmp_path)

@@ -18,6 +18,7 @@ from study.errors import ConfigError, DataError
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
 from tests.factories import (
+    FORCED,
     hub_copy,
     kaggle_copy,
     picture,
@@ -25,9 +26,11 @@ from tests.factories import (
     write_cifake,
     write_cnnspot,
     write_ffpp,
+    write_ffpp_forced_split,
     write_genimage,
     write_image,
     write_manifest,
+    write_open_images,
     write_wilddeepfake,
 )
 
@@ -140,6 +143,21 @@ def test_training_on_one_manipulation_and_testing_on_another_shares_no_source_vi
     assert learnt
     assert tested
     assert not learnt & tested
+
+
+def test_what_is_learnt_from_shows_no_picture_that_is_tested_on_unless_the_split_is_forced(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """By the pixels: our split of the folders that clip-deepfake-detection uses, and its own."""
+    write_ffpp(root / "ffpp", flat=True, frames=2)
+    reals = write_ffpp_forced_split(root, pairs=40, frames=2)
+    catalog = make_catalog()
+
+    def pixels(name: str, *splits: str) -> set[str]:
+        return {row["pixels"] for row in rows(catalog, name) if row["split"] in splits}
+
+    assert not pixels("ffpp:FaceSwap", "train", "val") & pixels("ffpp:NeuralTextures", "test")
+    assert len(pixels(FORCED[0], "train", "val") & pixels(FORCED[1], "test")) == reals == 160
 
 
 def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(root: Path, make_catalog: MakeCatalog) -> None:
@@ -269,6 +287,52 @@ def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalo
     assert all(sides[row["path"]] == row["split"] for row in one)
 
 
+# Open Images beside generators
+
+
+def test_open_images_is_one_dataset_a_generator_and_a_fake_stays_with_its_photograph(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "open_images")
+    catalog = make_catalog()
+    assert catalog.parts("open_images") == ["open_images:flux", "open_images:sd-inpainting"]
+    inpainted = rows(catalog, "open_images:sd-inpainting")
+    assert Counter(row["method"] for row in inpainted) == {"open_images": 40, "sd-inpainting": 40}
+    photographs = {Path(row["path"]).stem: row for row in inpainted if not row["label"]}
+    for row in inpainted:
+        source = photographs[Path(row["path"]).name[:16]]
+        assert (row["group"], row["split"]) == (source["group"], source["split"])
+    sides = {row["path"]: row["split"] for row in rows(catalog, "open_images")}
+    assert len(sides) == 120
+    for member in ("flux", "sd-inpainting"):
+        assert all(sides[row["path"]] == row["split"] for row in rows(catalog, f"open_images:{member}"))
+    assert {row["group"] for row in rows(catalog, "open_images:flux") if row["label"]} == {f"{index:05d}" for index in range(40)}
+
+
+def test_open_images_below_split_folders(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "open_images", n=8, splits=("train", "val", "test"))
+    catalog = make_catalog()
+    assert catalog.parts("open_images") == ["open_images:flux", "open_images:sd-inpainting"]
+    assert methods(catalog, "open_images:flux") == {
+        (split, method): 8 for split in ("train", "val", "test") for method in ("open_images", "flux")
+    }
+
+
+def test_such_a_folder_by_another_name_is_described_by_class_folders(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "mine")
+    with pytest.raises(DataError, match=r"is not recognised \(it holds: flux/ \(40 images\), open_images/ \(40 images\)"):
+        make_catalog().dataset("mine")
+    named = {"open_images": 0, "flux": 1, "sd-inpainting": 1}
+    assert {method for _, method in methods(make_catalog(class_folders=named), "mine")} == set(named)
+
+
+def test_a_real_folder_beside_generators_says_which_folders_are_not_used(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "mine", n=4)
+    (root / "mine" / "open_images").rename(root / "mine" / "real")
+    with pytest.raises(
+        DataError, match=r"has no fake images .*not used: flux \(neither a split nor a class folder\), sd-inpainting"
+    ):
+        make_catalog().dataset("mine")
+
+
 # Names, members, subsets
 
 
@@ -354,14 +418,16 @@ def test_every_card_states_what_its_user_must_know(name: str) -> None:
     assert card.homepage.startswith("https://")
     assert card.size_gb > 0
     assert card.hazards
-    assert card.source == "kaggle" or card.access
-    assert card.subfolder or card.holds or name == "cifake"
+    assert card.access
+    assert card.holds
 
 
 def test_an_unrecognised_folder_of_a_card_says_what_it_must_hold(root: Path, make_catalog: MakeCatalog) -> None:
     (root / "genimage" / "a").mkdir(parents=True)
     (root / "genimage" / "b").mkdir()
-    with pytest.raises(DataError, match=r"holds the folders: a, b.*it must hold GENERATOR/train/ai/ and"):
+    with pytest.raises(
+        DataError, match=r"holds: a/ \(0 images\), b/ \(0 images\)\); it must hold GENERATOR/train/ai/, GENERATOR/train/nature/, "
+    ):
         make_catalog().dataset("genimage:sd1.4")
 
 

@@ -161,7 +161,11 @@ def test_a_planted_leak_is_reported_with_its_effect(tmp_path: Path, capsys: pyte
     assert sweep.main(arguments) == 0
     assert cross_eval.main(arguments) == 0
     rows = read_matrix(tmp_path / "results" / "leak" / "matrix.csv")
-    counts = {r.level: (r.estimate.n_real, r.estimate.n_fake) for r in rows if (r.seed, r.metric) == ("mean", "auc")}
+    counts = {
+        r.level: (r.estimate.n_real, r.estimate.n_fake)
+        for r in rows
+        if (r.detector, r.seed, r.metric) == ("spectrum", "mean", "auc")
+    }
     assert counts == {"image": (20, 22), "image:without_leaks": (20, 20)}
     printed = " ".join(capsys.readouterr().out.split())
     assert "with the 2 test images that leak from training" in printed

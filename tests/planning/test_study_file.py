@@ -26,6 +26,7 @@ def refused(table: dict[str, object]) -> str:
 def test_defaults_are_filled_in() -> None:
     study = parse_study(GOOD, where="s.toml")
     assert (study.budget.trials, study.budget.seeds, study.seed, study.data.max_per_class) == (12, 3, 0, 0)
+    assert study.data.frames_per_video == 32
     assert study.test_on == ("a", "b")  # the training sets, unions taken apart
     assert study.pairings()[:2] == [Pairing(detector="npr", train_on="a"), Pairing(detector="npr", train_on="b")]
     assert len(study.pairings()) == 6
@@ -53,6 +54,8 @@ def test_defaults_are_filled_in() -> None:
         ({"run": {"precision": "fp8"}}, ["run.precision", "'fp8'", "bfloat16"]),
         ({"data": {"class_folders": {"x": 2}}}, ["class_folders"]),
         ({"data": {"root": 3}}, ["data.root = 3"]),
+        ({"data": {"frames_per_video": 0}}, ["data.frames_per_video = 0"]),
+        ({"data": {"balance": "classes"}}, ["data.balance", "'classes'", "did you mean 'class'?", "class, dataset, none"]),
         ({"detector": {"npr": {"size": 3}}}, ["[detector.npr]", "'size'", "size_px"]),
         ({"detector": {"npr": {"size_px": "big"}}}, ["detector.npr.size_px = 'big'"]),
         ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
@@ -84,6 +87,55 @@ def test_refusals_name_key_value_and_remedy(change: dict[str, object], fragments
     message = refused({**GOOD, **change})
     for fragment in fragments:
         assert fragment in message
+
+
+@pytest.mark.parametrize(
+    ("train_on", "test_on", "expanded"),
+    [
+        (["all-but"], ["a", "b", "c"], ("b+c", "a+c", "a+b")),
+        (["a", "all-but"], ["a", "b", "c"], ("a", "b+c", "a+c", "a+b")),
+        (["all-but:b"], ["a", "b", "c"], ("a+c",)),
+        (["all-but:ffpp:FaceSwap"], ["ffpp:FaceSwap", "ffpp:NeuralTextures", "a"], ("ffpp:NeuralTextures+a",)),
+        (["all-but"], ["a", "b"], ("b", "a")),  # of two, all but one is the other
+        (["b", "all-but"], ["a", "b"], ("b", "a")),
+        (["c+b", "all-but", "all-but:c"], ["a", "b", "c"], ("c+b", "a+c", "a+b")),  # b+c is there already
+    ],
+)
+def test_leave_one_out_is_written_out(train_on: list[str], test_on: list[str], expanded: tuple[str, ...]) -> None:
+    import tomllib
+
+    study = parse_study({**GOOD, "train_on": train_on, "test_on": test_on}, where="s.toml")
+    assert (study.train_on, study.test_on) == (expanded, tuple(test_on))
+    assert [pairing.train_on for pairing in study.pairings()] == [*expanded, *expanded]  # of two detectors
+    resolved = to_toml(study)
+    assert "all-but" not in resolved
+    assert parse_study(tomllib.loads(resolved), where="again") == study
+
+
+@pytest.mark.parametrize(
+    ("train_on", "test_on", "fragments"),
+    [
+        (["all-but"], None, ["no test_on", 'write for example test_on = ["a", "b", "c"]']),
+        (["all-but:a"], None, ["no test_on"]),
+        (["all-but"], ["a"], ["needs two datasets in test_on", "'a' alone"]),
+        (["all-but:cc"], ["a", "b", "cifake"], ["all-but:cc", "unknown dataset 'cc'", "a, b, cifake"]),
+        (["all-but:"], ["a", "b"], ["unknown dataset ''"]),
+        (["all-but"], ["cifake", "cifake?method=sd1.4"], ["cannot leave out", "cifake?method=sd1.4", "a part of the other"]),
+        (["a"], ["all-but"], ["test_on", "'all-but' stands for training sets only"]),
+    ],
+)
+def test_leave_one_out_needs_something_to_leave_out(train_on: list[str], test_on: list[str] | None, fragments: list[str]) -> None:
+    table = {**GOOD, "train_on": train_on, **({"test_on": test_on} if test_on else {})}
+    for fragment in fragments:
+        assert fragment in refused(table)
+
+
+def test_leave_one_out_is_cross_domain_for_what_was_left_out_alone() -> None:
+    from study.reporting.grid import is_in_domain
+
+    study = parse_study({**GOOD, "train_on": ["all-but"], "test_on": ["a", "b", "c"]}, where="s.toml")
+    across = [(x, y) for x in study.train_on for y in study.test_on if not is_in_domain(x, y)]
+    assert across == [("b+c", "a"), ("a+c", "b"), ("a+b", "c")]
 
 
 @pytest.mark.parametrize("key", ["name", "detectors", "train_on"])

@@ -61,12 +61,15 @@ class FileSession:
         torch.save(state, self.file)
 
 
-def train(detector: Detector, session: FileSession, world: World, *, epochs: int = 4, **settings: Any) -> FitResult:
+def train(
+    detector: Detector, session: FileSession, world: World, *, epochs: int = 4, balanced: bool = False, **settings: Any
+) -> FitResult:
     """21 images in batches of 5, the last of 6: not divisible by 2 or 3."""
     recipe = Recipe.from_params({"batch_size": 5, "lr": 0.02, "patience": 0, **settings})
     pictures, val = images(21), images(70, seed=1)
     features.SHARED.clear()
-    return fit(detector, pictures, val, recipe, epochs=epochs, seed=0, runtime=RUNTIME, session=session, world=world)
+    strata = pictures.label.astype(np.int64) if balanced else None
+    return fit(detector, pictures, val, recipe, epochs=epochs, seed=0, runtime=RUNTIME, session=session, world=world, strata=strata)
 
 
 def outcome(detector: Detector, result: FitResult, session: FileSession) -> Answers:
@@ -106,6 +109,7 @@ def fits(world: World, folder: Path) -> Answers:
     for name, make, settings in (
         ("plain", plain, {"schedule": "progressive", "layer_decay": 0.7}),
         ("head", plain, {"schedule": "head"}),
+        ("balanced", plain, {"balanced": True}),
         ("low rank", attentive, {"schedule": "lora", "lora_rank": 2, "layer_decay": 0.7}),
         ("tiny", tiny, {"schedule": "progressive", "dropout": 0.2, "clip_norm": 0.1}),
     ):

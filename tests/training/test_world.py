@@ -130,7 +130,7 @@ def test_the_gradient_of_a_batch_is_one_workers(n: int, ranks: Ranks) -> None:
 def test_a_fit_is_one_workers(ranks: Ranks, tmp_path: Path) -> None:
     expected = alone(tmp_path)
     for answers in ranks:
-        for name in ("plain", "head", "low rank"):
+        for name in ("plain", "head", "balanced", "low rank"):
             found, one = answers["fits"][name]["result"], expected[name]["result"]
             np.testing.assert_allclose(found.val_logit, one.val_logit, rtol=0, atol=1e-4)
             assert (found.best_epoch, found.note, len(found.history)) == (one.best_epoch, "", 4)
@@ -140,7 +140,7 @@ def test_a_fit_is_one_workers(ranks: Ranks, tmp_path: Path) -> None:
                 assert mine.val_nll == pytest.approx(theirs.val_nll, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["plain", "head", "low rank", "tiny"])
+@pytest.mark.parametrize("name", ["plain", "head", "balanced", "low rank", "tiny"])
 def test_all_workers_have_the_same_and_the_first_alone_reports_and_saves(name: str, ranks: Ranks) -> None:
     first, *others = [answers["fits"][name] for answers in ranks]
     assert (first["told"], first["saves"]) == ([0, 1, 2, 3], 4)

@@ -1,0 +1,137 @@
+"""The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL section 8).
+
+Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and nothing of it goes back into
+search. `<cache>/audits/<key>.json` keeps what takes time, the two classifiers, by the content that decides them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from study.data.audit.classifiers import border_brightness_auc, metadata_auc
+from study.data.audit.findings import Comparison, Finding, compare, cue_findings
+from study.data.audit.resolution import Native, native_resolution
+from study.data.audit.traits import Traits, traits_of, traits_version
+from study.data.catalog import Catalog
+from study.data.datasets import Dataset, group_codes, strings
+from study.data.index import cache_writes
+from study.data.leaks import KINDS, ORDER, Leaks, leaks_across, leaks_within
+from study.data.splits import straddling
+from study.identity import digest, whole_file
+from study.records import FAKE, REAL, Estimate
+
+AUDIT_VERSION = 1  # raised when a change of the code gives the same traits other estimates
+MANY = 0.01  # of a class: from this share of leaked images on, a number that rests on them is in doubt
+CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
+    "metadata_auc": metadata_auc,
+    "border_brightness_auc": border_brightness_auc,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetAudit:
+    """What is to be known of a dataset.
+
+    n_real, n_fake: images audited; listed: all of its images; unread: (path, reason) of those without traits. groups: distinct
+    ones; mixed_groups: those that hold both classes; torn_groups: those in more than one split. native: None without images.
+    metadata_auc, border_brightness_auc: of the two classifiers, mean over folds by group, in [0, 1]. unified_px: the side to which
+    the study re-encodes all images alike, and then the audit is of these; else None, and it is of the files.
+    """
+
+    name: str
+    unified_px: int | None
+    listed: int
+    n_real: int
+    n_fake: int
+    unread: tuple[tuple[str, str], ...]
+    groups: int
+    mixed_groups: int
+    torn_groups: int
+    native: Native | None
+    metadata_auc: Estimate
+    border_brightness_auc: Estimate
+    comparisons: tuple[Comparison, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The sentences that mark a column: of severity `warning` and `critical`."""
+        return tuple(finding.sentence for finding in self.findings if finding.severity != "info")
+
+
+def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
+    """Audit all images of a dataset; what the cache knows is not computed again.
+
+    Raises what `Catalog.dataset` raises, DataError where a file changed since it was indexed, StoreError where the cache cannot be
+    written, FirewallError where the catalog hides the test split.
+    """
+    dataset, cache = catalog.dataset(name), catalog.config.cache
+    traits = traits_of(dataset, cache=cache, progress=catalog.progress)
+    estimates = _estimates(dataset, traits, cache)
+    comparisons = compare(traits)
+    codes, names = group_codes(dataset.samples)
+    fake = np.array(dataset.samples["label"], dtype=bool)
+    held = [np.bincount(codes[of], minlength=len(names)) > 0 for of in (~fake, fake)]
+    torn = straddling(codes, strings(dataset.samples["split"]))
+    cues = tuple(cue_findings(estimates["metadata_auc"], estimates["border_brightness_auc"], comparisons))
+    return DatasetAudit(
+        name=dataset.name,
+        unified_px=dataset.unified_px,
+        listed=dataset.samples.num_rows,
+        n_real=int((traits.label == 0).sum()),
+        n_fake=int((traits.label == 1).sum()),
+        unread=traits.unread,
+        groups=len(names),
+        mixed_groups=int((held[0] & held[1]).sum()),
+        torn_groups=torn,
+        native=native_resolution(traits),
+        comparisons=comparisons,
+        findings=(*cues, *_repeats(catalog, name), *_file_findings(traits)),
+        **estimates,
+    )
+
+
+def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:
+    key = digest("audit", AUDIT_VERSION, traits_version(dataset), version("scikit-learn"), dataset.digest)
+    path = cache / "audits" / f"{key}.json"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Estimate(**held[name]) for name in CLASSIFIERS}
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or none of ours: made anew
+        found = {name: classifier(traits) for name, classifier in CLASSIFIERS.items()}
+        with cache_writes(cache), whole_file(path) as temporary:
+            temporary.write_text(json.dumps({name: dataclasses.asdict(e) for name, e in found.items()}), encoding="utf-8")
+        return found
+
+
+def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:
+    """Yield what the splits of a dataset share, and what repeats within one: the first claims too much, the second counts twice."""
+    for leaks in leaks_across(catalog, name):
+        yield from leak_findings(leaks)
+    present = set(catalog.dataset(name).samples["split"].to_pylist())
+    for split in (split for split in ORDER if split in present):
+        for sentence in leaks_within(catalog, name, split).sentences():
+            yield Finding(code="duplicates", severity="info", sentence=f"{sentence}.")
+
+
+def leak_findings(leaks: Leaks) -> Iterator[Finding]:
+    """Yield a sentence for every kind of leak and class; a warning from a hundredth of the class on."""
+    kinds = [(kind, label) for kind in KINDS for label in (REAL, FAKE) if leaks.ids(kind=kind, label=label)]
+    for (kind, label), sentence in zip(kinds, leaks.sentences(), strict=True):
+        serious = leaks.share(label, kind=kind) >= MANY
+        yield Finding(code=f"leak_{kind}", severity="warning" if serious else "info", sentence=f"{sentence}.")
+
+
+def _file_findings(traits: Traits) -> list[Finding]:
+    if not traits.unread:
+        return []
+    path, reason = traits.unread[0]
+    sentence = f"{len(traits.unread)} images cannot be read and are left out, '{path}' because: {reason}."
+    return [Finding(code="unreadable", severity="info", sentence=sentence)]

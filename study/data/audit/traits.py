@@ -1,0 +1,200 @@
+"""The traits of every image of a dataset: how its file was made, how large it is, and a few statistics of its pixels.
+
+Floor 1. `<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits hang on its bytes alone, so a
+row holds wherever the file lies. An image that cannot be decoded has no traits; the dataset lists it with its reason.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from study.data.audit.jpeg import estimate_quality, subsampling
+from study.data.audit.pixels import STATISTICS, statistics
+from study.data.datasets import Dataset
+from study.data.decode import DECODE_VERSION, FORMATS, UndecodableError, decode_image, read_bytes
+from study.data.index import Progress, cache_writes, quiet
+from study.data.names import file_name, parse_name
+from study.data.parallel import ordered_map
+from study.data.unify import QUALITY, UNIFY_VERSION, unify
+from study.errors import DataError
+from study.identity import digest, file_sha256, whole_file
+
+TRAITS_VERSION = 1  # raised when a change of the code gives the same file other traits
+KEEP_EVERY = 2048  # images: what a killed run loses at most
+
+KINDS = ("format", "mode", "subsampling", "tables", "progressive", "profile", "exif")  # words
+NO_JPEG = "none"  # the subsampling, tables and progression of what is no JPEG
+SIZES = ("jpeg_quality", "width", "height", "aspect", "bytes_per_pixel")  # numbers
+METADATA = (*KINDS, *SIZES)
+COLUMNS = (*METADATA, *STATISTICS)
+SCHEMA = pa.schema(
+    [
+        ("sha256", pa.string()),
+        *((name, pa.string()) for name in KINDS),
+        *((name, pa.float64()) for name in (*SIZES, *STATISTICS)),
+        ("problem", pa.string()),
+    ]
+)
+UNIFIED: dict[str, str | float] = {
+    **dict.fromkeys(("progressive", "profile", "exif"), "no"),
+    **{"format": "JPEG", "mode": "RGB", "subsampling": "4:2:0", "tables": "standard", "jpeg_quality": float(QUALITY)},
+}
+Row = dict[str, str | float | None]  # a row of that table, on its way into it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """The traits of the N usable images of a dataset.
+
+    kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`; NaN is the quality of what is
+    no JPEG. label (N,) uint8, 1 = fake; group (N,) str. unread: (path, reason) of the images without traits.
+    """
+
+    kinds: dict[str, NDArray[np.str_]]
+    numbers: dict[str, NDArray[np.float64]]
+    label: NDArray[np.uint8]
+    group: NDArray[np.str_]
+    unread: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> Traits:
+    """Return the traits of all images of a dataset, of every split it holds; what the cache knows is not read again.
+
+    Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be written.
+    """
+    samples = dataset.samples
+    usable = samples.filter(pc.equal(samples["problem"], ""))
+    known = _known(dataset, usable, cache, progress)
+    table = known.take(pc.index_in(usable["sha256"].combine_chunks(), value_set=known["sha256"].combine_chunks()))
+    read = np.array(pc.equal(table["problem"], ""))
+    left_out = samples.filter(pc.not_equal(samples["problem"], ""))
+    unread = [*zip(left_out["path"].to_pylist(), left_out["problem"].to_pylist(), strict=True)]
+    unread += [
+        (path, reason) for path, reason in zip(usable["path"].to_pylist(), table["problem"].to_pylist(), strict=True) if reason
+    ]
+    table, usable = table.filter(pa.array(read)), usable.filter(pa.array(read))
+    return Traits(
+        kinds={name: np.array(table[name].to_pylist(), dtype=np.str_) for name in KINDS},
+        numbers={name: np.array(table[name].to_pylist(), dtype=np.float64) for name in (*SIZES, *STATISTICS)},
+        label=np.array(usable["label"], dtype=np.uint8),
+        group=np.array(usable["group"].to_pylist(), dtype=np.str_),
+        unread=tuple(unread),
+    )
+
+
+def traits_version(dataset: Dataset) -> str:
+    """Return the digest of all but the files that decides the traits of a dataset's images."""
+    unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
+    return digest(TRAITS_VERSION, DECODE_VERSION, *unified)
+
+
+def _known(dataset: Dataset, usable: pa.Table, cache: Path, progress: Progress) -> pa.Table:
+    """Return a table that has the traits of every usable image, and keep it."""
+    key = digest("traits", traits_version(dataset), os.path.realpath(dataset.root))
+    path = cache / "traits" / f"{file_name(parse_name(dataset.name).base)}-{key}.parquet"
+    known = _read(path)
+    todo = usable.filter(pc.invert(pc.is_in(usable["sha256"], value_set=known["sha256"].combine_chunks())))
+    jobs = dict(zip(todo["sha256"].to_pylist(), todo["path"].to_pylist(), strict=True))  # one of equal files is enough
+    fresh: list[Row] = []
+    try:
+        work = [(sha256, f"{dataset.root}/{relative}", dataset.unified_px) for sha256, relative in jobs.items()]
+        for done, row in enumerate(ordered_map(_traits_of_file, work), start=1):
+            fresh.append(row)
+            if done % 256 == 0 or done == len(jobs):
+                progress(f"reading traits of {dataset.name}", done, len(jobs))
+            if len(fresh) == KEEP_EVERY:
+                known, fresh = _keep(path, known, fresh, cache), []
+    finally:  # an interrupted run keeps what it has read
+        if fresh:
+            known = _keep(path, known, fresh, cache)
+    return known
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=SCHEMA)
+    except (OSError, pa.ArrowException):  # absent, or none of ours: both mean that nothing is known
+        return SCHEMA.empty_table()
+
+
+def _keep(path: Path, known: pa.Table, fresh: list[Row], cache: Path) -> pa.Table:
+    table = pa.concat_tables([known, pa.Table.from_pylist(fresh, schema=SCHEMA)])
+    with cache_writes(cache), whole_file(path) as temporary:
+        pq.write_table(table, temporary)
+    return table
+
+
+def _traits_of_file(job: tuple[str, str, int | None]) -> Row:
+    sha256, path, unified_px = job
+    try:
+        if file_sha256(Path(path)) != sha256:
+            raise DataError(f"'{path}' changed since it was indexed; run the command again")
+        return {"sha256": sha256, **read_traits(read_bytes(Path(path)), unified_px), "problem": ""}
+    except OSError as error:
+        raise DataError(f"'{path}' changed since it was indexed ({error.strerror}); run the command again") from None
+    except UndecodableError as error:
+        return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
+
+
+def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | float]:
+    """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`.
+
+    format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else `other`), progressive, jpeg_quality (1
+    to
+        100): of a JPEG, else "none" and NaN. profile, exif: `yes` or `no`, whether there is a colour profile, an EXIF block.
+    width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of the file.
+    unified_px: where the study re-encodes all images alike, to this side (data/unify.py): nothing of the file is left then, the
+        traits are those of what it becomes, and there are no bytes per pixel (NaN).
+    Raises UndecodableError with the reason.
+    """
+    pixels = decode_image(data)
+    pixels = unify(pixels, unified_px) if unified_px else pixels
+    height, width = pixels.shape[:2]
+    n_bytes = float("nan") if unified_px else len(data)
+    sizes = {"width": width, "height": height, "aspect": width / height, "bytes_per_pixel": n_bytes / (width * height)}
+    return {**(UNIFIED if unified_px else _header(data)), **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
+
+
+def _header(data: bytes) -> dict[str, str | float]:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        found: dict[str, str | float] = {
+            "format": "JPEG"
+            if image.format == "MPO"
+            else image.format or "",  # several JPEGs in one file, of which we read the first
+            "mode": image.mode,
+            "profile": _yes("icc_profile" in image.info),
+            "exif": _yes(_has_exif(image)),
+            **dict.fromkeys(("subsampling", "tables", "progressive"), NO_JPEG),
+            "jpeg_quality": float("nan"),
+        }
+        tables = getattr(image, "quantization", None)
+        if tables:
+            quality, standard = estimate_quality(tables)
+            found |= {"jpeg_quality": float(quality), "tables": "standard" if standard else "other"}
+            found |= {"subsampling": subsampling(image.layer), "progressive": _yes("progressive" in image.info)}  # type: ignore[attr-defined]
+        return found
+
+
+def _has_exif(image: Image.Image) -> bool:
+    if image.format == "TIFF":  # its own header is one; a camera's block hangs on this tag
+        return ExifTags.IFD.Exif in image.tag_v2  # type: ignore[attr-defined]
+    if image.format == "PNG":
+        image.load()  # the block may stand behind the pixels
+    return bool({"exif", "Raw profile type exif"} & image.info.keys())
+
+
+def _yes(truth: bool) -> str:
+    return "yes" if truth else "no"

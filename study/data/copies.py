@@ -1,0 +1,173 @@
+"""Local copies of datasets that lie elsewhere: fetched once, whole, then used without network.
+
+Floor 1. `<cache>/remote/NAME-KEY/`, where the key is that of the URL and of the listing there (paths, sizes, tags); while it is
+fetched, `NAME-KEY.partial`, which a later run goes on with. `NAME-URLKEY.json` beside it, written last, says which copy a URL has:
+as long as it is there nobody is asked. Delete it to have what changed fetched; a listing that did not change finds its copy again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import posixpath
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from study.data.index import Progress, cache_writes, quiet
+from study.data.manifest import MANIFEST, check_manifest, lists_urls
+from study.data.names import RESERVED, file_name
+from study.data.parallel import one_at_a_time
+from study.data.remote import RemoteFile, RemoteFolder, Wanted, fetch_all, look_up
+from study.errors import DataError
+from study.identity import digest, file_sha256, whole_file
+
+
+class RemoteRoot:
+    """A data root elsewhere: a folder per dataset, each fetched when it is first used."""
+
+    def __init__(self, url: str, *, cache: Path, progress: Progress = quiet) -> None:
+        self.url, self.cache, self.progress = url, cache, progress
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        return RemoteFolder(self.url).folders()
+
+    def names(self) -> list[str]:
+        """Return the folders there, but those that cannot be a dataset's name; without network, those that are here.
+
+        Raises DataError where there is no network and none is here, ConfigError for a URL that cannot be used.
+        """
+        try:
+            return [name for name in self._folders if not set(RESERVED) & set(name)]
+        except DataError:
+            here = self._here()
+            if not here:
+                raise
+            return here
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a folder of that name there. Raises DataError, ConfigError."""
+        return name in self._folders
+
+    def _here(self) -> list[str]:
+        sources = [str(_read(pointer).get("source", "")) for pointer in sorted((self.cache / "remote").glob("*.json"))]
+        return [source.removeprefix(f"{self.url}/") for source in sources if source.startswith(f"{self.url}/")]
+
+    def copy(self, name: str) -> Path | None:
+        """Return the local copy of a dataset's folder, or None where there is none. Asks nobody."""
+        return _known(self._pointer(name))
+
+    def fetch(self, name: str) -> Path:
+        """Return the local copy of a dataset's folder, fetched where it is missing. Raises DataError, ConfigError, StoreError."""
+        remote = RemoteFolder(f"{self.url}/{name}")
+
+        def listing() -> dict[str, RemoteFile]:
+            files = remote.files()
+            if not files:
+                raise DataError(f"'{remote.url}' holds no files")
+            return files
+
+        return _copied(self._pointer(name), remote.url, listing, name=name, cache=self.cache, progress=self.progress)
+
+    def _pointer(self, name: str) -> Path:
+        return _pointer(self.cache, name, f"{self.url}/{name}")
+
+
+def manifest_copy(folder: Path, *, name: str, cache: Path, fetch: bool, progress: Progress = quiet) -> Path | None:
+    """Return where a dataset's images are: the folder itself, or a copy of what its manifest.csv lists, where that lists URLs.
+
+    fetch: whether to fetch what is not here; otherwise None is returned for it. Of a URL `s3://bucket/a.png` the copy is
+    `s3/bucket/a.png`; a file that does not exist stays a row whose file is missing. Raises DataError, ConfigError, StoreError.
+    """
+    if not lists_urls(folder):
+        return folder
+    pointer = _pointer(cache, name, "manifest", file_sha256(folder / MANIFEST))
+    known = _known(pointer)
+    if known or not fetch:
+        return known
+    listed = check_manifest(folder, urls=True)  # mistakes are named in the file that has them, before anything is fetched
+    places = {url: local_path(url) for url in listed["path"].to_pylist()}
+
+    def listing() -> dict[str, RemoteFile]:
+        found = look_up(list(places), lambda done, total: progress(f"looking up {name}", done, total))
+        return {places[file.url]: file for file in found if file is not None}
+
+    def finish(copy: Path) -> None:
+        _rewrite(folder / MANIFEST, copy / MANIFEST, places)
+
+    return _copied(pointer, f"{folder / MANIFEST}", listing, name=name, cache=cache, progress=progress, finish=finish)
+
+
+def local_path(url: str) -> str:
+    """Return the relative path of a URL's copy. Raises DataError for a URL that names no file below a host or bucket."""
+    kind, _, rest = url.partition("://")
+    path = posixpath.normpath(f"{kind.lower()}/{rest.lstrip('/')}")
+    if path.count("/") < 1 or not path.startswith(f"{kind.lower()}/") or url.endswith("/"):
+        raise DataError(f"the URL '{url}' names no file")
+    return path
+
+
+def _copied(
+    pointer: Path,
+    source: str,
+    listing: Callable[[], dict[str, RemoteFile]],
+    *,
+    name: str,
+    cache: Path,
+    progress: Progress,
+    finish: Callable[[Path], None] | None = None,
+) -> Path:
+    """Return the copy of what is listed, made where it is missing. finish: what to add to it before it counts."""
+    known = _known(pointer)
+    if known:
+        return known
+    with cache_writes(cache), one_at_a_time(pointer):
+        files = listing()
+        table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
+        folder = pointer.parent / f"{file_name(name)}-{digest('copy', source, table)}"
+        partial = folder.with_name(f"{folder.name}.partial")
+        if not folder.is_dir():
+            partial.mkdir(parents=True, exist_ok=True)
+            wanted = [Wanted(file=file, path=path) for path, file in files.items()]
+            fetch_all(wanted, partial, lambda done, total: progress(f"fetching {name}", done, total))
+            if listing() != files:
+                raise DataError(f"'{source}' changed while it was fetched; run the command again")
+            if finish:
+                finish(partial)
+            partial.rename(folder)
+        with whole_file(pointer) as temporary:
+            temporary.write_text(json.dumps({"source": source, "folder": folder.name}), encoding="utf-8")
+    return folder
+
+
+def _rewrite(manifest: Path, target: Path, places: Mapping[str, str]) -> None:
+    """Write a manifest with the local paths of its URLs, line by line as it was."""
+    with manifest.open(encoding="utf-8-sig", newline="") as source, target.open("w", encoding="utf-8", newline="") as file:
+        reader, writer = csv.reader(source), csv.writer(file, lineterminator="\n")
+        header = next(reader)
+        place = [field.strip().lower() for field in header].index("path")
+        writer.writerow(header)
+        for fields in reader:
+            writer.writerow(
+                [*fields[:place], places[fields[place].strip()], *fields[place + 1 :]]
+                if any(field.strip() for field in fields)
+                else []
+            )
+
+
+def _pointer(cache: Path, name: str, *source: str) -> Path:
+    return cache / "remote" / f"{file_name(name)}-{digest('remote', *source)}.json"
+
+
+def _known(pointer: Path) -> Path | None:
+    folder = pointer.parent / str(_read(pointer).get("folder", ""))
+    return folder if pointer.is_file() and folder != pointer.parent and folder.is_dir() else None
+
+
+def _read(pointer: Path) -> Mapping[str, object]:
+    try:
+        table = json.loads(pointer.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent or damaged: nothing is known
+        return {}
+    return table if isinstance(table, dict) else {}

@@ -1,0 +1,209 @@
+"""Video files as images: frames sampled evenly, decoded where they are needed and never written to disk.
+
+Floor 1, with frames.py the only `av` (PyAV, the optional extra `[video]`). A video of N frames gives n = min(N, `frames_per_video`)
+of them, the middle frames of n equal stretches: the i-th is floor((2 i + 1) N / (2 n)), counted from 0 in the order of display.
+Each is a row of a listing, with the path `clip.mp4#frame=000012`; its video is the file, and so is its group where neither a
+manifest nor a card gives one (by content: `video ` and the first digits of the file's SHA-256, so that a copy by another name is of
+the same group).
+
+* One decoding thread a video, so that a frame has the same pixels on every machine with the same PyAV; rotation is applied.
+* Strict: a frame that the decoder marks as damaged, or that the video ends before, is left out with that reason.
+* A frame's SHA-256 is that of the file's SHA-256 and its number: what is packed is keyed by the video's content and the sampling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image, read_bytes, read_header
+from study.errors import DataError
+from study.identity import file_sha256
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+FRAMES_PER_VIDEO = 32
+VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
+_FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
+_LEFT_OUT = "the video ends before this frame"
+
+
+class Run(NamedTuple):
+    """A file with the frames wanted of it, ascending; an image has none."""
+
+    path: str
+    frames: tuple[int, ...]
+
+
+def frame_path(path: str, number: int) -> str:
+    """Return the path of a video's frame: `clip.mp4#frame=000012`."""
+    return f"{path}#frame={number:06d}"
+
+
+def split_frame(path: str) -> tuple[str, int] | None:
+    """Return the video and the number of a frame's path, or None for the path of an image."""
+    match = _FRAME.fullmatch(path)
+    return (match["file"], int(match["number"])) if match and match["file"].lower().endswith(VIDEO_EXTENSIONS) else None
+
+
+def load_image(path: str) -> NDArray[np.uint8]:
+    """Return the pixels of an image file or of a video's frame, (H, W, 3) uint8 RGB. Raises UndecodableError with the reason."""
+    frame = split_frame(path)
+    if frame is None:
+        return decode_image(Path(path))
+    found = next(decode_frames(Path(frame[0]), [frame[1]]))
+    if isinstance(found, str):
+        raise UndecodableError(found)
+    return found
+
+
+def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
+    """Return the pixels of an image or frame, (H, W, 3) uint8, as they were indexed. sha256: of the image's bytes, or of the frame.
+
+    Raises DataError where the file changed since, UndecodableError where it is no image.
+    """
+    frame = split_frame(path)
+    if frame:
+        found = next(read_indexed_frames(frame[0], [(frame[1], sha256)]))
+        if isinstance(found, str):
+            raise UndecodableError(found)
+        return found
+    try:
+        data = read_bytes(Path(path))
+    except UndecodableError as error:
+        raise _changed(path, f" ({error})") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise _changed(path)
+    return decode_image(data)
+
+
+def read_indexed_frames(path: str, frames: Sequence[tuple[int, str]]) -> Iterator[NDArray[np.uint8] | str]:
+    """Return the frames of a video by (number, sha256), ascending, decoded in one go; for one that cannot be had, why not.
+
+    Raises DataError where the video changed since it was indexed.
+    """
+    try:
+        video = file_sha256(Path(path))
+    except OSError as error:
+        raise _changed(path, f" (cannot be read: {error.strerror})") from None
+    if any(sha256 != frame_sha256(video, number) for number, sha256 in frames):
+        raise _changed(path)
+    return decode_frames(Path(path), [number for number, _ in frames])
+
+
+def _changed(path: str, why: str = "") -> DataError:
+    return DataError(f"'{path}' changed since it was indexed{why}; run the command again")
+
+
+def runs(paths: Iterable[str]) -> Iterator[Run]:
+    """Join what follows upon each other of one video, so that it is decoded once; sorted paths have each video in one run."""
+    split = ((path, split_frame(path)) for path in paths)
+    for _, group in groupby(enumerate(split), key=lambda item: item[1][1][0] if item[1][1] else item[0]):
+        found = [entry for _, entry in group]
+        first = found[0][1]
+        yield Run(first[0], tuple(frame[1] for _, frame in found if frame)) if first else Run(found[0][0], ())
+
+
+def sampled(total: int, wanted: int) -> list[int]:
+    """Return the numbers of the frames that are taken of a video of `total` frames, ascending and distinct."""
+    taken = min(total, wanted)
+    return [(2 * number + 1) * total // (2 * taken) for number in range(taken)]
+
+
+class Inspected(NamedTuple):
+    """What is known of a video before a frame is decoded. sha256: of the file, "" where it cannot be read."""
+
+    sha256: str
+    frames: int
+    problem: str
+
+
+def inspect_video(path: Path) -> Inspected:
+    """Count a video's frames without decoding them."""
+    import av
+
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        return Inspected("", 0, f"cannot be read: {error.strerror or type(error).__name__}")
+    try:
+        with av.open(str(path)) as container:
+            stream = _stream(container)
+            frames = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        return Inspected(sha256, 0, _reason(error))
+    return Inspected(sha256, frames, "" if frames else "a video without frames")
+
+
+def _stream(container: InputContainer) -> VideoStream:
+    """The first video stream, to be decoded by one thread. Raises ValueError where there is none, or it is too large."""
+    if not container.streams.video:
+        raise ValueError("no video in the file")
+    stream = container.streams.video[0]
+    if stream.width * stream.height > MAX_PIXELS:
+        raise ValueError(f"{stream.width} x {stream.height} pixels are more than {MAX_PIXELS}")
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return f"no readable video: {' '.join(text.split()) or type(error).__name__}"
+
+
+def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | str]:
+    """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that cannot be had, why not."""
+    import av
+
+    waiting = list(frames)
+    reason = _LEFT_OUT
+    try:
+        with av.open(str(path)) as container:
+            for number, frame in enumerate(container.decode(_stream(container))):
+                if waiting and number == waiting[0]:
+                    waiting.pop(0)
+                    yield _pixels(frame)
+                if not waiting:
+                    return
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = _reason(error)
+    yield from [reason] * len(waiting)
+
+
+def _pixels(frame: VideoFrame) -> NDArray[np.uint8] | str:
+    if frame.is_corrupt:
+        return "the decoder marks this frame as damaged"
+    pixels = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def frame_sha256(video_sha256: str, number: int) -> str:
+    """Return the identity of a frame, from that of its file: 64 hexadecimal digits."""
+    return hashlib.sha256(f"{video_sha256}#frame={number}#{VIDEO_VERSION}".encode()).hexdigest()
+
+
+def read_file_header(path: str) -> tuple[str, int, int] | None:
+    """Return format, width and height in pixels of an image, of a video or of its frame, or None where there is no such thing."""
+    path = (split_frame(path) or (path, 0))[0]
+    return _video_header(Path(path)) if path.lower().endswith(VIDEO_EXTENSIONS) else read_header(Path(path))
+
+
+def _video_header(path: Path) -> tuple[str, int, int] | None:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = _stream(container)
+            return f"{stream.codec_context.name} video", stream.width, stream.height
+    except (av.FFmpegError, OSError, ValueError):
+        return None

@@ -1,0 +1,184 @@
+"""Results elsewhere (`--results s3://bucket/results`): a study's store, worked on in a local copy and pushed as its files appear.
+
+Floor 3. The copy lies in the user's cache folder. A command first pulls what it lacks or what another machine changed, works on the
+copy as on any store, and pushes every file that is finished, whole: weights and val scores of a model before its record, models
+and scores before the table of trials. So a reader there never sees a model without its weights, and after a kill at any point any
+machine goes on from what was pushed. What was not is done again, with the same result, for every key holds all that decides it.
+
+Left on the machine: caches, checkpoints of fits under way, and the views that have addresses of their own (MLflow, Optuna). One
+machine at a time may write a study: of two, the table of trials of the last one stands, and the other's trials are run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.data.remote import RemoteFile, RemoteFolder, fetch
+from study.errors import DataError, StoreError
+from study.identity import digest, whole_file, whole_folder
+
+LOCAL_FOLDERS = ("checkpoints", "ray")
+RECORD = "detector.json"
+SECONDS = 5.0  # between two looks for finished files
+
+
+def local_results(url: str) -> Path:
+    """Return the local copy of a results folder elsewhere; nothing is made."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "fake-image-study" / "results" / digest("results", url.rstrip("/"))
+
+
+class Mirror:
+    """One study of a results folder elsewhere, and its local copy. Raises StoreError where the folder there cannot be reached."""
+
+    def __init__(self, url: str, study: str) -> None:
+        """Raises ConfigError for a URL that cannot be used. Asks nobody yet."""
+        self.url, self.study = url.rstrip("/"), study
+        self.results = local_results(url)
+        self.folder = self.results / study
+        self._remote = RemoteFolder(self.url)
+        self._file = self.results / f".{study}.pushed.json"
+        self._seen: dict[str, list[object]] = self._read()  # path -> what it was there and here when both were the same
+
+    def pull(self) -> int:
+        """Fetch what this machine lacks and what changed there since it last looked; return how many files.
+
+        A file that changed on both sides is taken from there. While a command of this machine writes the study nothing is fetched:
+        what is here is then the newest.
+        """
+        with self._stored(), self._unless_written() as free:
+            if not free:
+                return 0
+            there = {path: file for path, file in self._remote.files(self.study).items() if "/." not in path}
+            models = sorted({path.rpartition("/")[0] for path in there if path.endswith(f"/{RECORD}")})
+            wanted = [path for path, file in there.items() if self._lacks(path, file)]
+            whole = [folder for folder in models if not (self.results / folder).is_dir()]
+            for folder in whole:
+                files = {path: file for path, file in there.items() if path.startswith(f"{folder}/")}
+                with whole_folder(self.results / folder) as temporary:
+                    for path, file in files.items():
+                        fetch(file, temporary / path.removeprefix(f"{folder}/"))
+                for path, file in files.items():
+                    self._note(path, file)
+            for path in wanted:
+                fetch(there[path], self.results / path)
+                self._note(path, there[path])
+            self._write()
+        return len(wanted) + len(whole)
+
+    def push(self) -> int:
+        """Write every finished file that is new or changed; return how many."""
+        with self._stored():
+            changed = [path for path in self._finished() if self._seen.get(path, [])[1:] != self._here(path)]
+            for path in sorted(changed, key=_order):
+                here = self._here(path)
+                file = self._remote.put(self.results / path, path)
+                self._seen[path] = [_tag(file), *here]
+                self._write()
+        return len(changed)
+
+    @contextlib.contextmanager
+    def _unless_written(self) -> Iterator[bool]:
+        """Say whether no command of this machine writes the study, and keep others from it meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+    def _finished(self) -> Iterator[str]:
+        """Give the paths, below the results, of all files of the study that another machine needs."""
+        for place, folders, names in os.walk(self.folder):
+            top = Path(place) == self.folder
+            folders[:] = [name for name in folders if not name.startswith(".") and not (top and name in LOCAL_FOLDERS)]
+            yield from (str((Path(place) / name).relative_to(self.results)) for name in names if not name.startswith("."))
+
+    def _lacks(self, path: str, file: RemoteFile) -> bool:
+        """Whether a file is to be fetched by itself. Files of models come with the whole folder; those with a key never change."""
+        part = path.split("/")[1]
+        if part == "models":
+            return False
+        if part == "scores" and (self.results / path).is_file():
+            return False
+        return not (self.results / path).is_file() or self._seen.get(path, [""])[0] != _tag(file)
+
+    def _here(self, path: str) -> list[object]:
+        status = (self.results / path).stat()
+        return [status.st_size, status.st_mtime_ns]
+
+    def _note(self, path: str, file: RemoteFile) -> None:
+        self._seen[path] = [_tag(file), *self._here(path)]
+
+    def _read(self) -> dict[str, list[object]]:
+        try:
+            return dict(json.loads(self._file.read_text(encoding="utf-8")))
+        except (OSError, ValueError):  # nothing was ever pulled or pushed: what is there is taken
+            return {}
+
+    def _write(self) -> None:
+        with whole_file(self._file) as temporary:
+            temporary.write_text(json.dumps(self._seen), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def _stored(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            raise StoreError(f"results at {error}; what this machine has is in '{self.folder}'") from None
+        except OSError as error:
+            raise StoreError(f"the copy of '{self.url}' in '{self.results}' cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def pushing(mirror: Mirror, *, seconds: float = SECONDS) -> Iterator[None]:
+    """While a command runs, push what it finishes; at its end, whatever that is, push the rest.
+
+    Raises StoreError where that fails; a command that failed itself fails with its own error, and a warning.
+    """
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(seconds):
+            _push_or_warn(mirror)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        thread.join()
+        _push_or_warn(mirror)
+        raise
+    stop.set()
+    thread.join()
+    mirror.push()
+
+
+def _push_or_warn(mirror: Mirror) -> None:
+    try:
+        mirror.push()
+    except StoreError as error:
+        print(f"warning: {error}; it is pushed by the next command that reaches it", file=sys.stderr, flush=True)
+
+
+def _tag(file: RemoteFile) -> str:
+    return f"{file.size} {file.tag}"
+
+
+def _order(path: str) -> tuple[int, str]:
+    """What a reader must find before something else goes first."""
+    parts = path.split("/")
+    if parts[1] == "models":
+        return int(parts[-1] == RECORD), path
+    return {"scores": 2, "trials.parquet": 3}.get(parts[1], 4), path

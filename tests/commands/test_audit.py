@@ -1,0 +1,186 @@
+"""`python -m study.audit`: as text and JSON, of datasets and of a study; and its place in the matrix."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from study import audit, cli, cross_eval, sweep
+from study.errors import ConfigError, DataError, FirewallError
+from study.planning.audit import audit_study
+from study.planning.setup import set_up
+from study.planning.study_file import load_study
+from study.records import NO_PIXELS, NO_TRAINING
+from study.reporting.figures import heat_map
+from study.reporting.matrix_csv import read_matrix
+from study.reporting.tables import text_table
+from study.store import Store
+from tests.factories import write_dataset
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root: `mixed`, whose reals are JPEG and fakes PNG, and `large`, all PNG of twice the side."""
+    root = tmp_path_factory.mktemp("planted")
+    write_dataset(root / "mixed", n=30, size=32, seed=1)
+    for path in sorted((root / "mixed" / "real").iterdir()):
+        from PIL import Image
+
+        Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    write_dataset(root / "large", n=30, size=64, seed=2)
+    return root
+
+
+def test_json_has_one_object_a_dataset(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data-root", str(planted), "--datasets", "mixed", "large", "--results", str(tmp_path), "--json"]
+    assert audit.main(arguments) == cli.DONE
+    text = capsys.readouterr().out
+    found = json.loads(text)
+    assert [one["name"] for one in found["datasets"]] == ["mixed", "large"]
+    mixed = found["datasets"][0]
+    for name in ("metadata_auc", "border_brightness_auc"):
+        assert {"value", "low", "high", "n", "n_real", "n_fake"} <= set(mixed[name])
+        assert (mixed[name]["n"], mixed[name]["n_real"], mixed[name]["n_fake"]) == (60, 30, 30)
+    assert mixed["metadata_auc"]["value"] == 1.0 and mixed["metadata_auc"]["low"] > 0.6
+    assert all({"code", "severity", "sentence"} == set(finding) for finding in mixed["findings"])
+    assert {"metadata", "format"} <= {finding["code"] for finding in mixed["findings"]}
+    shares = {(t["kind"], t["real"], t["fake"]) for t in mixed["traits"] if t["trait"] == "format"}
+    assert shares == {("JPEG", 1.0, 0.0), ("PNG", 0.0, 1.0)}
+    assert audit.main(arguments) == cli.DONE
+    assert capsys.readouterr().out == text
+
+
+def test_the_text_has_a_table_and_the_findings(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit.main(["--data-root", str(planted), "--datasets", "mixed", "--results", str(tmp_path)]) == cli.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "mixed: 30 real, 30 fake images, 32 x 32 px (median)"
+    assert next(line for line in lines if line.split()[:2] == ["format", "PNG"]).split()[2:4] == ["0.0%", "100.0%"]
+    assert any("every real is JPEG and every fake PNG" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing to audit"),
+        (["quick", "--datasets", "mixed"], "not both"),
+        (["--datasets", "mixed", "--set", "seed=1"], "none is named"),
+    ],
+)
+def test_contradictions_are_refused(arguments: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        audit.main(arguments)
+
+
+def test_an_unknown_dataset_names_the_nearest(planted: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="did you mean 'mixed'"):
+        audit.main(["--data-root", str(planted), "--datasets", "mxed", "--results", str(tmp_path)])
+
+
+STUDY = """
+name = "audited"
+detectors = ["spectrum"]
+train_on = ["large"]
+test_on = ["mixed", "large"]
+[budget]
+trials = 1
+epochs = 1
+seeds = 1
+[detector.spectrum]
+size_px = 32
+"""
+
+
+@pytest.fixture(scope="module")
+def run(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Store]:
+    folder = tmp_path_factory.mktemp("audited")
+    (folder / "audited.toml").write_text(f'{STUDY}[data]\nroot = "{planted}"\n', encoding="utf-8")
+    arguments = [str(folder / "audited.toml"), "--results", str(folder / "results")]
+    assert sweep.main([*arguments, "--local"]) == 0
+    assert not (folder / "results" / "audited" / "audit.json").exists()
+    assert cross_eval.main([*arguments, "--local"]) == 0
+    return arguments, Store(folder / "results", "audited")
+
+
+def test_every_matrix_has_the_no_pixel_baselines(run: tuple[list[str], Store]) -> None:
+    _, store = run
+    with store.matrix_file.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["detector"] in NO_PIXELS]
+    assert {(row["detector"], row["train_on"], row["test_on"]) for row in rows} == {
+        (name, NO_TRAINING, test_on) for name in NO_PIXELS for test_on in ("mixed", "large")
+    }
+    told = {one["name"]: one for one in json.loads(store.audit_file.read_text(encoding="utf-8"))["datasets"]}
+    for row in rows:
+        estimate = told[row["test_on"]][("metadata_auc", "border_brightness_auc")[NO_PIXELS.index(row["detector"])]]
+        assert (float(row["value"]), float(row["low"]), float(row["high"])) == tuple(estimate[k] for k in ("value", "low", "high"))
+        assert (row["metric"], row["seed"], row["n_real"], row["n_fake"]) == ("auc", "mean", "30", "30")
+
+
+def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) -> None:
+    _, store = run
+    tables = (store.folder / "tables.md").read_text(encoding="utf-8").split("### ")[1:]
+    assert len(tables) >= 7
+    for table in tables:
+        assert "| mixed ! |" in table and "every real is JPEG and every fake PNG" in table
+        assert "| (metadata only) AUC | 1.000 [" in table and "| (border and brightness) AUC |" in table
+    text = text_table(read_matrix(store.matrix_file), "spectrum", width=100)
+    assert "mixed !" in text and "! mixed: " in text
+    with_numbers = [line for line in text.splitlines() if line.startswith("(metadata only) AUC")]
+    assert len(with_numbers) == 1 and with_numbers[0].split()[3] == "1.000"
+
+
+def test_baselines_are_no_detectors_in_summaries_and_comparisons(run: tuple[list[str], Store]) -> None:
+    _, store = run
+    summary = (store.folder / "tables.md").read_text(encoding="utf-8").split("## ")[0]
+    assert "spectrum" in summary and not any(name in summary for name in NO_PIXELS)
+    for file in ("comparisons.md", "comparisons.csv"):
+        assert "(metadata only)" not in (store.folder / file).read_text(encoding="utf-8")
+
+
+def test_the_heat_map_has_two_lines_more(run: tuple[list[str], Store], tmp_path: Path) -> None:
+    from PIL import Image
+
+    _, store = run
+    rows = read_matrix(store.matrix_file)
+    heat_map(rows, "spectrum", "auc", tmp_path / "with.png")
+    heat_map([row for row in rows if row.detector not in NO_PIXELS], "spectrum", "auc", tmp_path / "without.png")
+    assert Image.open(tmp_path / "with.png").height > Image.open(tmp_path / "without.png").height
+
+
+def test_mlflow_has_the_audit(run: tuple[list[str], Store]) -> None:
+    from mlflow import MlflowClient
+
+    _, store = run
+    client = MlflowClient(f"sqlite:///{store.results / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("audited")
+    assert experiment is not None
+    (matrix,) = client.search_runs([experiment.experiment_id], "tags.`study.kind` = 'matrix'")
+    assert "audit.json" in {file.path for file in client.list_artifacts(matrix.info.run_id)}
+    assert json.loads(matrix.data.tags["study.cells"]) == {"done": 2}
+
+
+def test_a_study_says_what_its_detectors_make_of_a_resolution(
+    run: tuple[list[str], Store], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, store = run
+    before = store.audit_file.stat().st_mtime_ns
+    monkeypatch.setattr("study.data.audit.traits.read_traits", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again"))
+    assert audit.main(arguments) == cli.DONE
+    assert "Resolution mismatch: large has 64 px on its short side (median), mixed 32 px" in capsys.readouterr().out
+    assert store.audit_file.stat().st_mtime_ns == before
+    told = json.loads(store.audit_file.read_text(encoding="utf-8"))
+    seen = {(one["dataset"], one["mode"]): one for one in told["resolutions"]}
+    assert all(one["detectors"] == ["spectrum"] and one["size_px"] == 32 for one in seen.values()) and len(seen) == 2
+    pairs = {(one["train_on"], one["test_on"]): {f["code"] for f in one["findings"]} for one in told["pairs"]}
+    assert pairs == {("large", "mixed"): {"resolution_mismatch"}, ("large", "large"): set()}
+
+
+def test_an_audit_behind_the_firewall_is_refused(run: tuple[list[str], Store]) -> None:
+    _, store = run
+    setup = set_up(load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=True)
+    with pytest.raises(FirewallError, match="every split"):
+        audit_study(setup)

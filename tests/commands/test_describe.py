@@ -1,0 +1,207 @@
+"""`study.prepare --describe FOLDER`: what it prints, the sheet, the manifest that means the same as the folder."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study import plan, prepare
+from study.data import contact_sheet
+from study.data.catalog import Catalog, DataConfig
+from study.errors import ConfigError, DataError
+from tests.factories import picture, truncate, write_cifake, write_dataset, write_ffpp, write_image, write_video
+
+Describe = Callable[..., str]
+
+
+@pytest.fixture
+def described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Describe:
+    """Describe a folder, and return what was printed."""
+
+    def run(folder: Path, *extra: str) -> str:
+        out = tmp_path / "out"
+        out.mkdir(exist_ok=True)
+        assert prepare.main(["--describe", str(folder), "--results", str(tmp_path / "results"), "--out", str(out), *extra]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def fields(printed: str) -> list[list[str]]:
+    return [line.split() for line in printed.splitlines()]
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", layout="methods", n=40)
+    write_image(folder / "real" / "wide.jpg", np.zeros((20, 50, 3), dtype=np.uint8))
+    truncate(folder / "fake" / "gan_a" / "0000.png")
+    (folder / "notes").mkdir()
+    printed = described(folder)
+    lines = fields(printed)
+    assert ["real/", "real", "real,", "or", "the", "folder", "below", "-", "41"] in lines
+    assert sum(int(line[3]) for line in lines if line[1:3] == ["fake", "gan_a"]) == 19  # over the splits; one is broken
+    assert sum(int(line[3]) for line in lines if line[1:3] == ["fake", "gan_b"]) == 20
+    assert "understood by: class folders" in printed
+    assert "real  JPEG  1: 50 x 20 (1)" in printed
+    assert "real  PNG  40: 32 x 32 (40)" in printed
+    assert "left out: 1 of 81 images" in printed
+    assert "fake/gan_a/0000.png: " in printed
+    assert "not used: notes: neither a split nor a class folder" in printed
+    assert "no group: 80 images" in printed
+
+
+def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "it's mine", layout="named", n=40)
+    named = ["--class-folder", "Real_youtube=real", "--class-folder", "FaceSwap=fake", "--class-folder", "NeuralTextures=fake"]
+    last = described(folder, *named).splitlines()[-1]
+    words = shlex.split(last.removeprefix("next: "))
+    assert words[:4] == ["python", "-m", "study.sweep", "quick"]
+    assert plan.main(words[3:]) == 0
+
+
+def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describe) -> None:
+    folder = tmp_path / "data" / "clips"
+    for label, word in enumerate(("real", "fake")):
+        for number in range(24):
+            frames = [picture(label, size=32, seed=100 * number + frame) for frame in range(3)]
+            write_video(folder / ("train", "val", "test")[number % 3] / word / f"{number:02d}.mp4", frames)
+    (folder / "val" / "real" / "broken.mp4").write_bytes(b"")
+    before = Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False).dataset("clips").digest
+    printed = described(folder)
+    assert "real  mpeg4 video  72: 32 x 32 (72)" in printed
+    assert "left out: 1 of 145 images" in printed
+    assert "72 real and 72 fake images, 144 of them frames of 48 videos" in printed
+    rows = read(tmp_path / "out" / "clips-manifest.csv")
+    assert sorted(row["path"][-11:] for row in rows if row["label"] == "fake") == [f"fake/{number:02d}.mp4" for number in range(24)]
+    assert (tmp_path / "out" / "clips-contact-sheet.png").is_file()
+    shutil.copy(tmp_path / "out" / "clips-manifest.csv", folder / "manifest.csv")
+    assert Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False).dataset("clips").digest == before
+
+
+def test_the_sheet_has_a_row_a_method_and_is_the_same_again(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", layout="methods", n=12)
+    path = tmp_path / "out" / "mine-contact-sheet.png"
+    described(folder)
+    first = path.read_bytes()
+    described(folder)
+    assert path.read_bytes() == first
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    column = pixels[:, contact_sheet.MARGIN + 2]  # through the bars that mark the rows
+    bars = [tuple(colour) for colour, before in zip(column[1:], column, strict=False) if tuple(before) != tuple(colour)]
+    assert [bar for bar in bars if bar in contact_sheet.ACCENTS] == [contact_sheet.ACCENTS[label] for label in (0, 1, 1)]
+
+
+def test_the_sheet_shows_pixels_as_they_are(tmp_path: Path) -> None:
+    image = picture(1, size=32)
+    row = contact_sheet.Row(label=1, method="gan", total=1, images=[image], captions=["x.png"])
+    contact_sheet.write_sheet([row], tmp_path / "sheet.png", title="t")
+    left, top = contact_sheet.MARGIN + contact_sheet.LABEL, contact_sheet.MARGIN + contact_sheet.HEAD
+    shown = np.asarray(Image.open(tmp_path / "sheet.png"))[top : top + 128, left : left + 128]
+    assert np.array_equal(shown, image.repeat(4, axis=0).repeat(4, axis=1))
+
+
+def test_examples_are_of_as_many_groups_as_there_are(tmp_path: Path, described: Describe) -> None:
+    from study.data.describe import describe_folder, examples
+
+    folder = write_ffpp(tmp_path / "data" / "ffpp", frames=4, pairs=12)
+    found = describe_folder(folder, class_folders={}, cache=tmp_path / "cache")
+    for total, paths in examples(found, 8).values():
+        assert total == 24 * 4
+        assert len({int(Path(path).parent.name[:3]) // 2 for path in paths}) == 8
+
+
+@pytest.mark.parametrize("kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp"])
+def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, described: Describe) -> None:
+    name = "ffpp" if kind == "ffpp" else "cifake" if kind == "cifake" else "mine"
+    folder = tmp_path / "data" / name
+    if kind == "ffpp":
+        write_ffpp(folder, frames=1)
+    elif kind == "cifake":
+        write_cifake(folder)
+    else:
+        write_dataset(folder, layout={"plain": "real_fake", "broken": "real_fake"}.get(kind, kind))
+    if kind == "broken":
+        truncate(folder / "real" / "0001.png")
+
+    def digest() -> str:
+        config = DataConfig(root=folder.parent, cache=tmp_path / "results" / "cache")
+        return Catalog(config, firewall=False).dataset(name).digest
+
+    before = digest()
+    described(folder)
+    shutil.copy(tmp_path / "out" / f"{name}-manifest.csv", folder / "manifest.csv")
+    assert digest() == before
+
+
+def test_a_manifest_is_never_written_over(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", n=30)
+    path = tmp_path / "out" / "mine-manifest.csv"
+    described(folder)
+    assert len(read(path)) == 60
+    path.write_text("path,label\nedited by hand,1\n", encoding="utf-8")
+    assert "is there already and kept as it is" in described(folder)
+    assert path.read_text(encoding="utf-8") == "path,label\nedited by hand,1\n"
+    assert not (folder / "manifest.csv").exists()
+
+
+def test_a_folder_that_cannot_be_split_yet_is_described_all_the_same(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "tiny", n=3)
+    printed = described(folder)
+    assert "not usable as it is: dataset 'tiny': its " in printed
+    assert printed.splitlines()[-1].startswith("next, when it is mended: python -m study.prepare --describe ")
+    assert ["none", "real", "real", "3", "3"] in fields(printed)
+    rows = read(tmp_path / "out" / "tiny-manifest.csv")
+    assert [row["label"] for row in rows] == ["fake"] * 3 + ["real"] * 3
+
+
+def test_a_folder_of_several_datasets(tmp_path: Path, described: Describe) -> None:
+    printed = described(write_ffpp(tmp_path / "data" / "ffpp", frames=2, pairs=20, size=8, compressions=("c23", "c40")))
+    assert "ffpp:FaceSwap, ffpp:NeuralTextures" in printed
+    assert "compression is c23 or c40" in printed
+    assert "groups: 20 of 480 images, the largest 000_001 (24)" in printed
+    assert 'train_on=["ffpp:FaceSwap?compression=c23"]' in printed.splitlines()[-1]
+
+
+def test_a_folder_that_is_not_understood_says_what_it_saw(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "odd", layout="named", n=10)
+    write_image(folder / "loose.png", picture(0))
+    with pytest.raises(DataError) as error:
+        described(folder)
+    message = str(error.value)
+    assert "it holds: FaceSwap/ (5 images), NeuralTextures/ (5 images), Real_youtube/ (10 images), 1 image in no folder" in message
+    assert "real/ fake/, 0_real/ 1_fake/, or train/ test/" in message
+    assert "--class-folder authentic=real" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name either a study"),
+        (["quick", "--describe", "x"], "name either a study"),
+        (["quick", "--class-folder", "a=real"], "belong to --describe"),
+        (["--describe", "x", "--set", "a=1"], "--set belongs to a study"),
+        (["--describe", "/nowhere/at/all"], "'/nowhere/at/all' is not a folder"),
+        (["--describe", ".", "--class-folder", "a"], "must be NAME=real or NAME=fake"),
+        (["--describe", ".", "--class-folder", "a=2"], "must be NAME=real or NAME=fake"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments: list[str], message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        prepare.main(arguments)
+
+
+def test_a_name_that_no_dataset_can_have(tmp_path: Path, described: Describe) -> None:
+    with pytest.raises(DataError, match="rename it without"):
+        described(write_dataset(tmp_path / "a+b", n=3))

@@ -1,0 +1,228 @@
+"""What the audit finds: planted confounds, a label in a border, nothing where there is nothing, the real datasets' cues."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.data.audit.classifiers import border_brightness_auc, metadata_auc
+from study.data.audit.dataset import DatasetAudit, audit_dataset
+from study.data.audit.findings import Finding, compare, cue_findings
+from study.data.audit.pixels import STATISTICS
+from study.data.audit.resolution import Native, mismatch, scale, share_seen
+from study.data.audit.traits import KINDS, SIZES, Traits
+from study.records import Geometry
+from tests.data.conftest import MakeCatalog
+from tests.factories import encode, picture, write_manifest
+
+N = 40  # images a class
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write a dataset of files (`real/3.png` -> its bytes), each its own group."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    rows = [{"path": name, "label": name.split("/")[0], "group": f"g{i}"} for i, name in enumerate(sorted(files))]
+    write_manifest(folder, rows)  # type: ignore[arg-type]
+
+
+def images(label: int) -> list[Image.Image]:
+    """Pictures without the factories' checkerboard: of both classes alike."""
+    return [Image.fromarray(picture(0, size=24, seed=1000 * label + i)) for i in range(N)]
+
+
+@pytest.fixture
+def audited(root: Path, make_catalog: MakeCatalog):  # type: ignore[no-untyped-def]
+    def audit(files: dict[str, bytes]) -> DatasetAudit:
+        write(root / "mine", files)
+        return audit_dataset(make_catalog(), "mine")
+
+    return audit
+
+
+def found(audit: DatasetAudit) -> dict[str, Finding]:
+    return {finding.code: finding for finding in audit.findings}
+
+
+def test_a_planted_format_is_found(audited) -> None:  # type: ignore[no-untyped-def]
+    files = {f"real/{i}.jpg": encode(image, "JPEG") for i, image in enumerate(images(0))}
+    files |= {f"fake/{i}.png": encode(image, "PNG") for i, image in enumerate(images(1))}
+    audit = audited(files)
+    assert audit.metadata_auc.value == 1.0 and audit.metadata_auc.low > 0.8
+    findings = found(audit)
+    assert findings["metadata"].severity == findings["format"].severity == "critical"
+    assert "every real is JPEG and every fake PNG" in findings["format"].sentence
+    assert not {"jpeg_quality", "subsampling", "tables", "progressive"} & set(findings)  # of JPEGs only, and no fake is one
+    assert not {"border_and_brightness", "brightness"} & set(findings)
+    assert audit.border_brightness_auc.low < 0.6
+    assert (audit.n_real, audit.n_fake, audit.groups, audit.mixed_groups, audit.torn_groups) == (N, N, 2 * N, 0, 0)
+
+
+def test_planted_qualities_are_found_whatever_their_order(audited) -> None:  # type: ignore[no-untyped-def]
+    """Reals of quality 80 and 92, fakes of 86: their medians alone would say little."""
+    files = {f"real/{i}.jpg": encode(image, "JPEG", quality=(80, 92)[i % 2]) for i, image in enumerate(images(0))}
+    files |= {f"fake/{i}.jpg": encode(image, "JPEG", quality=86) for i, image in enumerate(images(1))}
+    audit = audited(files)
+    assert audit.metadata_auc.value > 0.98 and found(audit)["metadata"].severity == "critical"
+    quality = next(c for c in audit.comparisons if c.trait == "jpeg_quality")
+    assert quality.auc.value == 0.5
+    assert (quality.real, quality.fake) == ((80, 80, 86, 92, 92), (86,) * 5)
+
+
+def test_a_single_jpeg_among_pngs_and_files_all_alike(audited) -> None:  # type: ignore[no-untyped-def]
+    """Its quality is known in no fold but its own; and where nothing varies at all, nothing is fitted."""
+    files = {f"{c}/{i}.png": encode(image, "PNG") for k, c in enumerate(("real", "fake")) for i, image in enumerate(images(k))}
+    files["real/0.png"] = encode(images(0)[0], "JPEG")
+    assert 0.2 < audited(files).metadata_auc.value < 0.8
+    traits = clean(0)
+    same = Traits(
+        kinds={name: np.full(60, "a") for name in KINDS},
+        numbers={name: np.full(60, math.nan if name == "jpeg_quality" else 1.0) for name in (*SIZES, *STATISTICS)},
+        label=traits.label,
+        group=traits.group,
+    )
+    for auc in (metadata_auc(same), border_brightness_auc(same)):
+        assert (auc.value, auc.low, auc.high, auc.note) == (0.5, 0.5, 0.5, "every score is the same")
+    assert all(math.isnan(c.auc.value) and c.auc.reason for c in compare(same))
+
+
+def test_a_label_in_a_coloured_border_of_50_pixels_is_found(root: Path, make_catalog: MakeCatalog) -> None:
+    files = {}
+    for label, colour in enumerate(((200, 40, 40), (40, 40, 200))):
+        for i, image in enumerate(images(label)):
+            pixels = np.array(image.resize((256, 256)))
+            inner = pixels[50:-50, 50:-50].copy()
+            pixels[:] = colour
+            pixels[50:-50, 50:-50] = inner
+            files[f"{('real', 'fake')[label]}/{i}.jpg"] = encode(Image.fromarray(pixels), "JPEG", quality=90)
+    write(root / "mine", files)
+    audit = audit_dataset(make_catalog(), "mine")
+    assert audit.border_brightness_auc.value > 0.95
+    findings = found(audit)
+    assert findings["border_and_brightness"].severity in ("warning", "critical")
+    assert any(code.startswith("border_") and "alone separates" in f.sentence for code, f in findings.items())
+    assert not {"mode", "format", "jpeg_quality"} & set(findings)  # but the bytes of a red and a blue border differ too
+
+
+def test_too_few_groups_are_undefined_with_a_reason(root: Path, make_catalog: MakeCatalog) -> None:
+    """Three groups, each in one official split: no two folds of two groups a class."""
+    rows = []
+    for i in range(12):
+        name = f"{('real', 'fake')[i % 2]}/{i}.png"
+        (root / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "mine" / name).write_bytes(encode(Image.fromarray(picture(0, size=16, seed=i)), "PNG"))
+        rows.append({"path": name, "label": i % 2, "group": f"g{i // 4}", "split": ("train", "val", "test")[i // 4]})
+    write_manifest(root / "mine", rows)
+    audit = audit_dataset(make_catalog(), "mine")
+    for estimate in (audit.metadata_auc, audit.border_brightness_auc):
+        assert math.isnan(estimate.value) and estimate.reason.startswith("too few groups")
+    assert (audit.groups, audit.mixed_groups, audit.torn_groups) == (3, 3, 0)
+    assert audit.findings == ()
+
+
+def test_a_second_audit_fits_nothing_and_is_the_same(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        root / "mine", {f"{c}/{i}.png": encode(im, "PNG") for k, c in enumerate(("real", "fake")) for i, im in enumerate(images(k))}
+    )
+    first = audit_dataset(make_catalog(), "mine")
+    monkeypatch.setattr("study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again"))
+    assert repr(audit_dataset(make_catalog(), "mine")) == repr(first)
+
+
+def clean(seed: int) -> Traits:
+    """Traits without a cue, correlated within groups, heavy-tailed, of mixed formats."""
+    rng = np.random.default_rng(seed)
+    frames = (1, 1, 3)[seed % 3]
+    group = np.repeat(np.arange(60), frames)
+    n = len(group)
+    label = (group % 2 if seed % 2 else np.arange(n) % 2).astype(np.uint8)
+
+    def number(name: str) -> np.ndarray:
+        of_group = rng.standard_t(3, size=60)[group]
+        return of_group + rng.normal(size=n) if name not in ("width", "height") else rng.choice([256.0, 512.0, 1024.0], 60)[group]
+
+    kinds = {name: rng.choice(["a", "b", "c"], p=[0.6, 0.3, 0.1], size=60)[group] for name in KINDS}
+    numbers = {name: number(name) for name in (*SIZES, *STATISTICS)}
+    numbers["jpeg_quality"] = np.where(rng.random(60)[group] < 0.5, rng.choice([75.0, 90.0, 95.0], 60)[group], np.nan)
+    return Traits(kinds=kinds, numbers=numbers, label=label, group=group.astype(str))
+
+
+def test_fifty_clean_datasets_raise_at_most_two_alarms() -> None:
+    alarms = []
+    for seed in range(50):
+        traits = clean(seed)
+        alarms += [*cue_findings(metadata_auc(traits), border_brightness_auc(traits), compare(traits))]
+    assert len(alarms) <= 2, alarms
+
+
+def test_intervals_of_single_traits_hold_together() -> None:
+    """Bonferroni over the traits that vary: of 44 to 60 of pure noise the widest excursion stays inside, in 19 of 20 datasets."""
+    outside = sum(any(c.auc.low > 0.5 for c in compare(clean(seed)) if not math.isnan(c.auc.low)) for seed in range(100, 140))
+    assert outside <= 5
+
+
+def test_an_aucs_direction_is_told(audited) -> None:  # type: ignore[no-untyped-def]
+    files = {f"real/{i}.png": encode(image.resize((30, 30)), "PNG") for i, image in enumerate(images(0))}
+    files |= {f"fake/{i}.png": encode(image, "PNG") for i, image in enumerate(images(1))}
+    audit = audited(files)
+    width = next(c for c in audit.comparisons if c.trait == "width")
+    assert (width.auc.value, width.higher, width.real[2], width.fake[2]) == (1.0, "real", 30, 24)
+    assert 0.5 < width.auc.low < 1.0 == width.auc.high
+    assert "median of the reals 30, of the fakes 24" in found(audit)["width"].sentence
+    assert audit.native == Native(width=27.0, height=27.0, short_side=(24.0, 27.0, 30.0))
+
+
+SMALL = Native(width=32, height=32, short_side=(32, 32, 32))
+LARGE = Native(width=1024, height=512, short_side=(256, 512, 512))
+SQUASH = Geometry(size_px=224, mode="squash")
+RESIZED = Geometry(size_px=224, mode="resize_crop", resize_px=256)
+CROP = Geometry(size_px=64, mode="crop")
+
+
+def test_what_a_geometry_makes_of_a_resolution() -> None:
+    assert (scale(SMALL, SQUASH), scale(LARGE, SQUASH), scale(LARGE, CROP)) == (7.0, 0.4375, 1.0)
+    assert (scale(LARGE, RESIZED), share_seen(LARGE, RESIZED)) == (0.5, 0.875)
+    assert (share_seen(LARGE, CROP), share_seen(SMALL, CROP), share_seen(LARGE, SQUASH)) == (0.125, 1.0, 1.0)
+
+
+def test_a_resolution_mismatch_is_stated_with_its_effect() -> None:
+    stated = mismatch(("cifake", SMALL), ("photos", LARGE), {SQUASH: ["resnet18"], CROP: ["npr", "spectrum"]})
+    assert stated is not None and (stated.code, stated.severity) == ("resolution_mismatch", "warning")
+    for words in (
+        "cifake has 32 px",
+        "photos 512 px",
+        "resnet18 at 224 px scales x7 and scales x0.44",
+        "npr, spectrum at 64 px sees 100%",
+    ):
+        assert words in stated.sentence
+    assert mismatch(("a", SMALL), ("b", Native(width=40, height=44, short_side=(40, 40, 40))), {SQUASH: ["resnet18"]}) is None
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real datasets are not in ../shared/data")
+def test_the_known_cues_of_the_real_datasets_and_no_others(make_catalog: MakeCatalog) -> None:
+    catalog = make_catalog(root=SHARED)
+    shoes, faces, dfdc = (audit_dataset(catalog, name) for name in ("shoes_midjourney", "faces_140k", "dfdc_faces224"))
+    separating = {code for code, finding in found(shoes).items() if finding.severity == "critical"}
+    assert {"metadata", "jpeg_quality", "border_and_brightness", "brightness"} <= separating
+    assert shoes.metadata_auc.value == 1.0 and shoes.border_brightness_auc.low > 0.9
+    quality = next(c for c in shoes.comparisons if c.trait == "jpeg_quality")
+    assert (quality.auc.value, quality.real[2], quality.fake[2]) == (1.0, 95, 90)
+    for audit in (faces, dfdc):
+        assert audit.metadata_auc.low < 0.6 and audit.warnings == ()
+        assert not {"metadata", "jpeg_quality", "format", "bytes_per_pixel"} & set(found(audit))
+    assert found(faces)["border_and_brightness"].severity == "info"
+    assert 0.58 < faces.border_brightness_auc.value < 0.68
+    assert "weak cue" in found(faces)["border_and_brightness"].sentence
+    assert "border_and_brightness" not in found(dfdc)
+    assert (dfdc.groups, dfdc.mixed_groups, dfdc.torn_groups) == (900, 900, 0)

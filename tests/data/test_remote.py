@@ -1,0 +1,211 @@
+"""Datasets elsewhere: fetched by URL once, gone on with after an interruption, checked, then used without asking anybody."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from study.data import remote
+from study.data.catalog import data_root
+from study.data.copies import local_path
+from study.data.remote import RemoteFile, RemoteFolder, is_url, look_up
+from study.errors import ConfigError, DataError
+from tests.data.conftest import MakeCatalog
+from tests.factories import files_of, write_cifake, write_dataset, write_manifest
+
+URL = "memory://bucket/data"
+Put = Callable[..., None]
+
+
+@pytest.fixture
+def bucket() -> Iterator[Any]:
+    """Fsspec's file system in memory, empty."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+@pytest.fixture
+def put(bucket: Any) -> Put:
+    def upload(folder: Path, place: str = "/bucket/data") -> None:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            bucket.pipe(f"{place}/{path.relative_to(folder)}", path.read_bytes())
+
+    return upload
+
+
+def everything(catalog: Any, name: str) -> list[Any]:
+    samples = catalog.dataset(name).samples
+    return [samples[column].to_pylist() for column in samples.column_names]
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_remote_root_gives_what_a_local_one_gives(
+    kind: str, put: Put, bucket: Any, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    write_dataset(there / "mine", n=24, size=8)
+    write_cifake(there / "cifake", n=24)
+    (there / "a+b").mkdir()
+    (there / "a+b" / "x.txt").touch()
+    put(there)
+    url = URL if kind == "memory" else there.as_uri()
+    local, away = make_catalog(root=there), make_catalog(root=None, url=url)
+    assert {"mine", "cifake"} <= set(away.names()) and "a+b" not in away.names()
+    assert not away.available("mine")
+    for name in ("mine", "cifake"):  # cifake is read by its card
+        assert everything(away, name) == everything(local, name)
+        assert away.dataset(name).digest == local.dataset(name).digest
+    assert away.available("mine")
+
+
+def test_what_was_fetched_needs_nobody(put: Put, bucket: Any, make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: Any) -> None:
+    put(write_dataset(tmp_path / "there" / "mine", n=24, size=8).parent)
+    found = make_catalog(root=None, url=URL).dataset("mine").digest
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    for name in ("ls", "find", "info", "get_file", "open"):
+        monkeypatch.setattr(type(bucket), name, refuse)
+    again = make_catalog(root=None, url=URL)
+    assert again.dataset("mine").digest == found
+    assert again.names() == sorted({"mine", *make_catalog(root=None).names()})
+    with pytest.raises(DataError, match=r"memory://bucket/data.* cannot be reached: OSError.*Network is unreachable"):
+        again.dataset("other")
+
+
+def test_an_interrupted_fetch_goes_on(put: Put, bucket: Any, make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: Any) -> None:
+    put(write_dataset(tmp_path / "there" / "mine", n=24, size=8).parent)
+    fetched: list[str] = []
+    real = type(bucket).get_file
+
+    def stops(self: Any, source: str, target: str, **options: Any) -> None:
+        if len(fetched) == 20:
+            raise ConnectionError("connection reset")
+        fetched.append(source)
+        real(self, source, target, **options)
+
+    monkeypatch.setattr(type(bucket), "get_file", stops)
+    with pytest.raises(
+        DataError, match=r"'memory://bucket/data/mine/.*\.png' cannot be fetched: ConnectionError: connection reset"
+    ):
+        make_catalog(root=None, url=URL).dataset("mine")
+    assert [path.suffix for path in (tmp_path / "cache" / "remote").iterdir() if path.name != ".locks"] == [".partial"]
+    first, fetched[:] = list(fetched), []
+    monkeypatch.setattr(
+        type(bucket), "get_file", lambda self, source, target, **_: (fetched.append(source), real(self, source, target))[1]
+    )
+    catalog = make_catalog(root=None, url=URL)
+    assert catalog.describe("mine").images() == 48
+    assert len(first) == 20 and len(fetched) == 28 and not set(first) & set(fetched)
+
+
+def test_a_large_file_goes_on_at_its_byte(bucket: Any, tmp_path: Path) -> None:
+    """The half that is here is kept, which is seen by its content; one that is too long is another file's, and thrown away."""
+    bucket.pipe("/bucket/x.bin", b"0123456789")
+    file = RemoteFile(url="memory://bucket/x.bin", size=10, tag="")
+    for here, expected in ((b"abcde", b"abcde56789"), (b"abcdefghijkl", b"0123456789")):
+        (tmp_path / ".x.bin.part").write_bytes(here)
+        remote.fetch(file, tmp_path / "x.bin")
+        assert (tmp_path / "x.bin").read_bytes() == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
+    with pytest.raises(DataError, match="has 10 bytes and was listed with 11: it changed"):
+        remote.fetch(RemoteFile(url="memory://bucket/x.bin", size=11, tag=""), tmp_path / "y.bin")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_a_folder_that_changes_meanwhile_is_refused_and_then_fetched_anew(
+    put: Put, bucket: Any, make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: Any
+) -> None:
+    put(write_dataset(tmp_path / "there" / "mine", n=24, size=8).parent)
+    real = remote.fetch_all
+
+    def meanwhile(wanted: Any, folder: Path, progress: Any) -> None:
+        real(wanted, folder, progress)
+        bucket.pipe("/bucket/data/mine/real/more.png", files_of(tmp_path / "there").__next__().read_bytes())
+
+    monkeypatch.setattr("study.data.copies.fetch_all", meanwhile)
+    with pytest.raises(DataError, match="'memory://bucket/data/mine' changed while it was fetched; run the command again"):
+        make_catalog(root=None, url=URL).dataset("mine")
+    monkeypatch.setattr("study.data.copies.fetch_all", real)
+    assert make_catalog(root=None, url=URL).describe("mine").images() == 49
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_urls_in_a_manifest(kind: str, put: Put, make_catalog: MakeCatalog, root: Path, tmp_path: Path) -> None:
+    there = write_dataset(tmp_path / "there", n=24, size=8, layout="manifest")
+    put(there, "/bucket/pool")
+    start = "memory://bucket/pool" if kind == "memory" else there.as_uri()
+    plain = [line.split(",") for line in (there / "manifest.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    rows: list[dict[str, object]] = [{"path": f"{start}/{path}", "label": label, "group": group} for path, label, group in plain]
+    rows.append({"path": f"{start}/gone.png", "label": "real", "group": "none"})
+    write_manifest(root / "mine", rows, bom=True)
+    catalog = make_catalog()
+    summary = catalog.describe("mine")
+    assert summary.images() == 48
+    assert [reason for _, reason in summary.excluded] == ["file is missing"]
+    local = make_catalog(root=tmp_path).dataset("there").samples
+    assert sorted(catalog.dataset("mine").samples["sha256"].to_pylist()) == sorted(["", *local["sha256"].to_pylist()])
+    by_group = dict(zip(local["group"].to_pylist(), local["split"].to_pylist(), strict=True))
+    samples = catalog.dataset("mine").samples
+    assert all(by_group.get(g, s) == s for g, s in zip(samples["group"].to_pylist(), samples["split"].to_pylist(), strict=True))
+
+
+def test_mistakes_beside_urls_are_named_before_anything_is_fetched(root: Path, make_catalog: MakeCatalog, bucket: Any) -> None:
+    for text, message in (
+        ("path,label\nmemory://b/a.png,0\nx.png,1\n", "line 3: path 'x.png' is no URL, and the first row's is"),
+        ("path,label\nx.png,0\nmemory://b/a.png,1\n", "line 3: path 'memory://b/a.png' is a URL, and the first row's is none"),
+        ("path,label\nmemory://b/a.png,0\nmemory://b/c.png,2\n", "line 3: label '2' must be"),
+        ("path,label\nmemory://b/a.png,0\nmemory://b/a.png,1\n", "line 3: path 'memory://b/a.png' is listed already in line 2"),
+        ("path,label\nmemory://b/a.png,0\nmemory://,1\n", "the URL 'memory://' names no file"),
+    ):
+        (root / "mine").mkdir(exist_ok=True)
+        (root / "mine" / "manifest.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(DataError) as error:
+            make_catalog().dataset("mine")
+        assert message in str(error.value)
+
+
+def test_a_missing_driver_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
+    for use in (lambda: RemoteFolder("s3://bucket/data"), lambda: look_up(["s3://bucket/a.png"], lambda *_: None)):
+        with pytest.raises(ConfigError, match=r"needs a driver that is not installed: pip install s3fs .*\[s3\]"):
+            use()
+    with pytest.raises(ConfigError, match=r"nope://.*known are s3://, gs://"):
+        RemoteFolder("nope://bucket")
+
+
+def test_words_about_urls(tmp_path: Path) -> None:
+    assert [is_url(text) for text in ("s3://b/x", "HTTPS://h/x", "/abs/x", "a/b://c", "C:/x", "a:b")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+    assert local_path("s3://bucket/deep//x.png") == "s3/bucket/deep/x.png"
+    for url in ("s3://bucket/../../x", "s3://bucket/x/", "s3://"):
+        with pytest.raises(DataError, match="names no file"):
+            local_path(url)
+    assert data_root("s3://b/data/") == (None, "s3://b/data")
+    assert data_root(str(tmp_path)) == (tmp_path, "")
+    with pytest.raises(DataError, match="does not exist"):
+        data_root(str(tmp_path / "none"))
+
+
+def test_names_that_leave_the_folder_are_refused(bucket: Any) -> None:
+    bucket.store["/bucket/data/mine/../up.png"] = bucket.store.get("x")
+    folder = RemoteFolder(f"{URL}/mine")
+    folder._system = type(
+        "Listing", (), {"invalidate_cache": lambda *_: None, "find": lambda *_, **__: {"/bucket/data/mine/../up.png": {}}}
+    )()
+    with pytest.raises(DataError, match=r"holds '\.\./up\.png'"):
+        folder.files()

@@ -1,0 +1,214 @@
+"""Results elsewhere: what a machine finished is there for another, whole and in an order that any kill leaves readable."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from study import cross_eval, sweep
+from study.errors import ConfigError, StoreError
+from study.mirror import Mirror, local_results, pushing
+from study.store import Store
+from tests.factories import write_dataset
+
+STUDY = """
+name = "small"
+detectors = ["spectrum"]
+train_on = ["alpha"]
+[budget]
+trials = 2
+epochs = 1
+seeds = 1
+[data]
+root = "{root}"
+[detector.spectrum]
+size_px = 16
+"""
+Machine = Callable[[str], None]
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A results folder elsewhere, empty."""
+    store = fsspec.filesystem("memory").store
+    store.clear()
+    yield "memory://bucket/results" if request.param == "memory" else (tmp_path / "there").as_uri()
+    store.clear()
+
+
+@pytest.fixture
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Go on, on a machine of this name: one with a cache folder of its own."""
+    return lambda name: monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+
+def put(mirror: Mirror, path: str, text: str) -> None:
+    (mirror.folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (mirror.folder / path).write_text(text, encoding="utf-8")
+
+
+def held(mirror: Mirror) -> dict[str, str]:
+    """The visible files of a local copy."""
+    files = (path for path in mirror.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(mirror.folder)): path.read_text(encoding="utf-8") for path in files}
+
+
+MODEL = {"models/k1/detector.safetensors": "weights", "models/k1/val_scores.parquet": "val", "models/k1/detector.json": "record"}
+FILES = {**MODEL, "scores/s1.parquet": "scores", "trials.parquet": "trials 1", "study.toml": "study", "figures/roc.png": "picture"}
+
+
+def test_another_machine_has_what_was_pushed(url: str, on: Machine) -> None:
+    on("first")
+    first = Mirror(url, "small")
+    assert first.pull() == 0
+    for path, text in {
+        **FILES,
+        "checkpoints/k2.pt": "local",
+        "ray/x": "local",
+        ".lock": "",
+        "scores/.s2.parquet.1.tmp": "half",
+    }.items():
+        put(first, path, text)
+    assert first.push() == len(FILES)
+    assert first.push() == 0
+    on("second")
+    second = Mirror(url, "small")
+    assert second.folder != first.folder
+    assert second.pull() == 5  # a model is one
+    assert held(second) == FILES
+    assert second.pull() == second.push() == 0
+    put(second, "trials.parquet", "trials 1, 2")
+    put(second, "scores/s2.parquet", "more")
+    assert second.push() == 2
+    on("first")
+    assert Mirror(url, "small").pull() == 2
+    assert held(first)["trials.parquet"] == "trials 1, 2"
+    assert Mirror(url, "other").pull() == 0
+
+
+def test_what_was_not_pushed_stays_unless_it_changed_there(url: str, on: Machine) -> None:
+    on("first")
+    first = Mirror(url, "small")
+    put(first, "trials.parquet", "a")
+    first.push()
+    put(first, "trials.parquet", "a, b")  # and killed before it was pushed
+    assert Mirror(url, "small").pull() == 0
+    assert held(first) == {"trials.parquet": "a, b"}
+    on("second")
+    second = Mirror(url, "small")
+    second.pull()
+    put(second, "trials.parquet", "a, c, d")
+    second.push()
+    on("first")
+    assert Mirror(url, "small").pull() == 1
+    assert held(first) == {"trials.parquet": "a, c, d"}
+
+
+@pytest.mark.parametrize("puts", range(len(FILES) + 1))
+def test_killed_after_any_push_a_reader_sees_no_model_without_its_weights(
+    puts: int, url: str, on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on("first")
+    first, real = Mirror(url, "small"), Mirror(url, "small")._remote.put
+    for path, text in FILES.items():
+        put(first, path, text)
+    done: list[str] = []
+
+    def dies(source: Path, path: str) -> Any:
+        if len(done) == puts:
+            raise KeyboardInterrupt
+        done.append(path)
+        return real(source, path)
+
+    monkeypatch.setattr(first._remote, "put", dies)
+    if puts < len(FILES):
+        with pytest.raises(KeyboardInterrupt):
+            first.push()
+    else:
+        first.push()
+    on("second")
+    second = Mirror(url, "small")
+    second.pull()
+    there = held(second)
+    assert there.items() <= FILES.items()
+    assert not any(path in there for path in MODEL) or set(MODEL) <= set(there)
+    assert "trials.parquet" not in there or "scores/s1.parquet" in there
+    on("first")
+    again = Mirror(url, "small")
+    assert again.pull() == 0
+    assert again.push() == len(FILES) - min(puts, len(FILES))
+
+
+def test_a_study_that_is_being_written_is_not_pulled(url: str, on: Machine) -> None:
+    on("first")
+    mirror, store = Mirror(url, "small"), Store(local_results(url), "small")
+    put(mirror, "trials.parquet", "a")
+    mirror.push()
+    put(mirror, "trials.parquet", "a, b")
+    mirror._file.unlink()  # nothing is known of what was pushed: what is there would be taken
+    with store.lock():
+        assert Mirror(url, "small").pull() == 0
+        assert held(mirror) == {"trials.parquet": "a, b"}
+    assert Mirror(url, "small").pull() == 1
+    assert held(mirror) == {"trials.parquet": "a"}
+
+
+def test_a_place_that_cannot_be_reached_says_so(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    on("first")
+    mirror = Mirror(url, "small")
+    put(mirror, "trials.parquet", "a")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    for name in ("find", "put_file"):
+        monkeypatch.setattr(type(mirror._remote._system), name, refuse)
+    for work in (mirror.pull, mirror.push):
+        with pytest.raises(StoreError, match=r"results at '.*' cannot be reached: .*unreachable.*; what this machine has is"):
+            work()
+    with pytest.raises(StoreError, match="cannot be reached"), pushing(mirror):
+        pass
+    with pytest.raises(ZeroDivisionError), pushing(mirror):
+        raise ZeroDivisionError
+    assert "warning: results at" in capsys.readouterr().err
+
+
+def test_nodes_that_do_not_see_the_copy_are_refused(tmp_path: Path) -> None:
+    study = tmp_path / "small.toml"
+    study.write_text(STUDY.format(root=tmp_path), encoding="utf-8")
+    with pytest.raises(ConfigError, match="which the nodes of --address do not see"):
+        sweep.main([str(study), "--results", "memory://bucket/results", "--address", "10.0.0.1:6379"])
+
+
+def test_a_study_goes_on_from_another_machine(
+    on: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    write_dataset(tmp_path / "data" / "alpha", n=24, size=16)
+    study, url = tmp_path / "small.toml", (tmp_path / "there").as_uri()
+    study.write_text(STUDY.format(root=tmp_path / "data"), encoding="utf-8")
+    arguments = [str(study), "--results", url, "--local"]
+    on("first")
+    assert sweep.main(arguments) == 0
+    first = Store(local_results(url), "small")
+    shutil.rmtree(tmp_path / "first" / "fake-image-study")  # the machine is gone
+    on("second")
+    capsys.readouterr()
+    assert sweep.main(arguments) == 0
+    assert "Nothing to train: 2 trials and all their winners" in capsys.readouterr().out
+    assert cross_eval.main(arguments) == 0
+    second, there = Store(local_results(url), "small"), Store(tmp_path / "there", "small")
+    assert second.folder != first.folder
+    assert there.trials() == second.trials()
+    (key,) = (path.name for path in (there.folder / "models").iterdir())
+    (scores,) = (path.stem for path in (there.folder / "scores").iterdir())
+    assert there.model(key).trial.pairing.name == "spectrum @ alpha"
+    assert np.array_equal(there.scores(scores).logit, second.scores(scores).logit)
+    assert there.matrix_file.read_bytes() == second.matrix_file.read_bytes()
+    assert {path.name for path in there.folder.iterdir()} >= {"study.toml", "trials.parquet", "matrix.csv", "tables.md"}
