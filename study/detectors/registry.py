@@ -92,7 +92,7 @@ def _openai_clip(backbone: str, repository: str) -> Source:
 
 # timm offers no weights for this width. These inputs are the checkpoint's own (pixels in [-1, 1]), not timm's default.
 _MOBILENET = Source(
-    backbone="mobilenetv2_035", pretrained="keras_in1k", classifier=("classifier",),
+    backbone="mobilenetv2_035", pretrained="keras_in1k", classifier=("classifier",), lone=True,
     origin="MobileNetV2 0.35 at 224 px of Keras Applications (ImageNet), converted to timm's names",
 )  # fmt: skip
 
@@ -223,12 +223,17 @@ def detector_options(name: str) -> dict[str, int | str]:
 
 
 def weights_status(name: str, weights_root: Path | None) -> str:
-    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to download` or `missing`."""
+    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to download` or `missing`.
+
+    `to rename`: a local file whose name says the backbone alone.
+    """
     source = entry(name).source
     if source is None:
         return "none needed"
     if weights.local_file(source, weights_root):
         return "local"
+    if weights.unnamed_file(source, weights_root):
+        return "to rename"
     if weights.cached_file(source):
         return "cached"
     return "to download" if source.repository else "missing"
