@@ -16,8 +16,10 @@ import pytest
 
 from study.detectors import registry
 from study.errors import ConfigError
+from study.planning.study_file import load_study
 from study.search.spaces import Space, load_space, parse_space, space_names
 from study.training.recipe import Recipe
+from study.training.schedules import phases
 
 VALID: dict[str, Any] = {
     "schema": 1,
@@ -120,14 +122,22 @@ def test_defaults_are_the_published_configurations() -> None:
     scratch = default["resnet18_scratch"]
     assert (scratch.optimizer, scratch.lr, scratch.batch_size, scratch.patience, scratch.flip) == ("adam", 5e-4, 16, 3, 0.5)
     assert (default["npr"].optimizer, default["npr"].lr, default["npr"].batch_size) == ("adam", 2e-4, 32)
+    assert (scratch.lr_schedule, scratch.warmup_share, scratch.clip_norm) == ("constant", 0.0, 0.0)
     convnext = default["convnext_tiny"]
-    assert (convnext.optimizer, convnext.batch_size, convnext.weight_decay) == ("adamw", 32, 1e-5)
-    rates = [convnext.lr, convnext.lr * convnext.last_stage_lr_ratio, convnext.lr * convnext.full_lr_ratio]
-    assert rates == pytest.approx([1e-3, 1e-4, 1e-5])
-    for name in ("convnext_tiny", "resnet50"):
-        shares = [default[name].head_share, default[name].last_stage_share]
-        assert default[name].schedule == "progressive"
-        assert [35 * share for share in shares] == pytest.approx([5, 15], abs=0.01)
+    assert (convnext.optimizer, convnext.batch_size, convnext.weight_decay, convnext.flip) == ("adam", 64, 0.0, 0.0)
+    assert (convnext.lr_schedule, convnext.plateau_factor, convnext.plateau_patience, convnext.mixup) == ("plateau", 0.5, 3, 0.4)
+    published = [("head", 5, 1e-3), ("last_stage", 15, 1e-4), ("full", 15, 1e-5)]
+    epochs = load_study("seeds", ()).budget.epochs
+    assert [(p.name, p.epochs, pytest.approx(p.lr)) for p in phases(convnext, n_stages=6, epochs=epochs)] == published
+    resnets = {
+        name: (default[name].optimizer, default[name].batch_size, default[name].lr_schedule) for name in ("resnet18", "resnet50")
+    }
+    assert set(resnets.values()) == {("adam", 32, "constant")}
+    assert [(p.name, p.epochs, pytest.approx(p.lr)) for p in phases(default["resnet50"], n_stages=6, epochs=10)] == [
+        ("head", 5, 1e-4),
+        ("full", 5, 1e-5),
+    ]
+    assert [(p.name, p.lr) for p in phases(default["resnet18"], n_stages=6, epochs=5)] == [("full", 1e-4)]
 
 
 def test_clip_adapters_default_is_its_authors_recipe() -> None:
