@@ -22,6 +22,7 @@ EXAMPLES = """
 python -m study.ls detectors
 python -m study.ls datasets --data-root ~/datasets
 python -m study.ls spaces
+python -m study.ls spaces npr timm:resnet18
 python -m study.ls runs --results results
 python -m study.ls diff older_study newer_study
 python -m study.ls presets
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces, "presets": _presets, "runs": _runs}
     listings["diff"] = _diff
     parser.add_argument("what", metavar="WHAT", help=", ".join(listings))
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help="of diff: two names below the results, or two folders")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of diff: two studies, by their names below the results or their folders; of spaces: detectors"
+    )
     parser.add_argument("--json", action="store_true", help="of diff: print everything as one JSON object")
     cli.add_place_options(parser)
     options = parser.parse_args(arguments)

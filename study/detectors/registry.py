@@ -246,7 +246,11 @@ def resolve(name: str, *, options: Params, weights_root: Path | None, download: 
     `download` False the hub's cache is looked at, its servers are not asked).
     """
     line = entry(name)
-    chosen = _check_options(name, options)
+    chosen = check_options(name, options)
+    if line.prompts:
+        from study.detectors.clip_text import check_lengths
+
+        check_lengths(spec_of(name).backbone, str(chosen["prompts_real"]).split("\n") + str(chosen["prompts_fake"]).split("\n"))
     source = line.source
     digest = weights.file_digest(weights.find(source, weights_root, download=download)) if source else ""
     return replace(
@@ -262,7 +266,7 @@ def spec_of(name: str) -> DetectorSpec:
     return DetectorSpec(
         name=name, family=line.family, geometry=line.geometry, mean=line.mean, std=line.std, learner=line.learner,
         backbone=source.backbone if source else "", pretrained=source.pretrained if source else "",
-        options=_check_options(name, {}),
+        options=check_options(name, {}),
     )  # fmt: skip
 
 
@@ -281,13 +285,18 @@ def without_head(spec: DetectorSpec) -> DetectorSpec:
 
 
 def schedules_of(name: str) -> tuple[str, ...]:
-    """Return the schedules that a detector can be trained by. A library's model is built for it, empty: does it have attention?"""
+    """Return the schedules that a detector can be trained by.
+
+    A library's model is built for it, empty: `lora` is for one with attention, all of it known (study/detectors/attention.py).
+    """
     schedules = entry(name).schedules
     if not library_of(name):
         return schedules
-    from study.detectors.attention import projections
+    from study.detectors.attention import projections, unknown_attention
 
-    return schedules if projections(create(spec_of(name), 0)) else tuple(s for s in schedules if s != "lora")
+    network = create(spec_of(name), 0)
+    adaptable = bool(projections(network)) and not unknown_attention(network)
+    return schedules if adaptable else tuple(s for s in schedules if s != "lora")
 
 
 def _resized(geometry: Geometry, size_px: int) -> Geometry:
@@ -296,13 +305,18 @@ def _resized(geometry: Geometry, size_px: int) -> Geometry:
     return replace(geometry, size_px=size_px, resize_px=resize)
 
 
-def _check_options(name: str, options: Params) -> dict[str, int | str]:
+def check_options(name: str, options: Params) -> dict[str, int | str]:
+    """Return what the options of a spec are, given some of a detector's (`detector_options`); prompts become their texts.
+
+    Raises ConfigError for an unknown option, a value that it cannot have, and prompts that cannot be read.
+    """
     known, chosen = entry(name).options, detector_options(name)
     for key, value in options.items():
         if key not in chosen:
             raise ConfigError(unknown_name("option", key, chosen, where=f"detector {name}"))
         chosen[key] = _whole(name, key, value, known[key]) if key in known else str(value)
-    return {**chosen, **prompt_options(str(chosen["prompts"]))} if "prompts" in chosen else chosen
+    texts = prompt_options(str(chosen.pop("prompts"))) if "prompts" in chosen else {}
+    return {**chosen, **texts}
 
 
 def _whole(name: str, key: str, value: object, option: Option) -> int:

@@ -315,6 +315,18 @@ def test_a_schedule_that_the_detector_does_not_have_is_refused() -> None:
         parse_space(VALID, detector="clip_adapter", where="x.toml")
 
 
+def test_a_librarys_model_without_attention_refuses_low_rank_adaptation() -> None:
+    fixed = {"schema": 1, "constants": {"schedule": "lora"}, "space": {}}
+    chosen = {"kind": "categorical", "choices": ["lora", "full", "head"], "default": "lora"}
+    for table in (fixed, {"schema": 1, "space": {"schedule": chosen}}):
+        assert parse_space(table, detector="timm:test_vit.r160_in1k", where="x.toml").default()["schedule"] == "lora"
+        with pytest.raises(ConfigError, match=r"x\.toml: timm:resnet18\.a1_in1k: unknown schedule 'lora'"):
+            parse_space(table, detector="timm:resnet18.a1_in1k", where="x.toml")
+    kept = {"schema": 1, "space": {"schedule": {**chosen, "default": "full"}}}
+    (schedule,) = parse_space(kept, detector="timm:resnet18.a1_in1k", where="x.toml").parameters
+    assert schedule.choices == ("full", "head")
+
+
 def test_unknown_detector_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown search space 'resnet5'.*did you mean 'resnet50'"):
         load_space("resnet5")
