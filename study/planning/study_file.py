@@ -438,7 +438,7 @@ def _detector_options(section: Mapping[str, Any], *, where: str) -> Mapping[str,
         try:
             registry.check_options(name, table)
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{where}: [detector.{name}]: {error}") from None
         options[name] = dict(table)
     return options
 
