@@ -18,7 +18,7 @@ def test_heat_maps_of_any_detector_lie_in_the_figures_folder(tmp_path: Path, mon
     monkeypatch.setattr("study.reporting.figures.heat_map", lambda rows, detector, metric, path: drawn.append(path))
     monkeypatch.setattr("study.reporting.figures.roc_curves", lambda scores, path: None)
     setup: Any = SimpleNamespace(study=SimpleNamespace(detectors=NAMES), store=SimpleNamespace(figures=tmp_path))
-    cross_eval._draw(setup, [], [])
+    cross_eval._draw(setup, [], [], {})
     assert [path.parent for path in drawn] == [tmp_path] * len(NAMES)
     assert len({path.name for path in drawn}) == len(NAMES) and drawn[0].name == "heat_map_npr_auc.png"
     assert not any(set(path.name) & set(":/\\") for path in drawn)
