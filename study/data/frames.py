@@ -27,7 +27,7 @@ VIDEO_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("size", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("changed_ns", pa.int64()),
         ("sha256", pa.string()),
         ("frames", pa.int64()),
         ("problem", pa.string()),
@@ -79,7 +79,7 @@ def _frames(row: dict[str, Any], known: dict[str, Any], *, frames_per_video: int
 def _inspected(videos: pa.Table, index: FileIndex) -> list[dict[str, Any]]:
     """SHA-256, number of frames and problem of every video, remembered as long as path, size and time of last change hold."""
     known = {row["path"]: row for row in _read(index.videos)}  # also of the folder's other datasets, whose rows stay
-    rows = videos.select(["path", "size", "mtime_ns"]).to_pylist()
+    rows = videos.select(["path", "size", "changed_ns"]).to_pylist()
     todo = [row for row in rows if any(row[name] != known.get(row["path"], {}).get(name) for name in row)]
     try:
         inspected = ordered_map(inspect_video, [index.root / row["path"] for row in todo], at_once=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,33 @@ def test_nothing_is_decoded_twice_and_a_changed_video_is_noticed(
     with pytest.raises(DataError, match=r"03.mp4' changed since it was indexed"):
         catalog.open("clips", "train", SMALL)
     assert make_catalog().dataset("clips").digest != before.digest
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale file handle")]
+)
+@pytest.mark.parametrize("counting", [True, False])
+def test_a_video_that_cannot_be_read_once_is_read_the_next_time(
+    error: Exception, counting: bool, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    clips(root / "clips", frames=2)
+    path, real, calls = str(root / "clips" / "train" / "real" / "03.mp4"), av.open, []
+
+    def fails(file: str) -> Any:
+        calls.extend([file] if file == path else [])
+        if file == path and len(calls) == (1 if counting else 2):
+            raise error
+        return real(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(av, "open", fails)
+        once = make_catalog()
+        assert {name.partition("#")[0] for name, _ in once.describe("clips").excluded} == {"clips/train/real/03.mp4"}
+    again = make_catalog()
+    assert again.describe("clips").excluded == ()
+    assert again.dataset("clips").digest != once.dataset("clips").digest
 
 
 def test_broken_videos_are_listed_with_their_reasons(root: Path, make_catalog: MakeCatalog) -> None:
