@@ -3,8 +3,8 @@
 Floor 1. One documented way for every kind of file:
 
 * JPEG, PNG, WebP, BMP, TIFF and GIF, recognised by content and not by the file's name; of several frames or pages the first.
-* Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture with a grey or black rest. (Nothing
-  tells a JPEG that was cut and then closed again with an end marker from a grey picture.)
+* Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture with a grey or black rest.
+  (Nothing tells a JPEG that was cut and then closed again with an end marker from a grey picture.)
 * EXIF orientation is applied; an orientation that cannot be read counts as upright.
 * Alpha, also of a palette or of one transparent colour, is composited over white. (The fourth byte of a 32-bit BMP is no alpha
   unless its header says so.) Palettes, grey and bilevel become RGB, equal in all three channels where they have no colour.
