@@ -56,8 +56,8 @@ class Mirror:
         """Fetch what this machine lacks and what changed there since it last looked; return how many files.
 
         A file that changed on both sides is taken from there; of trials, those that only this machine has are kept. What is gone
-        there, or not what was pushed, is pushed by the next `push`. While a command of this machine writes the study nothing is fetched:
-        what is here is then the newest.
+        there, or not what was pushed, is pushed by the next `push`. While a command of this machine writes the study nothing is
+        fetched: what is here is then the newest.
         """
         with self._stored(), self._unless_written() as free:
             if not free:
