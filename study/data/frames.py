@@ -33,6 +33,7 @@ VIDEO_SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
+PART = 256  # videos whose frames a killed run may have to count again
 _IS_VIDEO = f"({'|'.join(map(re.escape, VIDEO_EXTENSIONS))})$"
 
 
@@ -86,12 +87,18 @@ def _inspected(videos: pa.Table, index: FileIndex) -> list[dict[str, Any]]:
         for done, (row, found) in enumerate(zip(todo, inspected, strict=True), start=1):
             known[row["path"]] = {**row, **found._asdict()}
             index.progress(f"counting the frames of {index.name}", done, len(todo))
+            if done % PART == 0:
+                _write(known, index)
     finally:  # an interrupted run keeps what it has counted
         if todo:
-            kept = [row for row in known.values() if row["sha256"]]  # what could not be read may be readable next time
-            with cache_writes(index.cache), whole_file(index.videos) as temporary:
-                pq.write_table(pa.Table.from_pylist(kept, schema=VIDEO_SCHEMA), temporary)
+            _write(known, index)
     return [known[row["path"]] for row in rows]
+
+
+def _write(known: dict[str, dict[str, Any]], index: FileIndex) -> None:
+    kept = [row for row in known.values() if row["sha256"]]  # what could not be read may be readable next time
+    with cache_writes(index.cache), whole_file(index.videos) as temporary:
+        pq.write_table(pa.Table.from_pylist(kept, schema=VIDEO_SCHEMA), temporary)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -276,6 +276,16 @@ def test_words_about_urls(tmp_path: Path) -> None:
         data_root(str(tmp_path / "none"))
 
 
+def test_two_colons_in_a_name_are_part_of_it(make_catalog: MakeCatalog, tmp_path: Path) -> None:
+    """In fsspec's own URLs they join one file system to another."""
+    folder = write_dataset(tmp_path / "there" / "mine", n=24, size=8)
+    (folder / "real" / "0000.png").rename(folder / "real" / "a::b.png")
+    url = folder.parent.as_uri()
+    assert everything(make_catalog(root=None, url=url), "mine") == everything(make_catalog(root=folder.parent), "mine")
+    (found,) = look_up([f"{url}/mine/real/a::b.png"], lambda *_: None)
+    assert found is not None and found.size == (folder / "real" / "a::b.png").stat().st_size
+
+
 def test_names_that_leave_the_folder_are_refused(bucket: Any) -> None:
     bucket.store["/bucket/data/mine/../up.png"] = bucket.store.get("x")
     folder = RemoteFolder(f"{URL}/mine")

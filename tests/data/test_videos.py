@@ -5,6 +5,9 @@ from __future__ import annotations
 import builtins
 import errno
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +292,32 @@ def test_an_interrupted_count_keeps_what_it_has(root: Path, make_catalog: MakeCa
         catalog.dataset("clips")
     (index,) = (catalog.config.cache / "index").glob("*.videos.parquet")
     assert 1 <= pq.read_table(index).num_rows <= 10
+
+
+def test_a_killed_count_keeps_what_it_has(root: Path, make_catalog: MakeCatalog) -> None:
+    """By SIGKILL at the tenth of 48 videos, with four to a part: the first two parts are known."""
+    clips(root / "clips", n=24, frames=1)
+    cache = make_catalog().config.cache
+    code = f"""
+import os, signal
+from pathlib import Path
+from study.data import frames
+from study.data.catalog import Catalog, DataConfig
+
+def told(what, done, total):
+    if done == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+frames.PART = 4
+Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(cache)!r})), firewall=False, progress=told).dataset("clips")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (index,) = (cache / "index").glob("*.videos.parquet")
+    assert pq.read_table(index).num_rows == 8
+    told: list[tuple[str, int, int]] = []
+    make_catalog(progress=lambda *report: told.append(report)).dataset("clips")
+    assert [of for what, _, of in told if what.startswith("counting")][-1] == 40
 
 
 def test_frames_are_unified_and_read_at_their_original_size_as_images_are(root: Path, make_catalog: MakeCatalog) -> None:
