@@ -52,8 +52,21 @@ def read_manifest(root: Path) -> Listing:
     return Listing(table=table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA), layout=MANIFEST)
 
 
+def has_manifest(root: Path) -> bool:
+    """Whether there is a `root/manifest.csv`; a folder of that name is none. Raises DataError for a link to nothing, or a pipe."""
+    path = root / MANIFEST
+    if not os.path.lexists(path) or path.is_dir():
+        return False
+    if not path.is_file():
+        what = "no regular file" if path.exists() else "a link to nothing"
+        raise DataError(f"'{path}' is {what}; mend it, or delete it to have the folders decide")
+    return True
+
+
 def lists_urls(root: Path) -> bool:
     """Whether the paths of `root/manifest.csv` are URLs, which its first row decides. False for what `read_manifest` refuses."""
+    if not (root / MANIFEST).is_file():
+        return False
     try:
         with open_csv(root / MANIFEST) as file:
             place = _header(file.header, path=file.path)["path"]
@@ -61,6 +74,19 @@ def lists_urls(root: Path) -> bool:
     except DataError:
         return False
     return len(first) > place and is_url(first[place].strip())
+
+
+def missing_hint(root: Path, path: str) -> str:
+    """Return what may be wrong with a path, if its file is missing and there is one where it may mean; "" otherwise."""
+    if os.path.lexists(f"{root}/{path}"):
+        return ""
+    slashes = path.replace("\\", "/")
+    if os.path.isfile(f"{root}/{slashes}"):  # noqa: PTH113 - also of a path too long to be one
+        return f"; write / and not \\ between folders: '{slashes}'"
+    for above in (root.parent, root.parent.parent):
+        if os.path.isfile(f"{above}/{slashes}"):  # noqa: PTH113
+            return f"; paths are relative to the manifest's folder '{root}', and not to '{above}'"
+    return ""
 
 
 def check_manifest(root: Path, *, urls: bool = False) -> pa.Table:
@@ -198,7 +224,7 @@ def _translate(
 
 
 def _stats(root: Path, paths: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """Columns size, mtime_ns and problem of every file. Folders are looked at once each, and resolved only where they are links."""
+    """Columns size, changed_ns and problem of every file. Folders are looked at once each, and resolved only where links."""
     walker = Walker(root)
     leaves: dict[str, bool] = {"": False}
     for folder in pc.unique(pc.replace_substring_regex(paths, r"/?[^/]*$", "")).to_pylist():
@@ -226,10 +252,10 @@ def _stat_block(root: str, walker: Walker, leaving: frozenset[str], paths: pa.Ch
     sizes, times, problems = [], [], []
     for path in paths.to_pylist():
         gone = bool(leaving) and posixpath.dirname(path) in leaving
-        size, mtime_ns, problem = (-1, -1, LEAVES) if gone else stat_file(f"{root}/{path}", walker)
+        size, changed_ns, problem = (-1, -1, LEAVES) if gone else stat_file(f"{root}/{path}", walker)
         sizes.append(size)
-        times.append(mtime_ns)
+        times.append(changed_ns)
         problems.append(problem)
     return pa.table(
-        {"problem": pa.array(problems, pa.string()), "size": pa.array(sizes, pa.int64()), "mtime_ns": pa.array(times, pa.int64())}
+        {"problem": pa.array(problems, pa.string()), "size": pa.array(sizes, pa.int64()), "changed_ns": pa.array(times, pa.int64())}
     )

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from study.data import leaks as library
+from study.data.audit.dataset import audit_dataset
 from study.data.leaks import find_leaks, is_same_domain, leaks_across, leaks_within, shared_images
+from study.data.near import nearest
+from study.data.prints import coarse, prints_of
 from study.errors import DataError, FirewallError
 from tests.data.conftest import MakeCatalog
 from tests.data.test_near import scene
@@ -191,19 +195,19 @@ def test_leaks_are_remembered_until_the_images_change(
 def test_an_interrupted_comparison_keeps_its_prints(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.data.prints.BATCH", 32)
     write_scenes(root / "d", n=50)
-    real = library.read_prints.__globals__["_coarse_file"]
-    seen: list[str] = []
+    real = library.read_prints.__globals__["_coarse_or_refused"]
+    seen: list[int] = []
 
-    def interrupted(job: Any) -> Any:
-        seen.append(job.path)
+    def interrupted(pixels: Any) -> Any:
+        seen.append(1)
         if len(seen) > 150:
             raise KeyboardInterrupt
-        return real(job)
+        return real(pixels)
 
-    monkeypatch.setattr("study.data.prints._coarse_file", interrupted)
+    monkeypatch.setattr("study.data.prints._coarse_or_refused", interrupted)
     with pytest.raises(KeyboardInterrupt):
         leaks_within(make_catalog(), "d", "train")
-    monkeypatch.setattr("study.data.prints._coarse_file", lambda job: (seen.append(job.path), real(job))[1])
+    monkeypatch.setattr("study.data.prints._coarse_or_refused", lambda pixels: (seen.append(1), real(pixels))[1])
     seen.clear()
     leaks_within(make_catalog(), "d", "train")
     assert 0 < len(seen) < 300
@@ -242,3 +246,45 @@ def test_real_datasets_have_few_leaks(make_catalog: MakeCatalog) -> None:
     for train_on, test_on in (("faces_140k", "dfdc_faces224"), ("dfdc_faces224", "shoes_midjourney")):
         assert not is_same_domain(shared_images(catalog, train_on, test_on))
     assert np.isnan(find_leaks(catalog, "faces_140k", "faces_140k").share(0)) == np.False_
+
+
+def aligned_face(seed: int, size: int = 64) -> NDArray[np.uint8]:
+    """A picture of the layout that all aligned faces have: an oval, two eyes, a mouth; light, colours and place vary."""
+    rng = np.random.default_rng([seed, 77])
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    x, y = x + rng.normal(0, 0.03), y + rng.normal(0, 0.03)
+    skin, hair, ground = rng.uniform((120, 80, 60), (240, 190, 160)), rng.uniform(10, 140, 3), rng.uniform(20, 235, 3)
+    width, height = rng.uniform(0.55, 0.7), rng.uniform(0.75, 0.9)
+    pixels = 30 * scene(seed, size).astype(np.float64) / 127 - 30 + ground
+    oval = lambda cx, cy, rx, ry: (((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1)[:, :, None]  # noqa: E731
+    pixels = np.where(oval(0, -0.15, width * rng.uniform(1.05, 1.3), height), hair, pixels)
+    shade = 1 + rng.normal(0, 0.2) * x[:, :, None] + rng.normal(0, 0.15) * y[:, :, None]
+    pixels = np.where(oval(0, 0.08, width, height * 0.85), skin * shade, pixels)
+    for cx in (-0.26, 0.26):
+        pixels = np.where(oval(cx, -0.12, rng.uniform(0.07, 0.12), rng.uniform(0.04, 0.07)), rng.uniform(10, 90, 3), pixels)
+    pixels = np.where(oval(0, 0.45, rng.uniform(0.14, 0.28), rng.uniform(0.03, 0.09)), skin * (0.9, 0.5, 0.5), pixels)
+    return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def test_aligned_faces_are_not_each_others_copies() -> None:
+    """Of 1,200 faces of one layout none is a near duplicate, mirrored or not; and each is found again when it is one."""
+    faces = [aligned_face(seed, 32) for seed in range(1200)]
+    prints = prints_of(np.stack([coarse(face) for face in faces]))
+    i, j, bits, alike = nearest(prints, prints, lambda a, b: a != b)
+    assert len(i) == 0, list(zip(i, j, bits, alike, strict=True))
+    turned = prints_of(np.stack([coarse(np.ascontiguousarray(face[:, ::-1])) for face in faces[:100]]))
+    assert nearest(turned, prints, lambda a, b: np.ones(len(a), dtype=np.bool_))[1].tolist() == [*range(100)]
+
+
+def test_a_pair_within_one_split_is_told_and_marks_nothing(root: Path, make_catalog: MakeCatalog) -> None:
+    """400 clean pictures in official splits: nothing; with one of the training images there twice: a word, and no mark."""
+    for number in range(400):
+        split = ("train", "train", "val", "test")[number // 2 % 4]
+        write_image(root / "d" / split / ("real", "fake")[number % 2] / f"{number:03d}.png", aligned_face(number, 32))
+    assert audit_dataset(make_catalog(), "d").findings == ()
+    with Image.open(root / "d" / "train" / "real" / "000.png") as image:
+        image.save(root / "d" / "train" / "real" / "again.png", compress_level=1)
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "d" / "train" / "real" / "turned.png")
+    audit = audit_dataset(make_catalog(), "d")
+    assert {(f.code, f.severity) for f in audit.findings} == {("duplicates", "info")} and audit.warnings == ()
+    assert any("near duplicate in the same split" in f.sentence for f in audit.findings)

@@ -58,11 +58,18 @@ def leaks_of(ids: list[str], label: list[int]) -> Leaks:
 
 
 def rows_with(
-    monkeypatch: pytest.MonkeyPatch, ids: list[str], *, frames: int = 1, related: bool = False, train_on: str = "a"
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ids: list[str],
+    *,
+    frames: int = 1,
+    related: bool = False,
+    train_on: str = "a",
 ) -> list[MatrixRow]:
     """The matrix of one cell of two seeds in which some images leak, without a study around it."""
     monkeypatch.setattr(cells, "test_content", lambda setup, test_on: test_on)
     store = SimpleNamespace(scores=lambda key: scored(int(key), frames))
+    workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / "cache"))
     pairing = Pairing(detector="npr", train_on=train_on)
     study = SimpleNamespace(seed=0, pairings=lambda: [pairing], test_on=("b",))
     planned = []
@@ -73,11 +80,11 @@ def rows_with(
     one = scored(0, frames)
     found = leaks_of(ids, one.label[np.isin(one.sample_id, ids)].tolist())
     leakage = Leakage(leaks={(train_on, "b"): found}, related={(train_on, "b"): found} if related else {})
-    return matrix_rows(cast(Any, SimpleNamespace(store=store, study=study)), planned, leakage)
+    return matrix_rows(cast(Any, SimpleNamespace(store=store, study=study, workspace=workspace)), planned, leakage)
 
 
 def test_a_cell_stands_with_and_without_its_leaked_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rows = rows_with(monkeypatch, LEAKED)
+    rows = rows_with(monkeypatch, tmp_path, LEAKED)
     found = {(r.level, r.seed, r.metric, r.threshold): r for r in rows}
     for seed in (0, 1):
         one = scored(seed)
@@ -93,8 +100,8 @@ def test_a_cell_stands_with_and_without_its_leaked_images(monkeypatch: pytest.Mo
     assert {r.level for r in read_matrix(tmp_path / "matrix.csv")} == {"image", "image:without_leaks"}
 
 
-def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, LEAKED)
+def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, LEAKED)
     means = {r.level: r.estimate.value for r in rows if (r.seed, r.metric) == ("mean", "auc")}
     assert means["image:without_leaks"] < means["image"] - 0.01
     for text in (text_table(rows, "npr", width=400), markdown_tables(rows)):
@@ -107,14 +114,14 @@ def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not found" not in text_table([row()], "npr", width=400)
 
 
-def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4)
+def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4)
     counts = {r.level: (r.estimate.n_real, r.estimate.n_fake) for r in rows if (r.seed, r.metric) == ("mean", "auc")}
     assert counts == {"image": (60, 60), "unit": (15, 15), "image:without_leaks": (55, 59), "unit:without_leaks": (14, 15)}
 
 
-def test_a_test_set_that_leaks_altogether_is_undefined_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, [f"b/{i:03d}.png" for i in range(120)])
+def test_a_test_set_that_leaks_altogether_is_undefined_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)])
     left = [r for r in rows if r.level == "image:without_leaks"]
     assert left
     ranked = [r.estimate for r in left if r.metric in ("auc", "ap", "nll", "accuracy")]
@@ -122,8 +129,8 @@ def test_a_test_set_that_leaks_altogether_is_undefined_without(monkeypatch: pyte
     assert "without undefined (no images) on 0 real / 0 fake" in text_table(rows, "npr", width=400)
 
 
-def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, LEAKED, related=True)
+def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, LEAKED, related=True)
     shared = next(r for r in rows if r.metric == "shared_images")
     assert (shared.level, shared.estimate.value) == ("dataset", len(LEAKED) / 60)
     rows += [row(train_on="a", test_on="a", value=0.9), row(train_on="a", test_on="c", value=0.7)]
@@ -148,9 +155,9 @@ def test_comparisons_leave_such_cells_out_of_their_means() -> None:
     assert dict(left.cross_domain) == pytest.approx(expected)
 
 
-def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two in-domain cells, of which one leaks: the means by hand, and nothing more where nothing leaks."""
-    rows = rows_with(monkeypatch, LEAKED, train_on="b")
+    rows = rows_with(monkeypatch, tmp_path, LEAKED, train_on="b")
     rows += [row(train_on="b", test_on="c", value=0.6)]
     means = {r.level: r.estimate.value for r in rows if (r.test_on, r.seed, r.metric) == ("b", "mean", "auc")}
     lines = summary_lines(pick(rows, "npr", "auc"))
@@ -162,8 +169,8 @@ def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all("leak" not in cell for cell in summary_cells(pick([row()], "npr", "auc")))
 
 
-def test_the_selection_gap_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, LEAKED, train_on="b")
+def test_the_selection_gap_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, LEAKED, train_on="b")
     pairing = Pairing(detector="npr", train_on="b")
     (gap,) = selection_gaps({(pairing, 0): 0.9, (pairing, 1): 0.9}, rows)
     expected = []
@@ -173,7 +180,9 @@ def test_the_selection_gap_is_of_images_that_training_has_not_seen(monkeypatch: 
         expected.append(0.9 - roc_auc_score(one.label[kept], one.logit[kept]))
     assert (gap.gap, gap.leaked, gap.kept) == (pytest.approx(np.mean(expected)), 15, False)
     assert "| 15 left out |" in markdown_gaps([gap]) and "leaked images left out" in gap_line([gap], "npr")
-    (gap,) = selection_gaps({(pairing, 0): 0.9}, rows_with(monkeypatch, [f"b/{i:03d}.png" for i in range(120)], train_on="b"))
+    (gap,) = selection_gaps(
+        {(pairing, 0): 0.9}, rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)], train_on="b")
+    )
     assert gap.kept and gap.test_auc == pytest.approx(roc_auc_score(scored(0).label, scored(0).logit))
     assert "120 kept: nothing to measure without" in markdown_gaps([gap])
 
