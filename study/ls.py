@@ -22,6 +22,7 @@ EXAMPLES = """
 python -m study.ls detectors
 python -m study.ls datasets --data-root ~/datasets
 python -m study.ls spaces
+python -m study.ls spaces npr timm:resnet18
 python -m study.ls runs --results results
 python -m study.ls diff older_study newer_study
 python -m study.ls presets
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces, "presets": _presets, "runs": _runs}
     listings["diff"] = _diff
     parser.add_argument("what", metavar="WHAT", help=", ".join(listings))
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help="of diff: two names below the results, or two folders")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of diff: two studies, by name or folder; of spaces: detectors")
     parser.add_argument("--json", action="store_true", help="of diff: print everything as one JSON object")
     cli.add_place_options(parser)
     options = parser.parse_args(arguments)
@@ -42,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from study.errors import ConfigError, unknown_name
 
         raise ConfigError(unknown_name("listing", options.what, listings))
-    if len(options.studies) != (2 if options.what == "diff" else 0):
+    if options.what != "spaces" and len(options.names) != (2 if options.what == "diff" else 0):
         from study.errors import ConfigError
 
-        raise ConfigError(f"ls {options.what} with {len(options.studies)} studies: diff takes two, every other listing none")
+        raise ConfigError(
+            f"ls {options.what} with {len(options.names)} names: diff takes two studies, spaces detectors, every other listing none"
+        )
     listings[options.what](options)
     return cli.DONE
 
@@ -67,7 +70,8 @@ def _detectors(options: argparse.Namespace) -> None:
     print(f"""
 parameters: all that make the score, backbone and head. trained: those that the default configuration ever trains.
 weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}), cached (by the Hugging Face hub's client),
-  to download (from the hub, when a study first needs it), missing (on no hub: a study says which file to get and where to put it).
+  to download (from the hub, when a study first needs it), missing (on no hub: a study says which file to get and where to put it),
+  to rename (a file is there that does not say which weights of its backbone it holds: a study says its name).
 learner: gradient (the training loop), logistic (fitted in closed form), none (not trained), members (made of others' scores).
 Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have weights for.""")
 
@@ -122,13 +126,19 @@ def _how(card: DatasetCard | None) -> str:
     return f"from {source}{', then unpacked' if card and card.archives else ''}"
 
 
-def _spaces(_: argparse.Namespace) -> None:
+SHARED = {"timm:<name>": "timm:test_vit.r160_in1k", "open_clip:<model>/<pretrained>": "open_clip:ViT-B-32/openai"}
+"""A model of each library that can be trained by every schedule of the file that all of its models share."""
+
+
+def _spaces(options: argparse.Namespace) -> None:
     from study.detectors import registry
     from study.search.spaces import load_space
 
-    for name in registry.names():
+    titles = {name: name for name in options.names} or {**{name: name for name in registry.names()}, **SHARED}
+    for title, name in titles.items():
         space = load_space(name)
-        print(f"\n{name} (search_spaces/{name}.toml): {_size(space)}")
+        note = "; lora where all attention of the model is known" if title in SHARED else ""
+        print(f"\n{title} (search_spaces/{registry.library_of(name) or name}.toml): {_size(space)}{note}")
         searched = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
         _table(("  setting", "default", "searched"), searched + [(f"  {key}", str(v), "-") for key, v in space.constants.items()])
 
@@ -169,7 +179,7 @@ def _diff(options: argparse.Namespace) -> None:
     from study.planning.differences import compare_versions, open_version
     from study.reporting.differences import as_json, as_text
 
-    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.studies))
+    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.names))
     print(as_json(found) if options.json else as_text(found))
 
 

@@ -13,7 +13,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ import pyarrow.parquet as pq
 
 from study.data.decode import DECODE_VERSION, UndecodableError, decode_image, pixel_digest, read_bytes
 from study.data.names import file_name
-from study.data.parallel import CHUNK, ordered_map
-from study.data.videos import Run, decode_frames, frame_sha256, runs
+from study.data.videos import Run, decode_frames, frame_sha256, map_files
 from study.errors import StoreError
 from study.identity import digest, file_sha256, whole_file
 
@@ -161,9 +159,7 @@ def _row_key(table: pa.Table) -> pa.Array:
 
 def _fingerprints(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """The fingerprints of images and of videos' frames, in their order; each video is decoded once."""
-    files = list(runs(paths))
-    each = ordered_map(_of_run, files, at_once=1 if any(file.frames for file in files) else CHUNK)
-    return chain.from_iterable(each)
+    return map_files(lambda file, _: _of_run(file), [(path, None) for path in paths])
 
 
 def _of_run(file: Run) -> list[tuple[str, str, str]]:

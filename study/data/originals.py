@@ -5,8 +5,10 @@ Floor 1. Packs hold a detector's squares; what must happen to an image before it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +16,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.data.datasets import Dataset, labels, strings
+from study.data.decode import UndecodableError
 from study.data.unify import unify
-from study.data.videos import read_indexed
+from study.data.videos import Run, map_files, read_indexed, read_indexed_frames, runs
 from study.records import Split
+
+R = TypeVar("R")
+
+
+class Original(NamedTuple):
+    """An image's file, or a video's frame. sha256: of the index. unified_px: of its dataset."""
+
+    path: str
+    sha256: str
+    unified_px: int | None = None
 
 
 def read_original(path: Path, sha256: str, unified_px: int | None = None) -> NDArray[np.uint8]:
@@ -26,6 +39,27 @@ def read_original(path: Path, sha256: str, unified_px: int | None = None) -> NDA
     """
     pixels = read_indexed(str(path), sha256)
     return unify(pixels, unified_px) if unified_px else pixels
+
+
+def map_originals(function: Callable[[NDArray[np.uint8] | str], R], files: Sequence[Original]) -> Iterator[R]:
+    """Yield what `function` makes of the pixels of each, (H, W, 3) uint8, or of the reason why there are none; in their order.
+
+    Several threads decode; the frames of a video that follow upon each other are decoded in one go.
+    Raises DataError for a file that has changed since it was indexed.
+    """
+    return map_files(lambda file, of: [function(pixels) for pixels in _pixels(file, of)], [(one.path, one) for one in files])
+
+
+def _pixels(file: Run, of: Sequence[Original]) -> Iterator[NDArray[np.uint8] | str]:
+    if file.frames:
+        frames = read_indexed_frames(file.path, [(number, one.sha256) for number, one in zip(file.frames, of, strict=True)])
+        for one, pixels in zip(of, frames, strict=True):
+            yield pixels if isinstance(pixels, str) or not one.unified_px else unify(pixels, one.unified_px)
+        return
+    try:
+        yield read_original(Path(of[0].path), of[0].sha256, of[0].unified_px)
+    except UndecodableError as error:
+        yield str(error)
 
 
 class Originals:
@@ -44,7 +78,8 @@ class Originals:
         rows = rows.filter(pc.equal(rows["problem"], ""))
         self.sample_id, self.group, self.unit, self.method = (strings(rows[name]) for name in ("id", "group", "unit", "method"))
         self.label = labels(rows)
-        self._files = list(zip(*(rows[name].to_pylist() for name in ("file", "sha256", "unified_px")), strict=True))
+        columns = (rows[name].to_pylist() for name in ("file", "sha256", "unified_px"))
+        self._files = [Original(*row) for row in zip(*columns, strict=True)]
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -53,6 +88,27 @@ class Originals:
         """Return the pixels of the image at `at`, (H, W, 3) uint8. Raises what `read_original` raises."""
         path, sha256, unified_px = self._files[at]
         return read_original(Path(path), sha256, unified_px)
+
+    def readers(self, index: NDArray[np.integer]) -> Iterator[Callable[[], NDArray[np.uint8]]]:
+        """Yield for each image at `index` (B,) what reads it. An image is read when that is called, by whichever thread.
+
+        Frames that follow upon each other in a video are decoded in one go, each as the iterator comes to it.
+        """
+        place = 0
+        for file in runs(self._files[at].path for at in index):
+            chosen = index[place : place + max(len(file.frames), 1)]
+            place += len(chosen)
+            if file.frames:
+                of = [self._files[at] for at in chosen]
+                yield from (partial(_decoded, pixels) for pixels in _pixels(file, of))
+            else:
+                yield partial(self.read, int(chosen[0]))
+
+
+def _decoded(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
+    if isinstance(pixels, str):
+        raise UndecodableError(pixels)
+    return pixels
 
 
 def _rows(dataset: Dataset, split: Split) -> pa.Table:

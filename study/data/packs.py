@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from itertools import chain
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +24,9 @@ from numpy.typing import NDArray
 from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
 from study.data.index import Progress, cache_writes, quiet
-from study.data.originals import read_original
-from study.data.parallel import CHUNK, one_at_a_time, ordered_map
-from study.data.unify import UNIFY_VERSION, unify
-from study.data.videos import Run, read_indexed_frames, runs
+from study.data.originals import Original, map_originals
+from study.data.parallel import one_at_a_time
+from study.data.unify import UNIFY_VERSION
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_folder
 from study.records import Balance, Geometry, Split
@@ -171,29 +169,23 @@ def open_pack(
     return rows, pack
 
 
-class _Job(NamedTuple):
-    path: str
-    sha256: str
-    problem: str
-    geometry: Geometry
-    unified_px: int | None
-
-
 def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, progress: Callable[[int, int], None]) -> None:
     """Decode in parallel, write in the order of the ids; at no time are more than a few dozen images in memory."""
-    columns = zip(*(rows[name].to_pylist() for name in ("path", "sha256", "problem")), strict=True)
-    jobs = [_Job(f"{dataset.root}/{p}", sha256, problem, geometry, dataset.unified_px) for p, sha256, problem in columns]
+    table = [*zip(*(rows[name].to_pylist() for name in ("id", "path", "sha256", "problem")), strict=True)]
+    files = [Original(f"{dataset.root}/{path}", sha256, dataset.unified_px) for _, path, sha256, problem in table if not problem]
+    squares = map_originals(partial(_square, geometry), files)
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
     with (folder / IMAGES).open("wb") as file:
-        for done, (sample, result) in enumerate(zip(rows["id"].to_pylist(), _squares(jobs), strict=True), start=1):
+        for done, (sample, _, _, problem) in enumerate(table, start=1):
+            result = problem or next(squares)
             if isinstance(result, str):
                 excluded.append((sample, result))
             else:
                 ids.append(sample)
                 file.write(result.data)
-            if done % 256 == 0 or done == len(jobs):
-                progress(done, len(jobs))
+            if done % 256 == 0 or done == len(table):
+                progress(done, len(table))
         file.flush()
         os.fsync(file.fileno())
     shape = [len(ids), geometry.size_px, geometry.size_px, 3]
@@ -201,40 +193,10 @@ def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, p
     (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
 
 
-def _squares(jobs: Sequence[_Job]) -> Iterator[NDArray[np.uint8] | str]:
-    """The squares of images and of videos' frames, in their order."""
-    place, files = 0, []
-    for file in runs(job.path for job in jobs):
-        files.append((file, jobs[place : place + max(len(file.frames), 1)]))
-        place += len(files[-1][1])
-    return chain.from_iterable(ordered_map(_of_run, files, at_once=1 if any(file.frames for file, _ in files) else CHUNK))
-
-
-def _of_run(of: tuple[Run, Sequence[_Job]]) -> list[NDArray[np.uint8] | str]:
-    file, jobs = of
-    if not file.frames:
-        return [_square(jobs[0])]
-    wanted = [(number, job.sha256) for job, number in zip(jobs, file.frames, strict=True) if not job.problem]
-    decoded = read_indexed_frames(file.path, wanted)
-    return [job.problem or _frame_square(next(decoded), job) for job in jobs]
-
-
-def _frame_square(pixels: NDArray[np.uint8] | str, job: _Job) -> NDArray[np.uint8] | str:
-    if isinstance(pixels, str):
-        return pixels
-    try:
-        pixels = unify(pixels, job.unified_px) if job.unified_px else pixels
-        return np.ascontiguousarray(fit_geometry(pixels, job.geometry))
-    except UndecodableError as error:
-        return str(error)
-
-
-def _square(job: _Job) -> NDArray[np.uint8] | str:
+def _square(geometry: Geometry, pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8] | str:
     """Return an image as its square, or the reason why there is none."""
-    if job.problem:
-        return job.problem
     try:
-        return np.ascontiguousarray(fit_geometry(read_original(Path(job.path), job.sha256, job.unified_px), job.geometry))
+        return pixels if isinstance(pixels, str) else np.ascontiguousarray(fit_geometry(pixels, geometry))
     except UndecodableError as error:
         return str(error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -42,13 +42,15 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def ordered_map(function: Callable[[T], R], items: Sequence[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:
     """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished or waiting to be taken.
 
-    at_once: items a task. An exception out of `function` is raised at its place, and what had not begun is dropped.
+    Items are taken in this thread, as they are wanted. at_once: items a task. An exception out of `function` is raised at its
+    place, and what had not begun is dropped.
     """
     threads = threads or min(32, cpu_count())
-    chunks = (items[start : start + at_once] for start in range(0, len(items), at_once))
+    remaining = iter(items)
+    chunks = iter(lambda: list(islice(remaining, at_once)), [])
 
     def run(chunk: Sequence[T]) -> list[R]:
         return [function(item) for item in chunk]

@@ -18,7 +18,6 @@ import os
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +27,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from study.data.datasets import Dataset, strings
-from study.data.decode import DECODE_VERSION
+from study.data.decode import DECODE_VERSION, UndecodableError
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name, parse_name
-from study.data.originals import read_original
-from study.data.parallel import ordered_map
+from study.data.originals import Original, map_originals
 from study.identity import digest, whole_file
 
 PRINT_VERSION = 1
@@ -108,18 +106,15 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     return Prints(hash=np.array(known["hash"], dtype=np.uint64), thumbnail=thumbnail).take(np.array(place, dtype=np.intp))
 
 
-class _Job(NamedTuple):
-    path: str
-    sha256: str
-
-
 def _make(dataset: Dataset, missing: pa.Table, known: pa.Table, path: Path, *, cache: Path, progress: Progress) -> pa.Table:
     """Return the known prints and those of the missing images; also where it is interrupted, what was made is kept."""
     _, first = np.unique(strings(missing["pixels"]), return_index=True)
     rows = missing.take(np.sort(first))
-    jobs = [_Job(f"{dataset.root}/{p}", sha) for p, sha in zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True)]
+    jobs = [
+        Original(f"{dataset.root}/{p}", sha) for p, sha in zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
+    ]
     parts = [known]
-    images = ordered_map(_coarse_file, jobs)
+    images = map_originals(_coarse_or_refused, jobs)
     try:
         for start in range(0, len(jobs), BATCH):
             made = np.stack(list(islice(images, BATCH)))
@@ -138,8 +133,10 @@ def _table(pixels: pa.ChunkedArray, prints: Prints) -> pa.Table:
     return pa.table({"pixels": pixels.combine_chunks(), "hash": pa.array(prints.hash), "thumbnail": thumbnails}, schema=_SCHEMA)
 
 
-def _coarse_file(job: _Job) -> NDArray[np.uint8]:
-    return coarse(read_original(Path(job.path), job.sha256))
+def _coarse_or_refused(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
+    if isinstance(pixels, str):  # it could be decoded when it was indexed
+        raise UndecodableError(pixels)
+    return coarse(pixels)
 
 
 def _read(path: Path) -> pa.Table:

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image, read_bytes, read_header
+from study.data.parallel import CHUNK, ordered_map
 from study.errors import DataError
 from study.identity import file_sha256
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
@@ -112,6 +116,19 @@ def runs(paths: Iterable[str]) -> Iterator[Run]:
         found = [entry for _, entry in group]
         first = found[0][1]
         yield Run(first[0], tuple(frame[1] for _, frame in found if frame)) if first else Run(found[0][0], ())
+
+
+def map_files(function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequence[tuple[str, T]]) -> Iterator[R]:
+    """Yield what `function` makes of items, each with its path, in their order; files are dealt out to threads (`ordered_map`).
+
+    function: of an image, or of those frames of a video that follow upon each other, and their items; gives a result for each.
+    """
+    place, files = 0, []
+    for file in runs(path for path, _ in items):
+        files.append((file, [item for _, item in items[place : place + max(len(file.frames), 1)]]))
+        place += len(files[-1][1])
+    at_once = 1 if any(file.frames for file, _ in files) else CHUNK
+    return chain.from_iterable(ordered_map(lambda of: function(*of), files, at_once=at_once))
 
 
 def sampled(total: int, wanted: int) -> list[int]:
@@ -196,6 +213,29 @@ def read_file_header(path: str) -> tuple[str, int, int] | None:
     """Return format, width and height in pixels of an image, of a video or of its frame, or None where there is no such thing."""
     path = (split_frame(path) or (path, 0))[0]
     return _video_header(Path(path)) if path.lower().endswith(VIDEO_EXTENSIONS) else read_header(Path(path))
+
+
+class Stored(NamedTuple):
+    """How a video is stored. format: codec and container; pixel_format: as FFmpeg calls it; frame_bytes: mean size of a frame."""
+
+    format: str
+    pixel_format: str
+    frame_bytes: float
+
+
+def stored_as(path: Path) -> Stored:
+    """Tell how a video is stored, sound left out. Raises UndecodableError with the reason."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = _stream(container)
+            sizes = [packet.size for packet in container.demux(stream) if packet.size and not packet.is_discard]
+            codec = stream.codec_context
+            kind = f"{codec.name} video in {container.format.long_name}"
+            return Stored(kind, codec.pix_fmt or "", sum(sizes) / max(len(sizes), 1))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UndecodableError(_reason(error)) from None
 
 
 def _video_header(path: Path) -> tuple[str, int, int] | None:

@@ -46,8 +46,10 @@ class ClipAdapter(PromptedClip):
     """The adapter and its classifier are the head; the image encoder below it stays frozen."""
 
     def classify(self, features: Tensor) -> Tensor:
-        """Embeddings of unit length (B, D) to logits (B,)."""
-        return cast(Tensor, self.head(features, similarity_features(*self.similarities(features)))).squeeze(1)
+        """Embeddings of unit length (B, D) to logits (B,), in float32 under autocast too: it is what its similarities need."""
+        with torch.autocast(features.device.type, enabled=False):
+            six = similarity_features(*self.similarities(features))
+            return cast(Tensor, self.head(features.float(), six)).squeeze(1)
 
 
 def similarity_features(real: Tensor, fake: Tensor) -> Tensor:

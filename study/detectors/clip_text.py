@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from study.detectors.clip import ClipDetector, empty_tower, parts
 from study.detectors.skeleton import empty
 from study.detectors.weights import Source, file_digest, load_backbone
+from study.errors import ConfigError
 from study.records import DetectorSpec
 
 
@@ -48,9 +49,19 @@ class PromptedClip(ClipDetector):
         return F.normalize(super().features(x), dim=-1)
 
     def similarities(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines of embeddings (B, D) with the real prompts (B, P real) and with the fake ones (B, P fake)."""
-        cosines = features @ self.text.T
+        """Cosines of embeddings (B, D) with the real prompts (B, P real) and with the fake ones (B, P fake), in float32 always."""
+        with torch.autocast(features.device.type, enabled=False):  # they differ in the third digit, which bfloat16 does not have
+            cosines = features.float() @ self.text.T
         return cosines[:, : len(self.real)], cosines[:, len(self.real) :]
+
+
+def check_lengths(model: str, texts: Sequence[str]) -> None:
+    """Raise ConfigError for a prompt of more tokens than an open_clip model reads: its tokenizer would cut it without a word."""
+    tokenizer = open_clip.get_tokenizer(model)
+    for text in texts:
+        tokens = len(tokenizer.encode(text)) + 2  # and those that begin and end a text
+        if tokens > tokenizer.context_length:
+            raise ConfigError(f"prompt '{text[:60]}...' has {tokens} tokens: {model} reads {tokenizer.context_length}; shorten it")
 
 
 @lru_cache(maxsize=8)

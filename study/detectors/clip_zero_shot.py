@@ -7,6 +7,7 @@ turn it round.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,10 +19,11 @@ class ClipZeroShot(PromptedClip):
     """Nothing is trained: the head has no parameters."""
 
     def classify(self, features: Tensor) -> Tensor:
-        """Embeddings of unit length (B, D) to logits (B,): scale x (cosine with "fake" - cosine with "real")."""
+        """Embeddings of unit length (B, D) to logits (B,), in float32 always: scale x (cosine with "fake" - cosine with "real")."""
         n_real = len(self.real)
         real, fake = (F.normalize(part.mean(dim=0), dim=0) for part in (self.text[:n_real], self.text[n_real:]))
-        return self.text_scale * (features @ (fake - real))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.text_scale * (features.float() @ (fake - real))
 
 
 def create(spec: DetectorSpec, *, force_quick_gelu: bool = False) -> ClipZeroShot:

@@ -57,10 +57,12 @@ def _texts(table: dict[str, Any], label: str, name: str) -> tuple[str, ...]:
 
 
 def prompt_options(name: str) -> dict[str, str]:
-    """Return a set as options of a spec: its name, its texts, one a line, and their digest. Raises ConfigError."""
+    """Return a set as options of a spec: its texts, one a line, and their digest; not its name, which decides nothing.
+
+    Raises ConfigError.
+    """
     real, fake = read_prompts(name)
     return {
-        "prompts": name,
         "prompts_real": "\n".join(real),
         "prompts_fake": "\n".join(fake),
         "prompts_digest": digest("prompts", real, fake),

@@ -92,7 +92,7 @@ def _openai_clip(backbone: str, repository: str) -> Source:
 
 # timm offers no weights for this width. These inputs are the checkpoint's own (pixels in [-1, 1]), not timm's default.
 _MOBILENET = Source(
-    backbone="mobilenetv2_035", pretrained="keras_in1k", classifier=("classifier",),
+    backbone="mobilenetv2_035", pretrained="keras_in1k", classifier=("classifier",), lone=True,
     origin="MobileNetV2 0.35 at 224 px of Keras Applications (ImageNet), converted to timm's names",
 )  # fmt: skip
 
@@ -100,6 +100,9 @@ _CLIP_B32: dict[str, Any] = {
     "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=224), "mean": CLIP_MEAN, "std": CLIP_STD,
     "source": _openai_clip("ViT-B-32", "timm/vit_base_patch32_clip_224.openai"), "arguments": {"force_quick_gelu": True},
 }  # fmt: skip
+
+# A linear probe: the body stays frozen, and the head, a convex problem, is solved to its minimum (study/training/logistic.py).
+_PROBE: dict[str, Any] = {"learner": "logistic", "schedules": ()}
 
 DETECTORS: Mapping[str, Entry] = {
     "spectrum": Entry(
@@ -118,7 +121,7 @@ DETECTORS: Mapping[str, Entry] = {
         geometry=Geometry(size_px=224, mode="squash"), options=HEAD_WIDTH),
     "mobilenetv2_035_linear": Entry(
         about="frozen MobileNetV2 0.35, linear head", family="timm_network", arguments={"pad_type": "same"}, source=_MOBILENET,
-        geometry=Geometry(size_px=224, mode="squash"), schedules=("head",)),
+        geometry=Geometry(size_px=224, mode="squash"), **_PROBE),
     "resnet18": Entry(
         about="ResNet-18, torchvision's ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
@@ -135,8 +138,7 @@ DETECTORS: Mapping[str, Entry] = {
         about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training", family="clip_zero_shot", learner="none",
         schedules=(), prompts="images", own_head=True, **_CLIP_B32),
     "clip_linear": Entry(
-        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", schedules=("head",), options=HEAD_WIDTH,
-        **_CLIP_B32),
+        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", **_PROBE, **_CLIP_B32),
     "clip_finetune": Entry(
         about="CLIP ViT-B/32 visual encoder of OpenAI, unfrozen by a schedule", family="clip", options=HEAD_WIDTH,
         schedules=("last_stage", "full", "progressive", "lp_ft", "lora"), **_CLIP_B32),
@@ -145,16 +147,16 @@ DETECTORS: Mapping[str, Entry] = {
         schedules=("head",), prompts="faces", own_head=True, **_CLIP_B32),
     "dinov2_linear": Entry(
         about="frozen DINOv2 ViT-B/14, linear head", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), schedules=("head",),
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), **_PROBE,
         source=_timm("vit_base_patch14_dinov2", "lvd142m", "head"), arguments={"dynamic_img_size": True},
-        options={"size_px": Option(default=224, low=98, high=518, multiple=14), **HEAD_WIDTH}),
+        options={"size_px": Option(default=224, low=98, high=518, multiple=14)}),
     "siglip_linear": Entry(
-        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head", family="timm_network", schedules=("head",),
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248), options=HEAD_WIDTH,
+        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head", family="timm_network", **_PROBE,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248),
         source=_timm("vit_base_patch16_siglip_224", "v2_webli", "head")),
     "pe_linear": Entry(
-        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head", family="timm_network", schedules=("head",),
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), options=HEAD_WIDTH,
+        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head", family="timm_network", **_PROBE,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
         source=_timm("vit_pe_core_base_patch16_224", "fb", "head")),
 }  # fmt: skip
 
@@ -221,12 +223,17 @@ def detector_options(name: str) -> dict[str, int | str]:
 
 
 def weights_status(name: str, weights_root: Path | None) -> str:
-    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to download` or `missing`."""
+    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to download` or `missing`.
+
+    `to rename`: a local file whose name says the backbone alone.
+    """
     source = entry(name).source
     if source is None:
         return "none needed"
     if weights.local_file(source, weights_root):
         return "local"
+    if weights.unnamed_file(source, weights_root):
+        return "to rename"
     if weights.cached_file(source):
         return "cached"
     return "to download" if source.repository else "missing"
@@ -239,7 +246,11 @@ def resolve(name: str, *, options: Params, weights_root: Path | None, download: 
     `download` False the hub's cache is looked at, its servers are not asked).
     """
     line = entry(name)
-    chosen = _check_options(name, options)
+    chosen = check_options(name, options)
+    if line.prompts:
+        from study.detectors.clip_text import check_lengths
+
+        check_lengths(spec_of(name).backbone, str(chosen["prompts_real"]).split("\n") + str(chosen["prompts_fake"]).split("\n"))
     source = line.source
     digest = weights.file_digest(weights.find(source, weights_root, download=download)) if source else ""
     return replace(
@@ -255,7 +266,7 @@ def spec_of(name: str) -> DetectorSpec:
     return DetectorSpec(
         name=name, family=line.family, geometry=line.geometry, mean=line.mean, std=line.std, learner=line.learner,
         backbone=source.backbone if source else "", pretrained=source.pretrained if source else "",
-        options=_check_options(name, {}),
+        options=check_options(name, {}),
     )  # fmt: skip
 
 
@@ -274,13 +285,18 @@ def without_head(spec: DetectorSpec) -> DetectorSpec:
 
 
 def schedules_of(name: str) -> tuple[str, ...]:
-    """Return the schedules that a detector can be trained by. A library's model is built for it, empty: does it have attention?"""
+    """Return the schedules that a detector can be trained by.
+
+    A library's model is built for it, empty: `lora` is for one with attention, all of it known (study/detectors/attention.py).
+    """
     schedules = entry(name).schedules
     if not library_of(name):
         return schedules
-    from study.detectors.attention import projections
+    from study.detectors.attention import projections, unknown_attention
 
-    return schedules if projections(create(spec_of(name), 0)) else tuple(s for s in schedules if s != "lora")
+    network = create(spec_of(name), 0)
+    adaptable = bool(projections(network)) and not unknown_attention(network)
+    return schedules if adaptable else tuple(s for s in schedules if s != "lora")
 
 
 def _resized(geometry: Geometry, size_px: int) -> Geometry:
@@ -289,13 +305,18 @@ def _resized(geometry: Geometry, size_px: int) -> Geometry:
     return replace(geometry, size_px=size_px, resize_px=resize)
 
 
-def _check_options(name: str, options: Params) -> dict[str, int | str]:
+def check_options(name: str, options: Params) -> dict[str, int | str]:
+    """Return what the options of a spec are, given some of a detector's (`detector_options`); prompts become their texts.
+
+    Raises ConfigError for an unknown option, a value that it cannot have, and prompts that cannot be read.
+    """
     known, chosen = entry(name).options, detector_options(name)
     for key, value in options.items():
         if key not in chosen:
             raise ConfigError(unknown_name("option", key, chosen, where=f"detector {name}"))
         chosen[key] = _whole(name, key, value, known[key]) if key in known else str(value)
-    return {**chosen, **prompt_options(str(chosen["prompts"]))} if "prompts" in chosen else chosen
+    texts = prompt_options(str(chosen.pop("prompts"))) if "prompts" in chosen else {}
+    return {**chosen, **texts}
 
 
 def _whole(name: str, key: str, value: object, option: Option) -> int:

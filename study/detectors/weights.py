@@ -3,8 +3,9 @@
 Floor 2. No torch until a file is read: finding and digesting are needed to plan a study.
 
 A file is looked for, in this order:
-1. `<weights root>/<backbone>.<pretrained>.<extension>`, then `<weights root>/<backbone>.<extension>`, extensions as in
-   `EXTENSIONS`. The weights root is what the caller gives (`--weights-root`), else the environment's STUDY_WEIGHTS.
+1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`. The weights root is what the caller
+   gives (`--weights-root`), else the environment's STUDY_WEIGHTS. `<backbone>.<extension>` does not say which weights of that
+   backbone it holds: it is refused, but for a backbone that no library has weights of.
 2. the cache of the Hugging Face hub, then the hub itself: the repository that timm or open_clip names for this checkpoint.
 
 Nothing else is tried, and nothing goes on without the weights: a network is built without memory (torch's meta device) and
@@ -43,6 +44,7 @@ class Source:
     origin: for a person, what to fetch where the hub cannot be reached.
     prefix: the part of the file that is the backbone (`visual.` in a CLIP checkpoint); other keys are not read.
     classifier: keys of the library's own classifier, ignored, since the detector has its own head.
+    lone: no library has weights of this backbone, so that its name alone says which they are.
     """
 
     backbone: str
@@ -53,6 +55,12 @@ class Source:
     older: str = ""
     prefix: str = ""
     classifier: tuple[str, ...] = ()
+    lone: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The name of a local file, without its extension."""
+        return f"{self.backbone}.{self.pretrained}" if self.pretrained else self.backbone
 
 
 def weights_folder(weights_root: Path | None) -> Path | None:
@@ -64,12 +72,18 @@ def weights_folder(weights_root: Path | None) -> Path | None:
 
 
 def local_file(source: Source, weights_root: Path | None) -> Path | None:
-    """Return the local file of a backbone (the more specific name first), or None where there is none."""
+    """Return the local file of a backbone's weights, or None where there is none."""
+    return _first(weights_root, source.stem) or (_first(weights_root, source.backbone) if source.lone else None)
+
+
+def unnamed_file(source: Source, weights_root: Path | None) -> Path | None:
+    """Return a local file that is some weights of a backbone and does not say which, or None."""
+    return None if source.lone else _first(weights_root, source.backbone)
+
+
+def _first(weights_root: Path | None, stem: str) -> Path | None:
     folder = weights_folder(weights_root)
-    if folder is None:
-        return None
-    stems = (f"{source.backbone}.{source.pretrained}", source.backbone)
-    candidates = (folder / f"{stem}{extension}" for stem in stems for extension in EXTENSIONS)
+    candidates = (folder / f"{stem}{extension}" for extension in EXTENSIONS) if folder else ()
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -86,9 +100,17 @@ def cached_file(source: Source) -> Path | None:
 def find(source: Source, weights_root: Path | None, *, download: bool = True) -> Path:
     """Return the weights file of a backbone: local, cached, or downloaded.
 
-    Raises WeightsError, which says what to fetch and where to put it, where there is none.
+    Raises WeightsError, which says what to fetch and where to put it, where there is none, and for a local file whose name says
+    the backbone alone.
     """
-    path = local_file(source, weights_root) or cached_file(source)
+    path = local_file(source, weights_root)
+    unnamed = None if path else unnamed_file(source, weights_root)
+    if unnamed is not None:
+        raise WeightsError(
+            f"weights file {unnamed} does not say which weights of {source.backbone} it holds: if they are "
+            f"'{source.pretrained}' ({source.origin}), rename it to {source.stem}{unnamed.suffix}"
+        )
+    path = path or cached_file(source)
     if path is not None:
         return path
     if not download or not source.repository:
@@ -119,7 +141,8 @@ def _download(source: Source) -> Path:
 
 def _missing(source: Source, weights_root: Path | None, why: str) -> str:
     folder = weights_folder(weights_root)
-    place = f"{folder or '<folder>'}/{source.backbone}.safetensors"
+    ending = Path(source.origin).suffix
+    place = f"{folder or '<folder>'}/{source.stem}{ending if ending in EXTENSIONS else '.safetensors'}"
     how = "" if folder else f" and name that folder with --weights-root or {ENVIRONMENT}"
     return (
         f"pretrained weights '{source.pretrained}' of {source.backbone} are not on this machine{why}: fetch {source.origin}, "

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.data.leaks import Leaks
+from study.data.parallel import ordered_map
 from study.identity import derive_seed
 from study.jobs import CellJob, open_catalog
 from study.planning.ensembles import EnsembleJob
+from study.planning.estimates import kept_estimates
 from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Searched, Setup
 from study.records import (
@@ -28,7 +30,6 @@ from study.records import (
     Scores,
     Trained,
 )
-from study.statistics.intervals import estimate_cell
 from study.statistics.methods import WITHOUT_LEAKS, by_method, part, without
 from study.statistics.units import has_units, to_units
 
@@ -150,19 +151,24 @@ def _cell(place: Place, state: CellState, *, reason: str = "", scores_key: str =
 def matrix_rows(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> list[MatrixRow]:
     """Return the matrix in its long form: every metric of every scored cell, and the state of every other.
 
-    leakage: cells with leaked images are there without them too.
+    leakage: cells with leaked images are there without them too. Several threads derive, a cell each; what was derived of the
+    same scores before is kept (estimates.py).
     """
     blocks: dict[tuple[Pairing, str, str], list[PlannedCell]] = {}  # the seeds of one place
     for planned in cells:
         cell = planned.cell
         blocks.setdefault((cell.pairing, cell.test_on, cell.degradation), []).append(planned)
-    rows: list[MatrixRow] = []
-    for block in blocks.values():
-        done = [c for c in block if c.cell.state == "done"]
-        others = [c.cell for c in block if c.cell.state != "done"]
-        rows += _numbers(setup, done, len(block), leakage) if done else [without_number(_worst(others), "mean")]
-        rows += [without_number(cell, str(cell.winner_seed)) for cell in others]
-    return rows
+    scored = dict.fromkeys(c.cell.test_on for c in cells if c.cell.state == "done")
+    rng_seeds = {test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)) for test_on in scored}
+    each = ordered_map(lambda block: _rows(setup, block, rng_seeds, leakage), blocks.values(), at_once=1)
+    return [row for rows in each for row in rows]
+
+
+def _rows(setup: Setup, block: Sequence[PlannedCell], rng_seeds: Mapping[str, int], leakage: Leakage) -> list[MatrixRow]:
+    done = [c for c in block if c.cell.state == "done"]
+    others = [c.cell for c in block if c.cell.state != "done"]
+    rows = [*_numbers(setup, done, len(block), rng_seeds, leakage)] if done else [without_number(_worst(others), "mean")]
+    return rows + [without_number(cell, str(cell.winner_seed)) for cell in others]
 
 
 def _worst(missing: Sequence[Cell]) -> Cell:
@@ -176,7 +182,9 @@ def why_no_winner(searched: Searched) -> str:
     return f"no trial gave a result ({reasons[-1]})" if reasons else "no trial gave a defined validation AUC"
 
 
-def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int, leakage: Leakage) -> Iterable[MatrixRow]:
+def _numbers(
+    setup: Setup, done: Sequence[PlannedCell], seeds: int, rng_seeds: Mapping[str, int], leakage: Leakage
+) -> Iterable[MatrixRow]:
     scores = [setup.store.scores(c.cell.scores_key) for c in done]
     levels: dict[str, list[Scores]] = {"image": scores}
     if has_units(scores[0]):
@@ -192,11 +200,12 @@ def _numbers(setup: Setup, done: Sequence[PlannedCell], seeds: int, leakage: Lea
         yield _shared(first, leakage.related[place])
     missing = f"{seeds - len(done)} of {seeds} seeds missing" if len(done) < seeds else ""
     for level in (*levels, *of_methods):
-        estimates = estimate_cell(
+        estimates = kept_estimates(
+            setup.workspace.data.cache,
             levels[level] if level in levels else [part(s, of_methods[level]) for s in scores],
             [winner.thresholds for winner in winners],
             [winner.temperature for winner in winners],
-            rng_seed=derive_seed(setup.study.seed, "bootstrap", test_content(setup, first.test_on)),
+            rng_seed=rng_seeds[first.test_on],
             brief=level in of_methods,
         )
         for row in estimates.rows:

@@ -8,9 +8,9 @@ before geometry, and batches are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from torch import Tensor
 from study.data.decode import UndecodableError, fit_geometry
 from study.data.degradations import degrade, parse_degradation
 from study.data.originals import Originals
-from study.data.parallel import cpu_count
+from study.data.parallel import ordered_map
 from study.detectors.base import Detector
 from study.jobs import CellJob, Workspace, open_catalog, refuse_changed_data, scoring_runtime
 from study.planning.kept_detectors import KeptDetectors
@@ -100,9 +100,8 @@ def run_degraded(job: DegradedJob) -> None:
     runtime = scoring_runtime(job.workspace)
     _KEPT.only({store.model_folder(cell.model) for cell in cells})
     stretch = _Stretch(store, runtime, originals, cells)
-    with ThreadPoolExecutor(min(32, cpu_count()), thread_name_prefix="degrade") as pool:
-        for batch in slices(job.stop - job.start, BATCH_SIZE):
-            stretch.score(batch + job.start, pool)
+    for batch in slices(job.stop - job.start, BATCH_SIZE):
+        stretch.score(batch + job.start)
     for key, part in stretch.parts.items():
         store.save_part(key, job.start, np.concatenate(part.logits), part.excluded)
     if stretch.failures:
@@ -155,13 +154,13 @@ class _Stretch:
         self.parts = {cell.scores_key: _Part() for cell in cells}
         self.failures: dict[str, Exception] = {}  # by cell; its part is given up
 
-    def score(self, batch: NDArray[np.int64], pool: Executor) -> None:
+    def score(self, batch: NDArray[np.int64]) -> None:
         """Decode the images of an index (B,) and score them in every cell that has not failed."""
         wanted = list(dict.fromkeys(self._seen[key] for key in self.parts))
         if not wanted:
             return
         self._body = ""
-        views = list(pool.map(lambda at: _views(self._originals, int(at), wanted), batch))
+        views = list(ordered_map(partial(_views, wanted), self._originals.readers(batch), at_once=1))
         for model, cells in self._cells.items():
             keys = [cell.scores_key for cell in cells if cell.scores_key in self.parts]
             if not keys:
@@ -205,9 +204,9 @@ class _Stretch:
         self.parts[key].excluded.extend((str(one), why) for one, why in zip(ids, seen, strict=True) if isinstance(why, str))
 
 
-def _views(originals: Originals, at: int, wanted: Sequence[Seen]) -> dict[Seen, NDArray[np.uint8] | str]:
-    """Decode an image once; return its square by degradation and geometry, or the reason why there is none."""
-    pixels = originals.read(at)
+def _views(wanted: Sequence[Seen], read: Callable[[], NDArray[np.uint8]]) -> dict[Seen, NDArray[np.uint8] | str]:
+    """Read an image once; return its square by degradation and geometry, or the reason why there is none."""
+    pixels = read()
     views: dict[Seen, NDArray[np.uint8] | str] = {}
     for name in dict.fromkeys(name for name, _ in wanted):
         geometries = [geometry for other, geometry in wanted if other == name]

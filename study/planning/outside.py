@@ -24,11 +24,11 @@ from study.errors import ConfigError, StoreError, unknown_name
 from study.identity import derive_seed, digest
 from study.jobs import open_catalog
 from study.planning.cells import PlannedCell, test_content, without_number
+from study.planning.estimates import kept_estimates
 from study.planning.setup import Setup
 from study.planning.study_file import STUDY_NAME
 from study.records import ELSEWHERE, NO_DEGRADATION, Cell, MatrixRow, Pairing, Scores
 from study.statistics.columns import SCALED
-from study.statistics.intervals import estimate_cell
 from study.statistics.methods import by_method, part
 from study.statistics.thresholds import FIXED
 from study.statistics.units import has_units, to_units
@@ -153,9 +153,8 @@ def _rows(setup: Setup, cell: Cell) -> Iterator[MatrixRow]:
     scores = setup.store.scores(cell.scores_key)
     rng_seed = derive_seed(setup.study.seed, "bootstrap", test_content(setup, cell.test_on))
     for level, of_level in _levels(scores).items():
-        found = estimate_cell(
-            [of_level], [{"fixed": FIXED}], [math.nan], rng_seed=rng_seed, brief=level not in ("image", "unit")
-        )  # fmt: skip
+        brief, cache = level not in ("image", "unit"), setup.workspace.data.cache
+        found = kept_estimates(cache, [of_level], [{"fixed": FIXED}], [math.nan], rng_seed=rng_seed, brief=brief)
         for row in found.rows:
             if row.metric not in SCALED:
                 yield MatrixRow(

@@ -435,6 +435,10 @@ def _detector_options(section: Mapping[str, Any], *, where: str) -> Mapping[str,
         for key, value in table.items():
             if type(value) is not type(valid[key]):
                 raise ConfigError(f"{where}: detector.{name}.{key} = {value!r} must be like its default, {valid[key]!r}")
+        try:
+            registry.check_options(name, table)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: [detector.{name}]: {error}") from None
         options[name] = dict(table)
     return options
 

@@ -271,12 +271,15 @@ def load_space(detector: str) -> Space:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
-    space = parse_space(table, detector=detector, where=where)
-    return space.narrowed("schedule", registry.schedules_of(detector)) if file else space
+    return parse_space(table, detector=detector, where=where)
 
 
 def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space:
-    """Turn a parsed TOML table into the search space of `detector`. `where` opens every message. Raises ConfigError."""
+    """Turn a parsed TOML table into the search space of `detector`. `where` opens every message.
+
+    Of the schedules searched, a library's model keeps those that it can be trained by. Raises ConfigError, also where a constant or
+    a default is a schedule that the detector cannot be trained by.
+    """
     _known_keys(table, ("schema", "constants", "space"), where=where)
     if table.get("schema") != SCHEMA:
         raise ConfigError(f"{where}: schema = {table.get('schema')!r}: this version reads schema = {SCHEMA}")
@@ -290,19 +293,21 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
         if name in constants:
             raise ConfigError(f"{where}: '{name}' is both a constant and searched; keep one of the two")
         parameters.append(_parameter(name, keys, above=parameters, where=f"{where}: [space.{name}]"))
-    space = Space(detector, constants, tuple(parameters))
-    _check_recipes(space, where=where)
+    space, schedules = Space(detector, constants, tuple(parameters)), registry.schedules_of(detector)
+    if registry.library_of(detector):
+        space = space.narrowed("schedule", schedules)
+    _check_recipes(space, schedules, where=where)
     return space
 
 
-def _check_recipes(space: Space, *, where: str) -> None:
+def _check_recipes(space: Space, schedules: Sequence[str], *, where: str) -> None:
     """Hold the edges of a space to what the detector can be trained with."""
     line = registry.entry(space.detector)
     for params in space.corners():
         Recipe.from_params(params, learner=line.learner, where=where)
         schedule = params.get("schedule", Recipe().schedule)
-        if line.schedules and schedule not in line.schedules:
-            raise ConfigError(unknown_name("schedule", str(schedule), line.schedules, where=f"{where}: {space.detector}"))
+        if schedules and schedule not in schedules:
+            raise ConfigError(unknown_name("schedule", str(schedule), schedules, where=f"{where}: {space.detector}"))
         if line.own_head and any(params.get(name) for name in registry.HEAD_SETTINGS):
             raise ConfigError(
                 f"{where}: {' and '.join(registry.HEAD_SETTINGS)} have no place here: {space.detector} has a head of its own"

@@ -234,8 +234,11 @@ class _Run:
         """Learning rate of a phase's step; on a plateau it follows from the val AUC of the phase's epochs so far."""
         if self.recipe.lr_schedule == "cosine":
             return learning_rate(phase.lr, step, steps, self.recipe.warmup_share)
-        factor = plateau_factor([record.val_auc for record in self.history[start:]])
-        return warmed_up(phase.lr, step, steps, self.recipe.warmup_share) * factor
+        rate = warmed_up(phase.lr, step, steps, self.recipe.warmup_share)
+        if self.recipe.lr_schedule == "constant":
+            return rate
+        seen = [record.val_auc for record in self.history[start:]]
+        return rate * plateau_factor(seen, factor=self.recipe.plateau_factor, patience=self.recipe.plateau_patience)
 
     def _val_logit(self, epoch: int) -> NDArray[np.float32]:
         try:

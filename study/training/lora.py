@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from study.detectors.attention import Projection, projections
+from study.detectors.attention import Projection, projections, unknown_attention
 from study.detectors.base import Detector
 from study.errors import ConfigError
 from study.identity import derive_seed
@@ -46,9 +46,15 @@ class LowRank(nn.Module):
 def adapted_projections(detector: Detector, blocks: int) -> list[Projection]:
     """Return the projections of the attention in the last `blocks` stages that have some (0: in all), the last stage's first.
 
-    Raises ConfigError for a detector without attention.
+    Raises ConfigError for a detector without attention, and for one with attention that is not known.
     """
     found = projections(detector)
+    unknown = unknown_attention(detector)
+    if found and unknown:
+        raise ConfigError(
+            f"schedule = 'lora' adapts attention of linear layers, and {', '.join(unknown)} of {detector.spec.name} is none: "
+            "choose another schedule"
+        )
     stages: list[list[Projection]] = []
     for stage in detector.body_stages():
         inside = {id(p) for p in stage.all_parameters()}

@@ -13,6 +13,7 @@ from study.errors import ConfigError, unknown_name
 from study.records import Learner, Params
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
+LR_SCHEDULES = ("cosine", "plateau", "constant")
 LOGISTIC_ONLY = ("C",)
 
 _Range = tuple[Callable[[float], bool], str]
@@ -31,10 +32,11 @@ _RANGES: dict[str, _Range] = {
     "last_stage_share": _OPEN_SHARE, "last_stage_lr_ratio": _POSITIVE, "full_lr_ratio": _POSITIVE, "C": _POSITIVE,
     "lora_rank": (lambda v: v >= 1, "a whole number from 1 on"), "lora_alpha": _POSITIVE,
     "lora_blocks": (lambda v: v >= 0, "a whole number from 0 on"), "lora_lr_ratio": _POSITIVE,
+    "plateau_factor": _OPEN_SHARE, "plateau_patience": (lambda v: v >= 0, "a whole number from 0 on"),
     "head_width": (lambda v: 0 <= v <= WIDEST_HEAD, f"a whole number from 0 to {WIDEST_HEAD}"), "head_dropout": _SHARE,
 }  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "schedule": SCHEDULES, "optimizer": OPTIMIZERS, "loss": ("bce", "balanced_bce"), "lr_schedule": ("cosine", "plateau"),
+    "schedule": SCHEDULES, "optimizer": OPTIMIZERS, "loss": ("bce", "balanced_bce"), "lr_schedule": LR_SCHEDULES,
 }  # fmt: skip
 
 
@@ -50,8 +52,9 @@ class Recipe:
     optimizer: `adamw` (decoupled weight decay), `adam` (decay as an L2 penalty), `sgd` (Nesterov momentum 0.9).
     weight_decay: on weights of two and more dimensions; biases and norms are never decayed.
     warmup_share: share of a phase's steps over which its rate rises linearly.
-    lr_schedule: after the warm-up, `cosine`: half a cosine down to 0 at the phase's end; `plateau`: the rate is multiplied by 0.1
-        after two epochs without a better val AUC (torch's ReduceLROnPlateau), anew in each phase.
+    lr_schedule: after the warm-up, `cosine`: half a cosine down to 0 at the phase's end; `plateau`: the rate is multiplied by
+        `plateau_factor` after more than `plateau_patience` epochs without a better val AUC (torch's ReduceLROnPlateau), anew in
+        each phase; `constant`: it stays.
     flip: probability of a horizontal flip, per image and epoch.
     crop, colour, blur, jpeg: probabilities of those augmentations (study/training/augment.py), per image and epoch.
     mixup: alpha of the Beta distribution by which a batch is mixed with another order of itself (Zhang et al., ICLR 2018); 0: none.
@@ -78,7 +81,9 @@ class Recipe:
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     weight_decay: float = 0.01
     warmup_share: float = 0.1
-    lr_schedule: Literal["cosine", "plateau"] = "cosine"
+    lr_schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    plateau_factor: float = 0.1
+    plateau_patience: int = 1
     flip: float = 0.5
     crop: float = 0.0
     colour: float = 0.0

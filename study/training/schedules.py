@@ -23,8 +23,6 @@ from study.training.recipe import Recipe
 if TYPE_CHECKING:
     from study.detectors.base import Detector
 
-PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
@@ -104,18 +102,19 @@ def warmed_up(peak: float, step: int, steps: int, warmup_share: float) -> float:
     return peak * (step + 1) / (rise + 1) if step < rise else peak
 
 
-def plateau_factor(values: Sequence[float]) -> float:
-    """Return what the rate is multiplied by after epochs with these val AUCs: 0.1 for every two in a row that were no better.
+def plateau_factor(values: Sequence[float], *, factor: float, patience: int) -> float:
+    """Return what the rate is multiplied by after epochs with these val AUCs: `factor` once more than `patience` were no better.
 
-    As torch's ReduceLROnPlateau with mode "max", factor 0.1, patience 1, threshold 0. NaN is no better than anything.
+    As torch's ReduceLROnPlateau with mode "max" and threshold 0: they are in a row, and counted anew after each reduction. NaN
+    is no better than anything.
     """
-    factor, best, worse = 1.0, -math.inf, 0
+    product, best, worse = 1.0, -math.inf, 0
     for value in values:
         worse = 0 if value > best else worse + 1
         best = best if math.isnan(value) else max(best, value)
-        if worse > PLATEAU_PATIENCE:
-            factor, worse = factor * PLATEAU_FACTOR, 0
-    return factor
+        if worse > patience:
+            product, worse = product * factor, 0
+    return product
 
 
 def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = False) -> None:

@@ -18,7 +18,7 @@ from study.reporting.figures import heat_map
 from study.reporting.matrix_csv import read_matrix
 from study.reporting.tables import text_table
 from study.store import Store
-from tests.factories import write_dataset
+from tests.factories import picture, write_dataset, write_video
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,23 @@ seeds = 1
 [detector.spectrum]
 size_px = 32
 """
+
+
+def test_videos_are_audited_by_themselves_and_in_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, (word, suffix) in enumerate((("real", ".mp4"), ("fake", ".avi"))):
+        for number in range(15):
+            pictures = [picture(label, size=16, seed=100 * number + frame) for frame in range(2)]
+            write_video(tmp_path / "data" / "clips" / word / f"{number:02d}{suffix}", pictures)
+    data, results = ["--data-root", str(tmp_path / "data")], ["--results", str(tmp_path / "results"), "--json"]
+    assert audit.main([*data, "--datasets", "clips", *results]) == cli.DONE
+    (clips,) = json.loads(capsys.readouterr().out)["datasets"]
+    assert (clips["metadata_auc"]["value"], clips["metadata_auc"]["n"]) == (1.0, 60)
+    shares = {(t["kind"], t["real"], t["fake"]) for t in clips["traits"] if t["trait"] == "format"}
+    assert shares == {("mpeg4 video in QuickTime / MOV", 1.0, 0.0), ("mpeg4 video in AVI (Audio Video Interleaved)", 0.0, 1.0)}
+    study = STUDY.replace('"large"', '"clips"').replace('"mixed", ', "")
+    (tmp_path / "videos.toml").write_text(f'{study}[data]\nroot = "{tmp_path / "data"}"\n', encoding="utf-8")
+    assert audit.main([str(tmp_path / "videos.toml"), *results]) == cli.DONE  # as cross_eval audits
+    assert json.loads(capsys.readouterr().out)["datasets"] == [clips]
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_pretrained_weights_that_cannot_be_had(
 ) -> None:
     monkeypatch.delenv("STUDY_WEIGHTS", raising=False)
     message = refusal(sweep.main, str(study_file), "--results", str(tmp_path), "--set", 'detectors=["mobilenetv2_035"]')
-    assert "mobilenetv2_035.safetensors" in message
+    assert "mobilenetv2_035.keras_in1k.safetensors" in message
     assert "--weights-root" in message
 
 

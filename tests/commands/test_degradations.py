@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from study import cross_eval, plan, sweep
-from study.data import originals
+from study.data import videos
 from study.data.catalog import Catalog, DataConfig
 from study.data.decode import decode_image
 from study.detectors.base import Detector
@@ -139,7 +139,7 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         decodes[hashlib.sha256(data).hexdigest()] += 1
         return decode(data)
 
-    monkeypatch.setattr(originals, "decode_image", counted)
+    monkeypatch.setattr(videos, "decode_image", counted)
     return decodes
 
 

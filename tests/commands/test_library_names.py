@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from study import cross_eval, ls
+from study.detectors import registry
+from study.errors import ConfigError
 
 NAMES = ("npr", "timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai", "open_clip:ViT-B-32-openai")
 
@@ -18,7 +20,7 @@ def test_heat_maps_of_any_detector_lie_in_the_figures_folder(tmp_path: Path, mon
     monkeypatch.setattr("study.reporting.figures.heat_map", lambda rows, detector, metric, path: drawn.append(path))
     monkeypatch.setattr("study.reporting.figures.roc_curves", lambda scores, path: None)
     setup: Any = SimpleNamespace(study=SimpleNamespace(detectors=NAMES), store=SimpleNamespace(figures=tmp_path))
-    cross_eval._draw(setup, [], [])
+    cross_eval._draw(setup, [], [], {})
     assert [path.parent for path in drawn] == [tmp_path] * len(NAMES)
     assert len({path.name for path in drawn}) == len(NAMES) and drawn[0].name == "heat_map_npr_auc.png"
     assert not any(set(path.name) & set(":/\\") for path in drawn)
@@ -41,3 +43,15 @@ def test_ls_shows_what_the_default_schedule_trains(capsys: pytest.CaptureFixture
     assert rows["mobilenetv2_035"][3] == "local" and rows["npr"][3:5] == ["none", "needed"]
     assert [rows[name][5] for name in ("npr", "spectrum")] == ["gradient", "logistic"]
     assert rows["ensemble"][:6] == rows["ensemble_stacked"][:6] == ["-", "-", "-", "none", "needed", "members"]
+
+
+def test_ls_spaces_shows_those_of_the_libraries_and_of_names(capsys: pytest.CaptureFixture[str]) -> None:
+    ls.main(["spaces"])
+    titles = [line.partition(" (search_spaces/")[0] for line in capsys.readouterr().out.splitlines() if " (search_spaces/" in line]
+    assert titles == [*registry.names(), "timm:<name>", "open_clip:<model>/<pretrained>"]
+    ls.main(["spaces", "spectrum", "timm:resnet18"])
+    printed = capsys.readouterr().out
+    assert "spectrum (search_spaces/spectrum.toml): 1 settings" in printed and "timm:resnet18 (search_spaces/timm.toml)" in printed
+    assert "npr" not in printed and "lora" not in printed
+    with pytest.raises(ConfigError, match="unknown search space 'npq': did you mean 'npr'"):
+        ls.main(["spaces", "npq"])

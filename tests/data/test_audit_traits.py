@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from study.data import videos
 from study.data.audit import traits as module
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.audit.traits import COLUMNS, read_traits, traits_of
@@ -144,7 +145,9 @@ def test_a_killed_run_keeps_what_it_has_read(
         return original(data, side)
 
     monkeypatch.setattr(module, "read_traits", dying)
-    monkeypatch.setattr(module, "ordered_map", map)  # in this thread, so that the interruption comes where it is said
+    monkeypatch.setattr(
+        videos, "ordered_map", lambda function, items, **_: map(function, items)
+    )  # in this thread, so that the interruption comes where it is said
     with pytest.raises(KeyboardInterrupt):
         traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")
     monkeypatch.setattr(module, "read_traits", lambda data, side: read.append(1) or original(data, side))

@@ -191,19 +191,19 @@ def test_leaks_are_remembered_until_the_images_change(
 def test_an_interrupted_comparison_keeps_its_prints(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.data.prints.BATCH", 32)
     write_scenes(root / "d", n=50)
-    real = library.read_prints.__globals__["_coarse_file"]
-    seen: list[str] = []
+    real = library.read_prints.__globals__["_coarse_or_refused"]
+    seen: list[int] = []
 
-    def interrupted(job: Any) -> Any:
-        seen.append(job.path)
+    def interrupted(pixels: Any) -> Any:
+        seen.append(1)
         if len(seen) > 150:
             raise KeyboardInterrupt
-        return real(job)
+        return real(pixels)
 
-    monkeypatch.setattr("study.data.prints._coarse_file", interrupted)
+    monkeypatch.setattr("study.data.prints._coarse_or_refused", interrupted)
     with pytest.raises(KeyboardInterrupt):
         leaks_within(make_catalog(), "d", "train")
-    monkeypatch.setattr("study.data.prints._coarse_file", lambda job: (seen.append(job.path), real(job))[1])
+    monkeypatch.setattr("study.data.prints._coarse_or_refused", lambda pixels: (seen.append(1), real(pixels))[1])
     seen.clear()
     leaks_within(make_catalog(), "d", "train")
     assert 0 < len(seen) < 300

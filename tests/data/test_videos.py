@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.data import videos
+from study.data.audit.traits import traits_of
 from study.data.decode import pixel_digest
 from study.data.originals import Originals
+from study.data.prints import read_prints
 from study.data.videos import decode_frames, inspect_video, read_indexed, runs, sampled, split_frame
 from study.errors import DataError
 from study.records import Geometry
@@ -269,3 +271,55 @@ def test_frames_are_unified_and_read_at_their_original_size_as_images_are(root: 
     unified = make_catalog(frames_per_video=2, unify=True)
     assert unified.dataset("clips").unified_px == 8  # half the short side
     assert len(unified.open("clips", "train", SMALL)) == len(originals) == 2 * 2 * 2
+
+
+def test_a_video_is_decoded_once_for_its_prints_its_traits_and_its_degraded_frames(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips(root / "clips", n=6, suffix=".mkv")
+    write_image(root / "clips" / "train" / "real" / "still.png", picture(0, size=16))
+    catalog = make_catalog(frames_per_video=3)
+    dataset, cache = catalog.dataset("clips"), catalog.config.cache
+    opened: list[str] = []
+    monkeypatch.setattr(videos, "decode_frames", lambda path, frames: opened.append(path.name) or decode_frames(path, frames))
+    read_prints(dataset, cache=cache)
+    assert len(opened) == 12  # all videos of all splits
+    opened.clear()
+    found = traits_of(dataset, cache=cache)
+    assert (len(opened), len(found)) == (12, 37)
+    opened.clear()
+    originals = Originals([dataset], "train")
+    rows = dataset.rows("train").to_pylist()
+    order = np.arange(len(originals))
+    for row, read in zip(rows, originals.readers(order), strict=True):
+        assert pixel_digest(read()) == row["pixels"]
+    assert len(opened) == 4
+    assert [pixel_digest(read()) for read in originals.readers(order[[5, 2]])] == [rows[5]["pixels"], rows[2]["pixels"]]
+    (root / "clips" / "train" / "fake" / "00.mkv").unlink()
+    with pytest.raises(DataError, match=r"00.mkv' changed since it was indexed \(cannot be read"):
+        list(originals.readers(order))
+
+
+def test_the_traits_of_a_frame_are_those_of_its_video(root: Path, make_catalog: MakeCatalog) -> None:
+    folder, still = clips(root / "clips", n=6), picture(0, size=16)
+    path = numbered(folder / "train" / "real" / "wide.mkv", codec="ffv1")
+    write_image(folder / "train" / "real" / "still.png", still)
+    catalog = make_catalog(frames_per_video=2)
+    dataset = catalog.dataset("clips")
+    found = traits_of(dataset, cache=catalog.config.cache)
+    paths = dataset.samples["path"].to_pylist()
+    at = paths.index(f"train/real/wide.mkv#frame={sampled(20, 2)[1]:06d}")
+    words = {name: str(column[at]) for name, column in found.kinds.items()}
+    none = dict.fromkeys(("subsampling", "tables", "progressive"), "none")
+    assert words == {"format": "ffv1 video in Matroska / WebM", "mode": "yuv420p", "profile": "no", "exif": "no", **none}
+    numbers = {name: float(column[at]) for name, column in found.numbers.items()}
+    assert (numbers["width"], numbers["height"], numbers["aspect"]) == (32, 16, 2)
+    assert np.isnan(numbers["jpeg_quality"])
+    assert abs(numbers["brightness"] - 10 * sampled(20, 2)[1]) < 4
+    size = path.stat().st_size  # of which the container's own words are no frame's
+    assert 0.3 * size < numbers["bytes_per_pixel"] * 20 * 32 * 16 < size
+    assert set(found.kinds["format"]) == {"mpeg4 video in QuickTime / MOV", "ffv1 video in Matroska / WebM", "PNG"}
+    unified = traits_of(make_catalog(frames_per_video=2, unify=True).dataset("clips"), cache=catalog.config.cache)
+    assert set(unified.kinds["format"]) == {"JPEG"}
+    assert set(unified.numbers["width"]) == {8}
+    assert np.isnan(unified.numbers["bytes_per_pixel"]).all()

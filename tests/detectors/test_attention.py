@@ -6,9 +6,12 @@ import pytest
 import timm
 from torch import nn
 
-from study.detectors.attention import projections
+from study.detectors import registry
+from study.detectors.attention import projections, unknown_attention
 from study.detectors.clip import empty_tower
 from study.detectors.skeleton import empty
+from study.errors import ConfigError
+from study.training.lora import adapted_projections
 
 # Twelve blocks of a joint projection and one of the output, and more where the last column says so.
 TIMM = {
@@ -18,6 +21,8 @@ TIMM = {
     "vit_pe_core_tiny_patch16_384": 24 + 3,
     "beit_base_patch16_224": 24,
     "swin_tiny_patch4_window7_224": 2 * (2 + 2 + 6 + 2),
+    "levit_128s": 9 * 2 + 2 * 3,  # joint projection and output, wrapped with their norms; q, kv, output where it downsamples
+    "volo_d1_224": 4 * 3 + 14 * 2 + 2 * 3,  # outlook attention: values, weights, output; class blocks: q, kv, output
     "convit_tiny": 2 * 2 + 10 * 3,  # ten gated blocks of qk, v, proj
     "resnet18": 0,
     "convnext_atto": 0,
@@ -34,14 +39,34 @@ TOWERS = {
 
 @pytest.mark.parametrize("name", TIMM)
 def test_timm(name: str) -> None:
-    found = projections(empty(lambda: timm.create_model(name, num_classes=0)))
+    network = empty(lambda: timm.create_model(name, num_classes=0))
+    found = projections(network)
     assert len(found) == len({(id(module), parameter) for module, parameter in found}) == TIMM[name]
+    assert not unknown_attention(network)
     assert all(getattr(module, parameter).ndim == 2 for module, parameter in found)
 
 
 @pytest.mark.parametrize("name", TOWERS)
 def test_open_clip(name: str) -> None:
     assert len(projections(empty_tower(name))) == TOWERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("nextvit_small", ["ConvAttention"]), ("coatnet_0_rw_224", ["Attention2d"]), ("resnest14d", ["SplitAttn"])],
+)
+def test_attention_that_is_not_known_is_named(name: str, classes: list[str]) -> None:
+    """Next-ViT has both kinds: to adapt the known one alone would be half of what was asked for."""
+    assert unknown_attention(empty(lambda: timm.create_model(name, num_classes=0))) == classes
+
+
+def test_a_network_with_both_kinds_is_refused_and_not_adapted_in_part() -> None:
+    name = "timm:nextvit_small.bd_in1k"
+    assert "lora" not in registry.schedules_of(name)
+    detector = registry.create(registry.spec_of(name), 0)
+    assert projections(detector)
+    with pytest.raises(ConfigError, match=r"ConvAttention of timm:nextvit_small\.bd_in1k"):
+        adapted_projections(detector, 0)
 
 
 def test_an_attention_with_keys_of_another_width_has_four() -> None:

@@ -138,13 +138,13 @@ def test_the_librarys_own_filter_reads_older_files(tmp_path: Path) -> None:
     state = dict(whole.state_dict())
     kernel = state["patch_embed.proj.weight"]
     state["patch_embed.proj.weight"] = kernel.flatten(1)
-    torch.save({"model": state}, tmp_path / "test_vit.pth")
+    torch.save({"model": state}, tmp_path / "test_vit.r160_in1k.pth")
     assert line.source is not None
     spec = registry.resolve("timm:test_vit.r160_in1k", options={}, weights_root=tmp_path)
     detector = registry.build(spec, weights_root=tmp_path, seed=0)
     assert torch.equal(detector.state_dict()["backbone.patch_embed.proj.weight"], kernel)
     state["patch_embed.proj.weight"] = kernel.flatten(1)[:, :-1]
-    torch.save({"model": state}, tmp_path / "test_vit.pth")
+    torch.save({"model": state}, tmp_path / "test_vit.r160_in1k.pth")
     with pytest.raises(WeightsError, match=r"another shape for patch_embed\.proj\.weight"):
         registry.build(registry.resolve(spec.name, options={}, weights_root=tmp_path), weights_root=tmp_path, seed=0)
 

@@ -68,6 +68,39 @@ def test_other_prompts_make_another_spec_and_another_detector(case: Case, tmp_pa
     assert isinstance(detector, PromptedClip) and detector.text.shape[0] == 3
 
 
+def test_the_texts_alone_decide_and_not_where_they_lie(case: Case, tmp_path: Path) -> None:
+    real, fake = read_prompts(case.line.prompts)
+    quoted = [", ".join(f'"{text}"' for text in texts) for texts in (real, fake)]
+    specs = [case.resolve()]
+    for name in ("one.toml", "two.toml"):
+        (tmp_path / name).write_text(f"real = [{quoted[0]}]\nfake = [{quoted[1]}]\n", encoding="utf-8")
+        specs.append(registry.resolve(case.name, options={"prompts": str(tmp_path / name)}, weights_root=case.folder))
+    assert len({digest(spec) for spec in specs}) == 1
+
+
+def test_a_prompt_that_the_text_tower_would_cut_is_refused(case: Case, tmp_path: Path) -> None:
+    """It reads 77 tokens, of which two begin and end the text; `photo` is one."""
+    for words, fits in ((75, True), (76, False)):
+        own = tmp_path / "own.toml"
+        own.write_text(f'real = ["{" ".join(["photo"] * words)}"]\nfake = ["a drawing"]\n', encoding="utf-8")
+        if fits:
+            registry.resolve(case.name, options={"prompts": str(own)}, weights_root=case.folder)
+            continue
+        with pytest.raises(ConfigError, match=r"prompt 'photo photo.*has 78 tokens.*reads 77"):
+            registry.resolve(case.name, options={"prompts": str(own)}, weights_root=case.folder)
+
+
+def test_similarities_are_float32_under_autocast_too(case: Case) -> None:
+    detector = case.build()
+    assert isinstance(detector, PromptedClip)
+    features = F.normalize(torch.randn(4, detector.n_features), dim=-1)
+    with torch.no_grad():
+        expected = detector.classify(features)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cosines, logits = torch.cat(detector.similarities(features), dim=1), detector.classify(features)
+    assert torch.equal(cosines, features @ detector.text.T) and torch.equal(logits, expected)
+
+
 def test_the_sets_that_ship() -> None:
     assert prompt_sets() == ["faces", "images"]
     real, fake = read_prompts("faces")
@@ -181,9 +214,9 @@ def test_zero_shot_has_nothing_to_train(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_heads_hidden_layer_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = make_case("clip_linear", tmp_path, monkeypatch)
+    case = make_case("clip_finetune", tmp_path, monkeypatch)
     linear = case.build()
-    spec = registry.resolve("clip_linear", options={"head_width": 8}, weights_root=tmp_path)
+    spec = registry.resolve("clip_finetune", options={"head_width": 8}, weights_root=tmp_path)
     deep = registry.build(spec, weights_root=tmp_path, seed=0)
     assert (trainable(linear), trainable(deep)) == (24 + 1, (24 * 8 + 8) + (8 + 1))
     with torch.no_grad():
@@ -192,4 +225,4 @@ def test_the_heads_hidden_layer_is_an_option(tmp_path: Path, monkeypatch: pytest
         expected = last(F.gelu(first(features)))[:, 0]
         assert torch.equal(deep.classify(features), expected)
     with pytest.raises(ConfigError, match="head_width = -1: give a whole number from 0 to 8192"):
-        registry.resolve("clip_linear", options={"head_width": -1}, weights_root=tmp_path)
+        registry.resolve("clip_finetune", options={"head_width": -1}, weights_root=tmp_path)

@@ -93,7 +93,11 @@ def test_pretrained_detectors_do_not_resolve_without_their_weights(name: str, tm
     with pytest.raises(WeightsError) as caught:
         registry.resolve(name, options={}, weights_root=tmp_path)
     message = str(caught.value)
-    assert source.origin in message and str(tmp_path / f"{source.backbone}.safetensors") in message and "\n" not in message
+    assert (
+        source.origin in message
+        and str(tmp_path / f"{source.backbone}.{source.pretrained}.safetensors") in message
+        and "\n" not in message
+    )
 
 
 @pytest.mark.parametrize("name", SCRATCH)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,31 @@ def test_the_more_specific_file_is_taken_and_then_the_first_extension(tiny: str,
         assert weights.local_file(source, tmp_path) == tmp_path / name
 
 
+def test_a_file_that_does_not_say_which_weights_it_holds_is_refused(tmp_path: Path) -> None:
+    """One resnet18.safetensors cannot be tv_in1k and a1_in1k, nor ViT-B-32.safetensors OpenAI's and LAION's."""
+    for backbone, names in {
+        "resnet18": {"resnet18": "tv_in1k", "timm:resnet18.a1_in1k": "a1_in1k"},
+        "ViT-B-32": {"clip_linear": "openai", "open_clip:ViT-B-32/laion2b_s34b_b79k": "laion2b_s34b_b79k"},
+    }.items():
+        (tmp_path / f"{backbone}.safetensors").write_bytes(b"some weights")
+        for name, tag in names.items():
+            with pytest.raises(WeightsError, match=re.escape(f"'{tag}'")) as caught:
+                registry.resolve(name, options={}, weights_root=tmp_path)
+            assert f"rename it to {backbone}.{tag}.safetensors" in str(caught.value)
+            assert registry.weights_status(name, tmp_path) == "to rename"
+            (tmp_path / f"{backbone}.{tag}.safetensors").write_text(tag)
+            found = registry.resolve(name, options={}, weights_root=tmp_path).weights
+            assert found == hashlib.sha256(tag.encode()).hexdigest()
+
+
+def test_the_place_to_put_a_file_has_the_ending_of_what_is_fetched(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = timm_entry(tiny)
+    assert line.source is not None
+    register(monkeypatch, tiny, replace(line, source=replace(line.source, origin="https://example.org/x.pth")))
+    with pytest.raises(WeightsError, match=r"put it at <folder>/test_resnet\.tests\.pth"):
+        registry.resolve(tiny, options={}, weights_root=None)
+
+
 def test_the_environment_names_the_folder_where_no_option_does(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_timm(tmp_path, tiny)
     monkeypatch.setenv("STUDY_WEIGHTS", str(tmp_path))
@@ -115,7 +142,7 @@ def test_the_hub_is_asked_by_the_librarys_own_names(monkeypatch: pytest.MonkeyPa
         raise TimeoutError("no answer")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    with pytest.raises(WeightsError, match=r"TimeoutError.*model\.safetensors, put it at .*resnet50\.safetensors"):
+    with pytest.raises(WeightsError, match=r"TimeoutError.*model\.safetensors, put it at .*resnet50\.tv_in1k\.safetensors"):
         registry.resolve("resnet50", options={}, weights_root=tmp_path)
     assert asked == [("timm/resnet50.tv_in1k", "model.safetensors")]
     with pytest.raises(WeightsError):

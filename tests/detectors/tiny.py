@@ -37,7 +37,9 @@ def register(monkeypatch: pytest.MonkeyPatch, name: str, entry: Entry) -> None:
 
 
 def timm_entry(name: str) -> Entry:
-    source = Source(backbone=name, pretrained="tests", origin=f"https://example.org/{name}", classifier=(CLASSIFIERS[name],))
+    source = Source(
+        backbone=name, pretrained="tests", origin=f"https://example.org/{name}", classifier=(CLASSIFIERS[name],), lone=True
+    )
     return Entry(about=name, family="timm_network", geometry=Geometry(size_px=SIZE_PX, mode="squash"), source=source)
 
 
@@ -68,7 +70,7 @@ def clip_entry(folder: Path) -> Entry:
     configuration.parent.mkdir(exist_ok=True)
     configuration.write_text(json.dumps(CLIP_CONFIG))
     open_clip.add_model_config(configuration)
-    source = Source(backbone=CLIP_NAME, pretrained="tests", origin="https://example.org/clip", prefix="visual.")
+    source = Source(backbone=CLIP_NAME, pretrained="tests", origin="https://example.org/clip", prefix="visual.", lone=True)
     geometry = Geometry(size_px=SIZE_PX, mode="resize_crop", resize_px=SIZE_PX)
     return Entry(
         about=CLIP_NAME, family="clip", geometry=geometry, source=source, schedules=("head",), arguments={"force_quick_gelu": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ def scored(seed: int) -> Scores:
 
 
 @pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """The matrix of one cell of two seeds, without a study around it."""
     monkeypatch.setattr(cells, "test_content", lambda setup, test_on: test_on)
     store = SimpleNamespace(scores=lambda key: scored(int(key)))
@@ -37,7 +38,10 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         cell = Cell(pairing=PAIRING, winner_seed=seed, test_on="b", degradation="none", state="done", scores_key=str(seed))
         winner = SimpleNamespace(winner_seed=seed, thresholds=THRESHOLDS, temperature=1.0)
         planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
-    return matrix_rows(cast(Any, SimpleNamespace(store=store, study=study)), planned)
+    return matrix_rows(
+        cast(Any, SimpleNamespace(store=store, study=study, workspace=SimpleNamespace(data=SimpleNamespace(cache=tmp_path)))),
+        planned,
+    )
 
 
 def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:

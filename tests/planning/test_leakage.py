@@ -47,10 +47,13 @@ def leaks_of(ids: list[str], label: list[int]) -> Leaks:
     return Leaks(images="b", image_splits=("test",), source="a", source_splits=("train", "val"), real=60, fake=60, found=found)
 
 
-def rows_with(monkeypatch: pytest.MonkeyPatch, ids: list[str], *, frames: int = 1, related: bool = False) -> list[MatrixRow]:
+def rows_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ids: list[str], *, frames: int = 1, related: bool = False
+) -> list[MatrixRow]:
     """The matrix of one cell of two seeds in which some images leak, without a study around it."""
     monkeypatch.setattr(cells, "test_content", lambda setup, test_on: test_on)
     store = SimpleNamespace(scores=lambda key: scored(int(key), frames))
+    workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / "cache"))
     study = SimpleNamespace(seed=0, pairings=lambda: [PAIRING], test_on=("b",))
     planned = []
     for seed in (0, 1):
@@ -60,11 +63,11 @@ def rows_with(monkeypatch: pytest.MonkeyPatch, ids: list[str], *, frames: int = 
     one = scored(0, frames)
     found = leaks_of(ids, one.label[np.isin(one.sample_id, ids)].tolist())
     leakage = Leakage(leaks={("a", "b"): found}, related={("a", "b"): found} if related else {})
-    return matrix_rows(cast(Any, SimpleNamespace(store=store, study=study)), planned, leakage)
+    return matrix_rows(cast(Any, SimpleNamespace(store=store, study=study, workspace=workspace)), planned, leakage)
 
 
 def test_a_cell_stands_with_and_without_its_leaked_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rows = rows_with(monkeypatch, LEAKED)
+    rows = rows_with(monkeypatch, tmp_path, LEAKED)
     found = {(r.level, r.seed, r.metric, r.threshold): r for r in rows}
     for seed in (0, 1):
         one = scored(seed)
@@ -80,8 +83,8 @@ def test_a_cell_stands_with_and_without_its_leaked_images(monkeypatch: pytest.Mo
     assert {r.level for r in read_matrix(tmp_path / "matrix.csv")} == {"image", "image:without_leaks"}
 
 
-def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, LEAKED)
+def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, LEAKED)
     means = {r.level: r.estimate.value for r in rows if (r.seed, r.metric) == ("mean", "auc")}
     assert means["image:without_leaks"] < means["image"] - 0.01
     for text in (text_table(rows, "npr", width=400), markdown_tables(rows)):
@@ -92,14 +95,14 @@ def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert line.strip().endswith("on 45 real / 60 fake")
 
 
-def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4)
+def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4)
     counts = {r.level: (r.estimate.n_real, r.estimate.n_fake) for r in rows if (r.seed, r.metric) == ("mean", "auc")}
     assert counts == {"image": (60, 60), "unit": (15, 15), "image:without_leaks": (55, 59), "unit:without_leaks": (14, 15)}
 
 
-def test_a_test_set_that_leaks_altogether_is_undefined_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, [f"b/{i:03d}.png" for i in range(120)])
+def test_a_test_set_that_leaks_altogether_is_undefined_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)])
     left = [r for r in rows if r.level == "image:without_leaks"]
     assert left
     ranked = [r.estimate for r in left if r.metric in ("auc", "ap", "nll", "accuracy")]
@@ -107,8 +110,8 @@ def test_a_test_set_that_leaks_altogether_is_undefined_without(monkeypatch: pyte
     assert "without undefined (no images) on 0 real / 0 fake" in text_table(rows, "npr", width=400)
 
 
-def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_with(monkeypatch, LEAKED, related=True)
+def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = rows_with(monkeypatch, tmp_path, LEAKED, related=True)
     shared = next(r for r in rows if r.metric == "shared_images")
     assert (shared.level, shared.estimate.value) == ("dataset", len(LEAKED) / 60)
     rows += [row(train_on="a", test_on="a", value=0.9), row(train_on="a", test_on="c", value=0.7)]

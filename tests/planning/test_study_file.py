@@ -58,6 +58,8 @@ def test_defaults_are_filled_in() -> None:
         ({"data": {"balance": "classes"}}, ["data.balance", "'classes'", "did you mean 'class'?", "class, dataset, none"]),
         ({"detector": {"npr": {"size": 3}}}, ["[detector.npr]", "'size'", "size_px"]),
         ({"detector": {"npr": {"size_px": "big"}}}, ["detector.npr.size_px = 'big'"]),
+        ({"detector": {"npr": {"size_px": 63}}}, ["detector npr: size_px = 63", "a multiple of 2"]),
+        ({"detector": {"clip_adapter": {"prompts": "facez"}}}, ["unknown prompts 'facez'", "did you mean 'faces'"]),
         ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
         ({"detectors": ["npr", "ensembel"]}, ["unknown detector 'ensembel'", "did you mean 'ensemble'?"]),
         ({"detectors": ["npr", "ensemble"]}, ["'ensemble' has 1 member (npr)", "at least two trained detectors"]),

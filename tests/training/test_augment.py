@@ -173,13 +173,17 @@ def test_a_weighted_loss_by_hand() -> None:
 # Plateau
 
 
-@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.5, 0.5, 0.6])), max_size=12))
-def test_the_plateau_is_torchs(values: list[float]) -> None:
+@given(
+    st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.5, 0.5, 0.6])), max_size=12), st.sampled_from([0.1, 0.5]),
+    st.integers(0, 3),
+)  # fmt: skip
+def test_the_plateau_is_torchs(values: list[float], factor: float, patience: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=1, threshold=0.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience, threshold=0.0)
     for value in values:
         scheduler.step(value)
-    assert plateau_factor(values) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12, abs=1.1e-8)  # torch's eps
+    ours = plateau_factor(values, factor=factor, patience=patience)
+    assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12, abs=1.1e-8)  # torch's eps
 
 
 def test_a_plateau_lowers_the_rate_of_the_epochs_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +192,18 @@ def test_a_plateau_lowers_the_rate_of_the_epochs_after_it(monkeypatch: pytest.Mo
     recipe = Recipe(batch_size=6, lr=1e-3, lr_schedule="plateau", warmup_share=0.0, patience=0)
     result = fit(plain(), images(12), images(15, seed=1), recipe, epochs=5, seed=0, runtime=RUNTIME, session=FakeSession())
     assert [r.learning_rate for r in result.history] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_a_plateau_of_other_settings_and_a_constant_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rates(**settings: Any) -> list[float]:
+        values = iter([0.6, 0.6, 0.6, 0.7])
+        monkeypatch.setattr("study.training.fit.auc", lambda *_: next(values))
+        recipe = Recipe(batch_size=6, lr=1e-3, patience=0, warmup_share=0.0, **settings)
+        result = fit(plain(), images(12), images(15, seed=1), recipe, epochs=4, seed=0, runtime=RUNTIME, session=FakeSession())
+        return [record.learning_rate for record in result.history]
+
+    assert rates(lr_schedule="plateau", plateau_factor=0.5, plateau_patience=0) == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4])
+    assert rates(lr_schedule="constant") == [1e-3] * 4
 
 
 # The whole

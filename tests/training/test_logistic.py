@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -13,11 +17,13 @@ from sklearn.preprocessing import StandardScaler
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.errors import DivergedError
+from study.search.spaces import load_space
 from study.training.features import compute_features
 from study.training.fit import fit
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import score
+from tests.contract.stand_ins import make_case
 from tests.training.fakes import FakeSession, images
 
 
@@ -65,3 +71,34 @@ def test_features_that_are_not_finite_name_their_image(runtime: TorchRuntime) ->
     detector.get_buffer("_weight")[3] = torch.nan
     with pytest.raises(DivergedError, match=r"features of set/0000\.png are not finite"):
         fit(detector, train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession())
+
+
+def test_a_frozen_baseline_reaches_its_minimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: TorchRuntime) -> None:
+    """The default configuration of a linear probe: no other head has a lower penalised loss, found by another solver."""
+    case = make_case("dinov2_linear", tmp_path, monkeypatch)
+    detector = case.build()
+    params = load_space("dinov2_linear").default()
+    train, val = (images(n, seed=n, size_px=detector.spec.geometry.size_px) for n in (24, 8))
+    fit(
+        detector,
+        train,
+        val,
+        Recipe.from_params(params, learner="logistic"),
+        epochs=6,
+        seed=0,
+        runtime=runtime,
+        session=FakeSession(),
+    )
+    features = compute_features(detector, train, runtime=runtime).double().numpy()
+    scaler = StandardScaler().fit(features)
+    x, sign = scaler.transform(features), np.where(train.label > 0, 1.0, -1.0)
+
+    def loss(head: NDArray[np.float64]) -> float:
+        penalty = 0.5 * float(head[:-1] @ head[:-1])
+        return float(params["C"]) * float(np.logaddexp(0, -sign * (x @ head[:-1] + head[-1])).sum()) + penalty
+
+    weight, bias = detector.head.weight.detach().double().numpy()[0], detector.head.bias.item()
+    found = np.append(weight * scaler.scale_, bias + weight @ scaler.mean_)
+    best = minimize(loss, np.zeros(len(found)), method="BFGS", options={"gtol": 1e-8})
+    assert loss(found) == pytest.approx(best.fun, rel=1e-4)
+    assert best.fun < 0.99 * loss(np.zeros(len(found)))

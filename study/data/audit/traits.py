@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,8 @@ from study.data.datasets import Dataset
 from study.data.decode import DECODE_VERSION, FORMATS, UndecodableError, decode_image, read_bytes
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name, parse_name
-from study.data.parallel import ordered_map
 from study.data.unify import QUALITY, UNIFY_VERSION, unify
+from study.data.videos import Run, map_files, read_indexed_frames, stored_as
 from study.errors import DataError
 from study.identity import digest, file_sha256, whole_file
 
@@ -110,8 +112,8 @@ def _known(dataset: Dataset, usable: pa.Table, cache: Path, progress: Progress) 
     jobs = dict(zip(todo["sha256"].to_pylist(), todo["path"].to_pylist(), strict=True))  # one of equal files is enough
     fresh: list[Row] = []
     try:
-        work = [(sha256, f"{dataset.root}/{relative}", dataset.unified_px) for sha256, relative in jobs.items()]
-        for done, row in enumerate(ordered_map(_traits_of_file, work), start=1):
+        work = [(f"{dataset.root}/{relative}", sha256) for sha256, relative in jobs.items()]
+        for done, row in enumerate(map_files(partial(_rows_of_file, dataset.unified_px), work), start=1):
             fresh.append(row)
             if done % 256 == 0 or done == len(jobs):
                 progress(f"reading traits of {dataset.name}", done, len(jobs))
@@ -137,8 +139,21 @@ def _keep(path: Path, known: pa.Table, fresh: list[Row], cache: Path) -> pa.Tabl
     return table
 
 
-def _traits_of_file(job: tuple[str, str, int | None]) -> Row:
-    sha256, path, unified_px = job
+def _rows_of_file(unified_px: int | None, file: Run, sha256: Sequence[str]) -> list[Row]:
+    return _rows_of_video(file, sha256, unified_px) if file.frames else [_row_of_image(file.path, sha256[0], unified_px)]
+
+
+def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> list[Row]:
+    frames = read_indexed_frames(file.path, [*zip(file.frames, sha256, strict=True)])
+    header, frame_bytes = _video_header(Path(file.path))
+    rows: list[Row] = []
+    for one, pixels in zip(sha256, frames, strict=True):
+        found = {} if isinstance(pixels, str) else _all_traits(pixels, header, frame_bytes, unified_px)
+        rows.append({"sha256": one, **(found or dict.fromkeys(KINDS, "")), "problem": pixels if isinstance(pixels, str) else ""})
+    return rows
+
+
+def _row_of_image(path: str, sha256: str, unified_px: int | None) -> Row:
     try:
         if file_sha256(Path(path)) != sha256:
             raise DataError(f"'{path}' changed since it was indexed; run the command again")
@@ -156,16 +171,31 @@ def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | f
     to
         100): of a JPEG, else "none" and NaN. profile, exif: `yes` or `no`, whether there is a colour profile, an EXIF block.
     width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of the file.
+    A video's frame has those of its file: codec and container, pixel format as FFmpeg calls it, bytes per frame on average.
     unified_px: where the study re-encodes all images alike, to this side (data/unify.py): nothing of the file is left then, the
         traits are those of what it becomes, and there are no bytes per pixel (NaN).
     Raises UndecodableError with the reason.
     """
     pixels = decode_image(data)
-    pixels = unify(pixels, unified_px) if unified_px else pixels
+    return _all_traits(pixels, {} if unified_px else _header(data), len(data), unified_px)
+
+
+def _all_traits(
+    pixels: NDArray[np.uint8], header: dict[str, str | float], n_bytes: float, unified_px: int | None
+) -> dict[str, str | float]:
+    if unified_px:
+        pixels, header, n_bytes = unify(pixels, unified_px), UNIFIED, float("nan")
     height, width = pixels.shape[:2]
-    n_bytes = float("nan") if unified_px else len(data)
     sizes = {"width": width, "height": height, "aspect": width / height, "bytes_per_pixel": n_bytes / (width * height)}
-    return {**(UNIFIED if unified_px else _header(data)), **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
+    return {**header, **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
+
+
+def _video_header(path: Path) -> tuple[dict[str, str | float], float]:
+    """Return the traits that all frames of a video have of its file, and how many bytes of it a frame has on average."""
+    stored = stored_as(path)
+    words: dict[str, str | float] = {"format": stored.format, "mode": stored.pixel_format, "profile": "no", "exif": "no"}
+    no_jpeg = dict.fromkeys(("subsampling", "tables", "progressive"), NO_JPEG)
+    return {**words, **no_jpeg, "jpeg_quality": float("nan")}, stored.frame_bytes
 
 
 def _header(data: bytes) -> dict[str, str | float]:
