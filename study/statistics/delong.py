@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import expit, logit, ndtri
 
 from study.statistics.ranking import Floats, checked
 from study.statistics.resampling import CONFIDENCE, clusters
@@ -43,10 +43,15 @@ def auc_variance(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, 
 
 
 def delong_interval(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Return the 95 % normal interval of the mean AUC of `logits` over the same images, cut to [0, 1]."""
+    """Return the 95 % interval of the mean AUC of `logits` over the same images, normal on the logit scale (Pepe, 2003).
+
+    Near 1 an AUC's distribution is skewed, and a symmetric interval too high; away from it the two hardly differ.
+    """
     value, variance = auc_variance(label, logits)
-    reach = float(ndtri((1 + CONFIDENCE) / 2)) * np.sqrt(variance)
-    return float(np.maximum(value - reach, 0.0)), float(np.minimum(value + reach, 1.0))
+    if np.isnan(variance) or variance <= 0 or not 0 < value < 1:
+        return (value, value) if variance == 0 else (float("nan"), float("nan"))
+    reach = float(ndtri((1 + CONFIDENCE) / 2)) * np.sqrt(variance) / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
 
 def influence(label: ArrayLike, logit: ArrayLike) -> Floats:
