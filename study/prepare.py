@@ -31,7 +31,7 @@ python -m study.prepare my_study.toml --data-root ~/datasets
 python -m study.prepare --describe ~/datasets/my_photos
 python -m study.prepare --describe my_photos --class-folder authentic=real --class-folder generated=fake
 """
-SHOWN = 20  # excluded images named on the terminal; the pack's index has all
+SHOWN = 20  # excluded images, and folders passed over, named on the terminal; the pack's index has all images
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,8 +112,10 @@ def _print_dataset(summary: DatasetSummary) -> None:
         print(f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups   fakes by {', '.join(methods)}")
     if summary.straddling:
         print(f"  warning: {summary.straddling} groups are in more than one of the official splits")
-    for folder, reason in summary.skipped:
+    for folder, reason in summary.skipped[:SHOWN]:
         print(f"  not used: {folder}: {reason}")
+    if len(summary.skipped) > SHOWN:
+        print(f"  not used: {len(summary.skipped) - SHOWN} more")
 
 
 def _print_excluded(excluded: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from study.data.frames import with_frames
 from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import other_paths, read_layout
-from study.data.names import parse_name
+from study.data.names import overlap, parse_name
 from study.data.originals import Originals
 from study.data.packs import ImageSet
 from study.data.remote import is_url
@@ -112,6 +113,15 @@ def split_union(name: str) -> tuple[str, ...]:
     return members
 
 
+def check_apart(name: str) -> None:
+    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`), which would count twice."""
+    for one, other in combinations(split_union(name), 2):
+        if overlap(one, other):
+            raise ConfigError(
+                f"dataset '{name}': '{one}' and '{other}' share images, which would count twice; join datasets that share no fakes"
+            )
+
+
 class Catalog:
     """Datasets by name. What was opened once is kept: a process sees one state of the data, and its next job opens nothing anew."""
 
@@ -134,6 +144,7 @@ class Catalog:
     def members(self, name: str) -> tuple[str, ...]:
         """Return the datasets of a union, every name checked. Raises ConfigError or DataError."""
         members = split_union(name)
+        check_apart(name)
         known = self.names()
         for member in members:
             if member not in known:
@@ -270,7 +281,7 @@ class Catalog:
             root=layout.root,
             index=index,
             max_per_class=self.config.max_per_class,
-            others=other_paths(layout) if linked else (),
+            others=other_paths(layout, listing) if linked else (),
         )
         return replace(dataset, unified_px=common_side(dataset.samples, dataset.root)) if self.config.unify else dataset
 

@@ -79,8 +79,9 @@ def _fitted(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> str:
-    """The text, or its beginning and end around an ellipsis where it is too long: file names differ at their ends."""
+    """The text on one line, or its beginning and end around an ellipsis where it is too long: file names differ at their ends."""
     font = ImageFont.load_default(size)
+    text = " ".join(text.splitlines())
     shown = text
     kept = len(text)
     while draw.textlength(shown, font=font) > width and kept > 2:

@@ -33,6 +33,7 @@ from study.data import splits
 from study.data.groups import pattern_columns
 from study.data.index import FileIndex
 from study.data.listing import Listing
+from study.data.manifest import missing_hint
 from study.errors import DataError
 from study.identity import KEY_LENGTH
 from study.records import DatasetCard, Sample, Split
@@ -122,7 +123,8 @@ def assemble(
     usable = table.filter(pc.equal(table["problem"], ""))
     if not usable.num_rows:
         problem, path = table["problem"][0], table["path"][0]
-        raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}")
+        hint = missing_hint(root, path.as_py())
+        raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}{hint}")
     splits.check_splits(words(usable["split"]), labels(usable), name=name, official=official)
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
     _refuse_torn_units(samples, name=name)

@@ -40,7 +40,7 @@ class Description:
     table: its images, columns path, label, method, group, video, split, sha256, problem. group is "" for an image that is a group
         by itself; split is "" where `refusal` says why there is none.
     official: whether the splits came with the folder.
-    formats: (label, format, width, height) -> number of images; format "" for what is no image.
+    formats: (label, format, width, height) -> number of usable images; format "" for what is no image.
     """
 
     name: str
@@ -84,7 +84,7 @@ def describe_folder(
         official=official,
         refusal=refusal,
         skipped=listing.skipped,
-        formats=_formats(table, layout.root, progress),
+        formats=_formats(table.filter(pc.equal(table["problem"], "")), layout.root, progress),
     )
 
 
@@ -100,7 +100,7 @@ def _assembled(
     listing: Listing, *, name: str, card: DatasetCard | None, layout: Layout, index: FileIndex
 ) -> tuple[pa.Table, bool, str]:
     """The images with groups and splits, whether these are official, and why it is no dataset yet."""
-    others = other_paths(layout) if card and has_partners(card.group_pattern) else ()
+    others = other_paths(layout, listing) if card and has_partners(card.group_pattern) else ()
     try:
         dataset = datasets.assemble(listing, name=name, card=card, root=layout.root, index=index, others=others)
     except DataError as error:
@@ -170,9 +170,12 @@ def write_manifest(description: Description, path: Path) -> int:
     rows = _manifest_rows(description)
     with_video = any(row[-1] for row in rows)
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*MANIFEST_COLUMNS, "video") if with_video else MANIFEST_COLUMNS)
-        writer.writerows(row if with_video else row[:-1] for row in rows)
+        plain = csv.writer(file, lineterminator="\n")
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves a carriage return bare
+        plain.writerow((*MANIFEST_COLUMNS, "video") if with_video else MANIFEST_COLUMNS)
+        for row in rows:
+            writer = quoting if any("\r" in field for field in row) else plain
+            writer.writerow(row if with_video else row[:-1])
     return len(rows)
 
 
@@ -186,5 +189,6 @@ def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
         file = (split_frame(path) or (path, 0))[0]
         if not problem or sha256 or file == video:
             given = split if description.official else ""
-            rows[file] = (file, ("real", "fake")[label], method, group, given, "" if video == file else video)
+            spelled = file if file == file.strip() else f"./{file}"  # a reader takes outer spaces of a field for none
+            rows[file] = (spelled, ("real", "fake")[label], method, group, given, "" if video == file else video)
     return list(rows.values())

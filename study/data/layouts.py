@@ -11,7 +11,8 @@ folder below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise t
 card's `methods` calls it. A named class folder (`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none
 of this is found and the folder holds a single folder, as unpacked archives do, that one is looked at.
 
-A card's `folders` are looked for before the last two. Each says where class folders lie and what the names on the way mean:
+A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`) before `{member}` takes it. Each
+says where class folders lie and what the names on the way mean:
 
     { path = "manipulated_sequences/{member:FaceSwap|NeuralTextures}/{compression}/frames|images", label = "fake" }
 
@@ -31,9 +32,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.data.listing import LISTING_SCHEMA, Listing, Walker, in_blocks
-from study.data.manifest import MANIFEST, read_manifest
+from study.data.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
+from study.data.manifest import MANIFEST, has_manifest, read_manifest
 from study.data.names import DatasetName
+from study.data.unreached import ignored_files, unreached
 from study.errors import ConfigError, DataError, unknown_name
 from study.records import FAKE, REAL, DatasetCard, Split
 
@@ -97,19 +99,19 @@ def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders:
     """Return how a dataset's folder is laid out, or None where it is not recognised. Reads folder names only.
 
     class_folders: label of class folders named otherwise than real/fake; they win over the card's.
-    Raises DataError for a folder that holds split folders and class folders side by side.
+    Raises DataError for a folder that holds split folders and class folders side by side, and for a manifest that is no file.
     """
     named = {**(card.class_folders if card else {}), **(class_folders or {})}
     methods = card.methods if card else {}
-    if (folder / MANIFEST).is_file():
+    if has_manifest(folder):
         return Layout(root=folder, parts=(), rule=BY_MANIFEST)
     if card and card.subfolder and (folder / card.subfolder).is_dir():
         folder = folder / card.subfolder
     for _ in range(_DEEPEST_WRAPPER + 1):
-        if (folder / MANIFEST).is_file():
+        if has_manifest(folder):
             return Layout(root=folder, parts=(), rule=BY_MANIFEST)
         walker = Walker(folder)
-        layout = _by_card(walker, card, named) if card and card.folders else None
+        layout = _by_card_within(folder, card, named) if card and card.folders else None
         layout = layout or _recognise(walker, named=named, methods=methods)
         if layout:
             return layout
@@ -150,11 +152,14 @@ def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
     return replace(layout, parts=parts, others=others, methods=methods)
 
 
-def other_paths(layout: Layout) -> Iterator[str]:
-    """Yield the paths of the images that a member or subset leaves out; of a subset by methods, of all."""
+def other_paths(layout: Layout, listing: Listing) -> Iterator[str]:
+    """Yield the paths of the images that a member or subset leaves out. listing: what `read_layout` returned for the layout."""
+    for chunk in listing.others.chunks:
+        for start in range(0, len(chunk), BLOCK):
+            yield from chunk.slice(start, BLOCK).to_pylist()
     walker = Walker(layout.root)
-    left_out = (*layout.others, *(layout.parts if layout.methods else ()))
-    return (image.path for part in left_out for image in walker.images(part.folder))
+    for part in layout.others:
+        yield from (image.path for image in walker.images(part.folder))
 
 
 def read_layout(layout: Layout, *, name: str) -> Listing:
@@ -164,14 +169,22 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
     else:
         walker = Walker(layout.root)
         tables = [table for part in layout.parts for table in _list_part(walker, part)]
-        skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
         listing = Listing(
-            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]), layout=layout.text, skipped=tuple(skipped)
+            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]), layout=layout.text, skipped=_skipped(layout, walker)
         )
     if layout.methods:
         listing = _with_methods(listing, layout.methods, name=name)
     _check_classes(listing, name=name, root=layout.root)
     return listing
+
+
+def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
+    """What was passed over of a folder whose class folders a walker has listed: folders, links, images in no class, other files."""
+    skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
+    named = {path for path, _ in skipped}
+    reached = {part.folder for part in (*layout.parts, *layout.others)}
+    beside = [found for found in unreached(Walker(layout.root), reached) if found[0] not in named]
+    return (*skipped, *beside, *ignored_files(walker.ignored))
 
 
 def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:
@@ -182,7 +195,23 @@ def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> L
         if method not in known:
             raise DataError(unknown_name("method", method, known, where=f"dataset '{name}'"))
     kept = pc.or_(pc.invert(fake), pc.is_in(listing.table["method"], value_set=pa.array(methods)))
-    return replace(listing, table=listing.table.filter(kept))
+    return replace(listing, table=listing.table.filter(kept), others=listing.table.filter(pc.invert(kept))["path"])
+
+
+def _by_card_within(folder: Path, card: DatasetCard, named: Mapping[str, int], *, deepest: int = _DEEPEST_WRAPPER) -> Layout | None:
+    """What `_by_card` finds, looking through a lone folder that it takes for a member where both classes are in there."""
+    walker = Walker(folder)
+    layout = _by_card(walker, card, named)
+    below = walker.folders("")
+    if layout is None or not deepest or len(below) != 1 or below[0] in card.methods:
+        return layout
+    if any(part.member != below[0] for part in layout.parts):
+        return layout
+    if has_manifest(folder / below[0]):
+        return Layout(root=folder / below[0], parts=(), rule=BY_MANIFEST)
+    within = _by_card_within(folder / below[0], card, named, deepest=deepest - 1)
+    decided = within and (not within.parts or len({part.label for part in within.parts}) == len(CLASS_WORDS))
+    return within if decided else layout
 
 
 def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:
@@ -291,7 +320,8 @@ def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
     below = len(part.folder) + 1
     for found in in_blocks(walker.images(part.folder)):
         paths, size, mtime_ns, problem = zip(*found, strict=True)
-        methods = [path[below:].split("/", 1)[0] if part.methods_below and "/" in path[below:] else part.method for path in paths]
+        nested = [path[below:].partition("/") if part.methods_below else ("", "", "") for path in paths]
+        methods = [(name.strip() if slash else "") or part.method.strip() for name, slash, _ in nested]  # as of a manifest
         same = {"label": part.label, "split": part.split, "group": "", "video": ""}
         columns = {"path": paths, "method": methods, "size": size, "mtime_ns": mtime_ns, "problem": problem}
         columns |= {name: [value] * len(found) for name, value in same.items()}

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -29,6 +30,7 @@ from study.data.decode import EXTENSIONS, VIDEO_EXTENSIONS
 from study.errors import DataError
 
 BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
+SUFFIXES = (*EXTENSIONS, *VIDEO_EXTENSIONS)
 LEAVES = "symbolic link that leaves the dataset's folder"
 
 T = TypeVar("T")
@@ -50,11 +52,16 @@ LISTING_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The rows of a dataset's folder, how they were understood (`layout`), and which folders were passed over, with the reason."""
+    """The rows of a dataset's folder, and how they were understood (`layout`).
+
+    skipped: (what, reason) of folders and files that were passed over.
+    others: paths of the images that a subset by methods leaves out: what links groups does so for all subsets alike.
+    """
 
     table: pa.Table
     layout: str
     skipped: tuple[tuple[str, str], ...] = ()
+    others: pa.ChunkedArray = field(default_factory=lambda: pa.chunked_array([], pa.string()))
 
 
 class Found(NamedTuple):
@@ -69,13 +76,14 @@ class Found(NamedTuple):
 class Walker:
     """Finds image and video files below a dataset's root without ever leaving it.
 
-    Hidden files and files without an image's or a video's extension are passed over. A symbolic link is followed where its target
-    lies inside the root; a link that leaves it is an image with a problem, or a skipped folder.
+    Hidden files are passed over, and files without an image's or a video's suffix, which `images` counts in `ignored`. A symbolic
+    link is followed where its target lies inside the root; a link that leaves it is an image with a problem, or a skipped folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.skipped: list[tuple[str, str]] = []
+        self.ignored: Counter[str] = Counter()  # files that `images` passed over, by their suffix in lower case
         self._real = os.path.realpath(root)
 
     def folders(self, folder: str) -> list[str]:
@@ -100,8 +108,17 @@ class Walker:
                     if not self._skips(entry, path, chain=chain):
                         real = os.path.realpath(entry.path) if entry.is_symlink() else f"{chain[-1]}{os.sep}{entry.name}"
                         waiting.append((path, (*chain, real)))
-                elif entry.name.lower().endswith((*EXTENSIONS, *VIDEO_EXTENSIONS)):
+                elif entry.name.lower().endswith(SUFFIXES):
                     yield self._found(entry, path)
+                else:
+                    self.ignored[readable(os.path.splitext(entry.name)[1].lower())] += 1  # noqa: PTH122
+
+    def loose(self, folder: str) -> int:
+        """Return the number of images directly in a folder."""
+        return sum(
+            entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and not _is_dir(entry)
+            for entry in self._scan(folder)
+        )
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
         try:

@@ -52,8 +52,21 @@ def read_manifest(root: Path) -> Listing:
     return Listing(table=table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA), layout=MANIFEST)
 
 
+def has_manifest(root: Path) -> bool:
+    """Whether there is a `root/manifest.csv`; a folder of that name is none. Raises DataError for a link to nothing, or a pipe."""
+    path = root / MANIFEST
+    if not os.path.lexists(path) or path.is_dir():
+        return False
+    if not path.is_file():
+        what = "no regular file" if path.exists() else "a link to nothing"
+        raise DataError(f"'{path}' is {what}; mend it, or delete it to have the folders decide")
+    return True
+
+
 def lists_urls(root: Path) -> bool:
     """Whether the paths of `root/manifest.csv` are URLs, which its first row decides. False for what `read_manifest` refuses."""
+    if not (root / MANIFEST).is_file():
+        return False
     try:
         with open_csv(root / MANIFEST) as file:
             place = _header(file.header, path=file.path)["path"]
@@ -61,6 +74,19 @@ def lists_urls(root: Path) -> bool:
     except DataError:
         return False
     return len(first) > place and is_url(first[place].strip())
+
+
+def missing_hint(root: Path, path: str) -> str:
+    """Return what may be wrong with a path, if its file is missing and there is one where it may mean; "" otherwise."""
+    if os.path.lexists(f"{root}/{path}"):
+        return ""
+    slashes = path.replace("\\", "/")
+    if os.path.isfile(f"{root}/{slashes}"):  # noqa: PTH113 - also of a path too long to be one
+        return f"; write / and not \\ between folders: '{slashes}'"
+    for above in (root.parent, root.parent.parent):
+        if os.path.isfile(f"{above}/{slashes}"):  # noqa: PTH113
+            return f"; paths are relative to the manifest's folder '{root}', and not to '{above}'"
+    return ""
 
 
 def check_manifest(root: Path, *, urls: bool = False) -> pa.Table:

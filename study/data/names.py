@@ -42,6 +42,30 @@ def parse_name(name: str) -> DatasetName:
     return DatasetName(base=match["base"], member=match["member"] or "", where=where)
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether the names of two datasets say that they share fakes: `d` and `d:m1`, `d:m1` and `d?method=m1,m2`.
+
+    Datasets of one folder may share its reals. A member counts as a method, since where a folder has no members it is one; what
+    differs in another condition (`compression=c23`, `c40`) is apart. Raises ConfigError for a name that is none.
+    """
+    first, second = parse_name(one), parse_name(other)
+    if first.base != second.base:
+        return False
+    apart = (
+        not set(values) & set(second.where[key]) for key, values in first.where.items() if key != "method" and key in second.where
+    )
+    return not any(apart) and _meet(_methods(first), _methods(second))
+
+
+def _methods(name: DatasetName) -> set[str]:
+    """The methods of which it has the fakes, none for all."""
+    return {*name.where.get("method", ()), *([name.member] if name.member else [])}
+
+
+def _meet(one: set[str], other: set[str]) -> bool:
+    return not one or not other or bool(one & other)
+
+
 def file_name(name: str) -> str:
     """Return a name as one that every file system holds, different for every name: all but letters, digits, `_.-~` as `%XX`."""
     return quote(name, safe="")

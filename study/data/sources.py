@@ -6,7 +6,7 @@ Archives that a card's dataset comes in are unpacked into the cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,10 +99,18 @@ class Sources:
         return card, layout
 
     def _unpacked(self, folder: Path, card: DatasetCard, *, unpack: bool) -> Path | None:
-        """The folder itself, or where the archives that it holds are unpacked to; None where they are not, and shall not be."""
+        """The folder itself, or where the archives that it holds are unpacked to; None where they are not, and shall not be.
+
+        A manifest in the folder decides instead of the archives. Raises DataError for images beside archives.
+        """
         found = archives.find_archives(folder, card.archives)
         if not found:
             return folder
+        beside = find_layout(folder, card=card, class_folders=self.class_folders)
+        if beside and not beside.parts:
+            return folder
+        if beside:
+            _refuse_mixture(beside, found, name=card.name, folder=folder)
         if not unpack:
             return archives.unpacked(folder, found, cache=self.cache, name=card.name)
         return archives.unpack_all(folder, found, cache=self.cache, name=card.name, progress=self.progress)
@@ -163,6 +171,18 @@ class Sources:
             with cache_writes(self.cache), whole_folder(folder) as temporary:
                 demo.build(name, temporary)
         return folder
+
+
+def _refuse_mixture(beside: Layout, found: Sequence[Path], *, name: str, folder: Path) -> None:
+    """Images beside archives: of these, or those of others that are gone? Nobody knows, and one of them would be left out."""
+    walker = Walker(beside.root)
+    image = next((image for part in beside.parts for image in walker.images(part.folder)), None)
+    if image:
+        raise DataError(
+            f"dataset '{name}': '{folder}' holds archives ('{found[0].relative_to(folder)}', {len(found)} in all) and images "
+            f"beside them ('{image.path}'): unpack all archives there and move them away, or put all archives there and "
+            f"move the images away, or list the images in a manifest.csv"
+        )
 
 
 def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from study.data.catalog import split_union
+from study.data.names import overlap
 from study.data.sources import UNION
 from study.errors import ConfigError, unknown_name
 
@@ -19,7 +20,7 @@ def expand_all_but(train_on: Sequence[str], test_on: Sequence[str], *, where: st
     """Return the training sets with every `all-but` written out; test_on: as the study file has it, () where it does not.
 
     Of two datasets, all but one is the other's name. A union that `train_on` has already, in whatever order, is not added again.
-    Raises ConfigError where there is nothing to leave out, or where what is left out stays in as a part of another dataset.
+    Raises ConfigError where there is nothing to leave out, or where images of what is left out stay in another dataset.
     """
     if any(_leaves_out(name) is not None for name in test_on):
         raise ConfigError(f"{where}: test_on: '{ALL_BUT}' stands for training sets only; a test set is one dataset")
@@ -57,14 +58,16 @@ def _all_but(left_out: str, test_on: Sequence[str], *, where: str) -> str:
     if not kept:
         raise ConfigError(f"{where}: train_on: '{ALL_BUT}' needs two datasets in test_on at least; it has '{left_out}' alone")
     for name in kept:
-        if _is_part(name, left_out) or _is_part(left_out, name):
+        if _overlap(name, left_out, where=where):
             raise ConfigError(
-                f"{where}: train_on: '{ALL_BUT}' cannot leave out '{left_out}' while '{name}' stays: one is a part of the other; "
-                f"name disjoint datasets in test_on, or write the unions out"
+                f"{where}: train_on: '{ALL_BUT}' cannot leave out '{left_out}' while '{name}' stays: they share images; "
+                f"name datasets in test_on that share no fakes, or write the unions out"
             )
     return UNION.join(kept)
 
 
-def _is_part(name: str, whole: str) -> bool:
-    """Whether a name is a member or subset of another: `ffpp:FaceSwap` of `ffpp`."""
-    return name.startswith((f"{whole}:", f"{whole}?"))
+def _overlap(name: str, left_out: str, *, where: str) -> bool:
+    try:
+        return overlap(name, left_out)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: test_on: {error}") from None

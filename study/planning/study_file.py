@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from study.data.catalog import split_union
+from study.data.catalog import check_apart, split_union
 from study.data.degradations import members_of
 from study.data.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
@@ -300,6 +300,11 @@ def _check_names(study: Study, *, where: str) -> None:
     for name in study.test_on:
         if len(split_union(name)) > 1:
             raise ConfigError(f"{where}: test_on: '{name}' is a union; a test set is one dataset, name its members instead")
+    for name in study.train_on:
+        try:
+            check_apart(name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: train_on: {error}") from None
     sets = [frozenset(split_union(name)) for name in study.train_on]
     for name, members in zip(study.train_on, sets, strict=True):
         if sets.count(members) > 1:

@@ -152,7 +152,7 @@ def _left_out(found: Description) -> list[str]:
     bad = found.table.filter(pc.not_equal(found.table["problem"], ""))
     lines = [f"not used: {folder}: {reason}" for folder, reason in found.skipped[:SHOWN]]
     if len(found.skipped) > SHOWN:
-        lines.append(f"not used: {len(found.skipped) - SHOWN:,} more folders")
+        lines.append(f"not used: {len(found.skipped) - SHOWN:,} more")
     if bad.num_rows:
         lines.append(f"left out: {bad.num_rows:,} of {found.table.num_rows:,} images, counted as coverage")
         reasons = Counter(bad["problem"].to_pylist())

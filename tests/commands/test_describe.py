@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,8 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     write_image(folder / "real" / "wide.jpg", np.zeros((20, 50, 3), dtype=np.uint8))
     truncate(folder / "fake" / "gan_a" / "0000.png")
     (folder / "notes").mkdir()
+    (folder / "fake" / "x.jpgg").write_bytes((folder / "real" / "wide.jpg").read_bytes())
+    shutil.copy(folder / "real" / "wide.jpg", folder)
     printed = described(folder)
     lines = fields(printed)
     assert ["real/", "real", "real,", "or", "the", "folder", "below", "-", "41"] in lines
@@ -59,7 +63,27 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     assert "left out: 1 of 81 images" in printed
     assert "fake/gan_a/0000.png: " in printed
     assert "not used: notes: neither a split nor a class folder" in printed
+    assert "not used: *.jpgg: 1 in class folders, by their names neither images nor videos" in printed
+    assert "not used: 1 image at the top: in no class folder" in printed
     assert "no group: 80 images" in printed
+
+
+def test_what_cannot_be_used_is_not_opened(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", n=40)
+    (folder / "real" / "secret.png").symlink_to(write_image(tmp_path / "outside.png", np.zeros((20, 50, 3), dtype=np.uint8)))
+    os.mkfifo(folder / "fake" / "pipe.png")
+    writer = threading.Thread(target=lambda: (folder / "fake" / "pipe.png").open("wb").close())  # waits until somebody reads
+    writer.start()
+    try:
+        printed = described(folder)
+        assert writer.is_alive()
+    finally:
+        os.close(os.open(folder / "fake" / "pipe.png", os.O_RDONLY | os.O_NONBLOCK))
+        writer.join()
+    assert "  real  PNG  40: 32 x 32 (40)" in printed
+    assert "50 x 20" not in printed
+    assert "fake/pipe.png: not a regular file" in printed
+    assert "real/secret.png: symbolic link that leaves the dataset's folder" in printed
 
 
 def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Describe) -> None:
@@ -122,7 +146,7 @@ def test_examples_are_of_as_many_groups_as_there_are(tmp_path: Path, described: 
         assert len({int(Path(path).parent.name[:3]) // 2 for path in paths}) == 8
 
 
-@pytest.mark.parametrize("kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp"])
+@pytest.mark.parametrize("kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp", "odd names"])
 def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, described: Describe) -> None:
     name = "ffpp" if kind == "ffpp" else "cifake" if kind == "cifake" else "mine"
     folder = tmp_path / "data" / name
@@ -131,9 +155,12 @@ def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, des
     elif kind == "cifake":
         write_cifake(folder)
     else:
-        write_dataset(folder, layout={"plain": "real_fake", "broken": "real_fake"}.get(kind, kind))
+        write_dataset(folder, layout={"plain": "real_fake", "broken": "real_fake", "odd names": "methods"}.get(kind, kind))
     if kind == "broken":
         truncate(folder / "real" / "0001.png")
+    if kind == "odd names":
+        (folder / "fake" / "gan_a").rename(folder / "fake" / " gan a ")
+        (folder / "real" / "0001.png").rename(folder / "real" / 'a\r, "b"\n.png')
 
     def digest() -> str:
         config = DataConfig(root=folder.parent, cache=tmp_path / "results" / "cache")

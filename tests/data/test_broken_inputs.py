@@ -269,9 +269,15 @@ FOLDERS: dict[str, tuple[Deed, Outcome]] = {
     "a device named as an image": (lambda f: link(f / "train/fake/x.png", "/dev/zero"), {"train/fake/x.png": LEAVES}),
     "a hidden image": (lambda f: copy(f / "train/fake", ".x.png"), {}),
     "a suffix only": (lambda f: copy(f / "train/fake", ".png"), {}),
-    "no suffix": (lambda f: copy(f / "train/fake", "x"), {}),
-    "another suffix": (lambda f: copy(f / "train/fake", "x.png.part"), {}),
-    "files of the system": (lambda f: [copy(f / "train/fake", n) for n in ("Thumbs.db", "._0000.png", "desktop.ini")], {}),
+    "no suffix": (lambda f: copy(f / "train/fake", "x"), {"files without a suffix": "1 in class folders"}),
+    "another suffix": (lambda f: copy(f / "train/fake", "x.png.part"), {"*.part": "1 in class folders"}),
+    "files of the system": (
+        lambda f: [copy(f / "train/fake", n) for n in ("Thumbs.db", "._0000.png", "desktop.ini")],
+        {"*.db": "neither images nor videos", "*.ini": "neither images nor videos"},
+    ),
+    "an image in no class": (lambda f: [copy(f / "train", "x.png"), copy(f, "y.png"), copy(f, "z.txt")], {
+        "1 image at the top": "in no class folder", "1 image in 'train'": "in no class folder",
+    }),
     "fifty folders deep": (lambda f: copy(f / "train/fake" / "/".join("d" * 50), "x.png"), {f"train/fake/{'d/' * 50}x.png": FINE}),
     "a folder beside the classes": (lambda f: copy(f / "train/unsure", "x.png"), {"train/unsure": "neither a split nor a class"}),
     "an empty folder beside the splits": (lambda f: (f / "notes").mkdir(), {"notes": "neither a split nor a class"}),
@@ -286,7 +292,7 @@ FOLDERS: dict[str, tuple[Deed, Outcome]] = {
     ),
     "splits and classes side by side": (lambda f: copy(f / "real", "x.png"), "side by side"),
     "a broken manifest beside folders": (lambda f: (f / "manifest.csv").write_text("x"), "no column 'path'"),
-    "a manifest that is a broken link": (lambda f: link(f / "manifest.csv", "gone.csv"), {}),
+    "a manifest that is a broken link": (lambda f: link(f / "manifest.csv", "gone.csv"), "manifest.csv' is a link to nothing"),
     "a video on both sides": (
         lambda f: (f / "manifest.csv").write_text(
             "path,label,video,split\n"

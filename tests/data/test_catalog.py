@@ -464,6 +464,13 @@ def test_a_cache_that_cannot_be_written_is_one_line(root: Path, make_catalog: Ma
     assert "\n" not in str(error.value)
 
 
+def test_a_union_does_not_count_images_twice(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "d", layout="methods", n=4, size=8)
+    assert make_catalog().members("d:gan_a+d:gan_b") == ("d:gan_a", "d:gan_b")
+    with pytest.raises(ConfigError, match=r"dataset 'd\+d:gan_a': 'd' and 'd:gan_a' share images"):
+        make_catalog().members("d+d:gan_a")
+
+
 def test_union_is_asked_for_member_by_member(root: Path, make_catalog: MakeCatalog) -> None:
     with pytest.raises(DataError, match="ask for its members"):
         make_catalog().dataset("a+b")

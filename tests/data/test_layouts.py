@@ -88,6 +88,39 @@ def test_folders_beside_the_classes_are_named(tmp_path: Path) -> None:
     }
 
 
+def test_files_that_are_passed_over_are_counted_by_suffix(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "d", n=2, size=8)
+    for number in range(3):
+        for name in (
+            f"fake/x{number}.jpgg",
+            f"fake/deep/noext{number}",
+            f"real/{number}.AVIF",
+            f"real/{number}.odd{number}",
+            ".txt",
+        ):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"x")
+        write_image(folder / f"loose{number}.png", picture(0, size=8))
+    (folder / "real" / "0.ppm").write_bytes(b"x")
+    told = [f"{what}: {why.partition(',')[0]}" for what, why in listing_of(folder).skipped]
+    assert told == [
+        "3 images at the top: in no class folder",
+        "files without a suffix: 3 in class folders",
+        "*.avif: 3 in class folders",
+        "*.jpgg: 3 in class folders",
+        "*.odd0: 1 in class folders",
+        "*.odd1: 1 in class folders",
+        "*.odd2: 1 in class folders",
+        "*.ppm: 1 in class folders",
+    ]
+    for number in range(8):
+        (folder / "real" / f"x.{number}").write_bytes(b"x")
+    assert listing_of(folder).skipped[-1] == (
+        "files of other suffixes",
+        "7 in class folders, by their names neither images nor videos",
+    )
+
+
 def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", n=2, size=8)
     for name in ("Thumbs.db", ".hidden.png", "._0000.png", "readme.txt"):

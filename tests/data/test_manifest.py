@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from study.data.layouts import find_layout, read_layout
-from study.data.manifest import read_manifest
+from study.data.manifest import lists_urls, read_manifest
 from study.errors import DataError
-from tests.factories import picture, write_image, write_manifest
+from tests.data.conftest import MakeCatalog
+from tests.factories import picture, write_dataset, write_image, write_manifest
 
 
 @pytest.fixture
@@ -122,3 +124,31 @@ def test_a_quote_that_does_not_close_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text('path,label\n"a.png,real\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"manifest.csv, line 2: "):
         read_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "d", n=2, size=8)
+    (folder / "manifest.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"d/manifest.csv' is a link to nothing; mend it, or delete it"):
+        find_layout(folder)
+    (folder / "manifest.csv").unlink()
+    os.mkfifo(folder / "manifest.csv")
+    assert not lists_urls(folder)
+    with pytest.raises(DataError, match=r"is no regular file"):
+        find_layout(folder)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "hint"),
+    [
+        ("{0}\\{1}", r"file is missing; write / and not \\ between folders: 'fake/0000.png'$"),
+        ("d/{0}/{1}", r"file is missing; paths are relative to the manifest's folder '.*/data/d', and not to '.*/data'$"),
+        ("elsewhere/{0}/{1}", "file is missing$"),
+    ],
+)
+def test_paths_that_are_all_wrong_in_one_way_say_which(root: Path, make_catalog: MakeCatalog, spelled: str, hint: str) -> None:
+    folder = write_dataset(root / "d", n=4, size=8)
+    words = [(word, path.name) for word in ("fake", "real") for path in sorted((folder / word).iterdir())]
+    write_manifest(folder, [{"path": spelled.format(*each), "label": each[0]} for each in words])
+    with pytest.raises(DataError, match=hint):
+        make_catalog().dataset("d")

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from study.data import sources
+from study.data import archives, sources
 from study.data.cards import card_names, load_card
+from study.data.layouts import find_layout
 from study.data.names import DatasetName, file_name, parse_name
 from study.errors import ConfigError, DataError
 from study.records import Geometry
@@ -25,6 +26,7 @@ from tests.factories import (
     write_artifact,
     write_cifake,
     write_cnnspot,
+    write_dataset,
     write_ffpp,
     write_ffpp_forced_split,
     write_genimage,
@@ -97,6 +99,31 @@ def test_shards_or_sequences_put_below_the_data_root(root: Path, tmp_path: Path,
     assert make_catalog(root=by_hand).dataset("wilddeepfake").digest == shards.digest
 
 
+def test_images_beside_archives_are_not_left_out_without_a_word(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    folder = write_wilddeepfake(root / "wilddeepfake", shards=12, frames=1)
+    whole = make_catalog().dataset("wilddeepfake")
+    shard = folder / "deepfake_in_the_wild" / "real_train" / "0.tar.gz"
+    archives.unpack(shard, shard.parent)  # as a person does: 0/real/... beside the other archives, and this one deleted
+    shard.unlink()
+    with pytest.raises(DataError, match=r"archives \('.*tar.gz', 35 in all\) and images beside them \('real_train/0/real/"):
+        make_catalog().dataset("wilddeepfake")
+    for path in sorted(folder.glob("*/*/*.tar.gz")):
+        archives.unpack(path, path.parent)
+        path.unlink()
+    samples = make_catalog().dataset("wilddeepfake").samples
+    assert sorted(samples["pixels"].to_pylist()) == sorted(whole.samples["pixels"].to_pylist())
+
+
+def test_a_manifest_beside_archives_decides(root: Path, make_catalog: MakeCatalog) -> None:
+    folder = write_wilddeepfake(root / "wilddeepfake", shards=1, frames=1)
+    (folder / "deepfake_in_the_wild" / "manifest.csv").write_text("path,label\nnope.png,7\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest.csv, line 2: label '7' must be 0 or real"):
+        make_catalog().dataset("wilddeepfake")
+    (folder / "deepfake_in_the_wild" / "manifest.csv").rename(folder / "manifest.csv")
+    with pytest.raises(DataError, match=r"manifest.csv, line 2: label '7' must be 0 or real"):
+        make_catalog().dataset("wilddeepfake")
+
+
 def test_an_unfinished_snapshot_is_no_copy(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
     hub_copy(hubs, "xingjunm/WildDeepfake", write_wilddeepfake(tmp_path / "made", frames=1))
     (next(hubs.glob("*/blobs")) / "abc.incomplete").touch()
@@ -160,10 +187,21 @@ def test_what_is_learnt_from_shows_no_picture_that_is_tested_on_unless_the_split
     assert len(pixels(FORCED[0], "train", "val") & pixels(FORCED[1], "test")) == reals == 160
 
 
-def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(root: Path, make_catalog: MakeCatalog) -> None:
-    write_ffpp(root / "ffpp", flat=True, frames=1)
-    for path in [*(root / "ffpp" / "NeuralTextures").glob("00?_*"), *(root / "ffpp" / "FaceSwap").glob("01?_*")]:
+@pytest.mark.parametrize("listed", [False, True], ids=["folders", "manifest"])
+def test_a_manipulation_that_lacks_a_video_has_the_groups_of_the_others(
+    root: Path, make_catalog: MakeCatalog, listed: bool
+) -> None:
+    folder = write_ffpp(root / "ffpp", flat=True, frames=1)
+    for path in [*(folder / "NeuralTextures").glob("00?_*"), *(folder / "FaceSwap").glob("01?_*")]:
         path.unlink()
+    if listed:
+        words = {"Real_youtube": "youtube", "FaceSwap": "FaceSwap", "NeuralTextures": "NeuralTextures"}
+        table: list[dict[str, object]] = [
+            {"path": path.relative_to(folder).as_posix(), "label": int(word != "youtube"), "method": word}
+            for name, word in words.items()
+            for path in sorted((folder / name).iterdir())
+        ]
+        write_manifest(folder, table)
     catalog = make_catalog()
     sides = [
         {row["path"]: (row["group"], row["split"]) for row in rows(catalog, name) if not row["label"]}
@@ -285,6 +323,79 @@ def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalo
     assert {row["method"] for row in one} == {"coco", "ffhq", "big_gan"}
     sides = {row["path"]: row["split"] for row in everything}
     assert all(sides[row["path"]] == row["split"] for row in one)
+
+
+def test_folders_that_no_entry_of_a_card_reaches_are_named(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp", frames=1)
+    beside = ["original_sequences/actors", "manipulated_sequences/DeepFakeDetection", "original_sequences/youtube/c40/masks"]
+    for folder in beside:
+        write_image(root / "ffpp" / folder / "c40" / "images" / "000" / "0.png", picture(0, size=8))
+    (root / "ffpp" / "original_sequences" / "empty").mkdir()
+    write_image(root / "ffpp" / "original_sequences" / "x.png", picture(0, size=8))
+    (root / "ffpp" / "notes").mkdir()
+    catalog = make_catalog()
+    why = "holds images, and is or lies in no class folder"
+    for name in ("ffpp", "ffpp:FaceSwap"):  # the fakes of another member are reached, and left out by its name
+        assert dict(catalog.describe(name).skipped) == {
+            "notes": "holds no class folder that the card knows",
+            "1 image in 'original_sequences'": "in no class folder",
+            **dict.fromkeys(beside, why),
+        }
+    write_genimage(root / "genimage", n=40, size=8)
+    misspelt = root / "genimage" / "BigGAN" / "imagenet_ai_0419_biggan" / "val"
+    (misspelt / "nature").rename(misspelt / "natural")
+    assert make_catalog().describe("genimage").skipped == (("BigGAN/imagenet_ai_0419_biggan/val/natural", why),)
+
+
+@pytest.mark.parametrize("wrapper", ["artifact-dataset", "archive/artifact-dataset"])
+def test_a_lone_folder_around_collections_and_generators_is_looked_through(
+    root: Path, make_catalog: MakeCatalog, wrapper: str
+) -> None:
+    write_artifact(root / "artifact", n=40)
+    plain = make_catalog().dataset("artifact")
+    inner = root / "artifact" / wrapper
+    (root / "artifact").rename(root / "moved")
+    inner.parent.mkdir(parents=True)
+    (root / "moved").rename(inner)
+    catalog = make_catalog()
+    assert catalog.parts("artifact") == ["artifact:big_gan", "artifact:pro_gan"]
+    assert catalog.dataset("artifact").digest == plain.digest
+
+
+def test_a_generator_alone_is_no_folder_around_others(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "artifact", n=1)
+    for name in ("coco", "ffhq", "pro_gan"):
+        shutil.rmtree(tmp_path / "artifact" / name)
+    write_image(tmp_path / "artifact" / "big_gan" / "imagenet" / "x.jpg", picture(1, size=8))
+    layout = find_layout(tmp_path / "artifact", card=load_card("artifact"))
+    assert layout is not None
+    assert [(part.folder, part.label, part.member) for part in layout.parts] == [("big_gan", 1, "big_gan")]
+
+
+@pytest.mark.parametrize(
+    ("place", "member"),
+    [
+        ("GenImage/sd", "sd"),
+        ("download/GenImage/sd/imagenet_sd", "imagenet_sd"),
+        ("GenImage/BigGAN/imagenet_ai_0419_biggan", "biggan"),
+        ("BigGAN/imagenet_ai_0419_biggan", "biggan"),
+        ("sd", "sd"),
+    ],
+)
+def test_a_lone_folder_around_generators_is_none(tmp_path: Path, place: str, member: str) -> None:
+    for split in ("train", "val"):
+        for word in ("ai", "nature"):
+            write_image(tmp_path / "genimage" / place / split / word / "x.png", picture(0, size=8))
+    layout = find_layout(tmp_path / "genimage", card=load_card("genimage"))
+    assert layout is not None
+    assert layout.members == [member]
+
+
+def test_a_manifest_in_a_lone_folder_decides(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "artifact" / "artifact-dataset", layout="manifest", n=2, size=8)
+    layout = find_layout(tmp_path / "artifact", card=load_card("artifact"))
+    assert layout is not None
+    assert not layout.parts
 
 
 # Open Images beside generators

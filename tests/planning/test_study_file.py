@@ -98,6 +98,12 @@ def test_refusals_name_key_value_and_remedy(change: dict[str, object], fragments
         (["a", "all-but"], ["a", "b", "c"], ("a", "b+c", "a+c", "a+b")),
         (["all-but:b"], ["a", "b", "c"], ("a+c",)),
         (["all-but:ffpp:FaceSwap"], ["ffpp:FaceSwap", "ffpp:NeuralTextures", "a"], ("ffpp:NeuralTextures+a",)),
+        (
+            ["all-but"],
+            ["d?method=m1", "d:m2", "d?method=m3,m4"],
+            ("d:m2+d?method=m3,m4", "d?method=m1+d?method=m3,m4", "d?method=m1+d:m2"),
+        ),
+        (["all-but"], ["f:S?c=23", "f:S?c=40", "e"], ("f:S?c=40+e", "f:S?c=23+e", "f:S?c=23+f:S?c=40")),
         (["all-but"], ["a", "b"], ("b", "a")),  # of two, all but one is the other
         (["b", "all-but"], ["a", "b"], ("b", "a")),
         (["c+b", "all-but", "all-but:c"], ["a", "b", "c"], ("c+b", "a+c", "a+b")),  # b+c is there already
@@ -122,7 +128,16 @@ def test_leave_one_out_is_written_out(train_on: list[str], test_on: list[str], e
         (["all-but"], ["a"], ["needs two datasets in test_on", "'a' alone"]),
         (["all-but:cc"], ["a", "b", "cifake"], ["all-but:cc", "unknown dataset 'cc'", "a, b, cifake"]),
         (["all-but:"], ["a", "b"], ["unknown dataset ''"]),
-        (["all-but"], ["cifake", "cifake?method=sd1.4"], ["cannot leave out", "cifake?method=sd1.4", "a part of the other"]),
+        (["all-but"], ["cifake", "cifake?method=sd1.4"], ["cannot leave out", "cifake?method=sd1.4", "share images"]),
+        (
+            ["all-but"],
+            ["d?method=m1", "d?method=m1,m2", "d?method=m3"],
+            ["cannot leave out 'd?method=m1'", "'d?method=m1,m2' stays"],
+        ),
+        (["all-but"], ["d:m1", "d?method=m1", "e"], ["cannot leave out 'd:m1'", "share images"]),
+        (["all-but"], ["f:S?c=23", "f?method=S&c=23", "e"], ["cannot leave out 'f:S?c=23'", "share images"]),
+        (["all-but:e"], ["d", "d:m1", "e"], ["train_on: dataset 'd+d:m1'", "'d' and 'd:m1' share images"]),
+        (["all-but"], ["d?m", "e"], ["test_on: dataset 'd?m'", "NAME?KEY=VALUE"]),
         (["a"], ["all-but"], ["test_on", "'all-but' stands for training sets only"]),
     ],
 )
@@ -130,6 +145,12 @@ def test_leave_one_out_needs_something_to_leave_out(train_on: list[str], test_on
     table = {**GOOD, "train_on": train_on, **({"test_on": test_on} if test_on else {})}
     for fragment in fragments:
         assert fragment in refused(table)
+
+
+@pytest.mark.parametrize("union", ["d+d:m1", "d:m1+e+d?method=m1", "d?method=m1,m2+d?method=m2,m3", "d:m1+d?c=1"])
+def test_a_union_whose_members_share_fakes_is_refused(union: str) -> None:
+    assert f"train_on: dataset '{union}': " in refused({**GOOD, "train_on": [union]})
+    assert "share images, which would count twice" in refused({**GOOD, "train_on": ["e", union]})
 
 
 def test_leave_one_out_is_cross_domain_for_what_was_left_out_alone() -> None:
