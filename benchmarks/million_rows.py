@@ -89,7 +89,7 @@ def hash_images(folder: Path, cache: Path) -> None:
         {
             "path": names,
             "size": [status.st_size for status in stats],
-            "mtime_ns": [status.st_mtime_ns for status in stats],
+            "changed_ns": [status.st_ctime_ns for status in stats],
             "problem": [""] * JPEGS,
         }
     )
@@ -113,7 +113,7 @@ def write_manifest(root: Path, rows: int) -> None:
 
 def as_if_there(table: pa.Table) -> pa.Table:
     """The listing of files that exist."""
-    same = {"problem": pa.scalar(""), "size": pa.scalar(150_000, pa.int64()), "mtime_ns": pa.scalar(1, pa.int64())}
+    same = {"problem": pa.scalar(""), "size": pa.scalar(150_000, pa.int64()), "changed_ns": pa.scalar(1, pa.int64())}
     for name, value in same.items():
         place = table.column_names.index(name)
         table = table.set_column(place, name, pa.chunked_array([pa.repeat(value, table.num_rows)]))
@@ -124,7 +124,7 @@ def write_index(index: FileIndex, table: pa.Table) -> None:
     """Leave an index that knows every row, its hashes as long as real ones."""
     numbers = pc.utf8_lpad(pc.cast(pa.array(np.arange(table.num_rows)), pa.string()), 64, "0")
     columns = {"sha256": numbers, "pixels": numbers, "problem": table["problem"]}
-    known = pa.table({**{name: table[name] for name in ("path", "size", "mtime_ns")}, **columns}, schema=INDEX_SCHEMA)
+    known = pa.table({**{name: table[name] for name in ("path", "size", "changed_ns")}, **columns}, schema=INDEX_SCHEMA)
     index.path.parent.mkdir(parents=True)
     pq.write_table(known, index.path)
 

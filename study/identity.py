@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,7 +70,35 @@ def derive_seed(*parts: Any) -> int:
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits for whom process numbers mean the same: a host, and on it a container."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    except OSError:
+        space = ""
+    return digest(socket.gethostname(), space)[:8]
+
+
+def _clear_dead(folder: Path) -> None:
+    """Remove the temporary folders of this machine's processes that were killed; others may still be writing theirs."""
+    for left in folder.glob(f".*.{_machine()}-*.tmp"):
+        pid = left.name.split("-")[-2]
+        if left.is_dir() and pid.isdecimal() and not _runs(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -92,9 +122,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it becomes `path` in one step, on failure it is removed.
 
-    Where another process finished the same folder first, that one is kept: both were built from the same key.
+    Where another process finished the same folder first, that one is kept: both were built from the same key. What killed
+    processes of this machine left beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_dead(path.parent)
     temporary = _temporary_beside(path)
     temporary.mkdir()
     try:

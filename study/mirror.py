@@ -6,7 +6,9 @@ and scores before the table of trials. So a reader there never sees a model with
 machine goes on from what was pushed. What was not is done again, with the same result, for every key holds all that decides it.
 
 Left on the machine: caches, checkpoints of fits under way, and the views that have addresses of their own (MLflow, Optuna). One
-machine at a time may write a study: of two, the table of trials of the last one stands, and the other's trials are run again.
+machine at a time may write a study: of two, the table of trials of the last one stands there, until the other one adds its own.
+
+What was pushed and is gone there, or is an older one again (a backup was put back), is pushed once more.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from study.data.remote import RemoteFile, RemoteFolder, fetch
@@ -26,6 +28,9 @@ from study.identity import digest, whole_file, whole_folder
 
 LOCAL_FOLDERS = ("checkpoints", "ray")
 RECORD = "detector.json"
+TRIALS = "trials.parquet"
+TRIAL = ("detector", "train_on", "number", "key")  # the columns that say which trial a row is
+KEYED = ("models", "scores")  # folders of files with a key: their content never changes
 SECONDS = 5.0  # between two looks for finished files
 
 
@@ -50,13 +55,15 @@ class Mirror:
     def pull(self) -> int:
         """Fetch what this machine lacks and what changed there since it last looked; return how many files.
 
-        A file that changed on both sides is taken from there. While a command of this machine writes the study nothing is fetched:
-        what is here is then the newest.
+        A file that changed on both sides is taken from there; of trials, those that only this machine has are kept. What is gone
+        there, or not what was pushed, is pushed by the next `push`. While a command of this machine writes the study nothing is
+        fetched: what is here is then the newest.
         """
         with self._stored(), self._unless_written() as free:
             if not free:
                 return 0
             there = {path: file for path, file in self._remote.files(self.study).items() if "/." not in path}
+            self._forget(there)
             models = sorted({path.rpartition("/")[0] for path in there if path.endswith(f"/{RECORD}")})
             wanted = [path for path, file in there.items() if self._lacks(path, file)]
             whole = [folder for folder in models if not (self.results / folder).is_dir()]
@@ -68,8 +75,7 @@ class Mirror:
                 for path, file in files.items():
                     self._note(path, file)
             for path in wanted:
-                fetch(there[path], self.results / path)
-                self._note(path, there[path])
+                self._take(path, there[path])
             self._write()
         return len(wanted) + len(whole)
 
@@ -103,12 +109,32 @@ class Mirror:
             folders[:] = [name for name in folders if not name.startswith(".") and not (top and name in LOCAL_FOLDERS)]
             yield from (str((Path(place) / name).relative_to(self.results)) for name in names if not name.startswith("."))
 
+    def _forget(self, there: Mapping[str, RemoteFile]) -> None:
+        """Forget of what was pushed what is gone there, and what has a key and is another file there."""
+        self._seen = {
+            path: noted
+            for path, noted in self._seen.items()
+            if path in there and (path.split("/")[1] not in KEYED or noted[0] == _tag(there[path]))
+        }
+
+    def _take(self, path: str, file: RemoteFile) -> None:
+        """Fetch one file; into a table of trials come those that only this machine has."""
+        target = self.results / path
+        if path.split("/")[1:] != [TRIALS] or not target.is_file():
+            fetch(file, target)
+            self._note(path, file)
+            return
+        with whole_file(target) as temporary:
+            fetch(file, temporary)
+            joined = _join_trials(target, temporary)
+        self._seen[path] = [_tag(file)] if joined else [_tag(file), *self._here(path)]
+
     def _lacks(self, path: str, file: RemoteFile) -> bool:
         """Whether a file is to be fetched by itself. Files of models come with the whole folder; those with a key never change."""
         part = path.split("/")[1]
         if part == "models":
             return False
-        if part == "scores" and (self.results / path).is_file():
+        if part in KEYED and (self.results / path).is_file():
             return False
         return not (self.results / path).is_file() or self._seen.get(path, [""])[0] != _tag(file)
 
@@ -176,9 +202,28 @@ def _tag(file: RemoteFile) -> str:
     return f"{file.size} {file.tag}"
 
 
+def _join_trials(here: Path, there: Path) -> bool:
+    """Append to the table of trials `there` those that only the table `here` has; return whether there are any."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        mine, theirs = pq.read_table(here), pq.read_table(there)
+    except (OSError, pa.ArrowException):  # what cannot be read is said where it is used
+        return False
+    if mine.schema != theirs.schema:  # of another version
+        return False
+    names = [pc.binary_join_element_wise(*(pc.cast(table[name], pa.string()) for name in TRIAL), "\0") for table in (mine, theirs)]
+    only = mine.filter(pc.invert(pc.is_in(names[0], value_set=names[1])))
+    if only.num_rows:
+        pq.write_table(pa.concat_tables([theirs, only]), there)
+    return bool(only.num_rows)
+
+
 def _order(path: str) -> tuple[int, str]:
     """What a reader must find before something else goes first."""
     parts = path.split("/")
     if parts[1] == "models":
         return int(parts[-1] == RECORD), path
-    return {"scores": 2, "trials.parquet": 3}.get(parts[1], 4), path
+    return {"scores": 2, TRIALS: 3}.get(parts[1], 4), path

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import shutil
 import struct
@@ -134,8 +135,13 @@ def kaggle_copy(cache: Path, handle: str, *, version: int = 1) -> Path:
     return folder
 
 
-def hub_copy(cache: Path, handle: str, files: Path, *, commit: str = "c0ffee0123456789c0ffee0123456789c0ffee01") -> Path:
-    """Put a folder's files where huggingface_hub keeps a dataset (blobs, and a snapshot of links); return the snapshot."""
+def hub_copy(
+    cache: Path, handle: str, files: Path, *, commit: str = "c0ffee0123456789c0ffee0123456789c0ffee01", listed: bool = True
+) -> Path:
+    """Put a folder's files where huggingface_hub keeps a dataset (blobs, and a snapshot of links); return the snapshot.
+
+    listed: whether the list of the commit's files is there, as after a download of the whole.
+    """
     repository = cache / f"datasets--{handle.replace('/', '--')}"
     snapshot = repository / "snapshots" / commit
     (repository / "refs").mkdir(parents=True)
@@ -147,6 +153,11 @@ def hub_copy(cache: Path, handle: str, files: Path, *, commit: str = "c0ffee0123
         blob = repository / "blobs" / f"{number:040x}"
         shutil.copy(path, blob)
         place.symlink_to(os.path.relpath(blob, place.parent))
+    if listed:
+        sizes = {str(path.relative_to(files)): path.stat().st_size for path in files.rglob("*") if path.is_file()}
+        tree = {"format_version": 1, "files": {path: {"size": size, "blob_id": "0" * 40} for path, size in sizes.items()}}
+        (repository / "trees").mkdir()
+        (repository / "trees" / f"{commit}.json").write_text(json.dumps(tree), encoding="utf-8")
     return snapshot
 
 

@@ -3,6 +3,9 @@
 Floor 1. `<cache>/remote/NAME-KEY/`, where the key is that of the URL and of the listing there (paths, sizes, tags); while it is
 fetched, `NAME-KEY.partial`, which a later run goes on with. `NAME-URLKEY.json` beside it, written last, says which copy a URL has:
 as long as it is there nobody is asked. Delete it to have what changed fetched; a listing that did not change finds its copy again.
+
+The images of a manifest of URLs are such a copy, and the manifest.csv in it is written anew for every change of the user's: images
+are fetched once, labels are those of now. URLs that did not exist are asked for again at the next start.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -68,7 +71,9 @@ class RemoteRoot:
                 raise DataError(f"'{remote.url}' holds no files")
             return files
 
-        return _copied(self._pointer(name), remote.url, listing, name=name, cache=self.cache, progress=self.progress)
+        return self.copy(name) or _copied(
+            self._pointer(name), remote.url, listing, name=name, cache=self.cache, progress=self.progress
+        )
 
     def _pointer(self, name: str) -> Path:
         return _pointer(self.cache, name, f"{self.url}/{name}")
@@ -82,10 +87,20 @@ def manifest_copy(folder: Path, *, name: str, cache: Path, fetch: bool, progress
     """
     if not lists_urls(folder):
         return folder
-    pointer = _pointer(cache, name, "manifest", file_sha256(folder / MANIFEST))
+    sha256 = file_sha256(folder / MANIFEST)
+    pointer = _pointer(cache, name, "manifest", sha256)
     known = _known(pointer)
-    if known or not fetch:
-        return known
+    if not known and not fetch:
+        return None
+    missing = _missing(pointer)
+    if not known or (fetch and missing and _some_appeared(missing)):
+        known = _fetch_listed(folder, pointer, name=name, cache=cache, progress=progress)
+    _write_manifest(folder / MANIFEST, known / MANIFEST, sha256, cache=cache)
+    return known
+
+
+def _fetch_listed(folder: Path, pointer: Path, *, name: str, cache: Path, progress: Progress) -> Path:
+    """Return the copy of the images that a manifest lists."""
     listed = check_manifest(folder, urls=True)  # mistakes are named in the file that has them, before anything is fetched
     places = {url: local_path(url) for url in listed["path"].to_pylist()}
 
@@ -93,10 +108,29 @@ def manifest_copy(folder: Path, *, name: str, cache: Path, fetch: bool, progress
         found = look_up(list(places), lambda done, total: progress(f"looking up {name}", done, total))
         return {places[file.url]: file for file in found if file is not None}
 
-    def finish(copy: Path) -> None:
-        _rewrite(folder / MANIFEST, copy / MANIFEST, places)
+    source = f"{folder / MANIFEST}"
+    return _copied(pointer, source, listing, name=name, cache=cache, progress=progress, wanted={p: u for u, p in places.items()})
 
-    return _copied(pointer, f"{folder / MANIFEST}", listing, name=name, cache=cache, progress=progress, finish=finish)
+
+def _some_appeared(urls: Sequence[str]) -> bool:
+    """Whether one of the URLs exists by now; without network what is here is all there is."""
+    try:
+        return any(file is not None for file in look_up(urls, lambda *_: None))
+    except DataError:
+        return False
+
+
+def _write_manifest(manifest: Path, target: Path, sha256: str, *, cache: Path) -> None:
+    """Write the copy's manifest.csv from the user's, whose SHA-256 is given, unless it was made from just that one."""
+    mark = target.with_name(".manifest.sha256")
+    with cache_writes(cache), one_at_a_time(target.parent):
+        if target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == sha256:
+            return
+        mark.unlink(missing_ok=True)  # killed from here on, it is made again
+        with whole_file(target) as temporary:
+            _rewrite(manifest, temporary)
+        if file_sha256(manifest) == sha256:  # else it was edited meanwhile, and is read again at the next start
+            mark.write_text(sha256, encoding="utf-8")
 
 
 def local_path(url: str) -> str:
@@ -116,12 +150,9 @@ def _copied(
     name: str,
     cache: Path,
     progress: Progress,
-    finish: Callable[[Path], None] | None = None,
+    wanted: Mapping[str, str] | None = None,
 ) -> Path:
-    """Return the copy of what is listed, made where it is missing. finish: what to add to it before it counts."""
-    known = _known(pointer)
-    if known:
-        return known
+    """Return the copy of what is listed now, made where it is missing. wanted: path and URL of what may not exist."""
     with cache_writes(cache), one_at_a_time(pointer):
         files = listing()
         table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
@@ -129,19 +160,18 @@ def _copied(
         partial = folder.with_name(f"{folder.name}.partial")
         if not folder.is_dir():
             partial.mkdir(parents=True, exist_ok=True)
-            wanted = [Wanted(file=file, path=path) for path, file in files.items()]
-            fetch_all(wanted, partial, lambda done, total: progress(f"fetching {name}", done, total))
+            todo = [Wanted(file=file, path=path) for path, file in files.items()]
+            fetch_all(todo, partial, lambda done, total: progress(f"fetching {name}", done, total))
             if listing() != files:
                 raise DataError(f"'{source}' changed while it was fetched; run the command again")
-            if finish:
-                finish(partial)
             partial.rename(folder)
+        missing = [url for path, url in (wanted or {}).items() if path not in files]
         with whole_file(pointer) as temporary:
-            temporary.write_text(json.dumps({"source": source, "folder": folder.name}), encoding="utf-8")
+            temporary.write_text(json.dumps({"source": source, "folder": folder.name, "missing": missing}), encoding="utf-8")
     return folder
 
 
-def _rewrite(manifest: Path, target: Path, places: Mapping[str, str]) -> None:
+def _rewrite(manifest: Path, target: Path) -> None:
     """Write a manifest with the local paths of its URLs, line by line as it was."""
     with manifest.open(encoding="utf-8-sig", newline="") as source, target.open("w", encoding="utf-8", newline="") as file:
         reader, writer = csv.reader(source), csv.writer(file, lineterminator="\n")
@@ -150,7 +180,7 @@ def _rewrite(manifest: Path, target: Path, places: Mapping[str, str]) -> None:
         writer.writerow(header)
         for fields in reader:
             writer.writerow(
-                [*fields[:place], places[fields[place].strip()], *fields[place + 1 :]]
+                [*fields[:place], local_path(fields[place].strip()), *fields[place + 1 :]]
                 if any(field.strip() for field in fields)
                 else []
             )
@@ -163,6 +193,12 @@ def _pointer(cache: Path, name: str, *source: str) -> Path:
 def _known(pointer: Path) -> Path | None:
     folder = pointer.parent / str(_read(pointer).get("folder", ""))
     return folder if pointer.is_file() and folder != pointer.parent and folder.is_dir() else None
+
+
+def _missing(pointer: Path) -> list[str]:
+    """The URLs of a manifest that did not exist when it was fetched."""
+    missing = _read(pointer).get("missing", [])
+    return [str(url) for url in missing] if isinstance(missing, list) else []
 
 
 def _read(pointer: Path) -> Mapping[str, object]:

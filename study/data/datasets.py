@@ -35,7 +35,7 @@ from study.data.index import FileIndex
 from study.data.listing import Listing
 from study.data.manifest import missing_hint
 from study.errors import DataError
-from study.identity import KEY_LENGTH
+from study.identity import KEY_LENGTH, digest
 from study.records import DatasetCard, Sample, Split
 
 CONTENT = (
@@ -67,7 +67,10 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """The identity of the content: changes with any path, label, method, group, video, split or byte; no name or place."""
+        """The identity of the content: changes with any path, label, method, group, video, split or byte; no name or place.
+
+        It changes also with which of the images can be decoded.
+        """
         return content_digest(self.samples)
 
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -126,7 +129,7 @@ def assemble(
         hint = missing_hint(root, path.as_py())
         raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}{hint}")
     splits.check_splits(words(usable["split"]), labels(usable), name=name, official=official)
-    samples = with_columns(table, _identities(table, name=name)).drop_columns(["mtime_ns"])
+    samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(
         name=name, card=card, root=root, layout=listing.layout, official=official, samples=samples, skipped=listing.skipped
@@ -147,8 +150,13 @@ def _refuse_torn_units(samples: pa.Table, *, name: str) -> None:
 
 
 def content_digest(rows: pa.Table) -> str:
-    """Return a key of `KEY_LENGTH` hexadecimal digits for the `CONTENT` columns of samples, in the order of their paths."""
-    return columns_digest(rows.sort_by("path"), CONTENT)
+    """Return a key of `KEY_LENGTH` hexadecimal digits for the `CONTENT` columns of samples, in the order of their paths.
+
+    Where files that are there cannot be decoded, also for which: another machine's libraries may decode them.
+    """
+    content = columns_digest(rows.sort_by("path"), CONTENT)
+    broken = rows.filter(pc.and_(pc.not_equal(rows["sha256"], ""), pc.not_equal(rows["problem"], "")))
+    return digest("broken", content, sorted(broken["path"].to_pylist())) if broken.num_rows else content
 
 
 def columns_digest(rows: pa.Table, names: Sequence[str]) -> str:

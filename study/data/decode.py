@@ -3,8 +3,8 @@
 Floor 1. One documented way for every kind of file:
 
 * JPEG, PNG, WebP, BMP, TIFF and GIF, recognised by content and not by the file's name; of several frames or pages the first.
-* Strict: a file that ends early is an error, never a picture with a grey or black rest. (Nothing tells a JPEG that was cut and then
-  closed again with an end marker from a grey picture.)
+* Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture with a grey or black rest.
+  (Nothing tells a JPEG that was cut and then closed again with an end marker from a grey picture.)
 * EXIF orientation is applied; an orientation that cannot be read counts as upright.
 * Alpha, also of a palette or of one transparent colour, is composited over white. (The fourth byte of a 32-bit BMP is no alpha
   unless its header says so.) Palettes, grey and bilevel become RGB, equal in all three channels where they have no colour.
@@ -12,7 +12,8 @@ Floor 1. One documented way for every kind of file:
 * CMYK (also the inverted kind that Adobe writes) becomes RGB by R = (1 - C)(1 - K) and so on. Colour profiles are ignored.
 * More than `MAX_PIXELS` pixels is refused from the header, before memory is taken.
 
-`DECODE_VERSION` is part of every key that holds pixels: raise it when any of this changes.
+`DECODE_VERSION` is part of every key that holds pixels: raise it when those of any file change. What is refused is part of the keys
+by itself, and remembered in the index (index.py, which has a number of its own).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
 
+NO_MEMORY = "does not fit into memory"
+
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -56,10 +59,14 @@ class UndecodableError(DataError):
     """An image cannot be decoded. The message is the reason, one line, the same on every machine and without a path."""
 
 
+class UnreadableError(DataError):
+    """An image could not be read this time, and perhaps can the next: it says nothing about the image, and is not remembered."""
+
+
 def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
     """Return the pixels of an image file, or of its bytes, as (H, W, 3) uint8 RGB in [0, 255].
 
-    Raises UndecodableError with the reason.
+    Raises UndecodableError with the reason, UnreadableError where memory does not suffice.
     """
     data = source if isinstance(source, bytes) else read_bytes(source)
     if not data:
@@ -70,15 +77,18 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
             _refuse_bomb(image.width, image.height)
             image.load()
             if image.format == "PNG":
+                _refuse_damaged_png(data)
                 _refuse_short_png(image, data)
             return _rgb(_upright(image))
     except UndecodableError:
         raise
     except UnidentifiedImageError:
         raise UndecodableError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
-    except (
-        Exception
-    ) as error:  # the plugins raise OSError, SyntaxError, struct.error, KeyError, MemoryError and more on broken files
+    except MemoryError:
+        raise UnreadableError(NO_MEMORY) from None
+    except Exception as error:  # the plugins raise OSError, SyntaxError, struct.error, KeyError and more on broken files
+        if str(error).startswith("out of memory"):  # of Pillow's decoders
+            raise UnreadableError(NO_MEMORY) from None
         raise UndecodableError(_one_line(error)) from None
 
 
@@ -151,6 +161,19 @@ def _refuse_bomb(width: int, height: int) -> None:
         raise UndecodableError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
 
 
+def _refuse_damaged_png(data: bytes) -> None:
+    """Refuse a PNG by the checksums of its pixels (CRC-32, PNG specification 5.5): Pillow looks only at those of other chunks."""
+    view, place = memoryview(data), 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", view[place : place + 8])
+        end = place + 8 + length
+        if kind == b"IDAT" and view[end : end + 4] != struct.pack(">I", zlib.crc32(view[place + 4 : end])):
+            raise UndecodableError("the checksum of its pixels is wrong")
+        if kind == b"IEND":
+            return
+        place = end + 4
+
+
 def _refuse_short_png(image: Image.Image, data: bytes) -> None:
     """Refuse a PNG whose data end, in good order, before its last row: Pillow leaves the rest black.
 
@@ -203,8 +226,6 @@ def _high_byte(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "does not fit into memory"
     text = " ".join(str(error).split())
     return text if text and "0x" not in text else f"broken image data ({type(error).__name__})"
 

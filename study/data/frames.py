@@ -27,12 +27,13 @@ VIDEO_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("size", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("changed_ns", pa.int64()),
         ("sha256", pa.string()),
         ("frames", pa.int64()),
         ("problem", pa.string()),
     ]
 )
+PART = 256  # videos whose frames a killed run may have to count again
 _IS_VIDEO = f"({'|'.join(map(re.escape, VIDEO_EXTENSIONS))})$"
 
 
@@ -79,19 +80,25 @@ def _frames(row: dict[str, Any], known: dict[str, Any], *, frames_per_video: int
 def _inspected(videos: pa.Table, index: FileIndex) -> list[dict[str, Any]]:
     """SHA-256, number of frames and problem of every video, remembered as long as path, size and time of last change hold."""
     known = {row["path"]: row for row in _read(index.videos)}  # also of the folder's other datasets, whose rows stay
-    rows = videos.select(["path", "size", "mtime_ns"]).to_pylist()
+    rows = videos.select(["path", "size", "changed_ns"]).to_pylist()
     todo = [row for row in rows if any(row[name] != known.get(row["path"], {}).get(name) for name in row)]
     try:
         inspected = ordered_map(inspect_video, [index.root / row["path"] for row in todo], at_once=1)
         for done, (row, found) in enumerate(zip(todo, inspected, strict=True), start=1):
             known[row["path"]] = {**row, **found._asdict()}
             index.progress(f"counting the frames of {index.name}", done, len(todo))
+            if done % PART == 0:
+                _write(known, index)
     finally:  # an interrupted run keeps what it has counted
         if todo:
-            kept = [row for row in known.values() if row["sha256"]]  # what could not be read may be readable next time
-            with cache_writes(index.cache), whole_file(index.videos) as temporary:
-                pq.write_table(pa.Table.from_pylist(kept, schema=VIDEO_SCHEMA), temporary)
+            _write(known, index)
     return [known[row["path"]] for row in rows]
+
+
+def _write(known: dict[str, dict[str, Any]], index: FileIndex) -> None:
+    kept = [row for row in known.values() if row["sha256"]]  # what could not be read may be readable next time
+    with cache_writes(index.cache), whole_file(index.videos) as temporary:
+        pq.write_table(pa.Table.from_pylist(kept, schema=VIDEO_SCHEMA), temporary)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

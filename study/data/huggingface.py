@@ -1,7 +1,9 @@
 """Datasets from Hugging Face, through huggingface_hub: downloaded once, then found without network.
 
 Floor 1. The library resumes what was interrupted and shows its progress; its token is `HF_TOKEN` or that of `hf auth login`. A copy
-in its cache (`$HF_HUB_CACHE/datasets--OWNER--DATASET/snapshots/COMMIT`) is taken without asking the hub, if nothing is unfinished.
+in its cache (`$HF_HUB_CACHE/datasets--OWNER--DATASET/snapshots/COMMIT`) is taken without asking the hub, if it
+holds every file, in its size, of the list that the library keeps of that commit (`trees/COMMIT.json`). Without such a list nobody
+knows here what belongs to it (a single file may have been fetched by another program), and the hub is asked.
 """
 
 from __future__ import annotations
@@ -15,15 +17,9 @@ from study.records import DatasetCard
 
 
 def cached(card: DatasetCard) -> Path | None:
-    """Return the snapshot of a card's dataset in the hub's cache, or None where there is none or it is not complete."""
-    if not _repository(card).is_dir() or _unfinished(card):
-        return None
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(card.handle, repo_type="dataset", cache_dir=_cache_folder(), local_files_only=True))
-    except (OSError, ValueError):  # nothing there, or known to lack files
-        return None
+    """Return the snapshot of a card's dataset in the hub's cache, or None where there is none or it is not known to be complete."""
+    snapshot = _snapshot(card)
+    return snapshot if snapshot and _is_whole(card, snapshot) else None
 
 
 def fetch(card: DatasetCard, *, data_root: Path | None) -> Path:
@@ -35,23 +31,54 @@ def fetch(card: DatasetCard, *, data_root: Path | None) -> Path:
     if copy:
         return copy
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError
 
     try:
         copy = Path(snapshot_download(card.handle, repo_type="dataset", cache_dir=_cache_folder()))
+    except IncompleteSnapshotError:  # without network: of its list, not all is here
+        raise DataError(by_hand(card, data_root=data_root, why=_partial(_snapshot(card) or _repository(card)))) from None
     except Exception as error:  # httpx, the hub's client and the file system each raise their own
         raise DataError(by_hand(card, data_root=data_root, why=f"could not be downloaded: {_reason(error)}")) from None
-    if _unfinished(card):  # without network the library gives what there is
-        why = f"is not complete in '{_repository(card)}': run this again with network, or delete blobs/*.incomplete there"
-        raise DataError(by_hand(card, data_root=data_root, why=why))
+    if not _is_whole(card, copy):  # without network the library gives what there is
+        raise DataError(by_hand(card, data_root=data_root, why=_partial(copy)))
     return copy
+
+
+def _snapshot(card: DatasetCard) -> Path | None:
+    """The newest snapshot that was asked for, whole or not."""
+    try:
+        commit = (_repository(card) / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return _repository(card) / "snapshots" / commit
+
+
+def _is_whole(card: DatasetCard, snapshot: Path) -> bool:
+    """Whether a snapshot holds all files of its commit, each in its size. Asks nobody; what is not known is not so."""
+    if not snapshot.is_dir():
+        return False
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        listed = get_cached_repo_tree(card.handle, repo_type="dataset", revision=snapshot.name, cache_dir=_cache_folder())
+        return all((snapshot / file.path).stat().st_size == file.size for file in listed)
+    except (CachedRepoTreeNotFoundError, OSError):  # there is no list, or a file of it is not here
+        return False
+
+
+def _partial(snapshot: Path) -> str:
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1e9
+    return (
+        f"may be here only in part ({len(files)} files, {size:.2f} GB, in '{snapshot}'), and Hugging Face cannot be reached to "
+        "compare: run this again with network, which fetches only what is missing, or, where all of it is here, link that folder "
+        "to where it is expected by hand"
+    )
 
 
 def _repository(card: DatasetCard) -> Path:
     return _cache_folder() / f"datasets--{card.handle.replace('/', '--')}"
-
-
-def _unfinished(card: DatasetCard) -> bool:
-    return any(_repository(card).glob("blobs/*.incomplete"))
 
 
 def _cache_folder() -> Path:

@@ -2,7 +2,8 @@
 
 Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image or a video's frame: SHA-256 of the bytes, digest of
 the decoded pixels, or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start
-hashes nothing. While images are hashed the rows come in files of their own, so that a killed run loses few.
+hashes nothing. What passes (no memory, a disk that does not answer) is not remembered, and such an image has no SHA-256 either.
+ While images are hashed the rows come in files of their own, so that a killed run loses few.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from study.data.decode import DECODE_VERSION, UndecodableError, decode_image, pixel_digest, read_bytes
+from study.data.decode import DECODE_VERSION, UndecodableError, UnreadableError, decode_image, pixel_digest, read_bytes
 from study.data.names import file_name
 from study.data.videos import Run, decode_frames, frame_sha256, map_files
 from study.errors import StoreError
 from study.identity import digest, file_sha256, whole_file
 
-INDEX_SCHEMA_NUMBER = 1
+INDEX_SCHEMA_NUMBER = 2
 PART = 1 << 14  # images whose hashes a killed run may lose at most
 PART_SUFFIX = ".part"
 FOUND = ("sha256", "pixels", "problem")
@@ -34,7 +35,7 @@ INDEX_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("size", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("changed_ns", pa.int64()),
         ("sha256", pa.string()),
         ("pixels", pa.string()),
         ("problem", pa.string()),
@@ -71,7 +72,7 @@ class FileIndex:
         self.videos = self.path.with_suffix(".videos.parquet")
 
     def fingerprint(self, listed: pa.Table) -> pa.Table:
-        """Return columns sha256, pixels and problem for listed images (columns path, size, mtime_ns, problem), in their order.
+        """Return columns sha256, pixels and problem for listed images (columns path, size, changed_ns, problem), in their order.
 
         sha256 is "" for an image that is listed with a problem or cannot be read, pixels is "" for one that cannot be decoded
         either; both then have a problem. Raises StoreError where the cache cannot be written.
@@ -135,7 +136,7 @@ def _read_rows(path: Path) -> pa.Table:
 
 
 def _rows(listed: pa.Table, results: Sequence[tuple[str, str, str]]) -> pa.Table:
-    columns = {name: listed[name] for name in ("path", "size", "mtime_ns")}
+    columns = {name: listed[name] for name in ("path", "size", "changed_ns")}
     found = {name: pa.array(values, pa.string()) for name, values in zip(FOUND, zip(*results, strict=True), strict=True)}
     return pa.table({**columns, **found}, schema=INDEX_SCHEMA)
 
@@ -151,7 +152,7 @@ def _without(known: pa.Table, newer: pa.Table) -> pa.Table:
 
 
 def _row_key(table: pa.Table) -> pa.Array:
-    numbers = [pc.cast(table[name], pa.large_string()) for name in ("size", "mtime_ns")]
+    numbers = [pc.cast(table[name], pa.large_string()) for name in ("size", "changed_ns")]
     return pc.binary_join_element_wise(
         pc.cast(table["path"], pa.large_string()), *numbers, pa.scalar("\0", pa.large_string())
     ).combine_chunks()
@@ -170,9 +171,12 @@ def _of_run(file: Run) -> list[tuple[str, str, str]]:
     except OSError as error:
         return [("", "", f"cannot be read: {error.strerror or type(error).__name__}")] * len(file.frames)
     found = []
-    for number, pixels in zip(file.frames, decode_frames(Path(file.path), file.frames), strict=True):
-        sha256 = frame_sha256(video, number)
-        found.append((sha256, "", pixels) if isinstance(pixels, str) else (sha256, pixel_digest(pixels), ""))
+    try:
+        for number, pixels in zip(file.frames, decode_frames(Path(file.path), file.frames), strict=True):
+            sha256 = frame_sha256(video, number)
+            found.append((sha256, "", pixels) if isinstance(pixels, str) else (sha256, pixel_digest(pixels), ""))
+    except UnreadableError as error:
+        found += [("", "", str(error))] * (len(file.frames) - len(found))
     return found
 
 
@@ -185,5 +189,7 @@ def _fingerprint(path: str) -> tuple[str, str, str]:
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         return sha256, pixel_digest(decode_image(data)), ""
+    except UnreadableError as error:
+        return "", "", str(error)
     except UndecodableError as error:
         return sha256, "", str(error)

@@ -319,11 +319,11 @@ def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
     """Yield the images of a class folder, `BLOCK` of them at a time: no more are ever Python objects."""
     below = len(part.folder) + 1
     for found in in_blocks(walker.images(part.folder)):
-        paths, size, mtime_ns, problem = zip(*found, strict=True)
+        paths, size, changed_ns, problem = zip(*found, strict=True)
         nested = [path[below:].partition("/") if part.methods_below else ("", "", "") for path in paths]
         methods = [(name.strip() if slash else "") or part.method.strip() for name, slash, _ in nested]  # as of a manifest
         same = {"label": part.label, "split": part.split, "group": "", "video": ""}
-        columns = {"path": paths, "method": methods, "size": size, "mtime_ns": mtime_ns, "problem": problem}
+        columns = {"path": paths, "method": methods, "size": size, "changed_ns": changed_ns, "problem": problem}
         columns |= {name: [value] * len(found) for name, value in same.items()}
         yield pa.table(columns, schema=LISTING_SCHEMA)
 

@@ -10,7 +10,7 @@ Floor 1. Written by layouts.py (folders) and manifest.py (CSV), read by datasets
     split     str     the official split, "" where there is none
     problem   str     why the image cannot be used, "" where nothing is known against it
     size      int64   bytes, -1 where the file is missing
-    mtime_ns  int64   time of last change, -1 where the file is missing
+    changed_ns int64   ctime, the time of last change, which nobody can set back; -1 where the file is missing
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LISTING_SCHEMA = pa.schema(
         ("split", pa.string()),
         ("problem", pa.string()),
         ("size", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("changed_ns", pa.int64()),
     ]
 )
 
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
     path: str
     size: int
-    mtime_ns: int
+    changed_ns: int
     problem: str
 
 
@@ -149,11 +149,11 @@ class Walker:
             return Found(readable(path), -1, -1, _missing(error))
         problem = "" if path.isascii() or readable(path) == path else "file name is not valid UTF-8"
         problem = problem or _not_a_file(status)
-        return Found(readable(path), status.st_size, status.st_mtime_ns, problem)
+        return Found(readable(path), status.st_size, status.st_ctime_ns, problem)
 
 
 def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
-    """Return (bytes, mtime_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root."""
+    """Return (bytes, changed_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root."""
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
@@ -162,7 +162,7 @@ def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
             status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError) as error:
         return -1, -1, _missing(error)
-    return status.st_size, status.st_mtime_ns, _not_a_file(status)
+    return status.st_size, status.st_ctime_ns, _not_a_file(status)
 
 
 def in_blocks(rows: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:

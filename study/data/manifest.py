@@ -224,7 +224,7 @@ def _translate(
 
 
 def _stats(root: Path, paths: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """Columns size, mtime_ns and problem of every file. Folders are looked at once each, and resolved only where they are links."""
+    """Columns size, changed_ns and problem of every file. Folders are looked at once each, and resolved only where links."""
     walker = Walker(root)
     leaves: dict[str, bool] = {"": False}
     for folder in pc.unique(pc.replace_substring_regex(paths, r"/?[^/]*$", "")).to_pylist():
@@ -252,10 +252,10 @@ def _stat_block(root: str, walker: Walker, leaving: frozenset[str], paths: pa.Ch
     sizes, times, problems = [], [], []
     for path in paths.to_pylist():
         gone = bool(leaving) and posixpath.dirname(path) in leaving
-        size, mtime_ns, problem = (-1, -1, LEAVES) if gone else stat_file(f"{root}/{path}", walker)
+        size, changed_ns, problem = (-1, -1, LEAVES) if gone else stat_file(f"{root}/{path}", walker)
         sizes.append(size)
-        times.append(mtime_ns)
+        times.append(changed_ns)
         problems.append(problem)
     return pa.table(
-        {"problem": pa.array(problems, pa.string()), "size": pa.array(sizes, pa.int64()), "mtime_ns": pa.array(times, pa.int64())}
+        {"problem": pa.array(problems, pa.string()), "size": pa.array(sizes, pa.int64()), "changed_ns": pa.array(times, pa.int64())}
     )

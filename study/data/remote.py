@@ -143,7 +143,8 @@ def _driver(url: str) -> tuple[Any, str]:
 
     kind = _kind(url)
     try:
-        system, path = fsspec.core.url_to_fs(url)
+        driver = fsspec.get_filesystem_class(kind)
+        system = fsspec.filesystem(kind, **driver._get_kwargs_from_urls(url))  # no url_to_fs: it takes `::` in a name for a chain
     except ImportError as error:
         package = DRIVERS.get(kind)
         extra = " (or install this project with its extra [s3])" if package == "s3fs" else ""
@@ -152,7 +153,7 @@ def _driver(url: str) -> tuple[Any, str]:
     except ValueError as error:
         known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", "https", "sftp", "file"))
         raise ConfigError(f"'{url}': {_reason(error)}; known are {known} and whatever else fsspec has") from None
-    return system, str(path)
+    return system, str(driver._strip_protocol(url))
 
 
 def _kind(url: str) -> str:

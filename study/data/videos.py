@@ -13,6 +13,7 @@ the same group).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,16 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.decode import MAX_PIXELS, VIDEO_EXTENSIONS, UndecodableError, decode_image, read_bytes, read_header
+from study.data.decode import (
+    MAX_PIXELS,
+    NO_MEMORY,
+    VIDEO_EXTENSIONS,
+    UndecodableError,
+    UnreadableError,
+    decode_image,
+    read_bytes,
+    read_header,
+)
 from study.data.parallel import CHUNK, ordered_map
 from study.errors import DataError
 from study.identity import file_sha256
@@ -39,6 +49,9 @@ R = TypeVar("R")
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
+_PASSING = {
+    getattr(errno, name) for name in ("EACCES", "EIO", "EMFILE", "ENFILE", "ENOENT", "ENOMEM", "EPERM", "ESTALE", "ETIMEDOUT")
+}  # what a machine or its network lacks for a while
 _LEFT_OUT = "the video ends before this frame"
 
 
@@ -88,7 +101,10 @@ def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
         raise _changed(path, f" ({error})") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise _changed(path)
-    return decode_image(data)
+    try:
+        return decode_image(data)
+    except UnreadableError as error:
+        raise _passing(path, error) from None
 
 
 def read_indexed_frames(path: str, frames: Sequence[tuple[int, str]]) -> Iterator[NDArray[np.uint8] | str]:
@@ -102,11 +118,22 @@ def read_indexed_frames(path: str, frames: Sequence[tuple[int, str]]) -> Iterato
         raise _changed(path, f" (cannot be read: {error.strerror})") from None
     if any(sha256 != frame_sha256(video, number) for number, sha256 in frames):
         raise _changed(path)
-    return decode_frames(Path(path), [number for number, _ in frames])
+    return _named(path, decode_frames(Path(path), [number for number, _ in frames]))
+
+
+def _named(path: str, frames: Iterator[NDArray[np.uint8] | str]) -> Iterator[NDArray[np.uint8] | str]:
+    try:
+        yield from frames
+    except UnreadableError as error:
+        raise _passing(path, error) from None
 
 
 def _changed(path: str, why: str = "") -> DataError:
     return DataError(f"'{path}' changed since it was indexed{why}; run the command again")
+
+
+def _passing(path: str, error: UnreadableError) -> DataError:
+    return DataError(f"'{path}' could be read when it was indexed, and not now: {error}; run the command again")
 
 
 def runs(paths: Iterable[str]) -> Iterator[Run]:
@@ -138,7 +165,7 @@ def sampled(total: int, wanted: int) -> list[int]:
 
 
 class Inspected(NamedTuple):
-    """What is known of a video before a frame is decoded. sha256: of the file, "" where it cannot be read."""
+    """What is known of a video before a frame is decoded. sha256: of the file, "" where it cannot be read now."""
 
     sha256: str
     frames: int
@@ -157,8 +184,8 @@ def inspect_video(path: Path) -> Inspected:
         with av.open(str(path)) as container:
             stream = _stream(container)
             frames = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        return Inspected(sha256, 0, _reason(error))
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        return Inspected("" if _passes(error) else sha256, 0, _reason(error))
     return Inspected(sha256, frames, "" if frames else "a video without frames")
 
 
@@ -173,13 +200,22 @@ def _stream(container: InputContainer) -> VideoStream:
     return stream
 
 
+def _passes(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _PASSING
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
     text = getattr(error, "strerror", None) or str(error)
     return f"no readable video: {' '.join(text.split()) or type(error).__name__}"
 
 
 def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | str]:
-    """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that cannot be had, why not."""
+    """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that cannot be had, why not.
+
+    Raises UnreadableError for what has nothing to do with the video: no memory, a disk that does not answer.
+    """
     import av
 
     waiting = list(frames)
@@ -192,8 +228,10 @@ def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint
                     yield _pixels(frame)
                 if not waiting:
                     return
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         reason = _reason(error)
+        if _passes(error):
+            raise UnreadableError(reason) from None
     yield from [reason] * len(waiting)
 
 

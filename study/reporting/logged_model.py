@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from study.data.decode import UndecodableError, decode_image, fit_geometry
+from study.data.decode import UndecodableError, UnreadableError, decode_image, fit_geometry
 from study.detectors.base import Detector
 from study.errors import DataError
 from study.jobs import load_detector
@@ -51,7 +51,7 @@ class DetectorModel:
     def _pixels(self, path: Path) -> NDArray[np.uint8]:
         try:
             return fit_geometry(decode_image(path), self._detector.spec.geometry)
-        except UndecodableError as error:
+        except (UndecodableError, UnreadableError) as error:
             raise DataError(f"image '{path}' cannot be scored: {error}") from error
 
 

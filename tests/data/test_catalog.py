@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import signal
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from study.data.catalog import DataConfig, split_union
-from study.data.datasets import strings
+from study.data.datasets import CONTENT, columns_digest, strings
+from study.data.decode import UndecodableError, UnreadableError, decode_image
 from study.errors import ConfigError, DataError, FirewallError, StoreError
 from study.records import Geometry, Sample
 from tests.data.conftest import MakeCatalog
@@ -329,6 +332,65 @@ def test_a_second_start_hashes_nothing_and_a_changed_file_is_seen(root: Path, ma
     changed = make_catalog(progress=lambda *report: told.append(report)).dataset("d")
     assert told[1:] == [("indexing d", 1, 1)]
     assert changed.digest != first.digest
+
+
+def test_a_file_replaced_behind_its_own_time_is_seen(root: Path, make_catalog: MakeCatalog) -> None:
+    """Another picture of the same size, with the old time of last change set again: an index by these alone is wrong for ever."""
+    folder = write_dataset(root / "d", n=24, size=8, suffix=".bmp")
+    first = make_catalog().dataset("d")
+    path = folder / "real" / "0000.bmp"
+    before = path.stat()
+    write_image(path, picture(0, size=8, seed=4444))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    catalog = make_catalog()
+    assert catalog.dataset("d").digest != first.digest
+    assert len(catalog.open("d", "train", SMALL).excluded) == 0
+
+
+def test_what_passes_is_not_remembered(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without memory for an image leaves it out under another key, and looks again the next time."""
+    write_dataset(root / "d", n=24, size=8)
+    victim = []
+
+    def decode(data: bytes) -> NDArray[np.uint8]:
+        if data == victim[0]:
+            raise UnreadableError("does not fit into memory")
+        return decode_image(data)
+
+    victim.append((root / "d" / "real" / "0000.png").read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr("study.data.index.decode_image", decode)
+        poor = make_catalog()
+        assert poor.describe("d").excluded == (("d/real/0000.png", "does not fit into memory"),)
+        key = poor.key("d", ("train", "val", "test"))
+    rich = make_catalog()
+    assert rich.describe("d").excluded == ()
+    assert rich.key("d", ("train", "val", "test")) != key
+    sample = next(row for row in rich.dataset("d").samples.to_pylist() if row["path"] == "real/0000.png")
+    monkeypatch.setattr("study.data.videos.decode_image", decode)
+    with pytest.raises(DataError, match=r"real/0000.png' could be read when it was indexed, and not now: does not fit into memory"):
+        rich.open("d", sample["split"], SMALL)
+
+
+def test_which_images_can_be_decoded_is_part_of_the_key(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries that cannot decode an image, and others that can: the same files, and not the same images. Groups are given."""
+    write_dataset(root / "d", n=24, size=8, layout="manifest")
+    data = next(files_of(root / "d")).read_bytes()
+
+    def decode(given: bytes) -> NDArray[np.uint8]:
+        if given == data:
+            raise UndecodableError("no")
+        return decode_image(given)
+
+    able = make_catalog(cache=tmp_path / "able").dataset("d")
+    assert able.digest == columns_digest(able.samples.sort_by("path"), CONTENT)  # as before where all can be decoded
+    monkeypatch.setattr("study.data.index.decode_image", decode)
+    unable = make_catalog(cache=tmp_path / "unable").dataset("d")
+    assert unable.samples.select(CONTENT).equals(able.samples.select(CONTENT))
+    assert unable.digest != able.digest
 
 
 def test_an_interrupted_index_keeps_what_it_has(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from study.data.decode import MAX_PIXELS, UndecodableError, check_geometry, decode_image, fit_geometry, pixel_digest
+from study.data.decode import (
+    MAX_PIXELS,
+    UndecodableError,
+    UnreadableError,
+    check_geometry,
+    decode_image,
+    fit_geometry,
+    pixel_digest,
+)
 from study.errors import ConfigError
 from study.records import Geometry
 from tests.factories import encode, picture
@@ -265,3 +273,46 @@ def _png(width: int, height: int, *, bit_depth: int, colour_type: int, data: byt
 
 def _png_16_bit_rgb(value: int) -> bytes:
     return _png(1, 1, bit_depth=16, colour_type=2, data=b"\0" + struct.pack(">HHH", value, value, value))
+
+
+def chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of a PNG's chunks."""
+    found, place = [], 8
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        found.append((data[place + 4 : place + 8], place + 8, place + 8 + length))
+        place += length + 12
+    return found
+
+
+@pytest.mark.parametrize("damage", ["zero tail", "one bit", "checksum"])
+def test_a_png_whose_checksum_is_wrong_is_refused(damage: str) -> None:
+    """Noise stored without compression: zlib itself notices nothing before its end."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = bytearray(encode(Image.fromarray(noise), "PNG", compress_level=0))
+    np.testing.assert_array_equal(decode_image(bytes(data)), noise)
+    (start, end) = next((start, end) for kind, start, end in chunks(data) if kind == b"IDAT")
+    if damage == "zero tail":
+        data[end - 64 :] = bytes(len(data) - end + 64)
+    else:
+        data[end if damage == "checksum" else (start + end) // 2] ^= 1
+    with pytest.raises(UndecodableError, match=r"checksum|broken|truncated"):
+        decode_image(bytes(data))
+
+
+def test_a_text_after_the_pixels_may_be_damaged() -> None:
+    """Nothing of a picture depends on it."""
+    data = encode(photograph(), "PNG")
+    end = chunks(data)[-1][1] - 8
+    text = struct.pack(">I", 3) + b"tEXt" + b"a\0b" + b"\0\0\0\0"
+    np.testing.assert_array_equal(decode_image(data[:end] + text + data[end:]), np.asarray(photograph()))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
+def test_too_little_memory_says_nothing_about_the_image(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(UnreadableError, match="memory"):
+        decode_image(encode(photograph(), "BMP"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,40 @@ def test_what_the_library_downloads_is_used(hub: Path, files: Path, monkeypatch:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert huggingface.fetch(CARD, data_root=None).is_dir()
     assert asked == [("xingjunm/WildDeepfake", "dataset")]
+
+
+@pytest.mark.parametrize("lacks", ["a list", "a file", "bytes"])
+def test_a_part_of_a_dataset_is_not_taken_for_the_whole(lacks: str, hub: Path, files: Path, tmp_path: Path) -> None:
+    """One file that another program fetched; a file that was deleted or cut."""
+    (files / "more.tar.gz").write_bytes(b"more")
+    snapshot = hub_copy(hub, CARD.handle, files, listed=lacks != "a list")
+    if lacks == "a file":
+        (snapshot / "more.tar.gz").unlink()
+    elif lacks == "bytes":
+        (snapshot / "more.tar.gz").resolve().write_bytes(b"mo")
+    assert huggingface.cached(CARD) is None
+    with pytest.raises(DataError) as error:
+        huggingface.fetch(CARD, data_root=tmp_path)
+    message = str(error.value)
+    assert f"in part ({1 if lacks == 'a file' else 2} files, 0.00 GB, in '{snapshot}')" in message
+    assert "run this again with network" in message
+    assert f"unpack it into '{tmp_path / 'wilddeepfake'}'" in message
+
+
+def test_what_is_not_known_to_be_whole_is_compared_and_completed(hub: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    snapshot = hub_copy(hub, CARD.handle, files, listed=False)
+
+    def download(*_: Any, **__: Any) -> str:  # with network: what is missing, and the list
+        (files / "more.tar.gz").write_bytes(b"more")
+        shutil.rmtree(hub)
+        return str(hub_copy(hub, CARD.handle, files))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert huggingface.fetch(CARD, data_root=None) == snapshot
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked again"))
+    assert huggingface.fetch(CARD, data_root=None) == huggingface.cached(CARD) == snapshot
 
 
 def refusal(kind: str) -> Exception:

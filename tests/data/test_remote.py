@@ -158,6 +158,81 @@ def test_urls_in_a_manifest(kind: str, put: Put, make_catalog: MakeCatalog, root
     assert all(by_group.get(g, s) == s for g, s in zip(samples["group"].to_pylist(), samples["split"].to_pylist(), strict=True))
 
 
+def pool(put: Put, tmp_path: Path) -> list[dict[str, object]]:
+    """The rows of a manifest of URLs."""
+    there = write_dataset(tmp_path / "pool", n=24, size=8, layout="manifest")
+    put(there, "/bucket/pool")
+    plain = [line.split(",") for line in (there / "manifest.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    return [{"path": f"memory://bucket/pool/{path}", "label": label, "group": group} for path, label, group in plain]
+
+
+def test_an_edited_manifest_counts_and_fetches_nothing_again(
+    put: Put, bucket: Any, make_catalog: MakeCatalog, root: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Labels, groups and splits are those of now, also when an earlier manifest comes back."""
+    rows = pool(put, tmp_path)
+    swapped = [{**row, "label": {"real": "fake", "fake": "real"}[str(row["label"])]} for row in rows]
+    renamed = [{**row, "group": f"other {row['group']}"} for row in rows]
+    fetched: list[str] = []
+    real = type(bucket).get_file
+    monkeypatch.setattr(
+        type(bucket), "get_file", lambda self, source, target, **_: (fetched.append(source), real(self, source, target))[1]
+    )
+    digests = []
+    for manifest in (rows, swapped, rows, renamed, rows):
+        write_manifest(root / "mine", manifest)
+        samples = make_catalog().dataset("mine").samples
+        digests.append(make_catalog().dataset("mine").digest)
+        expected = {local_path(str(row["path"])): (row["label"] == "fake", row["group"]) for row in manifest}
+        columns = (samples[name].to_pylist() for name in ("path", "label", "group"))
+        assert {path: (bool(label), group) for path, label, group in zip(*columns, strict=True)} == expected
+    assert len(fetched) == len(rows)
+    assert digests[0] == digests[2] == digests[4] and len(set(digests)) == 3
+
+
+def test_a_manifest_killed_while_it_is_rewritten_is_rewritten(
+    put: Put, make_catalog: MakeCatalog, root: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    rows = pool(put, tmp_path)
+    write_manifest(root / "mine", rows)
+    first = make_catalog().dataset("mine").digest
+    write_manifest(root / "mine", [{**row, "group": "g"} if number < 2 else row for number, row in enumerate(rows)])
+    real = Path.write_text
+
+    def dies(self: Path, *arguments: Any, **options: Any) -> int:
+        if self.name == ".manifest.sha256":
+            raise KeyboardInterrupt
+        return real(self, *arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", dies)
+        make_catalog().dataset("mine")
+    write_manifest(root / "mine", rows)  # what the mark of the first still names, were it there
+    assert make_catalog().dataset("mine").digest == first
+
+
+def test_a_url_that_exists_later_is_fetched_later(
+    put: Put, bucket: Any, make_catalog: MakeCatalog, root: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    rows = pool(put, tmp_path)
+    late = bucket.store.pop(str(rows[0]["path"]).removeprefix("memory:/"))
+    write_manifest(root / "mine", rows)
+    without = make_catalog().describe("mine")
+    assert without.images() == len(rows) - 1 and [reason for _, reason in without.excluded] == ["file is missing"]
+    digest = make_catalog().dataset("mine").digest
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OSError(101, "Network is unreachable")
+
+        patch.setattr(type(bucket), "info", refuse)
+        assert make_catalog().dataset("mine").digest == digest  # what is here is enough where nobody can be asked
+    bucket.store[late.path] = late
+    assert make_catalog().describe("mine").images() == len(rows)
+    monkeypatch.setattr(type(bucket), "info", refuse)
+    assert make_catalog().describe("mine").images() == len(rows)  # and now nobody is
+
+
 def test_mistakes_beside_urls_are_named_before_anything_is_fetched(root: Path, make_catalog: MakeCatalog, bucket: Any) -> None:
     for text, message in (
         ("path,label\nmemory://b/a.png,0\nx.png,1\n", "line 3: path 'x.png' is no URL, and the first row's is"),
@@ -199,6 +274,16 @@ def test_words_about_urls(tmp_path: Path) -> None:
     assert data_root(str(tmp_path)) == (tmp_path, "")
     with pytest.raises(DataError, match="does not exist"):
         data_root(str(tmp_path / "none"))
+
+
+def test_two_colons_in_a_name_are_part_of_it(make_catalog: MakeCatalog, tmp_path: Path) -> None:
+    """In fsspec's own URLs they join one file system to another."""
+    folder = write_dataset(tmp_path / "there" / "mine", n=24, size=8)
+    (folder / "real" / "0000.png").rename(folder / "real" / "a::b.png")
+    url = folder.parent.as_uri()
+    assert everything(make_catalog(root=None, url=url), "mine") == everything(make_catalog(root=folder.parent), "mine")
+    (found,) = look_up([f"{url}/mine/real/a::b.png"], lambda *_: None)
+    assert found is not None and found.size == (folder / "real" / "a::b.png").stat().st_size
 
 
 def test_names_that_leave_the_folder_are_refused(bucket: Any) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +150,33 @@ def test_nothing_is_decoded_twice_and_a_changed_video_is_noticed(
     assert make_catalog().dataset("clips").digest != before.digest
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale file handle")]
+)
+@pytest.mark.parametrize("counting", [True, False])
+def test_a_video_that_cannot_be_read_once_is_read_the_next_time(
+    error: Exception, counting: bool, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    clips(root / "clips", frames=2)
+    path, real, calls = str(root / "clips" / "train" / "real" / "03.mp4"), av.open, []
+
+    def fails(file: str) -> Any:
+        calls.extend([file] if file == path else [])
+        if file == path and len(calls) == (1 if counting else 2):
+            raise error
+        return real(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(av, "open", fails)
+        once = make_catalog()
+        assert {name.partition("#")[0] for name, _ in once.describe("clips").excluded} == {"clips/train/real/03.mp4"}
+    again = make_catalog()
+    assert again.describe("clips").excluded == ()
+    assert again.dataset("clips").digest != once.dataset("clips").digest
+
+
 def test_broken_videos_are_listed_with_their_reasons(root: Path, make_catalog: MakeCatalog) -> None:
     folder = clips(root / "clips")
     truncate(folder / "train" / "real" / "00.mp4", 0.3)  # its table of contents, which is at the end, is gone
@@ -261,6 +292,32 @@ def test_an_interrupted_count_keeps_what_it_has(root: Path, make_catalog: MakeCa
         catalog.dataset("clips")
     (index,) = (catalog.config.cache / "index").glob("*.videos.parquet")
     assert 1 <= pq.read_table(index).num_rows <= 10
+
+
+def test_a_killed_count_keeps_what_it_has(root: Path, make_catalog: MakeCatalog) -> None:
+    """By SIGKILL at the tenth of 48 videos, with four to a part: the first two parts are known."""
+    clips(root / "clips", n=24, frames=1)
+    cache = make_catalog().config.cache
+    code = f"""
+import os, signal
+from pathlib import Path
+from study.data import frames
+from study.data.catalog import Catalog, DataConfig
+
+def told(what, done, total):
+    if done == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+frames.PART = 4
+Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(cache)!r})), firewall=False, progress=told).dataset("clips")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (index,) = (cache / "index").glob("*.videos.parquet")
+    assert pq.read_table(index).num_rows == 8
+    told: list[tuple[str, int, int]] = []
+    make_catalog(progress=lambda *report: told.append(report)).dataset("clips")
+    assert [of for what, _, of in told if what.startswith("counting")][-1] == 40
 
 
 def test_frames_are_unified_and_read_at_their_original_size_as_images_are(root: Path, make_catalog: MakeCatalog) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 from study import cross_eval, sweep
 from study.errors import ConfigError, StoreError
 from study.mirror import Mirror, local_results, pushing
+from study.records import Pairing, Trial, TrialResult
 from study.store import Store
 from tests.factories import write_dataset
 
@@ -143,6 +147,127 @@ def test_killed_after_any_push_a_reader_sees_no_model_without_its_weights(
     again = Mirror(url, "small")
     assert again.pull() == 0
     assert again.push() == len(FILES) - min(puts, len(FILES))
+
+
+def there_of(url: str) -> tuple[Any, str]:
+    """The file system of a URL and the path there."""
+    system, path = fsspec.core.url_to_fs(url)
+    return system, str(path)
+
+
+def test_what_was_deleted_there_is_pushed_again(url: str, on: Machine) -> None:
+    on("first")
+    first = Mirror(url, "small")
+    for path, text in FILES.items():
+        put(first, path, text)
+    first.push()
+    system, path = there_of(url)
+    system.rm(f"{path}/small", recursive=True)
+    again = Mirror(url, "small")
+    assert again.pull() == 0
+    assert held(again) == FILES
+    assert again.push() == len(FILES)
+    assert again.pull() == again.push() == 0
+    on("second")
+    second = Mirror(url, "small")
+    second.pull()
+    assert held(second) == FILES
+
+
+def trial(number: int, state: Literal["done", "failed"] = "done") -> tuple[Trial, TrialResult]:
+    pairing = Pairing(detector="d", train_on="s")
+    named = Trial(pairing=pairing, number=number, key=f"k{number}", params={}, seed=0, epochs=1)
+    return named, TrialResult(key=f"k{number}", state=state, val_auc=0.5 + number / 10, val_nll=0.5)
+
+
+def test_an_older_backup_there_loses_nothing(url: str, on: Machine) -> None:
+    """Of models, scores and trials what the backup lacks, or has otherwise, comes from this machine."""
+    on("first")
+    first, store = Mirror(url, "small"), Store(local_results(url), "small")
+    for path, text in FILES.items():
+        put(first, path, text)
+    store.save_trials([trial(0)])
+    first.push()
+    system, path = there_of(url)
+    backup = {name: system.cat_file(name) for name in system.find(f"{path}/small")}
+    put(first, "scores/s2.parquet", "more")
+    store.save_trials([trial(0), trial(1)])
+    first.push()
+    newest = {name.removeprefix(path): system.cat_file(name) for name in system.find(f"{path}/small")}
+    system.rm(f"{path}/small", recursive=True)
+    for name, content in backup.items():
+        system.makedirs(name.rpartition("/")[0], exist_ok=True)
+        system.pipe_file(name, b"half" if name.endswith("s1.parquet") else content)
+    again = Mirror(url, "small")
+    again.pull()
+    assert store.trials() == [trial(0), trial(1)]
+    again.push()
+    now = {name.removeprefix(path): system.cat_file(name) for name in system.find(f"{path}/small")}
+    assert now.keys() == newest.keys()
+    assert all(now[name] == newest[name] for name in newest if not name.endswith("trials.parquet"))
+    on("second")
+    Mirror(url, "small").pull()
+    assert Store(local_results(url), "small").trials() == [trial(0), trial(1)]
+
+
+def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(url: str, on: Machine) -> None:
+    stores = {}
+    for name in ("first", "second"):
+        on(name)
+        Mirror(url, "small").pull()
+        stores[name] = Store(local_results(url), "small")
+    stores["first"].save_trials([trial(0, "failed"), trial(1)])
+    stores["second"].save_trials([trial(0), trial(2)])
+    for name in ("first", "second"):  # neither has seen what the other wrote
+        on(name)
+        Mirror(url, "small").push()
+    on("first")
+    first = Mirror(url, "small")
+    assert first.pull() == 1
+    assert stores["first"].trials() == [trial(0), trial(2), trial(1)]
+    assert first.push() == 1
+    on("second")
+    Mirror(url, "small").pull()
+    assert stores["second"].trials() == [trial(0), trial(2), trial(1)]
+
+
+KILLED = """
+import os, signal, sys
+from study.mirror import Mirror
+mirror = Mirror(sys.argv[1], "small")
+real, done = mirror._remote.put, []
+def put(source, path):
+    found = real(source, path)
+    done.append(path)
+    if len(done) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+mirror._remote.put = put
+mirror.push()
+"""
+
+
+@pytest.mark.parametrize("puts", [1, 3, 5])
+def test_killed_in_the_middle_the_same_machine_goes_on(puts: int, tmp_path: Path, on: Machine) -> None:
+    """SIGKILL, after the file is there and before that is written down here."""
+    url = (tmp_path / "there").as_uri()
+    on("first")
+    first, store = Mirror(url, "small"), Store(local_results(url), "small")
+    for path, text in FILES.items():
+        put(first, path, text)
+    store.save_trials([trial(0)])
+    done = subprocess.run([sys.executable, "-c", KILLED, url, str(puts)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    store.save_trials([trial(0), trial(1)])  # as if it had ended while the table of before was on its way
+    again = Mirror(url, "small")
+    again.pull()
+    again.push()
+    assert store.trials() == [trial(0), trial(1)]
+    expected = {path: (first.folder / path).read_bytes() for path in FILES}
+    assert expected["scores/s1.parquet"] == b"scores"
+    there = tmp_path / "there" / "small"
+    assert {str(p.relative_to(there)): p.read_bytes() for p in there.rglob("*") if p.is_file()} == expected
+    assert Mirror(url, "small").push() == 0
 
 
 def test_a_study_that_is_being_written_is_not_pulled(url: str, on: Machine) -> None:

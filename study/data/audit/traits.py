@@ -23,7 +23,7 @@ from PIL import ExifTags, Image
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.datasets import Dataset
-from study.data.decode import DECODE_VERSION, FORMATS, UndecodableError, decode_image, read_bytes
+from study.data.decode import DECODE_VERSION, FORMATS, UndecodableError, UnreadableError, decode_image, read_bytes
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name, parse_name
 from study.data.unify import QUALITY, UNIFY_VERSION, unify
@@ -160,6 +160,8 @@ def _row_of_image(path: str, sha256: str, unified_px: int | None) -> Row:
         return {"sha256": sha256, **read_traits(read_bytes(Path(path)), unified_px), "problem": ""}
     except OSError as error:
         raise DataError(f"'{path}' changed since it was indexed ({error.strerror}); run the command again") from None
+    except UnreadableError as error:
+        raise DataError(f"'{path}' {error}; run the command again") from None
     except UndecodableError as error:
         return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
 
