@@ -1,8 +1,8 @@
 """Which detector generalises best, and is that more than noise? Every pair of detectors on the same images (PROTOCOL section 5).
 
 Floor 3. Detectors are compared by the AUC of their mean logit over seeds, on the images of a test set that all of them scored. What
-the images' sampling explains is in the intervals; what the choice of test sets explains is in the ranks; what the seeds explain is
-the sd of the matrix and enters neither.
+the images' sampling explains is in the intervals; what the choice of test sets explains is in the ranks; what the seeds explain
+stands beside the cross-domain means. Only a lead that images and seeds together do not explain is more than noise.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from study.errors import ScoreError
 from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
+from study.planning.kinship import Images, Kin, families, kin_of, own_names
 from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Scores
 from study.reporting.grid import is_in_domain
-from study.statistics.comparisons import Difference, PairedAucs, Ranks, friedman, holm, normal_difference, spearman
+from study.statistics.comparisons import JOINT, Difference, PairedAucs, Ranks, friedman, holm, normal_difference, spearman
+from study.statistics.delong import clustered_variance
+from study.statistics.metrics import auc
 from study.statistics.ranking import Floats, Ints
+from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both
 
 Scored = tuple[str, Pairing, Scores]  # test set, pairing, the scores of one seed
+Family = Mapping[str, NDArray[np.str_]]  # test set -> the group of each image, over the family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,8 @@ class Pair:
     """Two detectors compared: in one cell, or (train_on and test_on empty) in their cross-domain means.
 
     auc_first, auc_second: in [0, 1]. p_holm: over the defined comparisons of its table, in [0, 1].
+    seeds: of means, the lead over training seeds. p_noise: of means, the largest p of images, of seeds and of both at once, Holm's
+        over the table; NaN where that of the seeds is unknown.
     """
 
     train_on: str
@@ -46,6 +54,8 @@ class Pair:
     n_real: int
     n_fake: int
     n_groups: int
+    seeds: SeedLead | None = None
+    p_noise: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +66,8 @@ class Comparisons:
     cross_domain: detector -> mean AUC over `cells`, best first. cells: the cross-domain (train_on, test_on) that all these
         detectors have an AUC in. left_out: detectors without any.
     mean_pairs: every pair of those means, the better first, Holm over them.
-    ranks: over test sets, detectors in the order of `cross_domain`.
+    ranks: over families of test sets, detectors in the order of `cross_domain`.
+    families: the test sets of `cells`, those that share images together; each family is one block of the ranks.
     test_sets; agreement, rows (M, M): Spearman between those M columns over the pairings that were trained on neither.
     leaked: (train_on, test_on) -> how many of its test images leak from training. They are in all of these numbers.
     """
@@ -67,6 +78,7 @@ class Comparisons:
     left_out: tuple[str, ...]
     mean_pairs: tuple[Pair, ...]
     ranks: Ranks
+    families: tuple[tuple[str, ...], ...]
     test_sets: tuple[str, ...]
     agreement: Floats
     rows: Ints
@@ -75,10 +87,15 @@ class Comparisons:
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """One test set: the pairings that are scored on it, and their AUCs on the images that all of them scored."""
+    """One test set: the pairings that are scored on it, and their AUCs on the images that all of them scored.
+
+    of_seeds: for each pairing the AUCs of its seeds, (S,).
+    """
 
     pairings: tuple[Pairing, ...]
     aucs: PairedAucs
+    images: Images
+    of_seeds: tuple[Floats, ...]
 
     def place(self, detector: str, train_on: str) -> int | None:
         """Where the detector stands among the AUCs, as trained on that set or not trained at all; None where it is not scored."""
@@ -89,6 +106,22 @@ class _Column:
         """The detector's AUC; NaN where it is not scored here."""
         at = self.place(detector, train_on)
         return math.nan if at is None else float(self.aucs.aucs[at])
+
+    def seeds(self, detector: str, train_on: str) -> Floats:
+        """(S,) the AUCs of the detector's seeds, which must be scored here."""
+        at = self.place(detector, train_on)
+        assert at is not None, "only cells that every detector has a number in are compared"
+        return self.of_seeds[at]
+
+    def weights(self, signed: Mapping[str, float], sources: Collection[str]) -> Floats:
+        """The weights of the contrast that adds each detector, with its sign, over the training sets `sources`."""
+        weights = np.zeros(len(self.pairings))
+        for source in sources:
+            for detector, weight in signed.items():
+                at = self.place(detector, source)
+                assert at is not None, "only cells that every detector has a number in are compared"
+                weights[at] += weight
+        return weights
 
 
 def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> Comparisons:
@@ -104,13 +137,18 @@ def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage =
         scores,
         lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)),
         related=leakage.related.keys(),
+        kin=kin_of(setup),
     )
     scored = {(cell.pairing.train_on, cell.test_on) for cell in done}
     return replace(found, leaked={place: len(leaks.ids()) for place, leaks in leakage.leaks.items() if place in scored})
 
 
 def compare_scores(
-    scores: Sequence[Scored], seed_of: Callable[[str], int], *, related: Collection[tuple[str, str]] = ()
+    scores: Sequence[Scored],
+    seed_of: Callable[[str], int],
+    *,
+    related: Collection[tuple[str, str]] = (),
+    kin: Kin = own_names,
 ) -> Comparisons:
     """Compare detectors by their scores, several of one test set and pairing being its seeds.
 
@@ -118,6 +156,7 @@ def compare_scores(
     that it and another both have; as its training set is not known it has no cross-domain mean, and no rank.
 
     seed_of: test set -> the seed of its resampling. related: cells that are not cross-domain whatever their names say.
+    kin: tells which images of two test sets are the same.
     Raises ScoreError as `compare_study`.
     """
     outside = [one for one in scores if one[1].train_on == ELSEWHERE]
@@ -135,7 +174,7 @@ def compare_scores(
     compared, cells = _common_cells(columns, detectors, across)
     means = {d: float(np.mean([columns[y].auc(d, x) for x, y in cells])) for d in compared if cells}
     best_first = sorted(means, key=lambda d: -means[d])
-    by_test_set = _means_by_test_set(columns, best_first, cells)
+    shared = families({y: columns[y].images for y in dict.fromkeys(y for _, y in cells)}, kin)
     pairings = tuple(dict.fromkeys(pairing for _, pairing, _ in scores))
     agreement, rows = spearman(_cross_domain_table(columns, pairings, related))
     return Comparisons(
@@ -143,8 +182,9 @@ def compare_scores(
         cross_domain={d: means[d] for d in best_first},
         cells=cells,
         left_out=(*(d for d in detectors if d not in compared), *strangers),
-        mean_pairs=_adjusted([_mean_pair(columns, cells, means, a, b) for a, b in combinations(best_first, 2)]),
-        ranks=friedman(by_test_set),
+        mean_pairs=_noise(_adjusted([_mean_pair(columns, cells, shared, means, a, b) for a, b in combinations(best_first, 2)])),
+        ranks=friedman(_by_family(_means_by_test_set(columns, best_first, cells), cells, shared)),
+        families=tuple(map(tuple, shared)),
         test_sets=test_sets,
         agreement=agreement,
         rows=rows,
@@ -167,7 +207,12 @@ def _column(scored: Sequence[tuple[Pairing, Scores]], rng_seed: int) -> _Column:
         logits.setdefault(pairing, []).append(one.logit[kept].astype(np.float64))
     label, group = scored[0][1].label[first], scored[0][1].group[first]
     means = [np.mean(seeds, axis=0) for seeds in logits.values()]
-    return _Column(pairings=tuple(logits), aucs=PairedAucs(label, means, group, rng_seed=rng_seed))
+    return _Column(
+        pairings=tuple(logits),
+        aucs=PairedAucs(label, means, group, rng_seed=rng_seed),
+        images=Images(sample_id=scored[0][1].sample_id[first], group=group, label=label),
+        of_seeds=tuple(np.array([auc(label, one) for one in seeds]) for seeds in logits.values()),
+    )
 
 
 def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:
@@ -236,28 +281,34 @@ def _means_by_test_set(columns: Mapping[str, _Column], detectors: Sequence[str],
     return np.array(rows, dtype=np.float64).reshape(len(sources), len(detectors))
 
 
+def _by_family(values: Floats, cells: Sequence[tuple[str, str]], shared: Sequence[Family]) -> Floats:
+    """(families, K) what ranks the detectors: of a test set for itself their means, of a family minus their mean ranks in it."""
+    rows = dict(zip(dict.fromkeys(y for _, y in cells), values, strict=True))
+    found = [rows[next(iter(one))] if len(one) == 1 else -rankdata([-rows[y] for y in one], axis=1).mean(axis=0) for one in shared]
+    return np.array(found, dtype=np.float64).reshape(len(shared), values.shape[1])
+
+
 def _mean_pair(
-    columns: Mapping[str, _Column], cells: Sequence[tuple[str, str]], means: Mapping[str, float], first: str, second: str
+    columns: Mapping[str, _Column],
+    cells: Sequence[tuple[str, str]],
+    shared: Sequence[Family],
+    means: Mapping[str, float],
+    first: str,
+    second: str,
 ) -> Pair:
-    """Compare two cross-domain means. Within a test set the training sets' scorings are correlated, test sets are independent."""
-    variance, counts = 0.0, np.zeros(3, dtype=np.intp)
-    reasons, notes = [], []
-    targets = dict.fromkeys(y for _, y in cells)
-    for target in targets:
-        column = columns[target]
-        weights = np.zeros(len(column.pairings))
-        for source in (x for x, y in cells if y == target):
-            for sign, detector in ((1, first), (-1, second)):
-                at = column.place(detector, source)
-                assert at is not None, "only cells that every detector has a number in are compared"
-                weights[at] += sign / len(cells)
-        variance += column.aucs.contrast(weights)[1]
-        counts += (column.aucs.n_real, column.aucs.n_fake, column.aucs.n_groups)
-        reasons += [f"{target}: {column.aucs.reason}"] if column.aucs.reason else []
-        notes += [f"{target}: {column.aucs.note}"] if column.aucs.note else []
-    kinds = " and ".join(sorted({columns[y].aucs.how for y in targets}))
-    how = f"{kinds}, {len(targets)} test set{'s' if len(targets) > 1 else ''}"
-    value = means[first] - means[second]
+    """Compare two cross-domain means. Within a family of test sets scorings are correlated, families are independent."""
+    signed = {first: 1 / len(cells), second: -1 / len(cells)}
+    weights = {y: columns[y].weights(signed, [x for x, target in cells if target == y]) for family in shared for y in family}
+    aucs = {y: columns[y].aucs for y in weights}
+    reason = "; ".join(f"{y}: {aucs[y].reason}" for y in aucs if aucs[y].reason)
+    variance = math.nan if reason else sum(_variance(columns, family, weights) for family in shared)
+    kinds = {JOINT if len(family) > 1 else aucs[y].how for family in shared for y in family}
+    value, sets = means[first] - means[second], len(aucs)
+    note = "; ".join(f"{y}: {aucs[y].note}" for y in aucs if aucs[y].note)
+    how = f"{' and '.join(sorted(kinds))}, {sets} test set{'s' if sets > 1 else ''}"
+    difference = normal_difference(value, variance, how=how, reason=reason, note=note)
+    seeds = _seed_lead(columns, cells, first, second)
+    tested = [difference.p, seeds.p, p_of_both(value, variance, seeds)]
     return Pair(
         train_on="",
         test_on="",
@@ -265,12 +316,41 @@ def _mean_pair(
         second=second,
         auc_first=means[first],
         auc_second=means[second],
-        difference=normal_difference(value, variance, how=how, reason="; ".join(reasons), note="; ".join(notes)),
+        difference=difference,
         p_holm=math.nan,
-        n_real=int(counts[0]),
-        n_fake=int(counts[1]),
-        n_groups=int(counts[2]),
+        n_real=sum(one.n_real for one in aucs.values()),
+        n_fake=sum(one.n_fake for one in aucs.values()),
+        n_groups=sum(one.n_groups for one in aucs.values()),
+        seeds=seeds,
+        p_noise=float(np.max(tested)),
     )
+
+
+def _variance(columns: Mapping[str, _Column], family: Family, weights: Mapping[str, Floats]) -> float:
+    """The sampling variance of a family's part of a contrast, weights (K,) a test set."""
+    if len(family) == 1:
+        (only,) = family
+        return columns[only].aucs.contrast(weights[only])[1]
+    influences = np.concatenate([columns[y].aucs.influence(weights[y]) for y in family])
+    label = np.concatenate([columns[y].images.label for y in family])
+    return clustered_variance(influences, label, np.concatenate([*family.values()]))
+
+
+def _seed_lead(columns: Mapping[str, _Column], cells: Sequence[tuple[str, str]], first: str, second: str) -> SeedLead:
+    """The lead over training seeds: of each detector the mean AUC of its first, second, ... seeds over the cells."""
+    sides, seedless = [], []
+    for detector in (first, second):
+        found = [columns[y].seeds(detector, x) for x, y in cells]
+        places = [(columns[y], columns[y].place(detector, x)) for x, y in cells]
+        seedless.append(all(column.pairings[at].train_on == NO_TRAINING for column, at in places if at is not None))
+        sides.append(np.mean([seeds[: min(map(len, found))] for seeds in found], axis=0))
+    return lead_over_seeds(*sides, seedless=(seedless[0], seedless[1]))
+
+
+def _noise(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The pairs with Holm's p over images and seeds."""
+    adjusted = holm([pair.p_noise for pair in pairs])
+    return tuple(replace(pair, p_noise=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
 
 
 def _cross_domain_table(

@@ -16,10 +16,11 @@ from study.planning.comparisons import Comparisons, Pair
 from study.statistics.comparisons import ALPHA
 from study.store import Store
 
-SCHEMA = 1
+SCHEMA = 2
 COLUMNS = (
     *("schema", "scope", "train_on", "test_on", "first", "second", "auc_first", "auc_second", "difference", "low", "high"),
     *("p", "p_holm", "smallest_difference", "n_real", "n_fake", "n_groups", "how", "reason", "note"),
+    *("seeds_difference", "seeds_low", "seeds_high", "seeds_p", "seeds_reason", "p_noise"),
 )
 QUESTION = "Which detector generalises best, and is that more than noise?"
 
@@ -54,31 +55,48 @@ def answer(found: Comparisons) -> str:
 
 
 def _leads(found: Comparisons, best: str) -> list[str]:
-    """How far the best is ahead, and of whom by more than the sampling of images explains."""
-    pairs = [pair for pair in found.mean_pairs if pair.first == best]
-    ahead = [pair for pair in pairs if pair.p_holm < ALPHA]
-    level = [pair for pair in pairs if not pair.p_holm < ALPHA]
-    lines = []
-    if ahead:
-        lines.append(f"Over the images, more than noise: its lead on {_listed(_lead(pair) for pair in ahead)}.")
-    if level:
-        lines.append(f"Over the images, not more than noise: its lead on {_listed(_lead(pair) for pair in level)}.")
-    return lines
+    """How far the best is ahead, and of whom by more than the images' sampling and the training seeds explain."""
+    kinds: dict[str, list[Pair]] = {
+        "More than noise, of images and of training seeds": [],
+        "More than noise of the images, but no more than training seeds could explain": [],
+        "More than noise of the images; whether of training seeds too is unknown (one seed)": [],
+        "Over the images, not more than noise": [],
+    }
+    both, seeds, unknown, level = kinds.values()
+    for pair in (pair for pair in found.mean_pairs if pair.first == best):
+        if not pair.p_holm < ALPHA:
+            level.append(pair)
+        elif math.isnan(pair.p_noise):
+            unknown.append(pair)
+        else:
+            (both if pair.p_noise < ALPHA else seeds).append(pair)
+    return [f"{kind}: its lead on {_listed(map(_lead, pairs))}." for kind, pairs in kinds.items() if pairs]
 
 
 def _lead(pair: Pair) -> str:
     d = pair.difference
     if math.isnan(d.p):
-        return f"{pair.second} of {d.value:.3f} ({d.reason})"
-    text = f"{pair.second} of {d.value:.3f} [{d.low:.3f}, {d.high:.3f}], {_p(pair.p_holm)}"
+        return f"{pair.second} of {d.value:.3f} ({d.reason}{_over_seeds(pair)})"
+    text = f"{pair.second} of {d.value:.3f} [{d.low:.3f}, {d.high:.3f}], {_p(pair.p_holm)}{_over_seeds(pair)}"
     return text if pair.p_holm < ALPHA else f"{text} (a lead of {d.smallest:.3f} would show 4 times in 5)"
+
+
+def _over_seeds(pair: Pair) -> str:
+    """What seeds say of a lead, for a sentence."""
+    seeds = pair.seeds
+    if seeds is None or seeds.reason:
+        return ""
+    if seeds.fixed:
+        return ", no seed changes it"
+    both = "" if math.isnan(pair.p_noise) else f", with both {_p(pair.p_noise)}"
+    return f", over seeds {seeds.mean:.3f} [{seeds.low:.3f}, {seeds.high:.3f}]{both}"
 
 
 def _over_test_sets(found: Comparisons, best: str) -> str:
     ranks = found.ranks
     if ranks.reason:
-        return f"Over test sets, whether it holds for others cannot be said ({ranks.reason})."
-    sets = f"{ranks.n} test sets (Friedman, {_p(ranks.p)})"
+        return f"Over test sets, whether it holds for others cannot be said ({ranks.reason}{_as_one(found)})."
+    sets = f"{ranks.n} test sets{_as_one(found)} (Friedman, {_p(ranks.p)})"
     if not ranks.p < ALPHA:
         return f"Over test sets, not more than noise: the detectors' mean ranks do not differ over {sets}."
     names, mean_ranks = list(found.cross_domain), ranks.mean_ranks.tolist()
@@ -87,6 +105,12 @@ def _over_test_sets(found: Comparisons, best: str) -> str:
     told = f"not told apart from {_listed(beside)}" if beside else "told apart from all others"
     other = "" if first == best else f", which is not {best}"
     return f"Over test sets, the mean ranks differ over {sets}: {first} ranks first{other}, {told}."
+
+
+def _as_one(found: Comparisons) -> str:
+    """Which test sets are no test sets of their own, for a sentence."""
+    families = [" + ".join(family) for family in found.families if len(family) > 1]
+    return f", {_listed(families)} being one as they share images" if families else ""
 
 
 def _left_out(found: Comparisons) -> list[str]:
@@ -127,13 +151,16 @@ def markdown(found: Comparisons) -> str:
 def _explained() -> str:
     return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference: paired
 DeLong where every group has one image, else the paired cluster bootstrap. p: two-sided, after Holm over the table. Smallest: the
-true difference that so many images show with 80 % power at alpha .05 (in one test, before Holm). Test sets count as independent
-of each other. The spread between training seeds is in matrix.csv, and not in these intervals."""
+true difference that so many images show with 80 % power at alpha .05 (in one test, before Holm). Test sets that share images are
+resampled together (DeLong's variance, clustered); others count as independent. Over seeds: the lead of the seeds' mean AUCs with
+Welch's 95 % interval. p of both: the largest of the images' p, the seeds' and that of both errors at once, after Holm: below .05
+the lead is more than noise. Between cells seeds are not compared: their spread is in matrix.csv."""
 
 
 def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None) -> str:
     place = ["train on", "test on"] if cells else []
-    head = [*place, "first", "second", "AUC", "AUC", "difference", "p (Holm)", "smallest", "note"]
+    over = [] if cells else ["over seeds", "p of both"]
+    head = [*place, "first", "second", "AUC", "AUC", "difference", "p (Holm)", "smallest", *over, "note"]
     lines = [head, ["---"] * len(head)]
     for pair in pairs:
         d = pair.difference
@@ -142,8 +169,8 @@ def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str
         leaks = _leak_note((leaked or {}).get((pair.train_on, pair.test_on), 0))
         note = "; ".join(text for text in (d.reason, d.note, d.how if "exact" in d.how else "", leaks) if text)
         where = [pair.train_on, pair.test_on] if cells else []
-        numbers = [f"{_number(d.value)}{interval}", _p(pair.p_holm).removeprefix("p ").removeprefix("= "), _number(d.smallest)]
-        lines.append([*where, pair.first, pair.second, *aucs, *numbers, note])
+        numbers = [f"{_number(d.value)}{interval}", _bare(pair.p_holm), _number(d.smallest)]
+        lines.append([*where, pair.first, pair.second, *aucs, *numbers, *([] if cells else _seed_columns(pair)), note])
     return _pipes(lines)
 
 
@@ -151,10 +178,21 @@ def _leak_note(leaked: int) -> str:
     return f"{leaked} of its images leak{'s' if leaked == 1 else ''} from training" if leaked else ""
 
 
+def _seed_columns(pair: Pair) -> list[str]:
+    seeds = pair.seeds
+    assert seeds is not None, "every comparison of means has one over seeds"
+    shown = "one seed: unknown" if seeds.reason else "no seed changes it" if seeds.fixed else ""
+    return [shown or f"{_number(seeds.mean)} [{seeds.low:.3f}, {seeds.high:.3f}]", _bare(pair.p_noise)]
+
+
+def _bare(p: float) -> str:
+    return _p(p).removeprefix("p ").removeprefix("= ")
+
+
 def _ranks(found: Comparisons) -> str:
     ranks, names = found.ranks, list(found.cross_domain)
     words = ranks.reason or f"Friedman chi squared {ranks.statistic:.2f}, {_p(ranks.p)}"
-    lines = [f"{ranks.n} test sets. {words[0].upper()}{words[1:]}."]
+    lines = [f"{ranks.n} test sets{_as_one(found)}. {words[0].upper()}{words[1:]}."]
     if not math.isnan(ranks.critical_difference):
         together = _listed(" = ".join(names[i] for i in clique) for clique in ranks.cliques) or "none"
         lines.append(f"Critical difference (Nemenyi, .05): {ranks.critical_difference:.2f}. Not told apart: {together}.")
@@ -192,20 +230,14 @@ def csv_text(found: Comparisons) -> str:
 
 
 def _fields(scope: str, pair: Pair, leaked: int) -> list[str]:
-    d = pair.difference
-    numbers = [pair.auc_first, pair.auc_second, d.value, d.low, d.high, d.p, pair.p_holm, d.smallest]
-    texts = ["" if math.isnan(number) else repr(number) for number in numbers]
+    d, seeds = pair.difference, pair.seeds
+    texts = _texts(pair.auc_first, pair.auc_second, d.value, d.low, d.high, d.p, pair.p_holm, d.smallest)
     counts = [str(pair.n_real), str(pair.n_fake), str(pair.n_groups)]
-    return [
-        str(SCHEMA),
-        scope,
-        pair.train_on,
-        pair.test_on,
-        pair.first,
-        pair.second,
-        *texts,
-        *counts,
-        d.how,
-        d.reason,
-        "; ".join(text for text in (d.note, _leak_note(leaked)) if text),
-    ]
+    over = [""] * 5 if seeds is None else [*_texts(seeds.mean, seeds.low, seeds.high, seeds.p), seeds.reason]
+    note = "; ".join(text for text in (d.note, _leak_note(leaked)) if text)
+    place = [str(SCHEMA), scope, pair.train_on, pair.test_on, pair.first, pair.second]
+    return [*place, *texts, *counts, d.how, d.reason, note, *over, *_texts(pair.p_noise)]
+
+
+def _texts(*numbers: float) -> list[str]:
+    return ["" if math.isnan(number) else repr(number) for number in numbers]

@@ -24,6 +24,7 @@ TITLES = {
     "brier": "Brier score",
     "nll": "NLL",
     "ece": "ECE",
+    "brier_scaled": "Brier score after temperature scaling",
     "nll_scaled": "NLL after temperature scaling",
     "ece_scaled": "ECE after temperature scaling",
     "accuracy": "accuracy",

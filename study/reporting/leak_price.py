@@ -27,7 +27,7 @@ def _line(one: LeakPrice) -> list[str]:
     star = " *" if is_in_domain(one.pairing.train_on, one.test_on) else ""
     place = [one.pairing.detector, one.pairing.train_on, one.test_on + star]
     price = with_interval(one.price.mean, one.price.low, one.price.high, signed=True)
-    sd = "n=1" if one.price.seeds == 1 else number(one.price.sd)
+    sd = one.price.sd_text
     return [*place, number(one.honest), number(one.claimed), price, sd, ", ".join(f"{a} -> {b}" for a, b in one.epochs)]
 
 

@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Sequence
 from statistics import fmean
 
-from study.planning.robustness import Robustness
+from study.planning.robustness import Robustness, mean_drop
 from study.reporting.grid import is_in_domain
 from study.reporting.tables import MIN_WIDTH, USUAL_WIDTH, blocks, fold, pipes
 
-CAPTION = "mean over cells and seeds (change from clean, same cells and images)"
+CAPTION = "mean over cells and seeds (change from clean, same images [95 % interval])"
 
 
 def robustness_text(found: Sequence[Robustness], *, width: int | None = None) -> str:
@@ -64,9 +64,10 @@ def _cell(found: Sequence[Robustness]) -> str:
     held = [r for r in found if not math.isnan(r.auc)]
     if not held:
         return found[0].state.replace("_", " ") if found and found[0].state != "done" else "undefined" if found else "-"
-    mean, clean = fmean(r.auc for r in held), fmean(r.clean for r in held)
+    mean, drop = fmean(r.auc for r in held), mean_drop(held)
+    interval = "" if math.isnan(drop.low) else f" [{drop.low:+.3f}, {drop.high:+.3f}]"
     some = f", {len(held)} of {len(found)} cells" if len(held) < len(found) else ""
-    return f"{mean:.3f} ({round(mean - clean, 3) + 0.0:+.3f}{some})"  # + 0.0: what rounds to zero has no minus sign
+    return f"{mean:.3f} ({round(drop.value, 3) + 0.0:+.3f}{interval}{some})"  # + 0.0: what rounds to zero has no minus sign
 
 
 def _notes(found: Sequence[Robustness]) -> list[str]:

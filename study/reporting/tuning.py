@@ -92,7 +92,7 @@ def _line(c: Contrast) -> list[str]:
     if c.same:
         return [*place, *numbers, "the same models", "", "", ""]
     seeds = with_interval(c.seeds.mean, c.seeds.low, c.seeds.high, signed=True)
-    sd = "n=1" if c.seeds.seeds == 1 else number(c.seeds.sd)
+    sd = c.seeds.sd_text
     if c.test_on == VAL:
         return [*place, *numbers, seeds, sd, "", ""]
     d = c.images

@@ -20,9 +20,9 @@ from study.statistics.metrics import COUNTS, ECE_BINS, FPR, RATES, counts, log_l
 from study.statistics.ranking import Curves, Floats, Ints, Ranking, curves, rank
 from study.statistics.resampling import Clusters, ResampledAuc
 
-METRICS = ("auc", "ap", "eer", "eer_threshold", *FPR, "brier", "nll", "ece", "nll_scaled", "ece_scaled")
+METRICS = ("auc", "ap", "eer", "eer_threshold", *FPR, "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled")
 AT_THRESHOLD = (*RATES, *COUNTS)
-SCALED = ("nll_scaled", "ece_scaled")
+SCALED = ("brier_scaled", "nll_scaled", "ece_scaled")
 ORACLE = "oracle"
 
 Column = tuple[str, str]  # metric, threshold ("" where it has none)
@@ -62,11 +62,11 @@ class Scored:
         return np.stack([*found, *self._oracle_values(c)], axis=1)
 
     def _given_values(self, total: Floats) -> list[Floats]:
-        """The columns at the given thresholds, from sums (r, 5 + 2 T)."""
+        """The columns at the given thresholds, from sums (r, 6 + 2 T)."""
         found: list[Floats] = []
         fakes, reals = total[:, 0], total[:, 1]
         for place, threshold in enumerate(self.thresholds.values()):
-            called = total[:, 5 + 2 * place : 7 + 2 * place] * _known(threshold)
+            called = total[:, 6 + 2 * place : 8 + 2 * place] * _known(threshold)
             found += _at_threshold(called[:, 0], called[:, 1], fakes, reals)
         return found
 
@@ -95,12 +95,15 @@ class Scored:
 
     @cached_property
     def _sums(self) -> Floats:
-        """(G, 5 + 2 T) sums per group: fakes, reals, the three losses, then TP and FP at each given threshold."""
+        """(G, 6 + 2 T) sums per group: fakes, reals, the four losses, then TP and FP at each given threshold."""
         fake, score = ranking.checked(self.scores.label, self.scores.logit)
-        scaled = log_losses(fake, score / self.temperature) if self.temperature > 0 else np.full(len(score), np.nan)
+        losses = [loss(fake, score) for loss in (squared_errors, log_losses)]
+        scaled = [np.full(len(score), np.nan)] * 2
+        if self.temperature > 0:
+            scaled = [loss(fake, score / self.temperature) for loss in (squared_errors, log_losses)]
         called = [score >= np.float64(threshold) for threshold in self.thresholds.values()]
         hits = [of_class for is_called in called for of_class in (is_called & fake, is_called & ~fake)]
-        columns = [fake, ~fake, squared_errors(fake, score), log_losses(fake, score), scaled, *hits]
+        columns = [fake, ~fake, *losses, *scaled, *hits]
         return self.groups.totals(np.stack(columns, axis=1).astype(np.float64))
 
     def _ranking_values(self, c: Curves) -> list[Floats]:
@@ -115,11 +118,11 @@ class Scored:
         ]
 
     def _probability_values(self, c: Curves, total: Floats) -> list[Floats]:
-        brier, nll, nll_scaled = ranking.ratio(total[:, 2:5], total[:, :2].sum(axis=1, keepdims=True)).T
+        brier, nll, brier_scaled, nll_scaled = ranking.ratio(total[:, 2:6], total[:, :2].sum(axis=1, keepdims=True)).T
         cuts = ranking.equal_mass_bins(c, ECE_BINS)  # a temperature keeps the order, and with it the bins
         levels = self._ranked.level, self._ranked.level / self.temperature
         ece, ece_scaled = (ranking.calibration_error(c, sigmoid(level), cuts) for level in levels)
-        return [brier, nll, ece, nll_scaled, ece_scaled]
+        return [brier, nll, ece, brier_scaled, nll_scaled, ece_scaled]
 
     def _oracle_values(self, c: Curves) -> list[Floats]:
         threshold = ranking.best_balanced_threshold(c, self._ranked.level)

@@ -19,7 +19,7 @@ from scipy.stats import rankdata, studentized_range
 
 from study.errors import ScoreError
 from study.statistics import metrics
-from study.statistics.delong import placements
+from study.statistics.delong import influence, placements
 from study.statistics.ranking import Floats, Ints, checked
 from study.statistics.resampling import CONFIDENCE, REPLICATES, bootstrap_auc, clusters
 
@@ -30,6 +30,7 @@ NO_VARIANCE = 1e-20  # of an AUC: below it only rounding is left
 FEW_GROUPS = 10  # as in intervals.py
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 DELONG, BOOTSTRAP = "paired DeLong", "paired cluster bootstrap"
+JOINT = "paired clustered DeLong"  # over test sets that share images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,14 @@ class PairedAucs:
             return value, NAN
         sizes = [len(part) if self.how == DELONG else 1 for part in combined]
         return value, float(sum(part.var(ddof=1) / size for part, size in zip(combined, sizes, strict=True)))
+
+    def influence(self, weights: ArrayLike) -> Floats:
+        """(N,) what each image adds to the error of the weighted sum of the AUCs, weights (K,); both classes must be there."""
+        total = np.zeros(len(self._fake))
+        for weight, score in zip(np.asarray(weights).tolist(), self._scores, strict=True):
+            if weight:
+                total += weight * influence(self._fake, score)
+        return total
 
     def difference(self, first: int, second: int) -> Difference:
         """Return the AUC of scoring `first` minus that of `second`.

@@ -1,4 +1,4 @@
-"""DeLong's interval of an AUC, for samples in which every image is its own group.
+"""DeLong's interval of an AUC, for samples in which every image is its own group; his variance with groups of several images.
 
 Floor 0: numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu (2014).
 """
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import expit, logit, ndtri
 
 from study.statistics.ranking import Floats, checked
-from study.statistics.resampling import CONFIDENCE
+from study.statistics.resampling import CONFIDENCE, clusters
 
 
 def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
@@ -43,7 +43,37 @@ def auc_variance(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, 
 
 
 def delong_interval(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Return the 95 % normal interval of the mean AUC of `logits` over the same images, cut to [0, 1]."""
+    """Return the 95 % interval of the mean AUC of `logits` over the same images, normal on the logit scale (Pepe, 2003).
+
+    Near 1 an AUC's distribution is skewed, and a symmetric interval too high; away from it the two hardly differ.
+    """
     value, variance = auc_variance(label, logits)
-    reach = float(ndtri((1 + CONFIDENCE) / 2)) * np.sqrt(variance)
-    return float(np.maximum(value - reach, 0.0)), float(np.minimum(value + reach, 1.0))
+    if np.isnan(variance) or variance <= 0 or not 0 < value < 1:
+        return (value, value) if variance == 0 else (float("nan"), float("nan"))
+    reach = float(ndtri((1 + CONFIDENCE) / 2)) * np.sqrt(variance) / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+
+
+def influence(label: ArrayLike, logit: ArrayLike) -> Floats:
+    """Return what each image adds to the AUC's error, (N,): its placement less the AUC, over its class' size; a class sums to 0.
+
+    label (N,), 1 = fake; logit (N,), finite; both classes present.
+    """
+    fake = np.asarray(label).astype(bool)
+    found = np.empty(len(fake))
+    for of_class, placed in zip((fake, ~fake), placements(label, logit), strict=True):
+        found[of_class] = (placed - placed.mean()) / len(placed)
+    return found
+
+
+def clustered_variance(influences: ArrayLike, label: ArrayLike, group: ArrayLike) -> float:
+    """Return the variance of a sum of AUCs, of one sample or of several that share images, from its images' `influence`.
+
+    influences (N,): an image's weight times its influence on each AUC, summed; label (N,), 1 = fake; group (N,) str: an image that
+    several samples hold is there once for each, in one group. Groups add up and are taken as drawn in the three strata of the
+    bootstrap, as Obuchowski (1997) does for clustered data; with one image a group it is DeLong's.
+    """
+    groups = clusters(label, group)
+    total = groups.totals(np.asarray(influences, dtype=np.float64)[:, None])[:, 0]
+    parts = [total[stratum] for stratum in groups.strata if len(stratum)]
+    return float(sum(part.var(ddof=1) * len(part) if len(part) > 1 else (part**2).sum() for part in parts))

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betaincinv, stdtrit
 
-from study.statistics.metrics import FPR, rates
+from study.statistics.metrics import FPR, RATES, rates
 from study.statistics.resampling import CONFIDENCE
 
 Bound = tuple[float, float, str]  # low, high, what it is
@@ -69,7 +69,7 @@ def ranking_bound(metric: str, value: float, *, auc: float, support: Support) ->
 def _separated(metric: str, value: float, e: float, odds: float) -> tuple[float, float] | None:
     if metric == "eer":
         return value, e
-    if metric in FPR:
+    if metric in FPR:  # so few reals say nothing of so low an FPR
         return (1 - e if e <= FPR[metric] else 0.0), value
     if metric == "ap":  # the worst ROC through the corner: FPR e up to recall 1 - e, then 1
         return _mean_precision(0, 1 - e, e * odds) + _mean_precision(1 - e, 1, odds), value
@@ -149,6 +149,40 @@ def operating_point_bound(value: float, support: Support) -> Bound | None:
         return None
     low, high = clopper_pearson(round(value * support.fake), support.fake)
     return low, high, f"exact bound (Clopper-Pearson, {support.fake} groups, cut taken as given)"
+
+
+def korn_graubard(value: float, variance: float, *, images: float, groups: int) -> tuple[float, float]:
+    """Return the interval of a proportion in (0, 1) with clustered images: Clopper-Pearson at the effective sample size.
+
+    variance: its bootstrap variance, > 0. The effective size value (1 - value) / variance, at most the `images`, is reduced for
+    few `groups` by Student's t (Korn and Graubard, 1998), so that it holds near 0 and 1, where percentiles do not.
+    """
+    tail = (1 + CONFIDENCE) / 2
+    few = (float(stdtrit(max(images - 1, 1), tail)) / float(stdtrit(max(groups - 1, 1), tail))) ** 2 if images > groups else 1.0
+    n = min(value * (1 - value) / variance, images) * few
+    k = value * n
+    return float(betaincinv(k, n - k + 1, 1 - tail)), float(betaincinv(k + 1, n - k, tail))
+
+
+def edges(metric: str, threshold: str, *, oracle: bool, n_called: int, support: Support) -> tuple[float, float]:
+    """Return the lower bound that a perfect result would have in this sample, and the upper bound of an all wrong one.
+
+    No other result may claim more: its interval must reach down to the first and up to the second. Infinite where none is known.
+    """
+    found: list[Bound | None] = [None, None]
+    if not support.real or not support.fake or (metric == "precision" and not n_called):
+        return np.inf, -np.inf
+    if not threshold:
+        found = [ranking_bound(metric, best, auc=best, support=support) for best in (1.0, 0.0)]
+        if metric == "eer":  # which is high where the AUC is low
+            found.reverse()
+        if metric == "ap":  # whose worst value depends on the prevalence
+            found[1] = None
+    elif metric in RATES and oracle:
+        found[0] = oracle_bound(metric, auc=1.0, support=support)
+    elif metric in RATES:
+        found = [threshold_bound(metric, dict.fromkeys(RATES, end), n_called=n_called, support=support) for end in (1.0, 0.0)]
+    return found[0][0] if found[0] else np.inf, found[1][1] if found[1] else -np.inf
 
 
 def _half_error(rate: float, n: int) -> tuple[float, float]:

@@ -1,7 +1,9 @@
 """The estimates of one cell: every metric of every seed and of their mean, with 95 % intervals (PROTOCOL sections 4 and 5).
 
 Floor 0: numpy and scipy only. Intervals are percentiles of the stratified cluster bootstrap; an AUC has DeLong's where every
-group has one image. A number that no replicate changes has an exact bound where there is one (exact.py), and always a note.
+group has one image, the AP a normal one on the logit scale, a proportion at a given threshold Korn and Graubard's, an ECE none. A
+number that no replicate changes has an exact bound where there is one (exact.py), and always a note; no other number's interval
+claims more than those bounds.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from study.statistics.delong import delong_interval
 from study.statistics.exact import Bound, Support, clopper_pearson
 from study.statistics.metrics import COUNTS, FPR, RATES
 from study.statistics.ranking import Floats
-from study.statistics.resampling import REPLICATES, bootstrap_auc, clusters, draws, percentile_interval
+from study.statistics.resampling import REPLICATES, bootstrap_auc, clusters, draws, logit_interval, percentile_interval
 
 __all__ = ["METRICS", "RATES", "CellEstimates", "Row", "bootstrap_auc", "clopper_pearson", "delong_interval", "estimate_cell"]
 
 NAN = float("nan")
 MEAN = "mean"
+AP = ("ap", "")
 NO_WIDTH = 1e-12
 FEW_GROUPS = 10  # below about this many a cluster bootstrap is too narrow (Cameron, Gelbach and Miller, 2008)
 BOTH_CLASSES = {"auc", "ap", "eer", "eer_threshold", *FPR, "balanced_accuracy", "f1", "precision"}
@@ -66,9 +69,9 @@ def estimate_cell(
 
     Each seed has the metrics of `METRICS`, and those of `RATES` and `COUNTS` at each threshold; where `brief`, only the AUC, and
     those at the given thresholds. The mean's interval is that of the replicates'
-    means over seeds; its `sd` is between seeds, NaN for one. An undefined seed is left out of the mean, and the note says so. An
-    interval is widened to hold its own value (the bins of the ECE and the oracle make replicates lean to one side). It is NaN,
-    with a note, where the images of a class come from a single group.
+    means over seeds, widened by the bounds of seeds that do not vary; its `sd` is between seeds, NaN for one. An undefined seed is
+    left out of the mean, and the note says so. An interval is widened to hold its own value (the oracle makes replicates lean to
+    one side). It is NaN, with a note, for an ECE, and where the images of a class come from a single group.
 
     Raises ScoreError where a score is not finite, naming the image, or where the seeds' images differ.
     """
@@ -123,6 +126,12 @@ class _Cell:
         # Per seed, and then the mean over seeds: (R, S + 1, M) -> (S + 1, M).
         with_mean = np.concatenate([sampled, _mean(sampled, axis=1)[:, None]], axis=1)
         self.low, self.high, self.defined = percentile_interval(with_mean)
+        self.variance = _mean((with_mean - _mean(with_mean, axis=0)) ** 2, axis=0)
+        self.precisions = with_mean[..., self.columns.index(AP)] if AP in self.columns else None
+        n, support = len(label), self.support
+        reals, fakes = (self.n_real, support.real), (self.n_fake, support.fake)
+        self._trials = {"accuracy": (n, support.groups), "real_accuracy": reals, "recall": fakes, "fake_accuracy": fakes}
+        self._trials["precision"] = (n, support.groups)
 
     def rows(self) -> list[Row]:
         """Every row, seed by seed, then the mean."""
@@ -140,7 +149,10 @@ class _Cell:
             return self._undefined(self._reason(seed, self.columns[at]))
         low, high, notes = self._interval(seed, at, value)
         if high - low <= NO_WIDTH:
-            low, high, note = self._bound(seed, at) or (low, high, "no replicate differs")
+            found = self._bound(seed, at)
+            lowest, highest = self._edges(seed, at) if found else (low, high)
+            low, high, note = found or (low, high, "no replicate differs")
+            low, high = min(low, lowest), max(high, highest)
             notes.append(note)
         return self._estimate(value, low, high, notes)
 
@@ -150,9 +162,11 @@ class _Cell:
             return self._undefined(seeds[0].reason)
         value = fmean(estimate.value for estimate in defined)
         low, high, notes = self._interval(len(seeds), at, value)
-        if high - low <= NO_WIDTH:  # then so are the seeds': the mean of what bounds them bounds their mean
-            low, high = (fmean(getattr(estimate, end) for estimate in defined) for end in ("low", "high"))
-            notes = [defined[0].note]
+        fixed = [self.high[seed, at] - self.low[seed, at] <= NO_WIDTH for seed in range(len(seeds))]
+        if any(fixed) and not np.isnan(low):  # such a seed does not vary; the mean of what bounds each seed bounds their mean
+            bounds = [fmean(getattr(estimate, end) for estimate in defined) for end in ("low", "high")]
+            low, high = (bounds[0], bounds[1]) if high - low <= NO_WIDTH else (min(low, bounds[0]), max(high, bounds[1]))
+            notes = [seeds[fixed.index(True)].note] if all(fixed) else [*notes, "widened by the bounds of seeds that do not vary"]
         if len(defined) < len(seeds):
             notes.append(f"{len(seeds) - len(defined)} of {len(seeds)} seeds undefined")
         sd = stdev(estimate.value for estimate in defined) if len(defined) > 1 else NAN
@@ -169,10 +183,34 @@ class _Cell:
             notes.append(f"few groups ({min(present)})")
         if missing := self.replicates - int(self.defined[row, at]):
             notes.append(f"{missing} of {self.replicates} replicates undefined")
+        if metric in ("ece", "ece_scaled"):
+            return NAN, NAN, [*notes, "no interval: an ECE lies above its truth, and its replicates higher still"]
+        low, high = self._free_interval(row, at, value)
+        if high - low <= NO_WIDTH:
+            return low, high, notes
+        lowest, highest = self._edges(row, at)
+        return min(low, lowest, value), max(high, highest, value), notes
+
+    def _free_interval(self, row: int, at: int, value: float) -> tuple[float, float]:
+        """The interval as the resamples or their theory have it."""
+        metric, threshold = self.columns[at]
         if metric == "auc" and self.one_image_a_group:
-            chosen = self.scored if row == len(self.scored) else self.scored[row : row + 1]
-            return (*delong_interval(chosen[0].scores.label, [one.scores.logit for one in chosen]), notes)
-        return min(float(self.low[row, at]), value), max(float(self.high[row, at]), value), notes
+            return delong_interval(self._chosen(row)[0].scores.label, [one.scores.logit for one in self._chosen(row)])
+        if metric == "ap" and self.precisions is not None and 0 < value < 1:
+            return logit_interval(value, self.precisions[:, row])
+        if metric in self._trials and threshold != ORACLE and 0 < value < 1 and self.variance[row, at] > NO_WIDTH**2:
+            images, groups = self._trials[metric]
+            return exact.korn_graubard(value, float(self.variance[row, at]), images=images, groups=groups)
+        return float(self.low[row, at]), float(self.high[row, at])
+
+    def _edges(self, row: int, at: int) -> tuple[float, float]:
+        """How far down and up an interval must reach at least, see `exact.edges`."""
+        metric, threshold = self.columns[at]
+        called = min((one.groups_called(threshold) for one in self._chosen(row)), default=0) if metric == "precision" else 0
+        return exact.edges(metric, threshold, oracle=threshold == ORACLE, n_called=called, support=self.support)
+
+    def _chosen(self, row: int) -> Sequence[Scored]:
+        return self.scored if row == len(self.scored) else self.scored[row : row + 1]
 
     def _bound(self, seed: int, at: int) -> Bound | None:
         metric, threshold = self.columns[at]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NAN = float("nan")
-LOWER_IS_BETTER = frozenset({"eer", "brier", "nll", "ece", "nll_scaled", "ece_scaled"})
+LOWER_IS_BETTER = frozenset({"eer", "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"})
 _CHANCE = {"auc": 0.5, "eer": 0.5, "balanced_accuracy": 0.5, "tpr_at_fpr1": 0.01, "tpr_at_fpr5": 0.05}
 
 

@@ -1,8 +1,8 @@
 """The cluster bootstrap: groups drawn with replacement, stratified by which classes they hold (PROTOCOL section 5).
 
-Floor 0: numpy only. A replicate is how often each group was drawn; every image of a group weighs that much. Real-only, fake-only
-and mixed groups are drawn apart, so that a replicate holds as many groups of each kind as the sample and never lacks a class.
-Counts come in blocks of replicates, so that memory stays bounded; the blocks' size does not change what is drawn.
+Floor 0: numpy and scipy only. A replicate is how often each group was drawn; every image of a group weighs that much. Real-only,
+fake-only and mixed groups are drawn apart, so that a replicate holds as many groups of each kind as the sample and never lacks a
+class. Counts come in blocks of replicates, so that memory stays bounded; the blocks' size does not change what is drawn.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit, ndtri
 
 from study.statistics.ranking import Floats, Ints, checked
 
@@ -139,3 +140,14 @@ def percentile_interval(values: Floats) -> tuple[Floats, Floats, Ints]:
         return np.asarray(low + (place - lower) * (high - low))
 
     return quantile(tail), quantile(1 - tail), defined
+
+
+def logit_interval(value: float, replicates: Floats) -> tuple[float, float]:
+    """Return the 95 % normal interval on the logit scale of a value in (0, 1), with the spread of its replicates (R,).
+
+    Replicates of 0 and 1 count as 20 times nearer to them than the value. NaN replicates are left out.
+    """
+    margin = min(value, 1 - value) / 20
+    held = np.clip(replicates[~np.isnan(replicates)], margin, 1 - margin)
+    reach = float(ndtri((1 + CONFIDENCE) / 2) * logit(held).std())
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))

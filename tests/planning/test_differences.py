@@ -97,9 +97,14 @@ def test_pairing_finds_what_two_intervals_cannot(tmp_path: Path) -> None:
     b = {name: next(c for c in found.changes if c.place[2] == "b") for name, found in (("paired", with_scores), ("not", without))}
     assert b["paired"].moved and not b["not"].moved and b["not"].difference.how == BY_INTERVALS
     old, new = (made("b", found["b"]) for found in (before, after))
-    widths = [np.diff(delong_interval(s.label, [s.logit]))[0] / 2 / stats.norm.ppf(0.975) for s in (old, new)]
-    expected = 2 * stats.norm.sf(abs(b["not"].difference.value) / math.hypot(*widths))
-    assert b["not"].difference.p == pytest.approx(expected)
+    ends = [(roc_auc_score(s.label, s.logit), *delong_interval(s.label, [s.logit])) for s in (old, new)]
+    (was, was_low, was_high), (now, low, high) = ends
+    found = b["not"].difference
+    assert found.value == pytest.approx(now - was) and found.value > 0
+    assert found.low == pytest.approx(found.value - math.hypot(now - low, was_high - was))  # MOVER: each side's own reach
+    assert found.high == pytest.approx(found.value + math.hypot(high - now, was - was_low))
+    expected = 2 * stats.norm.sf(found.value / (math.hypot(now - low, was_high - was) / stats.norm.ppf(0.975)))
+    assert found.p == pytest.approx(expected)
     assert not without.data_known and with_scores.data_known
 
 

@@ -23,6 +23,7 @@ from study.statistics.comparisons import (
     smallest_difference,
     spearman,
 )
+from study.statistics.delong import clustered_variance
 from study.statistics.resampling import bootstrap_auc
 
 
@@ -282,3 +283,22 @@ def test_spearman_is_scipys_on_what_both_columns_define():
     values[2:, 0] = math.nan
     rho, used = spearman(values)
     assert np.isnan(rho[3]).all() and np.isnan(rho[0]).all() and used[0, 3] == 2
+
+
+def test_the_clustered_variance_is_delongs_with_one_image_a_group() -> None:
+    rng = np.random.default_rng(5)
+    label = rng.integers(2, size=150)
+    scorings = [rng.normal(size=150) + label, rng.normal(size=150)]
+    paired, weights = PairedAucs(label, scorings, alone(150), rng_seed=0), [1.0, -0.4]
+    found = clustered_variance(paired.influence(weights), label, alone(150))
+    assert found == pytest.approx(paired.contrast(weights)[1], rel=1e-12)
+
+
+def test_the_clustered_variance_is_the_cluster_bootstraps() -> None:
+    rng = np.random.default_rng(6)
+    group = np.repeat(np.arange(120), 5).astype(str)
+    label = np.repeat(np.arange(120) % 2, 5)
+    score = np.repeat(rng.normal(size=120), 5) + rng.normal(size=600) + label
+    paired = PairedAucs(label, [score], group, rng_seed=0)
+    found = clustered_variance(paired.influence([1.0]), label, group)
+    assert found == pytest.approx(paired.contrast([1.0])[1], rel=0.12)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from study.errors import ScoreError
@@ -59,6 +60,7 @@ def test_values_are_the_metrics_of_the_sample(three_seeds):
         expected |= {"tpr_at_fpr1": metrics.tpr_at_fpr(y, z, 0.01), "tpr_at_fpr5": metrics.tpr_at_fpr(y, z, 0.05)}
         scaled = z.astype(np.float64) / 1.5
         expected |= {"nll_scaled": metrics.nll(y, scaled), "ece_scaled": metrics.ece(y, scaled)}
+        expected["brier_scaled"] = np.mean((y - 1 / (1 + np.exp(-scaled))) ** 2)
         for metric in METRICS:
             assert found[metric, "", seed].value == pytest.approx(expected[metric], abs=1e-12), metric
         for name, threshold in {**GIVEN, "oracle": oracle}.items():
@@ -77,8 +79,9 @@ def test_intervals_are_percentiles_of_replicates_that_all_seeds_share(three_seed
     scored = [Scored(scores=s, groups=groups, thresholds=GIVEN, temperature=1.5) for s in three_seeds]
     sampled = np.stack([one.replicates(count) for one in scored])
     for at, (metric, threshold) in enumerate(scored[0].columns):
-        if metric.startswith("tpr") or metric.startswith("ece") or threshold == "oracle":
-            continue  # may be widened to hold the value
+        bounded = metric.startswith("tpr") or metric in ("eer", "ap", "ece", "ece_scaled") or threshold == "oracle"
+        if bounded or metric in ("accuracy", "recall", "real_accuracy", "fake_accuracy", "precision"):
+            continue  # may be widened, or have another interval
         for seed, values in [("0", sampled[0, :, at]), ("2", sampled[2, :, at]), ("mean", sampled[:, :, at].mean(axis=0))]:
             row = found[metric, threshold, seed]
             assert (row.low, row.high) == tuple(pytest.approx(q, abs=1e-12) for q in np.quantile(values, [0.025, 0.975]))
@@ -122,8 +125,62 @@ def test_counts_of_none_or_all_are_bounded_by_their_class(make_scores):
 
 
 def test_every_interval_holds_its_value(three_seeds):
-    for row in estimate(three_seeds).values():
-        assert row.low <= row.value <= row.high
+    for (metric, _, _), row in estimate(three_seeds).items():
+        assert row.low <= row.value <= row.high or metric in ("ece", "ece_scaled")
+
+
+def test_an_ece_has_no_interval_and_says_why(three_seeds):
+    for metric in ("ece", "ece_scaled"):
+        for seed in ("0", "mean"):
+            row = estimate(three_seeds)[metric, "", seed]
+            assert row.value > 0 and math.isnan(row.low) and math.isnan(row.high) and row.note.startswith("no interval: an ECE")
+
+
+def test_no_result_claims_more_than_perfect_separation_would(make_scores):
+    """30 reals, 30 fakes: the fewer fakes lie below the reals, the higher both ends."""
+    label = np.repeat([0, 1], 30)
+    found = []
+    for wrong in (0, 1, 2, 4, 8):
+        logit = np.where(label, 3.0, -3.0) + np.linspace(0, 0.1, 60)
+        logit[30 : 30 + wrong] = -9.0
+        found.append(estimate([make_scores(label, logit)], replicates=600))
+    for metric, threshold in (("auc", ""), ("ap", ""), ("tpr_at_fpr5", ""), ("recall", "fixed"), ("accuracy", "fixed")):
+        lows = [one[metric, threshold, "0"].low for one in found]
+        assert lows == sorted(lows, reverse=True), metric
+    highs = [one["eer", "", "0"].high for one in found]
+    assert highs == sorted(highs)
+    assert found[1]["recall", "fixed", "0"].low == pytest.approx(binomtest(29, 30).proportion_ci(method="exact").low, abs=0.03)
+
+
+def test_the_mean_is_no_surer_than_its_seeds_bounds(make_scores):
+    """Two seeds call all of 30 fakes fake, the third 29: none of the three is sure of more than .884."""
+    label = np.repeat([0, 1], 30)
+    right = np.where(label, 3.0, -3.0)
+    slip = right.copy()
+    slip[-1] = -1.0
+    found = estimate([make_scores(label, right), make_scores(label, right), make_scores(label, slip)])
+    seeds = [found["recall", "fixed", seed] for seed in "012"]
+    mean = found["recall", "fixed", "mean"]
+    assert (
+        mean.low <= np.mean([row.low for row in seeds]) and mean.low < 0.025 ** (1 / 30) and mean.high == pytest.approx(1, abs=1e-5)
+    )
+    assert "do not vary" in mean.note
+
+
+@pytest.mark.parametrize(("groups", "frames", "rate"), [(30, 1, 0.96), (100, 1, 0.9), (60, 8, 0.9)])
+def test_a_recalls_interval_holds_the_truth(make_scores, groups, frames, rate):
+    """Fakes are called by group for a part: beta-binomial groups, correlation 1/3."""
+    rng, held = np.random.default_rng(8), []
+    label = np.repeat([0, 1], [20, groups * frames])
+    group = [f"r{i}" for i in range(20)] + [f"f{i // frames}" for i in range(groups * frames)]
+    for trial in range(150):
+        chance = rng.beta(2 * rate, 2 * (1 - rate), groups) if frames > 1 else np.full(groups, rate)
+        called = rng.random(groups * frames) < np.repeat(chance, frames)
+        scores = make_scores(label, np.concatenate([-np.arange(1.0, 21), np.where(called, 1.0, -1.0)]), group)
+        cell = estimate_cell([scores], [{"fixed": 0.0}], [1.0], replicates=200, rng_seed=trial, brief=True)
+        row = next(row.estimate for row in cell.rows if row.metric == "recall" and row.seed == "0")
+        held.append(row.low <= rate <= row.high)
+    assert np.mean(held) >= 0.92
 
 
 def test_the_result_depends_on_the_seed_alone(three_seeds, monkeypatch):
@@ -173,7 +230,7 @@ def test_perfect_separation_has_exact_bounds_and_says_so(make_scores):
             assert (row.low, row.high) == (pytest.approx(low), pytest.approx(high)), metric
             assert "exact bound" in row.note
         for (metric, _, row_seed), row in found.items():
-            if row_seed == seed and metric not in ("brier", "nll", "ece", "nll_scaled", "ece_scaled"):
+            if row_seed == seed and metric not in ("brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"):
                 assert row.low < row.high, metric
 
 

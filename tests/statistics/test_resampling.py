@@ -86,6 +86,7 @@ def direct(label, logit, given: dict[str, float], temperature: float) -> list[fl
         sk.brier_score_loss(label, probability),
         sk.log_loss(label, probability),
         metrics.ece(label, logit),
+        sk.brier_score_loss(label, metrics.sigmoid(logit / temperature)),
         sk.log_loss(label, metrics.sigmoid(logit / temperature)),
         metrics.ece(label, logit / temperature),
     ]
@@ -167,8 +168,9 @@ def test_delong_agrees_with_every_pair(seed, n_scorings):
     slow_value, slow_variance = slow_delong(label, logits)
     assert value == pytest.approx(slow_value, abs=1e-12) and variance == pytest.approx(slow_variance, abs=1e-12)
     low, high = delong_interval(label, logits)
-    reach = norm.ppf(0.975) * math.sqrt(slow_variance)
-    assert (low, high) == (pytest.approx(slow_value - reach), pytest.approx(min(slow_value + reach, 1)))
+    scale = math.sqrt(slow_variance) / (slow_value * (1 - slow_value))  # of log(A / (1 - A)), by the delta method
+    ends = [math.log(slow_value / (1 - slow_value)) + sign * norm.ppf(0.975) * scale for sign in (-1, 1)]
+    assert (low, high) == tuple(pytest.approx(1 / (1 + math.exp(-end))) for end in ends)
 
 
 def test_delong_and_bootstrap_agree_on_single_images():
