@@ -119,7 +119,8 @@ def _error(pairs: Sequence[tuple[Scores, Scores]], groups: Groups | None) -> Dro
     if groups is None or min((label == 0).sum(), (label == 1).sum()) < 2:
         return None
     group = groups.code[np.isin(groups.sample_id, pairs[0][0].sample_id)]
-    if min(len(np.unique(group[label == of])) for of in (0, 1)) < 2 or len(group) != len(label):
+    assert len(group) == len(label), "every degraded image has a clean one"
+    if min(len(np.unique(group[label == of])) for of in (0, 1)) < 2:
         return None
     total = sum(influence(label, a.logit) - influence(label, b.logit) for a, b in pairs) / len(pairs)
     return DropError(influence=np.asarray(total, dtype=np.float32), label=label, group=group)
