@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t
+from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from study.errors import ScoreError
 from study.statistics.cross_validated import cross_validated_auc, folds_by_group
-from study.statistics.delong import delong_interval
+from study.statistics.delong import auc_variance
 from study.statistics.resampling import bootstrap_auc
 
 
@@ -61,25 +61,21 @@ def test_the_value_is_the_mean_of_scikit_learns_aucs() -> None:
     assert (found.n_real, found.n_fake) == (150, 150)
 
 
-def test_one_fold_of_single_images_is_delongs_interval() -> None:
-    """But for the quantile, which is Student's."""
+def test_one_fold_of_single_images_has_delongs_variance() -> None:
+    """And Student's quantile."""
     label, score, _ = sample(4)
     found = cross_validated_auc(label, score, np.arange(300).astype(str), np.zeros(300))
-    low, _ = delong_interval(label, [score])
-    ratio = t.ppf(0.975, 149) / norm.ppf(0.975)
-    assert found.value - found.low == pytest.approx((found.value - low) * ratio, rel=1e-9)
+    _, variance = auc_variance(label, [score])
+    assert found.value - found.low == pytest.approx(math.sqrt(variance) * t.ppf(0.975, 149), rel=1e-9)
 
 
 def test_five_folds_are_corrected_for_what_their_models_share() -> None:
-    """Nadeau and Bengio: 1/5 + 1/4 of a fold's variance, here from DeLong's intervals of the folds."""
+    """Nadeau and Bengio: 1/5 + 1/4 of a fold's variance, here from DeLong's variances of the folds."""
     label, score, _ = sample(5)
     group = np.arange(300).astype(str)
     fold = folds_by_group(label, group, rng_seed=0)
-    widths = []
-    for k in range(5):
-        low, high = delong_interval(label[fold == k], [score[fold == k]])
-        widths.append((high - low) / 2 / norm.ppf(0.975))
-    expected = math.sqrt(np.mean(np.square(widths)) * (1 / 5 + 1 / 4)) * t.ppf(0.975, 149)
+    variances = [auc_variance(label[fold == k], [score[fold == k]])[1] for k in range(5)]
+    expected = math.sqrt(np.mean(variances) * (1 / 5 + 1 / 4)) * t.ppf(0.975, 149)
     found = cross_validated_auc(label, score, group, fold)
     assert (found.high - found.low) / 2 == pytest.approx(expected, rel=1e-9)
 
