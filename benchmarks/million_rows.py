@@ -57,7 +57,9 @@ def split(root: Path, cache: Path, rows: int) -> float:
     """Do what a command does with a manifest whose images were hashed before; return the seconds."""
     print(f"{'':<34}{'seconds':>9}{'rows/s':>12}{'peak GB':>9}")
     listing, listed = timed(
-        lambda: read_layout(Layout(root=root, parts=()), name="big"), "list: CSV to columns, look for files", rows
+        lambda: read_layout(Layout(root=root, rule="manifest.csv lists the images", parts=()), name="big"),
+        "list: CSV to columns, look for files",
+        rows,
     )
     table = as_if_there(listing.table)
     index = FileIndex(cache=cache, root=root, name="big")
