@@ -58,6 +58,7 @@ def with_frames(listing: Listing, *, name: str, index: FileIndex, frames_per_vid
 
 def _refuse_without_pyav(videos: pa.Table, *, name: str) -> None:
     try:
+        # Only whether it is installed is asked.
         import av  # noqa: F401
     except ImportError as error:
         raise DataError(

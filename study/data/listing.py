@@ -111,6 +111,7 @@ class Walker:
                 elif entry.name.lower().endswith(SUFFIXES):
                     yield self._found(entry, path)
                 else:
+                    # Strings, not Paths: this runs once for every file of a dataset.
                     self.ignored[readable(os.path.splitext(entry.name)[1].lower())] += 1  # noqa: PTH122
 
     def loose(self, folder: str) -> int:

@@ -109,6 +109,7 @@ def severity(auc: Estimate) -> Severity | None:
     """Return how serious a cue is by where its interval begins; None where it is none, or not worth a word."""
     for name, mark in (("critical", SEPARATES), ("warning", TELLS)):
         if auc.low > mark:
+            # The names compared are the literals of the return type; mypy does not narrow a string by a loop.
             return name  # type: ignore[return-value]
     return "info" if auc.low > WEAK and auc.value >= WORTH_A_WORD else None
 

@@ -218,12 +218,14 @@ def _header(data: bytes) -> dict[str, str | float]:
         if tables:
             quality, standard = estimate_quality(tables)
             found |= {"jpeg_quality": float(quality), "tables": "standard" if standard else "other"}
+            # Pillow sets `layer` on JPEG images only, and its stubs leave it out.
             found |= {"subsampling": subsampling(image.layer), "progressive": _yes("progressive" in image.info)}  # type: ignore[attr-defined]
         return found
 
 
 def _has_exif(image: Image.Image) -> bool:
     if image.format == "TIFF":  # its own header is one; a camera's block hangs on this tag
+        # Pillow sets `tag_v2` on TIFF images only, and the type here is that of any image.
         return ExifTags.IFD.Exif in image.tag_v2  # type: ignore[attr-defined]
     if image.format == "PNG":
         image.load()  # the block may stand behind the pixels
