@@ -27,7 +27,7 @@ from study.data.catalog import DataConfig
 from study.detectors import registry
 from study.jobs import Report, TrialJob, Workspace
 from study.planning.setup import Setup
-from study.planning.study_file import Budget, Study
+from study.planning.study import Budget, Study
 from study.recording import TrialRecord, Views
 from study.records import EpochRecord, TrialResult
 from study.runtime.launcher import open_launcher

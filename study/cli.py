@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from study.planning.outlook import PairingOutlook
     from study.planning.setup import Setup
-    from study.planning.study_file import Study
+    from study.planning.study import Study
     from study.runtime.launcher import Launcher
 
 Job = TypeVar("Job")

@@ -18,7 +18,7 @@ from study import cli
 if TYPE_CHECKING:
     from study.planning.outlook import Outlook
     from study.planning.setup import Setup
-    from study.planning.study_file import Study
+    from study.planning.study import Study
 
 EXAMPLES = """
 python -m study.plan quick

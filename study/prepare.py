@@ -164,7 +164,7 @@ def _write_sheet(found: Description, path: Path) -> None:
     chosen = examples(found, SHEET_COLUMNS)
     rows = []
     for (label, method), (total, paths) in list(chosen.items())[:SHEET_ROWS]:
-        above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+        above = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 - strings, of another system too
         captions = [os.path.relpath(path, above) for path in paths]
         images = [load_example(found, path) for path in paths]
         rows.append(Row(label=label, method=method, total=total, images=images, captions=captions))

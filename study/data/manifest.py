@@ -84,7 +84,7 @@ def missing_hint(root: Path, path: str) -> str:
     if os.path.isfile(f"{root}/{slashes}"):  # noqa: PTH113 - also of a path too long to be one
         return f"; write / and not \\ between folders: '{slashes}'"
     for above in (root.parent, root.parent.parent):
-        if os.path.isfile(f"{above}/{slashes}"):  # noqa: PTH113
+        if os.path.isfile(f"{above}/{slashes}"):  # noqa: PTH113 - likewise
             return f"; paths are relative to the manifest's folder '{root}', and not to '{above}'"
     return ""
 

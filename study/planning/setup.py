@@ -16,7 +16,8 @@ from study.errors import ConfigError, DataError
 from study.identity import derive_seed, digest
 from study.jobs import TRAINED_ON, CellJob, TrialJob, WinnerJob, Workspace, open_catalog
 from study.planning.selection import select
-from study.planning.study_file import Study, load_study
+from study.planning.study import Study
+from study.planning.study_file import load_study
 from study.planning.warm_start import Starts, find_starts, settled_sources
 from study.records import NO_DEGRADATION, DetectorSpec, Geometry, Pairing, Params, Split, Trial, TrialResult
 from study.search.dealer import Dealer, PairingSearch

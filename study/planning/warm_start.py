@@ -15,7 +15,7 @@ from pathlib import Path
 
 from study.errors import ConfigError, StoreError
 from study.planning.selection import rank
-from study.planning.study_file import Study
+from study.planning.study import Study
 from study.records import Pairing, Params, Trial, TrialResult
 from study.search.spaces import Space
 from study.store import SCHEMA, Store, check_schema

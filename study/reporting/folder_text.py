@@ -59,7 +59,7 @@ def _folders(found: Description) -> list[str]:
         return []
     of_folder = Counter[str]()
     folders = sorted((part.folder for part in found.layout.parts), key=len, reverse=True)
-    for above, number in Counter(os.path.dirname(path) for path in found.table["path"].to_pylist()).items():  # noqa: PTH120
+    for above, number in Counter(os.path.dirname(path) for path in found.table["path"].to_pylist()).items():  # noqa: PTH120 - once for every file
         of_folder[next(folder for folder in folders if f"{above}/".startswith(f"{folder}/"))] += number
     rows = [
         (

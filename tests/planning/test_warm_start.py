@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from study.errors import ConfigError
-from study.planning.study_file import Study, parse_study
+from study.planning.study import Study
+from study.planning.study_file import parse_study
 from study.planning.warm_start import find_starts, save_starts, settled_sources
 from study.records import Pairing, Params, Trial, TrialResult
 from study.search.spaces import load_space
