@@ -3,10 +3,10 @@
 Floor 1. An archive is unpacked whole or not at all: under a temporary name first, then renamed. A member that is no plain file or
 folder, or whose path is absolute or climbs, refuses the archive by that member's name.
 
-`<cache>/unpacked/NAME-KEY/` is that of a folder of archives, wherever it is; in it every archive has a folder of its name without the
-suffix. `NAME-KEY.json` beside it says what each is from: size, ctime and SHA-256 of the archive. An archive that is another by now
-is unpacked again, in the place of the old one; one that has only been touched is read once, and its folder kept; that of one that is
-gone is deleted.
+`<cache>/unpacked/NAME-KEY/` is of one folder of archives; in it every archive has a folder of its name without the suffix, and
+`NAME-KEY.json` beside it says what each came out of: size, ctime and SHA-256 of the archive. An archive that is another by now is
+unpacked again in the place of the old one, one that was only touched is read once and kept, and what came out of one that is gone
+is deleted.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def unpack_all(folder: Path, found: Sequence[Path], *, cache: Path, name: str, p
 
 
 def _unpack_into(place: Path, path: str, archive: Path, known: dict[str, Entry]) -> None:
-    """Unpack one archive into a folder below `place`, unless that is what it holds. known: what the ledger says, which is kept so."""
+    """Unpack one archive into a folder below `place`, unless it is there. known: what the ledger says, and says afterwards."""
     entry = known.get(path, [])
     status = _status(archive)
     if entry[:2] == status:

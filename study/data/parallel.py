@@ -45,7 +45,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def try_lock(file: IO[str]) -> bool:
-    """Lock an open file as long as it is open; False where another process holds it. A file system without locks has none to hold."""
+    """Lock a file while it is open; False where another process holds it. On a file system without locks nobody does."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

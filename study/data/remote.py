@@ -198,7 +198,7 @@ def _fetch_into(folder: Path, item: Wanted) -> None:
 
 
 def fetch(file: RemoteFile, target: Path) -> None:
-    """Write a file to `target`, whole or not at all; what an interrupted run has of this version is gone on with. Raises DataError."""
+    """Write a file to `target`, whole or not at all; a part of this version is gone on with. Raises DataError."""
     system, path = _driver(file.url)
     part = target.with_name(f".{digest('part', target.name, file)}{PART_SUFFIX}")
     target.parent.mkdir(parents=True, exist_ok=True)

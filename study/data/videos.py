@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from study.data.decode import (
     MAX_PIXELS,
     NO_MEMORY,
+    PASSING,
     VIDEO_EXTENSIONS,
     UndecodableError,
     UnreadableError,
@@ -49,9 +50,7 @@ R = TypeVar("R")
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
-_PASSING = {
-    getattr(errno, name) for name in ("EACCES", "EIO", "EMFILE", "ENFILE", "ENOENT", "ENOMEM", "EPERM", "ESTALE", "ETIMEDOUT")
-}  # what a machine or its network lacks for a while
+_PASSING = PASSING | {errno.EACCES, errno.ENOENT, errno.EPERM}  # not remembered of a video
 _LEFT_OUT = "the video ends before this frame"
 
 
