@@ -50,7 +50,8 @@ def unpacked(folder: Path, found: Sequence[Path], *, cache: Path, name: str) -> 
     place = _place(folder, cache=cache, name=name)
     known = _read(_ledger(place))
     wanted = {_path(archive, folder): _status(archive) for archive in found}
-    return place if {path: entry[:2] for path, entry in known.items()} == wanted else None
+    there = {path: entry[:2] for path, entry in known.items() if (place / path).is_dir()}
+    return place if there == wanted and len(known) == len(wanted) else None
 
 
 def unpack_all(folder: Path, found: Sequence[Path], *, cache: Path, name: str, progress: Progress = quiet) -> Path:
@@ -73,7 +74,7 @@ def unpack_all(folder: Path, found: Sequence[Path], *, cache: Path, name: str, p
 
 def _unpack_into(place: Path, path: str, archive: Path, known: dict[str, Entry]) -> None:
     """Unpack one archive into a folder below `place`, unless it is there. known: what the ledger says, and says afterwards."""
-    entry = known.get(path, [])
+    entry = known.get(path, []) if (place / path).is_dir() else []
     status = _status(archive)
     if entry[:2] == status:
         return

@@ -175,6 +175,9 @@ def test_every_archive_counts_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
     (folder / "1.tar").unlink()
     (folder / "1.tar").write_bytes(content)  # a copy of itself
     assert unpacks(folder, monkeypatch)[1] == []
+    shutil.rmtree(first[2] / "1")  # by hand
+    assert unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    assert unpacks(folder, monkeypatch) == ({"1/y.png": b"y.png"}, ["1.tar"], first[2])
 
 
 @pytest.mark.parametrize("ledger", [None, "", "[]"])
