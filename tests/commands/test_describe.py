@@ -87,8 +87,9 @@ def test_what_cannot_be_used_is_not_opened(tmp_path: Path, described: Describe) 
 
 
 def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Describe) -> None:
-    folder = write_dataset(tmp_path / "data" / "it's mine", layout="named", n=40)
-    named = ["--class-folder", "Real_youtube=real", "--class-folder", "FaceSwap=fake", "--class-folder", "NeuralTextures=fake"]
+    folder = write_dataset(tmp_path / "data" / "it's mine 😀\x7f", layout="named", n=40)
+    (folder / "FaceSwap").rename(folder / "🙃")
+    named = ["--class-folder", "Real_youtube=real", "--class-folder", "🙃=fake", "--class-folder", "NeuralTextures=fake"]
     last = described(folder, *named).splitlines()[-1]
     words = shlex.split(last.removeprefix("next: "))
     assert words[:4] == ["python", "-m", "study.sweep", "quick"]

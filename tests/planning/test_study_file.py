@@ -172,7 +172,7 @@ def test_resolved_form_reads_back_equal() -> None:
     table = {
         **ALL_KINDS,
         "detector": {"npr": {"size_px": 32}, "ensemble": {"members": ["spectrum", "npr"]}},
-        "data": {"class_folders": {"Real youtube": 0}, "root": 'C:\\a "b"'},
+        "data": {"class_folders": {"Real youtube": 0, "😀\x7f": 1}, "root": 'C:\\a "b"'},
     }
     study = parse_study(table, where="s.toml")
     assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
