@@ -73,7 +73,8 @@ class Count:
 class DatasetSummary:
     """What a dataset holds, for a person.
 
-    groups: distinct group keys per split. grouped: whether any image's group is more than its own picture. straddling: groups in more than one split, possible only where the splits are official.
+    groups: distinct group keys per split. grouped: whether any image's group is another than its own picture.
+    straddling: groups in more than one split, possible only where the splits are official.
     excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder, reason). n_bytes: of the files.
     """
 

@@ -146,8 +146,8 @@ def _refuse_unsplit(table: pa.Table, *, name: str) -> None:
     unsplit = table.filter(pc.equal(table["split"], ""))
     if unsplit.num_rows:
         raise DataError(
-            f"dataset '{name}': '{unsplit['path'][0]}' has no split, and {table.num_rows - unsplit.num_rows} other images have one; "
-            f"put all images into split folders or none, or give every one a split in manifest.csv"
+            f"dataset '{name}': '{unsplit['path'][0]}' has no split, and {table.num_rows - unsplit.num_rows} other images have one"
+            "; put all images into split folders or none, or give every one a split in manifest.csv"
         )
 
 

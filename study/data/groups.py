@@ -9,7 +9,7 @@ Floor 1. The pattern's named groups say what is read from a path:
 
 With partners the links are read from the whole folder, also from what a dataset leaves out, so that all datasets made from it have
 the same groups; and where lists of linked keys lie beside the images (`train.json`, `val.json`, `test.json`, as FaceForensics++
-publishes them, in the folder, in a folder between it and the images, or below `splits/` in one of them) these are the links, and the
+publishes them, in the folder, in one between it and the class folders, or below `splits/` in either) these are the links, and the
 official split, also of an image whose group the listing gives. A split that the listing gives wins over the lists.
 """
 
@@ -40,9 +40,9 @@ def has_partners(pattern: str) -> bool:
 def pattern_columns(listed: pa.Table, pattern: str, *, way: Sequence[Path], others: Iterable[str] = ()) -> pa.Table:
     """Return columns group, video, split and problem of listed images, in their order; what the listing gives stays.
 
-    An image that the pattern does not match has a problem, unless its group is given: it could straddle a split. So has one that the
-    lists of an official split do not know. way: the folders in which such lists may lie. others: paths beside the listed ones, for
-    their links. Raises DataError for a broken list of the official split, and for lists that differ.
+    An image that the pattern does not match has a problem, unless its group is given: it could straddle a split. So has one that
+    the lists of an official split do not know. way: the folders in which such lists may lie. others: paths beside the listed ones,
+    for their links. Raises DataError for a broken list of the official split, and for lists that differ.
     """
     blocks = (listed["path"].slice(start, BLOCK).to_pylist() for start in range(0, listed.num_rows, BLOCK))
     read = pa.concat_tables([_read_paths(block, pattern) for block in blocks])

@@ -20,8 +20,8 @@ says where class folders lie and what the names on the way mean:
 Between slashes stands one folder's name; `a|b` is either, `*` any text, `{word}` any text that is kept, `{word:a|b}` one of those.
 The words `class`, `split`, `member` and `method` are understood: class is a class folder's name, split one of a split, a member is
 a dataset of its own (`ffpp:FaceSwap`), to which images without a member belong as well. Any other word is what a name may ask for
-(`?compression=c40`). The other keys of an entry give a word outright; label is `real` or `fake`. Where the card has `reals`, a file in
-a folder of fakes says which of its images are real (reals.py).
+(`?compression=c40`). The other keys of an entry give a word outright; label is `real` or `fake`. Where the card has `reals`, a file
+in a folder of fakes says which of its images are real (reals.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import pyarrow.compute as pc
 from study.data.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
 from study.data.manifest import MANIFEST, has_manifest, read_manifest
 from study.data.names import DatasetName
-from study.data.reals import read_reals
+from study.data.reals import read_reals, relabelled
 from study.data.unreached import ignored_files, unreached
 from study.errors import ConfigError, DataError, unknown_name
 from study.records import FAKE, REAL, DatasetCard, Split
@@ -78,8 +78,8 @@ class Layout:
     rule: which of the rules of this file's header matched, for a person.
     skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
     others: class folders that a member or subset leaves out. methods: the only methods of fakes that it has, none for all.
-    way: the folders from the dataset's own down to that which holds the class folders or the manifest: what else lies there, such as
-        the lists of an official split, is the dataset's.
+    way: the folders from the dataset's own down to that which holds the class folders or the manifest. What else lies there, such
+        as the lists of an official split, is the dataset's.
     """
 
     root: Path
@@ -102,14 +102,11 @@ class Layout:
             return MANIFEST
         split_at, class_at = (-1, 0) if self.rule == BY_CLASS_SPLITS else (0, -1)
         splits = ", ".join(dict.fromkeys(part.folder.split("/")[split_at] for part in self.parts if part.split))
-        classes = ", ".join(dict.fromkeys(f"{part.folder.split('/')[class_at]} ({_class_words(part)})" for part in self.parts))
+        classes = ", ".join(dict.fromkeys(f"{part.folder.split('/')[class_at]} ({CLASS_WORDS[part.label]})" for part in self.parts))
+        files = "".join(f"; real among fakes by {file}" for file in {part.reals["file"] for part in self.parts if part.reals})
         if not splits:
-            return classes
-        return f"{classes} / {splits}" if self.rule == BY_CLASS_SPLITS else f"{splits} / {classes}"
-
-
-def _class_words(part: Part) -> str:
-    return f"fake, or real where its {part.reals['file']} says so" if part.reals else CLASS_WORDS[part.label]
+            return f"{classes}{files}"
+        return f"{classes} / {splits}{files}" if self.rule == BY_CLASS_SPLITS else f"{splits} / {classes}{files}"
 
 
 def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders: Mapping[str, int] | None = None) -> Layout | None:
@@ -122,8 +119,8 @@ def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders:
     layout = _find(folder, card=card, class_folders=class_folders)
     if layout is None:
         return None
-    way = [layout.root, *(above for above in layout.root.parents if above == folder or folder in above.parents)]
-    return replace(layout, way=tuple(reversed(way)) if layout.root != folder else (folder,))
+    below = layout.root.relative_to(folder).parts
+    return replace(layout, way=tuple(folder.joinpath(*below[:depth]) for depth in range(len(below) + 1)))
 
 
 def _find(folder: Path, *, card: DatasetCard | None, class_folders: Mapping[str, int] | None) -> Layout | None:
@@ -336,9 +333,9 @@ def _recognise(walker: Walker, *, named: Mapping[str, int], methods: Mapping[str
 
 
 def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
-    """The split folders in class folders, none where there are none, or only in some class folders that are named for a card or study.
+    """The split folders in class folders; none where there are none, or only in some that `class_folders` names.
 
-    Raises DataError where a split folder would be taken for a method.
+    Raises DataError where folders of both kinds are mixed: a split would be lost, or taken for a method.
     """
     below = {part.folder: walker.folders(part.folder) for part in classes}
     parts = [
@@ -354,8 +351,8 @@ def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
         return parts
     if any(part.methods_below for part in parts) or len({part.label for part in parts}) == len(CLASS_WORDS):
         raise DataError(
-            f"'{walker.root}': class folders hold split folders ({parts[0].folder}), and {others[0]}; make every folder in the class "
-            f"folders train, val or test, or rename those that are no splits, or list the images in {MANIFEST}"
+            f"'{walker.root}': class folders hold split folders ({parts[0].folder}), and {others[0]}; make every folder in "
+            f"the class folders train, val or test, or rename those that are no splits, or list the images in {MANIFEST}"
         )
     return []
 
@@ -383,19 +380,7 @@ def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
         columns = {"path": paths, "method": methods, "size": size, "changed_ns": changed_ns, "problem": problem}
         columns |= {name: [value] * len(found) for name, value in same.items()}
         table = pa.table(columns, schema=LISTING_SCHEMA)
-        yield _as_listed(table, [listed.get(path[below:]) for path in paths], part) if part.reals else table
-
-
-def _as_listed(table: pa.Table, labels: Sequence[int | None], part: Part) -> pa.Table:
-    """The images of a folder of fakes with the labels that its file gives; one that it does not list has none, and a problem."""
-    listed = pa.array(labels, pa.uint8())
-    unlisted = f"{part.folder}/{part.reals['file']}, which says what is real, does not list it"
-    columns = {
-        "label": pc.coalesce(listed, table["label"]),
-        "method": pc.if_else(pc.fill_null(pc.equal(listed, REAL), False), CLASS_WORDS[REAL], table["method"]),
-        "problem": pc.if_else(pc.and_(pc.is_null(listed), pc.equal(table["problem"], "")), unlisted, table["problem"]),
-    }
-    return pa.table({name: columns.get(name, table[name]) for name in table.column_names}, schema=LISTING_SCHEMA)
+        yield relabelled(table, listed, folder=part.folder, file=part.reals["file"]) if part.reals else table
 
 
 def _check_classes(listing: Listing, *, name: str, root: Path) -> None:

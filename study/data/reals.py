@@ -1,7 +1,7 @@
 """Which images in a generator's folder are real, where a CSV file in it says so: the card's `reals`.
 
-Floor 1. ArtiFact's `cycle_gan/` holds photographs beside its fakes, and `cycle_gan/metadata.csv` has a `target` for each image: 0 is
-real, and any other number fake (they number classes). A card that writes
+Floor 1. ArtiFact's `cycle_gan/` holds photographs beside its fakes, and `cycle_gan/metadata.csv` has a `target` for each image: 0
+is real, and any other number fake (they number classes). A card that writes
 
     [reals]
     file = "metadata.csv"
@@ -16,6 +16,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from study.data.csv_file import CsvFile, open_csv
 from study.errors import DataError
@@ -41,6 +44,21 @@ def read_reals(folder: Path, reals: Mapping[str, str]) -> dict[str, int]:
             if labels.setdefault(image, label) != label:
                 raise DataError(f"{path}, line {file.line}: '{image}' is real and fake")
     return labels
+
+
+def relabelled(table: pa.Table, listed: Mapping[str, int], *, folder: str, file: str) -> pa.Table:
+    """Return images of a folder of fakes (columns of a listing) with the labels that its file gives; `listed` as of `read_reals`.
+
+    A real one's method is `real`. One that the file does not list stays a fake, and has a problem.
+    """
+    found = pa.array([listed.get(path[len(folder) + 1 :]) for path in table["path"].to_pylist()], pa.uint8())
+    unlisted = f"{folder}/{file}, which says what is real, does not list it"
+    columns = {
+        "label": pc.coalesce(found, table["label"]),
+        "method": pc.if_else(pc.fill_null(pc.equal(found, REAL), False), "real", table["method"]),
+        "problem": pc.if_else(pc.and_(pc.is_null(found), pc.equal(table["problem"], "")), unlisted, table["problem"]),
+    }
+    return pa.table({name: columns.get(name, table[name]) for name in table.column_names}, schema=table.schema)
 
 
 def _column(file: CsvFile, name: str) -> int:

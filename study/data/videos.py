@@ -141,17 +141,17 @@ def runs(paths: Iterable[str]) -> Iterator[Run]:
 
     Sorted paths have each video in one run, but where it has a million frames: 1000000 comes before 999999, and begins one.
     """
-    run: Run | None = None
+    current, frames = "", list[int]()
     for path in paths:
         file, number = split_frame(path) or (path, -1)
-        if run and run.path == file and run.frames and number > run.frames[-1]:
-            run = Run(file, (*run.frames, number))
+        if frames and file == current and number > frames[-1]:
+            frames.append(number)
             continue
-        if run:
-            yield run
-        run = Run(file, (number,) if number >= 0 else ())
-    if run:
-        yield run
+        if current:
+            yield Run(current, tuple(frames))
+        current, frames = file, [] if number < 0 else [number]
+    if current:
+        yield Run(current, tuple(frames))
 
 
 def map_files(function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequence[tuple[str, T]]) -> Iterator[R]:

@@ -364,5 +364,5 @@ def _toml_value(value: Any) -> str:
 
 
 def toml_text(text: str) -> str:
-    """Return a text or key as TOML writes it: as JSON does, but for what is beyond 16 bits, which it has no pairs for, and DEL."""
+    """Return a text or key as TOML writes it: as JSON does, but without its pairs of surrogates, and with DEL escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

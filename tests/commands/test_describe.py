@@ -18,7 +18,7 @@ from study import plan, prepare
 from study.data import contact_sheet
 from study.data.catalog import Catalog, DataConfig
 from study.errors import ConfigError, DataError
-from tests.factories import picture, truncate, write_cifake, write_dataset, write_ffpp, write_image, write_video
+from tests.factories import picture, truncate, write_artifact, write_cifake, write_dataset, write_ffpp, write_image, write_video
 
 Describe = Callable[..., str]
 
@@ -94,6 +94,13 @@ def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Descri
     words = shlex.split(last.removeprefix("next: "))
     assert words[:4] == ["python", "-m", "study.sweep", "quick"]
     assert plan.main(words[3:]) == 0
+
+
+def test_a_folder_of_fakes_that_says_what_is_real_is_described_so(tmp_path: Path, described: Describe) -> None:
+    printed = described(write_artifact(tmp_path / "data" / "artifact", n=40))
+    assert ["cycle_gan/", "fake,", "or", "real", "by", "metadata.csv", "cycle_gan", "-", "40"] in fields(printed)
+    labels = {row["path"]: row["label"] for row in read(tmp_path / "out" / "artifact-manifest.csv")}
+    assert [labels[f"cycle_gan/horse2zebra/img0000{number}.jpg"] for number in (19, 20)] == ["fake", "real"]
 
 
 def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describe) -> None:

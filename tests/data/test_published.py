@@ -386,7 +386,10 @@ def test_the_reals_in_a_generators_folder_are_real(root: Path, make_catalog: Mak
     skipped = dict(catalog.describe("artifact").skipped)
     assert skipped["new_gan"] == "holds no class folder that the card knows"
     assert "2 in class folders" in skipped["*.csv"]  # those of the two collections; the generators' are read
-    assert "cycle_gan (fake, or real where its metadata.csv says so)" in catalog.describe("artifact").layout
+    assert (
+        catalog.describe("artifact:cycle_gan").layout
+        == "coco (real), cycle_gan (fake), ffhq (real); real among fakes by metadata.csv"
+    )
 
 
 @pytest.mark.parametrize(

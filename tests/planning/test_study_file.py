@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dataclasses
+
 import pytest
 
 from study.errors import ConfigError
@@ -176,6 +178,8 @@ def test_resolved_form_reads_back_equal() -> None:
     }
     study = parse_study(table, where="s.toml")
     assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
+    odd = dataclasses.replace(study, detector={"😀\x7f": {"size_px": 32}}, ensembles={})
+    assert tomllib.loads(to_toml(odd))["detector"] == odd.detector
 
 
 ALL_KINDS = {**GOOD, "detectors": ["ensemble", "spectrum", "clip_zero_shot", "npr", "ensemble_stacked"]}
