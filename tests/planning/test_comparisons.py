@@ -342,7 +342,7 @@ def test_seeds_of_other_logits_and_equal_aucs_are_unknown_and_equal_logits_are_n
     moving = lead([3.0 * fake, 5.0 * fake], [poor[0], poor[0]])
     assert moving.mean_pairs[0].seeds.reason == "2 seeds of the same AUC" and math.isnan(moving.mean_pairs[0].p_noise)
     assert "whether of training seeds too is unknown" in answer(moving) and "2 seeds of the same AUC: unknown" in markdown(moving)
-    still = lead([3.0 * fake] * 2, [poor[0]] * 2)
+    still = lead([3.0 * fake] * 2, [poor[0], poor[0] * (1 + 1e-7)])  # but for rounding, as between two batch sizes
     assert still.mean_pairs[0].seeds.fixed and "no seed changes it" in answer(still)
     assert lead([3.0 * fake] * 2, poor).mean_pairs[0].seeds.p > 0
 
