@@ -159,12 +159,13 @@ def markdown(found: Comparisons) -> str:
 
 
 def _explained() -> str:
-    return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference: paired
-DeLong where every group has one image, else the paired cluster bootstrap, never claiming more than an exact bound. p: two-sided,
-after Holm over the table. Smallest: the true difference that so many images show with 80 % power at alpha .05 (in one test, before
-Holm). Test sets that share images are resampled together (DeLong's variance, clustered); others count as independent. Over seeds:
-the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of the images' p, the seeds' and that of both errors
-at once, after Holm: below .05 the lead is more than noise. Between cells seeds are not compared: their spread is in matrix.csv."""
+    return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference:
+paired DeLong where every group has one image, else the paired cluster bootstrap, never claiming more than an exact bound. p:
+two-sided, after Holm over the table. Smallest: the true difference that so many images show with 80 % power at alpha .05 (in
+one test, before Holm). Test sets that share images are resampled together (DeLong's variance, clustered); others count as
+independent. Over seeds: the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of the images' p,
+the seeds' and that of both errors at once, after Holm: below .05 the lead is more than noise. Between cells seeds are not
+compared: their spread is in matrix.csv."""
 
 
 def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None) -> str:
