@@ -34,6 +34,7 @@ from study.data.decode import (
     decode_image,
     read_bytes,
     read_header,
+    refuse_passing,
 )
 from study.data.parallel import CHUNK, ordered_map
 from study.errors import DataError
@@ -50,7 +51,11 @@ R = TypeVar("R")
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
-_PASSING = PASSING | {errno.EACCES, errno.ENOENT, errno.EPERM}  # not remembered of a video
+_PASSING = PASSING | {
+    errno.EACCES,
+    errno.ENOENT,
+    errno.EPERM,
+}  # not remembered; FFmpeg says some of these of what a broken file lacks, too
 _LEFT_OUT = "the video ends before this frame"
 
 
@@ -181,12 +186,13 @@ class Inspected(NamedTuple):
 
 
 def inspect_video(path: Path) -> Inspected:
-    """Count a video's frames without decoding them."""
+    """Count a video's frames without decoding them. Raises DataError where the disk does not answer."""
     import av
 
     try:
         sha256 = file_sha256(path)
     except OSError as error:
+        refuse_passing(path, error)
         return Inspected("", 0, f"cannot be read: {error.strerror or type(error).__name__}")
     try:
         with av.open(str(path)) as container:
