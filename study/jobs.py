@@ -202,7 +202,7 @@ def run_winner(job: WinnerJob) -> None:
     """
     store = Store(job.workspace.results, job.workspace.study)
     if is_trained(job):
-        store.drop_checkpoint(job.trial.key)  # it was killed between its record and this
+        store.drop_checkpoint(job.trial.key)  # of one that was killed just after its record was written
         return
     if job.spec.learner == "none":
         _keep_untrained(store, job)

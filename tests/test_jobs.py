@@ -21,7 +21,16 @@ from study.detectors import registry
 from study.detectors.base import Detector
 from study.errors import ConfigError
 from study.jobs import (
-    TRAINED_ON, CellJob, TrialJob, WinnerJob, Workspace, load_detector, open_catalog, run_trial, run_winner, score_cell,
+    TRAINED_ON,
+    CellJob,
+    TrialJob,
+    WinnerJob,
+    Workspace,
+    load_detector,
+    open_catalog,
+    run_trial,
+    run_winner,
+    score_cell,
 )  # fmt: skip
 from study.planning.leak_price import EpochsJob, run_epochs
 from study.records import EpochRecord, Pairing, Trial

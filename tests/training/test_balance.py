@@ -129,7 +129,17 @@ def seen_in_an_epoch(strata: np.ndarray | None, monkeypatch: pytest.MonkeyPatch,
     detector = plain()
     detector.spec = replace(detector.spec, geometry=replace(detector.spec.geometry, size_px=16))
     recipe = Recipe.from_params({"batch_size": 7, "patience": 0, **params})  # type: ignore[dict-item]
-    fit(detector, train, images(15, seed=1, size_px=16), recipe, epochs=1, seed=3, runtime=RUNTIME, session=FakeSession(), strata=strata)
+    fit(
+        detector,
+        train,
+        images(15, seed=1, size_px=16),
+        recipe,
+        epochs=1,
+        seed=3,
+        runtime=RUNTIME,
+        session=FakeSession(),
+        strata=strata,
+    )
     return shown
 
 
