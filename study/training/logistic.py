@@ -25,8 +25,8 @@ from study.training.world import ALONE, World
 
 MAX_ITERATIONS = 5000
 TOLERANCE = 1e-10
-"""Of the mean loss's gradient. At scikit-learn's 1e-4, where the classes can be parted and C is large, L-BFGS stops after a dozen steps,
-at the same head for every such C."""
+"""Of the mean loss's gradient. At scikit-learn's 1e-4, where the classes can be parted and C is large, L-BFGS stops after a dozen
+steps, at the same head for every such C."""
 
 
 def fit_logistic(
