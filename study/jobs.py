@@ -145,6 +145,8 @@ def scoring_runtime(workspace: Workspace) -> TorchRuntime:
 def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tuple[Detector, ImageSet, FitResult, float]:
     """Train the job's detector behind the firewall; return it with source val, the result, and the seconds of this fit."""
     workspace, trial = job.workspace, job.trial
+    runtime = _runtime(workspace)
+    runtime.apply()  # before anything is computed: a detector may embed its prompts when it is built
     catalog = open_catalog(workspace.data, firewall=True)
     refuse_changed_data(catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on)
     train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
@@ -160,7 +162,7 @@ def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tup
         Recipe.from_params(trial.params, learner=job.spec.learner, where=trial.pairing.name),
         epochs=trial.epochs,
         seed=trial.seed,
-        runtime=_runtime(workspace),
+        runtime=runtime,
         session=session,
         world=world,
         strata=train.strata(workspace.data.balance),
@@ -189,6 +191,7 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
         history=result.history,
         seconds=seconds,
         note=result.note,
+        device_kind=_runtime(job.workspace).kind,
     )
 
 
@@ -199,6 +202,7 @@ def run_winner(job: WinnerJob) -> None:
     """
     store = Store(job.workspace.results, job.workspace.study)
     if is_trained(job):
+        store.drop_checkpoint(job.trial.key)  # of one that was killed just after its record was written
         return
     if job.spec.learner == "none":
         _keep_untrained(store, job)
@@ -250,7 +254,12 @@ def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> Trained:
         spec=registry.with_head(job.spec, job.trial.params),
         winner_seed=job.winner_seed,
         winner_trial=job.winner_trial,
-        provenance={**provenance(), **said, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        provenance={
+            **provenance(),
+            **said,
+            "device_kind": _runtime(job.workspace).kind,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
         **found,
     )
 

@@ -95,15 +95,19 @@ class TrialRecord:
         if trial.key in self._answered and self._is_on_record(trial):
             self.held += is_new
             self.standing_failures += is_new and result.state == "failed" and not result.permanent
+            self._drop_checkpoint(trial, result)  # of one that was killed just after its record was written
             self._views.add_trial(trial, result)
             return
         self.ran += 1
         self._trials = [*((t, r) for t, r in self._trials if not _gives_way(t, r, trial)), (trial, result)]
         self._setup.store.save_trials(self._trials)
-        if self._setup.takes(result):
-            self._setup.store.drop_checkpoint(trial.key)
+        self._drop_checkpoint(trial, result)
         self._say(f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]", trial, result, self._best[trial.pairing])
         self._views.add_trial(trial, result)
+
+    def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
+        if self._setup.takes(result):
+            self._setup.store.drop_checkpoint(trial.key)
 
     def _is_on_record(self, trial: Trial) -> bool:
         """Tell whether the store has this trial. An asynchronous search goes by its own record, whatever other rules found."""

@@ -161,12 +161,14 @@ class TrialResult:
     state: `done`; `stopped` by a scheduler before its epochs were used, `reason` says where; `failed` for a reason. `permanent`
     failures (a diverged loss) are not tried again.
     note: what a reader of a trial that was done should know (a smaller micro-batch after running out of memory), or "".
+    device_kind: `cpu` or `cuda`, where a trial that was done was computed; "" for the others.
     """
 
     key: str
     state: Literal["done", "stopped", "failed"]
     reason: str = ""
     note: str = ""
+    device_kind: str = ""
     permanent: bool = False
     val_auc: float = float("nan")
     val_nll: float = float("nan")

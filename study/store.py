@@ -29,6 +29,7 @@ from study.identity import whole_file, whole_folder
 from study.records import EpochRecord, Pairing, Scores, Trained, Trial, TrialResult
 
 SCHEMA = 1
+_RESULT_COLUMNS = ("state", "reason", "note", "device_kind", "permanent", "val_auc", "val_nll", "best_epoch", "seconds")
 _SCHEMA_KEY = b"study_schema"
 _TRIAL_COLUMNS = pa.schema(
     [
@@ -42,6 +43,7 @@ _TRIAL_COLUMNS = pa.schema(
         ("state", pa.string()),
         ("reason", pa.string()),
         ("note", pa.string()),
+        ("device_kind", pa.string()),
         ("origin", pa.string()),
         ("search", pa.string()),
         ("permanent", pa.bool_()),
@@ -387,7 +389,7 @@ def _row_from_trial(trial: Trial, result: TrialResult) -> dict[str, Any]:
         "epochs": trial.epochs,
         "origin": trial.origin,
         "search": trial.search,
-        **{k: getattr(result, k) for k in ("state", "reason", "note", "permanent", "val_auc", "val_nll", "best_epoch", "seconds")},
+        **{name: getattr(result, name) for name in _RESULT_COLUMNS},
         "history": [dataclasses.asdict(epoch) for epoch in result.history],
     }
 
@@ -404,6 +406,6 @@ def _trial_from_row(row: Mapping[str, Any]) -> tuple[Trial, TrialResult]:
         origin=row["origin"],
         search=row["search"],
     )
-    names = ("key", "state", "reason", "note", "permanent", "val_auc", "val_nll", "best_epoch", "seconds")
-    result = TrialResult(**{k: row[k] for k in names}, history=tuple(EpochRecord(**epoch) for epoch in row["history"]))
+    values = {name: row[name] for name in ("key", *_RESULT_COLUMNS) if name in row}  # older tables have no device_kind
+    result = TrialResult(**values, history=tuple(EpochRecord(**epoch) for epoch in row["history"]))
     return trial, result

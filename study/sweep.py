@@ -11,6 +11,7 @@ import argparse
 import functools
 import sys
 import time
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,7 @@ def sweep(setup: Setup, options: argparse.Namespace) -> int:
     if not record.ran and not trained and not failed:
         print(f"\nNothing to train: {record.held} trials and all their winners are in {setup.store.folder}")
     _print_selection(setup, told)
+    _print_devices(told)
     for pairing, reason in failed.items():
         print(f"FAILED {pairing}: {reason}", file=sys.stderr)
     results = setup.workspace.results
@@ -164,6 +166,9 @@ def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Sear
     winners = {job.trial.key for job in jobs}
     further = variant_jobs(setup, told)
     todo = [job for job in (*jobs, *further) if not is_trained(job)]
+    for job in (*jobs, *further):
+        if is_trained(job):
+            setup.store.drop_checkpoint(job.trial.key)  # of one that was killed just after its record was written
     if todo:
         mine = sum(job.trial.key in winners for job in todo)
         beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
@@ -206,6 +211,14 @@ def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
         settings = setup.spaces[pairing.detector].names()
         chosen = ", ".join(f"{k}={_short(v)}" for k, v in winner.params.items() if k in settings)
         print(f"  {pairing.name:<{width}}  {before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}")
+
+
+def _print_devices(told: Mapping[Pairing, Searched]) -> None:
+    """Say where trials ran on several kinds of device: run again on one of them, they would differ in their last digits."""
+    kinds = Counter(result.device_kind for searched in told.values() for _, result in searched.trials if result.device_kind)
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} on {kind}" for kind, count in sorted(kinds.items()))
+        print(f"note: trials ran on several kinds of device ({counts}); run again on one kind, some differ in their last digits")
 
 
 def _short(value: object) -> str:

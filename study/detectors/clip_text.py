@@ -41,7 +41,7 @@ class PromptedClip(ClipDetector):
         """Fill the image encoder, and embed the prompts with the text encoder of the same file."""
         super().load_pretrained(path, source)
         texts = (*self.real, *self.fake)
-        text, scale = _embed(path, file_digest(path), source, texts, self._force_quick_gelu)
+        text, scale = _embed(path, file_digest(path), source, texts, self._force_quick_gelu, torch.get_num_threads())
         self.text, self.text_scale = text.clone(), scale.clone()
 
     def features(self, x: Tensor) -> Tensor:
@@ -65,8 +65,13 @@ def check_lengths(model: str, texts: Sequence[str]) -> None:
 
 
 @lru_cache(maxsize=8)
-def _embed(path: Path, digest: str, source: Source, texts: Sequence[str], force_quick_gelu: bool) -> tuple[Tensor, Tensor]:
-    """Embed prompts with the text tower of a file of this digest: unit vectors (P, D), and the factor on cosines ()."""
+def _embed(
+    path: Path, digest: str, source: Source, texts: Sequence[str], force_quick_gelu: bool, threads: int
+) -> tuple[Tensor, Tensor]:
+    """Embed prompts with the text tower of a file of this digest: unit vectors (P, D), and the factor on cosines ().
+
+    threads: torch's, as they are set; the last bits follow from them.
+    """
     model = source.backbone
     network = cast(open_clip.CLIP, empty(lambda: open_clip.CLIP(**parts(model, force_quick_gelu=force_quick_gelu))))
     network.visual = nn.Identity()

@@ -57,7 +57,7 @@ def timm_geometry(name: str, config: Any) -> Geometry:
     channels, size, width = config.input_size
     resize = math.floor(size / config.crop_pct)
     known = config.interpolation in INTERPOLATIONS and channels == 3 and size == width
-    if known and config.crop_mode == "center":
+    if known and config.crop_mode == "center" and resize >= size:  # of a smaller one timm pads the border
         return Geometry(size_px=size, mode="resize_crop", resize_px=resize, interpolation=config.interpolation)
     if known and config.crop_mode == "squash" and resize == size:
         return Geometry(size_px=size, mode="squash", interpolation=config.interpolation)

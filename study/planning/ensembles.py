@@ -86,7 +86,7 @@ def mean_of(temperatures: Sequence[float]) -> Combination:
 def stacked(label: ArrayLike, logit: NDArray[np.float64]) -> Combination:
     """Fit a logistic regression on logits (N, M), standardised, and labels (N,); return it as a function of the raw logits."""
     scaler = StandardScaler().fit(logit)
-    model = LogisticRegression(C=C, max_iter=1000).fit(scaler.transform(logit), np.asarray(label))
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=1000).fit(scaler.transform(logit), np.asarray(label))
     weights = model.coef_[0] / scaler.scale_
     return Combination(weights=weights, bias=float(model.intercept_[0] - weights @ scaler.mean_))
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import torch
-
 from study.identity import digest
 from study.jobs import CellJob, load_detector, score_cell
 from study.planning.cells import PlannedCell
@@ -69,13 +67,12 @@ def run_epochs(job: EpochsJob) -> None:
 
     store = _store(job)
     detector = load_detector(store.model_folder(job.cell.model))
-    tensors = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
     for epoch in job.epochs:
         if store.has_scores(job.key(epoch)):
             continue
-        with torch.no_grad():
-            for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
-                tensors[name].copy_(value)
+        tensors = detector.state_dict()  # of now: on a GPU scoring gives a detector other tensors for its buffers
+        for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
+            tensors[name].copy_(value)
         store.save_scores(job.key(epoch), score_cell(job.cell, detector))
 
 

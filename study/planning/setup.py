@@ -27,7 +27,7 @@ from study.store import Store
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 
-TRAINING_VERSION = 1  # raised when a change of the code makes the same trial give another result
+TRAINING_VERSION = 2  # raised when a change of the code makes the same trial give another result
 SCORING_VERSION = 1  # likewise for scores of the same weights
 
 WINNER = "winner"

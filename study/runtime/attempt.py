@@ -65,10 +65,13 @@ def attempt_trial(work: Callable[[J, Report], TrialResult], job: J, report: Repo
 
 
 def stopped_trial(key: str, reason: str, history: Collection[EpochRecord]) -> TrialResult:
-    """Return the result of a trial that was stopped after the epochs of `history`, one at least, in their order.
+    """Return the result of a trial that was stopped after the epochs of `history`, in their order.
 
     Its scores are those of the best: the highest AUC, then the lower NLL, then the earlier epoch; NaN is worse than any number.
+    Without epochs it has none: of several workers the first alone is told of them, and its result counts.
     """
+    if not history:
+        return TrialResult(key=key, state="stopped", reason=reason)
     best = max(history, key=_goodness)
     return TrialResult(
         key=key,

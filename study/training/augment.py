@@ -1,8 +1,9 @@
 """Training augmentations: drawn per image and epoch from the fit's own generator, the same for both classes. Floor 2.
 
 They act on the pixels of the pack, at the detector's input size, in this order: crop, colour, blur, JPEG (blur before JPEG, as in
-the degradations that are evaluated). What is drawn for an image depends on (seed, epoch) and its place in the split alone, so
-neither the batch size nor the number of workers changes it.
+the degradations that are evaluated). What is drawn for an image depends on (seed, epoch) and its place in the split alone (where
+`data.balance` repeats images: on its place in the epoch, so that repeats differ), so neither the batch size nor the number of
+workers changes it.
 
   crop    a window of 50 to 100 % of the area, aspect ratio 3/4 to 4/3, resized back (bilinear, antialiased).
   colour  brightness, contrast and saturation by factors of 0.8 to 1.2, hue by up to 0.02 of the circle.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -42,7 +43,7 @@ def changes_pixels(recipe: Recipe) -> bool:
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for N images in one epoch: a row of uniform numbers in [0, 1) each, and what the recipe makes of them."""
+    """What was drawn for the N images of one epoch: a row of uniform numbers in [0, 1) each, and what the recipe makes of them."""
 
     recipe: Recipe
     uniform: Tensor  # (N, 14) float64
@@ -54,9 +55,9 @@ class Draws:
             return None
         return cls(recipe, torch.rand(n, 14, generator=generator, dtype=torch.float64))
 
-    def apply(self, images: Tensor, index: Tensor) -> Tensor:
-        """Return augmented copies of uint8 images (B, S, S, 3), those of `index` (B,) in the split."""
-        return torch.stack([self._one(image, self.uniform[i].tolist()) for image, i in zip(images, index.tolist(), strict=True)])
+    def apply(self, images: Tensor, row: Tensor) -> Tensor:
+        """Return augmented copies of uint8 images (B, S, S, 3), each by its row (B,) of what was drawn."""
+        return torch.stack([self._one(image, self.uniform[i].tolist()) for image, i in zip(images, row.tolist(), strict=True)])
 
     def _one(self, image: Tensor, drawn: list[float]) -> Tensor:
         pixels = image.permute(2, 0, 1)  # (3, S, S)
@@ -75,13 +76,15 @@ class Draws:
 class Batch:
     """Training images of one step, or of a rank's or micro-batch's part of it.
 
-    index: (B,) places in the split. flip: (B,) bool, mirrored. partner: (B,) places of the images that mixup mixes in, or None.
+    index: (B,) places in the split. row: (B,) which of the epoch's draws are theirs. flip: (B,) bool, mirrored.
+    partner: the images that mixup mixes in, mirrored as those they are mixed into, or None.
     keep: of a mix, the share of the image itself, in (0, 1].
     """
 
     index: Tensor
+    row: Tensor
     flip: Tensor
-    partner: Tensor | None = None
+    partner: Batch | None = None
     keep: float = 1.0
 
     def __len__(self) -> int:
@@ -89,9 +92,10 @@ class Batch:
 
     def cut(self, pieces: Callable[[Tensor], Sequence[Tensor]]) -> list[Batch]:
         """Cut it as `pieces` cuts each of its tensors."""
-        indices, flips = pieces(self.index), pieces(self.flip)
-        partners: Sequence[Tensor | None] = pieces(self.partner) if self.partner is not None else [None] * len(indices)
-        return [Batch(*parts, keep=self.keep) for parts in zip(indices, flips, partners, strict=True)]
+        indices = pieces(self.index)
+        partners: Sequence[Batch | None] = self.partner.cut(pieces) if self.partner is not None else [None] * len(indices)
+        cut = zip(indices, pieces(self.row), pieces(self.flip), partners, strict=True)
+        return [Batch(*parts, keep=self.keep) for parts in cut]
 
 
 def mix(recipe: Recipe, batch: Batch, seed: int) -> Batch:
@@ -101,8 +105,9 @@ def mix(recipe: Recipe, batch: Batch, seed: int) -> Batch:
     draw = np.random.default_rng(seed)
     keep = float(draw.beta(recipe.mixup, recipe.mixup))
     order = torch.from_numpy(draw.permutation(len(batch)))
+    partner = Batch(batch.index[order], batch.row[order], batch.flip)
     # A share of 0 would leave an image out of its own batch; max(keep, 1 - keep) would change the distribution.
-    return Batch(batch.index, batch.flip, batch.index[order], max(keep, 1e-6))
+    return replace(batch, partner=partner, keep=max(keep, 1e-6))
 
 
 def between(ends: tuple[float, float], share: float) -> float:

@@ -87,12 +87,17 @@ def load(session: Session, identity: str, world: World) -> Checkpoint | None:
 
 
 def movable(detector: Detector, stages: int) -> dict[str, Tensor]:
-    """Return what training can move, by name: parameters and saved buffers of the first stages, and all low-rank matrices."""
+    """Return what training can move, by name: parameters and saved buffers of the first stages, and all low-rank matrices.
+
+    Where those are all stages it is all that is saved: statistics of a layer without parameters are in no stage.
+    """
+    saved = set(detector.state_dict())
+    if stages >= len(detector.stages()):
+        return {name: tensor for name, tensor in _named(detector) if name in saved}
     chosen = detector.stages()[:stages]
     parts: Iterable[Tensor] = (p for stage in chosen for p in stage.all_parameters())
     buffers: Iterable[Tensor] = (b for stage in chosen for module in stage.modules for b in module.buffers())
     moving = {id(tensor) for tensor in (*parts, *buffers, *adapter_parameters(detector))}
-    saved = set(detector.state_dict())
     return {name: tensor for name, tensor in _named(detector) if id(tensor) in moving and name in saved}
 
 

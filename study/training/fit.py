@@ -5,7 +5,8 @@ detector as built, the images, the recipe, epochs, seed, threads and precision.
 
 * The best epoch has the highest source-val AUC; ties go to the lower NLL, then to the earlier epoch.
 * Patience counts within the last phase, from its first epoch: a phase with a share of the epochs always gets it, as unfreezing
-  usually costs an epoch or two before it pays.
+  usually costs an epoch or two before it pays. Where the rate falls on a plateau, it counts from there: what the lower rate brings
+  is seen before the fit ends.
 * While the head alone is trained, the frozen body's features are computed once (study/training/features.py).
 * A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as built.
 * What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In the last case the result says
@@ -25,7 +26,7 @@ from torch import Tensor
 from study.detectors.base import Detector
 from study.errors import ConfigError, DataError, DivergedError, ScoreError
 from study.identity import digest
-from study.records import EpochRecord
+from study.records import DetectorSpec, EpochRecord
 from study.statistics.metrics import auc, nll
 from study.training import checkpoints
 from study.training.augment import changes_pixels
@@ -98,6 +99,26 @@ def check_images(detector: Detector, images: Images, split: str) -> None:
         raise DataError(f"split {split} has {len(images) - fakes} real and {fakes} fake images: both classes are needed")
 
 
+def identity_of(
+    spec: DetectorSpec,
+    train: Images,
+    val: Images,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    runtime: TorchRuntime,
+    workers: int,
+    strata: Strata | None = None,
+) -> str:
+    """Return the digest of all that decides what a fit is after an epoch: a checkpoint with another is another fit's."""
+    several = [workers] if workers > 1 else []
+    return digest(
+        spec, train.key, val.key, recipe, epochs, seed, runtime.kind, runtime.threads, runtime.precision, *several,
+        *strata_key(strata),
+    )  # fmt: skip
+
+
 class _Run:
     """One fit under way. `history` and the tensors of `movable` are its state; all else follows from the arguments."""
 
@@ -118,18 +139,8 @@ class _Run:
         self.detector, self.train, self.val, self.recipe = detector, train, val, recipe
         self.runtime, self.session, self.world = runtime, session, world
         self.plan = phases(recipe, n_stages=len(detector.stages()), epochs=epochs)
-        workers = [world.size] if world.size > 1 else []
-        self.identity = digest(
-            detector.spec,
-            train.key,
-            val.key,
-            recipe,
-            epochs,
-            seed,
-            runtime.threads,
-            runtime.precision,
-            *workers,
-            *strata_key(strata),
+        self.identity = identity_of(
+            detector.spec, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, workers=world.size, strata=strata
         )
         if any(phase.adapters for phase in self.plan):
             adapt(detector, rank=recipe.lora_rank, alpha=recipe.lora_alpha, blocks=recipe.lora_blocks, seed=seed)
@@ -162,7 +173,8 @@ class _Run:
             return True
         last_start = total - self.plan[-1].epochs
         since = done - 1 - max(self.best_epoch, last_start - 1)
-        return bool(self.recipe.patience) and done > last_start and since >= self.recipe.patience
+        waits = self.recipe.plateau_patience + 1 if self.recipe.lr_schedule == "plateau" else 0
+        return bool(self.recipe.patience) and done > last_start and since >= waits + self.recipe.patience
 
     def result(self) -> FitResult:
         """Put the best epoch's weights into the detector and say what was reached."""

@@ -1,7 +1,8 @@
 """Where and how torch computes: device, threads, precision, determinism. Floor 2.
 
 Threads and precision change results in the last digits, so both belong to what identifies a trial; neither is ever derived from
-how many trials run side by side.
+how many trials run side by side. So does the kind of device. It is known where a trial runs alone (the plan may be made on a node
+without a GPU), so it is in no trial's key but in its record, and a checkpoint of another kind is begun anew.
 """
 
 from __future__ import annotations
@@ -68,12 +69,18 @@ class TorchRuntime:
         bf16 = fast if precision == "auto" else precision == "bfloat16"
         return cls(device=chosen, threads=threads, precision="bfloat16" if bf16 else "float32")
 
+    @property
+    def kind(self) -> str:
+        """Return the kind of device, `cpu` or `cuda`: on the same kind a fit gives the same result, on another a like one."""
+        return torch.device(self.device).type
+
     def apply(self) -> None:
         """Set this process's torch: threads, deterministic algorithms, full float32 products (no TF32)."""
         # cuBLAS is deterministic with this setting alone, and reads it at its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(self.threads)
-        # On a GPU an operation without a deterministic kernel warns instead of ending the study; our detectors have none.
+        # On a GPU an operation without a deterministic kernel warns instead of ending the study. Of the detectors that ship none is
+        # known to have one; a network of timm or open_clip may, and then a repetition on a GPU differs in its last digits.
         torch.use_deterministic_algorithms(True, warn_only=self.device != "cpu")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every tensor
         torch.backends.cudnn.benchmark = False
@@ -88,8 +95,7 @@ class TorchRuntime:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context of training's forward passes: bfloat16 autocast, or nothing in float32."""
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        return torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @staticmethod
     def seed_epoch(seed: int, epoch: int, rank: int = 0) -> torch.Generator:

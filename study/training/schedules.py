@@ -121,11 +121,14 @@ def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = Fals
     """Put a detector into training with its first `n_trainable_stages` stages (from the head on) trainable.
 
     The others get no gradient and stand in evaluation mode: BatchNorm uses and keeps its stored statistics, dropout is off.
+    So does all that is in no stage (a network's root, which may drop features out itself, and layers without parameters): it is
+    trained where every stage is, and only then is a network's own dropout on.
     Whoever makes the optimizer gives it the trainable parameters only, so that weight decay cannot move the others.
     adapters: the low-rank matrices in those others are trainable nonetheless.
     """
-    detector.train()
-    for number, stage in enumerate(detector.stages()):
+    stages = detector.stages()
+    detector.train(n_trainable_stages >= len(stages))
+    for number, stage in enumerate(stages):
         trainable = number < n_trainable_stages
         for parameter in stage.all_parameters():
             parameter.requires_grad_(trainable)

@@ -96,20 +96,23 @@ class Steps:
         order = epoch_order(n, self.strata, generator)
         flip = torch.rand(n, generator=generator) < self.recipe.flip
         self.draws = Draws.draw(self.recipe, n, generator)
-        parts = batches(n, self.recipe.batch_size, order)
+        # Repeats of an image are drawn anew, by their place in the epoch; without repeats what is drawn goes by the image.
+        rows = order if self.strata is None else torch.arange(n)
+        parts = batches(n, self.recipe.batch_size, torch.arange(n))
         steps = len(parts) * phase.epochs
         total, highest, mine = 0.0, 0.0, 0
-        for number, index in enumerate(parts, start=done * len(parts)):
+        for number, part in enumerate(parts, start=done * len(parts)):
             now = rate(number, steps)
-            batch = mix(self.recipe, Batch(index, flip[index]), derive_seed("mixup", self.seed, epoch, number))
+            row = rows[part]
+            batch = mix(self.recipe, Batch(order[part], row, flip[row]), derive_seed("mixup", self.seed, epoch, number))
             loss = self._step(batch, now)
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss is {loss} in epoch {epoch} ({phase.name}, learning rate {now:.2g}): lower lr or clip_norm"
                 )
-            total += loss * len(index)
+            total += loss * len(part)
             highest = max(highest, now)
-            mine += len(self.world.share(index))
+            mine += len(self.world.share(part))
         self.world.average([b for norm in self.norms for b in norm.buffers() if b.is_floating_point()], weight=mine)
         return total / n, highest
 
@@ -157,7 +160,7 @@ class Steps:
                 logits = self.detector.classify(features)
             mean = part.keep * self._loss(logits, part.index)
             if part.partner is not None:
-                mean = mean + (1 - part.keep) * self._loss(logits, part.partner)
+                mean = mean + (1 - part.keep) * self._loss(logits, part.partner.index)
             loss = mean * (len(part) / of)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -179,22 +182,21 @@ class Steps:
         index = index.to(self.label.device)
         return bce(logits, self.label[index], self.recipe.label_smoothing, None if self.weight is None else self.weight[index])
 
-    def _input(self, index: Tensor, flip: Tensor) -> Tensor:
-        """The network's input for some training images (B,), augmented, then mirrored where `flip` (B,) says so."""
-        pixels = self.train.gather(index.numpy())
+    def _input(self, batch: Batch) -> Tensor:
+        """The network's input for a batch's images (not their partners), augmented, then mirrored."""
+        pixels = self.train.gather(batch.index.numpy())
         if self.draws is not None:
-            pixels = self.draws.apply(torch.from_numpy(pixels), index).numpy()
-        return to_input(self.detector, pixels, self.runtime.device, flip)
+            pixels = self.draws.apply(torch.from_numpy(pixels), batch.row).numpy()
+        return to_input(self.detector, pixels, self.runtime.device, batch.flip)
 
     def _features(self, batch: Batch) -> Tensor:
         """Features (B, D) of a batch."""
-        index, flip = batch.index, batch.flip
         if not self.views:
-            x = self._input(index, flip)
+            x = self._input(batch)
             if batch.partner is not None:
-                x = batch.keep * x + (1 - batch.keep) * self._input(batch.partner, flip)
+                x = batch.keep * x + (1 - batch.keep) * self._input(batch.partner)
             return self.detector.features(x)
-        index = index.to(self.views[0].device)
+        index = batch.index.to(self.views[0].device)
         if len(self.views) == 1:
             return self.views[0][index]
-        return torch.where(flip.to(index.device)[:, None], self.views[1][index], self.views[0][index])
+        return torch.where(batch.flip.to(index.device)[:, None], self.views[1][index], self.views[0][index])

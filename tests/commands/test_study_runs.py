@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,12 +133,31 @@ def test_a_second_run_trains_nothing_scores_nothing_and_says_so(
     files = {p: p.stat().st_mtime_ns for p in local_run.store.folder.rglob("*") if p.suffix in (".parquet", ".safetensors")}
     monkeypatch.setattr("study.jobs.fit", lambda *a, **k: pytest.fail("trained"))
     monkeypatch.setattr("study.jobs.score", lambda *a, **k: pytest.fail("scored"))
+    keys = [local_run.store.trials()[0][0].key, next((local_run.store.folder / "models").iterdir()).name]
+    left = [local_run.store.checkpoint_file(key) for key in keys]
+    for checkpoint in left:  # as if killed just after the record was written
+        checkpoint.parent.mkdir(exist_ok=True)
+        checkpoint.touch()
     capsys.readouterr()
     assert sweep.main(local_run.arguments) == 0
-    assert "Nothing to train" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Nothing to train" in said and "kinds of device" not in said
+    assert not any(checkpoint.exists() for checkpoint in left)
     assert cross_eval.main(local_run.arguments) == 0
     assert "Nothing to score" in capsys.readouterr().out
     assert files == {p: p.stat().st_mtime_ns for p in files}
+
+
+def test_trials_of_two_kinds_of_device_are_told_apart(local_run: StudyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    trials = local_run.store.trials()
+    assert {result.device_kind for _, result in trials} == {"cpu"}
+    moved = [(trial, replace(result, device_kind="cuda")) for trial, result in trials[1:]]
+    local_run.store.save_trials([trials[0], *moved])
+    try:
+        assert sweep.main(local_run.arguments) == 0
+    finally:
+        local_run.store.save_trials(trials)
+    assert f"several kinds of device (1 on cpu, {len(moved)} on cuda)" in capsys.readouterr().out
 
 
 @pytest.mark.ray

@@ -199,6 +199,7 @@ def test_an_open_clip_name_is_answered_by_open_clip() -> None:
         ("open_clip:ViT-B-32", ["unknown detector 'open_clip:ViT-B-32'", "did you mean"]),
         ("timn:resnet18", ["unknown detector 'timn:resnet18'"]),
         ("timm:dm_nfnet_f0.dm_in1k", ["preprocessing", "squash crop of 0.9", "choose another checkpoint"]),
+        ("timm:volo_d4_448.sail_in1k", ["preprocessing", "center crop of 1.15", "choose another checkpoint"]),  # timm pads it
     ],
 )
 def test_a_name_that_is_not_offered_is_one_line(name: str, words: list[str]) -> None:

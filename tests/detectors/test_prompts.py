@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.detectors.clip_adapter import similarity_features
-from study.detectors.clip_text import PromptedClip
+from study.detectors.clip_text import PromptedClip, _embed
 from study.detectors.prompts import prompt_options, prompt_sets, read_prompts
 from study.errors import ConfigError
 from study.identity import digest
@@ -54,6 +54,17 @@ def test_prompts_are_embedded_by_the_text_tower_of_the_same_file(case: Case) -> 
     with torch.no_grad():
         expected = F.normalize(whole.eval().encode_image(x), dim=-1)
         torch.testing.assert_close(detector.features(x), expected, rtol=0, atol=1e-6)
+
+
+def test_embeddings_are_kept_for_the_threads_that_made_them(case: Case) -> None:
+    before, threads = _embed.cache_info().misses, torch.get_num_threads()
+    try:
+        for count in (2, 3, 3):
+            torch.set_num_threads(count)
+            case.build()
+    finally:
+        torch.set_num_threads(threads)
+    assert _embed.cache_info().misses == before + 2
 
 
 def test_other_prompts_make_another_spec_and_another_detector(case: Case, tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ def test_the_stacked_one_is_scikit_learns_on_standardised_val_logits(store: Stor
     for test in ("here", "there"):
         run_ensemble(job(store, "ensemble_stacked", test))
     val = [store.val_scores(f"model-{name}") for name in MEMBERS]
-    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0)).fit(columns(val), val[0].label)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12)).fit(
+        columns(val), val[0].label
+    )
     for test in ("here", "there"):
         expected = theirs.decision_function(columns([store.scores(f"{name} {test}") for name in MEMBERS]))
         made = store.scores(job(store, "ensemble_stacked", test).scores_key)

@@ -86,6 +86,16 @@ def test_a_stopped_trial_has_the_scores_of_its_best_epoch(scores: list[tuple[flo
     np.testing.assert_equal((result.val_auc, result.val_nll), scores[best])
 
 
+def test_a_worker_that_reports_nothing_is_stopped_with_the_first() -> None:
+    def work(job: SmallJob, report: Report) -> TrialResult:
+        raise TrialStopped("the first worker of this trial was told to stop")
+
+    trial = Trial(key="k", pairing=PAIRINGS[0], number=0, params={}, seed=0, epochs=9)
+    result = attempt_trial(work, SmallJob(trial=trial, folder=Path(), driver=0), lambda _: None, threads=1)
+    assert (result.state, result.reason, result.history) == ("stopped", "the first worker of this trial was told to stop", ())
+    assert np.isnan(result.val_auc) and result.best_epoch == -1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -87,7 +87,7 @@ def gradients(world: World, folder: Path) -> Answers:
         steps.begin(phases(recipe, n_stages=4, epochs=1)[0])
         assert steps.optimizer is not None
         steps.optimizer.step = lambda closure=None: None
-        loss = steps._step(Batch(torch.arange(n), torch.zeros(n, dtype=torch.bool)), 0.1)
+        loss = steps._step(Batch(torch.arange(n), torch.arange(n), torch.zeros(n, dtype=torch.bool)), 0.1)
         answers[str(n)] = loss, {name: p.grad for name, p in detector.named_parameters()}
     return answers
 
@@ -109,7 +109,7 @@ def fits(world: World, folder: Path) -> Answers:
     for name, make, settings in (
         ("plain", plain, {"schedule": "progressive", "layer_decay": 0.7}),
         ("head", plain, {"schedule": "head"}),
-        ("balanced", plain, {"balanced": True}),
+        ("balanced", plain, {"balanced": True, "crop": 0.5, "mixup": 0.4}),
         ("low rank", attentive, {"schedule": "lora", "lora_rank": 2, "layer_decay": 0.7}),
         ("tiny", tiny, {"schedule": "progressive", "dropout": 0.2, "clip_norm": 0.1}),
     ):

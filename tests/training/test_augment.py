@@ -114,12 +114,15 @@ def test_without_augmentation_nothing_is_drawn() -> None:
 
 
 def test_partners_are_another_order_of_the_batch_and_shares_are_beta() -> None:
-    batch = Batch(torch.tensor([5, 2, 9, 4]), torch.zeros(4, dtype=torch.bool))
+    batch = Batch(torch.tensor([5, 2, 9, 4]), torch.tensor([0, 1, 2, 3]), torch.tensor([True, False, True, False]))
+    row = {5: 0, 2: 1, 9: 2, 4: 3}
     shares = []
     for seed in range(3000):
         mixed = mix(Recipe(mixup=0.4), batch, seed)
         assert mixed.partner is not None
-        assert sorted(mixed.partner.tolist()) == [2, 4, 5, 9]
+        assert sorted(mixed.partner.index.tolist()) == [2, 4, 5, 9]
+        assert mixed.partner.row.tolist() == [row[image] for image in mixed.partner.index.tolist()]
+        assert torch.equal(mixed.partner.flip, batch.flip)
         assert torch.equal(mixed.index, batch.index)
         shares.append(mixed.keep)
     # Beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)).
@@ -131,9 +134,12 @@ def test_partners_are_another_order_of_the_batch_and_shares_are_beta() -> None:
 def one_step(monkeypatch: pytest.MonkeyPatch, keep: float, partner: list[int]) -> tuple[FitResult, Any]:
     """One epoch of one batch with a mix of our choosing; also the untrained detector."""
     train = images(6)
-    monkeypatch.setattr(
-        "study.training.steps.mix", lambda _, batch, __: Batch(batch.index, batch.flip, torch.tensor(partner)[batch.index], keep)
-    )
+
+    def mix(_: Recipe, batch: Batch, __: int) -> Batch:
+        other = torch.tensor(partner)[batch.index]
+        return dataclasses.replace(batch, partner=Batch(other, other, batch.flip), keep=keep)
+
+    monkeypatch.setattr("study.training.steps.mix", mix)
     recipe = Recipe(batch_size=6, lr=1e-3, flip=0.0, mixup=0.4, patience=0)
     result = fit(plain(), train, images(15, seed=1), recipe, epochs=1, seed=0, runtime=RUNTIME, session=FakeSession())
     return result, train

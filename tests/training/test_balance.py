@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
+from study.detectors.base import Detector
+from study.training import steps
 from study.training.balance import epoch_order, even_weights
 from study.training.fit import FitResult, fit
 from study.training.recipe import Recipe
@@ -107,3 +112,54 @@ def test_the_closed_form_weighs_as_if_images_were_repeated(runtime: TorchRuntime
     scaled = Recipe.from_params({"C": 60 / 144}, learner="logistic")  # the sum of weights is 144 there and 60 here
     fit(twice, repeated, val, scaled, epochs=1, seed=0, runtime=runtime, session=FakeSession())
     np.testing.assert_allclose(score(detector, val, runtime=runtime), score(twice, val, runtime=runtime), rtol=2e-3, atol=2e-3)
+
+
+def seen_in_an_epoch(strata: np.ndarray | None, monkeypatch: pytest.MonkeyPatch, **params: object) -> list[tuple[int, bool, bytes]]:
+    """What the network is shown in the first epoch, in order: image, flip, pixels."""
+    train, shown, read = images(40, size_px=16), list[tuple[int, bool, bytes]](), list[int]()
+    gather, to_input = train.gather, steps.to_input
+    monkeypatch.setattr(train, "gather", lambda index: read.extend(index.tolist()) or gather(index))
+
+    def spy(detector: Detector, pixels: np.ndarray, device: str, flip: torch.Tensor) -> torch.Tensor:
+        shown.extend(zip(read, flip.tolist(), [p.tobytes() for p in pixels], strict=True))
+        read.clear()
+        return to_input(detector, pixels, device, flip)
+
+    monkeypatch.setattr(steps, "to_input", spy)
+    detector = plain()
+    detector.spec = replace(detector.spec, geometry=replace(detector.spec.geometry, size_px=16))
+    recipe = Recipe.from_params({"batch_size": 7, "patience": 0, **params})  # type: ignore[dict-item]
+    fit(
+        detector,
+        train,
+        images(15, seed=1, size_px=16),
+        recipe,
+        epochs=1,
+        seed=3,
+        runtime=RUNTIME,
+        session=FakeSession(),
+        strata=strata,
+    )
+    return shown
+
+
+def test_repeats_of_an_image_in_an_epoch_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image is a stratum of its own, and half of the epoch."""
+    strata = (np.arange(40) == 0).astype(np.int64)
+    shown = seen_in_an_epoch(strata, monkeypatch, crop=1.0)
+    repeats = [(flip, pixels) for image, flip, pixels in shown if image == 0]
+    assert len(repeats) == 20
+    assert {flip for flip, _ in repeats} == {False, True}
+    assert len({pixels for _, pixels in repeats}) > 15  # a window of 16 pixels may come twice
+    monkeypatch.undo()
+    mixed = seen_in_an_epoch(strata, monkeypatch, crop=1.0, mixup=0.4)  # every batch, then its partners
+    assert len(mixed) == 80
+    assert Counter(pixels for _, _, pixels in mixed).keys() == {pixels for _, _, pixels in shown}, "partners are those of the batch"
+
+
+def test_without_repeats_what_is_drawn_goes_by_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = TorchRuntime.seed_epoch(3, 0)
+    order = torch.randperm(40, generator=generator).tolist()
+    flip = (torch.rand(40, generator=generator) < 0.5).tolist()
+    shown = seen_in_an_epoch(None, monkeypatch, flip=0.5)
+    assert [(image, mirrored) for image, mirrored, _ in shown] == [(image, flip[image]) for image in order]

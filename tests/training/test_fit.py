@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from study.errors import ConfigError, DataError, DivergedError
-from study.training.fit import fit
+from study.training.fit import fit, identity_of
 from study.training.recipe import OPTIMIZERS
 from study.training.score import score
 from tests.training.fakes import FakeImages, FakeSession, images, tiny
@@ -96,6 +96,36 @@ def test_patience_counts_in_the_last_phase(
     script(monkeypatch, aucs)
     result = run(tiny(), schedule=schedule, patience=patience, epochs=6, head_share=0.34, last_stage_share=0.33)
     assert len(result.history) == ran and result.val_auc == max(aucs[:ran])
+
+
+@pytest.mark.parametrize(
+    ("patience", "plateau_patience", "aucs", "rates"),
+    [
+        # four epochs that are no better lower the rate, and three more at the lower one end the fit
+        (3, 3, [0.5, 0.9] + [0.5] * 10, [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5]),
+        (3, 3, [0.5, 0.9] + [0.5] * 5 + [0.95] + [0.5] * 4, [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        (1, 0, [0.9, 0.5, 0.5, 0.5], [1, 1, 0.5]),
+        (0, 0, [0.9, 0.5, 0.5, 0.5], [1, 1, 0.5, 0.25]),
+    ],
+)
+def test_patience_gives_a_plateaus_lower_rate_its_epochs(
+    patience: int, plateau_patience: int, aucs: list[float], rates: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, aucs)
+    settings = {"lr_schedule": "plateau", "plateau_factor": 0.5, "plateau_patience": plateau_patience, "warmup_share": 0.0}
+    result = run(tiny(), patience=patience, lr=0.01, epochs=len(aucs), **settings)
+    assert [record.learning_rate for record in result.history] == pytest.approx([0.01 * rate for rate in rates])
+
+
+# what a checkpoint belongs to
+
+
+def test_a_checkpoint_belongs_to_one_kind_of_device() -> None:
+    def identity(device: str) -> str:
+        runtime = dataclasses.replace(RUNTIME, device=device)
+        return identity_of(tiny().spec, images(21), images(15), recipe(), epochs=2, seed=0, runtime=runtime, workers=1)
+
+    assert identity("cuda") == identity("cuda:1") != identity("cpu")
 
 
 # what cannot be trained

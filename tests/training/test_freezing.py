@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from study.training.fit import fit
 from study.training.optimizers import make_optimizer
 from study.training.recipe import OPTIMIZERS
 from study.training.schedules import freeze, phases
+from study.training.score import score
+from tests.contract.stand_ins import make_case
 from tests.training.fakes import FakeSession, InterruptedError, Tiny, images, plain, tiny
 from tests.training.small_fits import RUNTIME, recipe, run, same, snapshot
 
@@ -48,6 +52,40 @@ def test_frozen_means_frozen(schedule: str, cached: bool, monkeypatch: pytest.Mo
         for key in before:
             trained = stage_of[key.split(".")[0]] < phase.stages
             assert torch.equal(before[key], after[key]) != trained, (schedule, epoch, key)
+
+
+@pytest.mark.parametrize("name", ["timm:ghostnet_100.in1k", "timm:rexnet_100.nav_in1k"])
+def test_a_frozen_body_has_no_dropout_of_its_own(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have 0.2 of it in a place that is in no stage: the network's root, and a layer without parameters."""
+    detector, x = make_case(name, tmp_path, monkeypatch).build(), torch.randn(2, 3, 64, 64)
+    expected = detector.features(x)
+    freeze(detector, 1)
+    assert torch.equal(detector.features(x), expected) and torch.equal(detector.features(x), expected)
+    assert [module for module in detector.modules() if module.training] == [detector.head]
+    freeze(detector, len(detector.stages()))
+    assert all(module.training for module in detector.modules())
+
+
+class Rooted(Tiny):
+    """A BatchNorm without weights above the stages, in none of them."""
+
+    def __init__(self) -> None:
+        super().__init__(tiny().spec)
+        self.norm = torch.nn.BatchNorm1d(8, affine=False)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(super().features(x))
+
+
+def test_statistics_that_are_in_no_stage_move_with_the_whole_alone() -> None:
+    frozen, trained, session = Rooted(), Rooted(), FakeSession()
+    run(frozen, schedule="last_stage", epochs=2)
+    assert torch.equal(frozen.norm.running_mean, torch.zeros(8))
+    result = run(trained, session, epochs=4)
+    assert not torch.equal(trained.norm.running_mean, torch.zeros(8))
+    assert np.array_equal(score(trained, images(15, seed=1), runtime=RUNTIME), result.val_logit), "they are the best epoch's"
+    state = session.load()
+    assert state is not None and "norm.running_mean" in state["state"]
 
 
 def test_each_phase_has_its_own_learning_rate() -> None:

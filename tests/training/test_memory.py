@@ -72,7 +72,7 @@ def test_the_gradient_of_micro_batches_is_that_of_the_batch() -> None:
     steps = Steps(detector, pictures, recipe(clip_norm=0.0), seed=0, runtime=RUNTIME, world=ALONE)
     steps.begin(phases(recipe(), n_stages=4, epochs=1)[0])
     steps.micro_batch = 2
-    loss = steps.backward(Batch(torch.arange(7), torch.zeros(7, dtype=torch.bool)), of=7)
+    loss = steps.backward(Batch(torch.arange(7), torch.arange(7), torch.zeros(7, dtype=torch.bool)), of=7)
     p = torch.sigmoid(reference(reference.prepare(torch.from_numpy(pictures.pixels[:7]))))
     y = torch.from_numpy(pictures.label[:7].astype(np.float32))
     mean = -(y * p.log() + (1 - y) * (1 - p).log()).mean()
