@@ -28,6 +28,7 @@ from study.errors import StoreError
 from study.identity import whole_file
 from study.records import NO_DEGRADATION, MatrixRow, Pairing, Scores
 from study.reporting.grid import Grid, has_number, is_in_domain, pick, state_words
+from study.reporting.markdown import ends
 from study.statistics.comparisons import Ranks
 from study.statistics.matrix import LOWER_IS_BETTER, chance_of
 from study.statistics.metrics import roc
@@ -135,7 +136,7 @@ def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: 
     axes.add_patch(Rectangle(box, 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
     ink = "white" if _luminance(colour) < 0.45 else "black"
     axes.text(x, y - 0.12, f"{row.estimate.value:.3f}{marks}", ha="center", va="center", fontsize=11, color=ink)
-    axes.text(x, y + 0.2, f"[{row.estimate.low:.2f}, {row.estimate.high:.2f}]", ha="center", va="center", fontsize=8, color=ink)
+    axes.text(x, y + 0.2, ends(row.estimate.low, row.estimate.high), ha="center", va="center", fontsize=8, color=ink)
 
 
 def _luminance(colour: Sequence[float]) -> float:

@@ -68,14 +68,14 @@ def rows_with(
 ) -> list[MatrixRow]:
     """The matrix of one cell of two seeds in which some images leak, without a study around it."""
     monkeypatch.setattr(cells, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(scores=lambda key: scored(int(key), frames))
+    store = SimpleNamespace(scores=lambda key: scored(int(key), frames), val_scores=lambda key: scored(int(key) + 2, frames))
     workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / "cache"))
     pairing = Pairing(detector="npr", train_on=train_on)
     study = SimpleNamespace(seed=0, pairings=lambda: [pairing], test_on=("b",))
     planned = []
     for seed in (0, 1):
         cell = Cell(pairing=pairing, winner_seed=seed, test_on="b", degradation="none", state="done", scores_key=str(seed))
-        winner = SimpleNamespace(winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0)
+        winner = SimpleNamespace(key=str(seed), winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0)
         planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
     one = scored(0, frames)
     found = leaks_of(ids, one.label[np.isin(one.sample_id, ids)].tolist())
@@ -184,7 +184,7 @@ def test_the_selection_gap_is_of_images_that_training_has_not_seen(monkeypatch: 
         {(pairing, 0): 0.9}, rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)], train_on="b")
     )
     assert gap.kept and gap.test_auc == pytest.approx(roc_auc_score(scored(0).label, scored(0).logit))
-    assert "120 kept: nothing to measure without" in markdown_gaps([gap])
+    assert "120 kept: a class is gone without" in markdown_gaps([gap])
 
 
 def test_tuned_minus_default_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:

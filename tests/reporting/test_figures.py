@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,13 @@ def test_cells_that_share_images_with_training_are_marked(drawn: list[Figure], t
     assert "\N{DAGGER} test images leak from training; \N{DOUBLE DAGGER} shares images with the training set" in title
     heat_map([row()], "npr", "auc", tmp_path / "plain.png")
     assert "leak" not in drawn[1].axes[0].get_title(loc="left") and "\N{DAGGER}" not in "".join(texts(drawn[1]))
+
+
+def test_a_value_without_an_interval_says_so(drawn: list[Figure], tmp_path: Path) -> None:
+    one = row("npr", "a", "a", 0.9)
+    rows = [replace(one, estimate=replace(one.estimate, low=NAN, high=NAN)), row("npr", "a", "b", 0.6)]
+    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    assert texts(drawn[0]) == ["0.900", "[no interval]", "0.600", "[0.55, 0.65]"]
 
 
 def cell_colour(figure: Figure, x: int, y: int) -> tuple[float, ...]:
