@@ -178,7 +178,7 @@ def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, 
     geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
     jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
     jobs.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))  # neighbours share a pack
-    named = {c.cell.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  seed {c.cell.winner_seed}" for c in cells}
+    named = {c.cell.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  {c.winner.trial.origin}" for c in cells if c.winner}
     with cli.announced(jobs, _is_scored, lambda job: named[job.scores_key]):
         failures = launcher.run_jobs(jobs, run_cell, _is_scored)
     return {job.scores_key: reason for job, reason in failures}

@@ -10,7 +10,6 @@ how one folder is understood, with a contact sheet and a manifest to edit.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
@@ -98,12 +97,8 @@ def _pack(setup: Setup, catalog: Catalog, name: str) -> dict[str, str]:
 def _print_dataset(summary: DatasetSummary) -> None:
     from study.records import SPLITS
 
-    single = sum(summary.groups.values()) == summary.images()
-    grouped = (
-        "split by image: no groups known, give a manifest with a group column if images belong together"
-        if single
-        else "split by group"
-    )
+    by_image = "split by image: no groups known, give a manifest with a group column if images belong together"
+    grouped = "split by group" if summary.grouped else by_image
     official = "official split" if summary.official else grouped
     print(f"\n{summary.name}: {summary.title or summary.root} ({summary.layout}, {official})")
     for split, groups in sorted(summary.groups.items(), key=lambda item: SPLITS.index(item[0])):
@@ -199,13 +194,14 @@ def _same_again(options: argparse.Namespace) -> str:
 
 def _sweep_on(found: Description, folder: Path, class_folders: Mapping[str, int], options: argparse.Namespace) -> str:
     """The command that trains the detectors of the quick study on the folder."""
+    from study.planning.study_file import toml_text
     from study.reporting.folder_text import usable_name
 
-    name = json.dumps(usable_name(found))
+    name = toml_text(usable_name(found))
     study = re.sub(r"[^A-Za-z0-9_.-]", "_", found.name).lstrip("_.-")[:64] or "mine"
     words = ["python", "-m", "study.sweep", "quick", "--set", f"name={study}", "--set", f"train_on=[{name}]"]
     if class_folders:
-        words += ["--set", f"data.class_folders={{{', '.join(f'{json.dumps(k)} = {v}' for k, v in class_folders.items())}}}"]
+        words += ["--set", f"data.class_folders={{{', '.join(f'{toml_text(k)} = {v}' for k, v in class_folders.items())}}}"]
     words += ["--results", options.results] if options.results != "results" else []
     return shlex.join([*words, "--data-root", str(folder.parent)])
 

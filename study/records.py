@@ -65,6 +65,9 @@ class DatasetCard:
     archives: str = ""  # the archives it comes in and that are unpacked: a glob below the folder, or below a folder in it
     folders: tuple[Mapping[str, str], ...] = ()  # class folders that lie deeper, and what their names say (data/layouts.py)
     splits: Mapping[str, str] = field(default_factory=dict)  # folder name -> split, where it is not what its name says
+    reals: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the CSV file that says what is real in a folder of fakes (data/reals.py)
     group_pattern: str = ""  # regular expression on the relative path; its group "group" is the split key (data/groups.py)
     hazards: tuple[str, ...] = ()
 

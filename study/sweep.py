@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.warm_start:
-        import json
+        from study.planning.study_file import toml_text
 
-        options.set.append(f"search.warm_start={json.dumps(options.warm_start)}")
+        options.set.append(f"search.warm_start=[{', '.join(map(toml_text, options.warm_start))}]")
     setup = cli.open_setup(options, firewall=True)
     with setup.store.lock(), cli.pushed(options, setup):
         return sweep(setup, options)

@@ -271,13 +271,20 @@ def write_open_images(folder: Path, *, n: int = 40, size: int = 8, splits: tuple
 
 
 def write_artifact(folder: Path, *, n: int = 40, size: int = 8) -> Path:
-    """Write ArtiFact as Kaggle ships it, of two collections and two generators, each with its metadata.csv."""
+    """Write ArtiFact as Kaggle ships it, of two collections and three generators, each with its metadata.csv.
+
+    A target of 0 is real, any other fake. Of `cycle_gan` the second half is real.
+    """
     places = {"coco": "train2017", "ffhq": "images/00000", "big_gan": "big/biggan-data/0", "pro_gan": "airplane/1_fake"}
-    for number, (name, below) in enumerate(places.items()):
+    for number, (name, below) in enumerate({**places, "cycle_gan": "horse2zebra"}.items()):
+        lines = ["filename,image_path,target,category"]
         for index in range(n):
+            label = int(number > 1 and (name != "cycle_gan" or index < n // 2))
             path = folder / name / below / f"img{index:06d}.jpg"
-            write_image(path, picture(number // 2, size=size, seed=number * 1000 + index))
-        (folder / name / "metadata.csv").write_text("filename,image_path,target,category\n", encoding="utf-8")
+            write_image(path, picture(label, size=size, seed=number * 1000 + index))
+            target = label * (1 + index % 6 if name == "big_gan" else 1)
+            lines.append(f"{path.name},{below}/{path.name},{target},{below.partition('/')[0]}")
+        (folder / name / "metadata.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
     return folder
 
 

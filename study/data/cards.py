@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from study.data.layouts import CLASS_WORDS, segment_pattern
+from study.data.reals import REALS_KEYS
 from study.errors import ConfigError, unknown_name
 from study.records import SPLITS, DatasetCard
 
@@ -67,6 +68,7 @@ def _check_type(key: str, value: Any, *, where: str) -> None:
         "holds": isinstance(value, list) and all(isinstance(v, str) for v in value),
         "folders": isinstance(value, list) and all(_is_entry(v) for v in value),
         "splits": isinstance(value, dict) and all(v in SPLITS for v in value.values()),
+        "reals": isinstance(value, dict) and {*value} == {*REALS_KEYS} and all(isinstance(v, str) and v for v in value.values()),
         "class_folders": isinstance(value, dict) and all(type(v) is int and v in (0, 1) for v in value.values()),
         "methods": isinstance(value, dict) and all(isinstance(v, str) and v for v in value.values()),
     }.get(key, isinstance(value, str))
@@ -77,6 +79,7 @@ def _check_type(key: str, value: Any, *, where: str) -> None:
             "holds": "a list of folders",
             "folders": "a list of tables of texts with a path each; a label is real or fake, a split train, val or test",
             "splits": "folder names with train, val or test",
+            "reals": "a table of three texts, a file in each folder of fakes and its columns path and target",
             "class_folders": "folder names with 0 (real) or 1 (fake)",
             "methods": "class folder names with a method each",
         }
@@ -103,6 +106,8 @@ def _check_card(card: DatasetCard, *, where: str) -> None:
                 re.compile(segment_pattern(segment))
             except (re.error, ConfigError) as error:
                 raise ConfigError(f"{where}: folders: path = {entry['path']!r}: {error}") from None
+    if card.reals and not _stays_inside(card.reals["file"]):
+        raise ConfigError(f"{where}: reals: file = {card.reals['file']!r} must be a relative path inside a folder of fakes")
     if card.subfolder and not _stays_inside(card.subfolder):
         raise ConfigError(f"{where}: subfolder = {card.subfolder!r} must be a relative path inside the dataset")
     if card.group_pattern:

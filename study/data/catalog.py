@@ -73,7 +73,8 @@ class Count:
 class DatasetSummary:
     """What a dataset holds, for a person.
 
-    groups: distinct group keys per split. straddling: groups in more than one split, possible only where the splits are official.
+    groups: distinct group keys per split. grouped: whether any image's group is another than its own picture.
+    straddling: groups in more than one split, possible only where the splits are official.
     excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder, reason). n_bytes: of the files.
     """
 
@@ -85,6 +86,7 @@ class DatasetSummary:
     digest: str
     counts: tuple[Count, ...]
     groups: Mapping[str, int]
+    grouped: bool
     straddling: int
     excluded: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[str, str], ...]
@@ -237,6 +239,7 @@ class Catalog:
             digest=dataset.digest,
             counts=_counts(samples),
             groups=dict(zip(groups["split"].to_pylist(), groups["group_count_distinct"].to_pylist(), strict=True)),
+            grouped=not pc.all(pc.equal(samples["group"], datasets.own_groups(samples))).as_py(),
             straddling=splits.straddling(codes, datasets.words(samples["split"])),
             excluded=tuple(zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)),
             skipped=dataset.skipped,
@@ -289,6 +292,7 @@ class Catalog:
             index=index,
             max_per_class=self.config.max_per_class,
             others=other_paths(layout, listing) if linked else (),
+            way=layout.way,
         )
         return replace(dataset, unified_px=common_side(dataset.samples, dataset.root)) if self.config.unify else dataset
 

@@ -105,17 +105,22 @@ def assemble(
     index: FileIndex,
     max_per_class: int | None = None,
     others: Iterable[str] = (),
+    way: Sequence[Path] = (),
 ) -> Dataset:
     """Turn a listing into a dataset: groups, subset, splits, digests. others: paths in the folder that are not of this dataset.
 
-    Raises DataError for a split without both classes, and StoreError where the index cannot be written.
+    way: folders in which lists of an official split may lie (`Layout.way`).
+    Raises DataError for a split without both classes and where only some images have one, StoreError where the index cannot be
+    written.
     """
     table = listing.table.sort_by("path")
     if card and card.group_pattern:
-        table = with_columns(table, pattern_columns(table, card.group_pattern, root=root, others=others))
+        table = with_columns(table, pattern_columns(table, card.group_pattern, way=way, others=others))
     if pc.any(pc.equal(table["group"], "")).as_py():
         table = _pixel_groups(with_columns(table, index.fingerprint(table)))
     official = bool(pc.any(pc.not_equal(table["split"], "")).as_py())
+    if official:
+        _refuse_unsplit(table, name=name)
     codes, groups = group_codes(table)
     split = splits.assign_splits(codes, groups, words(table["split"]))
     table = with_columns(table, pa.table({"split": pa.array(split, pa.string())}))
@@ -134,6 +139,16 @@ def assemble(
     return Dataset(
         name=name, card=card, root=root, layout=listing.layout, official=official, samples=samples, skipped=listing.skipped
     )
+
+
+def _refuse_unsplit(table: pa.Table, *, name: str) -> None:
+    """An image in no split would be trained and tested on by nobody, and counted nowhere."""
+    unsplit = table.filter(pc.equal(table["split"], ""))
+    if unsplit.num_rows:
+        raise DataError(
+            f"dataset '{name}': '{unsplit['path'][0]}' has no split, and {table.num_rows - unsplit.num_rows} other images have one"
+            "; put all images into split folders or none, or give every one a split in manifest.csv"
+        )
 
 
 def _refuse_torn_units(samples: pa.Table, *, name: str) -> None:

@@ -102,7 +102,7 @@ def _assembled(
     """The images with groups and splits, whether these are official, and why it is no dataset yet."""
     others = other_paths(layout, listing) if card and has_partners(card.group_pattern) else ()
     try:
-        dataset = datasets.assemble(listing, name=name, card=card, root=layout.root, index=index, others=others)
+        dataset = datasets.assemble(listing, name=name, card=card, root=layout.root, index=index, others=others, way=layout.way)
     except DataError as error:
         table = listing.table.sort_by("path")
         unsplit = pa.table({"split": pa.array([""] * table.num_rows, pa.string())})

@@ -9,14 +9,15 @@ Floor 1. The pattern's named groups say what is read from a path:
 
 With partners the links are read from the whole folder, also from what a dataset leaves out, so that all datasets made from it have
 the same groups; and where lists of linked keys lie beside the images (`train.json`, `val.json`, `test.json`, as FaceForensics++
-publishes them, in the folder or below `splits/`) these are the links, and the official split.
+publishes them, in the folder, in one between it and the class folders, or below `splits/` in either) these are the links, and the
+official split, also of an image whose group the listing gives. A split that the listing gives wins over the lists.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,30 +37,29 @@ def has_partners(pattern: str) -> bool:
     return bool(pattern) and "partner" in re.compile(pattern).groupindex
 
 
-def pattern_columns(listed: pa.Table, pattern: str, *, root: Path, others: Iterable[str] = ()) -> pa.Table:
+def pattern_columns(listed: pa.Table, pattern: str, *, way: Sequence[Path], others: Iterable[str] = ()) -> pa.Table:
     """Return columns group, video, split and problem of listed images, in their order; what the listing gives stays.
 
-    An image that the pattern does not match has a problem: it could straddle a split. others: paths beside the listed ones, for
-    their links. Raises DataError for a broken list of the official split.
+    An image that the pattern does not match has a problem, unless its group is given: it could straddle a split. So has one that
+    the lists of an official split do not know. way: the folders in which such lists may lie. others: paths beside the listed ones,
+    for their links. Raises DataError for a broken list of the official split, and for lists that differ.
     """
     blocks = (listed["path"].slice(start, BLOCK).to_pylist() for start in range(0, listed.num_rows, BLOCK))
     read = pa.concat_tables([_read_paths(block, pattern) for block in blocks])
-    lists = _read_lists(root) if has_partners(pattern) else {}
+    lists = _read_lists(way) if has_partners(pattern) else {}
     joined: dict[str, str] = {}
     if has_partners(pattern):
         joined = _joined([pair for pairs in lists.values() for pair in pairs] or _links(read, others, pattern))
     official = {key: split for split, pairs in lists.items() for pair in pairs for key in pair}
     if pc.any(pc.not_equal(listed["split"], "")).as_py():
         official = {}
-    found = _found(listed, read, joined, official)
-    given = pc.not_equal(listed["group"], "")
-    return pa.table({name: pc.if_else(given, listed[name], column) for name, column in found.items()})
+    return pa.table(_found(listed, read, joined, official))
 
 
 def _found(listed: pa.Table, read: pa.Table, joined: Mapping[str, str], official: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
-    """The columns of images for which the listing gives no group."""
+    given = pc.not_equal(listed["group"], "")
     key, problem = read["group"], listed["problem"]
-    unmatched = pc.equal(key, "")
+    unmatched = pc.and_(pc.equal(key, ""), pc.invert(given))
     split = listed["split"]
     if official:
         of_key, of_partner = (pc.fill_null(_looked_up(read[name], official), "") for name in ("group", "partner"))
@@ -72,8 +72,8 @@ def _found(listed: pa.Table, read: pa.Table, joined: Mapping[str, str], official
     lost = pc.binary_join_element_wise("unmatched", listed["path"], " ")
     video = pc.if_else(pc.equal(read["video"], ""), listed["video"], read["video"])
     return {
-        "group": pc.if_else(unmatched, lost, pc.coalesce(_looked_up(key, joined), key)),
-        "video": pc.if_else(unmatched, "", video),
+        "group": pc.if_else(given, listed["group"], pc.if_else(unmatched, lost, pc.coalesce(_looked_up(key, joined), key))),
+        "video": pc.if_else(given, listed["video"], pc.if_else(unmatched, "", video)),
         "split": split,
         "problem": pc.if_else(pc.equal(problem, ""), reason, problem),
     }
@@ -115,8 +115,17 @@ def _joined(links: Iterable[list[str]]) -> dict[str, str]:
     return {key: "_".join(sorted(together)) for key, together in sets.items()}
 
 
-def _read_lists(root: Path) -> dict[str, list[list[str]]]:
-    """Return the linked keys of every split, or nothing where there are no lists."""
+def _read_lists(way: Sequence[Path]) -> dict[str, list[list[str]]]:
+    """Return the linked keys of every split, or nothing where there are no lists. Raises DataError for lists that differ."""
+    found = {folder: lists for folder in reversed(way) if (lists := _read_lists_of(folder))}
+    nearest = next(iter(found), None)
+    for folder, lists in found.items():
+        if nearest and lists != found[nearest]:
+            raise DataError(f"the lists of the official split in '{nearest}' and '{folder}' differ; move one of them away")
+    return found[nearest] if nearest else {}
+
+
+def _read_lists_of(root: Path) -> dict[str, list[list[str]]]:
     for folder in (root / name for name in LIST_FOLDERS):
         paths = {split: folder / f"{split}.json" for split in ("train", "val", "test")}
         there = [path.is_file() for path in paths.values()]

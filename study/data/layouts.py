@@ -4,6 +4,7 @@ Floor 1. Recognised, in this order:
 
     manifest.csv                            overrides guessing (manifest.py)
     train|val|valid|validation|test / CLASS official splits
+    CLASS / train|val|valid|validation|test the same, where all folders in the class folders are such
     CLASS                                   no splits: they are made by group (splits.py)
 
 where CLASS is `real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the card's `class_folders`. A
@@ -19,13 +20,15 @@ says where class folders lie and what the names on the way mean:
 Between slashes stands one folder's name; `a|b` is either, `*` any text, `{word}` any text that is kept, `{word:a|b}` one of those.
 The words `class`, `split`, `member` and `method` are understood: class is a class folder's name, split one of a split, a member is
 a dataset of its own (`ffpp:FaceSwap`), to which images without a member belong as well. Any other word is what a name may ask for
-(`?compression=c40`). The other keys of an entry give a word outright; label is `real` or `fake`.
+(`?compression=c40`). The other keys of an entry give a word outright; label is `real` or `fake`. Where the card has `reals`, a file
+in a folder of fakes says which of its images are real (reals.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +38,7 @@ import pyarrow.compute as pc
 from study.data.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
 from study.data.manifest import MANIFEST, has_manifest, read_manifest
 from study.data.names import DatasetName
+from study.data.reals import read_reals, relabelled
 from study.data.unreached import ignored_files, unreached
 from study.errors import ConfigError, DataError, unknown_name
 from study.records import FAKE, REAL, DatasetCard, Split
@@ -44,6 +48,7 @@ CLASS_NAMES = {"real": REAL, "fake": FAKE, "0_real": REAL, "1_fake": FAKE}
 CLASS_WORDS = {REAL: "real", FAKE: "fake"}
 
 BY_MANIFEST, BY_SPLITS, BY_CLASSES = f"{MANIFEST} lists the images", "split folders with class folders in them", "class folders"
+BY_CLASS_SPLITS = "class folders with split folders in them"
 
 _DEEPEST_WRAPPER = 3
 
@@ -53,6 +58,7 @@ class Part:
     """A class folder: where it lies below the root, the split it belongs to ("" for none), and what its images are.
 
     member: the dataset of the folder that it belongs to, "" for all of them. words: what else a card's folders say of it.
+    reals: the card's, of a folder of fakes; the label of an image is then what that file says.
     """
 
     folder: str
@@ -62,6 +68,7 @@ class Part:
     methods_below: bool
     member: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    reals: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,8 @@ class Layout:
     rule: which of the rules of this file's header matched, for a person.
     skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
     others: class folders that a member or subset leaves out. methods: the only methods of fakes that it has, none for all.
+    way: the folders from the dataset's own down to that which holds the class folders or the manifest. What else lies there, such
+        as the lists of an official split, is the dataset's.
     """
 
     root: Path
@@ -79,6 +88,7 @@ class Layout:
     skipped: tuple[tuple[str, str], ...] = ()
     others: tuple[Part, ...] = ()
     methods: tuple[str, ...] = ()
+    way: tuple[Path, ...] = ()
 
     @property
     def members(self) -> list[str]:
@@ -90,17 +100,30 @@ class Layout:
         """The layout in a few words, for a person."""
         if not self.parts:
             return MANIFEST
-        splits = dict.fromkeys(part.folder.split("/")[0] for part in self.parts if part.split)
-        classes = dict.fromkeys(f"{part.folder.split('/')[-1]} ({CLASS_WORDS[part.label]})" for part in self.parts)
-        return f"{', '.join(splits)} / {', '.join(classes)}" if splits else ", ".join(classes)
+        split_at, class_at = (-1, 0) if self.rule == BY_CLASS_SPLITS else (0, -1)
+        splits = ", ".join(dict.fromkeys(part.folder.split("/")[split_at] for part in self.parts if part.split))
+        classes = ", ".join(dict.fromkeys(f"{part.folder.split('/')[class_at]} ({CLASS_WORDS[part.label]})" for part in self.parts))
+        files = "".join(f"; real among fakes by {file}" for file in {part.reals["file"] for part in self.parts if part.reals})
+        if not splits:
+            return f"{classes}{files}"
+        return f"{classes} / {splits}{files}" if self.rule == BY_CLASS_SPLITS else f"{splits} / {classes}{files}"
 
 
 def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders: Mapping[str, int] | None = None) -> Layout | None:
     """Return how a dataset's folder is laid out, or None where it is not recognised. Reads folder names only.
 
     class_folders: label of class folders named otherwise than real/fake; they win over the card's.
-    Raises DataError for a folder that holds split folders and class folders side by side, and for a manifest that is no file.
+    Raises DataError for a folder that holds split folders and class folders side by side, for class folders that hold split folders
+    and others, and for a manifest that is no file.
     """
+    layout = _find(folder, card=card, class_folders=class_folders)
+    if layout is None:
+        return None
+    below = layout.root.relative_to(folder).parts
+    return replace(layout, way=tuple(folder.joinpath(*below[:depth]) for depth in range(len(below) + 1)))
+
+
+def _find(folder: Path, *, card: DatasetCard | None, class_folders: Mapping[str, int] | None) -> Layout | None:
     named = {**(card.class_folders if card else {}), **(class_folders or {})}
     methods = card.methods if card else {}
     if has_manifest(folder):
@@ -184,7 +207,8 @@ def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
     named = {path for path, _ in skipped}
     reached = {part.folder for part in (*layout.parts, *layout.others)}
     beside = [found for found in unreached(Walker(layout.root), reached) if found[0] not in named]
-    return (*skipped, *beside, *ignored_files(walker.ignored))
+    read = Counter(Path(part.reals["file"]).suffix.lower() for part in layout.parts if part.reals)
+    return (*skipped, *beside, *ignored_files(walker.ignored - read))
 
 
 def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:
@@ -228,7 +252,7 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
             label = classes.get(words.pop("label", words.pop("class", "")).lower())
             split = splits.get(words.pop("split", "").lower(), None if "{split" in entry["path"] else "")
             if label is not None and split is not None:
-                found.setdefault(folder, _part(folder, label, split, words, card.methods))
+                found.setdefault(folder, _part(folder, label, split, words, card))
     found = {folder: part for folder, part in found.items() if not any(other.startswith(f"{folder}/") for other in found)}
     if not found:
         return None
@@ -238,12 +262,15 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
     return Layout(root=walker.root, parts=parts, rule=f"the folders of the card {card.name}", skipped=(*walker.skipped, *beside))
 
 
-def _part(folder: str, label: int, split: str, words: dict[str, str], methods: Mapping[str, str]) -> Part:
+def _part(folder: str, label: int, split: str, words: dict[str, str], card: DatasetCard) -> Part:
     member = words.pop("member", "")
-    member = methods.get(member, member)
+    member = card.methods.get(member, member)
     method = words.pop("method", "") or (member if label == FAKE else "") or folder.rsplit("/", maxsplit=1)[-1]
-    method = methods.get(method, method)
-    return Part(folder=folder, split=split, label=label, method=method, methods_below=False, member=member, words=words)
+    method = card.methods.get(method, method)
+    reals = card.reals if label == FAKE else {}
+    return Part(
+        folder=folder, split=split, label=label, method=method, methods_below=False, member=member, words=words, reals=reals
+    )
 
 
 def _descend(
@@ -300,8 +327,34 @@ def _recognise(walker: Walker, *, named: Mapping[str, int], methods: Mapping[str
         return None
     ignored += [name for name in folders if name not in used]
     skipped = (*walker.skipped, *((folder, "neither a split nor a class folder") for folder in ignored))
-    rule = BY_SPLITS if splits else BY_CLASSES
-    return Layout(root=walker.root, parts=tuple(splits or classes), rule=rule, skipped=skipped)
+    within = _splits_within(walker, classes)
+    rule = BY_SPLITS if splits else BY_CLASS_SPLITS if within else BY_CLASSES
+    return Layout(root=walker.root, parts=tuple(splits or within or classes), rule=rule, skipped=skipped)
+
+
+def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
+    """The split folders in class folders; none where there are none, or only in some that `class_folders` names.
+
+    Raises DataError where folders of both kinds are mixed: a split would be lost, or taken for a method.
+    """
+    below = {part.folder: walker.folders(part.folder) for part in classes}
+    parts = [
+        replace(part, folder=f"{part.folder}/{name}", split=SPLIT_NAMES[name.lower()])
+        for part in classes
+        for name in below[part.folder]
+        if name.lower() in SPLIT_NAMES
+    ]
+    others = [f"'{folder}/{name}' is none" for folder, names in below.items() for name in names if name.lower() not in SPLIT_NAMES]
+    others += [f"'{folder}' holds images that are in none" for folder in below if walker.loose(folder)]
+    others += [f"'{folder}' holds none" for folder, names in below.items() if not names]
+    if parts and not others:
+        return parts
+    if any(part.methods_below for part in parts) or len({part.label for part in parts}) == len(CLASS_WORDS):
+        raise DataError(
+            f"'{walker.root}': class folders hold split folders ({parts[0].folder}), and {others[0]}; make every folder in "
+            f"the class folders train, val or test, or rename those that are no splits, or list the images in {MANIFEST}"
+        )
+    return []
 
 
 def _class_parts(folders: list[str], *, above: str, split: str, named: Mapping[str, int], methods: Mapping[str, str]) -> list[Part]:
@@ -318,6 +371,7 @@ def _class_parts(folders: list[str], *, above: str, split: str, named: Mapping[s
 def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
     """Yield the images of a class folder, `BLOCK` of them at a time: no more are ever Python objects."""
     below = len(part.folder) + 1
+    listed = read_reals(walker.root / part.folder, part.reals) if part.reals else {}
     for found in in_blocks(walker.images(part.folder)):
         paths, size, changed_ns, problem = zip(*found, strict=True)
         nested = [path[below:].partition("/") if part.methods_below else ("", "", "") for path in paths]
@@ -325,7 +379,8 @@ def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
         same = {"label": part.label, "split": part.split, "group": "", "video": ""}
         columns = {"path": paths, "method": methods, "size": size, "changed_ns": changed_ns, "problem": problem}
         columns |= {name: [value] * len(found) for name, value in same.items()}
-        yield pa.table(columns, schema=LISTING_SCHEMA)
+        table = pa.table(columns, schema=LISTING_SCHEMA)
+        yield relabelled(table, listed, folder=part.folder, file=part.reals["file"]) if part.reals else table
 
 
 def _check_classes(listing: Listing, *, name: str, root: Path) -> None:

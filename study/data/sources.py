@@ -7,7 +7,7 @@ Archives that a card's dataset comes in are unpacked into the cache.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -89,14 +89,15 @@ class Sources:
         if folder is None:
             return None
         folder = self._unpacked(folder, card, unpack=download) if card else folder
-        if folder is not None:
-            folder = manifest_copy(folder, name=base, cache=self.cache, fetch=download, progress=self.progress)
         if folder is None:
             return None
         layout = find_layout(folder, card=card, class_folders=self.class_folders)
         if layout is None:
             raise DataError(_unrecognised(shown, folder, card))
-        return card, layout
+        if layout.parts:
+            return card, layout
+        root = manifest_copy(layout.root, name=base, cache=self.cache, fetch=download, progress=self.progress)
+        return (card, replace(layout, root=root)) if root else None
 
     def _unpacked(self, folder: Path, card: DatasetCard, *, unpack: bool) -> Path | None:
         """The folder itself, or where the archives that it holds are unpacked to; None where they are not, and shall not be.

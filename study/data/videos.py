@@ -17,7 +17,7 @@ import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -137,12 +137,21 @@ def _passing(path: str, error: UnreadableError) -> DataError:
 
 
 def runs(paths: Iterable[str]) -> Iterator[Run]:
-    """Join what follows upon each other of one video, so that it is decoded once; sorted paths have each video in one run."""
-    split = ((path, split_frame(path)) for path in paths)
-    for _, group in groupby(enumerate(split), key=lambda item: item[1][1][0] if item[1][1] else item[0]):
-        found = [entry for _, entry in group]
-        first = found[0][1]
-        yield Run(first[0], tuple(frame[1] for _, frame in found if frame)) if first else Run(found[0][0], ())
+    """Join what follows upon each other of one video, ascending, so that it is decoded once.
+
+    Sorted paths have each video in one run, but where it has a million frames: 1000000 comes before 999999, and begins one.
+    """
+    current, frames = "", list[int]()
+    for path in paths:
+        file, number = split_frame(path) or (path, -1)
+        if frames and file == current and number > frames[-1]:
+            frames.append(number)
+            continue
+        if current:
+            yield Run(current, tuple(frames))
+        current, frames = file, [] if number < 0 else [number]
+    if current:
+        yield Run(current, tuple(frames))
 
 
 def map_files(function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequence[tuple[str, T]]) -> Iterator[R]:

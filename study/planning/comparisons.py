@@ -24,13 +24,15 @@ from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Scores
 from study.reporting.grid import is_in_domain
-from study.statistics.comparisons import JOINT, Difference, PairedAucs, Ranks, friedman, holm, normal_difference, spearman
+from study.statistics.comparisons import JOINT, PairedAucs, Ranks, friedman, holm, spearman
 from study.statistics.delong import clustered_variance
+from study.statistics.differences import Difference, Part, total_difference
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats, Ints
 from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both
 
-Scored = tuple[str, Pairing, Scores]  # test set, pairing, the scores of one seed
+Scored = tuple[str, Pairing, Scores, int]  # test set, pairing, the scores of one winner, its seed
+ROUNDING = 1e-5  # of float32 logits, as a share of their range
 Family = Mapping[str, NDArray[np.str_]]  # test set -> the group of each image, over the family
 
 
@@ -89,13 +91,15 @@ class Comparisons:
 class _Column:
     """One test set: the pairings that are scored on it, and their AUCs on the images that all of them scored.
 
-    of_seeds: for each pairing the AUCs of its seeds, (S,).
+    of_seeds: for each pairing the AUC of each of its winners by seed. seedless: for each, whether no seed can change its logits: it
+        is not trained, or several seeds gave the very same.
     """
 
     pairings: tuple[Pairing, ...]
     aucs: PairedAucs
     images: Images
-    of_seeds: tuple[Floats, ...]
+    of_seeds: tuple[Mapping[int, float], ...]
+    seedless: tuple[bool, ...]
 
     def place(self, detector: str, train_on: str) -> int | None:
         """Where the detector stands among the AUCs, as trained on that set or not trained at all; None where it is not scored."""
@@ -107,11 +111,11 @@ class _Column:
         at = self.place(detector, train_on)
         return math.nan if at is None else float(self.aucs.aucs[at])
 
-    def seeds(self, detector: str, train_on: str) -> Floats:
-        """(S,) the AUCs of the detector's seeds, which must be scored here."""
+    def seeds(self, detector: str, train_on: str) -> tuple[Mapping[int, float], bool]:
+        """The AUCs of the detector, which must be scored here, by seed; and whether no seed can change them."""
         at = self.place(detector, train_on)
         assert at is not None, "only cells that every detector has a number in are compared"
-        return self.of_seeds[at]
+        return self.of_seeds[at], self.seedless[at]
 
     def weights(self, signed: Mapping[str, float], sources: Collection[str]) -> Floats:
         """The weights of the contrast that adds each detector, with its sign, over the training sets `sources`."""
@@ -132,7 +136,7 @@ def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage =
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """
     done = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
-    scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in done]
+    scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key), cell.winner_seed) for cell in done]
     found = compare_scores(
         scores,
         lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)),
@@ -150,7 +154,7 @@ def compare_scores(
     related: Collection[tuple[str, str]] = (),
     kin: Kin = own_names,
 ) -> Comparisons:
-    """Compare detectors by their scores, several of one test set and pairing being its seeds.
+    """Compare detectors by their scores, several of one test set and pairing being of its seeds.
 
     A detector that is not trained stands beside the others of every training set. So does one that was run elsewhere, on the images
     that it and another both have; as its training set is not known it has no cross-domain mean, and no rank.
@@ -161,21 +165,21 @@ def compare_scores(
     """
     outside = [one for one in scores if one[1].train_on == ELSEWHERE]
     outside_pairs = [pair for one in outside for pair in _outside_pairs(one, scores, seed_of(one[0]))]
-    strangers = tuple(dict.fromkeys(pairing.detector for _, pairing, _ in outside))
+    strangers = tuple(dict.fromkeys(pairing.detector for _, pairing, _, _ in outside))
     scores = [one for one in scores if one[1].train_on != ELSEWHERE]
-    test_sets = tuple(dict.fromkeys(test_on for test_on, _, _ in scores))
-    columns = {name: _column([(p, s) for test_on, p, s in scores if test_on == name], seed_of(name)) for name in test_sets}
-    sources = list(dict.fromkeys(pairing.train_on for _, pairing, _ in scores))
+    test_sets = tuple(dict.fromkeys(test_on for test_on, _, _, _ in scores))
+    columns = {name: _column([one for one in scores if one[0] == name], seed_of(name)) for name in test_sets}
+    sources = list(dict.fromkeys(pairing.train_on for _, pairing, _, _ in scores))
     pairs = [pair for name, column in columns.items() for pair in _pairs_of(name, column)]
     pairs = sorted([*pairs, *outside_pairs], key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on))
-    detectors = tuple(dict.fromkeys(pairing.detector for _, pairing, _ in scores))
+    detectors = tuple(dict.fromkeys(pairing.detector for _, pairing, _, _ in scores))
     trained_on = [x for x in sources if x != NO_TRAINING] or sources
     across = [(x, y) for x in trained_on for y in columns if not is_in_domain(x, y) and (x, y) not in related]
     compared, cells = _common_cells(columns, detectors, across)
     means = {d: float(np.mean([columns[y].auc(d, x) for x, y in cells])) for d in compared if cells}
     best_first = sorted(means, key=lambda d: -means[d])
     shared = families({y: columns[y].images for y in dict.fromkeys(y for _, y in cells)}, kin)
-    pairings = tuple(dict.fromkeys(pairing for _, pairing, _ in scores))
+    pairings = tuple(dict.fromkeys(pairing for _, pairing, _, _ in scores))
     agreement, rows = spearman(_cross_domain_table(columns, pairings, related))
     return Comparisons(
         pairs=_adjusted(pairs),
@@ -191,28 +195,37 @@ def compare_scores(
     )
 
 
-def _column(scored: Sequence[tuple[Pairing, Scores]], rng_seed: int) -> _Column:
-    common = scored[0][1].sample_id
-    for _, one in scored[1:]:
+def _column(scored: Sequence[Scored], rng_seed: int) -> _Column:
+    """One test set's column, from its scores."""
+    whole = scored[0][2]
+    common = whole.sample_id
+    for _, _, one, _ in scored[1:]:
         common = np.intersect1d(common, one.sample_id)
-    first = _on(scored[0][1], common)
-    logits: dict[Pairing, list[Floats]] = {}
-    for pairing, one in scored:
+    first = _on(whole, common)
+    logits: dict[Pairing, dict[int, Floats]] = {}
+    for _, pairing, one, seed in scored:
         kept = _on(one, common)
         for name in ("label", "group"):
-            differs = np.flatnonzero(getattr(one, name)[kept] != getattr(scored[0][1], name)[first])
+            differs = np.flatnonzero(getattr(one, name)[kept] != getattr(whole, name)[first])
             if differs.size:
                 image = common[differs[0]]
                 raise ScoreError(f"{name} of {image} differs between scores: score its test set again with all detectors")
-        logits.setdefault(pairing, []).append(one.logit[kept].astype(np.float64))
-    label, group = scored[0][1].label[first], scored[0][1].group[first]
-    means = [np.mean(seeds, axis=0) for seeds in logits.values()]
+        logits.setdefault(pairing, {})[seed] = one.logit[kept].astype(np.float64)
+    label, group = whole.label[first], whole.group[first]
+    means = [np.mean(list(seeds.values()), axis=0) for seeds in logits.values()]
     return _Column(
         pairings=tuple(logits),
         aucs=PairedAucs(label, means, group, rng_seed=rng_seed),
-        images=Images(sample_id=scored[0][1].sample_id[first], group=group, label=label),
-        of_seeds=tuple(np.array([auc(label, one) for one in seeds]) for seeds in logits.values()),
+        images=Images(sample_id=whole.sample_id[first], group=group, label=label),
+        of_seeds=tuple({seed: auc(label, one) for seed, one in seeds.items()} for seeds in logits.values()),
+        seedless=tuple(_seedless(pairing, [*seeds.values()]) for pairing, seeds in logits.items()),
     )
+
+
+def _seedless(pairing: Pairing, logits: Sequence[Floats]) -> bool:
+    """Whether no seed can change a pairing's logits. Equal AUCs say nothing of that: on few images AUCs coincide."""
+    same = len(logits) > 1 and all(np.abs(one - logits[0]).max() <= ROUNDING * np.ptp(one) for one in logits[1:] if len(one))
+    return pairing.train_on == NO_TRAINING or same
 
 
 def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:
@@ -247,15 +260,15 @@ def _trained_on(a: Pairing, b: Pairing) -> list[str]:
 
 def _outside_pairs(one: Scored, scores: Sequence[Scored], rng_seed: int) -> Iterable[Pair]:
     """A detector run elsewhere against every other on its test set, each time on the images that both have."""
-    test_on, pairing, own = one
+    test_on, pairing, own, _ = one
     seen = False
-    for other in dict.fromkeys(p for name, p, _ in scores if name == test_on):
+    for other in dict.fromkeys(p for name, p, _, _ in scores if name == test_on):
         seen = seen or other == pairing
         if other == pairing or (other.train_on == ELSEWHERE and not seen):  # of two such detectors the first is compared
             continue
-        theirs = [(p, s) for name, p, s in scores if (name, p) == (test_on, other)]
-        if np.intersect1d(own.sample_id, theirs[0][1].sample_id).size:
-            yield from _pairs_of(test_on, _column([*theirs, (pairing, own)], rng_seed))
+        theirs = [its for its in scores if its[:2] == (test_on, other)]
+        if np.intersect1d(own.sample_id, theirs[0][2].sample_id).size:
+            yield from _pairs_of(test_on, _column([*theirs, one], rng_seed))
 
 
 def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
@@ -301,14 +314,15 @@ def _mean_pair(
     weights = {y: columns[y].weights(signed, [x for x, target in cells if target == y]) for family in shared for y in family}
     aucs = {y: columns[y].aucs for y in weights}
     reason = "; ".join(f"{y}: {aucs[y].reason}" for y in aucs if aucs[y].reason)
-    variance = math.nan if reason else sum(_variance(columns, family, weights) for family in shared)
     kinds = {JOINT if len(family) > 1 else aucs[y].how for family in shared for y in family}
-    value, sets = means[first] - means[second], len(aucs)
+    sets = len(aucs)
     note = "; ".join(f"{y}: {aucs[y].note}" for y in aucs if aucs[y].note)
     how = f"{' and '.join(sorted(kinds))}, {sets} test set{'s' if sets > 1 else ''}"
-    difference = normal_difference(value, variance, how=how, reason=reason, note=note)
+    difference = Difference(value=means[first] - means[second], how=how, reason=reason, note=note)
+    if not reason:
+        difference = total_difference([_part(columns, family, weights) for family in shared], how=how, note=note)
     seeds = _seed_lead(columns, cells, first, second)
-    tested = [difference.p, seeds.p, p_of_both(value, variance, seeds)]
+    tested = [difference.p, seeds.p, p_of_both(difference.value, difference.error**2, seeds)]
     return Pair(
         train_on="",
         test_on="",
@@ -326,6 +340,20 @@ def _mean_pair(
     )
 
 
+def _part(columns: Mapping[str, _Column], family: Family, weights: Mapping[str, Floats]) -> Part:
+    """What a family of test sets adds to a contrast, weights (K,) a test set; it has the pairs that its smallest one has."""
+    aucs = {y: columns[y].aucs for y in family}
+    scale = sum(float(np.abs(weights[y]).sum()) / 2 for y in family)
+    variance = _variance(columns, family, weights)
+    part = Part(
+        value=sum(float(weights[y] @ aucs[y].aucs) for y in family),
+        variance=variance,
+        pairs=min(one.pairs for one in aucs.values()),
+        scale=scale,
+    )
+    return part if part.varies else replace(part, alike=all(aucs[y].every_pair_alike(weights[y]) for y in family))
+
+
 def _variance(columns: Mapping[str, _Column], family: Family, weights: Mapping[str, Floats]) -> float:
     """The sampling variance of a family's part of a contrast, weights (K,) a test set."""
     if len(family) == 1:
@@ -337,13 +365,13 @@ def _variance(columns: Mapping[str, _Column], family: Family, weights: Mapping[s
 
 
 def _seed_lead(columns: Mapping[str, _Column], cells: Sequence[tuple[str, str]], first: str, second: str) -> SeedLead:
-    """The lead over training seeds: of each detector the mean AUC of its first, second, ... seeds over the cells."""
+    """The lead over training seeds: of each detector the mean AUC over the cells, for every seed that has scored all of them."""
     sides, seedless = [], []
     for detector in (first, second):
-        found = [columns[y].seeds(detector, x) for x, y in cells]
-        places = [(columns[y], columns[y].place(detector, x)) for x, y in cells]
-        seedless.append(all(column.pairings[at].train_on == NO_TRAINING for column, at in places if at is not None))
-        sides.append(np.mean([seeds[: min(map(len, found))] for seeds in found], axis=0))
+        aucs, fixed = zip(*(columns[y].seeds(detector, x) for x, y in cells), strict=True)
+        common = [seed for seed in aucs[0] if all(seed in one for one in aucs)]
+        seedless.append(all(fixed))
+        sides.append([float(np.mean([one[seed] for one in aucs])) for seed in common])
     return lead_over_seeds(*sides, seedless=(seedless[0], seedless[1]))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from study.errors import StoreError, unknown_name
 from study.identity import derive_seed
@@ -25,14 +25,13 @@ from study.records import NO_PIXELS, MatrixRow, Scores
 from study.reporting.cells_csv import CellFile, Place, read_cells
 from study.reporting.grid import has_number
 from study.reporting.matrix_csv import read_matrix
-from study.statistics.comparisons import ALPHA, Difference, PairedAucs, holm, smallest_difference
-from study.statistics.resampling import CONFIDENCE
+from study.statistics.comparisons import PairedAucs, holm
+from study.statistics.differences import ALPHA, Difference, Z, smallest_difference
 from study.store import Store
 
 BY_INTERVALS = "both intervals, as of different images"
 SAME = "the same scores"
 UNLIKE = "no image, or another label or group of one, in common"
-Z95 = float(ndtri((1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +65,11 @@ class Change:
     def moved(self) -> bool:
         """Whether it is more than noise."""
         return self.p_holm < ALPHA
+
+    @property
+    def untested(self) -> bool:
+        """Whether it cannot be told from noise or from more, for the reason that its difference gives."""
+        return math.isnan(self.difference.p)
 
     @property
     def same(self) -> bool:
@@ -214,8 +218,8 @@ def _by_intervals(first: MatrixRow, second: MatrixRow) -> Difference:
         value=value,
         low=max(value - down, -1.0),
         high=min(value + up, 1.0),
-        p=float(2 * ndtr(-abs(value) * Z95 / toward)),
-        smallest=smallest_difference(max(down, up) / Z95),
+        p=float(2 * ndtr(-abs(value) * Z / toward)),
+        smallest=smallest_difference(max(down, up) / Z),
         how=BY_INTERVALS,
     )
 

@@ -20,8 +20,9 @@ from study.planning.kinship import Images, families, kin_of
 from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.records import NO_DEGRADATION, Cell, CellState, Pairing, Scores
-from study.statistics.comparisons import JOINT, Difference, normal_difference
+from study.statistics.comparisons import JOINT
 from study.statistics.delong import clustered_variance, influence
+from study.statistics.differences import Difference, normal_difference
 from study.statistics.methods import part, without
 from study.statistics.metrics import auc
 

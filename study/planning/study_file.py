@@ -349,15 +349,20 @@ def to_toml(study: Study) -> str:
         lines += ["", f"[{key}]"] + [f"{name} = {_toml_value(value)}" for name, value in table[key].items()]
     ensembles = {name: {"members": members} for name, members in study.ensembles.items()}
     for name, options in {**table["detector"], **ensembles}.items():
-        lines += ["", f"[detector.{json.dumps(name)}]"] + [f"{key} = {_toml_value(value)}" for key, value in options.items()]
+        lines += ["", f"[detector.{toml_text(name)}]"] + [f"{key} = {_toml_value(value)}" for key, value in options.items()]
     return "\n".join(lines) + "\n"
 
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml_value(v)}" for k, v in value.items()) + " }" if value else "{}"
+        return "{ " + ", ".join(f"{toml_text(k)} = {_toml_value(v)}" for k, v in value.items()) + " }" if value else "{}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return toml_text(value)
     return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def toml_text(text: str) -> str:
+    """Return a text or key as TOML writes it: as JSON does, but without its pairs of surrogates, and with DEL escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -21,7 +21,8 @@ from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Setup
 from study.planning.variants import DEFAULT, Variant
 from study.records import NO_DEGRADATION, Pairing, Scores
-from study.statistics.comparisons import Difference, PairedAucs, holm
+from study.statistics.comparisons import PairedAucs, holm
+from study.statistics.differences import Difference
 from study.statistics.methods import without
 from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds

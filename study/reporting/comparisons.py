@@ -10,10 +10,11 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from study.planning.comparisons import Comparisons, Pair
-from study.statistics.comparisons import ALPHA
+from study.statistics.differences import ALPHA
 from study.store import Store
 
 SCHEMA = 2
@@ -56,21 +57,27 @@ def answer(found: Comparisons) -> str:
 
 def _leads(found: Comparisons, best: str) -> list[str]:
     """How far the best is ahead, and of whom by more than the images' sampling and the training seeds explain."""
-    kinds: dict[str, list[Pair]] = {
-        "More than noise, of images and of training seeds": [],
-        "More than noise of the images, but no more than training seeds could explain": [],
-        "More than noise of the images; whether of training seeds too is unknown (one seed)": [],
-        "Over the images, not more than noise": [],
-    }
-    both, seeds, unknown, level = kinds.values()
-    for pair in (pair for pair in found.mean_pairs if pair.first == best):
-        if not pair.p_holm < ALPHA:
-            level.append(pair)
-        elif math.isnan(pair.p_noise):
-            unknown.append(pair)
-        else:
-            (both if pair.p_noise < ALPHA else seeds).append(pair)
-    return [f"{kind}: its lead on {_listed(map(_lead, pairs))}." for kind, pairs in kinds.items() if pairs]
+    mine = sorted((pair for pair in found.mean_pairs if pair.first == best), key=lambda pair: VERDICTS.index(_verdict(pair)))
+    return [f"{kind}: its lead on {_listed(map(_lead, pairs))}." for kind, pairs in groupby(mine, key=_verdict)]
+
+
+VERDICTS = (
+    "More than noise, of images and of training seeds",
+    "More than noise of the images, but no more than training seeds could explain",
+    "More than noise of the images; whether of training seeds too is unknown",
+    "Over the images, not more than noise",
+    "Cannot be tested",
+)
+
+
+def _verdict(pair: Pair) -> str:
+    """Which of `VERDICTS` a lead has. What is undefined is neither noise nor more."""
+    both, seeds, unknown, level, untested = VERDICTS
+    if math.isnan(pair.p_holm):
+        return untested
+    if pair.p_holm >= ALPHA:
+        return level
+    return unknown if math.isnan(pair.p_noise) else both if pair.p_noise < ALPHA else seeds
 
 
 def _lead(pair: Pair) -> str:
@@ -78,14 +85,17 @@ def _lead(pair: Pair) -> str:
     if math.isnan(d.p):
         return f"{pair.second} of {d.value:.3f} ({d.reason}{_over_seeds(pair)})"
     text = f"{pair.second} of {d.value:.3f} [{d.low:.3f}, {d.high:.3f}], {_p(pair.p_holm)}{_over_seeds(pair)}"
-    return text if pair.p_holm < ALPHA else f"{text} (a lead of {d.smallest:.3f} would show 4 times in 5)"
+    unseen = pair.p_holm >= ALPHA and not math.isnan(d.smallest)
+    return f"{text} (a lead of {d.smallest:.3f} would show 4 times in 5)" if unseen else text
 
 
 def _over_seeds(pair: Pair) -> str:
     """What seeds say of a lead, for a sentence."""
     seeds = pair.seeds
-    if seeds is None or seeds.reason:
+    if seeds is None:
         return ""
+    if seeds.reason:
+        return f", over seeds unknown ({seeds.reason})"
     if seeds.fixed:
         return ", no seed changes it"
     both = "" if math.isnan(pair.p_noise) else f", with both {_p(pair.p_noise)}"
@@ -149,12 +159,13 @@ def markdown(found: Comparisons) -> str:
 
 
 def _explained() -> str:
-    return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference: paired
-DeLong where every group has one image, else the paired cluster bootstrap. p: two-sided, after Holm over the table. Smallest: the
-true difference that so many images show with 80 % power at alpha .05 (in one test, before Holm). Test sets that share images are
-resampled together (DeLong's variance, clustered); others count as independent. Over seeds: the lead of the seeds' mean AUCs with
-Welch's 95 % interval. p of both: the largest of the images' p, the seeds' and that of both errors at once, after Holm: below .05
-the lead is more than noise. Between cells seeds are not compared: their spread is in matrix.csv."""
+    return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference:
+paired DeLong where every group has one image, else the paired cluster bootstrap, never claiming more than an exact bound. p:
+two-sided, after Holm over the table. Smallest: the true difference that so many images show with 80 % power at alpha .05 (in
+one test, before Holm). Test sets that share images are resampled together (DeLong's variance, clustered); others count as
+independent. Over seeds: the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of the images' p,
+the seeds' and that of both errors at once, after Holm: below .05 the lead is more than noise. Between cells seeds are not
+compared: their spread is in matrix.csv."""
 
 
 def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None) -> str:
@@ -181,7 +192,7 @@ def _leak_note(leaked: int) -> str:
 def _seed_columns(pair: Pair) -> list[str]:
     seeds = pair.seeds
     assert seeds is not None, "every comparison of means has one over seeds"
-    shown = "one seed: unknown" if seeds.reason else "no seed changes it" if seeds.fixed else ""
+    shown = f"{seeds.reason}: unknown" if seeds.reason else "no seed changes it" if seeds.fixed else ""
     return [shown or f"{_number(seeds.mean)} [{seeds.low:.3f}, {seeds.high:.3f}]", _bare(pair.p_noise)]
 
 

@@ -29,11 +29,11 @@ def as_text(found: StudyDiff) -> str:
 
 
 def _summary(found: StudyDiff) -> str:
-    moved, same = sum(c.moved for c in found.changes), sum(c.same for c in found.changes)
-    total = len(found.changes)
+    changes = found.changes
+    moved, same, untested = (sum(getattr(c, kind) for c in changes) for kind in ("moved", "same", "untested"))
     return (
-        f"{total} cells with an AUC in both: {moved} moved by more than noise, {total - moved - same} not by more than noise, "
-        f"{same} hold the same scores"
+        f"{len(changes)} cells with an AUC in both: {moved} moved by more than noise, "
+        f"{len(changes) - moved - same - untested} not by more than noise, {untested} cannot be tested, {same} hold the same scores"
     )
 
 
@@ -43,7 +43,8 @@ def _changes(found: StudyDiff) -> list[str]:
     ranked = sorted(found.changes, key=lambda c: -abs(c.second - c.first))
     for title, chosen in (
         ("moved", [c for c in ranked if c.moved]),
-        ("not more than noise", [c for c in ranked if not c.moved and not c.same]),
+        ("not more than noise", [c for c in ranked if not c.moved and not c.same and not c.untested]),
+        ("cannot be tested", [c for c in ranked if c.untested]),
     ):
         if chosen:
             head = ("cell", "AUC", "->", "change", "tested [95 % interval]", "p (Holm)", "by")
@@ -96,7 +97,14 @@ def _object(change: Change) -> dict[str, Any]:
     numbers = {"first": change.first, "second": change.second, "difference": d.value, "low": d.low, "high": d.high}
     tested = {name: None if math.isnan(v) else v for name, v in {**numbers, "p": d.p, "p_holm": change.p_holm}.items()}
     words = {"how": d.how, "undefined": d.reason, "note": d.note}
-    return {**_place(change.place), **tested, "moved": change.moved, "same_scores": change.same, **words}
+    return {
+        **_place(change.place),
+        **tested,
+        "moved": change.moved,
+        "untested": change.untested,
+        "same_scores": change.same,
+        **words,
+    }
 
 
 def _place(place: Place) -> dict[str, str]:

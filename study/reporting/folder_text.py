@@ -64,7 +64,7 @@ def _folders(found: Description) -> list[str]:
     rows = [
         (
             f"{part.folder}/",
-            CLASS_WORDS[part.label],
+            f"fake, or real by {part.reals['file']}" if part.reals else CLASS_WORDS[part.label],
             _method(part.method, part.methods_below),
             part.split or "-",
             _many(of_folder[part.folder]),

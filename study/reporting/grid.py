@@ -140,11 +140,12 @@ def is_in_domain(train_on: str, test_on: str) -> bool:
 
 
 def _holds(train_on: str, test_on: str) -> bool:
-    """Say whether one dataset's name says that it holds another: the same, the whole folder of a member, or the set of a subset."""
+    """Say whether one dataset's name says that it holds another: the same, or a part of it, by member or by narrower conditions."""
     if train_on == test_on or {NO_TRAINING, ELSEWHERE} & {train_on, test_on}:
         return train_on == test_on
     whole, part = parse_name(train_on), parse_name(test_on)
-    return whole.base == part.base and whole.member in ("", part.member) and not whole.where
+    narrower = all(key in part.where and set(part.where[key]) <= set(values) for key, values in whole.where.items())
+    return whole.base == part.base and whole.member in ("", part.member) and narrower
 
 
 def prevalence(row: MatrixRow) -> float:

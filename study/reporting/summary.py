@@ -30,12 +30,10 @@ def without_leaks(grid: Grid) -> Grid | None:
     return replace(grid, cells={**grid.cells, **left}, without_leaks={}) if left else None
 
 
-def _chances(grid: Grid) -> dict[str, float]:
-    chances = dict.fromkeys(grid.test_on, math.nan)
-    for (_, target), row in grid.cells.items():
-        if row is not None and has_number(row):
-            chances[target] = chance_of(grid.metric, n_real=row.estimate.n_real, n_fake=row.estimate.n_fake)
-    return chances
+def _chances(grid: Grid) -> dict[tuple[str, str], float]:
+    """Each cell's own: without leaked images, or without what could not be decoded, one test set has another prevalence."""
+    held = {place: row.estimate for place, row in grid.cells.items() if row is not None and has_number(row)}
+    return {place: chance_of(grid.metric, n_real=one.n_real, n_fake=one.n_fake) for place, one in held.items()}
 
 
 def summary_lines(grid: Grid) -> list[str]:

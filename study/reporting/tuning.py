@@ -18,7 +18,7 @@ from study.planning.variants import DEFAULT
 from study.records import Pairing
 from study.reporting.grid import is_in_domain
 from study.reporting.markdown import leaked_text, number, pipes, with_interval
-from study.statistics.comparisons import ALPHA
+from study.statistics.differences import ALPHA
 from study.store import Store
 
 SCHEMA = 2
@@ -92,7 +92,7 @@ def _line(c: Contrast) -> list[str]:
     if c.test_on == VAL:
         return [*place, *numbers, seeds, sd, "", ""]
     d = c.images
-    p = "undefined" if math.isnan(c.p_holm) else "< 0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}"
+    p = f"undefined ({d.reason})" if math.isnan(c.p_holm) else "< 0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}"
     return [*place, *numbers, seeds, sd, with_interval(d.value, d.low, d.high, signed=True), p]
 
 
@@ -125,9 +125,11 @@ def tuning_line(found: Sequence[Contrast], detector: str, shared: Collection[tup
     tested = [c for c in mine if c.test_on != VAL]
     better = sum(c.p_holm < ALPHA and c.images.value > 0 for c in tested)
     worse = sum(c.p_holm < ALPHA and c.images.value < 0 for c in tested)
+    untested = sum(math.isnan(c.p_holm) and not c.same for c in tested)
     leaked = {c.kept for c in tested if c.leaked}
     clean = f"; leaked images {'kept where a class is gone without' if True in leaked else 'left out'}" if leaked else ""
     ends = f"; on {better} of {len(tested)} cells better by more than noise, on {worse} worse" if tested else ""
+    ends += f", {untested} cannot be tested" if untested else ""
     return f"tuned - default in AUC: {', '.join(means)}{ends}{clean}{_default_won(mine)}"
 
 

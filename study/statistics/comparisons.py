@@ -2,7 +2,7 @@
 
 Floor 0: numpy and scipy only. Scorings of the same images are correlated, and what they share cancels in their difference: so the
 variance is taken of the difference itself, after DeLong where every group has one image, else from cluster-bootstrap replicates
-that draw the same groups for all scorings.
+that draw the same groups for all scorings. No difference claims more than an exact bound on its disjoint pairs (differences.py).
 """
 
 from __future__ import annotations
@@ -14,41 +14,21 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtrc, ndtr, ndtri
+from scipy.special import chdtrc
 from scipy.stats import rankdata, studentized_range
 
 from study.errors import ScoreError
 from study.statistics import metrics
 from study.statistics.delong import influence, placements
+from study.statistics.differences import ALPHA, NO_VARIANCE, ROUNDING, Difference, Part, total_difference
 from study.statistics.ranking import Floats, Ints, checked
 from study.statistics.resampling import CONFIDENCE, REPLICATES, bootstrap_auc, clusters
 
 NAN = float("nan")
-ALPHA = 1 - CONFIDENCE
-POWER = 0.8
-NO_VARIANCE = 1e-20  # of an AUC: below it only rounding is left
 FEW_GROUPS = 10  # as in intervals.py
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 DELONG, BOOTSTRAP = "paired DeLong", "paired cluster bootstrap"
 JOINT = "paired clustered DeLong"  # over test sets that share images
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A difference of AUCs, first minus second, in [-1, 1], with its 95 % interval and two-sided p. Undefined is NaN with a reason.
-
-    smallest: what a true difference must be to be found with 80 % power at alpha .05, see `smallest_difference`.
-    how: what the interval rests on. note: a flag that does not make the numbers undefined.
-    """
-
-    value: float
-    low: float = NAN
-    high: float = NAN
-    p: float = NAN
-    smallest: float = NAN
-    how: str = ""
-    reason: str = ""
-    note: str = ""
 
 
 class PairedAucs:
@@ -122,27 +102,34 @@ class PairedAucs:
         return total
 
     def difference(self, first: int, second: int) -> Difference:
-        """Return the AUC of scoring `first` minus that of `second`.
-
-        Where no image changes places in a way that a resample could change, the normal interval has no width and claims too much;
-        then an exact bound stands in its place, see `constant_difference`.
-        """
+        """Return the AUC of scoring `first` minus that of `second`, see `total_difference`."""
         weights = np.zeros(len(self.aucs))
         weights[first] += 1
         weights[second] -= 1
         value, variance = self.contrast(weights)
-        if self.reason or variance > NO_VARIANCE:
-            return normal_difference(value, variance, how=self.how, reason=self.reason, note=self.note)
-        if not self._every_pair_alike(first, second):
-            return Difference(value=value, how=self.how, reason="the sample shows no variance and no exact bound is known")
-        return constant_difference(value, self._groups.pairs)
+        if self.reason:
+            return Difference(value=value, how=self.how, reason=self.reason, note=self.note)
+        part = Part(
+            value=value, variance=variance, pairs=self.pairs, alike=not variance > NO_VARIANCE and self.every_pair_alike(weights)
+        )
+        return total_difference([part], how=self.how, note=self.note)
 
-    def _every_pair_alike(self, first: int, second: int) -> bool:
-        """Whether every pair of a real and a fake gives the same difference: the same order, or both separate or are constant."""
-        if all(self.aucs[i] in (0.0, 1.0) or np.ptp(self._scores[i]) == 0 for i in (first, second)):
-            return True
-        counts = (_cross_counts(self._fake, self._scores[i]) for i in (first, second))
-        return all(np.array_equal(a, b) for a, b in zip(*counts, strict=True))
+    @property
+    def pairs(self) -> int:
+        """How many disjoint pairs of a real and a fake there are, each of two groups."""
+        return self._groups.pairs
+
+    def every_pair_alike(self, weights: ArrayLike) -> bool:
+        """Whether every pair of a real and a fake adds the same to the weighted sum of the AUCs, weights (K,).
+
+        So it is where each scoring separates the classes or is constant, but for those of one order whose weights cancel.
+        """
+        left: dict[bytes, float] = {}
+        for weight, auc, score in zip(np.asarray(weights).tolist(), self.aucs.tolist(), self._scores, strict=True):
+            if weight and auc not in (0.0, 1.0) and np.ptp(score) > 0:
+                order = b"".join(counts.tobytes() for counts in _cross_counts(self._fake, score))
+                left[order] = left.get(order, 0.0) + weight
+        return all(abs(weight) <= ROUNDING for weight in left.values())
 
 
 def _cross_counts(fake: NDArray[np.bool_], score: Floats) -> tuple[Ints, ...]:
@@ -164,55 +151,6 @@ def compare(
     not finite or shapes differ.
     """
     return PairedAucs(label, (first, second), group, replicates=replicates, rng_seed=rng_seed).difference(0, 1)
-
-
-def normal_difference(value: float, variance: float, *, how: str, reason: str = "", note: str = "") -> Difference:
-    """Return a difference with the interval and p of a normal distribution of that variance, so that the two always agree.
-
-    The interval is cut to [-1, 1]. value NaN, or variance NaN or not above `NO_VARIANCE`: no interval and no p, with a reason.
-    """
-    if not reason and not variance > NO_VARIANCE:
-        reason = "the sample shows no variance"
-    if reason:
-        return Difference(value=value, how=how, reason=reason, note=note)
-    error = math.sqrt(variance)
-    reach = float(ndtri((1 + CONFIDENCE) / 2)) * error
-    return Difference(
-        value=value,
-        low=max(value - reach, -1.0),
-        high=min(value + reach, 1.0),
-        p=float(2 * ndtr(-abs(value) / error)),
-        smallest=smallest_difference(error),
-        how=how,
-        note=note,
-    )
-
-
-def constant_difference(value: float, pairs: int) -> Difference:
-    """Return exact bounds where all of `pairs` >= 1 independent pairs of a real and a fake give the same difference, `value`.
-
-    A pair's difference lies in [-1, 1]. If its expectation is c < v, it equals v with probability at most (1 + c) / (1 + v), so all
-    m pairs do with at most that to the power m; the lower bound is the c at which this is 2.5 %, the upper one follows by symmetry.
-    p is twice that probability at c = 0, and 1 where v is 0.
-    """
-    share = ((1 - CONFIDENCE) / 2) ** (1 / pairs)
-    p = min(1.0, 2 * (1 / (1 + abs(value))) ** pairs)
-    return Difference(
-        value=value,
-        low=max((1 + value) * share - 1, -1.0),
-        high=min(1 - (1 - value) * share, 1.0),
-        p=p,
-        how=f"exact bound ({pairs} disjoint pairs)",
-        note="every pair of a real and a fake differs alike",
-    )
-
-
-def smallest_difference(error: float) -> float:
-    """Return the smallest true difference that a two-sided test at alpha .05 finds with 80 % power: 2.80 standard errors.
-
-    (z(1 - alpha / 2) + z(power)) times the standard error of the difference, the minimum detectable effect of Bloom (1995).
-    """
-    return float((ndtri(1 - ALPHA / 2) + ndtri(POWER)) * error)
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -189,6 +189,9 @@ class _Cell:
         if high - low <= NO_WIDTH:
             return low, high, notes
         lowest, highest = self._edges(row, at)
+        if lowest < low or highest > high:
+            result = "a perfect" if lowest < low else "an all wrong"
+            notes.append(f"reaches as far as {result} result's bound ({self.support.groups} groups)")
         return min(low, lowest, value), max(high, highest, value), notes
 
     def _free_interval(self, row: int, at: int, value: float) -> tuple[float, float]:

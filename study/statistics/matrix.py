@@ -51,21 +51,21 @@ class MatrixSummary:
 def summarise(
     values: Mapping[tuple[str, str], float],
     members: Mapping[str, Collection[str]],
-    chance: float | Mapping[str, float] | None = None,
+    chance: float | Mapping[tuple[str, str], float] | None = None,
     *,
     higher_is_better: bool = True,
     shared: Collection[tuple[str, str]] = (),
 ) -> MatrixSummary:
     """Summarise a matrix: values (train_on, test_on) -> number, NaN where undefined; members: train_on -> its datasets.
 
-    chance: the metric's chance level, or one per test set (AP: its prevalence), or None where the metric has none.
+    chance: the metric's chance level, or one per cell (AP: the prevalence among its images), or None where the metric has none.
     shared: cells whose test set shares images with the training set: no member of it, and not cross-domain either.
     """
     cells = [cell for cell, value in values.items() if not np.isnan(value)]
     inside = [cell for cell in cells if cell[1] in members[cell[0]]]
     outside = [cell for cell in cells if cell[1] not in members[cell[0]]]
     across = [cell for cell in outside if cell not in shared]
-    above = {cell: values[cell] - _chance_at(cell[1], chance) for cell in cells}
+    above = {cell: values[cell] - _chance_at(cell, chance) for cell in cells}
     sign = 1 if higher_is_better else -1
     known = cells and not any(np.isnan(above[cell]) for cell in cells)
     worst = min(cells, key=lambda cell: sign * (above if known else values)[cell], default=None)
@@ -86,10 +86,10 @@ def summarise(
     )
 
 
-def _chance_at(test_on: str, chance: float | Mapping[str, float] | None) -> float:
+def _chance_at(cell: tuple[str, str], chance: float | Mapping[tuple[str, str], float] | None) -> float:
     if chance is None:
         return NAN
-    return chance[test_on] if isinstance(chance, Mapping) else chance
+    return chance[cell] if isinstance(chance, Mapping) else chance
 
 
 def _mean(values: Mapping[tuple[str, str], float], cells: Collection[tuple[str, str]]) -> float:

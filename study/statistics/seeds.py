@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtr, stdtrit
 
+from study.statistics.ranking import Floats
 from study.statistics.resampling import CONFIDENCE
 
 NAN = float("nan")
@@ -80,16 +81,16 @@ class SeedLead:
 def lead_over_seeds(first: ArrayLike, second: ArrayLike, *, seedless: tuple[bool, bool] = (False, False)) -> SeedLead:
     """Compare the seeds' values of two detectors, (S1,) and (S2,), after Welch (1947): their seeds are no pairs.
 
-    seedless: of each, whether nothing in it can depend on a seed, so that one value is enough; nor does it where several values are
-    the same. Of any other detector with a single seed the spread is unknown, and so are interval and p.
+    seedless: of each, whether nothing in it can depend on a seed, so that one value is enough. Of any other detector with a single
+    seed the spread is unknown, and so are interval and p; likewise where its values are all the same, as AUCs are on few images, or
+    near 0 and 1, without the detectors being.
     """
     sides = [np.asarray(side, dtype=np.float64) for side in (first, second)]
     value = float(sides[0].mean() - sides[1].mean()) if all(map(len, sides)) else NAN
-    fixed = [free or (len(s) > 1 and np.ptp(s) <= NO_SPREAD) for s, free in zip(sides, seedless, strict=True)]
-    lone = any(len(side) < 2 and not free for side, free in zip(sides, fixed, strict=True))
-    if lone or np.isnan(value):
-        return SeedLead(mean=value, reason="one seed: what another would change is unknown")
-    parts = [0.0 if free else float(s.var(ddof=1)) / len(s) for s, free in zip(sides, fixed, strict=True)]
+    reasons = [_no_spread(side) for side, free in zip(sides, seedless, strict=True) if not free]
+    if np.isnan(value) or any(reasons):
+        return SeedLead(mean=value, reason=next(filter(None, reasons), "no seed"))
+    parts = [0.0 if free else float(s.var(ddof=1)) / len(s) for s, free in zip(sides, seedless, strict=True)]
     variance = sum(parts)
     if not variance:
         return SeedLead(mean=value, low=value, high=value, variance=0.0, degrees=float("inf"), p=float(value == 0))
@@ -97,6 +98,13 @@ def lead_over_seeds(first: ArrayLike, second: ArrayLike, *, seedless: tuple[bool
     reach = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * np.sqrt(variance)
     p = float(2 * stdtr(degrees, -abs(value) / np.sqrt(variance)))
     return SeedLead(mean=value, low=value - reach, high=value + reach, p=p, variance=variance, degrees=degrees)
+
+
+def _no_spread(values: Floats) -> str:
+    """Why the spread that some seeds' values (S,) are a sample of is unknown, or ""."""
+    if len(values) < 2:
+        return "one seed" if len(values) else "no seed has every cell"
+    return f"{len(values)} seeds of the same AUC" if np.ptp(values) <= NO_SPREAD else ""
 
 
 def p_of_both(lead: float, images: float, seeds: SeedLead) -> float:

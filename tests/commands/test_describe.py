@@ -18,7 +18,7 @@ from study import plan, prepare
 from study.data import contact_sheet
 from study.data.catalog import Catalog, DataConfig
 from study.errors import ConfigError, DataError
-from tests.factories import picture, truncate, write_cifake, write_dataset, write_ffpp, write_image, write_video
+from tests.factories import picture, truncate, write_artifact, write_cifake, write_dataset, write_ffpp, write_image, write_video
 
 Describe = Callable[..., str]
 
@@ -87,12 +87,20 @@ def test_what_cannot_be_used_is_not_opened(tmp_path: Path, described: Describe) 
 
 
 def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Describe) -> None:
-    folder = write_dataset(tmp_path / "data" / "it's mine", layout="named", n=40)
-    named = ["--class-folder", "Real_youtube=real", "--class-folder", "FaceSwap=fake", "--class-folder", "NeuralTextures=fake"]
+    folder = write_dataset(tmp_path / "data" / "it's mine 😀\x7f", layout="named", n=40)
+    (folder / "FaceSwap").rename(folder / "🙃")
+    named = ["--class-folder", "Real_youtube=real", "--class-folder", "🙃=fake", "--class-folder", "NeuralTextures=fake"]
     last = described(folder, *named).splitlines()[-1]
     words = shlex.split(last.removeprefix("next: "))
     assert words[:4] == ["python", "-m", "study.sweep", "quick"]
     assert plan.main(words[3:]) == 0
+
+
+def test_a_folder_of_fakes_that_says_what_is_real_is_described_so(tmp_path: Path, described: Describe) -> None:
+    printed = described(write_artifact(tmp_path / "data" / "artifact", n=40))
+    assert ["cycle_gan/", "fake,", "or", "real", "by", "metadata.csv", "cycle_gan", "-", "40"] in fields(printed)
+    labels = {row["path"]: row["label"] for row in read(tmp_path / "out" / "artifact-manifest.csv")}
+    assert [labels[f"cycle_gan/horse2zebra/img0000{number}.jpg"] for number in (19, 20)] == ["fake", "real"]
 
 
 def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describe) -> None:

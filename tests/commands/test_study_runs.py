@@ -240,7 +240,9 @@ def test_prepare_makes_every_pack_that_the_study_needs(
     study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert prepare.main([str(study_file), "--results", str(tmp_path)]) == 0
-    assert "split by image: no groups known" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "split by image: no groups known" in printed
+    assert "split by group" not in printed
     monkeypatch.setattr("study.data.packs._build", lambda *a, **k: pytest.fail("a pack was missing"))
     assert run_both(study_file, tmp_path, "--local").store.matrix_file.is_file()
 

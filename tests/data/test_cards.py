@@ -53,6 +53,8 @@ def test_unknown_card_names_the_nearest() -> None:
         ('title = "T"\nsource = "huggingface"\nhandle = "nothing"', "must be OWNER/DATASET"),
         (GOOD + 'holds = "real/"', "a list of folders"),
         (GOOD + 'splits = { val = "tset" }', "folder names with train, val or test"),
+        (GOOD + 'reals = { file = "x.csv", path = "p" }', "a table of three texts"),
+        (GOOD + 'reals = { file = "../x.csv", path = "p", target = "t" }', "inside a folder of fakes"),
         (GOOD + 'folders = [{ path = "real", label = "genuine" }]', "a label is real or fake"),
         (GOOD + 'folders = [{ path = "real" }]', "a label is real or fake"),
         (GOOD + 'folders = [{ label = "real" }]', "a path each"),

@@ -320,6 +320,16 @@ def test_describe_lists_what_is_left_out(root: Path, make_catalog: MakeCatalog) 
     assert summary.n_bytes == sum(path.stat().st_size for path in files_of(folder))
 
 
+def test_neither_broken_images_nor_copies_are_groups_that_somebody_gave(root: Path, make_catalog: MakeCatalog) -> None:
+    folder = write_dataset(root / "plain", n=40, size=8)
+    shutil.copy(folder / "real" / "0003.png", folder / "real" / "copy.png")
+    (folder / "fake" / "0004.png").write_bytes(b"")
+    (folder / "real" / "0005.png").write_bytes(b"no image")
+    assert not make_catalog().describe("plain").grouped
+    write_dataset(root / "listed", n=40, size=8, layout="manifest")
+    assert make_catalog().describe("listed").grouped
+
+
 def test_a_second_start_hashes_nothing_and_a_changed_file_is_seen(root: Path, make_catalog: MakeCatalog) -> None:
     folder = write_dataset(root / "d", n=40, size=8)
     told: list[tuple[str, int, int]] = []

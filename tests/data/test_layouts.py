@@ -131,6 +131,40 @@ def test_what_is_no_image_is_passed_over(tmp_path: Path) -> None:
     assert counts(listing_of(folder), "label") == {(0,): 3, (1,): 2}
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_split_folders_in_class_folders_are_the_official_split(tmp_path: Path, named: bool) -> None:
+    real, fake = ("authentic", "generated") if named else ("REAL", "fake")
+    for split, n in (("train", 3), ("Valid", 2), ("test", 1)):
+        for label, word in enumerate((real, fake)):
+            for number in range(n):
+                write_image(tmp_path / "d" / word / split / f"{number}.png", picture(label, size=8, seed=number))
+    write_image(tmp_path / "d" / fake / "test" / "gan_a" / "x.png", picture(1, size=8))
+    listing = listing_of(tmp_path / "d", class_folders={"authentic": 0, "generated": 1} if named else None)
+    assert counts(listing, "split", "label", "method") == {
+        ("train", 0, real): 3, ("val", 0, real): 2, ("test", 0, real): 1, ("train", 1, fake): 3, ("val", 1, fake): 2,
+        **({("test", 1, fake): 2} if named else {("test", 1, fake): 1, ("test", 1, "gan_a"): 1}),
+    }  # fmt: skip
+    assert listing.layout == f"{real} (real), {fake} (fake) / Valid, test, train"
+    assert not listing.skipped
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ("fake/gan_a/x.png", r"'fake/gan_a' is none"),
+        ("fake/x.png", r"'fake' holds images that are in none"),
+        ("0_real/x.png", r"'0_real' holds images that are in none"),
+        ("0_real/gan_a/x.png", r"'0_real/gan_a' is none"),
+    ],
+)
+def test_split_folders_beside_others_in_class_folders_are_ambiguous(tmp_path: Path, beside: str, told: str) -> None:
+    for place in ("real/train", "real/test", "fake/train", "fake/test"):
+        write_image(tmp_path / "d" / place / "x.png", picture(0, size=8))
+    write_image(tmp_path / "d" / beside, picture(0, size=8))
+    with pytest.raises(DataError, match=rf"class folders hold split folders \(fake/test\), and {told}.*manifest.csv"):
+        find_layout(tmp_path / "d")
+
+
 def test_split_and_class_folders_side_by_side_are_ambiguous(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", n=2, size=8)
     write_dataset(folder, layout="train_test", n=4, size=8)

@@ -220,15 +220,63 @@ def write_lists(folder: Path) -> None:
         (folder / f"{split}.json").write_text(json.dumps(part), encoding="utf-8")
 
 
-@pytest.mark.parametrize("where", ["", "splits", "dataset/splits"])
-def test_the_official_split_of_ffpp_is_kept(root: Path, make_catalog: MakeCatalog, where: str) -> None:
-    write_ffpp(root / "ffpp", frames=1)
+@pytest.mark.parametrize(
+    ("where", "within"),
+    [("", ""), ("splits", ""), ("dataset/splits", ""), ("", "FaceForensics++"), ("", "download/FaceForensics++")],
+)
+def test_the_official_split_of_ffpp_is_kept(root: Path, make_catalog: MakeCatalog, where: str, within: str) -> None:
+    write_ffpp(root / "ffpp" / within, frames=1)
     write_lists(root / "ffpp" / where)
     summary = make_catalog().describe("ffpp:NeuralTextures")
     assert summary.official
     assert summary.straddling == 0
     assert {split: summary.images(split) for split in ("train", "val", "test")} == {"train": 112, "val": 24, "test": 24}
     assert summary.groups == {"train": 28, "val": 6, "test": 6}
+
+
+def test_lists_that_differ_are_refused(root: Path, make_catalog: MakeCatalog) -> None:
+    write_ffpp(root / "ffpp" / "FaceForensics++", frames=1)
+    write_lists(root / "ffpp")
+    write_lists(root / "ffpp" / "FaceForensics++" / "splits")
+    assert make_catalog().dataset("ffpp:FaceSwap").official
+    (root / "ffpp" / "test.json").write_text('[["000", "001"]]', encoding="utf-8")
+    (root / "ffpp" / "train.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"the lists of the official split in '.*/ffpp/FaceForensics\+\+' and '.*/ffpp' differ"):
+        make_catalog().dataset("ffpp:FaceSwap")
+
+
+@pytest.mark.parametrize("given", ["group", "video"])
+@pytest.mark.parametrize("of", ["some", "all"])
+def test_the_official_split_holds_for_images_whose_group_a_manifest_gives(
+    root: Path, make_catalog: MakeCatalog, given: str, of: str
+) -> None:
+    folder = write_ffpp(root / "ffpp", frames=1, flat=True)
+    write_lists(folder)
+    write_image(folder / "FaceSwap" / "mine.png", picture(1, size=8))
+    table: list[dict[str, object]] = [
+        {"path": f"{name}/{path.name}", "label": int(name == "FaceSwap"), "method": name, given: ""}
+        for name in ("Real_youtube", "FaceSwap")
+        for path in sorted((folder / name).iterdir())
+    ]
+    for row in table:
+        if of == "all" or "FaceSwap" in str(row["path"]):
+            row[given] = f"mine {Path(str(row['path'])).stem}"
+    write_manifest(folder, table)
+    summary = make_catalog().describe("ffpp")
+    assert summary.official
+    assert {split: summary.images(split) for split in ("train", "val", "test")} == {"train": 112, "val": 24, "test": 24}
+    assert summary.excluded == (("ffpp/FaceSwap/mine.png", "its video is in no list of the official split"),)
+    for row in rows(make_catalog(), "ffpp"):
+        video = int(Path(row["path"]).name[:3]) if row["path"] != "FaceSwap/mine.png" else 0
+        assert row["split"] == ("train" if video < 56 else "val" if video < 68 else "test")
+        assert row["group"].startswith("mine ") == (of == "all" or "FaceSwap" in row["path"])
+
+
+def test_a_folder_half_of_which_is_split_is_refused(root: Path, make_catalog: MakeCatalog) -> None:
+    write_open_images(root / "open_images", n=8, splits=("train", "val", "test"))
+    write_image(root / "open_images" / "sdxl" / "x.png", picture(1, size=8))
+    with pytest.raises(DataError, match=r"dataset 'open_images': 'sdxl/x.png' has no split, and 72 other images have one"):
+        make_catalog().dataset("open_images")
 
 
 def test_a_video_in_no_official_list_is_left_out(root: Path, make_catalog: MakeCatalog) -> None:
@@ -318,12 +366,50 @@ def test_artifact_from_kagglehubs_cache(tmp_path: Path, make_catalog: MakeCatalo
     catalog = make_catalog(root=None)
     everything = rows(catalog, "artifact")
     assert Counter((row["label"], row["method"]) for row in everything) == {
-        (0, "coco"): 40, (0, "ffhq"): 40, (1, "big_gan"): 40, (1, "pro_gan"): 40,
+        (0, "coco"): 40, (0, "ffhq"): 40, (1, "big_gan"): 40, (1, "pro_gan"): 40, (1, "cycle_gan"): 20, (0, "real"): 20,
     }  # fmt: skip
     one = rows(catalog, "artifact:big_gan")
     assert {row["method"] for row in one} == {"coco", "ffhq", "big_gan"}
     sides = {row["path"]: row["split"] for row in everything}
     assert all(sides[row["path"]] == row["split"] for row in one)
+
+
+def test_the_reals_in_a_generators_folder_are_real(root: Path, make_catalog: MakeCatalog) -> None:
+    folder = write_artifact(root / "artifact")
+    write_image(folder / "cycle_gan" / "horse2zebra" / "unlisted.jpg", picture(1, size=8))
+    write_image(folder / "new_gan" / "x.jpg", picture(1, size=8))
+    catalog = make_catalog()
+    mixed = {Path(row["path"]).stem: row for row in rows(catalog, "artifact:cycle_gan") if row["path"].startswith("cycle_gan/")}
+    unlisted = mixed.pop("unlisted")
+    assert {stem: row["label"] for stem, row in mixed.items()} == {f"img{index:06d}": int(index < 20) for index in range(40)}
+    assert unlisted["problem"] == "cycle_gan/metadata.csv, which says what is real, does not list it"
+    skipped = dict(catalog.describe("artifact").skipped)
+    assert skipped["new_gan"] == "holds no class folder that the card knows"
+    assert "2 in class folders" in skipped["*.csv"]  # those of the two collections; the generators' are read
+    assert (
+        catalog.describe("artifact:cycle_gan").layout
+        == "coco (real), cycle_gan (fake), ffhq (real); real among fakes by metadata.csv"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"'.*cycle_gan/metadata.csv' is missing: it says which of the images there are real"),
+        ("filename,image_path\n", r"metadata.csv, line 1: no column 'target' in 'filename,image_path'"),
+        ("image_path,target\na.jpg,x\n", r"metadata.csv, line 2: target 'x' must be a number, 0 for a real image"),
+        ("image_path,target\na.jpg,1\n./a.jpg,0\n", r"metadata.csv, line 3: 'a.jpg' is real and fake"),
+    ],
+)
+def test_a_list_of_reals_that_cannot_be_used_is_refused(
+    root: Path, make_catalog: MakeCatalog, text: str | None, message: str
+) -> None:
+    listed = write_artifact(root / "artifact", n=2) / "cycle_gan" / "metadata.csv"
+    listed.unlink()
+    if text is not None:
+        listed.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        make_catalog().dataset("artifact")
 
 
 def test_folders_that_no_entry_of_a_card_reaches_are_named(root: Path, make_catalog: MakeCatalog) -> None:
@@ -359,13 +445,13 @@ def test_a_lone_folder_around_collections_and_generators_is_looked_through(
     inner.parent.mkdir(parents=True)
     (root / "moved").rename(inner)
     catalog = make_catalog()
-    assert catalog.parts("artifact") == ["artifact:big_gan", "artifact:pro_gan"]
+    assert catalog.parts("artifact") == ["artifact:big_gan", "artifact:cycle_gan", "artifact:pro_gan"]
     assert catalog.dataset("artifact").digest == plain.digest
 
 
 def test_a_generator_alone_is_no_folder_around_others(tmp_path: Path) -> None:
     write_artifact(tmp_path / "artifact", n=1)
-    for name in ("coco", "ffhq", "pro_gan"):
+    for name in ("coco", "ffhq", "pro_gan", "cycle_gan"):
         shutil.rmtree(tmp_path / "artifact" / name)
     write_image(tmp_path / "artifact" / "big_gan" / "imagenet" / "x.jpg", picture(1, size=8))
     layout = find_layout(tmp_path / "artifact", card=load_card("artifact"))

@@ -166,6 +166,18 @@ def pool(put: Put, tmp_path: Path) -> list[dict[str, object]]:
     return [{"path": f"memory://bucket/pool/{path}", "label": label, "group": group} for path, label, group in plain]
 
 
+@pytest.mark.parametrize("inner", ["inner", "archive/inner"])
+def test_urls_in_a_manifest_of_a_lone_folder(
+    inner: str, put: Put, bucket: Any, make_catalog: MakeCatalog, root: Path, tmp_path: Path
+) -> None:
+    write_manifest(root / "mine" / inner, pool(put, tmp_path))
+    catalog = make_catalog()
+    assert "mine" in catalog.names()
+    assert not catalog.available("mine")
+    assert catalog.describe("mine").images() == 48
+    assert make_catalog().available("mine")
+
+
 def test_an_edited_manifest_counts_and_fetches_nothing_again(
     put: Put, bucket: Any, make_catalog: MakeCatalog, root: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:

@@ -18,10 +18,11 @@ import pytest
 from study.data import videos
 from study.data.audit.traits import traits_of
 from study.data.decode import pixel_digest
-from study.data.originals import Originals
+from study.data.originals import Original, Originals, map_originals
 from study.data.prints import read_prints
-from study.data.videos import decode_frames, inspect_video, read_indexed, runs, sampled, split_frame
+from study.data.videos import decode_frames, frame_path, frame_sha256, inspect_video, read_indexed, runs, sampled, split_frame
 from study.errors import DataError
+from study.identity import file_sha256
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
 from tests.factories import MANIPULATIONS, picture, truncate, write_ffpp, write_image, write_manifest, write_video
@@ -210,6 +211,17 @@ def test_one_frame_is_read_as_it_was_indexed(root: Path, make_catalog: MakeCatal
         assert pixel_digest(pixels) == row["pixels"]
         with pytest.raises(DataError, match="changed since it was indexed"):
             read_indexed(f"{dataset.root}/{row['path']}", "0" * 64)
+
+
+def test_frames_are_read_in_any_order(tmp_path: Path) -> None:
+    """From the millionth on, which has a digit more, frames in the order of their paths are not in that of their numbers."""
+    million = [frame_path("a.mp4", number) for number in (999_999, 1_000_000)]
+    assert list(runs(sorted(million))) == [("a.mp4", (1_000_000,)), ("a.mp4", (999_999,))]
+    path = numbered(tmp_path / "a.mkv", codec="ffv1")
+    wanted = [2, 5, 3, 9, 9, 0]
+    items = [Original(frame_path(str(path), number), frame_sha256(file_sha256(path), number)) for number in wanted]
+    levels = list(map_originals(lambda pixels: pixels if isinstance(pixels, str) else round(float(pixels.mean()) / 10), items))
+    assert levels == wanted
 
 
 def test_frames_after_the_end_say_so(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from study.reporting.comparisons import COLUMNS, answer, csv_text, markdown, wri
 from study.statistics.comparisons import compare, holm
 from study.store import Store
 
-Scored = tuple[str, Pairing, Scores]
+Scored = tuple[str, Pairing, Scores, int]
 
 
 def made(test_on: str, logit: np.ndarray, *, images_a_group: int = 1) -> Scores:
@@ -44,9 +44,9 @@ def study(
     for detector, shift in skill.items():
         for x in datasets:
             for y in datasets:
-                for _ in range(seeds):
+                for seed in range(seeds):
                     logit = 0.7 * shared[y] + 0.7 * rng.normal(size=n) + (2.5 if x == y else shift) * (np.arange(n) % 2)
-                    found.append((y, Pairing(detector=detector, train_on=x), made(y, logit, images_a_group=images_a_group)))
+                    found.append((y, Pairing(detector=detector, train_on=x), made(y, logit, images_a_group=images_a_group), seed))
     return found
 
 
@@ -55,7 +55,7 @@ def compared(scores: Iterable[Scored]) -> Comparisons:
 
 
 def mean_logit(scores: Sequence[Scored], detector: str, x: str, y: str) -> np.ndarray:
-    return np.mean([s.logit.astype(np.float64) for t, p, s in scores if (t, p.detector, p.train_on) == (y, detector, x)], axis=0)
+    return np.mean([s.logit.astype(np.float64) for t, p, s, _ in scores if (t, p.detector, p.train_on) == (y, detector, x)], axis=0)
 
 
 @pytest.mark.parametrize("images_a_group", [1, 4])
@@ -153,7 +153,7 @@ def test_what_is_not_trained_stands_beside_every_training_set() -> None:
     for y, shift in (("aa", 0.3), ("bbb", 0.3), ("cccc", 0.3)):
         for detector in ("zero", "null"):
             logit = np.random.default_rng(len(y + detector)).normal(size=200) + shift * (np.arange(200) % 2)
-            scores.append((y, Pairing(detector=detector, train_on=NO_TRAINING), made(y, logit)))
+            scores.append((y, Pairing(detector=detector, train_on=NO_TRAINING), made(y, logit), 0))
     found = compared(scores)
     label = scores[0][2].label
     means = [roc_auc_score(label, mean_logit(scores, "zero", NO_TRAINING, y)) for y in ("aa", "bbb", "cccc")]
@@ -173,23 +173,23 @@ def test_what_cannot_be_said_is_said() -> None:
     assert "nothing to compare it with" in answer(compared(study({"only": 1.0}, ["aa", "bbb"])))
     lacking = [*study({"a": 1.0, "b": 0.9}, ["aa", "bbb"]), *[i for i in study({"c": 3.0}, ["aa", "bbb"]) if i[0] == i[1].train_on]]
     assert answer(compared(lacking)).endswith("Left out, without a cross-domain AUC: c.")
-    lone = [(y, p, replace(s, label=np.ones_like(s.label))) for y, p, s in study({"a": 1.0, "b": 0.9}, ["aa", "bbb"])]
+    lone = [(y, p, replace(s, label=np.ones_like(s.label)), n) for y, p, s, n in study({"a": 1.0, "b": 0.9}, ["aa", "bbb"])]
     assert all(pair.difference.reason == "no real images" for pair in compared(lone).pairs)
     assert "That cannot be said" in answer(compared(lone))
 
 
 def test_images_are_matched_by_name_and_what_one_lacks_is_left_out_for_all() -> None:
     scores = study({"one": 1.0, "two": 0.5}, ["aa", "bbb"], seeds=1)
-    y, pairing, last = scores[-1]
+    y, pairing, last, seed = scores[-1]
     kept = np.arange(10, len(last.logit))
     columns = {name: getattr(last, name)[kept] for name in ("sample_id", "group", "unit", "method", "label", "logit")}
-    found = compared([*scores[:-1], (y, pairing, replace(last, **columns))])
+    found = compared([*scores[:-1], (y, pairing, replace(last, **columns), seed)])
     pair = next(p for p in found.pairs if (p.train_on, p.test_on) == ("bbb", "bbb"))
     first, second = (mean_logit(scores, d, "bbb", "bbb")[kept] for d in ("one", "two"))
     assert pair.difference == compare(last.label[kept], first, second, last.group[kept], rng_seed=3)
     wrong = replace(last, label=1 - last.label)
     with pytest.raises(ScoreError, match=r"label of bbb/0000.png differs"):
-        compared([*scores[:-1], (y, pairing, wrong)])
+        compared([*scores[:-1], (y, pairing, wrong, seed)])
 
 
 def test_the_files_hold_every_pair(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_study_is_read_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None
     scores = study({"one": 1.0, "two": 0.5}, ["aa", "bbb"], seeds=1)
     cells = [
         SimpleNamespace(cell=Cell(pairing=p, winner_seed=0, test_on=y, degradation=degradation, state=state, scores_key=str(i)))
-        for i, (y, p, _) in enumerate(scores)
+        for i, (y, p, _, _) in enumerate(scores)
         for degradation, state in (("none", "done"), ("jpeg75", "done"))
     ]
     cells.append(SimpleNamespace(cell=replace(cells[0].cell, state="failed", scores_key="none such")))
@@ -240,10 +240,10 @@ def parts_of_one(rng: np.random.Generator, shifts: dict[str, float], *, parts: i
         label = (np.arange(2 * n) < n).astype(np.uint8)
         for d in shifts:
             fakes = rng.normal(size=n)
-            for shift in drawn[d]:
+            for seed, shift in enumerate(drawn[d]):
                 logit = np.concatenate([fakes + shift, reals[d]])
                 one = Scores(sample_id=ids, group=ids, unit=ids, method=ids, label=label, logit=logit, listed=2 * n)
-                found.append((f"set{part}", Pairing(detector=d, train_on="x"), one))
+                found.append((f"set{part}", Pairing(detector=d, train_on="x"), one, seed))
     return found
 
 
@@ -264,7 +264,7 @@ def test_a_familys_variance_is_that_of_a_bootstrap_that_draws_its_images_once() 
     for _ in range(600):
         reals, fakes = 100 + rng.integers(100, size=100), {f"set{i}": rng.integers(100, size=100) for i in range(3)}
         aucs = {"a": 0.0, "b": 0.0}
-        for test_on, pairing, one in scores:
+        for test_on, pairing, one, _ in scores:
             f, r = one.logit[fakes[test_on]], one.logit[reals]
             aucs[pairing.detector] += stats.mannwhitneyu(f, r, method="asymptotic").statistic / 10000 / 3
         found.append(aucs[pair.first] - aucs[pair.second])
@@ -283,12 +283,83 @@ def test_the_same_recipe_under_two_names_is_no_finding() -> None:
 
 def test_with_one_seed_the_answer_says_that_seeds_are_unknown() -> None:
     found = compared(study({"good": 2.0, "poor": 0.1}, ["aa", "bbb"], seeds=1))
-    assert "More than noise of the images; whether of training seeds too is unknown (one seed): its lead on poor" in answer(found)
+    assert "More than noise of the images; whether of training seeds too is unknown: its lead on poor" in answer(found)
+    assert ", over seeds unknown (one seed)." in answer(found)
     assert "one seed: unknown" in markdown(found)
     untrained = [
-        (y, Pairing(detector=p.detector, train_on=NO_TRAINING), s) for y, p, s in study({"a": 2.0, "b": 0.1}, ["aa"], seeds=1)
+        (y, Pairing(detector=p.detector, train_on=NO_TRAINING), s, 0) for y, p, s, _ in study({"a": 2.0, "b": 0.1}, ["aa"], seeds=1)
     ]
     assert "no seed changes it" in answer(compared(untrained))
+
+
+def of_sizes(logits: dict[str, dict[str, np.ndarray]], train_on: str = NO_TRAINING) -> list[Scored]:
+    """Detectors, by name, with their logits on each test set; every second image is a fake."""
+    return [
+        (y, Pairing(detector=d, train_on=train_on), made(y, logit), 0) for d, sets in logits.items() for y, logit in sets.items()
+    ]
+
+
+def test_four_images_do_not_make_a_lead() -> None:
+    """Perfect against reversed on 2 + 2 images, about equal on 500 + 500: DeLong's variance of the first is 0, and no certainty."""
+    rng, fake = np.random.default_rng(0), np.arange(1000) % 2
+    base, tiny = rng.normal(size=1000) + fake, np.array([0.0, 2.0, 1.0, 3.0])
+    logits = {d: {"y1": sign * tiny, "y2": base + 0.3 * rng.normal(size=1000)} for d, sign in (("a", 1), ("b", -1))}
+    found = compared(of_sizes(logits))
+    (pair,) = found.mean_pairs
+    first, second = (roc_auc_score(fake, logits[d]["y2"]) for d in ("a", "b"))
+    assert pair.difference.value == pytest.approx((1 + first - second) / 2)
+    assert pair.difference.low < 0 < pair.difference.high and pair.p_holm > 0.05 and pair.p_noise > 0.05
+    assert "Over the images, not more than noise: its lead on b" in answer(found)
+    for same in (tiny, np.exp(tiny)):  # of the same order: no lead there, and a bound on what it might be
+        level = compared(of_sizes({"a": {**logits["a"], "y1": tiny}, "b": {**logits["b"], "y1": same}})).mean_pairs[0].difference
+        assert level.high - level.value >= (1 - 0.025 ** (1 / 2)) / 2
+    alone = compared(of_sizes({d: {"y1": sets["y1"]} for d, sets in logits.items()}))
+    assert alone.mean_pairs[0].difference == alone.pairs[0].difference  # one test set: the mean is its cell
+
+
+def test_a_lead_that_cannot_be_tested_is_not_called_noise() -> None:
+    scores = study({"good": 2.0, "poor": 0.1}, ["aa", "bbb"], n=60)
+    one_group = [(y, p, replace(s, group=np.where(s.label == 1, "fakes", s.group)), seed) for y, p, s, seed in scores]
+    words = answer(compared(one_group))
+    assert "Cannot be tested: its lead on poor of 0." in words and "a class comes from one group" in words
+    assert "not more than noise: its lead" not in words
+
+
+def test_seeds_of_other_logits_and_equal_aucs_are_unknown_and_equal_logits_are_none() -> None:
+    """On 60 images two detectors that separate have AUC 1 with every seed, whatever the seed has changed."""
+    fake, rng = np.arange(60) % 2, np.random.default_rng(0)
+    poor = [rng.normal(size=60) for _ in range(2)]
+
+    def lead(good: list[np.ndarray], other: list[np.ndarray]) -> Any:
+        scores = [
+            (y, Pairing(detector=d, train_on="x"), made(y, z), seed)
+            for y in ("aa", "bbb")
+            for d, logits in (("good", good), ("poor", other))
+            for seed, z in enumerate(logits)
+        ]
+        return compared(scores)
+
+    moving = lead([3.0 * fake, 5.0 * fake], [poor[0], poor[0]])
+    assert moving.mean_pairs[0].seeds.reason == "2 seeds of the same AUC" and math.isnan(moving.mean_pairs[0].p_noise)
+    assert "whether of training seeds too is unknown" in answer(moving) and "2 seeds of the same AUC: unknown" in markdown(moving)
+    still = lead([3.0 * fake] * 2, [poor[0], poor[0] * (1 + 1e-7)])  # but for rounding, as between two batch sizes
+    assert still.mean_pairs[0].seeds.fixed and "no seed changes it" in answer(still)
+    assert lead([3.0 * fake] * 2, poor).mean_pairs[0].seeds.p > 0
+
+
+def test_seeds_are_averaged_over_cells_by_their_number() -> None:
+    """Seed 0 of one cell failed: only the seeds that every cell has are compared, each with itself."""
+    scores = [one for one in study({"good": 1.5, "fair": 0.8}, ["aa", "bbb"], seeds=4) if one[0] != one[1].train_on]
+    lost = [one for one in scores if (one[0], one[1].detector, one[3]) != ("aa", "good", 0)]
+    (pair,) = compared(lost[::-1]).mean_pairs
+    sides = {
+        d: [np.mean([roc_auc_score(s.label, s.logit) for _, p, s, n in lost if (p.detector, n) == (d, seed)]) for seed in seeds]
+        for d, seeds in (("good", (1, 2, 3)), ("fair", (0, 1, 2, 3)))
+    }
+    welch = stats.ttest_ind(sides["good"], sides["fair"], equal_var=False)
+    assert pair.seeds is not None and pair.seeds.p == pytest.approx(welch.pvalue)
+    apart = [one for one in lost if one[1].detector == "fair" or (one[3] < 2) == (one[0] == "aa")]
+    assert compared(apart).mean_pairs[0].seeds.reason == "no seed has every cell"  # type: ignore[union-attr]
 
 
 def test_what_makes_test_sets_a_family() -> None:

@@ -18,6 +18,7 @@ from study.errors import ConfigError, StoreError
 from study.planning.differences import BY_INTERVALS, SAME, compare_versions, open_version
 from study.records import NO_PIXELS, Scores
 from study.reporting.cells_csv import CellFile, csv_text
+from study.reporting.differences import as_json, as_text
 from study.reporting.matrix_csv import read_matrix, write_matrix
 from study.statistics.comparisons import PairedAucs, holm
 from study.statistics.delong import delong_interval
@@ -146,6 +147,20 @@ def test_a_changed_test_set_is_compared_on_the_images_in_common(tmp_path: Path) 
     changes = {change.place[2]: change.difference for change in diff(first, second).changes}
     assert f"on the {N // 2} images that both scored" in changes["b"].note
     assert changes["c"].how == BY_INTERVALS and "another label" in changes["c"].note
+
+
+def test_what_cannot_be_tested_is_counted_for_itself(tmp_path: Path) -> None:
+    """All fakes of one group: no test, and so neither moved nor "not by more than noise"."""
+    first, second = write(tmp_path / "x", logits()), write(tmp_path / "y", logits(better=0.5, fresh=1))
+    for name in ("x", "y"):
+        store = Store(tmp_path, name)
+        scores = store.scores("sc")
+        store.save_scores("sc", replace(scores, group=np.where(scores.label == 1, "one", scores.group)))
+    found = diff(first, second)
+    words = as_text(found)
+    assert "1 moved by more than noise, 1 not by more than noise, 1 cannot be tested, 0 hold the same scores" in words
+    assert "npr @ a -> c" in words.split("cannot be tested:")[1] and "a class comes from one group" in words
+    assert [cell["untested"] for cell in json.loads(as_json(found))["cells"]] == [False, False, True]
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ from study.reporting.summary import summary_cells, summary_lines, summary_of
 from study.reporting.tables import markdown_tables, text_table
 from study.reporting.tuning import markdown as markdown_tuning
 from study.reporting.tuning import tuning_line
-from study.statistics.comparisons import Difference
+from study.statistics.differences import Difference
 from tests.data.test_near import scene
 from tests.factories import write_image
 from tests.reporting.synthetic_matrix import row
@@ -148,11 +148,11 @@ def test_comparisons_leave_such_cells_out_of_their_means() -> None:
     scores = []
     for detector, place in (("npr", 0), ("spectrum", 1)):
         for number, test_on in enumerate(("b", "c")):
-            scores.append((test_on, Pairing(detector=detector, train_on="a"), scored(10 * place + number)))
+            scores.append((test_on, Pairing(detector=detector, train_on="a"), scored(10 * place + number), 0))
     assert compare_scores(scores, len).cells == (("a", "b"), ("a", "c"))
     left = compare_scores(scores, len, related=[("a", "b")])
     assert left.cells == (("a", "c"),)
-    expected = {d: roc_auc_score(s.label, s.logit) for t, p, s in scores if t == "c" for d in (p.detector,)}
+    expected = {d: roc_auc_score(s.label, s.logit) for t, p, s, _ in scores if t == "c" for d in (p.detector,)}
     assert dict(left.cross_domain) == pytest.approx(expected)
 
 
@@ -246,7 +246,7 @@ def test_the_leak_price_is_of_images_that_training_has_not_seen(monkeypatch: pyt
 
 
 def test_comparisons_say_which_cells_hold_leaked_images() -> None:
-    pairs = [("b", Pairing(detector=d, train_on="a"), scored(seed)) for seed, d in enumerate(("npr", "spectrum"))]
+    pairs = [("b", Pairing(detector=d, train_on="a"), scored(seed), 0) for seed, d in enumerate(("npr", "spectrum"))]
     found = compare_scores(pairs, len)
     assert "leak" not in markdown_comparisons(found) + comparisons_csv(found)
     found = replace(found, leaked={("a", "b"): 15})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -172,10 +173,12 @@ def test_resolved_form_reads_back_equal() -> None:
     table = {
         **ALL_KINDS,
         "detector": {"npr": {"size_px": 32}, "ensemble": {"members": ["spectrum", "npr"]}},
-        "data": {"class_folders": {"Real youtube": 0}, "root": 'C:\\a "b"'},
+        "data": {"class_folders": {"Real youtube": 0, "😀\x7f": 1}, "root": 'C:\\a "b"'},
     }
     study = parse_study(table, where="s.toml")
     assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
+    odd = dataclasses.replace(study, detector={"😀\x7f": {"size_px": 32}}, ensembles={})
+    assert tomllib.loads(to_toml(odd))["detector"] == odd.detector
 
 
 ALL_KINDS = {**GOOD, "detectors": ["ensemble", "spectrum", "clip_zero_shot", "npr", "ensemble_stacked"]}

@@ -228,6 +228,17 @@ def test_robustness_curves_go_from_clean_to_strong_and_leave_out_what_has_no_num
     assert bars[0] == [pytest.approx((v - 0.05, v + 0.05)) for v in (0.6, 0.8, 0.9)]
 
 
+def test_robustness_curves_leave_out_what_leaks(drawn: list[Figure], tmp_path: Path) -> None:
+    rows = [row("npr", "a", "a", value, degradation=name) for name, value in {"none": 0.9, "jpeg50": 0.8, "jpeg30": 0.7}.items()]
+    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    left = {"none": 0.85, "jpeg50": 0.65, "jpeg30": NAN}  # at the strongest a class is gone without
+    rows += [row("npr", "a", "a", value, degradation=name, level="image:without_leaks") for name, value in left.items()]
+    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    curves = [[float(y) for y in line.get_ydata()] for f in drawn for line in f.axes[0].lines if line.get_marker() == "o"]
+    assert curves == [[0.7, 0.8, 0.9], [0.7, 0.65, 0.85]]
+    assert [f.get_suptitle().endswith("; leaked images left out)") for f in drawn] == [False, True]
+
+
 def test_robustness_curves_of_nothing_are_not_drawn(tmp_path: Path) -> None:
     rows = [row("npr", "a", "a"), row("npr", "a", "a", degradation="blur2+jpeg50"), row("other", "a", "a", degradation="blur2")]
     assert not robustness_curves(rows, "npr", "blur", tmp_path / "blur.png")

@@ -9,7 +9,7 @@ from study.planning.tuning import VAL, Contrast
 from study.planning.variants import DEFAULT
 from study.records import Pairing
 from study.reporting.tuning import markdown, tuning_line
-from study.statistics.comparisons import Difference
+from study.statistics.differences import Difference
 from study.statistics.seeds import over_seeds
 
 
@@ -41,7 +41,15 @@ def test_a_line_counts_cells_and_keeps_related_ones_out_of_the_means() -> None:
     line = tuning_line(FOUND, "npr", shared={("a", "c")})
     assert "source val +0.060, in-domain +0.030, cross-domain -0.020; on 1 of 3 cells better by more than noise, on 1 worse" in line
     assert "cross-domain +0.140" in tuning_line(FOUND, "npr")
-    assert tuning_line(FOUND, "spectrum") == ""
+    assert tuning_line(FOUND, "spectrum") == "" and "cannot be tested" not in line
+
+
+def test_what_cannot_be_tested_is_counted_and_says_why() -> None:
+    lone = replace(contrast("d", [0.1, 0.2]), images=Difference(value=0.15, reason="a class comes from one group"))
+    same = replace(contrast("e", [0.0, 0.0]), images=Difference(value=0.0, reason="the same models"), same=True)
+    line = tuning_line([*FOUND, lone, same], "npr")
+    assert "on 1 of 5 cells better by more than noise, on 1 worse, 1 cannot be tested" in line
+    assert "undefined (a class comes from one group)" in markdown([lone])
 
 
 def test_the_table_has_both_uncertainties_apart() -> None:

@@ -16,14 +16,13 @@ from study.statistics.comparisons import (
     PairedAucs,
     cliques,
     compare,
-    constant_difference,
     critical_difference,
     friedman,
     holm,
-    smallest_difference,
     spearman,
 )
 from study.statistics.delong import clustered_variance
+from study.statistics.differences import Part, constant_difference, normal_difference, smallest_difference, total_difference
 from study.statistics.resampling import bootstrap_auc
 
 
@@ -169,6 +168,89 @@ def test_the_bound_of_a_constant_difference_holds_for_the_worst_distribution():
         assert ((low + 1) / (v + 1)) ** m == pytest.approx(0.025)
     sign_test = stats.binomtest(9, 9, 0.5).pvalue
     assert constant_difference(1.0, 9).p == pytest.approx(sign_test)
+
+
+@pytest.mark.parametrize("pairs", [5, 8, 20, 80])
+@pytest.mark.parametrize("other", ["reversed", "constant"])
+def test_one_image_that_moves_does_not_turn_a_bound_into_certainty(pairs, other):
+    """Beside perfect against reversed or constant: what DeLong's variance claims of nearly the same sample is no finding more."""
+    label, good = np.repeat([0, 1], pairs), np.arange(2.0 * pairs)
+    bad = {"reversed": -good, "constant": np.zeros(2 * pairs)}[other]
+    still = compare(label, good, bad, alone(2 * pairs), rng_seed=0)
+    moved = bad.copy()
+    moved[0] = -1.0 if other == "constant" else -2.0 * pairs  # one real below every fake: the first leads by less
+    for first, second, sign in ((good, moved, 1), (moved, good, -1)):
+        found = compare(label, first, second, alone(2 * pairs), rng_seed=0)
+        assert 0 < sign * found.value < still.value
+        assert found.p >= still.p and (found.p < 0.05) == (not found.low <= 0 <= found.high)
+        assert (found.low if sign > 0 else -found.high) <= still.low
+        assert f"exact bound of {pairs} disjoint pairs" in found.note
+
+
+def test_the_interval_holds_the_truth_where_rare_images_decide():
+    """A separates but for 2 % of fakes, which it puts below all reals; B moves a single image. Truth: .98 - .5.
+
+    That such a fake is in none of 80 happens in one sample of five, and then the variance knows nothing of them.
+    """
+    rng, label, held, normal = np.random.default_rng(0), np.repeat([0, 1], 80), [], []
+    for _ in range(250):
+        good = rng.random(160) + 2 * label
+        good[80:][rng.random(80) < 0.02] -= 4
+        other = np.zeros(160)
+        other[rng.integers(160)] = rng.choice([-1, 1])
+        paired = PairedAucs(label, [good, other], alone(160), rng_seed=0)
+        found, plain = paired.difference(0, 1), normal_difference(*paired.contrast([1, -1]), how="")
+        held.append(found.low <= 0.48 <= found.high)
+        normal.append(plain.low <= 0.48 <= plain.high)
+    assert np.mean(held) >= 0.95 and np.mean(normal) < 0.9
+
+
+def test_ordinary_samples_keep_the_normal_interval():
+    rng, label = np.random.default_rng(1), np.repeat([0, 1], 40)
+    for _ in range(50):
+        scorings = correlated(rng, label, shift=(1.3, 0.9))
+        paired = PairedAucs(label, scorings, alone(80), rng_seed=0)
+        plain, found = normal_difference(*paired.contrast([1, -1]), how=DELONG), paired.difference(0, 1)
+        assert (found.low, found.high, found.p, found.smallest) == pytest.approx((plain.low, plain.high, plain.p, plain.smallest))
+
+
+def test_parts_are_combined_by_mover():
+    normal = [Part(value=0.02, variance=0.01**2, pairs=100, scale=0.5), Part(value=0.05, variance=0.02**2, pairs=200, scale=0.5)]
+    found, plain = total_difference(normal, how=""), normal_difference(0.07, 0.01**2 + 0.02**2, how="")
+    assert (found.low, found.high, found.p) == pytest.approx((plain.low, plain.high, plain.p)) and not found.note
+    tiny = Part(value=0.5, variance=0.0, pairs=2, scale=0.5, alike=True)
+    found, exact = total_difference([tiny, normal[1]], how=""), constant_difference(1.0, 2)
+    assert found.low == pytest.approx(0.55 - math.hypot(0.5 * (1 - exact.low), stats.norm.ppf(0.975) * 0.02))
+    assert found.high == pytest.approx(0.55 + stats.norm.ppf(0.975) * 0.02) and found.p > 0.05 and "exact bounds" in found.note
+    whole = Part(value=1.0, variance=0.0, pairs=2, alike=True)
+    assert total_difference([whole], how="") == exact
+    unlike = total_difference([Part(value=0.1, variance=0.0, pairs=50, scale=0.5), normal[1]], how="")
+    assert math.isnan(unlike.p) and unlike.reason == "the sample shows no variance and no exact bound is known"
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (2, 3), (3, 3, 3), (5,), (9,), (10,)])
+@pytest.mark.parametrize("lead", [0.3, 0.9, 1.0])
+def test_interval_and_p_agree_however_small_the_parts(sizes, lead):
+    scale = 1 / len(sizes)
+    found = total_difference([Part(value=lead * scale, variance=1e-6, pairs=m, scale=scale) for m in sizes], how="")
+    assert (found.p < 0.05) == (found.low > 0)
+    assert found.p >= constant_difference(max(lead, 0.5), sum(sizes)).p * (1 - 1e-9)
+    assert math.isnan(found.smallest) or found.smallest <= 1
+
+
+def test_what_differs_alike_in_every_pair():
+    label, rng = np.repeat([0, 1], 6), np.random.default_rng(3)
+    score = rng.normal(size=12)
+    scorings = [score, np.exp(score), rng.normal(size=12), np.zeros(12), label.astype(float)]
+    paired = PairedAucs(label, scorings, alone(12), rng_seed=0)
+    for weights, alike in (
+        ([1, -1, 0, 0, 0], True),
+        ([1, -1, 0, 2, -3], True),
+        ([1, 0, -1, 0, 0], False),
+        ([1, 1, 0, -2, 0], False),
+    ):
+        table = np.tensordot(weights, np.stack([pair_values(label, s) for s in scorings]), 1)
+        assert paired.every_pair_alike(weights) is alike is bool(np.ptp(table) < 1e-12)
 
 
 def test_undefined_has_a_reason():

@@ -27,7 +27,9 @@ def test_in_and_across_domains_by_hand():
 
 
 def test_chance_per_test_set_moves_the_worst_cell():
-    found = summarise({("a", "a"): 0.9, ("a", "b"): 0.6, ("a", "c"): 0.65}, MEMBERS, {"a": 0.5, "b": 0.1, "c": 0.7})
+    found = summarise(
+        {("a", "a"): 0.9, ("a", "b"): 0.6, ("a", "c"): 0.65}, MEMBERS, {("a", "a"): 0.5, ("a", "b"): 0.1, ("a", "c"): 0.7}
+    )
     assert found.worst_cell == ("a", "c") and found.worst == 0.65 and found.worst_above_chance == pytest.approx(-0.05)
     assert found.cross_domain_above_chance == pytest.approx((0.5 - 0.05) / 2)
     assert found.gap == pytest.approx(0.275) and found.gap_above_chance == pytest.approx(0.4 - 0.225)
