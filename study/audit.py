@@ -73,9 +73,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _audit_datasets(options: argparse.Namespace) -> StudyAudit:
     from study.data.catalog import Catalog, DataConfig
+    from study.paths import given_path
     from study.planning.audit import StudyAudit, audit_datasets
 
-    root = Path(options.data_root).expanduser().absolute() if options.data_root else None
+    root = given_path(options.data_root).absolute() if options.data_root else None
     config = DataConfig(root=root, cache=Path(options.results).absolute() / "cache")
     catalog = Catalog(config, firewall=False, progress=cli.show_progress)
     names = [member for name in options.datasets for member in catalog.members(name)]

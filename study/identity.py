@@ -48,9 +48,10 @@ def canonical_json(value: Any) -> str:
 def digest(*parts: Any) -> str:
     """Return a key of `KEY_LENGTH` hexadecimal digits that changes when any part of the values does.
 
+    A path whose bytes are no text has one too.
     Raises TypeError for a value without a canonical form (an array, an open file): digest its bytes first.
     """
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256(canonical_json(parts).encode(errors="surrogatepass")).hexdigest()[:KEY_LENGTH]
 
 
 def file_sha256(path: Path) -> str:

@@ -5,7 +5,8 @@ copy as on any store, and pushes every file that is finished, whole: weights and
 and scores before the table of trials. So a reader there never sees a model without its weights, and after a kill at any point any
 machine goes on from what was pushed. What was not is done again, with the same result, for every key holds all that decides it.
 
-Left on the machine: caches, checkpoints of fits under way, and the views that have addresses of their own (MLflow, Optuna). One
+Left on the machine: caches, checkpoints and epochs of fits under way, and the views that have addresses of their own (MLflow,
+Optuna). Parts of a cell under way are pushed, and deleted there once its scores are there. One
 machine at a time may write a study: of two, the table of trials of the last one stands there, until the other one adds its own.
 
 What was pushed and is gone there, or is an older one again (a backup was put back), is pushed once more.
@@ -14,19 +15,20 @@ What was pushed and is gone there, or is an older one again (a backup was put ba
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from study.data.remote import RemoteFile, RemoteFolder, fetch
+from study.data.parallel import try_lock
+from study.data.remote import PART_SUFFIX, RemoteFile, RemoteFolder, fetch
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_file, whole_folder
 
 LOCAL_FOLDERS = ("checkpoints", "ray")
+UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
 RECORD = "detector.json"
 TRIALS = "trials.parquet"
 TRIAL = ("detector", "train_on", "number", "key")  # the columns that say which trial a row is
@@ -62,8 +64,10 @@ class Mirror:
         with self._stored(), self._unless_written() as free:
             if not free:
                 return 0
-            there = {path: file for path, file in self._remote.files(self.study).items() if "/." not in path}
+            there = {path: file for path, file in self._remote.files(self.study).items() if _is_kept(path)}
             self._forget(there)
+            past = _past(there, scores=(*there, *self._finished()))
+            self._seen |= {path: [_tag(there.pop(path))] for path in past}
             models = sorted({path.rpartition("/")[0] for path in there if path.endswith(f"/{RECORD}")})
             wanted = [path for path, file in there.items() if self._lacks(path, file)]
             whole = [folder for folder in models if not (self.results / folder).is_dir()]
@@ -77,37 +81,55 @@ class Mirror:
             for path in wanted:
                 self._take(path, there[path])
             self._write()
+            for part in self.folder.rglob(f".*{PART_SUFFIX}"):  # of versions that are there no more
+                part.unlink(missing_ok=True)
         return len(wanted) + len(whole)
 
     def push(self) -> int:
-        """Write every finished file that is new or changed; return how many."""
+        """Write every finished file that is new or changed, and delete the parts of cells that are whole; return how many came."""
         with self._stored():
-            changed = [path for path in self._finished() if self._seen.get(path, [])[1:] != self._here(path)]
-            for path in sorted(changed, key=_order):
-                here = self._here(path)
-                file = self._remote.put(self.results / path, path)
-                self._seen[path] = [_tag(file), *here]
-                self._write()
-        return len(changed)
+            finished = list(self._finished())
+            changed = {*finished} - _past(finished, scores=self._seen)
+            changed = {path for path in changed if self._seen.get(path, [])[1:] != self._here(path)}
+            pushed = sum(self._push(path) for path in sorted(changed, key=_order))
+            self._remove(_past(self._seen, scores=self._seen))
+        return pushed
+
+    def _push(self, path: str) -> bool:
+        """Write one file, and say whether it was still here."""
+        here = self._here(path)
+        try:
+            file = self._remote.put(self.results / path, path)
+        except DataError:
+            if (self.results / path).exists():
+                raise
+            return False  # a part, of a cell that is whole by now
+        self._seen[path] = [_tag(file), *here]
+        self._write()
+        return True
+
+    def _remove(self, past: Iterable[str]) -> None:
+        """Delete files there. Where that may not be they lie there for ever, and nobody fetches them."""
+        for path in sorted(past):
+            with contextlib.suppress(DataError):
+                self._remote.remove(path)
+            del self._seen[path]
+            self._write()
 
     @contextlib.contextmanager
     def _unless_written(self) -> Iterator[bool]:
         """Say whether no command of this machine writes the study, and keep others from it meanwhile."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
+            yield try_lock(file)
 
     def _finished(self) -> Iterator[str]:
         """Give the paths, below the results, of all files of the study that another machine needs."""
         for place, folders, names in os.walk(self.folder):
             top = Path(place) == self.folder
-            folders[:] = [name for name in folders if not name.startswith(".") and not (top and name in LOCAL_FOLDERS)]
-            yield from (str((Path(place) / name).relative_to(self.results)) for name in names if not name.startswith("."))
+            folders[:] = [name for name in folders if not (top and name in LOCAL_FOLDERS)]
+            paths = (str((Path(place) / name).relative_to(self.results)) for name in names)
+            yield from filter(_is_kept, paths)
 
     def _forget(self, there: Mapping[str, RemoteFile]) -> None:
         """Forget of what was pushed what is gone there, and what has a key and is another file there."""
@@ -139,7 +161,11 @@ class Mirror:
         return not (self.results / path).is_file() or self._seen.get(path, [""])[0] != _tag(file)
 
     def _here(self, path: str) -> list[object]:
-        status = (self.results / path).stat()
+        """Size and time of last change, nothing of a file that is gone."""
+        try:
+            status = (self.results / path).stat()
+        except FileNotFoundError:
+            return []
         return [status.st_size, status.st_mtime_ns]
 
     def _note(self, path: str, file: RemoteFile) -> None:
@@ -196,6 +222,17 @@ def _push_or_warn(mirror: Mirror) -> None:
         mirror.push()
     except StoreError as error:
         print(f"warning: {error}; it is pushed by the next command that reaches it", file=sys.stderr, flush=True)
+
+
+def _is_kept(path: str) -> bool:
+    """Whether a file is one that machines have in common: neither hidden nor an epoch of a fit under way."""
+    return not any(name.startswith(".") or name.endswith(UNDER_WAY) for name in path.split("/")[1:])
+
+
+def _past(paths: Iterable[str], *, scores: Iterable[str]) -> set[str]:
+    """Return which of some files are parts of cells that need them no more, for their scores are among others."""
+    keys = {path.split("/")[2].partition(".")[0] for path in scores if path.split("/")[1] == "scores"}
+    return {path for path in paths if path.split("/")[1] == "parts" and path.split("/")[2] in keys}
 
 
 def _tag(file: RemoteFile) -> str:

@@ -125,9 +125,10 @@ def _print_excluded(excluded: dict[str, str]) -> None:
 def describe(options: argparse.Namespace) -> None:
     """Print how a folder is understood, write its contact sheet and manifest, and say what to do next."""
     from study.data.describe import describe_folder
+    from study.paths import given_path
     from study.reporting.folder_text import describe_text
 
-    folder = Path(os.path.abspath(Path(options.describe).expanduser()))  # noqa: PTH100 - a link keeps its name
+    folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
     class_folders = _class_folders(options.class_folder)
     cache = cli.results_folder(options).absolute() / "cache"
     found = describe_folder(folder, class_folders=class_folders, cache=cache, progress=cli.show_progress)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from study.data.parallel import try_lock
 from study.errors import StoreError
 from study.identity import whole_file, whole_folder
 from study.records import EpochRecord, Pairing, Scores, Trained, Trial, TrialResult
@@ -100,14 +100,15 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one writing command. Raises StoreError while another one holds it; a killed one holds nothing."""
+        """Hold the study for one writing command. Raises StoreError while another one holds it; a killed one holds nothing.
+
+        On a file system without locks nothing is held, and it is the user's to run one command at a time.
+        """
         with (self.folder / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not try_lock(file):
                 file.seek(0)
                 holder = file.read().strip() or "(unknown)"
-                raise StoreError(f"the study in '{self.folder}' is in use by process {holder}; wait for it or stop it") from None
+                raise StoreError(f"the study in '{self.folder}' is in use by process {holder}; wait for it or stop it")
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "study"
 FLOORS = [
     ("errors.py", 0),
     ("identity.py", 0),
+    ("paths.py", 0),
     ("records.py", 0),
     ("statistics/", 0),
     ("data/", 1),

@@ -2,25 +2,36 @@
 
 Floor 1. An archive is unpacked whole or not at all: under a temporary name first, then renamed. A member that is no plain file or
 folder, or whose path is absolute or climbs, refuses the archive by that member's name.
+
+`<cache>/unpacked/NAME-KEY/` is of one folder of archives; in it every archive has a folder of its name without the suffix, and
+`NAME-KEY.json` beside it says what each came out of: size, ctime and SHA-256 of the archive. An archive that is another by now is
+unpacked again in the place of the old one, one that was only touched is read once and kept, and what came out of one that is gone
+is deleted.
 """
 
 from __future__ import annotations
 
 import errno
 import gzip
+import json
+import os
+import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name
+from study.data.parallel import one_at_a_time
 from study.errors import DataError
-from study.identity import digest, whole_folder
+from study.identity import digest, file_sha256, whole_file, whole_folder
 
 T = TypeVar("T")
+Entry = list[int | str]  # size, ctime and SHA-256 of an archive; nothing while its folder may be half or none
 
 BLOCK = 2**18  # bytes in memory at a time
 
@@ -30,13 +41,17 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 def find_archives(folder: Path, pattern: str) -> list[Path]:
     """Return the archives of a dataset (`DatasetCard.archives`, none for "") in a folder or in a folder of it, sorted by path."""
     found = [path for glob in (pattern, f"*/{pattern}") for path in folder.glob(glob)] if pattern else []
-    return sorted(path for path in found if path.name.endswith(SUFFIXES) and path.is_file())
+    hidden = {path for path in found if any(name.startswith(".") for name in path.relative_to(folder).parts)}
+    return sorted(path for path in found if path not in hidden and path.name.endswith(SUFFIXES) and path.is_file())
 
 
 def unpacked(folder: Path, found: Sequence[Path], *, cache: Path, name: str) -> Path | None:
-    """Return the folder of a folder's archives where all of them are unpacked already, else None."""
-    place = _places(folder, found, cache=cache, name=name)
-    return place if all(_place(archive, folder, place).is_dir() for archive in found) else None
+    """Return the folder of a folder's archives where these, and no others, are unpacked already, else None. No archive is read."""
+    place = _place(folder, cache=cache, name=name)
+    known = _read(_ledger(place))
+    wanted = {_path(archive, folder): _status(archive) for archive in found}
+    there = {path: entry[:2] for path, entry in known.items() if (place / path).is_dir()}
+    return place if there == wanted and len(known) == len(wanted) else None
 
 
 def unpack_all(folder: Path, found: Sequence[Path], *, cache: Path, name: str, progress: Progress = quiet) -> Path:
@@ -44,14 +59,45 @@ def unpack_all(folder: Path, found: Sequence[Path], *, cache: Path, name: str, p
 
     Raises DataError for an archive that is broken or refused, StoreError where the cache cannot be written.
     """
-    place = _places(folder, found, cache=cache, name=name)
-    for done, archive in enumerate(found, start=1):
-        into = _place(archive, folder, place)
-        if not into.is_dir():
-            with cache_writes(cache), whole_folder(into) as temporary:
-                unpack(archive, temporary)
-        progress(f"unpacking {name}", done, len(found))
+    place = _place(folder, cache=cache, name=name)
+    with cache_writes(cache), one_at_a_time(place):
+        known = dict(_read(_ledger(place)))
+        if not known and place.exists():  # nobody knows what that is from
+            shutil.rmtree(place)
+        for path in known.keys() - {_path(archive, folder) for archive in found}:
+            _clear(place, path, known)
+        for done, archive in enumerate(found, start=1):
+            _unpack_into(place, _path(archive, folder), archive, known)
+            progress(f"unpacking {name}", done, len(found))
     return place
+
+
+def _unpack_into(place: Path, path: str, archive: Path, known: dict[str, Entry]) -> None:
+    """Unpack one archive into a folder below `place`, unless it is there. known: what the ledger says, and says afterwards."""
+    entry = known.get(path, []) if (place / path).is_dir() else []
+    status = _status(archive)
+    if entry[:2] == status:
+        return
+    with _reading(archive):
+        sha256 = file_sha256(archive)
+    if entry[2:] != [sha256]:
+        _clear(place, path, known)
+        _write(place, known | {path: []})  # killed from here on, it is known that something may be there
+        with whole_folder(place / path) as temporary:
+            unpack(archive, temporary)
+    known[path] = [*status, sha256]
+    _write(place, known)
+
+
+def _clear(place: Path, path: str, known: dict[str, Entry]) -> None:
+    """Delete what an archive gave."""
+    if path not in known:
+        return
+    _write(place, known | {path: []})
+    if (place / path).exists():
+        shutil.rmtree(place / path)
+    del known[path]
+    _write(place, known)
 
 
 def unpack(archive: Path, into: Path) -> None:
@@ -72,15 +118,47 @@ def unpack(archive: Path, into: Path) -> None:
                 file.write(block)
 
 
-def _places(folder: Path, found: Sequence[Path], *, cache: Path, name: str) -> Path:
-    """Where archives are unpacked to: another place for other archives, by their names and sizes."""
-    contents = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found]
-    return cache / "unpacked" / f"{file_name(name)}-{digest('unpacked', contents)}"
+def _place(folder: Path, *, cache: Path, name: str) -> Path:
+    """Where the archives of a folder are unpacked to."""
+    return cache / "unpacked" / f"{file_name(name)}-{digest('unpacked', os.path.realpath(folder))}"
 
 
-def _place(archive: Path, folder: Path, place: Path) -> Path:
+def _path(archive: Path, folder: Path) -> str:
+    """The folder of an archive, relative to that of all."""
     path = archive.relative_to(folder).as_posix()
-    return place / next(path.removesuffix(suffix) for suffix in SUFFIXES if path.endswith(suffix))
+    return next(path.removesuffix(suffix) for suffix in SUFFIXES if path.endswith(suffix))
+
+
+def _status(archive: Path) -> Entry:
+    with _reading(archive):
+        status = archive.stat()
+    return [status.st_size, status.st_ctime_ns]
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"archive '{archive}' cannot be read: {error.strerror}") from None
+
+
+def _ledger(place: Path) -> Path:
+    return place.with_name(f"{place.name}.json")
+
+
+def _read(ledger: Path) -> Mapping[str, Entry]:
+    """What is unpacked, by its folder; nothing is said of a folder that may be half."""
+    try:
+        table = json.loads(ledger.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # nothing is unpacked, or nobody knows what
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def _write(place: Path, known: Mapping[str, Entry]) -> None:
+    with whole_file(_ledger(place)) as temporary:
+        temporary.write_text(json.dumps(known), encoding="utf-8")
 
 
 def _inside(member: str, archive: Path) -> PurePosixPath:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.data import datasets, packs, splits
+from study.data.cards import card_names
 from study.data.datasets import Dataset
 from study.data.decode import DECODE_VERSION
 from study.data.frames import with_frames
@@ -31,6 +33,7 @@ from study.data.unify import UNIFY_VERSION, common_side
 from study.data.videos import FRAMES_PER_VIDEO
 from study.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.identity import digest
+from study.paths import given_path
 from study.records import SPLITS, Balance, Geometry, Split
 
 
@@ -98,10 +101,10 @@ class DatasetSummary:
 
 
 def data_root(text: str) -> tuple[Path | None, str]:
-    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises DataError for a missing folder."""
+    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises DataError, ConfigError."""
     if is_url(text):
         return None, text.rstrip("/")
-    root = Path(text).expanduser().absolute() if text else None
+    root = given_path(text).absolute() if text else None
     if root is not None and not root.is_dir():
         raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
     return root, ""
@@ -150,9 +153,10 @@ class Catalog:
         """Return the datasets of a union, every name checked. Raises ConfigError or DataError."""
         members = split_union(name)
         check_apart(name)
-        known = self.names()
+        known = cache(self.names)
         for member in members:
-            if member not in known:
+            base = parse_name(member).base
+            if member not in card_names() and (base in card_names() or member not in known()):
                 self._sources.find(member, download=False)  # a folder that is not recognised says so; any other name is unknown
         return members
 
@@ -161,7 +165,10 @@ class Catalog:
         return self._sources.parts(name)
 
     def available(self, name: str) -> bool:
-        """Whether a dataset can be opened without downloading or making anything. Raises DataError for an unknown name."""
+        """Whether a dataset can be opened without downloading or making anything. Asks no network.
+
+        Raises DataError for an unknown name; of a data root elsewhere that was not looked at yet, every name may be one.
+        """
         return self._sources.find(name, download=False) is not None
 
     def dataset(self, name: str) -> Dataset:

@@ -13,17 +13,21 @@ from __future__ import annotations
 import csv
 import json
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from study.data.index import Progress, cache_writes, quiet
+from study.data.listing import SUFFIXES
 from study.data.manifest import MANIFEST, check_manifest, lists_urls
-from study.data.names import RESERVED, file_name
+from study.data.names import can_name, file_name
 from study.data.parallel import one_at_a_time
 from study.data.remote import RemoteFile, RemoteFolder, Wanted, fetch_all, look_up
 from study.errors import DataError
 from study.identity import digest, file_sha256, whole_file
+
+LONGEST_NAME = 255  # bytes of a file's name, in all usual file systems
 
 
 class RemoteRoot:
@@ -42,12 +46,17 @@ class RemoteRoot:
         Raises DataError where there is no network and none is here, ConfigError for a URL that cannot be used.
         """
         try:
-            return [name for name in self._folders if not set(RESERVED) & set(name)]
+            return [name for name in self._folders if can_name(name)]
         except DataError:
             here = self._here()
             if not here:
                 raise
             return here
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the folders there are known by now."""
+        return "_folders" in self.__dict__
 
     def holds(self, name: str) -> bool:
         """Whether there is a folder of that name there. Raises DataError, ConfigError."""
@@ -134,12 +143,22 @@ def _write_manifest(manifest: Path, target: Path, sha256: str, *, cache: Path) -
 
 
 def local_path(url: str) -> str:
-    """Return the relative path of a URL's copy. Raises DataError for a URL that names no file below a host or bucket."""
+    """Return the relative path of a URL's copy. Raises DataError for a URL that names no file below a host or bucket.
+
+    What is too long for a file's name (as a rule by the query of a signed URL) is a digest there, with the suffix of its path.
+    """
     kind, _, rest = url.partition("://")
     path = posixpath.normpath(f"{kind.lower()}/{rest.lstrip('/')}")
     if path.count("/") < 1 or not path.startswith(f"{kind.lower()}/") or url.endswith("/"):
         raise DataError(f"the URL '{url}' names no file")
-    return path
+    return "/".join(_fitting(segment) for segment in path.split("/"))
+
+
+def _fitting(segment: str) -> str:
+    if len(segment.encode()) <= LONGEST_NAME:
+        return segment
+    suffix = posixpath.splitext(re.split(r"[?#]", segment, maxsplit=1)[0])[1]
+    return digest("segment", segment) + (suffix if suffix.lower() in SUFFIXES else "")
 
 
 def _copied(

@@ -18,6 +18,7 @@ by itself, and remembered in the index (index.py, which has a number of its own)
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import struct
@@ -37,6 +38,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
 
+_NAMES = (
+    *("EIO", "EMFILE", "ENFILE", "ENOMEM", "EREMOTEIO", "ESTALE", "ETIMEDOUT"),
+    *("ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENOTCONN", "ESHUTDOWN"),
+)
+PASSING = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}  # what a machine, a disk or a network lacks for a while
 NO_MEMORY = "does not fit into memory"
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -102,13 +108,25 @@ def read_header(path: Path) -> tuple[str, int, int] | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read."""
+    """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read, DataError where that passes."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise UndecodableError("file is missing") from None
     except OSError as error:
+        refuse_passing(path, error)
         raise UndecodableError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+
+
+def refuse_passing(path: Path | str, error: OSError) -> None:
+    """Raise DataError for a file that could not be read for a reason that says nothing about it and may pass (`PASSING`).
+
+    It is not left out: the data would be others than those of the next run.
+    """
+    if error.errno in PASSING:
+        raise DataError(
+            f"'{path}' could not be read now ({error.strerror}); run the command again, or remove the file if that stays so"
+        ) from None
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:

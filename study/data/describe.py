@@ -22,7 +22,7 @@ from study.data.groups import has_partners
 from study.data.index import FileIndex, Progress, quiet
 from study.data.layouts import Layout, other_paths, read_layout
 from study.data.listing import Listing
-from study.data.names import RESERVED
+from study.data.names import RESERVED, can_name
 from study.data.parallel import ordered_map
 from study.data.sources import Sources
 from study.data.videos import FRAMES_PER_VIDEO, load_image, read_file_header, runs, split_frame
@@ -91,7 +91,7 @@ def describe_folder(
 def _name_of(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder")
-    if not folder.name or set(RESERVED) & set(folder.name) or folder.name.startswith("."):
+    if not folder.name or not can_name(folder.name):
         raise DataError(f"'{folder}' cannot be a dataset by that name: rename it without {' '.join(RESERVED)} and a leading dot")
     return folder.name
 

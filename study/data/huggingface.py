@@ -13,6 +13,7 @@ from pathlib import Path
 
 from study.data.by_hand import by_hand
 from study.errors import DataError
+from study.paths import given_path
 from study.records import DatasetCard
 
 
@@ -83,7 +84,7 @@ def _repository(card: DatasetCard) -> Path:
 
 def _cache_folder() -> Path:
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    return given_path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
 
 
 def _reason(error: Exception) -> str:

@@ -2,8 +2,9 @@
 
 Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image or a video's frame: SHA-256 of the bytes, digest of
 the decoded pixels, or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start
-hashes nothing. What passes (no memory, a disk that does not answer) is not remembered, and such an image has no SHA-256 either.
- While images are hashed the rows come in files of their own, so that a killed run loses few.
+hashes nothing. A disk that does not answer stops the command: without the image the data would be others. What does not fit into
+memory is left out, has no SHA-256 either, and is not remembered. While images are hashed the rows come in files of their own, so
+that a killed run loses few.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from study.data.decode import DECODE_VERSION, UndecodableError, UnreadableError, decode_image, pixel_digest, read_bytes
+from study.data.decode import (
+    DECODE_VERSION,
+    UndecodableError,
+    UnreadableError,
+    decode_image,
+    pixel_digest,
+    read_bytes,
+    refuse_passing,
+)
 from study.data.names import file_name
 from study.data.videos import Run, decode_frames, frame_sha256, map_files
 from study.errors import StoreError
@@ -75,7 +84,8 @@ class FileIndex:
         """Return columns sha256, pixels and problem for listed images (columns path, size, changed_ns, problem), in their order.
 
         sha256 is "" for an image that is listed with a problem or cannot be read, pixels is "" for one that cannot be decoded
-        either; both then have a problem. Raises StoreError where the cache cannot be written.
+        either; both then have a problem. Raises StoreError where the cache cannot be written, DataError where a disk does not
+        answer.
         """
         known, parts = self._read()
         usable = pc.equal(listed["problem"], "")
@@ -169,6 +179,7 @@ def _of_run(file: Run) -> list[tuple[str, str, str]]:
     try:
         video = file_sha256(Path(file.path))
     except OSError as error:
+        refuse_passing(file.path, error)
         return [("", "", f"cannot be read: {error.strerror or type(error).__name__}")] * len(file.frames)
     found = []
     try:

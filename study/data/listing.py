@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from study.data.decode import EXTENSIONS, VIDEO_EXTENSIONS
+from study.data.decode import EXTENSIONS, VIDEO_EXTENSIONS, refuse_passing
 from study.errors import DataError
 
 BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
@@ -147,14 +147,17 @@ class Walker:
         try:
             status = entry.stat()
         except OSError as error:
-            return Found(readable(path), -1, -1, _missing(error))
+            return Found(readable(path), -1, -1, _missing(entry.path, error))
         problem = "" if path.isascii() or readable(path) == path else "file name is not valid UTF-8"
         problem = problem or _not_a_file(status)
         return Found(readable(path), status.st_size, status.st_ctime_ns, problem)
 
 
 def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
-    """Return (bytes, changed_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root."""
+    """Return (bytes, changed_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root.
+
+    Raises DataError where the disk does not answer.
+    """
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
@@ -162,7 +165,7 @@ def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
                 return -1, -1, LEAVES
             status = os.stat(path)  # noqa: PTH116 - strings, as above: once for every row of a manifest
     except (OSError, ValueError) as error:
-        return -1, -1, _missing(error)
+        return -1, -1, _missing(path, error)
     return status.st_size, status.st_ctime_ns, _not_a_file(status)
 
 
@@ -183,7 +186,10 @@ def _not_a_file(status: os.stat_result) -> str:
     return "" if stat.S_ISREG(status.st_mode) else "not a regular file"
 
 
-def _missing(error: Exception) -> str:
+def _missing(path: str, error: OSError | ValueError) -> str:
+    """Why a file has no size. Raises DataError where that says nothing about the file and may pass."""
+    if isinstance(error, OSError):
+        refuse_passing(readable(path), error)
     if isinstance(error, FileNotFoundError):
         return "file is missing"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"

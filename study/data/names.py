@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from study.errors import ConfigError
+from study.errors import ConfigError, DataError
+from study.identity import digest
 
 RESERVED = "+:?"  # what a folder's name may not hold if it is to be a dataset's: union, member, subset
+LONGEST = 100  # characters of a name in a file's, which has 255 bytes, some for a key, a suffix and a temporary name
 _NAME = re.compile(r"(?P<base>[^:?]+)(?::(?P<member>[^:?]+))?(?:\?(?P<where>.+))?", re.DOTALL)
 _CONDITION = re.compile(r"(?P<key>\w+)=(?P<value>[^=&]+)")
 
@@ -28,7 +30,13 @@ class DatasetName:
 
 
 def parse_name(name: str) -> DatasetName:
-    """Return a name's parts. Raises ConfigError for one that is not spelled as the header of this file says."""
+    """Return a name's parts.
+
+    Raises ConfigError for one that is not spelled as the header of this file says, DataError for bytes that are no text.
+    """
+    if not is_text(name):
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise DataError(f"dataset '{shown}': its name is not valid UTF-8; rename its folder")
     match = _NAME.fullmatch(name)
     conditions = [_CONDITION.fullmatch(part) for part in match["where"].split("&")] if match and match["where"] else []
     if not match or not all(conditions):
@@ -40,6 +48,20 @@ def parse_name(name: str) -> DatasetName:
             raise ConfigError(f"dataset '{name}' gives {condition['key']} twice; join the values with commas")
         where[condition["key"]] = tuple(condition["value"].split(","))
     return DatasetName(base=match["base"], member=match["member"] or "", where=where)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is valid UTF-8; Python has other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def can_name(folder: str) -> bool:
+    """Whether a folder of that name can be a dataset of that name."""
+    return not set(RESERVED) & set(folder) and not folder.startswith(".") and is_text(folder)
 
 
 def overlap(one: str, other: str) -> bool:
@@ -67,5 +89,12 @@ def _meet(one: set[str], other: set[str]) -> bool:
 
 
 def file_name(name: str) -> str:
-    """Return a name as one that every file system holds, different for every name: all but letters, digits, `_.-~` as `%XX`."""
-    return quote(name, safe="")
+    """Return a name as one that every file system holds, different for every name: all but letters, digits, `_.-~` as `%XX`.
+
+    Where that is longer than `LONGEST`, its start, `=`, and a digest of all of it.
+    """
+    quoted = quote(name, safe="")
+    if len(quoted) <= LONGEST:
+        return quoted
+    key = digest("name", name)
+    return f"{quoted[: LONGEST - len(key) - 1]}={key}"

@@ -1,8 +1,8 @@
 """Files elsewhere, by URL (`s3://bucket/data`, `gs://`, `abfs://`, `https://`, `sftp://`, `file://`): listed, fetched, put.
 
 Floor 1, the only `fsspec`. Each kind of URL has a driver, a package of its own, and takes its credentials from where that driver
-looks for them (of S3: the environment, `~/.aws`). What is fetched grows under a temporary name, goes on where it was interrupted,
-and counts when it has the size that was listed.
+looks for them (of S3: the environment, `~/.aws`). What is fetched grows under a temporary name that says which version it is, goes
+on where it was interrupted, and counts when it has the size that was listed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from study.data.parallel import ordered_map
 from study.errors import ConfigError, DataError
+from study.identity import digest
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ DRIVERS = {
     "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko",
 }  # fmt: skip
 WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})  # an object appears whole, and a rename is a copy
+PART_SUFFIX = ".part"
 THREADS = 16  # requests at a time: they wait for the network, not for a processor
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "created")
@@ -103,6 +105,15 @@ class RemoteFolder:
             return _file(f"{self.url}/{path}", self._system.info(place))
 
         return self._ask(write)
+
+    def remove(self, path: str) -> None:
+        """Delete a file of this folder; one that is gone is no error."""
+
+        def delete() -> bool:
+            self._system.rm_file(f"{self._path}/{path}")
+            return True
+
+        self._ask(delete, absent=True)
 
     def _ask(self, work: Callable[[], T], *, absent: T | None = None) -> T:
         """Do what needs the network. absent: what is returned where there is no such folder."""
@@ -187,12 +198,12 @@ def _fetch_into(folder: Path, item: Wanted) -> None:
 
 
 def fetch(file: RemoteFile, target: Path) -> None:
-    """Write a file to `target`, whole or not at all; what an interrupted run has of it is gone on with. Raises DataError."""
+    """Write a file to `target`, whole or not at all; a part of this version is gone on with. Raises DataError."""
     system, path = _driver(file.url)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{digest('part', target.name, file)}{PART_SUFFIX}")
     target.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.is_file() else 0
-    if not 0 < have <= file.size:
+    if not file.tag or not 0 < have <= file.size:  # without a tag nobody knows what version that is
         part.unlink(missing_ok=True)
         have = 0
     try:

@@ -19,7 +19,7 @@ from study.data.decode import EXTENSIONS
 from study.data.index import Progress, cache_writes, quiet
 from study.data.layouts import Layout, choose, find_layout
 from study.data.listing import Walker
-from study.data.names import RESERVED, parse_name
+from study.data.names import can_name, parse_name
 from study.errors import DataError, unknown_name
 from study.identity import digest, whole_folder
 from study.records import DatasetCard
@@ -51,7 +51,8 @@ class Sources:
         return sorted({*self.folder_names(), *card_names()})
 
     def folder_names(self) -> list[str]:
-        """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed over: these mean something.
+        """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed over: these mean something;
+        so is one that is no text.
 
         Of a data root elsewhere, all its folders. Raises DataError where the data root is no folder or cannot be reached.
         """
@@ -62,12 +63,12 @@ class Sources:
         if not self.root.is_dir():
             raise DataError(f"the data root '{self.root}' is not a folder; name one that holds a folder per dataset")
         names = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())  # a dataset may be a link to where it lies
-        return [name for name in names if not set(RESERVED) & set(name) and not name.startswith(".") and self._recognised(name)]
+        return [name for name in names if can_name(name) and self._recognised(name)]
 
     def find(self, name: str, *, download: bool = True) -> tuple[DatasetCard | None, Layout] | None:
         """Return a dataset's card, if it has one, and how its folder is laid out.
 
-        download: whether to fetch or make what is not there yet; otherwise None is returned for it.
+        download: whether to fetch or make what is not there yet; otherwise None is returned for it, and no network is asked.
         Raises DataError for an unknown name, an unrecognised layout, or a download that fails.
         """
         parsed = parse_name(name)
@@ -78,7 +79,7 @@ class Sources:
         """What `find` returns, of all that a folder holds. shown: the name as it was written."""
         card = self._card(base)
         folder = self._folder(base)
-        if folder is None and self.remote and self.remote.holds(base):
+        if folder is None and self.remote and self._is_elsewhere(self.remote, base, card, ask=download):
             if not download:
                 return None
             folder = self.remote.fetch(base)
@@ -98,6 +99,20 @@ class Sources:
             return card, layout
         root = manifest_copy(layout.root, name=base, cache=self.cache, fetch=download, progress=self.progress)
         return (card, replace(layout, root=root)) if root else None
+
+    def _is_elsewhere(self, remote: RemoteRoot, base: str, card: DatasetCard | None, *, ask: bool) -> bool:
+        """Whether a dataset that is not here is below the data root elsewhere.
+
+        Where that may not be asked or does not answer, a dataset with a card that is here is none of it, and one without a card is.
+        """
+        if not ask and not remote.is_listed:
+            return card is None
+        try:
+            return remote.holds(base)
+        except DataError:
+            if card and self._card_folder(card, download=card.source == "demo"):
+                return False
+            raise
 
     def _unpacked(self, folder: Path, card: DatasetCard, *, unpack: bool) -> Path | None:
         """The folder itself, or where the archives that it holds are unpacked to; None where they are not, and shall not be.

@@ -27,12 +27,14 @@ from numpy.typing import NDArray
 from study.data.decode import (
     MAX_PIXELS,
     NO_MEMORY,
+    PASSING,
     VIDEO_EXTENSIONS,
     UndecodableError,
     UnreadableError,
     decode_image,
     read_bytes,
     read_header,
+    refuse_passing,
 )
 from study.data.parallel import CHUNK, ordered_map
 from study.errors import DataError
@@ -49,9 +51,11 @@ R = TypeVar("R")
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
-_PASSING = {
-    getattr(errno, name) for name in ("EACCES", "EIO", "EMFILE", "ENFILE", "ENOENT", "ENOMEM", "EPERM", "ESTALE", "ETIMEDOUT")
-}  # what a machine or its network lacks for a while
+_PASSING = PASSING | {
+    errno.EACCES,
+    errno.ENOENT,
+    errno.EPERM,
+}  # not remembered; FFmpeg says some of these of what a broken file lacks, too
 _LEFT_OUT = "the video ends before this frame"
 
 
@@ -182,12 +186,13 @@ class Inspected(NamedTuple):
 
 
 def inspect_video(path: Path) -> Inspected:
-    """Count a video's frames without decoding them."""
+    """Count a video's frames without decoding them. Raises DataError where the disk does not answer."""
     import av
 
     try:
         sha256 = file_sha256(path)
     except OSError as error:
+        refuse_passing(path, error)
         return Inspected("", 0, f"cannot be read: {error.strerror or type(error).__name__}")
     try:
         with av.open(str(path)) as container:

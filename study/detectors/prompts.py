@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from study.errors import ConfigError, unknown_name
 from study.identity import digest
+from study.paths import given_path
 
 CLASSES = ("real", "fake")
 Texts = tuple[tuple[str, ...], tuple[str, ...]]
@@ -35,7 +35,7 @@ def read_prompts(name: str) -> Texts:
         text = (resources.files("study.detectors") / "prompt_sets" / f"{name}.toml").read_text(encoding="utf-8")
     else:
         try:
-            text = Path(name).expanduser().read_text(encoding="utf-8-sig")
+            text = given_path(name).read_text(encoding="utf-8-sig")
         except OSError as error:
             raise ConfigError(f"prompts file '{name}' cannot be read: {error.strerror or error}") from None
     try:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.errors import WeightsError
 from study.identity import file_sha256
+from study.paths import given_path
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,9 +67,9 @@ class Source:
 def weights_folder(weights_root: Path | None) -> Path | None:
     """Return the folder of local weights: `weights_root`, else the environment's STUDY_WEIGHTS, else None."""
     if weights_root is not None:
-        return weights_root.expanduser()
+        return given_path(weights_root)
     named = os.environ.get(ENVIRONMENT, "")
-    return Path(named).expanduser() if named else None
+    return given_path(named) if named else None
 
 
 def local_file(source: Source, weights_root: Path | None) -> Path | None:

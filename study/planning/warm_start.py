@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.errors import ConfigError, StoreError
+from study.paths import given_path
 from study.planning.selection import rank
 from study.planning.study import Study
 from study.records import Pairing, Params, Trial, TrialResult
@@ -126,7 +127,7 @@ def _source(text: str, results: Path) -> _Source:
         parts = text.split("/")
         studies = [("/".join(parts[:n]), "/".join(parts[n:])) for n in range(len(parts) - 1, 0, -1)]
     for name, pairing in studies:
-        for folder in (Path(name).expanduser().absolute(), results / name):
+        for folder in (given_path(name).absolute(), results / name):
             store = Store(folder.parent, folder.name)
             if store.trials_file.is_file():
                 return _Source(store=store, pairing=pairing)

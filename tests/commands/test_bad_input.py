@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from study import cli, cross_eval, ls, plan, sweep
+from study import audit, cli, cross_eval, ls, plan, prepare, sweep
 from tests.factories import files_of
 
 Main = Callable[[Sequence[str] | None], int]
@@ -48,6 +48,25 @@ def test_names_and_values(
     message = refusal(main, str(study_file), "--results", str(tmp_path), *extra)
     for fragment in fragments:
         assert fragment in message
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (plan.main, ["STUDY", "--data-root", "~nobodyhere/data"]),
+        (plan.main, ["STUDY", "--weights-root", "~nobodyhere/data"]),
+        (plan.main, ["STUDY", "--set", 'search.warm_start=["~nobodyhere/data"]']),
+        (
+            plan.main,
+            ["STUDY", "--set", 'detectors=["clip_zero_shot"]', "--set", 'detector.clip_zero_shot.prompts="~nobodyhere/data.toml"'],
+        ),
+        (prepare.main, ["--describe", "~nobodyhere/data"]),
+        (audit.main, ["--datasets", "mine", "--data-root", "~nobodyhere/data"]),
+    ],
+)
+def test_the_home_of_nobody(main: Main, words: list[str], study_file: Path, tmp_path: Path, refusal: Callable[..., str]) -> None:
+    message = refusal(main, *(str(study_file) if word == "STUDY" else word for word in words), "--results", str(tmp_path))
+    assert "'~nobodyhere/data" in message and "there is no user 'nobodyhere'" in message
 
 
 def test_an_empty_class(study_file: Path, data_copy: Path, tmp_path: Path, refusal: Callable[..., str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from study.data.archives import find_archives, unpack, unpack_all, unpacked
+from study.data.parallel import try_lock
 from study.errors import DataError, StoreError
 
 
@@ -36,6 +38,12 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 
 def everything(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def left_in(cache: Path) -> list[Path]:
+    """What of archives lies in a cache, half or whole."""
+    files = (path for path in cache.glob("unpacked/*/**/*") if path.parent.name != ".locks")
+    return [path for path in files if path.is_file() or path.name.endswith(".tmp")]
 
 
 def test_files_and_folders_come_out_as_they_are(tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_a_member_that_is_refused_refuses_the_archive(tmp_path: Path, member: ta
     assert message in str(error.value)
     assert str(archive) in str(error.value)
     assert "\n" not in str(error.value)
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() or path.name.endswith(".tmp")]
+    assert not left_in(tmp_path / "cache")
     assert {path for path in everything(tmp_path) if not path.startswith("cache")} == before
 
 
@@ -112,10 +120,10 @@ def test_a_broken_archive_is_named_and_leaves_nothing(tmp_path: Path, suffix: st
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(DataError, match=r"archive '.*' is broken \(.*\); delete it and get it again"):
         unpack_all(tmp_path / "source", [path], cache=tmp_path / "cache", name="x")
-    assert not [found for found in (tmp_path / "cache").rglob("*") if found.is_file()]
+    assert not left_in(tmp_path / "cache")
 
 
-def test_an_interrupted_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_unpacking_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cache = tmp_path / "source", tmp_path / "cache"
     for number in range(3):
         tar_of(folder / "real_train" / f"{number}.tar.gz", f"{number}/x.png")
@@ -127,7 +135,7 @@ def test_an_interrupted_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
         unpack_all(folder, found, cache=cache, name="x:y?")
     assert unpacked(folder, found, cache=cache, name="x:y?") is None
     (folder / "real_train" / "2.tar.gz").write_bytes(good)
-    (folder / "real_train" / "0.tar.gz").write_bytes(bytes((folder / "real_train" / "0.tar.gz").stat().st_size))
+    monkeypatch.setattr("study.data.archives.unpack", lambda *of: (of[0] in found[:2] and pytest.fail("again"), unpack(*of)))
     told: list[tuple[str, int, int]] = []
     place = unpack_all(folder, found, cache=cache, name="x:y?", progress=lambda *report: told.append(report))
     assert told[-1] == ("unpacking x:y?", 3, 3)
@@ -136,6 +144,101 @@ def test_an_interrupted_unpacking_goes_on_where_it_was(tmp_path: Path) -> None:
         f"real_train/{number}/{number}/x.png" for number in range(3)
     ]
     assert ":" not in str(place.relative_to(tmp_path))
+
+
+def unpacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, bytes], list[str], Path]:
+    """Unpack what a folder holds by now: the files, the archives that were unpacked for it, and where."""
+    done: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("study.data.archives.unpack", lambda *of: (done.append(of[0].name), unpack(*of)))
+        place = unpack_all(folder, find_archives(folder, "*.tar"), cache=folder.parent / "cache", name="x")
+    files = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert unpacked(folder, find_archives(folder, "*.tar"), cache=folder.parent / "cache", name="x") == place
+    return files, done, place
+
+
+def test_every_archive_counts_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is unpacked alone, another of the same size replaces what the first gave, one that is gone takes it along."""
+    folder = tmp_path / "source"
+    size = tar_of(folder / "0.tar", "x.png").stat().st_size
+    first = unpacks(folder, monkeypatch)
+    assert first[:2] == ({"0/x.png": b"x.png"}, ["0.tar"])
+    tar_of(folder / "1.tar", "y.png")
+    assert unpacks(folder, monkeypatch) == ({"0/x.png": b"x.png", "1/y.png": b"y.png"}, ["1.tar"], first[2])
+    assert tar_of(folder / "0.tar", "other.png").stat().st_size == size
+    found = find_archives(folder, "*.tar")
+    assert unpacked(folder, found, cache=tmp_path / "cache", name="x") is None
+    assert unpacks(folder, monkeypatch) == ({"0/other.png": b"other.png", "1/y.png": b"y.png"}, ["0.tar"], first[2])
+    (folder / "0.tar").unlink()
+    assert unpacks(folder, monkeypatch) == ({"1/y.png": b"y.png"}, [], first[2])
+    content = (folder / "1.tar").read_bytes()
+    (folder / "1.tar").unlink()
+    (folder / "1.tar").write_bytes(content)  # a copy of itself
+    assert unpacks(folder, monkeypatch)[1] == []
+    shutil.rmtree(first[2] / "1")  # by hand
+    assert unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    assert unpacks(folder, monkeypatch) == ({"1/y.png": b"y.png"}, ["1.tar"], first[2])
+
+
+@pytest.mark.parametrize("ledger", [None, "", "[]"])
+def test_what_nobody_knows_the_origin_of_is_not_used(ledger: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "source"
+    for number in range(2):
+        tar_of(folder / f"{number}.tar", "x.png")
+    place = unpacks(folder, monkeypatch)[2]
+    place.with_name(f"{place.name}.json").unlink()
+    if ledger is not None:
+        place.with_name(f"{place.name}.json").write_text(ledger, encoding="utf-8")
+    (folder / "0.tar").unlink()
+    tar_of(folder / "1.tar", "y.png")
+    assert unpacks(folder, monkeypatch)[0] == {"1/y.png": b"y.png"}
+
+
+@pytest.mark.parametrize("removing", [True, False])
+def test_killed_while_an_archive_is_replaced_nothing_of_the_old_one_stays(
+    removing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "source"
+    tar_of(folder / "0.tar", "x.png")
+    tar_of(folder / "1.tar", "y.png")
+    unpacks(folder, monkeypatch)
+    (folder / "1.tar").unlink()
+    tar_of(folder / "0.tar", "other.png")
+    real = shutil.rmtree
+
+    def dies(path: Path, **options: Any) -> None:
+        if not removing:
+            real(path, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("study.data.archives.shutil.rmtree", dies)
+        unpacks(folder, monkeypatch)
+    assert unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    assert unpacks(folder, monkeypatch)[0] == {"0/other.png": b"other.png"}
+
+
+def test_one_process_at_a_time_unpacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "source"
+    tar_of(folder / "0.tar", "x.png")
+    held: list[bool] = []
+
+    def meanwhile(archive: Path, into: Path) -> None:
+        (lock,) = (tmp_path / "cache" / "unpacked" / ".locks").iterdir()
+        with lock.open("w") as file:
+            held.append(not try_lock(file))
+        unpack(archive, into)
+
+    monkeypatch.setattr("study.data.archives.unpack", meanwhile)
+    unpack_all(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x")
+    assert held == [True]
+
+
+def test_hidden_files_are_no_archives(tmp_path: Path) -> None:
+    """What macOS leaves: `._1.tar.gz` beside `1.tar.gz` on other file systems."""
+    for path in ("a_b/1.tar.gz", "a_b/._1.tar.gz", ".a_b/2.tar.gz", ".c/a_b/3.tar.gz"):
+        tar_of(tmp_path / path, "x.png")
+    assert find_archives(tmp_path, "*_*/*.tar.gz") == [tmp_path / "a_b" / "1.tar.gz"]
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

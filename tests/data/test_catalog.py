@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
@@ -10,14 +11,16 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from study.data.catalog import DataConfig, split_union
+from study.data.catalog import DataConfig, data_root, split_union
 from study.data.datasets import CONTENT, columns_digest, strings
 from study.data.decode import UndecodableError, UnreadableError, decode_image
+from study.data.names import file_name
 from study.errors import ConfigError, DataError, FirewallError, StoreError
 from study.records import Geometry, Sample
 from tests.data.conftest import MakeCatalog
@@ -381,6 +384,92 @@ def test_what_passes_is_not_remembered(root: Path, make_catalog: MakeCatalog, mo
     monkeypatch.setattr("study.data.videos.decode_image", decode)
     with pytest.raises(DataError, match=r"real/0000.png' could be read when it was indexed, and not now: does not fit into memory"):
         rich.open("d", sample["split"], SMALL)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+@pytest.mark.parametrize("looked_at", ["stat", "read"])
+def test_a_disk_that_does_not_answer_stops_the_command(
+    looked_at: str, number: int, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dataset would be another one without the image, and the next run would begin anew."""
+    write_dataset(root / "d", n=24, size=8, layout="manifest" if looked_at == "stat" else "real_fake")
+    whole = make_catalog().dataset("d").digest
+    victim = str(next(files_of(root / "d")))
+    Path(victim).touch()  # so it is read once more
+    real_read, real_stat = Path.read_bytes, os.lstat
+
+    def read(path: Path) -> bytes:
+        if str(path) == victim and looked_at == "read":
+            raise OSError(number, os.strerror(number), victim)
+        return real_read(path)
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if str(path) == victim and looked_at == "stat":
+            raise OSError(number, os.strerror(number), victim)
+        return real_stat(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", read)
+        patched.setattr("study.data.listing.os.lstat", stat)
+        with pytest.raises(DataError, match=rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command again"):
+            make_catalog().dataset("d")
+    assert make_catalog().dataset("d").digest == whole
+
+
+def test_what_a_user_may_not_read_is_left_out(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That does not pass by itself."""
+    write_dataset(root / "d", n=24, size=8)
+    real = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "0001.png" and path.parent.name == "fake":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert make_catalog().describe("d").excluded == (("d/fake/0001.png", "cannot be read: Permission denied"),)
+
+
+@pytest.mark.parametrize("name", ["照" * 28 + "片" * 50, "Я" * 120, "x" * 250])
+def test_a_long_name_fits_the_cache(name: str, root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / name, n=24, size=8)
+    write_dataset(root / f"{name[:-1]}!", n=24, size=8)
+    catalog = make_catalog()
+    for found in (name, f"{name[:-1]}!"):
+        assert found in catalog.names()
+        assert sum(len(catalog.open(found, split, SMALL)) for split in ("train", "val", "test")) == 48
+
+
+def test_file_names_differ_as_names_do() -> None:
+    assert file_name("cifake") == "cifake" and file_name("a:b/c") == "a%3Ab%2Fc"
+    names = ["照" * 80, "照" * 79 + "片", "x" * 99, "x" * 100, "x" * 101, "x" * 102, file_name("x" * 102)]
+    assert len({file_name(name) for name in names}) == len(names)
+    assert all(len(file_name(name)) <= 100 for name in names)
+
+
+@pytest.mark.parametrize("kind", ["root", "url"])
+def test_a_folder_whose_name_is_no_text_is_refused(kind: str, root: Path, make_catalog: MakeCatalog) -> None:
+    """Latin-1, as an old disk has it."""
+    write_dataset(root / "fine", n=24, size=8)
+    write_dataset(root / os.fsdecode(b"caf\xe9"), n=24, size=8)
+    catalog = make_catalog() if kind == "root" else make_catalog(root=None, url=root.as_uri())
+    assert "fine" in catalog.names() and not [name for name in catalog.names() if name.startswith("caf")]
+    for ask in (catalog.dataset, catalog.available, catalog.members):
+        with pytest.raises(DataError, match=r"dataset 'caf\\xe9': its name is not valid UTF-8; rename its folder"):
+            ask(os.fsdecode(b"caf\xe9"))
+
+
+def test_a_root_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"caf\\xe9.*is not valid UTF-8; rename"):
+        data_root(str(folder))
+
+
+def test_a_root_may_be_a_link_to_a_name_that_is_no_text(tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(tmp_path / os.fsdecode(b"caf\xe9") / "d", n=24, size=8)
+    (tmp_path / "link").symlink_to(os.fsdecode(b"caf\xe9"))
+    assert make_catalog(root=tmp_path / "link").describe("d").images() == 48
 
 
 def test_which_images_can_be_decoded_is_part_of_the_key(

@@ -11,6 +11,7 @@ import fsspec
 import pytest
 
 from study.data import remote
+from study.data.cards import load_card
 from study.data.catalog import data_root
 from study.data.copies import local_path
 from study.data.remote import RemoteFile, RemoteFolder, is_url, look_up
@@ -107,18 +108,41 @@ def test_an_interrupted_fetch_goes_on(put: Put, bucket: Any, make_catalog: MakeC
     assert len(first) == 20 and len(fetched) == 28 and not set(first) & set(fetched)
 
 
-def test_a_large_file_goes_on_at_its_byte(bucket: Any, tmp_path: Path) -> None:
+def interrupted(bucket: Any, file: RemoteFile, target: Path, here: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetch a file so that the connection breaks after some bytes."""
+
+    def breaks(_: Any, source: str, part: str, **__: Any) -> None:
+        Path(part).write_bytes(here)
+        raise ConnectionError("connection reset")
+
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="what is here is kept"):
+        patch.setattr(type(bucket), "get_file", breaks)
+        remote.fetch(file, target)
+
+
+def test_a_large_file_goes_on_at_its_byte(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The half that is here is kept, which is seen by its content; one that is too long is another file's, and thrown away."""
     bucket.pipe("/bucket/x.bin", b"0123456789")
-    file = RemoteFile(url="memory://bucket/x.bin", size=10, tag="")
+    file = RemoteFile(url="memory://bucket/x.bin", size=10, tag="1")
     for here, expected in ((b"abcde", b"abcde56789"), (b"abcdefghijkl", b"0123456789")):
-        (tmp_path / ".x.bin.part").write_bytes(here)
+        interrupted(bucket, file, tmp_path / "x.bin", here, monkeypatch)
         remote.fetch(file, tmp_path / "x.bin")
         assert (tmp_path / "x.bin").read_bytes() == expected
     assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
     with pytest.raises(DataError, match="has 10 bytes and was listed with 11: it changed"):
         remote.fetch(RemoteFile(url="memory://bucket/x.bin", size=11, tag=""), tmp_path / "y.bin")
     assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
+
+
+@pytest.mark.parametrize("tags", [("1", "2"), ("", "")], ids=["another version", "no telling which"])
+def test_two_versions_of_a_file_are_not_joined(
+    tags: tuple[str, str], bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (RemoteFile(url="memory://bucket/x.csv", size=10, tag=tag) for tag in tags)
+    interrupted(bucket, old, tmp_path / "x.csv", b"abcde", monkeypatch)
+    bucket.pipe("/bucket/x.csv", b"0123456789")
+    remote.fetch(new, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_bytes() == b"0123456789"
 
 
 def test_a_folder_that_changes_meanwhile_is_refused_and_then_fetched_anew(
@@ -243,6 +267,71 @@ def test_a_url_that_exists_later_is_fetched_later(
     assert make_catalog().describe("mine").images() == len(rows)
     monkeypatch.setattr(type(bucket), "info", refuse)
     assert make_catalog().describe("mine").images() == len(rows)  # and now nobody is
+
+
+def test_a_presigned_url_is_longer_than_a_files_name(put: Put, make_catalog: MakeCatalog, root: Path, tmp_path: Path) -> None:
+    rows = [{**row, "path": f"{row['path']}?X-Amz-Signature={'0' * 300}"} for row in pool(lambda *_: None, tmp_path)]
+    for row, path in zip(rows, pool(put, tmp_path), strict=True):
+        fsspec.filesystem("memory").cp_file(str(path["path"]).removeprefix("memory:/"), str(row["path"]).removeprefix("memory:/"))
+    write_manifest(root / "mine", rows)
+    assert make_catalog().describe("mine").images() == len(rows)
+
+
+def test_what_is_too_long_for_a_files_name_keeps_its_extension() -> None:
+    query = "?X-Amz-Signature=" + "0" * 300
+    for name, suffix in (("clip.mp4", ".mp4"), ("PHOTO.JPG", ".JPG"), ("x." + "y" * 300, ""), ("x", "")):
+        first, other = (local_path(f"https://host/a/{name}{query}{end}") for end in "12")
+        assert first != other
+        assert first.startswith("https/host/a/") and first.endswith(suffix)
+        assert all(len(segment.encode()) <= 255 for segment in first.split("/"))
+    deep = local_path(f"s3://bucket/{'é' * 200}/x.png")
+    assert deep.endswith("/x.png") and max(len(segment.encode()) for segment in deep.split("/")) <= 255
+    assert local_path(f"s3://bucket/{'x' * 251}.png") == f"s3/bucket/{'x' * 251}.png"  # as it ever was
+
+
+@pytest.fixture
+def unreached(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A bucket that does not answer. Gives what it was asked."""
+    asked: list[str] = []
+
+    def refuse(_: Any, path: str, **__: Any) -> None:
+        asked.append(path)
+        raise OSError(101, "Network is unreachable")
+
+    for name in ("ls", "find", "info", "get_file", "open"):
+        monkeypatch.setattr(type(bucket), name, refuse)
+    return asked
+
+
+def test_a_card_that_is_here_is_used_where_the_root_cannot_be_reached(
+    unreached: list[str], make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    copy = tmp_path / "kaggle" / "datasets" / load_card("cifake").handle
+    away = make_catalog(root=None, url=URL)
+    assert not away.available("cifake") and not away.available("mine") and not away.parts("mine") and not unreached
+    with pytest.raises(DataError, match="cannot be reached"):
+        away.dataset("cifake")
+    write_cifake(copy / "versions" / "1", n=24)
+    (copy / "1.complete").touch()
+    unreached.clear()
+    assert away.members("cifake+demo_blend") == ("cifake", "demo_blend")
+    assert away.available("cifake") and not unreached
+    assert away.dataset("cifake").digest == make_catalog(root=None).dataset("cifake").digest
+    with pytest.raises(DataError, match="cannot be reached"):
+        away.dataset("mine")
+
+
+def test_a_demo_is_made_where_the_root_cannot_be_reached(
+    unreached: list[str], make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.data import demo
+
+    monkeypatch.setattr(demo, "build", lambda name, folder: write_dataset(folder, n=24, size=8))
+    away = make_catalog(root=None, url=URL)
+    assert not away.available("demo_blend")
+    assert away.describe("demo_blend").images() == 48
+    assert away.available("demo_blend")
 
 
 def test_mistakes_beside_urls_are_named_before_anything_is_fetched(root: Path, make_catalog: MakeCatalog, bucket: Any) -> None:

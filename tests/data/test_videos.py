@@ -178,6 +178,25 @@ def test_a_video_that_cannot_be_read_once_is_read_the_next_time(
     assert again.dataset("clips").digest != once.dataset("clips").digest
 
 
+@pytest.mark.parametrize("where", ["study.data.videos", "study.data.index"])
+def test_a_disk_that_does_not_answer_stops_the_command(
+    where: str, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips(root / "clips", frames=2)
+    victim = root / "clips" / "train" / "real" / "03.mp4"
+
+    def fails(path: Path) -> str:
+        if path == victim:
+            raise OSError(errno.EIO, "Input/output error")
+        return file_sha256(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{where}.file_sha256", fails)
+        with pytest.raises(DataError, match=rf"'{victim}' could not be read now \(Input/output error\); run the command again"):
+            make_catalog().dataset("clips")
+    assert make_catalog().describe("clips").excluded == ()
+
+
 def test_broken_videos_are_listed_with_their_reasons(root: Path, make_catalog: MakeCatalog) -> None:
     folder = clips(root / "clips")
     truncate(folder / "train" / "real" / "00.mp4", 0.3)  # its table of contents, which is at the end, is gone

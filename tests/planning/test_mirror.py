@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from study import cross_eval, sweep
-from study.errors import ConfigError, StoreError
+from study.errors import ConfigError, DataError, StoreError
 from study.mirror import Mirror, local_results, pushing
 from study.records import Pairing, Trial, TrialResult
 from study.store import Store
@@ -229,6 +231,128 @@ def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(
     on("second")
     Mirror(url, "small").pull()
     assert stores["second"].trials() == [trial(0), trial(2), trial(1)]
+
+
+def there_is(url: str) -> dict[str, str]:
+    """The files of the study there."""
+    system, path = there_of(url)
+    return {name.removeprefix(f"{path}/small/"): system.cat_file(name).decode() for name in system.find(f"{path}/small")}
+
+
+def test_what_is_under_way_does_not_stay_there(url: str, on: Machine) -> None:
+    """Parts of a cell go as its scores come, and epochs come when all of them are here."""
+    parts = {"parts/s1/0-8.npz": "first", "parts/s1/8-16.npz": "second", "parts/s2/0-8.npz": "other"}
+    on("first")
+    first, store = Mirror(url, "small"), Store(local_results(url), "small")
+    for path, text in {**parts, "epochs/k1.part/0.safetensors": "epoch"}.items():
+        put(first, path, text)
+    first.push()
+    assert there_is(url) == parts
+    on("second")
+    second = Mirror(url, "small")
+    second.pull()
+    assert held(second) == parts
+    on("first")
+    put(first, "scores/s1.parquet", "scores")
+    first.push()  # the parts are still here
+    store.drop_parts("s1")
+    store.close_epochs("k1")
+    first.push()
+    final = {"parts/s2/0-8.npz": "other", "scores/s1.parquet": "scores", "epochs/k1/0.safetensors": "epoch"}
+    assert there_is(url) == held(first) == final
+    assert first.push() == first.pull() == 0
+    on("second")
+    put(second, "parts/s1/16-24.npz", "third")  # of a cell that is whole elsewhere
+    second.push()
+    again = Mirror(url, "small")
+    again.pull()
+    again.push()
+    assert there_is(url) == final
+    on("third")
+    third = Mirror(url, "small")
+    third.pull()
+    assert held(third) == final
+
+
+def test_parts_that_a_reader_needs_no_more_are_not_fetched(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing may be deleted, which is no reason to fail."""
+    on("first")
+    first = Mirror(url, "small")
+    put(first, "parts/s1/0-8.npz", "part")
+    first.push()
+
+    def refuse(*_: Any) -> None:
+        raise DataError("AccessDenied")
+
+    monkeypatch.setattr(type(first._remote), "remove", refuse)
+    put(first, "scores/s1.not_applicable.json", "reason")
+    assert first.push() == 1
+    assert set(there_is(url)) == {"parts/s1/0-8.npz", "scores/s1.not_applicable.json"}
+    on("second")
+    second = Mirror(url, "small")
+    assert second.pull() == 1
+    assert held(second) == {"scores/s1.not_applicable.json": "reason"}
+    assert second.push() == 0
+
+
+@pytest.mark.parametrize("moment", ["_here", "put"])
+def test_a_file_that_goes_while_it_is_pushed_keeps_no_other_from_it(
+    moment: str, url: str, on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on("first")
+    first = Mirror(url, "small")
+    put(first, "parts/s1/0-8.npz", "part")
+    put(first, "trials.parquet", "trials")
+    of: Any = first if moment == "_here" else first._remote
+    real = getattr(of, moment)
+
+    def meanwhile(*arguments: Any) -> Any:
+        if arguments[-1].endswith(".npz"):
+            (first.folder / "parts" / "s1" / "0-8.npz").unlink(missing_ok=True)
+        return real(*arguments)
+
+    monkeypatch.setattr(of, moment, meanwhile)
+    first.push()
+    assert there_is(url) == {"trials.parquet": "trials"}
+
+
+def test_two_versions_are_not_joined(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pull that is cut off, and another version of the same size there when it is repeated."""
+    on("first")
+    first = Mirror(url, "small")
+    put(first, "matrix.csv", "a" * 10)
+    first.push()
+    on("second")
+    second = Mirror(url, "small")
+
+    def breaks(_: Any, source: str, part: str, **__: Any) -> None:
+        Path(part).write_bytes(b"a" * 5)
+        raise ConnectionError("connection reset")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="connection reset"):
+        patch.setattr(type(second._remote._system), "get_file", breaks)
+        second.pull()
+    on("first")
+    put(first, "matrix.csv", "b" * 10)
+    assert first.push() == 1
+    on("second")
+    second.pull()
+    assert held(second) == {"matrix.csv": "b" * 10}
+    assert not list(second.folder.rglob(".*.part"))
+
+
+def test_a_file_system_without_locks_is_not_a_study_in_use(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    on("first")
+    first = Mirror(url, "small")
+    put(first, "trials.parquet", "a")
+    first.push()
+    on("second")
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert Mirror(url, "small").pull() == 1
 
 
 KILLED = """
