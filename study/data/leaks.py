@@ -29,14 +29,12 @@ from numpy.typing import NDArray
 
 from study.data.catalog import Catalog, split_union
 from study.data.datasets import labels, strings
-from study.data.decode import DECODE_VERSION
 from study.data.index import cache_writes
-from study.data.near import LEAST_CORRELATION, MOST_BITS, nearest
-from study.data.prints import PRINT_VERSION, Prints, read_prints
-from study.identity import digest, whole_file
+from study.data.near import nearest
+from study.data.prints import Prints, read_prints
+from study.identity import code_digest, digest, whole_file
 from study.records import FAKE, REAL, Split
 
-LEAKS_VERSION = 1
 Kind = Literal["exact", "near", "group"]
 KINDS: tuple[Kind, ...] = ("exact", "near", "group")
 LIMIT = "found as leaks: exact, re-encoded, resized and mirrored copies, shared groups; cropped or rotated copies are not found"
@@ -181,8 +179,7 @@ def _cached(
         (source, source_splits, catalog.key(source, source_splits)),
     ]
     same_folder = catalog.dataset(images).root.resolve() == catalog.dataset(source).root.resolve()
-    limits = (MOST_BITS, LEAST_CORRELATION)
-    key = digest("leaks", LEAKS_VERSION, PRINT_VERSION, DECODE_VERSION, limits, content, same_folder)
+    key = digest("leaks", _code(), content, same_folder)
     cache = catalog.config.cache
     path = cache / "leaks" / f"{key}.json"
     known = _load(path)
@@ -194,6 +191,11 @@ def _cached(
     with cache_writes(cache), whole_file(path) as temporary:
         temporary.write_text(json.dumps([asdict(leak) for leak in found]), encoding="utf-8")
     return found
+
+
+def _code() -> str:
+    here = Path(__file__).parent
+    return code_digest(here / "leaks.py", here / "near.py", here / "prints.py", libraries=("numpy", "scipy"))
 
 
 def _load(path: Path) -> list[Leak] | None:
@@ -239,6 +241,8 @@ def _codes(images: pa.Table, source: pa.Table, name: str) -> tuple[Ints, Ints]:
 
 def _first_match(codes: Ints, among: Ints) -> Ints:
     """For every code its first place `among` the others, -1 where it is not there."""
+    if not len(among):
+        return np.full(len(codes), _NOT_COMPARED)
     values, first = np.unique(among, return_index=True)
     place = np.minimum(np.searchsorted(values, codes), len(values) - 1)
     return np.where(values[place] == codes, first[place], _NOT_COMPARED)

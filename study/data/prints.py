@@ -34,7 +34,7 @@ from study.data.names import file_name, parse_name
 from study.data.originals import Original, map_originals
 from study.identity import digest, whole_file
 
-PRINT_VERSION = 2
+PRINT_VERSION = 2  # raised when a change of the code gives the same pixels other prints: making them anew decodes every image
 COARSE_PX, THUMBNAIL_PX, HASH_SIDE = 32, 16, 8
 FLAT_BELOW = 4.0  # grey levels, standard deviation over a thumbnail: a darker or plainer picture says too little
 THUMBNAIL_BYTES = THUMBNAIL_PX**2 * 3
@@ -110,7 +110,8 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     """
     usable = dataset.samples.filter(pc.equal(dataset.samples["problem"], ""))
     base = parse_name(dataset.name).base
-    key = digest("prints", PRINT_VERSION, DECODE_VERSION, os.path.realpath(dataset.root))
+    sizes = (COARSE_PX, THUMBNAIL_PX, HASH_SIDE)
+    key = digest("prints", PRINT_VERSION, sizes, DECODE_VERSION, os.path.realpath(dataset.root))
     path = cache / "prints" / f"{file_name(base)}-{key}.parquet"
     known = _read(path)
     missing = usable.filter(pc.invert(pc.is_in(usable["pixels"], value_set=known["pixels"].combine_chunks())))

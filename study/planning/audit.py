@@ -38,11 +38,12 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class PairAudit:
-    """What is to be known of training on X and testing on Y; findings may be none."""
+    """What is to be known of training on X and testing on Y; findings may be none. leaked: test images that leak from training."""
 
     train_on: str
     test_on: str
     findings: tuple[Finding, ...]
+    leaked: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +79,15 @@ def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
         for name, of in native.items()
         for geometry, detectors in geometries.items()
     ]
+    leaks = {(x, y): find_leaks(catalog, x, y) for x in study.train_on for y in study.test_on}
     pairs = [
         PairAudit(
-            train_on=x, test_on=y, findings=(*_mismatches(x, y, native, geometries), *leak_findings(find_leaks(catalog, x, y)))
+            train_on=x,
+            test_on=y,
+            findings=(*_mismatches(x, y, native, geometries), *leak_findings(found)),
+            leaked=len(found.ids()),
         )
-        for x in study.train_on
-        for y in study.test_on
+        for (x, y), found in leaks.items()
     ]
     return StudyAudit(datasets=datasets, seen=tuple(seen), pairs=tuple(pairs))
 

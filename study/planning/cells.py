@@ -16,6 +16,7 @@ from study.planning.ensembles import EnsembleJob
 from study.planning.estimates import kept_estimates
 from study.planning.leakage import NO_LEAKS, Leakage
 from study.planning.setup import Searched, Setup
+from study.planning.unit_sources import Decided, UnitSources
 from study.records import (
     DATASET,
     FAKE,
@@ -30,6 +31,8 @@ from study.records import (
     Scores,
     Trained,
 )
+from study.statistics.columns import SCALED
+from study.statistics.intervals import Row
 from study.statistics.methods import WITHOUT_LEAKS, by_method, part, without
 from study.statistics.units import has_units, to_units
 
@@ -160,14 +163,17 @@ def matrix_rows(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = N
         blocks.setdefault((cell.pairing, cell.test_on, cell.degradation), []).append(planned)
     scored = dict.fromkeys(c.cell.test_on for c in cells if c.cell.state == "done")
     rng_seeds = {test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)) for test_on in scored}
-    each = ordered_map(lambda block: _rows(setup, block, rng_seeds, leakage), blocks.values(), at_once=1)
+    units = UnitSources(setup.store)
+    each = ordered_map(lambda block: _rows(setup, block, rng_seeds, leakage, units), blocks.values(), at_once=1)
     return [row for rows in each for row in rows]
 
 
-def _rows(setup: Setup, block: Sequence[PlannedCell], rng_seeds: Mapping[str, int], leakage: Leakage) -> list[MatrixRow]:
+def _rows(
+    setup: Setup, block: Sequence[PlannedCell], rng_seeds: Mapping[str, int], leakage: Leakage, units: UnitSources
+) -> list[MatrixRow]:
     done = [c for c in block if c.cell.state == "done"]
     others = [c.cell for c in block if c.cell.state != "done"]
-    rows = [*_numbers(setup, done, len(block), rng_seeds, leakage)] if done else [without_number(_worst(others), "mean")]
+    rows = [*_numbers(setup, done, len(block), rng_seeds, leakage, units)] if done else [without_number(_worst(others), "mean")]
     return rows + [without_number(cell, str(cell.winner_seed)) for cell in others]
 
 
@@ -183,7 +189,7 @@ def why_no_winner(searched: Searched) -> str:
 
 
 def _numbers(
-    setup: Setup, done: Sequence[PlannedCell], seeds: int, rng_seeds: Mapping[str, int], leakage: Leakage
+    setup: Setup, done: Sequence[PlannedCell], seeds: int, rng_seeds: Mapping[str, int], leakage: Leakage, units: UnitSources
 ) -> Iterable[MatrixRow]:
     scores = [setup.store.scores(c.cell.scores_key) for c in done]
     levels: dict[str, list[Scores]] = {"image": scores}
@@ -200,11 +206,12 @@ def _numbers(
         yield _shared(first, leakage.related[place])
     missing = f"{seeds - len(done)} of {seeds} seeds missing" if len(done) < seeds else ""
     for level in (*levels, *of_methods):
+        decided = [units.of(winner) if level.startswith("unit") else _of_images(winner) for winner in winners]
         estimates = kept_estimates(
             setup.workspace.data.cache,
             levels[level] if level in levels else [part(s, of_methods[level]) for s in scores],
-            [winner.thresholds for winner in winners],
-            [winner.temperature for winner in winners],
+            [one.thresholds for one in decided],
+            [one.temperature for one in decided],
             rng_seed=rng_seeds[first.test_on],
             brief=level in of_methods,
         )
@@ -219,11 +226,21 @@ def _numbers(
                 seed=seed,
                 metric=row.metric,
                 threshold=row.threshold,
-                estimate=row.estimate,
+                estimate=_noted(row, decided[0].note),
                 coverage=scores[0].coverage,
                 state="done",
                 reason=missing if seed == "mean" else "",
             )
+
+
+def _of_images(winner: Trained) -> Decided:
+    return Decided(thresholds=winner.thresholds, temperature=winner.temperature)
+
+
+def _noted(row: Row, note: str) -> Estimate:
+    """The estimate of a row, with what is to be known of the source where the source decides something of it."""
+    told = note and (row.threshold.startswith("source") or row.metric in SCALED)
+    return replace(row.estimate, note="; ".join(text for text in (row.estimate.note, note) if text)) if told else row.estimate
 
 
 def _shared(cell: Cell, shared: Leaks) -> MatrixRow:

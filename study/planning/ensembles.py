@@ -13,6 +13,7 @@ What `ensemble_stacked` scores on source val is what it was fitted on: its thres
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from study.identity import digest
 from study.jobs import Workspace, provenance
 from study.records import DetectorSpec, Geometry, Pairing, Params, Scores, Trained, Trial
+from study.statistics.methods import part
 from study.statistics.metrics import auc, nll
 from study.statistics.thresholds import fit_temperature, source_thresholds
 from study.store import Store
@@ -65,12 +67,24 @@ class Combination:
     bias: float
 
     def of(self, members: Sequence[Scores]) -> Scores:
-        """Return the scores of an ensemble, made of its members' scores of the same images."""
-        return replace(members[0], logit=(self.bias + logits_of(members) @ self.weights).astype(np.float32))
+        """Return the scores of an ensemble, made of its members' scores, on the images that all of them scored."""
+        common = on_common_images(members)
+        return replace(common[0], logit=(self.bias + logits_of(common) @ self.weights).astype(np.float32))
+
+
+def on_common_images(members: Sequence[Scores]) -> list[Scores]:
+    """Return the members' scores of the images that all of them scored: an elongated image may be too much for some geometries.
+
+    What any of them left out is among the `excluded` of each, with the first reason given, and so counts in the coverage.
+    """
+    common = functools.reduce(np.intersect1d, [one.sample_id for one in members])
+    excluded = {sample: reason for one in reversed(members) for sample, reason in one.excluded}
+    kept = [part(one, np.flatnonzero(np.isin(one.sample_id, common))) for one in members]
+    return [replace(one, listed=members[0].listed, excluded=tuple(sorted(excluded.items()))) for one in kept]
 
 
 def logits_of(members: Sequence[Scores]) -> NDArray[np.float64]:
-    """Return the logits of M members as (N, M)."""
+    """Return the logits of M members, which have the same images, as (N, M)."""
     first = members[0]
     for other in members[1:]:
         assert np.array_equal(first.sample_id, other.sample_id), "the members of an ensemble scored different images"
@@ -114,7 +128,7 @@ def is_derived(job: EnsembleJob) -> bool:
 def _make(store: Store, job: EnsembleJob) -> None:
     """Derive an ensemble from its members' scores on source val and write its record."""
     began = time.perf_counter()
-    parts = [store.val_scores(key) for key in job.models]
+    parts = on_common_images([store.val_scores(key) for key in job.models])
     if job.pairing.detector == STACKED:
         combination = stacked(parts[0].label, logits_of(parts))
     else:

@@ -10,13 +10,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import study.statistics
 from study.data.index import cache_writes
-from study.identity import digest, file_sha256, whole_file
+from study.identity import code_digest, digest, whole_file
 from study.records import Estimate, Scores
 from study.statistics.intervals import CellEstimates, Row, estimate_cell
 
@@ -47,10 +45,8 @@ def kept_estimates(
         return found
 
 
-@cache
 def _code() -> str:
-    files = sorted(Path(study.statistics.__path__[0]).glob("*.py"))
-    return digest({file.name: file_sha256(file) for file in files}, version("numpy"), version("scipy"))
+    return code_digest(Path(study.statistics.__path__[0]), libraries=("numpy", "scipy"))
 
 
 def _content(scores: Scores) -> str:

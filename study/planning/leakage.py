@@ -29,6 +29,11 @@ class Leakage:
     leaks: Mapping[Place, Leaks] = field(default_factory=dict)
     related: Mapping[Place, Leaks] = field(default_factory=dict)
 
+    def leaked(self, train_on: str, test_on: str) -> tuple[str, ...]:
+        """Return the ids of a cell's leaked images, sorted."""
+        found = self.leaks.get((train_on, test_on))
+        return found.ids() if found else ()
+
 
 NO_LEAKS = Leakage()
 

@@ -1,13 +1,13 @@
 """What degradations cost: the AUC of every cell, degraded and clean, on the same images.
 
 Floor 3. The images that a degradation leaves out (they would be enlarged) are left out of the clean AUC beside it too, so that the
-difference is the degradation's alone; its interval is paired, too.
+difference is the degradation's alone; its interval is paired, too. Images that leak from training are in neither.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from study.records import NO_DEGRADATION, Cell, CellState, Pairing, Scores
 from study.statistics.comparisons import JOINT
 from study.statistics.delong import clustered_variance, influence
 from study.statistics.differences import Difference, normal_difference
-from study.statistics.methods import part
+from study.statistics.methods import part, without
 from study.statistics.metrics import auc
 
 
@@ -48,7 +48,9 @@ class Robustness:
     """One detector, training set and test set under one degradation.
 
     auc, clean: in [0, 1], means over the seeds that have both, on the images that have both; NaN where there are none.
-    images, left_out: scored ones, and those that the degradation was not applicable to. state, reason: of the degraded cells.
+    images: those images. left_out: how many have a clean score only, as the degradation is not applicable to them; unmatched: a
+    degraded one only, as their clean form is too elongated for the detector. leaked: how many of both leak from training; they are
+    left out, unless a class is gone without them (`kept`). state, reason: of the degraded cells.
     shared: whether the test set has so many images of the training set that it is not cross-domain.
     error: what its images add to the sampling error of auc - clean; None where that is not defined.
     """
@@ -63,6 +65,9 @@ class Robustness:
     left_out: int
     state: CellState
     reason: str
+    unmatched: int = 0
+    leaked: int = 0
+    kept: bool = False
     shared: bool = False
     error: DropError | None = None
 
@@ -81,7 +86,10 @@ def mean_drop(found: Sequence[Robustness]) -> Difference:
 
 
 def robustness(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> list[Robustness]:
-    """Return what every degradation of a study costs in every place of its matrix, in the matrix's order."""
+    """Return what every degradation of a study costs in every place of its matrix, in the matrix's order.
+
+    leakage: tells which images leak from training, and which test sets are not cross-domain.
+    """
     groups = _groups(setup, cells)
     blocks: dict[tuple[Pairing, str], dict[str, dict[int, Cell]]] = {}
     for planned in cells:
@@ -90,20 +98,22 @@ def robustness(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO
         seeds[cell.winner_seed] = cell
     return [
         replace(found, shared=(found.train_on, found.test_on) in leakage.related)
-        for (_, test_on), by_degradation in blocks.items()
-        for found in _of_block(setup, by_degradation, groups.get(test_on))
+        for (pairing, test_on), by_degradation in blocks.items()
+        for found in _of_block(setup, by_degradation, groups.get(test_on), leakage.leaked(pairing.train_on, test_on))
     ]
 
 
 def _groups(setup: Setup, cells: Sequence[PlannedCell]) -> dict[str, Groups]:
-    """The number of every image's group, test set by test set; test sets that share images have numbers in common."""
-    clean: dict[str, str] = {}
+    """The number of every image's group, test set by test set; test sets that share images have numbers in common.
+
+    Which images are scored hangs on a detector's geometry (some are too elongated for it), so those of all detectors count.
+    """
+    clean: dict[str, dict[Pairing, str]] = {}
     if any(planned.cell.degradation != NO_DEGRADATION for planned in cells):
-        for planned in cells:
-            if planned.cell.state == "done" and planned.cell.degradation == NO_DEGRADATION:
-                clean.setdefault(planned.cell.test_on, planned.cell.scores_key)
-    held = {test_on: setup.store.scores(key) for test_on, key in clean.items()}
-    images = {test_on: Images(sample_id=s.sample_id, group=s.group, label=s.label) for test_on, s in held.items()}
+        for cell in (planned.cell for planned in cells):
+            if cell.state == "done" and cell.degradation == NO_DEGRADATION:
+                clean.setdefault(cell.test_on, {}).setdefault(cell.pairing, cell.scores_key)  # all seeds have the same images
+    images = {test_on: _images(setup.store.scores(key) for key in keys.values()) for test_on, keys in clean.items()}
     found: dict[str, Groups] = {}
     start = 0
     for family in families(images, kin_of(setup)) if images else []:
@@ -114,45 +124,87 @@ def _groups(setup: Setup, cells: Sequence[PlannedCell]) -> dict[str, Groups]:
     return found
 
 
+def _images(held: Iterable[Scores]) -> Images:
+    """The images that are in some of several scores of a test set, sorted by sample id."""
+    columns = [(s.sample_id, s.group, s.label) for s in held]
+    ids, group, label = (np.concatenate(column) for column in zip(*columns, strict=True))
+    sample_id, first = np.unique(ids, return_index=True)
+    return Images(sample_id=sample_id, group=group[first], label=label[first])
+
+
 def _error(pairs: Sequence[tuple[Scores, Scores]], groups: Groups | None) -> DropError | None:
     """The error of a cell's drop; pairs: degraded and clean scores of the same images, a seed each."""
     label = pairs[0][0].label
     if groups is None or min((label == 0).sum(), (label == 1).sum()) < 2:
         return None
     group = groups.code[np.isin(groups.sample_id, pairs[0][0].sample_id)]
-    assert len(group) == len(label), "every degraded image has a clean one"
+    assert len(group) == len(label), "every image of a pair has a clean score"
     if min(len(np.unique(group[label == of])) for of in (0, 1)) < 2:
         return None
     total = sum(influence(label, a.logit) - influence(label, b.logit) for a, b in pairs) / len(pairs)
     return DropError(influence=np.asarray(total, dtype=np.float32), label=label, group=group)
 
 
-def _of_block(setup: Setup, by_degradation: Mapping[str, Mapping[int, Cell]], groups: Groups | None) -> Iterator[Robustness]:
+@dataclass(frozen=True, kw_only=True)
+class _Paired:
+    """The scores of one seed on the images that have both, and how many have not."""
+
+    degraded: Scores
+    clean: Scores
+    left_out: int
+    unmatched: int
+    leaked: int
+    kept: bool
+
+
+def _paired(degraded: Scores, clean: Scores, leaked: Collection[str]) -> _Paired:
+    """Put two scores side by side, without the leaked images where both classes are left without them."""
+    both = _on(degraded, clean.sample_id), _on(clean, degraded.sample_id)
+    left = [without(one, leaked) for one in both]
+    leaks = len(both[0].logit) - len(left[0].logit)
+    kept = leaks > 0 and len(np.unique(left[0].label)) < 2
+    return _Paired(
+        degraded=(both if kept else left)[0],
+        clean=(both if kept else left)[1],
+        left_out=len(clean.logit) - len(both[1].logit),
+        unmatched=len(degraded.logit) - len(both[0].logit),
+        leaked=leaks,
+        kept=kept,
+    )
+
+
+def _on(scores: Scores, images: NDArray[np.str_]) -> Scores:
+    return part(scores, np.flatnonzero(np.isin(scores.sample_id, images)))
+
+
+def _of_block(
+    setup: Setup, by_degradation: Mapping[str, Mapping[int, Cell]], groups: Groups | None, leaked: Collection[str]
+) -> Iterator[Robustness]:
     done = {seed: cell for seed, cell in by_degradation[NO_DEGRADATION].items() if cell.state == "done"}
     clean = {seed: setup.store.scores(cell.scores_key) for seed, cell in done.items()} if len(by_degradation) > 1 else {}
     for degradation, seeds in by_degradation.items():
-        if degradation == NO_DEGRADATION:
-            continue
-        pairs: list[tuple[Scores, Scores]] = []
-        images, left_out = 0, 0
-        for seed, cell in seeds.items():
-            if cell.state == "done" and seed in clean:
-                degraded, whole = setup.store.scores(cell.scores_key), clean[seed]
-                same = np.isin(whole.sample_id, degraded.sample_id)
-                pairs.append((degraded, part(whole, np.flatnonzero(same))))
-                images, left_out = len(degraded.logit), len(whole.logit) - len(degraded.logit)
-        pairs = [(a, b) for a, b in pairs if len(np.unique(a.label)) == 2]
-        first = next((cell for cell in seeds.values() if cell.state != "done"), next(iter(seeds.values())))
-        yield Robustness(
-            detector=first.pairing.detector,
-            train_on=first.pairing.train_on,
-            test_on=first.test_on,
-            degradation=degradation,
-            auc=fmean(auc(a.label, a.logit) for a, _ in pairs) if pairs else math.nan,
-            clean=fmean(auc(b.label, b.logit) for _, b in pairs) if pairs else math.nan,
-            images=images,
-            left_out=left_out,
-            state=first.state,
-            reason=first.reason,
-            error=_error(pairs, groups) if pairs else None,
-        )
+        if degradation != NO_DEGRADATION:
+            held = {seed: setup.store.scores(c.scores_key) for seed, c in seeds.items() if c.state == "done" and seed in clean}
+            yield _of_cells([*seeds.values()], [_paired(s, clean[seed], leaked) for seed, s in held.items()], groups)
+
+
+def _of_cells(cells: Sequence[Cell], seeds: Sequence[_Paired], groups: Groups | None) -> Robustness:
+    """One degradation of one place. cells: of all seeds. seeds: those that have both scores; all have the same images."""
+    pairs = [(one.degraded, one.clean) for one in seeds if len(np.unique(one.degraded.label)) == 2]
+    cell = next((cell for cell in cells if cell.state != "done"), cells[0])
+    return Robustness(
+        detector=cell.pairing.detector,
+        train_on=cell.pairing.train_on,
+        test_on=cell.test_on,
+        degradation=cell.degradation,
+        auc=fmean(auc(a.label, a.logit) for a, _ in pairs) if pairs else math.nan,
+        clean=fmean(auc(b.label, b.logit) for _, b in pairs) if pairs else math.nan,
+        images=len(seeds[-1].degraded.logit) if seeds else 0,
+        left_out=seeds[-1].left_out if seeds else 0,
+        unmatched=seeds[-1].unmatched if seeds else 0,
+        leaked=seeds[-1].leaked if seeds else 0,
+        kept=bool(seeds) and seeds[-1].kept,
+        state=cell.state,
+        reason=cell.reason,
+        error=_error(pairs, groups) if pairs else None,
+    )

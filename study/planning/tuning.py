@@ -68,8 +68,7 @@ def contrasts(
         for test_on in dict.fromkeys(c.cell.test_on for c in mine):
             tuned = {c.cell.winner_seed: c for c in cells if (c.cell.pairing, c.cell.test_on) == (variant.pairing, test_on)}
             other = {c.cell.winner_seed: c for c in mine if c.cell.test_on == test_on}
-            leaks = leakage.leaks.get((variant.pairing.train_on, test_on))
-            found.append(_on_test(setup, variant, test_on, tuned, other, leaks.ids() if leaks else ()))
+            found.append(_on_test(setup, variant, test_on, tuned, other, leakage.leaked(variant.pairing.train_on, test_on)))
     return _adjusted(found)
 
 

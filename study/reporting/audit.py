@@ -80,7 +80,8 @@ def _seen(seen: Seen) -> dict[str, Any]:
 
 
 def _pair(pair: PairAudit) -> dict[str, Any]:
-    return {"train_on": pair.train_on, "test_on": pair.test_on, "findings": [_finding(finding) for finding in pair.findings]}
+    findings = [_finding(finding) for finding in pair.findings]
+    return {"train_on": pair.train_on, "test_on": pair.test_on, "leaked": pair.leaked, "findings": findings}
 
 
 def _number(value: float) -> float | None:
@@ -103,11 +104,11 @@ def pairs_line(audit: StudyAudit, study: str) -> str:
 
     study: the file or preset, as the command takes it.
     """
-    codes = [finding.code for pair in audit.pairs for finding in pair.findings]
-    mismatches = codes.count("resolution_mismatch")
-    counts = {"resolution mismatches": mismatches, "leaks": len(codes) - mismatches}
-    found = ", ".join(f"{what} {number}" for what, number in counts.items() if number)
-    return f"between training and test sets: {found}; read them with python -m study.audit {study}" if found else ""
+    mismatches = sum(finding.code == "resolution_mismatch" for pair in audit.pairs for finding in pair.findings)
+    leaked = [pair.leaked for pair in audit.pairs if pair.leaked]
+    found = [f"resolution mismatches {mismatches}"] if mismatches else []
+    found += [f"leaked test images {sum(leaked)} in {len(leaked)} pair{'s' if len(leaked) > 1 else ''}"] if leaked else []
+    return f"between training and test sets: {', '.join(found)}; read them with python -m study.audit {study}" if found else ""
 
 
 def _dataset_text(audit: DatasetAudit) -> str:

@@ -64,6 +64,6 @@ def choices_of(
     return Choices(
         gaps=tuple(selection_gaps(val_aucs, rows)),
         contrasts=tuple(contrasts(setup, cells, variant_cells(setup, variants(setup, told)), leakage)),
-        prices=tuple(leak_prices(setup, cells)),
+        prices=tuple(leak_prices(setup, cells, leakage)),
         shared=frozenset((row.train_on, row.test_on) for row in rows if row.metric == SHARED_IMAGES),
     )

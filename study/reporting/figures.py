@@ -28,8 +28,10 @@ from study.errors import StoreError
 from study.identity import whole_file
 from study.records import NO_DEGRADATION, MatrixRow, Pairing, Scores
 from study.reporting.grid import Grid, has_number, is_in_domain, pick, state_words
+from study.reporting.markdown import ends
 from study.statistics.comparisons import Ranks
 from study.statistics.matrix import LOWER_IS_BETTER, chance_of
+from study.statistics.methods import WITHOUT_LEAKS
 from study.statistics.metrics import roc
 
 DPI = 150
@@ -135,7 +137,7 @@ def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: 
     axes.add_patch(Rectangle(box, 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
     ink = "white" if _luminance(colour) < 0.45 else "black"
     axes.text(x, y - 0.12, f"{row.estimate.value:.3f}{marks}", ha="center", va="center", fontsize=11, color=ink)
-    axes.text(x, y + 0.2, f"[{row.estimate.low:.2f}, {row.estimate.high:.2f}]", ha="center", va="center", fontsize=8, color=ink)
+    axes.text(x, y + 0.2, ends(row.estimate.low, row.estimate.high), ha="center", va="center", fontsize=8, color=ink)
 
 
 def _luminance(colour: Sequence[float]) -> float:
@@ -266,11 +268,14 @@ def _say_aucs(axes: Axes, curves: Mapping[Pairing, Curve], styles: Mapping[Pairi
 
 def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, path: Path) -> bool:
     """Draw a detector's AUC against JPEG quality (family `jpeg`) or the blur's sigma (`blur`): a panel per test set, a curve per
-    training set, 95 % intervals as bars. Clean images are the first point; what was not scored has none.
+    training set, 95 % intervals as bars. Clean images are the first point; what was not scored has none. Images that leak from
+    training are left out, where there is a number without them.
 
     Returns False, and draws nothing, where no degradation is of the family alone. Raises StoreError where it cannot be written.
     """
-    mine = [r for r in rows if (r.detector, r.metric, r.level, r.seed) == (detector, "auc", "image", "mean") and has_number(r)]
+    known = [r for r in rows if (r.detector, r.metric, r.seed) == (detector, "auc", "mean") and has_number(r)]
+    without_leaks = {_spot(r): r for r in known if r.level == "image" + WITHOUT_LEAKS}
+    mine = [without_leaks.get(_spot(r), r) for r in known if r.level == "image"]
     amounts = {name: amount for name in dict.fromkeys(r.degradation for r in mine) if (amount := _amount(name, family))}
     if not amounts:
         return False
@@ -287,9 +292,14 @@ def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, pat
     handles = [Line2D([], [], label=_wrapped(pairing.train_on), **style) for pairing, style in styles.items()]
     handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
     figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False, title="train on", title_fontsize=8)
-    figure.suptitle(f"{detector}: AUC against {FAMILIES[family]} (mean over seeds, 95 % intervals; thick: in-domain)", fontsize=9)
+    told = "mean over seeds, 95 % intervals; thick: in-domain" + ("; leaked images left out" if without_leaks else "")
+    figure.suptitle(f"{detector}: AUC against {FAMILIES[family]} ({told})", fontsize=9)
     _save(figure, path)
     return True
+
+
+def _spot(row: MatrixRow) -> tuple[str, str, str]:
+    return row.train_on, row.test_on, row.degradation
 
 
 FAMILIES = {"jpeg": "JPEG quality", "blur": "sigma of a Gaussian blur (pixels)"}

@@ -27,6 +27,16 @@ def number(value: float, *, signed: bool = False) -> str:
     return "undefined" if math.isnan(value) else f"{value:+.3f}" if signed else f"{value:.3f}"
 
 
+def leaked_text(leaked: int, *, kept: bool) -> str:
+    """Return what became of the test images that leak from training, for a column of its own; "" where none does."""
+    return "" if not leaked else f"{leaked} kept: a class is gone without" if kept else f"{leaked} left out"
+
+
+def ends(low: float, high: float) -> str:
+    """Return an interval to two places, or `[no interval]`."""
+    return f"[{low:.2f}, {high:.2f}]" if math.isfinite(low) and math.isfinite(high) else "[no interval]"
+
+
 def with_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:
     """Return a value with its interval, where that is known."""
     shown = number(value, signed=signed)

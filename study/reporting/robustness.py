@@ -1,15 +1,15 @@
 """The robustness table: what every degradation leaves of every detector's AUC, in domain and across domains.
 
 Floor 3. Rows are degradations, columns detectors: the mean AUC over cells and, in brackets, what is gained over clean images (lost,
-where it is negative) in the same cells on the same images. A detector that is at chance has nothing to lose, so the two kinds of
-cells stand apart.
+where it is negative) in the same cells on the same images, without those that leak from training. A detector that is at chance
+has nothing to lose, so the two kinds of cells stand apart.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from study.planning.robustness import Robustness, mean_drop
@@ -71,12 +71,42 @@ def _cell(found: Sequence[Robustness]) -> str:
 
 
 def _notes(found: Sequence[Robustness]) -> list[str]:
-    """What was not applicable, whole test sets and single images, once for each degradation and test set."""
-    notes: dict[tuple[str, str], str] = {}
+    """What is left out: what was not applicable, whole test sets and single images, and what leaks. Each once."""
+    return [*_left_out_notes(found), *_leak_notes(found)]
+
+
+def _left_out_notes(found: Sequence[Robustness]) -> Iterator[str]:
+    """For each degradation and test set; whose it is where the detectors' geometries differ in it."""
+    notes: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
     for r in found:
-        if r.state == "not_applicable":
-            notes.setdefault((r.degradation, r.test_on), f"{r.degradation} is not applicable to {r.test_on}: {r.reason}.")
-        elif r.left_out:
-            left_out = f"{r.degradation} is not applicable to {r.left_out} of {r.images + r.left_out} images of {r.test_on}; "
-            notes.setdefault((r.degradation, r.test_on), f"{left_out}they are left out, of the clean AUC too.")
-    return list(notes.values())
+        if r.state in ("done", "not_applicable"):
+            notes.setdefault((r.degradation, r.test_on), {}).setdefault(_left_out(r), {})[r.detector] = None
+    for said in notes.values():
+        for sentence, detectors in said.items():
+            if sentence:
+                yield sentence if len(said) == 1 else f"{', '.join(detectors)}: {sentence}"
+
+
+def _left_out(r: Robustness) -> str:
+    if r.state == "not_applicable":
+        return f"{r.degradation} is not applicable to {r.test_on}: {r.reason}."
+    total = r.images + r.left_out + r.unmatched + (0 if r.kept else r.leaked)
+    parts = []
+    if r.left_out:
+        left_out = f"{r.degradation} is not applicable to {r.left_out} of {total} images of {r.test_on}; "
+        parts.append(f"{left_out}they are left out, of the clean AUC too.")
+    if r.unmatched:
+        unmatched = f"{r.unmatched} of {total} images of {r.test_on} have a score under {r.degradation} but none as they are "
+        parts.append(f"{unmatched}(too elongated); they are left out.")
+    return " ".join(parts)
+
+
+def _leak_notes(found: Sequence[Robustness]) -> Iterator[str]:
+    for x, y in dict.fromkeys((r.train_on, r.test_on) for r in found):
+        mine = [r for r in found if (r.train_on, r.test_on) == (x, y) and r.leaked]
+        for kept in (False, True):
+            there = [r for r in mine if r.kept == kept]
+            if there:
+                under = f", under {', '.join(dict.fromkeys(r.degradation for r in there))}" if kept else ""
+                end = "kept, as a class is gone without them" if kept else "left out"
+                yield f"Test images that leak from training: {x} -> {y} {max(r.leaked for r in there)}, {end}{under}."

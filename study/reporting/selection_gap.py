@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 
 from study.records import NO_DEGRADATION, MatrixRow, Pairing
 from study.reporting.grid import is_in_domain
-from study.reporting.markdown import number, pipes
+from study.reporting.markdown import leaked_text, number, pipes
 from study.statistics.methods import WITHOUT_LEAKS
 
 ValAucs = Mapping[tuple[Pairing, int], float]  # by winner seed
@@ -98,10 +98,8 @@ stands apart."""
 
 
 def _gap_texts(found: SelectionGap) -> tuple[str, str, str]:
-    leaked = (
-        "" if not found.leaked else f"{found.leaked} kept: nothing to measure without" if found.kept else f"{found.leaked} left out"
-    )
-    return number(found.gap, signed=True), "n=1" if found.seeds == 1 else number(found.sd), leaked
+    sd = "n=1" if found.seeds == 1 else number(found.sd)
+    return number(found.gap, signed=True), sd, leaked_text(found.leaked, kept=found.kept)
 
 
 def gap_line(gaps: Sequence[SelectionGap], detector: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from study.data.leaks import LIMIT
 from study.records import NO_DEGRADATION, MatrixRow
 from study.reporting.grid import Grid, detectors, has_number, is_in_domain, levels, pick, prevalence, state_words
+from study.reporting.markdown import ends
 from study.reporting.summary import summary_cells, summary_lines
 
 MIN_WIDTH, USUAL_WIDTH = 60, 120  # characters
@@ -153,8 +154,7 @@ def _leaks(grid: Grid, source: str, target: str) -> str:
 
 def _number(row: MatrixRow) -> str:
     e = row.estimate
-    interval = f"[{e.low:.2f}, {e.high:.2f}]" if math.isfinite(e.low) and math.isfinite(e.high) else "[no interval]"
-    return f"{e.value:.3f} {interval}"
+    return f"{e.value:.3f} {ends(e.low, e.high)}"
 
 
 def _across_seeds(row: MatrixRow) -> str:

@@ -88,10 +88,10 @@ def markdown_transfer(rows: Sequence[MatrixRow]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-EXPLAINED = """Balanced accuracy, mean over seeds, at four thresholds: `fixed` p = 0.5; `source` the best one on the source's val;
-`source_fpr5` the one with 5 % false positives on the source's val; `oracle` the best one on the test set itself, an upper bound
-that nobody can have. Last, the false-positive rate [95 % interval] that `source_fpr5` really has on the test set. \\*
-in-domain."""
+EXPLAINED = """Balanced accuracy of single images, mean over seeds, at four thresholds: `fixed` p = 0.5; `source` the best one on
+the source's val; `source_fpr5` the one with 5 % false positives on the source's val; `oracle` the best one on the test set itself,
+an upper bound that nobody can have. Last, the false-positive rate [95 % interval] that `source_fpr5` really has on the test set.
+\\* in-domain."""
 
 
 def text_transfer(rows: Sequence[MatrixRow], detector: str) -> str:

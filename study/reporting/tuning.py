@@ -17,7 +17,7 @@ from study.planning.tuning import VAL, Contrast
 from study.planning.variants import DEFAULT
 from study.records import Pairing
 from study.reporting.grid import is_in_domain
-from study.reporting.markdown import number, pipes, with_interval
+from study.reporting.markdown import leaked_text, number, pipes, with_interval
 from study.statistics.differences import ALPHA
 from study.store import Store
 
@@ -76,11 +76,7 @@ def _table(found: Sequence[Contrast]) -> str:
     head = ["detector", "train on", "against", "on", "tuned", "other", "difference (seeds)", "sd", "over images", "p (Holm)"]
     if not any(c.leaked for c in found):
         return pipes([head, *map(_line, found)])
-    return pipes([[*head, "leaked images"], *([*_line(c), _leaked(c)] for c in found)])
-
-
-def _leaked(c: Contrast) -> str:
-    return "" if not c.leaked else f"{c.leaked} kept: a class is gone without" if c.kept else f"{c.leaked} left out"
+    return pipes([[*head, "leaked images"], *([*_line(c), leaked_text(c.leaked, kept=c.kept)] for c in found)])
 
 
 def _line(c: Contrast) -> list[str]:

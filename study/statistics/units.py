@@ -43,7 +43,7 @@ def to_units(scores: Scores) -> Scores:
         unit=unit,
         method=scores.method[first],
         label=scores.label[first],
-        logit=pooled.astype(np.float32),
+        logit=pooled if scores.logit.dtype == np.float64 else pooled.astype(np.float32),  # some scores do not fit into float32
         listed=len(unit),
         excluded=scores.excluded,
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from study import audit, cli, cross_eval, sweep
+from study.data.audit.findings import Finding
 from study.errors import ConfigError, DataError, FirewallError
-from study.planning.audit import StudyAudit, audit_study
+from study.planning.audit import PairAudit, StudyAudit, audit_study
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
 from study.records import NO_PIXELS, NO_TRAINING
-from study.reporting.audit import pairs_line
+from study.reporting.audit import as_json, pairs_line
 from study.reporting.figures import heat_map
 from study.reporting.matrix_csv import read_matrix
 from study.reporting.tables import text_table
@@ -142,6 +143,21 @@ def test_the_tables_say_where_mismatches_are_told(run: tuple[list[str], Store]) 
     line = f"Note: between training and test sets: resolution mismatches 1; read them with python -m study.audit {arguments[0]}."
     assert line in (store.folder / "tables.md").read_text(encoding="utf-8")
     assert pairs_line(StudyAudit(datasets=()), "x") == ""
+
+
+def test_leaked_images_are_counted_below_the_tables() -> None:
+    """Five hundred images of one kind, class and pair are five hundred."""
+    sentence = Finding(code="leak_exact", severity="critical", sentence="500 leak.")
+    apart = Finding(code="resolution_mismatch", severity="warning", sentence="Other sizes.")
+    pairs = [("a", "b", 500, (sentence,)), ("b", "a", 2, (sentence, apart)), ("b", "b", 0, ())]
+    audited = [PairAudit(train_on=x, test_on=y, findings=findings, leaked=n) for x, y, n, findings in pairs]
+    start = "between training and test sets: "
+    end = "; read them with python -m study.audit x"
+    both = StudyAudit(datasets=(), pairs=tuple(audited))
+    assert pairs_line(both, "x") == f"{start}resolution mismatches 1, leaked test images 502 in 2 pairs{end}"
+    one = StudyAudit(datasets=(), pairs=tuple(audited[::2]))
+    assert pairs_line(one, "x") == f"{start}leaked test images 500 in 1 pair{end}"
+    assert [pair["leaked"] for pair in json.loads(as_json(both))["pairs"]] == [500, 2, 0]
 
 
 def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) -> None:

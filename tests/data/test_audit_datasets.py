@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from study.data.audit.partial import method_findings, one_class_findings
 from study.data.audit.pixels import STATISTICS
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.audit.traits import KINDS, SIZES, Traits
-from study.records import Geometry
+from study.records import Estimate, Geometry
+from study.statistics.cross_validated import undefined
 from tests.data.conftest import MakeCatalog
 from tests.factories import encode, picture, write_manifest
 
@@ -140,6 +142,25 @@ def test_a_second_audit_fits_nothing_and_is_the_same(
     first = audit_dataset(make_catalog(), "mine")
     monkeypatch.setattr("study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again"))
     assert repr(audit_dataset(make_catalog(), "mine")) == repr(first)
+
+
+def test_other_code_fits_anew(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch, other_code: Callable[[str], None]
+) -> None:
+    files = {f"{c}/{i}.png": encode(im, "PNG") for k, c in enumerate(("real", "fake")) for i, im in enumerate(images(k))}
+    write(root / "mine", files)
+    made: list[str] = []
+
+    def counted(_: Traits) -> Estimate:
+        made.append("x")
+        return undefined(f"made {len(made)}", [])
+
+    names = ("metadata_auc", "border_brightness_auc")
+    monkeypatch.setattr("study.data.audit.dataset.CLASSIFIERS", dict.fromkeys(names, counted))
+    for number, changed in enumerate(("", "cross_validated.py", "classifiers.py", "traits.py", "numpy", "scipy", "scikit-learn")):
+        other_code(changed)
+        for _ in range(2):
+            assert audit_dataset(make_catalog(), "mine").metadata_auc.reason == f"made {2 * number + 1}", changed
 
 
 def test_a_kind_that_some_fakes_alone_have_is_found(audited) -> None:  # type: ignore[no-untyped-def]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from study.data.leaks import find_leaks, is_same_domain, leaks_across, leaks_wit
 from study.data.near import nearest
 from study.data.prints import coarse, prints_of
 from study.errors import DataError, FirewallError
+from study.planning.audit import audit_datasets
 from tests.data.conftest import MakeCatalog
 from tests.data.test_near import scene
 from tests.factories import files_of, write_dataset, write_ffpp, write_image, write_manifest
@@ -274,6 +277,34 @@ def test_aligned_faces_are_not_each_others_copies() -> None:
     assert len(i) == 0, list(zip(i, j, bits, alike, strict=True))
     turned = prints_of(np.stack([coarse(np.ascontiguousarray(face[:, ::-1])) for face in faces[:100]]))
     assert nearest(turned, prints, lambda a, b: np.ones(len(a), dtype=np.bool_))[1].tolist() == [*range(100)]
+
+
+@pytest.mark.parametrize("there", [("test",), ("train", "val")])
+def test_splits_without_a_usable_image_have_no_leaks(root: Path, make_catalog: MakeCatalog, there: tuple[str, ...]) -> None:
+    """A manifest of all splits with the files of one: nothing to leak from, or nothing that leaks."""
+    write_scenes(root / "d", n=6)
+    paths = [path.relative_to(root / "d") for path in files_of(root / "d")]
+    write_manifest(root / "d", [{"path": str(p), "label": p.parts[1], "group": str(p), "split": p.parts[0]} for p in paths])
+    for split in {"train", "val", "test"} - {*there}:
+        shutil.rmtree(root / "d" / split)
+    catalog = make_catalog()
+    assert [leaks.found for leaks in leaks_across(catalog, "d")] == [(), (), ()]
+    (audit,) = audit_datasets(catalog, ["d"])
+    n = 6 * len(there)
+    assert (audit.n_real, audit.n_fake, audit.listed, len(audit.unread)) == (n, n, 36, 36 - 2 * n)
+    assert {finding.code for finding in audit.findings} == {"unreadable"}
+
+
+@pytest.mark.parametrize("changed", ["leaks.py", "near.py", "prints.py", "numpy", "scipy"])
+def test_leaks_are_looked_for_anew_by_other_code(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch, other_code: Callable[[str], None], changed: str
+) -> None:
+    plant(write_scenes(root / "d", n=6))
+    first = find_leaks(make_catalog(), "d", "d")
+    monkeypatch.setattr(library, "_compare", lambda *_, **__: [])
+    assert find_leaks(make_catalog(), "d", "d") == first and first.found
+    other_code(changed)
+    assert find_leaks(make_catalog(), "d", "d").found == ()
 
 
 def test_a_pair_within_one_split_is_told_and_marks_nothing(root: Path, make_catalog: MakeCatalog) -> None:

@@ -17,6 +17,7 @@ from study.errors import StoreError
 from study.jobs import Workspace, load_detector
 from study.planning.ensembles import EnsembleJob, is_derived, run_ensemble
 from study.records import DetectorSpec, Geometry, Pairing, Scores, Trained, Trial
+from study.statistics.methods import part
 from study.store import Store
 
 MEMBERS = {"npr": 4.0, "resnet18": 0.5, "spectrum": 25.0}  # with their temperatures
@@ -167,8 +168,50 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is_named(store: Sto
         run_ensemble(job(store, test="elsewhere", members=("spectrum", "npr")))
 
 
-def test_members_that_scored_different_images_are_not_combined(store: Store) -> None:
-    store.save_scores("npr here", some_scores(0, scale=1.0, split="here", n=N - 3))
-    with pytest.raises(AssertionError, match="different images"):
+def lacking(scores: Scores, places: list[int], reason: str) -> Scores:
+    """The scores without some images, which could not be scored."""
+    kept = np.setdiff1d(np.arange(len(scores.logit)), places)
+    excluded = tuple((str(sample), reason) for sample in scores.sample_id[places])
+    return replace(part(scores, kept), listed=scores.listed, excluded=excluded)
+
+
+@pytest.mark.parametrize("detector", ["ensemble", "ensemble_stacked"])
+def test_members_that_scored_other_images_are_combined_on_those_of_all(store: Store, detector: str) -> None:
+    """Some images are too elongated for one member, one image for another: in a test set, and in source val."""
+    whole = {name: store.scores(f"{name} here") for name in MEMBERS}
+    store.save_scores("npr here", lacking(whole["npr"], [3, 4], "too elongated for npr"))
+    store.save_scores("spectrum here", lacking(whole["spectrum"], [4, 9], "too elongated for spectrum"))
+    val = {name: store.val_scores(f"model-{name}") for name in MEMBERS}
+    models = []
+    for name, scores in val.items():
+        mine = lacking(scores, [5, 6] if name == "resnet18" else [], "too elongated")
+        store.save_model(replace(trained(name, MEMBERS[name]), key=f"new-{name}"), {}, mine, (), 1.0)
+        models.append(f"new-{name}")
+    one = replace(job(store, detector), models=tuple(models))
+    run_ensemble(one)
+    made = store.scores(one.scores_key)
+    kept = np.setdiff1d(np.arange(N), [3, 4, 9])
+    assert made.sample_id.tolist() == whole["npr"].sample_id[kept].tolist()
+    assert made.coverage == (N - 3) / (N + 1)
+    ids = whole["npr"].sample_id
+    assert made.excluded == (
+        (str(ids[3]), "too elongated for npr"), (str(ids[4]), "too elongated for npr"), (str(ids[9]), "too elongated for spectrum")
+    )  # fmt: skip
+    fitted = np.setdiff1d(np.arange(N), [5, 6])
+    logits = columns([whole[name] for name in MEMBERS])[kept]
+    if detector == "ensemble":
+        expected = (logits / list(MEMBERS.values())).mean(axis=1)
+    else:
+        theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0))
+        theirs.fit(columns([val[name] for name in MEMBERS])[fitted], val["npr"].label[fitted])
+        expected = theirs.decision_function(logits)
+    np.testing.assert_allclose(made.logit, expected, rtol=1e-4, atol=1e-5)
+    assert len(store.val_scores(one.key).logit) == N - 2
+
+
+def test_members_that_saw_other_labels_are_not_combined(store: Store) -> None:
+    scores = store.scores("npr here")
+    store.save_scores("npr here", replace(scores, label=1 - scores.label))
+    with pytest.raises(AssertionError, match="different labels"):
         run_ensemble(job(store))
     assert not is_derived(job(store))

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
 from study.data.leaks import Leak, Leaks
-from study.planning import cells, tuning
+from study.planning import cells, leak_price, tuning
 from study.planning.cells import PlannedCell, matrix_rows
 from study.planning.comparisons import compare_scores
 from study.planning.leakage import NO_LEAKS, Leakage
@@ -25,6 +25,7 @@ from study.reporting.comparisons import answer
 from study.reporting.comparisons import csv_text as comparisons_csv
 from study.reporting.comparisons import markdown as markdown_comparisons
 from study.reporting.grid import pick
+from study.reporting.leak_price import markdown_prices, price_line
 from study.reporting.matrix_csv import read_matrix, write_matrix
 from study.reporting.selection_gap import gap_line, markdown_gaps, selection_gaps
 from study.reporting.summary import summary_cells, summary_lines, summary_of
@@ -68,14 +69,14 @@ def rows_with(
 ) -> list[MatrixRow]:
     """The matrix of one cell of two seeds in which some images leak, without a study around it."""
     monkeypatch.setattr(cells, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(scores=lambda key: scored(int(key), frames))
+    store = SimpleNamespace(scores=lambda key: scored(int(key), frames), val_scores=lambda key: scored(int(key) + 2, frames))
     workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / "cache"))
     pairing = Pairing(detector="npr", train_on=train_on)
     study = SimpleNamespace(seed=0, pairings=lambda: [pairing], test_on=("b",))
     planned = []
     for seed in (0, 1):
         cell = Cell(pairing=pairing, winner_seed=seed, test_on="b", degradation="none", state="done", scores_key=str(seed))
-        winner = SimpleNamespace(winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0)
+        winner = SimpleNamespace(key=str(seed), winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0)
         planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
     one = scored(0, frames)
     found = leaks_of(ids, one.label[np.isin(one.sample_id, ids)].tolist())
@@ -184,7 +185,7 @@ def test_the_selection_gap_is_of_images_that_training_has_not_seen(monkeypatch: 
         {(pairing, 0): 0.9}, rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)], train_on="b")
     )
     assert gap.kept and gap.test_auc == pytest.approx(roc_auc_score(scored(0).label, scored(0).logit))
-    assert "120 kept: nothing to measure without" in markdown_gaps([gap])
+    assert "120 kept: a class is gone without" in markdown_gaps([gap])
 
 
 def test_tuned_minus_default_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +219,30 @@ def test_tuned_minus_default_is_of_images_that_training_has_not_seen(monkeypatch
             == ("leaked images left out" in tuning_line([found], "npr"))
             == bool(ids)
         )
+
+
+def test_the_leak_price_is_of_images_that_training_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three epochs of one winner, the second selected: by hand, with and without the leaked images."""
+    job = SimpleNamespace(epochs=(0, 2), key=str)
+    monkeypatch.setattr(leak_price, "_job", lambda *_: job)
+    monkeypatch.setattr(leak_price, "is_scored", lambda _: True)
+    setup = cast(Any, SimpleNamespace(store=SimpleNamespace(scores=lambda key: scored(int(key)))))
+    cell = Cell(pairing=PAIRING, winner_seed=0, test_on="b", degradation="none", state="done", scores_key="1")
+    planned = [PlannedCell(cell=cell, winner=cast(Any, SimpleNamespace(best_epoch=1)), job=None)]
+    reals = scored(0).sample_id[scored(0).label == 0].tolist()
+    for ids, leaked, kept in (([], [], False), (LEAKED, LEAKED, False), (reals, [], True)):
+        label = scored(0).label[np.isin(scored(0).sample_id, ids)].tolist()
+        leakage = Leakage(leaks={("a", "b"): leaks_of(ids, label)}) if ids else NO_LEAKS
+        (price,) = leak_price.leak_prices(setup, planned, leakage)
+        inside = ~np.isin(scored(0).sample_id, leaked)
+        aucs = [roc_auc_score(scored(epoch).label[inside], scored(epoch).logit[inside]) for epoch in range(3)]
+        assert (price.honest, price.claimed) == pytest.approx((aucs[1], max(aucs)))
+        assert price.epochs == ((1, int(np.argmax(aucs))),)
+        assert (price.leaked, price.kept) == (len(ids), kept)
+        said = f"| {len(ids)} {'kept: a class is gone without' if kept else 'left out'} |"
+        assert (said in markdown_prices([price])) == bool(ids)
+        line = f", leaked images {'kept where a class is gone without' if kept else 'left out'}"
+        assert price_line([price], "npr").endswith(line) == bool(ids)
 
 
 def test_comparisons_say_which_cells_hold_leaked_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,13 @@ def test_cells_that_share_images_with_training_are_marked(drawn: list[Figure], t
     assert "\N{DAGGER} test images leak from training; \N{DOUBLE DAGGER} shares images with the training set" in title
     heat_map([row()], "npr", "auc", tmp_path / "plain.png")
     assert "leak" not in drawn[1].axes[0].get_title(loc="left") and "\N{DAGGER}" not in "".join(texts(drawn[1]))
+
+
+def test_a_value_without_an_interval_says_so(drawn: list[Figure], tmp_path: Path) -> None:
+    one = row("npr", "a", "a", 0.9)
+    rows = [replace(one, estimate=replace(one.estimate, low=NAN, high=NAN)), row("npr", "a", "b", 0.6)]
+    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    assert texts(drawn[0]) == ["0.900", "[no interval]", "0.600", "[0.55, 0.65]"]
 
 
 def cell_colour(figure: Figure, x: int, y: int) -> tuple[float, ...]:
@@ -218,6 +226,17 @@ def test_robustness_curves_go_from_clean_to_strong_and_leave_out_what_has_no_num
     assert [list(map(float, y)) for y in curves] == [[0.6, 0.8, 0.9], [0.6, 0.9]]
     bars = [[(float(a[1]), float(b[1])) for a, b in bars.get_segments()] for bars in figure.axes[1].collections]
     assert bars[0] == [pytest.approx((v - 0.05, v + 0.05)) for v in (0.6, 0.8, 0.9)]
+
+
+def test_robustness_curves_leave_out_what_leaks(drawn: list[Figure], tmp_path: Path) -> None:
+    rows = [row("npr", "a", "a", value, degradation=name) for name, value in {"none": 0.9, "jpeg50": 0.8, "jpeg30": 0.7}.items()]
+    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    left = {"none": 0.85, "jpeg50": 0.65, "jpeg30": NAN}  # at the strongest a class is gone without
+    rows += [row("npr", "a", "a", value, degradation=name, level="image:without_leaks") for name, value in left.items()]
+    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    curves = [[float(y) for y in line.get_ydata()] for f in drawn for line in f.axes[0].lines if line.get_marker() == "o"]
+    assert curves == [[0.7, 0.8, 0.9], [0.7, 0.65, 0.85]]
+    assert [f.get_suptitle().endswith("; leaked images left out)") for f in drawn] == [False, True]
 
 
 def test_robustness_curves_of_nothing_are_not_drawn(tmp_path: Path) -> None:

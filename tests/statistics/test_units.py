@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,17 @@ def test_saturated_scores_stay_finite_and_keep_their_order(make_scores):
     a, b, c, d = units.logit
     assert c < a < b < d
     assert a == pytest.approx(90 + np.log(2), rel=1e-6) and c == pytest.approx(-90 - np.log(2), rel=1e-6)
+
+
+def test_scores_that_float32_cannot_hold_stay_finite(make_scores):
+    """A detector that was run elsewhere may give any finite float64."""
+    unit = ["a", "a", "b", "b", "c"]
+    scores = replace(
+        make_scores([1, 1, 0, 0, 1], np.zeros(5), group=unit, unit=unit), logit=np.array([1e39, 1e200, 1.0, 1.0, 7e38])
+    )
+    units = to_units(scores)
+    assert units.logit.dtype == np.float64
+    assert units.logit.tolist() == pytest.approx([1e39, 1.0, 7e38])  # p(real) of the mean is half of the larger one's
 
 
 def test_single_images_keep_their_logit_to_the_bit(make_scores):

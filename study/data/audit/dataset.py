@@ -1,7 +1,8 @@
 """The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL section 8).
 
 Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and nothing of it goes back into
-search. `<cache>/audits/<key>.json` keeps what takes time, the two classifiers, by the content that decides them.
+search. `<cache>/audits/<key>.json` keeps what takes time, the two classifiers, by all that decides them: the data,
+this folder's code and that of study/statistics/, numpy, scipy and scikit-learn.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+import study.statistics
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.partial import MANY, method_findings, one_class_findings
@@ -25,10 +26,9 @@ from study.data.datasets import Dataset, group_codes, strings
 from study.data.index import cache_writes
 from study.data.leaks import KINDS, ORDER, Leaks, leaks_across, leaks_within
 from study.data.splits import straddling
-from study.identity import digest, whole_file
+from study.identity import code_digest, digest, whole_file
 from study.records import FAKE, REAL, Estimate
 
-AUDIT_VERSION = 1  # raised when a change of the code gives the same traits other estimates
 CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "metadata_auc": metadata_auc,
     "border_brightness_auc": border_brightness_auc,
@@ -107,7 +107,7 @@ def _partial(traits: Traits, cues: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:
-    key = digest("audit", AUDIT_VERSION, traits_version(dataset), version("scikit-learn"), dataset.digest)
+    key = digest("audit", _code(), traits_version(dataset), dataset.digest)
     path = cache / "audits" / f"{key}.json"
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
@@ -117,6 +117,10 @@ def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estim
         with cache_writes(cache), whole_file(path) as temporary:
             temporary.write_text(json.dumps({name: dataclasses.asdict(e) for name, e in found.items()}), encoding="utf-8")
         return found
+
+
+def _code() -> str:
+    return code_digest(Path(__file__).parent, Path(study.statistics.__path__[0]), libraries=("numpy", "scipy", "scikit-learn"))
 
 
 def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:
