@@ -77,13 +77,26 @@ def test_wilddeepfake_from_the_hubs_cache(hubs: Path, tmp_path: Path, make_catal
     assert make_catalog(root=None).available("wilddeepfake")
 
 
-def test_what_was_unpacked_is_not_unpacked_again(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+def test_what_was_unpacked_is_not_unpacked_again(
+    hubs: Path, tmp_path: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub_copy(hubs, "xingjunm/WildDeepfake", write_wilddeepfake(tmp_path / "made", shards=12, frames=1))
     before = make_catalog(root=None).dataset("wilddeepfake")
-    for blob in hubs.glob("*/blobs/*"):
-        blob.write_bytes(b"x" * blob.stat().st_size)
+    opened: list[str] = []
+    unpack = archives.unpack
+    monkeypatch.setattr(archives, "unpack", lambda archive, into: (opened.append(archive.name), unpack(archive, into)))
     assert make_catalog(root=None).dataset("wilddeepfake").digest == before.digest
+    assert opened == []
     shutil.rmtree(before.root / "real_test" / "1")
+    assert make_catalog(root=None).dataset("wilddeepfake").digest == before.digest
+    assert opened == ["1.tar.gz"]
+
+
+def test_a_shard_that_was_changed_is_unpacked_again(hubs: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+    hub_copy(hubs, "xingjunm/WildDeepfake", write_wilddeepfake(tmp_path / "made", shards=12, frames=1))
+    make_catalog(root=None).dataset("wilddeepfake")
+    shard = next(hubs.rglob("real_test/1.tar.gz")).resolve()
+    shard.write_bytes(b"x" * shard.stat().st_size)
     with pytest.raises(DataError, match=r"archive '.*real_test/1.tar.gz' is broken"):
         make_catalog(root=None).dataset("wilddeepfake")
 

@@ -202,7 +202,7 @@ def test_members_that_scored_other_images_are_combined_on_those_of_all(store: St
     if detector == "ensemble":
         expected = (logits / list(MEMBERS.values())).mean(axis=1)
     else:
-        theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0))
+        theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12))
         theirs.fit(columns([val[name] for name in MEMBERS])[fitted], val["npr"].label[fitted])
         expected = theirs.decision_function(logits)
     np.testing.assert_allclose(made.logit, expected, rtol=1e-4, atol=1e-5)
