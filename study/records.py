@@ -91,7 +91,7 @@ class DetectorSpec:
 
     weights: the digest of the pretrained file that is loaded, or "" for a detector trained from scratch.
     mean, std: per RGB channel, on pixels scaled to [0, 1].
-    learner: `gradient` (the training loop), `logistic` (a closed-form fit of the head on fixed features), `none` (nothing is
+    learner: `gradient` (the training loop), `logistic` (logistic regression of the head on fixed features), `none` (nothing is
         trained: there is nothing to search, and every seed is the same), or `members` (an ensemble: it sees the logits of other
         detectors and no image, so its geometry has size 0, and its mean and std mean nothing).
     """

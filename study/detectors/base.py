@@ -60,7 +60,7 @@ class Detector(nn.Module):
     """
 
     channels_last: bool = True
-    head: Any  # whoever fits it in closed form knows that it is linear
+    head: Any  # whoever fits it by logistic regression knows that it is linear
 
     def __init__(self, spec: DetectorSpec, n_features: int, head: nn.Module | None = None) -> None:
         super().__init__()

@@ -118,7 +118,7 @@ class Setup:
         return min(budget, grid_size(self.spaces[pairing.detector], self._first(pairing)))
 
     def epochs_of(self, pairing: Pairing) -> int:
-        """Return how many epochs a fit has at most; one in closed form has one."""
+        """Return how many epochs a fit has at most; a logistic regression has one."""
         return 1 if self.specs[pairing.detector].learner == "logistic" else self.study.budget.epochs
 
     def _first(self, pairing: Pairing) -> tuple[Params, ...]:

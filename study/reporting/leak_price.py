@@ -23,7 +23,7 @@ HEAD = (
 EXPLAINED = """What picking the best checkpoint on the test set would have claimed, minus the honest number. Honest: AUC of the
 epoch that source val chose; claimed: the highest test AUC of any epoch, an upper bound that is no result; mean over seeds [95 %
 interval over seeds, Student's t]. The best of several noisy numbers lies above all of their means, so some of the price is luck.
-Epochs: chosen by source val -> by the test set, seed by seed. Detectors fitted in closed form have none, those trained by low-rank
+Epochs: chosen by source val -> by the test set, seed by seed. Logistic regressions have none, those trained by low-rank
 adaptation keep none. Images that leak from training are left out of both sides. \\* in-domain."""
 
 

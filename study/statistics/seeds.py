@@ -43,7 +43,7 @@ class SeedDifference:
 def over_seeds(differences: ArrayLike) -> SeedDifference:
     """Return the mean of paired differences (S,), one a seed, with Student's t interval on S - 1 degrees of freedom.
 
-    NaN entries are left out. Where all are the same, as of detectors fitted in closed form, seeds are no sample: no interval.
+    NaN entries are left out. Where all are the same, as of logistic regressions, seeds are no sample: no interval.
     """
     values = np.asarray(differences, dtype=np.float64)
     values = values[~np.isnan(values)]

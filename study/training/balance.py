@@ -32,7 +32,7 @@ def epoch_order(n: int, strata: Strata | None, generator: torch.Generator) -> Te
 
 
 def even_weights(strata: Strata) -> NDArray[np.float64]:
-    """Return weights of the images (N,), mean 1, with which all strata weigh alike, for a fit in closed form."""
+    """Return weights of the images (N,), mean 1, with which all strata weigh alike, for a logistic regression."""
     _, number, counts = np.unique(strata, return_inverse=True, return_counts=True)
     weights: NDArray[np.float64] = len(strata) / (len(counts) * counts[number])
     return weights

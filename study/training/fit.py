@@ -61,7 +61,7 @@ def fit(
     """Train a detector in place and leave the best epoch's weights in it.
 
     detector: as `registry.build` gives it. train, val: the source's splits, both classes in each, in the detector's geometry.
-    epochs: at least 1; a `logistic` detector is fitted in closed form and has one. seed: of order, flips and dropout.
+    epochs: at least 1; a `logistic` detector has one. seed: of order, flips and dropout.
     world: the workers that train it together; each calls this with the same arguments, and each has the result.
     strata: the stratum of each training image (N,), where all are to be drawn alike often (study/training/balance.py).
 

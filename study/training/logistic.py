@@ -1,4 +1,4 @@
-"""Closed-form training: features once, scikit-learn's logistic regression, folded into the detector's head. Floor 2."""
+"""Convex training: features once, scikit-learn's logistic regression to its minimum, folded into the detector's head. Floor 2."""
 
 from __future__ import annotations
 

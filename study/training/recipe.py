@@ -72,7 +72,7 @@ class Recipe:
     lora_lr_ratio: their learning rate relative to `lr`, which is the head's.
     head_width: units of the head's hidden layer, 0 for a linear head. head_dropout: on those units. Both decide what is built:
         `registry.with_head` takes them from a configuration, and the training loop finds the head as it is.
-    C: inverse L2 strength of the closed-form logistic regression, on standardised features.
+    C: inverse L2 strength of the logistic regression, on standardised features.
     """
 
     lr: float = 1e-3

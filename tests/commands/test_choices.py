@@ -110,7 +110,7 @@ def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: 
     cells = plan_cells(setup)
     jobs = {job.cell.scores_key: job for job in epochs_jobs(setup, cells)}
     mine = [c for c in cells if c.cell.pairing.detector == "npr"]
-    assert set(jobs) == {c.cell.scores_key for c in mine}  # spectrum is fitted in closed form and has no epochs
+    assert set(jobs) == {c.cell.scores_key for c in mine}  # spectrum is a logistic regression and has no epochs
     by_place: dict[tuple[Pairing, str], list[tuple[float, float]]] = {}
     for planned in mine:
         job, key, best = jobs[planned.cell.scores_key], planned.winner.key, planned.winner.best_epoch

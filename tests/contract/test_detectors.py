@@ -3,7 +3,7 @@
 Checkpoints are small ones in the libraries' real formats (stand_ins.py). Preprocessing is checked on the detector as shipped.
 Not here: ensembles, which are not built but made of other detectors' logits (tests/planning/test_ensembles.py); the thousands of
 names of the two libraries but `LIBRARY_NAMES`. What is not trained (`clip_zero_shot`) passes the tests of training by having no
-head to train; what is fitted in closed form has no seed, no schedule and no choice of a head, loss or optimizer.
+head to train; a logistic regression has no seed, no schedule and no choice of a head, loss or optimizer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The closed-form learner: scikit-learn's pipeline, folded into the head."""
+"""The logistic learner: scikit-learn's pipeline, folded into the head."""
 
 from __future__ import annotations
 
