@@ -72,7 +72,7 @@ parameters: all that make the score, backbone and head. trained: those that the 
 weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}), cached (by the Hugging Face hub's client),
   to download (from the hub, when a study first needs it), missing (on no hub: a study says which file to get and where to put it),
   to rename (a file is there that does not say which weights of its backbone it holds: a study says its name).
-learner: gradient (the training loop), logistic (the head solved to its minimum), none (not trained), members (made of others' scores).
+learner: gradient (the training loop), logistic (a head solved to its minimum), none (not trained), members (of others' scores).
 Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have weights for.""")
 
 
