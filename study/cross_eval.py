@@ -98,7 +98,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.reporting.audit import pairs_line
     from study.reporting.choices import choices_of
     from study.reporting.comparisons import answer, write_comparisons
+    from study.reporting.matrix_csv import degradations_in
     from study.reporting.robustness import robustness_text
+    from study.reporting.stale import remove_stale
     from study.tracking import Tracker, ui_command
 
     for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
@@ -123,12 +125,14 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     rows += no_pixel_rows(audit, setup.study.test_on)
     notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)
+    gone = [name for name in degradations_in(setup.store.matrix_file) if name not in setup.study.conditions()]
     artifacts = [*_write(setup, rows, cells, told, choices, degraded, notes), *write_comparisons(compared, setup.store)]
     artifacts += choices.write(setup.store)
+    left_behind = remove_stale(setup.store.figures, artifacts)
     print(_tables(rows, choices, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
-    for note in notes:
+    for note in [*notes, *_left_out(options, gone, left_behind)]:
         print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
@@ -140,6 +144,18 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     for cell in left:
         print(f"{cell.state.upper()} {_named(cell)}: {cell.reason}", file=sys.stderr)
     return cli.SOME_FAILED if left else cli.DONE
+
+
+def _left_out(options: argparse.Namespace, degradations: Sequence[str], figures: Sequence[str]) -> list[str]:
+    """Say what the matrix before had and this one has not, and which figures went with it."""
+    said = []
+    if degradations:
+        more = " ".join(degradations)
+        said.append(
+            f"this matrix is without {more}, which the one before had: their scores stay in the store. "
+            f"With them: {cli.again(options, 'cross_eval')} --degradations {more}, or the study's key `degradations`"
+        )
+    return said + ([f"removed figures that are not of this matrix: {', '.join(figures)}"] if figures else [])
 
 
 def _named(cell: Cell) -> str:

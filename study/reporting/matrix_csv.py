@@ -25,7 +25,7 @@ from typing import TextIO, cast, get_args
 
 from study.errors import StoreError
 from study.identity import whole_file
-from study.records import CellState, Estimate, MatrixRow
+from study.records import NO_DEGRADATION, CellState, Estimate, MatrixRow
 
 SCHEMA = 1
 COLUMNS = (
@@ -57,6 +57,16 @@ def read_matrix(path: Path) -> list[MatrixRow]:
         raise StoreError(f"cannot read '{path}': {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error, EOFError) as error:
         raise StoreError(f"'{path}' is not a matrix.csv: {error}") from error
+
+
+def degradations_in(path: Path) -> list[str]:
+    """Return the degradations of a matrix.csv in its order; none where there is no file, or one that cannot be read."""
+    try:
+        with _opened(path) as file:
+            found = dict.fromkeys(line.get("degradation") or NO_DEGRADATION for line in csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []  # it is about to be written anew
+    return [name for name in found if name != NO_DEGRADATION]
 
 
 def _opened(path: Path) -> TextIO:

@@ -318,7 +318,21 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
     shown = capsys.readouterr().out
     assert "Nothing to score: 24 cells" in shown  # two detectors, two seeds, two test sets, clean and two degradations
     assert "Robustness, cross-domain cells: AUC" in shown and shown.count("spectrum: AUC") == 1
-    assert {r["degradation"] for r in matrix(Store(tmp_path / "results", "degraded"))} == {"none", "blur3", "long112"}
+    store = Store(tmp_path / "results", "degraded")
+    assert {r["degradation"] for r in matrix(store)} == {"none", "blur3", "long112"}
+    assert "note: this matrix is without jpeg30 blur1 down0.5 blur2+jpeg50 long64, which the one before had" in shown
+    assert "\nnote: removed figures that are not of this matrix: robustness_ensemble_jpeg.png, robustness_npr_jpeg.png, " in shown
+    (store.figures / "mine.png").write_bytes(b"")
+    assert cross_eval.main([*arguments[:4], "--set", 'detectors=["spectrum"]']) == 0
+    shown = capsys.readouterr().out
+    assert "note: this matrix is without blur3 long112, which the one before had: their scores stay in the store" in shown
+    assert f"{arguments[2]} --local --degradations blur3 long112" in shown
+    assert {path.name for path in store.figures.iterdir()} == {
+        *("heat_map_spectrum_auc.png", "roc.png", "best_so_far.png", "mine.png"),
+    }
+    assert cross_eval.main([*arguments[:4], "--set", 'detectors=["spectrum"]']) == 0
+    shown = capsys.readouterr().out
+    assert "this matrix is without" not in shown and "removed figures" not in shown
 
 
 def test_plan_counts_the_degraded_cells_of_a_study(run: StudyRun, capsys: pytest.CaptureFixture[str]) -> None:
