@@ -128,11 +128,10 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     gone = [name for name in degradations_in(setup.store.matrix_file) if name not in setup.study.conditions()]
     artifacts = [*_write(setup, rows, cells, told, choices, degraded, notes), *write_comparisons(compared, setup.store)]
     artifacts += choices.write(setup.store)
-    left_behind = remove_stale(setup.store.figures, artifacts)
     print(_tables(rows, choices, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
-    for note in [*notes, *_left_out(options, gone, left_behind)]:
+    for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
         print(f"\nnote: {note}")
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
@@ -140,6 +139,11 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     tracker.log_matrix(rows, artifacts)
     print(f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow:  {ui_command(setup.workspace.results)}")
     print(f"\n{answer(compared)}")
+    return _exit_code(cells)
+
+
+def _exit_code(cells: Sequence[PlannedCell]) -> int:
+    """Print what is left, a line a cell."""
     left = [c.cell for c in cells if c.cell.state not in SETTLED]
     for cell in left:
         print(f"{cell.state.upper()} {_named(cell)}: {cell.reason}", file=sys.stderr)
@@ -300,6 +304,7 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell],
     from study.planning.search_summary import best_so_far as curve_of
     from study.records import NO_DEGRADATION
     from study.reporting.figures import FAMILIES, best_so_far, heat_map, robustness_curves, roc_curves
+    from study.reporting.grid import warnings_in
     from study.reporting.metric_names import slug
 
     drawn = []
@@ -311,7 +316,7 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell],
     clean = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")
-    roc_curves(scores, drawn[-1])
+    roc_curves(scores, drawn[-1], warned=warnings_in(rows))
     if told:
         drawn.append(setup.store.figures / "best_so_far.png")
         best_so_far({pairing: curve_of(searched.trials) for pairing, searched in told.items()}, drawn[-1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,22 @@ from study.data.degradations import parse_degradation
 from study.errors import StoreError
 from study.identity import whole_file
 from study.records import NO_DEGRADATION, MatrixRow, Pairing, Scores
-from study.reporting.grid import Grid, has_number, is_in_domain, pick, state_words
-from study.reporting.markdown import ends
+from study.reporting.grid import SEEDS_APART, Grid, has_number, is_in_domain, pick, span, state_words, warnings_in
+from study.reporting.markdown import ends, number
 from study.statistics.comparisons import Ranks
 from study.statistics.matrix import LOWER_IS_BETTER, chance_of
 from study.statistics.methods import WITHOUT_LEAKS
 from study.statistics.metrics import roc
 
 DPI = 150
-CELL_WIDTH, CELL_HEIGHT = 1.45, 0.8  # inches
+CELL_WIDTH, CELL_HEIGHT = 1.45, 0.9  # inches
 DIVERGING = frozenset({"auc", "ap", "eer", "balanced_accuracy"})  # what has a chance level worth a colour of its own
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5), (9, 2), (3, 1, 1, 1, 1, 1))
 PANEL = 3.4  # inches
 MAX_PANELS_ACROSS = 3
 MOST_AUCS = 8  # said in a panel of ROC curves
-LEAKS, SHARES = "\N{DAGGER}", "\N{DOUBLE DAGGER}"  # marks in heat maps
+LEAKS, SHARES, APART = "\N{DAGGER}", "\N{DOUBLE DAGGER}", "\N{SECTION SIGN}"  # marks in heat maps
+WARNED = "! a confound or a leak: see the tables"
 LONGEST_NAME = 36  # characters of a detector's name in a diagram
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]  # false and true positive rates
@@ -62,8 +63,9 @@ def heat_map(
     """Draw a detector's matrix: training sets down, test sets across, each cell with its value and 95 % interval.
 
     In-domain cells are outlined; a cell without a number is hatched and says its state; a dagger marks cells with images that leak
-    from training, a double one those that share so many that they are not cross-domain. Where the quantity has a chance level the
-    colours diverge from it (white is chance, blue is better, red is worse), otherwise brighter is better.
+    from training, a double one those that share so many that they are not cross-domain, a section sign those of whose seeds none
+    lies in the interval of their mean. Where there are several seeds their standard deviation stands below. Where the quantity has
+    a chance level the colours diverge from it (white is chance, blue is better, red is worse), otherwise brighter is better.
     Raises StoreError where the file cannot be written.
     """
     grid = pick(rows, detector, metric, threshold, degradation=degradation, level=level)
@@ -81,20 +83,24 @@ def heat_map(
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(f"{detector}: {grid.title}", fontsize=11, fontweight="bold")
-    axes.set_title("\n".join(["mean over seeds [95 % interval]; outlined: in-domain", *_legend(grid)]), fontsize=8, loc="left")
+    axes.set_title("\n".join(_legend(grid)), fontsize=8, loc="left")
     _save(figure, path)
 
 
 def _marks(grid: Grid, source: str, target: str) -> str:
-    """The marks of a cell that shares images with its training set, as the notes of the tables say at length."""
-    place = (source, target)
-    return (LEAKS if place in grid.without_leaks else "") + (SHARES if place in grid.shared else "")
+    """The marks of a cell, as the notes of the tables say at length."""
+    places = {LEAKS: grid.without_leaks, SHARES: grid.shared, APART: grid.apart}
+    return "".join(mark for mark, marked in places.items() if (source, target) in marked)
 
 
 def _legend(grid: Grid) -> list[str]:
+    """What stands above a heat map, a line each: what its cells hold, and every mark that it has."""
     told = {LEAKS: "test images leak from training", SHARES: "shares images with the training set, not cross-domain"}
     marks = {mark for source in grid.train_on for target in grid.test_on for mark in _marks(grid, source, target)}
-    return ["; ".join(f"{mark} {words}" for mark, words in told.items() if mark in marks)] if marks else []
+    lines = ["; ".join(f"{mark} {words}" for mark, words in told.items() if mark in marks)]
+    lines += [f"{APART} {SEEDS_APART}"] if APART in marks else []
+    lines += [WARNED] if grid.warnings() else []
+    return ["mean over seeds [95 % interval], sd over seeds; outlined: in-domain", *filter(None, lines)]
 
 
 def _heat_map_size(grid: Grid) -> tuple[float, float]:
@@ -136,8 +142,13 @@ def _draw_cell(axes: Axes, at: tuple[int, int], row: MatrixRow | None, colours: 
     colour = colours(scale(_colour_value(row)))
     axes.add_patch(Rectangle(box, 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
     ink = "white" if _luminance(colour) < 0.45 else "black"
-    axes.text(x, y - 0.12, f"{row.estimate.value:.3f}{marks}", ha="center", va="center", fontsize=11, color=ink)
-    axes.text(x, y + 0.2, ends(row.estimate.low, row.estimate.high), ha="center", va="center", fontsize=8, color=ink)
+    e = row.estimate
+    spread = e.seeds > 1 and math.isfinite(e.sd)
+    middle: Style = {"ha": "center", "va": "center", "color": ink}
+    axes.text(x, y - (0.2 if spread else 0.12), f"{number(e.value)}{marks}", fontsize=11, **middle)
+    axes.text(x, y + (0.09 if spread else 0.2), ends(e.low, e.high), fontsize=8, **middle)
+    if spread:
+        axes.text(x, y + 0.32, f"sd {number(e.sd)}, n={e.seeds}", fontsize=7, **middle)
 
 
 def _luminance(colour: Sequence[float]) -> float:
@@ -165,16 +176,17 @@ def _wrapped(name: str) -> str:
 
 def _counts(grid: Grid, test_on: str) -> str:
     rows = [row for (_, target), row in grid.cells.items() if target == test_on and row is not None and row.state == "done"]
-    return f"{rows[0].estimate.n_real:,} / {rows[0].estimate.n_fake:,}" if rows else ""
+    return f"{span(r.estimate.n_real for r in rows)} / {span(r.estimate.n_fake for r in rows)}" if rows else ""
 
 
-def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path) -> None:
+def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path, *, warned: Collection[str] = ()) -> None:
     """Draw ROC curves of the mean logit over seeds: a panel per test set, a curve per detector (colour) and training set (dashes).
 
     Each panel says its curves' AUCs, which are of those curves: the matrix has the mean of the seeds' own.
 
     scores: (test_on, pairing, scores) of every scored cell; several with the same test set and pairing are its seeds. Thick curves
-    are in-domain. A panel without a curve says so. Raises StoreError where the file cannot be written.
+    are in-domain. A panel without a curve says so. warned: test sets that the audit warns of, whose panels are marked.
+    Raises StoreError where the file cannot be written.
     """
     curves = {place: _mean_curve(seeds) for place, seeds in _by_place(scores).items()}
     test_sets = list(dict.fromkeys(test_on for test_on, _, _ in scores))
@@ -183,13 +195,20 @@ def roc_curves(scores: Sequence[tuple[str, Pairing, Scores]], path: Path) -> Non
     for axes, test_on in zip(panels, test_sets, strict=True):
         mine = {pairing: curve for (target, pairing), curve in curves.items() if target == test_on}
         _draw_panel(axes, test_on, mine, styles)
-    figure.suptitle("ROC of the mean logit over seeds; AUC: of that curve (the matrix has the mean over seeds)", fontsize=9)
+        axes.set_title(_panel_title(test_on, warned), fontsize=9)
+    key = ["thick: in-domain", *([WARNED] if {*warned} & {*test_sets} else [])]
+    what = "ROC of the mean logit over seeds; AUC: of that curve (the matrix has the mean over seeds)"
+    figure.suptitle("\n".join([what, "; ".join(key)]), fontsize=9)
     handles = [Line2D([], [], label=f"{p.detector}, {p.train_on}", **style) for p, style in styles.items()]
     handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
     figure.legend(
         handles=handles, loc="outside right upper", fontsize=7, frameon=False, title="detector, train on", title_fontsize=8
     )
     _save(figure, path)
+
+
+def _panel_title(test_on: str, warned: Collection[str]) -> str:
+    return f"test on {_wrapped(test_on)}{' !' if test_on in warned else ''}"
 
 
 def _panels(n: int) -> tuple[Figure, list[Axes]]:
@@ -251,7 +270,6 @@ def _draw_panel(axes: Axes, test_on: str, curves: Mapping[Pairing, Curve | None]
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel("false positive rate", fontsize=8)
     axes.set_ylabel("true positive rate", fontsize=8)
-    axes.set_title(f"test on {_wrapped(test_on)}", fontsize=9)
     axes.tick_params(labelsize=7)
     axes.grid(color="#e5e5e5", linewidth=0.5)
 
@@ -260,7 +278,7 @@ def _say_aucs(axes: Axes, curves: Mapping[Pairing, Curve], styles: Mapping[Pairi
     """Write the AUC of each curve, the best first, beside a piece of its line; of many only the best."""
     aucs = {pairing: float(np.trapezoid(true, false)) for pairing, (false, true) in curves.items()}
     best = sorted(aucs, key=lambda pairing: -aucs[pairing])[:MOST_AUCS]
-    handles = [Line2D([], [], label=f"{aucs[pairing]:.3f}", **styles[pairing]) for pairing in best]
+    handles = [Line2D([], [], label=number(aucs[pairing]), **styles[pairing]) for pairing in best]
     if handles:
         title = "AUC" if len(best) == len(aucs) else f"AUC, best {len(best)} of {len(aucs)}"
         axes.legend(handles=handles, loc="lower right", fontsize=6, title=title, title_fontsize=6, framealpha=0.8)
@@ -281,19 +299,23 @@ def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, pat
         return False
     places = {NO_DEGRADATION: CLEAN_AT[family], **amounts}
     test_sets = list(dict.fromkeys(row.test_on for row in mine))
+    warned = warnings_in(rows)
     styles = _styles([Pairing(detector=source, train_on=source) for source in dict.fromkeys(row.train_on for row in mine)])
     figure, panels = _panels(len(test_sets))
     for axes, test_on in zip(panels, test_sets, strict=True):
-        for number, (pairing, style) in enumerate(styles.items()):
+        for place, (pairing, style) in enumerate(styles.items()):
             there = [r for r in mine if (r.train_on, r.test_on) == (pairing.train_on, test_on) and r.degradation in places]
-            shift = (number - (len(styles) - 1) / 2) * 0.009 * (max(places.values()) - min(places.values()))
+            shift = (place - (len(styles) - 1) / 2) * 0.009 * (max(places.values()) - min(places.values()))
             _draw_robustness(axes, there, places, shift, style)
-        _label_robustness(axes, test_on, family, places)
+        _label_robustness(axes, family, places)
+        shown = [r for r in mine if r.test_on == test_on and r.degradation in places]
+        _say_images(axes, shown, _panel_title(test_on, warned))
     handles = [Line2D([], [], label=_wrapped(pairing.train_on), **style) for pairing, style in styles.items()]
     handles.append(Line2D([], [], label="chance", **_CHANCE_LINE))
     figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False, title="train on", title_fontsize=8)
     told = "mean over seeds, 95 % intervals; thick: in-domain" + ("; leaked images left out" if without_leaks else "")
-    figure.suptitle(f"{detector}: AUC against {FAMILIES[family]} ({told})", fontsize=9)
+    marked = f"\n{WARNED}" if warned.keys() & {*test_sets} else ""
+    figure.suptitle(f"{detector}: AUC against {FAMILIES[family]} ({told}){marked}", fontsize=9)
     _save(figure, path)
     return True
 
@@ -327,7 +349,18 @@ def _draw_robustness(axes: Axes, rows: Sequence[MatrixRow], places: Mapping[str,
     axes.vlines(x, low, high, color=style["color"], linewidth=0.9)
 
 
-def _label_robustness(axes: Axes, test_on: str, family: str, places: Mapping[str, float]) -> None:
+def _say_images(axes: Axes, rows: Sequence[MatrixRow], title: str) -> None:
+    """Write what a panel rests on into its title, and inside it why points have no interval."""
+    images = f"{span(r.estimate.n_real for r in rows)} real / {span(r.estimate.n_fake for r in rows)} fake"
+    axes.set_title(f"{title}\n{images}" if rows else title, fontsize=9)
+    bare = [r.estimate.note for r in rows if math.isnan(r.estimate.low)]
+    if bare:
+        many = "" if len(bare) == len(rows) else f"{len(bare)} of {len(rows)} points: "
+        why = "; ".join(filter(None, dict.fromkeys(bare))) or "no interval"
+        axes.text(0.03, 0.03, "\n".join(textwrap.wrap(many + why, 60)), fontsize=6, transform=axes.transAxes)
+
+
+def _label_robustness(axes: Axes, family: str, places: Mapping[str, float]) -> None:
     axes.axhline(0.5, **_CHANCE_LINE)
     ticks = sorted(places.values())
     axes.set_xticks(ticks, ["clean" if at == CLEAN_AT[family] else f"{at:g}" for at in ticks], fontsize=7, rotation=60)
@@ -336,7 +369,6 @@ def _label_robustness(axes: Axes, test_on: str, family: str, places: Mapping[str
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel(FAMILIES[family], fontsize=8)
     axes.set_ylabel("AUC", fontsize=8)
-    axes.set_title(f"test on {_wrapped(test_on)}", fontsize=9)
     axes.tick_params(labelsize=7)
     axes.grid(color="#e5e5e5", linewidth=0.5)
 

@@ -6,7 +6,7 @@ Floor 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from study.data.catalog import split_union
@@ -35,6 +35,7 @@ TITLES = {
     "real_accuracy": "accuracy on reals",
     "fake_accuracy": "accuracy on fakes",
 }
+SEEDS_APART = "seeds differ by more than the interval: it is of the images alone"
 THRESHOLD_TITLES = {
     "fixed": "p = 0.5",
     "source": "the source's threshold",
@@ -50,6 +51,7 @@ class Grid:
     cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that tells the cell's state; None
     where the long form has nothing on the cell. without_leaks: the same without the images that training has seen, for cells that
     have some. shared: cell -> why it is not cross-domain, for cells that share images with their training set.
+    apart: cells with several seeds, none of which lies in the interval of their mean.
     no_pixels: (classifier, test_on) -> the audit's AUC without a picture; empty where there was no audit. No part of any summary.
     """
 
@@ -64,6 +66,7 @@ class Grid:
     no_pixels: dict[tuple[str, str], MatrixRow] = field(default_factory=dict)
     without_leaks: dict[tuple[str, str], MatrixRow] = field(default_factory=dict)
     shared: dict[tuple[str, str], str] = field(default_factory=dict)
+    apart: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def title(self) -> str:
@@ -79,7 +82,7 @@ class Grid:
 
     def warnings(self) -> dict[str, str]:
         """Return test_on -> what the audit warns of, for the columns that are to be marked."""
-        return {test_on: row.reason for (_, test_on), row in self.no_pixels.items() if row.reason and test_on in self.test_on}
+        return {test_on: why for test_on, why in warnings_in(self.no_pixels.values()).items() if test_on in self.test_on}
 
     def rows(self) -> list[MatrixRow]:
         """Return the rows of the cells that have any, training set by training set."""
@@ -99,6 +102,7 @@ def pick(
     mine = [row for row in rows if row.detector == detector and row.degradation == degradation]
     quantity = [r for r in mine if r.seed == "mean" and _measures(r, metric, threshold)]
     means = {(r.train_on, r.test_on): r for r in quantity if r.level == level}
+    seeds = [r for r in mine if r.seed != "mean" and r.level == level and _measures(r, metric, threshold)]
     states = {(r.train_on, r.test_on): r for r in mine if r.state != "done"}
     train_on = tuple(dict.fromkeys(row.train_on for row in mine))
     test_on = tuple(dict.fromkeys(row.test_on for row in mine))
@@ -115,7 +119,21 @@ def pick(
         no_pixels={(row.detector, row.test_on): row for row in rows if row.detector in NO_PIXELS},
         without_leaks={(r.train_on, r.test_on): r for r in quantity if r.level == level + WITHOUT_LEAKS},
         shared={(r.train_on, r.test_on): r.estimate.note for r in rows if r.detector == detector and r.metric == SHARED_IMAGES},
+        apart=frozenset(place for place, row in means.items() if _seeds_apart(row, seeds)),
     )
+
+
+def _seeds_apart(mean: MatrixRow, seeds: Iterable[MatrixRow]) -> bool:
+    """Whether a cell has several seeds, and none of them lies in the interval of their mean."""
+    low, high = mean.estimate.low, mean.estimate.high
+    place = (mean.train_on, mean.test_on)
+    values = [r.estimate.value for r in seeds if (r.train_on, r.test_on) == place and has_number(r)]
+    return len(values) > 1 and all(value < low or value > high for value in values)  # no interval: NaN, and False
+
+
+def warnings_in(rows: Iterable[MatrixRow]) -> dict[str, str]:
+    """Return test_on -> what the audit warns of, in the rows of its classifiers."""
+    return {row.test_on: row.reason for row in rows if row.detector in NO_PIXELS and row.reason}
 
 
 def _measures(row: MatrixRow, metric: str, threshold: str) -> bool:
@@ -146,6 +164,12 @@ def _holds(train_on: str, test_on: str) -> bool:
     whole, part = parse_name(train_on), parse_name(test_on)
     narrower = all(key in part.where and set(part.where[key]) <= set(values) for key, values in whole.where.items())
     return whole.base == part.base and whole.member in ("", part.member) and narrower
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Return whole numbers as `12`, or `11-12` where they differ."""
+    found = sorted(set(numbers))
+    return "-".join(f"{n}" for n in (found if len(found) < 2 else (found[0], found[-1])))
 
 
 def prevalence(row: MatrixRow) -> float:

@@ -22,9 +22,17 @@ def columns(table: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table)
 
 
+def rounded(value: float, places: int = 3) -> float:
+    """Return a value as it is shown, to so many places: the only rounding of tables and figures. NaN stays NaN, zero has no sign.
+
+    Digits that differ only by how a sum was ordered (.9425 by one route, .94249999999999 by another) decide nothing.
+    """
+    return round(round(value, 9), places) + 0.0
+
+
 def number(value: float, *, signed: bool = False) -> str:
     """Return a value to three places, or `undefined`."""
-    return "undefined" if math.isnan(value) else f"{value:+.3f}" if signed else f"{value:.3f}"
+    return "undefined" if math.isnan(value) else f"{rounded(value):+.3f}" if signed else f"{rounded(value):.3f}"
 
 
 def leaked_text(leaked: int, *, kept: bool) -> str:
@@ -34,7 +42,7 @@ def leaked_text(leaked: int, *, kept: bool) -> str:
 
 def ends(low: float, high: float) -> str:
     """Return an interval to two places, or `[no interval]`."""
-    return f"[{low:.2f}, {high:.2f}]" if math.isfinite(low) and math.isfinite(high) else "[no interval]"
+    return f"[{rounded(low, 2):.2f}, {rounded(high, 2):.2f}]" if math.isfinite(low) and math.isfinite(high) else "[no interval]"
 
 
 def with_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from study.planning.robustness import Robustness, mean_drop
 from study.reporting.grid import is_in_domain
+from study.reporting.markdown import number, with_interval
 from study.reporting.tables import MIN_WIDTH, USUAL_WIDTH, blocks, fold, pipes
 
 CAPTION = "mean over cells and seeds (change from clean, same images [95 % interval])"
@@ -65,9 +66,9 @@ def _cell(found: Sequence[Robustness]) -> str:
     if not held:
         return found[0].state.replace("_", " ") if found and found[0].state != "done" else "undefined" if found else "-"
     mean, drop = fmean(r.auc for r in held), mean_drop(held)
-    interval = "" if math.isnan(drop.low) else f" [{drop.low:+.3f}, {drop.high:+.3f}]"
+    change = with_interval(drop.value, drop.low, drop.high, signed=True)
     some = f", {len(held)} of {len(found)} cells" if len(held) < len(found) else ""
-    return f"{mean:.3f} ({round(drop.value, 3) + 0.0:+.3f}{interval}{some})"  # + 0.0: what rounds to zero has no minus sign
+    return f"{number(mean)} ({change}{some})"
 
 
 def _notes(found: Sequence[Robustness]) -> list[str]:

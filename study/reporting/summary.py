@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from study.records import ELSEWHERE, NO_TRAINING
 from study.reporting.grid import Grid, has_number, is_in_domain
+from study.reporting.markdown import number, rounded
 from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
 
 UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
@@ -22,6 +23,37 @@ def summary_of(grid: Grid) -> MatrixSummary:
     return summarise(
         values, members, _chances(grid), higher_is_better=grid.metric not in LOWER_IS_BETTER, shared=grid.shared.keys()
     )
+
+
+def as_shown(exact: MatrixSummary) -> MatrixSummary:
+    """Return a summary rounded to what is printed, its differences taken between the rounded numbers they stand beside."""
+    inside, across, worst = map(rounded, (exact.in_domain_mean, exact.cross_domain_mean, exact.worst))
+    above = [
+        _above(exact.in_domain_mean, exact.in_domain_above_chance),
+        _above(exact.cross_domain_mean, exact.cross_domain_above_chance),
+    ]
+    return replace(
+        exact,
+        in_domain_mean=inside,
+        cross_domain_mean=across,
+        gap=_signed_as(exact.gap, inside - across),
+        worst=worst,
+        in_domain_above_chance=above[0],
+        cross_domain_above_chance=above[1],
+        gap_above_chance=_signed_as(exact.gap_above_chance, above[0] - above[1]),
+        worst_above_chance=_above(exact.worst, exact.worst_above_chance),
+    )
+
+
+def _signed_as(exact: float, difference: float) -> float:
+    """A gap: positive where worse across domains, which of an error rate is the other way round."""
+    return rounded(math.copysign(difference, exact))
+
+
+def _above(value: float, above: float) -> float:
+    """How far a rounded value is above chance; where chance itself has more places (a prevalence), the exact difference."""
+    chance = value - above
+    return rounded(rounded(value) - chance) if math.isclose(chance, rounded(chance), abs_tol=1e-9) else rounded(above)
 
 
 def without_leaks(grid: Grid) -> Grid | None:
@@ -51,10 +83,11 @@ def _clean_line(clean: Grid) -> str:
 
 
 def _lines(grid: Grid) -> list[str]:
-    found, sign = summary_of(grid), -1 if grid.metric in LOWER_IS_BETTER else 1
+    found, sign = as_shown(summary_of(grid)), -1 if grid.metric in LOWER_IS_BETTER else 1
     inside = _text(found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain)
     across = _text(found.cross_domain_mean, sign * found.cross_domain_above_chance, cells=found.n_cross_domain)
-    centred = math.nan if math.isclose(found.gap, found.gap_above_chance, abs_tol=1e-9) else found.gap_above_chance
+    exact = summary_of(grid)
+    centred = math.nan if math.isclose(exact.gap, exact.gap_above_chance, abs_tol=1e-9) else found.gap_above_chance
     ends = [f"gap {_text(found.gap, centred)}{_why_no_gap(grid)}"]
     if found.worst_cell is not None:
         ends.append(f"worst {_text(found.worst, sign * found.worst_above_chance)}: {' -> '.join(found.worst_cell)}")
@@ -77,8 +110,8 @@ def summary_cells(grid: Grid) -> list[str]:
 
 
 def _cells(grid: Grid) -> list[str]:
-    found = summary_of(grid)
-    worst = f"{found.worst:.3f} ({' -> '.join(found.worst_cell)})" if found.worst_cell is not None else "none"
+    found = as_shown(summary_of(grid))
+    worst = f"{number(found.worst)} ({' -> '.join(found.worst_cell)})" if found.worst_cell is not None else "none"
     means = [_text(mean, math.nan) for mean in (found.in_domain_mean, found.cross_domain_mean)]
     return [*means, _text(found.gap, math.nan) + _why_no_gap(grid), worst, str(found.n_undefined)]
 
@@ -95,6 +128,6 @@ def _why_no_gap(grid: Grid) -> str:
 def _text(value: float, over_chance: float, *, cells: int = 0) -> str:
     if math.isnan(value):
         return "undefined"
-    more = [] if math.isnan(over_chance) else [f"{over_chance:+.3f} vs chance"]
+    more = [] if math.isnan(over_chance) else [f"{number(over_chance, signed=True)} vs chance"]
     more += [f"{cells} cell{'s' if cells > 1 else ''}"] if cells else []
-    return f"{value:.3f}" + (f" ({', '.join(more)})" if more else "")
+    return number(value) + (f" ({', '.join(more)})" if more else "")

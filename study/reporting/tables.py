@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from study.data.leaks import LIMIT
 from study.records import NO_DEGRADATION, MatrixRow
-from study.reporting.grid import Grid, detectors, has_number, is_in_domain, levels, pick, prevalence, state_words
-from study.reporting.markdown import ends
+from study.reporting.grid import SEEDS_APART, Grid, detectors, has_number, is_in_domain, levels, pick, prevalence, span, state_words
+from study.reporting.markdown import ends, number
 from study.reporting.summary import summary_cells, summary_lines
 
 MIN_WIDTH, USUAL_WIDTH = 60, 120  # characters
@@ -135,7 +135,9 @@ def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str
         reasons = (row.reason or row.estimate.reason,) if row is not None else ()
         return state_words(row) + star + notes.mark(*reasons), ""
     shared = grid.shared.get((source, target), "")
-    return _number(row) + star + notes.mark(row.estimate.note, row.reason, shared, _leaks(grid, source, target)), _across_seeds(row)
+    apart = SEEDS_APART if (source, target) in grid.apart else ""
+    said = (row.estimate.note, row.reason, apart, shared, _leaks(grid, source, target))
+    return _number(row) + star + notes.mark(*said), _across_seeds(row)
 
 
 def _leaks(grid: Grid, source: str, target: str) -> str:
@@ -154,15 +156,15 @@ def _leaks(grid: Grid, source: str, target: str) -> str:
 
 def _number(row: MatrixRow) -> str:
     e = row.estimate
-    return f"{e.value:.3f} {ends(e.low, e.high)}"
+    return f"{number(e.value)} {ends(e.low, e.high)}"
 
 
 def _across_seeds(row: MatrixRow) -> str:
-    return f"sd {row.estimate.sd:.3f}" if math.isfinite(row.estimate.sd) else f"n={row.estimate.seeds}"
+    return f"sd {number(row.estimate.sd)}" if math.isfinite(row.estimate.sd) else f"n={row.estimate.seeds}"
 
 
 def _caption(grid: Grid) -> str:
-    seeds = _span(row.estimate.seeds for row in grid.rows() if has_number(row))
+    seeds = span(row.estimate.seeds for row in grid.rows() if has_number(row))
     return f"mean over seeds (n={seeds or 0}) [95 % interval]; sd over seeds; * in-domain"
 
 
@@ -173,7 +175,7 @@ def _footer(grid: Grid) -> dict[str, list[str]]:
     if any(row.coverage < 1 for row in done):
         footer["coverage"] = _per_column(grid, lambda rows: f"{min(row.coverage for row in rows):.4g}")
     if grid.metric == "ap":
-        footer["prevalence"] = _per_column(grid, lambda rows: f"{prevalence(rows[0]):.3f}")
+        footer["prevalence"] = _per_column(grid, lambda rows: number(prevalence(rows[0])))
     for name in dict.fromkeys(name for name, _ in grid.no_pixels):
         aucs = (grid.no_pixels.get((name, target)) for target in grid.test_on)
         footer[f"{name} AUC"] = ["" if row is None else _number(row) if has_number(row) else "undefined" for row in aucs]
@@ -209,12 +211,7 @@ def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]
 
 
 def _images(rows: Sequence[MatrixRow]) -> str:
-    return f"{_span(row.estimate.n_real for row in rows)} / {_span(row.estimate.n_fake for row in rows)}"
-
-
-def _span(numbers: Iterable[int]) -> str:
-    found = sorted(set(numbers))
-    return "-".join(f"{n}" for n in (found if len(found) < 2 else (found[0], found[-1])))
+    return f"{span(row.estimate.n_real for row in rows)} / {span(row.estimate.n_fake for row in rows)}"
 
 
 def _markdown(grid: Grid) -> str:

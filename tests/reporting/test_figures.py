@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from study.errors import StoreError
-from study.records import Pairing, Scores
+from study.records import NO_PIXELS, Pairing, Scores
 from study.reporting import figures
 from study.reporting.figures import critical_difference, heat_map, robustness_curves, roc_curves
 from study.statistics.comparisons import friedman
@@ -87,6 +87,52 @@ def test_a_value_without_an_interval_says_so(drawn: list[Figure], tmp_path: Path
     assert texts(drawn[0]) == ["0.900", "[no interval]", "0.600", "[0.55, 0.65]"]
 
 
+def test_a_mean_of_seeds_has_their_spread_and_a_mark_where_none_of_them_is_in_its_interval(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    seeds = {"a": (0.864, 0.322), "b": (0.61, 0.59), "c": (0.65, 0.9)}
+    rows = [row("npr", "a", t, v, seed=str(s)) for t, values in seeds.items() for s, v in enumerate(values)]
+    rows += [row("npr", "a", t, sum(v) / 2, low=0.52, high=0.66, seeds=2, sd=abs(v[0] - v[1]) / 2**0.5) for t, v in seeds.items()]
+    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    mark = "\N{SECTION SIGN}"
+    assert texts(drawn[0])[::3] == [f"0.593{mark}", "0.600", "0.775"]
+    assert texts(drawn[0])[2::3] == ["sd 0.383, n=2", "sd 0.014, n=2", "sd 0.177, n=2"]
+    assert f"{mark} seeds differ by more than the interval: it is of the images alone" in drawn[0].axes[0].get_title(loc="left")
+    heat_map([r for r in rows if r.test_on != "a"], "npr", "auc", tmp_path / "plain.png")
+    assert mark not in "".join([*texts(drawn[1]), drawn[1].axes[0].get_title(loc="left")])
+
+
+def test_what_the_audit_warns_of_is_marked_in_every_figure_with_a_key(drawn: list[Figure], tmp_path: Path) -> None:
+    rows = [row("npr", "a", t, 0.6, degradation=name) for t in "ab" for name in ("none", "jpeg50")]
+    for warned in ("", "a confound"):
+        audit = row(NO_PIXELS[0], "", "b", 0.9, level="dataset", reason=warned)
+        heat_map([*rows, audit], "npr", "auc", tmp_path / "heat.png")
+        robustness_curves([*rows, audit], "npr", "jpeg", tmp_path / "jpeg.png")
+        pairing = Pairing(detector="npr", train_on="a")
+        roc_curves([(t, pairing, scores(1.0)) for t in "ab"], tmp_path / "roc.png", warned=["b"] if warned else [])
+        heat, robust, roc = drawn[-3:]
+        mark, key = (" !", "! a confound or a leak: see the tables") if warned else ("", "")
+        assert [label.get_text() for label in heat.axes[0].get_xticklabels()] == ["a\n100 / 150", f"b{mark}\n100 / 150"]
+        assert [axes.get_title().split("\n")[0] for axes in robust.axes] == ["test on a", f"test on b{mark}"]
+        assert [axes.get_title() for axes in roc.axes] == ["test on a", f"test on b{mark}"]
+        assert "thick: in-domain" in roc.get_suptitle()
+        for text in (heat.axes[0].get_title(loc="left"), robust.get_suptitle(), roc.get_suptitle()):
+            assert ("! a confound" in text) == bool(warned) and key in text
+
+
+def test_a_robustness_panel_says_its_images_and_why_points_have_no_interval(drawn: list[Figure], tmp_path: Path) -> None:
+    why = "interval undefined: a class comes from one group"
+    rows = [
+        row("npr", "a", "a", 0.9, n_real=12),
+        row("npr", "a", "a", 0.8, degradation="jpeg50", n_real=11, low=NAN, high=NAN, note=why),
+    ]
+    rows += [row("npr", "a", "b", 0.8, degradation=name) for name in ("none", "jpeg50")]
+    robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    assert [axes.get_title() for axes in drawn[0].axes] == ["test on a\n11-12 real / 150 fake", "test on b\n100 real / 150 fake"]
+    assert [" ".join(t.get_text().split()) for t in drawn[0].axes[0].texts] == [f"1 of 2 points: {why}"]
+    assert not drawn[0].axes[1].texts
+
+
 def cell_colour(figure: Figure, x: int, y: int) -> tuple[float, ...]:
     cell = next(p for p in patches(figure) if p.get_fill() and np.allclose((p.get_x(), p.get_y()), (x - 0.5, y - 0.5)))
     return tuple(cell.get_facecolor()[:3])
@@ -120,7 +166,7 @@ def test_other_quantities_have_a_scale_too(drawn: list[Figure], tmp_path: Path, 
 def test_a_heat_map_of_four_by_nine_cells(drawn: list[Figure], tmp_path: Path) -> None:
     names = [f"dataset_number_{i}" for i in range(9)]
     heat_map(matrix(["npr"], names, train_on=names[:4]), "npr", "auc", tmp_path / "heat.png")
-    assert len(texts(drawn[0])) == 4 * 9 * 2
+    assert len(texts(drawn[0])) == 4 * 9 * 3  # value, interval, spread over seeds
     boxes = [text.get_window_extent() for text in drawn[0].axes[0].texts]
     assert not any(first.overlaps(second) for i, first in enumerate(boxes) for second in boxes[i + 1 :])
 
@@ -217,7 +263,7 @@ def test_robustness_curves_go_from_clean_to_strong_and_leave_out_what_has_no_num
     assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
     (figure,) = drawn
     assert is_picture(tmp_path / "jpeg.png")
-    assert [axes.get_title() for axes in figure.axes] == ["test on a", "test on b"]
+    assert [axes.get_title() for axes in figure.axes] == [f"test on {name}\n100 real / 150 fake" for name in "ab"]
     for axes in figure.axes:
         left, right = axes.get_xlim()
         assert left > right  # the quality falls from left to right

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from study.errors import StoreError
 from study.records import CellState, Estimate, MatrixRow
-from study.reporting.matrix_csv import COLUMNS, read_matrix, write_matrix
+from study.reporting.matrix_csv import COLUMNS, degradations_in, read_matrix, write_matrix
 from tests.reporting.synthetic_matrix import NAN, matrix, row, without_number
 
 text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(alphabet='",\r\n a', max_size=4)
@@ -125,3 +125,11 @@ def test_the_old_file_stays_when_writing_fails(tmp_path: Path) -> None:
         write_matrix([row(), None], path)  # type: ignore[list-item]
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_degradations_of_a_matrix_are_those_of_its_rows(tmp_path: Path) -> None:
+    rows = [row(degradation=name) for name in ("none", "jpeg50", "blur1", "jpeg50")]
+    write_matrix(rows, tmp_path / "matrix.csv")
+    assert degradations_in(tmp_path / "matrix.csv") == ["jpeg50", "blur1"]
+    (tmp_path / "bad.csv").write_bytes(b"\xff\x00")
+    assert degradations_in(tmp_path / "bad.csv") == degradations_in(tmp_path / "none.csv") == []

@@ -9,6 +9,7 @@ import pytest
 
 from study.records import NO_TRAINING, MatrixRow
 from study.reporting.grid import is_in_domain, pick
+from study.reporting.markdown import number
 from study.reporting.summary import summary_lines, summary_of
 from study.reporting.tables import HEADLINES, markdown_tables, text_table
 from tests.reporting.synthetic_matrix import NAN, matrix, row, without_number
@@ -213,3 +214,32 @@ def test_every_detector_and_headline_has_its_table() -> None:
 def test_reading_only_one_seed_changes_nothing() -> None:
     rows: list[MatrixRow] = [*ROWS, *(replace(r, seed="0", estimate=replace(r.estimate, value=0.123)) for r in ROWS)]
     assert text_table(rows, "npr", width=100) == text_table(ROWS, "npr", width=100)
+
+
+def test_a_mean_whose_seeds_all_lie_outside_its_interval_has_a_footnote() -> None:
+    rows = [row("npr", "a", "b", value, seed=str(seed)) for seed, value in enumerate((0.864, 0.322))]
+    rows.append(row("npr", "a", "b", 0.593, low=0.52, high=0.66, seeds=2, sd=0.383))
+    note = "(1) seeds differ by more than the interval: it is of the images alone"
+    table = text_table(rows, "npr", width=100)
+    assert "0.593 [0.52, 0.66] (1)" in table and note in table.splitlines()
+    wide = [*rows[:2], replace(rows[2], estimate=replace(rows[2].estimate, low=0.3))]  # one of them is inside
+    assert "seeds differ" not in text_table(wide, "npr", width=100)
+
+
+def test_what_stands_beside_rounded_numbers_is_their_difference() -> None:
+    rows = [row("npr", "a", "a", 0.9), row("npr", "a", "b", 0.2075)]
+    assert summary_lines(pick(rows, "npr", "auc")) == [
+        "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.207 (-0.293 vs chance, 1 cell)",
+        "gap 0.693, worst 0.207 (-0.293 vs chance): a -> b",
+    ]
+    errors = [row("npr", "a", "a", 0.2075, metric="eer"), row("npr", "a", "b", 0.9, metric="eer")]
+    assert summary_lines(pick(errors, "npr", "eer")) == [
+        "in-domain mean 0.207 (+0.293 vs chance, 1 cell), cross-domain mean 0.900 (-0.400 vs chance, 1 cell)",
+        "gap 0.693, worst 0.900 (-0.400 vs chance): a -> b",
+    ]
+
+
+def test_values_that_differ_in_their_last_bits_are_rounded_alike() -> None:
+    sums = (0.9425, 0.9424999999999999, 0.9425000000000001)
+    assert {number(value) for value in sums} == {"0.943"}
+    assert number(-1e-9, signed=True) == number(0.0, signed=True) == "+0.000" and number(NAN) == "undefined"
