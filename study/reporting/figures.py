@@ -89,8 +89,9 @@ def heat_map(
 
 def _marks(grid: Grid, source: str, target: str) -> str:
     """The marks of a cell, as the notes of the tables say at length."""
-    places = {LEAKS: grid.without_leaks, SHARES: grid.shared, APART: grid.apart}
-    return "".join(mark for mark, marked in places.items() if (source, target) in marked)
+    place = (source, target)
+    marked = {LEAKS: place in grid.without_leaks, SHARES: place in grid.shared, APART: place in grid.apart}
+    return "".join(mark for mark, is_marked in marked.items() if is_marked)
 
 
 def _legend(grid: Grid) -> list[str]:
