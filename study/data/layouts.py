@@ -390,7 +390,9 @@ def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
     for label, count in counts.items():
         if not count:
             unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
-            hint = f"; not used: {unused}; class folders of other names go into data.class_folders" if unused else ""
+            hint = (
+                f"; not used: {unused}; class folders of other names go into data.class_folders or --class-folder" if unused else ""
+            )
             raise DataError(
                 f"dataset '{name}' has no {CLASS_WORDS[label]} images "
                 f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{hint}"
