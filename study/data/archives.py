@@ -56,7 +56,7 @@ def find_archives(folder: Path, pattern: str) -> list[Path]:
 
 
 def _matching(folder: Path, names: Sequence[str], lost: list[DataError]) -> Iterator[Path]:
-    """Yield the archives that lie below a folder by patterns of names. lost: takes what keeps a folder on the way from being read."""
+    """Yield the archives that lie below a folder by patterns of names. lost: takes what is wrong with links on the way."""
     with _reading("folder", folder), os.scandir(folder) as listed:
         entries = [entry for entry in listed if not entry.name.startswith(".") and fnmatchcase(entry.name, names[0])]
     for entry in entries:
@@ -68,7 +68,7 @@ def _matching(folder: Path, names: Sequence[str], lost: list[DataError]) -> Iter
                 yield path
         elif len(names) > 1:
             try:
-                with _reading("folder", path):
+                with _reading("link", path):
                     is_folder = stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
             except DataError as error:
                 lost.append(error)

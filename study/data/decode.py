@@ -132,9 +132,8 @@ def refuse_passing(path: Path | str, error: OSError) -> None:
     It is not left out: the data would be others than those of the next run.
     """
     if error.errno in PASSING:
-        raise DataError(
-            f"'{path}' could not be read now ({error.strerror}); run the command again, and if that stays so, {PASSING[error.errno]}"
-        ) from None
+        remedy = f"run the command again, and if that stays so, {PASSING[error.errno]}"
+        raise DataError(f"'{path}' could not be read now ({error.strerror}); {remedy}") from None
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:

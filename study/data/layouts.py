@@ -78,8 +78,8 @@ class Layout:
     rule: which of the rules of this file's header matched, for a person.
     skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
     others: class folders that a member or subset leaves out. methods: the only methods of fakes that it has, none for all.
-    way: the folders from the dataset's own down to the class folders, these too, or to that which holds the manifest. What else lies
-        there, such as the lists of an official split, is the dataset's.
+    way: the folders from the dataset's own down to the class folders, these too, or to that which holds the manifest. What else
+        lies there, such as the lists of an official split, is the dataset's.
     """
 
     root: Path

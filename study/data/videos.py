@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from study.data.decode import (
     MAX_PIXELS,
     NO_MEMORY,
-    PASSING,
     VIDEO_EXTENSIONS,
     UndecodableError,
     UnreadableError,
@@ -223,7 +222,8 @@ def _refuse_failing(path: Path, error: Exception) -> None:
             file_sha256(path)
         except OSError as again:
             refuse_passing(path, again)
-        return
+        else:
+            return
     refuse_passing(path, error)
 
 
@@ -241,7 +241,7 @@ def _reason(error: Exception) -> str:
 def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | str]:
     """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that cannot be had, why not.
 
-    Raises UnreadableError for what has nothing to do with the video, such as no memory, and DataError where the disk does not answer.
+    Raises UnreadableError for what has nothing to do with the video, such as no memory; DataError where the disk does not answer.
     """
     import av
 

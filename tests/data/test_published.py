@@ -262,7 +262,7 @@ def test_lists_between_the_folder_and_the_images_are_found(root: Path, make_cata
     (folder / "train.json").write_text("[]", encoding="utf-8")
     for split in ("val", "test"):
         (folder / f"{split}.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(DataError, match="the lists of the official split in .* differ"):
+    with pytest.raises(DataError, match=r"the lists of the official split in .* differ"):
         make_catalog().dataset("ffpp:NeuralTextures")
 
 
