@@ -90,7 +90,11 @@ def _json_number(value: float) -> float | str | None:
 def as_text(found: ScoredFile) -> str:
     """Return everything as tables."""
     n, fakes, groups = len(found.scores.label), found.n_fake, found.groups
-    kind = "cluster bootstrap over groups" if groups < n else "every image its own group; DeLong for the AUC, else the bootstrap"
+    kind = (
+        "cluster bootstrap over groups"
+        if groups < n
+        else "every image its own group; DeLong for the AUC, Clopper-Pearson for rates at a given threshold, else the bootstrap"
+    )
     share = f", prevalence {fakes / n:.3f}"
     parts = [f"note: {note}" for note in found.notes]  # first: it may be that all that follows is wrong
     parts += [

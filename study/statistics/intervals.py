@@ -201,6 +201,11 @@ class _Cell:
             return delong_interval(self._chosen(row)[0].scores.label, [one.scores.logit for one in self._chosen(row)])
         if metric == "ap" and self.precisions is not None and 0 < value < 1:
             return logit_interval(value, self.precisions[:, row])
+        if metric in COUNTS and threshold != ORACLE:
+            images, groups = self._trials["recall" if metric in ("tp", "fn") else "real_accuracy"]
+            if images == groups and 0 < value < images:  # as the rate that it makes
+                low, high = clopper_pearson(value, images)
+                return images * low, images * high
         if metric in self._trials and threshold != ORACLE and 0 < value < 1 and self.variance[row, at] > NO_WIDTH**2:
             images, groups = self._trials[metric]
             if images == groups:  # independent trials: nothing is to be learned of their number from the noise of a bootstrap

@@ -221,6 +221,9 @@ def test_proportions_of_single_images_have_clopper_pearsons_interval(make_scores
         row = found[metric, "fixed", "0"]
         assert (row.low, row.high) == (pytest.approx(expected.low), pytest.approx(expected.high)), metric
         assert estimate([make_scores(label, logit)] * 2)[metric, "fixed", "mean"].high == pytest.approx(expected.high)
+    of_20 = binomtest(16, 20).proportion_ci(method="exact")
+    for count, low, high in (("tp", of_20.low, of_20.high), ("fp", 1 - of_20.high, 1 - of_20.low)):
+        assert (found[count, "fixed", "0"].low, found[count, "fixed", "0"].high) == pytest.approx((20 * low, 20 * high)), count
     grouped = estimate([make_scores(label, logit, np.repeat(np.arange(20), 2).astype(str))])["recall", "fixed", "0"]
     assert grouped.low != pytest.approx(binomtest(16, 20).proportion_ci(method="exact").low, abs=1e-6)
 
