@@ -29,10 +29,9 @@ from study.statistics.delong import clustered_variance
 from study.statistics.differences import Difference, Part, total_difference
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats, Ints
-from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both
+from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 
 Scored = tuple[str, Pairing, Scores, int]  # test set, pairing, the scores of one winner, its seed
-ROUNDING = 1e-5  # of float32 logits, as a share of their range
 Family = Mapping[str, NDArray[np.str_]]  # test set -> the group of each image, over the family
 
 
@@ -218,14 +217,8 @@ def _column(scored: Sequence[Scored], rng_seed: int) -> _Column:
         aucs=PairedAucs(label, means, group, rng_seed=rng_seed),
         images=Images(sample_id=whole.sample_id[first], group=group, label=label),
         of_seeds=tuple({seed: auc(label, one) for seed, one in seeds.items()} for seeds in logits.values()),
-        seedless=tuple(_seedless(pairing, [*seeds.values()]) for pairing, seeds in logits.items()),
+        seedless=tuple(p.train_on == NO_TRAINING or same_logits([*seeds.values()]) for p, seeds in logits.items()),
     )
-
-
-def _seedless(pairing: Pairing, logits: Sequence[Floats]) -> bool:
-    """Whether no seed can change a pairing's logits. Equal AUCs say nothing of that: on few images AUCs coincide."""
-    same = len(logits) > 1 and all(np.abs(one - logits[0]).max() <= ROUNDING * np.ptp(one) for one in logits[1:] if len(one))
-    return pairing.train_on == NO_TRAINING or same
 
 
 def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:
