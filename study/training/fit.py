@@ -5,8 +5,8 @@ detector as built, the images, the recipe, epochs, seed, threads and precision.
 
 * The best epoch has the highest source-val AUC; ties go to the lower NLL, then to the earlier epoch.
 * Patience counts within the last phase, from its first epoch: a phase with a share of the epochs always gets it, as unfreezing
-  usually costs an epoch or two before it pays. Where the rate falls on a plateau, it counts from there: what the lower rate brings
-  is seen before the fit ends.
+  usually costs an epoch or two before it pays. Where the rate falls on a plateau, it counts from the first fall after the best
+  epoch: what the lower rate brings is seen before the fit ends.
 * While the head alone is trained, the frozen body's features are computed once (study/training/features.py).
 * A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as built.
 * What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In the last case the result says
@@ -36,7 +36,7 @@ from study.training.features import SHARED, body_digest, head_logits
 from study.training.lora import adapt, merge
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
-from study.training.schedules import Phase, learning_rate, phases, plateau_factor, warmed_up
+from study.training.schedules import Phase, learning_rate, phases, plateau_factor, plateau_falls, warmed_up
 from study.training.score import finite_logits, score
 from study.training.session import FitResult, Images, Session, tell
 from study.training.steps import Steps
@@ -172,9 +172,13 @@ class _Run:
         if done == total:
             return True
         last_start = total - self.plan[-1].epochs
-        since = done - 1 - max(self.best_epoch, last_start - 1)
-        waits = self.recipe.plateau_patience + 1 if self.recipe.lr_schedule == "plateau" else 0
-        return bool(self.recipe.patience) and done > last_start and since >= waits + self.recipe.patience
+        if not self.recipe.patience or done <= last_start:
+            return False
+        if self.recipe.lr_schedule != "plateau":
+            return done - max(self.best_epoch + 1, last_start) >= self.recipe.patience
+        falls = plateau_falls(self._aucs_since(last_start), patience=self.recipe.plateau_patience)
+        fallen = next((last_start + fall for fall in falls if last_start + fall > self.best_epoch), done)
+        return done - fallen >= self.recipe.patience
 
     def result(self) -> FitResult:
         """Put the best epoch's weights into the detector and say what was reached."""
@@ -249,8 +253,12 @@ class _Run:
         rate = warmed_up(phase.lr, step, steps, self.recipe.warmup_share)
         if self.recipe.lr_schedule == "constant":
             return rate
-        seen = [record.val_auc for record in self.history[start:]]
-        return rate * plateau_factor(seen, factor=self.recipe.plateau_factor, patience=self.recipe.plateau_patience)
+        return rate * plateau_factor(
+            self._aucs_since(start), factor=self.recipe.plateau_factor, patience=self.recipe.plateau_patience
+        )
+
+    def _aucs_since(self, start: int) -> list[float]:
+        return [record.val_auc for record in self.history[start:]]
 
     def _val_logit(self, epoch: int) -> NDArray[np.float32]:
         try:

@@ -63,7 +63,7 @@ class Recipe:
     label_smoothing: e turns the targets 0, 1 into e / 2, 1 - e / 2.
     clip_norm: greatest L2 norm of the gradient of all trained parameters; 0 for none.
     patience: epochs without a better source val after which the last phase ends; with `plateau` so many after the rate was first
-        lowered, that is `plateau_patience` + 1 more; 0 for none.
+        lowered since the best epoch; 0 for none.
     dropout: on the features before the head.
     head_share, last_stage_share: share of the epochs of those phases (`progressive`; `lp_ft` has the first alone).
     last_stage_lr_ratio, full_lr_ratio: learning rate of those phases relative to `lr`.

@@ -103,18 +103,24 @@ def warmed_up(peak: float, step: int, steps: int, warmup_share: float) -> float:
 
 
 def plateau_factor(values: Sequence[float], *, factor: float, patience: int) -> float:
-    """Return what the rate is multiplied by after epochs with these val AUCs: `factor` once more than `patience` were no better.
+    """Return what the rate is multiplied by after epochs with these val AUCs: `factor` once for each of `plateau_falls`."""
+    return math.prod([factor] * len(plateau_falls(values, patience=patience)))
 
-    As torch's ReduceLROnPlateau with mode "max" and threshold 0: they are in a row, and counted anew after each reduction. NaN
-    is no better than anything.
+
+def plateau_falls(values: Sequence[float], *, patience: int) -> list[int]:
+    """Return after how many epochs with these val AUCs the rate falls: each time when more than `patience` were no better.
+
+    As torch's ReduceLROnPlateau with mode "max" and threshold 0: they are in a row, and counted anew after each fall. NaN is no
+    better than anything.
     """
-    product, best, worse = 1.0, -math.inf, 0
-    for value in values:
+    falls, best, worse = [], -math.inf, 0
+    for done, value in enumerate(values, start=1):
         worse = 0 if value > best else worse + 1
         best = best if math.isnan(value) else max(best, value)
         if worse > patience:
-            product, worse = product * factor, 0
-    return product
+            falls.append(done)
+            worse = 0
+    return falls
 
 
 def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = False) -> None:

@@ -117,6 +117,22 @@ def test_patience_gives_a_plateaus_lower_rate_its_epochs(
     assert [record.learning_rate for record in result.history] == pytest.approx([0.01 * rate for rate in rates])
 
 
+@pytest.mark.parametrize(
+    ("aucs", "ran"),
+    [
+        # the head's epoch stays the best: the rate falls when the last phase is no better than itself, and not before
+        ([0.95, *[0.80, 0.81, 0.82, 0.83, 0.84, 0.85, 0.86, 0.87, 0.88, 0.89]], 11),
+        ([0.95, *[0.90, 0.80, 0.80, 0.80, 0.80, 0.80, 0.80, 0.80, 0.80, 0.80]], 8),  # lowered after four more, then two
+        ([0.95, *[0.80, 0.80, 0.96, 0.80, 0.80, 0.80, 0.80, 0.80, 0.80, 0.80]], 10),  # a better epoch begins the count anew
+    ],
+)
+def test_patience_waits_for_the_last_phases_own_plateau(aucs: list[float], ran: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, aucs)
+    settings = {"lr_schedule": "plateau", "plateau_factor": 0.5, "plateau_patience": 3, "warmup_share": 0.0}
+    result = run(tiny(), schedule="lp_ft", patience=2, epochs=11, head_share=0.09, **settings)
+    assert len(result.history) == ran
+
+
 # what a checkpoint belongs to
 
 
