@@ -118,8 +118,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     leakage = leakage_of(setup)
     rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
-    compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows, leakage)
     audit = write_audit(setup)
+    compared = compare_study(setup, cells, leakage, marked=[name for name in setup.study.test_on if audit.warnings(name)])
+    choices = choices_of(setup, told, cells, rows, leakage)
     rows += no_pixel_rows(audit, setup.study.test_on)
     notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)

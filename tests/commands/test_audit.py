@@ -197,6 +197,8 @@ def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) 
     assert "mixed !" in text and "! mixed: " in text
     with_numbers = [line for line in text.splitlines() if line.startswith("(metadata only) AUC")]
     assert len(with_numbers) == 1 and with_numbers[0].split()[3] == "1.000"
+    answered = (store.folder / "comparisons.md").read_text(encoding="utf-8")
+    assert "* 1 of 1 test sets is marked ! (a confound or a leak, see the tables): mixed. No cross-domain number" in answered
 
 
 def test_baselines_are_no_detectors_in_summaries_and_comparisons(run: tuple[list[str], Store]) -> None:
