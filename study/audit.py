@@ -22,7 +22,7 @@ EXAMPLES = """
 python -m study.audit quick
 python -m study.audit my_study.toml --data-root ~/datasets
 python -m study.audit --data-root ~/datasets --datasets my_photos cifake
-python -m study.audit --data-root ~/datasets --datasets my_photos --json
+python -m study.audit --data-root ~/datasets --datasets my_photos --class-folder authentic=real --class-folder generated=fake --json
 """
 
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.command_parser("audit", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser, optional=True)
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="audit these datasets instead of a study's")
+    cli.add_class_folder_option(parser, "--datasets")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON document")
     options = parser.parse_args(arguments)
     _check(options)
@@ -69,6 +70,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError("nothing to audit: name a study (python -m study.ls presets), or datasets with --datasets A B")
     if options.datasets and options.set:
         raise ConfigError(f"--set {options.set[0]} changes a study, and none is named")
+    if options.study and options.class_folder:
+        raise ConfigError("--class-folder belongs to --datasets; a study names class folders in data.class_folders")
 
 
 def _audit_datasets(options: argparse.Namespace) -> StudyAudit:
@@ -77,7 +80,8 @@ def _audit_datasets(options: argparse.Namespace) -> StudyAudit:
     from study.planning.audit import StudyAudit, audit_datasets
 
     root = given_path(options.data_root).absolute() if options.data_root else None
-    config = DataConfig(root=root, cache=Path(options.results).absolute() / "cache")
+    named = cli.class_folders(options.class_folder)
+    config = DataConfig(root=root, cache=Path(options.results).absolute() / "cache", class_folders=named)
     catalog = Catalog(config, firewall=False, progress=cli.show_progress)
     names = [member for name in options.datasets for member in catalog.members(name)]
     return StudyAudit(datasets=audit_datasets(catalog, names))

@@ -89,6 +89,30 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_class_folder_option(parser: argparse.ArgumentParser, belongs_to: str) -> None:
+    """Add the option that says what class a folder holds, where no study says it."""
+    parser.add_argument(
+        "--class-folder",
+        action="append",
+        default=[],
+        metavar="NAME=CLASS",
+        help=f"with {belongs_to}: a class folder that is named otherwise, NAME=real or NAME=fake",
+    )
+
+
+def class_folders(given: Sequence[str]) -> dict[str, int]:
+    """Return the label of every folder that --class-folder names. Raises ConfigError."""
+    from study.errors import ConfigError
+
+    found = {}
+    for text in given:
+        name, _, word = text.rpartition("=")
+        if not name or word.lower() not in ("real", "fake"):
+            raise ConfigError(f"--class-folder {text!r} must be NAME=real or NAME=fake")
+        found[name] = int(word.lower() == "fake")
+    return found
+
+
 def launcher(setup: Setup, options: argparse.Namespace, *, workers: int = 1) -> Launcher:
     """Open the launcher that the options ask for, for work of this study. workers: of one trial."""
     from study.runtime.launcher import open_launcher

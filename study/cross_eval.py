@@ -101,7 +101,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.reporting.matrix_csv import degradations_in
     from study.reporting.robustness import robustness_text
     from study.reporting.stale import remove_stale
-    from study.tracking import Tracker, ui_command
+    from study.tracking import ui_command
 
     for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
         print(f"note: {note}")
@@ -120,8 +120,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     leakage = leakage_of(setup)
     rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
-    compared, choices = compare_study(setup, cells, leakage), choices_of(setup, told, cells, rows, leakage)
     audit = write_audit(setup)
+    compared = compare_study(setup, cells, leakage, marked=[name for name in setup.study.test_on if audit.warnings(name)])
+    choices = choices_of(setup, told, cells, rows, leakage)
     rows += no_pixel_rows(audit, setup.study.test_on)
     notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)
@@ -133,13 +134,20 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         print(f"\n{robustness_text(degraded)}")
     for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
         print(f"\nnote: {note}")
+    _track(setup, cells, rows, artifacts)
+    print(f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow:  {ui_command(setup.workspace.results)}")
+    print(f"\n{answer(compared)}")
+    return _exit_code(cells)
+
+
+def _track(setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> None:
+    """Log the matrix to MLflow, and winners that it lacks."""
+    from study.tracking import Tracker
+
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
     tracker.log_matrix(rows, artifacts)
-    print(f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow:  {ui_command(setup.workspace.results)}")
-    print(f"\n{answer(compared)}")
-    return _exit_code(cells)
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:

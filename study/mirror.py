@@ -26,6 +26,7 @@ from study.data.parallel import try_lock
 from study.data.remote import PART_SUFFIX, RemoteFile, RemoteFolder, fetch
 from study.errors import DataError, StoreError
 from study.identity import digest, whole_file, whole_folder
+from study.store import check_table
 
 LOCAL_FOLDERS = ("checkpoints", "ray")
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
@@ -148,7 +149,7 @@ class Mirror:
             return
         with whole_file(target) as temporary:
             fetch(file, temporary)
-            joined = _join_trials(target, temporary)
+            joined = _join_trials(target, temporary, name=f"{self.url}/{path}")
         self._seen[path] = [_tag(file)] if joined else [_tag(file), *self._here(path)]
 
     def _lacks(self, path: str, file: RemoteFile) -> bool:
@@ -239,8 +240,11 @@ def _tag(file: RemoteFile) -> str:
     return f"{file.size} {file.tag}"
 
 
-def _join_trials(here: Path, there: Path) -> bool:
-    """Append to the table of trials `there` those that only the table `here` has; return whether there are any."""
+def _join_trials(here: Path, there: Path, *, name: str) -> bool:
+    """Append to the table of trials `there` those that only the table `here` has; return whether there are any.
+
+    name: of the table there, for a person. Of a version that lacked some column texts are "". Raises StoreError for another schema.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -249,12 +253,16 @@ def _join_trials(here: Path, there: Path) -> bool:
         mine, theirs = pq.read_table(here), pq.read_table(there)
     except (OSError, pa.ArrowException):  # what cannot be read is said where it is used
         return False
-    if mine.schema != theirs.schema:  # of another version
-        return False
+    for table, path in ((mine, str(here)), (theirs, name)):
+        check_table(table, path)
     names = [pc.binary_join_element_wise(*(pc.cast(table[name], pa.string()) for name in TRIAL), "\0") for table in (mine, theirs)]
     only = mine.filter(pc.invert(pc.is_in(names[0], value_set=names[1])))
     if only.num_rows:
-        pq.write_table(pa.concat_tables([theirs, only]), there)
+        joined = pa.concat_tables([theirs, only], promote_options="default")
+        for place, column in enumerate(joined.schema):
+            if pa.types.is_string(column.type):
+                joined = joined.set_column(place, column, pc.fill_null(joined[place], ""))
+        pq.write_table(joined, there)
     return bool(only.num_rows)
 
 

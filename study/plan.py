@@ -121,7 +121,8 @@ def _print_time(outlook: Outlook, setup: Setup, options: argparse.Namespace) -> 
     if math.isnan(left):
         print("time:  unknown until the first trials of every detector have run")
     elif left:
-        print(f"time:  {_left(left)} of training on one slot, at most {_left(most)} if every fit uses all its epochs, as trial 0")
+        most_words = f"at most {_left(most)} if fits use all epochs, or are as long as the longest"
+        print(f"time:  {_left(left)} of training on one slot, {most_words}")
     else:
         print("time:  nothing left to train")
     try:

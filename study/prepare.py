@@ -40,13 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--describe", metavar="FOLDER", help="show how a folder is understood; write a contact sheet and a manifest"
     )
-    parser.add_argument(
-        "--class-folder",
-        action="append",
-        default=[],
-        metavar="NAME=CLASS",
-        help="with --describe: a class folder that is named otherwise, NAME=real or NAME=fake",
-    )
+    cli.add_class_folder_option(parser, "--describe")
     parser.add_argument(
         "--out", default=".", metavar="DIR", help="with --describe: where sheet and manifest are written (default: here)"
     )
@@ -129,7 +123,7 @@ def describe(options: argparse.Namespace) -> None:
     from study.reporting.folder_text import describe_text
 
     folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
-    class_folders = _class_folders(options.class_folder)
+    class_folders = cli.class_folders(options.class_folder)
     cache = cli.results_folder(options).absolute() / "cache"
     found = describe_folder(folder, class_folders=class_folders, cache=cache, progress=cli.show_progress)
     print(describe_text(found), end="\n\n")
@@ -139,18 +133,6 @@ def describe(options: argparse.Namespace) -> None:
         print(f"\nnot usable as it is: {found.refusal}\nnext, when it is mended: {_same_again(options)}")
     else:
         print(f"\nnext: {_sweep_on(found, folder, class_folders, options)}")
-
-
-def _class_folders(given: Sequence[str]) -> dict[str, int]:
-    from study.errors import ConfigError
-
-    found = {}
-    for text in given:
-        name, _, word = text.rpartition("=")
-        if not name or word.lower() not in ("real", "fake"):
-            raise ConfigError(f"--class-folder {text!r} must be NAME=real or NAME=fake")
-        found[name] = int(word.lower() == "fake")
-    return found
 
 
 def _write_sheet(found: Description, path: Path) -> None:

@@ -325,11 +325,16 @@ class Store:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"'{path}' cannot be read ({error}); remove it and run the command again") from None
-        check_schema((table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(), path)
+        check_table(table, path)
         return table
 
 
-def check_schema(found: str, path: Path) -> None:
+def check_table(table: pa.Table, path: Path | str) -> None:
+    """Refuse a table of another schema by name. Raises StoreError."""
+    check_schema((table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(), path)
+
+
+def check_schema(found: str, path: Path | str) -> None:
     """Refuse a file of another schema by name. Raises StoreError."""
     if found != str(SCHEMA):
         raise StoreError(f"'{path}' has schema {found or '(none)'}, this version reads {SCHEMA}; use --results with another folder")

@@ -16,15 +16,18 @@ import gzip
 import json
 import os
 import shutil
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
 from study.data.index import Progress, cache_writes, quiet
+from study.data.listing import readable
 from study.data.names import file_name
 from study.data.parallel import one_at_a_time
 from study.errors import DataError
@@ -39,17 +42,49 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 def find_archives(folder: Path, pattern: str) -> list[Path]:
-    """Return the archives of a dataset (`DatasetCard.archives`, none for "") in a folder or in a folder of it, sorted by path."""
-    found = [path for glob in (pattern, f"*/{pattern}") for path in folder.glob(glob)] if pattern else []
-    hidden = {path for path in found if any(name.startswith(".") for name in path.relative_to(folder).parts)}
-    return sorted(path for path in found if path not in hidden and path.name.endswith(SUFFIXES) and path.is_file())
+    """Return the archives of a dataset (`DatasetCard.archives`, none for "") in a folder or in a folder of it, sorted by path.
+
+    Raises DataError for a folder that cannot be read, for an archive that is a link to nothing, and, where there are archives, for
+    such a link in the place of a folder of them: what came out of an archive that is not found is deleted.
+    """
+    lost: list[DataError] = []
+    wanted = pattern.split("/") if pattern else []
+    found = [path for names in (wanted, ["*", *wanted]) for path in _matching(folder, names, lost)] if wanted else []
+    if found and lost:
+        raise lost[0]
+    return sorted(found)
+
+
+def _matching(folder: Path, names: Sequence[str], lost: list[DataError]) -> Iterator[Path]:
+    """Yield the archives that lie below a folder by patterns of names. lost: takes what is wrong with links on the way."""
+    with _reading("folder", folder), os.scandir(folder) as listed:
+        entries = [entry for entry in listed if not entry.name.startswith(".") and fnmatchcase(entry.name, names[0])]
+    for entry in entries:
+        path = folder / entry.name
+        if len(names) == 1 and entry.name.endswith(SUFFIXES):
+            with _reading("archive", path):
+                is_file = stat.S_ISREG(entry.stat().st_mode)
+            if is_file:
+                yield path
+        elif len(names) > 1:
+            try:
+                with _reading("link", path):
+                    is_folder = stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
+            except DataError as error:
+                lost.append(error)
+                continue
+            if is_folder:
+                yield from _matching(path, names[1:], lost)
 
 
 def unpacked(folder: Path, found: Sequence[Path], *, cache: Path, name: str) -> Path | None:
-    """Return the folder of a folder's archives where these, and no others, are unpacked already, else None. No archive is read."""
+    """Return the folder of a folder's archives where these, and no others, are unpacked already, else None. No archive is read.
+
+    Raises DataError for archives that would be unpacked into one folder.
+    """
     place = _place(folder, cache=cache, name=name)
     known = _read(_ledger(place))
-    wanted = {_path(archive, folder): _status(archive) for archive in found}
+    wanted = {path: _status(archive) for path, archive in _paths(found, folder).items()}
     there = {path: entry[:2] for path, entry in known.items() if (place / path).is_dir()}
     return place if there == wanted and len(known) == len(wanted) else None
 
@@ -57,17 +92,19 @@ def unpacked(folder: Path, found: Sequence[Path], *, cache: Path, name: str) -> 
 def unpack_all(folder: Path, found: Sequence[Path], *, cache: Path, name: str, progress: Progress = quiet) -> Path:
     """Unpack what is not unpacked yet, each archive into a folder of its name without the suffix; return the folder of them.
 
-    Raises DataError for an archive that is broken or refused, StoreError where the cache cannot be written.
+    Raises DataError for an archive that is broken or refused and for archives that would be unpacked into one folder, StoreError
+    where the cache cannot be written.
     """
     place = _place(folder, cache=cache, name=name)
+    paths = _paths(found, folder)
     with cache_writes(cache), one_at_a_time(place):
         known = dict(_read(_ledger(place)))
         if not known and place.exists():  # nobody knows what that is from
             shutil.rmtree(place)
-        for path in known.keys() - {_path(archive, folder) for archive in found}:
+        for path in known.keys() - paths.keys():
             _clear(place, path, known)
-        for done, archive in enumerate(found, start=1):
-            _unpack_into(place, _path(archive, folder), archive, known)
+        for done, (path, archive) in enumerate(paths.items(), start=1):
+            _unpack_into(place, path, archive, known)
             progress(f"unpacking {name}", done, len(found))
     return place
 
@@ -78,11 +115,10 @@ def _unpack_into(place: Path, path: str, archive: Path, known: dict[str, Entry])
     status = _status(archive)
     if entry[:2] == status:
         return
-    with _reading(archive):
+    with _reading("archive", archive):
         sha256 = file_sha256(archive)
     if entry[2:] != [sha256]:
-        _clear(place, path, known)
-        _write(place, known | {path: []})  # killed from here on, it is known that something may be there
+        _empty(place, path, known)
         with whole_folder(place / path) as temporary:
             unpack(archive, temporary)
     known[path] = [*status, sha256]
@@ -90,14 +126,18 @@ def _unpack_into(place: Path, path: str, archive: Path, known: dict[str, Entry])
 
 
 def _clear(place: Path, path: str, known: dict[str, Entry]) -> None:
-    """Delete what an archive gave."""
-    if path not in known:
-        return
-    _write(place, known | {path: []})
-    if (place / path).exists():
-        shutil.rmtree(place / path)
+    """Delete what an archive gave, and forget it."""
+    _empty(place, path, known)
     del known[path]
     _write(place, known)
+
+
+def _empty(place: Path, path: str, known: dict[str, Entry]) -> None:
+    """Delete the folder of an archive, whoever made it; killed from here on, it is known that something may be there."""
+    known[path] = []
+    _write(place, known)
+    if (place / path).exists():
+        shutil.rmtree(place / path)
 
 
 def unpack(archive: Path, into: Path) -> None:
@@ -123,24 +163,36 @@ def _place(folder: Path, *, cache: Path, name: str) -> Path:
     return cache / "unpacked" / f"{file_name(name)}-{digest('unpacked', os.path.realpath(folder))}"
 
 
-def _path(archive: Path, folder: Path) -> str:
-    """The folder of an archive, relative to that of all."""
-    path = archive.relative_to(folder).as_posix()
-    return next(path.removesuffix(suffix) for suffix in SUFFIXES if path.endswith(suffix))
+def _paths(found: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """Archives by their folders, relative to that of all. Raises DataError for two of one folder, or of one inside the other."""
+    paths: dict[str, Path] = {}
+    for archive in found:
+        path = archive.relative_to(folder).as_posix()
+        path = next(path.removesuffix(suffix) for suffix in SUFFIXES if path.endswith(suffix))
+        if path in paths:
+            raise DataError(
+                f"archives '{paths[path]}' and '{archive}' would be unpacked into one folder; rename or remove one of them"
+            )
+        paths[path] = archive
+    for path, archive in paths.items():
+        above = next((paths[str(parent)] for parent in PurePosixPath(path).parents if str(parent) in paths), None)
+        if above:
+            raise DataError(f"archive '{archive}' would be unpacked into the folder of '{above}'; rename or remove one of them")
+    return paths
 
 
 def _status(archive: Path) -> Entry:
-    with _reading(archive):
+    with _reading("archive", archive):
         status = archive.stat()
     return [status.st_size, status.st_ctime_ns]
 
 
 @contextmanager
-def _reading(archive: Path) -> Iterator[None]:
+def _reading(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"archive '{archive}' cannot be read: {error.strerror}") from None
+        raise DataError(f"{what} '{readable(str(path))}' cannot be read: {error.strerror}") from None
 
 
 def _ledger(place: Path) -> Path:

@@ -38,11 +38,19 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
 
-_NAMES = (
-    *("EIO", "EMFILE", "ENFILE", "ENOMEM", "EREMOTEIO", "ESTALE", "ETIMEDOUT"),
-    *("ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENOTCONN", "ESHUTDOWN"),
-)
-PASSING = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}  # what a machine, a disk or a network lacks for a while
+_REMEDIES = {
+    "remove the file, or leave it out by a manifest.csv": ("EIO", "EREMOTEIO"),
+    "raise the limit of open files (ulimit -n)": ("EMFILE",),
+    "end other programs: the machine has too many files open": ("ENFILE",),
+    "end other programs: the machine has no memory left": ("ENOMEM",),
+    "see to the disk or the mount that it lies on": (
+        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH"),
+        *("ENOTCONN", "ESHUTDOWN", "ESTALE", "ETIMEDOUT"),
+    ),
+}
+PASSING = {  # what a machine, a disk or a network lacks for a while, and what helps where it stays so
+    getattr(errno, name): remedy for remedy, names in _REMEDIES.items() for name in names if hasattr(errno, name)
+}
 NO_MEMORY = "does not fit into memory"
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -124,9 +132,8 @@ def refuse_passing(path: Path | str, error: OSError) -> None:
     It is not left out: the data would be others than those of the next run.
     """
     if error.errno in PASSING:
-        raise DataError(
-            f"'{path}' could not be read now ({error.strerror}); run the command again, or remove the file if that stays so"
-        ) from None
+        remedy = f"run the command again, and if that stays so, {PASSING[error.errno]}"
+        raise DataError(f"'{path}' could not be read now ({error.strerror}); {remedy}") from None
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:

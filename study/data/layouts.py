@@ -78,8 +78,8 @@ class Layout:
     rule: which of the rules of this file's header matched, for a person.
     skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
     others: class folders that a member or subset leaves out. methods: the only methods of fakes that it has, none for all.
-    way: the folders from the dataset's own down to that which holds the class folders or the manifest. What else lies there, such
-        as the lists of an official split, is the dataset's.
+    way: the folders from the dataset's own down to the class folders, these too, or to that which holds the manifest. What else
+        lies there, such as the lists of an official split, is the dataset's.
     """
 
     root: Path
@@ -119,8 +119,9 @@ def find_layout(folder: Path, *, card: DatasetCard | None = None, class_folders:
     layout = _find(folder, card=card, class_folders=class_folders)
     if layout is None:
         return None
-    below = layout.root.relative_to(folder).parts
-    return replace(layout, way=tuple(folder.joinpath(*below[:depth]) for depth in range(len(below) + 1)))
+    ends = [layout.root, *(layout.root / part.folder for part in layout.parts)]
+    way = {above for end in ends for above in (end, *end.parents) if above.is_relative_to(folder)}
+    return replace(layout, way=tuple(sorted(way, key=lambda path: (len(path.parts), path))))
 
 
 def _find(folder: Path, *, card: DatasetCard | None, class_folders: Mapping[str, int] | None) -> Layout | None:
@@ -390,7 +391,9 @@ def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
     for label, count in counts.items():
         if not count:
             unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
-            hint = f"; not used: {unused}; class folders of other names go into data.class_folders" if unused else ""
+            hint = (
+                f"; not used: {unused}; class folders of other names go into data.class_folders or --class-folder" if unused else ""
+            )
             raise DataError(
                 f"dataset '{name}' has no {CLASS_WORDS[label]} images "
                 f"({counts[REAL]} real, {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{hint}"

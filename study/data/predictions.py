@@ -91,6 +91,8 @@ def _header(
     if not any(names):
         raise DataError(f"{path}, line 1: the file is empty; it must begin with the columns' names, like {','.join(needed)}")
     places = {}
+    if len(names) == 1 and ";" in names[0]:
+        raise DataError(f"{path}, line 1: the file is separated by ';' ({names[0]}); it must be by ',': save it as such")
     for ours in (*needed, *optional):
         name = columns.get(ours, ours)
         if names.count(name) > 1:

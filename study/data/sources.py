@@ -216,7 +216,7 @@ def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
     return (
         f"{saw}expected manifest.csv (path,label[,method,group,split]), real/ fake/, 0_real/ 1_fake/, or train/ test/ (and val/) "
         f"with those below; class folders of other names go into data.class_folders, as in {{ authentic = 0, generated = 1 }}, "
-        f"or with prepare --describe into --class-folder authentic=real --class-folder generated=fake"
+        f"or, with prepare --describe and audit --datasets, into --class-folder authentic=real --class-folder generated=fake"
     )
 
 

@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from study.data.decode import (
     MAX_PIXELS,
     NO_MEMORY,
-    PASSING,
     VIDEO_EXTENSIONS,
     UndecodableError,
     UnreadableError,
@@ -51,11 +50,7 @@ R = TypeVar("R")
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
-_PASSING = PASSING | {
-    errno.EACCES,
-    errno.ENOENT,
-    errno.EPERM,
-}  # not remembered; FFmpeg says some of these of what a broken file lacks, too
+_REFUSED = {errno.EACCES, errno.ENOENT, errno.EPERM}  # not remembered; FFmpeg says some of these of what a broken file lacks, too
 _LEFT_OUT = "the video ends before this frame"
 
 
@@ -186,7 +181,7 @@ class Inspected(NamedTuple):
 
 
 def inspect_video(path: Path) -> Inspected:
-    """Count a video's frames without decoding them. Raises DataError where the disk does not answer."""
+    """Count a video's frames without decoding them. Raises DataError where the disk does not answer, now or in the middle."""
     import av
 
     try:
@@ -199,6 +194,7 @@ def inspect_video(path: Path) -> Inspected:
             stream = _stream(container)
             frames = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        _refuse_failing(path, error)
         return Inspected("" if _passes(error) else sha256, 0, _reason(error))
     return Inspected(sha256, frames, "" if frames else "a video without frames")
 
@@ -214,8 +210,25 @@ def _stream(container: InputContainer) -> VideoStream:
     return stream
 
 
+def _refuse_failing(path: Path, error: Exception) -> None:
+    """Raise DataError where a video failed because its disk or the machine did.
+
+    FFmpeg says `Input/output error` of some broken files, too: it is the disk's where the file cannot be read as bytes either.
+    """
+    if not isinstance(error, OSError):
+        return
+    if error.errno == errno.EIO:
+        try:
+            file_sha256(path)
+        except OSError as again:
+            refuse_passing(path, again)
+        else:
+            return
+    refuse_passing(path, error)
+
+
 def _passes(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _PASSING
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _REFUSED
 
 
 def _reason(error: Exception) -> str:
@@ -228,7 +241,7 @@ def _reason(error: Exception) -> str:
 def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | str]:
     """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that cannot be had, why not.
 
-    Raises UnreadableError for what has nothing to do with the video: no memory, a disk that does not answer.
+    Raises UnreadableError for what has nothing to do with the video, such as no memory; DataError where the disk does not answer.
     """
     import av
 
@@ -243,6 +256,7 @@ def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint
                 if not waiting:
                     return
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        _refuse_failing(path, error)
         reason = _reason(error)
         if _passes(error):
             raise UnreadableError(reason) from None

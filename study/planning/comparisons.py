@@ -29,10 +29,9 @@ from study.statistics.delong import clustered_variance
 from study.statistics.differences import Difference, Part, total_difference
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats, Ints
-from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both
+from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 
 Scored = tuple[str, Pairing, Scores, int]  # test set, pairing, the scores of one winner, its seed
-ROUNDING = 1e-5  # of float32 logits, as a share of their range
 Family = Mapping[str, NDArray[np.str_]]  # test set -> the group of each image, over the family
 
 
@@ -65,17 +64,21 @@ class Comparisons:
     """All that a study's scores say about its detectors.
 
     pairs: every pair of detectors in every cell, Holm over all of them.
-    cross_domain: detector -> mean AUC over `cells`, best first. cells: the cross-domain (train_on, test_on) that all these
-        detectors have an AUC in. left_out: detectors without any.
+    cross_domain: detector -> mean AUC of its mean logit over `cells`, best first; by_cell: in each of them. of_single_models: the
+        mean over `cells` of the mean over seeds of each seed's AUC, as in the matrix.
+    cells: the cross-domain (train_on, test_on) that all these detectors have an AUC in. left_out: detectors without any.
     mean_pairs: every pair of those means, the better first, Holm over them.
     ranks: over families of test sets, detectors in the order of `cross_domain`.
     families: the test sets of `cells`, those that share images together; each family is one block of the ranks.
     test_sets; agreement, rows (M, M): Spearman between those M columns over the pairings that were trained on neither.
     leaked: (train_on, test_on) -> how many of its test images leak from training. They are in all of these numbers.
+    marked: the test sets that the audit warns of.
     """
 
     pairs: tuple[Pair, ...]
     cross_domain: Mapping[str, float]
+    by_cell: Mapping[str, tuple[float, ...]]
+    of_single_models: Mapping[str, float]
     cells: tuple[tuple[str, str], ...]
     left_out: tuple[str, ...]
     mean_pairs: tuple[Pair, ...]
@@ -85,6 +88,7 @@ class Comparisons:
     agreement: Floats
     rows: Ints
     leaked: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    marked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +132,13 @@ class _Column:
         return weights
 
 
-def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> Comparisons:
+def compare_study(
+    setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS, *, marked: Collection[str] = ()
+) -> Comparisons:
     """Compare the detectors of a study by the cells that are scored; degraded ones are left out.
 
     leakage: tells which cells share images with their training set and are therefore not cross-domain.
+    marked: the test sets that the audit warns of.
 
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """
@@ -144,7 +151,8 @@ def compare_study(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage =
         kin=kin_of(setup),
     )
     scored = {(cell.pairing.train_on, cell.test_on) for cell in done}
-    return replace(found, leaked={place: len(leaks.ids()) for place, leaks in leakage.leaks.items() if place in scored})
+    leaked = {place: len(leaks.ids()) for place, leaks in leakage.leaks.items() if place in scored}
+    return replace(found, leaked=leaked, marked=tuple(marked))
 
 
 def compare_scores(
@@ -176,7 +184,9 @@ def compare_scores(
     trained_on = [x for x in sources if x != NO_TRAINING] or sources
     across = [(x, y) for x in trained_on for y in columns if not is_in_domain(x, y) and (x, y) not in related]
     compared, cells = _common_cells(columns, detectors, across)
-    means = {d: float(np.mean([columns[y].auc(d, x) for x, y in cells])) for d in compared if cells}
+    by_cell = {d: tuple(columns[y].auc(d, x) for x, y in cells) for d in compared if cells}
+    single = {d: [float(np.mean([*columns[y].seeds(d, x)[0].values()])) for x, y in cells] for d in by_cell}
+    means = {d: float(np.mean(aucs)) for d, aucs in by_cell.items()}
     best_first = sorted(means, key=lambda d: -means[d])
     shared = families({y: columns[y].images for y in dict.fromkeys(y for _, y in cells)}, kin)
     pairings = tuple(dict.fromkeys(pairing for _, pairing, _, _ in scores))
@@ -184,6 +194,8 @@ def compare_scores(
     return Comparisons(
         pairs=_adjusted(pairs),
         cross_domain={d: means[d] for d in best_first},
+        by_cell={d: by_cell[d] for d in best_first},
+        of_single_models={d: float(np.mean(single[d])) for d in best_first},
         cells=cells,
         left_out=(*(d for d in detectors if d not in compared), *strangers),
         mean_pairs=_noise(_adjusted([_mean_pair(columns, cells, shared, means, a, b) for a, b in combinations(best_first, 2)])),
@@ -218,14 +230,8 @@ def _column(scored: Sequence[Scored], rng_seed: int) -> _Column:
         aucs=PairedAucs(label, means, group, rng_seed=rng_seed),
         images=Images(sample_id=whole.sample_id[first], group=group, label=label),
         of_seeds=tuple({seed: auc(label, one) for seed, one in seeds.items()} for seeds in logits.values()),
-        seedless=tuple(_seedless(pairing, [*seeds.values()]) for pairing, seeds in logits.items()),
+        seedless=tuple(p.train_on == NO_TRAINING or same_logits([*seeds.values()]) for p, seeds in logits.items()),
     )
-
-
-def _seedless(pairing: Pairing, logits: Sequence[Floats]) -> bool:
-    """Whether no seed can change a pairing's logits. Equal AUCs say nothing of that: on few images AUCs coincide."""
-    same = len(logits) > 1 and all(np.abs(one - logits[0]).max() <= ROUNDING * np.ptp(one) for one in logits[1:] if len(one))
-    return pairing.train_on == NO_TRAINING or same
 
 
 def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 Floor 3. Two folders of results are read, no data and no model. Where both hold a cell's scores, the AUCs of the mean logits over
 seeds are compared on the images that both scored, as two detectors are (DeLong's paired test, or the paired cluster bootstrap);
-else the two intervals must do, as if of different images, which overstates the noise where they are the same. Holm over all cells.
+else the two intervals must do, as if of different images, which overstates the noise where they are the same. Only what neither the
+images nor the training seeds nor both at once explain is more than noise, as between detectors. Holm over all cells.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from study.errors import StoreError, unknown_name
 from study.identity import derive_seed
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
-from study.records import NO_PIXELS, MatrixRow, Scores
+from study.records import NO_PIXELS, NO_TRAINING, MatrixRow, Scores
 from study.reporting.cells_csv import CellFile, Place, read_cells
 from study.reporting.grid import has_number
 from study.reporting.matrix_csv import read_matrix
 from study.statistics.comparisons import PairedAucs, holm
 from study.statistics.differences import ALPHA, Difference, Z, smallest_difference
+from study.statistics.metrics import auc
+from study.statistics.ranking import Floats
+from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 from study.store import Store
 
 BY_INTERVALS = "both intervals, as of different images"
@@ -36,12 +41,16 @@ UNLIKE = "no image, or another label or group of one, in common"
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """One side. cells: () where the folder has no cells.csv. rows: the AUC of each cell's images, mean over seeds."""
+    """One side. cells: () where the folder has no cells.csv. rows: the AUC of each cell's images, mean over seeds.
+
+    of_seeds: the AUCs of each cell by seed, as far as they are defined.
+    """
 
     name: str
     folder: Path
     study: Mapping[str, Any]
     rows: Mapping[Place, MatrixRow]
+    of_seeds: Mapping[Place, tuple[float, ...]]
     cells: tuple[CellFile, ...]
 
     def scores(self, place: Place) -> list[Scores]:
@@ -53,18 +62,34 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A cell that both versions have a number in: AUCs as in the matrix, in [0, 1], and the second minus the first, tested."""
+    """A cell that both versions have a number in: AUCs as in the matrix, in [0, 1], and the second minus the first, tested.
+
+    difference, p_holm: over images. seeds: over training seeds. p_noise: the largest p of images, of seeds and of both at once,
+        after Holm; NaN where that of the seeds is unknown.
+    """
 
     place: Place
     first: float
     second: float
     difference: Difference
+    seeds: SeedLead
     p_holm: float = math.nan
+    p_noise: float = math.nan
+
+    @property
+    def beyond_images(self) -> bool:
+        """Whether it is more than the sampling of images."""
+        return self.p_holm < ALPHA
 
     @property
     def moved(self) -> bool:
-        """Whether it is more than noise."""
-        return self.p_holm < ALPHA
+        """Whether it is more than noise, of images and of training seeds."""
+        return self.beyond_images and self.p_noise < ALPHA
+
+    @property
+    def seeds_unknown(self) -> bool:
+        """Whether it is more than the sampling of images, and what training seeds explain of it is not known."""
+        return self.beyond_images and math.isnan(self.p_noise)
 
     @property
     def untested(self) -> bool:
@@ -93,6 +118,11 @@ class StudyDiff:
     settings: tuple[tuple[str, str, str], ...]
     data: tuple[tuple[str, str], ...]
     data_known: bool
+
+    @property
+    def seed_only(self) -> bool:
+        """Whether the study files differ in the seed and nothing else but the name, and no data are known to differ."""
+        return {key for key, _, _ in self.settings} - {"name"} == {"seed"} and not self.data
 
 
 def cell_files(setup: Setup, cells: Iterable[PlannedCell]) -> list[CellFile]:
@@ -126,15 +156,23 @@ def open_version(word: str, results: Path) -> Version:
     matrix = next((folder / name for name in ("matrix.csv", "matrix.csv.gz") if (folder / name).is_file()), None)
     if matrix is None:
         raise StoreError(f"'{folder}' has no matrix.csv: run cross_eval on that study first")
-    rows = [row for row in read_matrix(matrix) if (row.metric, row.level, row.seed) == ("auc", "image", "mean")]
-    rows = [row for row in rows if row.detector not in NO_PIXELS]
+    rows = [row for row in read_matrix(matrix) if (row.metric, row.level) == ("auc", "image") and row.detector not in NO_PIXELS]
+    of_seeds: dict[Place, list[float]] = {}
+    for row in rows:
+        if row.seed != "mean" and has_number(row):
+            of_seeds.setdefault(_place(row), []).append(row.estimate.value)
     return Version(
         name=word,
         folder=folder.absolute(),
         study=_toml(folder / "study.toml"),
-        rows={(row.detector, row.train_on, row.test_on, row.degradation): row for row in rows},
+        rows={_place(row): row for row in rows if row.seed == "mean"},
+        of_seeds={place: tuple(aucs) for place, aucs in of_seeds.items()},
         cells=tuple(read_cells(folder / "cells.csv")),
     )
+
+
+def _place(row: MatrixRow) -> Place:
+    return row.detector, row.train_on, row.test_on, row.degradation
 
 
 def _toml(path: Path) -> Mapping[str, Any]:
@@ -149,11 +187,12 @@ def compare_versions(first: Version, second: Version) -> StudyDiff:
     both = [place for place in first.rows if place in second.rows]
     numbered = [place for place in both if has_number(first.rows[place]) and has_number(second.rows[place])]
     changes = [_change(first, second, place) for place in numbered]
-    adjusted = holm([math.nan if change.same else change.difference.p for change in changes])
+    images = holm([math.nan if change.same else change.difference.p for change in changes])
+    noise = holm([change.p_noise for change in changes])
     return StudyDiff(
         first=first.name,
         second=second.name,
-        changes=tuple(replace(change, p_holm=float(p)) for change, p in zip(changes, adjusted, strict=True)),
+        changes=tuple(replace(c, p_holm=float(p), p_noise=float(q)) for c, p, q in zip(changes, images, noise, strict=True)),
         states=tuple((p, _state(first.rows[p]), _state(second.rows[p])) for p in both if p not in numbered),
         only_first=tuple(place for place in first.rows if place not in second.rows),
         only_second=tuple(place for place in second.rows if place not in first.rows),
@@ -170,14 +209,24 @@ def _state(row: MatrixRow) -> str:
 def _change(first: Version, second: Version, place: Place) -> Change:
     rows = first.rows[place], second.rows[place]
     scores = first.scores(place), second.scores(place)
-    found = _paired(*scores, place) or _by_intervals(*rows)
+    fixed = place[1] == NO_TRAINING
+    by_matrix = [version.of_seeds.get(place, (row.estimate.value,)) for version, row in ((second, rows[1]), (first, rows[0]))]
+    found, seeds = _paired(*scores, place) or (_by_intervals(*rows), lead_over_seeds(*by_matrix, seedless=(fixed, fixed)))
     if all(scores) and found.how == BY_INTERVALS:
         found = replace(found, note="; ".join(text for text in (found.note, UNLIKE) if text))
-    return Change(place=place, first=rows[0].estimate.value, second=rows[1].estimate.value, difference=found)
+    tested = [found.p, seeds.p, p_of_both(found.value, found.error**2, seeds)]
+    return Change(
+        place=place,
+        first=rows[0].estimate.value,
+        second=rows[1].estimate.value,
+        difference=found,
+        seeds=seeds,
+        p_noise=math.nan if found.how == SAME else float(np.max(tested)),
+    )
 
 
-def _paired(first: Sequence[Scores], second: Sequence[Scores], place: Place) -> Difference | None:
-    """Compare on the images that all seeds of both scored; None where that cannot be."""
+def _paired(first: Sequence[Scores], second: Sequence[Scores], place: Place) -> tuple[Difference, SeedLead] | None:
+    """Compare on the images that all seeds of both scored, over images and over seeds; None where that cannot be."""
     if not first or not second:
         return None
     common = first[0].sample_id
@@ -188,17 +237,25 @@ def _paired(first: Sequence[Scores], second: Sequence[Scores], place: Place) -> 
     theirs = second[0].label[kept[1][0]], second[0].group[kept[1][0]]
     if not len(common) or not np.array_equal(label, theirs[0]) or not np.array_equal(group, theirs[1]):
         return None
-    means = [
-        np.mean([one.logit[keep].astype(np.float64) for one, keep in zip(seeds, keeps, strict=True)], axis=0)
+    logits = [
+        [one.logit[keep].astype(np.float64) for one, keep in zip(seeds, keeps, strict=True)]
         for seeds, keeps in zip((first, second), kept, strict=True)
     ]
+    means = [np.mean(of_seeds, axis=0) for of_seeds in logits]
+    lead = _over_seeds(label, logits[1], logits[0], untrained=place[1] == NO_TRAINING)
     if np.array_equal(*means) and len(common) == len(first[0].label) == len(second[0].label):
-        return Difference(value=0.0, low=0.0, high=0.0, p=1.0, how=SAME)
+        return Difference(value=0.0, low=0.0, high=0.0, p=1.0, how=SAME), lead
     found = PairedAucs(label, means, group, rng_seed=derive_seed("diff", place[2])).difference(1, 0)
     fewer = max(len(first[0].label), len(second[0].label)) - len(common)
-    return replace(
-        found, note="; ".join(t for t in (found.note, f"on the {len(common)} images that both scored" if fewer else "") if t)
-    )
+    note = "; ".join(t for t in (found.note, f"on the {len(common)} images that both scored" if fewer else "") if t)
+    return replace(found, note=note), lead
+
+
+def _over_seeds(label: NDArray[np.uint8], logits: Sequence[Floats], others: Sequence[Floats], *, untrained: bool) -> SeedLead:
+    """How far the AUCs of some seeds' logits (N,) lie above those of others, of the same images."""
+    aucs = [[auc(label, one) for one in side] for side in (logits, others)]
+    fixed = [untrained or same_logits(side) for side in (logits, others)]
+    return lead_over_seeds(*aucs, seedless=(fixed[0], fixed[1]))
 
 
 def _by_intervals(first: MatrixRow, second: MatrixRow) -> Difference:
@@ -220,6 +277,7 @@ def _by_intervals(first: MatrixRow, second: MatrixRow) -> Difference:
         high=min(value + up, 1.0),
         p=float(2 * ndtr(-abs(value) * Z / toward)),
         smallest=smallest_difference(max(down, up) / Z),
+        error=toward / Z,
         how=BY_INTERVALS,
     )
 

@@ -23,7 +23,7 @@ class PairingOutlook:
     """One pairing. Seconds are of one slot, for all of its fits that are left; NaN before anything like it was timed.
 
     seconds_left: if the others take as long as those that were measured. seconds_at_most: if none ends before its epochs are used,
-    by the seconds per epoch of trial 0.
+    by the seconds per epoch of trial 0, or if all take as long as the longest that was measured, if that is more: >= seconds_left.
     """
 
     pairing: Pairing
@@ -55,7 +55,7 @@ class Outlook:
 
     @property
     def seconds_at_most(self) -> float:
-        """Likewise, if every fit uses all its epochs."""
+        """Likewise, if every fit uses all its epochs or takes as long as the longest."""
         return sum(p.seconds_at_most for p in self.pairings)
 
 
@@ -156,11 +156,15 @@ def _seconds_per_fit(setup: Setup, pairing: Pairing, trials: Told) -> float:
 
 
 def _longest_fit(setup: Setup, pairing: Pairing, trials: Told) -> float:
-    """Seconds of a fit that uses all its epochs, by those per epoch of the first trial that was done: trial 0 unless it failed."""
-    first = next((result for _, result in trials if result.state == "done" and result.history), None)
-    if first is None:
+    """Seconds of a fit that uses all its epochs, by those per epoch of the first trial that was done: trial 0 unless it failed.
+
+    No less than the longest trial took: others have larger configurations, and what a fit does once stands in no epoch.
+    """
+    done = [result for _, result in trials if result.state == "done"]
+    if not done:
         return math.nan
-    return first.seconds / len(first.history) * setup.epochs_of(pairing)
+    full = [result.seconds / len(result.history) * setup.epochs_of(pairing) for result in done if result.history]
+    return max([*full[:1], *(result.seconds for result in done)])
 
 
 def _train_images(setup: Setup, pairing: Pairing) -> int:

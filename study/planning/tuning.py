@@ -2,8 +2,8 @@
 
 Floor 3. A contrast is tuned minus other, on source val and on test sets. Two uncertainties stand apart: over seeds (each seed's own
 difference, Student's t), and over images (the AUCs of the mean logits, paired; Holm over all cells of one kind). Source val chose
-the tuned configuration and flatters it; the test sets do not. Of a test set that leaks, the images that training has seen are left
-out.
+the tuned configuration and flatters it; the test sets do not. Only what neither explains is more than noise. Of a test set that
+leaks, the images that training has seen are left out.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from study.planning.setup import Setup
 from study.planning.variants import DEFAULT, Variant
 from study.records import NO_DEGRADATION, Pairing, Scores
 from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.differences import Difference
+from study.statistics.differences import ALPHA, Difference
 from study.statistics.methods import without
 from study.statistics.metrics import auc
-from study.statistics.seeds import SeedDifference, over_seeds
+from study.statistics.seeds import SeedDifference, over_seeds, same_logits
 
 VAL = ""  # the test_on of a contrast on source val
 
@@ -36,6 +36,7 @@ class Contrast:
 
     tuned, other: AUC in [0, 1], mean over the seeds that both have. images: NaN with a reason where it does not apply (source val,
     the same models). same: the other configuration is the tuned one. reason: why there are no numbers, else "".
+    seedless: whether no seed changes the logits of either.
     leaked: how many test images leak from training; they are left out, unless a class is gone without them (`kept`).
     """
 
@@ -49,8 +50,25 @@ class Contrast:
     p_holm: float = math.nan
     same: bool = False
     reason: str = ""
+    seedless: bool = False
     leaked: int = 0
     kept: bool = False
+
+    @property
+    def beyond_images(self) -> bool:
+        """Whether it is more than the sampling of images."""
+        return self.p_holm < ALPHA
+
+    @property
+    def seeds_unknown(self) -> bool:
+        """Whether what training seeds explain of it is not known: of one seed, or of several that differ alike."""
+        return not self.seedless and math.isnan(self.seeds.low)
+
+    @property
+    def more_than_noise(self) -> bool:
+        """Whether it is more than the sampling of images, and its interval over training seeds lies on the same side of 0."""
+        beyond_seeds = self.seeds.low > 0 if self.images.value > 0 else self.seeds.high < 0
+        return self.beyond_images and (self.seedless or beyond_seeds)
 
 
 def contrasts(
@@ -105,9 +123,11 @@ def _on_test(
     leaks = len(both[0][0].label) - len(left[0][0].label)
     both = both if kept else left
     same = all(tuned[s].cell.scores_key == other[s].cell.scores_key for s in done)
+    seedless = all(same_logits([one.logit.astype(np.float64) for one in side]) for side in both)
     images = Difference(value=0.0, reason="the same models") if same else _paired(setup, test_on, both)
     pairs = [(auc(a.label, a.logit), auc(b.label, b.logit)) for a, b in zip(*both, strict=True)]
-    return replace(_contrast(variant, test_on, pairs, images, same=same), leaked=leaks, kept=kept and leaks > 0)
+    found = _contrast(variant, test_on, pairs, images, same=same)
+    return replace(found, seedless=seedless, leaked=leaks, kept=kept and leaks > 0)
 
 
 def _paired(setup: Setup, test_on: str, both: Sequence[Sequence[Scores]]) -> Difference:

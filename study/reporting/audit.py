@@ -116,7 +116,13 @@ def _dataset_text(audit: DatasetAudit) -> str:
     lines += ["", f"  metadata only:         AUC {_interval(audit.metadata_auc)}"]
     lines += [f"  border and brightness: AUC {_interval(audit.border_brightness_auc)}", ""]
     found = [_fold(f"{finding.severity}: {finding.sentence}") for finding in audit.findings]
-    return "\n".join([*lines, *(found or ["  nothing found that sets the classes apart"])])
+    return "\n".join([*lines, *(found or [f"  nothing found that sets the classes apart{_limit(audit)}"])])
+
+
+def _limit(audit: DatasetAudit) -> str:
+    """Return what nothing was found of could still be: the upper end of the two classifiers' intervals; "" where there is none."""
+    highest = max((e.high for e in (audit.metadata_auc, audit.border_brightness_auc) if math.isfinite(e.high)), default=math.nan)
+    return "" if math.isnan(highest) else f" ({audit.groups} groups: an AUC below about {highest:.2f} could be missed)"
 
 
 def _head(audit: DatasetAudit) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 
 from study.planning.comparisons import Comparisons, Pair
 from study.statistics.differences import ALPHA
@@ -23,6 +24,7 @@ COLUMNS = (
     *("p", "p_holm", "smallest_difference", "n_real", "n_fake", "n_groups", "how", "reason", "note"),
     *("seeds_difference", "seeds_low", "seeds_high", "seeds_p", "seeds_reason", "p_noise"),
 )
+SAME = 1e-12  # between two AUCs: below it only rounding is left
 QUESTION = "Which detector generalises best, and is that more than noise?"
 
 
@@ -47,12 +49,43 @@ def answer(found: Comparisons) -> str:
     best, *rest = found.cross_domain
     cells, sets = len(found.cells), len({test_on for _, test_on in found.cells})
     over = f"{cells} cross-domain cell{'s' if cells > 1 else ''} on {sets} test set{'s' if sets > 1 else ''}"
-    lines = [QUESTION, f"{best}: mean AUC {found.cross_domain[best]:.3f} of its mean logit over seeds, over {over}."]
-    if not rest:
-        return "\n".join(
-            [*lines, "It is the only detector there: there is nothing to compare it with.", *_left_out(found), *_leaks(found)]
-        )
-    return "\n".join([*lines, *_leads(found, best), _over_test_sets(found, best), *_left_out(found), *_leaks(found)])
+    lines = [QUESTION, _headline(found, best, over)]
+    if rest:
+        lines += [*_leads(found, best), _over_test_sets(found, best)]
+    else:
+        lines.append("It is the only detector there: there is nothing to compare it with.")
+    return "\n".join([*lines, *_marks(found, best), *_left_out(found), *_leaks(found)])
+
+
+def _headline(found: Comparisons, best: str, over: str) -> str:
+    """The best detector's mean: of single models, as the matrix has it, and of the mean logit, which is tested."""
+    tested, single = found.cross_domain, found.of_single_models
+    if all(math.isclose(tested[name], single[name], abs_tol=SAME) for name in tested):
+        return f"{best}: cross-domain mean AUC {tested[best]:.3f}, over {over}."
+    first = max(single, key=lambda name: single[name])
+    other = "" if first == best else f" By the mean over seeds {first} is first, with {single[first]:.3f}."
+    return (
+        f"{best}: cross-domain mean AUC {single[best]:.3f} (the matrix's mean over seeds) over {over}; {tested[best]:.3f} for the "
+        f"mean logit over its seeds, on which the tests below are made.{other}"
+    )
+
+
+def _marks(found: Comparisons, best: str) -> list[str]:
+    """Which test sets the audit warns of, and what the means are without them."""
+    sets = list(dict.fromkeys(test_on for _, test_on in found.cells))
+    marked = [name for name in sets if name in found.marked]
+    if not marked:
+        return []
+    are = "is" if len(marked) == 1 else "are"
+    text = f"{len(marked)} of {len(sets)} test sets {are} marked ! (a confound or a leak, see the tables): {', '.join(marked)}."
+    clean = [i for i, (_, test_on) in enumerate(found.cells) if test_on not in marked]
+    if not clean:
+        return [f"{text} No cross-domain number rests on an unmarked one."]
+    means = {name: fmean(aucs[i] for i in clean) for name, aucs in found.by_cell.items()}
+    first = sorted(means, key=lambda name: -means[name])
+    stays = "" if len(first) == 1 else f"; {best} stays first" if first[0] == best else f"; {first[0]} is first, not {best}"
+    shown = _listed(f"{name} {means[name]:.3f}" for name in first)
+    return [f"{text} Without them the mean AUCs of the mean logits are (nothing is tested here): {shown}{stays}."]
 
 
 def _leads(found: Comparisons, best: str) -> list[str]:
@@ -150,7 +183,13 @@ def markdown(found: Comparisons) -> str:
     sentences = answer(found).splitlines()[1:]
     parts = [f"# {QUESTION}", "\n".join(f"* {line}" for line in sentences), _explained()]
     if len(found.cross_domain) > 1:
-        parts += ["## Cross-domain means", _pair_table(found.mean_pairs, cells=False), "## Ranks over test sets", _ranks(found)]
+        parts += [
+            "## Cross-domain means",
+            _means(found),
+            _pair_table(found.mean_pairs, cells=False),
+            "## Ranks over test sets",
+            _ranks(found),
+        ]
     if len(found.test_sets) > 1:
         parts += ["## Do the test sets agree on which pairing is better?", _agreement(found)]
     if found.pairs:
@@ -159,29 +198,36 @@ def markdown(found: Comparisons) -> str:
 
 
 def _explained() -> str:
-    return """AUC of the mean logit over seeds, on the images that all detectors scored. [95 % interval] of the difference:
-paired DeLong where every group has one image, else the paired cluster bootstrap, never claiming more than an exact bound. p:
-two-sided, after Holm over the table. Smallest: the true difference that so many images show with 80 % power at alpha .05 (in
-one test, before Holm). Test sets that share images are resampled together (DeLong's variance, clustered); others count as
-independent. Over seeds: the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of the images' p,
-the seeds' and that of both errors at once, after Holm: below .05 the lead is more than noise. Between cells seeds are not
-compared: their spread is in matrix.csv."""
+    return """AUC (mean logit): of the mean logit over seeds, in effect an ensemble of them, on the images that all detectors
+scored; mean over seeds: of single models, as in the matrix. Tests are of mean logits. [95 % interval] of the difference: paired
+DeLong where every group has one image, else the paired cluster bootstrap, never claiming more than an exact bound. p: two-sided,
+after Holm over the table. Smallest: the true difference that so many images show with 80 % power at alpha .05 (in one test,
+before Holm). Test sets that share images are resampled together (DeLong's variance, clustered); others count as independent.
+Over seeds: the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of the images' p, the seeds' and
+that of both errors at once, after Holm: below .05 the lead is more than noise. Between cells seeds are not compared: their
+spread is in matrix.csv."""
+
+
+def _means(found: Comparisons) -> str:
+    head = [["detector", "mean over seeds", "AUC (mean logit)"], ["---"] * 3]
+    return _pipes([*head, *([d, _number(found.of_single_models[d]), _number(mean)] for d, mean in found.cross_domain.items())])
 
 
 def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None) -> str:
     place = ["train on", "test on"] if cells else []
     over = [] if cells else ["over seeds", "p of both"]
-    head = [*place, "first", "second", "AUC", "AUC", "difference", "p (Holm)", "smallest", *over, "note"]
+    aucs = ["AUC of first (mean logit)", "AUC of second (mean logit)"]
+    head = [*place, "first", "second", *aucs, "difference", "p (Holm)", "smallest", *over, "note"]
     lines = [head, ["---"] * len(head)]
     for pair in pairs:
         d = pair.difference
         interval = "" if math.isnan(d.low) else f" [{d.low:.3f}, {d.high:.3f}]"
-        aucs = [_number(pair.auc_first), _number(pair.auc_second)]
+        of_both = [_number(pair.auc_first), _number(pair.auc_second)]
         leaks = _leak_note((leaked or {}).get((pair.train_on, pair.test_on), 0))
         note = "; ".join(text for text in (d.reason, d.note, d.how if "exact" in d.how else "", leaks) if text)
         where = [pair.train_on, pair.test_on] if cells else []
         numbers = [f"{_number(d.value)}{interval}", _bare(pair.p_holm), _number(d.smallest)]
-        lines.append([*where, pair.first, pair.second, *aucs, *numbers, *([] if cells else _seed_columns(pair)), note])
+        lines.append([*where, pair.first, pair.second, *of_both, *numbers, *([] if cells else _seed_columns(pair)), note])
     return _pipes(lines)
 
 

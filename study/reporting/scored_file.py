@@ -23,6 +23,7 @@ from study.statistics.resampling import REPLICATES
 from study.statistics.thresholds import FIXED
 
 SCHEMA = 1
+ROUNDING = 1e-9
 RNG_SEED = 0  # of the bootstrap: the same file gives the same numbers
 
 
@@ -89,9 +90,14 @@ def _json_number(value: float) -> float | str | None:
 def as_text(found: ScoredFile) -> str:
     """Return everything as tables."""
     n, fakes, groups = len(found.scores.label), found.n_fake, found.groups
-    kind = "cluster bootstrap over groups" if groups < n else "every image its own group; DeLong for the AUC, else the bootstrap"
+    kind = (
+        "cluster bootstrap over groups"
+        if groups < n
+        else "every image its own group; DeLong for the AUC, Clopper-Pearson for rates at a given threshold, else the bootstrap"
+    )
     share = f", prevalence {fakes / n:.3f}"
-    parts = [
+    parts = [f"note: {note}" for note in found.notes]  # first: it may be that all that follows is wrong
+    parts += [
         f"{found.name}: {n} images ({n - fakes} real, {fakes} fake{share}), {groups} groups\n95 % intervals: {kind}",
         _table([["metric", "threshold", "value", "95 % interval", ""], *map(_line, found.levels["image"])]),
     ]
@@ -100,15 +106,14 @@ def as_text(found: ScoredFile) -> str:
         parts.append(
             _table([["by method", "real", "fake", "AUC", "95 % interval", "called right at p = 0.5", "95 % interval"], *methods])
         )
-    ends = [f"note: {note}" for note in found.notes]
     thresholds = "thresholds are logits: fixed is 0 (p = 0.5); oracle is chosen on these very images, an upper bound"
-    return "\n\n".join([*parts, "\n".join([thresholds, *ends])])
+    return "\n\n".join([*parts, thresholds])
 
 
 def _line(row: Row) -> list[str]:
     e = row.estimate
     shown = _number(e.value) if row.metric not in COUNTS or math.isnan(e.value) else f"{e.value:g}"
-    interval = _interval(e.low, e.high) if row.metric not in COUNTS or math.isnan(e.low) else f"[{e.low:g}, {e.high:g}]"
+    interval = _interval(e.low, e.high) if row.metric not in COUNTS or math.isnan(e.low) else _whole(e.low, e.high)
     return [row.metric, row.threshold, shown, interval, e.reason or e.note]
 
 
@@ -130,6 +135,11 @@ def _method_line(level: str, rows: Sequence[Row]) -> list[str]:
 
 def _number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+
+
+def _whole(low: float, high: float) -> str:
+    """An interval of a count, rounded outwards, but for what rounding errors add."""
+    return f"[{math.floor(low + ROUNDING)}, {math.ceil(high - ROUNDING)}]"
 
 
 def _interval(low: float, high: float) -> str:

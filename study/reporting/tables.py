@@ -193,7 +193,16 @@ def _audit_lines(grid: Grid) -> list[str]:
     found = [f"! {name}: {warnings}" for name, warnings in grid.warnings().items()]
     names = ", ".join(dict.fromkeys(name for name, _ in grid.no_pixels))
     what = f"{names}: classifiers that see no picture, cross-validated by group over all splits of the dataset (audit.json)"
-    return [what, *found] if grid.no_pixels else []
+    return [what, *_without_interval(grid), *found] if grid.no_pixels else []
+
+
+def _without_interval(grid: Grid) -> list[str]:
+    """Return why AUCs below the columns have no interval, a line a reason."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for (name, target), row in grid.no_pixels.items():
+        if target in grid.test_on and has_number(row) and not math.isfinite(row.estimate.low):
+            columns.setdefault((name, row.estimate.note.rpartition("; ")[2]), []).append(target)
+    return [f"{name} on {', '.join(targets)}: {note}" for (name, note), targets in columns.items()]
 
 
 def _leak_lines(grid: Grid) -> list[str]:

@@ -18,7 +18,6 @@ from study.planning.variants import DEFAULT
 from study.records import Pairing
 from study.reporting.grid import is_in_domain
 from study.reporting.markdown import leaked_text, number, pipes, with_interval
-from study.statistics.differences import ALPHA
 from study.store import Store
 
 SCHEMA = 2
@@ -66,7 +65,8 @@ def markdown(found: Sequence[Contrast]) -> str:
 
 EXPLAINED = """AUC of the selected configuration minus that of the default (trial 0), both trained with the same seeds; mean over
 seeds [95 % interval over seeds, Student's t]. Source val chose the selected one, and flatters it; test sets do not. Over images:
-the AUCs of the mean logits on the same images, paired, p after Holm over the table. \\* in-domain. Test images that leak from
+the AUCs of the mean logits on the same images, paired, p after Holm over the table. More than noise is what has p below .05 and an
+interval over seeds without 0 (of one seed that is unknown). \\* in-domain. Test images that leak from
 training are left out, and counted."""
 MOVED = """Source-val AUC, mean over seeds: rows are where a configuration was found best, columns where it is trained. The diagonal
 is each training set's own winner, which its source val chose."""
@@ -123,14 +123,23 @@ def tuning_line(found: Sequence[Contrast], detector: str, shared: Collection[tup
             kinds["in-domain" if is_in_domain(*place) else "cross-domain"].append(c)
     means = [f"{name} {fmean(c.tuned - c.other for c in of):+.3f}" for name, of in kinds.items() if of]
     tested = [c for c in mine if c.test_on != VAL]
-    better = sum(c.p_holm < ALPHA and c.images.value > 0 for c in tested)
-    worse = sum(c.p_holm < ALPHA and c.images.value < 0 for c in tested)
+    better = sum(c.more_than_noise and c.images.value > 0 for c in tested)
+    worse = sum(c.more_than_noise and c.images.value < 0 for c in tested)
     untested = sum(math.isnan(c.p_holm) and not c.same for c in tested)
     leaked = {c.kept for c in tested if c.leaked}
     clean = f"; leaked images {'kept where a class is gone without' if True in leaked else 'left out'}" if leaked else ""
     ends = f"; on {better} of {len(tested)} cells better by more than noise, on {worse} worse" if tested else ""
     ends += f", {untested} cannot be tested" if untested else ""
+    ends += _images_only(tested)
     return f"tuned - default in AUC: {', '.join(means)}{ends}{clean}{_default_won(mine)}"
+
+
+def _images_only(tested: Sequence[Contrast]) -> str:
+    """What is more than the sampling of images, but not known to be more than what training seeds change."""
+    only = [c for c in tested if c.beyond_images and not c.more_than_noise]
+    unknown = sum(c.seeds_unknown for c in only)
+    kinds = {"no more than training seeds could explain": len(only) - unknown, "the seeds' share unknown": unknown}
+    return "".join(f"; on {n} more than the sampling of images, {words}" for words, n in kinds.items() if n)
 
 
 def _default_won(found: Sequence[Contrast]) -> str:

@@ -63,7 +63,8 @@ def cross_validated_auc(
     groups has groups, less one. Where no image is misplaced, or all are, the variance is 0: an exact bound stands in its place,
     with a note.
 
-    NaN with a reason where a class is missing in a fold, NaN ends with a note where a class has fewer than `LEAST` groups in one.
+    NaN with a reason where a class is missing in a fold, NaN ends with a note where a class has fewer than `LEAST` groups in one,
+    or where nothing varies: every score is the same, or groups or folds cancel out.
     Raises ScoreError where a score is not finite.
     """
     fake, values = checked(label, score)
@@ -79,6 +80,8 @@ def cross_validated_auc(
     groups = clusters(fake, group)
     value = float(np.mean([part.auc for part in found]))
     low, high, note = _interval(value, found, groups, confidence)
+    if not np.ptp(values):
+        note = "no interval: every score is the same"
     return Estimate(value=value, low=low, high=high, n_real=n_real, n_fake=n_fake, note=note)
 
 
@@ -127,4 +130,4 @@ def _interval(value: float, folds: Sequence[_Fold], groups: Clusters, confidence
         pairs = sum(fold.pairs for fold in folds)
         low, high = clopper_pearson(round(value * pairs), pairs, confidence)
         return low, high, f"exact bound (Clopper-Pearson, {pairs} disjoint pairs)"
-    return value, value, "every score is the same" if value == 0.5 else note
+    return NAN, NAN, "no interval: the folds show no variance"

@@ -108,7 +108,7 @@ def total_difference(parts: Sequence[Part], *, how: str, note: str = "") -> Diff
         low=max(value - down, -1.0),
         high=min(value + up, 1.0),
         p=max(float(2 * ndtr(-abs(value) / error)), _exact_p(max(abs(value), TIE), pairs)),
-        smallest=_smallest_shown(max(down, up) / Z, pairs),
+        smallest=_smallest_shown(parts, pairs),
         error=error,
         how=how,
         note="; ".join(text for text in (note, widened) if text),
@@ -129,8 +129,20 @@ def _least_reach(lead: float, pairs: int) -> float:
     return lead - _exact_low(max(lead, TIE), pairs)
 
 
-def _smallest_shown(error: float, pairs: int) -> float:
-    """The smallest difference that is found, which m pairs show only where all of them agreeing would have a p below alpha."""
+def _smallest_shown(parts: Sequence[Part], pairs: int) -> float:
+    """The smallest difference that is found, which m pairs show only where all of them agreeing would have a p below alpha.
+
+    It rests on the parts' errors and on how many pairs they have, not on the lead that happened to be observed: reaches are those
+    from a lead of 0, the normal one or that of a part that does not vary.
+    """
+    reaches = [
+        max(
+            Z * math.sqrt(part.variance) if part.varies else -part.scale * _exact_low(0, part.pairs),
+            part.scale * _least_reach(0, part.pairs),
+        )
+        for part in parts
+    ]
+    error = max(math.hypot(*reaches), _least_reach(0, pairs)) / Z
     agreeing = (2 / ALPHA) ** (1 / pairs) - 1
     found = max(smallest_difference(error), agreeing if agreeing > TIE else 0.0)
     return found if found <= 1 else NAN

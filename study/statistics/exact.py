@@ -18,8 +18,11 @@ from study.statistics.resampling import CONFIDENCE
 Bound = tuple[float, float, str]  # low, high, what it is
 
 
-def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the exact two-sided interval of a proportion, `successes` of `n` >= 1 (Clopper and Pearson, 1934)."""
+def clopper_pearson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the exact two-sided interval of a proportion, `successes` of `n` >= 1 (Clopper and Pearson, 1934).
+
+    Both may lie between whole numbers, as means over seeds and effective sample sizes do.
+    """
     tail = (1 - confidence) / 2
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
@@ -154,14 +157,14 @@ def operating_point_bound(value: float, support: Support) -> Bound | None:
 def korn_graubard(value: float, variance: float, *, images: float, groups: int) -> tuple[float, float]:
     """Return the interval of a proportion in (0, 1) with clustered images: Clopper-Pearson at the effective sample size.
 
+    Where every group has one image the effective size is the number of images, and `clopper_pearson` is to be used itself.
     variance: its bootstrap variance, > 0. The effective size value (1 - value) / variance, at most the `images`, is reduced for
     few `groups` by Student's t (Korn and Graubard, 1998), so that it holds near 0 and 1, where percentiles do not.
     """
     tail = (1 + CONFIDENCE) / 2
     few = (float(stdtrit(max(images - 1, 1), tail)) / float(stdtrit(max(groups - 1, 1), tail))) ** 2 if images > groups else 1.0
     n = min(value * (1 - value) / variance, images) * few
-    k = value * n
-    return float(betaincinv(k, n - k + 1, 1 - tail)), float(betaincinv(k + 1, n - k, tail))
+    return clopper_pearson(value * n, n)
 
 
 def edges(metric: str, threshold: str, *, oracle: bool, n_called: int, support: Support) -> tuple[float, float]:

@@ -1,16 +1,16 @@
 """The estimates of one cell: every metric of every seed and of their mean, with 95 % intervals (PROTOCOL sections 4 and 5).
 
 Floor 0: numpy and scipy only. Intervals are percentiles of the stratified cluster bootstrap; an AUC has DeLong's where every
-group has one image, the AP a normal one on the logit scale, a proportion at a given threshold Korn and Graubard's, an ECE none. A
-number that no replicate changes has an exact bound where there is one (exact.py), and always a note; no other number's interval
-claims more than those bounds.
+group has one image, the AP a normal one on the logit scale, a proportion at a given threshold Clopper and Pearson's (Korn and
+Graubard's where groups have several images), an ECE none. A number that no replicate changes has an exact bound where there is
+one (exact.py), and always a note; no other number's interval claims more than those bounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, harmonic_mean, stdev
 
 import numpy as np
 
@@ -201,10 +201,23 @@ class _Cell:
             return delong_interval(self._chosen(row)[0].scores.label, [one.scores.logit for one in self._chosen(row)])
         if metric == "ap" and self.precisions is not None and 0 < value < 1:
             return logit_interval(value, self.precisions[:, row])
+        if metric in COUNTS and threshold != ORACLE:
+            images, groups = self._trials["recall" if metric in ("tp", "fn") else "real_accuracy"]
+            if images == groups and 0 < value < images:  # as the rate that it makes
+                low, high = clopper_pearson(value, images)
+                return images * low, images * high
         if metric in self._trials and threshold != ORACLE and 0 < value < 1 and self.variance[row, at] > NO_WIDTH**2:
             images, groups = self._trials[metric]
+            if images == groups:  # independent trials: nothing is to be learned of their number from the noise of a bootstrap
+                n = self._called(row, threshold) if metric == "precision" else images
+                return clopper_pearson(value * n, n)
             return exact.korn_graubard(value, float(self.variance[row, at]), images=images, groups=groups)
         return float(self.low[row, at]), float(self.high[row, at])
+
+    def _called(self, row: int, threshold: str) -> float:
+        """Images called fake, at least one; of the mean over seeds their harmonic mean, as their variances average."""
+        called = [one.groups_called(threshold) for one in self._chosen(row)]
+        return harmonic_mean([n for n in called if n])
 
     def _edges(self, row: int, at: int) -> tuple[float, float]:
         """How far down and up an interval must reach at least, see `exact.edges`."""

@@ -71,10 +71,14 @@ def blocks(replicates: int, width: int) -> Iterator[int]:
 def draws(groups: Clusters, *, replicates: int, rng_seed: int) -> Iterator[NDArray[np.uint8]]:
     """Yield blocks (r, G) of how often each group was drawn, `replicates` rows in all; they depend on nothing but the seed.
 
-    A count fits a byte: it is at most the stratum's size, and in a larger stratum it is Poisson distributed with mean 1.
+    Groups are taken in the order of their first images, so that it does not matter what they are called. A count fits a byte: it is
+    at most the stratum's size, and in a larger stratum it is Poisson distributed with mean 1.
     """
+    first = np.full(len(groups), len(groups.member))
+    np.minimum.at(first, groups.member, np.arange(len(groups.member)))
+    strata = [stratum[np.argsort(first[stratum])] for stratum in groups.strata]
     # A stream per stratum: the draws are then the same however the replicates are divided into blocks.
-    streams = [(stratum, np.random.default_rng([rng_seed, kind])) for kind, stratum in enumerate(groups.strata) if len(stratum)]
+    streams = [(stratum, np.random.default_rng([rng_seed, kind])) for kind, stratum in enumerate(strata) if len(stratum)]
     for rows in blocks(replicates, len(groups.member)):
         count = np.zeros((rows, len(groups)), np.uint8)
         for stratum, rng in streams:

@@ -5,6 +5,7 @@ Floor 0: numpy and scipy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ NAN = float("nan")
 
 
 NO_SPREAD = 1e-12  # between seeds' AUCs: below it only rounding is left
+ROUNDING = 1e-5  # of float32 logits, as a share of their range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,11 @@ def _no_spread(values: Floats) -> str:
     if len(values) < 2:
         return "one seed" if len(values) else "no seed has every cell"
     return f"{len(values)} seeds of the same AUC" if np.ptp(values) <= NO_SPREAD else ""
+
+
+def same_logits(logits: Sequence[Floats]) -> bool:
+    """Whether several seeds gave the very same logits (N,), but for rounding. Equal AUCs do not say so: they may coincide."""
+    return len(logits) > 1 and all(np.abs(one - logits[0]).max() <= ROUNDING * np.ptp(one) for one in logits[1:] if len(one))
 
 
 def p_of_both(lead: float, images: float, seeds: SeedLead) -> float:

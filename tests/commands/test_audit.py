@@ -6,7 +6,9 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from study import audit, cli, cross_eval, sweep
 from study.data.audit.findings import Finding
@@ -64,9 +66,33 @@ def test_the_text_has_a_table_and_the_findings(planted: Path, tmp_path: Path, ca
     assert any("every real is JPEG and every fake PNG" in line for line in lines)
 
 
+def test_class_folders_of_other_names_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the error advises. And where nothing is found, it is said what could be missed."""
+    write_dataset(tmp_path / "odd", n=12, size=16, seed=3)
+    (tmp_path / "odd" / "real").rename(tmp_path / "odd" / "authentic")
+    (tmp_path / "odd" / "fake").rename(tmp_path / "odd" / "generated")
+    for i, path in enumerate(sorted(tmp_path.glob("odd/*/*.png"))):  # noise, of both classes alike
+        noise = np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    arguments = ["--data-root", str(tmp_path), "--datasets", "odd", "--results", str(tmp_path / "results")]
+    with pytest.raises(DataError, match="audit --datasets, into --class-folder authentic=real"):
+        audit.main(arguments)
+    named = ["--class-folder", "authentic=real", "--class-folder", "generated=fake"]
+    assert audit.main([*arguments, *named, "--json"]) == cli.DONE
+    (one,) = json.loads(capsys.readouterr().out)["datasets"]
+    assert (one["real"], one["fake"], one["findings"]) == (12, 12, [])
+    assert audit.main([*arguments, *named]) == cli.DONE
+    highest = max(one[name]["high"] or 0 for name in ("metadata_auc", "border_brightness_auc"))
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"nothing found that sets the classes apart (24 groups: an AUC below about {highest:.2f} could be missed)" in text
+    with pytest.raises(ConfigError, match="'x=y' must be NAME=real or NAME=fake"):
+        audit.main([*arguments, "--class-folder", "x=y"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["quick", "--class-folder", "a=real"], "--class-folder belongs to --datasets"),
         ([], "nothing to audit"),
         (["quick", "--datasets", "mixed"], "not both"),
         (["--datasets", "mixed", "--set", "seed=1"], "none is named"),
@@ -171,6 +197,8 @@ def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) 
     assert "mixed !" in text and "! mixed: " in text
     with_numbers = [line for line in text.splitlines() if line.startswith("(metadata only) AUC")]
     assert len(with_numbers) == 1 and with_numbers[0].split()[3] == "1.000"
+    answered = (store.folder / "comparisons.md").read_text(encoding="utf-8")
+    assert "* 1 of 1 test sets is marked ! (a confound or a leak, see the tables): mixed. No cross-domain number" in answered
 
 
 def test_baselines_are_no_detectors_in_summaries_and_comparisons(run: tuple[list[str], Store]) -> None:

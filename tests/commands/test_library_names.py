@@ -18,7 +18,7 @@ NAMES = ("npr", "timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai", "open_clip
 def test_heat_maps_of_any_detector_lie_in_the_figures_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr("study.reporting.figures.heat_map", lambda rows, detector, metric, path: drawn.append(path))
-    monkeypatch.setattr("study.reporting.figures.roc_curves", lambda scores, path: None)
+    monkeypatch.setattr("study.reporting.figures.roc_curves", lambda scores, path, **_: None)
     setup: Any = SimpleNamespace(study=SimpleNamespace(detectors=NAMES), store=SimpleNamespace(figures=tmp_path))
     cross_eval._draw(setup, [], [], {})
     assert [path.parent for path in drawn] == [tmp_path] * len(NAMES)

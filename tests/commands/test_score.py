@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from scipy.stats import binomtest
 
 from study import cli, score
+from study.errors import DataError
 from study.statistics.columns import AT_THRESHOLD, METRICS, SCALED
 
 
@@ -117,3 +120,49 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest
         cli.run(lambda _: score.main([str(path)]))
     assert stop.value.code == cli.BAD_INPUT
     assert capsys.readouterr().err == f"error: {path}, line 3: label 'maybe' must be 0 or real, 1 or fake\n"
+
+
+def test_a_semicolon_file_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "semicolons.csv"
+    path.write_text("label;score\n1;2\n0;1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 1: the file is separated by ';' \(label;score\); it must be by ','"):
+        score.main([str(path)])
+
+
+def test_notes_come_first_and_counts_have_whole_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "probabilities.csv"
+    rng = np.random.default_rng(1)
+    lines = [f"{i % 2},{p:.3f}" for i, p in enumerate(rng.random(40))]
+    path.write_text("\n".join(["label,score", *lines]), encoding="utf-8")
+    assert score.main([str(path)]) == cli.DONE
+    text = capsys.readouterr().out
+    assert text.startswith("note: all scores lie in [0, 1]") and text.count("--probability") == 1
+    assert score.main([str(path), "--json"]) == cli.DONE
+    rows = {(r["metric"], r["threshold"]): r for r in json.loads(capsys.readouterr().out)["rows"]}
+    shown = {tuple(line.split()[:2]): line for line in text.splitlines() if line}
+    assert rows["tp", "fixed"]["value"] == 20 and rows["tp", "fixed"]["low"] % 1  # an exact bound
+    for name in ("tp", "fp", "tn", "fn"):
+        for threshold in ("fixed", "oracle"):
+            row = rows[name, threshold]
+            low, high = map(int, re.search(r"\[(\d+), (\d+)\]", shown[name, threshold]).groups())  # type: ignore[union-attr]
+            assert row["low"] - 1 < low <= row["low"] + 1e-9 and row["high"] - 1e-9 <= high < row["high"] + 1
+
+
+def test_one_group_an_image_is_no_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twenty reals and twenty fakes, four of each wrong: however the groups are named, or not at all, the numbers are the same."""
+    rng = np.random.default_rng(2)
+    found = []
+    logits = np.where(np.arange(40) % 20 < 4, -1, 1) * np.repeat([-1, 1], 20) * (1 + rng.random(40))
+    for name in ("", "g{:02d}", "{}"):
+        path = tmp_path / "groups.csv"
+        places = rng.permutation(40)
+        lines = [f"{int(i >= 20)},{z!r}" + f",{name.format(places[i])}" * bool(name) for i, z in enumerate(logits.tolist())]
+        path.write_text("\n".join(["label,score" + ",group" * bool(name), *lines]), encoding="utf-8")
+        assert score.main([str(path), "--json"]) == cli.DONE
+        found.append(json.loads(capsys.readouterr().out)["rows"])
+    for one, other, third in zip(*found, strict=True):
+        for end in ("low", "high"):
+            assert one[end] == pytest.approx(other[end], abs=1e-12) == pytest.approx(third[end], abs=1e-12), one["metric"]
+    rates = {r["metric"]: (r["low"], r["high"]) for r in found[0] if r["threshold"] == "fixed"}
+    low, high = binomtest(16, 20).proportion_ci(method="exact")
+    assert rates["recall"] == rates["real_accuracy"] == (pytest.approx(low), pytest.approx(high))

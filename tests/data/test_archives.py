@@ -271,3 +271,83 @@ def test_an_archive_that_cannot_be_read_is_not_called_broken(tmp_path: Path, mon
     monkeypatch.setattr("gzip.open", refuse)
     with pytest.raises(DataError, match=rf"archive '.*0.tar.gz' cannot be read: {os.strerror(number)}$"):
         unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_nothing_is_deleted_while_a_folder_of_archives_cannot_be_read(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "source"
+    for name in ("a_b", "c_d"):
+        tar_of(folder / name / "0.tar", "x.png")
+    place = unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
+    before, real = everything(place), os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path) == folder / "c_d":
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=rf"folder '{folder}/c_d' cannot be read: {os.strerror(number)}$"):
+            unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
+    assert everything(place) == before
+
+
+@pytest.mark.parametrize("link", ["a_b/0.tar", "c_d"])
+def test_links_that_lead_nowhere_are_refused(link: str, tmp_path: Path) -> None:
+    """Such as those to a disk that is not mounted: what was unpacked from it stays."""
+    folder, disk = tmp_path / "source", tmp_path / "disk"
+    tar_of(folder / "a_b" / "1.tar", "x.png")
+    tar_of(disk / "0.tar", "y.png")
+    (folder / link).symlink_to(disk / "0.tar" if link.endswith(".tar") else disk)
+    found = find_archives(folder, "*_*/*.tar")
+    assert len(found) == 2
+    place = unpack_all(folder, found, cache=tmp_path / "cache", name="x")
+    before = everything(place)
+    disk.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=rf"'{folder}/{link}' cannot be read: No such file or directory"):
+        unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
+    assert everything(place) == before
+    (folder / link).unlink()
+    unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
+    assert everything(place) == {"a_b", "a_b/1", "a_b/1/x.png"} | ({"c_d"} & everything(place))
+
+
+def test_other_links_that_lead_nowhere_are_nobodys_archives(tmp_path: Path) -> None:
+    (tmp_path / "a_b").mkdir()
+    for name in ("notes", "a_b/0.png", "c_d"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+    assert find_archives(tmp_path, "*_*/*.tar") == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("1.tar", "1.tar.gz", "would be unpacked into one folder"),
+        ("a/1.zip", "a/1.tgz", "would be unpacked into one folder"),
+        ("a.tar.gz", "a/b.tar.gz", "would be unpacked into the folder of"),
+        ("a.tar.gz", "a/b/c.tar.gz", "would be unpacked into the folder of"),
+    ],
+)
+def test_archives_that_would_be_unpacked_into_one_folder_are_refused(first: str, second: str, message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    found = [tar_of(folder / name, "top.png") for name in (first, "a-.tar", second)]
+    for look in (unpacked, unpack_all):
+        with pytest.raises(DataError, match=message) as error:
+            look(folder, sorted(found), cache=tmp_path / "cache", name="x")
+        assert f"'{folder / first}'" in str(error.value)
+        assert f"'{folder / second}'" in str(error.value)
+    assert not left_in(tmp_path / "cache")
+
+
+def test_a_folder_that_is_in_the_way_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger says nothing of it: what it holds is not what the archive gives."""
+    folder = tmp_path / "source"
+    tar_of(folder / "0.tar", "x.png")
+    place = unpacks(folder, monkeypatch)[2]
+    (place / "1").mkdir()
+    (place / "1" / "strange.png").touch()
+    tar_of(folder / "1.tar", "y.png")
+    assert unpacks(folder, monkeypatch)[0] == {"0/x.png": b"x.png", "1/y.png": b"y.png"}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from study.data.catalog import DataConfig, data_root, split_union
 from study.data.datasets import CONTENT, columns_digest, strings
-from study.data.decode import UndecodableError, UnreadableError, decode_image
+from study.data.decode import UndecodableError, UnreadableError, decode_image, read_bytes
 from study.data.names import file_name
 from study.errors import ConfigError, DataError, FirewallError, StoreError
 from study.records import Geometry, Sample
@@ -414,6 +414,31 @@ def test_a_disk_that_does_not_answer_stops_the_command(
         with pytest.raises(DataError, match=rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command again"):
             make_catalog().dataset("d")
     assert make_catalog().dataset("d").digest == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("EIO", "remove the file, or leave it out by a manifest.csv"),
+        ("EREMOTEIO", "remove the file, or leave it out by a manifest.csv"),
+        ("EMFILE", r"raise the limit of open files \(ulimit -n\)"),
+        ("ENFILE", "end other programs: the machine has too many files open"),
+        ("ENOMEM", "end other programs: the machine has no memory left"),
+        *((name, "see to the disk or the mount that it lies on") for name in ("ESTALE", "ENOTCONN", "ETIMEDOUT")),
+        *((name, "see to the disk or the mount that it lies on") for name in ("ECONNABORTED", "ECONNREFUSED", "ENETRESET")),
+    ],
+)
+def test_what_is_to_be_done_depends_on_what_does_not_answer(
+    name: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the machine or a mount is at fault nobody is told to remove a file."""
+
+    def fails(path: Path) -> bytes:
+        raise OSError(getattr(errno, name), "why")
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(DataError, match=rf"could not be read now \(why\); run the command again, and if that stays so, {remedy}$"):
+        read_bytes(tmp_path / "x.png")
 
 
 def test_what_a_user_may_not_read_is_left_out(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:

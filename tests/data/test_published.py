@@ -247,6 +247,25 @@ def test_the_official_split_of_ffpp_is_kept(root: Path, make_catalog: MakeCatalo
     assert summary.groups == {"train": 28, "val": 6, "test": 6}
 
 
+@pytest.mark.parametrize("within", ["", "download"])
+@pytest.mark.parametrize(
+    "where",
+    ["manipulated_sequences", "manipulated_sequences/splits", "original_sequences/youtube", "manipulated_sequences/FaceSwap/c40"],
+)
+def test_lists_between_the_folder_and_the_images_are_found(root: Path, make_catalog: MakeCatalog, where: str, within: str) -> None:
+    """Also those beside another manipulation's images: all have one official split."""
+    folder = write_ffpp(root / "ffpp" / within, frames=1)
+    write_lists(folder / where)
+    summary = make_catalog().describe("ffpp:NeuralTextures")
+    assert summary.official
+    assert {split: summary.images(split) for split in ("train", "val", "test")} == {"train": 112, "val": 24, "test": 24}
+    (folder / "train.json").write_text("[]", encoding="utf-8")
+    for split in ("val", "test"):
+        (folder / f"{split}.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"the lists of the official split in .* differ"):
+        make_catalog().dataset("ffpp:NeuralTextures")
+
+
 def test_lists_that_differ_are_refused(root: Path, make_catalog: MakeCatalog) -> None:
     write_ffpp(root / "ffpp" / "FaceForensics++", frames=1)
     write_lists(root / "ffpp")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins
 import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,26 +153,29 @@ def test_nothing_is_decoded_twice_and_a_changed_video_is_noticed(
     assert make_catalog().dataset("clips").digest != before.digest
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError(), OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale file handle")]
-)
+def failing(path: Path, error: Exception, *, counting: bool) -> Callable[[str], Any]:
+    """PyAV's `open`, to which a video is an error: when its frames are counted, or when they are decoded."""
+    import av
+
+    real, calls = av.open, list[str]()
+
+    def fails(file: str) -> Any:
+        calls.extend([file] if file == str(path) else [])
+        if file == str(path) and len(calls) == (1 if counting else 2):
+            raise error
+        return real(file)
+
+    return fails
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EACCES, "Permission denied")])
 @pytest.mark.parametrize("counting", [True, False])
 def test_a_video_that_cannot_be_read_once_is_read_the_next_time(
     error: Exception, counting: bool, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import av
-
     clips(root / "clips", frames=2)
-    path, real, calls = str(root / "clips" / "train" / "real" / "03.mp4"), av.open, []
-
-    def fails(file: str) -> Any:
-        calls.extend([file] if file == path else [])
-        if file == path and len(calls) == (1 if counting else 2):
-            raise error
-        return real(file)
-
     with monkeypatch.context() as patched:
-        patched.setattr(av, "open", fails)
+        patched.setattr("av.open", failing(root / "clips" / "train" / "real" / "03.mp4", error, counting=counting))
         once = make_catalog()
         assert {name.partition("#")[0] for name, _ in once.describe("clips").excluded} == {"clips/train/real/03.mp4"}
     again = make_catalog()
@@ -195,6 +200,54 @@ def test_a_disk_that_does_not_answer_stops_the_command(
         with pytest.raises(DataError, match=rf"'{victim}' could not be read now \(Input/output error\); run the command again"):
             make_catalog().dataset("clips")
     assert make_catalog().describe("clips").excluded == ()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("counting", [True, False])
+def test_a_disk_that_fails_after_the_video_was_hashed_stops_the_command(
+    counting: bool, number: int, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips(root / "clips", frames=2)
+    victim, error = root / "clips" / "train" / "real" / "03.mp4", OSError(number, os.strerror(number))
+    opens, failed = failing(victim, error, counting=counting), list[Path]()
+
+    def opened(file: str) -> Any:
+        try:
+            return opens(file)
+        except OSError:
+            failed.append(victim)
+            raise
+
+    def sha256(path: Path) -> str:
+        if path in failed and number == errno.EIO:
+            raise error
+        return file_sha256(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("av.open", opened)
+        for where in ("study.data.videos", "study.data.index"):
+            patched.setattr(f"{where}.file_sha256", sha256)
+        with pytest.raises(DataError, match=rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command again"):
+            make_catalog().dataset("clips")
+    assert failed == [victim]
+    assert make_catalog().describe("clips").excluded == ()
+
+
+@pytest.mark.parametrize("counting", [True, False])
+def test_a_video_that_its_disk_reads_well_and_ffmpeg_does_not_is_broken(
+    counting: bool, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg says `Input/output error` of some broken files, too: they are left out, and that is remembered."""
+    clips(root / "clips", frames=2)
+    victim = root / "clips" / "train" / "real" / "03.mp4"
+    with monkeypatch.context() as patched:
+        patched.setattr("av.open", failing(victim, OSError(errno.EIO, "Input/output error"), counting=counting))
+        once = make_catalog().describe("clips")
+    assert {(name.partition("#")[0], why) for name, why in once.excluded} == {
+        ("clips/train/real/03.mp4", "no readable video: Input/output error")
+    }
+    monkeypatch.setattr("av.open", lambda *_: pytest.fail("opened again"))
+    assert make_catalog().describe("clips").excluded == once.excluded
 
 
 def test_broken_videos_are_listed_with_their_reasons(root: Path, make_catalog: MakeCatalog) -> None:

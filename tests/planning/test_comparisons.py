@@ -103,14 +103,51 @@ def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
     words = answer(compared(study({"fair": 0.8, "good": 2.0, "poor": 0.1}, ["aa", "bbb"], seeds=3)))
     lines = words.splitlines()
     assert lines[0] == "Which detector generalises best, and is that more than noise?"
-    assert lines[1].startswith("good: mean AUC 0.9") and lines[1].endswith(
-        " of its mean logit over seeds, over 2 cross-domain cells on 2 test sets."
-    )
+    assert lines[1].startswith("good: cross-domain mean AUC 0.")
+    assert " (the matrix's mean over seeds) over 2 cross-domain cells on 2 test sets; 0.9" in lines[1]
+    assert lines[1].endswith(" for the mean logit over its seeds, on which the tests below are made.")
     assert (
         lines[2].startswith("More than noise, of images and of training seeds: its lead on fair of 0.")
         and "; poor of 0." in lines[2]
     )
     assert "too few test sets: the same order of 3 detectors on all 2 would have p = 0.17" in lines[3]
+
+
+def test_the_mean_over_seeds_stands_beside_the_mean_logits() -> None:
+    """Seeds that err independently: their mean logit is an ensemble, and does better than they do one by one."""
+    scores = study({"good": 1.5, "fair": 1.0}, ["aa", "bbb"], seeds=3)
+    found, label = compared(scores), scores[0][2].label
+    for detector in ("good", "fair"):
+        own = [roc_auc_score(label, s.logit) for y, p, s, _ in scores if p.detector == detector and y != p.train_on]
+        assert len(own) == 6 and found.of_single_models[detector] == pytest.approx(np.mean(own))
+        logits = [mean_logit(scores, detector, x, y) for x, y in found.cells]
+        assert found.by_cell[detector] == pytest.approx([roc_auc_score(label, z) for z in logits])
+        assert found.of_single_models[detector] < found.cross_domain[detector]
+        single, logit = found.of_single_models[detector], found.cross_domain[detector]
+        assert f"| {detector} | {single:.3f} | {logit:.3f} |" in markdown(found)
+    assert f"good: cross-domain mean AUC {found.of_single_models['good']:.3f} (the matrix's" in answer(found)
+    assert "| first | second | AUC of first (mean logit) | AUC of second (mean logit) |" in markdown(found)
+    reversed_ = replace(found, of_single_models={"good": 0.6, "fair": 0.7})
+    assert "tests below are made. By the mean over seeds fair is first, with 0.700.\n" in answer(reversed_)
+    one = answer(compared(study({"good": 1.5, "fair": 1.0}, ["aa", "bbb"], seeds=1))).splitlines()[1]
+    assert one.endswith(", over 2 cross-domain cells on 2 test sets.") and "seeds" not in one
+
+
+def test_marked_test_sets_are_named_and_the_means_without_them_stand_beside() -> None:
+    """The leader is better on the marked test set alone."""
+    rng, fake = np.random.default_rng(0), np.arange(200) % 2
+    shift = {"cheat": {"aa": 9.0, "bbb": 0.3, "cccc": 0.3}, "honest": {"aa": 0.5, "bbb": 0.6, "cccc": 0.6}}
+    found = compared(of_sizes({d: {y: rng.normal(size=200) + s * fake for y, s in sets.items()} for d, sets in shift.items()}))
+    assert next(iter(found.cross_domain)) == "cheat" and "marked" not in answer(found)
+    at = [i for i, (_, y) in enumerate(found.cells) if y != "aa"]
+    means = {d: np.mean([found.by_cell[d][i] for i in at]) for d in shift}
+    expected = f"honest {means['honest']:.3f}; cheat {means['cheat']:.3f}; honest is first, not cheat."
+    words = answer(replace(found, marked=("aa", "elsewhere")))
+    assert "1 of 3 test sets is marked ! (a confound or a leak, see the tables): aa. Without them" in words and expected in words
+    assert expected in markdown(replace(found, marked=("aa",)))
+    assert "; cheat stays first." in answer(replace(found, marked=("bbb",)))
+    every = answer(replace(found, marked=("aa", "bbb", "cccc")))
+    assert "3 of 3 test sets are marked ! (a confound or a leak, see the tables): aa, bbb, cccc. No cross-domain number" in every
 
 
 def test_equal_detectors_are_not_told_apart_and_the_smallest_lead_stands_beside() -> None:
@@ -223,7 +260,8 @@ def test_a_study_is_read_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(comparisons, "test_content", lambda setup, test_on: test_on)
     monkeypatch.setattr(comparisons, "kin_of", lambda setup: own_names)
     setup = SimpleNamespace(study=SimpleNamespace(seed=0), store=SimpleNamespace(scores=lambda key: scores[int(key)][2]))
-    found = comparisons.compare_study(cast(Any, setup), cast(Any, cells))
+    found = comparisons.compare_study(cast(Any, setup), cast(Any, cells), marked=["bbb"])
+    assert found.marked == ("bbb",)
     assert [p.difference for p in found.pairs] == [p.difference for p in compared(scores).pairs]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from study import cross_eval, sweep
@@ -231,6 +232,46 @@ def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(
     on("second")
     Mirror(url, "small").pull()
     assert stores["second"].trials() == [trial(0), trial(2), trial(1)]
+
+
+@pytest.mark.parametrize("older", ["first", "second"])
+def test_trials_of_a_version_with_fewer_columns_are_joined(older: str, url: str, on: Machine) -> None:
+    """`device_kind` came without a new schema number: whichever of the two tables lacks it, no trial is lost."""
+    for number, name in enumerate(("first", "second")):
+        on(name)
+        Mirror(url, "small").pull()
+        store = Store(local_results(url), "small")
+        store.save_trials([trial(number)])
+        if name == older:
+            pq.write_table(pq.read_table(store.trials_file).drop_columns(["device_kind"]), store.trials_file)
+    for name in ("first", "second"):
+        on(name)
+        Mirror(url, "small").push()
+    on("first")
+    first, store = Mirror(url, "small"), Store(local_results(url), "small")
+    assert first.pull() == 1
+    assert store.trials() == [trial(1), trial(0)]
+    assert first.push() == 1
+
+
+@pytest.mark.parametrize("other", ["here", "there"])
+def test_trials_of_another_schema_are_refused_and_stay(other: str, url: str, on: Machine) -> None:
+    for number, name in enumerate(("here", "there")):
+        on(name)
+        mirror, store = Mirror(url, "small"), Store(local_results(url), "small")
+        store.save_trials([trial(number)])
+        if name == other:
+            table = pq.read_table(store.trials_file)
+            pq.write_table(table.replace_schema_metadata({"study_schema": "7"}), store.trials_file)
+        if name == "there":
+            mirror.push()
+    on("here")
+    mirror = Mirror(url, "small")
+    before = (mirror.folder / "trials.parquet").read_bytes()
+    with pytest.raises(StoreError, match=r"trials.parquet' has schema 7, this version reads 1") as error:
+        mirror.pull()
+    assert (url if other == "there" else str(mirror.folder)) in str(error.value)
+    assert (mirror.folder / "trials.parquet").read_bytes() == before
 
 
 def there_is(url: str) -> dict[str, str]:

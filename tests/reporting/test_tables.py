@@ -47,6 +47,15 @@ gap 0.300, worst 0.400 (-0.100 vs chance): a -> c, left out: 1 without a number
     )
 
 
+def test_no_pixel_baselines_without_an_interval_say_why() -> None:
+    note = "cross-validated; no interval: constant by construction, no trait varies"
+    blind = replace(row("(metadata only)", NO_TRAINING, "a", 0.5, low=NAN, high=NAN, note=note), seed="mean")
+    other = replace(blind, test_on="b", estimate=replace(blind.estimate, low=0.4, high=0.6, note="cross-validated"))
+    text = " ".join(text_table([*ROWS, blind, other], "npr", width=200).split())
+    assert "(metadata only) AUC 0.500 [no interval] 0.500 [0.40, 0.60]" in text
+    assert "(metadata only) on a: no interval: constant by construction, no trait varies" in text
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_no_line_is_wider_than_asked_for(width: int) -> None:
     names = [f"dataset_{i}" for i in range(7)]

@@ -228,6 +228,19 @@ def test_parts_are_combined_by_mover():
     assert math.isnan(unlike.p) and unlike.reason == "the sample shows no variance and no exact bound is known"
 
 
+def test_the_smallest_difference_does_not_hang_on_the_lead_observed():
+    def smallest(*parts):
+        return total_difference([Part(**part) for part in parts], how="").smallest
+
+    for lead in (-0.9, 0.0, 0.1, 0.45, 0.6, 0.9):
+        assert smallest({"value": lead, "variance": 0.05**2, "pairs": 20}) == pytest.approx(2.801585 * 0.05, rel=1e-5)
+        halves = [
+            {"value": lead / 2, "variance": variance, "pairs": 30, "scale": 0.5, "alike": True} for variance in (0.02**2, 0.0)
+        ]
+        reach = 0.5 * (1 - 0.025 ** (1 / 30))  # of the part that does not vary
+        assert smallest(*halves) == pytest.approx(2.801585 * math.hypot(0.02, reach / stats.norm.ppf(0.975)), rel=1e-5)
+
+
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (2, 3), (3, 3, 3), (5,), (9,), (10,)])
 @pytest.mark.parametrize("lead", [0.3, 0.9, 1.0])
 def test_interval_and_p_agree_however_small_the_parts(sizes, lead):

@@ -211,6 +211,34 @@ def test_single_images_have_delongs_interval(make_scores):
             np.testing.assert_allclose([row.low, row.high], np.quantile(drawn, [0.025, 0.975]), atol=0.008)
 
 
+def test_proportions_of_single_images_have_clopper_pearsons_interval(make_scores):
+    """16 of 20 reals and 16 of 20 fakes are right, 16 of 20 calls: the same counts have the same interval, scipy's."""
+    label, right = np.repeat([0, 1], 20), np.tile(np.arange(20) >= 4, 2)
+    logit = np.where(right == label, 1.0, -1.0) + np.linspace(0, 0.1, 40)
+    found = estimate([make_scores(label, logit)])
+    for metric, k, n in (("recall", 16, 20), ("real_accuracy", 16, 20), ("precision", 16, 20), ("accuracy", 32, 40)):
+        expected = binomtest(k, n).proportion_ci(method="exact")
+        row = found[metric, "fixed", "0"]
+        assert (row.low, row.high) == (pytest.approx(expected.low), pytest.approx(expected.high)), metric
+        assert estimate([make_scores(label, logit)] * 2)[metric, "fixed", "mean"].high == pytest.approx(expected.high)
+    of_20 = binomtest(16, 20).proportion_ci(method="exact")
+    for count, low, high in (("tp", of_20.low, of_20.high), ("fp", 1 - of_20.high, 1 - of_20.low)):
+        assert (found[count, "fixed", "0"].low, found[count, "fixed", "0"].high) == pytest.approx((20 * low, 20 * high)), count
+    grouped = estimate([make_scores(label, logit, np.repeat(np.arange(20), 2).astype(str))])["recall", "fixed", "0"]
+    assert grouped.low != pytest.approx(binomtest(16, 20).proportion_ci(method="exact").low, abs=1e-6)
+
+
+def test_what_groups_are_called_does_not_matter(make_scores):
+    rng = np.random.default_rng(3)
+    label, member = rng.integers(0, 2, 60), np.arange(60) // 2
+    logit = rng.normal(size=60) + label
+    for of in (np.arange(60), member):
+        names = rng.permutation(60)[of].astype(str)
+        one, other = (estimate([make_scores(label, logit, group)]) for group in ([f"g{i:02d}" for i in of], names))
+        for key, row in one.items():
+            assert (row.low, row.high) == pytest.approx((other[key].low, other[key].high), nan_ok=True, abs=1e-12), key
+
+
 def test_perfect_separation_has_exact_bounds_and_says_so(make_scores):
     label = np.repeat([0, 1], [40, 30])
     found = estimate([make_scores(label, np.where(label, 3.0, -3.0) + np.linspace(0, 1, 70))] * 2)

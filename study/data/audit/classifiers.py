@@ -9,6 +9,7 @@ they never saw.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from study.statistics.cross_validated import cross_validated_auc, folds_by_group
 
 SEED = derive_seed("audit")
 ROUNDS, LEAVES, LEAF_IMAGES, RATE = 40, 6, 10, 0.15
+CONSTANT = "no interval: constant by construction, no trait varies"  # so with `unify`, for the files
 
 
 def metadata_auc(traits: Traits) -> Estimate:
@@ -43,7 +45,9 @@ def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> E
     if folds < 2:
         return undefined("too few groups to cross-validate: two folds with two groups of each class are needed", label)
     score = _out_of_fold(np.stack(columns, axis=1), label, fold)
-    return cross_validated_auc(label, score, group, fold)
+    found = cross_validated_auc(label, score, group, fold)
+    varies = any(len(np.unique(column)) > 1 for column in columns)
+    return found if varies else replace(found, note=CONSTANT)
 
 
 def _out_of_fold(features: NDArray[np.float64], label: NDArray[np.uint8], fold: NDArray[np.intp]) -> NDArray[np.float64]:
