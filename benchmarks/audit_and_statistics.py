@@ -27,7 +27,7 @@ from study.data.catalog import Catalog, DataConfig
 from study.data.parallel import cpu_count, ordered_map
 from study.jobs import Workspace
 from study.planning.cells import PlannedCell, matrix_rows
-from study.planning.comparisons import compare_scores
+from study.planning.comparisons import Scored, compare_scores
 from study.records import Cell, Pairing
 from study.statistics.thresholds import source_thresholds
 from study.store import Store
@@ -98,8 +98,8 @@ def measure(folder: Path, images: int, detectors: int) -> None:
         print(f"  {'together':24} {total[0]:8.1f} s   {total[1]:8.1f} s CPU   {goal}")
 
 
-def _scored(store: Store, named: list[tuple[str, Pairing, str]]) -> list[Any]:
-    return [(test_on, pairing, store.scores(key)) for test_on, pairing, key in named]
+def _scored(store: Store, named: list[tuple[str, Pairing, str]]) -> list[Scored]:
+    return [(test_on, pairing, store.scores(key), 0) for test_on, pairing, key in named]
 
 
 def main() -> None:

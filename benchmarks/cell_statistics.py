@@ -79,7 +79,9 @@ def measure(images: int, detectors: int, seeds: int, frames: int) -> None:
     estimates = timed(
         lambda: [estimate_cell(one, [given] * seeds, [1.0] * seeds, rng_seed=0) for one in found]
     )  # fmt: skip
-    scored = [("made", Pairing(detector=f"d{d}", train_on="x"), one) for d, of in enumerate(found) for one in of]
+    scored = [
+        ("made", Pairing(detector=f"d{d}", train_on="x"), one, seed) for d, of in enumerate(found) for seed, one in enumerate(of)
+    ]
     compared = timed(lambda: compare_scores(scored, lambda _: 0))
     total = estimates + compared
     pairs = detectors * (detectors - 1) // 2
