@@ -190,7 +190,7 @@ class _Cell:
             return low, high, notes
         lowest, highest = self._edges(row, at)
         if lowest < low or highest > high:
-            result = "a perfect" if lowest < low else "an all wrong"
+            result = "a perfect" if (lowest < low) != (metric == "eer") else "an all wrong"  # whose EER is the high one
             notes.append(f"reaches as far as {result} result's bound ({self.support.groups} groups)")
         return min(low, lowest, value), max(high, highest, value), notes
 

@@ -152,6 +152,16 @@ def test_no_result_claims_more_than_perfect_separation_would(make_scores):
     assert found[1]["recall", "fixed", "0"].low == pytest.approx(binomtest(29, 30).proportion_ci(method="exact").low, abs=0.03)
 
 
+@pytest.mark.parametrize(("sign", "bound"), [(1, "a perfect"), (-1, "an all wrong")])
+def test_an_interval_that_is_widened_names_the_result_whose_bound_it_reaches(make_scores, sign, bound):
+    """4 reals and 4 fakes, one pair of 16 the wrong way round: EER 1/4; with the sign turned all but one, EER 3/4."""
+    found = estimate([make_scores(np.repeat([0, 1], 4), sign * np.array([0, 1, 2, 4, 3, 5, 6, 7]))], replicates=600)
+    assert found["auc", "", "0"].value == (15 / 16 if sign == 1 else 1 / 16)
+    assert found["eer", "", "0"].value == (0.25 if sign == 1 else 0.75)
+    for metric in ("auc", "eer"):
+        assert f"reaches as far as {bound} result's bound (8 groups)" in found[metric, "", "0"].note
+
+
 def test_the_mean_is_no_surer_than_its_seeds_bounds(make_scores):
     """Two seeds call all of 30 fakes fake, the third 29: none of the three is sure of more than .884."""
     label = np.repeat([0, 1], 30)
