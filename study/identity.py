@@ -91,7 +91,7 @@ def _temporary_beside(path: Path) -> Path:
 def _machine() -> str:
     """Eight digits for whom process numbers mean the same: a host, and on it a container."""
     try:
-        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a link that leads nowhere: its text is wanted
     except OSError:
         space = ""
     return digest(socket.gethostname(), space)[:8]

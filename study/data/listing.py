@@ -112,7 +112,7 @@ class Walker:
                     yield self._found(entry, path)
                 else:
                     # Strings, not Paths: this runs once for every file of a dataset.
-                    self.ignored[readable(os.path.splitext(entry.name)[1].lower())] += 1  # noqa: PTH122
+                    self.ignored[readable(os.path.splitext(entry.name)[1].lower())] += 1  # noqa: PTH122 - strings
 
     def loose(self, folder: str) -> int:
         """Return the number of images directly in a folder."""

@@ -244,7 +244,7 @@ def _leaves(walker: Walker, folder: str, known: dict[str, bool]) -> bool:
     gone = known[new.pop()]
     for below in reversed(new):
         path = f"{walker.root}/{below}"
-        gone = known[below] = not walker.holds(os.path.realpath(path)) if os.path.islink(path) else gone  # noqa: PTH114
+        gone = known[below] = not walker.holds(os.path.realpath(path)) if os.path.islink(path) else gone  # noqa: PTH114 - a string
     return gone
 
 

@@ -144,7 +144,9 @@ def test_notes_come_first_and_counts_have_whole_intervals(tmp_path: Path, capsys
     for name in ("tp", "fp", "tn", "fn"):
         for threshold in ("fixed", "oracle"):
             row = rows[name, threshold]
-            low, high = map(int, re.search(r"\[(\d+), (\d+)\]", shown[name, threshold]).groups())  # type: ignore[union-attr]
+            interval = re.search(r"\[(\d+), (\d+)\]", shown[name, threshold])
+            assert interval is not None
+            low, high = map(int, interval.groups())
             assert row["low"] - 1 < low <= row["low"] + 1e-9 and row["high"] - 1e-9 <= high < row["high"] + 1
 
 
