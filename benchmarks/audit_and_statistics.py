@@ -1,10 +1,12 @@
-"""What a test set of 20,000 images and 16 detectors costs once all is scored: the audit, the matrix, the paired comparisons.
+"""What a test set of 20,000 images and 16 detectors costs once all is scored: the audit, the
+matrix, the paired comparisons.
 
     python benchmarks/audit_and_statistics.py
 
-Made-up 32-pixel files, JPEG and PNG in both classes, indexed before the clock starts; made-up scores in a real store; one winner a
-detector with three thresholds. The second time is that of the same command run again: traits, classifiers and estimates are kept.
-Cores share the work, so both the time on the wall and that of the processor are shown.
+Made-up 32-pixel files, JPEG and PNG in both classes, indexed before the clock starts; made-up
+scores in a real store; one winner a detector with three thresholds. The second time is that of the
+same command run again: traits, classifiers and estimates are kept. Cores share the work, so both
+the time on the wall and that of the processor are shown.
 """
 
 from __future__ import annotations
@@ -36,17 +38,23 @@ NAME, PX = "made", 32
 
 
 def write_images(folder: Path, images: int) -> None:
-    """Write the files and a manifest that has all of them in the test split; every third is a JPEG."""
+    """Write the files and a manifest that has all of them in the test split; every third is a
+    JPEG.
+    """
 
     def write(number: int) -> str:
         rng = np.random.default_rng(number)
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
         path = f"{number:06d}.{'jpg' if number % 3 == 0 else 'png'}"
-        coarse.resize((PX, PX), Image.Resampling.BICUBIC).save(folder / path, **({"quality": 90} if number % 3 == 0 else {}))
+        coarse.resize((PX, PX), Image.Resampling.BICUBIC).save(
+            folder / path, **({"quality": 90} if number % 3 == 0 else {})
+        )
         return f"{path},{number % 2},g{number},test\n"
 
     folder.mkdir(parents=True)
-    (folder / "manifest.csv").write_text("path,label,group,split\n" + "".join(ordered_map(write, range(images))), encoding="utf-8")
+    (folder / "manifest.csv").write_text(
+        "path,label,group,split\n" + "".join(ordered_map(write, range(images))), encoding="utf-8"
+    )
 
 
 def plan(store: Store, images: int, detectors: int) -> list[PlannedCell]:
@@ -56,8 +64,17 @@ def plan(store: Store, images: int, detectors: int) -> list[PlannedCell]:
         one = scores(images, 1, detector=number, seed=0)
         store.save_scores(f"s{number}", one)
         pairing = Pairing(detector=f"d{number}", train_on="x")
-        cell = Cell(pairing=pairing, winner_seed=0, test_on=NAME, degradation="none", state="done", scores_key=f"s{number}")
-        winner = SimpleNamespace(winner_seed=0, thresholds=source_thresholds(one.label, one.logit), temperature=1.0)
+        cell = Cell(
+            pairing=pairing,
+            winner_seed=0,
+            test_on=NAME,
+            degradation="none",
+            state="done",
+            scores_key=f"s{number}",
+        )
+        winner = SimpleNamespace(
+            winner_seed=0, thresholds=source_thresholds(one.label, one.logit), temperature=1.0
+        )
         cells.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
     return cells
 
@@ -77,9 +94,17 @@ def measure(folder: Path, images: int, detectors: int) -> None:
     print(f"(index of {images:,} images, before: {wall:.1f} s, {cpu:.1f} s CPU)")
     store = Store(folder / "results", "made")
     workspace = Workspace(
-        results=folder / "results", study="made", data=data, weights_root=None, threads=1, precision="f32", firewall=False
+        results=folder / "results",
+        study="made",
+        data=data,
+        weights_root=None,
+        threads=1,
+        precision="f32",
+        firewall=False,
     )
-    setup = cast(Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace))
+    setup = cast(
+        Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace)
+    )
     cells = plan(store, images, detectors)
     named = [(NAME, cell.cell.pairing, cell.cell.scores_key) for cell in cells]
     for run in ("first", "again"):
@@ -88,7 +113,10 @@ def measure(folder: Path, images: int, detectors: int) -> None:
         for what, work in (
             ("audit", lambda: audit_dataset(Catalog(data, firewall=False), NAME)),
             (f"matrix of {detectors} cells", lambda: matrix_rows(setup, cells)),
-            (f"{detectors * (detectors - 1) // 2} comparisons", lambda: compare_scores(_scored(store, named), lambda _: 0)),
+            (
+                f"{detectors * (detectors - 1) // 2} comparisons",
+                lambda: compare_scores(_scored(store, named), lambda _: 0),
+            ),
         ):
             found = timed(work)
             total += found
@@ -109,7 +137,10 @@ def main() -> None:
     parser.add_argument("--detectors", type=int, default=16)
     options = parser.parse_args()
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(f"{cpu_count()} cores; load average before the start: {load}; {options.images:,} images, {options.detectors} detectors")
+    print(
+        f"{cpu_count()} cores; load average before the start: {load}; {options.images:,} images,"
+        f" {options.detectors} detectors"
+    )
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder), options.images, options.detectors)
 

@@ -1,11 +1,13 @@
-"""What the numbers of a large test set cost: 16 detectors on 20,000 images, from scores to intervals and comparisons.
+"""What the numbers of a large test set cost: 16 detectors on 20,000 images, from scores to
+intervals and comparisons.
 
     python benchmarks/cell_statistics.py
 
-Made-up scores, single images and ten frames a group. Estimates are what cross_eval writes of a cell: every metric at every
-threshold, seed by seed and their mean, 2,000 replicates. Comparisons are all 120 pairs. Below them the same replicates of the AUC
-as a loop over scikit-learn would do them, timed on a few and multiplied. One process, one core; three minutes where it is free.
-Times are those that this process computed, so that other programs on the machine do not count.
+Made-up scores, single images and ten frames a group. Estimates are what cross_eval writes of a
+cell: every metric at every threshold, seed by seed and their mean, 2,000 replicates. Comparisons
+are all 120 pairs. Below them the same replicates of the AUC as a loop over scikit-learn would do
+them, timed on a few and multiplied. One process, one core; three minutes where it is free. Times
+are those that this process computed, so that other programs on the machine do not count.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ LOOPED = 10  # replicates that the loops are timed on
 
 
 def scores(images: int, frames: int, *, detector: int, seed: int) -> Scores:
-    """Half of the groups are real; a detector's scorings share a part with all others, as they see the same images."""
+    """Half of the groups are real; a detector's scorings share a part with all others, as they see
+    the same images.
+    """
     label = (np.arange(images) // frames % 2).astype(np.uint8)
     shared, own = np.random.default_rng(0), np.random.default_rng([detector, seed])
     logit = shared.normal(size=images) + own.normal(size=images) + (0.5 + 0.1 * detector) * label
@@ -54,7 +58,9 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def loop(one: Scores, metric: Callable[[np.ndarray, np.ndarray], float]) -> float:
-    """Seconds that `REPLICATES` would take, each written out and given to scikit-learn, by the time of `LOOPED`."""
+    """Seconds that `REPLICATES` would take, each written out and given to scikit-learn, by the time
+    of `LOOPED`.
+    """
     groups = clusters(one.label, one.group)
     counts = np.concatenate(list(draws(groups, replicates=LOOPED, rng_seed=0)))
     logit = one.logit.astype(np.float64)
@@ -67,35 +73,56 @@ def loop(one: Scores, metric: Callable[[np.ndarray, np.ndarray], float]) -> floa
     return timed(work) / LOOPED * REPLICATES
 
 
-def probability(metric: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[np.ndarray, np.ndarray], float]:
+def probability(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+) -> Callable[[np.ndarray, np.ndarray], float]:
     """The metric of p(fake) instead of the logit."""
     return lambda label, logit: metric(label, 1 / (1 + np.exp(-logit)))
 
 
 def measure(images: int, detectors: int, seeds: int, frames: int) -> None:
     """Print the times of one kind of groups."""
-    found = [[scores(images, frames, detector=d, seed=s) for s in range(seeds)] for d in range(detectors)]
+    found = [
+        [scores(images, frames, detector=d, seed=s) for s in range(seeds)] for d in range(detectors)
+    ]
     given = source_thresholds(found[0][0].label, found[0][0].logit)
     estimates = timed(
         lambda: [estimate_cell(one, [given] * seeds, [1.0] * seeds, rng_seed=0) for one in found]
-    )  # fmt: skip
+    )
     scored = [
-        ("made", Pairing(detector=f"d{d}", train_on="x"), one, seed) for d, of in enumerate(found) for seed, one in enumerate(of)
+        ("made", Pairing(detector=f"d{d}", train_on="x"), one, seed)
+        for d, of in enumerate(found)
+        for seed, one in enumerate(of)
     ]
     compared = timed(lambda: compare_scores(scored, lambda _: 0))
     total = estimates + compared
     pairs = detectors * (detectors - 1) // 2
-    print(f"\n{images:,} images, {frames} a group, {detectors} detectors, {seeds} seeds, {REPLICATES} replicates")
-    print(f"  estimates of {detectors} cells         {estimates:8.1f} s   {estimates / detectors / seeds:.2f} s a scoring")
+    print(
+        f"\n{images:,} images, {frames} a group, {detectors} detectors, {seeds} seeds, {REPLICATES}"
+        " replicates"
+    )
+    print(
+        f"  estimates of {detectors} cells         {estimates:8.1f} s  "
+        f" {estimates / detectors / seeds:.2f} s a scoring"
+    )
     print(f"  {pairs} paired comparisons          {compared:8.1f} s")
-    print(f"  together                       {total:8.1f} s   goal {GOAL_S:.0f}: {total / GOAL_S:.2f} of it, {_met(total)}")
+    print(
+        f"  together                       {total:8.1f} s   goal {GOAL_S:.0f}: {total / GOAL_S:.2f}"
+        f" of it, {_met(total)}"
+    )
     one = found[0][0]
     auc = timed(lambda: bootstrap_auc(one.label, one.logit, one.group, rng_seed=0))
     by_loop = loop(one, roc_auc_score)
-    print(f"  AUC of one scoring             {auc:8.2f} s   scikit-learn in a loop {by_loop:.0f} s, {by_loop / auc:.0f} times")
+    print(
+        f"  AUC of one scoring             {auc:8.2f} s   scikit-learn in a loop {by_loop:.0f} s,"
+        f" {by_loop / auc:.0f} times"
+    )
     whole = timed(lambda: estimate_cell([one], [given], [1.0], rng_seed=0))
     three = by_loop + loop(one, average_precision_score) + loop(one, probability(brier_score_loss))
-    print(f"  all metrics of one scoring     {whole:8.2f} s   three of them in a loop {three:.0f} s, {three / whole:.0f} times")
+    print(
+        f"  all metrics of one scoring     {whole:8.2f} s   three of them in a loop {three:.0f} s,"
+        f" {three / whole:.0f} times"
+    )
 
 
 def _met(seconds: float) -> str:
@@ -109,7 +136,10 @@ def main() -> None:
     parser.add_argument("--detectors", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores; load average before the start: {', '.join(f'{x:.1f}' for x in os.getloadavg())}")
+    print(
+        f"{os.cpu_count()} cores; load average before the start:"
+        f" {', '.join(f'{x:.1f}' for x in os.getloadavg())}"
+    )
     for frames in (1, 10):
         measure(options.images, options.detectors, options.seeds, frames)
 

@@ -1,10 +1,13 @@
-"""A manifest of a million rows: seconds and memory to list, split and key it, and how fast images are hashed.
+"""A manifest of a million rows: seconds and memory to list, split and key it, and how fast images
+are hashed.
 
-    python benchmarks/million_rows.py                   # about a minute; writes 100 MB below the temporary folder
-    python benchmarks/million_rows.py --rows 10000000   # the same tenfold
+    python benchmarks/million_rows.py                   # about a minute; writes 100 MB below the
+    temporary folder python benchmarks/million_rows.py --rows 10000000   # the same tenfold
 
-Goals, for a million rows on two cores: listed, grouped, split and keyed in 30 s and 2 GB. There are no image files behind the
-manifest: every row costs the look for its file, and the index of hashes is given. What hashing costs is measured apart, on JPEGs.
+Goals, for a million rows on two cores: listed, grouped, split and keyed in 30 s and 2 GB. There are
+no image files behind the
+manifest: every row costs the look for its file, and the index of hashes is given. What hashing
+costs is measured apart, on JPEGs.
 """
 
 from __future__ import annotations
@@ -48,16 +51,26 @@ def main() -> None:
         seconds = split(root, cache, rows)
         print(f"all of it: {seconds:.1f} s, peak {peak() / 1e9:.2f} GB of memory")
         scale = rows / GOAL_ROWS
-        for value, goal, unit in ((seconds, GOAL_SECONDS * scale, "s"), (peak() / 1e9, GOAL_BYTES / 1e9 * scale, "GB")):
-            print(f"  goal {goal:g} {unit}: {value / goal:.2f} of it, {'met' if value <= goal else 'MISSED'}")
+        for value, goal, unit in (
+            (seconds, GOAL_SECONDS * scale, "s"),
+            (peak() / 1e9, GOAL_BYTES / 1e9 * scale, "GB"),
+        ):
+            print(
+                f"  goal {goal:g} {unit}: {value / goal:.2f} of it,"
+                f" {'met' if value <= goal else 'MISSED'}"
+            )
         hash_images(Path(folder) / "images", cache)
 
 
 def split(root: Path, cache: Path, rows: int) -> float:
-    """Do what a command does with a manifest whose images were hashed before; return the seconds."""
+    """Do what a command does with a manifest whose images were hashed before; return the
+    seconds.
+    """
     print(f"{'':<34}{'seconds':>9}{'rows/s':>12}{'peak GB':>9}")
     listing, listed = timed(
-        lambda: read_layout(Layout(root=root, rule="manifest.csv lists the images", parts=()), name="big"),
+        lambda: read_layout(
+            Layout(root=root, rule="manifest.csv lists the images", parts=()), name="big"
+        ),
         "list: CSV to columns, look for files",
         rows,
     )
@@ -67,7 +80,9 @@ def split(root: Path, cache: Path, rows: int) -> float:
 
     def assemble(limit: int | None) -> datasets.Dataset:
         whole = Listing(table=table, layout=listing.layout)
-        return datasets.assemble(whole, name="big", card=None, root=root, index=index, max_per_class=limit)
+        return datasets.assemble(
+            whole, name="big", card=None, root=root, index=index, max_per_class=limit
+        )
 
     dataset, split_up = timed(lambda: assemble(None), "group, split, look up hashes", rows)
     assert dataset.samples.num_rows == rows
@@ -84,7 +99,9 @@ def hash_images(folder: Path, cache: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(JPEGS):
         coarse = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
-        coarse.resize((JPEG_PX, JPEG_PX), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
+        coarse.resize((JPEG_PX, JPEG_PX), Image.Resampling.BICUBIC).save(
+            folder / f"{number}.jpg", quality=90
+        )
     names = sorted(path.name for path in folder.iterdir())
     stats = [(folder / name).stat() for name in names]
     listed = pa.table(
@@ -96,7 +113,9 @@ def hash_images(folder: Path, cache: Path) -> None:
         }
     )
     index = FileIndex(cache=cache, root=folder, name="images")
-    _, seconds = timed(lambda: index.fingerprint(listed), f"hash and decode {JPEG_PX} px JPEGs", JPEGS)
+    _, seconds = timed(
+        lambda: index.fingerprint(listed), f"hash and decode {JPEG_PX} px JPEGs", JPEGS
+    )
     timed(lambda: index.fingerprint(listed), "look them up again", JPEGS)
     print(f"ten million such images: {10_000_000 * seconds / JPEGS / 3600:.1f} h, once")
 
@@ -110,12 +129,18 @@ def write_manifest(root: Path, rows: int) -> None:
             label = video % 2
             name = f"{('real', 'fake')[label]}/part{video % 200:03d}/video_{video:07d}"
             method = f"gan{video % 7}" if label else "camera"
-            file.write(f"{name}/frame_{row:08d}.jpg,{label},{method},source-{video // 2:07d},{video}\n")
+            file.write(
+                f"{name}/frame_{row:08d}.jpg,{label},{method},source-{video // 2:07d},{video}\n"
+            )
 
 
 def as_if_there(table: pa.Table) -> pa.Table:
     """The listing of files that exist."""
-    same = {"problem": pa.scalar(""), "size": pa.scalar(150_000, pa.int64()), "changed_ns": pa.scalar(1, pa.int64())}
+    same = {
+        "problem": pa.scalar(""),
+        "size": pa.scalar(150_000, pa.int64()),
+        "changed_ns": pa.scalar(1, pa.int64()),
+    }
     for name, value in same.items():
         place = table.column_names.index(name)
         table = table.set_column(place, name, pa.chunked_array([pa.repeat(value, table.num_rows)]))
@@ -126,7 +151,10 @@ def write_index(index: FileIndex, table: pa.Table) -> None:
     """Leave an index that knows every row, its hashes as long as real ones."""
     numbers = pc.utf8_lpad(pc.cast(pa.array(np.arange(table.num_rows)), pa.string()), 64, "0")
     columns = {"sha256": numbers, "pixels": numbers, "problem": table["problem"]}
-    known = pa.table({**{name: table[name] for name in ("path", "size", "changed_ns")}, **columns}, schema=INDEX_SCHEMA)
+    known = pa.table(
+        {**{name: table[name] for name in ("path", "size", "changed_ns")}, **columns},
+        schema=INDEX_SCHEMA,
+    )
     index.path.parent.mkdir(parents=True)
     pq.write_table(known, index.path)
 

@@ -1,11 +1,14 @@
-"""Records the table that `samplers.py` replays: real trials over whole grids of settings, each trained as a sweep trains it.
+"""Records the table that `samplers.py` replays: real trials over whole grids of settings, each
+trained as a sweep trains it.
 
-    python benchmarks/record_trials.py --data-root DATA --weights-root WEIGHTS --results FOLDER [--only NAME] [--limit N]
+    python benchmarks/record_trials.py --data-root DATA --weights-root WEIGHTS --results FOLDER
+    [--only NAME] [--limit N]
 
-DATA holds the dataset `faces_140k` (real/ and fake/), WEIGHTS the file `mobilenetv2_035.safetensors`. Writes
-`recorded_trials.csv` beside this script: a row for every configuration with its source-val AUC, NLL, epochs and seconds; a
-diverged one has `nan`. Rows that are there are not trained again, so the recording may be stopped and started at will.
-Takes thirty to forty-five minutes on one core.
+DATA holds the dataset `faces_140k` (real/ and fake/), WEIGHTS the file
+`mobilenetv2_035.safetensors`. Writes `recorded_trials.csv` beside this script: a row for every
+configuration with its source-val AUC, NLL, epochs and seconds; a diverged one has `nan`. Rows that
+are there are not trained again, so the recording may be stopped and started at will. Takes thirty
+to forty-five minutes on one core.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ def _log_levels(low: float, high: float, count: int) -> tuple[float, ...]:
 class Benchmark:
     """A search problem whose answer is known everywhere on a grid.
 
-    space: what a sampler is given; its floats are continuous. levels: the recorded values of every setting of the space.
+    space: what a sampler is given; its floats are continuous. levels: the recorded values of every
+    setting of the space.
     """
 
     name: str
@@ -60,22 +64,39 @@ class Benchmark:
 
 
 def _benchmark(
-    name: str, *, constants: Params, defaults: Mapping[str, Value], levels: Mapping[str, tuple[Value, ...]], **rest: Any
+    name: str,
+    *,
+    constants: Params,
+    defaults: Mapping[str, Value],
+    levels: Mapping[str, tuple[Value, ...]],
+    **rest: Any,
 ) -> Benchmark:
-    """Make a benchmark whose space is spanned by the levels: floats are searched between their ends, on a log scale."""
+    """Make a benchmark whose space is spanned by the levels: floats are searched between their
+    ends, on a log scale.
+    """
     parameters = tuple(
-        Parameter(
-            name=key, kind="float", default=defaults[key], low=float(values[0]), high=float(values[-1]), log=True, grid=values
+        (
+            Parameter(
+                name=key,
+                kind="float",
+                default=defaults[key],
+                low=float(values[0]),
+                high=float(values[-1]),
+                log=True,
+                grid=values,
+            )
+            if isinstance(values[0], float)
+            else Parameter(name=key, kind="categorical", default=defaults[key], choices=values)
         )
-        if isinstance(values[0], float)
-        else Parameter(name=key, kind="categorical", default=defaults[key], choices=values)
         for key, values in levels.items()
     )
-    return Benchmark(name=name, space=Space(rest["detector"], constants, parameters), levels=levels, **rest)
+    return Benchmark(
+        name=name, space=Space(rest["detector"], constants, parameters), levels=levels, **rest
+    )
 
 
-# The defaults, which are every sampler's trial 0, are those of search_spaces/, or the recorded choice nearest to them:
-# `progressive` becomes `full`, and for mobilenet batches of 32 become 16.
+# The defaults, which are every sampler's trial 0, are those of search_spaces/, or the recorded
+# choice nearest to them: `progressive` becomes `full`, and for mobilenet batches of 32 become 16.
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
@@ -113,7 +134,9 @@ BENCHMARKS = {
 
 
 def read_table(path: Path = TABLE) -> list[dict[str, Any]]:
-    """Return the recorded rows: settings as the benchmark has them, `val_auc` and `val_nll` in [0, 1] and nats or NaN."""
+    """Return the recorded rows: settings as the benchmark has them, `val_auc` and `val_nll` in [0,
+    1] and nats or NaN.
+    """
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -164,8 +187,12 @@ def record(benchmark: Benchmark, options: argparse.Namespace) -> None:
     """Train what the table lacks, writing it after every trial."""
     rows = read_table()
     names = benchmark.space.names()
-    held = {tuple(row[name] for name in names) for row in rows if row["benchmark"] == benchmark.name}
-    todo = [settings for settings in benchmark.grid() if tuple(settings.values()) not in held][: options.limit]
+    held = {
+        tuple(row[name] for name in names) for row in rows if row["benchmark"] == benchmark.name
+    }
+    todo = [settings for settings in benchmark.grid() if tuple(settings.values()) not in held][
+        : options.limit
+    ]
     print(f"{benchmark.name}: {len(held)} recorded, {len(todo)} to train", flush=True)
     if not todo:
         return
@@ -177,7 +204,11 @@ def record(benchmark: Benchmark, options: argparse.Namespace) -> None:
         setup.store.drop_checkpoint(job.trial.key)
         rows.append(_row(benchmark, settings, result))
         _write_table(rows)
-        print(f"  {number + 1}/{len(todo)} {settings} val AUC {result.val_auc:.3f}, {result.seconds:.1f} s", flush=True)
+        print(
+            f"  {number + 1}/{len(todo)} {settings} val AUC {result.val_auc:.3f},"
+            f" {result.seconds:.1f} s",
+            flush=True,
+        )
 
 
 def _ignore(_: EpochRecord) -> None:
@@ -185,11 +216,20 @@ def _ignore(_: EpochRecord) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--weights-root", type=Path, required=True)
-    parser.add_argument("--results", type=Path, required=True, help="folder for packs and checkpoints while it runs")
-    parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"], help="of all rows; see README.md")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="folder for packs and checkpoints while it runs"
+    )
+    parser.add_argument(
+        "--precision",
+        default="bfloat16",
+        choices=["float32", "bfloat16"],
+        help="of all rows; see README.md",
+    )
     parser.add_argument("--only", choices=sorted(BENCHMARKS))
     parser.add_argument("--limit", type=int, help="train at most this many of each benchmark")
     options = parser.parse_args()

@@ -1,15 +1,19 @@
-"""Which sampler finds good settings in how few trials, on a table of real trials that were trained once over whole grids.
+"""Which sampler finds good settings in how few trials, on a table of real trials that were trained
+once over whole grids.
 
-    python benchmarks/samplers.py [--seeds 50] [--gp-seeds 10] [--trials 48] [--samplers tpe random ...] [--only NAME]
+    python benchmarks/samplers.py [--seeds 50] [--gp-seeds 10] [--trials 48] [--samplers tpe random
+    ...] [--only NAME]
                                     [--figure FILE]
 
-Nothing is trained. The search itself runs (the dealer of a sweep, in generations of four, each seed a study of its own), and every
-proposal is answered with the recorded trial nearest to it (`recorded_trials.csv`): the same choices, and the nearest recorded
-learning rate on the log scale. Trial 0 is the same for every sampler: the default of the project's own search space, or what was
+Nothing is trained. The search itself runs (the dealer of a sweep, in generations of four, each seed
+a study of its own), and every proposal is answered with the recorded trial nearest to it
+(`recorded_trials.csv`): the same choices, and the nearest recorded learning rate on the log scale.
+Trial 0 is the same for every sampler: the default of the project's own search space, or what was
 recorded nearest to it (`record_trials.py`).
 
-Prints, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard error), the regret, the mean val AUC of
-what was proposed, and a comparison with random draws, paired by seed. Takes about ten minutes, most of them for `gp`.
+Prints, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard error),
+the regret, the mean val AUC of what was proposed, and a comparison with random draws, paired by
+seed. Takes about ten minutes, most of them for `gp`.
 """
 
 from __future__ import annotations
@@ -48,11 +52,17 @@ class ReplayedJob:
 
 
 class Answers:
-    """The recorded val AUC of any configuration of a benchmark, by the nearest one that was trained."""
+    """The recorded val AUC of any configuration of a benchmark, by the nearest one that was
+    trained.
+    """
 
     def __init__(self, benchmark: Benchmark, rows: Sequence[Mapping[str, Any]]) -> None:
         self._levels = benchmark.levels
-        self._values = {self._place(row): float(row["val_auc"]) for row in rows if row["benchmark"] == benchmark.name}
+        self._values = {
+            self._place(row): float(row["val_auc"])
+            for row in rows
+            if row["benchmark"] == benchmark.name
+        }
 
     @property
     def best(self) -> float:
@@ -72,13 +82,25 @@ def _nearest(value: Any, levels: Sequence[Value]) -> Value:
     return min(levels, key=lambda level: abs(math.log(float(value) / float(level))))
 
 
-def search(benchmark: Benchmark, answers: Answers, sampler: str, *, seed: int, trials: int) -> list[float]:
+def search(
+    benchmark: Benchmark, answers: Answers, sampler: str, *, seed: int, trials: int
+) -> list[float]:
     """Return the val AUC of every trial of one replayed search, in trial order."""
     values: list[float] = []
 
     def make_job(pairing: Pairing, number: int, params: Params) -> ReplayedJob:
-        key = digest(number, params)  # every proposal is answered by itself, as two learning rates are hardly ever equal
-        return ReplayedJob(Trial(key=key, pairing=pairing, number=number, params=params, seed=0, epochs=benchmark.epochs))
+        # every proposal is answered by itself, as two learning rates are hardly ever equal
+        key = digest(number, params)
+        return ReplayedJob(
+            Trial(
+                key=key,
+                pairing=pairing,
+                number=number,
+                params=params,
+                seed=0,
+                epochs=benchmark.epochs,
+            )
+        )
 
     def known(job: ReplayedJob) -> TrialResult:
         value = answers.of(job.trial.params)
@@ -86,7 +108,12 @@ def search(benchmark: Benchmark, answers: Answers, sampler: str, *, seed: int, t
         return TrialResult(key=job.trial.key, state=state, permanent=True, val_auc=value)
 
     dealer = Dealer(
-        [PairingSearch(pairing=Pairing(detector=benchmark.detector, train_on=benchmark.dataset), space=benchmark.space)],
+        [
+            PairingSearch(
+                pairing=Pairing(detector=benchmark.detector, train_on=benchmark.dataset),
+                space=benchmark.space,
+            )
+        ],
         trials=trials,
         generation=GENERATION,
         study_seed=seed,
@@ -99,9 +126,13 @@ def search(benchmark: Benchmark, answers: Answers, sampler: str, *, seed: int, t
     return values
 
 
-def replay(benchmark: Benchmark, answers: Answers, sampler: str, *, seeds: int, trials: int) -> Values:
+def replay(
+    benchmark: Benchmark, answers: Answers, sampler: str, *, seeds: int, trials: int
+) -> Values:
     """Return the searches of seeds 0, 1, ..."""
-    return np.array([search(benchmark, answers, sampler, seed=seed, trials=trials) for seed in range(seeds)])
+    return np.array(
+        [search(benchmark, answers, sampler, seed=seed, trials=trials) for seed in range(seeds)]
+    )
 
 
 def best_so_far(values: Values) -> NDArray[np.float64]:
@@ -110,15 +141,18 @@ def best_so_far(values: Values) -> NDArray[np.float64]:
 
 
 def compared(values: Values, baseline: Values, after: int) -> str:
-    """Say how a sampler's best and the baseline's differ after some trials, paired by seed; both tests are two-sided."""
+    """Say how a sampler's best and the baseline's differ after some trials, paired by seed; both
+    tests are two-sided.
+    """
     difference = best_so_far(values)[:, after - 1] - best_so_far(baseline)[: len(values), after - 1]
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
     sign = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     rank = wilcoxon(difference).pvalue if wins + losses else 1.0
     ties = len(difference) - wins - losses
     return (
-        f"after {after}: {difference.mean():+.4f} on average; {wins} won, {ties} tied, {losses} lost: "
-        f"not worse in {(wins + ties) / len(difference):.0%} of seeds; sign test p = {sign:.2g}, Wilcoxon p = {rank:.2g}"
+        f"after {after}: {difference.mean():+.4f} on average; {wins} won, {ties} tied, {losses}"
+        f" lost: not worse in {(wins + ties) / len(difference):.0%} of seeds; sign test p ="
+        f" {sign:.2g}, Wilcoxon p = {rank:.2g}"
     )
 
 
@@ -126,16 +160,25 @@ def show(name: str, answers: Answers, results: Mapping[str, Values]) -> None:
     """Print one benchmark's tables."""
     trials = next(iter(results.values())).shape[1]
     after = [number for number in AFTER if number <= trials]
-    print(f"\n{name}: best val AUC so far, mean (standard error) over seeds; the table's best is {answers.best:.4f}")
+    print(
+        f"\n{name}: best val AUC so far, mean (standard error) over seeds; the table's best is"
+        f" {answers.best:.4f}"
+    )
     print(f"{'trials':<8}{'seeds':>6}" + "".join(f"{number:>16}" for number in after))
     for sampler, values in results.items():
-        cells = (f"{mean:.4f} ({error:.4f})" for mean, error in map(_mean_and_error, best_so_far(values).T[np.array(after) - 1]))
+        cells = (
+            f"{mean:.4f} ({error:.4f})"
+            for mean, error in map(_mean_and_error, best_so_far(values).T[np.array(after) - 1])
+        )
         print(f"{sampler:<8}{len(values):>6}" + "".join(f"{cell:>16}" for cell in cells))
     print("regret: what is missing to the table's best")
     for sampler, values in results.items():
         regret = answers.best - best_so_far(values).mean(axis=0)
         print(f"{sampler:<14}" + "".join(f"{regret[number - 1]:>16.4f}" for number in after))
-    print("mean val AUC of the trials since the column before, the default left out: where a sampler looks")
+    print(
+        "mean val AUC of the trials since the column before, the default left out: where a sampler"
+        " looks"
+    )
     for sampler, values in results.items():
         means = (np.nanmean(values[:, low:high]) for low, high in itertools.pairwise([1, *after]))
         print(f"{sampler:<14}" + "".join(f"{mean:>16.4f}" for mean in means))
@@ -146,7 +189,9 @@ def show(name: str, answers: Answers, results: Mapping[str, Values]) -> None:
 
 
 def _mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
+    return float(values.mean()), (
+        float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
+    )
 
 
 def draw(path: Path, results: Mapping[str, tuple[Answers, Mapping[str, Values]]]) -> None:
@@ -156,7 +201,9 @@ def draw(path: Path, results: Mapping[str, tuple[Answers, Mapping[str, Values]]]
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(results), figsize=(5.5 * len(results), 4), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(
+        1, len(results), figsize=(5.5 * len(results), 4), squeeze=False, layout="constrained"
+    )
     for panel, (name, (answers, searches)) in zip(panels[0], results.items(), strict=True):
         for sampler, values in searches.items():
             regret, number = answers.best - best_so_far(values), np.arange(1, values.shape[1] + 1)
@@ -169,21 +216,32 @@ def draw(path: Path, results: Mapping[str, tuple[Answers, Mapping[str, Values]]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--gp-seeds", type=int, default=10, help="of the Gaussian process, which takes long (default 10)")
+    parser.add_argument(
+        "--gp-seeds",
+        type=int,
+        default=10,
+        help="of the Gaussian process, which takes long (default 10)",
+    )
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--only", choices=sorted(BENCHMARKS), help="one benchmark instead of all")
     parser.add_argument("--figure", type=Path, help="draw the regret curves into this file")
     options = parser.parse_args()
     rows, results = read_table(), {}
-    for name, benchmark in BENCHMARKS.items() if options.only is None else [(options.only, BENCHMARKS[options.only])]:
+    for name, benchmark in (
+        BENCHMARKS.items() if options.only is None else [(options.only, BENCHMARKS[options.only])]
+    ):
         answers, searches = Answers(benchmark, rows), {}
         for sampler in options.samplers:
             seeds = min(options.seeds, options.gp_seeds) if sampler == "gp" else options.seeds
             start = time.perf_counter()
-            searches[sampler] = replay(benchmark, answers, sampler, seeds=seeds, trials=options.trials)
+            searches[sampler] = replay(
+                benchmark, answers, sampler, seeds=seeds, trials=options.trials
+            )
             seconds = (time.perf_counter() - start) / seeds / options.trials
             print(f"{name}, {sampler}: {seconds * 1000:.1f} ms a proposal", flush=True)
         results[name] = answers, searches

@@ -1,14 +1,17 @@
-"""What the search costs beside its trials: per trial in this process and on Ray, with everything recorded, and over a whole sweep.
+"""What the search costs beside its trials: per trial in this process and on Ray, with everything
+recorded, and over a whole sweep.
 
     python benchmarks/search_overhead.py
 
-The trials do nothing but sleep and report, so all that is measured is ours: proposals, dealing, Ray, trials.parquet, MLflow and
-Optuna's journal. They run through the dealer, the recorder and the launchers of a sweep, without images. Needs two free cores, and
-says how busy the machine is; takes about three minutes.
+The trials do nothing but sleep and report, so all that is measured is ours: proposals, dealing,
+Ray, trials.parquet, MLflow and Optuna's journal. They run through the dealer, the recorder and the
+launchers of a sweep, without images. Needs two free cores, and says how busy the machine is; takes
+about three minutes.
 
-start-up is the time from opening the launcher to the first trial's begin; ideal is the trials' own time divided by the slots;
-overhead is (wall - start-up - ideal) / trials. Wall ends when the last result is told; closing Ray is printed beside it. CPU is
-what this process computed per trial after the first: what is left of the overhead where other programs hold the cores.
+start-up is the time from opening the launcher to the first trial's begin; ideal is the trials' own
+time divided by the slots; overhead is (wall - start-up - ideal) / trials. Wall ends when the last
+result is told; closing Ray is printed beside it. CPU is what this process computed per trial after
+the first: what is left of the overhead where other programs hold the cores.
 """
 
 from __future__ import annotations
@@ -43,12 +46,20 @@ SWEEP_GOAL = 1.15  # times the trials' own time over the slots
 
 
 def trial(job: TrialJob, report: Report, *, seconds: float) -> TrialResult:
-    """Sleep, then report ten epochs. The note says when the trial began, by the clock that all processes of a machine share."""
+    """Sleep, then report ten epochs. The note says when the trial began, by the clock that all
+    processes of a machine share.
+    """
     began = time.time()
     time.sleep(seconds)
     history = tuple(
         EpochRecord(
-            epoch=e, phase="full", train_loss=0.7, val_auc=_auc(job), val_nll=0.7, learning_rate=1e-3, seconds=seconds / EPOCHS
+            epoch=e,
+            phase="full",
+            train_loss=0.7,
+            val_auc=_auc(job),
+            val_nll=0.7,
+            learning_rate=1e-3,
+            seconds=seconds / EPOCHS,
         )
         for e in range(EPOCHS)
     )
@@ -72,19 +83,35 @@ def _auc(job: TrialJob) -> float:
     return 1 - abs(lr - 1e-3)
 
 
-def make_setup(folder: Path, name: str, *, training_sets: int, trials: int, detectors: tuple[str, ...]) -> Setup:
+def make_setup(
+    folder: Path, name: str, *, training_sets: int, trials: int, detectors: tuple[str, ...]
+) -> Setup:
     """Return a study whose data nobody opens."""
     sets = tuple(f"set_{i}" for i in range(training_sets))
-    study = Study(name=name, detectors=detectors, train_on=sets, test_on=sets, budget=Budget(trials=trials, epochs=EPOCHS))
+    study = Study(
+        name=name,
+        detectors=detectors,
+        train_on=sets,
+        test_on=sets,
+        budget=Budget(trials=trials, epochs=EPOCHS),
+    )
     workspace = Workspace(
-        results=folder, study=name, data=DataConfig(root=None, cache=folder / "cache"), weights_root=None, threads=1,
-        precision="float32", firewall=True,
-    )  # fmt: skip
+        results=folder,
+        study=name,
+        data=DataConfig(root=None, cache=folder / "cache"),
+        weights_root=None,
+        threads=1,
+        precision="float32",
+        firewall=True,
+    )
     setup = Setup(
         study=study,
         workspace=workspace,
         store=Store(folder, name),
-        specs={detector: registry.resolve(detector, options={}, weights_root=None) for detector in detectors},
+        specs={
+            detector: registry.resolve(detector, options={}, weights_root=None)
+            for detector in detectors
+        },
         spaces={detector: load_space(detector) for detector in detectors},
         data_keys=dict.fromkeys(sets, "no data"),
     )
@@ -94,7 +121,9 @@ def make_setup(folder: Path, name: str, *, training_sets: int, trials: int, dete
 
 @dataclass
 class Run:
-    """One measured search. Times in seconds; `parts`: time inside the recorder's calls, by what they write."""
+    """One measured search. Times in seconds; `parts`: time inside the recorder's calls, by what
+    they write.
+    """
 
     trials: int
     slots: int
@@ -145,7 +174,9 @@ def measure(setup: Setup, *, local: bool, seconds: float, recorded: bool) -> Run
 
     dealer = setup.search(known, on_result)
     opened, start = time.time(), time.perf_counter()
-    with open_launcher(local=local, address=None, threads=1, slots=SLOTS, scratch=setup.store.folder / "ray") as launcher:
+    with open_launcher(
+        local=local, address=None, threads=1, slots=SLOTS, scratch=setup.store.folder / "ray"
+    ) as launcher:
         launcher.run_trials(dealer, functools.partial(trial, seconds=seconds))
         run.wall = time.perf_counter() - start
     run.closing = time.perf_counter() - start - run.wall
@@ -155,7 +186,9 @@ def measure(setup: Setup, *, local: bool, seconds: float, recorded: bool) -> Run
 
 
 def _recorder(setup: Setup, run: Run) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return `known` and `add` of what a sweep writes with: the store, MLflow's SQLite database, Optuna's journal."""
+    """Return `known` and `add` of what a sweep writes with: the store, MLflow's SQLite database,
+    Optuna's journal.
+    """
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     views = Views(setup, tracker)
     setup.store.save_trials = timed(setup.store.save_trials, run.parts, "trials.parquet")  # type: ignore[method-assign]
@@ -166,7 +199,9 @@ def _recorder(setup: Setup, run: Run) -> tuple[Callable[..., Any], Callable[...,
 
 
 def proposals_alone(setup: Setup) -> float:
-    """Return the seconds of a whole search in which every result is known: proposals and bookkeeping, nothing run."""
+    """Return the seconds of a whole search in which every result is known: proposals and
+    bookkeeping, nothing run.
+    """
     start = time.perf_counter()
     dealer = setup.search(lambda job: trial(job, lambda _: None, seconds=0), lambda *_: None)
     assert dealer.finished()
@@ -174,10 +209,15 @@ def proposals_alone(setup: Setup) -> float:
 
 
 def show(name: str, run: Run, goal: str) -> None:
-    times = f"{run.wall:>9.2f}{run.start_up:>10.2f}{run.ideal:>8.2f}{run.closing:>9.2f}{run.overhead:>12.4f}"
+    times = (
+        f"{run.wall:>9.2f}{run.start_up:>10.2f}{run.ideal:>8.2f}{run.closing:>9.2f}"
+        f"{run.overhead:>12.4f}"
+    )
     print(f"{name:<34}{run.trials:>7}{times}{run.cpu / (run.trials - 1):>9.4f}  {goal}")
     if run.parts:
-        shares = ", ".join(f"{part} {seconds / run.trials:.4f}" for part, seconds in run.parts.items())
+        shares = ", ".join(
+            f"{part} {seconds / run.trials:.4f}" for part, seconds in run.parts.items()
+        )
         print(f"{'':<34}of it, s a trial in the driver: {shares}", flush=True)
 
 
@@ -186,18 +226,38 @@ def ratio(value: float, goal: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20, help="of each of the ten pairings of the short trials (default 20)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=20,
+        help="of each of the ten pairings of the short trials (default 20)",
+    )
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores; load average before the start: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    print(
+        f"{os.cpu_count()} cores; load average before the start:"
+        f" {', '.join(f'{load:.1f}' for load in os.getloadavg())}"
+    )
     with tempfile.TemporaryDirectory(prefix="overhead-") as temporary:
         study = functools.partial(
-            make_setup, Path(temporary), training_sets=5, trials=options.trials, detectors=("npr", "resnet18_scratch")
+            make_setup,
+            Path(temporary),
+            training_sets=5,
+            trials=options.trials,
+            detectors=("npr", "resnet18_scratch"),
         )
-        print(f"{'':<34}{'trials':>7}{'wall s':>9}{'start-up':>10}{'ideal':>8}{'closing':>9}{'s a trial':>12}{'CPU':>9}")
+        print(
+            f"{'':<34}{'trials':>7}{'wall s':>9}{'start-up':>10}{'ideal':>8}"
+            f"{'closing':>9}{'s a trial':>12}{'CPU':>9}"
+        )
         alone = proposals_alone(study("alone"))
         total = 10 * options.trials
-        print(f"{'proposals alone':<34}{total:>7}{alone:>9.2f}{'':>27}{alone / total:>12.4f}", flush=True)
+        print(
+            f"{'proposals alone':<34}{total:>7}{alone:>9.2f}{'':>27}{alone / total:>12.4f}",
+            flush=True,
+        )
         for name, local in (("in this process (--local)", True), (f"Ray, {SLOTS} slots", False)):
             run = measure(study(f"short-{local}"), local=local, seconds=0.001, recorded=False)
             show(f"1 ms, {name}", run, ratio(run.overhead, INLINE_GOAL_S))
@@ -211,8 +271,14 @@ def sweep(setup: Setup) -> None:
     run = measure(setup, local=False, seconds=2.0, recorded=True)
     limit = SWEEP_GOAL * run.ideal + run.start_up
     show(f"2 s, recorded, Ray, {SLOTS} slots", run, "")
-    print(f"a sweep of {run.trials} trials of 2 s over 3 pairings: wall {run.wall:.2f} s; sum / slots {run.ideal:.2f} s")
-    print(f"  limit {SWEEP_GOAL} x {run.ideal:.2f} + start-up {run.start_up:.2f} = {limit:.2f} s: {ratio(run.wall, limit)}")
+    print(
+        f"a sweep of {run.trials} trials of 2 s over 3 pairings: wall {run.wall:.2f} s; sum / slots"
+        f" {run.ideal:.2f} s"
+    )
+    print(
+        f"  limit {SWEEP_GOAL} x {run.ideal:.2f} + start-up {run.start_up:.2f} = {limit:.2f} s:"
+        f" {ratio(run.wall, limit)}"
+    )
     print(f"  (wall - start-up) / (sum / slots) = {(run.wall - run.start_up) / run.ideal:.3f}")
 
 

@@ -1,4 +1,6 @@
-"""`python -m study` lists the commands; `python -m study NAME ...` is `python -m study.NAME ...`."""
+"""`python -m study` lists the commands; `python -m study NAME ...` is `python -m study.NAME
+...`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ COMMANDS = {
     "plan": "what would run: pairings, trials, cells, their states, size and time",
     "sweep": "search every pairing's hyperparameters with the same budget, and train the winners",
     "cross_eval": "score every winner on every test set: the train-on-X/test-on-Y matrix",
-    "audit": "before anybody trusts a column: confounds, leaks and resolutions of datasets, and no-pixel baselines",
+    "audit": (
+        "before anybody trusts a column: confounds, leaks and resolutions of datasets, and no-pixel"
+        " baselines"
+    ),
     "score": "every metric and interval for anybody's predictions, from a CSV file",
     "ls": "list detectors, datasets, search spaces, presets and the runs of a results folder",
 }

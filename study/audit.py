@@ -1,8 +1,10 @@
-"""Before anybody trusts a column: what sets a dataset's classes apart that has nothing to do with being fake.
+"""Before anybody trusts a column: what sets a dataset's classes apart that has nothing to do with
+being fake.
 
     python -m study.audit quick
 
-Floor 5. Reads every split of every dataset, and feeds nothing back into search. Of a study it writes results/<study>/audit.json.
+Floor 5. Reads every split of every dataset, and feeds nothing back into search. Of a study it
+writes results/<study>/audit.json.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ EXAMPLES = """
 python -m study.audit quick
 python -m study.audit my_study.toml --data-root ~/datasets
 python -m study.audit --data-root ~/datasets --datasets my_photos cifake
-python -m study.audit --data-root ~/datasets --datasets my_photos --class-folder authentic=real --class-folder generated=fake --json
+python -m study.audit --datasets my_photos --class-folder authentic=real --class-folder made=fake
 """
 
 
@@ -30,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("audit", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser, optional=True)
-    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="audit these datasets instead of a study's")
+    parser.add_argument(
+        "--datasets", nargs="+", metavar="NAME", help="audit these datasets instead of a study's"
+    )
     cli.add_class_folder_option(parser, "--datasets")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON document")
     options = parser.parse_args(arguments)
@@ -67,11 +71,17 @@ def _check(options: argparse.Namespace) -> None:
     if options.study and options.datasets:
         raise ConfigError(f"'{options.study}' and --datasets: name a study or datasets, not both")
     if not options.study and not options.datasets:
-        raise ConfigError("nothing to audit: name a study (python -m study.ls presets), or datasets with --datasets A B")
+        raise ConfigError(
+            "nothing to audit: name a study (python -m study.ls presets), or datasets with"
+            " --datasets A B"
+        )
     if options.datasets and options.set:
         raise ConfigError(f"--set {options.set[0]} changes a study, and none is named")
     if options.study and options.class_folder:
-        raise ConfigError("--class-folder belongs to --datasets; a study names class folders in data.class_folders")
+        raise ConfigError(
+            "--class-folder belongs to --datasets; a study names class folders in"
+            " data.class_folders"
+        )
 
 
 def _audit_datasets(options: argparse.Namespace) -> StudyAudit:
@@ -81,7 +91,9 @@ def _audit_datasets(options: argparse.Namespace) -> StudyAudit:
 
     root = given_path(options.data_root).absolute() if options.data_root else None
     named = cli.class_folders(options.class_folder)
-    config = DataConfig(root=root, cache=Path(options.results).absolute() / "cache", class_folders=named)
+    config = DataConfig(
+        root=root, cache=Path(options.results).absolute() / "cache", class_folders=named
+    )
     catalog = Catalog(config, firewall=False, progress=cli.show_progress)
     names = [member for name in options.datasets for member in catalog.members(name)]
     return StudyAudit(datasets=audit_datasets(catalog, names))

@@ -1,6 +1,8 @@
-"""What all commands share: their common options, one-line errors, exit codes, and help that answers at once.
+"""What all commands share: their common options, one-line errors, exit codes, and help that answers
+at once.
 
-Floor 5. Imports nothing heavy: a command parses its arguments first and imports what it needs afterwards.
+Floor 5. Imports nothing heavy: a command parses its arguments first and imports what it needs
+afterwards.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentP
     return argparse.ArgumentParser(
         prog=f"python -m study.{name}",
         description=summary,
-        epilog="examples:\n" + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()),
+        epilog="examples:\n"
+        + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
 def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    """Add STUDY, which may be left out where it is `optional`, and the options that say where things are."""
+    """Add STUDY, which may be left out where it is `optional`, and the options that say where
+    things are.
+    """
     parser.add_argument(
         "study",
         nargs="?" if optional else None,
@@ -56,27 +61,47 @@ def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where results, data and weights are."""
     parser.add_argument(
-        "--results", default="results", metavar="DIR", help="where the store is kept, or the URL of that (default: results)"
+        "--results",
+        default="results",
+        metavar="DIR",
+        help="where the store is kept, or the URL of that (default: results)",
     )
     parser.add_argument(
         "--data-root",
         metavar="DIR",
-        help="a folder with one folder per dataset, or its URL (s3://...); overrides data.root of the study",
+        help=(
+            "a folder with one folder per dataset, or its URL (s3://...); overrides data.root of"
+            " the study"
+        ),
     )
     parser.add_argument(
         "--weights-root",
         metavar="DIR",
-        help="a folder with pretrained weights as files (default: STUDY_WEIGHTS, else the libraries' hubs)",
+        help=(
+            "a folder with pretrained weights as files (default: STUDY_WEIGHTS, else the libraries'"
+            " hubs)"
+        ),
     )
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the work runs."""
-    parser.add_argument("--local", action="store_true", help="run everything in this process, without Ray; the same scores")
     parser.add_argument(
-        "--address", metavar="ADDRESS", help="join a running Ray cluster (default: a cluster of this machine alone)"
+        "--local",
+        action="store_true",
+        help="run everything in this process, without Ray; the same scores",
     )
-    parser.add_argument("--slots", type=int, metavar="N", help="how many trials run side by side (default: as the machine allows)")
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="join a running Ray cluster (default: a cluster of this machine alone)",
+    )
+    parser.add_argument(
+        "--slots",
+        type=int,
+        metavar="N",
+        help="how many trials run side by side (default: as the machine allows)",
+    )
 
 
 def add_budget_option(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +110,10 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
         "--budget-hours",
         type=float,
         metavar="H",
-        help="refuse a study whose training may take more than H hours on this machine, by the measured time of every trial 0",
+        help=(
+            "refuse a study whose training may take more than H hours on this machine, by the"
+            " measured time of every trial 0"
+        ),
     )
 
 
@@ -152,11 +180,17 @@ def slots_here(setup: Setup, options: argparse.Namespace) -> int:
 
 
 def refuse_over_budget(
-    pairings: Sequence[PairingOutlook], setup: Setup, options: argparse.Namespace, *, measured: bool = False
+    pairings: Sequence[PairingOutlook],
+    setup: Setup,
+    options: argparse.Namespace,
+    *,
+    measured: bool = False,
 ) -> None:
-    """Raise ConfigError where what is left of a study may take longer than --budget-hours; before it is measured, too.
+    """Raise ConfigError where what is left of a study may take longer than --budget-hours; before
+    it is measured, too.
 
-    measured: every trial 0 has run. A pairing whose trial 0 failed has no time then, and is left out of the sum with a warning.
+    measured: every trial 0 has run. A pairing whose trial 0 failed has no time then, and is left
+    out of the sum with a warning.
     """
     from study.errors import ConfigError
 
@@ -165,60 +199,95 @@ def refuse_over_budget(
     unknown = [p.pairing.name for p in pairings if math.isnan(p.seconds_at_most)]
     if measured:
         for name in unknown:
-            print(f"warning: trial 0 of {name} failed, so its time is unknown and not counted", file=sys.stderr)
+            print(
+                f"warning: trial 0 of {name} failed, so its time is unknown and not counted",
+                file=sys.stderr,
+            )
     elif unknown:
         raise ConfigError(
-            f"--budget-hours: no trial of {unknown[0]} is timed yet ({len(unknown)} of {len(pairings)} pairings); "
-            f"{again(options, 'sweep')} --budget-hours {options.budget_hours:g} runs every trial 0 first and then decides"
+            f"--budget-hours: no trial of {unknown[0]} is timed yet ({len(unknown)} of"
+            f" {len(pairings)} pairings); {again(options, 'sweep')} --budget-hours"
+            f" {options.budget_hours:g} runs every trial 0 first and then decides"
         )
     slots = slots_here(setup, options)
     needed = sum(p.seconds_at_most for p in pairings if not math.isnan(p.seconds_at_most)) / slots
     if needed > options.budget_hours * 3600:
         raise ConfigError(
-            f"the study may train for {seconds_text(needed)} on {slots} slot(s) of this machine, more than --budget-hours "
-            f"{options.budget_hours:g}: lower budget.trials ({setup.study.budget.trials}), budget.epochs "
-            f"({setup.study.budget.epochs}) or data.max_per_class; what has been trained is kept"
+            f"the study may train for {seconds_text(needed)} on {slots} slot(s) of this machine,"
+            f" more than --budget-hours {options.budget_hours:g}: lower budget.trials"
+            f" ({setup.study.budget.trials}), budget.epochs ({setup.study.budget.epochs}) or"
+            " data.max_per_class; what has been trained is kept"
         )
 
 
 def pairings_text(study: Study) -> str:
     """Return how many pairings are trained: `2 detectors x 3 training sets = 6 pairings`."""
     trained = dict.fromkeys(pairing.detector for pairing in study.searched())
-    return f"{len(trained)} detectors x {len(study.train_on)} training sets = {len(study.searched())} pairings"
+    return (
+        f"{len(trained)} detectors x {len(study.train_on)} training sets = {len(study.searched())}"
+        " pairings"
+    )
 
 
 def untrained_lines(study: Study) -> list[str]:
     """Return a line for each detector of a study that there is nothing to train for."""
-    alone = [f"{pairing.detector}: nothing to train for it; cross_eval builds and scores it" for pairing in study.untrained()]
-    made = (f"{name}: nothing to train for it; cross_eval makes it of {', '.join(of)}" for name, of in study.ensembles.items())
+    alone = [
+        f"{pairing.detector}: nothing to train for it; cross_eval builds and scores it"
+        for pairing in study.untrained()
+    ]
+    made = (
+        f"{name}: nothing to train for it; cross_eval makes it of {', '.join(of)}"
+        for name, of in study.ensembles.items()
+    )
     return [*alone, *made]
 
 
 def balance_lines(study: Study) -> list[str]:
     """Return what is drawn alike often in training; nothing where every image is drawn once."""
     words = {"class": "real and fake images", "dataset": "real and fake images of every dataset"}
-    return [f"drawn alike often in training: {words[study.data.balance]}"] if study.data.balance in words else []
+    return (
+        [f"drawn alike often in training: {words[study.data.balance]}"]
+        if study.data.balance in words
+        else []
+    )
 
 
 def variant_lines(study: Study) -> list[str]:
     """Return what else is trained with the winners' seeds, a line each."""
-    default = "the default configuration too, with the winners' seeds, where it is not the selected one (budget.default_winners)"
-    transfer = "the configuration found best on each training set, on all the others (budget.transfer)"
-    return [default] * study.budget.default_winners + [transfer] * study.budget.transfer if study.searched() else []
+    default = (
+        "the default configuration too, with the winners' seeds, where it is not the selected one"
+        " (budget.default_winners)"
+    )
+    transfer = (
+        "the configuration found best on each training set, on all the others (budget.transfer)"
+    )
+    return (
+        [default] * study.budget.default_winners + [transfer] * study.budget.transfer
+        if study.searched()
+        else []
+    )
 
 
 def notes(study: Study) -> list[str]:
-    """Return what a reader of a study's numbers must know of how it was made; nothing of an ordinary one."""
+    """Return what a reader of a study's numbers must know of how it was made; nothing of an
+    ordinary one.
+    """
     found = []
     if study.order_dependent():
         found.append(
-            f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which trial ends first; "
-            "another run may select other configurations"
+            f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which"
+            " trial ends first; another run may select other configurations"
         )
     if study.data.unify:
-        found.append("unified: both classes were re-encoded alike before training and testing (same size, same JPEG quality)")
+        found.append(
+            "unified: both classes were re-encoded alike before training and testing (same size,"
+            " same JPEG quality)"
+        )
     if study.data.shuffle_labels:
-        found.append("null control: the labels of train and val were shuffled before training; any AUC away from .5 is no skill")
+        found.append(
+            "null control: the labels of train and val were shuffled before training; any AUC away"
+            " from .5 is no skill"
+        )
     return found
 
 
@@ -233,12 +302,21 @@ def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
         if value is not None and not value > 0:
             raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
     degradations = getattr(options, "degradations", None)
-    study = load_study(options.study, options.set, data_root=options.data_root, degradations=degradations)
-    return set_up(study, results=results_folder(options, study), weights_root=weights_root(options), firewall=firewall)
+    study = load_study(
+        options.study, options.set, data_root=options.data_root, degradations=degradations
+    )
+    return set_up(
+        study,
+        results=results_folder(options, study),
+        weights_root=weights_root(options),
+        firewall=firewall,
+    )
 
 
 def results_folder(options: argparse.Namespace, study: Study | None = None) -> Path:
-    """Return the results folder; of results elsewhere their copy on this machine, into which the study, if given, is pulled."""
+    """Return the results folder; of results elsewhere their copy on this machine, into which the
+    study, if given, is pulled.
+    """
     from study.data.remote import is_url
 
     if not is_url(options.results):
@@ -248,8 +326,8 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
 
     if getattr(options, "address", None):
         raise ConfigError(
-            f"--results {options.results} is worked on in a copy on this machine, which the nodes of --address do not see; "
-            "give a results folder that all of them see"
+            f"--results {options.results} is worked on in a copy on this machine, which the nodes"
+            " of --address do not see; give a results folder that all of them see"
         )
 
     if study:
@@ -258,7 +336,9 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
 
 
 def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which what a command writes goes to results elsewhere as it is finished; nothing where they are here."""
+    """Return a context in which what a command writes goes to results elsewhere as it is finished;
+    nothing where they are here.
+    """
     from study.data.remote import is_url
 
     if not is_url(options.results):
@@ -269,7 +349,9 @@ def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractCont
 
 
 def weights_root(options: argparse.Namespace) -> Path | None:
-    """Return where local weights lie: `--weights-root`, else STUDY_WEIGHTS, else None (the libraries' own hubs)."""
+    """Return where local weights lie: `--weights-root`, else STUDY_WEIGHTS, else None (the
+    libraries' own hubs).
+    """
     from study.detectors.weights import weights_folder
 
     folder = weights_folder(Path(options.weights_root) if options.weights_root else None)
@@ -285,7 +367,10 @@ def again(options: argparse.Namespace, command: str) -> str:
         words += ["--set", key]
     if options.results != "results":
         words += ["--results", options.results]
-    for flag, value in (("--data-root", options.data_root), ("--weights-root", options.weights_root)):
+    for flag, value in (
+        ("--data-root", options.data_root),
+        ("--weights-root", options.weights_root),
+    ):
         words += [flag, value] if value else []
     words += ["--local"] if getattr(options, "local", False) else []
     words += ["--address", options.address] if getattr(options, "address", None) else []
@@ -293,7 +378,9 @@ def again(options: argparse.Namespace, command: str) -> str:
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> None:
-    """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130 interrupted."""
+    """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130
+    interrupted.
+    """
     from study.errors import StudyError
 
     try:
@@ -309,7 +396,10 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
             print(f"error: {error}; what was finished is kept", file=sys.stderr)
             code = BAD_INPUT
     except KeyboardInterrupt:
-        print("\ninterrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
+        print(
+            "\ninterrupted: what was finished is kept; run the same command again to go on",
+            file=sys.stderr,
+        )
         code = INTERRUPTED
     sys.stdout.flush()
     sys.exit(code)
@@ -317,15 +407,23 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
 
 @contextlib.contextmanager
 def announced(
-    jobs: Sequence[Job], done: Callable[[Job], bool], name: Callable[[Job], str], then: Callable[[Job], None] = lambda _: None
+    jobs: Sequence[Job],
+    done: Callable[[Job], bool],
+    name: Callable[[Job], str],
+    then: Callable[[Job], None] = lambda _: None,
 ) -> Iterator[None]:
-    """While jobs run somewhere, say of each that the store has its result, at most two seconds after it came; then do `then`."""
+    """While jobs run somewhere, say of each that the store has its result, at most two seconds
+    after it came; then do `then`.
+    """
     waiting, stop = list(jobs), threading.Event()
 
     def look() -> None:
         for job in [job for job in waiting if done(job)]:
             waiting.remove(job)
-            print(f"[{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}] {name(job)}", flush=True)
+            print(
+                f"[{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}] {name(job)}",
+                flush=True,
+            )
             then(job)
 
     def watch() -> None:
@@ -345,7 +443,12 @@ def announced(
 def show_progress(what: str, done: int, total: int) -> None:
     """Show progress on one line of a terminal; nothing where the output is not one."""
     if sys.stderr.isatty():
-        print(f"\r  {what}: {done}/{total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
+        print(
+            f"\r  {what}: {done}/{total}",
+            end="\n" if done >= total else "",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def seconds_text(seconds: float) -> str:

@@ -2,8 +2,9 @@
 
     python -m study.cross_eval quick
 
-Floor 5. What the store holds is not scored again; metrics, tables and figures are derived from the scores at every run. Detectors
-that are not trained are built here, and ensembles are made here of their members' scores.
+Floor 5. What the store holds is not scored again; metrics, tables and figures are derived from the
+scores at every run. Detectors that are not trained are built here, and ensembles are made here of
+their members' scores.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ python -m study.cross_eval quick
 python -m study.cross_eval quick --metric balanced_accuracy --threshold source
 python -m study.cross_eval quick --degradations default blur2
 python -m study.cross_eval my_study.toml --data-root ~/datasets --local
-python -m study.cross_eval my_study.toml --predictions theirs=scores.csv --test-on cifake --probability
+python -m study.cross_eval my_study.toml --predictions theirs=scores.csv --test-on cifake
 """
 SETTLED = ("done", "not_applicable")  # the states of cells that nothing is left to do for
 
@@ -41,15 +42,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.command_parser("cross_eval", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser)
     cli.add_launch_options(parser)
-    parser.add_argument("--metric", default="auc", help="the metric of the printed table (default: auc; all are in matrix.csv)")
-    parser.add_argument("--threshold", default="source", help="the threshold of a metric that needs one (default: source)")
-    parser.add_argument("--transfer", action="store_true", help="print the threshold transfer too (tables.md always has it)")
+    parser.add_argument(
+        "--metric",
+        default="auc",
+        help="the metric of the printed table (default: auc; all are in matrix.csv)",
+    )
+    parser.add_argument(
+        "--threshold",
+        default="source",
+        help="the threshold of a metric that needs one (default: source)",
+    )
+    parser.add_argument(
+        "--transfer",
+        action="store_true",
+        help="print the threshold transfer too (tables.md always has it)",
+    )
     parser.add_argument(
         "--degradations",
         nargs="+",
         metavar="NAME",
-        help="score degraded images too: suites (default, genimage, wang, sidbench) or members (jpeg40, blur2+jpeg50, ...); "
-        "in place of the study's key `degradations`",
+        help=(
+            "score degraded images too: suites (default, genimage, wang, sidbench) or members"
+            " (jpeg40, blur2+jpeg50, ...); in place of the study's key `degradations`"
+        ),
     )
     _add_predictions(parser)
     options = parser.parse_args(arguments)
@@ -65,11 +80,20 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=FILE.csv",
-        help="add a detector that was run elsewhere: columns score and sample_id or path, of the images of --test-on. Kept in the "
-        "store; NAME= takes it out again. May be given several times",
+        help=(
+            "add a detector that was run elsewhere: columns score and sample_id or path, of the"
+            " images of --test-on. Kept in the store; NAME= takes it out again. May be given"
+            " several times"
+        ),
     )
-    parser.add_argument("--test-on", action="append", default=[], metavar="Y", help="the test set of --predictions")
-    parser.add_argument("--probability", action="store_true", help="the scores of --predictions are p(fake), not logits")
+    parser.add_argument(
+        "--test-on", action="append", default=[], metavar="Y", help="the test set of --predictions"
+    )
+    parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="the scores of --predictions are p(fake), not logits",
+    )
 
 
 def _check_metric(options: argparse.Namespace) -> None:
@@ -103,7 +127,9 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.reporting.stale import remove_stale
     from study.tracking import ui_command
 
-    for note in ask_for(setup, options.predictions, options.test_on, probability=options.probability):
+    for note in ask_for(
+        setup, options.predictions, options.test_on, probability=options.probability
+    ):
         print(f"note: {note}")
     outside = outside_cells(setup)
     told = setup.replay()
@@ -111,9 +137,24 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     cells = plan_cells(setup, told)
     if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
-        hint = f" (it holds {others} of other configurations: if the sweep had --set, give the same here)" if others else ""
-        raise StoreError(f"no winners of this study in '{setup.store.folder}'{hint}; first run: {cli.again(options, 'sweep')}")
-    _score(setup, options, [*cells, *(cell for _, more in variant_cells(setup, variants(setup, told)) for cell in more)])
+        hint = (
+            f" (it holds {others} of other configurations: if the sweep had --set, give the same"
+            " here)"
+            if others
+            else ""
+        )
+        raise StoreError(
+            f"no winners of this study in '{setup.store.folder}'{hint}; first run:"
+            f" {cli.again(options, 'sweep')}"
+        )
+    _score(
+        setup,
+        options,
+        [
+            *cells,
+            *(cell for _, more in variant_cells(setup, variants(setup, told)) for cell in more),
+        ],
+    )
     _derive(setup, plan_cells(setup, told))
     cells = plan_cells(setup, told)
     _score_epochs(setup, options, cells)
@@ -121,13 +162,22 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
     cells += outside
     audit = write_audit(setup)
-    compared = compare_study(setup, cells, leakage, marked=[name for name in setup.study.test_on if audit.warnings(name)])
+    compared = compare_study(
+        setup, cells, leakage, marked=[name for name in setup.study.test_on if audit.warnings(name)]
+    )
     choices = choices_of(setup, told, cells, rows, leakage)
     rows += no_pixel_rows(audit, setup.study.test_on)
     notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)
-    gone = [name for name in degradations_in(setup.store.matrix_file) if name not in setup.study.conditions()]
-    artifacts = [*_write(setup, rows, cells, told, choices, degraded, notes), *write_comparisons(compared, setup.store)]
+    gone = [
+        name
+        for name in degradations_in(setup.store.matrix_file)
+        if name not in setup.study.conditions()
+    ]
+    artifacts = [
+        *_write(setup, rows, cells, told, choices, degraded, notes),
+        *write_comparisons(compared, setup.store),
+    ]
     artifacts += choices.write(setup.store)
     print(_tables(rows, choices, options))
     if degraded:
@@ -135,18 +185,24 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
         print(f"\nnote: {note}")
     _track(setup, cells, rows, artifacts)
-    print(f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow:  {ui_command(setup.workspace.results)}")
+    print(
+        f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow: "
+        f" {ui_command(setup.workspace.results)}"
+    )
     print(f"\n{answer(compared)}")
     return _exit_code(cells)
 
 
-def _track(setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> None:
+def _track(
+    setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[MatrixRow], artifacts: Sequence[Path]
+) -> None:
     """Log the matrix to MLflow, and winners that it lacks."""
     from study.tracking import Tracker
 
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
-        tracker.log_winner(winner, setup.store.model_folder(winner.key))  # logged already, unless MLflow's store is a new one
+        # logged already, unless MLflow's store is a new one
+        tracker.log_winner(winner, setup.store.model_folder(winner.key))
     tracker.log_matrix(rows, artifacts)
 
 
@@ -158,16 +214,21 @@ def _exit_code(cells: Sequence[PlannedCell]) -> int:
     return cli.SOME_FAILED if left else cli.DONE
 
 
-def _left_out(options: argparse.Namespace, degradations: Sequence[str], figures: Sequence[str]) -> list[str]:
+def _left_out(
+    options: argparse.Namespace, degradations: Sequence[str], figures: Sequence[str]
+) -> list[str]:
     """Say what the matrix before had and this one has not, and which figures went with it."""
     said = []
     if degradations:
         more = " ".join(degradations)
         said.append(
-            f"this matrix is without {more}, which the one before had: their scores stay in the store. "
-            f"With them: {cli.again(options, 'cross_eval')} --degradations {more}, or the study's key `degradations`"
+            f"this matrix is without {more}, which the one before had: their scores stay in the"
+            f" store. With them: {cli.again(options, 'cross_eval')} --degradations {more}, or the"
+            " study's key `degradations`"
         )
-    return said + ([f"removed figures that are not of this matrix: {', '.join(figures)}"] if figures else [])
+    return said + (
+        [f"removed figures that are not of this matrix: {', '.join(figures)}"] if figures else []
+    )
 
 
 def _named(cell: Cell) -> str:
@@ -183,7 +244,8 @@ def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCel
     from study.records import NO_DEGRADATION
 
     cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
-    cells = list({c.cell.scores_key or str(number): c for number, c in enumerate(cells)}.values())  # each once
+    # each once
+    cells = list({c.cell.scores_key or str(number): c for number, c in enumerate(cells)}.values())
     todo = [c for c in cells if isinstance(c.job, CellJob) and c.cell.state not in SETTLED]
     settled = sum(c.cell.state in SETTLED for c in cells)
     if not todo:
@@ -194,32 +256,56 @@ def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCel
     start = time.monotonic()
     with cli.launcher(setup, options) as launcher:
         failed = _score_clean(launcher, [c for c in todo if c.cell.degradation == NO_DEGRADATION])
-        failed |= _score_degraded(launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION])
-    print(f"scored {len(todo) - len(failed)} cells in {cli.seconds_text(time.monotonic() - start)}\n", flush=True)
+        failed |= _score_degraded(
+            launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION]
+        )
+    print(
+        f"scored {len(todo) - len(failed)} cells in {cli.seconds_text(time.monotonic() - start)}\n",
+        flush=True,
+    )
     setup.store.save_failures([c.cell.scores_key for c in todo], failed)
 
 
 def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
-    """Score cells on test sets as they are, a job each; return the reasons of those that failed, by scores key."""
+    """Score cells on test sets as they are, a job each; return the reasons of those that failed, by
+    scores key.
+    """
     from study.jobs import CellJob, run_cell
 
     geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
     jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
-    jobs.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))  # neighbours share a pack
-    named = {c.cell.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  {c.winner.trial.origin}" for c in cells if c.winner}
+    # neighbours share a pack
+    jobs.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))
+    named = {
+        c.cell.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  {c.winner.trial.origin}"
+        for c in cells
+        if c.winner
+    }
     with cli.announced(jobs, _is_scored, lambda job: named[job.scores_key]):
         failures = launcher.run_jobs(jobs, run_cell, _is_scored)
     return {job.scores_key: reason for job, reason in failures}
 
 
 def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
-    """Score cells on degraded test sets, a job for every stretch of images; return the reasons of those that failed."""
+    """Score cells on degraded test sets, a job for every stretch of images; return the reasons of
+    those that failed.
+    """
     from study.jobs import CellJob
-    from study.planning.degraded import assemble, degraded_jobs, is_through, missing_parts, run_degraded
+    from study.planning.degraded import (
+        assemble,
+        degraded_jobs,
+        is_through,
+        missing_parts,
+        run_degraded,
+    )
 
     cell_jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
     jobs = degraded_jobs(cell_jobs)
-    with cli.announced(jobs, is_through, lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}"):
+    with cli.announced(
+        jobs,
+        is_through,
+        lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}",
+    ):
         failures = launcher.run_jobs(jobs, run_degraded, is_through)
     assemble(cell_jobs)
     return {cell.scores_key: reason for job, reason in failures for cell in missing_parts(job)}
@@ -237,11 +323,16 @@ def _score_epochs(setup: Setup, options: argparse.Namespace, cells: Sequence[Pla
     with cli.launcher(setup, options) as launcher:
         failures = launcher.run_jobs(todo, run_epochs, is_scored)
     for job, reason in failures:
-        print(f"warning: no leak price of {job.cell.model} on {job.cell.test_on}: {reason}", file=sys.stderr)
+        print(
+            f"warning: no leak price of {job.cell.model} on {job.cell.test_on}: {reason}",
+            file=sys.stderr,
+        )
 
 
 def _build_untrained(setup: Setup) -> None:
-    """Build and keep the detectors that are not trained, where the store lacks them. Nothing to share out: it is done here."""
+    """Build and keep the detectors that are not trained, where the store lacks them. Nothing to
+    share out: it is done here.
+    """
     from study.jobs import run_winner
     from study.runtime.local import LocalLauncher
 
@@ -251,20 +342,31 @@ def _build_untrained(setup: Setup) -> None:
         print(f"building {job.trial.pairing.detector}, which is not trained", flush=True)
     failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(todo, run_winner, _is_built)
     if todo:
-        setup.store.save_failures([job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures})
+        setup.store.save_failures(
+            [job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures}
+        )
 
 
 def _derive(setup: Setup, cells: Sequence[PlannedCell]) -> None:
-    """Make the cells of ensembles whose members are scored. A few sums of numbers in the store: they are done here."""
+    """Make the cells of ensembles whose members are scored. A few sums of numbers in the store:
+    they are done here.
+    """
     from study.planning.ensembles import EnsembleJob, is_derived, run_ensemble
     from study.runtime.local import LocalLauncher
 
     todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state not in SETTLED]
     if not todo:
         return
-    failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(todo, run_ensemble, is_derived)
-    setup.store.save_failures([job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures})
-    print(f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n", flush=True)
+    failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(
+        todo, run_ensemble, is_derived
+    )
+    setup.store.save_failures(
+        [job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures}
+    )
+    print(
+        f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n",
+        flush=True,
+    )
 
 
 def _is_built(job: WinnerJob) -> bool:
@@ -301,17 +403,41 @@ def _write(
     write_matrix(rows, setup.store.matrix_file)
     setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
-    parts = [markdown_tables(rows), markdown_transfer(rows), *choices.markdown(), robustness_markdown(degraded)]
+    parts = [
+        markdown_tables(rows),
+        markdown_transfer(rows),
+        *choices.markdown(),
+        robustness_markdown(degraded),
+    ]
     parts += ["\n".join(f"Note: {note}.\n" for note in notes)]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
-    return [setup.store.matrix_file, tables, setup.store.study_file, setup.store.audit_file, *_draw(setup, rows, cells, told)]
+    return [
+        setup.store.matrix_file,
+        tables,
+        setup.store.study_file,
+        setup.store.audit_file,
+        *_draw(setup, rows, cells, told),
+    ]
 
 
-def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell], told: Mapping[Pairing, Searched]) -> list[Path]:
-    """Draw each detector's heat map and robustness curves, the ROC curves, and the best-so-far curves; return the files."""
+def _draw(
+    setup: Setup,
+    rows: Sequence[MatrixRow],
+    cells: Sequence[PlannedCell],
+    told: Mapping[Pairing, Searched],
+) -> list[Path]:
+    """Draw each detector's heat map and robustness curves, the ROC curves, and the best-so-far
+    curves; return the files.
+    """
     from study.planning.search_summary import best_so_far as curve_of
     from study.records import NO_DEGRADATION
-    from study.reporting.figures import FAMILIES, best_so_far, heat_map, robustness_curves, roc_curves
+    from study.reporting.figures import (
+        FAMILIES,
+        best_so_far,
+        heat_map,
+        robustness_curves,
+        roc_curves,
+    )
     from study.reporting.grid import warnings_in
     from study.reporting.metric_names import slug
 
@@ -319,27 +445,47 @@ def _draw(setup: Setup, rows: Sequence[MatrixRow], cells: Sequence[PlannedCell],
     for detector in setup.study.detectors:
         drawn.append(setup.store.figures / f"heat_map_{slug(detector)}_auc.png")
         heat_map(rows, detector, "auc", drawn[-1])
-        curves = {family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png" for family in FAMILIES}
-        drawn += [path for family, path in curves.items() if robustness_curves(rows, detector, family, path)]
-    clean = [c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION]
+        curves = {
+            family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png"
+            for family in FAMILIES
+        }
+        drawn += [
+            path
+            for family, path in curves.items()
+            if robustness_curves(rows, detector, family, path)
+        ]
+    clean = [
+        c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION
+    ]
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")
     roc_curves(scores, drawn[-1], warned=warnings_in(rows))
     if told:
         drawn.append(setup.store.figures / "best_so_far.png")
-        best_so_far({pairing: curve_of(searched.trials) for pairing, searched in told.items()}, drawn[-1])
+        best_so_far(
+            {pairing: curve_of(searched.trials) for pairing, searched in told.items()}, drawn[-1]
+        )
     return drawn
 
 
 def _tables(rows: Sequence[MatrixRow], choices: Choices, options: argparse.Namespace) -> str:
-    """Return what is printed of each detector: its matrix, what was chosen for it, and on request its threshold transfer."""
+    """Return what is printed of each detector: its matrix, what was chosen for it, and on request
+    its threshold transfer.
+    """
     from study.reporting.grid import detectors
     from study.reporting.tables import text_table
     from study.reporting.thresholds import text_transfer
 
     parts = []
     for detector in detectors(rows):
-        parts.append("\n".join([text_table(rows, detector, options.metric, options.threshold), *choices.lines(detector)]))
+        parts.append(
+            "\n".join(
+                [
+                    text_table(rows, detector, options.metric, options.threshold),
+                    *choices.lines(detector),
+                ]
+            )
+        )
         parts += [text_transfer(rows, detector)] if options.transfer else []
     return "\n\n".join(parts)
 

@@ -1,4 +1,5 @@
-"""Identities and whole writes: the digest that keys every cache, and files that appear complete or not at all.
+"""Identities and whole writes: the digest that keys every cache, and files that appear complete or
+not at all.
 
 Floor 0.
 """
@@ -24,7 +25,9 @@ KEY_LENGTH = 20  # hexadecimal digits: 80 bits, no accidental collision below ab
 
 
 def _plain(value: Any) -> Any:
-    """Reduce a value to JSON types whose text form is unique. Floats keep every bit through `repr`."""
+    """Reduce a value to JSON types whose text form is unique. Floats keep every bit through
+    `repr`.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -41,34 +44,51 @@ def _plain(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value made of dataclasses, mappings, sequences, strings, numbers, booleans and None."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Return the one JSON text of a value made of dataclasses, mappings, sequences, strings,
+    numbers, booleans and None.
+    """
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest(*parts: Any) -> str:
-    """Return a key of `KEY_LENGTH` hexadecimal digits that changes when any part of the values does.
+    """Return a key of `KEY_LENGTH` hexadecimal digits that changes when any part of the values
+    does.
 
     A path whose bytes are no text has one too.
-    Raises TypeError for a value without a canonical form (an array, an open file): digest its bytes first.
+    Raises TypeError for a value without a canonical form (an array, an open file): digest its bytes
+    first.
     """
-    return hashlib.sha256(canonical_json(parts).encode(errors="surrogatepass")).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256(canonical_json(parts).encode(errors="surrogatepass")).hexdigest()[
+        :KEY_LENGTH
+    ]
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits. Raises OSError where it cannot be read."""
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits. Raises OSError where it cannot
+    be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
 def code_digest(*sources: Path, libraries: tuple[str, ...]) -> str:
-    """Return the key of the code that makes a number: of Python files, of all those in folders, and of libraries by their versions.
+    """Return the key of the code that makes a number: of Python files, of all those in folders, and
+    of libraries by their versions.
 
-    A cache whose content takes seconds to make is keyed by this: a constant or a formula that changes needs no one to remember it.
+    A cache whose content takes seconds to make is keyed by this: a constant or a formula that
+    changes needs no one to remember it.
     """
-    files = [file for source in sources for file in (sorted(source.glob("*.py")) if source.is_dir() else [source])]
+    files = [
+        file
+        for source in sources
+        for file in (sorted(source.glob("*.py")) if source.is_dir() else [source])
+    ]
     return digest(
-        {f"{file.parent.name}/{file.name}": file_sha256(file) for file in files}, {name: version(name) for name in libraries}
+        {f"{file.parent.name}/{file.name}": file_sha256(file) for file in files},
+        {name: version(name) for name in libraries},
     )
 
 
@@ -79,7 +99,9 @@ def unit_interval(salt: str, key: str) -> float:
 
 
 def derive_seed(*parts: Any) -> int:
-    """Return a seed in [0, 2^31) that depends on every part, for generators that must not share a stream."""
+    """Return a seed in [0, 2^31) that depends on every part, for generators that must not share a
+    stream.
+    """
     return int(hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
 
 
@@ -98,7 +120,9 @@ def _machine() -> str:
 
 
 def _clear_dead(folder: Path) -> None:
-    """Remove the temporary folders of this machine's processes that were killed; others may still be writing theirs."""
+    """Remove the temporary folders of this machine's processes that were killed; others may still
+    be writing theirs.
+    """
     for left in folder.glob(f".*.{_machine()}-*.tmp"):
         pid = left.name.split("-")[-2]
         if left.is_dir() and pid.isdecimal() and not _runs(int(pid)):
@@ -117,9 +141,11 @@ def _runs(pid: int) -> bool:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write; on success it is renamed to `path` in one step, on failure it is removed.
+    """Give a temporary path to write; on success it is renamed to `path` in one step, on failure it
+    is removed.
 
-    The parent folder is made. A reader therefore never sees half a file, and a killed writer leaves only a `.tmp`.
+    The parent folder is made. A reader therefore never sees half a file, and a killed writer leaves
+    only a `.tmp`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_beside(path)
@@ -134,10 +160,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; on success it becomes `path` in one step, on failure it is removed.
+    """Give a temporary folder to fill; on success it becomes `path` in one step, on failure it is
+    removed.
 
-    Where another process finished the same folder first, that one is kept: both were built from the same key. What killed
-    processes of this machine left beside it is removed.
+    Where another process finished the same folder first, that one is kept: both were built from the
+    same key. What killed processes of this machine left beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_dead(path.parent)

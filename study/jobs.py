@@ -1,7 +1,9 @@
-"""The three pieces of work a study is made of: a trial, a winner, a cell. What a worker runs, wherever it runs.
+"""The three pieces of work a study is made of: a trial, a winner, a cell. What a worker runs,
+wherever it runs.
 
-Floor 3; knows neither Ray nor MLflow. A job is a small picklable record; everything else (packs, weights) is opened by the worker
-from the store's root and kept for the worker's next job. Each piece is idempotent: what the store holds is not done again.
+Floor 3; knows neither Ray nor MLflow. A job is a small picklable record; everything else (packs,
+weights) is opened by the worker from the store's root and kept for the worker's next job. Each
+piece is idempotent: what the store holds is not done again.
 """
 
 from __future__ import annotations
@@ -26,7 +28,16 @@ from study.detectors import registry
 from study.detectors.base import Detector
 from study.errors import ConfigError, DataError, StoreError
 from study.identity import canonical_json, whole_file
-from study.records import NO_DEGRADATION, DetectorSpec, EpochRecord, Scores, Split, Trained, Trial, TrialResult
+from study.records import (
+    NO_DEGRADATION,
+    DetectorSpec,
+    EpochRecord,
+    Scores,
+    Split,
+    Trained,
+    Trial,
+    TrialResult,
+)
 from study.statistics.thresholds import FIXED, fit_temperature, source_thresholds
 from study.store import Store, read_trained
 from study.training.fit import FitResult, fit
@@ -41,9 +52,11 @@ TRAINED_ON: tuple[Split, Split] = ("train", "val")  # the splits that training a
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Enough to open the store and the data in any process. `threads` and `precision` are the study's, resolved.
+    """Enough to open the store and the data in any process. `threads` and `precision` are the
+    study's, resolved.
 
-    firewall: True in every command that trains or selects; a cell cannot be scored there, its test split does not open.
+    firewall: True in every command that trains or selects; a cell cannot be scored there, its test
+    split does not open.
     """
 
     results: Path
@@ -58,7 +71,8 @@ class Workspace:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
-    """One configuration to train and judge on source val. `data_key`: the content of train and val that its key stands for.
+    """One configuration to train and judge on source val. `data_key`: the content of train and val
+    that its key stands for.
 
     workers: processes that train it together (data parallel); each of them is given this job.
     """
@@ -72,9 +86,11 @@ class TrialJob:
 
 @dataclass(frozen=True, kw_only=True)
 class WinnerJob:
-    """A selected configuration to train with winner seed `winner_seed` and keep; `winner_trial` is the trial it was found in.
+    """A selected configuration to train with winner seed `winner_seed` and keep; `winner_trial` is
+    the trial it was found in.
 
-    Of a detector that is not trained `data_key` is "". keep_epochs: the weights of every epoch stay in the store.
+    Of a detector that is not trained `data_key` is "". keep_epochs: the weights of every epoch stay
+    in the store.
     """
 
     workspace: Workspace
@@ -88,7 +104,9 @@ class WinnerJob:
 
 @dataclass(frozen=True, kw_only=True)
 class CellJob:
-    """A trained detector to score on one test set. `data_key`: the content of the test split that `scores_key` stands for."""
+    """A trained detector to score on one test set. `data_key`: the content of the test split that
+    `scores_key` stands for.
+    """
 
     workspace: Workspace
     model: str
@@ -102,7 +120,9 @@ _CATALOGS: dict[tuple[str, bool], Catalog] = {}
 
 
 def open_catalog(config: DataConfig, *, firewall: bool) -> Catalog:
-    """Return this process's catalog for `config`, made at its first use and kept: a worker's next job finds its packs open."""
+    """Return this process's catalog for `config`, made at its first use and kept: a worker's next
+    job finds its packs open.
+    """
     key = (canonical_json(config), firewall)
     if key not in _CATALOGS:
         _CATALOGS[key] = Catalog(config, firewall=firewall)
@@ -110,7 +130,9 @@ def open_catalog(config: DataConfig, *, firewall: bool) -> Catalog:
 
 
 class _StoreSession:
-    """What the training loop talks to: epochs go to `report`, checkpoints to the store, and their weights where `keep`."""
+    """What the training loop talks to: epochs go to `report`, checkpoints to the store, and their
+    weights where `keep`.
+    """
 
     def __init__(self, store: Store, key: str, report: Report, *, keep: bool = False) -> None:
         self._file = store.checkpoint_file(key)
@@ -121,7 +143,10 @@ class _StoreSession:
         if not self._file.is_file():
             return None
         state: dict[str, Any] = torch.load(self._file, weights_only=True, map_location="cpu")
-        kept = (self._store.epoch_file(self._key, n, under_way=True).is_file() for n in range(len(state.get("history", ()))))
+        kept = (
+            self._store.epoch_file(self._key, n, under_way=True).is_file()
+            for n in range(len(state.get("history", ())))
+        )
         return state if not self._keep or all(kept) else None
 
     def save(self, state: dict[str, Any]) -> None:
@@ -132,7 +157,9 @@ class _StoreSession:
 
 
 def _runtime(workspace: Workspace) -> TorchRuntime:
-    return TorchRuntime.resolve(device=workspace.device, threads=workspace.threads, precision=workspace.precision)
+    return TorchRuntime.resolve(
+        device=workspace.device, threads=workspace.threads, precision=workspace.precision
+    )
 
 
 def scoring_runtime(workspace: Workspace) -> TorchRuntime:
@@ -142,13 +169,20 @@ def scoring_runtime(workspace: Workspace) -> TorchRuntime:
     return runtime
 
 
-def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tuple[Detector, ImageSet, FitResult, float]:
-    """Train the job's detector behind the firewall; return it with source val, the result, and the seconds of this fit."""
+def _fit(
+    job: TrialJob | WinnerJob, report: Report, world: World = ALONE
+) -> tuple[Detector, ImageSet, FitResult, float]:
+    """Train the job's detector behind the firewall; return it with source val, the result, and the
+    seconds of this fit.
+    """
     workspace, trial = job.workspace, job.trial
     runtime = _runtime(workspace)
-    runtime.apply()  # before anything is computed: a detector may embed its prompts when it is built
+    # before anything is computed: a detector may embed its prompts when it is built
+    runtime.apply()
     catalog = open_catalog(workspace.data, firewall=True)
-    refuse_changed_data(catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on)
+    refuse_changed_data(
+        catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on
+    )
     train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
     spec = registry.with_head(job.spec, trial.params)
@@ -173,14 +207,18 @@ def _fit(job: TrialJob | WinnerJob, report: Report, world: World = ALONE) -> tup
 def run_trial(job: TrialJob, report: Report) -> TrialResult:
     """Train one configuration; see source train and val, nothing else.
 
-    Where the job has several workers each of them calls this in one torch.distributed group; the first alone calls `report`, and
-    all have the result. Raises DivergedError for a loss that is not finite, TrialStopped (on every worker) where `report` does,
-    ConfigError for a group of another size, and whatever the data or the device raise; launchers turn those into a TrialResult.
+    Where the job has several workers each of them calls this in one torch.distributed group; the
+    first alone calls `report`, and all have the result. Raises DivergedError for a loss that is not
+    finite, TrialStopped (on every worker) where `report` does, ConfigError for a group of another
+    size, and whatever the data or the device raise; launchers turn those into a TrialResult.
     """
     # A single worker may stand in a group too (that of winners and cells), and trains alone in it.
     world = World.current() if job.workers > 1 else ALONE
     if world.size != job.workers:
-        raise ConfigError(f"trial {job.trial.key} needs {job.workers} workers and {world.size} came together: run it again")
+        raise ConfigError(
+            f"trial {job.trial.key} needs {job.workers} workers and {world.size} came together: run"
+            " it again"
+        )
     _, _, result, seconds = _fit(job, report, world)
     return TrialResult(
         key=job.trial.key,
@@ -196,13 +234,16 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
 
 
 def run_winner(job: WinnerJob) -> None:
-    """Train a selected configuration with one seed and write it to the store, thresholds from source val included.
+    """Train a selected configuration with one seed and write it to the store, thresholds from
+    source val included.
 
-    A detector that is not trained is built and written as it is; it has no source, and so none of what a source decides.
+    A detector that is not trained is built and written as it is; it has no source, and so none of
+    what a source decides.
     """
     store = Store(job.workspace.results, job.workspace.study)
     if is_trained(job):
-        store.drop_checkpoint(job.trial.key)  # of one that was killed just after its record was written
+        # of one that was killed just after its record was written
+        store.drop_checkpoint(job.trial.key)
         return
     if job.spec.learner == "none":
         _keep_untrained(store, job)
@@ -217,7 +258,9 @@ def run_winner(job: WinnerJob) -> None:
         best_epoch=result.best_epoch,
         note=result.note,
     )
-    store.save_model(trained, detector.state_dict(), _scores(val, result.val_logit), result.history, seconds)
+    store.save_model(
+        trained, detector.state_dict(), _scores(val, result.val_logit), result.history, seconds
+    )
     if job.keep_epochs:
         store.close_epochs(job.trial.key)
     store.drop_checkpoint(job.trial.key)
@@ -226,13 +269,17 @@ def run_winner(job: WinnerJob) -> None:
 def is_trained(job: WinnerJob) -> bool:
     """Tell whether the store has what a winner's job makes."""
     store = Store(job.workspace.results, job.workspace.study)
-    return store.has_model(job.trial.key) and (not job.keep_epochs or bool(store.epochs(job.trial.key)))
+    return store.has_model(job.trial.key) and (
+        not job.keep_epochs or bool(store.epochs(job.trial.key))
+    )
 
 
 def _keep_untrained(store: Store, job: WinnerJob) -> None:
     began = time.perf_counter()
     _runtime(job.workspace).apply()
-    detector = registry.build(job.spec, weights_root=job.workspace.weights_root, seed=job.trial.seed)
+    detector = registry.build(
+        job.spec, weights_root=job.workspace.weights_root, seed=job.trial.seed
+    )
     nothing = float("nan")
     trained = _trained(
         job,
@@ -273,7 +320,9 @@ def run_cell(job: CellJob) -> None:
 
 
 def score_cell(job: CellJob, detector: Detector) -> Scores:
-    """Return what a detector, the job's own or one of its epochs, scores on the job's test split."""
+    """Return what a detector, the job's own or one of its epochs, scores on the job's test
+    split.
+    """
     workspace = job.workspace
     catalog = open_catalog(workspace.data, firewall=workspace.firewall)
     refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
@@ -284,7 +333,9 @@ def score_cell(job: CellJob, detector: Detector) -> Scores:
 
 
 def refuse_changed_data(found: str, expected: str, name: str) -> None:
-    """A worker lists the data anew; a result must not be kept under the key of other data. Raises DataError where they differ."""
+    """A worker lists the data anew; a result must not be kept under the key of other data. Raises
+    DataError where they differ.
+    """
     if found != expected:
         raise DataError(f"the data of '{name}' changed while the command ran; run it again")
 
@@ -292,14 +343,18 @@ def refuse_changed_data(found: str, expected: str, name: str) -> None:
 def load_detector(folder: Path) -> Detector:
     """Return the trained detector of a model folder, in eval mode.
 
-    Raises StoreError where it is missing or damaged, and for an ensemble, which is no detector of its own.
+    Raises StoreError where it is missing or damaged, and for an ensemble, which is no detector of
+    its own.
     """
     from safetensors.torch import load_file
 
     trained = read_trained(folder)
     if trained.spec.learner == "members":
         members = trained.provenance["members"]
-        raise StoreError(f"'{folder}' is an ensemble and has no network: load its members ({members}) and combine their logits")
+        raise StoreError(
+            f"'{folder}' is an ensemble and has no network: load its members ({members}) and"
+            " combine their logits"
+        )
     return registry.restore(trained.spec, load_file(folder / "detector.safetensors")).eval()
 
 
@@ -318,8 +373,18 @@ def _scores(images: ImageSet, logit: NDArray[np.float32]) -> Scores:
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """What produced a result: versions of the code and of the libraries that decide numbers, and the processor."""
-    names = ("fake-image-study", "torch", "timm", "open_clip_torch", "numpy", "scikit-learn", "pillow")
+    """What produced a result: versions of the code and of the libraries that decide numbers, and
+    the processor.
+    """
+    names = (
+        "fake-image-study",
+        "torch",
+        "timm",
+        "open_clip_torch",
+        "numpy",
+        "scikit-learn",
+        "pillow",
+    )
     versions = {name: metadata.version(name) for name in names}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {
@@ -331,13 +396,19 @@ def provenance() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The git commit of a checkout, with `+` where files differ from it; "" for an installed package."""
+    """The git commit of a checkout, with `+` where files differ from it; "" for an installed
+    package.
+    """
     here = Path(__file__).parent
     if not (here.parent / ".git").exists():
         return ""
     try:
-        run = functools.partial(subprocess.run, capture_output=True, text=True, cwd=here, timeout=10, check=True)
+        run = functools.partial(
+            subprocess.run, capture_output=True, text=True, cwd=here, timeout=10, check=True
+        )
         head = run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
-        return head + ("+" if run(["git", "status", "--porcelain", "--", "."]).stdout.strip() else "")
+        return head + (
+            "+" if run(["git", "status", "--porcelain", "--", "."]).stdout.strip() else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -1,4 +1,5 @@
-"""List what there is: detectors, datasets, search spaces, presets, and the runs of a results folder; or what differs between two.
+"""List what there is: detectors, datasets, search spaces, presets, and the runs of a results
+folder; or what differs between two.
 
     python -m study.ls detectors
 
@@ -32,11 +33,24 @@ python -m study.ls presets
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("ls", __doc__.splitlines()[0], EXAMPLES)
-    listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces, "presets": _presets, "runs": _runs}
+    listings = {
+        "detectors": _detectors,
+        "datasets": _datasets,
+        "spaces": _spaces,
+        "presets": _presets,
+        "runs": _runs,
+    }
     listings["diff"] = _diff
     parser.add_argument("what", metavar="WHAT", help=", ".join(listings))
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of diff: two studies, by name or folder; of spaces: detectors")
-    parser.add_argument("--json", action="store_true", help="of diff: print everything as one JSON object")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="of diff: two studies, by name or folder; of spaces: detectors",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="of diff: print everything as one JSON object"
+    )
     cli.add_place_options(parser)
     options = parser.parse_args(arguments)
     if options.what not in listings:
@@ -47,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from study.errors import ConfigError
 
         raise ConfigError(
-            f"ls {options.what} with {len(options.names)} names: diff takes two studies, spaces detectors, every other listing none"
+            f"ls {options.what} with {len(options.names)} names: diff takes two studies, spaces"
+            " detectors, every other listing none"
         )
     listings[options.what](options)
     return cli.DONE
@@ -63,17 +78,33 @@ def _detectors(options: argparse.Namespace) -> None:
     for name, line in registry.DETECTORS.items():
         detector = registry.create(registry.spec_of(name), 0)
         total = sum(p.numel() for p in detector.parameters())
-        sizes = (f"{total:,}", f"{_trained(detector, load_space(name)):,}", str(line.geometry.size_px))
+        sizes = (
+            f"{total:,}",
+            f"{_trained(detector, load_space(name)):,}",
+            str(line.geometry.size_px),
+        )
         rows.append((name, *sizes, registry.weights_status(name, root), line.learner, line.about))
-    rows += [(name, "-", "-", "-", "none needed", registry.learner_of(name), about) for name, about in registry.ENSEMBLES.items()]
-    _table(("detector", "parameters", "trained", "input px", "weights here", "learner", "what"), rows)
-    print(f"""
-parameters: all that make the score, backbone and head. trained: those that the default configuration ever trains.
-weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}), cached (by the Hugging Face hub's client),
-  to download (from the hub, when a study first needs it), missing (on no hub: a study says which file to get and where to put it),
-  to rename (a file is there that does not say which weights of its backbone it holds: a study says its name).
-learner: gradient (the training loop), logistic (a head solved to its minimum), none (not trained), members (of others' scores).
-Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have weights for.""")
+    rows += [
+        (name, "-", "-", "-", "none needed", registry.learner_of(name), about)
+        for name, about in registry.ENSEMBLES.items()
+    ]
+    _table(
+        ("detector", "parameters", "trained", "input px", "weights here", "learner", "what"), rows
+    )
+    print(
+        f"""
+parameters: all that make the score, backbone and head. trained: those that the default
+configuration ever trains.
+weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}), cached (by the
+Hugging Face hub's client),
+  to download (from the hub, when a study first needs it), missing (on no hub: a study says which
+  file to get and where to put it), to rename (a file is there that does not say which weights of
+  its backbone it holds: a study says its name).
+learner: gradient (the training loop), logistic (a head solved to its minimum), none (not trained),
+members (of others' scores).
+Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have
+weights for."""
+    )
 
 
 def _trained(detector: Detector, space: Space) -> int:
@@ -96,7 +127,10 @@ def _datasets(options: argparse.Namespace) -> None:
     from study.reporting.card_text import cards_text
 
     root, url = data_root(options.data_root or "")
-    catalog = Catalog(DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"), firewall=True)
+    catalog = Catalog(
+        DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"),
+        firewall=True,
+    )
     rows = []
     for name in catalog.names():
         card = load_card(name) if name in card_names() else None
@@ -122,30 +156,50 @@ def _how(card: DatasetCard | None) -> str:
     """How a dataset comes here that is not: in few words."""
     if card and card.source in ("demo", "folder"):
         return {"demo": "made when used", "folder": "by hand"}[card.source]
-    source = {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source] if card else "the data root"
+    source = (
+        {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source]
+        if card
+        else "the data root"
+    )
     return f"from {source}{', then unpacked' if card and card.archives else ''}"
 
 
-SHARED = {"timm:<name>": "timm:test_vit.r160_in1k", "open_clip:<model>/<pretrained>": "open_clip:ViT-B-32/openai"}
-"""A model of each library that can be trained by every schedule of the file that all of its models share."""
+SHARED = {
+    "timm:<name>": "timm:test_vit.r160_in1k",
+    "open_clip:<model>/<pretrained>": "open_clip:ViT-B-32/openai",
+}
+"""A model of each library that can be trained by every schedule of the file that all of its models
+share."""
 
 
 def _spaces(options: argparse.Namespace) -> None:
     from study.detectors import registry
     from study.search.spaces import load_space
 
-    titles = {name: name for name in options.names} or {**{name: name for name in registry.names()}, **SHARED}
+    titles = {name: name for name in options.names} or {
+        **{name: name for name in registry.names()},
+        **SHARED,
+    }
     for title, name in titles.items():
         space = load_space(name)
         note = "; lora where all attention of the model is known" if title in SHARED else ""
-        print(f"\n{title} (search_spaces/{registry.library_of(name) or name}.toml): {_size(space)}{note}")
+        print(
+            f"\n{title} (search_spaces/{registry.library_of(name) or name}.toml):"
+            f" {_size(space)}{note}"
+        )
         searched = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
-        _table(("  setting", "default", "searched"), searched + [(f"  {key}", str(v), "-") for key, v in space.constants.items()])
+        _table(
+            ("  setting", "default", "searched"),
+            searched + [(f"  {key}", str(v), "-") for key, v in space.constants.items()],
+        )
 
 
 def _size(space: Space) -> str:
     ranges = sum(parameter.kind != "categorical" for parameter in space.parameters)
-    return f"{len(space.parameters)} settings searched, {ranges} of them ranges; a grid has {space.grid_size():,} points"
+    return (
+        f"{len(space.parameters)} settings searched, {ranges} of them ranges; a grid has"
+        f" {space.grid_size():,} points"
+    )
 
 
 def _presets(_: argparse.Namespace) -> None:
@@ -154,8 +208,14 @@ def _presets(_: argparse.Namespace) -> None:
     from study.planning.study_file import preset_names
 
     folder = resources.files("study.presets")
-    first = {name: (folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0] for name in preset_names()}
-    _table(("preset", "what"), [(name, line.removeprefix("#").split(":", 1)[-1].strip()) for name, line in first.items()])
+    first = {
+        name: (folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0]
+        for name in preset_names()
+    }
+    _table(
+        ("preset", "what"),
+        [(name, line.removeprefix("#").split(":", 1)[-1].strip()) for name, line in first.items()],
+    )
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -165,9 +225,18 @@ def _runs(options: argparse.Namespace) -> None:
     rows = []
     for file in sorted(results.glob("*/study.toml")):
         store = Store(results, file.parent.name)
-        models, scores = (len(list(store.folder.glob(pattern))) for pattern in ("models/*/detector.json", "scores/*.parquet"))
+        models, scores = (
+            len(list(store.folder.glob(pattern)))
+            for pattern in ("models/*/detector.json", "scores/*.parquet")
+        )
         rows.append(
-            (file.parent.name, str(len(store.trials())), str(models), str(scores), "yes" if store.matrix_file.exists() else "no")
+            (
+                file.parent.name,
+                str(len(store.trials())),
+                str(models),
+                str(scores),
+                "yes" if store.matrix_file.exists() else "no",
+            )
         )
     if not rows:
         print(f"no runs in '{results}'; start one: python -m study.sweep quick")
@@ -179,16 +248,25 @@ def _diff(options: argparse.Namespace) -> None:
     from study.planning.differences import compare_versions, open_version
     from study.reporting.differences import as_json, as_text
 
-    found = compare_versions(*(open_version(word, cli.results_folder(options)) for word in options.names))
+    found = compare_versions(
+        *(open_version(word, cli.results_folder(options)) for word in options.names)
+    )
     print(as_json(found) if options.json else as_text(found))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their widest entry, those of numbers to the right; the last one runs free."""
+    """Print columns as wide as their widest entry, those of numbers to the right; the last one runs
+    free.
+    """
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
-    numbers = [all(set(row[i]) <= set("0123456789,-") for row in rows) for i in range(len(header) - 1)]
+    numbers = [
+        all(set(row[i]) <= set("0123456789,-") for row in rows) for i in range(len(header) - 1)
+    ]
     for row in (header, *rows):
-        cells = (c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numbers, strict=False))
+        cells = (
+            c.rjust(w) if right else c.ljust(w)
+            for c, w, right in zip(row, widths, numbers, strict=False)
+        )
         print("  ".join([*cells, row[-1]]).rstrip())
 
 

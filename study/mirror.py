@@ -1,15 +1,20 @@
-"""Results elsewhere (`--results s3://bucket/results`): a study's store, worked on in a local copy and pushed as its files appear.
+"""Results elsewhere (`--results s3://bucket/results`): a study's store, worked on in a local copy
+and pushed as its files appear.
 
-Floor 3. The copy lies in the user's cache folder. A command first pulls what it lacks or what another machine changed, works on the
-copy as on any store, and pushes every file that is finished, whole: weights and val scores of a model before its record, models
-and scores before the table of trials. So a reader there never sees a model without its weights, and after a kill at any point any
-machine goes on from what was pushed. What was not is done again, with the same result, for every key holds all that decides it.
+Floor 3. The copy lies in the user's cache folder. A command first pulls what it lacks or what
+another machine changed, works on the copy as on any store, and pushes every file that is finished,
+whole: weights and val scores of a model before its record, models and scores before the table of
+trials. So a reader there never sees a model without its weights, and after a kill at any point any
+machine goes on from what was pushed. What was not is done again, with the same result, for every
+key holds all that decides it.
 
-Left on the machine: caches, checkpoints and epochs of fits under way, and the views that have addresses of their own (MLflow,
-Optuna). Parts of a cell under way are pushed, and deleted there once its scores are there. One
-machine at a time may write a study: of two, the table of trials of the last one stands there, until the other one adds its own.
+Left on the machine: caches, checkpoints and epochs of fits under way, and the views that have
+addresses of their own (MLflow, Optuna). Parts of a cell under way are pushed, and deleted there
+once its scores are there. One machine at a time may write a study: of two, the table of trials of
+the last one stands there, until the other one adds its own.
 
-What was pushed and is gone there, or is an older one again (a backup was put back), is pushed once more.
+What was pushed and is gone there, or is an older one again (a backup was put back), is pushed once
+more.
 """
 
 from __future__ import annotations
@@ -44,7 +49,9 @@ def local_results(url: str) -> Path:
 
 
 class Mirror:
-    """One study of a results folder elsewhere, and its local copy. Raises StoreError where the folder there cannot be reached."""
+    """One study of a results folder elsewhere, and its local copy. Raises StoreError where the
+    folder there cannot be reached.
+    """
 
     def __init__(self, url: str, study: str) -> None:
         """Raises ConfigError for a URL that cannot be used. Asks nobody yet."""
@@ -53,27 +60,38 @@ class Mirror:
         self.folder = self.results / study
         self._remote = RemoteFolder(self.url)
         self._file = self.results / f".{study}.pushed.json"
-        self._seen: dict[str, list[object]] = self._read()  # path -> what it was there and here when both were the same
+        # path -> what it was there and here when both were the same
+        self._seen: dict[str, list[object]] = self._read()
 
     def pull(self) -> int:
-        """Fetch what this machine lacks and what changed there since it last looked; return how many files.
+        """Fetch what this machine lacks and what changed there since it last looked; return how
+        many files.
 
-        A file that changed on both sides is taken from there; of trials, those that only this machine has are kept. What is gone
-        there, or not what was pushed, is pushed by the next `push`. While a command of this machine writes the study nothing is
+        A file that changed on both sides is taken from there; of trials, those that only this
+        machine has are kept. What is gone there, or not what was pushed, is pushed by the next
+        `push`. While a command of this machine writes the study nothing is
         fetched: what is here is then the newest.
         """
         with self._stored(), self._unless_written() as free:
             if not free:
                 return 0
-            there = {path: file for path, file in self._remote.files(self.study).items() if _is_kept(path)}
+            there = {
+                path: file
+                for path, file in self._remote.files(self.study).items()
+                if _is_kept(path)
+            }
             self._forget(there)
             past = _past(there, scores=(*there, *self._finished()))
             self._seen |= {path: [_tag(there.pop(path))] for path in past}
-            models = sorted({path.rpartition("/")[0] for path in there if path.endswith(f"/{RECORD}")})
+            models = sorted(
+                {path.rpartition("/")[0] for path in there if path.endswith(f"/{RECORD}")}
+            )
             wanted = [path for path, file in there.items() if self._lacks(path, file)]
             whole = [folder for folder in models if not (self.results / folder).is_dir()]
             for folder in whole:
-                files = {path: file for path, file in there.items() if path.startswith(f"{folder}/")}
+                files = {
+                    path: file for path, file in there.items() if path.startswith(f"{folder}/")
+                }
                 with whole_folder(self.results / folder) as temporary:
                     for path, file in files.items():
                         fetch(file, temporary / path.removeprefix(f"{folder}/"))
@@ -87,7 +105,9 @@ class Mirror:
         return len(wanted) + len(whole)
 
     def push(self) -> int:
-        """Write every finished file that is new or changed, and delete the parts of cells that are whole; return how many came."""
+        """Write every finished file that is new or changed, and delete the parts of cells that are
+        whole; return how many came.
+        """
         with self._stored():
             finished = list(self._finished())
             changed = {*finished} - _past(finished, scores=self._seen)
@@ -110,7 +130,9 @@ class Mirror:
         return True
 
     def _remove(self, past: Iterable[str]) -> None:
-        """Delete files there. Where that may not be they lie there for ever, and nobody fetches them."""
+        """Delete files there. Where that may not be they lie there for ever, and nobody fetches
+        them.
+        """
         for path in sorted(past):
             with contextlib.suppress(DataError):
                 self._remote.remove(path)
@@ -119,13 +141,17 @@ class Mirror:
 
     @contextlib.contextmanager
     def _unless_written(self) -> Iterator[bool]:
-        """Say whether no command of this machine writes the study, and keep others from it meanwhile."""
+        """Say whether no command of this machine writes the study, and keep others from it
+        meanwhile.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("a+") as file:
             yield try_lock(file)
 
     def _finished(self) -> Iterator[str]:
-        """Give the paths, below the results, of all files of the study that another machine needs."""
+        """Give the paths, below the results, of all files of the study that another machine
+        needs.
+        """
         for place, folders, names in os.walk(self.folder):
             top = Path(place) == self.folder
             folders[:] = [name for name in folders if not (top and name in LOCAL_FOLDERS)]
@@ -133,7 +159,9 @@ class Mirror:
             yield from filter(_is_kept, paths)
 
     def _forget(self, there: Mapping[str, RemoteFile]) -> None:
-        """Forget of what was pushed what is gone there, and what has a key and is another file there."""
+        """Forget of what was pushed what is gone there, and what has a key and is another file
+        there.
+        """
         self._seen = {
             path: noted
             for path, noted in self._seen.items()
@@ -153,7 +181,9 @@ class Mirror:
         self._seen[path] = [_tag(file)] if joined else [_tag(file), *self._here(path)]
 
     def _lacks(self, path: str, file: RemoteFile) -> bool:
-        """Whether a file is to be fetched by itself. Files of models come with the whole folder; those with a key never change."""
+        """Whether a file is to be fetched by itself. Files of models come with the whole folder;
+        those with a key never change.
+        """
         part = path.split("/")[1]
         if part == "models":
             return False
@@ -187,16 +217,21 @@ class Mirror:
         try:
             yield
         except DataError as error:
-            raise StoreError(f"results at {error}; what this machine has is in '{self.folder}'") from None
+            raise StoreError(
+                f"results at {error}; what this machine has is in '{self.folder}'"
+            ) from None
         except OSError as error:
-            raise StoreError(f"the copy of '{self.url}' in '{self.results}' cannot be written: {error.strerror}") from None
+            raise StoreError(
+                f"the copy of '{self.url}' in '{self.results}' cannot be written: {error.strerror}"
+            ) from None
 
 
 @contextlib.contextmanager
 def pushing(mirror: Mirror, *, seconds: float = SECONDS) -> Iterator[None]:
     """While a command runs, push what it finishes; at its end, whatever that is, push the rest.
 
-    Raises StoreError where that fails; a command that failed itself fails with its own error, and a warning.
+    Raises StoreError where that fails; a command that failed itself fails with its own error, and a
+    warning.
     """
     stop = threading.Event()
 
@@ -222,17 +257,27 @@ def _push_or_warn(mirror: Mirror) -> None:
     try:
         mirror.push()
     except StoreError as error:
-        print(f"warning: {error}; it is pushed by the next command that reaches it", file=sys.stderr, flush=True)
+        print(
+            f"warning: {error}; it is pushed by the next command that reaches it",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _is_kept(path: str) -> bool:
-    """Whether a file is one that machines have in common: neither hidden nor an epoch of a fit under way."""
+    """Whether a file is one that machines have in common: neither hidden nor an epoch of a fit
+    under way.
+    """
     return not any(name.startswith(".") or name.endswith(UNDER_WAY) for name in path.split("/")[1:])
 
 
 def _past(paths: Iterable[str], *, scores: Iterable[str]) -> set[str]:
-    """Return which of some files are parts of cells that need them no more, for their scores are among others."""
-    keys = {path.split("/")[2].partition(".")[0] for path in scores if path.split("/")[1] == "scores"}
+    """Return which of some files are parts of cells that need them no more, for their scores are
+    among others.
+    """
+    keys = {
+        path.split("/")[2].partition(".")[0] for path in scores if path.split("/")[1] == "scores"
+    }
     return {path for path in paths if path.split("/")[1] == "parts" and path.split("/")[2] in keys}
 
 
@@ -241,9 +286,11 @@ def _tag(file: RemoteFile) -> str:
 
 
 def _join_trials(here: Path, there: Path, *, name: str) -> bool:
-    """Append to the table of trials `there` those that only the table `here` has; return whether there are any.
+    """Append to the table of trials `there` those that only the table `here` has; return whether
+    there are any.
 
-    name: of the table there, for a person. Of a version that lacked some column texts are "". Raises StoreError for another schema.
+    name: of the table there, for a person. Of a version that lacked some column texts are "".
+    Raises StoreError for another schema.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -255,7 +302,10 @@ def _join_trials(here: Path, there: Path, *, name: str) -> bool:
         return False
     for table, path in ((mine, str(here)), (theirs, name)):
         check_table(table, path)
-    names = [pc.binary_join_element_wise(*(pc.cast(table[name], pa.string()) for name in TRIAL), "\0") for table in (mine, theirs)]
+    names = [
+        pc.binary_join_element_wise(*(pc.cast(table[name], pa.string()) for name in TRIAL), "\0")
+        for table in (mine, theirs)
+    ]
     only = mine.filter(pc.invert(pc.is_in(names[0], value_set=names[1])))
     if only.num_rows:
         joined = pa.concat_tables([theirs, only], promote_options="default")

@@ -11,7 +11,9 @@ from study.errors import ConfigError
 
 
 def given_path(text: str | Path) -> Path:
-    """Return a path with `~` and `~user` expanded. Raises ConfigError where there is no such user, or it is no UTF-8."""
+    """Return a path with `~` and `~user` expanded. Raises ConfigError where there is no such user,
+    or it is no UTF-8.
+    """
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -21,6 +23,8 @@ def given_path(text: str | Path) -> Path:
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
-        shown = str(path.absolute()).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        shown = (
+            str(path.absolute()).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        )
         raise ConfigError(f"'{shown}' is not valid UTF-8; rename what of it is not") from None
     return path

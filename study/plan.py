@@ -32,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.command_parser("plan", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser)
     cli.add_budget_option(parser)
-    parser.add_argument("--slots", type=int, metavar="N", help="how many trials run side by side (default: as the machine allows)")
+    parser.add_argument(
+        "--slots",
+        type=int,
+        metavar="N",
+        help="how many trials run side by side (default: as the machine allows)",
+    )
     options = parser.parse_args(arguments)
     from study.planning.outlook import look
     from study.planning.study_file import load_study
@@ -56,13 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print_size(study: Study) -> None:
     budget, winners = study.budget, sum(study.seeds_of(pairing) for pairing in study.pairings())
     conditions = len(study.conditions())
-    degraded = f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}" if conditions > 1 else ""
-    cells = f"{winners * len(study.test_on) * conditions} cells ({len(study.test_on)} test sets{degraded})"
+    degraded = (
+        f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}"
+        if conditions > 1
+        else ""
+    )
+    cells = (
+        f"{winners * len(study.test_on) * conditions} cells ({len(study.test_on)} test"
+        f" sets{degraded})"
+    )
     print(f"study {study.name}: {cli.pairings_text(study)}")
     print(f"  search: {study.search_words()}")
     print(
-        f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing, {budget.epochs} epochs at most), "
-        f"{winners} winners ({budget.seeds} seeds), {cells}"
+        f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing,"
+        f" {budget.epochs} epochs at most), {winners} winners ({budget.seeds} seeds), {cells}"
     )
     for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
         print(f"  {line}")
@@ -71,7 +83,9 @@ def _print_size(study: Study) -> None:
 
 
 def _absent(study: Study, options: argparse.Namespace) -> list[str]:
-    """What must be downloaded or put in place before states are known; raises for names that nothing has."""
+    """What must be downloaded or put in place before states are known; raises for names that
+    nothing has.
+    """
     from study.data.cards import card_names, load_card
     from study.data.catalog import Catalog
     from study.data.names import parse_name
@@ -80,11 +94,17 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
 
     catalog = Catalog(data_config(study, cli.results_folder(options)), firewall=False)
     lines = []
-    for name in dict.fromkeys(member for x in (*study.train_on, *study.test_on) for member in catalog.members(x)):
+    for name in dict.fromkeys(
+        member for x in (*study.train_on, *study.test_on) for member in catalog.members(x)
+    ):
         base = parse_name(name).base
         card = load_card(base) if base in card_names() else None
         if not catalog.available(name) and not (card and card.source == "demo"):
-            lines.append(f"dataset {name}: {card.title}, {card.size_gb:g} GB, {card.homepage}" if card else f"dataset {name}")
+            lines.append(
+                f"dataset {name}: {card.title}, {card.size_gb:g} GB, {card.homepage}"
+                if card
+                else f"dataset {name}"
+            )
     for name in (name for name in study.detectors if name not in study.ensembles):
         status = registry.weights_status(name, cli.weights_root(options))
         if status in ("to download", "missing"):
@@ -93,20 +113,27 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
 
 
 def _print_outlook(outlook: Outlook) -> None:
-    print(f"\n{'dataset':<24}{'train':>8}{'val':>8}{'test':>8}{'excluded':>10}{'groups':>8}{'files':>10}")
+    print(
+        f"\n{'dataset':<24}{'train':>8}{'val':>8}{'test':>8}{'excluded':>10}{'groups':>8}{'files':>10}"
+    )
     for d in outlook.datasets:
         print(
             f"{d.name:<24}{d.images('train'):>8}{d.images('val'):>8}{d.images('test'):>8}"
             f"{len(d.excluded):>10}{sum(d.groups.values()):>8}{_bytes(d.n_bytes):>10}"
         )
     width = max(len(p.pairing.name) for p in outlook.pairings) + 2
-    print(f"\n{'pairing':<{width}}{'trials':>9}{'failed':>8}{'winners':>9}{'scored':>9}{'best val AUC':>14}{'left':>14}")
+    print(
+        f"\n{'pairing':<{width}}{'trials':>9}{'failed':>8}{'winners':>9}{'scored':>9}"
+        f"{'best val AUC':>14}{'left':>14}"
+    )
     for p in outlook.pairings:
         cells = [c.cell.state for c in outlook.cells if c.cell.pairing == p.pairing]
         auc = "-" if math.isnan(p.val_auc) else f"{p.val_auc:.3f}"
         trials = f"{p.done}/{p.trials}" if p.trials else "-"
         winners, scored = f"{p.trained}/{p.winners}", f"{cells.count('done')}/{len(cells)}"
-        print(f"{p.pairing.name:<{width}}{trials:>9}{p.failed:>8}{winners:>9}{scored:>9}{auc:>14}{_left(p.seconds_left):>14}")
+        print(
+            f"{p.pairing.name:<{width}}{trials:>9}{p.failed:>8}{winners:>9}{scored:>9}{auc:>14}{_left(p.seconds_left):>14}"
+        )
     states = Counter(c.cell.state for c in outlook.cells)
     packs = f"packs {_bytes(outlook.packs_bytes)}, of which {_bytes(outlook.packs_to_make)} to make"
     print(f"\ncells: {', '.join(f'{n} {state}' for state, n in states.items())}")
@@ -131,7 +158,10 @@ def _print_time(outlook: Outlook, setup: Setup, options: argparse.Namespace) -> 
         print(f"       not on this machine alone: {error}")
         return
     if left and not math.isnan(left):
-        print(f"       on this machine, {slots} at a time: about {_left(left / slots)}, at most {_left(most / slots)}")
+        print(
+            f"       on this machine, {slots} at a time: about {_left(left / slots)}, at most"
+            f" {_left(most / slots)}"
+        )
 
 
 def _left(seconds: float) -> str:

@@ -3,8 +3,9 @@
     python -m study.prepare quick
     python -m study.prepare --describe FOLDER
 
-Floor 5. The other commands make what is missing too; this one does it beforehand and shows what it found. With --describe it shows
-how one folder is understood, with a contact sheet and a manifest to edit.
+Floor 5. The other commands make what is missing too; this one does it beforehand and shows what it
+found. With --describe it shows how one folder is understood, with a contact sheet and a manifest to
+edit.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ EXAMPLES = """
 python -m study.prepare quick
 python -m study.prepare my_study.toml --data-root ~/datasets
 python -m study.prepare --describe ~/datasets/my_photos
-python -m study.prepare --describe my_photos --class-folder authentic=real --class-folder generated=fake
+python -m study.prepare --describe my_photos --class-folder authentic=real --class-folder made=fake
 """
-SHOWN = 20  # excluded images, and folders passed over, named on the terminal; the pack's index has all images
+# excluded images, and folders passed over, named on the terminal; the pack's index has all images
+SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,11 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.command_parser("prepare", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser, optional=True)
     parser.add_argument(
-        "--describe", metavar="FOLDER", help="show how a folder is understood; write a contact sheet and a manifest"
+        "--describe",
+        metavar="FOLDER",
+        help="show how a folder is understood; write a contact sheet and a manifest",
     )
     cli.add_class_folder_option(parser, "--describe")
     parser.add_argument(
-        "--out", default=".", metavar="DIR", help="with --describe: where sheet and manifest are written (default: here)"
+        "--out",
+        default=".",
+        metavar="DIR",
+        help="with --describe: where sheet and manifest are written (default: here)",
     )
     options = parser.parse_args(arguments)
     _check_options(options)
@@ -60,13 +67,23 @@ def _check_options(options: argparse.Namespace) -> None:
 
     if bool(options.study) == bool(options.describe):
         raise ConfigError(
-            "name either a study (python -m study.prepare STUDY) or a folder (python -m study.prepare --describe FOLDER)"
+            "name either a study (python -m study.prepare STUDY) or a folder (python -m"
+            " study.prepare --describe FOLDER)"
         )
     if options.study and (options.class_folder or options.out != "."):
-        raise ConfigError("--class-folder and --out belong to --describe; a study names class folders in data.class_folders")
-    for option, value in (("--set", options.set), ("--data-root", options.data_root), ("--weights-root", options.weights_root)):
+        raise ConfigError(
+            "--class-folder and --out belong to --describe; a study names class folders in"
+            " data.class_folders"
+        )
+    for option, value in (
+        ("--set", options.set),
+        ("--data-root", options.data_root),
+        ("--weights-root", options.weights_root),
+    ):
         if options.describe and value:
-            raise ConfigError(f"{option} belongs to a study; with --describe the folder is all that is looked at")
+            raise ConfigError(
+                f"{option} belongs to a study; with --describe the folder is all that is looked at"
+            )
 
 
 def prepare(setup: Setup) -> None:
@@ -91,14 +108,20 @@ def _pack(setup: Setup, catalog: Catalog, name: str) -> dict[str, str]:
 def _print_dataset(summary: DatasetSummary) -> None:
     from study.records import SPLITS
 
-    by_image = "split by image: no groups known, give a manifest with a group column if images belong together"
+    by_image = (
+        "split by image: no groups known, give a manifest with a group column if images belong"
+        " together"
+    )
     grouped = "split by group" if summary.grouped else by_image
     official = "official split" if summary.official else grouped
     print(f"\n{summary.name}: {summary.title or summary.root} ({summary.layout}, {official})")
     for split, groups in sorted(summary.groups.items(), key=lambda item: SPLITS.index(item[0])):
         real, fake = summary.images(split, 0), summary.images(split, 1)
         methods = sorted({c.method for c in summary.counts if c.split == split and c.label == 1})
-        print(f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups   fakes by {', '.join(methods)}")
+        print(
+            f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups   fakes by"
+            f" {', '.join(methods)}"
+        )
     if summary.straddling:
         print(f"  warning: {summary.straddling} groups are in more than one of the official splits")
     for folder, reason in summary.skipped[:SHOWN]:
@@ -117,7 +140,9 @@ def _print_excluded(excluded: dict[str, str]) -> None:
 
 
 def describe(options: argparse.Namespace) -> None:
-    """Print how a folder is understood, write its contact sheet and manifest, and say what to do next."""
+    """Print how a folder is understood, write its contact sheet and manifest, and say what to do
+    next.
+    """
     from study.data.describe import describe_folder
     from study.paths import given_path
     from study.reporting.folder_text import describe_text
@@ -125,12 +150,17 @@ def describe(options: argparse.Namespace) -> None:
     folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
     class_folders = cli.class_folders(options.class_folder)
     cache = cli.results_folder(options).absolute() / "cache"
-    found = describe_folder(folder, class_folders=class_folders, cache=cache, progress=cli.show_progress)
+    found = describe_folder(
+        folder, class_folders=class_folders, cache=cache, progress=cli.show_progress
+    )
     print(describe_text(found), end="\n\n")
     _write_sheet(found, Path(options.out) / f"{found.name}-contact-sheet.png")
     _write_manifest(found, Path(options.out) / f"{found.name}-manifest.csv")
     if found.refusal:
-        print(f"\nnot usable as it is: {found.refusal}\nnext, when it is mended: {_same_again(options)}")
+        print(
+            f"\nnot usable as it is: {found.refusal}\nnext, when it is mended:"
+            f" {_same_again(options)}"
+        )
     else:
         print(f"\nnext: {_sweep_on(found, folder, class_folders, options)}")
 
@@ -148,7 +178,11 @@ def _write_sheet(found: Description, path: Path) -> None:
         rows.append(Row(label=label, method=method, total=total, images=images, captions=captions))
     if rows:
         write_sheet(rows, path, title=found.name)
-        more = f" (the first {SHEET_ROWS} of {len(chosen)} methods)" if len(chosen) > SHEET_ROWS else ""
+        more = (
+            f" (the first {SHEET_ROWS} of {len(chosen)} methods)"
+            if len(chosen) > SHEET_ROWS
+            else ""
+        )
         print(f"contact sheet: {path}{more}")
 
 
@@ -157,13 +191,22 @@ def _write_manifest(found: Description, path: Path) -> None:
 
     place = found.layout.root / "manifest.csv"
     if path.exists() or path.is_symlink():
-        print(f"manifest: {path} is there already and kept as it is; move it away, or use --out DIR, for a new one")
+        print(
+            f"manifest: {path} is there already and kept as it is; move it away, or use --out DIR,"
+            " for a new one"
+        )
         return
     number = write_manifest(found, path)
     instead = "that which lies there" if not found.layout.parts else "the folders"
-    print(f"manifest: {path} ({number:,} rows). Edit it and copy it to {place}: it then decides instead of {instead}")
+    print(
+        f"manifest: {path} ({number:,} rows). Edit it and copy it to {place}: it then decides"
+        f" instead of {instead}"
+    )
     if found.layout.members:
-        print(f"  (it makes the folder one dataset; {found.name}:METHOD is then a part of it, and no other condition is)")
+        print(
+            f"  (it makes the folder one dataset; {found.name}:METHOD is then a part of it, and no"
+            " other condition is)"
+        )
 
 
 def _same_again(options: argparse.Namespace) -> str:
@@ -175,16 +218,28 @@ def _same_again(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _sweep_on(found: Description, folder: Path, class_folders: Mapping[str, int], options: argparse.Namespace) -> str:
+def _sweep_on(
+    found: Description, folder: Path, class_folders: Mapping[str, int], options: argparse.Namespace
+) -> str:
     """The command that trains the detectors of the quick study on the folder."""
     from study.planning.study_file import toml_text
     from study.reporting.folder_text import usable_name
 
     name = toml_text(usable_name(found))
     study = re.sub(r"[^A-Za-z0-9_.-]", "_", found.name).lstrip("_.-")[:64] or "mine"
-    words = ["python", "-m", "study.sweep", "quick", "--set", f"name={study}", "--set", f"train_on=[{name}]"]
+    words = [
+        "python",
+        "-m",
+        "study.sweep",
+        "quick",
+        "--set",
+        f"name={study}",
+        "--set",
+        f"train_on=[{name}]",
+    ]
     if class_folders:
-        words += ["--set", f"data.class_folders={{{', '.join(f'{toml_text(k)} = {v}' for k, v in class_folders.items())}}}"]
+        given = ", ".join(f"{toml_text(k)} = {v}" for k, v in class_folders.items())
+        words += ["--set", f"data.class_folders={{{given}}}"]
     words += ["--results", options.results] if options.results != "results" else []
     return shlex.join([*words, "--data-root", str(folder.parent)])
 

@@ -1,7 +1,8 @@
-"""What is written down while a sweep runs: each trial to the store, to Optuna's storage and to MLflow.
+"""What is written down while a sweep runs: each trial to the store, to Optuna's storage and to
+MLflow.
 
-Floor 4. The store comes first and is the truth; the other two are views of it. Where a view cannot be reached the sweep goes on,
-and the next command writes what is missing there.
+Floor 4. The store comes first and is the truth; the other two are views of it. Where a view cannot
+be reached the sweep goes on, and the next command writes what is missing there.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Views:
 
     def add_winner(self, winner: Trained) -> None:
         """Show a trained winner."""
-        self._try("MLflow", lambda: self._tracker.log_winner(winner, self._setup.store.model_folder(winner.key)))
+        self._try(
+            "MLflow",
+            lambda: self._tracker.log_winner(winner, self._setup.store.model_folder(winner.key)),
+        )
 
     def _try(self, view: str, write: Callable[[], None]) -> None:
         if view in self._given_up:
@@ -43,7 +47,8 @@ class Views:
         except StoreError as error:
             self._given_up.add(view)
             print(
-                f"warning: nothing more is written to {view}; run the command again to write the rest ({error})",
+                f"warning: nothing more is written to {view}; run the command again to write the"
+                f" rest ({error})",
                 file=sys.stderr,
                 flush=True,
             )
@@ -52,12 +57,16 @@ class Views:
 class TrialRecord:
     """Takes in every trial of a search as it ends, and answers what the store has already.
 
-    say: told of each that ended now: its place (`[3/12]`), trial, result, and the pairing's best val AUC so far.
+    say: told of each that ended now: its place (`[3/12]`), trial, result, and the pairing's best
+    val AUC so far.
     held: trials that the store had. ran: trials that ended now. total: of the whole search.
-    standing_failures: of those held, failed ones that are not tried again because later generations build on them.
+    standing_failures: of those held, failed ones that are not tried again because later generations
+    build on them.
     """
 
-    def __init__(self, setup: Setup, views: Views, say: Callable[[str, Trial, TrialResult, float], None]) -> None:
+    def __init__(
+        self, setup: Setup, views: Views, say: Callable[[str, Trial, TrialResult, float], None]
+    ) -> None:
         self._setup, self._views, self._say = setup, views, say
         self._trials = setup.store.trials()
         self._best: dict[Pairing, float] = {}
@@ -69,11 +78,14 @@ class TrialRecord:
     def known(self, job: TrialJob) -> TrialResult | None:
         """Answer from the store.
 
-        A failure that need not happen again (a killed worker, a full disk) is tried once more, unless later generations were
+        A failure that need not happen again (a killed worker, a full disk) is tried once more,
+        unless later generations were
         proposed knowing it: to try it now would put all of them in doubt.
         """
         for trial, result in reversed(self._trials):
-            if trial.key == job.trial.key and (self._setup.takes(result) or self._is_built_upon(job.trial, result)):
+            if trial.key == job.trial.key and (
+                self._setup.takes(result) or self._is_built_upon(job.trial, result)
+            ):
                 self._answered.add(trial.key)
                 return result
         return None
@@ -82,11 +94,18 @@ class TrialRecord:
         study = self._setup.study
         if result.state != "failed" or study.search.mode != "generations":
             return False
-        same = (t for t, _ in self._trials if (t.pairing, t.search) == (trial.pairing, trial.search))
-        return any(t.number // study.budget.generation > trial.number // study.budget.generation for t in same)
+        same = (
+            t for t, _ in self._trials if (t.pairing, t.search) == (trial.pairing, trial.search)
+        )
+        return any(
+            t.number // study.budget.generation > trial.number // study.budget.generation
+            for t in same
+        )
 
     def add(self, job: TrialJob, result: TrialResult) -> None:
-        """Take a result in; what the store had already is only counted, and shown where a view lacks it."""
+        """Take a result in; what the store had already is only counted, and shown where a view
+        lacks it.
+        """
         trial = job.trial
         auc = result.val_auc if result.state == "done" else 0.0
         self._best[trial.pairing] = max(self._best.get(trial.pairing, 0.0), auc)
@@ -95,14 +114,23 @@ class TrialRecord:
         if trial.key in self._answered and self._is_on_record(trial):
             self.held += is_new
             self.standing_failures += is_new and result.state == "failed" and not result.permanent
-            self._drop_checkpoint(trial, result)  # of one that was killed just after its record was written
+            # of one that was killed just after its record was written
+            self._drop_checkpoint(trial, result)
             self._views.add_trial(trial, result)
             return
         self.ran += 1
-        self._trials = [*((t, r) for t, r in self._trials if not _gives_way(t, r, trial)), (trial, result)]
+        self._trials = [
+            *((t, r) for t, r in self._trials if not _gives_way(t, r, trial)),
+            (trial, result),
+        ]
         self._setup.store.save_trials(self._trials)
         self._drop_checkpoint(trial, result)
-        self._say(f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]", trial, result, self._best[trial.pairing])
+        self._say(
+            f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]",
+            trial,
+            result,
+            self._best[trial.pairing],
+        )
         self._views.add_trial(trial, result)
 
     def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
@@ -110,14 +138,21 @@ class TrialRecord:
             self._setup.store.drop_checkpoint(trial.key)
 
     def _is_on_record(self, trial: Trial) -> bool:
-        """Tell whether the store has this trial. An asynchronous search goes by its own record, whatever other rules found."""
+        """Tell whether the store has this trial. An asynchronous search goes by its own record,
+        whatever other rules found.
+        """
         own = self._setup.study.search.mode == "async"
         place = (trial.pairing, trial.number, trial.key)
-        return any((t.pairing, t.number, t.key) == place and (not own or t.search == trial.search) for t, _ in self._trials)
+        return any(
+            (t.pairing, t.number, t.key) == place and (not own or t.search == trial.search)
+            for t, _ in self._trials
+        )
 
 
 def _gives_way(old: Trial, result: TrialResult, new: Trial) -> bool:
-    """Tell whether a record gives way to a new one: the same trial again; or one lost by accident, and proposed anew."""
+    """Tell whether a record gives way to a new one: the same trial again; or one lost by accident,
+    and proposed anew.
+    """
     lost = result.state == "failed" and not result.permanent and old.search == new.search
     same = old.key == new.key and old.search == new.search
     return old.pairing == new.pairing and old.number == new.number and (same or lost)

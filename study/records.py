@@ -1,4 +1,5 @@
-"""The records that travel between the parts of a study. Frozen, keyword-only; the words are those of docs/protocol.md.
+"""The records that travel between the parts of a study. Frozen, keyword-only; the words are those
+of docs/protocol.md.
 
 Floor 0: numpy only. Arrays inside records are read by everybody and written by nobody.
 """
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
-BALANCES = ("none", "class", "dataset")  # what is drawn alike often in training: images, classes, the classes of each dataset
+# what is drawn alike often in training: images, classes, the classes of each dataset
+BALANCES = ("none", "class", "dataset")
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
-NO_PIXELS = ("(metadata only)", "(border and brightness)")  # the audit's classifiers, which stand in the matrix as detectors do
-ELSEWHERE = "(elsewhere)"  # that of a detector whose scores were made elsewhere: it is not known here
-SHARED_IMAGES, DATASET = "shared_images", "dataset"  # metric and level of the row that says what a test set shares with training
+# the audit's classifiers, which stand in the matrix as detectors do
+NO_PIXELS = ("(metadata only)", "(border and brightness)")
+# that of a detector whose scores were made elsewhere: it is not known here
+ELSEWHERE = "(elsewhere)"
+# metric and level of the row that says what a test set shares with training
+SHARED_IMAGES, DATASET = "shared_images", "dataset"
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
@@ -30,12 +35,14 @@ Learner = Literal["gradient", "logistic", "none", "members"]
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How a decoded image becomes a square of `size_px`: the part of preprocessing that several detectors may share in one pack.
+    """How a decoded image becomes a square of `size_px`: the part of preprocessing that several
+    detectors may share in one pack.
 
     mode:
         `squash`: both sides resized to `size_px`, aspect ratio not kept.
         `resize_crop`: the shorter side resized to `resize_px`, then the centre `size_px` square.
-        `crop`: the centre square, never resized (pixel traces survive); a smaller image is continued by reflection.
+        `crop`: the centre square, never resized (pixel traces survive); a smaller image is
+        continued by reflection.
     interpolation: `bicubic` or `bilinear` (antialiased, as PIL does); unused by `crop`.
     """
 
@@ -47,7 +54,9 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCard:
-    """What is known of a published dataset before a file of it is read (`study/data/cards/NAME.toml`)."""
+    """What is known of a published dataset before a file of it is read
+    (`study/data/cards/NAME.toml`).
+    """
 
     name: str
     title: str
@@ -60,15 +69,21 @@ class DatasetCard:
     size_gb: float = 0.0
     access: str = ""  # what to accept or request before it can be downloaded
     holds: tuple[str, ...] = ()  # folders by which a person sees that it was put in the right place
-    class_folders: Mapping[str, int] = field(default_factory=dict)  # folder name -> label, beyond the recognised ones
+    # folder name -> label, beyond the recognised ones
+    class_folders: Mapping[str, int] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)  # class folder name -> method
-    archives: str = ""  # the archives it comes in and that are unpacked: a glob below the folder, or below a folder in it
-    folders: tuple[Mapping[str, str], ...] = ()  # class folders that lie deeper, and what their names say (data/layouts.py)
-    splits: Mapping[str, str] = field(default_factory=dict)  # folder name -> split, where it is not what its name says
+    # the archives it comes in and that are unpacked: a glob below the folder, or below a folder in
+    # it
+    archives: str = ""
+    # class folders that lie deeper, and what their names say (data/layouts.py)
+    folders: tuple[Mapping[str, str], ...] = ()
+    # folder name -> split, where it is not what its name says
+    splits: Mapping[str, str] = field(default_factory=dict)
     reals: Mapping[str, str] = field(
         default_factory=dict
     )  # the CSV file that says what is real in a folder of fakes (data/reals.py)
-    group_pattern: str = ""  # regular expression on the relative path; its group "group" is the split key (data/groups.py)
+    # regular expression on the relative path; its group "group" is the split key (data/groups.py)
+    group_pattern: str = ""
     hazards: tuple[str, ...] = ()
 
 
@@ -87,13 +102,17 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSpec:
-    """A detector recipe, resolved: everything that decides what is built, so that its digest may stand in a key.
+    """A detector recipe, resolved: everything that decides what is built, so that its digest may
+    stand in a key.
 
-    weights: the digest of the pretrained file that is loaded, or "" for a detector trained from scratch.
+    weights: the digest of the pretrained file that is loaded, or "" for a detector trained from
+    scratch.
     mean, std: per RGB channel, on pixels scaled to [0, 1].
-    learner: `gradient` (the training loop), `logistic` (logistic regression of the head on fixed features), `none` (nothing is
-        trained: there is nothing to search, and every seed is the same), or `members` (an ensemble: it sees the logits of other
-        detectors and no image, so its geometry has size 0, and its mean and std mean nothing).
+    learner: `gradient` (the training loop), `logistic` (logistic regression of the head on fixed
+    features), `none` (nothing is
+        trained: there is nothing to search, and every seed is the same), or `members` (an ensemble:
+        it sees the logits of other detectors and no image, so its geometry has size 0, and its mean
+        and std mean nothing).
     """
 
     name: str
@@ -110,7 +129,9 @@ class DetectorSpec:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Pairing:
-    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or `NO_TRAINING`, `ELSEWHERE`."""
+    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or
+    `NO_TRAINING`, `ELSEWHERE`.
+    """
 
     detector: str
     train_on: str
@@ -125,10 +146,14 @@ class Pairing:
 class Trial:
     """One configuration of one pairing, to be trained once.
 
-    number: the place in the pairing's search, 0 is the default configuration; -1 - s for the winner's seed s.
-    key: the digest of everything that decides the outcome (spec, data, params, seed, epochs, threads, precision, workers).
-    origin: where the configuration comes from: `default`, a sampler's name, or `warm start: <study>/<pairing> trial <n>`.
-    search: the digest of the rules under which it was proposed. An order-dependent search is remembered by it, not repeated.
+    number: the place in the pairing's search, 0 is the default configuration; -1 - s for the
+    winner's seed s.
+    key: the digest of everything that decides the outcome (spec, data, params, seed, epochs,
+    threads, precision, workers).
+    origin: where the configuration comes from: `default`, a sampler's name, or `warm start:
+    <study>/<pairing> trial <n>`.
+    search: the digest of the rules under which it was proposed. An order-dependent search is
+    remembered by it, not repeated.
     """
 
     key: str
@@ -143,7 +168,9 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch gave. Losses are means over images; `val_nll` from logits, in nats; `seconds` of wall time."""
+    """What one epoch gave. Losses are means over images; `val_nll` from logits, in nats; `seconds`
+    of wall time.
+    """
 
     epoch: int
     phase: str
@@ -158,9 +185,10 @@ class EpochRecord:
 class TrialResult:
     """How a trial ended.
 
-    state: `done`; `stopped` by a scheduler before its epochs were used, `reason` says where; `failed` for a reason. `permanent`
-    failures (a diverged loss) are not tried again.
-    note: what a reader of a trial that was done should know (a smaller micro-batch after running out of memory), or "".
+    state: `done`; `stopped` by a scheduler before its epochs were used, `reason` says where;
+    `failed` for a reason. `permanent` failures (a diverged loss) are not tried again.
+    note: what a reader of a trial that was done should know (a smaller micro-batch after running
+    out of memory), or "".
     device_kind: `cpu` or `cuda`, where a trial that was done was computed; "" for the others.
     """
 
@@ -179,10 +207,12 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A detector on disk: `models/<key>/`. Thresholds are logits, all from source val; `temperature` > 0 divides logits.
+    """A detector on disk: `models/<key>/`. Thresholds are logits, all from source val;
+    `temperature` > 0 divides logits.
 
-    A detector that is not trained has no source: its thresholds but for `fixed`, its temperature and its val metrics are NaN. An
-    ensemble's weights are options of its spec. `winner_trial` is -1 where nothing was searched.
+    A detector that is not trained has no source: its thresholds but for `fixed`, its temperature
+    and its val metrics are NaN. An ensemble's weights are options of its spec. `winner_trial` is -1
+    where nothing was searched.
     """
 
     key: str
@@ -202,7 +232,8 @@ class Trained:
 class Scores:
     """One logit per image, sorted by `sample_id`; higher is more fake.
 
-    sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake; logit: (N,) float32, finite; float64
+    sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake; logit: (N,) float32,
+    finite; float64
         where they were read from somebody's file.
     listed: images that the dataset lists in this split; N of them could be decoded.
     excluded: (sample id, reason) of the others.
@@ -227,7 +258,8 @@ class Scores:
 class Estimate:
     """A number with its 95 % interval. Undefined is NaN with a `reason`, never 0 or 0.5.
 
-    note: a flag that does not make the value undefined (`exact bound`, `1/FPR exceeds the number of reals`).
+    note: a flag that does not make the value undefined (`exact bound`, `1/FPR exceeds the number of
+    reals`).
     sd: sample standard deviation across seeds; NaN for one seed, and then `seeds` is 1.
     """
 
@@ -263,13 +295,17 @@ class Cell:
 class MatrixRow:
     """One number of the matrix: a line of matrix.csv.
 
-    level: `image`, `unit`; either without the images that training has seen (`image:without_leaks`); images by method
-        (`method:<name>`, `reals:<name>`); `dataset` for what is known of all its splits. seed: `0`, `1`, ... for one winner, `mean`
+    level: `image`, `unit`; either without the images that training has seen
+    (`image:without_leaks`); images by method
+        (`method:<name>`, `reals:<name>`); `dataset` for what is known of all its splits. seed: `0`,
+        `1`, ... for one winner, `mean`
         over them. threshold: its name, "" where none is used.
-    metric: at level `dataset` it is `shared_images`, the share of the dataset that is in the training set (of the class of which it
+    metric: at level `dataset` it is `shared_images`, the share of the dataset that is in the
+    training set (of the class of which it
         is more); there is such a row only where that is enough not to call the cell cross-domain.
     coverage: scored / listed images, in [0, 1].
-    reason: why the cell has its state; of a detector of `NO_PIXELS`, what the audit warns of in its test set.
+    reason: why the cell has its state; of a detector of `NO_PIXELS`, what the audit warns of in its
+    test set.
     """
 
     detector: str

@@ -1,4 +1,5 @@
-"""Every metric and interval for anybody's predictions: a CSV file with a label and a score per image.
+"""Every metric and interval for anybody's predictions: a CSV file with a label and a score per
+image.
 
     python -m study.score predictions.csv
 
@@ -24,14 +25,24 @@ COLUMNS = ("label", "score", "group", "method")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("score", __doc__.splitlines()[0], EXAMPLES)
-    parser.add_argument("file", metavar="FILE.csv", help="one line an image, after a line with the columns' names")
-    parser.add_argument("--label", metavar="COLUMN", help="0 or real, 1 or fake (default: label)")
-    parser.add_argument("--score", metavar="COLUMN", help="a logit, higher = more fake (default: score)")
     parser.add_argument(
-        "--group", metavar="COLUMN", help="images that belong together: a video, a person (default: group, if there)"
+        "file", metavar="FILE.csv", help="one line an image, after a line with the columns' names"
     )
-    parser.add_argument("--method", metavar="COLUMN", help="what made the image (default: method, if there)")
-    parser.add_argument("--probability", action="store_true", help="the scores are p(fake) in [0, 1], not logits")
+    parser.add_argument("--label", metavar="COLUMN", help="0 or real, 1 or fake (default: label)")
+    parser.add_argument(
+        "--score", metavar="COLUMN", help="a logit, higher = more fake (default: score)"
+    )
+    parser.add_argument(
+        "--group",
+        metavar="COLUMN",
+        help="images that belong together: a video, a person (default: group, if there)",
+    )
+    parser.add_argument(
+        "--method", metavar="COLUMN", help="what made the image (default: method, if there)"
+    )
+    parser.add_argument(
+        "--probability", action="store_true", help="the scores are p(fake) in [0, 1], not logits"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     print(score(parser.parse_args(arguments)))
     return cli.DONE
@@ -42,7 +53,9 @@ def score(options: argparse.Namespace) -> str:
     from study.data.predictions import read_predictions
     from study.reporting.scored_file import as_json, as_text, score_file
 
-    columns = {name: getattr(options, name) for name in COLUMNS if getattr(options, name) is not None}
+    columns = {
+        name: getattr(options, name) for name in COLUMNS if getattr(options, name) is not None
+    }
     read = read_predictions(Path(options.file), columns, probability=options.probability)
     found = score_file(options.file, read)
     return as_json(found) if options.json else as_text(found)

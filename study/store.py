@@ -1,7 +1,9 @@
-"""The store: the one place results are kept, and the only writer of them (docs/design.md has the folder layout).
+"""The store: the one place results are kept, and the only writer of them (docs/design.md has the
+folder layout).
 
-Floor 3. Every file appears whole or not at all, carries a schema number, and is found again by a key that holds everything that
-decides its content. Nothing is ever deleted but what is under way: the checkpoint of a fit, the parts of a cell, once it is whole.
+Floor 3. Every file appears whole or not at all, carries a schema number, and is found again by a
+key that holds everything that decides its content. Nothing is ever deleted but what is under way:
+the checkpoint of a fit, the parts of a cell, once it is whole.
 """
 
 from __future__ import annotations
@@ -29,7 +31,17 @@ from study.identity import whole_file, whole_folder
 from study.records import EpochRecord, Pairing, Scores, Trained, Trial, TrialResult
 
 SCHEMA = 1
-_RESULT_COLUMNS = ("state", "reason", "note", "device_kind", "permanent", "val_auc", "val_nll", "best_epoch", "seconds")
+_RESULT_COLUMNS = (
+    "state",
+    "reason",
+    "note",
+    "device_kind",
+    "permanent",
+    "val_auc",
+    "val_nll",
+    "best_epoch",
+    "seconds",
+)
 _SCHEMA_KEY = b"study_schema"
 _TRIAL_COLUMNS = pa.schema(
     [
@@ -74,7 +86,9 @@ Record = TypeVar("Record")
 
 
 class Store:
-    """The results of one study, in `<results>/<study>/`. Opening one writes nothing; `prepare` makes the folder."""
+    """The results of one study, in `<results>/<study>/`. Opening one writes nothing; `prepare`
+    makes the folder.
+    """
 
     def __init__(self, results: Path, study: str) -> None:
         self.results = results
@@ -97,20 +111,26 @@ class Store:
             (self.folder / ".writable").unlink()
         except OSError as error:
             raise StoreError(
-                f"results folder '{self.folder}' cannot be written ({error.strerror}); choose another with --results"
+                f"results folder '{self.folder}' cannot be written ({error.strerror}); choose"
+                " another with --results"
             ) from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one writing command. Raises StoreError while another one holds it; a killed one holds nothing.
+        """Hold the study for one writing command. Raises StoreError while another one holds it; a
+        killed one holds nothing.
 
-        On a file system without locks nothing is held, and it is the user's to run one command at a time.
+        On a file system without locks nothing is held, and it is the user's to run one command at a
+        time.
         """
         with (self.folder / ".lock").open("a+") as file:
             if not try_lock(file):
                 file.seek(0)
                 holder = file.read().strip() or "(unknown)"
-                raise StoreError(f"the study in '{self.folder}' is in use by process {holder}; wait for it or stop it")
+                raise StoreError(
+                    f"the study in '{self.folder}' is in use by process {holder}; wait for it or"
+                    " stop it"
+                )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -135,7 +155,9 @@ class Store:
 
     def save_trials(self, trials: list[tuple[Trial, TrialResult]]) -> None:
         """Replace the record of trials."""
-        table = pa.Table.from_pylist([_row_from_trial(t, r) for t, r in trials], schema=_TRIAL_COLUMNS)
+        table = pa.Table.from_pylist(
+            [_row_from_trial(t, r) for t, r in trials], schema=_TRIAL_COLUMNS
+        )
         with whole_file(self.trials_file) as path:
             pq.write_table(table, path)
 
@@ -152,7 +174,9 @@ class Store:
     # Every epoch of winners that keep them
 
     def epochs_folder(self, key: str, *, under_way: bool = False) -> Path:
-        """Where the weights of a winner's epochs are, `<epoch>.safetensors` each; `under_way`, while they are still made."""
+        """Where the weights of a winner's epochs are, `<epoch>.safetensors` each; `under_way`,
+        while they are still made.
+        """
         return self.folder / "epochs" / (f"{key}.part" if under_way else key)
 
     def epoch_file(self, key: str, epoch: int, *, under_way: bool = False) -> Path:
@@ -172,26 +196,39 @@ class Store:
             self.epochs_folder(key, under_way=True).rename(self.epochs_folder(key))
 
     def epochs(self, key: str) -> list[int]:
-        """Return the epochs that a winner has kept, in order; [] where it was trained without keeping them."""
+        """Return the epochs that a winner has kept, in order; [] where it was trained without
+        keeping them.
+        """
         return sorted(int(path.stem) for path in self.epochs_folder(key).glob("*.safetensors"))
 
     # Winners and cells that failed
 
     def failures(self) -> dict[str, str]:
-        """Return why winners (by trial key) and cells (by scores key) failed when they were last tried."""
+        """Return why winners (by trial key) and cells (by scores key) failed when they were last
+        tried.
+        """
         if not self.failures_file.is_file():
             return {}
         try:
             table = json.loads(self.failures_file.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise StoreError(f"'{self.failures_file}' cannot be read ({error}); remove it and run the command again") from None
+            raise StoreError(
+                f"'{self.failures_file}' cannot be read ({error}); remove it and run the command"
+                " again"
+            ) from None
         check_schema(str(table.get("schema", "")), self.failures_file)
         return dict(table["reasons"])
 
     def save_failures(self, tried: Iterable[str], failed: Mapping[str, str]) -> None:
-        """Record the outcome of jobs that were tried: `failed` holds the reasons of those without a result."""
-        reasons = {key: reason for key, reason in self.failures().items() if key not in set(tried)} | dict(failed)
-        self.save_text(self.failures_file, json.dumps({"schema": SCHEMA, "reasons": reasons}, indent=2) + "\n")
+        """Record the outcome of jobs that were tried: `failed` holds the reasons of those without a
+        result.
+        """
+        reasons = {
+            key: reason for key, reason in self.failures().items() if key not in set(tried)
+        } | dict(failed)
+        self.save_text(
+            self.failures_file, json.dumps({"schema": SCHEMA, "reasons": reasons}, indent=2) + "\n"
+        )
 
     # Trained detectors
 
@@ -200,7 +237,9 @@ class Store:
         return self.folder / "models" / key
 
     def has_model(self, key: str) -> bool:
-        """Tell whether the detector is trained. Its folder appears in one step, so its presence is enough."""
+        """Tell whether the detector is trained. Its folder appears in one step, so its presence is
+        enough.
+        """
         return (self.model_folder(key) / "detector.json").is_file()
 
     def save_model(
@@ -211,19 +250,28 @@ class Store:
         history: tuple[EpochRecord, ...],
         seconds: float,
     ) -> None:
-        """Write a trained detector: weights (name -> tensor), its record with the history of its fit, its scores on source val.
+        """Write a trained detector: weights (name -> tensor), its record with the history of its
+        fit, its scores on source val.
 
-        An ensemble has no weights; a detector that is not trained has no source, and so no scores on its val.
+        An ensemble has no weights; a detector that is not trained has no source, and so no scores
+        on its val.
         """
         from safetensors.torch import save_file
 
         with whole_folder(self.model_folder(trained.key)) as folder:
             if weights is not None:
-                tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+                tensors = {
+                    name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()
+                }
                 save_file(tensors, folder / "detector.safetensors")
             if val is not None:
                 _write_scores(folder / "val_scores.parquet", val)
-            record = {"schema": SCHEMA, **dataclasses.asdict(trained), "history": history, "seconds": seconds}
+            record = {
+                "schema": SCHEMA,
+                **dataclasses.asdict(trained),
+                "history": history,
+                "seconds": seconds,
+            }
             text = json.dumps(record, indent=2, default=dataclasses.asdict, allow_nan=True)
             (folder / "detector.json").write_text(text + "\n", encoding="utf-8")
 
@@ -232,10 +280,15 @@ class Store:
         return read_trained(self.model_folder(key))
 
     def val_scores(self, key: str) -> Scores:
-        """Return what a trained detector scored on its source's val. Raises StoreError for one that was not trained."""
+        """Return what a trained detector scored on its source's val. Raises StoreError for one that
+        was not trained.
+        """
         path = self.model_folder(key) / "val_scores.parquet"
         if not path.is_file():
-            raise StoreError(f"'{path.parent}' has no scores on a source's val: the detector was not trained on any")
+            raise StoreError(
+                f"'{path.parent}' has no scores on a source's val: the detector was not trained"
+                " on any"
+            )
         return self._read_scores(path)
 
     # Scores
@@ -254,30 +307,49 @@ class Store:
         return self.scores_file(key).is_file()
 
     def scores(self, key: str) -> Scores:
-        """Return the scores of one cell. Raises StoreError where they are missing or of another schema."""
+        """Return the scores of one cell. Raises StoreError where they are missing or of another
+        schema.
+        """
         return self._read_scores(self.scores_file(key))
 
     # Cells under way: stretches of a test set, and those that there is nothing to score in
 
     def part_file(self, key: str, start: int, stop: int) -> Path:
-        """Where the logits of one cell for the images from `start` to before `stop` are, or will be."""
+        """Where the logits of one cell for the images from `start` to before `stop` are, or will
+        be.
+        """
         return self.folder / "parts" / key / f"{start}-{stop}.npz"
 
-    def save_part(self, key: str, start: int, logit: NDArray[np.float32], excluded: Sequence[tuple[str, str]]) -> None:
-        """Write a stretch of a cell: logits (N,), NaN for the images that are left out; (sample id, reason) of those."""
+    def save_part(
+        self, key: str, start: int, logit: NDArray[np.float32], excluded: Sequence[tuple[str, str]]
+    ) -> None:
+        """Write a stretch of a cell: logits (N,), NaN for the images that are left out; (sample id,
+        reason) of those.
+        """
         left_out = np.array(excluded, dtype=np.str_).reshape(-1, 2)
-        with whole_file(self.part_file(key, start, start + len(logit))) as path, path.open("wb") as file:
+        with (
+            whole_file(self.part_file(key, start, start + len(logit))) as path,
+            path.open("wb") as file,
+        ):
             np.savez(file, schema=SCHEMA, logit=logit.astype(np.float32), excluded=left_out)
 
-    def part(self, key: str, start: int, stop: int) -> tuple[NDArray[np.float32], tuple[tuple[str, str], ...]]:
-        """Return what `save_part` was given. Raises StoreError where it is damaged or of another schema."""
+    def part(
+        self, key: str, start: int, stop: int
+    ) -> tuple[NDArray[np.float32], tuple[tuple[str, str], ...]]:
+        """Return what `save_part` was given. Raises StoreError where it is damaged or of another
+        schema.
+        """
         path = self.part_file(key, start, stop)
         try:
             with np.load(path) as arrays:
                 check_schema(str(arrays["schema"]), path)
-                return arrays["logit"], tuple((str(sample), str(reason)) for sample, reason in arrays["excluded"])
+                return arrays["logit"], tuple(
+                    (str(sample), str(reason)) for sample, reason in arrays["excluded"]
+                )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise StoreError(f"'{path}' cannot be read ({error}); remove it and run the command again") from None
+            raise StoreError(
+                f"'{path}' cannot be read ({error}); remove it and run the command again"
+            ) from None
 
     def drop_parts(self, key: str) -> None:
         """Remove the parts of a cell that is whole."""
@@ -286,18 +358,26 @@ class Store:
             (self.folder / "parts").rmdir()
 
     def save_not_applicable(self, key: str, reason: str) -> None:
-        """Record that a cell has no number because its degradation cannot be applied to its images."""
-        self.save_text(self._not_applicable_file(key), json.dumps({"schema": SCHEMA, "reason": reason}) + "\n")
+        """Record that a cell has no number because its degradation cannot be applied to its
+        images.
+        """
+        self.save_text(
+            self._not_applicable_file(key), json.dumps({"schema": SCHEMA, "reason": reason}) + "\n"
+        )
 
     def not_applicable(self, key: str) -> str:
-        """Return why a cell's degradation cannot be applied; "" where it can, or nobody has tried."""
+        """Return why a cell's degradation cannot be applied; "" where it can, or nobody has
+        tried.
+        """
         path = self._not_applicable_file(key)
         if not path.is_file():
             return ""
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise StoreError(f"'{path}' cannot be read ({error}); remove it and run the command again") from None
+            raise StoreError(
+                f"'{path}' cannot be read ({error}); remove it and run the command again"
+            ) from None
         check_schema(str(table.get("schema", "")), path)
         return str(table["reason"])
 
@@ -324,7 +404,9 @@ class Store:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"'{path}' cannot be read ({error}); remove it and run the command again") from None
+            raise StoreError(
+                f"'{path}' cannot be read ({error}); remove it and run the command again"
+            ) from None
         check_table(table, path)
         return table
 
@@ -337,11 +419,16 @@ def check_table(table: pa.Table, path: Path | str) -> None:
 def check_schema(found: str, path: Path | str) -> None:
     """Refuse a file of another schema by name. Raises StoreError."""
     if found != str(SCHEMA):
-        raise StoreError(f"'{path}' has schema {found or '(none)'}, this version reads {SCHEMA}; use --results with another folder")
+        raise StoreError(
+            f"'{path}' has schema {found or '(none)'}, this version reads {SCHEMA}; use --results"
+            " with another folder"
+        )
 
 
 def read_trained(folder: Path) -> Trained:
-    """Return the record of the trained detector in `folder`. Raises StoreError where it is missing or of another schema."""
+    """Return the record of the trained detector in `folder`. Raises StoreError where it is missing
+    or of another schema.
+    """
     path = folder / "detector.json"
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -352,7 +439,9 @@ def read_trained(folder: Path) -> Trained:
 
 
 def _record(kind: type[Record], table: Mapping[str, Any]) -> Record:
-    """Rebuild a frozen record from its JSON form: nested records, and tuples where the record has them."""
+    """Rebuild a frozen record from its JSON form: nested records, and tuples where the record has
+    them.
+    """
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
@@ -379,7 +468,9 @@ def _write_scores(path: Path, scores: Scores) -> None:
         "logit": pa.array(scores.logit),  # float64 where somebody else made them
     }
     meta = {"listed": scores.listed, "excluded": list(scores.excluded)}
-    table = pa.table(columns).replace_schema_metadata({_SCHEMA_KEY: str(SCHEMA), b"study_scores": json.dumps(meta)})
+    table = pa.table(columns).replace_schema_metadata(
+        {_SCHEMA_KEY: str(SCHEMA), b"study_scores": json.dumps(meta)}
+    )
     pq.write_table(table, path)
 
 
@@ -411,6 +502,7 @@ def _trial_from_row(row: Mapping[str, Any]) -> tuple[Trial, TrialResult]:
         origin=row["origin"],
         search=row["search"],
     )
-    values = {name: row[name] for name in ("key", *_RESULT_COLUMNS) if name in row}  # older tables have no device_kind
+    # older tables have no device_kind
+    values = {name: row[name] for name in ("key", *_RESULT_COLUMNS) if name in row}
     result = TrialResult(**values, history=tuple(EpochRecord(**epoch) for epoch in row["history"]))
     return trial, result

@@ -2,7 +2,8 @@
 
     python -m study.sweep quick
 
-Floor 5. Behind the firewall: everything here sees train and val of the training sets only. What the store holds is not done again.
+Floor 5. Behind the firewall: everything here sees train and val of the training sets only. What the
+store holds is not done again.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="STUDY",
-        help="try the best configurations of an older study first: its name below the results, its folder, or one pairing of it "
-        "(STUDY/DETECTOR @ TRAINING SET); they count in the budget. May be given several times",
+        help=(
+            "try the best configurations of an older study first: its name below the results, its"
+            " folder, or one pairing of it (STUDY/DETECTOR @ TRAINING SET); they count in the"
+            " budget. May be given several times"
+        ),
     )
     options = parser.parse_args(arguments)
     if options.warm_start:
@@ -82,36 +86,56 @@ def sweep(setup: Setup, options: argparse.Namespace) -> int:
             told = setup.replay()
             write_search_summary(setup, told)
         if record.standing_failures:
-            print(f"{record.standing_failures} failed trials stand: later generations were proposed knowing them")
+            print(
+                f"{record.standing_failures} failed trials stand: later generations were proposed"
+                " knowing them"
+            )
         trained, failed = _train_winners(setup, launcher, told, views)
     if not record.ran and not trained and not failed:
-        print(f"\nNothing to train: {record.held} trials and all their winners are in {setup.store.folder}")
+        print(
+            f"\nNothing to train: {record.held} trials and all their winners are in"
+            f" {setup.store.folder}"
+        )
     _print_selection(setup, told)
     _print_devices(told)
     for pairing, reason in failed.items():
         print(f"FAILED {pairing}: {reason}", file=sys.stderr)
     results = setup.workspace.results
-    print(f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna: {dashboard_command(results)}")
+    print(
+        f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
+        f" {dashboard_command(results)}"
+    )
     return cli.SOME_FAILED if failed else cli.DONE
 
 
 def _print_header(setup: Setup) -> None:
     study, budget = setup.study, setup.study.budget
     print(f"study {study.name}: {cli.pairings_text(study)}")
-    limit = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time" if budget.gpu_seconds else ""
+    limit = (
+        f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"
+        if budget.gpu_seconds
+        else ""
+    )
     workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
     print(
-        f"every pairing: {budget.trials} trials (the default first), {budget.epochs} epochs at most{limit}, "
-        f"{budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a trial, {setup.workspace.precision}"
+        f"every pairing: {budget.trials} trials (the default first), {budget.epochs} epochs at"
+        f" most{limit}, {budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a"
+        f" trial, {setup.workspace.precision}"
     )
     print(f"search: {study.search_words()}")
     for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
         print(line)
     for pairing in study.searched():
         if setup.trials_of(pairing) < budget.trials:
-            print(f"{pairing.name}: its grid has {setup.trials_of(pairing)} points, fewer than {budget.trials}; all are tried")
+            print(
+                f"{pairing.name}: its grid has {setup.trials_of(pairing)} points, fewer than"
+                f" {budget.trials}; all are tried"
+            )
     for pairing, starts in setup.starts.items():
-        print(f"{pairing.name}: warm start with {len(starts)} configurations" + "".join(f"\n  {start.origin}" for start in starts))
+        print(
+            f"{pairing.name}: warm start with {len(starts)} configurations"
+            + "".join(f"\n  {start.origin}" for start in starts)
+        )
     for note in cli.notes(study):
         print(f"note: {note}")
 
@@ -130,8 +154,12 @@ def _say(place: str, trial: Trial, result: TrialResult, best: float) -> None:
     )
 
 
-def _measure(setup: Setup, launcher: Launcher, record: TrialRecord, options: argparse.Namespace) -> None:
-    """With --budget-hours, run trial 0 of every pairing, and refuse the study if the rest would not fit."""
+def _measure(
+    setup: Setup, launcher: Launcher, record: TrialRecord, options: argparse.Namespace
+) -> None:
+    """With --budget-hours, run trial 0 of every pairing, and refuse the study if the rest would not
+    fit.
+    """
     from study.jobs import run_trial
     from study.planning.outlook import look_at_training
 
@@ -153,40 +181,60 @@ def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
         launcher.run_trials(dealer, run_trial)
 
 
-def _train_winners(setup: Setup, launcher: Launcher, told: Mapping[Pairing, Searched], views: Views) -> tuple[int, dict[str, str]]:
-    """Train what the store lacks; return how many were trained, and the failures by name with their reason."""
+def _train_winners(
+    setup: Setup, launcher: Launcher, told: Mapping[Pairing, Searched], views: Views
+) -> tuple[int, dict[str, str]]:
+    """Train what the store lacks; return how many were trained, and the failures by name with their
+    reason.
+    """
     from study.jobs import is_trained, run_winner
     from study.planning.cells import why_no_winner
     from study.planning.variants import variant_jobs
 
     failed = {
-        pairing.name: why_no_winner(searched) for pairing, searched in told.items() if not setup.winner_jobs(pairing, searched)
+        pairing.name: why_no_winner(searched)
+        for pairing, searched in told.items()
+        if not setup.winner_jobs(pairing, searched)
     }
-    jobs = [job for pairing, searched in told.items() for job in setup.winner_jobs(pairing, searched)]
+    jobs = [
+        job for pairing, searched in told.items() for job in setup.winner_jobs(pairing, searched)
+    ]
     winners = {job.trial.key for job in jobs}
     further = variant_jobs(setup, told)
     todo = [job for job in (*jobs, *further) if not is_trained(job)]
     for job in (*jobs, *further):
         if is_trained(job):
-            setup.store.drop_checkpoint(job.trial.key)  # of one that was killed just after its record was written
+            # of one that was killed just after its record was written
+            setup.store.drop_checkpoint(job.trial.key)
     if todo:
         mine = sum(job.trial.key in winners for job in todo)
         beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
-        print(f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}", flush=True)
+        print(
+            f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}", flush=True
+        )
         start = time.monotonic()
         show = functools.partial(_show_winner, setup, views, winners)
-        with cli.announced(todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show):
+        with cli.announced(
+            todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show
+        ):
             failures = launcher.run_jobs(todo, run_winner, is_trained)
-        setup.store.save_failures([job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures})
+        setup.store.save_failures(
+            [job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures}
+        )
         for job, reason in failures:
             if job.trial.key in winners:
                 failed[f"{job.trial.pairing.name} seed {job.winner_seed}"] = reason
             else:  # as a failed trial: a result of its own
                 print(f"{job.trial.pairing.name}  {job.trial.origin}  failed: {reason}", flush=True)
-        print(f"trained {len(todo) - len(failures)} of {len(todo)} in {cli.seconds_text(time.monotonic() - start)}", flush=True)
+        print(
+            f"trained {len(todo) - len(failures)} of {len(todo)} in"
+            f" {cli.seconds_text(time.monotonic() - start)}",
+            flush=True,
+        )
     for job in jobs:
         if is_trained(job):
-            _show_winner(setup, views, winners, job)  # logged already, unless MLflow's store is a new one
+            # logged already, unless MLflow's store is a new one
+            _show_winner(setup, views, winners, job)
     return len(todo), failed
 
 
@@ -206,19 +254,41 @@ def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
         if selected is None:
             print(f"  {pairing.name:<{width}}  none: {why_no_winner(searched)}")
             continue
-        (winner, result), default = selected, next((r for t, r in searched.trials if t.number == 0), None)
-        before = f"{default.val_auc:.3f}" if default and default.state != "failed" else default.state if default else "not run"
+        (winner, result), default = (
+            selected,
+            next((r for t, r in searched.trials if t.number == 0), None),
+        )
+        before = (
+            f"{default.val_auc:.3f}"
+            if default and default.state != "failed"
+            else default.state
+            if default
+            else "not run"
+        )
         settings = setup.spaces[pairing.detector].names()
         chosen = ", ".join(f"{k}={_short(v)}" for k, v in winner.params.items() if k in settings)
-        print(f"  {pairing.name:<{width}}  {before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}")
+        print(
+            f"  {pairing.name:<{width}}  {before} -> {result.val_auc:.3f}  trial {winner.number} "
+            f" {chosen}"
+        )
 
 
 def _print_devices(told: Mapping[Pairing, Searched]) -> None:
-    """Say where trials ran on several kinds of device: run again on one of them, they would differ in their last digits."""
-    kinds = Counter(result.device_kind for searched in told.values() for _, result in searched.trials if result.device_kind)
+    """Say where trials ran on several kinds of device: run again on one of them, they would differ
+    in their last digits.
+    """
+    kinds = Counter(
+        result.device_kind
+        for searched in told.values()
+        for _, result in searched.trials
+        if result.device_kind
+    )
     if len(kinds) > 1:
         counts = ", ".join(f"{count} on {kind}" for kind, count in sorted(kinds.items()))
-        print(f"note: trials ran on several kinds of device ({counts}); run again on one kind, some differ in their last digits")
+        print(
+            f"note: trials ran on several kinds of device ({counts}); run again on one kind, some"
+            " differ in their last digits"
+        )
 
 
 def _short(value: object) -> str:

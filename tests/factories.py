@@ -1,6 +1,8 @@
-"""Small image folders for tests, in every layout, with fakes that a detector can learn to tell: they carry a faint checkerboard.
+"""Small image folders for tests, in every layout, with fakes that a detector can learn to tell:
+they carry a faint checkerboard.
 
-Everything is deterministic in `seed`. `write_dataset(tmp_path / "mine")` gives a folder that a data root may hold.
+Everything is deterministic in `seed`. `write_dataset(tmp_path / "mine")` gives a folder that a data
+root may hold.
 """
 
 from __future__ import annotations
@@ -22,17 +24,33 @@ from numpy.typing import NDArray
 from PIL import Image
 
 REAL, FAKE = 0, 1
-LAYOUTS = ("real_fake", "REAL_FAKE", "0_real_1_fake", "train_test", "train_valid_test", "methods", "named", "manifest")
-NAMED = {"Real_youtube": REAL, "FaceSwap": FAKE, "NeuralTextures": FAKE}  # class folders that have to be named
+LAYOUTS = (
+    "real_fake",
+    "REAL_FAKE",
+    "0_real_1_fake",
+    "train_test",
+    "train_valid_test",
+    "methods",
+    "named",
+    "manifest",
+)
+# class folders that have to be named
+NAMED = {"Real_youtube": REAL, "FaceSwap": FAKE, "NeuralTextures": FAKE}
 
 
 def picture(label: int, *, size: int = 32, seed: int = 0, amplitude: int = 14) -> NDArray[np.uint8]:
-    """A smooth random image, (size, size, 3) uint8; on a fake (label 1) lies a checkerboard of `amplitude` levels."""
+    """A smooth random image, (size, size, 3) uint8; on a fake (label 1) lies a checkerboard of
+    `amplitude` levels.
+    """
     rng = np.random.default_rng(
         [seed, label, 16]
     )  # 16: with it the first seeds give every hash split both classes, see write_dataset
-    coarse = Image.fromarray(rng.integers(50, 206, (4, 4, 3), dtype=np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
-    pixels = np.asarray(coarse, dtype=np.int16) + rng.integers(-6, 7, (size, size, 1), dtype=np.int16)
+    coarse = Image.fromarray(rng.integers(50, 206, (4, 4, 3), dtype=np.uint8)).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
+    pixels = np.asarray(coarse, dtype=np.int16) + rng.integers(
+        -6, 7, (size, size, 1), dtype=np.int16
+    )
     if label == FAKE:
         rows, columns = np.indices((size, size))
         pixels = pixels + (amplitude * ((rows + columns) % 2 * 2 - 1))[:, :, None]
@@ -47,12 +65,21 @@ def write_image(path: Path, pixels: NDArray[np.uint8]) -> Path:
     return path
 
 
-def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], *, codec: str = "mpeg4", pixel_format: str = "yuv420p") -> Path:
-    """Write pictures (H, W, 3) uint8 as the frames of a video in the container of the path's suffix, making its folder."""
+def write_video(
+    path: Path,
+    frames: Sequence[NDArray[np.uint8]],
+    *,
+    codec: str = "mpeg4",
+    pixel_format: str = "yuv420p",
+) -> Path:
+    """Write pictures (H, W, 3) uint8 as the frames of a video in the container of the path's
+    suffix, making its folder.
+    """
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:  # no random identity in the file
+    # no random identity in the file
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, rate=10)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else pixel_format
@@ -74,30 +101,51 @@ def png(width: int, height: int, rows: bytes, *, interlaced: bool = False) -> by
     """A grey PNG that says it is so large, and whose data are `rows`, each with its filter byte."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlaced)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def write_dataset(
-    folder: Path, *, layout: str = "real_fake", n: int = 40, size: int = 32, seed: int = 0, suffix: str = ".png"
+    folder: Path,
+    *,
+    layout: str = "real_fake",
+    n: int = 40,
+    size: int = 32,
+    seed: int = 0,
+    suffix: str = ".png",
 ) -> Path:
     """Write `n` real and `n` fake images into `folder` in one of `LAYOUTS`, and return it.
 
-    `train_test` (75/25, CIFAKE's shape) and `train_valid_test` (60/20/20, 140k-faces') divide the n among the splits; `methods`
-    puts fakes into fake/gan_a and fake/gan_b; `named` halves the fakes between FaceSwap and NeuralTextures; `manifest` adds
-    manifest.csv, in which the i-th real and the i-th fake share a group. An image depends on seed, index, label and size only.
+    `train_test` (75/25, CIFAKE's shape) and `train_valid_test` (60/20/20, 140k-faces') divide the n
+    among the splits; `methods` puts fakes into fake/gan_a and fake/gan_b; `named` halves the fakes
+    between FaceSwap and NeuralTextures; `manifest` adds manifest.csv, in which the i-th real and
+    the i-th fake share a group. An image depends on seed, index, label and size only.
 
-    Without official splits the split follows a hash of the pixels, and a small class may miss one. Both classes are in every split
-    for seeds 0 to 2 at n >= 24 (PNG) or 40 (JPEG) and the sizes 16, 24, 32, 48 and 64.
+    Without official splits the split follows a hash of the pixels, and a small class may miss one.
+    Both classes are in every split for seeds 0 to 2 at n >= 24 (PNG) or 40 (JPEG) and the sizes 16,
+    24, 32, 48 and 64.
     """
     rows = []
     for label in (REAL, FAKE):
         for number in range(n):
             path = Path(_place(layout, label, number, n)) / f"{number:04d}{suffix}"
             write_image(folder / path, picture(label, size=size, seed=seed * 1_000_000 + number))
-            rows.append({"path": str(path), "label": ("real", "fake")[label], "group": f"source-{seed}-{number}"})
+            rows.append(
+                {
+                    "path": str(path),
+                    "label": ("real", "fake")[label],
+                    "group": f"source-{seed}-{number}",
+                }
+            )
     if layout == "manifest":
         write_manifest(folder, rows)
     return folder
@@ -120,15 +168,28 @@ def write_cifake(folder: Path, *, n: int = 40, seed: int = 0) -> Path:
 
 
 def write_faces_140k(folder: Path, *, n: int = 40, size: int = 64, seed: int = 0) -> Path:
-    """Write a folder of 140k-faces' shape, smaller pictures: real_vs_fake/real-vs-fake/{train,valid,test}/{real,fake}/*.jpg."""
-    write_dataset(folder / "real_vs_fake" / "real-vs-fake", layout="train_valid_test", n=n, size=size, seed=seed, suffix=".jpg")
+    """Write a folder of 140k-faces' shape, smaller pictures:
+    real_vs_fake/real-vs-fake/{train,valid,test}/{real,fake}/*.jpg.
+    """
+    write_dataset(
+        folder / "real_vs_fake" / "real-vs-fake",
+        layout="train_valid_test",
+        n=n,
+        size=size,
+        seed=seed,
+        suffix=".jpg",
+    )
     for split in ("train", "valid", "test"):
-        (folder / f"{split}.csv").write_text(",original_path,id,label,label_str,path\n", encoding="utf-8")
+        (folder / f"{split}.csv").write_text(
+            ",original_path,id,label,label_str,path\n", encoding="utf-8"
+        )
     return folder
 
 
 def kaggle_copy(cache: Path, handle: str, *, version: int = 1) -> Path:
-    """Return the folder that kagglehub would keep a dataset in, below its cache folder, marked as complete."""
+    """Return the folder that kagglehub would keep a dataset in, below its cache folder, marked as
+    complete.
+    """
     folder = cache / "datasets" / handle / "versions" / str(version)
     folder.mkdir(parents=True)
     (folder.parent.parent / f"{version}.complete").touch()
@@ -136,9 +197,15 @@ def kaggle_copy(cache: Path, handle: str, *, version: int = 1) -> Path:
 
 
 def hub_copy(
-    cache: Path, handle: str, files: Path, *, commit: str = "c0ffee0123456789c0ffee0123456789c0ffee01", listed: bool = True
+    cache: Path,
+    handle: str,
+    files: Path,
+    *,
+    commit: str = "c0ffee0123456789c0ffee0123456789c0ffee01",
+    listed: bool = True,
 ) -> Path:
-    """Put a folder's files where huggingface_hub keeps a dataset (blobs, and a snapshot of links); return the snapshot.
+    """Put a folder's files where huggingface_hub keeps a dataset (blobs, and a snapshot of links);
+    return the snapshot.
 
     listed: whether the list of the commit's files is there, as after a download of the whole.
     """
@@ -154,15 +221,23 @@ def hub_copy(
         shutil.copy(path, blob)
         place.symlink_to(os.path.relpath(blob, place.parent))
     if listed:
-        sizes = {str(path.relative_to(files)): path.stat().st_size for path in files.rglob("*") if path.is_file()}
-        tree = {"format_version": 1, "files": {path: {"size": size, "blob_id": "0" * 40} for path, size in sizes.items()}}
+        sizes = {
+            str(path.relative_to(files)): path.stat().st_size
+            for path in files.rglob("*")
+            if path.is_file()
+        }
+        tree = {
+            "format_version": 1,
+            "files": {path: {"size": size, "blob_id": "0" * 40} for path, size in sizes.items()},
+        }
         (repository / "trees").mkdir()
         (repository / "trees" / f"{commit}.json").write_text(json.dumps(tree), encoding="utf-8")
     return snapshot
 
 
 def write_wilddeepfake(folder: Path, *, shards: int = 4, frames: int = 2, size: int = 32) -> Path:
-    """Write WildDeepfake as its repository holds it: deepfake_in_the_wild/{real,fake}_{train,test}/N.tar.gz, two sequences a shard.
+    """Write WildDeepfake as its repository holds it:
+    deepfake_in_the_wild/{real,fake}_{train,test}/N.tar.gz, two sequences a shard.
 
     In a shard lies ./N/real/SEQUENCE/FRAME.png. A test set has half as many shards.
     """
@@ -175,8 +250,12 @@ def write_wilddeepfake(folder: Path, *, shards: int = 4, frames: int = 2, size: 
                     for sequence in range(2):
                         for frame in range(frames):
                             seed = (((split == "test") * 100 + shard) * 10 + sequence) * 100 + frame
-                            data = encode(Image.fromarray(picture(label, size=size, seed=seed)), "PNG")
-                            entry = tarfile.TarInfo(f"./{shard}/{word}/{shard * 2 + sequence}/{frame * 7}.png")
+                            data = encode(
+                                Image.fromarray(picture(label, size=size, seed=seed)), "PNG"
+                            )
+                            entry = tarfile.TarInfo(
+                                f"./{shard}/{word}/{shard * 2 + sequence}/{frame * 7}.png"
+                            )
                             entry.size = len(data)
                             tar.addfile(entry, io.BytesIO(data))
     (folder / "README.md").write_text("# WildDeepfake\n", encoding="utf-8")
@@ -187,11 +266,19 @@ MANIPULATIONS = ("FaceSwap", "NeuralTextures")
 
 
 def write_ffpp(
-    folder: Path, *, pairs: int = 40, frames: int = 2, size: int = 8, flat: bool = False, compressions: tuple[str, ...] = ("c40",)
+    folder: Path,
+    *,
+    pairs: int = 40,
+    frames: int = 2,
+    size: int = 8,
+    flat: bool = False,
+    compressions: tuple[str, ...] = ("c40",),
 ) -> Path:
-    """Write FaceForensics++ frames of the videos 000 to 2 * pairs - 1, of which 2n and 2n + 1 are a pair, manipulated both ways.
+    """Write FaceForensics++ frames of the videos 000 to 2 * pairs - 1, of which 2n and 2n + 1 are a
+    pair, manipulated both ways.
 
-    As its scripts lay it out, or (flat) as class folders Real_youtube, FaceSwap, NeuralTextures of files 000_0.png, 000_001_0.png.
+    As its scripts lay it out, or (flat) as class folders Real_youtube, FaceSwap, NeuralTextures of
+    files 000_0.png, 000_001_0.png.
     """
     for video in range(2 * pairs):
         real, fake = f"{video:03d}", f"{video:03d}_{video ^ 1:03d}"
@@ -202,7 +289,11 @@ def write_ffpp(
                     if flat:
                         path = folder / (method or "Real_youtube") / f"{name}_{frame}.png"
                     else:
-                        kind = f"manipulated_sequences/{method}" if method else "original_sequences/youtube"
+                        kind = (
+                            f"manipulated_sequences/{method}"
+                            if method
+                            else "original_sequences/youtube"
+                        )
                         path = folder / kind / compression / "images" / name / f"{frame:04d}.png"
                     seed = (video * 10 + frame) * 10 + len(method) % 10
                     write_image(path, picture(int(bool(method)), size=size, seed=seed))
@@ -213,10 +304,12 @@ FORCED = ("seed_faceswap", "seed_neuraltextures")
 
 
 def write_ffpp_forced_split(root: Path, *, pairs: int = 20, frames: int = 1, size: int = 8) -> int:
-    """Write FaceForensics++ split as clip-deepfake-detection splits it, as two datasets below a data root (`FORCED`).
+    """Write FaceForensics++ split as clip-deepfake-detection splits it, as two datasets below a
+    data root (`FORCED`).
 
-    It trains on all of Real_youtube and FaceSwap and tests on all of Real_youtube and NeuralTextures: `seed_faceswap` has a train
-    and a val, `seed_neuraltextures` a test, and every real is in both. Returns the number of reals that are shared.
+    It trains on all of Real_youtube and FaceSwap and tests on all of Real_youtube and
+    NeuralTextures: `seed_faceswap` has a train and a val, `seed_neuraltextures` a test, and every
+    real is in both. Returns the number of reals that are shared.
     """
     for name, method in zip(FORCED, MANIPULATIONS, strict=True):
         write_ffpp(root / name, pairs=pairs, frames=frames, size=size, flat=True)
@@ -224,38 +317,69 @@ def write_ffpp_forced_split(root: Path, *, pairs: int = 20, frames: int = 1, siz
         for folder in ("Real_youtube", method):
             for path in sorted((root / name / folder).iterdir()):
                 video = int(path.name[:3])
-                split = "test" if method == "NeuralTextures" else "val" if video % 10 < 2 else "train"
+                split = (
+                    "test" if method == "NeuralTextures" else "val" if video % 10 < 2 else "train"
+                )
                 group = f"{video // 2 * 2:03d}_{video // 2 * 2 + 1:03d}"
                 label = int(folder == method)
-                rows.append({"path": f"{folder}/{path.name}", "label": label, "method": folder, "group": group, "split": split})
+                rows.append(
+                    {
+                        "path": f"{folder}/{path.name}",
+                        "label": label,
+                        "method": folder,
+                        "group": group,
+                        "split": split,
+                    }
+                )
         write_manifest(root / name, rows)
     return 2 * pairs * frames
 
 
 def write_genimage(folder: Path, *, n: int = 40, size: int = 32) -> Path:
-    """Write GenImage of two generators: GENERATOR[/imagenet_...]/{train,val}/{ai,nature}, JPEG and PNG; val is n / 4."""
-    for number, generator in enumerate(("BigGAN/imagenet_ai_0419_biggan", "stable_diffusion_v_1_4/imagenet_ai_0419_sdv4")):
+    """Write GenImage of two generators: GENERATOR[/imagenet_...]/{train,val}/{ai,nature}, JPEG and
+    PNG; val is n / 4.
+    """
+    for number, generator in enumerate(
+        ("BigGAN/imagenet_ai_0419_biggan", "stable_diffusion_v_1_4/imagenet_ai_0419_sdv4")
+    ):
         for split, count in (("train", n), ("val", n // 4)):
             for index in range(count):
                 seed = number * 100_000 + (split == "val") * 10_000 + index
                 place = folder / generator / split
-                write_image(place / "nature" / f"n01440764_{seed}.JPEG", picture(0, size=size, seed=seed))
-                write_image(place / "ai" / f"{index:03d}_{number}_{seed}.png", picture(1, size=size, seed=seed))
+                write_image(
+                    place / "nature" / f"n01440764_{seed}.JPEG", picture(0, size=size, seed=seed)
+                )
+                write_image(
+                    place / "ai" / f"{index:03d}_{number}_{seed}.png",
+                    picture(1, size=size, seed=seed),
+                )
     return folder
 
 
 def write_cnnspot(folder: Path, *, n: int = 8, size: int = 8) -> Path:
-    """Write CNNDetection's dataset folder: train and val by category, test of progan (by category) and biggan (without)."""
-    places = [f"{split}/{category}" for split in ("train", "val", "test/progan") for category in ("airplane", "cat")]
+    """Write CNNDetection's dataset folder: train and val by category, test of progan (by category)
+    and biggan (without).
+    """
+    places = [
+        f"{split}/{category}"
+        for split in ("train", "val", "test/progan")
+        for category in ("airplane", "cat")
+    ]
     for number, place in enumerate((*places, "test/biggan")):
         for label, word in enumerate(("0_real", "1_fake")):
             for index in range(n):
-                write_image(folder / place / word / f"{index:05d}.png", picture(label, size=size, seed=number * 1000 + index))
+                write_image(
+                    folder / place / word / f"{index:05d}.png",
+                    picture(label, size=size, seed=number * 1000 + index),
+                )
     return folder
 
 
-def write_open_images(folder: Path, *, n: int = 40, size: int = 8, splits: tuple[str, ...] = ("",)) -> Path:
-    """Write photographs of Open Images (16 hexadecimal digits, two folders deep) beside two generators, one with the same names.
+def write_open_images(
+    folder: Path, *, n: int = 40, size: int = 8, splits: tuple[str, ...] = ("",)
+) -> Path:
+    """Write photographs of Open Images (16 hexadecimal digits, two folders deep) beside two
+    generators, one with the same names.
 
     splits: folders above them, "" for none.
     """
@@ -264,18 +388,30 @@ def write_open_images(folder: Path, *, n: int = 40, size: int = 8, splits: tuple
         for index in range(n):
             seed = 1000 * number + index
             name = f"{0x0A1B2C3D4E5F0000 + seed:016x}"
-            write_image(above / "open_images" / "validation" / "data" / f"{name}.jpg", picture(0, size=size, seed=seed))
+            write_image(
+                above / "open_images" / "validation" / "data" / f"{name}.jpg",
+                picture(0, size=size, seed=seed),
+            )
             write_image(above / "sd-inpainting" / f"{name}_0.png", picture(1, size=size, seed=seed))
-            write_image(above / "flux" / "batch 1" / f"{seed:05d}.png", picture(1, size=size, seed=500_000 + seed))
+            write_image(
+                above / "flux" / "batch 1" / f"{seed:05d}.png",
+                picture(1, size=size, seed=500_000 + seed),
+            )
     return folder
 
 
 def write_artifact(folder: Path, *, n: int = 40, size: int = 8) -> Path:
-    """Write ArtiFact as Kaggle ships it, of two collections and three generators, each with its metadata.csv.
+    """Write ArtiFact as Kaggle ships it, of two collections and three generators, each with its
+    metadata.csv.
 
     A target of 0 is real, any other fake. Of `cycle_gan` the second half is real.
     """
-    places = {"coco": "train2017", "ffhq": "images/00000", "big_gan": "big/biggan-data/0", "pro_gan": "airplane/1_fake"}
+    places = {
+        "coco": "train2017",
+        "ffhq": "images/00000",
+        "big_gan": "big/biggan-data/0",
+        "pro_gan": "airplane/1_fake",
+    }
     for number, (name, below) in enumerate({**places, "cycle_gan": "horse2zebra"}.items()):
         lines = ["filename,image_path,target,category"]
         for index in range(n):
@@ -296,7 +432,11 @@ def truncate(path: Path, share: float = 0.6) -> Path:
 
 def files_of(folder: Path) -> Iterator[Path]:
     """Every image below a folder, sorted."""
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    return (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+    )
 
 
 def _place(layout: str, label: int, number: int, n: int) -> str:

@@ -1,4 +1,6 @@
-"""The house's own rules: imports point down, heavy libraries stay where they belong, every command's help answers at once."""
+"""The house's own rules: imports point down, heavy libraries stay where they belong, every
+command's help answers at once.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def sources() -> list[Path]:
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
-    """Every module a file imports, wherever in the file; with `top_level_only` those that importing the file imports."""
+    """Every module a file imports, wherever in the file; with `top_level_only` those that importing
+    the file imports.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else ast.walk(tree)
     for node in nodes:
@@ -86,7 +90,9 @@ def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
 
 
 def local_path(module: str) -> str | None:
-    """The file of a module of ours, relative to the package; None for other modules and for names inside a module."""
+    """The file of a module of ours, relative to the package; None for other modules and for names
+    inside a module.
+    """
     if not module.startswith("study."):
         return None
     relative = module.removeprefix("study.").replace(".", "/")
@@ -99,7 +105,9 @@ def test_imports_point_down(path: Path) -> None:
     for module in imported(path):
         other = local_path(module)
         if other is not None:
-            assert floor(other) <= floor(here), f"{here} (floor {floor(here)}) imports {other} (floor {floor(other)})"
+            assert floor(other) <= floor(here), (
+                f"{here} (floor {floor(here)}) imports {other} (floor {floor(other)})"
+            )
 
 
 @pytest.mark.parametrize("library", ONLY_HERE)
@@ -107,7 +115,9 @@ def test_library_is_imported_in_one_place(library: str) -> None:
     for path in sources():
         here = str(path.relative_to(PACKAGE))
         if library in {module.split(".")[0] for module in imported(path)}:
-            assert here.startswith(ONLY_HERE[library]) or (here, library) in EXCEPTIONS, f"{here} imports {library}"
+            assert here.startswith(ONLY_HERE[library]) or (here, library) in EXCEPTIONS, (
+                f"{here} imports {library}"
+            )
 
 
 def test_packages_are_empty() -> None:
@@ -115,7 +125,11 @@ def test_packages_are_empty() -> None:
 
 
 def commands() -> list[Path]:
-    return sorted(p for p in PACKAGE.glob("*.py") if floor(p.name) == 5 and p.name not in ("__init__.py", "cli.py"))
+    return sorted(
+        p
+        for p in PACKAGE.glob("*.py")
+        if floor(p.name) == 5 and p.name not in ("__init__.py", "cli.py")
+    )
 
 
 @pytest.mark.parametrize("path", [*commands(), PACKAGE / "cli.py"], ids=lambda p: p.stem)
@@ -129,12 +143,16 @@ def test_commands_import_nothing_heavy_before_they_parse(path: Path) -> None:
 @pytest.mark.parametrize("path", commands(), ids=lambda p: p.stem)
 def test_help_ends_with_commands_to_paste(path: Path) -> None:
     name = "study" if path.stem == "__main__" else f"study.{path.stem}"
-    done = subprocess.run([sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.startswith("usage: python -m study")
     assert done.stdout.rstrip().splitlines()[-1].strip().startswith("python -m study")
 
 
 def test_python_m_study_lists_every_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "study"], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "study"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
     assert {p.stem for p in commands() if p.stem != "__main__"} <= listed

@@ -23,15 +23,22 @@ with whole_folder(Path(sys.argv[1])) as folder:
 """
 
 
-def test_what_killed_processes_leave_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+def test_what_killed_processes_leave_is_removed_and_what_others_write_is_not(
+    tmp_path: Path,
+) -> None:
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", FILLS, str(tmp_path / "an-other"), "dies"], check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", FILLS, str(tmp_path / "an-other"), "dies"], check=False
+        )
         assert done.returncode == -signal.SIGKILL
-    elsewhere = tmp_path / ".pack.0123abcd-1-89abcdef.tmp"  # of another machine, which has numbers of its own
+    # of another machine, which has numbers of its own
+    elsewhere = tmp_path / ".pack.0123abcd-1-89abcdef.tmp"
     elsewhere.mkdir()
     assert len(list(tmp_path.iterdir())) == 2  # the second already removed what the first left
     writer = [sys.executable, "-c", FILLS, str(tmp_path / "pack"), "waits"]
-    with subprocess.Popen(writer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as alive:
+    with subprocess.Popen(
+        writer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as alive:
         assert alive.stdout is not None
         growing = Path(alive.stdout.readline().strip())
         with whole_folder(tmp_path / "mine") as folder:

@@ -1,4 +1,5 @@
-"""What to do where a dataset cannot be had by itself: which page, what to accept first, where to put it.
+"""What to do where a dataset cannot be had by itself: which page, what to accept first, where to
+put it.
 
 Floor 1.
 """
@@ -12,15 +13,24 @@ from study.records import DatasetCard
 
 
 def by_hand(card: DatasetCard, *, data_root: Path | None, why: str) -> str:
-    """Return how to get a dataset, in one line. why: what is the matter, as the end of "dataset 'x' (1 GB)"."""
+    """Return how to get a dataset, in one line. why: what is the matter, as the end of "dataset 'x'
+    (1 GB)".
+    """
     folder = (data_root or Path("DIR")) / card.name
-    named = "" if data_root else ", and say --data-root DIR (or data.root in the study file; DIR is any folder of yours)"
+    named = (
+        ""
+        if data_root
+        else (
+            ", and say --data-root DIR (or data.root in the study file; DIR is any folder of yours)"
+        )
+    )
     first = f" ({card.access})" if card.access else ""
     size = f" ({card.size_gb:g} GB)" if card.size_gb else ""
     packed = " or put its archives there as they are" if card.archives else ""
     return (
-        f"dataset '{card.name}'{size} {why}. By hand: get it from {card.homepage or 'its authors'}{first}; "
-        f"unpack it into '{folder}'{packed}{_holds(card, folder)}{named}"
+        f"dataset '{card.name}'{size} {why}. By hand: get it from"
+        f" {card.homepage or 'its authors'}{first}; unpack it into"
+        f" '{folder}'{packed}{_holds(card, folder)}{named}"
     )
 
 

@@ -1,7 +1,8 @@
-"""Dataset cards: what is known of a published dataset before a file of it is read. One TOML a dataset, in `study/data/cards/`.
+"""Dataset cards: what is known of a published dataset before a file of it is read. One TOML a
+dataset, in `study/data/cards/`.
 
-Floor 1. The keys of a card are the fields of `records.DatasetCard` except `name`, which is the file's name.
-To add a dataset, add a card.
+Floor 1. The keys of a card are the fields of `records.DatasetCard` except `name`, which is the
+file's name. To add a dataset, add a card.
 """
 
 from __future__ import annotations
@@ -26,18 +27,26 @@ _KEYS = {f.name: f for f in dataclasses.fields(DatasetCard) if f.name != "name"}
 
 def card_names() -> list[str]:
     """Return the names of all cards, sorted."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in _folder().iterdir()
+        if entry.name.endswith(".toml")
+    )
 
 
 def load_card(name: str) -> DatasetCard:
-    """Read the card of a dataset. Raises ConfigError for an unknown name and for a card that is not as it must be."""
+    """Read the card of a dataset. Raises ConfigError for an unknown name and for a card that is not
+    as it must be.
+    """
     if name not in card_names():
         raise ConfigError(unknown_name("dataset card", name, card_names()))
     return parse_card((_folder() / f"{name}.toml").read_text(encoding="utf-8"), name=name)
 
 
 def parse_card(text: str, *, name: str) -> DatasetCard:
-    """Turn the TOML text of a card into a `DatasetCard`. Raises ConfigError naming the card, the key and the value."""
+    """Turn the TOML text of a card into a `DatasetCard`. Raises ConfigError naming the card, the
+    key and the value.
+    """
     where = f"card {name}"
     try:
         table = tomllib.loads(text)
@@ -50,7 +59,9 @@ def parse_card(text: str, *, name: str) -> DatasetCard:
     for key in ("title", "source"):
         if key not in table:
             raise ConfigError(f"{where}: the key '{key}' is missing")
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
     card = DatasetCard(name=name, **fields)
     _check_card(card, where=where)
     return card
@@ -68,18 +79,32 @@ def _check_type(key: str, value: Any, *, where: str) -> None:
         "holds": isinstance(value, list) and all(isinstance(v, str) for v in value),
         "folders": isinstance(value, list) and all(_is_entry(v) for v in value),
         "splits": isinstance(value, dict) and all(v in SPLITS for v in value.values()),
-        "reals": isinstance(value, dict) and {*value} == {*REALS_KEYS} and all(isinstance(v, str) and v for v in value.values()),
-        "class_folders": isinstance(value, dict) and all(type(v) is int and v in (0, 1) for v in value.values()),
-        "methods": isinstance(value, dict) and all(isinstance(v, str) and v for v in value.values()),
+        "reals": (
+            isinstance(value, dict)
+            and {*value} == {*REALS_KEYS}
+            and all(isinstance(v, str) and v for v in value.values())
+        ),
+        "class_folders": (
+            isinstance(value, dict) and all(type(v) is int and v in (0, 1) for v in value.values())
+        ),
+        "methods": (
+            isinstance(value, dict) and all(isinstance(v, str) and v for v in value.values())
+        ),
     }.get(key, isinstance(value, str))
     if not valid:
         wanted = {
             "size_gb": "a number of gigabytes",
             "hazards": "a list of sentences",
             "holds": "a list of folders",
-            "folders": "a list of tables of texts with a path each; a label is real or fake, a split train, val or test",
+            "folders": (
+                "a list of tables of texts with a path each; a label is real or fake, a split"
+                " train, val or test"
+            ),
             "splits": "folder names with train, val or test",
-            "reals": "a table of three texts, a file in each folder of fakes and its columns path and target",
+            "reals": (
+                "a table of three texts, a file in each folder of fakes and its columns path and"
+                " target"
+            ),
             "class_folders": "folder names with 0 (real) or 1 (fake)",
             "methods": "class folder names with a method each",
         }
@@ -87,11 +112,15 @@ def _check_type(key: str, value: Any, *, where: str) -> None:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether an entry of `folders` is one: texts, and those words that are understood with a value that is."""
+    """Whether an entry of `folders` is one: texts, and those words that are understood with a value
+    that is.
+    """
     if not isinstance(entry, dict) or not all(isinstance(v, str) and v for v in entry.values()):
         return False
     path = entry.get("path", "")
-    labelled = entry.get("label") in CLASS_WORDS.values() or ("label" not in entry and "{class" in path)
+    labelled = entry.get("label") in CLASS_WORDS.values() or (
+        "label" not in entry and "{class" in path
+    )
     return bool(path) and _stays_inside(path) and labelled and entry.get("split", "train") in SPLITS
 
 
@@ -99,7 +128,10 @@ def _check_card(card: DatasetCard, *, where: str) -> None:
     if card.source not in SOURCES:
         raise ConfigError(unknown_name("source", card.source, SOURCES, where=where))
     if card.source in ("kaggle", "huggingface") and not HANDLE.fullmatch(card.handle):
-        raise ConfigError(f"{where}: handle = {card.handle!r} must be OWNER/DATASET, as in the address of its page")
+        raise ConfigError(
+            f"{where}: handle = {card.handle!r} must be OWNER/DATASET, as in the address of its"
+            " page"
+        )
     for entry in card.folders:
         for segment in entry["path"].split("/"):
             try:
@@ -107,16 +139,26 @@ def _check_card(card: DatasetCard, *, where: str) -> None:
             except (re.error, ConfigError) as error:
                 raise ConfigError(f"{where}: folders: path = {entry['path']!r}: {error}") from None
     if card.reals and not _stays_inside(card.reals["file"]):
-        raise ConfigError(f"{where}: reals: file = {card.reals['file']!r} must be a relative path inside a folder of fakes")
+        raise ConfigError(
+            f"{where}: reals: file = {card.reals['file']!r} must be a relative path inside a folder"
+            " of fakes"
+        )
     if card.subfolder and not _stays_inside(card.subfolder):
-        raise ConfigError(f"{where}: subfolder = {card.subfolder!r} must be a relative path inside the dataset")
+        raise ConfigError(
+            f"{where}: subfolder = {card.subfolder!r} must be a relative path inside the dataset"
+        )
     if card.group_pattern:
         try:
             names: Mapping[str, int] = re.compile(card.group_pattern).groupindex
         except re.error as error:
-            raise ConfigError(f"{where}: group_pattern = {card.group_pattern!r} is no regular expression: {error}") from None
+            raise ConfigError(
+                f"{where}: group_pattern = {card.group_pattern!r} is no regular expression: {error}"
+            ) from None
         if "group" not in names:
-            raise ConfigError(f"{where}: group_pattern = {card.group_pattern!r} has no group named 'group', written (?P<group>...)")
+            raise ConfigError(
+                f"{where}: group_pattern = {card.group_pattern!r} has no group named 'group',"
+                " written (?P<group>...)"
+            )
 
 
 def _stays_inside(path: str) -> bool:

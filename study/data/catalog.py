@@ -1,7 +1,8 @@
 """The catalog: datasets by name, their identity, and their images.
 
-Floor 1. A `DataConfig` is all that another process needs to open the same data. A catalog with the firewall up (PROTOCOL section 3)
-drops the rows of every test split before it hands anything out, and refuses to open one.
+Floor 1. A `DataConfig` is all that another process needs to open the same data. A catalog with the
+firewall up (PROTOCOL section 3) drops the rows of every test split before it hands anything out,
+and refuses to open one.
 """
 
 from __future__ import annotations
@@ -41,14 +42,18 @@ from study.records import SPLITS, Balance, Geometry, Split
 class DataConfig:
     """Where data comes from and how much of it is used; picklable.
 
-    root: a folder with one folder per dataset, or None. url: that folder elsewhere (`s3://bucket/data`), or "".
+    root: a folder with one folder per dataset, or None. url: that folder elsewhere
+    (`s3://bucket/data`), or "".
     cache: folder for the index, the packs and the demo's images; made when needed.
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
     frames_per_video: how many frames are taken of a video, evenly.
-    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on it.
-    unify: whether the images of both classes are re-encoded alike before anything else (data/unify.py).
-    shuffle_seed: where it is given, images are opened with shuffled labels of train and val (data/shuffled.py).
+    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on
+    it.
+    unify: whether the images of both classes are re-encoded alike before anything else
+    (data/unify.py).
+    shuffle_seed: where it is given, images are opened with shuffled labels of train and val
+    (data/shuffled.py).
     """
 
     root: Path | None
@@ -76,9 +81,11 @@ class Count:
 class DatasetSummary:
     """What a dataset holds, for a person.
 
-    groups: distinct group keys per split. grouped: whether any image's group is another than its own picture.
+    groups: distinct group keys per split. grouped: whether any image's group is another than its
+    own picture.
     straddling: groups in more than one split, possible only where the splits are official.
-    excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder, reason). n_bytes: of the files.
+    excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder,
+    reason). n_bytes: of the files.
     """
 
     name: str
@@ -97,21 +104,30 @@ class DatasetSummary:
 
     def images(self, split: str | None = None, label: int | None = None) -> int:
         """Return the number of usable images, of one split and class where these are given."""
-        return sum(c.images for c in self.counts if split in (None, c.split) and label in (None, c.label))
+        return sum(
+            c.images for c in self.counts if split in (None, c.split) and label in (None, c.label)
+        )
 
 
 def data_root(text: str) -> tuple[Path | None, str]:
-    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises DataError, ConfigError."""
+    """Return the data root as a person gives it, as `root` and `url` of a `DataConfig`. Raises
+    DataError, ConfigError.
+    """
     if is_url(text):
         return None, text.rstrip("/")
     root = given_path(text).absolute() if text else None
     if root is not None and not root.is_dir():
-        raise DataError(f"data folder '{root}' does not exist; give another with --data-root or data.root in the study file")
+        raise DataError(
+            f"data folder '{root}' does not exist; give another with --data-root or data.root in"
+            " the study file"
+        )
     return root, ""
 
 
 def split_union(name: str) -> tuple[str, ...]:
-    """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for an empty or repeated member."""
+    """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for
+    an empty or repeated member.
+    """
     members = tuple(name.split(UNION))
     if not all(members):
         raise ConfigError(f"dataset '{name}': an empty name; datasets are joined as a{UNION}b")
@@ -122,23 +138,34 @@ def split_union(name: str) -> tuple[str, ...]:
 
 
 def check_apart(name: str) -> None:
-    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`), which would count twice."""
+    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`), which would count
+    twice.
+    """
     for one, other in combinations(split_union(name), 2):
         if overlap(one, other):
             raise ConfigError(
-                f"dataset '{name}': '{one}' and '{other}' share images, which would count twice; join datasets that share no fakes"
+                f"dataset '{name}': '{one}' and '{other}' share images, which would count twice;"
+                " join datasets that share no fakes"
             )
 
 
 class Catalog:
-    """Datasets by name. What was opened once is kept: a process sees one state of the data, and its next job opens nothing anew."""
+    """Datasets by name. What was opened once is kept: a process sees one state of the data, and its
+    next job opens nothing anew.
+    """
 
     def __init__(self, config: DataConfig, *, firewall: bool, progress: Progress = quiet) -> None:
-        """firewall: True for search and selection; no row of a test split leaves the catalog. progress: told of long work."""
+        """firewall: True for search and selection; no row of a test split leaves the catalog.
+        progress: told of long work.
+        """
         self.config, self.firewall = config, firewall
         self.progress = progress
         self._sources = Sources(
-            root=config.root, cache=config.cache, class_folders=config.class_folders, url=config.url, progress=progress
+            root=config.root,
+            cache=config.cache,
+            class_folders=config.class_folders,
+            url=config.url,
+            progress=progress,
         )
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
@@ -146,7 +173,9 @@ class Catalog:
         self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
 
     def names(self) -> list[str]:
-        """Return all dataset names, sorted: folders below the data root, and cards. Raises DataError for a missing data root."""
+        """Return all dataset names, sorted: folders below the data root, and cards. Raises
+        DataError for a missing data root.
+        """
         return self._sources.names()
 
     def members(self, name: str) -> tuple[str, ...]:
@@ -157,25 +186,30 @@ class Catalog:
         for member in members:
             base = parse_name(member).base
             if member not in card_names() and (base in card_names() or member not in known()):
-                self._sources.find(member, download=False)  # a folder that is not recognised says so; any other name is unknown
+                # a folder that is not recognised says so; any other name is unknown
+                self._sources.find(member, download=False)
         return members
 
     def parts(self, name: str) -> list[str]:
-        """Return the datasets that a dataset's folder holds (`ffpp:FaceSwap`, ...), none where it is one or is not here."""
+        """Return the datasets that a dataset's folder holds (`ffpp:FaceSwap`, ...), none where it
+        is one or is not here.
+        """
         return self._sources.parts(name)
 
     def available(self, name: str) -> bool:
         """Whether a dataset can be opened without downloading or making anything. Asks no network.
 
-        Raises DataError for an unknown name; of a data root elsewhere that was not looked at yet, every name may be one.
+        Raises DataError for an unknown name; of a data root elsewhere that was not looked at yet,
+        every name may be one.
         """
         return self._sources.find(name, download=False) is not None
 
     def dataset(self, name: str) -> Dataset:
         """Return one dataset, downloaded or made where needed, indexed, grouped and split.
 
-        Behind the firewall it comes without its test split. Raises DataError (unknown, missing, empty, not recognised, no download,
-        a split without both classes) and StoreError (the cache cannot be written).
+        Behind the firewall it comes without its test split. Raises DataError (unknown, missing,
+        empty, not recognised, no download, a split without both classes) and StoreError (the cache
+        cannot be written).
         """
         if name not in self._datasets:
             dataset = self._load(name)
@@ -184,40 +218,58 @@ class Catalog:
         return self._datasets[name]
 
     def has_test(self, name: str) -> bool:
-        """Tell whether a dataset has a test split, also where its rows were dropped. Raises what `dataset` raises."""
+        """Tell whether a dataset has a test split, also where its rows were dropped. Raises what
+        `dataset` raises.
+        """
         self.dataset(name)
         return self._has_test[name]
 
     def key(self, name: str, splits: Sequence[Split]) -> str:
-        """Return the identity of the content of some splits of a dataset or union: paths, labels, methods, groups, videos, bytes,
-        how they are unified, how labels are shuffled.
+        """Return the identity of the content of some splits of a dataset or union: paths, labels,
+        methods, groups, videos, bytes, how they are unified, how labels are shuffled.
 
-        The same data have the same key wherever they lie and whatever their names; so have a+b and b+a.
+        The same data have the same key wherever they lie and whatever their names; so have a+b and
+        b+a.
         Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
         """
         for split in splits:
             self._check_split(name, split)
         wanted = tuple(sorted(set(splits)))
-        return digest("data", DECODE_VERSION, wanted, sorted(self._content(member, wanted) for member in split_union(name)))
+        return digest(
+            "data",
+            DECODE_VERSION,
+            wanted,
+            sorted(self._content(member, wanted) for member in split_union(name)),
+        )
 
     def open(self, name: str, split: Split, geometry: Geometry) -> ImageSet:
-        """Return the images of one split of a dataset or union in a detector's geometry; missing packs are built.
+        """Return the images of one split of a dataset or union in a detector's geometry; missing
+        packs are built.
 
-        Raises what `dataset` raises, FirewallError for a test split behind the firewall, ConfigError for an impossible geometry.
+        Raises what `dataset` raises, FirewallError for a test split behind the firewall,
+        ConfigError for an impossible geometry.
         """
         self._check_split(name, split)
         key = (name, split, geometry)
         if key not in self._opened:
             cache, progress = self.config.cache, self.progress
             members = [self.dataset(member) for member in split_union(name)]
-            parts = [packs.open_pack(member, split, geometry, cache=cache, progress=progress) for member in members]
+            parts = [
+                packs.open_pack(member, split, geometry, cache=cache, progress=progress)
+                for member in members
+            ]
             seed = self.config.shuffle_seed
-            parts = parts if seed is None else [(shuffled(rows, split, seed), pack) for rows, pack in parts]
+            parts = (
+                parts
+                if seed is None
+                else [(shuffled(rows, split, seed), pack) for rows, pack in parts]
+            )
             self._opened[key] = ImageSet(parts)
         return self._opened[key]
 
     def originals(self, name: str, split: Split) -> Originals:
-        """Return the images of one split of a dataset or union as they are, decoded when they are read.
+        """Return the images of one split of a dataset or union as they are, decoded when they are
+        read.
 
         Raises what `dataset` raises, and FirewallError for a test split behind the firewall.
         """
@@ -227,11 +279,15 @@ class Catalog:
     def packed(self, name: str, split: Split, geometry: Geometry) -> bool:
         """Whether `open` would find every pack already built. Raises what `dataset` raises."""
         self._check_split(name, split)
-        keys = [packs.pack_key(self.dataset(member), split, geometry) for member in split_union(name)]
+        keys = [
+            packs.pack_key(self.dataset(member), split, geometry) for member in split_union(name)
+        ]
         return all((self.config.cache / "packs" / key).is_dir() for key in keys)
 
     def describe(self, name: str) -> DatasetSummary:
-        """Return what one dataset holds: of train and val only behind the firewall. Raises what `dataset` raises."""
+        """Return what one dataset holds: of train and val only behind the firewall. Raises what
+        `dataset` raises.
+        """
         dataset = self.dataset(name)
         samples = dataset.samples
         codes, _ = datasets.group_codes(samples)
@@ -245,21 +301,31 @@ class Catalog:
             official=dataset.official,
             digest=dataset.digest,
             counts=_counts(samples),
-            groups=dict(zip(groups["split"].to_pylist(), groups["group_count_distinct"].to_pylist(), strict=True)),
+            groups=dict(
+                zip(
+                    groups["split"].to_pylist(),
+                    groups["group_count_distinct"].to_pylist(),
+                    strict=True,
+                )
+            ),
             grouped=not pc.all(pc.equal(samples["group"], datasets.own_groups(samples))).as_py(),
             straddling=splits.straddling(codes, datasets.words(samples["split"])),
-            excluded=tuple(zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)),
+            excluded=tuple(
+                zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)
+            ),
             skipped=dataset.skipped,
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
         )
 
     def _content(self, name: str, wanted: tuple[Split, ...]) -> str:
-        """The digest of some splits of one dataset, as they are or unified: asked for with every job, and a second's work for a
-        million images.
+        """The digest of some splits of one dataset, as they are or unified: asked for with every
+        job, and a second's work for a million images.
         """
         if (name, wanted) not in self._contents:
             dataset = self.dataset(name)
-            content = datasets.content_digest(pa.concat_tables([dataset.rows(split) for split in wanted]))
+            content = datasets.content_digest(
+                pa.concat_tables([dataset.rows(split) for split in wanted])
+            )
             unified = dataset.unified_px
             content = digest("unified", UNIFY_VERSION, unified, content) if unified else content
             if self.config.shuffle_seed is not None and set(wanted) & set(SHUFFLED):
@@ -272,17 +338,25 @@ class Catalog:
             raise ConfigError(unknown_name("split", split, SPLITS))
         if split == "test" and self.firewall:
             raise FirewallError(
-                f"the test split of '{name}' cannot be opened here: search and selection see train and val only "
-                f"(PROTOCOL section 3); test splits are scored by study.cross_eval"
+                f"the test split of '{name}' cannot be opened here: search and selection see train"
+                " and val only (PROTOCOL section 3); test splits are scored by study.cross_eval"
             )
 
     def _load(self, name: str) -> Dataset:
         if UNION in name:
-            raise DataError(f"'{name}' is a union; ask for its members ({', '.join(split_union(name))}) one by one")
+            raise DataError(
+                f"'{name}' is a union; ask for its members ({', '.join(split_union(name))}) one"
+                " by one"
+            )
         found = self._sources.find(name)
         assert found is not None, "with download=True a source is found or an error raised"
         card, layout = found
-        index = FileIndex(cache=self.config.cache, root=layout.root, name=parse_name(name).base, progress=self.progress)
+        index = FileIndex(
+            cache=self.config.cache,
+            root=layout.root,
+            name=parse_name(name).base,
+            progress=self.progress,
+        )
         linked = card is not None and has_partners(card.group_pattern)
         listing = with_frames(
             read_layout(layout, name=name),
@@ -301,13 +375,18 @@ class Catalog:
             others=other_paths(layout, listing) if linked else (),
             way=layout.way,
         )
-        return replace(dataset, unified_px=common_side(dataset.samples, dataset.root)) if self.config.unify else dataset
+        return (
+            replace(dataset, unified_px=common_side(dataset.samples, dataset.root))
+            if self.config.unify
+            else dataset
+        )
 
 
 def _counts(samples: pa.Table) -> tuple[Count, ...]:
     usable = samples.filter(pc.equal(samples["problem"], ""))
     table = usable.group_by(["split", "label", "method"]).aggregate([([], "count_all")])
     counts = [
-        Count(split=row["split"], label=row["label"], method=row["method"], images=row["count_all"]) for row in table.to_pylist()
+        Count(split=row["split"], label=row["label"], method=row["method"], images=row["count_all"])
+        for row in table.to_pylist()
     ]
     return tuple(sorted(counts, key=lambda c: (SPLITS.index(c.split), c.label, c.method)))

@@ -1,11 +1,14 @@
 """Local copies of datasets that lie elsewhere: fetched once, whole, then used without network.
 
-Floor 1. `<cache>/remote/NAME-KEY/`, where the key is that of the URL and of the listing there (paths, sizes, tags); while it is
-fetched, `NAME-KEY.partial`, which a later run goes on with. `NAME-URLKEY.json` beside it, written last, says which copy a URL has:
-as long as it is there nobody is asked. Delete it to have what changed fetched; a listing that did not change finds its copy again.
+Floor 1. `<cache>/remote/NAME-KEY/`, where the key is that of the URL and of the listing there
+(paths, sizes, tags); while it is fetched, `NAME-KEY.partial`, which a later run goes on with.
+`NAME-URLKEY.json` beside it, written last, says which copy a URL has: as long as it is there nobody
+is asked. Delete it to have what changed fetched; a listing that did not change finds its copy
+again.
 
-The images of a manifest of URLs are such a copy, and the manifest.csv in it is written anew for every change of the user's: images
-are fetched once, labels are those of now. URLs that did not exist are asked for again at the next start.
+The images of a manifest of URLs are such a copy, and the manifest.csv in it is written anew for
+every change of the user's: images are fetched once, labels are those of now. URLs that did not
+exist are asked for again at the next start.
 """
 
 from __future__ import annotations
@@ -41,9 +44,11 @@ class RemoteRoot:
         return RemoteFolder(self.url).folders()
 
     def names(self) -> list[str]:
-        """Return the folders there, but those that cannot be a dataset's name; without network, those that are here.
+        """Return the folders there, but those that cannot be a dataset's name; without network,
+        those that are here.
 
-        Raises DataError where there is no network and none is here, ConfigError for a URL that cannot be used.
+        Raises DataError where there is no network and none is here, ConfigError for a URL that
+        cannot be used.
         """
         try:
             return [name for name in self._folders if can_name(name)]
@@ -63,15 +68,24 @@ class RemoteRoot:
         return name in self._folders
 
     def _here(self) -> list[str]:
-        sources = [str(_read(pointer).get("source", "")) for pointer in sorted((self.cache / "remote").glob("*.json"))]
-        return [source.removeprefix(f"{self.url}/") for source in sources if source.startswith(f"{self.url}/")]
+        sources = [
+            str(_read(pointer).get("source", ""))
+            for pointer in sorted((self.cache / "remote").glob("*.json"))
+        ]
+        return [
+            source.removeprefix(f"{self.url}/")
+            for source in sources
+            if source.startswith(f"{self.url}/")
+        ]
 
     def copy(self, name: str) -> Path | None:
         """Return the local copy of a dataset's folder, or None where there is none. Asks nobody."""
         return _known(self._pointer(name))
 
     def fetch(self, name: str) -> Path:
-        """Return the local copy of a dataset's folder, fetched where it is missing. Raises DataError, ConfigError, StoreError."""
+        """Return the local copy of a dataset's folder, fetched where it is missing. Raises
+        DataError, ConfigError, StoreError.
+        """
         remote = RemoteFolder(f"{self.url}/{name}")
 
         def listing() -> dict[str, RemoteFile]:
@@ -81,18 +95,27 @@ class RemoteRoot:
             return files
 
         return self.copy(name) or _copied(
-            self._pointer(name), remote.url, listing, name=name, cache=self.cache, progress=self.progress
+            self._pointer(name),
+            remote.url,
+            listing,
+            name=name,
+            cache=self.cache,
+            progress=self.progress,
         )
 
     def _pointer(self, name: str) -> Path:
         return _pointer(self.cache, name, f"{self.url}/{name}")
 
 
-def manifest_copy(folder: Path, *, name: str, cache: Path, fetch: bool, progress: Progress = quiet) -> Path | None:
-    """Return where a dataset's images are: the folder itself, or a copy of what its manifest.csv lists, where that lists URLs.
+def manifest_copy(
+    folder: Path, *, name: str, cache: Path, fetch: bool, progress: Progress = quiet
+) -> Path | None:
+    """Return where a dataset's images are: the folder itself, or a copy of what its manifest.csv
+    lists, where that lists URLs.
 
-    fetch: whether to fetch what is not here; otherwise None is returned for it. Of a URL `s3://bucket/a.png` the copy is
-    `s3/bucket/a.png`; a file that does not exist stays a row whose file is missing. Raises DataError, ConfigError, StoreError.
+    fetch: whether to fetch what is not here; otherwise None is returned for it. Of a URL
+    `s3://bucket/a.png` the copy is `s3/bucket/a.png`; a file that does not exist stays a row whose
+    file is missing. Raises DataError, ConfigError, StoreError.
     """
     if not lists_urls(folder):
         return folder
@@ -108,17 +131,30 @@ def manifest_copy(folder: Path, *, name: str, cache: Path, fetch: bool, progress
     return known
 
 
-def _fetch_listed(folder: Path, pointer: Path, *, name: str, cache: Path, progress: Progress) -> Path:
+def _fetch_listed(
+    folder: Path, pointer: Path, *, name: str, cache: Path, progress: Progress
+) -> Path:
     """Return the copy of the images that a manifest lists."""
-    listed = check_manifest(folder, urls=True)  # mistakes are named in the file that has them, before anything is fetched
+    # mistakes are named in the file that has them, before anything is fetched
+    listed = check_manifest(folder, urls=True)
     places = {url: local_path(url) for url in listed["path"].to_pylist()}
 
     def listing() -> dict[str, RemoteFile]:
-        found = look_up(list(places), lambda done, total: progress(f"looking up {name}", done, total))
+        found = look_up(
+            list(places), lambda done, total: progress(f"looking up {name}", done, total)
+        )
         return {places[file.url]: file for file in found if file is not None}
 
     source = f"{folder / MANIFEST}"
-    return _copied(pointer, source, listing, name=name, cache=cache, progress=progress, wanted={p: u for u, p in places.items()})
+    return _copied(
+        pointer,
+        source,
+        listing,
+        name=name,
+        cache=cache,
+        progress=progress,
+        wanted={p: u for u, p in places.items()},
+    )
 
 
 def _some_appeared(urls: Sequence[str]) -> bool:
@@ -130,7 +166,9 @@ def _some_appeared(urls: Sequence[str]) -> bool:
 
 
 def _write_manifest(manifest: Path, target: Path, sha256: str, *, cache: Path) -> None:
-    """Write the copy's manifest.csv from the user's, whose SHA-256 is given, unless it was made from just that one."""
+    """Write the copy's manifest.csv from the user's, whose SHA-256 is given, unless it was made
+    from just that one.
+    """
     mark = target.with_name(".manifest.sha256")
     with cache_writes(cache), one_at_a_time(target.parent):
         if target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == sha256:
@@ -138,14 +176,17 @@ def _write_manifest(manifest: Path, target: Path, sha256: str, *, cache: Path) -
         mark.unlink(missing_ok=True)  # killed from here on, it is made again
         with whole_file(target) as temporary:
             _rewrite(manifest, temporary)
-        if file_sha256(manifest) == sha256:  # else it was edited meanwhile, and is read again at the next start
+        # else it was edited meanwhile, and is read again at the next start
+        if file_sha256(manifest) == sha256:
             mark.write_text(sha256, encoding="utf-8")
 
 
 def local_path(url: str) -> str:
-    """Return the relative path of a URL's copy. Raises DataError for a URL that names no file below a host or bucket.
+    """Return the relative path of a URL's copy. Raises DataError for a URL that names no file below
+    a host or bucket.
 
-    What is too long for a file's name (as a rule by the query of a signed URL) is a digest there, with the suffix of its path.
+    What is too long for a file's name (as a rule by the query of a signed URL) is a digest there,
+    with the suffix of its path.
     """
     kind, _, rest = url.partition("://")
     path = posixpath.normpath(f"{kind.lower()}/{rest.lstrip('/')}")
@@ -171,7 +212,9 @@ def _copied(
     progress: Progress,
     wanted: Mapping[str, str] | None = None,
 ) -> Path:
-    """Return the copy of what is listed now, made where it is missing. wanted: path and URL of what may not exist."""
+    """Return the copy of what is listed now, made where it is missing. wanted: path and URL of what
+    may not exist.
+    """
     with cache_writes(cache), one_at_a_time(pointer):
         files = listing()
         table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
@@ -186,13 +229,19 @@ def _copied(
             partial.rename(folder)
         missing = [url for path, url in (wanted or {}).items() if path not in files]
         with whole_file(pointer) as temporary:
-            temporary.write_text(json.dumps({"source": source, "folder": folder.name, "missing": missing}), encoding="utf-8")
+            temporary.write_text(
+                json.dumps({"source": source, "folder": folder.name, "missing": missing}),
+                encoding="utf-8",
+            )
     return folder
 
 
 def _rewrite(manifest: Path, target: Path) -> None:
     """Write a manifest with the local paths of its URLs, line by line as it was."""
-    with manifest.open(encoding="utf-8-sig", newline="") as source, target.open("w", encoding="utf-8", newline="") as file:
+    with (
+        manifest.open(encoding="utf-8-sig", newline="") as source,
+        target.open("w", encoding="utf-8", newline="") as file,
+    ):
         reader, writer = csv.reader(source), csv.writer(file, lineterminator="\n")
         header = next(reader)
         place = [field.strip().lower() for field in header].index("path")

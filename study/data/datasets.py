@@ -51,9 +51,11 @@ CONTENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset with its splits. `official` says that the splits came with it; `skipped` are folders that were passed over.
+    """A dataset with its splits. `official` says that the splits came with it; `skipped` are
+    folders that were passed over.
 
-    unified_px: the side in pixels of all its images where they are re-encoded alike (data/unify.py), else None.
+    unified_px: the side in pixels of all its images where they are re-encoded alike
+    (data/unify.py), else None.
     """
 
     name: str
@@ -67,7 +69,8 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """The identity of the content: changes with any path, label, method, group, video, split or byte; no name or place.
+        """The identity of the content: changes with any path, label, method, group, video, split or
+        byte; no name or place.
 
         It changes also with which of the images can be decoded.
         """
@@ -79,21 +82,30 @@ class Dataset:
         return splits.realised(words(usable["split"]), labels(usable))
 
     def rows(self, split: Split) -> pa.Table:
-        """Return the samples of one split, sorted by id. Raises DataError where the dataset has no such split."""
+        """Return the samples of one split, sorted by id. Raises DataError where the dataset has no
+        such split.
+        """
         rows = self.samples.filter(pc.equal(self.samples["split"], split))
         if not rows.num_rows:
-            raise DataError(f"dataset '{self.name}' has no {split} split ({splits.show_counts(self.counts())})")
+            raise DataError(
+                f"dataset '{self.name}' has no {split} split ({splits.show_counts(self.counts())})"
+            )
         return rows
 
     def sample(self, row: int) -> Sample:
         """Return one row as a record, its path made absolute."""
-        fields = {name: self.samples[name][row].as_py() for name in ("id", "path", "label", "method", "group", "unit", "split")}
+        fields = {
+            name: self.samples[name][row].as_py()
+            for name in ("id", "path", "label", "method", "group", "unit", "split")
+        }
         fields["path"] = self.root / str(fields["path"])
         return Sample(**fields)
 
     def without(self, split: Split) -> Dataset:
         """Return the dataset with no trace of one split."""
-        return replace(self, samples=self.samples.filter(pc.not_equal(self.samples["split"], split)))
+        return replace(
+            self, samples=self.samples.filter(pc.not_equal(self.samples["split"], split))
+        )
 
 
 def assemble(
@@ -107,15 +119,18 @@ def assemble(
     others: Iterable[str] = (),
     way: Sequence[Path] = (),
 ) -> Dataset:
-    """Turn a listing into a dataset: groups, subset, splits, digests. others: paths in the folder that are not of this dataset.
+    """Turn a listing into a dataset: groups, subset, splits, digests. others: paths in the folder
+    that are not of this dataset.
 
     way: folders in which lists of an official split may lie (`Layout.way`).
-    Raises DataError for a split without both classes and where only some images have one, StoreError where the index cannot be
-    written.
+    Raises DataError for a split without both classes and where only some images have one,
+    StoreError where the index cannot be written.
     """
     table = listing.table.sort_by("path")
     if card and card.group_pattern:
-        table = with_columns(table, pattern_columns(table, card.group_pattern, way=way, others=others))
+        table = with_columns(
+            table, pattern_columns(table, card.group_pattern, way=way, others=others)
+        )
     if pc.any(pc.equal(table["group"], "")).as_py():
         table = _pixel_groups(with_columns(table, index.fingerprint(table)))
     official = bool(pc.any(pc.not_equal(table["split"], "")).as_py())
@@ -125,19 +140,30 @@ def assemble(
     split = splits.assign_splits(codes, groups, words(table["split"]))
     table = with_columns(table, pa.table({"split": pa.array(split, pa.string())}))
     if max_per_class:
-        table = table.filter(pa.array(splits.take_per_class(codes, groups, labels(table), max_per_class)))
+        table = table.filter(
+            pa.array(splits.take_per_class(codes, groups, labels(table), max_per_class))
+        )
     if "pixels" not in table.column_names:
         table = with_columns(table, index.fingerprint(table))
     usable = table.filter(pc.equal(table["problem"], ""))
     if not usable.num_rows:
         problem, path = table["problem"][0], table["path"][0]
         hint = missing_hint(root, path.as_py())
-        raise DataError(f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because: {problem}{hint}")
+        raise DataError(
+            f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because:"
+            f" {problem}{hint}"
+        )
     splits.check_splits(words(usable["split"]), labels(usable), name=name, official=official)
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(
-        name=name, card=card, root=root, layout=listing.layout, official=official, samples=samples, skipped=listing.skipped
+        name=name,
+        card=card,
+        root=root,
+        layout=listing.layout,
+        official=official,
+        samples=samples,
+        skipped=listing.skipped,
     )
 
 
@@ -146,38 +172,55 @@ def _refuse_unsplit(table: pa.Table, *, name: str) -> None:
     unsplit = table.filter(pc.equal(table["split"], ""))
     if unsplit.num_rows:
         raise DataError(
-            f"dataset '{name}': '{unsplit['path'][0]}' has no split, and {table.num_rows - unsplit.num_rows} other images have one"
-            "; put all images into split folders or none, or give every one a split in manifest.csv"
+            f"dataset '{name}': '{unsplit['path'][0]}' has no split, and"
+            f" {table.num_rows - unsplit.num_rows} other images have one; put all images into split"
+            " folders or none, or give every one a split in manifest.csv"
         )
 
 
 def _refuse_torn_units(samples: pa.Table, *, name: str) -> None:
-    """A unit (the frames of one video) has one label and one group, and so one split: its frames must not be on both sides."""
+    """A unit (the frames of one video) has one label and one group, and so one split: its frames
+    must not be on both sides.
+    """
     counts = (
         samples.filter(pc.not_equal(samples["video"], ""))
         .group_by("unit")
-        .aggregate([("label", "count_distinct"), ("group", "count_distinct"), ("split", "count_distinct")])
+        .aggregate(
+            [("label", "count_distinct"), ("group", "count_distinct"), ("split", "count_distinct")]
+        )
     )
     for column in ("label", "group", "split"):
         torn = counts.filter(pc.greater(counts[f"{column}_count_distinct"], 1))["unit"]
         if len(torn):
-            raise DataError(f"dataset '{name}': the frames of {torn[0]} have more than one {column}; a video has one")
+            raise DataError(
+                f"dataset '{name}': the frames of {torn[0]} have more than one {column}; a video"
+                " has one"
+            )
 
 
 def content_digest(rows: pa.Table) -> str:
-    """Return a key of `KEY_LENGTH` hexadecimal digits for the `CONTENT` columns of samples, in the order of their paths.
+    """Return a key of `KEY_LENGTH` hexadecimal digits for the `CONTENT` columns of samples, in the
+    order of their paths.
 
-    Where files that are there cannot be decoded, also for which: another machine's libraries may decode them.
+    Where files that are there cannot be decoded, also for which: another machine's libraries may
+    decode them.
     """
     content = columns_digest(rows.sort_by("path"), CONTENT)
-    broken = rows.filter(pc.and_(pc.not_equal(rows["sha256"], ""), pc.not_equal(rows["problem"], "")))
-    return digest("broken", content, sorted(broken["path"].to_pylist())) if broken.num_rows else content
+    broken = rows.filter(
+        pc.and_(pc.not_equal(rows["sha256"], ""), pc.not_equal(rows["problem"], ""))
+    )
+    return (
+        digest("broken", content, sorted(broken["path"].to_pylist()))
+        if broken.num_rows
+        else content
+    )
 
 
 def columns_digest(rows: pa.Table, names: Sequence[str]) -> str:
     """Return a key of `KEY_LENGTH` hexadecimal digits for named columns, in the order of the rows.
 
-    Of each column the lengths of its values as texts, in characters (int64, little-endian), and then the texts themselves.
+    Of each column the lengths of its values as texts, in characters (int64, little-endian), and
+    then the texts themselves.
     """
     sha256 = hashlib.sha256(f"{rows.num_rows}".encode())
     for name in names:
@@ -211,7 +254,9 @@ def strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
 
 
 def words(column: pa.ChunkedArray) -> NDArray[np.str_]:
-    """Return a text column of few different values as (N,) str, what `strings` gives, without an object a row."""
+    """Return a text column of few different values as (N,) str, what `strings` gives, without an
+    object a row.
+    """
     encoded = _encoded(column)
     values: NDArray[np.str_] = np.array(encoded.dictionary.to_pylist() or [""], dtype=np.str_)
     return cast("NDArray[np.str_]", values[np.asarray(encoded.indices)])
@@ -238,7 +283,9 @@ def with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
 
 
 def own_groups(table: pa.Table) -> pa.Array:
-    """Return the group of every image by itself, from its columns path, sha256 and pixels: what it has where none is given."""
+    """Return the group of every image by itself, from its columns path, sha256 and pixels: what it
+    has where none is given.
+    """
     unreadable = pc.binary_join_element_wise("unreadable", table["path"], " ")
     broken = pc.binary_join_element_wise("undecodable", table["sha256"], " ")
     readable = pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
@@ -246,7 +293,9 @@ def own_groups(table: pa.Table) -> pa.Array:
 
 
 def _pixel_groups(table: pa.Table) -> pa.Table:
-    """Give every image without a group its own pixels as one: equal pictures stay together, whatever their files."""
+    """Give every image without a group its own pixels as one: equal pictures stay together,
+    whatever their files.
+    """
     group = pc.if_else(pc.equal(table["group"], ""), own_groups(table), table["group"])
     return with_columns(table, pa.table({"group": group}))
 

@@ -1,19 +1,27 @@
-"""Decoding: the bytes of an image file become RGB pixels, or a reason why not; and pixels become a detector's square.
+"""Decoding: the bytes of an image file become RGB pixels, or a reason why not; and pixels become a
+detector's square.
 
 Floor 1. One documented way for every kind of file:
 
-* JPEG, PNG, WebP, BMP, TIFF and GIF, recognised by content and not by the file's name; of several frames or pages the first.
-* Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture with a grey or black rest.
+* JPEG, PNG, WebP, BMP, TIFF and GIF, recognised by content and not by the file's name; of several
+frames or pages the first.
+* Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture
+with a grey or black rest.
   (Nothing tells a JPEG that was cut and then closed again with an end marker from a grey picture.)
 * EXIF orientation is applied; an orientation that cannot be read counts as upright.
-* Alpha, also of a palette or of one transparent colour, is composited over white. (The fourth byte of a 32-bit BMP is no alpha
-  unless its header says so.) Palettes, grey and bilevel become RGB, equal in all three channels where they have no colour.
-* 16 bits a channel become 8 by keeping the high byte. 32-bit integers and floats have no defined range and are refused.
-* CMYK (also the inverted kind that Adobe writes) becomes RGB by R = (1 - C)(1 - K) and so on. Colour profiles are ignored.
+* Alpha, also of a palette or of one transparent colour, is composited over white. (The fourth byte
+of a 32-bit BMP is no alpha
+  unless its header says so.) Palettes, grey and bilevel become RGB, equal in all three channels
+  where they have no colour.
+* 16 bits a channel become 8 by keeping the high byte. 32-bit integers and floats have no defined
+range and are refused.
+* CMYK (also the inverted kind that Adobe writes) becomes RGB by R = (1 - C)(1 - K) and so on.
+Colour profiles are ignored.
 * More than `MAX_PIXELS` pixels is refused from the header, before memory is taken.
 
-`DECODE_VERSION` is part of every key that holds pixels: raise it when those of any file change. What is refused is part of the keys
-by itself, and remembered in the index (index.py, which has a number of its own).
+`DECODE_VERSION` is part of every key that holds pixels: raise it when those of any file change.
+What is refused is part of the keys by itself, and remembered in the index (index.py, which has a
+number of its own).
 """
 
 from __future__ import annotations
@@ -44,12 +52,25 @@ _REMEDIES = {
     "end other programs: the machine has too many files open": ("ENFILE",),
     "end other programs: the machine has no memory left": ("ENOMEM",),
     "see to the disk or the mount that it lies on": (
-        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH"),
+        *(
+            "ECONNABORTED",
+            "ECONNREFUSED",
+            "ECONNRESET",
+            "EHOSTDOWN",
+            "EHOSTUNREACH",
+            "ENETDOWN",
+            "ENETRESET",
+            "ENETUNREACH",
+        ),
         *("ENOTCONN", "ESHUTDOWN", "ESTALE", "ETIMEDOUT"),
     ),
 }
-PASSING = {  # what a machine, a disk or a network lacks for a while, and what helps where it stays so
-    getattr(errno, name): remedy for remedy, names in _REMEDIES.items() for name in names if hasattr(errno, name)
+# what a machine, a disk or a network lacks for a while, and what helps where it stays so
+PASSING = {
+    getattr(errno, name): remedy
+    for remedy, names in _REMEDIES.items()
+    for name in names
+    if hasattr(errno, name)
 }
 NO_MEMORY = "does not fit into memory"
 
@@ -65,16 +86,21 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds one; it turns a TIFF by itself
+# where Pillow finds one; it turns a TIFF by itself
+_ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class UndecodableError(DataError):
-    """An image cannot be decoded. The message is the reason, one line, the same on every machine and without a path."""
+    """An image cannot be decoded. The message is the reason, one line, the same on every machine
+    and without a path.
+    """
 
 
 class UnreadableError(DataError):
-    """An image could not be read this time, and perhaps can the next: it says nothing about the image, and is not remembered."""
+    """An image could not be read this time, and perhaps can the next: it says nothing about the
+    image, and is not remembered.
+    """
 
 
 def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
@@ -100,14 +126,17 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         raise UndecodableError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
     except MemoryError:
         raise UnreadableError(NO_MEMORY) from None
-    except Exception as error:  # the plugins raise OSError, SyntaxError, struct.error, KeyError and more on broken files
+    # the plugins raise OSError, SyntaxError, struct.error, KeyError and more on broken files
+    except Exception as error:
         if str(error).startswith("out of memory"):  # of Pillow's decoders
             raise UnreadableError(NO_MEMORY) from None
         raise UndecodableError(_one_line(error)) from None
 
 
 def read_header(path: Path) -> tuple[str, int, int] | None:
-    """Return format, width and height in pixels as a file's header says, or None where it is no image. No pixel is decoded."""
+    """Return format, width and height in pixels as a file's header says, or None where it is no
+    image. No pixel is decoded.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
             return str(image.format), image.width, image.height
@@ -116,18 +145,23 @@ def read_header(path: Path) -> tuple[str, int, int] | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read, DataError where that passes."""
+    """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read,
+    DataError where that passes.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise UndecodableError("file is missing") from None
     except OSError as error:
         refuse_passing(path, error)
-        raise UndecodableError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+        raise UndecodableError(
+            f"cannot be read: {error.strerror or type(error).__name__}"
+        ) from None
 
 
 def refuse_passing(path: Path | str, error: OSError) -> None:
-    """Raise DataError for a file that could not be read for a reason that says nothing about it and may pass (`PASSING`).
+    """Raise DataError for a file that could not be read for a reason that says nothing about it and
+    may pass (`PASSING`).
 
     It is not left out: the data would be others than those of the next run.
     """
@@ -137,7 +171,9 @@ def refuse_passing(path: Path | str, error: OSError) -> None:
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:
-    """Return 32 hexadecimal digits of the SHA-256 of decoded pixels and their shape: equal for equal pictures in any encoding."""
+    """Return 32 hexadecimal digits of the SHA-256 of decoded pixels and their shape: equal for
+    equal pictures in any encoding.
+    """
     sha256 = hashlib.sha256(repr(pixels.shape).encode())
     sha256.update(np.ascontiguousarray(pixels).data)
     return sha256.hexdigest()[:32]
@@ -151,31 +187,39 @@ def check_geometry(geometry: Geometry) -> None:
         raise ConfigError(f"geometry mode {geometry.mode!r} must be squash, resize_crop or crop")
     if geometry.interpolation not in _RESAMPLING:
         raise ConfigError(f"interpolation {geometry.interpolation!r} must be bicubic or bilinear")
-    if geometry.mode == "resize_crop" and (geometry.resize_px is None or geometry.resize_px < geometry.size_px):
+    if geometry.mode == "resize_crop" and (
+        geometry.resize_px is None or geometry.resize_px < geometry.size_px
+    ):
         raise ConfigError(
-            f"resize_px = {geometry.resize_px} must be at least size_px = {geometry.size_px}, so that the crop is filled"
+            f"resize_px = {geometry.resize_px} must be at least size_px = {geometry.size_px}, so"
+            " that the crop is filled"
         )
 
 
 def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 as the square (size_px, size_px, 3) uint8 that a detector sees.
+    """Return an image (H, W, 3) uint8 as the square (size_px, size_px, 3) uint8 that a detector
+    sees.
 
-    Resizing is Pillow's, antialiased; the long side of `resize_crop` and the place of every centre crop are torchvision's, so that
-    the pixels are those of the usual CLIP and timm preprocessing. `crop` continues a smaller image by reflection about its
-    outermost pixels, which keeps the parity of rows and columns. Raises UndecodableError for an image so elongated that its resized
+    Resizing is Pillow's, antialiased; the long side of `resize_crop` and the place of every centre
+    crop are torchvision's, so that the pixels are those of the usual CLIP and timm preprocessing.
+    `crop` continues a smaller image by reflection about its outermost pixels, which keeps the
+    parity of rows and columns. Raises UndecodableError for an image so elongated that its resized
     form exceeds `MAX_PIXELS`.
     """
     size = geometry.size_px
     if geometry.mode == "squash":
         return _resize(image, (size, size), geometry.interpolation)
     if geometry.mode == "resize_crop":
-        assert geometry.resize_px is not None and geometry.resize_px >= size, "check_geometry comes first"
+        assert geometry.resize_px is not None and geometry.resize_px >= size, (
+            "check_geometry comes first"
+        )
         height, width = image.shape[:2]
         short = min(height, width)
         target = (int(geometry.resize_px * width / short), int(geometry.resize_px * height / short))
         if target[0] * target[1] > MAX_PIXELS:
             raise UndecodableError(
-                f"{width} x {height} pixels are too elongated to be resized to {geometry.resize_px} on the short side"
+                f"{width} x {height} pixels are too elongated to be resized to {geometry.resize_px}"
+                " on the short side"
             )
         image = _resize(image, target, geometry.interpolation)
     return _centre_crop(image, size)
@@ -187,12 +231,16 @@ def _refuse_bomb(width: int, height: int) -> None:
 
 
 def _refuse_damaged_png(data: bytes) -> None:
-    """Refuse a PNG by the checksums of its pixels (CRC-32, PNG specification 5.5): Pillow looks only at those of other chunks."""
+    """Refuse a PNG by the checksums of its pixels (CRC-32, PNG specification 5.5): Pillow looks
+    only at those of other chunks.
+    """
     view, place = memoryview(data), 8
     while place + 8 <= len(data):
         length, kind = struct.unpack(">I4s", view[place : place + 8])
         end = place + 8 + length
-        if kind == b"IDAT" and view[end : end + 4] != struct.pack(">I", zlib.crc32(view[place + 4 : end])):
+        if kind == b"IDAT" and view[end : end + 4] != struct.pack(
+            ">I", zlib.crc32(view[place + 4 : end])
+        ):
             raise UndecodableError("the checksum of its pixels is wrong")
         if kind == b"IEND":
             return
@@ -200,9 +248,11 @@ def _refuse_damaged_png(data: bytes) -> None:
 
 
 def _refuse_short_png(image: Image.Image, data: bytes) -> None:
-    """Refuse a PNG whose data end, in good order, before its last row: Pillow leaves the rest black.
+    """Refuse a PNG whose data end, in good order, before its last row: Pillow leaves the rest
+    black.
 
-    So it is looked at only where the last row is black. Of an interlaced one Pillow notices by itself.
+    So it is looked at only where the last row is black. Of an interlaced one Pillow notices by
+    itself.
     """
     width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     if interlaced or np.asarray(image)[-1].any():
@@ -213,18 +263,21 @@ def _refuse_short_png(image: Image.Image, data: bytes) -> None:
     while place + 8 <= len(data) and held < expected:
         length, kind = struct.unpack(">I4s", data[place : place + 8])
         if kind == b"IDAT":
-            held += len(inflate.decompress(data[place + 8 : place + 8 + length], expected - held))  # never more: it may be a bomb
+            # never more: it may be a bomb
+            held += len(inflate.decompress(data[place + 8 : place + 8 + length], expected - held))
         place += length + 12
     if held < expected:
         raise UndecodableError("fewer rows than its header says")
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    if not _ORIENTED & image.info.keys():  # looking into an absent EXIF block costs as much as decoding 32 x 32 pixels
+    # looking into an absent EXIF block costs as much as decoding 32 x 32 pixels
+    if not _ORIENTED & image.info.keys():
         return image
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a broken EXIF block raises nearly anything, and says nothing about the pixels
+    # a broken EXIF block raises nearly anything, and says nothing about the pixels
+    except Exception:
         orientation = 1
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
@@ -241,10 +294,15 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _high_byte(image: Image.Image) -> NDArray[np.uint8]:
-    """Return 16-bit grey (H, W) as 8 bits, after what Pillow leaves to its caller: white-is-zero TIFF, transparent grey PNG."""
+    """Return 16-bit grey (H, W) as 8 bits, after what Pillow leaves to its caller: white-is-zero
+    TIFF, transparent grey PNG.
+    """
     values = np.asarray(image)
     grey = (values >> 8).astype(np.uint8)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    ):
         grey = 255 - grey
     transparent = image.info.get("transparency")
     return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
@@ -255,7 +313,9 @@ def _one_line(error: Exception) -> str:
     return text if text and "0x" not in text else f"broken image data ({type(error).__name__})"
 
 
-def _resize(image: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+def _resize(
+    image: NDArray[np.uint8], size: tuple[int, int], interpolation: str
+) -> NDArray[np.uint8]:
     """Resize to `size`, (width, height)."""
     if (image.shape[1], image.shape[0]) == size:
         return image

@@ -1,10 +1,11 @@
 """What the bytes of a dataset's files are: hashed and decoded once, in parallel, and remembered.
 
-Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image or a video's frame: SHA-256 of the bytes, digest of
-the decoded pixels, or why they cannot be decoded. A row holds as long as path, size and time of last change do; a second start
-hashes nothing. A disk that does not answer stops the command: without the image the data would be others. What does not fit into
-memory is left out, has no SHA-256 either, and is not remembered. While images are hashed the rows come in files of their own, so
-that a killed run loses few.
+Floor 1. `<cache>/index/*.parquet`, one file a dataset folder, one row an image or a video's frame:
+SHA-256 of the bytes, digest of the decoded pixels, or why they cannot be decoded. A row holds as
+long as path, size and time of last change do; a second start hashes nothing. A disk that does not
+answer stops the command: without the image the data would be others. What does not fit into memory
+is left out, has no SHA-256 either, and is not remembered. While images are hashed the rows come in
+files of their own, so that a killed run loses few.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def cache_writes(cache: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise StoreError(
-            f"the cache folder '{cache}' cannot be written: {reason}; name another results folder with --results"
+            f"the cache folder '{cache}' cannot be written: {reason}; name another results folder"
+            " with --results"
         ) from None
 
 
@@ -81,11 +83,12 @@ class FileIndex:
         self.videos = self.path.with_suffix(".videos.parquet")
 
     def fingerprint(self, listed: pa.Table) -> pa.Table:
-        """Return columns sha256, pixels and problem for listed images (columns path, size, changed_ns, problem), in their order.
+        """Return columns sha256, pixels and problem for listed images (columns path, size,
+        changed_ns, problem), in their order.
 
-        sha256 is "" for an image that is listed with a problem or cannot be read, pixels is "" for one that cannot be decoded
-        either; both then have a problem. Raises StoreError where the cache cannot be written, DataError where a disk does not
-        answer.
+        sha256 is "" for an image that is listed with a problem or cannot be read, pixels is "" for
+        one that cannot be decoded either; both then have a problem. Raises StoreError where the
+        cache cannot be written, DataError where a disk does not answer.
         """
         known, parts = self._read()
         usable = pc.equal(listed["problem"], "")
@@ -96,18 +99,28 @@ class FileIndex:
             self._join(known, fresh, parts)
         rows = np.array(pc.fill_null(place, 0), dtype=np.int64)
         rows[todo] = known.num_rows + np.arange(len(todo))
-        found = pa.concat_tables([known, fresh]).select(FOUND).take(pa.array(rows, mask=~np.asarray(usable)))
+        found = (
+            pa.concat_tables([known, fresh])
+            .select(FOUND)
+            .take(pa.array(rows, mask=~np.asarray(usable)))
+        )
         columns = {name: pc.fill_null(found[name], "") for name in FOUND}
-        return pa.table({**columns, "problem": pc.if_else(usable, columns["problem"], listed["problem"])})
+        return pa.table(
+            {**columns, "problem": pc.if_else(usable, columns["problem"], listed["problem"])}
+        )
 
     def _hash(self, listed: pa.Table, parts: list[Path]) -> pa.Table:
-        """Return the index's rows of images, in their order. Every `PART` of them are on disk before the next are begun."""
+        """Return the index's rows of images, in their order. Every `PART` of them are on disk
+        before the next are begun.
+        """
         tables = [INDEX_SCHEMA.empty_table()]
         for start in range(0, listed.num_rows, PART):
             block = listed.slice(start, PART)
             results: list[tuple[str, str, str]] = []
             try:
-                for result in _fingerprints([f"{self.root}/{path}" for path in block["path"].to_pylist()]):
+                for result in _fingerprints(
+                    [f"{self.root}/{path}" for path in block["path"].to_pylist()]
+                ):
                     results.append(result)
                     done = start + len(results)
                     if done % 256 == 0 or done == listed.num_rows:
@@ -130,10 +143,14 @@ class FileIndex:
             pq.write_table(_readable(rows), temporary)
 
     def _join(self, known: pa.Table, fresh: pa.Table, parts: list[Path]) -> None:
-        """Make one file of the index again. Killed before the parts are gone, these say once more what it holds."""
+        """Make one file of the index again. Killed before the parts are gone, these say once more
+        what it holds.
+        """
         with cache_writes(self.cache):
             with whole_file(self.path) as temporary:
-                pq.write_table(pa.concat_tables([_without(known, fresh), _readable(fresh)]), temporary)
+                pq.write_table(
+                    pa.concat_tables([_without(known, fresh), _readable(fresh)]), temporary
+                )
             for part in parts:
                 part.unlink(missing_ok=True)
 
@@ -147,7 +164,10 @@ def _read_rows(path: Path) -> pa.Table:
 
 def _rows(listed: pa.Table, results: Sequence[tuple[str, str, str]]) -> pa.Table:
     columns = {name: listed[name] for name in ("path", "size", "changed_ns")}
-    found = {name: pa.array(values, pa.string()) for name, values in zip(FOUND, zip(*results, strict=True), strict=True)}
+    found = {
+        name: pa.array(values, pa.string())
+        for name, values in zip(FOUND, zip(*results, strict=True), strict=True)
+    }
     return pa.table({**columns, **found}, schema=INDEX_SCHEMA)
 
 
@@ -169,7 +189,9 @@ def _row_key(table: pa.Table) -> pa.Array:
 
 
 def _fingerprints(paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """The fingerprints of images and of videos' frames, in their order; each video is decoded once."""
+    """The fingerprints of images and of videos' frames, in their order; each video is decoded
+    once.
+    """
     return map_files(lambda file, _: _of_run(file), [(path, None) for path in paths])
 
 
@@ -180,12 +202,20 @@ def _of_run(file: Run) -> list[tuple[str, str, str]]:
         video = file_sha256(Path(file.path))
     except OSError as error:
         refuse_passing(file.path, error)
-        return [("", "", f"cannot be read: {error.strerror or type(error).__name__}")] * len(file.frames)
+        return [("", "", f"cannot be read: {error.strerror or type(error).__name__}")] * len(
+            file.frames
+        )
     found = []
     try:
-        for number, pixels in zip(file.frames, decode_frames(Path(file.path), file.frames), strict=True):
+        for number, pixels in zip(
+            file.frames, decode_frames(Path(file.path), file.frames), strict=True
+        ):
             sha256 = frame_sha256(video, number)
-            found.append((sha256, "", pixels) if isinstance(pixels, str) else (sha256, pixel_digest(pixels), ""))
+            found.append(
+                (sha256, "", pixels)
+                if isinstance(pixels, str)
+                else (sha256, pixel_digest(pixels), "")
+            )
     except UnreadableError as error:
         found += [("", "", str(error))] * (len(file.frames) - len(found))
     return found

@@ -1,7 +1,8 @@
 """Datasets from Kaggle, through kagglehub: downloaded once, then found without network.
 
-Floor 1, the only `kagglehub`. kagglehub asks Kaggle for the newest version before it looks into its cache, so a complete copy there
-(`$KAGGLEHUB_CACHE/datasets/OWNER/DATASET/versions/N`, marked by `N.complete` beside `versions`) is taken without asking it.
+Floor 1, the only `kagglehub`. kagglehub asks Kaggle for the newest version before it looks into its
+cache, so a complete copy there (`$KAGGLEHUB_CACHE/datasets/OWNER/DATASET/versions/N`, marked by
+`N.complete` beside `versions`) is taken without asking it.
 """
 
 from __future__ import annotations
@@ -15,19 +16,37 @@ from study.records import DatasetCard
 
 
 def cached(card: DatasetCard) -> Path | None:
-    """Return the folder of the newest complete copy of a card's dataset in kagglehub's cache, or None."""
+    """Return the folder of the newest complete copy of a card's dataset in kagglehub's cache, or
+    None.
+    """
     folder = _cache_folder() / "datasets" / card.handle
     try:
-        versions = sorted((int(entry.name) for entry in (folder / "versions").iterdir() if entry.name.isdecimal()), reverse=True)
+        versions = sorted(
+            (
+                int(entry.name)
+                for entry in (folder / "versions").iterdir()
+                if entry.name.isdecimal()
+            ),
+            reverse=True,
+        )
     except OSError:
         return None
-    return next((folder / "versions" / str(version) for version in versions if (folder / f"{version}.complete").exists()), None)
+    return next(
+        (
+            folder / "versions" / str(version)
+            for version in versions
+            if (folder / f"{version}.complete").exists()
+        ),
+        None,
+    )
 
 
 def fetch(card: DatasetCard, *, data_root: Path | None) -> Path:
-    """Return the folder of a card's dataset: kagglehub's cached copy, else downloaded (resumed, checked, with a progress bar).
+    """Return the folder of a card's dataset: kagglehub's cached copy, else downloaded (resumed,
+    checked, with a progress bar).
 
-    Raises DataError where there is neither, saying which page to download by hand and where to put it.
+    Raises DataError where there is neither, saying which page to download by hand and where to put
+    it.
     """
     copy = cached(card)
     if copy:
@@ -36,8 +55,11 @@ def fetch(card: DatasetCard, *, data_root: Path | None) -> Path:
         import kagglehub
 
         return Path(kagglehub.dataset_download(card.handle))
-    except Exception as error:  # requests, urllib3, kagglehub and the file system each raise their own
-        raise DataError(by_hand(card, data_root=data_root, why=f"could not be downloaded: {_reason(error)}")) from None
+    # requests, urllib3, kagglehub and the file system each raise their own
+    except Exception as error:
+        raise DataError(
+            by_hand(card, data_root=data_root, why=f"could not be downloaded: {_reason(error)}")
+        ) from None
 
 
 def _cache_folder() -> Path:

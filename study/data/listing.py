@@ -1,16 +1,18 @@
 """A listing: what a dataset's folder holds, one row an image, before anything is decoded.
 
-Floor 1. Written by layouts.py (folders) and manifest.py (CSV), read by datasets.py. Columns of `Listing.table` (Arrow):
+Floor 1. Written by layouts.py (folders) and manifest.py (CSV), read by datasets.py. Columns of
+`Listing.table` (Arrow):
 
-    path      str     relative to the dataset's root, `/` between folders; of a video's frame `clip.mp4#frame=000012` (videos.py)
-    label     uint8   0 real, 1 fake
+    path      str     relative to the dataset's root, `/` between folders; of a video's frame
+    `clip.mp4#frame=000012` (videos.py) label     uint8   0 real, 1 fake
     method    str     what made it
     group     str     the split key, "" where the listing does not say
     video     str     the video a frame is from, "" where the listing does not say
     split     str     the official split, "" where there is none
     problem   str     why the image cannot be used, "" where nothing is known against it
     size      int64   bytes, -1 where the file is missing
-    changed_ns int64   ctime, the time of last change, which nobody can set back; -1 where the file is missing
+    changed_ns int64   ctime, the time of last change, which nobody can set back; -1 where the file
+    is missing
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Listing:
     """The rows of a dataset's folder, and how they were understood (`layout`).
 
     skipped: (what, reason) of folders and files that were passed over.
-    others: paths of the images that a subset by methods leaves out: what links groups does so for all subsets alike.
+    others: paths of the images that a subset by methods leaves out: what links groups does so for
+    all subsets alike.
     """
 
     table: pa.Table
@@ -76,28 +79,44 @@ class Found(NamedTuple):
 class Walker:
     """Finds image and video files below a dataset's root without ever leaving it.
 
-    Hidden files are passed over, and files without an image's or a video's suffix, which `images` counts in `ignored`. A symbolic
-    link is followed where its target lies inside the root; a link that leaves it is an image with a problem, or a skipped folder.
+    Hidden files are passed over, and files without an image's or a video's suffix, which `images`
+    counts in `ignored`. A symbolic link is followed where its target lies inside the root; a link
+    that leaves it is an image with a problem, or a skipped folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.skipped: list[tuple[str, str]] = []
-        self.ignored: Counter[str] = Counter()  # files that `images` passed over, by their suffix in lower case
+        # files that `images` passed over, by their suffix in lower case
+        self.ignored: Counter[str] = Counter()
         self._real = os.path.realpath(root)
 
     def folders(self, folder: str) -> list[str]:
-        """Return the names of the visible folders directly in `folder` (relative to the root, "" is the root itself), sorted."""
+        """Return the names of the visible folders directly in `folder` (relative to the root, "" is
+        the root itself), sorted.
+        """
         return sorted(
             entry.name
             for entry in self._scan(folder)
-            if not entry.name.startswith(".") and _is_dir(entry) and not self._skips(entry, _join(folder, entry.name), chain=())
+            if not entry.name.startswith(".")
+            and _is_dir(entry)
+            and not self._skips(entry, _join(folder, entry.name), chain=())
         )
 
     def images(self, folder: str) -> Iterator[Found]:
-        """Yield every image below `folder`, in no particular order. Raises DataError for a folder that may not be read."""
-        above = [self.root, *(self.root.joinpath(*folder.split("/")[:depth]) for depth in range(1, folder.count("/") + 2))]
-        waiting: list[tuple[str, tuple[str, ...]]] = [(folder, tuple(os.path.realpath(path) for path in above))]
+        """Yield every image below `folder`, in no particular order. Raises DataError for a folder
+        that may not be read.
+        """
+        above = [
+            self.root,
+            *(
+                self.root.joinpath(*folder.split("/")[:depth])
+                for depth in range(1, folder.count("/") + 2)
+            ),
+        ]
+        waiting: list[tuple[str, tuple[str, ...]]] = [
+            (folder, tuple(os.path.realpath(path) for path in above))
+        ]
         while waiting:
             current, chain = waiting.pop()
             for entry in self._scan(current):
@@ -106,7 +125,11 @@ class Walker:
                     continue
                 if _is_dir(entry):
                     if not self._skips(entry, path, chain=chain):
-                        real = os.path.realpath(entry.path) if entry.is_symlink() else f"{chain[-1]}{os.sep}{entry.name}"
+                        real = (
+                            os.path.realpath(entry.path)
+                            if entry.is_symlink()
+                            else f"{chain[-1]}{os.sep}{entry.name}"
+                        )
                         waiting.append((path, (*chain, real)))
                 elif entry.name.lower().endswith(SUFFIXES):
                     yield self._found(entry, path)
@@ -117,7 +140,9 @@ class Walker:
     def loose(self, folder: str) -> int:
         """Return the number of images directly in a folder."""
         return sum(
-            entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and not _is_dir(entry)
+            entry.name.lower().endswith(SUFFIXES)
+            and not entry.name.startswith(".")
+            and not _is_dir(entry)
             for entry in self._scan(folder)
         )
 
@@ -126,13 +151,21 @@ class Walker:
             with os.scandir(self.root / folder) as entries:
                 return list(entries)
         except OSError as error:
-            raise DataError(f"folder '{readable(str(self.root / folder))}' cannot be read: {error.strerror}") from None
+            raise DataError(
+                f"folder '{readable(str(self.root / folder))}' cannot be read: {error.strerror}"
+            ) from None
 
     def _skips(self, entry: os.DirEntry[str], path: str, *, chain: tuple[str, ...]) -> bool:
         if not entry.is_symlink():
             return False
         target = os.path.realpath(entry.path)
-        reason = LEAVES if not self.holds(target) else "symbolic link to a folder that it lies in" if target in chain else ""
+        reason = (
+            LEAVES
+            if not self.holds(target)
+            else "symbolic link to a folder that it lies in"
+            if target in chain
+            else ""
+        )
         if reason and (readable(path), reason) not in self.skipped:
             self.skipped.append((readable(path), reason))
         return bool(reason)
@@ -154,7 +187,8 @@ class Walker:
 
 
 def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:
-    """Return (bytes, changed_ns, problem) of one file; -1 and a problem where there is none, or a link leaves the walker's root.
+    """Return (bytes, changed_ns, problem) of one file; -1 and a problem where there is none, or a
+    link leaves the walker's root.
 
     Raises DataError where the disk does not answer.
     """
@@ -177,7 +211,9 @@ def in_blocks(rows: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
 
 
 def readable(path: str) -> str:
-    """Return a path that any text file can hold: bytes that are not valid UTF-8 are written `\\xff`."""
+    """Return a path that any text file can hold: bytes that are not valid UTF-8 are written
+    `\\xff`.
+    """
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -187,7 +223,9 @@ def _not_a_file(status: os.stat_result) -> str:
 
 
 def _missing(path: str, error: OSError | ValueError) -> str:
-    """Why a file has no size. Raises DataError where that says nothing about the file and may pass."""
+    """Why a file has no size. Raises DataError where that says nothing about the file and may
+    pass.
+    """
     if isinstance(error, OSError):
         refuse_passing(readable(path), error)
     if isinstance(error, FileNotFoundError):

@@ -1,7 +1,8 @@
 """Names of datasets: `BASE`, `BASE:MEMBER`, and a subset of either, `NAME?KEY=VALUE`.
 
-Floor 1. So `genimage:sd1.4` is one dataset of a folder that holds several, and `ffpp:FaceSwap?compression=c40` a part of one. A
-name is for people and for records; as part of a path it goes through `file_name`.
+Floor 1. So `genimage:sd1.4` is one dataset of a folder that holds several, and
+`ffpp:FaceSwap?compression=c40` a part of one. A name is for people and for records; as part of a
+path it goes through `file_name`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from urllib.parse import quote
 from study.errors import ConfigError, DataError
 from study.identity import digest
 
-RESERVED = "+:?"  # what a folder's name may not hold if it is to be a dataset's: union, member, subset
-LONGEST = 100  # characters of a name in a file's, which has 255 bytes, some for a key, a suffix and a temporary name
+# what a folder's name may not hold if it is to be a dataset's: union, member, subset
+RESERVED = "+:?"
+# characters of a name in a file's, which has 255 bytes, some for a key, a suffix and a temporary
+# name
+LONGEST = 100
 _NAME = re.compile(r"(?P<base>[^:?]+)(?::(?P<member>[^:?]+))?(?:\?(?P<where>.+))?", re.DOTALL)
 _CONDITION = re.compile(r"(?P<key>\w+)=(?P<value>[^=&]+)")
 
@@ -32,20 +36,30 @@ class DatasetName:
 def parse_name(name: str) -> DatasetName:
     """Return a name's parts.
 
-    Raises ConfigError for one that is not spelled as the header of this file says, DataError for bytes that are no text.
+    Raises ConfigError for one that is not spelled as the header of this file says, DataError for
+    bytes that are no text.
     """
     if not is_text(name):
         shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         raise DataError(f"dataset '{shown}': its name is not valid UTF-8; rename its folder")
     match = _NAME.fullmatch(name)
-    conditions = [_CONDITION.fullmatch(part) for part in match["where"].split("&")] if match and match["where"] else []
+    conditions = (
+        [_CONDITION.fullmatch(part) for part in match["where"].split("&")]
+        if match and match["where"]
+        else []
+    )
     if not match or not all(conditions):
-        raise ConfigError(f"dataset '{name}': a name is BASE or BASE:MEMBER, and a subset of it NAME?KEY=VALUE[,VALUE][&KEY=VALUE]")
+        raise ConfigError(
+            f"dataset '{name}': a name is BASE or BASE:MEMBER, and a subset of it"
+            " NAME?KEY=VALUE[,VALUE][&KEY=VALUE]"
+        )
     where: dict[str, tuple[str, ...]] = {}
     for condition in conditions:
         assert condition is not None
         if condition["key"] in where:
-            raise ConfigError(f"dataset '{name}' gives {condition['key']} twice; join the values with commas")
+            raise ConfigError(
+                f"dataset '{name}' gives {condition['key']} twice; join the values with commas"
+            )
         where[condition["key"]] = tuple(condition["value"].split(","))
     return DatasetName(base=match["base"], member=match["member"] or "", where=where)
 
@@ -65,16 +79,20 @@ def can_name(folder: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether the names of two datasets say that they share fakes: `d` and `d:m1`, `d:m1` and `d?method=m1,m2`.
+    """Whether the names of two datasets say that they share fakes: `d` and `d:m1`, `d:m1` and
+    `d?method=m1,m2`.
 
-    Datasets of one folder may share its reals. A member counts as a method, since where a folder has no members it is one; what
-    differs in another condition (`compression=c23`, `c40`) is apart. Raises ConfigError for a name that is none.
+    Datasets of one folder may share its reals. A member counts as a method, since where a folder
+    has no members it is one; what differs in another condition (`compression=c23`, `c40`) is apart.
+    Raises ConfigError for a name that is none.
     """
     first, second = parse_name(one), parse_name(other)
     if first.base != second.base:
         return False
     apart = (
-        not set(values) & set(second.where[key]) for key, values in first.where.items() if key != "method" and key in second.where
+        not set(values) & set(second.where[key])
+        for key, values in first.where.items()
+        if key != "method" and key in second.where
     )
     return not any(apart) and _meet(_methods(first), _methods(second))
 
@@ -89,7 +107,8 @@ def _meet(one: set[str], other: set[str]) -> bool:
 
 
 def file_name(name: str) -> str:
-    """Return a name as one that every file system holds, different for every name: all but letters, digits, `_.-~` as `%XX`.
+    """Return a name as one that every file system holds, different for every name: all but letters,
+    digits, `_.-~` as `%XX`.
 
     Where that is longer than `LONGEST`, its start, `=`, and a digest of all of it.
     """

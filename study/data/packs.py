@@ -1,8 +1,10 @@
-"""Packs: the images of a split, decoded once, as one file of uint8 squares that every process maps and shares.
+"""Packs: the images of a split, decoded once, as one file of uint8 squares that every process maps
+and shares.
 
-Floor 1. `<cache>/packs/<key>/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and `pack.json` (schema, ids, the
-images left out and why, shape). The key is that of the content: ids, SHA-256 of the files' bytes, geometry, decoder, how images are
-unified; not the place of the folder. A pack appears whole or not at all. An image that cannot be decoded is listed with its reason
+Floor 1. `<cache>/packs/<key>/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and
+`pack.json` (schema, ids, the images left out and why, shape). The key is that of the content: ids,
+SHA-256 of the files' bytes, geometry, decoder, how images are unified; not the place of the folder.
+A pack appears whole or not at all. An image that cannot be decoded is listed with its reason
 and has no row: nothing stands in for it.
 """
 
@@ -36,28 +38,39 @@ IMAGES, PACK = "images.u8", "pack.json"
 
 
 class Pack:
-    """A pack on disk. Cheap to send to another process: what travels is the folder's name, and the file is mapped there.
+    """A pack on disk. Cheap to send to another process: what travels is the folder's name, and the
+    file is mapped there.
 
     ids: (N,) str, sorted. excluded: (id, reason) of the images that have no row.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Read a pack's description. Raises StoreError for a pack that is damaged or of another version."""
+        """Read a pack's description. Raises StoreError for a pack that is damaged or of another
+        version.
+        """
         self.folder = folder
         try:
             description = json.loads((folder / PACK).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(f"pack '{folder}' is damaged ({error}); delete this folder, it is made again") from None
+            raise StoreError(
+                f"pack '{folder}' is damaged ({error}); delete this folder, it is made again"
+            ) from None
         if description.get("schema") != PACK_SCHEMA_NUMBER:
             found = description.get("schema")
-            raise StoreError(f"pack '{folder}' has schema {found}, this version reads {PACK_SCHEMA_NUMBER}; delete this folder")
+            raise StoreError(
+                f"pack '{folder}' has schema {found}, this version reads {PACK_SCHEMA_NUMBER};"
+                " delete this folder"
+            )
         self.ids = np.array(description["ids"], dtype=np.str_)
-        self.excluded = tuple((str(sample), str(reason)) for sample, reason in description["excluded"])
+        self.excluded = tuple(
+            (str(sample), str(reason)) for sample, reason in description["excluded"]
+        )
         self.shape: tuple[int, int, int, int] = tuple(description["shape"])
         size = (folder / IMAGES).stat().st_size if (folder / IMAGES).is_file() else 0
         if len(self.ids) != self.shape[0] or size != int(np.prod(self.shape)):
             raise StoreError(
-                f"pack '{folder}' is damaged ({size} bytes, not {int(np.prod(self.shape))}); delete this folder, it is made again"
+                f"pack '{folder}' is damaged ({size} bytes, not {int(np.prod(self.shape))}); delete"
+                " this folder, it is made again"
             )
 
     @cached_property
@@ -65,33 +78,45 @@ class Pack:
         """The pixels, (N, S, S, 3) uint8, mapped read-only and shared by all processes."""
         if not self.shape[0]:  # nothing can be mapped from an empty file
             return np.zeros(self.shape, dtype=np.uint8)
-        return np.asarray(np.memmap(self.folder / IMAGES, dtype=np.uint8, mode="r", shape=self.shape))
+        return np.asarray(
+            np.memmap(self.folder / IMAGES, dtype=np.uint8, mode="r", shape=self.shape)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "images"}
 
 
 class ImageSet:
-    """The images of one split of one dataset or of a union, from one or several packs, sorted by sample id.
+    """The images of one split of one dataset or of a union, from one or several packs, sorted by
+    sample id.
 
-    sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake. listed: images that the split lists; N of them could be
-    decoded, the others stand in `excluded` as (sample id, reason), sorted. size_px: side of the squares, in pixels.
+    sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake. listed: images that the
+    split lists; N of them could be decoded, the others stand in `excluded` as (sample id, reason),
+    sorted. size_px: side of the squares, in pixels.
     """
 
     def __init__(self, parts: Sequence[tuple[pa.Table, Pack]]) -> None:
-        """parts: the samples of a split (columns of `Dataset.samples`) and their pack, one pair a dataset."""
+        """parts: the samples of a split (columns of `Dataset.samples`) and their pack, one pair a
+        dataset.
+        """
         kept = [_kept(rows, pack) for rows, pack in parts]
-        columns = pa.concat_tables([rows.select(["id", "group", "unit", "method", "label"]) for rows in kept])
+        columns = pa.concat_tables(
+            [rows.select(["id", "group", "unit", "method", "label"]) for rows in kept]
+        )
         sample_id = strings(columns["id"])
         order = np.argsort(sample_id, kind="stable")
         self.sample_id = sample_id[order]
-        self.group, self.unit, self.method = (strings(columns[name])[order] for name in ("group", "unit", "method"))
+        self.group, self.unit, self.method = (
+            strings(columns[name])[order] for name in ("group", "unit", "method")
+        )
         self.label = labels(columns)[order]
         self.listed = sum(rows.num_rows for rows, _ in parts)
         self.excluded = tuple(sorted(entry for _, pack in parts for entry in pack.excluded))
         self.size_px = parts[0][1].shape[1]
         self._packs = [pack for _, pack in parts]
-        self._pack_of = np.repeat(np.arange(len(parts), dtype=np.uint16), [rows.num_rows for rows in kept])[order]
+        self._pack_of = np.repeat(
+            np.arange(len(parts), dtype=np.uint16), [rows.num_rows for rows in kept]
+        )[order]
         self._row_of = np.concatenate([np.arange(rows.num_rows) for rows in kept])[order]
         self._pack_keys = tuple(sorted(pack.folder.name for pack in self._packs))
 
@@ -99,13 +124,16 @@ class ImageSet:
         return len(self.sample_id)
 
     def strata(self, balance: Balance) -> NDArray[np.int64] | None:
-        """Return the stratum of each image (N,) that training draws alike often: its class, or its dataset's; None for no balance.
+        """Return the stratum of each image (N,) that training draws alike often: its class, or its
+        dataset's; None for no balance.
 
         Numbered as they first appear, so that a+b and b+a have the same.
         """
         if balance == "none":
             return None
-        code = self.label.astype(np.int64) + (2 * self._pack_of.astype(np.int64) if balance == "dataset" else 0)
+        code = self.label.astype(np.int64) + (
+            2 * self._pack_of.astype(np.int64) if balance == "dataset" else 0
+        )
         _, first, number = np.unique(code, return_index=True, return_inverse=True)
         strata: NDArray[np.int64] = np.argsort(np.argsort(first))[number]
         return strata
@@ -118,12 +146,20 @@ class ImageSet:
     @cached_property
     def key(self) -> str:
         """The identity of pixels, ids, labels, groups, units and methods, for caches."""
-        columns = {"id": self.sample_id, "group": self.group, "unit": self.unit, "method": self.method, "label": self.label}
+        columns = {
+            "id": self.sample_id,
+            "group": self.group,
+            "unit": self.unit,
+            "method": self.method,
+            "label": self.label,
+        }
         table = pa.table({name: column.tolist() for name, column in columns.items()})
         return digest("images", self._pack_keys, columns_digest(table, table.column_names))
 
     def gather(self, index: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return a copy of the images at `index` (B,), in that order, as (B, S, S, 3) uint8. Raises IndexError beyond the set."""
+        """Return a copy of the images at `index` (B,), in that order, as (B, S, S, 3) uint8. Raises
+        IndexError beyond the set.
+        """
         index = np.asarray(index, dtype=np.intp)
         rows = self._row_of[index]
         if len(self._packs) == 1:
@@ -138,7 +174,9 @@ class ImageSet:
 
 
 def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
-    """Return the key of the pack of a split in a geometry. Raises DataError where the dataset has no such split."""
+    """Return the key of the pack of a split in a geometry. Raises DataError where the dataset has
+    no such split.
+    """
     content = columns_digest(dataset.rows(split), ["id", "sha256", "problem"])
     unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
     return digest("pack", PACK_SCHEMA_NUMBER, DECODE_VERSION, geometry, content, *unified)
@@ -149,8 +187,8 @@ def open_pack(
 ) -> tuple[pa.Table, Pack]:
     """Return the samples of a split and their pack, which is built where it is missing.
 
-    Raises DataError where no image of a class can be decoded or a file changed meanwhile, ConfigError for an impossible geometry,
-    StoreError where the cache cannot be written.
+    Raises DataError where no image of a class can be decoded or a file changed meanwhile,
+    ConfigError for an impossible geometry, StoreError where the cache cannot be written.
     """
     check_geometry(geometry)
     rows = dataset.rows(split)
@@ -160,19 +198,45 @@ def open_pack(
             if not folder.is_dir():
                 _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
                 with whole_folder(folder) as temporary:
-                    _build(temporary, dataset, rows, geometry, lambda n, of: progress(f"packing {dataset.name} {split}", n, of))
+                    _build(
+                        temporary,
+                        dataset,
+                        rows,
+                        geometry,
+                        lambda n, of: progress(f"packing {dataset.name} {split}", n, of),
+                    )
     pack = Pack(folder)
     for value, word in ((0, "real"), (1, "fake")):
         if not (labels(_kept(rows, pack)) == value).any():
-            first = f"; for example {pack.excluded[0][0]}: {pack.excluded[0][1]}" if pack.excluded else ""
-            raise DataError(f"dataset '{dataset.name}': no {word} image of its {split} split can be used{first}")
+            first = (
+                f"; for example {pack.excluded[0][0]}: {pack.excluded[0][1]}"
+                if pack.excluded
+                else ""
+            )
+            raise DataError(
+                f"dataset '{dataset.name}': no {word} image of its {split} split can be used{first}"
+            )
     return rows, pack
 
 
-def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, progress: Callable[[int, int], None]) -> None:
-    """Decode in parallel, write in the order of the ids; at no time are more than a few dozen images in memory."""
-    table = [*zip(*(rows[name].to_pylist() for name in ("id", "path", "sha256", "problem")), strict=True)]
-    files = [Original(f"{dataset.root}/{path}", sha256, dataset.unified_px) for _, path, sha256, problem in table if not problem]
+def _build(
+    folder: Path,
+    dataset: Dataset,
+    rows: pa.Table,
+    geometry: Geometry,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Decode in parallel, write in the order of the ids; at no time are more than a few dozen
+    images in memory.
+    """
+    table = [
+        *zip(*(rows[name].to_pylist() for name in ("id", "path", "sha256", "problem")), strict=True)
+    ]
+    files = [
+        Original(f"{dataset.root}/{path}", sha256, dataset.unified_px)
+        for _, path, sha256, problem in table
+        if not problem
+    ]
     squares = map_originals(partial(_square, geometry), files)
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
@@ -196,7 +260,11 @@ def _build(folder: Path, dataset: Dataset, rows: pa.Table, geometry: Geometry, p
 def _square(geometry: Geometry, pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8] | str:
     """Return an image as its square, or the reason why there is none."""
     try:
-        return pixels if isinstance(pixels, str) else np.ascontiguousarray(fit_geometry(pixels, geometry))
+        return (
+            pixels
+            if isinstance(pixels, str)
+            else np.ascontiguousarray(fit_geometry(pixels, geometry))
+        )
     except UndecodableError as error:
         return str(error)
 
@@ -213,6 +281,7 @@ def _refuse_full_disk(needed: int, cache: Path, *, name: str) -> None:
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise StoreError(
-            f"the decoded images of '{name}' need {needed / 1e9:.1f} GB and '{cache}' has {free / 1e9:.1f} GB free; "
-            f"lower data.max_per_class or name another results folder with --results"
+            f"the decoded images of '{name}' need {needed / 1e9:.1f} GB and '{cache}' has"
+            f" {free / 1e9:.1f} GB free; lower data.max_per_class or name another results folder"
+            " with --results"
         )

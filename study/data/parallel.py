@@ -1,6 +1,7 @@
 """Work on many small files by a pool of threads, results in order, memory bounded.
 
-Floor 1. Threads and not processes: reading, hashing and decoding release Python's lock, and no pixels are copied between processes.
+Floor 1. Threads and not processes: reading, hashing and decoding release Python's lock, and no
+pixels are copied between processes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import IO, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # how a lock says that another process holds it
-CHUNK = 16  # items a task: hides the cost of a task (about 30 us) behind that of an image (80 us and more)
+# how a lock says that another process holds it
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+# items a task: hides the cost of a task (about 30 us) behind that of an image (80 us and more)
+CHUNK = 16
 
 
 def cpu_count() -> int:
@@ -39,13 +42,16 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     lock = path.parent / ".locks" / path.name
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
-        with suppress(OSError):  # a file system without locks: it is then made twice, and one copy kept
+        # a file system without locks: it is then made twice, and one copy kept
+        with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def try_lock(file: IO[str]) -> bool:
-    """Lock a file while it is open; False where another process holds it. On a file system without locks nobody does."""
+    """Lock a file while it is open; False where another process holds it. On a file system without
+    locks nobody does.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -53,11 +59,18 @@ def try_lock(file: IO[str]) -> bool:
     return True
 
 
-def ordered_map(function: Callable[[T], R], items: Iterable[T], *, threads: int | None = None, at_once: int = CHUNK) -> Iterator[R]:
-    """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished or waiting to be taken.
+def ordered_map(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    threads: int | None = None,
+    at_once: int = CHUNK,
+) -> Iterator[R]:
+    """Yield `function(item)` for every item, in order. At most three chunks a thread are unfinished
+    or waiting to be taken.
 
-    Items are taken in this thread, as they are wanted. at_once: items a task. An exception out of `function` is raised at its
-    place, and what had not begun is dropped.
+    Items are taken in this thread, as they are wanted. at_once: items a task. An exception out of
+    `function` is raised at its place, and what had not begun is dropped.
     """
     threads = threads or min(32, cpu_count())
     remaining = iter(items)

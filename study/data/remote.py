@@ -1,8 +1,10 @@
-"""Files elsewhere, by URL (`s3://bucket/data`, `gs://`, `abfs://`, `https://`, `sftp://`, `file://`): listed, fetched, put.
+"""Files elsewhere, by URL (`s3://bucket/data`, `gs://`, `abfs://`, `https://`, `sftp://`,
+`file://`): listed, fetched, put.
 
-Floor 1, the only `fsspec`. Each kind of URL has a driver, a package of its own, and takes its credentials from where that driver
-looks for them (of S3: the environment, `~/.aws`). What is fetched grows under a temporary name that says which version it is, goes
-on where it was interrupted, and counts when it has the size that was listed.
+Floor 1, the only `fsspec`. Each kind of URL has a driver, a package of its own, and takes its
+credentials from where that driver looks for them (of S3: the environment, `~/.aws`). What is
+fetched grows under a temporary name that says which version it is, goes on where it was
+interrupted, and counts when it has the size that was listed.
 """
 
 from __future__ import annotations
@@ -25,19 +27,40 @@ from study.identity import digest
 T = TypeVar("T")
 
 DRIVERS = {
-    "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "http": "aiohttp",
-    "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko",
-}  # fmt: skip
-WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})  # an object appears whole, and a rename is a copy
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+}
+# an object appears whole, and a rename is a copy
+WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 PART_SUFFIX = ".part"
 THREADS = 16  # requests at a time: they wait for the network, not for a processor
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "created")
+_TAGS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "created",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file elsewhere: its URL, its size in bytes (-1 where the server does not say), and what changes with its content."""
+    """A file elsewhere: its URL, its size in bytes (-1 where the server does not say), and what
+    changes with its content.
+    """
 
     url: str
     size: int
@@ -58,22 +81,33 @@ def is_url(text: str) -> bool:
 
 
 class RemoteFolder:
-    """A folder elsewhere. Raises DataError, naming URL and reason, from whatever needs the network and does not get it."""
+    """A folder elsewhere. Raises DataError, naming URL and reason, from whatever needs the network
+    and does not get it.
+    """
 
     def __init__(self, url: str) -> None:
-        """Raises ConfigError for a URL of an unknown kind, and for one whose driver is not installed, naming the package."""
+        """Raises ConfigError for a URL of an unknown kind, and for one whose driver is not
+        installed, naming the package.
+        """
         self.url = url.rstrip("/")
         self._system, self._path = _driver(self.url)
 
     def folders(self) -> list[str]:
-        """Return the names of the visible folders directly in it, sorted; [] where it holds nothing or does not exist."""
+        """Return the names of the visible folders directly in it, sorted; [] where it holds nothing
+        or does not exist.
+        """
         nothing: list[dict[str, Any]] = []
         entries = self._ask(lambda: self._system.ls(self._path, detail=True), absent=nothing)
-        names = (posixpath.basename(str(entry["name"]).rstrip("/")) for entry in entries if entry["type"] == "directory")
+        names = (
+            posixpath.basename(str(entry["name"]).rstrip("/"))
+            for entry in entries
+            if entry["type"] == "directory"
+        )
         return sorted(name for name in names if name and not name.startswith("."))
 
     def files(self, below: str = "") -> dict[str, RemoteFile]:
-        """Return every file below it, or below a folder in it, by its path relative to this one, sorted; {} where there is none.
+        """Return every file below it, or below a folder in it, by its path relative to this one,
+        sorted; {} where there is none.
 
         Raises DataError for a name that would leave the folder.
         """
@@ -85,12 +119,17 @@ class RemoteFolder:
         for name in sorted(found):
             path = name.removeprefix(root)
             if path.startswith("/") or posixpath.normpath(path) != path or path.startswith("../"):
-                raise DataError(f"'{self.url}' holds '{path}', which is no name of a file in a folder; rename it there")
+                raise DataError(
+                    f"'{self.url}' holds '{path}', which is no name of a file in a folder; rename"
+                    " it there"
+                )
             files[path] = _file(f"{self.url}/{path}", found[name])
         return files
 
     def put(self, source: Path, path: str) -> RemoteFile:
-        """Write a local file to `path` in this folder; a reader there sees the old one or the new one, never half."""
+        """Write a local file to `path` in this folder; a reader there sees the old one or the new
+        one, never half.
+        """
         place = f"{self._path}/{path}"
 
         def write() -> RemoteFile:
@@ -98,7 +137,8 @@ class RemoteFolder:
             if _kind(self.url) in WHOLE_PUTS:
                 self._system.put_file(str(source), place)
             else:
-                temporary = f"{posixpath.dirname(place)}/.{posixpath.basename(place)}.{uuid.uuid4().hex[:8]}.tmp"
+                name = f".{posixpath.basename(place)}.{uuid.uuid4().hex[:8]}.tmp"
+                temporary = f"{posixpath.dirname(place)}/{name}"
                 self._system.put_file(str(source), temporary)
                 self._system.mv(temporary, place)
             self._system.invalidate_cache()
@@ -129,7 +169,9 @@ class RemoteFolder:
 
 
 def look_up(urls: Sequence[str], progress: Callable[[int, int], None]) -> list[RemoteFile | None]:
-    """Return what is known of files by their URLs, in order; None for one that does not exist. Raises DataError, ConfigError."""
+    """Return what is known of files by their URLs, in order; None for one that does not exist.
+    Raises DataError, ConfigError.
+    """
     for url in {_kind(url): url for url in urls}.values():
         _driver(url)
     found: list[RemoteFile | None] = []
@@ -141,9 +183,13 @@ def look_up(urls: Sequence[str], progress: Callable[[int, int], None]) -> list[R
 
 
 def fetch_all(wanted: Iterable[Wanted], folder: Path, progress: Callable[[int, int], None]) -> None:
-    """Fetch files into a folder, several at a time; one that is there in its size is not fetched again. Raises DataError."""
+    """Fetch files into a folder, several at a time; one that is there in its size is not fetched
+    again. Raises DataError.
+    """
     missing = [item for item in wanted if not _is_there(folder / item.path, item.file.size)]
-    for done, _ in enumerate(ordered_map(partial(_fetch_into, folder), missing, threads=THREADS, at_once=1), start=1):
+    for done, _ in enumerate(
+        ordered_map(partial(_fetch_into, folder), missing, threads=THREADS, at_once=1), start=1
+    ):
         if done % 64 == 0 or done == len(missing):
             progress(done, len(missing))
 
@@ -155,15 +201,20 @@ def _driver(url: str) -> tuple[Any, str]:
     kind = _kind(url)
     try:
         driver = fsspec.get_filesystem_class(kind)
-        system = fsspec.filesystem(kind, **driver._get_kwargs_from_urls(url))  # no url_to_fs: it takes `::` in a name for a chain
+        # no url_to_fs: it takes `::` in a name for a chain
+        system = fsspec.filesystem(kind, **driver._get_kwargs_from_urls(url))
     except ImportError as error:
         package = DRIVERS.get(kind)
         extra = " (or install this project with its extra [s3])" if package == "s3fs" else ""
         how = f"pip install {package}{extra}" if package else _reason(error)
-        raise ConfigError(f"'{url}': {kind}:// needs a driver that is not installed: {how}") from None
+        raise ConfigError(
+            f"'{url}': {kind}:// needs a driver that is not installed: {how}"
+        ) from None
     except ValueError as error:
         known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", "https", "sftp", "file"))
-        raise ConfigError(f"'{url}': {_reason(error)}; known are {known} and whatever else fsspec has") from None
+        raise ConfigError(
+            f"'{url}': {_reason(error)}; known are {known} and whatever else fsspec has"
+        ) from None
     return system, str(driver._strip_protocol(url))
 
 
@@ -198,7 +249,9 @@ def _fetch_into(folder: Path, item: Wanted) -> None:
 
 
 def fetch(file: RemoteFile, target: Path) -> None:
-    """Write a file to `target`, whole or not at all; a part of this version is gone on with. Raises DataError."""
+    """Write a file to `target`, whole or not at all; a part of this version is gone on with. Raises
+    DataError.
+    """
     system, path = _driver(file.url)
     part = target.with_name(f".{digest('part', target.name, file)}{PART_SUFFIX}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -216,11 +269,17 @@ def fetch(file: RemoteFile, target: Path) -> None:
     except FileNotFoundError:
         raise DataError(f"'{file.url}' was listed and is gone; run the command again") from None
     except Exception as error:
-        raise DataError(f"'{file.url}' cannot be fetched: {_reason(error)}; what is here is kept, run the command again") from None
+        raise DataError(
+            f"'{file.url}' cannot be fetched: {_reason(error)}; what is here is kept, run the"
+            " command again"
+        ) from None
     size = part.stat().st_size
     if file.size not in (-1, size):
         part.unlink()
-        raise DataError(f"'{file.url}' has {size} bytes and was listed with {file.size}: it changed; run the command again")
+        raise DataError(
+            f"'{file.url}' has {size} bytes and was listed with {file.size}: it changed; run the"
+            " command again"
+        )
     part.replace(target)
 
 

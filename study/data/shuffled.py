@@ -1,9 +1,10 @@
-"""The null control: labels of train and val dealt out anew, so that there is nothing in them to learn.
+"""The null control: labels of train and val dealt out anew, so that there is nothing in them to
+learn.
 
-Floor 1. What a study scores on its untouched test sets is then chance, and whatever else it shows comes from somewhere that it
-should not. The images of a group that have one label keep having one, so that clusters stay what they are. Both classes get the
-same share of the new fakes: a plain permutation of few groups leaves some of the old labels in the new ones, and a detector finds
-that.
+Floor 1. What a study scores on its untouched test sets is then chance, and whatever else it shows
+comes from somewhere that it should not. The images of a group that have one label keep having one,
+so that clusters stay what they are. Both classes get the same share of the new fakes: a plain
+permutation of few groups leaves some of the old labels in the new ones, and a detector finds that.
 """
 
 from __future__ import annotations
@@ -21,17 +22,22 @@ SHUFFLED: tuple[Split, Split] = ("train", "val")
 
 
 def shuffled(rows: pa.Table, split: Split, seed: int) -> pa.Table:
-    """Return the samples of one split with new labels, or a test split as it is. seed: of the study; it decides all."""
+    """Return the samples of one split with new labels, or a test split as it is. seed: of the
+    study; it decides all.
+    """
     if split not in SHUFFLED:
         return rows
     codes, names = group_codes(rows)
-    rank = np.argsort(np.argsort(np.array(names, dtype=np.str_)))  # by name, whatever the order of the rows
+    # by name, whatever the order of the rows
+    rank = np.argsort(np.argsort(np.array(names, dtype=np.str_)))
     label = _dealt(rank[codes], labels(rows), derive_seed(seed, "shuffle", split))
     return with_columns(rows, pa.table({"label": pa.array(label, rows["label"].type)}))
 
 
 def _dealt(group: NDArray[np.integer], label: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """The new labels (N,): as many (group, label) are fake as before, in each class the same share of them."""
+    """The new labels (N,): as many (group, label) are fake as before, in each class the same share
+    of them.
+    """
     rng = np.random.default_rng(seed)
     blocks, block = np.unique(group.astype(np.int64) * 2 + label, return_inverse=True)
     old = blocks % 2

@@ -1,10 +1,14 @@
 """Splits and subsets by group (PROTOCOL section 2).
 
-Floor 1. Both are functions of the group key alone, so that datasets which share a pool of real images agree about it:
+Floor 1. Both are functions of the group key alone, so that datasets which share a pool of real
+images agree about it:
 
-* a subset takes whole groups in the order of one hash, so that a smaller one lies inside every larger one;
-* a split is an interval of another, independent hash: train [0, .70), val [.70, .85), test [.85, 1). Where a dataset has official
-  splits without a val, the same val interval of its train becomes val: 15 % of it, and the same groups as everywhere else.
+* a subset takes whole groups in the order of one hash, so that a smaller one lies inside every
+larger one;
+* a split is an interval of another, independent hash: train [0, .70), val [.70, .85), test [.85,
+1). Where a dataset has official
+  splits without a val, the same val interval of its train becomes val: 15 % of it, and the same
+  groups as everywhere else.
 """
 
 from __future__ import annotations
@@ -29,11 +33,14 @@ SplitNames = NDArray[np.str_]  # (N,) "train", "val", "test", or "" where not gi
 
 def group_hash(salt: str, groups: Sequence[str]) -> NDArray[np.float64]:
     """Return a number in [0, 1) for every group key, (G,)."""
-    return np.fromiter((unit_interval(salt, group) for group in groups), dtype=np.float64, count=len(groups))
+    return np.fromiter(
+        (unit_interval(salt, group) for group in groups), dtype=np.float64, count=len(groups)
+    )
 
 
 def assign_splits(codes: Codes, groups: Sequence[str], official: SplitNames) -> SplitNames:
-    """Return the split of every image, (N,): the official one, with val carved from train if there is none; else 70/15/15 by group.
+    """Return the split of every image, (N,): the official one, with val carved from train if there
+    is none; else 70/15/15 by group.
 
     Official splits are kept even where a group lies in two of them; `straddling` counts those.
     """
@@ -46,15 +53,21 @@ def assign_splits(codes: Codes, groups: Sequence[str], official: SplitNames) -> 
     return official
 
 
-def take_per_class(codes: Codes, groups: Sequence[str], label: NDArray[np.uint8], limit: int) -> NDArray[np.bool_]:
+def take_per_class(
+    codes: Codes, groups: Sequence[str], label: NDArray[np.uint8], limit: int
+) -> NDArray[np.bool_]:
     """Return which images, (N,) bool, belong to the subset of at most `limit` images a class.
 
-    Per class, groups are taken whole in hash order up to the first that would exceed the limit; the first is always taken, so a
-    class is empty in no subset. For limits a <= b the subset for a lies inside that for b.
+    Per class, groups are taken whole in hash order up to the first that would exceed the limit; the
+    first is always taken, so a class is empty in no subset. For limits a <= b the subset for a lies
+    inside that for b.
     """
     place = group_hash(SUBSET_SALT, groups)
     order = np.asarray(
-        pc.sort_indices(pa.table({"place": place, "group": groups}), [("place", "ascending"), ("group", "ascending")])
+        pc.sort_indices(
+            pa.table({"place": place, "group": groups}),
+            [("place", "ascending"), ("group", "ascending")],
+        )
     )
     taken = np.zeros(len(codes), dtype=bool)
     for value in (REAL, FAKE):
@@ -70,33 +83,46 @@ def take_per_class(codes: Codes, groups: Sequence[str], label: NDArray[np.uint8]
 
 def straddling(codes: Codes, split: SplitNames) -> int:
     """Return how many groups have images in more than one split."""
-    pairs = np.unique(np.stack([codes.astype(np.int64), np.unique(split, return_inverse=True)[1].astype(np.int64)]), axis=1)
+    pairs = np.unique(
+        np.stack(
+            [codes.astype(np.int64), np.unique(split, return_inverse=True)[1].astype(np.int64)]
+        ),
+        axis=1,
+    )
     return int((np.bincount(pairs[0]) > 1).sum()) if pairs.size else 0
 
 
 def realised(split: SplitNames, label: NDArray[np.uint8]) -> dict[str, tuple[int, int]]:
     """Return (real, fake) counts of every split, zeros included."""
     return {
-        name: (int(((split == name) & (label == REAL)).sum()), int(((split == name) & (label == FAKE)).sum())) for name in SPLITS
+        name: (
+            int(((split == name) & (label == REAL)).sum()),
+            int(((split == name) & (label == FAKE)).sum()),
+        )
+        for name in SPLITS
     }
 
 
 def check_splits(split: SplitNames, label: NDArray[np.uint8], *, name: str, official: bool) -> None:
     """Refuse a split without both classes, with the realised counts; raises DataError.
 
-    split, label: of the usable images only. Where splits are official, one that is absent is no error before it is used.
+    split, label: of the usable images only. Where splits are official, one that is absent is no
+    error before it is used.
     """
     counts = realised(split, label)
     if not official:
         wanted = set(SPLITS)
     else:
-        wanted = {wanted for wanted, count in counts.items() if any(count)} | ({"val"} if any(counts["train"]) else set())
+        wanted = {wanted for wanted, count in counts.items() if any(count)} | (
+            {"val"} if any(counts["train"]) else set()
+        )
     for wanted_split in SPLITS:
         if wanted_split in wanted and not all(counts[wanted_split]):
             missing = "real" if not counts[wanted_split][REAL] else "fake"
             raise DataError(
-                f"dataset '{name}': its {wanted_split} split has no {missing} images ({show_counts(counts)}); "
-                f"add images or groups, raise data.max_per_class, or give splits in manifest.csv"
+                f"dataset '{name}': its {wanted_split} split has no {missing} images"
+                f" ({show_counts(counts)}); add images or groups, raise data.max_per_class, or give"
+                " splits in manifest.csv"
             )
 
 

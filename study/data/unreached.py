@@ -15,11 +15,19 @@ NO_CLASS = "holds images, and is or lies in no class folder"
 
 
 def unreached(walker: Walker, reached: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the topmost folders with images, and the images in no folder, that are in none of some folders (`Part.folder`).
+    """Yield the topmost folders with images, and the images in no folder, that are in none of some
+    folders (`Part.folder`).
 
     Raises DataError for a folder that may not be read.
     """
-    above = {"", *(folder.rsplit("/", depth)[0] for folder in reached for depth in range(1, folder.count("/") + 1))}
+    above = {
+        "",
+        *(
+            folder.rsplit("/", depth)[0]
+            for folder in reached
+            for depth in range(1, folder.count("/") + 1)
+        ),
+    }
     for folder in sorted(above):
         loose = walker.loose(folder)
         if loose:
@@ -32,11 +40,16 @@ def unreached(walker: Walker, reached: Collection[str]) -> Iterator[tuple[str, s
 
 
 def ignored_files(ignored: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Yield what files of a dataset's class folders were not looked at. ignored: their number by suffix (`Walker.ignored`)."""
+    """Yield what files of a dataset's class folders were not looked at. ignored: their number by
+    suffix (`Walker.ignored`).
+    """
     ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     for suffix, number in ranked[:SUFFIXES]:
         what = f"*{suffix}" if suffix else "files without a suffix"
         yield what, f"{number:,} in class folders, by their names neither images nor videos"
     if len(ranked) > SUFFIXES:
         rest = sum(number for _, number in ranked[SUFFIXES:])
-        yield "files of other suffixes", f"{rest:,} in class folders, by their names neither images nor videos"
+        yield (
+            "files of other suffixes",
+            f"{rest:,} in class folders, by their names neither images nor videos",
+        )

@@ -1,14 +1,19 @@
-"""Video files as images: frames sampled evenly, decoded where they are needed and never written to disk.
+"""Video files as images: frames sampled evenly, decoded where they are needed and never written to
+disk.
 
-Floor 1, with frames.py the only `av` (PyAV, the optional extra `[video]`). A video of N frames gives n = min(N, `frames_per_video`)
-of them, the middle frames of n equal stretches: the i-th is floor((2 i + 1) N / (2 n)), counted from 0 in the order of display.
-Each is a row of a listing, with the path `clip.mp4#frame=000012`; its video is the file, and so is its group where neither a
-manifest nor a card gives one (by content: `video ` and the first digits of the file's SHA-256, so that a copy by another name is of
-the same group).
+Floor 1, with frames.py the only `av` (PyAV, the optional extra `[video]`). A video of N frames
+gives n = min(N, `frames_per_video`) of them, the middle frames of n equal stretches: the i-th is
+floor((2 i + 1) N / (2 n)), counted from 0 in the order of display. Each is a row of a listing, with
+the path `clip.mp4#frame=000012`; its video is the file, and so is its group where neither a
+manifest nor a card gives one (by content: `video ` and the first digits of the file's SHA-256, so
+that a copy by another name is of the same group).
 
-* One decoding thread a video, so that a frame has the same pixels on every machine with the same PyAV; rotation is applied.
-* Strict: a frame that the decoder marks as damaged, or that the video ends before, is left out with that reason.
-* A frame's SHA-256 is that of the file's SHA-256 and its number: what is packed is keyed by the video's content and the sampling.
+* One decoding thread a video, so that a frame has the same pixels on every machine with the same
+PyAV; rotation is applied.
+* Strict: a frame that the decoder marks as damaged, or that the video ends before, is left out with
+that reason.
+* A frame's SHA-256 is that of the file's SHA-256 and its number: what is packed is keyed by the
+video's content and the sampling.
 """
 
 from __future__ import annotations
@@ -50,7 +55,8 @@ R = TypeVar("R")
 FRAMES_PER_VIDEO = 32
 VIDEO_VERSION = 1  # part of a frame's identity: raise it when its pixels change
 _FRAME = re.compile(r"(?P<file>.+)#frame=(?P<number>\d{6,})")
-_REFUSED = {errno.EACCES, errno.ENOENT, errno.EPERM}  # not remembered; FFmpeg says some of these of what a broken file lacks, too
+# not remembered; FFmpeg says some of these of what a broken file lacks, too
+_REFUSED = {errno.EACCES, errno.ENOENT, errno.EPERM}
 _LEFT_OUT = "the video ends before this frame"
 
 
@@ -69,11 +75,17 @@ def frame_path(path: str, number: int) -> str:
 def split_frame(path: str) -> tuple[str, int] | None:
     """Return the video and the number of a frame's path, or None for the path of an image."""
     match = _FRAME.fullmatch(path)
-    return (match["file"], int(match["number"])) if match and match["file"].lower().endswith(VIDEO_EXTENSIONS) else None
+    return (
+        (match["file"], int(match["number"]))
+        if match and match["file"].lower().endswith(VIDEO_EXTENSIONS)
+        else None
+    )
 
 
 def load_image(path: str) -> NDArray[np.uint8]:
-    """Return the pixels of an image file or of a video's frame, (H, W, 3) uint8 RGB. Raises UndecodableError with the reason."""
+    """Return the pixels of an image file or of a video's frame, (H, W, 3) uint8 RGB. Raises
+    UndecodableError with the reason.
+    """
     frame = split_frame(path)
     if frame is None:
         return decode_image(Path(path))
@@ -84,7 +96,8 @@ def load_image(path: str) -> NDArray[np.uint8]:
 
 
 def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
-    """Return the pixels of an image or frame, (H, W, 3) uint8, as they were indexed. sha256: of the image's bytes, or of the frame.
+    """Return the pixels of an image or frame, (H, W, 3) uint8, as they were indexed. sha256: of the
+    image's bytes, or of the frame.
 
     Raises DataError where the file changed since, UndecodableError where it is no image.
     """
@@ -106,8 +119,11 @@ def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
         raise _passing(path, error) from None
 
 
-def read_indexed_frames(path: str, frames: Sequence[tuple[int, str]]) -> Iterator[NDArray[np.uint8] | str]:
-    """Return the frames of a video by (number, sha256), ascending, decoded in one go; for one that cannot be had, why not.
+def read_indexed_frames(
+    path: str, frames: Sequence[tuple[int, str]]
+) -> Iterator[NDArray[np.uint8] | str]:
+    """Return the frames of a video by (number, sha256), ascending, decoded in one go; for one that
+    cannot be had, why not.
 
     Raises DataError where the video changed since it was indexed.
     """
@@ -120,7 +136,9 @@ def read_indexed_frames(path: str, frames: Sequence[tuple[int, str]]) -> Iterato
     return _named(path, decode_frames(Path(path), [number for number, _ in frames]))
 
 
-def _named(path: str, frames: Iterator[NDArray[np.uint8] | str]) -> Iterator[NDArray[np.uint8] | str]:
+def _named(
+    path: str, frames: Iterator[NDArray[np.uint8] | str]
+) -> Iterator[NDArray[np.uint8] | str]:
     try:
         yield from frames
     except UnreadableError as error:
@@ -132,13 +150,16 @@ def _changed(path: str, why: str = "") -> DataError:
 
 
 def _passing(path: str, error: UnreadableError) -> DataError:
-    return DataError(f"'{path}' could be read when it was indexed, and not now: {error}; run the command again")
+    return DataError(
+        f"'{path}' could be read when it was indexed, and not now: {error}; run the command again"
+    )
 
 
 def runs(paths: Iterable[str]) -> Iterator[Run]:
     """Join what follows upon each other of one video, ascending, so that it is decoded once.
 
-    Sorted paths have each video in one run, but where it has a million frames: 1000000 comes before 999999, and begins one.
+    Sorted paths have each video in one run, but where it has a million frames: 1000000 comes before
+    999999, and begins one.
     """
     current, frames = "", list[int]()
     for path in paths:
@@ -153,10 +174,14 @@ def runs(paths: Iterable[str]) -> Iterator[Run]:
         yield Run(current, tuple(frames))
 
 
-def map_files(function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequence[tuple[str, T]]) -> Iterator[R]:
-    """Yield what `function` makes of items, each with its path, in their order; files are dealt out to threads (`ordered_map`).
+def map_files(
+    function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequence[tuple[str, T]]
+) -> Iterator[R]:
+    """Yield what `function` makes of items, each with its path, in their order; files are dealt out
+    to threads (`ordered_map`).
 
-    function: of an image, or of those frames of a video that follow upon each other, and their items; gives a result for each.
+    function: of an image, or of those frames of a video that follow upon each other, and their
+    items; gives a result for each.
     """
     place, files = 0, []
     for file in runs(path for path, _ in items):
@@ -167,13 +192,17 @@ def map_files(function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequen
 
 
 def sampled(total: int, wanted: int) -> list[int]:
-    """Return the numbers of the frames that are taken of a video of `total` frames, ascending and distinct."""
+    """Return the numbers of the frames that are taken of a video of `total` frames, ascending and
+    distinct.
+    """
     taken = min(total, wanted)
     return [(2 * number + 1) * total // (2 * taken) for number in range(taken)]
 
 
 class Inspected(NamedTuple):
-    """What is known of a video before a frame is decoded. sha256: of the file, "" where it cannot be read now."""
+    """What is known of a video before a frame is decoded. sha256: of the file, "" where it cannot
+    be read now.
+    """
 
     sha256: str
     frames: int
@@ -181,7 +210,9 @@ class Inspected(NamedTuple):
 
 
 def inspect_video(path: Path) -> Inspected:
-    """Count a video's frames without decoding them. Raises DataError where the disk does not answer, now or in the middle."""
+    """Count a video's frames without decoding them. Raises DataError where the disk does not
+    answer, now or in the middle.
+    """
     import av
 
     try:
@@ -192,7 +223,9 @@ def inspect_video(path: Path) -> Inspected:
     try:
         with av.open(str(path)) as container:
             stream = _stream(container)
-            frames = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
+            frames = sum(
+                1 for packet in container.demux(stream) if packet.size and not packet.is_discard
+            )
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         _refuse_failing(path, error)
         return Inspected("" if _passes(error) else sha256, 0, _reason(error))
@@ -200,7 +233,9 @@ def inspect_video(path: Path) -> Inspected:
 
 
 def _stream(container: InputContainer) -> VideoStream:
-    """The first video stream, to be decoded by one thread. Raises ValueError where there is none, or it is too large."""
+    """The first video stream, to be decoded by one thread. Raises ValueError where there is none,
+    or it is too large.
+    """
     if not container.streams.video:
         raise ValueError("no video in the file")
     stream = container.streams.video[0]
@@ -213,7 +248,8 @@ def _stream(container: InputContainer) -> VideoStream:
 def _refuse_failing(path: Path, error: Exception) -> None:
     """Raise DataError where a video failed because its disk or the machine did.
 
-    FFmpeg says `Input/output error` of some broken files, too: it is the disk's where the file cannot be read as bytes either.
+    FFmpeg says `Input/output error` of some broken files, too: it is the disk's where the file
+    cannot be read as bytes either.
     """
     if not isinstance(error, OSError):
         return
@@ -239,9 +275,11 @@ def _reason(error: Exception) -> str:
 
 
 def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | str]:
-    """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that cannot be had, why not.
+    """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that
+    cannot be had, why not.
 
-    Raises UnreadableError for what has nothing to do with the video, such as no memory; DataError where the disk does not answer.
+    Raises UnreadableError for what has nothing to do with the video, such as no memory; DataError
+    where the disk does not answer.
     """
     import av
 
@@ -276,13 +314,21 @@ def frame_sha256(video_sha256: str, number: int) -> str:
 
 
 def read_file_header(path: str) -> tuple[str, int, int] | None:
-    """Return format, width and height in pixels of an image, of a video or of its frame, or None where there is no such thing."""
+    """Return format, width and height in pixels of an image, of a video or of its frame, or None
+    where there is no such thing.
+    """
     path = (split_frame(path) or (path, 0))[0]
-    return _video_header(Path(path)) if path.lower().endswith(VIDEO_EXTENSIONS) else read_header(Path(path))
+    return (
+        _video_header(Path(path))
+        if path.lower().endswith(VIDEO_EXTENSIONS)
+        else read_header(Path(path))
+    )
 
 
 class Stored(NamedTuple):
-    """How a video is stored. format: codec and container; pixel_format: as FFmpeg calls it; frame_bytes: mean size of a frame."""
+    """How a video is stored. format: codec and container; pixel_format: as FFmpeg calls it;
+    frame_bytes: mean size of a frame.
+    """
 
     format: str
     pixel_format: str
@@ -296,7 +342,11 @@ def stored_as(path: Path) -> Stored:
     try:
         with av.open(str(path)) as container:
             stream = _stream(container)
-            sizes = [packet.size for packet in container.demux(stream) if packet.size and not packet.is_discard]
+            sizes = [
+                packet.size
+                for packet in container.demux(stream)
+                if packet.size and not packet.is_discard
+            ]
             codec = stream.codec_context
             kind = f"{codec.name} video in {container.format.long_name}"
             return Stored(kind, codec.pix_fmt or "", sum(sizes) / max(len(sizes), 1))

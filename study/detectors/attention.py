@@ -1,12 +1,15 @@
-"""The attention of a network from its own structure: the matrices that project queries, keys, values and the output. Floor 2.
+"""The attention of a network from its own structure: the matrices that project queries, keys,
+values and the output. Floor 2.
 
-In what timm and open_clip build they are a linear layer each (`q`, `k`, `v`, `proj`), one of several together (`qkv`, `kv`), or, in
-torch's own MultiheadAttention and open_clip's, parameters of the module itself (`in_proj_weight`). A linear layer may be wrapped
-with its norm or its activation, as LeViT's are; VOLO's outlook attention computes its weights by `attn`.
+In what timm and open_clip build they are a linear layer each (`q`, `k`, `v`, `proj`), one of
+several together (`qkv`, `kv`), or, in torch's own MultiheadAttention and open_clip's, parameters of
+the module itself (`in_proj_weight`). A linear layer may be wrapped with its norm or its activation,
+as LeViT's are; VOLO's outlook attention computes its weights by `attn`.
 
-A convolution is none of these: the attention of, say, CoAtNet, MobileNetV4 and Next-ViT's first blocks is not known here. Where a
-network has some of that kind, adapting the others alone would be a part of what was asked for, so `unknown_attention` names them
-and low-rank adaptation is not offered.
+A convolution is none of these: the attention of, say, CoAtNet, MobileNetV4 and Next-ViT's first
+blocks is not known here. Where a network has some of that kind, adapting the others alone would be
+a part of what was asked for, so `unknown_attention` names them and low-rank adaptation is not
+offered.
 """
 
 from __future__ import annotations
@@ -19,9 +22,23 @@ from torch import nn
 
 # Whatever has one of the first is an attention; of it all are taken.
 _QUERIES = ("qkv", "q", "qk", "attn", "wq", "q_proj", "in_proj_weight", "q_proj_weight")
-_OTHERS = ("k", "v", "kv", "wk", "wv", "k_proj", "v_proj", "k_proj_weight", "v_proj_weight", "proj", "out_proj", "c_proj")
+_OTHERS = (
+    "k",
+    "v",
+    "kv",
+    "wk",
+    "wv",
+    "k_proj",
+    "v_proj",
+    "k_proj_weight",
+    "v_proj_weight",
+    "proj",
+    "out_proj",
+    "c_proj",
+)
 _BARE = ("attn",)  # a block, too, calls its attention that: here it must be the linear layer itself
-_NAMED = re.compile("atte?n", re.IGNORECASE)  # the classes of attention: Attention, HaloAttn, SelfAttnBlock
+# the classes of attention: Attention, HaloAttn, SelfAttnBlock
+_NAMED = re.compile("atte?n", re.IGNORECASE)
 MATRIX_NDIM = 2
 
 
@@ -33,12 +50,16 @@ class Projection(NamedTuple):
 
 
 def projections(network: nn.Module) -> list[Projection]:
-    """Return the projections of every attention in a network, in the order of its modules; [] where it has none."""
+    """Return the projections of every attention in a network, in the order of its modules; [] where
+    it has none.
+    """
     return [found for module in network.modules() for found in _projections_of(module)]
 
 
 def unknown_attention(network: nn.Module) -> list[str]:
-    """Return the classes of those attentions of a network that have weights and no projection known here, sorted."""
+    """Return the classes of those attentions of a network that have weights and no projection known
+    here, sorted.
+    """
     owners = {id(found.module) for found in projections(network)}
     unknown = {
         type(module).__name__
@@ -66,7 +87,9 @@ def _named(module: nn.Module) -> Iterator[tuple[str, Projection]]:
 
 
 def _linear(child: Any, *, bare: bool) -> nn.Linear | None:
-    """The linear layer that a child is, or wraps as its only one beside a norm and an activation."""
+    """The linear layer that a child is, or wraps as its only one beside a norm and an
+    activation.
+    """
     if isinstance(child, nn.Linear):
         return child
     if bare or not isinstance(child, nn.Module):

@@ -1,6 +1,8 @@
-"""What every detector is: preprocessing it owns, features, a linear head, and stages ordered from head to stem.
+"""What every detector is: preprocessing it owns, features, a linear head, and stages ordered from
+head to stem.
 
-Floor 2. torch only. A family's file (`study/detectors/FAMILY.py`) holds a subclass and `create(spec, **arguments)`.
+Floor 2. torch only. A family's file (`study/detectors/FAMILY.py`) holds a subclass and
+`create(spec, **arguments)`.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from torch import Tensor, nn
 from study.detectors.weights import Source, load_backbone
 from study.records import DetectorSpec
 
-HEAD_INIT_STD = 0.01  # near-zero first logits: the first loss is ln 2, whatever the scale of the features
+# near-zero first logits: the first loss is ln 2, whatever the scale of the features
+HEAD_INIT_STD = 0.01
 
 
 class Stage(NamedTuple):
     """A part of a detector that is frozen or trained as one.
 
     modules: whole modules, every parameter of which belongs to this stage.
-    parameters: parameters that belong to the stage and to none of its modules (a ViT's class token).
+    parameters: parameters that belong to the stage and to none of its modules (a ViT's class
+    token).
     """
 
     name: str
@@ -30,7 +34,11 @@ class Stage(NamedTuple):
 
     def all_parameters(self) -> tuple[nn.Parameter, ...]:
         """Every parameter of the stage, once."""
-        return tuple(dict.fromkeys([p for module in self.modules for p in module.parameters()] + list(self.parameters)))
+        return tuple(
+            dict.fromkeys(
+                [p for module in self.modules for p in module.parameters()] + list(self.parameters)
+            )
+        )
 
 
 def small_(layer: nn.Linear) -> nn.Linear:
@@ -41,7 +49,8 @@ def small_(layer: nn.Linear) -> nn.Linear:
 
 
 def make_head(n_features: int, width: int, dropout: float = 0.0) -> nn.Module:
-    """Return the head on features (B, D) to (B, 1): linear, or with one hidden layer of `width` where that is above 0.
+    """Return the head on features (B, D) to (B, 1): linear, or with one hidden layer of `width`
+    where that is above 0.
 
     dropout: on the hidden units.
     """
@@ -54,9 +63,9 @@ def make_head(n_features: int, width: int, dropout: float = 0.0) -> nn.Module:
 class Detector(nn.Module):
     """An image in, one logit out: higher is more fake.
 
-    A subclass sets its layers and gives `features` and `body_stages`. `channels_last` says whether convolutions
-    dominate it, so that the memory format of the same name pays. The head is linear, or what the options `head_width` and
-    `head_dropout` of its spec say, or what the subclass gives.
+    A subclass sets its layers and gives `features` and `body_stages`. `channels_last` says whether
+    convolutions dominate it, so that the memory format of the same name pays. The head is linear,
+    or what the options `head_width` and `head_dropout` of its spec say, or what the subclass gives.
     """
 
     channels_last: bool = True
@@ -66,7 +75,10 @@ class Detector(nn.Module):
         super().__init__()
         self.spec = spec
         self.n_features = n_features  # D, the width of what the head reads
-        width, dropout = int(spec.options.get("head_width", 0)), float(spec.options.get("head_dropout", 0.0))
+        width, dropout = (
+            int(spec.options.get("head_width", 0)),
+            float(spec.options.get("head_dropout", 0.0)),
+        )
         self.head = head if head is not None else make_head(n_features, width, dropout)
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         # Not saved: both follow from the spec.
@@ -74,8 +86,11 @@ class Detector(nn.Module):
         self.register_buffer("_shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Turn uint8 RGB images (B, S, S, 3) into the float32 network input (B, 3, S, S): (x / 255 - mean) / std."""
-        x = images.permute(0, 3, 1, 2).to(torch.float32)  # strides stay: this is the channels_last format already
+        """Turn uint8 RGB images (B, S, S, 3) into the float32 network input (B, 3, S, S): (x / 255
+        - mean) / std.
+        """
+        # strides stay: this is the channels_last format already
+        x = images.permute(0, 3, 1, 2).to(torch.float32)
         return x * cast(Tensor, self._scale) + cast(Tensor, self._shift)
 
     def features(self, x: Tensor) -> Tensor:
@@ -91,7 +106,9 @@ class Detector(nn.Module):
         return self.classify(self.features(x))
 
     def load_pretrained(self, path: Path, source: Source) -> None:
-        """Fill the backbone from a weights file. Raises WeightsError, and changes nothing, where the file does not fit it."""
+        """Fill the backbone from a weights file. Raises WeightsError, and changes nothing, where
+        the file does not fit it.
+        """
         load_backbone(cast(nn.Module, self.backbone), path, source)
 
     def body_stages(self) -> tuple[Stage, ...]:
@@ -99,5 +116,7 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def stages(self) -> tuple[Stage, ...]:
-        """All stages, the head first and the stem last; every parameter is in exactly one of them."""
+        """All stages, the head first and the stem last; every parameter is in exactly one of
+        them.
+        """
         return (Stage("head", (self.head,)), *self.body_stages())

@@ -1,4 +1,6 @@
-"""Visual encoders of open_clip with a head on their projected features (Ojha et al., CVPR 2023). Floor 2."""
+"""Visual encoders of open_clip with a head on their projected features (Ojha et al., CVPR 2023).
+Floor 2.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,19 @@ from study.records import DetectorSpec
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")
-# In place of the text tower, where only the visual one is wanted: any that open_clip builds without asking for a file.
+# In place of the text tower, where only the visual one is wanted: any that open_clip builds without
+# asking for a file.
 _NO_TEXT = {"context_length": 4, "vocab_size": 4, "width": 8, "heads": 1, "layers": 1}
 
 
 class ClipDetector(Detector):
-    """The visual half of a CLIP model; features are the image embedding before L2 normalisation, as UniversalFakeDetect's."""
+    """The visual half of a CLIP model; features are the image embedding before L2 normalisation, as
+    UniversalFakeDetect's.
+    """
 
-    def __init__(self, spec: DetectorSpec, backbone: nn.Module, head: nn.Module | None = None) -> None:
+    def __init__(
+        self, spec: DetectorSpec, backbone: nn.Module, head: nn.Module | None = None
+    ) -> None:
         super().__init__(spec, embedding_width(spec.backbone), head)
         self.backbone = backbone
         self.channels_last = is_convolutional(backbone)
@@ -31,15 +38,20 @@ class ClipDetector(Detector):
     def features(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S) to image embeddings (B, D)."""
         embedded = self.backbone(x)
-        return cast(Tensor, embedded[0] if isinstance(embedded, tuple) else embedded)  # CoCa's gives its tokens too
+        # CoCa's gives its tokens too
+        return cast(Tensor, embedded[0] if isinstance(embedded, tuple) else embedded)
 
     def body_stages(self) -> tuple[Stage, ...]:
-        """The encoder's blocks, the last one (with the final norm and projection) first; patch embedding is the stem."""
+        """The encoder's blocks, the last one (with the final norm and projection) first; patch
+        embedding is the stem.
+        """
         return stages_by_depth(self.backbone, tower_depths(self.backbone))
 
 
 def tower_depths(tower: nn.Module) -> dict[str, int]:
-    """Depth per parameter name of an open_clip visual tower, 0 for the stem: a transformer, CLIP's ResNet, or a timm network."""
+    """Depth per parameter name of an open_clip visual tower, 0 for the stem: a transformer, CLIP's
+    ResNet, or a timm network.
+    """
     names = [name for name, _ in tower.named_parameters()]
     trunk = getattr(tower, "trunk", None)
     if isinstance(trunk, nn.Module):
@@ -51,10 +63,13 @@ def tower_depths(tower: nn.Module) -> dict[str, int]:
 
 
 def _transformer_depths(tower: nn.Module, names: list[str]) -> dict[str, int]:
-    """Blocks one by one; before them is what stands beside them by name, after them the norm, the pooling and the projection."""
+    """Blocks one by one; before them is what stands beside them by name, after them the norm, the
+    pooling and the projection.
+    """
     blocks = {name: int(found[1]) + 1 for name in names if (found := _BLOCK.match(name))}
     last = max(blocks.values())
-    after = ("ln_post.", "attn_pool", "proj")  # attn_pool, attn_pool_contrastive; `proj` is a parameter of the tower itself
+    # attn_pool, attn_pool_contrastive; `proj` is a parameter of the tower itself
+    after = ("ln_post.", "attn_pool", "proj")
     return {name: blocks.get(name, last if name.startswith(after) else 0) for name in names}
 
 
@@ -64,7 +79,9 @@ def embedding_width(model: str) -> int:
 
 
 def parts(model: str, *, force_quick_gelu: bool = False) -> dict[str, Any]:
-    """Return what open_clip builds a model from, by its own configuration; no part of it fetches weights of its own."""
+    """Return what open_clip builds a model from, by its own configuration; no part of it fetches
+    weights of its own.
+    """
     config = cast(Mapping[str, Any], open_clip.get_model_config(model))
     return {
         "embed_dim": config["embed_dim"],
@@ -83,6 +100,7 @@ def empty_tower(model: str, *, force_quick_gelu: bool = False) -> nn.Module:
 def create(spec: DetectorSpec, *, force_quick_gelu: bool = False) -> ClipDetector:
     """Build the detector of `spec` with an empty encoder, to be filled from a file.
 
-    force_quick_gelu: the checkpoint was trained with CLIP's first activation, whatever the model's configuration says.
+    force_quick_gelu: the checkpoint was trained with CLIP's first activation, whatever the model's
+    configuration says.
     """
     return ClipDetector(spec, empty_tower(spec.backbone, force_quick_gelu=force_quick_gelu))

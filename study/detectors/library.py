@@ -1,6 +1,8 @@
-"""Detectors that are named by a library's own name: `timm:resnet18.a1_in1k`, `open_clip:ViT-B-32/laion2b_s34b_b79k`. Floor 2.
+"""Detectors that are named by a library's own name: `timm:resnet18.a1_in1k`,
+`open_clip:ViT-B-32/laion2b_s34b_b79k`. Floor 2.
 
-Names, checkpoints and preprocessing are what the installed library says. Only here is a library asked for them, and importing one
+Names, checkpoints and preprocessing are what the installed library says. Only here is a library
+asked for them, and importing one
 takes seconds: a name of ours never comes here.
 """
 
@@ -24,10 +26,11 @@ SAFE_NAME = "model.safetensors"
 
 @cache
 def library_entry(name: str) -> Entry:
-    """Return the line of `timm:<name>` or `open_clip:<model>/<pretrained>`, made from what the library knows.
+    """Return the line of `timm:<name>` or `open_clip:<model>/<pretrained>`, made from what the
+    library knows.
 
-    Raises ConfigError for a name that the library has no weights for, with the nearest ones, and for a checkpoint whose
-    preprocessing is none of ours (`Geometry`).
+    Raises ConfigError for a name that the library has no weights for, with the nearest ones, and
+    for a checkpoint whose preprocessing is none of ours (`Geometry`).
     """
     library, _, rest = name.partition(":")
     return _timm_entry(rest) if library == "timm" else _open_clip_entry(rest)
@@ -41,33 +44,57 @@ def _timm_entry(name: str) -> Entry:
     config: Any = timm.get_pretrained_cfg(name)
     repository = config.hf_hub_id or ""
     source = Source(
-        backbone=config.architecture, pretrained=config.tag or "", repository=repository, filename=SAFE_NAME if repository else "",
+        backbone=config.architecture,
+        pretrained=config.tag or "",
+        repository=repository,
+        filename=SAFE_NAME if repository else "",
         older="pytorch_model.bin" if repository else "",
         origin=f"{HUB}/{repository}/resolve/main/{SAFE_NAME}" if repository else config.url,
-        classifier=(config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ()),
-    )  # fmt: skip
+        classifier=(config.classifier,)
+        if isinstance(config.classifier, str)
+        else tuple(config.classifier or ()),
+    )
     return Entry(
-        about=f"{config.architecture} of timm, weights {config.tag}", family="timm_network", geometry=timm_geometry(name, config),
-        mean=config.mean, std=config.std, source=source, options=HEAD_WIDTH, schedules=SCHEDULES,
-    )  # fmt: skip
+        about=f"{config.architecture} of timm, weights {config.tag}",
+        family="timm_network",
+        geometry=timm_geometry(name, config),
+        mean=config.mean,
+        std=config.std,
+        source=source,
+        options=HEAD_WIDTH,
+        schedules=SCHEDULES,
+    )
 
 
 def timm_geometry(name: str, config: Any) -> Geometry:
-    """Return timm's preprocessing of a checkpoint for evaluation (`timm.data.create_transform`). Raises ConfigError."""
+    """Return timm's preprocessing of a checkpoint for evaluation (`timm.data.create_transform`).
+    Raises ConfigError.
+    """
     channels, size, width = config.input_size
     resize = math.floor(size / config.crop_pct)
     known = config.interpolation in INTERPOLATIONS and channels == 3 and size == width
-    if known and config.crop_mode == "center" and resize >= size:  # of a smaller one timm pads the border
-        return Geometry(size_px=size, mode="resize_crop", resize_px=resize, interpolation=config.interpolation)
+    # of a smaller one timm pads the border
+    if known and config.crop_mode == "center" and resize >= size:
+        return Geometry(
+            size_px=size, mode="resize_crop", resize_px=resize, interpolation=config.interpolation
+        )
     if known and config.crop_mode == "squash" and resize == size:
         return Geometry(size_px=size, mode="squash", interpolation=config.interpolation)
-    said = f"input {config.input_size}, {config.crop_mode} crop of {config.crop_pct:g}, {config.interpolation}"
-    raise ConfigError(f"detector timm:{name}: its preprocessing ({said}) is not offered here: choose another checkpoint")
+    said = (
+        f"input {config.input_size}, {config.crop_mode} crop of {config.crop_pct:g},"
+        f" {config.interpolation}"
+    )
+    raise ConfigError(
+        f"detector timm:{name}: its preprocessing ({said}) is not offered here: choose another"
+        " checkpoint"
+    )
 
 
 @cache
 def _timm_names() -> frozenset[str]:
-    """Every name that timm has weights for, with its tag and, for the tag that timm takes by default, without."""
+    """Every name that timm has weights for, with its tag and, for the tag that timm takes by
+    default, without.
+    """
     import timm
 
     tagged = timm.list_pretrained()
@@ -83,23 +110,40 @@ def _open_clip_entry(name: str) -> Entry:
     model, _, tag = name.partition("/")
     config = cast(Mapping[str, Any], open_clip.get_pretrained_cfg(model, tag))
     return Entry(
-        about=f"visual encoder of open_clip's {model}, weights {tag}", family="clip", source=_open_clip_source(model, tag, config),
-        geometry=_open_clip_geometry(name, config, open_clip.get_model_config(model)["vision_cfg"]["image_size"]),
-        mean=tuple(config["mean"]), std=tuple(config["std"]), options=HEAD_WIDTH, schedules=SCHEDULES,
+        about=f"visual encoder of open_clip's {model}, weights {tag}",
+        family="clip",
+        source=_open_clip_source(model, tag, config),
+        geometry=_open_clip_geometry(
+            name, config, open_clip.get_model_config(model)["vision_cfg"]["image_size"]
+        ),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        options=HEAD_WIDTH,
+        schedules=SCHEDULES,
         arguments={"force_quick_gelu": True} if config.get("quick_gelu") else {},
-    )  # fmt: skip
+    )
 
 
 def _open_clip_source(model: str, tag: str, config: Mapping[str, Any]) -> Source:
-    """open_clip writes a repository as `owner/name/`, or as `owner/name/file` where the file has a name of its own."""
+    """open_clip writes a repository as `owner/name/`, or as `owner/name/file` where the file has a
+    name of its own.
+    """
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     repository, _, file = str(config.get("hf_hub") or "").rpartition("/")
     names = (file, "") if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
     filename, older = names if repository else ("", "")
-    origin = f"{HUB}/{repository}/resolve/main/{filename}" if repository else str(config.get("url", ""))
+    origin = (
+        f"{HUB}/{repository}/resolve/main/{filename}" if repository else str(config.get("url", ""))
+    )
     return Source(
-        backbone=model, pretrained=tag, repository=repository, filename=filename, older=older, origin=origin, prefix="visual."
+        backbone=model,
+        pretrained=tag,
+        repository=repository,
+        filename=filename,
+        older=older,
+        origin=origin,
+        prefix="visual.",
     )
 
 
@@ -109,13 +153,23 @@ def _open_clip_geometry(name: str, config: Mapping[str, Any], size: Any) -> Geom
     if isinstance(size, int) and interpolation in INTERPOLATIONS and mode in ("shortest", "squash"):
         if mode == "squash":
             return Geometry(size_px=size, mode="squash", interpolation=interpolation)
-        return Geometry(size_px=size, mode="resize_crop", resize_px=size, interpolation=interpolation)
+        return Geometry(
+            size_px=size, mode="resize_crop", resize_px=size, interpolation=interpolation
+        )
     said = f"{size} px, {mode}, {interpolation}"
-    raise ConfigError(f"detector open_clip:{name}: its preprocessing ({said}) is not offered here: choose another checkpoint")
+    raise ConfigError(
+        f"detector open_clip:{name}: its preprocessing ({said}) is not offered here: choose another"
+        " checkpoint"
+    )
 
 
 def _unknown(library: str, name: str, known: Sequence[str] | frozenset[str], how: str) -> str:
-    """The message for a name that a library does not have: nearest first, since it has thousands."""
+    """The message for a name that a library does not have: nearest first, since it has
+    thousands.
+    """
     close = difflib.get_close_matches(name, sorted(known), n=SHOWN, cutoff=0.4)
     hint = f": did you mean {', '.join(repr(f'{library}:{c}') for c in close)}?" if close else "."
-    return f"unknown detector '{library}:{name}'{hint} {library} has weights for {len(known)} names; {how} lists them"
+    return (
+        f"unknown detector '{library}:{name}'{hint} {library} has weights for {len(known)} names;"
+        f" {how} lists them"
+    )

@@ -1,8 +1,10 @@
-"""Neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR 2024). Floor 2.
+"""Neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR 2024). Floor
+2.
 
-Up-sampling inside a generator makes pixels of one 2 x 2 cell depend on each other. NPR shows it: each pixel minus the one that
-represents its cell. As in the authors' code (github.com/chuangchuangtan/NPR-DeepfakeDetection) the network is the first half of
-a ResNet on NPR x 2/3; basic blocks of ResNet-18 stand here where they have the bottlenecks of ResNet-50.
+Up-sampling inside a generator makes pixels of one 2 x 2 cell depend on each other. NPR shows it:
+each pixel minus the one that represents its cell. As in the authors' code
+(github.com/chuangchuangtan/NPR-DeepfakeDetection) the network is the first half of a ResNet on NPR
+x 2/3; basic blocks of ResNet-18 stand here where they have the bottlenecks of ResNet-50.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ WIDTH = 64
 
 
 def neighbouring_pixel_relationships(x: Tensor) -> Tensor:
-    """Return x minus its nearest-neighbour down- and up-sampling by 2: each 2 x 2 cell minus its top left pixel.
+    """Return x minus its nearest-neighbour down- and up-sampling by 2: each 2 x 2 cell minus its
+    top left pixel.
 
     x: (B, C, S, S) with S even; the result has its shape. The top left pixel of every cell is 0.
     """
@@ -33,8 +36,12 @@ def neighbouring_pixel_relationships(x: Tensor) -> Tensor:
 def _layer(width_in: int, width: int, stride: int) -> nn.Sequential:
     shortcut = None
     if stride != 1 or width_in != width:
-        shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
-    return nn.Sequential(BasicBlock(width_in, width, stride=stride, downsample=shortcut), BasicBlock(width, width))
+        shortcut = nn.Sequential(
+            nn.Conv2d(width_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+        )
+    return nn.Sequential(
+        BasicBlock(width_in, width, stride=stride, downsample=shortcut), BasicBlock(width, width)
+    )
 
 
 class NPR(Detector):
@@ -59,7 +66,11 @@ class NPR(Detector):
 
     def body_stages(self) -> tuple[Stage, ...]:
         """layer2, layer1, stem."""
-        return Stage("layer2", (self.layer2,)), Stage("layer1", (self.layer1,)), Stage("stem", (self.conv1, self.bn1))
+        return (
+            Stage("layer2", (self.layer2,)),
+            Stage("layer1", (self.layer1,)),
+            Stage("stem", (self.conv1, self.bn1)),
+        )
 
 
 def create(spec: DetectorSpec) -> NPR:

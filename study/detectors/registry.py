@@ -1,10 +1,13 @@
-"""Every detector by name, as data: what it is built from, how it wants its images, what may be chosen.
+"""Every detector by name, as data: what it is built from, how it wants its images, what may be
+chosen.
 
-Floor 2. No torch here: names, options and specs serve commands that only list and plan. To add a detector, add one line to
-`DETECTORS`, one file `study/detectors/FAMILY.py` unless the family exists, and one `search_spaces/NAME.toml`.
+Floor 2. No torch here: names, options and specs serve commands that only list and plan. To add a
+detector, add one line to `DETECTORS`, one file `study/detectors/FAMILY.py` unless the family
+exists, and one `search_spaces/NAME.toml`.
 
-Beside these names, every checkpoint of two libraries is one: `timm:<name>` and `open_clip:<model>/<pretrained>`
-(study/detectors/library.py). Asking for such a name imports the library, and torch with it.
+Beside these names, every checkpoint of two libraries is one: `timm:<name>` and
+`open_clip:<model>/<pretrained>` (study/detectors/library.py). Asking for such a name imports the
+library, and torch with it.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ LIBRARIES = ("timm", "open_clip")  # what may stand before the colon of a name
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """A whole number that a study may choose when a detector is built: its default, its range, what it must be a multiple of."""
+    """A whole number that a study may choose when a detector is built: its default, its range, what
+    it must be a multiple of.
+    """
 
     default: int
     low: int
@@ -50,12 +55,15 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A detector's line in the registry. `arguments` go to the family's `create` and are fixed by the name.
+    """A detector's line in the registry. `arguments` go to the family's `create` and are fixed by
+    the name.
 
-    schedules: the unfreezing schedules that make sense; () for a detector that is not trained by gradient. A library's line has
+    schedules: the unfreezing schedules that make sense; () for a detector that is not trained by
+    gradient. A library's line has
         `lora` whatever the network: `schedules_of` looks.
     own_head: the family gives the head, so there is no choice of one.
-    prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes by default, or "".
+    prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes
+    by default, or "".
     """
 
     about: str
@@ -81,84 +89,183 @@ HEAD_SETTINGS = ("head_width", "head_dropout")  # what a configuration may say o
 def _timm(backbone: str, tag: str, classifier: str) -> Source:
     repository, name = f"timm/{backbone}.{tag}", "model.safetensors"
     origin = f"{HUB}/{repository}/resolve/main/{name}"
-    return Source(backbone=backbone, pretrained=tag, origin=origin, repository=repository, filename=name, classifier=(classifier,))
+    return Source(
+        backbone=backbone,
+        pretrained=tag,
+        origin=origin,
+        repository=repository,
+        filename=name,
+        classifier=(classifier,),
+    )
 
 
 def _openai_clip(backbone: str, repository: str) -> Source:
     name = "open_clip_model.safetensors"
     origin = f"{HUB}/{repository}/resolve/main/{name}"
-    return Source(backbone=backbone, pretrained="openai", origin=origin, repository=repository, filename=name, prefix="visual.")
+    return Source(
+        backbone=backbone,
+        pretrained="openai",
+        origin=origin,
+        repository=repository,
+        filename=name,
+        prefix="visual.",
+    )
 
 
-# timm offers no weights for this width. These inputs are the checkpoint's own (pixels in [-1, 1]), not timm's default.
+# timm offers no weights for this width. These inputs are the checkpoint's own (pixels in [-1, 1]),
+# not timm's default.
 _MOBILENET = Source(
-    backbone="mobilenetv2_035", pretrained="keras_in1k", classifier=("classifier",), lone=True,
+    backbone="mobilenetv2_035",
+    pretrained="keras_in1k",
+    classifier=("classifier",),
+    lone=True,
     origin="MobileNetV2 0.35 at 224 px of Keras Applications (ImageNet), converted to timm's names",
-)  # fmt: skip
+)
 
 _CLIP_B32: dict[str, Any] = {
-    "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=224), "mean": CLIP_MEAN, "std": CLIP_STD,
-    "source": _openai_clip("ViT-B-32", "timm/vit_base_patch32_clip_224.openai"), "arguments": {"force_quick_gelu": True},
-}  # fmt: skip
+    "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=224),
+    "mean": CLIP_MEAN,
+    "std": CLIP_STD,
+    "source": _openai_clip("ViT-B-32", "timm/vit_base_patch32_clip_224.openai"),
+    "arguments": {"force_quick_gelu": True},
+}
 
-# A linear probe: the body stays frozen, and the head, a convex problem, is solved to its minimum (study/training/logistic.py).
+# A linear probe: the body stays frozen, and the head, a convex problem, is solved to its minimum
+# (study/training/logistic.py).
 _PROBE: dict[str, Any] = {"learner": "logistic", "schedules": ()}
 
 DETECTORS: Mapping[str, Entry] = {
     "spectrum": Entry(
-        about="azimuthally averaged log power spectrum, logistic regression (Durall et al. 2020)", family="spectrum",
-        geometry=Geometry(size_px=128, mode="crop"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), learner="logistic",
-        options={"size_px": Option(default=128, low=16, high=1024)}, schedules=()),
+        about="azimuthally averaged log power spectrum, logistic regression (Durall et al. 2020)",
+        family="spectrum",
+        geometry=Geometry(size_px=128, mode="crop"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        learner="logistic",
+        options={"size_px": Option(default=128, low=16, high=1024)},
+        schedules=(),
+    ),
     "npr": Entry(
-        about="neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR 2024)", family="npr",
-        geometry=Geometry(size_px=64, mode="crop"), mean=IMAGENET_MEAN, std=IMAGENET_STD, schedules=("full",),
-        options={"size_px": Option(default=64, low=16, high=512, multiple=2)}),
+        about=(
+            "neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR"
+            " 2024)"
+        ),
+        family="npr",
+        geometry=Geometry(size_px=64, mode="crop"),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        schedules=("full",),
+        options={"size_px": Option(default=64, low=16, high=512, multiple=2)},
+    ),
     "resnet18_scratch": Entry(
-        about="ResNet-18 from scratch; CIFAR stem below 64 px", family="resnet_scratch", schedules=("full",),
-        geometry=Geometry(size_px=64, mode="squash"), options={"size_px": Option(default=64, low=16, high=512)}),
+        about="ResNet-18 from scratch; CIFAR stem below 64 px",
+        family="resnet_scratch",
+        schedules=("full",),
+        geometry=Geometry(size_px=64, mode="squash"),
+        options={"size_px": Option(default=64, low=16, high=512)},
+    ),
     "mobilenetv2_035": Entry(
-        about="MobileNetV2 0.35, ImageNet weights", family="timm_network", arguments={"pad_type": "same"}, source=_MOBILENET,
-        geometry=Geometry(size_px=224, mode="squash"), options=HEAD_WIDTH),
+        about="MobileNetV2 0.35, ImageNet weights",
+        family="timm_network",
+        arguments={"pad_type": "same"},
+        source=_MOBILENET,
+        geometry=Geometry(size_px=224, mode="squash"),
+        options=HEAD_WIDTH,
+    ),
     "mobilenetv2_035_linear": Entry(
-        about="frozen MobileNetV2 0.35, linear head", family="timm_network", arguments={"pad_type": "same"}, source=_MOBILENET,
-        geometry=Geometry(size_px=224, mode="squash"), **_PROBE),
+        about="frozen MobileNetV2 0.35, linear head",
+        family="timm_network",
+        arguments={"pad_type": "same"},
+        source=_MOBILENET,
+        geometry=Geometry(size_px=224, mode="squash"),
+        **_PROBE,
+    ),
     "resnet18": Entry(
-        about="ResNet-18, torchvision's ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        about="ResNet-18, torchvision's ImageNet weights",
+        family="timm_network",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
-        source=_timm("resnet18", "tv_in1k", "fc"), options=HEAD_WIDTH),
+        source=_timm("resnet18", "tv_in1k", "fc"),
+        options=HEAD_WIDTH,
+    ),
     "resnet50": Entry(
-        about="ResNet-50, torchvision's first ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        about="ResNet-50, torchvision's first ImageNet weights",
+        family="timm_network",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
-        source=_timm("resnet50", "tv_in1k", "fc"), options=HEAD_WIDTH),
+        source=_timm("resnet50", "tv_in1k", "fc"),
+        options=HEAD_WIDTH,
+    ),
     "convnext_tiny": Entry(
-        about="ConvNeXt-Tiny, its authors' ImageNet weights", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256), source=_timm("convnext_tiny", "fb_in1k", "head.fc"),
-        options=HEAD_WIDTH),
+        about="ConvNeXt-Tiny, its authors' ImageNet weights",
+        family="timm_network",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256),
+        source=_timm("convnext_tiny", "fb_in1k", "head.fc"),
+        options=HEAD_WIDTH,
+    ),
     "clip_zero_shot": Entry(
-        about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training", family="clip_zero_shot", learner="none",
-        schedules=(), prompts="images", own_head=True, **_CLIP_B32),
+        about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training",
+        family="clip_zero_shot",
+        learner="none",
+        schedules=(),
+        prompts="images",
+        own_head=True,
+        **_CLIP_B32,
+    ),
     "clip_linear": Entry(
-        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head", family="clip", **_PROBE, **_CLIP_B32),
+        about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head",
+        family="clip",
+        **_PROBE,
+        **_CLIP_B32,
+    ),
     "clip_finetune": Entry(
-        about="CLIP ViT-B/32 visual encoder of OpenAI, unfrozen by a schedule", family="clip", options=HEAD_WIDTH,
-        schedules=("last_stage", "full", "progressive", "lp_ft", "lora"), **_CLIP_B32),
+        about="CLIP ViT-B/32 visual encoder of OpenAI, unfrozen by a schedule",
+        family="clip",
+        options=HEAD_WIDTH,
+        schedules=("last_stage", "full", "progressive", "lp_ft", "lora"),
+        **_CLIP_B32,
+    ),
     "clip_adapter": Entry(
-        about="frozen CLIP ViT-B/32, adapter and similarities to prompts (clip-deepfake-detection, 2025)", family="clip_adapter",
-        schedules=("head",), prompts="faces", own_head=True, **_CLIP_B32),
+        about=(
+            "frozen CLIP ViT-B/32, adapter and similarities to prompts (clip-deepfake-detection,"
+            " 2025)"
+        ),
+        family="clip_adapter",
+        schedules=("head",),
+        prompts="faces",
+        own_head=True,
+        **_CLIP_B32,
+    ),
     "dinov2_linear": Entry(
-        about="frozen DINOv2 ViT-B/14, linear head", family="timm_network", mean=IMAGENET_MEAN, std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224), **_PROBE,
-        source=_timm("vit_base_patch14_dinov2", "lvd142m", "head"), arguments={"dynamic_img_size": True},
-        options={"size_px": Option(default=224, low=98, high=518, multiple=14)}),
-    "siglip_linear": Entry(
-        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head", family="timm_network", **_PROBE,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248),
-        source=_timm("vit_base_patch16_siglip_224", "v2_webli", "head")),
-    "pe_linear": Entry(
-        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head", family="timm_network", **_PROBE,
+        about="frozen DINOv2 ViT-B/14, linear head",
+        family="timm_network",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
-        source=_timm("vit_pe_core_base_patch16_224", "fb", "head")),
-}  # fmt: skip
+        **_PROBE,
+        source=_timm("vit_base_patch14_dinov2", "lvd142m", "head"),
+        arguments={"dynamic_img_size": True},
+        options={"size_px": Option(default=224, low=98, high=518, multiple=14)},
+    ),
+    "siglip_linear": Entry(
+        about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head",
+        family="timm_network",
+        **_PROBE,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248),
+        source=_timm("vit_base_patch16_siglip_224", "v2_webli", "head"),
+    ),
+    "pe_linear": Entry(
+        about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head",
+        family="timm_network",
+        **_PROBE,
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
+        source=_timm("vit_pe_core_base_patch16_224", "fb", "head"),
+    ),
+}
 
 
 # Not built at all: their logits are made of other detectors' (study/planning/ensembles.py).
@@ -169,34 +276,45 @@ ENSEMBLES: Mapping[str, str] = {
 
 
 def names() -> list[str]:
-    """Return the names of all detectors that are built and have a name of their own, sorted: no library's models, no ensembles."""
+    """Return the names of all detectors that are built and have a name of their own, sorted: no
+    library's models, no ensembles.
+    """
     return sorted(DETECTORS)
 
 
 def library_of(name: str) -> str:
-    """Return the library that a detector is named by (`timm` of `timm:resnet18.a1_in1k`), or "" for a name of its own."""
+    """Return the library that a detector is named by (`timm` of `timm:resnet18.a1_in1k`), or "" for
+    a name of its own.
+    """
     library, colon, _ = name.partition(":")
     return library if colon and library in LIBRARIES else ""
 
 
 def check_name(name: str, *, where: str = "") -> None:
-    """Refuse a name that is neither a detector's, nor an ensemble's, nor a library's. Raises ConfigError, as `entry` does."""
+    """Refuse a name that is neither a detector's, nor an ensemble's, nor a library's. Raises
+    ConfigError, as `entry` does.
+    """
     if library_of(name):
         entry(name, where=where)
     elif name not in DETECTORS and name not in ENSEMBLES:
         libraries = [f"{library}:..." for library in LIBRARIES]
-        raise ConfigError(unknown_name("detector", name, [*DETECTORS, *ENSEMBLES, *libraries], where=where))
+        raise ConfigError(
+            unknown_name("detector", name, [*DETECTORS, *ENSEMBLES, *libraries], where=where)
+        )
 
 
 def learner_of(name: str) -> Learner:
-    """Return how a detector comes to its parameters: `members` for an ensemble. Raises ConfigError for an unknown name."""
+    """Return how a detector comes to its parameters: `members` for an ensemble. Raises ConfigError
+    for an unknown name.
+    """
     return "members" if name in ENSEMBLES else entry(name).learner
 
 
 def entry(name: str, *, where: str = "") -> Entry:
     """Return the line of a detector that is built.
 
-    Raises ConfigError for an unknown name, with the nearest ones, and for an ensemble; the message opens with `where`.
+    Raises ConfigError for an unknown name, with the nearest ones, and for an ensemble; the message
+    opens with `where`.
     """
     if library_of(name):
         from study.detectors.library import library_entry
@@ -207,15 +325,19 @@ def entry(name: str, *, where: str = "") -> Entry:
             raise ConfigError(f"{where}: {error}" if where else str(error)) from None
     check_name(name, where=where)
     if name in ENSEMBLES:
-        raise ConfigError(f"{where + ': ' if where else ''}'{name}' is made of its members' scores and is not built")
+        raise ConfigError(
+            f"{where + ': ' if where else ''}'{name}' is made of its members' scores and is not"
+            " built"
+        )
     return DETECTORS[name]
 
 
 def detector_options(name: str) -> dict[str, int | str]:
     """Return the options of a detector with their defaults.
 
-    `size_px`: the side of the square it sees, in pixels. `head_width`: of the head's hidden layer, 0 for a linear head.
-    `prompts`: a set of prompts by name, or the path of a file of one's own (study/detectors/prompts.py).
+    `size_px`: the side of the square it sees, in pixels. `head_width`: of the head's hidden layer,
+    0 for a linear head. `prompts`: a set of prompts by name, or the path of a file of one's own
+    (study/detectors/prompts.py).
     """
     line = entry(name)
     options: dict[str, int | str] = {key: option.default for key, option in line.options.items()}
@@ -223,7 +345,8 @@ def detector_options(name: str) -> dict[str, int | str]:
 
 
 def weights_status(name: str, weights_root: Path | None) -> str:
-    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to download` or `missing`.
+    """Say, without network, where a detector's weights are: `none needed`, `local`, `cached`, `to
+    download` or `missing`.
 
     `to rename`: a local file whose name says the backbone alone.
     """
@@ -239,39 +362,59 @@ def weights_status(name: str, weights_root: Path | None) -> str:
     return "to download" if source.repository else "missing"
 
 
-def resolve(name: str, *, options: Params, weights_root: Path | None, download: bool = True) -> DetectorSpec:
-    """Return the spec of a detector: its options checked, its pretrained file found and digested. Builds nothing.
+def resolve(
+    name: str, *, options: Params, weights_root: Path | None, download: bool = True
+) -> DetectorSpec:
+    """Return the spec of a detector: its options checked, its pretrained file found and digested.
+    Builds nothing.
 
-    Raises ConfigError for an unknown name, option or value; WeightsError where weights are wanted and not to be had (with
-    `download` False the hub's cache is looked at, its servers are not asked).
+    Raises ConfigError for an unknown name, option or value; WeightsError where weights are wanted
+    and not to be had (with `download` False the hub's cache is looked at, its servers are not
+    asked).
     """
     line = entry(name)
     chosen = check_options(name, options)
     if line.prompts:
         from study.detectors.clip_text import check_lengths
 
-        check_lengths(spec_of(name).backbone, str(chosen["prompts_real"]).split("\n") + str(chosen["prompts_fake"]).split("\n"))
+        check_lengths(
+            spec_of(name).backbone,
+            str(chosen["prompts_real"]).split("\n") + str(chosen["prompts_fake"]).split("\n"),
+        )
     source = line.source
-    digest = weights.file_digest(weights.find(source, weights_root, download=download)) if source else ""
+    digest = (
+        weights.file_digest(weights.find(source, weights_root, download=download)) if source else ""
+    )
     return replace(
-        spec_of(name), geometry=_resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px))), weights=digest,
+        spec_of(name),
+        geometry=_resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px))),
+        weights=digest,
         options=chosen,
-    )  # fmt: skip
+    )
 
 
 def spec_of(name: str) -> DetectorSpec:
-    """Return the spec of a detector as far as it is known without its weights: its options at their defaults, no digest."""
+    """Return the spec of a detector as far as it is known without its weights: its options at their
+    defaults, no digest.
+    """
     line = entry(name)
     source = line.source
     return DetectorSpec(
-        name=name, family=line.family, geometry=line.geometry, mean=line.mean, std=line.std, learner=line.learner,
-        backbone=source.backbone if source else "", pretrained=source.pretrained if source else "",
+        name=name,
+        family=line.family,
+        geometry=line.geometry,
+        mean=line.mean,
+        std=line.std,
+        learner=line.learner,
+        backbone=source.backbone if source else "",
+        pretrained=source.pretrained if source else "",
         options=check_options(name, {}),
-    )  # fmt: skip
+    )
 
 
 def with_head(spec: DetectorSpec, params: Params) -> DetectorSpec:
-    """Return a detector's spec with the head that a configuration asks for: what is built, and what a winner is restored by.
+    """Return a detector's spec with the head that a configuration asks for: what is built, and what
+    a winner is restored by.
 
     A configuration that says nothing of the head leaves it as the study's options have it.
     """
@@ -281,13 +424,17 @@ def with_head(spec: DetectorSpec, params: Params) -> DetectorSpec:
 
 def without_head(spec: DetectorSpec) -> DetectorSpec:
     """Return a spec as far as it decides a detector's features."""
-    return replace(spec, options={key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS})
+    return replace(
+        spec,
+        options={key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS},
+    )
 
 
 def schedules_of(name: str) -> tuple[str, ...]:
     """Return the schedules that a detector can be trained by.
 
-    A library's model is built for it, empty: `lora` is for one with attention, all of it known (study/detectors/attention.py).
+    A library's model is built for it, empty: `lora` is for one with attention, all of it known
+    (study/detectors/attention.py).
     """
     schedules = entry(name).schedules
     if not library_of(name):
@@ -306,9 +453,11 @@ def _resized(geometry: Geometry, size_px: int) -> Geometry:
 
 
 def check_options(name: str, options: Params) -> dict[str, int | str]:
-    """Return what the options of a spec are, given some of a detector's (`detector_options`); prompts become their texts.
+    """Return what the options of a spec are, given some of a detector's (`detector_options`);
+    prompts become their texts.
 
-    Raises ConfigError for an unknown option, a value that it cannot have, and prompts that cannot be read.
+    Raises ConfigError for an unknown option, a value that it cannot have, and prompts that cannot
+    be read.
     """
     known, chosen = entry(name).options, detector_options(name)
     for key, value in options.items():
@@ -320,42 +469,62 @@ def check_options(name: str, options: Params) -> dict[str, int | str]:
 
 
 def _whole(name: str, key: str, value: object, option: Option) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not option.low <= value <= option.high or value % option.multiple:
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or not option.low <= value <= option.high
+        or value % option.multiple
+    ):
         multiple = f", a multiple of {option.multiple}" if option.multiple > 1 else ""
-        raise ConfigError(f"detector {name}: {key} = {value!r}: give a whole number from {option.low} to {option.high}{multiple}")
+        raise ConfigError(
+            f"detector {name}: {key} = {value!r}: give a whole number from {option.low} to"
+            f" {option.high}{multiple}"
+        )
     return value
 
 
 def build(spec: DetectorSpec, *, weights_root: Path | None, seed: int) -> Detector:
-    """Build a detector ready to be trained: what is random follows from `seed` alone, what is pretrained from the file.
+    """Build a detector ready to be trained: what is random follows from `seed` alone, what is
+    pretrained from the file.
 
-    Raises WeightsError where the file is gone, damaged, of another network, or no longer the one that `spec` was resolved with.
+    Raises WeightsError where the file is gone, damaged, of another network, or no longer the one
+    that `spec` was resolved with.
     """
     source = entry(spec.name).source
     detector = create(spec, seed)
     if source is not None:
         path = weights.find(source, weights_root)
         if not spec.weights or weights.file_digest(path) != spec.weights:
-            raise WeightsError(f"weights file {path} is not the one that {spec.name} was resolved with; resolve it anew")
+            raise WeightsError(
+                f"weights file {path} is not the one that {spec.name} was resolved with; resolve it"
+                " anew"
+            )
         detector.load_pretrained(path, source)
     return detector
 
 
 def restore(spec: DetectorSpec, state: Mapping[str, Tensor]) -> Detector:
-    """Build a trained detector from all of its tensors (its `state_dict()`); no pretrained file is needed.
+    """Build a trained detector from all of its tensors (its `state_dict()`); no pretrained file is
+    needed.
 
     Raises WeightsError where a tensor is missing, foreign, or of another shape.
     """
     detector = create(spec, 0)
     try:
-        detector.load_state_dict({k: weights.aligned(v) for k, v in state.items()}, strict=True, assign=True)
+        detector.load_state_dict(
+            {k: weights.aligned(v) for k, v in state.items()}, strict=True, assign=True
+        )
     except RuntimeError as error:
-        raise WeightsError(f"trained weights do not fit {spec.name}: {' '.join(str(error).split())[:300]}") from error
+        raise WeightsError(
+            f"trained weights do not fit {spec.name}: {' '.join(str(error).split())[:300]}"
+        ) from error
     return detector
 
 
 def create(spec: DetectorSpec, seed: int) -> Detector:
-    """Build a detector's network with random numbers from `seed`; a backbone that is to be filled from a file stays empty."""
+    """Build a detector's network with random numbers from `seed`; a backbone that is to be filled
+    from a file stays empty.
+    """
     import torch
 
     line = entry(spec.name)

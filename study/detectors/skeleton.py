@@ -1,4 +1,6 @@
-"""Networks without numbers: every tensor that a weights file has to bring is on torch's meta device. Floor 2."""
+"""Networks without numbers: every tensor that a weights file has to bring is on torch's meta
+device. Floor 2.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,23 @@ META = torch.device("meta")
 
 
 def empty(build: Callable[[], nn.Module]) -> nn.Module:
-    """Return what `build` makes, without memory for parameters and saved buffers: they stay empty until a file fills them.
+    """Return what `build` makes, without memory for parameters and saved buffers: they stay empty
+    until a file fills them.
 
-    What a network computes when it is built and never saves (indices of relative positions, rotary frequencies) has its numbers.
-    A network that has such tensors is built twice: on the meta device, to learn of them, and then with them in memory.
+    What a network computes when it is built and never saves (indices of relative positions, rotary
+    frequencies) has its numbers. A network that has such tensors is built twice: on the meta
+    device, to learn of them, and then with them in memory.
     """
     with META:
         network = build()
     if not any(True for _ in _computed(network)):
         return network
     network = _in_memory(build)
-    kept = [(module, name, tensor) for module, name, tensor in _computed(network) if name in module._buffers]
+    kept = [
+        (module, name, tensor)
+        for module, name, tensor in _computed(network)
+        if name in module._buffers
+    ]
     network.to(META)
     for module, name, tensor in kept:
         module._buffers[name] = tensor
@@ -30,7 +38,9 @@ def empty(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _in_memory(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a network whose computed tensors have numbers, without drawing random parameters where these do not depend on them."""
+    """Build a network whose computed tensors have numbers, without drawing random parameters where
+    these do not depend on them.
+    """
     try:
         with _parameters_left_empty():
             network = build()
@@ -41,12 +51,17 @@ def _in_memory(build: Callable[[], nn.Module]) -> nn.Module:
 
 @contextmanager
 def _parameters_left_empty() -> Iterator[None]:
-    """Put every parameter on the meta device as soon as a module takes it, so that none is drawn at random for nothing."""
+    """Put every parameter on the meta device as soon as a module takes it, so that none is drawn at
+    random for nothing.
+    """
     register = nn.Module.register_parameter
 
     def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None and parameter.device != META:  # one that two modules share stays one
-            parameter = nn.Parameter(parameter.detach().to(META), requires_grad=parameter.requires_grad)
+        # one that two modules share stays one
+        if parameter is not None and parameter.device != META:
+            parameter = nn.Parameter(
+                parameter.detach().to(META), requires_grad=parameter.requires_grad
+            )
         register(module, name, parameter)
 
     nn.Module.register_parameter = register_empty  # type: ignore[method-assign, assignment]
@@ -60,10 +75,20 @@ def _computed(network: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
     """Every tensor that the state of a network does not hold: (module, attribute, tensor)."""
     for module in network.modules():
         unsaved = module._non_persistent_buffers_set
-        yield from ((module, name, b) for name, b in module._buffers.items() if b is not None and name in unsaved)
-        yield from ((module, name, value) for name, value in vars(module).items() if isinstance(value, Tensor))
+        yield from (
+            (module, name, b)
+            for name, b in module._buffers.items()
+            if b is not None and name in unsaved
+        )
+        yield from (
+            (module, name, value)
+            for name, value in vars(module).items()
+            if isinstance(value, Tensor)
+        )
 
 
 def is_convolutional(network: nn.Module) -> bool:
-    """Say whether a network works on maps rather than on tokens: a transformer has one convolution, its patch embedding."""
+    """Say whether a network works on maps rather than on tokens: a transformer has one convolution,
+    its patch embedding.
+    """
     return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1

@@ -1,6 +1,8 @@
-"""Stages found from a network's own structure: parameters grouped by depth become modules that are frozen or trained as one.
+"""Stages found from a network's own structure: parameters grouped by depth become modules that are
+frozen or trained as one.
 
-Floor 2. The grouping comes from the library (timm's `group_matcher`) or from a function of a parameter's name.
+Floor 2. The grouping comes from the library (timm's `group_matcher`) or from a function of a
+parameter's name.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ CLASSIFIER = "(classifier)"
 
 
 class _BesideClassifier:
-    """A network's parameter names followed by one that no rule of a `group_matcher` names, as a classifier's would be."""
+    """A network's parameter names followed by one that no rule of a `group_matcher` names, as a
+    classifier's would be.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
@@ -28,26 +32,35 @@ class _BesideClassifier:
 def timm_depths(network: nn.Module) -> dict[str, int]:
     """Map every parameter name of a headless timm network to its depth, 0 for the stem.
 
-    The depth is that of timm's own coarse `group_matcher`. Where a network has none, or one that leaves parameters out, it is
-    the place among the modules that its `feature_info` names, and without those among its children.
+    The depth is that of timm's own coarse `group_matcher`. Where a network has none, or one that
+    leaves parameters out, it is the place among the modules that its `feature_info` names, and
+    without those among its children.
     """
     depths = _matched_depths(network)
     names = [name for name, _ in network.named_parameters()]
     if depths.keys() == set(names) and len(set(depths.values())) > 1:
         return depths
     info = getattr(network, "feature_info", None) or []
-    modules = dict.fromkeys(str(level["module"]) for level in info if isinstance(level, dict) and level.get("module"))
+    modules = dict.fromkeys(
+        str(level["module"]) for level in info if isinstance(level, dict) and level.get("module")
+    )
     by_features = depths_in_order(names, list(modules))
     if len(set(by_features.values())) > 1:
         return by_features
-    return depths_in_order(names, [name for name, child in network.named_children() if any(True for _ in child.parameters())][1:])
+    return depths_in_order(
+        names,
+        [name for name, child in network.named_children() if any(True for _ in child.parameters())][
+            1:
+        ],
+    )
 
 
 def _matched_depths(network: nn.Module) -> dict[str, int]:
     """Depths by `group_matcher`, or {} where it has none that can be used.
 
-    timm puts what no rule names into one last group, with the classifier: a norm between the last block and the
-    classifier is there. Here it goes with the last block, since a detector's head is its linear layer alone.
+    timm puts what no rule names into one last group, with the classifier: a norm between the last
+    block and the classifier is there. Here it goes with the last block, since a detector's head is
+    its linear layer alone.
     """
     from timm.models import group_parameters
 
@@ -61,13 +74,17 @@ def _matched_depths(network: nn.Module) -> dict[str, int]:
 
 
 def depths_in_order(names: Sequence[str], modules: Sequence[str]) -> dict[str, int]:
-    """Depth per parameter name, in the order they were registered: 0 until the first of `modules` begins, then one more for each.
+    """Depth per parameter name, in the order they were registered: 0 until the first of `modules`
+    begins, then one more for each.
 
-    What stands between two modules goes with the one before it, and what follows the last one with that.
+    What stands between two modules goes with the one before it, and what follows the last one with
+    that.
     """
     depths, depth = {}, 0
     for name in names:
-        begun = [place for place, module in enumerate(modules, start=1) if name.startswith(f"{module}.")]
+        begun = [
+            place for place, module in enumerate(modules, start=1) if name.startswith(f"{module}.")
+        ]
         depth = max([depth, *begun])
         depths[name] = depth
     return depths
@@ -76,9 +93,10 @@ def depths_in_order(names: Sequence[str], modules: Sequence[str]) -> dict[str, i
 def stages_by_depth(network: nn.Module, depth: Mapping[str, int]) -> tuple[Stage, ...]:
     """Turn a depth per parameter name (0 = stem) into stages, the deepest first.
 
-    A stage holds the largest modules whose parameters all share its depth, so that BatchNorm, dropout and stochastic
-    depth inside them follow the stage, and apart from them the parameters that a larger module owns directly. A module that
-    stands in two places is taken once, where it comes first.
+    A stage holds the largest modules whose parameters all share its depth, so that BatchNorm,
+    dropout and stochastic depth inside them follow the stage, and apart from them the parameters
+    that a larger module owns directly. A module that stands in two places is taken once, where it
+    comes first.
     """
     depth_of = {id(parameter): depth[name] for name, parameter in network.named_parameters()}
     seen: set[int] = set()
@@ -103,5 +121,10 @@ def stages_by_depth(network: nn.Module, depth: Mapping[str, int]) -> tuple[Stage
 
     visit(network, "")
     order = sorted(set(depth.values()), reverse=True)
-    named = {value: "stem" if value == order[-1] and len(order) > 1 else names.get(value, f"depth{value}") for value in order}
+    named = {
+        value: (
+            "stem" if value == order[-1] and len(order) > 1 else names.get(value, f"depth{value}")
+        )
+        for value in order
+    }
     return tuple(Stage(named[d], tuple(modules.get(d, ())), tuple(loose.get(d, ()))) for d in order)

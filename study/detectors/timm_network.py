@@ -24,7 +24,9 @@ POOLED_NDIM = 2
 
 
 class TimmNetwork(Detector):
-    """A timm network without its classifier; features are its pooled (and, where it has one, normed) last activations."""
+    """A timm network without its classifier; features are its pooled (and, where it has one,
+    normed) last activations.
+    """
 
     def __init__(self, spec: DetectorSpec, backbone: nn.Module) -> None:
         super().__init__(spec, int(cast(int, backbone.head_hidden_size)))
@@ -32,10 +34,15 @@ class TimmNetwork(Detector):
         self.channels_last = is_convolutional(backbone)
 
     def features(self, x: Tensor) -> Tensor:
-        """Prepared images (B, 3, S, S) to pooled features (B, D). Raises ConfigError for a network that does not pool."""
+        """Prepared images (B, 3, S, S) to pooled features (B, D). Raises ConfigError for a network
+        that does not pool.
+        """
         features = cast(Tensor, self.backbone(x))
         if features.ndim != POOLED_NDIM:
-            raise ConfigError(f"{self.spec.name} gives no pooled features (B, D) but {tuple(features.shape)}: choose another model")
+            raise ConfigError(
+                f"{self.spec.name} gives no pooled features (B, D) but {tuple(features.shape)}:"
+                " choose another model"
+            )
         return features
 
     def body_stages(self) -> tuple[Stage, ...]:
@@ -43,16 +50,27 @@ class TimmNetwork(Detector):
         return stages_by_depth(self.backbone, timm_depths(self.backbone))
 
     def load_pretrained(self, path: Path, source: Source) -> None:
-        """Fill the network from a file in timm's names, or in an older form that timm itself knows how to convert."""
+        """Fill the network from a file in timm's names, or in an older form that timm itself knows
+        how to convert.
+        """
         weights.load_backbone(self.backbone, path, source, convert=_converted)
 
 
 def _converted(state: State, network: nn.Module) -> State:
-    """The state by the filter that timm keeps beside the network's class for checkpoints of other forms, where it has one."""
+    """The state by the filter that timm keeps beside the network's class for checkpoints of other
+    forms, where it has one.
+    """
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     return state if convert is None else cast("State", convert(dict(state), network))
 
 
 def create(spec: DetectorSpec, **arguments: Any) -> TimmNetwork:
-    """Build the detector of `spec` with an empty backbone, to be filled from a file; `arguments` go to `timm.create_model`."""
-    return TimmNetwork(spec, empty(lambda: timm.create_model(spec.backbone, pretrained=False, num_classes=0, **arguments)))
+    """Build the detector of `spec` with an empty backbone, to be filled from a file; `arguments` go
+    to `timm.create_model`.
+    """
+    return TimmNetwork(
+        spec,
+        empty(
+            lambda: timm.create_model(spec.backbone, pretrained=False, num_classes=0, **arguments)
+        ),
+    )

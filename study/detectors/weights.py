@@ -1,15 +1,20 @@
-"""Pretrained weights, one path for every library: find the file, digest it, read it, fit it to the network or refuse.
+"""Pretrained weights, one path for every library: find the file, digest it, read it, fit it to the
+network or refuse.
 
 Floor 2. No torch until a file is read: finding and digesting are needed to plan a study.
 
 A file is looked for, in this order:
-1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`. The weights root is what the caller
-   gives (`--weights-root`), else the environment's STUDY_WEIGHTS. `<backbone>.<extension>` does not say which weights of that
+1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`. The weights
+root is what the caller
+   gives (`--weights-root`), else the environment's STUDY_WEIGHTS. `<backbone>.<extension>` does not
+   say which weights of that
    backbone it holds: it is refused, but for a backbone that no library has weights of.
-2. the cache of the Hugging Face hub, then the hub itself: the repository that timm or open_clip names for this checkpoint.
+2. the cache of the Hugging Face hub, then the hub itself: the repository that timm or open_clip
+names for this checkpoint.
 
-Nothing else is tried, and nothing goes on without the weights: a network is built without memory (torch's meta device) and
-takes its tensors from the file, so that no random number could stay in it.
+Nothing else is tried, and nothing goes on without the weights: a network is built without memory
+(torch's meta device) and takes its tensors from the file, so that no random number could stay in
+it.
 """
 
 from __future__ import annotations
@@ -40,10 +45,12 @@ NAMED = 4  # keys that an error message names before it counts the others
 class Source:
     """Where a backbone's pretrained weights come from.
 
-    repository, filename: on the Hugging Face hub, as the library itself names them; both "" where it offers none.
+    repository, filename: on the Hugging Face hub, as the library itself names them; both "" where
+    it offers none.
     older: the name under which repositories without `filename` have the weights, or "".
     origin: for a person, what to fetch where the hub cannot be reached.
-    prefix: the part of the file that is the backbone (`visual.` in a CLIP checkpoint); other keys are not read.
+    prefix: the part of the file that is the backbone (`visual.` in a CLIP checkpoint); other keys
+    are not read.
     classifier: keys of the library's own classifier, ignored, since the detector has its own head.
     lone: no library has weights of this backbone, so that its name alone says which they are.
     """
@@ -65,7 +72,9 @@ class Source:
 
 
 def weights_folder(weights_root: Path | None) -> Path | None:
-    """Return the folder of local weights: `weights_root`, else the environment's STUDY_WEIGHTS, else None."""
+    """Return the folder of local weights: `weights_root`, else the environment's STUDY_WEIGHTS,
+    else None.
+    """
     if weights_root is not None:
         return given_path(weights_root)
     named = os.environ.get(ENVIRONMENT, "")
@@ -74,7 +83,9 @@ def weights_folder(weights_root: Path | None) -> Path | None:
 
 def local_file(source: Source, weights_root: Path | None) -> Path | None:
     """Return the local file of a backbone's weights, or None where there is none."""
-    return _first(weights_root, source.stem) or (_first(weights_root, source.backbone) if source.lone else None)
+    return _first(weights_root, source.stem) or (
+        _first(weights_root, source.backbone) if source.lone else None
+    )
 
 
 def unnamed_file(source: Source, weights_root: Path | None) -> Path | None:
@@ -89,27 +100,34 @@ def _first(weights_root: Path | None, stem: str) -> Path | None:
 
 
 def cached_file(source: Source) -> Path | None:
-    """Return the file of a backbone in the hub's cache on this machine, or None. Touches no network."""
+    """Return the file of a backbone in the hub's cache on this machine, or None. Touches no
+    network.
+    """
     if not source.repository:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(source.repository, name) for name in (source.filename, source.older) if name)
+    found = (
+        try_to_load_from_cache(source.repository, name)
+        for name in (source.filename, source.older)
+        if name
+    )
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def find(source: Source, weights_root: Path | None, *, download: bool = True) -> Path:
     """Return the weights file of a backbone: local, cached, or downloaded.
 
-    Raises WeightsError, which says what to fetch and where to put it, where there is none, and for a local file whose name says
-    the backbone alone.
+    Raises WeightsError, which says what to fetch and where to put it, where there is none, and for
+    a local file whose name says the backbone alone.
     """
     path = local_file(source, weights_root)
     unnamed = None if path else unnamed_file(source, weights_root)
     if unnamed is not None:
         raise WeightsError(
-            f"weights file {unnamed} does not say which weights of {source.backbone} it holds: if they are "
-            f"'{source.pretrained}' ({source.origin}), rename it to {source.stem}{unnamed.suffix}"
+            f"weights file {unnamed} does not say which weights of {source.backbone} it holds: if"
+            f" they are '{source.pretrained}' ({source.origin}), rename it to"
+            f" {source.stem}{unnamed.suffix}"
         )
     path = path or cached_file(source)
     if path is not None:
@@ -118,12 +136,17 @@ def find(source: Source, weights_root: Path | None, *, download: bool = True) ->
         raise WeightsError(_missing(source, weights_root, ""))
     try:
         return _download(source)
-    except Exception as error:  # the hub's client raises errors of several libraries, all of which mean the same here
-        raise WeightsError(_missing(source, weights_root, f" (the hub: {type(error).__name__})")) from error
+    # the hub's client raises errors of several libraries, all of which mean the same here
+    except Exception as error:
+        raise WeightsError(
+            _missing(source, weights_root, f" (the hub: {type(error).__name__})")
+        ) from error
 
 
 def _download(source: Source) -> Path:
-    """Fetch a file through the hub's client, which tries for half a minute where there is no network; its warnings say no more."""
+    """Fetch a file through the hub's client, which tries for half a minute where there is no
+    network; its warnings say no more.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -133,7 +156,8 @@ def _download(source: Source) -> Path:
     try:
         return Path(hf_hub_download(source.repository, source.filename))
     except EntryNotFoundError as error:
-        if not source.older or isinstance(error, LocalEntryNotFoundError):  # the latter: the hub gave no answer
+        # the latter: the hub gave no answer
+        if not source.older or isinstance(error, LocalEntryNotFoundError):
             raise
         return Path(hf_hub_download(source.repository, source.older))
     finally:
@@ -143,11 +167,13 @@ def _download(source: Source) -> Path:
 def _missing(source: Source, weights_root: Path | None, why: str) -> str:
     folder = weights_folder(weights_root)
     ending = Path(source.origin).suffix
-    place = f"{folder or '<folder>'}/{source.stem}{ending if ending in EXTENSIONS else '.safetensors'}"
+    place = (
+        f"{folder or '<folder>'}/{source.stem}{ending if ending in EXTENSIONS else '.safetensors'}"
+    )
     how = "" if folder else f" and name that folder with --weights-root or {ENVIRONMENT}"
     return (
-        f"pretrained weights '{source.pretrained}' of {source.backbone} are not on this machine{why}: fetch {source.origin}, "
-        f"put it at {place}{how}"
+        f"pretrained weights '{source.pretrained}' of {source.backbone} are not on this"
+        f" machine{why}: fetch {source.origin}, put it at {place}{how}"
     )
 
 
@@ -157,19 +183,24 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a weights file, computed once per process for an unchanged file. Raises WeightsError."""
+    """Return the SHA-256 of a weights file, computed once per process for an unchanged file. Raises
+    WeightsError.
+    """
     try:
         status = path.stat()
         return _digest(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
-        raise WeightsError(f"weights file {path} cannot be read: {error.strerror or error}") from error
+        raise WeightsError(
+            f"weights file {path} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file: safetensors, or a state dict of torch.save (never unpickling anything else).
+    """Read the tensors of a weights file: safetensors, or a state dict of torch.save (never
+    unpickling anything else).
 
-    A state dict wrapped as {"state_dict": ...} or {"model": ...} is unwrapped. Raises WeightsError for a truncated file, a
-    TorchScript archive, or a file of anything but tensors.
+    A state dict wrapped as {"state_dict": ...} or {"model": ...} is unwrapped. Raises WeightsError
+    for a truncated file, a TorchScript archive, or a file of anything but tensors.
     """
     import torch
 
@@ -183,44 +214,66 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # each format fails with errors of its own kind
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise WeightsError(
-            f"weights file {path} cannot be read (damaged, cut short, or not a state dict): {reason}; fetch it again"
+            f"weights file {path} cannot be read (damaged, cut short, or not a state dict):"
+            f" {reason}; fetch it again"
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(f"weights file {path} holds no state dict of tensors; fetch the state dict in the library's own names")
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(v, torch.Tensor) for v in state.values())
+    ):
+        raise WeightsError(
+            f"weights file {path} holds no state dict of tensors; fetch the state dict in the"
+            " library's own names"
+        )
     return dict(state)
 
 
 def load_backbone(
-    network: nn.Module, path: Path, source: Source, *, convert: Callable[[State, nn.Module], State] | None = None
+    network: nn.Module,
+    path: Path,
+    source: Source,
+    *,
+    convert: Callable[[State, nn.Module], State] | None = None,
 ) -> None:
-    """Fill `network` from a weights file, in place: every tensor, float32, or WeightsError and nothing changed.
+    """Fill `network` from a weights file, in place: every tensor, float32, or WeightsError and
+    nothing changed.
 
-    The file's keys must be the network's: a missing or a foreign key, a shape that differs and a value that is not finite are
-    errors. Left out of account are the classifier's keys, what lies outside `source.prefix`, and the count of batches that
-    BatchNorm keeps, which files of old torch versions lack and nothing here reads.
-    convert: turns a file whose keys are not the network's into one whose keys are, as the library does for older forms.
+    The file's keys must be the network's: a missing or a foreign key, a shape that differs and a
+    value that is not finite are errors. Left out of account are the classifier's keys, what lies
+    outside `source.prefix`, and the count of batches that BatchNorm keeps, which files of old torch
+    versions lack and nothing here reads.
+    convert: turns a file whose keys are not the network's into one whose keys are, as the library
+    does for older forms.
     """
     wanted = network.state_dict()
     state = _selected(read_state(path), wanted, source)
     if convert is not None and not _fits(wanted, state):
         try:
             state = _selected(convert(state, network), wanted, source)
-        except Exception:  # a converter fails in any way on a file it was not made for; the keys as they are say what is wrong
+        # a converter fails in any way on a file it was not made for; the keys as they are say what
+        # is wrong
+        except Exception:
             logging.getLogger(__name__).debug("no conversion of %s", path, exc_info=True)
     _check_keys(wanted, state, path, source.backbone)
     loaded = {k: aligned(v.to(wanted[k].dtype)) for k, v in state.items()}
-    broken = [k for k, v in loaded.items() if v.is_floating_point() and not bool(v.isfinite().all())]
+    broken = [
+        k for k, v in loaded.items() if v.is_floating_point() and not bool(v.isfinite().all())
+    ]
     if broken:
-        raise WeightsError(f"weights file {path} holds values that are not finite in {_some(broken)}; fetch it again")
+        raise WeightsError(
+            f"weights file {path} holds values that are not finite in {_some(broken)}; fetch it"
+            " again"
+        )
     network.load_state_dict(loaded, strict=True, assign=True)
 
 
 def aligned(tensor: Tensor) -> Tensor:
-    """Return a tensor in memory of its own. In a file tensors stand at any address, and on one that is not aligned a product of
-    matrices is computed another way, which differs in the last bit.
+    """Return a tensor in memory of its own. In a file tensors stand at any address, and on one that
+    is not aligned a product of matrices is computed another way, which differs in the last bit.
     """
     import torch
 
@@ -228,17 +281,27 @@ def aligned(tensor: Tensor) -> Tensor:
 
 
 def _selected(state: State, wanted: State, source: Source) -> dict[str, Tensor]:
-    """The part of a file that is the backbone, in its names; a count of batches that is absent is 0."""
+    """The part of a file that is the backbone, in its names; a count of batches that is absent is
+    0.
+    """
     import torch
 
-    inside = {k.removeprefix(source.prefix): v for k, v in state.items() if k.startswith(source.prefix)}
+    inside = {
+        k.removeprefix(source.prefix): v for k, v in state.items() if k.startswith(source.prefix)
+    }
     found = {k: v for k, v in inside.items() if k in wanted or not _is_classifier(k, source)}
-    counts = {k: torch.zeros((), dtype=v.dtype) for k, v in wanted.items() if k.endswith("num_batches_tracked")}
+    counts = {
+        k: torch.zeros((), dtype=v.dtype)
+        for k, v in wanted.items()
+        if k.endswith("num_batches_tracked")
+    }
     return {**counts, **found}
 
 
 def _is_classifier(key: str, source: Source) -> bool:
-    """Tell whether a key that the network does not have is the classifier's, or of a layer that stands beside it in one module."""
+    """Tell whether a key that the network does not have is the classifier's, or of a layer that
+    stands beside it in one module.
+    """
     parents = {classifier.rpartition(".")[0] for classifier in source.classifier}
     return key.startswith(tuple(f"{name}." for name in {*source.classifier, *parents} if name))
 
@@ -247,15 +310,22 @@ def _fits(wanted: State, state: State) -> bool:
     return wanted.keys() == state.keys() and all(wanted[k].shape == state[k].shape for k in wanted)
 
 
-def _check_keys(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, backbone: str) -> None:
+def _check_keys(
+    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, backbone: str
+) -> None:
     problems = {
         "lacks": sorted(set(wanted) - set(state)),
         "has unknown": sorted(set(state) - set(wanted)),
-        "has another shape for": sorted(k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape),
+        "has another shape for": sorted(
+            k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape
+        ),
     }
     said = "; ".join(f"{what} {_some(keys)}" for what, keys in problems.items() if keys)
     if said:
-        raise WeightsError(f"weights file {path} does not fit {backbone}: it {said}; fetch the file of this very model")
+        raise WeightsError(
+            f"weights file {path} does not fit {backbone}: it {said}; fetch the file of this very"
+            " model"
+        )
 
 
 def _some(keys: list[str]) -> str:

@@ -1,6 +1,8 @@
-"""The audit of a study: every dataset of it, what its detectors make of each resolution, and its place in the matrix.
+"""The audit of a study: every dataset of it, what its detectors make of each resolution, and its
+place in the matrix.
 
-Floor 3. It sees all splits, so it stands outside the firewall: nothing here is read by search or selection.
+Floor 3. It sees all splits, so it stands outside the firewall: nothing here is read by search or
+selection.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class PairAudit:
-    """What is to be known of training on X and testing on Y; findings may be none. leaked: test images that leak from training."""
+    """What is to be known of training on X and testing on Y; findings may be none. leaked: test
+    images that leak from training.
+    """
 
     train_on: str
     test_on: str
@@ -59,13 +63,17 @@ class StudyAudit:
         return next((audit for audit in self.datasets if audit.name == name), None)
 
     def warnings(self, name: str) -> str:
-        """Return the sentences by which a column is marked, of a union those of its members; "" where there are none."""
+        """Return the sentences by which a column is marked, of a union those of its members; ""
+        where there are none.
+        """
         found = [(member, self.of(member)) for member in split_union(name)]
         return " ".join(sentence for _, audit in found if audit for sentence in audit.warnings)
 
 
 def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
-    """Audit every dataset that a study trains or tests on, and every pairing of the two. Raises what `audit_datasets` raises."""
+    """Audit every dataset that a study trains or tests on, and every pairing of the two. Raises
+    what `audit_datasets` raises.
+    """
     study = setup.study
     catalog = Catalog(setup.workspace.data, firewall=setup.workspace.firewall, progress=progress)
     names = [member for name in (*study.train_on, *study.test_on) for member in split_union(name)]
@@ -75,7 +83,13 @@ def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
     for name, spec in setup.specs.items():
         geometries.setdefault(spec.geometry, []).append(name)
     seen = [
-        Seen(dataset=name, geometry=geometry, detectors=tuple(detectors), scale=scale(of, geometry), share=share_seen(of, geometry))
+        Seen(
+            dataset=name,
+            geometry=geometry,
+            detectors=tuple(detectors),
+            scale=scale(of, geometry),
+            share=share_seen(of, geometry),
+        )
         for name, of in native.items()
         for geometry, detectors in geometries.items()
     ]
@@ -95,14 +109,19 @@ def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
 def audit_datasets(catalog: Catalog, names: Iterable[str]) -> tuple[DatasetAudit, ...]:
     """Audit datasets by name, each once.
 
-    Raises what `Catalog.dataset` and `audit_dataset` raise, and FirewallError for a catalog that hides test splits.
+    Raises what `Catalog.dataset` and `audit_dataset` raise, and FirewallError for a catalog that
+    hides test splits.
     """
     if catalog.firewall:
-        raise FirewallError("an audit reads every split: it is no part of search or selection (PROTOCOL section 8)")
+        raise FirewallError(
+            "an audit reads every split: it is no part of search or selection (PROTOCOL section 8)"
+        )
     return tuple(audit_dataset(catalog, name) for name in dict.fromkeys(names))
 
 
-def _mismatches(x: str, y: str, native: Mapping[str, Native], geometries: dict[Geometry, list[str]]) -> Iterable[Finding]:
+def _mismatches(
+    x: str, y: str, native: Mapping[str, Native], geometries: dict[Geometry, list[str]]
+) -> Iterable[Finding]:
     for one in split_union(x):
         for other in split_union(y):
             if one in native and other in native:
@@ -112,7 +131,9 @@ def _mismatches(x: str, y: str, native: Mapping[str, Native], geometries: dict[G
 
 
 def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[MatrixRow]:
-    """Return the rows of the audit's two classifiers: an AUC for every test set, and with it what marks its column."""
+    """Return the rows of the audit's two classifiers: an AUC for every test set, and with it what
+    marks its column.
+    """
     rows = []
     for detector, field in zip(NO_PIXELS, ("metadata_auc", "border_brightness_auc"), strict=True):
         for name in test_on:
@@ -124,11 +145,18 @@ def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[MatrixRow]:
 
 
 _OF_A_UNION = Estimate(
-    value=math.nan, low=math.nan, high=math.nan, n_real=0, n_fake=0, reason="a union is audited by its members, each apart"
+    value=math.nan,
+    low=math.nan,
+    high=math.nan,
+    n_real=0,
+    n_fake=0,
+    reason="a union is audited by its members, each apart",
 )
 
 
-def _row(detector: str, test_on: str, estimate: Estimate, coverage: float, warnings: str) -> MatrixRow:
+def _row(
+    detector: str, test_on: str, estimate: Estimate, coverage: float, warnings: str
+) -> MatrixRow:
     return MatrixRow(
         detector=detector,
         train_on=NO_TRAINING,

@@ -1,9 +1,11 @@
-"""Degraded cells: every image of a test set is decoded once, degraded in every way, and shown to every detector.
+"""Degraded cells: every image of a test set is decoded once, degraded in every way, and shown to
+every detector.
 
-Floor 3. A job is a stretch of `STRETCH` images of a test set with all the cells that lack it; workers share the stretches out, and
-write for each cell a part with the logits of the stretch. A kill loses the stretch that each worker is at. The parts of all
-stretches make the cell (`assemble`), whose scores are those that a pack of the degraded images would have given: degradation comes
-before geometry, and batches are the same.
+Floor 3. A job is a stretch of `STRETCH` images of a test set with all the cells that lack it;
+workers share the stretches out, and write for each cell a part with the logits of the stretch. A
+kill loses the stretch that each worker is at. The parts of all stretches make the cell
+(`assemble`), whose scores are those that a pack of the degraded images would have given:
+degradation comes before geometry, and batches are the same.
 """
 
 from __future__ import annotations
@@ -29,14 +31,18 @@ from study.training.features import compute_features, head_logits
 from study.training.runtime import TorchRuntime
 from study.training.score import BATCH_SIZE, finite_logits, slices
 
-STRETCH = 4 * BATCH_SIZE  # images; whole batches, so that those of a stretch are those of the whole test set
+# images; whole batches, so that those of a stretch are those of the whole test set
+STRETCH = 4 * BATCH_SIZE
 
-Seen = tuple[str, Geometry]  # a degradation, and the square that a detector makes of the degraded image
+# a degradation, and the square that a detector makes of the degraded image
+Seen = tuple[str, Geometry]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DegradedJob:
-    """The images from `start` to before `stop` of a test set, to be scored in the cells `cells`. data_key: as in a `CellJob`."""
+    """The images from `start` to before `stop` of a test set, to be scored in the cells `cells`.
+    data_key: as in a `CellJob`.
+    """
 
     workspace: Workspace
     test_on: str
@@ -48,7 +54,10 @@ class DegradedJob:
     @property
     def conditions(self) -> str:
         """How many ways the images are seen in, in words."""
-        counts = {word: len({getattr(cell, name) for cell in self.cells}) for word, name in _COUNTED.items()}
+        counts = {
+            word: len({getattr(cell, name) for cell in self.cells})
+            for word, name in _COUNTED.items()
+        }
         return " x ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in counts.items())
 
 
@@ -62,7 +71,14 @@ def degraded_jobs(cells: Sequence[CellJob]) -> list[DegradedJob]:
         mine = tuple(cell for cell in cells if cell.test_on == test_on)
         workspace, data_key = mine[0].workspace, mine[0].data_key
         jobs += [
-            DegradedJob(workspace=workspace, test_on=test_on, data_key=data_key, start=start, stop=stop, cells=mine)
+            DegradedJob(
+                workspace=workspace,
+                test_on=test_on,
+                data_key=data_key,
+                start=start,
+                stop=stop,
+                cells=mine,
+            )
             for start, stop in _stretches(len(_originals(mine[0])))
         ]
     return jobs
@@ -76,7 +92,9 @@ def is_through(job: DegradedJob) -> bool:
 def missing_parts(job: DegradedJob) -> list[CellJob]:
     """Return the cells of a job that are not settled and lack their part."""
     store = Store(job.workspace.results, job.workspace.study)
-    return [cell for cell in job.cells if not (_has_part(store, job, cell) or _is_settled(store, cell))]
+    return [
+        cell for cell in job.cells if not (_has_part(store, job, cell) or _is_settled(store, cell))
+    ]
 
 
 def _has_part(store: Store, job: DegradedJob, cell: CellJob) -> bool:
@@ -90,7 +108,8 @@ def _is_settled(store: Store, cell: CellJob) -> bool:
 def run_degraded(job: DegradedJob) -> None:
     """Score a stretch of a test set in the cells that lack it, and write their parts.
 
-    A cell that fails does not keep the others from their parts; the first failure is raised at the end.
+    A cell that fails does not keep the others from their parts; the first failure is raised at the
+    end.
     """
     cells = missing_parts(job)
     if not cells:
@@ -116,7 +135,9 @@ def _originals(cell: CellJob) -> Originals:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one cell has of a stretch. logits: of each batch, NaN for the images that are left out."""
+    """What one cell has of a stretch. logits: of each batch, NaN for the images that are left
+    out.
+    """
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
@@ -124,7 +145,9 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Degraded images in one geometry, in memory: what scoring asks for. pixels: (B, S, S, 3) uint8."""
+    """Degraded images in one geometry, in memory: what scoring asks for. pixels: (B, S, S, 3)
+    uint8.
+    """
 
     sample_id: NDArray[np.str_]
     label: NDArray[np.uint8]
@@ -140,15 +163,22 @@ class _Batch:
 
 
 class _Stretch:
-    """A stretch on its way, batch by batch. In memory are one batch's squares, of every degradation and geometry asked for."""
+    """A stretch on its way, batch by batch. In memory are one batch's squares, of every degradation
+    and geometry asked for.
+    """
 
-    def __init__(self, store: Store, runtime: TorchRuntime, originals: Originals, cells: Sequence[CellJob]) -> None:
+    def __init__(
+        self, store: Store, runtime: TorchRuntime, originals: Originals, cells: Sequence[CellJob]
+    ) -> None:
         self._store, self._runtime, self._originals = store, runtime, originals
         specs = {cell.model: store.model(cell.model).spec for cell in cells}
-        # Winners of one detector come one after the other: those with the same body share the features of the batch.
+        # Winners of one detector come one after the other: those with the same body share the
+        # features of the batch.
         models = sorted(specs, key=lambda model: specs[model].name)
         self._cells = {model: [cell for cell in cells if cell.model == model] for model in models}
-        self._seen: dict[str, Seen] = {cell.scores_key: (cell.degradation, specs[cell.model].geometry) for cell in cells}
+        self._seen: dict[str, Seen] = {
+            cell.scores_key: (cell.degradation, specs[cell.model].geometry) for cell in cells
+        }
         self._features: dict[Seen, Tensor] = {}  # of the batch, by the body that was used last
         self._body = ""
         self.parts = {cell.scores_key: _Part() for cell in cells}
@@ -160,7 +190,9 @@ class _Stretch:
         if not wanted:
             return
         self._body = ""
-        views = list(ordered_map(partial(_views, wanted), self._originals.readers(batch), at_once=1))
+        views = list(
+            ordered_map(partial(_views, wanted), self._originals.readers(batch), at_once=1)
+        )
         for model, cells in self._cells.items():
             keys = [cell.scores_key for cell in cells if cell.scores_key in self.parts]
             if not keys:
@@ -184,7 +216,11 @@ class _Stretch:
             del self.parts[key]
 
     def _score_cell(
-        self, key: str, detector: Detector, batch: NDArray[np.int64], views: Sequence[Mapping[Seen, NDArray[np.uint8] | str]]
+        self,
+        key: str,
+        detector: Detector,
+        batch: NDArray[np.int64],
+        views: Sequence[Mapping[Seen, NDArray[np.uint8] | str]],
     ) -> None:
         seen = [view[self._seen[key]] for view in views]
         kept = np.array([not isinstance(square, str) for square in seen])
@@ -198,14 +234,24 @@ class _Stretch:
                 size_px=detector.spec.geometry.size_px,
             )
             if self._seen[key] not in self._features:
-                self._features[self._seen[key]] = compute_features(detector, images, runtime=self._runtime)
-            logit[kept] = finite_logits(head_logits(detector, self._features[self._seen[key]]), images)
+                self._features[self._seen[key]] = compute_features(
+                    detector, images, runtime=self._runtime
+                )
+            logit[kept] = finite_logits(
+                head_logits(detector, self._features[self._seen[key]]), images
+            )
         self.parts[key].logits.append(logit)
-        self.parts[key].excluded.extend((str(one), why) for one, why in zip(ids, seen, strict=True) if isinstance(why, str))
+        self.parts[key].excluded.extend(
+            (str(one), why) for one, why in zip(ids, seen, strict=True) if isinstance(why, str)
+        )
 
 
-def _views(wanted: Sequence[Seen], read: Callable[[], NDArray[np.uint8]]) -> dict[Seen, NDArray[np.uint8] | str]:
-    """Read an image once; return its square by degradation and geometry, or the reason why there is none."""
+def _views(
+    wanted: Sequence[Seen], read: Callable[[], NDArray[np.uint8]]
+) -> dict[Seen, NDArray[np.uint8] | str]:
+    """Read an image once; return its square by degradation and geometry, or the reason why there is
+    none.
+    """
     pixels = read()
     views: dict[Seen, NDArray[np.uint8] | str] = {}
     for name in dict.fromkeys(name for name, _ in wanted):
@@ -230,15 +276,24 @@ _KEPT = KeptDetectors()
 
 
 def assemble(cells: Sequence[CellJob]) -> None:
-    """Make every cell that has all its parts: its scores, or the reason why its degradation is not applicable to the test set."""
+    """Make every cell that has all its parts: its scores, or the reason why its degradation is not
+    applicable to the test set.
+    """
     for test_on in dict.fromkeys(cell.test_on for cell in cells):
         mine = [cell for cell in cells if cell.test_on == test_on]
         originals = _originals(mine[0])
         for cell in mine:
             store = Store(cell.workspace.results, cell.workspace.study)
             places = _stretches(len(originals))
-            if not _is_settled(store, cell) and all(store.part_file(cell.scores_key, *place).is_file() for place in places):
-                _settle(store, cell, originals, [store.part(cell.scores_key, *place) for place in places])
+            if not _is_settled(store, cell) and all(
+                store.part_file(cell.scores_key, *place).is_file() for place in places
+            ):
+                _settle(
+                    store,
+                    cell,
+                    originals,
+                    [store.part(cell.scores_key, *place) for place in places],
+                )
             if _is_settled(store, cell):
                 store.drop_parts(cell.scores_key)
 
@@ -260,7 +315,10 @@ def _settle(
         of_class = originals.label == label
         if not (of_class & kept).any():
             first = str(originals.sample_id[of_class][0])
-            reason = f"none of its {of_class.sum()} {word} images can be so degraded, for example {first}: {left_out[first]}"
+            reason = (
+                f"none of its {of_class.sum()} {word} images can be so degraded, for example"
+                f" {first}: {left_out[first]}"
+            )
             store.save_not_applicable(cell.scores_key, reason)
             return
     scores = Scores(

@@ -1,14 +1,19 @@
-"""Ensembles: cells whose scores are made of other detectors' scores of the same images. No image is looked at, nothing is searched.
+"""Ensembles: cells whose scores are made of other detectors' scores of the same images. No image is
+looked at, nothing is searched.
 
-Floor 3. An ensemble of one training set and one winner seed s is a linear function of the logits of its members, which are the
-winners of that training set with seed s:
+Floor 3. An ensemble of one training set and one winner seed s is a linear function of the logits of
+its members, which are the winners of that training set with seed s:
 
-    ensemble            the mean of the members' logits, each divided by its member's temperature (fitted on source val, as for
-                        the calibration metrics): without that, the member with the largest logits would decide alone
-    ensemble_stacked    scikit-learn's logistic regression on the members' logits of source val, standardised there, with C = 1
+    ensemble            the mean of the members' logits, each divided by its member's temperature
+    (fitted on source val, as for
+                        the calibration metrics): without that, the member with the largest logits
+                        would decide alone
+    ensemble_stacked    scikit-learn's logistic regression on the members' logits of source val,
+    standardised there, with C = 1
 
-Its weights, its thresholds and its temperature come from the members' scores on source val, so they are behind the firewall too.
-What `ensemble_stacked` scores on source val is what it was fitted on: its thresholds are chosen on scores that flatter it.
+Its weights, its thresholds and its temperature come from the members' scores on source val, so they
+are behind the firewall too. What `ensemble_stacked` scores on source val is what it was fitted on:
+its thresholds are chosen on scores that flatter it.
 """
 
 from __future__ import annotations
@@ -39,7 +44,9 @@ NO_IMAGE = Geometry(size_px=0, mode="crop")
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleJob:
-    """A cell to be derived from its members'. members: their names, sorted; models, scores: their keys, in the same order."""
+    """A cell to be derived from its members'. members: their names, sorted; models, scores: their
+    keys, in the same order.
+    """
 
     workspace: Workspace
     pairing: Pairing
@@ -51,7 +58,12 @@ class EnsembleJob:
     @property
     def key(self) -> str:
         """The key of the ensemble: the rule, and the trained detectors that it is made of."""
-        return digest("ensemble", ENSEMBLE_VERSION, self.pairing.detector, list(zip(self.members, self.models, strict=True)))
+        return digest(
+            "ensemble",
+            ENSEMBLE_VERSION,
+            self.pairing.detector,
+            list(zip(self.members, self.models, strict=True)),
+        )
 
     @property
     def scores_key(self) -> str:
@@ -67,40 +79,59 @@ class Combination:
     bias: float
 
     def of(self, members: Sequence[Scores]) -> Scores:
-        """Return the scores of an ensemble, made of its members' scores, on the images that all of them scored."""
+        """Return the scores of an ensemble, made of its members' scores, on the images that all of
+        them scored.
+        """
         common = on_common_images(members)
-        return replace(common[0], logit=(self.bias + logits_of(common) @ self.weights).astype(np.float32))
+        return replace(
+            common[0], logit=(self.bias + logits_of(common) @ self.weights).astype(np.float32)
+        )
 
 
 def on_common_images(members: Sequence[Scores]) -> list[Scores]:
-    """Return the members' scores of the images that all of them scored: an elongated image may be too much for some geometries.
+    """Return the members' scores of the images that all of them scored: an elongated image may be
+    too much for some geometries.
 
-    What any of them left out is among the `excluded` of each, with the first reason given, and so counts in the coverage.
+    What any of them left out is among the `excluded` of each, with the first reason given, and so
+    counts in the coverage.
     """
     common = functools.reduce(np.intersect1d, [one.sample_id for one in members])
     excluded = {sample: reason for one in reversed(members) for sample, reason in one.excluded}
     kept = [part(one, np.flatnonzero(np.isin(one.sample_id, common))) for one in members]
-    return [replace(one, listed=members[0].listed, excluded=tuple(sorted(excluded.items()))) for one in kept]
+    return [
+        replace(one, listed=members[0].listed, excluded=tuple(sorted(excluded.items())))
+        for one in kept
+    ]
 
 
 def logits_of(members: Sequence[Scores]) -> NDArray[np.float64]:
     """Return the logits of M members, which have the same images, as (N, M)."""
     first = members[0]
     for other in members[1:]:
-        assert np.array_equal(first.sample_id, other.sample_id), "the members of an ensemble scored different images"
-        assert np.array_equal(first.label, other.label), "the members of an ensemble saw different labels"
+        assert np.array_equal(first.sample_id, other.sample_id), (
+            "the members of an ensemble scored different images"
+        )
+        assert np.array_equal(first.label, other.label), (
+            "the members of an ensemble saw different labels"
+        )
     return np.stack([one.logit for one in members], axis=1).astype(np.float64)
 
 
 def mean_of(temperatures: Sequence[float]) -> Combination:
     """Return the mean of logits, each divided by its temperature, > 0."""
-    return Combination(weights=1 / (len(temperatures) * np.asarray(temperatures, dtype=np.float64)), bias=0.0)
+    return Combination(
+        weights=1 / (len(temperatures) * np.asarray(temperatures, dtype=np.float64)), bias=0.0
+    )
 
 
 def stacked(label: ArrayLike, logit: NDArray[np.float64]) -> Combination:
-    """Fit a logistic regression on logits (N, M), standardised, and labels (N,); return it as a function of the raw logits."""
+    """Fit a logistic regression on logits (N, M), standardised, and labels (N,); return it as a
+    function of the raw logits.
+    """
     scaler = StandardScaler().fit(logit)
-    model = LogisticRegression(C=C, tol=1e-10, max_iter=1000).fit(scaler.transform(logit), np.asarray(label))
+    model = LogisticRegression(C=C, tol=1e-10, max_iter=1000).fit(
+        scaler.transform(logit), np.asarray(label)
+    )
     weights = model.coef_[0] / scaler.scale_
     return Combination(weights=weights, bias=float(model.intercept_[0] - weights @ scaler.mean_))
 
@@ -148,7 +179,9 @@ def _make(store: Store, job: EnsembleJob) -> None:
         best_epoch=-1,
         provenance={
             **provenance(),
-            "members": ", ".join(f"{name} {key}" for name, key in zip(job.members, job.models, strict=True)),
+            "members": ", ".join(
+                f"{name} {key}" for name, key in zip(job.members, job.models, strict=True)
+            ),
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     )
@@ -156,9 +189,22 @@ def _make(store: Store, job: EnsembleJob) -> None:
 
 
 def _trial(job: EnsembleJob, options: Params) -> Trial:
-    """An ensemble's stand-in for a trial: its weights are what it has for a configuration; no epoch, and a seed for nothing."""
-    number, origin = -1 - job.winner_seed, f"the winners {', '.join(job.members)} with seed {job.winner_seed}"
-    return Trial(key=job.key, pairing=job.pairing, number=number, params=options, seed=0, epochs=0, origin=origin)
+    """An ensemble's stand-in for a trial: its weights are what it has for a configuration; no
+    epoch, and a seed for nothing.
+    """
+    number, origin = (
+        -1 - job.winner_seed,
+        f"the winners {', '.join(job.members)} with seed {job.winner_seed}",
+    )
+    return Trial(
+        key=job.key,
+        pairing=job.pairing,
+        number=number,
+        params=options,
+        seed=0,
+        epochs=0,
+        origin=origin,
+    )
 
 
 def _spec(name: str, options: Params) -> DetectorSpec:
@@ -174,7 +220,10 @@ def _spec(name: str, options: Params) -> DetectorSpec:
 
 
 def _options(combination: Combination, members: Sequence[str]) -> Mapping[str, float]:
-    weights = {f"weight_{name}": float(weight) for name, weight in zip(members, combination.weights, strict=True)}
+    weights = {
+        f"weight_{name}": float(weight)
+        for name, weight in zip(members, combination.weights, strict=True)
+    }
     return {**weights, "bias": combination.bias}
 
 

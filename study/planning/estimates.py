@@ -1,7 +1,9 @@
-"""The estimates of cells, kept: what was derived of the same scores by the same code is not derived again.
+"""The estimates of cells, kept: what was derived of the same scores by the same code is not derived
+again.
 
-Floor 3. `<cache>/estimates/<key>.json`, one file a call of `estimate_cell`, keyed by all that decides its numbers: the scores
-themselves, thresholds, temperatures, the seed of the resamples, numpy, scipy and the code of study/statistics/ with its constants.
+Floor 3. `<cache>/estimates/<key>.json`, one file a call of `estimate_cell`, keyed by all that
+decides its numbers: the scores themselves, thresholds, temperatures, the seed of the resamples,
+numpy, scipy and the code of study/statistics/ with its constants.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ def kept_estimates(
     rng_seed: int,
     brief: bool,
 ) -> CellEstimates:
-    """Return what `estimate_cell` gives, from the cache in `folder` where that has it, and keep it there where not.
+    """Return what `estimate_cell` gives, from the cache in `folder` where that has it, and keep it
+    there where not.
 
     Raises what `estimate_cell` raises, and StoreError where the cache cannot be written.
     """
-    named = [[[name, float(value)] for name, value in one.items()] for one in thresholds]  # their order is that of the columns
+    # their order is that of the columns
+    named = [[[name, float(value)] for name, value in one.items()] for one in thresholds]
     contents = [_content(scores) for scores in seeds]
-    key = digest("estimates", _code(), contents, named, [float(one) for one in temperatures], rng_seed, brief)
+    key = digest(
+        "estimates", _code(), contents, named, [float(one) for one in temperatures], rng_seed, brief
+    )
     path = folder / "estimates" / f"{key}.json"
     try:
         return _read(path)
@@ -59,7 +65,10 @@ def _content(scores: Scores) -> str:
 
 
 def _text(found: CellEstimates) -> str:
-    rows = [[row.metric, row.threshold, row.seed, *dataclasses.astuple(row.estimate)] for row in found.rows]
+    rows = [
+        [row.metric, row.threshold, row.seed, *dataclasses.astuple(row.estimate)]
+        for row in found.rows
+    ]
     return json.dumps({"rows": rows, "oracle": found.oracle})
 
 
@@ -67,7 +76,12 @@ def _read(path: Path) -> CellEstimates:
     held = json.loads(path.read_text(encoding="utf-8"))
     names = [field.name for field in dataclasses.fields(Estimate)]
     rows = [
-        Row(metric=metric, threshold=threshold, seed=seed, estimate=Estimate(**dict(zip(names, values, strict=True))))
+        Row(
+            metric=metric,
+            threshold=threshold,
+            seed=seed,
+            estimate=Estimate(**dict(zip(names, values, strict=True))),
+        )
         for metric, threshold, seed, *values in held["rows"]
     ]
     return CellEstimates(rows=rows, oracle=tuple(held["oracle"]))

@@ -1,6 +1,8 @@
-"""Trained detectors that stay loaded in this process from batch to batch and from job to job, and what they have in common.
+"""Trained detectors that stay loaded in this process from batch to batch and from job to job, and
+what they have in common.
 
-Floor 3. Winners with the same frozen body (seeds, training sets) hold it in memory once and see the same features.
+Floor 3. Winners with the same frozen body (seeds, training sets) hold it in memory once and see the
+same features.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from study.training.features import body_digest
 from study.training.runtime import TorchRuntime
 
 LIMIT_BYTES = 2 << 30
-"""Most that the detectors kept take; those beyond it are loaded anew whenever they are asked for."""
+"""Most that the detectors kept take; those beyond it are loaded anew whenever they are asked
+for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A detector on its device. body: the same for detectors that have the same features of every image. n_bytes: its own."""
+    """A detector on its device. body: the same for detectors that have the same features of every
+    image. n_bytes: its own.
+    """
 
     detector: Detector
     body: str
@@ -41,7 +46,9 @@ class KeptDetectors:
         self._kept = {place: one for place, one in self._kept.items() if place[0] in folders}
 
     def get(self, folder: Path, runtime: TorchRuntime) -> Kept:
-        """Return the detector of a model folder, loaded where it is not kept. Raises StoreError where that is impossible."""
+        """Return the detector of a model folder, loaded where it is not kept. Raises StoreError
+        where that is impossible.
+        """
         place = folder, runtime.device
         if place not in self._kept:
             one = self._load(folder, runtime)
@@ -54,13 +61,24 @@ class KeptDetectors:
         detector = load_detector(folder)
         body = digest(detector.spec, body_digest(detector))
         runtime.place(detector)
-        twin = next((kept for (_, device), kept in self._kept.items() if (kept.body, device) == (body, runtime.device)), None)
+        twin = next(
+            (
+                kept
+                for (_, device), kept in self._kept.items()
+                if (kept.body, device) == (body, runtime.device)
+            ),
+            None,
+        )
         if twin is not None:
             theirs = dict(_tensors(twin.detector))
             for name, tensor in _tensors(detector):
                 if not name.startswith("head."):
                     tensor.data = theirs[name].data
-        own = (tensor.nbytes for name, tensor in _tensors(detector) if twin is None or name.startswith("head."))
+        own = (
+            tensor.nbytes
+            for name, tensor in _tensors(detector)
+            if twin is None or name.startswith("head.")
+        )
         return Kept(detector=detector, body=body, n_bytes=sum(own))
 
 

@@ -1,7 +1,8 @@
 """Which test sets share images, and so are no independent samples (PROTOCOL section 5).
 
-Floor 3. Two parts of one dataset (`ffpp:a` and `ffpp:b`, `?method=x` and `?method=y`) hold the same reals; two datasets may hold
-copies. An image's kin names say what it is whatever its test set calls it: its pixels, and its group within its folder.
+Floor 3. Two parts of one dataset (`ffpp:a` and `ffpp:b`, `?method=x` and `?method=y`) hold the same
+reals; two datasets may hold copies. An image's kin names say what it is whatever its test set calls
+it: its pixels, and its group within its folder.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def kin_of(setup: Setup) -> Kin:
             dataset = catalog.dataset(member)
             rows, root = dataset.rows("test"), str(dataset.root.resolve())
             columns = (rows[name].to_pylist() for name in ("id", "pixels", "group"))
-            found |= {name: (f"pixels {pixels}", f"group {root}/{group}") for name, pixels, group in zip(*columns, strict=True)}
+            found |= {
+                name: (f"pixels {pixels}", f"group {root}/{group}")
+                for name, pixels, group in zip(*columns, strict=True)
+            }
         return found
 
     return names
@@ -57,15 +61,21 @@ class Images:
 
 
 def families(test_sets: Mapping[str, Images], kin: Kin) -> list[dict[str, Words]]:
-    """Divide test sets into families that share images, in their order: test set -> each image's group (N,) in the family.
+    """Divide test sets into families that share images, in their order: test set -> each image's
+    group (N,) in the family.
 
-    Two sets share images where at least 1 % of a class of either is in the other, or comes from a group of it (`SAME_DOMAIN`, as
-    for training sets). In a family of several, groups that have an image or a name in common are one.
+    Two sets share images where at least 1 % of a class of either is in the other, or comes from a
+    group of it (`SAME_DOMAIN`, as for training sets). In a family of several, groups that have an
+    image or a name in common are one.
     """
     codes: dict[str, int] = {}
     order = list(test_sets)
     names = {y: _names(test_sets[y], kin(y), codes) for y in order} if len(order) > 1 else {}
-    linked = [(i, j) for (i, a), (j, b) in combinations(enumerate(order), 2) if _share(test_sets, names, a, b)]
+    linked = [
+        (i, j)
+        for (i, a), (j, b) in combinations(enumerate(order), 2)
+        if _share(test_sets, names, a, b)
+    ]
     family = _components([i for i, _ in linked], [j for _, j in linked], len(order)).tolist()
     found = []
     for one in dict.fromkeys(family):
@@ -77,7 +87,9 @@ def families(test_sets: Mapping[str, Images], kin: Kin) -> list[dict[str, Words]
 
 
 def _names(images: Images, known: Mapping[str, Names], codes: dict[str, int]) -> Ints:
-    """(N, 2) the kin names of a test set's images as numbers, equal where they are equal; of unknown images their sample id."""
+    """(N, 2) the kin names of a test set's images as numbers, equal where they are equal; of
+    unknown images their sample id.
+    """
     found = [known.get(image, (image, image)) for image in images.sample_id.tolist()]
     numbers = [[codes.setdefault(name, len(codes)) for name in names] for names in found]
     return np.array(numbers, dtype=np.intp).reshape(len(found), 2)
@@ -92,16 +104,22 @@ def _share(test_sets: Mapping[str, Images], names: Mapping[str, Ints], a: str, b
 
 
 def _joint(groups: Sequence[Words], names: Sequence[Ints]) -> list[Words]:
-    """Each image's group in the family, (N,) a set: what is connected by groups within a set and by names between sets."""
+    """Each image's group in the family, (N,) a set: what is connected by groups within a set and by
+    names between sets.
+    """
     distinct = np.concatenate([np.char.add(f"{i} ", group) for i, group in enumerate(groups)])
     node = np.unique(distinct, return_inverse=True)[1]
     count = int(node.max()) + 1
     every = np.concatenate(names) + count
-    joint = _components(np.repeat(node, 2), every.ravel(), int(every.max()) + 1)[node].astype(np.str_)
+    joint = _components(np.repeat(node, 2), every.ravel(), int(every.max()) + 1)[node].astype(
+        np.str_
+    )
     return np.split(joint, np.cumsum([len(group) for group in groups])[:-1])
 
 
 def _components(one: Sequence[int] | Ints, other: Sequence[int] | Ints, count: int) -> Ints:
-    """(count,) the number of the connected component of each of `count` nodes, whose edges are given by their two ends."""
+    """(count,) the number of the connected component of each of `count` nodes, whose edges are
+    given by their two ends.
+    """
     edges = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(count, count))
     return np.asarray(connected_components(edges, directed=False)[1], dtype=np.intp)

@@ -1,9 +1,11 @@
-"""The leak price: what picking the best checkpoint on the test set would have claimed, minus the honest number.
+"""The leak price: what picking the best checkpoint on the test set would have claimed, minus the
+honest number.
 
-Floor 3. PROTOCOL section 3. Winners that kept their epochs (`run.keep_epochs`) are scored on every test set with the weights of
-each epoch. The claim is the highest test AUC of any epoch, seed by seed: an upper bound, and never a result of ours. The price
-is at least 0 by construction, also where all epochs are equally good: the best of several noisy numbers lies above their mean.
-Images that leak from training are left out of both sides: what they give is another leak's price.
+Floor 3. PROTOCOL section 3. Winners that kept their epochs (`run.keep_epochs`) are scored on every
+test set with the weights of each epoch. The claim is the highest test AUC of any epoch, seed by
+seed: an upper bound, and never a result of ours. The price is at least 0 by construction, also
+where all epochs are equally good: the best of several noisy numbers lies above their mean. Images
+that leak from training are left out of both sides: what they give is another leak's price.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from study.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class EpochsJob:
-    """A cell to be scored with the weights of each of `epochs` in turn: all that its winner kept but the selected one."""
+    """A cell to be scored with the weights of each of `epochs` in turn: all that its winner kept
+    but the selected one.
+    """
 
     cell: CellJob
     epochs: tuple[int, ...]
@@ -40,10 +44,13 @@ class EpochsJob:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakPrice:
-    """One cell: mean AUCs over seeds. honest: of the selected epoch; claimed: of the best on the test set, an upper bound.
+    """One cell: mean AUCs over seeds. honest: of the selected epoch; claimed: of the best on the
+    test set, an upper bound.
 
-    price: claimed - honest over seeds. epochs: (seed by seed) the one selected and the one that the test set would choose.
-    leaked: how many test images leak from training; they are left out, unless a class is gone without them (`kept`).
+    price: claimed - honest over seeds. epochs: (seed by seed) the one selected and the one that the
+    test set would choose.
+    leaked: how many test images leak from training; they are left out, unless a class is gone
+    without them (`kept`).
     """
 
     pairing: Pairing
@@ -58,7 +65,9 @@ class LeakPrice:
 
 @dataclass(frozen=True, kw_only=True)
 class _Seed:
-    """One seed of a cell: AUC and number of the selected epoch and of the one that the test set would choose."""
+    """One seed of a cell: AUC and number of the selected epoch and of the one that the test set
+    would choose.
+    """
 
     honest: float
     claimed: float
@@ -74,9 +83,18 @@ def epochs_jobs(setup: Setup, cells: Sequence[PlannedCell]) -> list[EpochsJob]:
 
 def _job(setup: Setup, planned: PlannedCell) -> EpochsJob | None:
     plain = planned.cell.degradation == NO_DEGRADATION and planned.cell.state == "done"
-    if not setup.study.run.keep_epochs or planned.winner is None or not isinstance(planned.job, CellJob) or not plain:
+    if (
+        not setup.study.run.keep_epochs
+        or planned.winner is None
+        or not isinstance(planned.job, CellJob)
+        or not plain
+    ):
         return None
-    others = [epoch for epoch in setup.store.epochs(planned.winner.key) if epoch != planned.winner.best_epoch]
+    others = [
+        epoch
+        for epoch in setup.store.epochs(planned.winner.key)
+        if epoch != planned.winner.best_epoch
+    ]
     return EpochsJob(cell=planned.job, epochs=tuple(others)) if others else None
 
 
@@ -89,7 +107,8 @@ def run_epochs(job: EpochsJob) -> None:
     for epoch in job.epochs:
         if store.has_scores(job.key(epoch)):
             continue
-        tensors = detector.state_dict()  # of now: on a GPU scoring gives a detector other tensors for its buffers
+        # of now: on a GPU scoring gives a detector other tensors for its buffers
+        tensors = detector.state_dict()
         for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
             tensors[name].copy_(value)
         store.save_scores(job.key(epoch), score_cell(job.cell, detector))
@@ -104,15 +123,21 @@ def _store(job: EpochsJob) -> Store:
     return Store(job.cell.workspace.results, job.cell.workspace.study)
 
 
-def leak_prices(setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS) -> list[LeakPrice]:
-    """Return the price of every cell whose winners' epochs are scored. leakage: tells which images leak from training."""
+def leak_prices(
+    setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
+) -> list[LeakPrice]:
+    """Return the price of every cell whose winners' epochs are scored. leakage: tells which images
+    leak from training.
+    """
     found: dict[tuple[Pairing, str], list[_Seed]] = {}
     for planned in cells:
         job = _job(setup, planned)
         if job is None or planned.winner is None or not is_scored(job):
             continue
         pairing, test_on = planned.cell.pairing, planned.cell.test_on
-        keys = {planned.winner.best_epoch: planned.cell.scores_key} | {epoch: job.key(epoch) for epoch in job.epochs}
+        keys = {planned.winner.best_epoch: planned.cell.scores_key} | {
+            epoch: job.key(epoch) for epoch in job.epochs
+        }
         scores = {epoch: setup.store.scores(key) for epoch, key in keys.items()}
         found.setdefault((pairing, test_on), []).append(
             _seed(scores, planned.winner.best_epoch, leakage.leaked(pairing.train_on, test_on))
@@ -127,7 +152,9 @@ def _seed(scores: Mapping[int, Scores], selected: int, leaked: Collection[str]) 
     kept = leaks > 0 and len(np.unique(left[selected].label)) < 2
     aucs = {epoch: auc(one.label, one.logit) for epoch, one in (scores if kept else left).items()}
     best = max(aucs, key=lambda epoch: (aucs[epoch], epoch == selected))
-    return _Seed(honest=aucs[selected], claimed=aucs[best], epochs=(selected, best), leaked=leaks, kept=kept)
+    return _Seed(
+        honest=aucs[selected], claimed=aucs[best], epochs=(selected, best), leaked=leaks, kept=kept
+    )
 
 
 def _price(pairing: Pairing, test_on: str, seeds: Sequence[_Seed]) -> LeakPrice:

@@ -1,6 +1,8 @@
-"""What training sets and test sets share: cells with leaked images, and cells that are not cross-domain (PROTOCOL section 8).
+"""What training sets and test sets share: cells with leaked images, and cells that are not
+cross-domain (PROTOCOL section 8).
 
-Floor 3. The catalog must be open to test splits: this is asked by `study.cross_eval` and `study.audit`, never by search.
+Floor 3. The catalog must be open to test splits: this is asked by `study.cross_eval` and
+`study.audit`, never by search.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ Place = tuple[str, str]  # train_on, test_on
 class Leakage:
     """What a matrix has to say about its cells.
 
-    leaks: the leaked test images of every cell that has some. related: the common images of every cell that has so many of them
-    that it is not cross-domain, though its names do not make it in-domain.
+    leaks: the leaked test images of every cell that has some. related: the common images of every
+    cell that has so many of them that it is not cross-domain, though its names do not make it
+    in-domain.
     """
 
     leaks: Mapping[Place, Leaks] = field(default_factory=dict)
@@ -39,7 +42,8 @@ NO_LEAKS = Leakage()
 
 
 def leakage_of(setup: Setup) -> Leakage:
-    """Compare every training set of a study with every test set. What was compared once is in the cache.
+    """Compare every training set of a study with every test set. What was compared once is in the
+    cache.
 
     Raises what `Catalog.dataset` raises, StoreError where the cache cannot be written.
     """

@@ -1,7 +1,8 @@
 """Leave-one-out: the training sets that a study names by what they leave out.
 
-Floor 3. `all-but` in `train_on` stands for one union for each dataset of `test_on`, of all the others there; `all-but:NAME` for
-the one that leaves NAME out. Everything after the study file sees the members, in the order of `test_on`: keys, plan and matrix.
+Floor 3. `all-but` in `train_on` stands for one union for each dataset of `test_on`, of all the
+others there; `all-but:NAME` for the one that leaves NAME out. Everything after the study file sees
+the members, in the order of `test_on`: keys, plan and matrix.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ from study.errors import ConfigError, unknown_name
 ALL_BUT = "all-but"
 
 
-def expand_all_but(train_on: Sequence[str], test_on: Sequence[str], *, where: str) -> tuple[str, ...]:
-    """Return the training sets with every `all-but` written out; test_on: as the study file has it, () where it does not.
+def expand_all_but(
+    train_on: Sequence[str], test_on: Sequence[str], *, where: str
+) -> tuple[str, ...]:
+    """Return the training sets with every `all-but` written out; test_on: as the study file has it,
+    () where it does not.
 
-    Of two datasets, all but one is the other's name. A union that `train_on` has already, in whatever order, is not added again.
-    Raises ConfigError where there is nothing to leave out, or where images of what is left out stay in another dataset.
+    Of two datasets, all but one is the other's name. A union that `train_on` has already, in
+    whatever order, is not added again. Raises ConfigError where there is nothing to leave out, or
+    where images of what is left out stay in another dataset.
     """
     if any(_leaves_out(name) is not None for name in test_on):
-        raise ConfigError(f"{where}: test_on: '{ALL_BUT}' stands for training sets only; a test set is one dataset")
+        raise ConfigError(
+            f"{where}: test_on: '{ALL_BUT}' stands for training sets only; a test set is one"
+            " dataset"
+        )
     known = {frozenset(split_union(name)) for name in train_on if _leaves_out(name) is None}
     expanded: list[str] = []
     for name in train_on:
@@ -31,7 +39,9 @@ def expand_all_but(train_on: Sequence[str], test_on: Sequence[str], *, where: st
         if left_out is None:
             expanded.append(name)
             continue
-        for union in (_all_but(dataset, test_on, where=where) for dataset in left_out or test_on or ("",)):
+        for union in (
+            _all_but(dataset, test_on, where=where) for dataset in left_out or test_on or ("",)
+        ):
             members = frozenset(split_union(union))
             expanded += [union] if members not in known else []
             known.add(members)
@@ -39,7 +49,9 @@ def expand_all_but(train_on: Sequence[str], test_on: Sequence[str], *, where: st
 
 
 def _leaves_out(name: str) -> tuple[str, ...] | None:
-    """What a name of `train_on` leaves out: () for each in turn; None for a name that is no `all-but`."""
+    """What a name of `train_on` leaves out: () for each in turn; None for a name that is no
+    `all-but`.
+    """
     word, colon, dataset = name.partition(":")
     if word != ALL_BUT:
         return None
@@ -49,19 +61,31 @@ def _leaves_out(name: str) -> tuple[str, ...] | None:
 def _all_but(left_out: str, test_on: Sequence[str], *, where: str) -> str:
     if not test_on:
         raise ConfigError(
-            f"{where}: train_on: '{ALL_BUT}' leaves out datasets of test_on, and there is no test_on; "
+            f"{where}: train_on: '{ALL_BUT}' leaves out datasets of test_on, and there is no"
+            " test_on; "
             f'write for example test_on = ["a", "b", "c"], which trains on b+c, a+c and a+b'
         )
     if left_out not in test_on:
-        raise ConfigError(unknown_name("dataset", left_out, test_on, where=f"{where}: train_on: {ALL_BUT}:{left_out}: test_on"))
+        raise ConfigError(
+            unknown_name(
+                "dataset",
+                left_out,
+                test_on,
+                where=f"{where}: train_on: {ALL_BUT}:{left_out}: test_on",
+            )
+        )
     kept = [name for name in test_on if name != left_out]
     if not kept:
-        raise ConfigError(f"{where}: train_on: '{ALL_BUT}' needs two datasets in test_on at least; it has '{left_out}' alone")
+        raise ConfigError(
+            f"{where}: train_on: '{ALL_BUT}' needs two datasets in test_on at least; it has"
+            f" '{left_out}' alone"
+        )
     for name in kept:
         if _overlap(name, left_out, where=where):
             raise ConfigError(
-                f"{where}: train_on: '{ALL_BUT}' cannot leave out '{left_out}' while '{name}' stays: they share images; "
-                f"name datasets in test_on that share no fakes, or write the unions out"
+                f"{where}: train_on: '{ALL_BUT}' cannot leave out '{left_out}' while '{name}'"
+                " stays: they share images; name datasets in test_on that share no fakes, or write"
+                " the unions out"
             )
     return UNION.join(kept)
 

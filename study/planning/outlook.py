@@ -1,6 +1,8 @@
-"""The outlook: what of a study is done, what is left, how large it is, and how long the rest will take.
+"""The outlook: what of a study is done, what is left, how large it is, and how long the rest will
+take.
 
-Floor 3. Time comes from trials that were measured here; before there are any it is unknown, and said to be.
+Floor 3. Time comes from trials that were measured here; before there are any it is unknown, and
+said to be.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from study.records import Pairing
 
 @dataclass(frozen=True, kw_only=True)
 class PairingOutlook:
-    """One pairing. Seconds are of one slot, for all of its fits that are left; NaN before anything like it was timed.
+    """One pairing. Seconds are of one slot, for all of its fits that are left; NaN before anything
+    like it was timed.
 
-    seconds_left: if the others take as long as those that were measured. seconds_at_most: if none ends before its epochs are used,
-    by the seconds per epoch of trial 0, or if all take as long as the longest that was measured, if that is more: >= seconds_left.
+    seconds_left: if the others take as long as those that were measured. seconds_at_most: if none
+    ends before its epochs are used, by the seconds per epoch of trial 0, or if all take as long as
+    the longest that was measured, if that is more: >= seconds_left.
     """
 
     pairing: Pairing
@@ -39,7 +43,9 @@ class PairingOutlook:
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """A study's size and state. Bytes: `packs_bytes` of all packs, `packs_to_make` of those that are missing."""
+    """A study's size and state. Bytes: `packs_bytes` of all packs, `packs_to_make` of those that
+    are missing.
+    """
 
     pairings: tuple[PairingOutlook, ...]
     cells: tuple[PlannedCell, ...]
@@ -50,7 +56,9 @@ class Outlook:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds of one slot for everything that is left to train; NaN where a pairing's are unknown."""
+        """Seconds of one slot for everything that is left to train; NaN where a pairing's are
+        unknown.
+        """
         return sum(p.seconds_left for p in self.pairings)
 
     @property
@@ -60,26 +68,37 @@ class Outlook:
 
 
 def look(setup: Setup) -> Outlook:
-    """Return the outlook of a study whose datasets are at hand. Trains nothing, scores nothing, builds no pack."""
+    """Return the outlook of a study whose datasets are at hand. Trains nothing, scores nothing,
+    builds no pack.
+    """
     told = setup.replay()
     catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
-    names = dict.fromkeys(member for x in (*setup.study.train_on, *setup.study.test_on) for member in split_union(x))
+    names = dict.fromkeys(
+        member for x in (*setup.study.train_on, *setup.study.test_on) for member in split_union(x)
+    )
     datasets = tuple(catalog.describe(name) for name in names)
     made, missing = _packs(setup, datasets)
     cells = tuple(plan_cells(setup, told))
     searched = {outlook.pairing: outlook for outlook in look_at_training(setup, told)}
     return Outlook(
-        pairings=tuple(searched.get(pairing) or _unsearched(setup, pairing, cells) for pairing in setup.study.pairings()),
+        pairings=tuple(
+            searched.get(pairing) or _unsearched(setup, pairing, cells)
+            for pairing in setup.study.pairings()
+        ),
         cells=cells,
         datasets=datasets,
         packs_bytes=made + missing,
         packs_to_make=missing,
-        models_bytes=sum(f.stat().st_size for f in setup.store.folder.glob("models/*/detector.safetensors")),
+        models_bytes=sum(
+            f.stat().st_size for f in setup.store.folder.glob("models/*/detector.safetensors")
+        ),
     )
 
 
 def look_at_training(setup: Setup, told: dict[Pairing, Searched]) -> tuple[PairingOutlook, ...]:
-    """Return the outlook of the trials and winners of every pairing that is searched; no test split is looked at."""
+    """Return the outlook of the trials and winners of every pairing that is searched; no test split
+    is looked at.
+    """
     return tuple(_pairing(setup, pairing, told) for pairing in told)
 
 
@@ -100,8 +119,16 @@ def _pairing(setup: Setup, pairing: Pairing, told: dict[Pairing, Searched]) -> P
         winners=setup.study.budget.seeds,
         trained=trained,
         val_auc=selected[1].val_auc if selected else math.nan,
-        seconds_left=_of_all(setup, searched, fits, winners + further, _estimate(setup, pairing, told, _seconds_per_fit)),
-        seconds_at_most=_of_all(setup, searched, fits, winners + further, _estimate(setup, pairing, told, _longest_fit)),
+        seconds_left=_of_all(
+            setup,
+            searched,
+            fits,
+            winners + further,
+            _estimate(setup, pairing, told, _seconds_per_fit),
+        ),
+        seconds_at_most=_of_all(
+            setup, searched, fits, winners + further, _estimate(setup, pairing, told, _longest_fit)
+        ),
     )
 
 
@@ -112,7 +139,9 @@ def _further(setup: Setup, pairing: Pairing, told: dict[Pairing, Searched]) -> i
 
 
 def _of_all(setup: Setup, searched: Searched, trials: int, winners: int, each: float) -> float:
-    """Seconds of so many trials and winners of `each` seconds; a limit of device time ends the trials, the last one in full."""
+    """Seconds of so many trials and winners of `each` seconds; a limit of device time ends the
+    trials, the last one in full.
+    """
     limit = setup.study.budget.gpu_seconds / setup.gpus_per_trial()
     spent = sum(result.seconds for _, result in searched.trials)
     search = trials * each if trials else 0.0
@@ -122,14 +151,22 @@ def _of_all(setup: Setup, searched: Searched, trials: int, winners: int, each: f
 
 
 def _unsearched(setup: Setup, pairing: Pairing, cells: Sequence[PlannedCell]) -> PairingOutlook:
-    """A detector that is not trained, or an ensemble: no trials, and winners that take no training."""
+    """A detector that is not trained, or an ensemble: no trials, and winners that take no
+    training.
+    """
     return PairingOutlook(
         pairing=pairing,
         trials=0,
         done=0,
         failed=0,
         winners=setup.study.seeds_of(pairing),
-        trained=len({cell.winner.key for cell in cells if cell.cell.pairing == pairing and cell.winner is not None}),
+        trained=len(
+            {
+                cell.winner.key
+                for cell in cells
+                if cell.cell.pairing == pairing and cell.winner is not None
+            }
+        ),
         val_auc=math.nan,
         seconds_left=0.0,
         seconds_at_most=0.0,
@@ -139,12 +176,20 @@ def _unsearched(setup: Setup, pairing: Pairing, cells: Sequence[PlannedCell]) ->
 Seconds = Callable[[Setup, Pairing, Told], float]
 
 
-def _estimate(setup: Setup, pairing: Pairing, told: dict[Pairing, Searched], seconds: Seconds) -> float:
-    """Seconds of one fit by this pairing's trials; else by the same detector's elsewhere, in proportion to the training images."""
+def _estimate(
+    setup: Setup, pairing: Pairing, told: dict[Pairing, Searched], seconds: Seconds
+) -> float:
+    """Seconds of one fit by this pairing's trials; else by the same detector's elsewhere, in
+    proportion to the training images.
+    """
     own = seconds(setup, pairing, told[pairing].trials)
     if not math.isnan(own):
         return own
-    others = {o: seconds(setup, o, s.trials) / _train_images(setup, o) for o, s in told.items() if o.detector == pairing.detector}
+    others = {
+        o: seconds(setup, o, s.trials) / _train_images(setup, o)
+        for o, s in told.items()
+        if o.detector == pairing.detector
+    }
     rates = [rate for rate in others.values() if not math.isnan(rate)]
     return sum(rates) / len(rates) * _train_images(setup, pairing) if rates else math.nan
 
@@ -156,14 +201,20 @@ def _seconds_per_fit(setup: Setup, pairing: Pairing, trials: Told) -> float:
 
 
 def _longest_fit(setup: Setup, pairing: Pairing, trials: Told) -> float:
-    """Seconds of a fit that uses all its epochs, by those per epoch of the first trial that was done: trial 0 unless it failed.
+    """Seconds of a fit that uses all its epochs, by those per epoch of the first trial that was
+    done: trial 0 unless it failed.
 
-    No less than the longest trial took: others have larger configurations, and what a fit does once stands in no epoch.
+    No less than the longest trial took: others have larger configurations, and what a fit does once
+    stands in no epoch.
     """
     done = [result for _, result in trials if result.state == "done"]
     if not done:
         return math.nan
-    full = [result.seconds / len(result.history) * setup.epochs_of(pairing) for result in done if result.history]
+    full = [
+        result.seconds / len(result.history) * setup.epochs_of(pairing)
+        for result in done
+        if result.history
+    ]
     return max([*full[:1], *(result.seconds for result in done)])
 
 
@@ -173,7 +224,9 @@ def _train_images(setup: Setup, pairing: Pairing) -> int:
 
 
 def _packs(setup: Setup, datasets: Sequence[DatasetSummary]) -> tuple[int, int]:
-    """Bytes of the packs that exist and of those still to make; detectors of one geometry share theirs."""
+    """Bytes of the packs that exist and of those still to make; detectors of one geometry share
+    theirs.
+    """
     catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
     made = missing = 0
     for dataset in datasets:

@@ -1,4 +1,5 @@
-"""What a search has shown: best so far after each trial, its time, and which settings mattered. The store has it as search.json.
+"""What a search has shown: best so far after each trial, its time, and which settings mattered. The
+store has it as search.json.
 
 Floor 3. Derived from the trials on record; nothing is read from it again.
 """
@@ -20,12 +21,16 @@ from study.store import SCHEMA
 
 
 def write_search_summary(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
-    """Write search.json: for each pairing its best-so-far curve, time per trial, and importances of the settings searched."""
+    """Write search.json: for each pairing its best-so-far curve, time per trial, and importances of
+    the settings searched.
+    """
     table = {
         "schema": SCHEMA,
         "order_dependent": list(setup.study.order_dependent()),
         "rules": dataclasses.asdict(setup.study.search),
-        "pairings": {pairing.name: _pairing(setup, pairing, searched) for pairing, searched in told.items()},
+        "pairings": {
+            pairing.name: _pairing(setup, pairing, searched) for pairing, searched in told.items()
+        },
     }
     setup.store.save_text(setup.store.folder / "search.json", json.dumps(table, indent=2) + "\n")
 
@@ -33,13 +38,25 @@ def write_search_summary(setup: Setup, told: Mapping[Pairing, Searched]) -> None
 def _pairing(setup: Setup, pairing: Pairing, searched: Searched) -> dict[str, Any]:
     selected = select(searched.trials)
     space = setup.spaces[pairing.detector]
-    done = [(t.params, r.val_auc) for t, r in searched.trials if r.state == "done" and math.isfinite(r.val_auc)]
-    values, reason = importances(space, done, seed=derive_seed("importances", setup.study.seed, pairing.name))
+    done = [
+        (t.params, r.val_auc)
+        for t, r in searched.trials
+        if r.state == "done" and math.isfinite(r.val_auc)
+    ]
+    values, reason = importances(
+        space, done, seed=derive_seed("importances", setup.study.seed, pairing.name)
+    )
     return {
         "complete": searched.complete,
         "winner": selected[0].number if selected else None,
         "trials": [
-            {"number": t.number, "origin": t.origin, "state": r.state, "seconds": round(r.seconds, 3), "best_so_far": best}
+            {
+                "number": t.number,
+                "origin": t.origin,
+                "state": r.state,
+                "seconds": round(r.seconds, 3),
+                "best_so_far": best,
+            }
             for (t, r), best in zip(searched.trials, best_so_far(searched.trials), strict=True)
         ],
         "seconds": round(sum(result.seconds for _, result in searched.trials), 3),
@@ -49,7 +66,9 @@ def _pairing(setup: Setup, pairing: Pairing, searched: Searched) -> dict[str, An
 
 
 def best_so_far(trials: Told) -> list[float | None]:
-    """Return, after each trial in order, the highest source-val AUC of those that were done; None before the first."""
+    """Return, after each trial in order, the highest source-val AUC of those that were done; None
+    before the first.
+    """
     best, curve = -math.inf, []
     for _, result in trials:
         if result.state == "done" and math.isfinite(result.val_auc):

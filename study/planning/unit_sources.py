@@ -1,8 +1,10 @@
-"""What a source's val decides at unit level: thresholds and temperature, of the mean probabilities of its units.
+"""What a source's val decides at unit level: thresholds and temperature, of the mean probabilities
+of its units.
 
-Floor 3. The mean over a video's frames spreads less than single frames do, so a threshold that 5 % of a val's real frames reach is
-not one that 5 % of its real videos reach (PROTOCOL section 4). What a winner's record says is of images; its units are made here of
-its scores on source val, which the store keeps.
+Floor 3. The mean over a video's frames spreads less than single frames do, so a threshold that 5 %
+of a val's real frames reach is not one that 5 % of its real videos reach (PROTOCOL section 4). What
+a winner's record says is of images; its units are made here of its scores on source val, which the
+store keeps.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ NO_UNITS = "source val has one image a unit: its thresholds and temperature are 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
-    """thresholds: name -> logit; temperature > 0; NaN where there is no source. note: what is to be known of them, or ""."""
+    """thresholds: name -> logit; temperature > 0; NaN where there is no source. note: what is to be
+    known of them, or "".
+    """
 
     thresholds: Mapping[str, float]
     temperature: float
@@ -29,14 +33,18 @@ class Decided:
 
 
 class UnitSources:
-    """What the source of each winner decides at unit level, read from the store once a winner. Several threads may ask."""
+    """What the source of each winner decides at unit level, read from the store once a winner.
+    Several threads may ask.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._found: dict[str, Decided] = {}
 
     def of(self, winner: Trained) -> Decided:
-        """Return what a winner's source decides. Raises StoreError where its scores on source val are missing."""
+        """Return what a winner's source decides. Raises StoreError where its scores on source val
+        are missing.
+        """
         if winner.key not in self._found:
             self._found[winner.key] = self._read(winner)
         return self._found[winner.key]

@@ -1,4 +1,5 @@
-"""What the cards say of their datasets, in words: the notes below the table of `python -m study.ls datasets`.
+"""What the cards say of their datasets, in words: the notes below the table of `python -m study.ls
+datasets`.
 
 Floor 3.
 """
@@ -15,7 +16,9 @@ _KEY = 9  # characters of the longest key and a space
 
 
 def cards_text(cards: Iterable[DatasetCard]) -> str:
-    """Return for every card where it comes from, what to do first, its licence and hazards; of these what several share, once."""
+    """Return for every card where it comes from, what to do first, its licence and hazards; of
+    these what several share, once.
+    """
     places: dict[tuple[str, str], list[str]] = {}
     blocks: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for card in cards:

@@ -1,4 +1,5 @@
-"""cells.csv: which file holds the scores of which cell, and what data they are of. What another study is compared by.
+"""cells.csv: which file holds the scores of which cell, and what data they are of. What another
+study is compared by.
 
 Floor 3. Keys are digests; the data's are those of the content of train and val, and of test.
 """
@@ -20,7 +21,9 @@ Place = tuple[str, str, str, str]  # detector, train_on, test_on, degradation
 
 @dataclass(frozen=True, kw_only=True)
 class CellFile:
-    """One cell. model, scores: keys in the store, "" where there is none; train_data: "" where nothing was trained on."""
+    """One cell. model, scores: keys in the store, "" where there is none; train_data: "" where
+    nothing was trained on.
+    """
 
     detector: str
     train_on: str
@@ -52,7 +55,9 @@ def csv_text(cells: Iterable[CellFile]) -> str:
 
 
 def read_cells(path: Path) -> list[CellFile]:
-    """Return what `csv_text` wrote; [] where there is no such file. Raises StoreError for one of another schema, or damaged."""
+    """Return what `csv_text` wrote; [] where there is no such file. Raises StoreError for one of
+    another schema, or damaged.
+    """
     if not path.is_file():
         return []
     cells = []
@@ -62,5 +67,7 @@ def read_cells(path: Path) -> list[CellFile]:
             try:
                 cells.append(CellFile(**{**row, "seed": int(row["seed"])}))  # type: ignore[arg-type]
             except (TypeError, KeyError, ValueError) as error:
-                raise StoreError(f"'{path}' cannot be read ({error}); run cross_eval again to write it anew") from None
+                raise StoreError(
+                    f"'{path}' cannot be read ({error}); run cross_eval again to write it anew"
+                ) from None
     return cells

@@ -1,6 +1,8 @@
-"""What the choices made on source val were worth: tuned minus default, the selection gap, the leak price.
+"""What the choices made on source val were worth: tuned minus default, the selection gap, the leak
+price.
 
-Floor 3. Put together for cross_eval, which writes them below the matrices and prints a line of each.
+Floor 3. Put together for cross_eval, which writes them below the matrices and prints a line of
+each.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from study.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Of a study's scored cells; each () where the study does not ask for it, or nothing of it is scored.
+    """Of a study's scored cells; each () where the study does not ask for it, or nothing of it is
+    scored.
 
     shared: (train_on, test_on) where the test set shares images with the training set.
     """
@@ -60,10 +63,18 @@ def choices_of(
     leakage: Leakage = NO_LEAKS,
 ) -> Choices:
     """Put together what the store has. Trains nothing, scores nothing."""
-    val_aucs = {(c.cell.pairing, c.cell.winner_seed): c.winner.val_auc for c in cells if c.winner is not None}
+    val_aucs = {
+        (c.cell.pairing, c.cell.winner_seed): c.winner.val_auc
+        for c in cells
+        if c.winner is not None
+    }
     return Choices(
         gaps=tuple(selection_gaps(val_aucs, rows)),
-        contrasts=tuple(contrasts(setup, cells, variant_cells(setup, variants(setup, told)), leakage)),
+        contrasts=tuple(
+            contrasts(setup, cells, variant_cells(setup, variants(setup, told)), leakage)
+        ),
         prices=tuple(leak_prices(setup, cells, leakage)),
-        shared=frozenset((row.train_on, row.test_on) for row in rows if row.metric == SHARED_IMAGES),
+        shared=frozenset(
+            (row.train_on, row.test_on) for row in rows if row.metric == SHARED_IMAGES
+        ),
     )

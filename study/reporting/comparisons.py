@@ -1,7 +1,8 @@
 """What a study's comparisons say: the answer in words, comparisons.md, and comparisons.csv.
 
-Floor 3. One line of comparisons.csv is one pair of detectors: in a cell, or, where `scope` is `cross_domain_mean`, in the mean over
-the cross-domain cells. Floats come back bit for bit; NaN is an empty field, and `reason` says why.
+Floor 3. One line of comparisons.csv is one pair of detectors: in a cell, or, where `scope` is
+`cross_domain_mean`, in the mean over the cross-domain cells. Floats come back bit for bit; NaN is
+an empty field, and `reason` says why.
 """
 
 from __future__ import annotations
@@ -20,8 +21,30 @@ from study.store import Store
 
 SCHEMA = 2
 COLUMNS = (
-    *("schema", "scope", "train_on", "test_on", "first", "second", "auc_first", "auc_second", "difference", "low", "high"),
-    *("p", "p_holm", "smallest_difference", "n_real", "n_fake", "n_groups", "how", "reason", "note"),
+    *(
+        "schema",
+        "scope",
+        "train_on",
+        "test_on",
+        "first",
+        "second",
+        "auc_first",
+        "auc_second",
+        "difference",
+        "low",
+        "high",
+    ),
+    *(
+        "p",
+        "p_holm",
+        "smallest_difference",
+        "n_real",
+        "n_fake",
+        "n_groups",
+        "how",
+        "reason",
+        "note",
+    ),
     *("seeds_difference", "seeds_low", "seeds_high", "seeds_p", "seeds_reason", "p_noise"),
 )
 SAME = 1e-12  # between two AUCs: below it only rounding is left
@@ -29,7 +52,9 @@ QUESTION = "Which detector generalises best, and is that more than noise?"
 
 
 def write_comparisons(found: Comparisons, store: Store) -> list[Path]:
-    """Write comparisons.md, comparisons.csv and, where ranks exist, the diagram; return the files. Raises StoreError."""
+    """Write comparisons.md, comparisons.csv and, where ranks exist, the diagram; return the files.
+    Raises StoreError.
+    """
     from study.reporting.figures import critical_difference
 
     files = [store.folder / "comparisons.md", store.folder / "comparisons.csv"]
@@ -42,13 +67,22 @@ def write_comparisons(found: Comparisons, store: Store) -> list[Path]:
 
 
 def answer(found: Comparisons) -> str:
-    """Return the answer to `QUESTION` in a few sentences, one a line; it says what cannot be said, too."""
+    """Return the answer to `QUESTION` in a few sentences, one a line; it says what cannot be said,
+    too.
+    """
     if not found.cross_domain:
-        why = "nothing is scored yet" if not found.test_sets else "no test set lies outside the training set for every detector"
+        why = (
+            "nothing is scored yet"
+            if not found.test_sets
+            else "no test set lies outside the training set for every detector"
+        )
         return f"{QUESTION}\nThat cannot be said: {why}."
     best, *rest = found.cross_domain
     cells, sets = len(found.cells), len({test_on for _, test_on in found.cells})
-    over = f"{cells} cross-domain cell{'s' if cells > 1 else ''} on {sets} test set{'s' if sets > 1 else ''}"
+    over = (
+        f"{cells} cross-domain cell{'s' if cells > 1 else ''} on {sets} test"
+        f" set{'s' if sets > 1 else ''}"
+    )
     lines = [QUESTION, _headline(found, best, over)]
     if rest:
         lines += [*_leads(found, best), _over_test_sets(found, best)]
@@ -58,15 +92,22 @@ def answer(found: Comparisons) -> str:
 
 
 def _headline(found: Comparisons, best: str, over: str) -> str:
-    """The best detector's mean: of single models, as the matrix has it, and of the mean logit, which is tested."""
+    """The best detector's mean: of single models, as the matrix has it, and of the mean logit,
+    which is tested.
+    """
     tested, single = found.cross_domain, found.of_single_models
     if all(math.isclose(tested[name], single[name], abs_tol=SAME) for name in tested):
         return f"{best}: cross-domain mean AUC {tested[best]:.3f}, over {over}."
     first = max(single, key=lambda name: single[name])
-    other = "" if first == best else f" By the mean over seeds {first} is first, with {single[first]:.3f}."
+    other = (
+        ""
+        if first == best
+        else f" By the mean over seeds {first} is first, with {single[first]:.3f}."
+    )
     return (
-        f"{best}: cross-domain mean AUC {single[best]:.3f} (the matrix's mean over seeds) over {over}; {tested[best]:.3f} for the "
-        f"mean logit over its seeds, on which the tests below are made.{other}"
+        f"{best}: cross-domain mean AUC {single[best]:.3f} (the matrix's mean over seeds) over"
+        f" {over}; {tested[best]:.3f} for the mean logit over its seeds, on which the tests below"
+        f" are made.{other}"
     )
 
 
@@ -77,21 +118,41 @@ def _marks(found: Comparisons, best: str) -> list[str]:
     if not marked:
         return []
     are = "is" if len(marked) == 1 else "are"
-    text = f"{len(marked)} of {len(sets)} test sets {are} marked ! (a confound or a leak, see the tables): {', '.join(marked)}."
+    text = (
+        f"{len(marked)} of {len(sets)} test sets {are} marked ! (a confound or a leak, see the"
+        f" tables): {', '.join(marked)}."
+    )
     clean = [i for i, (_, test_on) in enumerate(found.cells) if test_on not in marked]
     if not clean:
         return [f"{text} No cross-domain number rests on an unmarked one."]
     means = {name: fmean(aucs[i] for i in clean) for name, aucs in found.by_cell.items()}
     first = sorted(means, key=lambda name: -means[name])
-    stays = "" if len(first) == 1 else f"; {best} stays first" if first[0] == best else f"; {first[0]} is first, not {best}"
+    stays = (
+        ""
+        if len(first) == 1
+        else f"; {best} stays first"
+        if first[0] == best
+        else f"; {first[0]} is first, not {best}"
+    )
     shown = _listed(f"{name} {means[name]:.3f}" for name in first)
-    return [f"{text} Without them the mean AUCs of the mean logits are (nothing is tested here): {shown}{stays}."]
+    return [
+        f"{text} Without them the mean AUCs of the mean logits are (nothing is tested here):"
+        f" {shown}{stays}."
+    ]
 
 
 def _leads(found: Comparisons, best: str) -> list[str]:
-    """How far the best is ahead, and of whom by more than the images' sampling and the training seeds explain."""
-    mine = sorted((pair for pair in found.mean_pairs if pair.first == best), key=lambda pair: VERDICTS.index(_verdict(pair)))
-    return [f"{kind}: its lead on {_listed(map(_lead, pairs))}." for kind, pairs in groupby(mine, key=_verdict)]
+    """How far the best is ahead, and of whom by more than the images' sampling and the training
+    seeds explain.
+    """
+    mine = sorted(
+        (pair for pair in found.mean_pairs if pair.first == best),
+        key=lambda pair: VERDICTS.index(_verdict(pair)),
+    )
+    return [
+        f"{kind}: its lead on {_listed(map(_lead, pairs))}."
+        for kind, pairs in groupby(mine, key=_verdict)
+    ]
 
 
 VERDICTS = (
@@ -117,7 +178,10 @@ def _lead(pair: Pair) -> str:
     d = pair.difference
     if math.isnan(d.p):
         return f"{pair.second} of {d.value:.3f} ({d.reason}{_over_seeds(pair)})"
-    text = f"{pair.second} of {d.value:.3f} [{d.low:.3f}, {d.high:.3f}], {_p(pair.p_holm)}{_over_seeds(pair)}"
+    text = (
+        f"{pair.second} of {d.value:.3f} [{d.low:.3f}, {d.high:.3f}],"
+        f" {_p(pair.p_holm)}{_over_seeds(pair)}"
+    )
     unseen = pair.p_holm >= ALPHA and not math.isnan(d.smallest)
     return f"{text} (a lead of {d.smallest:.3f} would show 4 times in 5)" if unseen else text
 
@@ -138,13 +202,23 @@ def _over_seeds(pair: Pair) -> str:
 def _over_test_sets(found: Comparisons, best: str) -> str:
     ranks = found.ranks
     if ranks.reason:
-        return f"Over test sets, whether it holds for others cannot be said ({ranks.reason}{_as_one(found)})."
+        return (
+            "Over test sets, whether it holds for others cannot be said"
+            f" ({ranks.reason}{_as_one(found)})."
+        )
     sets = f"{ranks.n} test sets{_as_one(found)} (Friedman, {_p(ranks.p)})"
     if not ranks.p < ALPHA:
-        return f"Over test sets, not more than noise: the detectors' mean ranks do not differ over {sets}."
+        return (
+            "Over test sets, not more than noise: the detectors' mean ranks do not differ over"
+            f" {sets}."
+        )
     names, mean_ranks = list(found.cross_domain), ranks.mean_ranks.tolist()
     first = names[mean_ranks.index(min(mean_ranks))]
-    beside = [n for n, r in zip(names, mean_ranks, strict=True) if n != first and r - min(mean_ranks) < ranks.critical_difference]
+    beside = [
+        n
+        for n, r in zip(names, mean_ranks, strict=True)
+        if n != first and r - min(mean_ranks) < ranks.critical_difference
+    ]
     told = f"not told apart from {_listed(beside)}" if beside else "told apart from all others"
     other = "" if first == best else f", which is not {best}"
     return f"Over test sets, the mean ranks differ over {sets}: {first} ranks first{other}, {told}."
@@ -157,7 +231,11 @@ def _as_one(found: Comparisons) -> str:
 
 
 def _left_out(found: Comparisons) -> list[str]:
-    return [f"Left out, without a cross-domain AUC: {_listed(found.left_out)}."] if found.left_out else []
+    return (
+        [f"Left out, without a cross-domain AUC: {_listed(found.left_out)}."]
+        if found.left_out
+        else []
+    )
 
 
 def _leaks(found: Comparisons) -> list[str]:
@@ -198,22 +276,35 @@ def markdown(found: Comparisons) -> str:
 
 
 def _explained() -> str:
-    return """AUC (mean logit): of the mean logit over seeds, in effect an ensemble of them, on the images that all detectors
-scored; mean over seeds: of single models, as in the matrix. Tests are of mean logits. [95 % interval] of the difference: paired
-DeLong where every group has one image, else the paired cluster bootstrap, never claiming more than an exact bound. p: two-sided,
-after Holm over the table. Smallest: the true difference that so many images show with 80 % power at alpha .05 (in one test,
-before Holm). Test sets that share images are resampled together (DeLong's variance, clustered); others count as independent.
-Over seeds: the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of the images' p, the seeds' and
-that of both errors at once, after Holm: below .05 the lead is more than noise. Between cells seeds are not compared: their
-spread is in matrix.csv."""
+    return """AUC (mean logit): of the mean logit over seeds, in effect an ensemble of them, on the
+    images that all detectors
+scored; mean over seeds: of single models, as in the matrix. Tests are of mean logits. [95 %
+interval] of the difference: paired DeLong where every group has one image, else the paired cluster
+bootstrap, never claiming more than an exact bound. p: two-sided, after Holm over the table.
+Smallest: the true difference that so many images show with 80 % power at alpha .05 (in one test,
+before Holm). Test sets that share images are resampled together (DeLong's variance, clustered);
+others count as independent.
+Over seeds: the lead of the seeds' mean AUCs with Welch's 95 % interval. p of both: the largest of
+the images' p, the seeds' and that of both errors at once, after Holm: below .05 the lead is more
+than noise. Between cells seeds are not compared: their spread is in matrix.csv."""
 
 
 def _means(found: Comparisons) -> str:
     head = [["detector", "mean over seeds", "AUC (mean logit)"], ["---"] * 3]
-    return _pipes([*head, *([d, _number(found.of_single_models[d]), _number(mean)] for d, mean in found.cross_domain.items())])
+    return _pipes(
+        [
+            *head,
+            *(
+                [d, _number(found.of_single_models[d]), _number(mean)]
+                for d, mean in found.cross_domain.items()
+            ),
+        ]
+    )
 
 
-def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None) -> str:
+def _pair_table(
+    pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str, str], int] | None = None
+) -> str:
     place = ["train on", "test on"] if cells else []
     over = [] if cells else ["over seeds", "p of both"]
     aucs = ["AUC of first (mean logit)", "AUC of second (mean logit)"]
@@ -224,22 +315,41 @@ def _pair_table(pairs: Sequence[Pair], *, cells: bool, leaked: Mapping[tuple[str
         interval = "" if math.isnan(d.low) else f" [{d.low:.3f}, {d.high:.3f}]"
         of_both = [_number(pair.auc_first), _number(pair.auc_second)]
         leaks = _leak_note((leaked or {}).get((pair.train_on, pair.test_on), 0))
-        note = "; ".join(text for text in (d.reason, d.note, d.how if "exact" in d.how else "", leaks) if text)
+        note = "; ".join(
+            text for text in (d.reason, d.note, d.how if "exact" in d.how else "", leaks) if text
+        )
         where = [pair.train_on, pair.test_on] if cells else []
         numbers = [f"{_number(d.value)}{interval}", _bare(pair.p_holm), _number(d.smallest)]
-        lines.append([*where, pair.first, pair.second, *of_both, *numbers, *([] if cells else _seed_columns(pair)), note])
+        lines.append(
+            [
+                *where,
+                pair.first,
+                pair.second,
+                *of_both,
+                *numbers,
+                *([] if cells else _seed_columns(pair)),
+                note,
+            ]
+        )
     return _pipes(lines)
 
 
 def _leak_note(leaked: int) -> str:
-    return f"{leaked} of its images leak{'s' if leaked == 1 else ''} from training" if leaked else ""
+    return (
+        f"{leaked} of its images leak{'s' if leaked == 1 else ''} from training" if leaked else ""
+    )
 
 
 def _seed_columns(pair: Pair) -> list[str]:
     seeds = pair.seeds
     assert seeds is not None, "every comparison of means has one over seeds"
-    shown = f"{seeds.reason}: unknown" if seeds.reason else "no seed changes it" if seeds.fixed else ""
-    return [shown or f"{_number(seeds.mean)} [{seeds.low:.3f}, {seeds.high:.3f}]", _bare(pair.p_noise)]
+    shown = (
+        f"{seeds.reason}: unknown" if seeds.reason else "no seed changes it" if seeds.fixed else ""
+    )
+    return [
+        shown or f"{_number(seeds.mean)} [{seeds.low:.3f}, {seeds.high:.3f}]",
+        _bare(pair.p_noise),
+    ]
 
 
 def _bare(p: float) -> str:
@@ -251,10 +361,17 @@ def _ranks(found: Comparisons) -> str:
     words = ranks.reason or f"Friedman chi squared {ranks.statistic:.2f}, {_p(ranks.p)}"
     lines = [f"{ranks.n} test sets{_as_one(found)}. {words[0].upper()}{words[1:]}."]
     if not math.isnan(ranks.critical_difference):
-        together = _listed(" = ".join(names[i] for i in clique) for clique in ranks.cliques) or "none"
-        lines.append(f"Critical difference (Nemenyi, .05): {ranks.critical_difference:.2f}. Not told apart: {together}.")
+        together = (
+            _listed(" = ".join(names[i] for i in clique) for clique in ranks.cliques) or "none"
+        )
+        lines.append(
+            f"Critical difference (Nemenyi, .05): {ranks.critical_difference:.2f}. Not told apart:"
+            f" {together}."
+        )
     table = [["detector", "mean rank"], ["---", "---"]]
-    table += [[name, _number(float(rank))] for name, rank in zip(names, ranks.mean_ranks, strict=True)]
+    table += [
+        [name, _number(float(rank))] for name, rank in zip(names, ranks.mean_ranks, strict=True)
+    ]
     return "\n\n".join([*lines, _pipes(table)])
 
 
@@ -262,9 +379,15 @@ def _agreement(found: Comparisons) -> str:
     names = found.test_sets
     table = [["", *names], ["---"] * (len(names) + 1)]
     for i, name in enumerate(names):
-        rho = [f"{_number(float(found.agreement[i, j]))} ({found.rows[i, j]})" if i != j else "" for j in range(len(names))]
+        rho = [
+            f"{_number(float(found.agreement[i, j]))} ({found.rows[i, j]})" if i != j else ""
+            for j in range(len(names))
+        ]
         table.append([name, *rho])
-    return f"Spearman's rho over the pairings that were trained on neither (so many); undefined below three.\n\n{_pipes(table)}"
+    return (
+        "Spearman's rho over the pairings that were trained on neither (so many); undefined below"
+        f" three.\n\n{_pipes(table)}"
+    )
 
 
 def _number(value: float) -> str:
@@ -272,7 +395,9 @@ def _number(value: float) -> str:
 
 
 def _pipes(table: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table)
+    return "\n".join(
+        f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table
+    )
 
 
 def csv_text(found: Comparisons) -> str:
@@ -280,7 +405,10 @@ def csv_text(found: Comparisons) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_fields("cell", pair, found.leaked.get((pair.train_on, pair.test_on), 0)) for pair in found.pairs)
+    writer.writerows(
+        _fields("cell", pair, found.leaked.get((pair.train_on, pair.test_on), 0))
+        for pair in found.pairs
+    )
     in_means = sum(found.leaked.get(place, 0) for place in found.cells)
     writer.writerows(_fields("cross_domain_mean", pair, in_means) for pair in found.mean_pairs)
     return file.getvalue()
@@ -288,9 +416,15 @@ def csv_text(found: Comparisons) -> str:
 
 def _fields(scope: str, pair: Pair, leaked: int) -> list[str]:
     d, seeds = pair.difference, pair.seeds
-    texts = _texts(pair.auc_first, pair.auc_second, d.value, d.low, d.high, d.p, pair.p_holm, d.smallest)
+    texts = _texts(
+        pair.auc_first, pair.auc_second, d.value, d.low, d.high, d.p, pair.p_holm, d.smallest
+    )
     counts = [str(pair.n_real), str(pair.n_fake), str(pair.n_groups)]
-    over = [""] * 5 if seeds is None else [*_texts(seeds.mean, seeds.low, seeds.high, seeds.p), seeds.reason]
+    over = (
+        [""] * 5
+        if seeds is None
+        else [*_texts(seeds.mean, seeds.low, seeds.high, seeds.p), seeds.reason]
+    )
     note = "; ".join(text for text in (d.note, _leak_note(leaked)) if text)
     place = [str(SCHEMA), scope, pair.train_on, pair.test_on, pair.first, pair.second]
     return [*place, *texts, *counts, d.how, d.reason, note, *over, *_texts(pair.p_noise)]

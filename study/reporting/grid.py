@@ -1,4 +1,5 @@
-"""One matrix of one detector and one quantity, picked out of the long form: what tables and figures both draw.
+"""One matrix of one detector and one quantity, picked out of the long form: what tables and figures
+both draw.
 
 Floor 3.
 """
@@ -11,7 +12,14 @@ from dataclasses import dataclass, field
 
 from study.data.catalog import split_union
 from study.data.names import parse_name
-from study.records import ELSEWHERE, NO_DEGRADATION, NO_PIXELS, NO_TRAINING, SHARED_IMAGES, MatrixRow
+from study.records import (
+    ELSEWHERE,
+    NO_DEGRADATION,
+    NO_PIXELS,
+    NO_TRAINING,
+    SHARED_IMAGES,
+    MatrixRow,
+)
 from study.statistics.methods import POOLED, WITHOUT_LEAKS
 
 TITLES = {
@@ -48,11 +56,14 @@ THRESHOLD_TITLES = {
 class Grid:
     """The cells of one detector: training sets x test sets, both in the order of the long form.
 
-    cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that tells the cell's state; None
-    where the long form has nothing on the cell. without_leaks: the same without the images that training has seen, for cells that
-    have some. shared: cell -> why it is not cross-domain, for cells that share images with their training set.
+    cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that
+    tells the cell's state; None where the long form has nothing on the cell. without_leaks: the
+    same without the images that training has seen, for cells that
+    have some. shared: cell -> why it is not cross-domain, for cells that share images with their
+    training set.
     apart: cells with several seeds, none of which lies in the interval of their mean.
-    no_pixels: (classifier, test_on) -> the audit's AUC without a picture; empty where there was no audit. No part of any summary.
+    no_pixels: (classifier, test_on) -> the audit's AUC without a picture; empty where there was no
+    audit. No part of any summary.
     """
 
     detector: str
@@ -82,7 +93,11 @@ class Grid:
 
     def warnings(self) -> dict[str, str]:
         """Return test_on -> what the audit warns of, for the columns that are to be marked."""
-        return {test_on: why for test_on, why in warnings_in(self.no_pixels.values()).items() if test_on in self.test_on}
+        return {
+            test_on: why
+            for test_on, why in warnings_in(self.no_pixels.values()).items()
+            if test_on in self.test_on
+        }
 
     def rows(self) -> list[MatrixRow]:
         """Return the rows of the cells that have any, training set by training set."""
@@ -102,7 +117,9 @@ def pick(
     mine = [row for row in rows if row.detector == detector and row.degradation == degradation]
     quantity = [r for r in mine if r.seed == "mean" and _measures(r, metric, threshold)]
     means = {(r.train_on, r.test_on): r for r in quantity if r.level == level}
-    seeds = [r for r in mine if r.seed != "mean" and r.level == level and _measures(r, metric, threshold)]
+    seeds = [
+        r for r in mine if r.seed != "mean" and r.level == level and _measures(r, metric, threshold)
+    ]
     states = {(r.train_on, r.test_on): r for r in mine if r.state != "done"}
     train_on = tuple(dict.fromkeys(row.train_on for row in mine))
     test_on = tuple(dict.fromkeys(row.test_on for row in mine))
@@ -117,8 +134,14 @@ def pick(
         test_on=test_on,
         cells={place: means.get(place, states.get(place)) for place in places},
         no_pixels={(row.detector, row.test_on): row for row in rows if row.detector in NO_PIXELS},
-        without_leaks={(r.train_on, r.test_on): r for r in quantity if r.level == level + WITHOUT_LEAKS},
-        shared={(r.train_on, r.test_on): r.estimate.note for r in rows if r.detector == detector and r.metric == SHARED_IMAGES},
+        without_leaks={
+            (r.train_on, r.test_on): r for r in quantity if r.level == level + WITHOUT_LEAKS
+        },
+        shared={
+            (r.train_on, r.test_on): r.estimate.note
+            for r in rows
+            if r.detector == detector and r.metric == SHARED_IMAGES
+        },
         apart=frozenset(place for place, row in means.items() if _seeds_apart(row, seeds)),
     )
 
@@ -128,7 +151,8 @@ def _seeds_apart(mean: MatrixRow, seeds: Iterable[MatrixRow]) -> bool:
     low, high = mean.estimate.low, mean.estimate.high
     place = (mean.train_on, mean.test_on)
     values = [r.estimate.value for r in seeds if (r.train_on, r.test_on) == place and has_number(r)]
-    return len(values) > 1 and all(value < low or value > high for value in values)  # no interval: NaN, and False
+    # no interval: NaN, and False
+    return len(values) > 1 and all(value < low or value > high for value in values)
 
 
 def warnings_in(rows: Iterable[MatrixRow]) -> dict[str, str]:
@@ -146,23 +170,34 @@ def has_number(row: MatrixRow | None) -> bool:
 
 
 def state_words(row: MatrixRow | None) -> str:
-    """Return what a cell without a number shows: its state, `undefined` for a scored one, `not measured` where nothing is known."""
+    """Return what a cell without a number shows: its state, `undefined` for a scored one, `not
+    measured` where nothing is known.
+    """
     if row is None:
         return "not measured"
     return "undefined" if row.state == "done" else row.state.replace("_", " ")
 
 
 def is_in_domain(train_on: str, test_on: str) -> bool:
-    """Say whether a test set is a member of a training set, or part of one (`ffpp:FaceSwap` of `ffpp`); of a union, all of it."""
-    return all(any(_holds(one, test) for one in split_union(train_on)) for test in split_union(test_on))
+    """Say whether a test set is a member of a training set, or part of one (`ffpp:FaceSwap` of
+    `ffpp`); of a union, all of it.
+    """
+    return all(
+        any(_holds(one, test) for one in split_union(train_on)) for test in split_union(test_on)
+    )
 
 
 def _holds(train_on: str, test_on: str) -> bool:
-    """Say whether one dataset's name says that it holds another: the same, or a part of it, by member or by narrower conditions."""
+    """Say whether one dataset's name says that it holds another: the same, or a part of it, by
+    member or by narrower conditions.
+    """
     if train_on == test_on or {NO_TRAINING, ELSEWHERE} & {train_on, test_on}:
         return train_on == test_on
     whole, part = parse_name(train_on), parse_name(test_on)
-    narrower = all(key in part.where and set(part.where[key]) <= set(values) for key, values in whole.where.items())
+    narrower = all(
+        key in part.where and set(part.where[key]) <= set(values)
+        for key, values in whole.where.items()
+    )
     return whole.base == part.base and whole.member in ("", part.member) and narrower
 
 
@@ -184,6 +219,8 @@ def detectors(rows: Sequence[MatrixRow]) -> list[str]:
 
 
 def levels(rows: Sequence[MatrixRow], detector: str) -> list[str]:
-    """Return the levels that a detector has numbers at: `image`, and `unit` where some test set has several images a unit."""
+    """Return the levels that a detector has numbers at: `image`, and `unit` where some test set has
+    several images a unit.
+    """
     found = {row.level for row in rows if row.detector == detector}
     return [level for level in POOLED if level in found]

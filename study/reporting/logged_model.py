@@ -1,6 +1,8 @@
-"""A trained detector as MLflow loads it: a folder of our own files becomes an object with `predict`. Nothing is pickled.
+"""A trained detector as MLflow loads it: a folder of our own files becomes an object with
+`predict`. Nothing is pickled.
 
-Floor 3. MLflow imports this module by the name in its MLmodel file and calls `_load_pyfunc`; it is not imported from here.
+Floor 3. MLflow imports this module by the name in its MLmodel file and calls `_load_pyfunc`; it is
+not imported from here.
 """
 
 from __future__ import annotations
@@ -31,9 +33,10 @@ class DetectorModel:
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Score image files.
 
-        model_input: a pandas table with a column `path` (or whose first column holds the paths), or a list of paths.
-        Returns a pandas table with a row an image, in the order given: `logit`, higher is more fake, and `probability` in [0, 1] of
-        being fake, the sigmoid of the logit. Neither is a verdict. Raises DataError, naming the file, where one cannot be decoded.
+        model_input: a pandas table with a column `path` (or whose first column holds the paths), or
+        a list of paths. Returns a pandas table with a row an image, in the order given: `logit`,
+        higher is more fake, and `probability` in [0, 1] of being fake, the sigmoid of the logit.
+        Neither is a verdict. Raises DataError, naming the file, where one cannot be decoded.
         """
         import pandas as pd
 
@@ -45,7 +48,9 @@ class DetectorModel:
     def _logits(self, paths: Sequence[Path]) -> NDArray[np.float64]:
         pixels = np.stack([self._pixels(path) for path in paths])  # (B, S, S, 3) uint8
         with torch.inference_mode():
-            logit: NDArray[np.float32] = self._detector(self._detector.prepare(torch.from_numpy(pixels))).float().numpy()
+            logit: NDArray[np.float32] = (
+                self._detector(self._detector.prepare(torch.from_numpy(pixels))).float().numpy()
+            )
         return logit.astype(np.float64)
 
     def _pixels(self, path: Path) -> NDArray[np.uint8]:
@@ -57,7 +62,9 @@ class DetectorModel:
 
 def _paths(model_input: Any) -> Iterable[Path]:
     if hasattr(model_input, "columns"):
-        model_input = model_input["path" if "path" in model_input.columns else model_input.columns[0]]
+        model_input = model_input[
+            "path" if "path" in model_input.columns else model_input.columns[0]
+        ]
     return (Path(str(path)) for path in model_input)
 
 

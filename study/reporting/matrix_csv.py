@@ -1,7 +1,7 @@
 """matrix.csv, the long form of the matrix: one line a number, readable by anything that reads CSV.
 
-Floor 3. Floats are written so that they come back bit for bit; NaN is an empty field. Every line carries the schema number, so that
-a file of another version is refused by name and never misread.
+Floor 3. Floats are written so that they come back bit for bit; NaN is an empty field. Every line
+carries the schema number, so that a file of another version is refused by name and never misread.
 
 | column | meaning |
 |---|---|
@@ -29,24 +29,58 @@ from study.records import NO_DEGRADATION, CellState, Estimate, MatrixRow
 
 SCHEMA = 1
 COLUMNS = (
-    *("schema", "detector", "train_on", "test_on", "degradation", "level", "seed", "metric", "threshold"),
-    *("value", "low", "high", "sd", "n_real", "n_fake", "seeds", "coverage", "state", "reason", "undefined", "note"),
+    *(
+        "schema",
+        "detector",
+        "train_on",
+        "test_on",
+        "degradation",
+        "level",
+        "seed",
+        "metric",
+        "threshold",
+    ),
+    *(
+        "value",
+        "low",
+        "high",
+        "sd",
+        "n_real",
+        "n_fake",
+        "seeds",
+        "coverage",
+        "state",
+        "reason",
+        "undefined",
+        "note",
+    ),
 )
 
 
 def write_matrix(rows: Sequence[MatrixRow], path: Path) -> None:
-    """Write the rows in the order given; the file appears whole or not at all. Raises StoreError where it cannot be written."""
+    """Write the rows in the order given; the file appears whole or not at all. Raises StoreError
+    where it cannot be written.
+    """
     try:
-        with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(",".join(map(_quoted, fields)) + "\n" for fields in (COLUMNS, *map(_fields, rows)))
+        with (
+            whole_file(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            file.writelines(
+                ",".join(map(_quoted, fields)) + "\n" for fields in (COLUMNS, *map(_fields, rows))
+            )
     except OSError as error:
-        raise StoreError(f"cannot write '{path}': {error.strerror or error}; choose another --results folder") from error
+        raise StoreError(
+            f"cannot write '{path}': {error.strerror or error}; choose another --results folder"
+        ) from error
 
 
 def read_matrix(path: Path) -> list[MatrixRow]:
-    """Return the rows that `write_matrix` wrote; a file whose name ends in .gz may be packed by gzip.
+    """Return the rows that `write_matrix` wrote; a file whose name ends in .gz may be packed by
+    gzip.
 
-    Raises StoreError, naming the file, where it is missing, has another schema or other columns, or a field that cannot be read.
+    Raises StoreError, naming the file, where it is missing, has another schema or other columns, or
+    a field that cannot be read.
     """
     try:
         with _opened(path) as file:
@@ -60,10 +94,14 @@ def read_matrix(path: Path) -> list[MatrixRow]:
 
 
 def degradations_in(path: Path) -> list[str]:
-    """Return the degradations of a matrix.csv in its order; none where there is no file, or one that cannot be read."""
+    """Return the degradations of a matrix.csv in its order; none where there is no file, or one
+    that cannot be read.
+    """
     try:
         with _opened(path) as file:
-            found = dict.fromkeys(line.get("degradation") or NO_DEGRADATION for line in csv.DictReader(file))
+            found = dict.fromkeys(
+                line.get("degradation") or NO_DEGRADATION for line in csv.DictReader(file)
+            )
     except (OSError, UnicodeDecodeError, csv.Error):
         return []  # it is about to be written anew
     return [name for name in found if name != NO_DEGRADATION]
@@ -71,18 +109,49 @@ def degradations_in(path: Path) -> list[str]:
 
 def _opened(path: Path) -> TextIO:
     packed = path.suffix == ".gz"
-    return gzip.open(path, "rt", encoding="utf-8", newline="") if packed else path.open(encoding="utf-8", newline="")
+    return (
+        gzip.open(path, "rt", encoding="utf-8", newline="")
+        if packed
+        else path.open(encoding="utf-8", newline="")
+    )
 
 
 def _fields(row: MatrixRow) -> list[str]:
     e = row.estimate
-    where = [row.detector, row.train_on, row.test_on, row.degradation, row.level, row.seed, row.metric, row.threshold]
-    numbers = [_text(e.value), _text(e.low), _text(e.high), _text(e.sd), str(e.n_real), str(e.n_fake), str(e.seeds)]
-    return [str(SCHEMA), *where, *numbers, _text(row.coverage), row.state, row.reason, e.reason, e.note]
+    where = [
+        row.detector,
+        row.train_on,
+        row.test_on,
+        row.degradation,
+        row.level,
+        row.seed,
+        row.metric,
+        row.threshold,
+    ]
+    numbers = [
+        _text(e.value),
+        _text(e.low),
+        _text(e.high),
+        _text(e.sd),
+        str(e.n_real),
+        str(e.n_fake),
+        str(e.seeds),
+    ]
+    return [
+        str(SCHEMA),
+        *where,
+        *numbers,
+        _text(row.coverage),
+        row.state,
+        row.reason,
+        e.reason,
+        e.note,
+    ]
 
 
 def _quoted(text: str) -> str:
-    # Not csv.writer: with lines that end in a newline it leaves a carriage return bare, and the reader then ends the row there.
+    # Not csv.writer: with lines that end in a newline it leaves a carriage return bare, and the
+    # reader then ends the row there.
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
@@ -95,12 +164,19 @@ def _number(text: str) -> float:
 
 
 def _refused(path: Path, why: str) -> StoreError:
-    return StoreError(f"'{path}' is not a matrix.csv of schema {SCHEMA}: {why}; run cross_eval again to write it anew")
+    return StoreError(
+        f"'{path}' is not a matrix.csv of schema {SCHEMA}: {why}; run cross_eval again to write it"
+        " anew"
+    )
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     if tuple(header) != COLUMNS:
-        raise _refused(path, f"its columns differ in {', '.join(sorted(set(header) ^ set(COLUMNS))) or 'their order'}")
+        raise _refused(
+            path,
+            "its columns differ in"
+            f" {', '.join(sorted(set(header) ^ set(COLUMNS))) or 'their order'}",
+        )
 
 
 def _row(path: Path, number: int, fields: Sequence[str]) -> MatrixRow:

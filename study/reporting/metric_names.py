@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from study.identity import digest
 from study.records import NO_DEGRADATION, MatrixRow
 
-MAX_PART = 40  # characters of one part; the six parts of a name stay below the 250 that MLflow allows
+# characters of one part; the six parts of a name stay below the 250 that MLflow allows
+MAX_PART = 40
 _WORDS = {".": "dot", "+": "plus", "@": "at", "?": "q", "": "nil"}
 _LETTERS = {word: letter for letter, word in _WORDS.items()}
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -20,12 +21,15 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 def slug(name: str) -> str:
     """Return a name that MLflow accepts, different for every different name.
 
-    Letters, digits, `_` and `-` stay; any other character becomes a word between two dots: `a+b` is `a.plus.b`, and a character
-    without a word of its own is written by its code point, a space as `.x20.`. A dot is itself replaced, so that words can always
-    be told from text, and `unslug` undoes it. A result longer than `MAX_PART` is cut and ends in a digest of the name,
+    Letters, digits, `_` and `-` stay; any other character becomes a word between two dots: `a+b` is
+    `a.plus.b`, and a character without a word of its own is written by its code point, a space as
+    `.x20.`. A dot is itself replaced, so that words can always be told from text, and `unslug`
+    undoes it. A result longer than `MAX_PART` is cut and ends in a digest of the name,
     `.h<digest>.`; that cannot be undone, and differs for different names as digests do.
     """
-    written = _UNSAFE.sub(lambda c: f".{_WORDS.get(c[0], f'x{ord(c[0]):x}')}.", name) or f".{_WORDS['']}."
+    written = (
+        _UNSAFE.sub(lambda c: f".{_WORDS.get(c[0], f'x{ord(c[0]):x}')}.", name) or f".{_WORDS['']}."
+    )
     if len(written) <= MAX_PART:
         return written
     end = f".h{digest(name)}."
@@ -50,19 +54,30 @@ def quantity(row: MatrixRow) -> str:
 def cell_parts(row: MatrixRow) -> tuple[str, ...]:
     """Return what the name of a cell's number is made of: quantity, detector, train_on, test_on.
 
-    Degradation and level follow, both of them, where either is not the plain one; so no two kinds of cell share a form.
+    Degradation and level follow, both of them, where either is not the plain one; so no two kinds
+    of cell share a form.
     """
     plain = row.degradation == NO_DEGRADATION and row.level == "image"
-    return (quantity(row), row.detector, row.train_on, row.test_on, *(() if plain else (row.degradation, row.level)))
+    return (
+        quantity(row),
+        row.detector,
+        row.train_on,
+        row.test_on,
+        *(() if plain else (row.degradation, row.level)),
+    )
 
 
 def metric_name(row: MatrixRow) -> str:
-    """Return the name of a cell's number, e.g. `auc/npr/a.plus.b/c`. Different cells have different names."""
+    """Return the name of a cell's number, e.g. `auc/npr/a.plus.b/c`. Different cells have different
+    names.
+    """
     return "/".join(slug(part) for part in cell_parts(row))
 
 
 def original_names(rows: Iterable[MatrixRow]) -> dict[str, str]:
-    """Return slug -> original for every part of the rows' metric names that the slug rule changes."""
+    """Return slug -> original for every part of the rows' metric names that the slug rule
+    changes.
+    """
     parts = {part for row in rows for part in cell_parts(row)}
     return {slug(part): part for part in sorted(parts) if slug(part) != part}
 

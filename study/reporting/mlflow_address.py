@@ -17,10 +17,11 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def tracking_uri(results: Path) -> str:
-    """Return MLFLOW_TRACKING_URI where it is set, else the SQLite file of the results folder; a file's path is always absolute.
+    """Return MLFLOW_TRACKING_URI where it is set, else the SQLite file of the results folder; a
+    file's path is always absolute.
 
-    Raises StoreError, naming the address and the valid kinds, for a folder of files, which MLflow has given up, and for anything
-    else that is neither a server nor a database.
+    Raises StoreError, naming the address and the valid kinds, for a folder of files, which MLflow
+    has given up, and for anything else that is neither a server nor a database.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not given:
@@ -28,15 +29,18 @@ def tracking_uri(results: Path) -> str:
     scheme = urlsplit(given).scheme.split("+")[0]
     if scheme not in (*SERVERS, *DATABASES):
         raise StoreError(
-            f"MLFLOW_TRACKING_URI is '{without_password(given)}', and MLflow keeps runs in a server or a database only: "
-            "unset it, or give http://HOST:PORT, sqlite:///FILE, postgresql://... or mysql://..."
+            f"MLFLOW_TRACKING_URI is '{without_password(given)}', and MLflow keeps runs in a server"
+            " or a database only: unset it, or give http://HOST:PORT, sqlite:///FILE,"
+            " postgresql://... or mysql://..."
         )
     head, _, path = given.partition(":///")
     return f"{head}:///{Path(path).absolute()}" if scheme == "sqlite" and path else given
 
 
 def is_server(uri: str) -> bool:
-    """Say whether an address is that of a tracking server, which decides for itself where files go."""
+    """Say whether an address is that of a tracking server, which decides for itself where files
+    go.
+    """
     return urlsplit(uri).scheme in SERVERS
 
 

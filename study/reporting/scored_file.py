@@ -1,7 +1,7 @@
 """What a file of predictions is worth: its estimates, as a table and as JSON.
 
-Floor 3. A single scoring without a source: the thresholds are `fixed` (logit 0, which is p = 0.5) and `oracle`, and there is no
-temperature.
+Floor 3. A single scoring without a source: the thresholds are `fixed` (logit 0, which is p = 0.5)
+and `oracle`, and there is no temperature.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ RNG_SEED = 0  # of the bootstrap: the same file gives the same numbers
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredFile:
-    """The numbers of one file. levels: `image`, and those by method -> the rows; notes: what is to be said of all."""
+    """The numbers of one file. levels: `image`, and those by method -> the rows; notes: what is to
+    be said of all.
+    """
 
     name: str
     scores: Scores
@@ -56,16 +58,34 @@ def score_file(name: str, read: Predictions, *, replicates: int = REPLICATES) ->
 
 
 def _rows(scores: Scores, *, brief: bool, replicates: int) -> list[Row]:
-    cell = estimate_cell([scores], [{"fixed": FIXED}], [math.nan], rng_seed=RNG_SEED, brief=brief, replicates=replicates)
+    cell = estimate_cell(
+        [scores],
+        [{"fixed": FIXED}],
+        [math.nan],
+        rng_seed=RNG_SEED,
+        brief=brief,
+        replicates=replicates,
+    )
     return [row for row in cell.rows if row.seed == "0" and row.metric not in SCALED]
 
 
 def as_json(found: ScoredFile) -> str:
-    """Return everything as one JSON object; NaN is null, and `undefined` says why; an infinite number is a string."""
+    """Return everything as one JSON object; NaN is null, and `undefined` says why; an infinite
+    number is a string.
+    """
     n, fakes = len(found.scores.label), found.n_fake
-    head = {"schema": SCHEMA, "file": found.name, "images": n, "real": n - fakes, "fake": fakes, "groups": found.groups}
+    head = {
+        "schema": SCHEMA,
+        "file": found.name,
+        "images": n,
+        "real": n - fakes,
+        "fake": fakes,
+        "groups": found.groups,
+    }
     rows = [_object(level, row) for level, rows in found.levels.items() for row in rows]
-    return json.dumps({**head, "notes": found.notes, "rows": rows}, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        {**head, "notes": found.notes, "rows": rows}, indent=1, ensure_ascii=False, allow_nan=False
+    )
 
 
 def _object(level: str, row: Row) -> dict[str, str | float | int | None]:
@@ -93,32 +113,68 @@ def as_text(found: ScoredFile) -> str:
     kind = (
         "cluster bootstrap over groups"
         if groups < n
-        else "every image its own group; DeLong for the AUC, Clopper-Pearson for rates at a given threshold, else the bootstrap"
+        else (
+            "every image its own group; DeLong for the AUC, Clopper-Pearson for rates at a given"
+            " threshold, else the bootstrap"
+        )
     )
     share = f", prevalence {fakes / n:.3f}"
-    parts = [f"note: {note}" for note in found.notes]  # first: it may be that all that follows is wrong
+    # first: it may be that all that follows is wrong
+    parts = [f"note: {note}" for note in found.notes]
     parts += [
-        f"{found.name}: {n} images ({n - fakes} real, {fakes} fake{share}), {groups} groups\n95 % intervals: {kind}",
-        _table([["metric", "threshold", "value", "95 % interval", ""], *map(_line, found.levels["image"])]),
+        (
+            f"{found.name}: {n} images ({n - fakes} real, {fakes} fake{share}), {groups} groups\n95"
+            f" % intervals: {kind}"
+        ),
+        _table(
+            [
+                ["metric", "threshold", "value", "95 % interval", ""],
+                *map(_line, found.levels["image"]),
+            ]
+        ),
     ]
-    methods = [[*_method_line(level, rows)] for level, rows in found.levels.items() if level != "image"]
+    methods = [
+        [*_method_line(level, rows)] for level, rows in found.levels.items() if level != "image"
+    ]
     if methods:
         parts.append(
-            _table([["by method", "real", "fake", "AUC", "95 % interval", "called right at p = 0.5", "95 % interval"], *methods])
+            _table(
+                [
+                    [
+                        "by method",
+                        "real",
+                        "fake",
+                        "AUC",
+                        "95 % interval",
+                        "called right at p = 0.5",
+                        "95 % interval",
+                    ],
+                    *methods,
+                ]
+            )
         )
-    thresholds = "thresholds are logits: fixed is 0 (p = 0.5); oracle is chosen on these very images, an upper bound"
+    thresholds = (
+        "thresholds are logits: fixed is 0 (p = 0.5); oracle is chosen on these very images, an"
+        " upper bound"
+    )
     return "\n\n".join([*parts, thresholds])
 
 
 def _line(row: Row) -> list[str]:
     e = row.estimate
     shown = _number(e.value) if row.metric not in COUNTS or math.isnan(e.value) else f"{e.value:g}"
-    interval = _interval(e.low, e.high) if row.metric not in COUNTS or math.isnan(e.low) else _whole(e.low, e.high)
+    interval = (
+        _interval(e.low, e.high)
+        if row.metric not in COUNTS or math.isnan(e.low)
+        else _whole(e.low, e.high)
+    )
     return [row.metric, row.threshold, shown, interval, e.reason or e.note]
 
 
 def _method_line(level: str, rows: Sequence[Row]) -> list[str]:
-    """One method: its AUC against the other class, and the share of its own images that is called right."""
+    """One method: its AUC against the other class, and the share of its own images that is called
+    right.
+    """
     of = {(row.metric, row.threshold): row.estimate for row in rows}
     auc = of["auc", ""]
     right = of["recall" if level.startswith(PREFIX[1]) else "real_accuracy", "fixed"]
@@ -134,7 +190,13 @@ def _method_line(level: str, rows: Sequence[Row]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+    return (
+        "undefined"
+        if math.isnan(value)
+        else f"{value:.4f}"
+        if abs(value) < 1000
+        else f"{value:.6g}"
+    )
 
 
 def _whole(low: float, high: float) -> str:
@@ -148,4 +210,7 @@ def _interval(low: float, high: float) -> str:
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

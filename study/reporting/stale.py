@@ -1,4 +1,5 @@
-"""Figures that an earlier run drew and this one did not: beside the new ones they would be taken for figures of the same matrix.
+"""Figures that an earlier run drew and this one did not: beside the new ones they would be taken
+for figures of the same matrix.
 
 Floor 3.
 """
@@ -10,11 +11,19 @@ from pathlib import Path
 
 from study.errors import StoreError
 
-DRAWN = ("heat_map_*.png", "robustness_*.png", "roc.png", "best_so_far.png", "critical_difference.png")  # what `cross_eval` draws
+# what `cross_eval` draws
+DRAWN = (
+    "heat_map_*.png",
+    "robustness_*.png",
+    "roc.png",
+    "best_so_far.png",
+    "critical_difference.png",
+)
 
 
 def remove_stale(folder: Path, drawn: Collection[Path]) -> list[str]:
-    """Delete the figures in a folder that are not among those just drawn; return their names, sorted. Other files stay.
+    """Delete the figures in a folder that are not among those just drawn; return their names,
+    sorted. Other files stay.
 
     Raises StoreError where one cannot be deleted.
     """
@@ -23,5 +32,7 @@ def remove_stale(folder: Path, drawn: Collection[Path]) -> list[str]:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot delete '{path}', which is of an earlier matrix: {error.strerror or error}") from error
+            raise StoreError(
+                f"cannot delete '{path}', which is of an earlier matrix: {error.strerror or error}"
+            ) from error
     return [path.name for path in stale]

@@ -1,7 +1,7 @@
 """Tables: a matrix as text for the terminal and as Markdown for files that are tracked.
 
-Floor 3. Rows are training sets and columns test sets. Every number stands with its 95 % interval, every cell without one says why,
-and the images that a column rests on stand below it.
+Floor 3. Rows are training sets and columns test sets. Every number stands with its 95 % interval,
+every cell without one says why, and the images that a column rests on stand below it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 
 from study.data.leaks import LIMIT
 from study.records import NO_DEGRADATION, MatrixRow
-from study.reporting.grid import SEEDS_APART, Grid, detectors, has_number, is_in_domain, levels, pick, prevalence, span, state_words
+from study.reporting.grid import (
+    SEEDS_APART,
+    Grid,
+    detectors,
+    has_number,
+    is_in_domain,
+    levels,
+    pick,
+    prevalence,
+    span,
+    state_words,
+)
 from study.reporting.markdown import ends, number
 from study.reporting.summary import summary_cells, summary_lines
 
@@ -38,7 +49,9 @@ class _Notes:
 
     def mark(self, *texts: str) -> str:
         """Return the marks of the texts that are not empty, e.g. ` (1) (2)`."""
-        return "".join(f" ({self._numbers.setdefault(text, len(self._numbers) + 1)})" for text in texts if text)
+        return "".join(
+            f" ({self._numbers.setdefault(text, len(self._numbers) + 1)})" for text in texts if text
+        )
 
     def lines(self) -> list[str]:
         return [f"({number}) {text}" for text, number in self._numbers.items()]
@@ -53,20 +66,28 @@ def text_table(
     degradation: str = NO_DEGRADATION,
     width: int | None = None,
 ) -> str:
-    """Return a detector's matrix as text, for images and, where units have several images, for units too.
+    """Return a detector's matrix as text, for images and, where units have several images, for
+    units too.
 
-    width: characters a line may have, that of the terminal unless given; where the test sets do not fit beside each other, the
-    table goes on below. A single column is never broken.
+    width: characters a line may have, that of the terminal unless given; where the test sets do not
+    fit beside each other, the table goes on below. A single column is never broken.
     """
     columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
-    grids = [pick(rows, detector, metric, threshold, degradation=degradation, level=level) for level in levels(rows, detector)]
+    grids = [
+        pick(rows, detector, metric, threshold, degradation=degradation, level=level)
+        for level in levels(rows, detector)
+    ]
     return "\n\n".join(_text(grid, columns) for grid in grids)
 
 
-def markdown_tables(rows: Sequence[MatrixRow], quantities: Sequence[tuple[str, str]] = HEADLINES) -> str:
-    """Return the tables that are kept: a summary over detectors, then for each detector its matrix of every quantity.
+def markdown_tables(
+    rows: Sequence[MatrixRow], quantities: Sequence[tuple[str, str]] = HEADLINES
+) -> str:
+    """Return the tables that are kept: a summary over detectors, then for each detector its matrix
+    of every quantity.
 
-    quantities: (metric, threshold) pairs, the first of which the summary is of. Ends with a newline.
+    quantities: (metric, threshold) pairs, the first of which the summary is of. Ends with a
+    newline.
     """
     parts = ["# Train on X, test on Y", _summary_table(rows, *quantities[0])]
     for detector in detectors(rows):
@@ -79,7 +100,10 @@ def markdown_tables(rows: Sequence[MatrixRow], quantities: Sequence[tuple[str, s
 
 def _text(grid: Grid, width: int) -> str:
     notes = _Notes()
-    body = {source: [_cell(grid, source, target, notes) for target in grid.test_on] for source in grid.train_on}
+    body = {
+        source: [_cell(grid, source, target, notes) for target in grid.test_on]
+        for source in grid.train_on
+    }
     footer = _footer(grid)
     heads, labels = _heads(grid), ["train on \\ test on", *grid.train_on, *footer]
     first = max(map(len, labels))
@@ -87,21 +111,36 @@ def _text(grid: Grid, width: int) -> str:
         max(
             map(
                 len,
-                [name, *(line for source in grid.train_on for line in body[source][i]), *(values[i] for values in footer.values())],
+                [
+                    name,
+                    *(line for source in grid.train_on for line in body[source][i]),
+                    *(values[i] for values in footer.values()),
+                ],
             )
         )
         for i, name in enumerate(heads)
     ]
     lines = [fold(f"{grid.detector}: {grid.title}", width), fold(_caption(grid), width)]
     for block in blocks(column, width - first):
-        lines += ["", _line(labels[0], [heads[i] for i in block], first, [column[i] for i in block])]
+        lines += [
+            "",
+            _line(labels[0], [heads[i] for i in block], first, [column[i] for i in block]),
+        ]
         for source in grid.train_on:
             for part in range(2):
                 texts = [body[source][i][part] for i in block]
                 if any(texts):
-                    lines.append(_line(source if part == 0 else "", texts, first, [column[i] for i in block]))
-        lines += [_line(name, [values[i] for i in block], first, [column[i] for i in block]) for name, values in footer.items()]
-    ends = [fold(line, width) for line in [*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)]]
+                    lines.append(
+                        _line(source if part == 0 else "", texts, first, [column[i] for i in block])
+                    )
+        lines += [
+            _line(name, [values[i] for i in block], first, [column[i] for i in block])
+            for name, values in footer.items()
+        ]
+    ends = [
+        fold(line, width)
+        for line in [*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)]
+    ]
     return "\n".join([*lines, "", *ends])
 
 
@@ -111,11 +150,18 @@ def fold(line: str, width: int) -> str:
 
 
 def _line(label: str, texts: Iterable[str], first: int, widths: Iterable[int]) -> str:
-    return GAP.join([label.ljust(first), *(text.ljust(width) for text, width in zip(texts, widths, strict=True))]).rstrip()
+    return GAP.join(
+        [
+            label.ljust(first),
+            *(text.ljust(width) for text, width in zip(texts, widths, strict=True)),
+        ]
+    ).rstrip()
 
 
 def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Distribute columns over blocks that are no wider than `room`, in order, at least one column each."""
+    """Distribute columns over blocks that are no wider than `room`, in order, at least one column
+    each.
+    """
     found: list[list[int]] = []
     used = room + 1
     for i, width in enumerate(widths):
@@ -141,7 +187,9 @@ def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str
 
 
 def _leaks(grid: Grid, source: str, target: str) -> str:
-    """Say what a cell is without the test images that its training set has seen; nothing where there are none."""
+    """Say what a cell is without the test images that its training set has seen; nothing where
+    there are none.
+    """
     row, rest = grid.cells[source, target], grid.without_leaks.get((source, target))
     if row is None or rest is None:
         return ""
@@ -151,7 +199,10 @@ def _leaks(grid: Grid, source: str, target: str) -> str:
     images = f"the {leaked} test images that leak" if leaked > 1 else "the test image that leaks"
     if grid.level != "image":  # a unit that lost a frame is not gone
         images = "the test images that leak"
-    return f"with {images} from training {_number(row)}, without {found} on {left.n_real} real / {left.n_fake} fake"
+    return (
+        f"with {images} from training {_number(row)}, without {found} on {left.n_real} real /"
+        f" {left.n_fake} fake"
+    )
 
 
 def _number(row: MatrixRow) -> str:
@@ -160,7 +211,11 @@ def _number(row: MatrixRow) -> str:
 
 
 def _across_seeds(row: MatrixRow) -> str:
-    return f"sd {number(row.estimate.sd)}" if math.isfinite(row.estimate.sd) else f"n={row.estimate.seeds}"
+    return (
+        f"sd {number(row.estimate.sd)}"
+        if math.isfinite(row.estimate.sd)
+        else f"n={row.estimate.seeds}"
+    )
 
 
 def _caption(grid: Grid) -> str:
@@ -169,16 +224,22 @@ def _caption(grid: Grid) -> str:
 
 
 def _footer(grid: Grid) -> dict[str, list[str]]:
-    """Return what stands below the columns: images, coverage where an image is missing, prevalence beside AP."""
+    """Return what stands below the columns: images, coverage where an image is missing, prevalence
+    beside AP.
+    """
     footer = {"real / fake": _per_column(grid, _images)}
     done = [row for row in grid.rows() if row.state == "done"]
     if any(row.coverage < 1 for row in done):
-        footer["coverage"] = _per_column(grid, lambda rows: f"{min(row.coverage for row in rows):.4g}")
+        footer["coverage"] = _per_column(
+            grid, lambda rows: f"{min(row.coverage for row in rows):.4g}"
+        )
     if grid.metric == "ap":
         footer["prevalence"] = _per_column(grid, lambda rows: number(prevalence(rows[0])))
     for name in dict.fromkeys(name for name, _ in grid.no_pixels):
         aucs = (grid.no_pixels.get((name, target)) for target in grid.test_on)
-        footer[f"{name} AUC"] = ["" if row is None else _number(row) if has_number(row) else "undefined" for row in aucs]
+        footer[f"{name} AUC"] = [
+            "" if row is None else _number(row) if has_number(row) else "undefined" for row in aucs
+        ]
     return footer
 
 
@@ -192,7 +253,10 @@ def _audit_lines(grid: Grid) -> list[str]:
     """Return what the two AUCs below the columns are, and what the marks mean."""
     found = [f"! {name}: {warnings}" for name, warnings in grid.warnings().items()]
     names = ", ".join(dict.fromkeys(name for name, _ in grid.no_pixels))
-    what = f"{names}: classifiers that see no picture, cross-validated by group over all splits of the dataset (audit.json)"
+    what = (
+        f"{names}: classifiers that see no picture, cross-validated by group over all splits of the"
+        " dataset (audit.json)"
+    )
     return [what, *_without_interval(grid), *found] if grid.no_pixels else []
 
 
@@ -220,7 +284,9 @@ def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]
 
 
 def _images(rows: Sequence[MatrixRow]) -> str:
-    return f"{span(row.estimate.n_real for row in rows)} / {span(row.estimate.n_fake for row in rows)}"
+    return (
+        f"{span(row.estimate.n_real for row in rows)} / {span(row.estimate.n_fake for row in rows)}"
+    )
 
 
 def _markdown(grid: Grid) -> str:
@@ -232,7 +298,14 @@ def _markdown(grid: Grid) -> str:
     table += [[name, *values] for name, values in _footer(grid).items()]
     title = f"### {grid.title[0].upper()}{grid.title[1:]}"
     parts = [title, _caption(grid).replace("* in", "\\* in"), pipes(table)]
-    return "\n\n".join([*parts, "  \n".join([*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)])])
+    return "\n\n".join(
+        [
+            *parts,
+            "  \n".join(
+                [*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)]
+            ),
+        ]
+    )
 
 
 def _markdown_cell(lines: tuple[str, str]) -> str:
@@ -245,12 +318,23 @@ def _summary_table(rows: Sequence[MatrixRow], metric: str, threshold: str) -> st
     grids = [pick(rows, detector, metric, threshold) for detector in detectors(rows)]
     if not grids:
         return "No cells."
-    table = [["detector", "in-domain mean", "cross-domain mean", "gap", "worst cell", "cells without a number"]]
+    table = [
+        [
+            "detector",
+            "in-domain mean",
+            "cross-domain mean",
+            "gap",
+            "worst cell",
+            "cells without a number",
+        ]
+    ]
     table += [[grid.detector, *summary_cells(grid)] for grid in grids]
     return f"Summary by {grids[0].title}.\n\n{pipes(table)}"
 
 
 def pipes(table: Sequence[Sequence[str]]) -> str:
     """Return a table, its head first, as Markdown."""
-    head, *body = (f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table)
+    head, *body = (
+        f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in table
+    )
     return "\n".join([head, "|" + "---|" * len(table[0]), *body])

@@ -1,7 +1,9 @@
-"""Threshold transfer: what each named threshold gives on every test set, and what the promised 5 % false positives became.
+"""Threshold transfer: what each named threshold gives on every test set, and what the promised 5 %
+false positives became.
 
-Floor 3. Four matrices of balanced accuracy laid side by side, one line a cell, and the false-positive rate on the target of the
-threshold that has 5 % on the source's val, which is 1 - `real_accuracy` there.
+Floor 3. Four matrices of balanced accuracy laid side by side, one line a cell, and the
+false-positive rate on the target of the threshold that has 5 % on the source's val, which is 1 -
+`real_accuracy` there.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ HEAD = ("train on", "test on", *THRESHOLDS, "oracle - source", "FPR at source_fp
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """One cell. balanced_accuracy: by threshold, None where there is no number. fpr: of `source_fpr5` on the target, or None.
+    """One cell. balanced_accuracy: by threshold, None where there is no number. fpr: of
+    `source_fpr5` on the target, or None.
 
     state: what a cell shows that has no number at all, else "".
     """
@@ -33,7 +36,9 @@ class Transfer:
 
     @property
     def lost(self) -> float:
-        """What the oracle has more than the source's threshold: what a threshold costs that does not fit; NaN where unknown."""
+        """What the oracle has more than the source's threshold: what a threshold costs that does
+        not fit; NaN where unknown.
+        """
         oracle, source = self.balanced_accuracy["oracle"], self.balanced_accuracy["source"]
         return oracle.value - source.value if oracle and source else math.nan
 
@@ -84,14 +89,18 @@ def markdown_transfer(rows: Sequence[MatrixRow]) -> str:
     """Return the threshold transfer of every detector as Markdown. Ends with a newline."""
     parts = ["# Threshold transfer", EXPLAINED]
     for detector in detectors(rows):
-        parts += [f"## {detector}: threshold transfer", pipes([HEAD, *map(_line, transfers(rows, detector))])]
+        parts += [
+            f"## {detector}: threshold transfer",
+            pipes([HEAD, *map(_line, transfers(rows, detector))]),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
-EXPLAINED = """Balanced accuracy of single images, mean over seeds, at four thresholds: `fixed` p = 0.5; `source` the best one on
-the source's val; `source_fpr5` the one with 5 % false positives on the source's val; `oracle` the best one on the test set itself,
-an upper bound that nobody can have. Last, the false-positive rate [95 % interval] that `source_fpr5` really has on the test set.
-\\* in-domain."""
+EXPLAINED = """Balanced accuracy of single images, mean over seeds, at four thresholds: `fixed` p =
+0.5; `source` the best one on the source's val; `source_fpr5` the one with 5 % false positives on
+the source's val; `oracle` the best one on the test set itself, an upper bound that nobody can have.
+Last, the false-positive rate [95 % interval] that `source_fpr5` really has on the test set. \\*
+in-domain."""
 
 
 def text_transfer(rows: Sequence[MatrixRow], detector: str) -> str:
@@ -104,7 +113,11 @@ def _line(cell: Transfer) -> list[str]:
     if cell.state:
         return [cell.train_on, _starred(cell), cell.state, *[""] * (len(HEAD) - 3)]
     values = [number(math.nan if e is None else e.value) for e in cell.balanced_accuracy.values()]
-    fpr = "undefined" if cell.fpr is None else with_interval(cell.fpr.value, cell.fpr.low, cell.fpr.high)
+    fpr = (
+        "undefined"
+        if cell.fpr is None
+        else with_interval(cell.fpr.value, cell.fpr.low, cell.fpr.high)
+    )
     return [cell.train_on, _starred(cell), *values, number(cell.lost, signed=True), fpr]
 
 

@@ -1,4 +1,6 @@
-"""One attempt at a piece of work, wherever it runs: an exception becomes a reason, and threads are what the study says. Floor 4."""
+"""One attempt at a piece of work, wherever it runs: an exception becomes a reason, and threads are
+what the study says. Floor 4.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +27,31 @@ def reason_of(error: BaseException) -> str:
 
 
 def death_of(error: BaseException, *, times: int) -> str:
-    """Return why a piece of work has no result whose worker died that many times, from what Ray says of its last death."""
+    """Return why a piece of work has no result whose worker died that many times, from what Ray
+    says of its last death.
+    """
     text = str(error)
     if "low on memory" in text:
-        return f"its worker was killed {times} times by Ray's memory monitor: the machine has not enough memory for it"
+        return (
+            f"its worker was killed {times} times by Ray's memory monitor: the machine has not"
+            " enough memory for it"
+        )
     found = re.search(r"Worker exit type: (\w+)\s+Worker exit detail: ([^.]+)", text)
     cause = f"{found[1]}: {found[2]}" if found else reason_of(error)
     return f"its worker process died {times} times, most often for want of memory ({cause})"
 
 
-def attempt_trial(work: Callable[[J, Report], TrialResult], job: J, report: Report, *, threads: int) -> TrialResult:
-    """Do one trial; what it raises becomes a failed result. Interruptions (KeyboardInterrupt, SystemExit) are not caught.
+def attempt_trial(
+    work: Callable[[J, Report], TrialResult], job: J, report: Report, *, threads: int
+) -> TrialResult:
+    """Do one trial; what it raises becomes a failed result. Interruptions (KeyboardInterrupt,
+    SystemExit) are not caught.
 
     Where `report` raises TrialStopped, the result is a stopped one with its text as the reason.
 
-    threads: of BLAS during the work. In a Ray worker it would be the number of its CPUs, in a plain process that of the machine's
-    cores, and sums would differ in their last digits. Torch has a setting of its own, made by the work (TorchRuntime).
+    threads: of BLAS during the work. In a Ray worker it would be the number of its CPUs, in a plain
+    process that of the machine's cores, and sums would differ in their last digits. Torch has a
+    setting of its own, made by the work (TorchRuntime).
     """
     start = time.monotonic()
     reported: dict[int, EpochRecord] = {}
@@ -67,8 +78,9 @@ def attempt_trial(work: Callable[[J, Report], TrialResult], job: J, report: Repo
 def stopped_trial(key: str, reason: str, history: Collection[EpochRecord]) -> TrialResult:
     """Return the result of a trial that was stopped after the epochs of `history`, in their order.
 
-    Its scores are those of the best: the highest AUC, then the lower NLL, then the earlier epoch; NaN is worse than any number.
-    Without epochs it has none: of several workers the first alone is told of them, and its result counts.
+    Its scores are those of the best: the highest AUC, then the lower NLL, then the earlier epoch;
+    NaN is worse than any number. Without epochs it has none: of several workers the first alone is
+    told of them, and its result counts.
     """
     if not history:
         return TrialResult(key=key, state="stopped", reason=reason)

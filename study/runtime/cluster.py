@@ -1,6 +1,8 @@
-"""The launcher on Ray, and the cluster it runs on: started quietly for this machine alone, or joined. Floor 4.
+"""The launcher on Ray, and the cluster it runs on: started quietly for this machine alone, or
+joined. Floor 4.
 
-The environment below is read by Ray when it is imported or started, so `ray` is imported in functions only, after it is set.
+The environment below is read by Ray when it is imported or started, so `ray` is imported in
+functions only, after it is set.
 """
 
 from __future__ import annotations
@@ -26,28 +28,36 @@ from study.runtime.places import Places, share_out
 if TYPE_CHECKING:
     from study.search.dealer import Dealer
 
-OBJECT_STORE_BYTES = 128 << 20  # jobs and results are small, images are mapped files; Ray refuses less than 75 MiB
+# jobs and results are small, images are mapped files; Ray refuses less than 75 MiB
+OBJECT_STORE_BYTES = 128 << 20
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the older reporter is the one that `verbose=0` silences
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker as here
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often a training group is looked at; 2 s by default
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",  # a group that waits for its places hears no Ctrl-C; it is asked for again
+    # how often a training group is looked at; 2 s by default
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # a group that waits for its places hears no Ctrl-C; it is asked for again
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files of what the store holds
+    # no CSV, JSON and TensorBoard files of what the store holds
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # its own would make Ctrl-C wait for the trials, and then return as if all were well
+    # its own would make Ctrl-C wait for the trials, and then return as if all were well
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing is ever restored from Tune's own state
     "TUNE_WARN_THRESHOLD_S": "3600",  # our callbacks write to disk
 }
 
 
 class Cluster:
-    """The connection of this process to Ray. Where it has one already, that is used and left alone by `close`."""
+    """The connection of this process to Ray. Where it has one already, that is used and left alone
+    by `close`.
+    """
 
     def __init__(self, address: str | None = None, *, cpus: int | None = None) -> None:
-        """Join the cluster at `address`, or start one of this machine with `cpus` CPUs (default: all that this process may use).
+        """Join the cluster at `address`, or start one of this machine with `cpus` CPUs (default:
+        all that this process may use).
 
         Raises ConfigError where there is no cluster at the address, or it cannot be joined.
         """
@@ -60,7 +70,10 @@ class Cluster:
         self._temporary: str | None = None
         if not self._owned:
             if address not in (None, "auto", self.address):
-                raise ConfigError(f"cannot join the Ray cluster at '{address}': this process is connected to {self.address}")
+                raise ConfigError(
+                    f"cannot join the Ray cluster at '{address}': this process is connected to"
+                    f" {self.address}"
+                )
             return
         if address is None:
             self._start(cpus)
@@ -69,9 +82,12 @@ class Cluster:
 
     def _start(self, cpus: int | None) -> None:
         # Sockets lie under this folder and their paths end at 107 bytes, so TMPDIR is not asked.
-        self._temporary = tempfile.mkdtemp(prefix="study-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
+        self._temporary = tempfile.mkdtemp(
+            prefix="study-", dir="/tmp" if os.access("/tmp", os.W_OK) else None
+        )
         if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
-            # Ray lets in only who has a token, and would write one into the home directory if it found none.
+            # Ray lets in only who has a token, and would write one into the home directory if it
+            # found none.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         try:
             self._init(
@@ -83,21 +99,27 @@ class Cluster:
             )
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             self.close()
-            raise ConfigError(f"Ray does not start on this machine ({_line(error)}); --local runs without it") from None
+            raise ConfigError(
+                f"Ray does not start on this machine ({_line(error)}); --local runs without it"
+            ) from None
 
     def _join(self, address: str) -> None:
         try:
             self._init(address=address)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"cannot join the Ray cluster at '{address}' ({_line(error)})") from None
+            raise ConfigError(
+                f"cannot join the Ray cluster at '{address}' ({_line(error)})"
+            ) from None
 
     def _init(self, **options: Any) -> None:
-        # Errors that matter come back as exceptions; what Ray would print beside them is for its own developers.
+        # Errors that matter come back as exceptions; what Ray would print beside them is for its
+        # own developers.
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
-        # Notices of dead workers are printed even without `log_to_driver`; this is how Ray's own debugger silences them.
+        # Notices of dead workers are printed even without `log_to_driver`; this is how Ray's own
+        # debugger silences them.
         self._ray._private.worker._worker_logs_enabled = False
 
     @property
@@ -123,9 +145,11 @@ def _line(error: Exception) -> str:
 
 
 class RayLauncher:
-    """Runs trials as one Tune run and jobs as one Train group (see `Launcher`). Ray starts with the first work that there is.
+    """Runs trials as one Tune run and jobs as one Train group (see `Launcher`). Ray starts with the
+    first work that there is.
 
-    A trial of one worker runs in a Tune actor that serves many trials; one of several is a Train group of its own.
+    A trial of one worker runs in a Tune actor that serves many trials; one of several is a Train
+    group of its own.
     """
 
     def __init__(
@@ -143,7 +167,9 @@ class RayLauncher:
         self._cluster: Cluster | None = None
 
     def run_trials(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
-        """Work on the dealer's jobs, as many at a time as there are slots. Raises ConfigError where not even one fits."""
+        """Work on the dealer's jobs, as many at a time as there are slots. Raises ConfigError where
+        not even one fits.
+        """
         if dealer.finished():
             return
         held = self._places(workers=self._workers, gpus_per_trial=self._gpus_per_trial)
@@ -152,7 +178,9 @@ class RayLauncher:
         with self._folder() as folder:
             run_trials(dealer, work, places=held, threads=self._threads, storage=folder)
 
-    def run_jobs(self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]) -> list[tuple[W, str]]:
+    def run_jobs(
+        self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]
+    ) -> list[tuple[W, str]]:
         """Do the jobs that are not done, as many at a time as there are slots."""
         if all(done(job) for job in jobs):
             return []
@@ -166,11 +194,19 @@ class RayLauncher:
         if self._cluster is None:
             self._cluster = Cluster(self._address)
         nodes = self._cluster.nodes()
-        return share_out(nodes, threads=self._threads, slots=self._slots, workers=workers, gpus_per_trial=gpus_per_trial)
+        return share_out(
+            nodes,
+            threads=self._threads,
+            slots=self._slots,
+            workers=workers,
+            gpus_per_trial=gpus_per_trial,
+        )
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path]:
-        """A new folder under scratch for one run; a name that Ray has seen before would resume what ran under it."""
+        """A new folder under scratch for one run; a name that Ray has seen before would resume what
+        ran under it.
+        """
         folder = self._scratch.absolute() / uuid.uuid4().hex[:12]
         folder.mkdir(parents=True)
         try:
@@ -189,5 +225,10 @@ class RayLauncher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close()

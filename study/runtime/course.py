@@ -1,4 +1,6 @@
-"""A trial under way, as the dealer's process sees it: what it has reported, and whether it is to be stopped. Floor 4."""
+"""A trial under way, as the dealer's process sees it: what it has reported, and whether it is to be
+stopped. Floor 4.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 class Course(Generic[J]):
     """The course of one job, over all its attempts.
 
-    A trial that is begun again, because its worker died, sends again what its checkpoint holds: of an epoch the last record counts,
-    and the dealer hears of it once. `reason`: why it is to be stopped, "" while it is not.
+    A trial that is begun again, because its worker died, sends again what its checkpoint holds: of
+    an epoch the last record counts, and the dealer hears of it once. `reason`: why it is to be
+    stopped, "" while it is not.
     """
 
     def __init__(self, dealer: Dealer[J], job: J) -> None:
@@ -35,4 +38,8 @@ class Course(Generic[J]):
     def stopped(self) -> TrialResult:
         """Return the result of the trial that was stopped."""
         assert self.reason, "nobody stopped it"
-        return stopped_trial(self.job.trial.key, self.reason, [self._history[epoch] for epoch in sorted(self._history)])
+        return stopped_trial(
+            self.job.trial.key,
+            self.reason,
+            [self._history[epoch] for epoch in sorted(self._history)],
+        )

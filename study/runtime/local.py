@@ -19,7 +19,9 @@ NO_RESULT = "the work ended without leaving a result"
 
 
 class _Listener:
-    """Takes a trial's reports. `error`: what the dealer raised on one; it is not the trial's failure."""
+    """Takes a trial's reports. `error`: what the dealer raised on one; it is not the trial's
+    failure.
+    """
 
     def __init__(self, course: Course[Any]) -> None:
         self._course = course
@@ -36,7 +38,9 @@ class _Listener:
 
 
 class LocalLauncher:
-    """Runs everything in this process (see `Launcher`). A job that kills it ends the study; what is in the store stays."""
+    """Runs everything in this process (see `Launcher`). A job that kills it ends the study; what is
+    in the store stays.
+    """
 
     def __init__(self, *, threads: int) -> None:
         self._threads = threads
@@ -51,7 +55,9 @@ class LocalLauncher:
             dealer.tell(job, result)
         assert dealer.finished(), "the dealer waits for jobs that were not dealt here"
 
-    def run_jobs(self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]) -> list[tuple[W, str]]:
+    def run_jobs(
+        self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]
+    ) -> list[tuple[W, str]]:
         """Do one job after the other."""
         failed = []
         for job in jobs:
@@ -68,5 +74,10 @@ class LocalLauncher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.close()

@@ -1,4 +1,6 @@
-"""How work travels to Ray's workers: as bytes, with functions that workers could not import packed along. Floor 4."""
+"""How work travels to Ray's workers: as bytes, with functions that workers could not import packed
+along. Floor 4.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ PACKAGE = __name__.partition(".")[0]
 
 @dataclass(frozen=True, repr=False)
 class Parcel:
-    """Pickled objects. Its representation is short because Tune makes names of what a configuration holds."""
+    """Pickled objects. Its representation is short because Tune makes names of what a configuration
+    holds.
+    """
 
     data: bytes
 
@@ -30,8 +34,9 @@ class Parcel:
 def pack(*things: Any) -> Parcel:
     """Pack a tuple of things.
 
-    Functions of this package go by name: workers have it installed, or find it in the folder that the driver was started in. Those
-    of any other module (a script, a test) go by value with what they use from it, since workers may not be able to import it.
+    Functions of this package go by name: workers have it installed, or find it in the folder that
+    the driver was started in. Those of any other module (a script, a test) go by value with what
+    they use from it, since workers may not be able to import it.
     """
     for thing in things:
         if callable(thing):
@@ -43,5 +48,9 @@ def _by_value(function: Callable[..., Any]) -> None:
     while isinstance(function, functools.partial):
         function = function.func
     module = sys.modules.get(function.__module__)
-    if module is not None and module.__name__ not in ("__main__", "builtins") and module.__name__.partition(".")[0] != PACKAGE:
+    if (
+        module is not None
+        and module.__name__ not in ("__main__", "builtins")
+        and module.__name__.partition(".")[0] != PACKAGE
+    ):
         cloudpickle.register_pickle_by_value(module)

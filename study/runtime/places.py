@@ -1,4 +1,6 @@
-"""The places of a cluster: how many jobs run side by side and what each holds; and giving places back. Floor 4."""
+"""The places of a cluster: how many jobs run side by side and what each holds; and giving places
+back. Floor 4.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ SHARES = 10_000  # Ray counts in ten-thousandths of a GPU
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """How many jobs run side by side, how many workers each of them has, and what one worker holds (`gpus` may be below 1)."""
+    """How many jobs run side by side, how many workers each of them has, and what one worker holds
+    (`gpus` may be below 1).
+    """
 
     slots: int
     cpus: int
@@ -27,18 +31,28 @@ class Places:
         return {"cpu": float(self.cpus)} | ({"gpu": float(self.gpus)} if self.gpus else {})
 
     def __str__(self) -> str:
-        one = f"{self.cpus} CPU{'s' * (self.cpus > 1)}" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+        one = f"{self.cpus} CPU{'s' * (self.cpus > 1)}" + (
+            f" and {self.gpus:g} GPU" if self.gpus else ""
+        )
         return one if self.workers == 1 else f"{self.workers} workers with {one} each"
 
 
 def share_out(
-    nodes: Sequence[dict[str, float]], *, threads: int, slots: int | None, workers: int = 1, gpus_per_trial: float | None = None
+    nodes: Sequence[dict[str, float]],
+    *,
+    threads: int,
+    slots: int | None,
+    workers: int = 1,
+    gpus_per_trial: float | None = None,
 ) -> Places:
-    """Share out a cluster: `threads` CPUs for each worker and, where there are any, one GPU. No core is shared between jobs.
+    """Share out a cluster: `threads` CPUs for each worker and, where there are any, one GPU. No
+    core is shared between jobs.
 
-    nodes: resources of each node (`CPU`, `GPU`). slots: an upper limit. workers: of one job; they may lie on several nodes.
-    gpus_per_trial: 0.5 lets two jobs of one worker share a GPU, and no part ever spans two of them; None is one for each worker
-    where there is one. A machine with fewer cores than `threads` runs one job of one worker at a time.
+    nodes: resources of each node (`CPU`, `GPU`). slots: an upper limit. workers: of one job; they
+    may lie on several nodes.
+    gpus_per_trial: 0.5 lets two jobs of one worker share a GPU, and no part ever spans two of them;
+    None is one for each worker where there is one. A machine with fewer cores than `threads` runs
+    one job of one worker at a time.
 
     Raises ConfigError where not even one job fits.
     """
@@ -49,9 +63,14 @@ def share_out(
     else:
         gpus = math.floor(gpus_per_trial * SHARES + 1e-6) / SHARES
     possible = sum(_fitting(node, cpus, gpus) for node in nodes) // workers
-    places = Places(slots=max(1, min(possible, slots or possible)), cpus=cpus, gpus=gpus, workers=workers)
+    places = Places(
+        slots=max(1, min(possible, slots or possible)), cpus=cpus, gpus=gpus, workers=workers
+    )
     if not possible:
-        raise ConfigError(f"one trial needs {places}; the cluster has {_there(nodes)}: {_way_out(workers, gpus_per_trial)}")
+        raise ConfigError(
+            f"one trial needs {places}; the cluster has {_there(nodes)}:"
+            f" {_way_out(workers, gpus_per_trial)}"
+        )
     return places
 
 
@@ -63,30 +82,45 @@ def _fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
 
 def _there(nodes: Sequence[dict[str, float]]) -> str:
     """Say what a cluster has, node by node."""
-    return ", ".join(f"a node with {int(node.get('CPU', 0))} CPU and {int(node.get('GPU', 0))} GPU" for node in nodes)
+    return ", ".join(
+        f"a node with {int(node.get('CPU', 0))} CPU and {int(node.get('GPU', 0))} GPU"
+        for node in nodes
+    )
 
 
 def _way_out(workers: int, gpus_per_trial: float | None) -> str:
     if workers > 1:
         return "lower run.workers_per_trial or run.threads, or join a larger cluster"
-    return "join another cluster" if gpus_per_trial is None else "leave run.gpus_per_trial away, or join a cluster with GPUs"
+    return (
+        "join another cluster"
+        if gpus_per_trial is None
+        else "leave run.gpus_per_trial away, or join a cluster with GPUs"
+    )
 
 
 def placement_groups() -> set[str]:
-    """Return the placement groups that this driver holds. Ray ends their names with the name of the driver's job."""
+    """Return the placement groups that this driver holds. Ray ends their names with the name of the
+    driver's job.
+    """
     import ray
     from ray.util import placement_group_table
 
     job = ray.get_runtime_context().get_job_id()
-    return {name for name, group in placement_group_table().items() if group["state"] != "REMOVED" and name.endswith(job)}
+    return {
+        name
+        for name, group in placement_group_table().items()
+        if group["state"] != "REMOVED" and name.endswith(job)
+    }
 
 
 @contextlib.contextmanager
 def given_back() -> Iterator[None]:
-    """Give back every place taken during the block, however it ends. Whatever still runs there is killed.
+    """Give back every place taken during the block, however it ends. Whatever still runs there is
+    killed.
 
-    Ray's own cleaning is not enough. A training controller that is killed, or that fails while it stops its workers (the memory
-    monitor kills several at a time), leaves their places taken, and the next group would wait for them for ever.
+    Ray's own cleaning is not enough. A training controller that is killed, or that fails while it
+    stops its workers (the memory monitor kills several at a time), leaves their places taken, and
+    the next group would wait for them for ever.
     """
     import ray
     from ray.util.placement_group import PlacementGroup
@@ -100,7 +134,9 @@ def given_back() -> Iterator[None]:
 
 
 def use_own_gpu() -> None:
-    """Make the GPU that Ray Train gave this worker the current one; it may see those of all workers on its node."""
+    """Make the GPU that Ray Train gave this worker the current one; it may see those of all workers
+    on its node.
+    """
     import torch
 
     if torch.cuda.is_available():

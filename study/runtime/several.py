@@ -1,8 +1,11 @@
-"""A trial of several workers: a Ray Train group of its own, watched over by a small Tune actor. Floor 4.
+"""A trial of several workers: a Ray Train group of its own, watched over by a small Tune actor.
+Floor 4.
 
-Every worker does the trial's work in one torch.distributed group. What they have to say they write into files in a folder that all
-nodes see: it is there as soon as it is written, and still there when its writer is dead. The group's failures are decided here, not
-by Ray Train, which cannot tell an exception (the trial failed) from a death (the trial is begun again).
+Every worker does the trial's work in one torch.distributed group. What they have to say they write
+into files in a folder that all
+nodes see: it is there as soon as it is written, and still there when its writer is dead. The
+group's failures are decided here, not by Ray Train, which cannot tell an exception (the trial
+failed) from a death (the trial is begun again).
 """
 
 from __future__ import annotations
@@ -36,14 +39,17 @@ from study.runtime.parcel import Parcel
 from study.runtime.places import Places, use_own_gpu
 from study.runtime.tune import RECORD, RESULT, RETRIES
 
-WATCHER = {"memory": 1.0}  # a byte: Tune refuses nothing at all, and a part of a CPU would be missing to the workers
+# a byte: Tune refuses nothing at all, and a part of a CPU would be missing to the workers
+WATCHER = {"memory": 1.0}
 START_ATTEMPTS = 20  # to find places for all workers, on a cluster that others use
 STOP_SECONDS = 20.0  # to wait for a group that is stopped
 POLL_SECONDS = 0.1
 
 
 class Mail:
-    """What the workers of a group write to the one who watches over it: small files, each whole as soon as it is seen."""
+    """What the workers of a group write to the one who watches over it: small files, each whole as
+    soon as it is seen.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -90,7 +96,9 @@ class Mail:
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """What each worker of the group does. A failed one raises, which ends the others: they may wait for it for ever."""
+    """What each worker of the group does. A failed one raises, which ends the others: they may wait
+    for it for ever.
+    """
     use_own_gpu()
     work, job = config["parcel"].open()
     mail, rank = Mail(Path(config["mail"])), ray.train.get_context().get_world_rank()
@@ -108,29 +116,40 @@ def _drop(record: EpochRecord) -> None:
 
 
 class _Group(TorchTrainer):
-    """A training group whose controller can be reached, and which leaves no watchman of Ray's behind.
+    """A training group whose controller can be reached, and which leaves no watchman of Ray's
+    behind.
 
-    That is a detached actor which looks after the places of a controller that dies. Without `ray[default]` it cannot see whether
-    one has died, and stays for ever; `given_back` does its work.
+    That is a detached actor which looks after the places of a controller that dies. Without
+    `ray[default]` it cannot see whether one has died, and stays for ever; `given_back` does its
+    work.
     """
 
     controller: Any = None
 
     def _create_default_callbacks(self) -> list[Any]:
-        return [each for each in super()._create_default_callbacks() if not isinstance(each, PlacementGroupCleanerCallback)]
+        return [
+            each
+            for each in super()._create_default_callbacks()
+            if not isinstance(each, PlacementGroupCleanerCallback)
+        ]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        actor = ray.remote(num_cpus=0, runtime_env={"env_vars": get_env_vars_to_propagate()})(TrainController)
+        actor = ray.remote(num_cpus=0, runtime_env={"env_vars": get_env_vars_to_propagate()})(
+            TrainController
+        )
         self.controller = actor.remote(**arguments)
         try:
             ray.get(self.controller.run.remote())
             return ray.get(self.controller.get_result.remote())
         finally:
-            ray.kill(self.controller)  # its handle may live as long as the watcher, in the traceback of an error
+            # its handle may live as long as the watcher, in the traceback of an error
+            ray.kill(self.controller)
 
 
 class _Attempt:
-    """One group at work on a trial. `error`: what ended it, None where all workers came to an end of their own."""
+    """One group at work on a trial. `error`: what ended it, None where all workers came to an end
+    of their own.
+    """
 
     def __init__(self, parcel: Parcel, places: Places, threads: int, folder: Path) -> None:
         self.mail, self._group = Mail(folder), _group(parcel, places, threads, folder)
@@ -167,21 +186,28 @@ def _group(parcel: Parcel, places: Places, threads: int, folder: Path) -> _Group
         scaling_config=ray.train.ScalingConfig(
             num_workers=places.workers,
             use_gpu=places.gpus > 0,
-            resources_per_worker={"CPU": places.cpus} | ({"GPU": places.gpus} if places.gpus else {}),
+            resources_per_worker={"CPU": places.cpus}
+            | ({"GPU": places.gpus} if places.gpus else {}),
         ),
         run_config=ray.train.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
-            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=START_ATTEMPTS),
+            failure_config=ray.train.FailureConfig(
+                max_failures=0, controller_failure_limit=START_ATTEMPTS
+            ),
         ),
     )
 
 
 class SeveralWorkers(tune.Trainable):
-    """Watches over one trial's group, and over a second one where a worker of the first died. Each step is an epoch, or the end."""
+    """Watches over one trial's group, and over a second one where a worker of the first died. Each
+    step is an epoch, or the end.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin. Where an earlier watcher of this trial died, its group's places may still be held."""
+        """Begin. Where an earlier watcher of this trial died, its group's places may still be
+        held.
+        """
         self._terms, self._deaths = config, 0
         self._trial_folder = Path(config["folder"]) / f"groups-{self.trial_id}"
         for folder in self._trial_folder.glob("*"):
@@ -209,7 +235,9 @@ class SeveralWorkers(tune.Trainable):
             attempt.ended.wait(POLL_SECONDS)
 
     def _outcome(self) -> TrialResult | None:
-        """Return what the trial came to with the group that has ended; None where a worker died and it is to be begun again."""
+        """Return what the trial came to with the group that has ended; None where a worker died and
+        it is to be begun again.
+        """
         key, error = self._terms["parcel"].open()[1].trial.key, self._attempt.error
         workers = self._terms["places"].workers
         ends = self._attempt.mail.ends(workers)
@@ -223,7 +251,9 @@ class SeveralWorkers(tune.Trainable):
             return None
         if len(ends) == workers:  # all live, and lost each other
             return ends[0]
-        return TrialResult(key=key, state="failed", reason=death_of(_cause(error, ends), times=self._deaths))
+        return TrialResult(
+            key=key, state="failed", reason=death_of(_cause(error, ends), times=self._deaths)
+        )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial."""
@@ -237,10 +267,12 @@ class SeveralWorkers(tune.Trainable):
 
 
 def outcome(ends: dict[int, TrialResult]) -> TrialResult | None:
-    """Return the trial's result from what its workers came to, by rank; None where it has none, because one of them died.
+    """Return the trial's result from what its workers came to, by rank; None where it has none,
+    because one of them died.
 
-    Any failure is the trial's, the lowest rank's where there are several. Not those of workers that lost another, though: the one
-    that was lost decides, and it has either written down its own failure or died.
+    Any failure is the trial's, the lowest rank's where there are several. Not those of workers that
+    lost another, though: the one that was lost decides, and it has either written down its own
+    failure or died.
     """
     failures = [ends[rank] for rank in sorted(ends) if ends[rank].state == "failed"]
     own = [result for result in failures if not _lost_another(result.reason)]
@@ -251,12 +283,21 @@ def outcome(ends: dict[int, TrialResult]) -> TrialResult | None:
 
 def _lost_another(reason: str) -> bool:
     """Tell whether a failure is that of torch.distributed, whose other end has gone."""
-    return re.search(r"gloo|nccl|Dist(Backend|Network)Error|Connection (closed|reset) by peer", reason, re.IGNORECASE) is not None
+    return (
+        re.search(
+            r"gloo|nccl|Dist(Backend|Network)Error|Connection (closed|reset) by peer",
+            reason,
+            re.IGNORECASE,
+        )
+        is not None
+    )
 
 
 def _cause(error: Exception, ends: dict[int, TrialResult]) -> Exception:
     """Return, of what ended a group, the death of a worker that wrote nothing down."""
     if isinstance(error, ray.train.WorkerGroupError):
-        died = [failure for rank, failure in sorted(error.worker_failures.items()) if rank not in ends]
+        died = [
+            failure for rank, failure in sorted(error.worker_failures.items()) if rank not in ends
+        ]
         return next(iter([*died, *error.worker_failures.values()]), error)
     return error.controller_failure if isinstance(error, ray.train.ControllerError) else error

@@ -1,7 +1,9 @@
-"""Winners and cells on Ray Train: one group of workers takes jobs from one list until it is empty. Floor 4.
+"""Winners and cells on Ray Train: one group of workers takes jobs from one list until it is empty.
+Floor 4.
 
-The group's start is paid once. A worker takes the next job that nobody has taken, so that long and short jobs balance, and does
-nothing together with the others. Where one dies, the group is started again for what is left; the store is the memory.
+The group's start is paid once. A worker takes the next job that nobody has taken, so that long and
+short jobs balance, and does nothing together with the others. Where one dies, the group is started
+again for what is left; the store is the memory.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ STOP_SECONDS = 10.0  # to wait for a group that was interrupted
 
 
 class Ledger:
-    """Who has taken which job of one group, and how it ended: small files in a folder that all workers see."""
+    """Who has taken which job of one group, and how it ended: small files in a folder that all
+    workers see.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +45,9 @@ class Ledger:
         (self.folder / "closed").touch()
 
     def take(self, index: int, rank: int) -> bool:
-        """Take a job for a worker; False where another has it. One of several that try at the same time succeeds."""
+        """Take a job for a worker; False where another has it. One of several that try at the same
+        time succeeds.
+        """
         if (self.folder / "closed").exists():
             return False
         try:
@@ -80,7 +86,9 @@ def run_jobs(
     threads: int,
     storage: Path,
 ) -> list[tuple[W, str]]:
-    """Do the jobs that are not done; see `Launcher.run_jobs`. storage: an empty folder that all nodes see."""
+    """Do the jobs that are not done; see `Launcher.run_jobs`. storage: an empty folder that all
+    nodes see.
+    """
     reasons: dict[int, str] = {}
     deaths: Counter[int] = Counter()
     fruitless = 0
@@ -89,12 +97,28 @@ def run_jobs(
         if not todo:
             break
         ledger = Ledger(storage / f"jobs-{group}")
-        died = _run_group([jobs[i] for i in todo], work, ledger, places=places, threads=threads, storage=storage)
-        ended = {i: reason for place, i in enumerate(todo) if (reason := ledger.reason(place)) is not None}
-        reasons |= {i: reason or NO_RESULT for i, reason in ended.items() if reason or not done(jobs[i])}
-        blamed = {todo[place]: error for rank, error in died.items() if (place := ledger.held_by(rank, len(todo))) is not None}
+        died = _run_group(
+            [jobs[i] for i in todo], work, ledger, places=places, threads=threads, storage=storage
+        )
+        ended = {
+            i: reason
+            for place, i in enumerate(todo)
+            if (reason := ledger.reason(place)) is not None
+        }
+        reasons |= {
+            i: reason or NO_RESULT for i, reason in ended.items() if reason or not done(jobs[i])
+        }
+        blamed = {
+            todo[place]: error
+            for rank, error in died.items()
+            if (place := ledger.held_by(rank, len(todo))) is not None
+        }
         deaths.update(blamed.keys())
-        reasons |= {i: death_of(error, times=deaths[i]) for i, error in blamed.items() if deaths[i] > RETRIES}
+        reasons |= {
+            i: death_of(error, times=deaths[i])
+            for i, error in blamed.items()
+            if deaths[i] > RETRIES
+        }
         fruitless = 0 if ended or blamed else fruitless + 1
         if fruitless > RETRIES:
             cause = next((reason_of(error) for error in died.values()), "no worker took a job")
@@ -103,9 +127,16 @@ def run_jobs(
 
 
 def _run_group(
-    jobs: Sequence[W], work: Callable[[W], None], ledger: Ledger, *, places: Places, threads: int, storage: Path
+    jobs: Sequence[W],
+    work: Callable[[W], None],
+    ledger: Ledger,
+    *,
+    places: Places,
+    threads: int,
+    storage: Path,
 ) -> dict[int, Exception]:
-    """Run one group until its list is empty or a worker dies; return the ranks that died, each with Ray's error.
+    """Run one group until its list is empty or a worker dies; return the ranks that died, each with
+    Ray's error.
 
     A group that does not start, or whose controller dies, is rank -1.
     """
@@ -116,12 +147,15 @@ def _run_group(
         scaling_config=ray.train.ScalingConfig(
             num_workers=min(places.slots, len(jobs)),
             use_gpu=places.gpus > 0,
-            resources_per_worker={"CPU": places.cpus} | ({"GPU": places.gpus} if places.gpus else {}),
+            resources_per_worker={"CPU": places.cpus}
+            | ({"GPU": places.gpus} if places.gpus else {}),
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{ledger.folder.name}",
             storage_path=str(storage),
-            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=START_ATTEMPTS),
+            failure_config=ray.train.FailureConfig(
+                max_failures=0, controller_failure_limit=START_ATTEMPTS
+            ),
         ),
     )
     return _fit(trainer, ledger)
@@ -130,8 +164,9 @@ def _run_group(
 def _fit(trainer: TorchTrainer, ledger: Ledger) -> dict[int, Exception]:
     """Run the group to its end; see `_run_group`. An interruption stops it.
 
-    Ray Train would install a handler for Ctrl-C that it never takes away, that waits for a group which is only starting, and that
-    ends this process with exit code 0. In a thread it installs none, and the main thread is interrupted as ever.
+    Ray Train would install a handler for Ctrl-C that it never takes away, that waits for a group
+    which is only starting, and that ends this process with exit code 0. In a thread it installs
+    none, and the main thread is interrupted as ever.
     """
     ended, errors = threading.Event(), list[Exception]()
 
@@ -156,7 +191,9 @@ def _fit(trainer: TorchTrainer, ledger: Ledger) -> dict[int, Exception]:
 
 
 def _deaths(error: Exception) -> dict[int, Exception]:
-    """Return the ranks whose end a group's error reports; -1 for the group as a whole. What is not Ray's is raised."""
+    """Return the ranks whose end a group's error reports; -1 for the group as a whole. What is not
+    Ray's is raised.
+    """
     if isinstance(error, ray.train.WorkerGroupError):
         return dict(error.worker_failures)
     if isinstance(error, ray.train.ControllerError):

@@ -1,8 +1,10 @@
-"""Trials on Ray Tune: one run for all pairings, its searcher deals the dealer's jobs, its scheduler stops them. Floor 4.
+"""Trials on Ray Tune: one run for all pairings, its searcher deals the dealer's jobs, its scheduler
+stops them. Floor 4.
 
-A trial of one worker is a function in a Tune actor that is reused, so a trial costs Ray some hundredths of a second after the
-first, and what a worker keeps (packs, features) serves its next trial. A trial of several workers is a training group of its
-own (several.py). Tune's own state is never restored: the store is the memory.
+A trial of one worker is a function in a Tune actor that is reused, so a trial costs Ray some
+hundredths of a second after the first, and what a worker keeps (packs, features) serves its next
+trial. A trial of several workers is a training group of its own (several.py). Tune's own state is
+never restored: the store is the memory.
 """
 
 from __future__ import annotations
@@ -31,11 +33,21 @@ if TYPE_CHECKING:
     from study.search.dealer import Dealer
 
 RETRIES = 1  # of a trial whose worker died
-RECORD, RESULT = "record", "result"  # what a trial reports to Tune: an EpochRecord after each epoch, its TrialResult at the end
+# what a trial reports to Tune: an EpochRecord after each epoch, its TrialResult at the end
+RECORD, RESULT = "record", "result"
 
 
-def run_trials(dealer: Dealer[J], work: Callable[[J, Report], TrialResult], *, places: Places, threads: int, storage: Path) -> None:
-    """Run everything that the dealer deals; see `Launcher.run_trials`. storage: an empty folder that all nodes see."""
+def run_trials(
+    dealer: Dealer[J],
+    work: Callable[[J, Report], TrialResult],
+    *,
+    places: Places,
+    threads: int,
+    storage: Path,
+) -> None:
+    """Run everything that the dealer deals; see `Launcher.run_trials`. storage: an empty folder
+    that all nodes see.
+    """
     table = _Table(dealer, work)
     attempts = 0
     while not dealer.finished():
@@ -60,7 +72,9 @@ def _fit(table: _Table[J], places: Places, threads: int, folder: Path) -> None:
         _trainable(places),
         tune_config=tune.TuneConfig(
             num_samples=-1,  # until the searcher says that it has finished
-            search_alg=_Searcher(table, {"places": places, "threads": threads, "folder": str(folder)}),
+            search_alg=_Searcher(
+                table, {"places": places, "threads": threads, "folder": str(folder)}
+            ),
             scheduler=_Scheduler(table, places),
             max_concurrent_trials=places.slots,
             reuse_actors=True,
@@ -72,7 +86,8 @@ def _fit(table: _Table[J], places: Places, threads: int, folder: Path) -> None:
             storage_path=str(folder.parent),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the work has its own
+            # the work has its own
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[_Failures(table)],
         ),
     )
@@ -94,8 +109,9 @@ def _name(trial: TuneTrial) -> str:
 def _trial(config: dict[str, Any]) -> None:
     """What an actor does for each trial of one worker.
 
-    Where Tune stops it, the thread of this function waits in `_report`, and leaves it by SystemExit when the actor is given its
-    next trial. Tune waits for the thread's end, 2 s by default, and drops the next trial without a word if that is not enough.
+    Where Tune stops it, the thread of this function waits in `_report`, and leaves it by SystemExit
+    when the actor is given its next trial. Tune waits for the thread's end, 2 s by default, and
+    drops the next trial without a word if that is not enough.
     """
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
     work, job = config["parcel"].open()
@@ -123,14 +139,18 @@ def keep_to_share(gpus: float) -> None:
 
 
 def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
-    """Return what Ray's memory monitor said, if it is at the bottom of an error. Tune does not expect it and ends the run."""
+    """Return what Ray's memory monitor said, if it is at the bottom of an error. Tune does not
+    expect it and ends the run.
+    """
     while error is not None and not isinstance(error, OutOfMemoryError):
         error = error.__cause__ or error.__context__
     return error
 
 
 class _Table(Generic[J]):
-    """What is in flight, between the dealer and Tune. `error`: what a callback of the dealer raised; Tune would lose its type."""
+    """What is in flight, between the dealer and Tune. `error`: what a callback of the dealer
+    raised; Tune would lose its type.
+    """
 
     def __init__(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
         self._dealer, self._work = dealer, work
@@ -164,18 +184,26 @@ class _Table(Generic[J]):
         return self.error is not None or self._dealer.finished()
 
     def settle(self, trial_id: str, result: TrialResult | None, reason: str = "") -> None:
-        """Tell the dealer how a trial in flight has ended: its result, or the reason why it has none."""
+        """Tell the dealer how a trial in flight has ended: its result, or the reason why it has
+        none.
+        """
         job = self._in_flight.pop(trial_id).job
-        self._dealer.tell(job, result or TrialResult(key=job.trial.key, state="failed", reason=reason))
+        self._dealer.tell(
+            job, result or TrialResult(key=job.trial.key, state="failed", reason=reason)
+        )
 
     def settle_stopped(self, trial_id: str) -> None:
-        """Tell the dealer of a trial that ended without a result, if it was the dealer that wanted it stopped."""
+        """Tell the dealer of a trial that ended without a result, if it was the dealer that wanted
+        it stopped.
+        """
         course = self._in_flight[trial_id]
         if course.reason:
             self.settle(trial_id, course.stopped())
 
     def after_memory_kill(self, error: Exception) -> None:
-        """Take back what was in flight: each is begun again alone. Ray does not say whose worker it killed; a second kill does."""
+        """Take back what was in flight: each is begun again alone. Ray does not say whose worker it
+        killed; a second kill does.
+        """
         courses = list(self._in_flight.values())
         self._in_flight.clear()
         self._alone = False
@@ -190,7 +218,8 @@ class _Table(Generic[J]):
 
 
 class _Searcher(Searcher):
-    """Deals the table's jobs to Tune. What it raises is kept in the table, and ends the run as if the search had finished.
+    """Deals the table's jobs to Tune. What it raises is kept in the table, and ends the run as if
+    the search had finished.
 
     terms: what every trial's configuration holds beside its parcel.
     """
@@ -210,7 +239,9 @@ class _Searcher(Searcher):
             return Searcher.FINISHED
         return None if parcel is None else {"parcel": parcel, **self._terms}
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         if error or self._table.error is not None:
             return  # an error comes with its reason through the callback
         try:
@@ -240,10 +271,12 @@ class _Failures(tune.Callback):
 
 
 class _Scheduler(FIFOScheduler):
-    """First in, first out; asks the table at every epoch whether to go on; gives up no actor while the search goes on.
+    """First in, first out; asks the table at every epoch whether to go on; gives up no actor while
+    the search goes on.
 
-    Tune keeps one idle actor at most. At the end of a generation several wait, and each new one would cost seconds of imports and
-    all that the old one had cached. Tune's cache has no public setting, hence the look inside; pyproject.toml pins Ray.
+    Tune keeps one idle actor at most. At the end of a generation several wait, and each new one
+    would cost seconds of imports and all that the old one had cached. Tune's cache has no public
+    setting, hence the look inside; pyproject.toml pins Ray.
     """
 
     def __init__(self, table: _Table[Any], places: Places) -> None:
@@ -253,7 +286,9 @@ class _Scheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         table = self._table
         try:
-            goes_on = table.error is None and (RECORD not in result or table.report(trial.trial_id, result[RECORD]))
+            goes_on = table.error is None and (
+                RECORD not in result or table.report(trial.trial_id, result[RECORD])
+            )
         except Exception as error:
             table.error, goes_on = error, False
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
@@ -261,9 +296,13 @@ class _Scheduler(FIFOScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         if not self._told:
             self._told = True
-            tune_controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._places.slots)
+            tune_controller._tune_controller._actor_cache.increase_max(
+                trial.placement_group_factory, by=self._places.slots
+            )
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Tune puts the actor of a stopped trial aside as it is; a group of workers is ended at once."""
+        """Tune puts the actor of a stopped trial aside as it is; a group of workers is ended at
+        once.
+        """
         if self._places.workers > 1 and RESULT not in result:
             trial.temporary_state.ray_actor.cleanup.remote()

@@ -1,10 +1,12 @@
-"""Asynchronous successive halving (ASHA, Li et al., MLSys 2020) for one pairing, by Optuna's pruner. Floor 3.
+"""Asynchronous successive halving (ASHA, Li et al., MLSys 2020) for one pairing, by Optuna's
+pruner. Floor 3.
 
-A trial goes on past a rung (after 1, 3, 9, ... epochs) only if it is among the best third of those that have reached it so far.
-A trial stands where its best epoch so far is, since that is what it is judged by in the end.
+A trial goes on past a rung (after 1, 3, 9, ... epochs) only if it is among the best third of those
+that have reached it so far. A trial stands where its best epoch so far is, since that is what it is
+judged by in the end.
 
-What it decides hangs on who came first, so a search with it is order-dependent: the same study may select another configuration on
-another machine. Patience, which looks at one trial alone, is not.
+What it decides hangs on who came first, so a search with it is order-dependent: the same study may
+select another configuration on another machine. Patience, which looks at one trial alone, is not.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ FIRST_RUNG = 1  # epochs
 
 
 class Halving:
-    """The rungs of one pairing. Trials are told by their number; nothing is kept beyond this process."""
+    """The rungs of one pairing. Trials are told by their number; nothing is kept beyond this
+    process.
+    """
 
     def __init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -32,7 +36,8 @@ class Halving:
         self._best: dict[int, float] = {}
 
     def report(self, number: int, record: EpochRecord) -> str:
-        """Take in an epoch of trial `number`; return "" to let it go on, or why it is to be stopped now.
+        """Take in an epoch of trial `number`; return "" to let it go on, or why it is to be stopped
+        now.
 
         An epoch that was told before (a trial begun again after its worker died) is passed over.
         """

@@ -12,12 +12,16 @@ from study.search.spaces import Space
 LEAST_TRIALS = 4  # fewer say nothing
 
 
-def importances(space: Space, trials: Sequence[tuple[Params, float]], *, seed: int) -> tuple[dict[str, float] | None, str]:
-    """Return the share of each searched setting in the variance of the values, most important first; or None and the reason.
+def importances(
+    space: Space, trials: Sequence[tuple[Params, float]], *, seed: int
+) -> tuple[dict[str, float] | None, str]:
+    """Return the share of each searched setting in the variance of the values, most important
+    first; or None and the reason.
 
-    trials: configurations with their finite values. By functional ANOVA of a random forest (Hutter et al., ICML 2014) as Optuna
-    computes it, over the settings that every trial has: those under a condition are left out. Shares are in [0, 1] and add up to 1.
-    From a dozen trials they are a hint, not a measurement.
+    trials: configurations with their finite values. By functional ANOVA of a random forest (Hutter
+    et al., ICML 2014) as Optuna computes it, over the settings that every trial has: those under a
+    condition are left out. Shares are in [0, 1] and add up to 1. From a dozen trials they are a
+    hint, not a measurement.
     """
     import optuna
 
@@ -29,7 +33,9 @@ def importances(space: Space, trials: Sequence[tuple[Params, float]], *, seed: i
         return None, "all trials have the same value"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
-    study.add_trials([frozen_trial(space, Told(number=n, params=p, value=v)) for n, (p, v) in enumerate(trials)])
+    study.add_trials(
+        [frozen_trial(space, Told(number=n, params=p, value=v)) for n, (p, v) in enumerate(trials)]
+    )
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % (1 << 32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
 """Every trial in Optuna's own storage, for `optuna-dashboard` and Optuna's plots. Floor 3.
 
-A view of the store like MLflow: written by the driver as results arrive, one Optuna study for each pairing, each trial found again
-by our key. The search itself never reads it.
+A view of the store like MLflow: written by the driver as results arrive, one Optuna study for each
+pairing, each trial found again by our key. The search itself never reads it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ VARIABLE = "OPTUNA_STORAGE"
 
 
 def storage_address(results: Path) -> str:
-    """Return the address in OPTUNA_STORAGE (that of a database), else the journal file of the results folder."""
+    """Return the address in OPTUNA_STORAGE (that of a database), else the journal file of the
+    results folder.
+    """
     return os.environ.get(VARIABLE, "").strip() or str(results.absolute() / "optuna.journal")
 
 
@@ -34,7 +36,10 @@ def dashboard_command(results: Path) -> str:
     """Return the command that shows the searches in a browser."""
     address = storage_address(results)
     # An address with a password in it is not printed.
-    return f"optuna-dashboard {f'${VARIABLE}' if '://' in address else shlex.quote(address)} --host 127.0.0.1"
+    return (
+        f"optuna-dashboard {f'${VARIABLE}' if '://' in address else shlex.quote(address)} --host"
+        " 127.0.0.1"
+    )
 
 
 class OptunaRecord:
@@ -46,7 +51,8 @@ class OptunaRecord:
         self._studies: dict[str, tuple[optuna.Study, set[tuple[str, int]]]] = {}
 
     def add(self, trial: Trial, result: TrialResult, space: Space) -> None:
-        """Write a trial that has ended. One that is there with the same key, number and state is not written again.
+        """Write a trial that has ended. One that is there with the same key, number and state is
+        not written again.
 
         Raises StoreError where the storage cannot be used.
         """
@@ -60,18 +66,30 @@ class OptunaRecord:
                 held.add((mark, trial.number))
         except (OSError, ValueError, ImportError, OptunaError, SQLAlchemyError) as error:
             text = " ".join(str(error).split())[:300]
-            raise StoreError(f"Optuna's storage cannot be used: {text}; make it writable, or point {VARIABLE} elsewhere") from None
+            raise StoreError(
+                f"Optuna's storage cannot be used: {text}; make it writable, or point {VARIABLE}"
+                " elsewhere"
+            ) from None
 
     def _study(self, trial: Trial, space: Space) -> tuple[optuna.Study, set[tuple[str, int]]]:
         import optuna
 
-        # Optuna refuses other choices of a setting within one study, so another space is another study.
+        # Optuna refuses other choices of a setting within one study, so another space is another
+        # study.
         name = f"{self._name}: {trial.pairing.name} ({space.digest[:6]})"
         if name not in self._studies:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
-            study = optuna.create_study(storage=self._open(), study_name=name, direction="maximize", load_if_exists=True)
+            study = optuna.create_study(
+                storage=self._open(), study_name=name, direction="maximize", load_if_exists=True
+            )
             attributes = [t.user_attrs for t in study.get_trials(deepcopy=False)]
-            self._studies[name] = study, {(f"{a.get('key')} {a.get('state')}", int(a.get("number", -1))) for a in attributes}
+            self._studies[name] = (
+                study,
+                {
+                    (f"{a.get('key')} {a.get('state')}", int(a.get("number", -1)))
+                    for a in attributes
+                },
+            )
         return self._studies[name]
 
     def _open(self) -> optuna.storages.BaseStorage:
@@ -93,7 +111,11 @@ def _frozen(trial: Trial, result: TrialResult, space: Space) -> optuna.trial.Fro
 
     searched = space.searched(trial.params)
     state = _state(result)
-    curve = {record.epoch + 1: record.val_auc for record in result.history if math.isfinite(record.val_auc)}
+    curve = {
+        record.epoch + 1: record.val_auc
+        for record in result.history
+        if math.isfinite(record.val_auc)
+    }
     frozen = create_trial(
         state=state,
         value=result.val_auc if state.name == "COMPLETE" else None,

@@ -1,15 +1,17 @@
-"""What to try next: a sampler of Optuna's, asked as a pure function of what has been tried. Floor 3.
+"""What to try next: a sampler of Optuna's, asked as a pure function of what has been tried. Floor
+3.
 
-No study is kept between calls, and no storage: a fresh in-memory study is given the history in trial order and a sampler seeded
-from the pairing and the generation, and is asked for one generation of configurations. Whoever holds the history can therefore
-repeat every proposal.
+No study is kept between calls, and no storage: a fresh in-memory study is given the history in
+trial order and a sampler seeded from the pairing and the generation, and is asked for one
+generation of configurations. Whoever holds the history can therefore repeat every proposal.
 
 Samplers:
-  tpe      tree-structured Parzen estimator, multivariate and grouped by condition (Bergstra et al. 2011; Falkner et al. 2018).
-  random   independent draws (Bergstra & Bengio 2012): the baseline of every other.
-  gp       Gaussian process with log expected improvement, over the settings that every trial has; the others are drawn at random.
-  cmaes    CMA-ES (Hansen 2016) over the numbers that every trial has; choices and conditional settings are drawn at random.
-  grid     every point of the space's grid once, in an order drawn from the seed.
+  tpe      tree-structured Parzen estimator, multivariate and grouped by condition (Bergstra et al.
+  2011; Falkner et al. 2018). random   independent draws (Bergstra & Bengio 2012): the baseline of
+  every other. gp       Gaussian process with log expected improvement, over the settings that every
+  trial has; the others are drawn at random. cmaes    CMA-ES (Hansen 2016) over the numbers that
+  every trial has; choices and conditional settings are drawn at random. grid     every point of the
+  space's grid once, in an order drawn from the seed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -32,16 +39,19 @@ from study.records import Params
 from study.search.spaces import Parameter, Space
 
 STARTUP_TRIALS = 4
-"""Results before a model proposes; until then configurations are drawn at random. Optuna's own 10 would leave a search of a dozen
-trials almost entirely random."""
+"""Results before a model proposes; until then configurations are drawn at random. Optuna's own 10
+would leave a search of a dozen trials almost entirely random."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A trial that has ended. value: what is maximised (source-val AUC); None or NaN for a trial that gave none.
+    """A trial that has ended. value: what is maximised (source-val AUC); None or NaN for a trial
+    that gave none.
 
-    generation: of the proposal, from 0; trials of one generation were proposed without knowing each other's values.
-    stopped_after: epochs after which a scheduler stopped it, 0 for a trial that was not; its value is of those.
+    generation: of the proposal, from 0; trials of one generation were proposed without knowing each
+    other's values.
+    stopped_after: epochs after which a scheduler stopped it, 0 for a trial that was not; its value
+    is of those.
     """
 
     number: int
@@ -59,13 +69,20 @@ class Told:
 
 
 def good_trials(n: int) -> int:
-    """How many of n trials TPE takes for good: a quarter, 25 at most. Optuna's tenth is a single one until there are ten."""
+    """How many of n trials TPE takes for good: a quarter, 25 at most. Optuna's tenth is a single
+    one until there are ten.
+    """
     return min(math.ceil(n / 4), 25)
 
 
 def _tpe(seed: int) -> BaseSampler:
     return TPESampler(
-        multivariate=True, group=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, gamma=good_trials, seed=seed
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=STARTUP_TRIALS,
+        gamma=good_trials,
+        seed=seed,
     )
 
 
@@ -75,11 +92,18 @@ def _random(seed: int) -> BaseSampler:
 
 def _gp(seed: int) -> BaseSampler:
     independent = RandomSampler(seed=seed)
-    return GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, independent_sampler=independent, warn_independent_sampling=False)
+    return GPSampler(
+        seed=seed,
+        n_startup_trials=STARTUP_TRIALS,
+        independent_sampler=independent,
+        warn_independent_sampling=False,
+    )
 
 
 def _cmaes(seed: int, generation_seed: int) -> BaseSampler:
-    """The sampler of a replay: `seed` is the pairing's, so that its own draws repeat; other settings are drawn anew."""
+    """The sampler of a replay: `seed` is the pairing's, so that its own draws repeat; other
+    settings are drawn anew.
+    """
     independent = RandomSampler(seed=generation_seed)
     return CmaEsSampler(seed=seed, independent_sampler=independent, warn_independent_sampling=False)
 
@@ -87,7 +111,8 @@ def _cmaes(seed: int, generation_seed: int) -> BaseSampler:
 _MODELS: Mapping[str, Callable[[int], BaseSampler]] = {"tpe": _tpe, "random": _random, "gp": _gp}
 SAMPLERS = (*_MODELS, "cmaes", "grid")
 WHOLE_GENERATIONS = ("cmaes",)
-"""Samplers that learn from whole generations, and cannot be asked while some of the last one's trials are running."""
+"""Samplers that learn from whole generations, and cannot be asked while some of the last one's
+trials are running."""
 
 
 def propose(
@@ -100,27 +125,38 @@ def propose(
     first: Sequence[Params] = (),
     running: Sequence[Params] = (),
 ) -> list[Params]:
-    """Return the next `count` configurations, constants included. The same arguments give the same answer, in any process.
+    """Return the next `count` configurations, constants included. The same arguments give the same
+    answer, in any process.
 
-    told: every earlier trial of the pairing that has ended, in the order in which it was learned of. running: those under way.
-    seed: of the pairing. From it and the number of trials before follows the seed of this generation: a sampler seeded once and
-    asked again after a restart would repeat its first points.
+    told: every earlier trial of the pairing that has ended, in the order in which it was learned
+    of. running: those under way.
+    seed: of the pairing. From it and the number of trials before follows the seed of this
+    generation: a sampler seeded once and asked again after a restart would repeat its first points.
     first: configurations with which this generation begins, before the sampler is asked.
-    sampler: one of SAMPLERS. `grid` returns fewer than `count` configurations, in the end none, when its points are used up.
+    sampler: one of SAMPLERS. `grid` returns fewer than `count` configurations, in the end none,
+    when its points are used up.
 
-    A trial without a value counts as failed: it is neither modelled nor repeated on purpose. Within a generation each configuration
-    is asked for with the ones before it marked as running, so that they spread (constant liar).
+    A trial without a value counts as failed: it is neither modelled nor repeated on purpose. Within
+    a generation each configuration is asked for with the ones before it marked as running, so that
+    they spread (constant liar).
     """
     assert len(first) <= count, "a generation begins with what fits into it"
     if sampler == "grid":
-        return [*first, *_grid(space, [*(t.params for t in told), *running, *first], seed, count - len(first))]
+        return [
+            *first,
+            *_grid(space, [*(t.params for t in told), *running, *first], seed, count - len(first)),
+        ]
     generation_seed = derive_seed("generation", seed, len(told) + len(running))
     with _quiet_and_repeatable(sampler):
         if sampler == "cmaes":
             assert not running, "CMA-ES learns from whole generations"
-            study = _replayed(space, told, _cmaes(derive_seed("generation", seed, 0), generation_seed))
+            study = _replayed(
+                space, told, _cmaes(derive_seed("generation", seed, 0), generation_seed)
+            )
         else:
-            study = optuna.create_study(sampler=_MODELS[sampler](generation_seed), direction="maximize")
+            study = optuna.create_study(
+                sampler=_MODELS[sampler](generation_seed), direction="maximize"
+            )
             study.add_trials([frozen_trial(space, trial) for trial in told])
             _ask(study, space, running, len(running))
         return _ask(study, space, first, count)
@@ -133,7 +169,9 @@ def _ask(study: optuna.Study, space: Space, first: Sequence[Params], count: int)
 
 
 def _replayed(space: Space, told: Sequence[Told], sampler: BaseSampler) -> optuna.Study:
-    """A study that was asked and told, generation by generation, what the history says: CMA-ES keeps its state in its trials."""
+    """A study that was asked and told, generation by generation, what the history says: CMA-ES
+    keeps its state in its trials.
+    """
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for _, trials in itertools.groupby(told, key=lambda trial: trial.generation):
         generation = list(trials)
@@ -141,17 +179,25 @@ def _replayed(space: Space, told: Sequence[Told], sampler: BaseSampler) -> optun
             study.enqueue_trial(space.searched(known.params))
         asked = [study.ask() for _ in generation]
         for trial in asked:
-            _ = trial.relative_params  # asked for even though the values are given: it is then that the sampler's state moves on
+            # asked for even though the values are given: it is then that the sampler's state moves
+            # on
+            _ = trial.relative_params
             space.suggest(trial)
         for trial, known in zip(asked, generation, strict=True):
             if known.value is not None and known.state == TrialState.PRUNED:
                 trial.report(known.value, step=known.stopped_after)
-            study.tell(trial, known.value if known.state == TrialState.COMPLETE else None, state=known.state)
+            study.tell(
+                trial,
+                known.value if known.state == TrialState.COMPLETE else None,
+                state=known.state,
+            )
     return study
 
 
 def _grid(space: Space, taken: Sequence[Params], seed: int, count: int) -> Iterator[Params]:
-    """Give points of the grid that are not taken, drawn without repetition; grids of millions of points are never written out."""
+    """Give points of the grid that are not taken, drawn without repetition; grids of millions of
+    points are never written out.
+    """
     searched = [space.searched(params) for params in taken]
     left = (point for point in _drawn(space, seed) if space.searched(point) not in searched)
     return itertools.islice(left, max(0, count))
@@ -168,13 +214,17 @@ def _drawn(space: Space, seed: int) -> Iterator[Params]:
 
 
 def grid_size(space: Space, first: Sequence[Params]) -> int:
-    """Return how many configurations a grid search of the space tries: its points, and what of `first` is not among them."""
+    """Return how many configurations a grid search of the space tries: its points, and what of
+    `first` is not among them.
+    """
     return space.grid_size() + sum(not space.is_on_grid(params) for params in first)
 
 
 @contextlib.contextmanager
 def _quiet_and_repeatable(sampler: str) -> Iterator[None]:
-    """Keep Optuna's notices off the terminal; and sums from depending on how many cores this machine has."""
+    """Keep Optuna's notices off the terminal; and sums from depending on how many cores this
+    machine has.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -202,7 +252,11 @@ def frozen_trial(space: Space, told: Told) -> FrozenTrial:
         params=searched,
         distributions=distributions,
         value=told.value if told.state == TrialState.COMPLETE else None,
-        intermediate_values={told.stopped_after: told.value} if told.value is not None and told.state == TrialState.PRUNED else {},
+        intermediate_values=(
+            {told.stopped_after: told.value}
+            if told.value is not None and told.state == TrialState.PRUNED
+            else {}
+        ),
     )
 
 

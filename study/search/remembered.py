@@ -1,7 +1,7 @@
 """Proposals that take seconds to make are kept: every command replays the search. Floor 3.
 
-A proposal is a function of its arguments, so its file is named by their digest and the libraries' versions. Removing the folder
-costs time and changes nothing.
+A proposal is a function of its arguments, so its file is named by their digest and the libraries'
+versions. Removing the folder costs time and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from study.search.proposals import Told, propose
 from study.search.spaces import Space
 
 SLOW = ("gp",)
-DECIDING = ("optuna", "torch", "numpy", "scipy")  # libraries whose version may change a slow sampler's proposals
+# libraries whose version may change a slow sampler's proposals
+DECIDING = ("optuna", "torch", "numpy", "scipy")
 
 
 Propose = Callable[..., list[Params]]

@@ -1,4 +1,5 @@
-"""Search spaces: the TOML of `search_spaces/` read, checked, and given out as configurations. Floor 3, without optuna and torch.
+"""Search spaces: the TOML of `search_spaces/` read, checked, and given out as configurations. Floor
+3, without optuna and torch.
 
     schema = 1
     [constants]                       # settings that every trial has
@@ -12,13 +13,14 @@
     low = 0.1
     high = 0.4
     log = false                       # optional
-    grid = [0.1, 0.2, 0.4]            # optional: the points of a grid search; otherwise both ends and their middle
-    default = 0.3
-    when = { schedule = ["progressive"] }   # optional: searched only where a categorical setting above has one of these values
+    grid = [0.1, 0.2, 0.4]            # optional: the points of a grid search; otherwise both ends
+    and their middle default = 0.3
+    when = { schedule = ["progressive"] }   # optional: searched only where a categorical setting
+    above has one of these values
 
-A setting that is not searched under its `when` is left out of the configuration, and the recipe's own default holds. Whatever a
-space can produce must be a recipe (`study/training/recipe.py`) of the detector's learner, with a schedule that the detector has:
-this is checked when a space is loaded.
+A setting that is not searched under its `when` is left out of the configuration, and the recipe's
+own default holds. Whatever a space can produce must be a recipe (`study/training/recipe.py`) of the
+detector's learner, with a schedule that the detector has: this is checked when a space is loaded.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A searched setting. `low` and `high` are inclusive; `when`: setting -> the values under which this one is searched.
+    """A searched setting. `low` and `high` are inclusive; `when`: setting -> the values under which
+    this one is searched.
 
     grid: the points of a grid search where the file names them; `points` has them in any case.
     """
@@ -79,7 +82,9 @@ class Parameter:
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
     def is_active(self, params: Params) -> bool:
-        """Tell whether this setting is searched, given the settings above it; one that is left out satisfies no condition."""
+        """Tell whether this setting is searched, given the settings above it; one that is left out
+        satisfies no condition.
+        """
         return all(name in params and params[name] in values for name, values in self.when.items())
 
     def suggest(self, trial: Suggester) -> Value:
@@ -91,12 +96,16 @@ class Parameter:
         return cast("Value", trial.suggest_categorical(self.name, self.choices))
 
     def text(self) -> str:
-        """Return the range as a person reads it: `0.0001 to 0.01 (log)`, `16 | 32 | 64`, with its condition."""
+        """Return the range as a person reads it: `0.0001 to 0.01 (log)`, `16 | 32 | 64`, with its
+        condition.
+        """
         if self.kind == "categorical":
             values = " | ".join(str(choice) for choice in self.choices)
         else:
             values = f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "")
-        conditions = [f"{name} is {' or '.join(map(str, wanted))}" for name, wanted in self.when.items()]
+        conditions = [
+            f"{name} is {' or '.join(map(str, wanted))}" for name, wanted in self.when.items()
+        ]
         return values + (f", when {' and '.join(conditions)}" if conditions else "")
 
     def ends(self) -> tuple[Value, ...]:
@@ -106,7 +115,9 @@ class Parameter:
         return (self.low, self.high) if self.kind == "float" else (int(self.low), int(self.high))
 
     def points(self) -> tuple[Value, ...]:
-        """Return the values of a grid search: those of the file; else all choices, or both ends and their middle, each once."""
+        """Return the values of a grid search: those of the file; else all choices, or both ends and
+        their middle, each once.
+        """
         if self.grid or self.kind == "categorical":
             return self.grid or self.choices
         middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
@@ -118,7 +129,11 @@ class Parameter:
         if self.kind == "categorical":
             return _is_among(value, self.choices)
         kinds = (int, float) if self.kind == "float" else (int,)
-        return isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+        return (
+            isinstance(value, kinds)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +153,9 @@ class Space:
         return self._configuration({p.name: p.default for p in self.parameters})
 
     def suggest(self, trial: Suggester) -> Params:
-        """Ask for a configuration, constants included; conditional settings are asked for where their condition holds."""
+        """Ask for a configuration, constants included; conditional settings are asked for where
+        their condition holds.
+        """
         params: dict[str, Value] = dict(self.constants)
         for parameter in self.parameters:
             if parameter.is_active(params):
@@ -146,11 +163,15 @@ class Space:
         return params
 
     def grid_size(self) -> int:
-        """Return how many configurations a grid has: the product of the settings' points, conditional ones where they hold."""
+        """Return how many configurations a grid has: the product of the settings' points,
+        conditional ones where they hold.
+        """
         return self._grid_size(dict(self.constants), 0)
 
     def grid_point(self, number: int) -> Params:
-        """Return configuration `number` of the grid, from 0 to below its size; the last settings of the file change fastest."""
+        """Return configuration `number` of the grid, from 0 to below its size; the last settings of
+        the file change fastest.
+        """
         params: dict[str, Value] = dict(self.constants)
         for place, parameter in enumerate(self.parameters):
             if not parameter.is_active(params):
@@ -170,31 +191,54 @@ class Space:
         return all(params[p.name] in p.points() for p in self.parameters if p.name in params)
 
     def _grid_size(self, params: dict[str, Value], place: int) -> int:
-        """The configurations that the settings from `place` on can take, given those before. Only conditions need one by one."""
+        """The configurations that the settings from `place` on can take, given those before. Only
+        conditions need one by one.
+        """
         size = 1
         parents = {name for parameter in self.parameters[place:] for name in parameter.when}
         for n, parameter in enumerate(self.parameters[place:], start=place):
             if not parameter.is_active(params):
                 continue
             if parameter.name in parents:
-                return size * sum(self._grid_size({**params, parameter.name: value}, n + 1) for value in parameter.points())
+                return size * sum(
+                    self._grid_size({**params, parameter.name: value}, n + 1)
+                    for value in parameter.points()
+                )
             size *= len(parameter.points())
         return size
 
     def fixed(self, values: Params) -> Space:
-        """Return the space in which those of these settings that it has are constants, no longer searched."""
-        known = {name: value for name, value in values.items() if name in self.constants or name in self.names()}
-        return Space(self.detector, {**self.constants, **known}, tuple(p for p in self.parameters if p.name not in known))
+        """Return the space in which those of these settings that it has are constants, no longer
+        searched.
+        """
+        known = {
+            name: value
+            for name, value in values.items()
+            if name in self.constants or name in self.names()
+        }
+        return Space(
+            self.detector,
+            {**self.constants, **known},
+            tuple(p for p in self.parameters if p.name not in known),
+        )
 
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
-        """Return the space in which a categorical setting has these choices alone; what is searched under others only goes."""
+        """Return the space in which a categorical setting has these choices alone; what is searched
+        under others only goes.
+        """
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
-        return Space(self.detector, self.constants, tuple(parameter for parameter in kept if parameter is not None))
+        return Space(
+            self.detector,
+            self.constants,
+            tuple(parameter for parameter in kept if parameter is not None),
+        )
 
     def adopt(self, params: Params) -> Params | None:
-        """Return a configuration found elsewhere as one of this space, with its constants; None where it is not one.
+        """Return a configuration found elsewhere as one of this space, with its constants; None
+        where it is not one.
 
-        Every setting that is searched under the others must be there and within its range, and no other searched one.
+        Every setting that is searched under the others must be there and within its range, and no
+        other searched one.
         """
         adopted: dict[str, Value] = dict(self.constants)
         for parameter in self.parameters:
@@ -215,13 +259,19 @@ class Space:
         return digest("space", SCHEMA, self.constants, self.parameters)
 
     def corners(self) -> Iterator[Params]:
-        """Yield configurations at the edges: the default, each end of each parameter, and all low or all high in every branch."""
+        """Yield configurations at the edges: the default, each end of each parameter, and all low
+        or all high in every branch.
+        """
         defaults = {p.name: p.default for p in self.parameters}
         parents = sorted({name for p in self.parameters for name in p.when})
         branches: list[dict[str, Value]] = [{}]
         for parameter in self.parameters:
             if parameter.name in parents:
-                branches = [{**branch, parameter.name: choice} for branch in branches for choice in parameter.choices]
+                branches = [
+                    {**branch, parameter.name: choice}
+                    for branch in branches
+                    for choice in parameter.choices
+                ]
         for branch in branches:
             yield self._configuration({**defaults, **branch})
             for end in (0, -1):
@@ -240,7 +290,9 @@ class Space:
 
 def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Parameter | None:
     if parameter.name == name:
-        return dataclasses.replace(parameter, choices=tuple(choice for choice in parameter.choices if choice in choices))
+        return dataclasses.replace(
+            parameter, choices=tuple(choice for choice in parameter.choices if choice in choices)
+        )
     if name not in parameter.when:
         return parameter
     left = tuple(value for value in parameter.when[name] if value in choices)
@@ -248,25 +300,33 @@ def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Para
 
 
 def space_names() -> list[str]:
-    """Return the names of the detectors that have a search space of their own; a library's models share `<library>.toml`."""
+    """Return the names of the detectors that have a search space of their own; a library's models
+    share `<library>.toml`.
+    """
     files = (entry.name for entry in resources.files("search_spaces").iterdir())
-    return sorted({f.removesuffix(".toml") for f in files if f.endswith(".toml")} - set(registry.LIBRARIES))
+    return sorted(
+        {f.removesuffix(".toml") for f in files if f.endswith(".toml")} - set(registry.LIBRARIES)
+    )
 
 
 @cache
 def load_space(detector: str) -> Space:
-    """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all of them share (`timm.toml`).
+    """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all
+    of them share (`timm.toml`).
 
-    Of the schedules in a shared file a model has those that it can be trained by (`registry.schedules_of`).
+    Of the schedules in a shared file a model has those that it can be trained by
+    (`registry.schedules_of`).
 
-    Raises ConfigError for an unknown detector, and for anything in the file that is not as it must be: the message names the file,
-    the key, the value, and what is valid.
+    Raises ConfigError for an unknown detector, and for anything in the file that is not as it must
+    be: the message names the file, the key, the value, and what is valid.
     """
     file = registry.library_of(detector)
     if not file and detector not in space_names():
         raise ConfigError(unknown_name("search space", detector, space_names()))
     where = f"search_spaces/{file or detector}.toml"
-    text = (resources.files("search_spaces") / f"{file or detector}.toml").read_text(encoding="utf-8-sig")
+    text = (resources.files("search_spaces") / f"{file or detector}.toml").read_text(
+        encoding="utf-8-sig"
+    )
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -277,12 +337,15 @@ def load_space(detector: str) -> Space:
 def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space:
     """Turn a parsed TOML table into the search space of `detector`. `where` opens every message.
 
-    Of the schedules searched, a library's model keeps those that it can be trained by. Raises ConfigError, also where a constant or
-    a default is a schedule that the detector cannot be trained by.
+    Of the schedules searched, a library's model keeps those that it can be trained by. Raises
+    ConfigError, also where a constant or a default is a schedule that the detector cannot be
+    trained by.
     """
     _known_keys(table, ("schema", "constants", "space"), where=where)
     if table.get("schema") != SCHEMA:
-        raise ConfigError(f"{where}: schema = {table.get('schema')!r}: this version reads schema = {SCHEMA}")
+        raise ConfigError(
+            f"{where}: schema = {table.get('schema')!r}: this version reads schema = {SCHEMA}"
+        )
     constants = _table(table.get("constants", {}), key="constants", where=where)
     learner = registry.entry(detector).learner
     _known_keys(constants, settings(learner), where=f"{where}: [constants]")
@@ -291,9 +354,16 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
     parameters: list[Parameter] = []
     for name, keys in searched.items():
         if name in constants:
-            raise ConfigError(f"{where}: '{name}' is both a constant and searched; keep one of the two")
-        parameters.append(_parameter(name, keys, above=parameters, where=f"{where}: [space.{name}]"))
-    space, schedules = Space(detector, constants, tuple(parameters)), registry.schedules_of(detector)
+            raise ConfigError(
+                f"{where}: '{name}' is both a constant and searched; keep one of the two"
+            )
+        parameters.append(
+            _parameter(name, keys, above=parameters, where=f"{where}: [space.{name}]")
+        )
+    space, schedules = (
+        Space(detector, constants, tuple(parameters)),
+        registry.schedules_of(detector),
+    )
     if registry.library_of(detector):
         space = space.narrowed("schedule", schedules)
     _check_recipes(space, schedules, where=where)
@@ -307,10 +377,15 @@ def _check_recipes(space: Space, schedules: Sequence[str], *, where: str) -> Non
         Recipe.from_params(params, learner=line.learner, where=where)
         schedule = params.get("schedule", Recipe().schedule)
         if schedules and schedule not in schedules:
-            raise ConfigError(unknown_name("schedule", str(schedule), schedules, where=f"{where}: {space.detector}"))
+            raise ConfigError(
+                unknown_name(
+                    "schedule", str(schedule), schedules, where=f"{where}: {space.detector}"
+                )
+            )
         if line.own_head and any(params.get(name) for name in registry.HEAD_SETTINGS):
             raise ConfigError(
-                f"{where}: {' and '.join(registry.HEAD_SETTINGS)} have no place here: {space.detector} has a head of its own"
+                f"{where}: {' and '.join(registry.HEAD_SETTINGS)} have no place here:"
+                f" {space.detector} has a head of its own"
             )
 
 
@@ -334,23 +409,39 @@ def _parameter(name: str, keys: Any, *, above: Sequence[Parameter], where: str) 
     _known_keys(keys, KEYS[kind], where=f"{where} (kind {kind})")
     for key in NEEDED[kind]:
         if key not in keys:
-            raise ConfigError(f"{where}: the key '{key}' is missing; kind {kind} needs {', '.join(NEEDED[kind])}")
-    parameter = _categorical(name, keys, where=where) if kind == "categorical" else _range(name, kind, keys, where=where)
-    return dataclasses.replace(parameter, when=_when(keys.get("when", {}), above=above, where=where))
+            raise ConfigError(
+                f"{where}: the key '{key}' is missing; kind {kind} needs {', '.join(NEEDED[kind])}"
+            )
+    parameter = (
+        _categorical(name, keys, where=where)
+        if kind == "categorical"
+        else _range(name, kind, keys, where=where)
+    )
+    return dataclasses.replace(
+        parameter, when=_when(keys.get("when", {}), above=above, where=where)
+    )
 
 
 def _categorical(name: str, keys: Mapping[str, Any], *, where: str) -> Parameter:
     choices, default = keys["choices"], keys["default"]
-    plain = isinstance(choices, list) and all(isinstance(choice, (str, int, float, bool)) for choice in choices)
+    plain = isinstance(choices, list) and all(
+        isinstance(choice, (str, int, float, bool)) for choice in choices
+    )
     if not plain or len({(type(choice), choice) for choice in choices}) < max(2, len(choices)):
-        raise ConfigError(f"{where}: choices = {choices!r} must be a list of at least two different values")
+        raise ConfigError(
+            f"{where}: choices = {choices!r} must be a list of at least two different values"
+        )
     if not _is_among(default, choices):
         raise ConfigError(unknown_name("default", str(default), map(str, choices), where=where))
     return Parameter(name=name, kind="categorical", default=default, choices=tuple(choices))
 
 
-def _range(name: str, kind: Literal["float", "int"], keys: Mapping[str, Any], *, where: str) -> Parameter:
-    low, high, default = (_number(keys[key], kind, key=key, where=where) for key in ("low", "high", "default"))
+def _range(
+    name: str, kind: Literal["float", "int"], keys: Mapping[str, Any], *, where: str
+) -> Parameter:
+    low, high, default = (
+        _number(keys[key], kind, key=key, where=where) for key in ("low", "high", "default")
+    )
     log = keys.get("log", False)
     if not isinstance(log, bool):
         raise ConfigError(f"{where}: log = {log!r} must be true or false")
@@ -359,45 +450,77 @@ def _range(name: str, kind: Literal["float", "int"], keys: Mapping[str, Any], *,
     if log and low <= 0:
         raise ConfigError(f"{where}: low = {low:g} must be above 0 where log = true")
     if not low <= default <= high:
-        raise ConfigError(f"{where}: default = {default:g} must lie between low = {low:g} and high = {high:g}")
-    grid = _grid_points(keys["grid"], kind, low=low, high=high, where=where) if "grid" in keys else ()
+        raise ConfigError(
+            f"{where}: default = {default:g} must lie between low = {low:g} and high = {high:g}"
+        )
+    grid = (
+        _grid_points(keys["grid"], kind, low=low, high=high, where=where) if "grid" in keys else ()
+    )
     return Parameter(name=name, kind=kind, default=default, low=low, high=high, log=log, grid=grid)
 
 
-def _grid_points(values: Any, kind: Literal["float", "int"], *, low: float, high: float, where: str) -> tuple[Value, ...]:
+def _grid_points(
+    values: Any, kind: Literal["float", "int"], *, low: float, high: float, where: str
+) -> tuple[Value, ...]:
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{where}: grid = {values!r} must be a list of at least one value")
     points = tuple(_number(value, kind, key="grid", where=where) for value in values)
     for point in points:
         if not low <= point <= high:
-            raise ConfigError(f"{where}: grid: {point:g} must lie between low = {low:g} and high = {high:g}")
+            raise ConfigError(
+                f"{where}: grid: {point:g} must lie between low = {low:g} and high = {high:g}"
+            )
     if len(set(points)) < len(points):
         raise ConfigError(f"{where}: grid = {values!r} names a value twice")
     return points
 
 
 def _number(value: Any, kind: Literal["float", "int"], *, key: str, where: str) -> float:
-    valid = isinstance(value, int) if kind == "int" else isinstance(value, (int, float)) and math.isfinite(value)
+    valid = (
+        isinstance(value, int)
+        if kind == "int"
+        else isinstance(value, (int, float)) and math.isfinite(value)
+    )
     if not valid or isinstance(value, bool):
-        raise ConfigError(f"{where}: {key} = {value!r} must be a {'whole' if kind == 'int' else 'finite'} number")
+        raise ConfigError(
+            f"{where}: {key} = {value!r} must be a {'whole' if kind == 'int' else 'finite'} number"
+        )
     return cast("float", value) if kind == "int" else float(value)
 
 
-def _when(conditions: Any, *, above: Sequence[Parameter], where: str) -> Mapping[str, tuple[Value, ...]]:
-    if not isinstance(conditions, dict) or not all(isinstance(wanted, list) and wanted for wanted in conditions.values()):
-        raise ConfigError(f'{where}: when = {conditions!r} must map settings to lists of values, as {{ schedule = ["full"] }}')
+def _when(
+    conditions: Any, *, above: Sequence[Parameter], where: str
+) -> Mapping[str, tuple[Value, ...]]:
+    if not isinstance(conditions, dict) or not all(
+        isinstance(wanted, list) and wanted for wanted in conditions.values()
+    ):
+        raise ConfigError(
+            f"{where}: when = {conditions!r} must map settings to lists of values, as {{ schedule ="
+            ' ["full"] }'
+        )
     parents = {parameter.name: parameter for parameter in above if parameter.kind == "categorical"}
     for name, wanted in conditions.items():
         if name not in parents:
-            raise ConfigError(unknown_name("categorical setting above this one", name, parents, where=f"{where}: when"))
+            raise ConfigError(
+                unknown_name(
+                    "categorical setting above this one", name, parents, where=f"{where}: when"
+                )
+            )
         for value in wanted:
             if not _is_among(value, parents[name].choices):
                 raise ConfigError(
-                    unknown_name(f"choice of {name}", str(value), map(str, parents[name].choices), where=f"{where}: when")
+                    unknown_name(
+                        f"choice of {name}",
+                        str(value),
+                        map(str, parents[name].choices),
+                        where=f"{where}: when",
+                    )
                 )
     return {name: tuple(wanted) for name, wanted in conditions.items()}
 
 
 def _is_among(value: Any, choices: Sequence[Any]) -> bool:
-    """Tell whether a value is one of the choices, type included: in TOML `true`, `1` and `1.0` are three values, in Python one."""
+    """Tell whether a value is one of the choices, type included: in TOML `true`, `1` and `1.0` are
+    three values, in Python one.
+    """
     return any(type(value) is type(choice) and value == choice for choice in choices)

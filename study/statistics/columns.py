@@ -1,8 +1,9 @@
 """All metrics of one scored test set, in any number of bootstrap replicates at once.
 
-Floor 0: numpy and scipy only. A column is a metric and the name of its threshold. What only adds up over images (losses, counts at
-a threshold that is given) is summed per group once, and a block of replicates is then one matrix product; what compares images
-(the ranking, the calibration bins, the oracle threshold) is cumulated along the ranking, anew in each replicate.
+Floor 0: numpy and scipy only. A column is a metric and the name of its threshold. What only adds up
+over images (losses, counts at a threshold that is given) is summed per group once, and a block of
+replicates is then one matrix product; what compares images (the ranking, the calibration bins, the
+oracle threshold) is cumulated along the ranking, anew in each replicate.
 """
 
 from __future__ import annotations
@@ -16,11 +17,33 @@ from numpy.typing import NDArray
 
 from study.records import Scores
 from study.statistics import ranking
-from study.statistics.metrics import COUNTS, ECE_BINS, FPR, RATES, counts, log_losses, rates, sigmoid, squared_errors
+from study.statistics.metrics import (
+    COUNTS,
+    ECE_BINS,
+    FPR,
+    RATES,
+    counts,
+    log_losses,
+    rates,
+    sigmoid,
+    squared_errors,
+)
 from study.statistics.ranking import Curves, Floats, Ints, Ranking, curves, rank
 from study.statistics.resampling import Clusters, ResampledAuc
 
-METRICS = ("auc", "ap", "eer", "eer_threshold", *FPR, "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled")
+METRICS = (
+    "auc",
+    "ap",
+    "eer",
+    "eer_threshold",
+    *FPR,
+    "brier",
+    "nll",
+    "ece",
+    "brier_scaled",
+    "nll_scaled",
+    "ece_scaled",
+)
 AT_THRESHOLD = (*RATES, *COUNTS)
 SCALED = ("brier_scaled", "nll_scaled", "ece_scaled")
 ORACLE = "oracle"
@@ -30,9 +53,11 @@ Column = tuple[str, str]  # metric, threshold ("" where it has none)
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """One scoring of a test set of N images in G groups, the T thresholds given for it, and its temperature.
+    """One scoring of a test set of N images in G groups, the T thresholds given for it, and its
+    temperature.
 
-    thresholds: name -> logit, perhaps infinite; NaN where the source does not define it. temperature: > 0, or NaN.
+    thresholds: name -> logit, perhaps infinite; NaN where the source does not define it.
+    temperature: > 0, or NaN.
     brief: only the AUC and what counts at the given thresholds tell, a seventh of the work.
     """
 
@@ -45,7 +70,9 @@ class Scored:
     @property
     def columns(self) -> list[Column]:
         """The M columns, in order."""
-        metrics, named = (("auc",), (*self.thresholds,)) if self.brief else (METRICS, (*self.thresholds, ORACLE))
+        metrics, named = (
+            (("auc",), (*self.thresholds,)) if self.brief else (METRICS, (*self.thresholds, ORACLE))
+        )
         return [*((m, "") for m in metrics), *((m, name) for name in named for m in AT_THRESHOLD)]
 
     def sample(self) -> Floats:
@@ -53,12 +80,18 @@ class Scored:
         return np.asarray(self.replicates(np.ones((1, len(self.groups)), np.uint8))[0])
 
     def replicates(self, count: NDArray[np.uint8]) -> Floats:
-        """Return the columns' values, (r, M), in replicates that drew each group `count` (r, G) times."""
+        """Return the columns' values, (r, M), in replicates that drew each group `count` (r, G)
+        times.
+        """
         total = count.astype(np.float64) @ self._sums
         if self.brief:
             return np.stack([self._auc(count), *self._given_values(total)], axis=1)
         c = curves(self._ranked, count.take(self._member, axis=1))
-        found = [*self._ranking_values(c), *self._probability_values(c, total), *self._given_values(total)]
+        found = [
+            *self._ranking_values(c),
+            *self._probability_values(c, total),
+            *self._given_values(total),
+        ]
         return np.stack([*found, *self._oracle_values(c)], axis=1)
 
     def _given_values(self, total: Floats) -> list[Floats]:
@@ -72,7 +105,9 @@ class Scored:
 
     @cached_property
     def oracle(self) -> float:
-        """The threshold, a logit, that maximises balanced accuracy on this very sample; NaN where a class is missing."""
+        """The threshold, a logit, that maximises balanced accuracy on this very sample; NaN where a
+        class is missing.
+        """
         return float(ranking.best_balanced_threshold(curves(self._ranked), self._ranked.level)[0])
 
     def groups_called(self, threshold: str) -> int:
@@ -95,14 +130,18 @@ class Scored:
 
     @cached_property
     def _sums(self) -> Floats:
-        """(G, 6 + 2 T) sums per group: fakes, reals, the four losses, then TP and FP at each given threshold."""
+        """(G, 6 + 2 T) sums per group: fakes, reals, the four losses, then TP and FP at each given
+        threshold.
+        """
         fake, score = ranking.checked(self.scores.label, self.scores.logit)
         losses = [loss(fake, score) for loss in (squared_errors, log_losses)]
         scaled = [np.full(len(score), np.nan)] * 2
         if self.temperature > 0:
             scaled = [loss(fake, score / self.temperature) for loss in (squared_errors, log_losses)]
         called = [score >= np.float64(threshold) for threshold in self.thresholds.values()]
-        hits = [of_class for is_called in called for of_class in (is_called & fake, is_called & ~fake)]
+        hits = [
+            of_class for is_called in called for of_class in (is_called & fake, is_called & ~fake)
+        ]
         columns = [fake, ~fake, *losses, *scaled, *hits]
         return self.groups.totals(np.stack(columns, axis=1).astype(np.float64))
 
@@ -118,8 +157,11 @@ class Scored:
         ]
 
     def _probability_values(self, c: Curves, total: Floats) -> list[Floats]:
-        brier, nll, brier_scaled, nll_scaled = ranking.ratio(total[:, 2:6], total[:, :2].sum(axis=1, keepdims=True)).T
-        cuts = ranking.equal_mass_bins(c, ECE_BINS)  # a temperature keeps the order, and with it the bins
+        brier, nll, brier_scaled, nll_scaled = ranking.ratio(
+            total[:, 2:6], total[:, :2].sum(axis=1, keepdims=True)
+        ).T
+        # a temperature keeps the order, and with it the bins
+        cuts = ranking.equal_mass_bins(c, ECE_BINS)
         levels = self._ranked.level, self._ranked.level / self.temperature
         ece, ece_scaled = (ranking.calibration_error(c, sigmoid(level), cuts) for level in levels)
         return [brier, nll, ece, brier_scaled, nll_scaled, ece_scaled]

@@ -1,11 +1,13 @@
-"""The AUC of out-of-fold scores: folds by group, the mean over folds, and its interval (PROTOCOL section 8).
+"""The AUC of out-of-fold scores: folds by group, the mean over folds, and its interval (PROTOCOL
+section 8).
 
-Floor 0: numpy and scipy only. Within a fold the AUC varies as DeLong's placements do (LeDell, Petersen and van der Laan, 2015);
-where a group has several images their parts are added before they are squared (Obuchowski, 1997), because they are not
-independent. Between folds it is not enough to add variances up: the models share most of their training images, so the folds'
-AUCs err together. K folds therefore count as 1/K + 1/(K - 1) of a fold's variance and not as 1/K (Nadeau and Bengio, 2003).
-Without that, an interval at 95 % holds the truth in about 85 % of the cases where there is nothing to learn. One fold that holds
-everything gives the interval of a plain AUC.
+Floor 0: numpy and scipy only. Within a fold the AUC varies as DeLong's placements do (LeDell,
+Petersen and van der Laan, 2015); where a group has several images their parts are added before they
+are squared (Obuchowski, 1997), because they are not independent. Between folds it is not enough to
+add variances up: the models share most of their training images, so the folds' AUCs err together. K
+folds therefore count as 1/K + 1/(K - 1) of a fold's variance and not as 1/K (Nadeau and Bengio,
+2003). Without that, an interval at 95 % holds the truth in about 85 % of the cases where there is
+nothing to learn. One fold that holds everything gives the interval of a plain AUC.
 """
 
 from __future__ import annotations
@@ -25,18 +27,22 @@ from study.statistics.resampling import CONFIDENCE, Clusters, clusters
 
 NAN = float("nan")
 FOLDS = 5
-ENOUGH = 8  # groups of a class in a fold: with fewer, its AUC is often 1 by chance, and its variance then 0
+# groups of a class in a fold: with fewer, its AUC is often 1 by chance, and its variance then 0
+ENOUGH = 8
 LEAST = 2  # groups of a class in a fold: below it, nothing is known of how its AUC varies
 FEW_GROUPS = 10  # as in intervals.py
 NO_VARIANCE = 1e-20  # below it only rounding is left
 
 
-def folds_by_group(label: ArrayLike, group: ArrayLike, *, rng_seed: int, folds: int = FOLDS) -> Ints:
+def folds_by_group(
+    label: ArrayLike, group: ArrayLike, *, rng_seed: int, folds: int = FOLDS
+) -> Ints:
     """Return the fold of every image, (N,), 0 to k - 1; a group lies in one fold.
 
-    k is `folds`, or fewer where groups are few: as many as give each `ENOUGH` groups of both classes, but two at least. Groups of
-    only reals, of only fakes and of both are dealt out apart, in random order. All zeros (k = 1) where not even two folds have
-    `LEAST` groups of both classes. label (N,), 1 = fake; group (N,) str. rng_seed: all that the dealing depends on; the order of
+    k is `folds`, or fewer where groups are few: as many as give each `ENOUGH` groups of both
+    classes, but two at least. Groups of only reals, of only fakes and of both are dealt out apart,
+    in random order. All zeros (k = 1) where not even two folds have `LEAST` groups of both classes.
+    label (N,), 1 = fake; group (N,) str. rng_seed: all that the dealing depends on; the order of
     the images does not matter.
     """
     groups = clusters(label, group)
@@ -48,22 +54,36 @@ def folds_by_group(label: ArrayLike, group: ArrayLike, *, rng_seed: int, folds: 
         for stratum in groups.strata:
             of_group[rng.permutation(stratum)] = (start + np.arange(len(stratum))) % k
             start += len(stratum)
-        if min(int(np.bincount(of_group[of], minlength=k).min()) for of in (groups.real, groups.fake)) >= LEAST:
+        if (
+            min(
+                int(np.bincount(of_group[of], minlength=k).min())
+                for of in (groups.real, groups.fake)
+            )
+            >= LEAST
+        ):
             return of_group[groups.member]
     return np.zeros(len(groups.member), dtype=np.intp)
 
 
 def cross_validated_auc(
-    label: ArrayLike, score: ArrayLike, group: ArrayLike, fold: ArrayLike, *, confidence: float = CONFIDENCE
+    label: ArrayLike,
+    score: ArrayLike,
+    group: ArrayLike,
+    fold: ArrayLike,
+    *,
+    confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Estimate the mean over folds of the AUC of out-of-fold scores, with its interval at `confidence`.
+    """Estimate the mean over folds of the AUC of out-of-fold scores, with its interval at
+    `confidence`.
 
-    label (N,), 1 = fake; score (N,), finite, higher = more fake, each of a model that saw no image of its fold; group (N,) str,
-    none of them in two folds; fold (N,) int. The quantile is Student's, with as many degrees of freedom as the class of fewer
-    groups has groups, less one. Where no image is misplaced, or all are, the variance is 0: an exact bound stands in its place,
+    label (N,), 1 = fake; score (N,), finite, higher = more fake, each of a model that saw no image
+    of its fold; group (N,) str, none of them in two folds; fold (N,) int. The quantile is
+    Student's, with as many degrees of freedom as the class of fewer groups has groups, less one.
+    Where no image is misplaced, or all are, the variance is 0: an exact bound stands in its place,
     with a note.
 
-    NaN with a reason where a class is missing in a fold, NaN ends with a note where a class has fewer than `LEAST` groups in one,
+    NaN with a reason where a class is missing in a fold, NaN ends with a note where a class has
+    fewer than `LEAST` groups in one,
     or where nothing varies: every score is the same, or groups or folds cancel out.
     Raises ScoreError where a score is not finite.
     """
@@ -71,9 +91,14 @@ def cross_validated_auc(
     n_fake = int(fake.sum())
     n_real = len(fake) - n_fake
     if not n_real or not n_fake:
-        return undefined(f"no {'fake' if n_real else 'real'} images" if len(fake) else "no images", fake)
+        return undefined(
+            f"no {'fake' if n_real else 'real'} images" if len(fake) else "no images", fake
+        )
     folds = np.asarray(fold)
-    parts = [_Fold.of(fake[folds == k], values[folds == k], np.asarray(group)[folds == k]) for k in np.unique(folds)]
+    parts = [
+        _Fold.of(fake[folds == k], values[folds == k], np.asarray(group)[folds == k])
+        for k in np.unique(folds)
+    ]
     if any(part is None for part in parts):
         return undefined("a fold lacks a class", fake)
     found = [part for part in parts if part is not None]
@@ -88,12 +113,21 @@ def cross_validated_auc(
 def undefined(reason: str, label: ArrayLike) -> Estimate:
     """Return an AUC that is none, of images with these labels (N,), and why."""
     fake = np.asarray(label).astype(bool)
-    return Estimate(value=NAN, low=NAN, high=NAN, n_real=int((~fake).sum()), n_fake=int(fake.sum()), reason=reason)
+    return Estimate(
+        value=NAN,
+        low=NAN,
+        high=NAN,
+        n_real=int((~fake).sum()),
+        n_fake=int(fake.sum()),
+        reason=reason,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fold:
-    """One fold: its AUC, that AUC's variance, how many groups of a class it has at least, how many disjoint real-fake pairs."""
+    """One fold: its AUC, that AUC's variance, how many groups of a class it has at least, how many
+    disjoint real-fake pairs.
+    """
 
     auc: float
     variance: float
@@ -116,7 +150,9 @@ class _Fold:
         return cls(auc=value, variance=variance, fewest=min(g_fake, g_real), pairs=groups.pairs)
 
 
-def _interval(value: float, folds: Sequence[_Fold], groups: Clusters, confidence: float) -> tuple[float, float, str]:
+def _interval(
+    value: float, folds: Sequence[_Fold], groups: Clusters, confidence: float
+) -> tuple[float, float, str]:
     fewest = min(int(groups.real.sum()), int(groups.fake.sum()))
     if min(fold.fewest for fold in folds) < LEAST:
         return NAN, NAN, "interval undefined: a class comes from one group"

@@ -1,6 +1,8 @@
-"""DeLong's interval of an AUC, for samples in which every image is its own group; his variance with groups of several images.
+"""DeLong's interval of an AUC, for samples in which every image is its own group; his variance with
+groups of several images.
 
-Floor 0: numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu (2014).
+Floor 0: numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu
+(2014).
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from study.statistics.resampling import CONFIDENCE, clusters
 
 
 def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
-    """Return for each fake the share of reals below it, and for each real the share of fakes above it, ties counting half.
+    """Return for each fake the share of reals below it, and for each real the share of fakes above
+    it, ties counting half.
 
-    label (N,), 1 = fake; logit (N,), finite; both classes present. Both results are in the sample's order and have the AUC as mean.
+    label (N,), 1 = fake; logit (N,), finite; both classes present. Both results are in the sample's
+    order and have the AUC as mean.
     """
     fake, score = checked(label, logit)
     return _share_below(score[fake], score[~fake]), _share_below(-score[~fake], -score[fake])
@@ -31,21 +35,27 @@ def _share_below(of: Floats, among: Floats) -> Floats:
 
 
 def auc_variance(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Return the mean over S scorings of the same images of their AUC, and that mean's variance; S = 1 is the plain case.
+    """Return the mean over S scorings of the same images of their AUC, and that mean's variance; S
+    = 1 is the plain case.
 
-    The placements are averaged over scorings first, which counts the covariance between them. NaN below two images a class.
+    The placements are averaged over scorings first, which counts the covariance between them. NaN
+    below two images a class.
     """
     pairs = [placements(label, logit) for logit in logits]
     fakes, reals = (np.mean(values, axis=0) for values in zip(*pairs, strict=True))
     if min(len(fakes), len(reals)) < 2:
         return float(fakes.mean()), float("nan")
-    return float(fakes.mean()), float(fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals))
+    return float(fakes.mean()), float(
+        fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals)
+    )
 
 
 def delong_interval(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean AUC of `logits` over the same images, normal on the logit scale (Pepe, 2003).
+    """Return the 95 % interval of the mean AUC of `logits` over the same images, normal on the
+    logit scale (Pepe, 2003).
 
-    Near 1 an AUC's distribution is skewed, and a symmetric interval too high; away from it the two hardly differ.
+    Near 1 an AUC's distribution is skewed, and a symmetric interval too high; away from it the two
+    hardly differ.
     """
     value, variance = auc_variance(label, logits)
     if np.isnan(variance) or variance <= 0 or not 0 < value < 1:
@@ -55,7 +65,8 @@ def delong_interval(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[floa
 
 
 def influence(label: ArrayLike, logit: ArrayLike) -> Floats:
-    """Return what each image adds to the AUC's error, (N,): its placement less the AUC, over its class' size; a class sums to 0.
+    """Return what each image adds to the AUC's error, (N,): its placement less the AUC, over its
+    class' size; a class sums to 0.
 
     label (N,), 1 = fake; logit (N,), finite; both classes present.
     """
@@ -67,13 +78,17 @@ def influence(label: ArrayLike, logit: ArrayLike) -> Floats:
 
 
 def clustered_variance(influences: ArrayLike, label: ArrayLike, group: ArrayLike) -> float:
-    """Return the variance of a sum of AUCs, of one sample or of several that share images, from its images' `influence`.
+    """Return the variance of a sum of AUCs, of one sample or of several that share images, from its
+    images' `influence`.
 
-    influences (N,): an image's weight times its influence on each AUC, summed; label (N,), 1 = fake; group (N,) str: an image that
-    several samples hold is there once for each, in one group. Groups add up and are taken as drawn in the three strata of the
-    bootstrap, as Obuchowski (1997) does for clustered data; with one image a group it is DeLong's.
+    influences (N,): an image's weight times its influence on each AUC, summed; label (N,), 1 =
+    fake; group (N,) str: an image that several samples hold is there once for each, in one group.
+    Groups add up and are taken as drawn in the three strata of the bootstrap, as Obuchowski (1997)
+    does for clustered data; with one image a group it is DeLong's.
     """
     groups = clusters(label, group)
     total = groups.totals(np.asarray(influences, dtype=np.float64)[:, None])[:, 0]
     parts = [total[stratum] for stratum in groups.strata if len(stratum)]
-    return float(sum(part.var(ddof=1) * len(part) if len(part) > 1 else (part**2).sum() for part in parts))
+    return float(
+        sum(part.var(ddof=1) * len(part) if len(part) > 1 else (part**2).sum() for part in parts)
+    )

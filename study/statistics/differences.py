@@ -1,4 +1,5 @@
-"""A difference of AUCs with its interval and p: normal, but never claiming more than an exact bound (PROTOCOL section 5).
+"""A difference of AUCs with its interval and p: normal, but never claiming more than an exact bound
+(PROTOCOL section 5).
 
 Floor 0: numpy and scipy only.
 """
@@ -19,14 +20,18 @@ POWER = 0.8
 NO_VARIANCE = 1e-20  # of an AUC: below it only rounding is left
 ROUNDING = 1e-12
 Z = float(ndtri((1 + CONFIDENCE) / 2))
-TIE = 0.5  # what separating differs from guessing by: the smallest lead that every pair of a real and a fake can show alike
+# what separating differs from guessing by: the smallest lead that every pair of a real and a fake
+# can show alike
+TIE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A difference of AUCs, first minus second, in [-1, 1], with its 95 % interval and two-sided p. Undefined is NaN with a reason.
+    """A difference of AUCs, first minus second, in [-1, 1], with its 95 % interval and two-sided p.
+    Undefined is NaN with a reason.
 
-    smallest: what a true difference must be to be found with 80 % power at alpha .05, see `smallest_difference`; NaN where even the
+    smallest: what a true difference must be to be found with 80 % power at alpha .05, see
+    `smallest_difference`; NaN where even the
         largest would not be found. error: the interval's reach towards 0, as a standard error.
     how: what the interval rests on. note: a flag that does not make the numbers undefined.
     """
@@ -44,9 +49,11 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one sample adds to a difference of AUCs: its value, in [-scale, scale], and the sampling variance of that.
+    """What one sample adds to a difference of AUCs: its value, in [-scale, scale], and the sampling
+    variance of that.
 
-    pairs: disjoint pairs of a real and a fake in it, >= 1. alike: whether every pair of a real and a fake adds the very same.
+    pairs: disjoint pairs of a real and a fake in it, >= 1. alike: whether every pair of a real and
+    a fake adds the very same.
     """
 
     value: float
@@ -61,10 +68,14 @@ class Part:
         return self.variance > NO_VARIANCE * self.scale**2
 
 
-def normal_difference(value: float, variance: float, *, how: str, reason: str = "", note: str = "") -> Difference:
-    """Return a difference with the interval and p of a normal distribution of that variance, so that the two always agree.
+def normal_difference(
+    value: float, variance: float, *, how: str, reason: str = "", note: str = ""
+) -> Difference:
+    """Return a difference with the interval and p of a normal distribution of that variance, so
+    that the two always agree.
 
-    The interval is cut to [-1, 1]. value NaN, or variance NaN or not above `NO_VARIANCE`: no interval and no p, with a reason.
+    The interval is cut to [-1, 1]. value NaN, or variance NaN or not above `NO_VARIANCE`: no
+    interval and no p, with a reason.
     """
     if not reason and not variance > NO_VARIANCE:
         reason = "the sample shows no variance"
@@ -85,23 +96,35 @@ def normal_difference(value: float, variance: float, *, how: str, reason: str = 
 
 
 def total_difference(parts: Sequence[Part], *, how: str, note: str = "") -> Difference:
-    """Return the sum of the parts, whose scales sum to 1 and whose errors are independent, with its interval and p.
+    """Return the sum of the parts, whose scales sum to 1 and whose errors are independent, with its
+    interval and p.
 
-    Both are normal, from the sum of the variances; but a sample of m disjoint pairs cannot show more than if all of them agreed.
-    So towards 0, no part and no sum reaches less far than `constant_difference` does for as large a lead, or for one of `TIE` where
-    it is smaller, and p is no less than its p. A part of which every pair is alike has that bound on both sides. Reaches that
-    differ are combined by MOVER (Zou and Donner, 2008). Undefined, with a reason, where a part does not vary but is not alike.
+    Both are normal, from the sum of the variances; but a sample of m disjoint pairs cannot show
+    more than if all of them agreed. So towards 0, no part and no sum reaches less far than
+    `constant_difference` does for as large a lead, or for one of `TIE` where it is smaller, and p
+    is no less than its p. A part of which every pair is alike has that bound on both sides. Reaches
+    that differ are combined by MOVER (Zou and Donner, 2008). Undefined, with a reason, where a part
+    does not vary but is not alike.
     """
     value, pairs = sum(part.value for part in parts), sum(part.pairs for part in parts)
     if any(not part.varies and not part.alike for part in parts):
-        return Difference(value=value, how=how, note=note, reason="the sample shows no variance and no exact bound is known")
+        return Difference(
+            value=value,
+            how=how,
+            note=note,
+            reason="the sample shows no variance and no exact bound is known",
+        )
     if len(parts) == 1 and not parts[0].varies:
         return constant_difference(value, pairs)
     normal = Z * math.sqrt(sum(part.variance for part in parts))
     down, up = (math.hypot(*reaches) for reaches in zip(*map(_reaches, parts), strict=True))
     down, up = max(down, _least_reach(value, pairs)), max(up, _least_reach(-value, pairs))
     error = (down if value > 0 else up if value < 0 else max(down, up)) / Z
-    bound = f"widened to the exact bound of {pairs} disjoint pairs" if len(parts) == 1 else "widened by exact bounds of test sets"
+    bound = (
+        f"widened to the exact bound of {pairs} disjoint pairs"
+        if len(parts) == 1
+        else "widened by exact bounds of test sets"
+    )
     widened = bound if max(down, up) > normal * (1 + ROUNDING) else ""
     return Difference(
         value=value,
@@ -119,25 +142,37 @@ def _reaches(part: Part) -> tuple[float, float]:
     """How far the interval of a part must reach down and up from its value."""
     lead = part.value / part.scale
     if not part.varies:
-        return part.scale * (lead - _exact_low(lead, part.pairs)), part.scale * (-lead - _exact_low(-lead, part.pairs))
+        return part.scale * (lead - _exact_low(lead, part.pairs)), part.scale * (
+            -lead - _exact_low(-lead, part.pairs)
+        )
     normal = Z * math.sqrt(part.variance)
-    return max(normal, part.scale * _least_reach(lead, part.pairs)), max(normal, part.scale * _least_reach(-lead, part.pairs))
+    return max(normal, part.scale * _least_reach(lead, part.pairs)), max(
+        normal, part.scale * _least_reach(-lead, part.pairs)
+    )
 
 
 def _least_reach(lead: float, pairs: int) -> float:
-    """How far down from a lead an interval reaches at least; below 0 where it may be as narrow as it is."""
+    """How far down from a lead an interval reaches at least; below 0 where it may be as narrow as
+    it is.
+    """
     return lead - _exact_low(max(lead, TIE), pairs)
 
 
 def _smallest_shown(parts: Sequence[Part], pairs: int) -> float:
-    """The smallest difference that is found, which m pairs show only where all of them agreeing would have a p below alpha.
+    """The smallest difference that is found, which m pairs show only where all of them agreeing
+    would have a p below alpha.
 
-    It rests on the parts' errors and on how many pairs they have, not on the lead that happened to be observed: reaches are those
-    from a lead of 0, the normal one or that of a part that does not vary.
+    It rests on the parts' errors and on how many pairs they have, not on the lead that happened to
+    be observed: reaches are those from a lead of 0, the normal one or that of a part that does not
+    vary.
     """
     reaches = [
         max(
-            Z * math.sqrt(part.variance) if part.varies else -part.scale * _exact_low(0, part.pairs),
+            (
+                Z * math.sqrt(part.variance)
+                if part.varies
+                else -part.scale * _exact_low(0, part.pairs)
+            ),
             part.scale * _least_reach(0, part.pairs),
         )
         for part in parts
@@ -149,11 +184,13 @@ def _smallest_shown(parts: Sequence[Part], pairs: int) -> float:
 
 
 def constant_difference(value: float, pairs: int) -> Difference:
-    """Return exact bounds where all of `pairs` >= 1 independent pairs of a real and a fake give the same difference, `value`.
+    """Return exact bounds where all of `pairs` >= 1 independent pairs of a real and a fake give the
+    same difference, `value`.
 
-    A pair's difference lies in [-1, 1]. If its expectation is c < v, it equals v with probability at most (1 + c) / (1 + v), so all
-    m pairs do with at most that to the power m; the lower bound is the c at which this is 2.5 %, the upper one follows by symmetry.
-    p is twice that probability at c = 0, and 1 where v is 0.
+    A pair's difference lies in [-1, 1]. If its expectation is c < v, it equals v with probability
+    at most (1 + c) / (1 + v), so all m pairs do with at most that to the power m; the lower bound
+    is the c at which this is 2.5 %, the upper one follows by symmetry. p is twice that probability
+    at c = 0, and 1 where v is 0.
     """
     low, high = _exact_low(value, pairs), -_exact_low(-value, pairs)
     return Difference(
@@ -177,8 +214,10 @@ def _exact_p(value: float, pairs: int) -> float:
 
 
 def smallest_difference(error: float) -> float:
-    """Return the smallest true difference that a two-sided test at alpha .05 finds with 80 % power: 2.80 standard errors.
+    """Return the smallest true difference that a two-sided test at alpha .05 finds with 80 % power:
+    2.80 standard errors.
 
-    (z(1 - alpha / 2) + z(power)) times the standard error of the difference, the minimum detectable effect of Bloom (1995).
+    (z(1 - alpha / 2) + z(power)) times the standard error of the difference, the minimum detectable
+    effect of Bloom (1995).
     """
     return float((ndtri(1 - ALPHA / 2) + ndtri(POWER)) * error)

@@ -1,4 +1,5 @@
-"""What a matrix is summarised by: in domain, across domains, the gap between them, and the worst cell (PROTOCOL section 6).
+"""What a matrix is summarised by: in domain, across domains, the gap between them, and the worst
+cell (PROTOCOL section 6).
 
 Floor 0: numpy only.
 """
@@ -11,12 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 NAN = float("nan")
-LOWER_IS_BETTER = frozenset({"eer", "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"})
-_CHANCE = {"auc": 0.5, "eer": 0.5, "balanced_accuracy": 0.5, "tpr_at_fpr1": 0.01, "tpr_at_fpr5": 0.05}
+LOWER_IS_BETTER = frozenset(
+    {"eer", "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"}
+)
+_CHANCE = {
+    "auc": 0.5,
+    "eer": 0.5,
+    "balanced_accuracy": 0.5,
+    "tpr_at_fpr1": 0.01,
+    "tpr_at_fpr5": 0.05,
+}
 
 
 def chance_of(metric: str, *, n_real: int, n_fake: int) -> float:
-    """Return what scores without information would give: AUC .5, AP the prevalence, TPR its FPR; NaN where that is not defined."""
+    """Return what scores without information would give: AUC .5, AP the prevalence, TPR its FPR;
+    NaN where that is not defined.
+    """
     if metric == "ap":
         return n_fake / (n_real + n_fake) if n_real + n_fake else NAN
     return _CHANCE.get(metric, NAN)
@@ -24,13 +35,18 @@ def chance_of(metric: str, *, n_real: int, n_fake: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixSummary:
-    """Summary of one detector's matrix. Means are over defined cells, each counting once; NaN where there is none.
+    """Summary of one detector's matrix. Means are over defined cells, each counting once; NaN where
+    there is none.
 
-    in_domain_mean: the test set is a member of the training set. cross_domain_mean: it is not, and shares no images with it.
-    gap: how much worse cross domain is than in domain; positive when worse, also for a metric of which less is better.
-    worst, worst_cell: the value farthest on the bad side (of chance, where that is known), and its (train_on, test_on).
-    ..._above_chance: the same after taking each cell's chance level away; NaN for a metric without one.
-    n_...: defined cells of each kind; n_shared: in neither mean, because images are shared; n_undefined: left out because NaN.
+    in_domain_mean: the test set is a member of the training set. cross_domain_mean: it is not, and
+    shares no images with it.
+    gap: how much worse cross domain is than in domain; positive when worse, also for a metric of
+    which less is better.
+    worst, worst_cell: the value farthest on the bad side (of chance, where that is known), and its
+    (train_on, test_on). ..._above_chance: the same after taking each cell's chance level away; NaN
+    for a metric without one.
+    n_...: defined cells of each kind; n_shared: in neither mean, because images are shared;
+    n_undefined: left out because NaN.
     """
 
     in_domain_mean: float
@@ -56,10 +72,13 @@ def summarise(
     higher_is_better: bool = True,
     shared: Collection[tuple[str, str]] = (),
 ) -> MatrixSummary:
-    """Summarise a matrix: values (train_on, test_on) -> number, NaN where undefined; members: train_on -> its datasets.
+    """Summarise a matrix: values (train_on, test_on) -> number, NaN where undefined; members:
+    train_on -> its datasets.
 
-    chance: the metric's chance level, or one per cell (AP: the prevalence among its images), or None where the metric has none.
-    shared: cells whose test set shares images with the training set: no member of it, and not cross-domain either.
+    chance: the metric's chance level, or one per cell (AP: the prevalence among its images), or
+    None where the metric has none.
+    shared: cells whose test set shares images with the training set: no member of it, and not
+    cross-domain either.
     """
     cells = [cell for cell, value in values.items() if not np.isnan(value)]
     inside = [cell for cell in cells if cell[1] in members[cell[0]]]
@@ -86,7 +105,9 @@ def summarise(
     )
 
 
-def _chance_at(cell: tuple[str, str], chance: float | Mapping[tuple[str, str], float] | None) -> float:
+def _chance_at(
+    cell: tuple[str, str], chance: float | Mapping[tuple[str, str], float] | None
+) -> float:
     if chance is None:
         return NAN
     return chance[cell] if isinstance(chance, Mapping) else chance

@@ -1,9 +1,12 @@
-"""Ranked scores and the counts under every threshold: the one place where scores are compared with each other.
+"""Ranked scores and the counts under every threshold: the one place where scores are compared with
+each other.
 
-Floor 0: numpy only. The plain metrics and every bootstrap replicate are computed by the same functions here, over an array of
-R replicates at once: a sample is one replicate in which each image weighs 1, a bootstrap replicate gives an image the number of
-times its group was drawn. Images are sorted once per sample; ties are exact because a step of the ROC is a distinct score.
-A rate that a replicate does not define (a class missing) is NaN.
+Floor 0: numpy only. The plain metrics and every bootstrap replicate are computed by the same
+functions here, over an array of
+R replicates at once: a sample is one replicate in which each image weighs 1, a bootstrap replicate
+gives an image the number of times its group was drawn. Images are sorted once per sample; ties are
+exact because a step of the ROC is a distinct score. A rate that a replicate does not define (a
+class missing) is NaN.
 """
 
 from __future__ import annotations
@@ -22,16 +25,22 @@ Ints = NDArray[np.intp]
 
 
 def checked(label: ArrayLike, logit: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
-    """Return which images are fake, (N,) bool, and the scores, (N,) float64, so that thresholds compare exactly.
+    """Return which images are fake, (N,) bool, and the scores, (N,) float64, so that thresholds
+    compare exactly.
 
     Raises ScoreError where a score is not finite, or where the two differ in shape.
     """
     fake, score = np.asarray(label).astype(bool), np.asarray(logit, dtype=np.float64)
     if fake.shape != score.shape or fake.ndim != 1:
-        raise ScoreError(f"labels of shape {fake.shape} with scores of shape {score.shape}: need one of each per image")
+        raise ScoreError(
+            f"labels of shape {fake.shape} with scores of shape {score.shape}: need one of each per"
+            " image"
+        )
     if not np.isfinite(score).all():
         bad = int(np.flatnonzero(~np.isfinite(score))[0])
-        raise ScoreError(f"score of image {bad} of {len(score)} is {score[bad]}: scores must be finite")
+        raise ScoreError(
+            f"score of image {bad} of {len(score)} is {score[bad]}: scores must be finite"
+        )
     return fake, score
 
 
@@ -40,7 +49,8 @@ class Ranking:
     """N images from the highest score to the lowest, in K levels of equal score.
 
     order: (N,) index into the sample. fake: (N,) uint8 in ranked order.
-    level: (K,) the distinct scores, falling. end: (K,) how many images score at least `level`; None where K = N.
+    level: (K,) the distinct scores, falling. end: (K,) how many images score at least `level`; None
+    where K = N.
     """
 
     order: Ints
@@ -50,22 +60,30 @@ class Ranking:
 
 
 def rank(label: ArrayLike, logit: ArrayLike) -> Ranking:
-    """Sort a sample: label (N,), 1 = fake; logit (N,). Raises ScoreError where a score is not finite."""
+    """Sort a sample: label (N,), 1 = fake; logit (N,). Raises ScoreError where a score is not
+    finite.
+    """
     fake, score = checked(label, logit)
     order = np.argsort(-score, kind="stable")
     falling = score[order]
-    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True)) if len(score) else np.empty(0, np.intp)
+    last = (
+        np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+        if len(score)
+        else np.empty(0, np.intp)
+    )
     end = None if len(last) == len(score) else last + 1
     return Ranking(order=order, fake=fake[order].astype(np.uint8), level=falling[last], end=end)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """What is called fake at each of the K + 1 cuts of a ranking, in R replicates; cut k calls the k highest levels fake.
+    """What is called fake at each of the K + 1 cuts of a ranking, in R replicates; cut k calls the
+    k highest levels fake.
 
-    fakes, images: (R, K) how much each level weighs. tp, called: (R, K + 1) their sums over the levels called fake.
-    All are float64 holding whole numbers, so that sums and comparisons are exact. The points (fp / n_real, tp / n_fake), where
-    fp = called - tp, are the full ROC, from (0, 0) to (1, 1).
+    fakes, images: (R, K) how much each level weighs. tp, called: (R, K + 1) their sums over the
+    levels called fake. All are float64 holding whole numbers, so that sums and comparisons are
+    exact. The points (fp / n_real, tp / n_fake), where fp = called - tp, are the full ROC, from (0,
+    0) to (1, 1).
     """
 
     fakes: Floats
@@ -93,7 +111,9 @@ class Curves:
         return tp, pick(self.called, cut) - tp
 
     def first_cut(self, reached: Callable[[Ints], NDArray[np.bool_]], columns: int = 1) -> Ints:
-        """(R, columns) the first cut that is `reached`, by bisection: it holds from some cut on, at the last one in any case."""
+        """(R, columns) the first cut that is `reached`, by bisection: it holds from some cut on, at
+        the last one in any case.
+        """
         low = np.zeros((len(self.tp), columns), np.intp)
         high = np.full_like(low, self.tp.shape[1] - 1)
         while (low < high).any():
@@ -104,7 +124,9 @@ class Curves:
 
 
 def curves(ranking: Ranking, weight: NDArray[np.uint8] | None = None) -> Curves:
-    """Cumulate weights along a ranking: weight (R, N) in ranked order; None is the sample itself, each image weighing 1."""
+    """Cumulate weights along a ranking: weight (R, N) in ranked order; None is the sample itself,
+    each image weighing 1.
+    """
     weight = np.ones((1, len(ranking.order)), np.uint8) if weight is None else weight
     fakes, images = (weight * ranking.fake).astype(np.float64), weight.astype(np.float64)
     tp, called = _cumulated(fakes), _cumulated(images)
@@ -131,19 +153,28 @@ def pick(values: Floats, cut: Ints) -> Floats:
 def ratio(numerator: Any, denominator: Any) -> Floats:
     """Divide, elementwise in float64; an empty denominator gives NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.equal(denominator, 0), np.nan, np.divide(numerator, denominator, dtype=np.float64))
+        return np.where(
+            np.equal(denominator, 0), np.nan, np.divide(numerator, denominator, dtype=np.float64)
+        )
 
 
 def auc(c: Curves) -> Floats:
-    """(R,) Mann-Whitney probability that a fake scores above a real, ties counting half: the area under the full ROC."""
-    # Per level, reals times the fakes above it and half of those tied with it; a level's reals are images - fakes.
-    above = np.einsum("rk,rk->r", c.images, c.tp[:, 1:]) - np.einsum("rk,rk->r", c.fakes, c.tp[:, 1:])
+    """(R,) Mann-Whitney probability that a fake scores above a real, ties counting half: the area
+    under the full ROC.
+    """
+    # Per level, reals times the fakes above it and half of those tied with it; a level's reals are
+    # images - fakes.
+    above = np.einsum("rk,rk->r", c.images, c.tp[:, 1:]) - np.einsum(
+        "rk,rk->r", c.fakes, c.tp[:, 1:]
+    )
     tied = np.einsum("rk,rk->r", c.images, c.fakes) - np.einsum("rk,rk->r", c.fakes, c.fakes)
     return ratio(above - tied / 2, c.n_fake * c.n_real)
 
 
 def average_precision(c: Curves) -> Floats:
-    """(R,) step-wise average precision: the sum over levels of the rise in recall times the precision there."""
+    """(R,) step-wise average precision: the sum over levels of the rise in recall times the
+    precision there.
+    """
     gained = np.einsum("rk,rk->r", c.fakes, c.tp[:, 1:] / np.maximum(c.called[:, 1:], 1))
     return c.with_both_classes(ratio(gained, c.n_fake))
 
@@ -151,12 +182,15 @@ def average_precision(c: Curves) -> Floats:
 def equal_error(c: Curves) -> tuple[Floats, Ints, Floats]:
     """Find where FPR = FNR on the linearly interpolated ROC.
 
-    Returns the rate (R,), the cut (R,) that ends the segment it lies on, and how far along that segment, (R,) in (0, 1].
+    Returns the rate (R,), the cut (R,) that ends the segment it lies on, and how far along that
+    segment, (R,) in (0, 1].
     """
     n_fake, n_real = c.n_fake[:, None], c.n_real[:, None]
 
     def excess(cut: Ints) -> Floats:
-        """FNR - FPR, times both class sizes: whole numbers, falling along the cuts from positive to negative."""
+        """FNR - FPR, times both class sizes: whole numbers, falling along the cuts from positive to
+        negative.
+        """
         tp, fp = c.at(cut)
         return (n_fake - tp) * n_real - fp * n_fake
 
@@ -169,23 +203,28 @@ def equal_error(c: Curves) -> tuple[Floats, Ints, Floats]:
 
 
 def equal_error_threshold(c: Curves, level: Floats, cut: Ints, share: Floats) -> Floats:
-    """(R,) the threshold at `equal_error`, interpolated between the scores at both ends of its segment; NaN without both classes.
+    """(R,) the threshold at `equal_error`, interpolated between the scores at both ends of its
+    segment; NaN without both classes.
 
-    cut, share: (R,) from `equal_error`. Before the first point of the ROC stands no finite threshold: on the segment that begins
-    there it is the highest score. Scores that a replicate did not draw are no points of its ROC.
+    cut, share: (R,) from `equal_error`. Before the first point of the ROC stands no finite
+    threshold: on the segment that begins there it is the highest score. Scores that a replicate did
+    not draw are no points of its ROC.
     """
     stop = np.maximum(cut, 1)
     reached = pick(c.called, stop - 1)
     start = c.first_cut(lambda at: pick(c.called, at) >= reached[:, None])[:, 0]
     start = np.where(start > 0, start, stop)
     return (
-        c.with_both_classes(level[start - 1] * (1 - share) + level[stop - 1] * share) if len(level) else np.full(len(cut), np.nan)
+        c.with_both_classes(level[start - 1] * (1 - share) + level[stop - 1] * share)
+        if len(level)
+        else np.full(len(cut), np.nan)
     )
 
 
 def last_cut_within(c: Curves, max_fpr: float) -> Ints:
     """(R,) the last cut whose FPR is at most `max_fpr`, in [0, 1]."""
-    # The quotient of two whole numbers is rounded as `max_fpr` was when it was written, a product with it is not.
+    # The quotient of two whole numbers is rounded as `max_fpr` was when it was written, a product
+    # with it is not.
     beyond = c.first_cut(lambda cut: ratio(c.at(cut)[1], c.n_real[:, None]) > max_fpr)[:, 0]
     return np.where(ratio(c.at(beyond)[1], c.n_real) > max_fpr, beyond - 1, beyond)
 
@@ -196,13 +235,16 @@ def tpr_at_fpr(c: Curves, max_fpr: float) -> Floats:
 
 
 def best_balanced_threshold(c: Curves, level: Floats) -> Floats:
-    """(R,) the threshold that maximises balanced accuracy: the midpoint of the lowest plateau, see `midpoint`.
+    """(R,) the threshold that maximises balanced accuracy: the midpoint of the lowest plateau, see
+    `midpoint`.
 
-    A plateau is a whole interval of thresholds with the same, maximal value: it runs across levels that a replicate did not
-    draw, and across tied fakes and reals that cancel. NaN where a class is missing.
+    A plateau is a whole interval of thresholds with the same, maximal value: it runs across levels
+    that a replicate did not draw, and across tied fakes and reals that cancel. NaN where a class is
+    missing.
     """
     n_fake, n_real = c.n_fake[:, None], c.n_real[:, None]
-    youden = c.tp * (n_real + n_fake) - c.called * n_fake  # times both class sizes: whole numbers, equality is exact
+    # times both class sizes: whole numbers, equality is exact
+    youden = c.tp * (n_real + n_fake) - c.called * n_fake
     last = len(level) - youden[:, ::-1].argmax(axis=1)
     first, longer = last.copy(), np.arange(len(last))
     while longer.size:
@@ -215,8 +257,9 @@ def best_balanced_threshold(c: Curves, level: Floats) -> Floats:
 def midpoint(level: Floats, first: Ints, last: Ints) -> Floats:
     """Return the middle of the thresholds that give the cuts `first` to `last`, (R,) each.
 
-    Cut k comes from the thresholds in (level[k], level[k - 1]]. An interval without a lower end gives -inf (every image is
-    called fake); otherwise one without an upper end gives +inf (none is).
+    Cut k comes from the thresholds in (level[k], level[k - 1]]. An interval without a lower end
+    gives -inf (every image is called fake); otherwise one without an upper end gives +inf (none
+    is).
     """
     low, high = np.append(level, -np.inf)[last], np.append(np.inf, level)[first]
     open_below = np.isinf(low)
@@ -225,15 +268,18 @@ def midpoint(level: Floats, first: Ints, last: Ints) -> Floats:
 
 
 def cut_of(level: Floats, threshold: Floats) -> Ints:
-    """(R,) the cut that a threshold makes: how many levels are at least as high. Infinite thresholds cut at the ends."""
+    """(R,) the cut that a threshold makes: how many levels are at least as high. Infinite
+    thresholds cut at the ends.
+    """
     return np.asarray(len(level) - np.searchsorted(level[::-1], threshold, side="left"))
 
 
 def equal_mass_bins(c: Curves, bins: int) -> Ints:
-    """(R, bins + 1) the cuts between bins of equal mass, from the highest score down: 0 first, K last.
+    """(R, bins + 1) the cuts between bins of equal mass, from the highest score down: 0 first, K
+    last.
 
-    Levels are never parted: a level goes whole into the bin that its middle image falls into, so that the bins hold equally
-    many images only without ties.
+    Levels are never parted: a level goes whole into the bin that its middle image falls into, so
+    that the bins hold equally many images only without ties.
     """
     share, last = 2 * c.called[:, -1:] * np.arange(1, bins), c.tp.shape[1] - 1
 
@@ -246,6 +292,8 @@ def equal_mass_bins(c: Curves, bins: int) -> Ints:
 
 
 def calibration_error(c: Curves, probability: Floats, cuts: Ints) -> Floats:
-    """(R,) expected calibration error of p(fake), (K,) per level: bins' |mean probability - share of fakes|, by their mass."""
+    """(R,) expected calibration error of p(fake), (K,) per level: bins' |mean probability - share
+    of fakes|, by their mass.
+    """
     excess = pick(_cumulated(c.images * probability), cuts) - pick(c.tp, cuts)
     return ratio(np.abs(np.diff(excess, axis=1)).sum(axis=1), c.called[:, -1])

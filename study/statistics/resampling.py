@@ -1,8 +1,10 @@
-"""The cluster bootstrap: groups drawn with replacement, stratified by which classes they hold (PROTOCOL section 5).
+"""The cluster bootstrap: groups drawn with replacement, stratified by which classes they hold
+(PROTOCOL section 5).
 
-Floor 0: numpy and scipy only. A replicate is how often each group was drawn; every image of a group weighs that much. Real-only,
-fake-only and mixed groups are drawn apart, so that a replicate holds as many groups of each kind as the sample and never lacks a
-class. Counts come in blocks of replicates, so that memory stays bounded; the blocks' size does not change what is drawn.
+Floor 0: numpy and scipy only. A replicate is how often each group was drawn; every image of a group
+weighs that much. Real-only, fake-only and mixed groups are drawn apart, so that a replicate holds
+as many groups of each kind as the sample and never lacks a class. Counts come in blocks of
+replicates, so that memory stays bounded; the blocks' size does not change what is drawn.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ BLOCK = 2**18  # weights computed at a time: blocks of this size stay in a core'
 class Clusters:
     """The G groups of a sample of N images.
 
-    member: (N,) the group's number of each image. real, fake: (G,) bool, whether a group holds images of that class.
+    member: (N,) the group's number of each image. real, fake: (G,) bool, whether a group holds
+    images of that class.
     """
 
     member: Ints
@@ -43,7 +46,9 @@ class Clusters:
 
     @property
     def pairs(self) -> int:
-        """How many disjoint pairs of groups exist, of which one gives a real and the other a fake: independent comparisons."""
+        """How many disjoint pairs of groups exist, of which one gives a real and the other a fake:
+        independent comparisons.
+        """
         return min(int(self.real.sum()), int(self.fake.sum()), len(self) // 2)
 
     def totals(self, values: Floats) -> Floats:
@@ -69,16 +74,23 @@ def blocks(replicates: int, width: int) -> Iterator[int]:
 
 
 def draws(groups: Clusters, *, replicates: int, rng_seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield blocks (r, G) of how often each group was drawn, `replicates` rows in all; they depend on nothing but the seed.
+    """Yield blocks (r, G) of how often each group was drawn, `replicates` rows in all; they depend
+    on nothing but the seed.
 
-    Groups are taken in the order of their first images, so that it does not matter what they are called. A count fits a byte: it is
-    at most the stratum's size, and in a larger stratum it is Poisson distributed with mean 1.
+    Groups are taken in the order of their first images, so that it does not matter what they are
+    called. A count fits a byte: it is at most the stratum's size, and in a larger stratum it is
+    Poisson distributed with mean 1.
     """
     first = np.full(len(groups), len(groups.member))
     np.minimum.at(first, groups.member, np.arange(len(groups.member)))
     strata = [stratum[np.argsort(first[stratum])] for stratum in groups.strata]
-    # A stream per stratum: the draws are then the same however the replicates are divided into blocks.
-    streams = [(stratum, np.random.default_rng([rng_seed, kind])) for kind, stratum in enumerate(strata) if len(stratum)]
+    # A stream per stratum: the draws are then the same however the replicates are divided into
+    # blocks.
+    streams = [
+        (stratum, np.random.default_rng([rng_seed, kind]))
+        for kind, stratum in enumerate(strata)
+        if len(stratum)
+    ]
     for rows in blocks(replicates, len(groups.member)):
         count = np.zeros((rows, len(groups)), np.uint8)
         for stratum, rng in streams:
@@ -91,21 +103,25 @@ def draws(groups: Clusters, *, replicates: int, rng_seed: int) -> Iterator[NDArr
 class ResampledAuc:
     """The AUC of bootstrap replicates, the shortest way when nothing else of the ranking is wanted.
 
-    label (N,), 1 = fake; logit (N,), finite; groups: those of the images. Raises ScoreError where a score is not finite.
+    label (N,), 1 = fake; logit (N,), finite; groups: those of the images. Raises ScoreError where a
+    score is not finite.
     """
 
     def __init__(self, label: ArrayLike, logit: ArrayLike, groups: Clusters) -> None:
         fake, score = checked(label, logit)
         by_score = np.argsort(score)
         fakes, reals = by_score[fake[by_score]], by_score[~fake[by_score]]
-        # For each fake, how many of the sorted reals lie below it, and how many not above it: ties count half.
+        # For each fake, how many of the sorted reals lie below it, and how many not above it: ties
+        # count half.
         self._below = np.searchsorted(score[reals], score[fakes], side="left")
         self._not_above = np.searchsorted(score[reals], score[fakes], side="right")
         self._tied = bool((self._below != self._not_above).any())
         self._real, self._fake = groups.member[reals], groups.member[fakes]
 
     def __call__(self, count: NDArray[np.uint8]) -> Floats:
-        """(r,) the AUC of replicates that drew each group `count` (r, G) times; NaN where the sample lacks a class."""
+        """(r,) the AUC of replicates that drew each group `count` (r, G) times; NaN where the
+        sample lacks a class.
+        """
         if not len(self._real) or not len(self._fake):
             return np.full(len(count), np.nan)
         real, found = count.take(self._real, axis=1), count.take(self._fake, axis=1)
@@ -114,23 +130,36 @@ class ResampledAuc:
         beaten = reached.take(self._below, axis=1)
         twice = beaten + (reached.take(self._not_above, axis=1) if self._tied else beaten)
         total = np.einsum("rk,rk->r", twice, found, dtype=np.float64)
-        return np.asarray(total / 2 / np.maximum(reached[:, -1], 1) / np.maximum(found.sum(axis=1), 1))
+        return np.asarray(
+            total / 2 / np.maximum(reached[:, -1], 1) / np.maximum(found.sum(axis=1), 1)
+        )
 
 
-def bootstrap_auc(label: ArrayLike, logit: ArrayLike, group: ArrayLike, *, replicates: int = REPLICATES, rng_seed: int) -> Floats:
+def bootstrap_auc(
+    label: ArrayLike,
+    logit: ArrayLike,
+    group: ArrayLike,
+    *,
+    replicates: int = REPLICATES,
+    rng_seed: int,
+) -> Floats:
     """(replicates,) AUC of each cluster-bootstrap replicate.
 
     label (N,), 1 = fake; logit (N,), finite; group (N,) str. NaN where a class is missing.
     """
     groups = clusters(label, group)
     auc = ResampledAuc(label, logit, groups)
-    return np.concatenate([auc(count) for count in draws(groups, replicates=replicates, rng_seed=rng_seed)])
+    return np.concatenate(
+        [auc(count) for count in draws(groups, replicates=replicates, rng_seed=rng_seed)]
+    )
 
 
 def percentile_interval(values: Floats) -> tuple[Floats, Floats, Ints]:
-    """Return the 2.5th and 97.5th percentile of replicates (R, ...) along the first axis, and how many were defined.
+    """Return the 2.5th and 97.5th percentile of replicates (R, ...) along the first axis, and how
+    many were defined.
 
-    NaN replicates are left out; linear interpolation between order statistics, as numpy's default. NaN where none is defined.
+    NaN replicates are left out; linear interpolation between order statistics, as numpy's default.
+    NaN where none is defined.
     """
     ordered = np.sort(values, axis=0)  # NaN comes last
     defined = np.count_nonzero(~np.isnan(values), axis=0)
@@ -147,9 +176,11 @@ def percentile_interval(values: Floats) -> tuple[Floats, Floats, Ints]:
 
 
 def logit_interval(value: float, replicates: Floats) -> tuple[float, float]:
-    """Return the 95 % normal interval on the logit scale of a value in (0, 1), with the spread of its replicates (R,).
+    """Return the 95 % normal interval on the logit scale of a value in (0, 1), with the spread of
+    its replicates (R,).
 
-    Replicates of 0 and 1 count as 20 times nearer to them than the value. NaN replicates are left out.
+    Replicates of 0 and 1 count as 20 times nearer to them than the value. NaN replicates are left
+    out.
     """
     margin = min(value, 1 - value) / 20
     held = np.clip(replicates[~np.isnan(replicates)], margin, 1 - margin)

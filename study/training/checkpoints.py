@@ -1,4 +1,6 @@
-"""What a fit keeps after every epoch, and what of the detector that is: the tensors that its schedule can move. Floor 2."""
+"""What a fit keeps after every epoch, and what of the detector that is: the tensors that its
+schedule can move. Floor 2.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ CHECKPOINT_SCHEMA = 2
 class Checkpoint:
     """A fit between two epochs.
 
-    best_logit: (N,) float32 on source val. best_state, state: of the best epoch and of the last one, by name, on the CPU.
+    best_logit: (N,) float32 on source val. best_state, state: of the best epoch and of the last
+    one, by name, on the CPU.
     optimizer: its state, None at a phase's end: the next one begins with a fresh one.
     micro_batches: of each rank, 0 for its whole share.
     """
@@ -65,13 +68,16 @@ def load(session: Session, identity: str, world: World) -> Checkpoint | None:
     Raises StoreError where the workers do not see the same one.
     """
     state = session.load()
-    if state is not None and (state.get("schema") != CHECKPOINT_SCHEMA or state.get("identity") != identity):
+    if state is not None and (
+        state.get("schema") != CHECKPOINT_SCHEMA or state.get("identity") != identity
+    ):
         state = None
     seen = world.each(len(state["history"]) if state else 0)
     if len(set(seen)) > 1:
         raise StoreError(
-            f"the workers of one trial found checkpoints of {' and '.join(f'{n:.0f}' for n in seen)} epochs: "
-            "put the results on a disk that all nodes share"
+            "the workers of one trial found checkpoints of"
+            f" {' and '.join(f'{n:.0f}' for n in seen)} epochs: put the results on a disk that all"
+            " nodes share"
         )
     if state is None:
         return None
@@ -87,18 +93,24 @@ def load(session: Session, identity: str, world: World) -> Checkpoint | None:
 
 
 def movable(detector: Detector, stages: int) -> dict[str, Tensor]:
-    """Return what training can move, by name: parameters and saved buffers of the first stages, and all low-rank matrices.
+    """Return what training can move, by name: parameters and saved buffers of the first stages, and
+    all low-rank matrices.
 
-    Where those are all stages it is all that is saved: statistics of a layer without parameters are in no stage.
+    Where those are all stages it is all that is saved: statistics of a layer without parameters are
+    in no stage.
     """
     saved = set(detector.state_dict())
     if stages >= len(detector.stages()):
         return {name: tensor for name, tensor in _named(detector) if name in saved}
     chosen = detector.stages()[:stages]
     parts: Iterable[Tensor] = (p for stage in chosen for p in stage.all_parameters())
-    buffers: Iterable[Tensor] = (b for stage in chosen for module in stage.modules for b in module.buffers())
+    buffers: Iterable[Tensor] = (
+        b for stage in chosen for module in stage.modules for b in module.buffers()
+    )
     moving = {id(tensor) for tensor in (*parts, *buffers, *adapter_parameters(detector))}
-    return {name: tensor for name, tensor in _named(detector) if id(tensor) in moving and name in saved}
+    return {
+        name: tensor for name, tensor in _named(detector) if id(tensor) in moving and name in saved
+    }
 
 
 def _named(detector: Detector) -> Iterator[tuple[str, Tensor]]:

@@ -1,8 +1,10 @@
-"""Features of a frozen body, computed once per image and view while only the head is trained. Floor 2.
+"""Features of a frozen body, computed once per image and view while only the head is trained. Floor
+2.
 
-A frozen body in evaluation mode gives an image the same features in every epoch and, for pretrained weights, in every trial. They
-are computed in one order and batch size whatever the recipe, so that a run that resumes sees the same bits, and kept in this
-process, keyed on everything they follow from.
+A frozen body in evaluation mode gives an image the same features in every epoch and, for pretrained
+weights, in every trial. They are computed in one order and batch size whatever the recipe, so that
+a run that resumes sees the same bits, and kept in this process, keyed on everything they follow
+from.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from study.training.session import Images
 from study.training.world import ALONE, World
 
 LIMIT_BYTES = 1 << 30
-"""Most memory that kept features take in one process; a set that would take more by itself is computed anew every epoch."""
+"""Most memory that kept features take in one process; a set that would take more by itself is
+computed anew every epoch."""
 
 
 def body_digest(detector: Detector) -> str:
@@ -38,9 +41,15 @@ def body_digest(detector: Detector) -> str:
 
 
 def compute_features(
-    detector: Detector, images: Images, *, runtime: TorchRuntime, flip: bool = False, world: World = ALONE
+    detector: Detector,
+    images: Images,
+    *,
+    runtime: TorchRuntime,
+    flip: bool = False,
+    world: World = ALONE,
 ) -> Tensor:
-    """Return features (N, D) float32 on the device, of the images or of their mirror images, in the order of `images`.
+    """Return features (N, D) float32 on the device, of the images or of their mirror images, in the
+    order of `images`.
 
     Of several workers each computes a share, and all have all features.
     """
@@ -50,17 +59,27 @@ def compute_features(
         return detector.features(to_input(detector, images.gather(index), runtime.device, mirrored))
 
     with evaluating(detector):
-        return in_batches(rows, (len(images), detector.n_features), device=runtime.device, world=world)
+        return in_batches(
+            rows, (len(images), detector.n_features), device=runtime.device, world=world
+        )
 
 
-def head_logits(detector: Detector, features: Tensor, *, world: World = ALONE) -> list[NDArray[np.float32]]:
-    """Return the head's logits, computed in the batches of `score`: bit for bit what scoring the images themselves gives."""
+def head_logits(
+    detector: Detector, features: Tensor, *, world: World = ALONE
+) -> list[NDArray[np.float32]]:
+    """Return the head's logits, computed in the batches of `score`: bit for bit what scoring the
+    images themselves gives.
+    """
 
     def rows(index: NDArray[np.int64]) -> Tensor:
         return detector.classify(features[index[0] : index[-1] + 1])
 
     with evaluating(detector):
-        return [in_batches(rows, (len(features),), device=str(features.device), world=world).cpu().numpy()]
+        return [
+            in_batches(rows, (len(features),), device=str(features.device), world=world)
+            .cpu()
+            .numpy()
+        ]
 
 
 class FeatureCache:
@@ -71,17 +90,36 @@ class FeatureCache:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def fits(self, detector: Detector, *images: Images) -> bool:
-        """Say whether the features of these images (float32) are within the limit together. The same on every machine."""
+        """Say whether the features of these images (float32) are within the limit together. The
+        same on every machine.
+        """
         return sum(map(len, images)) * detector.n_features * 4 <= self.limit_bytes
 
     def get(
-        self, detector: Detector, body: str, images: Images, *, runtime: TorchRuntime, flip: bool = False, world: World = ALONE
+        self,
+        detector: Detector,
+        body: str,
+        images: Images,
+        *,
+        runtime: TorchRuntime,
+        flip: bool = False,
+        world: World = ALONE,
     ) -> Tensor:
         """Return features as `compute_features` does; `body` is the detector's `body_digest`."""
-        key = digest(without_head(detector.spec), body, images.key, len(images), flip, runtime.device, runtime.threads)
+        key = digest(
+            without_head(detector.spec),
+            body,
+            images.key,
+            len(images),
+            flip,
+            runtime.device,
+            runtime.threads,
+        )
         # Where one of several workers has forgotten them, all compute them: it takes all.
         if world.sum(key not in self._kept):
-            self._kept[key] = compute_features(detector, images, runtime=runtime, flip=flip, world=world)
+            self._kept[key] = compute_features(
+                detector, images, runtime=runtime, flip=flip, world=world
+            )
         self._kept.move_to_end(key)
         features = self._kept[key]
         while len(self._kept) > 1 and sum(f.nbytes for f in self._kept.values()) > self.limit_bytes:
@@ -94,4 +132,5 @@ class FeatureCache:
 
 
 SHARED = FeatureCache()
-"""One for the process: trials of one pairing that differ in their head alone share their features."""
+"""One for the process: trials of one pairing that differ in their head alone share their
+features."""

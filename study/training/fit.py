@@ -1,17 +1,26 @@
-"""The training loop: phases of unfreezing, epochs, a checkpoint after each, the best epoch by source val. Floor 2.
+"""The training loop: phases of unfreezing, epochs, a checkpoint after each, the best epoch by
+source val. Floor 2.
 
-It knows neither Ray nor MLflow; whoever runs it is a `Session`. Everything that decides the outcome is in its arguments: the
-detector as built, the images, the recipe, epochs, seed, threads and precision.
+It knows neither Ray nor MLflow; whoever runs it is a `Session`. Everything that decides the outcome
+is in its arguments: the detector as built, the images, the recipe, epochs, seed, threads and
+precision.
 
-* The best epoch has the highest source-val AUC; ties go to the lower NLL, then to the earlier epoch.
-* Patience counts within the last phase, from its first epoch: a phase with a share of the epochs always gets it, as unfreezing
-  usually costs an epoch or two before it pays. Where the rate falls on a plateau, it counts from the first fall after the best
+* The best epoch has the highest source-val AUC; ties go to the lower NLL, then to the earlier
+epoch.
+* Patience counts within the last phase, from its first epoch: a phase with a share of the epochs
+always gets it, as unfreezing
+  usually costs an epoch or two before it pays. Where the rate falls on a plateau, it counts from
+  the first fall after the best
   epoch: what the lower rate brings is seen before the fit ends.
-* While the head alone is trained, the frozen body's features are computed once (study/training/features.py).
-* A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as built.
-* What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In the last case the result says
+* While the head alone is trained, the frozen body's features are computed once
+(study/training/features.py).
+* A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as
+built.
+* What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In
+the last case the result says
   so in its `note`.
-* Low-rank matrices (study/training/lora.py) live while a detector is trained; a fit leaves them merged into the weights.
+* Low-rank matrices (study/training/lora.py) live while a detector is trained; a fit leaves them
+merged into the weights.
 """
 
 from __future__ import annotations
@@ -36,7 +45,14 @@ from study.training.features import SHARED, body_digest, head_logits
 from study.training.lora import adapt, merge
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
-from study.training.schedules import Phase, learning_rate, phases, plateau_factor, plateau_falls, warmed_up
+from study.training.schedules import (
+    Phase,
+    learning_rate,
+    phases,
+    plateau_factor,
+    plateau_falls,
+    warmed_up,
+)
 from study.training.score import finite_logits, score
 from study.training.session import FitResult, Images, Session, tell
 from study.training.steps import Steps
@@ -60,17 +76,21 @@ def fit(
 ) -> FitResult:
     """Train a detector in place and leave the best epoch's weights in it.
 
-    detector: as `registry.build` gives it. train, val: the source's splits, both classes in each, in the detector's geometry.
+    detector: as `registry.build` gives it. train, val: the source's splits, both classes in each,
+    in the detector's geometry.
     epochs: at least 1; a `logistic` detector has one. seed: of order, flips and dropout.
-    world: the workers that train it together; each calls this with the same arguments, and each has the result.
-    strata: the stratum of each training image (N,), where all are to be drawn alike often (study/training/balance.py).
+    world: the workers that train it together; each calls this with the same arguments, and each has
+    the result.
+    strata: the stratum of each training image (N,), where all are to be drawn alike often
+    (study/training/balance.py).
 
-    Sets this process's torch to `runtime`. Continues from the session's checkpoint, bit for bit as if never interrupted, and first
-    reports the epochs before it again; a checkpoint of another fit or version counts as none. Raises DivergedError for a loss or a
-    val logit that is not finite; DataError for a split without both classes; ConfigError for images of another size, and for the
-    schedule `lora` on a detector without attention; StoreError
-    where the workers do not see the same checkpoint; TrialStopped, on every worker, where a report does;
-    torch.OutOfMemoryError where memory does not suffice for one image, or for two where a BatchNorm is trained.
+    Sets this process's torch to `runtime`. Continues from the session's checkpoint, bit for bit as
+    if never interrupted, and first reports the epochs before it again; a checkpoint of another fit
+    or version counts as none. Raises DivergedError for a loss or a val logit that is not finite;
+    DataError for a split without both classes; ConfigError for images of another size, and for the
+    schedule `lora` on a detector without attention; StoreError where the workers do not see the
+    same checkpoint; TrialStopped, on every worker, where a report does; torch.OutOfMemoryError
+    where memory does not suffice for one image, or for two where a BatchNorm is trained.
     """
     if epochs < 1:
         raise ConfigError(f"epochs = {epochs}: give a whole number from 1 on")
@@ -81,8 +101,28 @@ def fit(
     if detector.spec.learner == "logistic":
         from study.training.logistic import fit_logistic
 
-        return fit_logistic(detector, train, val, recipe, runtime=runtime, session=session, world=world, strata=strata)
-    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, session=session, world=world, strata=strata)
+        return fit_logistic(
+            detector,
+            train,
+            val,
+            recipe,
+            runtime=runtime,
+            session=session,
+            world=world,
+            strata=strata,
+        )
+    run = _Run(
+        detector,
+        train,
+        val,
+        recipe,
+        epochs=epochs,
+        seed=seed,
+        runtime=runtime,
+        session=session,
+        world=world,
+        strata=strata,
+    )
     run.tell_again()
     while not run.finished():
         run.epoch()
@@ -90,13 +130,21 @@ def fit(
 
 
 def check_images(detector: Detector, images: Images, split: str) -> None:
-    """Raise ConfigError for images of another size than the detector's, DataError for a split without both classes."""
+    """Raise ConfigError for images of another size than the detector's, DataError for a split
+    without both classes.
+    """
     size_px = detector.spec.geometry.size_px
     if images.size_px != size_px:
-        raise ConfigError(f"{detector.spec.name} sees {size_px} px, the {split} images have {images.size_px}: pack them anew")
+        raise ConfigError(
+            f"{detector.spec.name} sees {size_px} px, the {split} images have {images.size_px}:"
+            " pack them anew"
+        )
     fakes = int(np.count_nonzero(images.label))
     if fakes in (0, len(images)):
-        raise DataError(f"split {split} has {len(images) - fakes} real and {fakes} fake images: both classes are needed")
+        raise DataError(
+            f"split {split} has {len(images) - fakes} real and {fakes} fake images: both classes"
+            " are needed"
+        )
 
 
 def identity_of(
@@ -111,16 +159,29 @@ def identity_of(
     workers: int,
     strata: Strata | None = None,
 ) -> str:
-    """Return the digest of all that decides what a fit is after an epoch: a checkpoint with another is another fit's."""
+    """Return the digest of all that decides what a fit is after an epoch: a checkpoint with another
+    is another fit's.
+    """
     several = [workers] if workers > 1 else []
     return digest(
-        spec, train.key, val.key, recipe, epochs, seed, runtime.kind, runtime.threads, runtime.precision, *several,
+        spec,
+        train.key,
+        val.key,
+        recipe,
+        epochs,
+        seed,
+        runtime.kind,
+        runtime.threads,
+        runtime.precision,
+        *several,
         *strata_key(strata),
-    )  # fmt: skip
+    )
 
 
 class _Run:
-    """One fit under way. `history` and the tensors of `movable` are its state; all else follows from the arguments."""
+    """One fit under way. `history` and the tensors of `movable` are its state; all else follows
+    from the arguments.
+    """
 
     def __init__(
         self,
@@ -140,12 +201,28 @@ class _Run:
         self.runtime, self.session, self.world = runtime, session, world
         self.plan = phases(recipe, n_stages=len(detector.stages()), epochs=epochs)
         self.identity = identity_of(
-            detector.spec, train, val, recipe, epochs=epochs, seed=seed, runtime=runtime, workers=world.size, strata=strata
+            detector.spec,
+            train,
+            val,
+            recipe,
+            epochs=epochs,
+            seed=seed,
+            runtime=runtime,
+            workers=world.size,
+            strata=strata,
         )
         if any(phase.adapters for phase in self.plan):
-            adapt(detector, rank=recipe.lora_rank, alpha=recipe.lora_alpha, blocks=recipe.lora_blocks, seed=seed)
+            adapt(
+                detector,
+                rank=recipe.lora_rank,
+                alpha=recipe.lora_alpha,
+                blocks=recipe.lora_blocks,
+                seed=seed,
+            )
         self.movable = checkpoints.movable(detector, max(phase.stages for phase in self.plan))
-        self.steps = Steps(detector, train, recipe, seed=seed, runtime=runtime, world=world, strata=strata)
+        self.steps = Steps(
+            detector, train, recipe, seed=seed, runtime=runtime, world=world, strata=strata
+        )
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_logit = np.empty(0, dtype=np.float32)
@@ -177,7 +254,9 @@ class _Run:
         if self.recipe.lr_schedule != "plateau":
             return done - max(self.best_epoch + 1, last_start) >= self.recipe.patience
         falls = plateau_falls(self._aucs_since(last_start), patience=self.recipe.plateau_patience)
-        fallen = next((last_start + fall for fall in falls if last_start + fall > self.best_epoch), done)
+        fallen = next(
+            (last_start + fall for fall in falls if last_start + fall > self.best_epoch), done
+        )
         return done - fallen >= self.recipe.patience
 
     def result(self) -> FitResult:
@@ -197,7 +276,11 @@ class _Run:
 
     def _note(self) -> str:
         smallest = min((size for size in self.micro_batches if size), default=0)
-        return f"micro-batch {smallest} of {self.recipe.batch_size} after running out of memory" if smallest else ""
+        return (
+            f"micro-batch {smallest} of {self.recipe.batch_size} after running out of memory"
+            if smallest
+            else ""
+        )
 
     def tell_again(self) -> None:
         """Report the epochs that a checkpoint brought."""
@@ -213,20 +296,35 @@ class _Run:
         phase, start = self.phase(epoch)
         if self.steps.optimizer is None:
             self._enter(phase)
-        loss, rate = self.steps.epoch(epoch, phase, done=epoch - start, rate=lambda step, of: self._rate(phase, step, of, start))
+        loss, rate = self.steps.epoch(
+            epoch,
+            phase,
+            done=epoch - start,
+            rate=lambda step, of: self._rate(phase, step, of, start),
+        )
         logit = self._val_logit(epoch)
         record = EpochRecord(
-            epoch=epoch, phase=phase.name, train_loss=loss, val_auc=auc(self.val.label, logit), val_nll=nll(self.val.label, logit),
-            learning_rate=rate, seconds=time.perf_counter() - began,
-        )  # fmt: skip
+            epoch=epoch,
+            phase=phase.name,
+            train_loss=loss,
+            val_auc=auc(self.val.label, logit),
+            val_nll=nll(self.val.label, logit),
+            learning_rate=rate,
+            seconds=time.perf_counter() - began,
+        )
         self.history.append(record)
         if self.best_epoch < 0 or _goodness(record) > _goodness(self.history[self.best_epoch]):
-            self.best_epoch, self.best_logit, self.best_state = epoch, logit, checkpoints.copies(self.movable)
+            self.best_epoch, self.best_logit, self.best_state = (
+                epoch,
+                logit,
+                checkpoints.copies(self.movable),
+            )
         if epoch + 1 == start + phase.epochs:
             self.steps.end()
             self.val_features = None
         self._save()
-        tell(self.session, record, self.world)  # the other ranks wait here until the checkpoint is on disk
+        # the other ranks wait here until the checkpoint is on disk
+        tell(self.session, record, self.world)
 
     def _enter(self, phase: Phase) -> None:
         """Freeze, make the phase's optimizer, and the features where the head alone is trained."""
@@ -241,20 +339,26 @@ class _Run:
             body = body_digest(self.detector)
 
             def kept(images: Images, flip: bool) -> Tensor:
-                return SHARED.get(self.detector, body, images, runtime=self.runtime, flip=flip, world=self.world)
+                return SHARED.get(
+                    self.detector, body, images, runtime=self.runtime, flip=flip, world=self.world
+                )
 
             self.steps.views = [kept(self.train, flip) for flip in flips]
             self.val_features = kept(self.val, False)
 
     def _rate(self, phase: Phase, step: int, steps: int, start: int) -> float:
-        """Learning rate of a phase's step; on a plateau it follows from the val AUC of the phase's epochs so far."""
+        """Learning rate of a phase's step; on a plateau it follows from the val AUC of the phase's
+        epochs so far.
+        """
         if self.recipe.lr_schedule == "cosine":
             return learning_rate(phase.lr, step, steps, self.recipe.warmup_share)
         rate = warmed_up(phase.lr, step, steps, self.recipe.warmup_share)
         if self.recipe.lr_schedule == "constant":
             return rate
         return rate * plateau_factor(
-            self._aucs_since(start), factor=self.recipe.plateau_factor, patience=self.recipe.plateau_patience
+            self._aucs_since(start),
+            factor=self.recipe.plateau_factor,
+            patience=self.recipe.plateau_patience,
         )
 
     def _aucs_since(self, start: int) -> list[float]:
@@ -264,9 +368,13 @@ class _Run:
         try:
             if self.val_features is None:
                 return score(self.detector, self.val, runtime=self.runtime, world=self.world)
-            return finite_logits(head_logits(self.detector, self.val_features, world=self.world), self.val)
+            return finite_logits(
+                head_logits(self.detector, self.val_features, world=self.world), self.val
+            )
         except ScoreError as error:
-            raise DivergedError(f"a logit on source val is not finite after epoch {epoch}: lower lr or clip_norm") from error
+            raise DivergedError(
+                f"a logit on source val is not finite after epoch {epoch}: lower lr or clip_norm"
+            ) from error
 
     # checkpoints
 
@@ -276,7 +384,11 @@ class _Run:
             return
         optimizer = self.steps.optimizer
         # The same tensors twice are written once by torch.save.
-        state = self.best_state if self.best_epoch == len(self.history) - 1 else checkpoints.copies(self.movable)
+        state = (
+            self.best_state
+            if self.best_epoch == len(self.history) - 1
+            else checkpoints.copies(self.movable)
+        )
         checkpoint = Checkpoint(
             history=tuple(self.history),
             best_epoch=self.best_epoch,

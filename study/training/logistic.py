@@ -1,4 +1,6 @@
-"""Convex training: features once, scikit-learn's logistic regression to its minimum, folded into the detector's head. Floor 2."""
+"""Convex training: features once, scikit-learn's logistic regression to its minimum, folded into
+the detector's head. Floor 2.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ from study.training.world import ALONE, World
 
 MAX_ITERATIONS = 5000
 TOLERANCE = 1e-10
-"""Of the mean loss's gradient. At scikit-learn's 1e-4, where the classes can be parted and C is large, L-BFGS stops after a dozen
-steps, at the same head for every such C."""
+"""Of the mean loss's gradient. At scikit-learn's 1e-4, where the classes can be parted and C is
+large, L-BFGS stops after a dozen steps, at the same head for every such C."""
 
 
 def fit_logistic(
@@ -40,10 +42,12 @@ def fit_logistic(
     world: World = ALONE,
     strata: Strata | None = None,
 ) -> FitResult:
-    """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random, no checkpoint.
+    """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random,
+    no checkpoint.
 
-    Features are standardised on `train`; the standardisation is folded into the head, which keeps working on raw features. Several
-    workers share out the features; each then solves the same small problem. strata: of the training images, weighing alike.
+    Features are standardised on `train`; the standardisation is folded into the head, which keeps
+    working on raw features. Several workers share out the features; each then solves the same small
+    problem. strata: of the training images, weighing alike.
     """
     began = time.perf_counter()
     features, label = _features(detector, train, runtime, world), train.label.astype(np.int64)
@@ -54,29 +58,51 @@ def fit_logistic(
     weight = standard / scaler.scale_
     bias = float(intercept - weight @ scaler.mean_)
     set_head(detector, weight, bias)
-    val_features = torch.from_numpy(_features(detector, val, runtime, world).astype(np.float32)).to(runtime.device)
+    val_features = torch.from_numpy(_features(detector, val, runtime, world).astype(np.float32)).to(
+        runtime.device
+    )
     logit = finite_logits(head_logits(detector, val_features, world=world), val)
     record = EpochRecord(
-        epoch=0, phase="logistic", train_loss=nll(train.label, features @ weight + bias), val_auc=auc(val.label, logit),
-        val_nll=nll(val.label, logit), learning_rate=0.0, seconds=time.perf_counter() - began,
-    )  # fmt: skip
+        epoch=0,
+        phase="logistic",
+        train_loss=nll(train.label, features @ weight + bias),
+        val_auc=auc(val.label, logit),
+        val_nll=nll(val.label, logit),
+        learning_rate=0.0,
+        seconds=time.perf_counter() - began,
+    )
     tell(session, record, world)
     detector.eval()
-    return FitResult(history=(record,), best_epoch=0, val_auc=record.val_auc, val_nll=record.val_nll, val_logit=logit)
+    return FitResult(
+        history=(record,),
+        best_epoch=0,
+        val_auc=record.val_auc,
+        val_nll=record.val_nll,
+        val_logit=logit,
+    )
 
 
 def solve(
-    features: NDArray[np.float64], label: NDArray[np.int64], strength: float, weights: NDArray[np.float64] | None
+    features: NDArray[np.float64],
+    label: NDArray[np.int64],
+    strength: float,
+    weights: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.float64], float]:
-    """Return weights (D,) and bias of the logistic regression of labels (N,) on features (N, D) with inverse L2 strength C.
+    """Return weights (D,) and bias of the logistic regression of labels (N,) on features (N, D)
+    with inverse L2 strength C.
 
-    weights: of the images (N,), or None for 1 each. The gradient is 0 up to rounding: 20,000 images of 768 features take seconds.
+    weights: of the images (N,), or None for 1 each. The gradient is 0 up to rounding: 20,000 images
+    of 768 features take seconds.
     """
-    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=MAX_ITERATIONS).fit(features, label, weights)
+    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=MAX_ITERATIONS).fit(
+        features, label, weights
+    )
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _features(detector: Detector, images: Images, runtime: TorchRuntime, world: World) -> NDArray[np.float64]:
+def _features(
+    detector: Detector, images: Images, runtime: TorchRuntime, world: World
+) -> NDArray[np.float64]:
     """Features (N, D) in float64, kept for the other trials of this process where they fit."""
     if SHARED.fits(detector, images):
         features = SHARED.get(detector, body_digest(detector), images, runtime=runtime, world=world)

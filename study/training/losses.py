@@ -8,14 +8,19 @@ from torch import Tensor
 
 
 def bce(logits: Tensor, label: Tensor, smoothing: float, weight: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy from logits (B,) and labels (B,) in {0, 1}, mean over images; e turns targets into e/2 and 1 - e/2.
+    """Binary cross-entropy from logits (B,) and labels (B,) in {0, 1}, mean over images; e turns
+    targets into e/2 and 1 - e/2.
 
     weight: (B,) of each image's loss; the mean is still over the number of images.
     """
-    return F.binary_cross_entropy_with_logits(logits.float(), label * (1 - smoothing) + smoothing / 2, weight)
+    return F.binary_cross_entropy_with_logits(
+        logits.float(), label * (1 - smoothing) + smoothing / 2, weight
+    )
 
 
 def class_weights(label: Tensor) -> Tensor:
-    """Return weights (N,) of a split's images with labels (N,) in {0, 1}: both classes count alike, and their mean is 1."""
+    """Return weights (N,) of a split's images with labels (N,) in {0, 1}: both classes count alike,
+    and their mean is 1.
+    """
     fakes = label.mean()
     return torch.where(label > 0, 0.5 / fakes, 0.5 / (1 - fakes))

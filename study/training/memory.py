@@ -1,7 +1,8 @@
 """Going on after running out of memory: the same work again, in smaller pieces. Floor 2.
 
-Only `torch.OutOfMemoryError` counts, which CUDA raises and nothing else is mistaken for. Whoever catches it leaves the `except`
-block before trying again, since the exception holds the tensors of the failed attempt.
+Only `torch.OutOfMemoryError` counts, which CUDA raises and nothing else is mistaken for. Whoever
+catches it leaves the `except` block before trying again, since the exception holds the tensors of
+the failed attempt.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ def free(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def in_halves(compute: Callable[[NDArray[np.int64]], Tensor], index: NDArray[np.int64], device: str) -> Tensor:
-    """Return `compute(index)`, rows (B, ...) of an index (B,); in halves, and halves of those, where memory does not suffice.
+def in_halves(
+    compute: Callable[[NDArray[np.int64]], Tensor], index: NDArray[np.int64], device: str
+) -> Tensor:
+    """Return `compute(index)`, rows (B, ...) of an index (B,); in halves, and halves of those,
+    where memory does not suffice.
 
     Raises torch.OutOfMemoryError where one image is too much.
     """
@@ -35,7 +39,9 @@ def in_halves(compute: Callable[[NDArray[np.int64]], Tensor], index: NDArray[np.
 
 
 class Before:
-    """What an attempt at a training step changes on its way, as it was: torch's generators and some buffers."""
+    """What an attempt at a training step changes on its way, as it was: torch's generators and some
+    buffers.
+    """
 
     def __init__(self, device: str, buffers: Sequence[Tensor]) -> None:
         self._device, self._buffers = device, buffers

@@ -1,4 +1,6 @@
-"""The optimizer of a phase: which parameters it moves, at which share of the phase's rate, with which decay. Floor 2."""
+"""The optimizer of a phase: which parameters it moves, at which share of the phase's rate, with
+which decay. Floor 2.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,17 @@ SGD_MOMENTUM = 0.9
 
 
 def make_optimizer(detector: Detector, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """Return the optimizer of one phase over the trainable parameters; biases, norms and scales are not decayed.
+    """Return the optimizer of one phase over the trainable parameters; biases, norms and scales are
+    not decayed.
 
-    Each group has its `factor` of the phase's rate: layer_decay^k for a stage k steps below the head, times lora_lr_ratio for
-    the low-rank matrices in it.
+    Each group has its `factor` of the phase's rate: layer_decay^k for a stage k steps below the
+    head, times lora_lr_ratio for the low-rank matrices in it.
     """
-    factors = {id(p): recipe.layer_decay**k for k, stage in enumerate(detector.stages()) for p in stage.all_parameters()}
+    factors = {
+        id(p): recipe.layer_decay**k
+        for k, stage in enumerate(detector.stages())
+        for p in stage.all_parameters()
+    }
     for p in adapter_parameters(detector):
         factors[id(p)] *= recipe.lora_lr_ratio
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -26,7 +33,12 @@ def make_optimizer(detector: Detector, recipe: Recipe, lr: float) -> torch.optim
         if p.requires_grad:
             members.setdefault((factors[id(p)], p.ndim > 1), []).append(p)
     groups = [
-        {"params": params, "weight_decay": recipe.weight_decay if decayed else 0.0, "factor": factor, "lr": lr * factor}
+        {
+            "params": params,
+            "weight_decay": recipe.weight_decay if decayed else 0.0,
+            "factor": factor,
+            "lr": lr * factor,
+        }
         for (factor, decayed), params in members.items()
     ]
     if recipe.optimizer == "sgd":

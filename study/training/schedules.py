@@ -1,13 +1,16 @@
-"""Unfreezing: which stages a phase trains, for how many epochs, at which rate; and the freezing itself.
+"""Unfreezing: which stages a phase trains, for how many epochs, at which rate; and the freezing
+itself.
 
 Floor 2. Schedules, over a detector's stages ordered from head to stem:
   head          the head alone.
   last_stage    the head and the stage below it.
   full          every stage.
-  progressive   head, then last_stage, then full, each with its share of the epochs and its own learning rate.
-  lp_ft         linear probe, then fine-tune (Kumar et al., ICLR 2022): head, then full.
-  lora          the head, and low-rank matrices beside the frozen weights of the attention below it (study/training/lora.py).
-In the schedules of one phase `lr` is that phase's rate; in the others it is the head phase's, and the later ones have their ratio.
+  progressive   head, then last_stage, then full, each with its share of the epochs and its own
+  learning rate. lp_ft         linear probe, then fine-tune (Kumar et al., ICLR 2022): head, then
+  full. lora          the head, and low-rank matrices beside the frozen weights of the attention
+  below it (study/training/lora.py).
+In the schedules of one phase `lr` is that phase's rate; in the others it is the head phase's, and
+the later ones have their ratio.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of training. `stages`: how many, from the head on, are trained; `lr`: peak learning rate.
+    """A stretch of training. `stages`: how many, from the head on, are trained; `lr`: peak learning
+    rate.
 
     adapters: whether the low-rank matrices of the stages below those are trained too.
     """
@@ -46,8 +50,9 @@ class Phase:
 def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
     """Return the phases of a recipe's schedule, in order; their epochs add up to `epochs`.
 
-    A phase has its share rounded, and at least one epoch. With fewer epochs than phases the later phases fall away, as if the
-    schedule had been stopped there: one epoch of `progressive` is one epoch of `head`.
+    A phase has its share rounded, and at least one epoch. With fewer epochs than phases the later
+    phases fall away, as if the schedule had been stopped there: one epoch of `progressive` is one
+    epoch of `head`.
 
     n_stages, epochs: at least 1. A detector of one stage has the same stages in every phase.
     """
@@ -68,27 +73,35 @@ def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
     }[recipe.schedule][:epochs]
     lengths = _apportion([share for _, _, share, _ in plan], epochs)
     return tuple(
-        Phase(name=name, stages=stages, epochs=length, lr=recipe.lr * ratio, adapters=name == "lora")
+        Phase(
+            name=name, stages=stages, epochs=length, lr=recipe.lr * ratio, adapters=name == "lora"
+        )
         for (name, stages, _, ratio), length in zip(plan, lengths, strict=True)
     )
 
 
 def _apportion(shares: list[float], epochs: int) -> list[int]:
-    """Share out whole epochs in proportion, at least one each; what rounding leaves goes where most is owed."""
+    """Share out whole epochs in proportion, at least one each; what rounding leaves goes where most
+    is owed.
+    """
     owed = [share / sum(shares) * epochs for share in shares]
     lengths = [max(1, math.floor(o)) for o in owed]
     places = range(len(shares))
     while sum(lengths) < epochs:
         lengths[max(places, key=lambda i: (owed[i] - lengths[i], -i))] += 1
     while sum(lengths) > epochs:
-        lengths[max((i for i in places if lengths[i] > 1), key=lambda i: (lengths[i] - owed[i], i))] -= 1
+        lengths[
+            max((i for i in places if lengths[i] > 1), key=lambda i: (lengths[i] - owed[i], i))
+        ] -= 1
     return lengths
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup_share: float) -> float:
-    """Return the rate of one step of a phase: a linear rise to `peak`, then a half cosine that would reach 0 after the last step.
+    """Return the rate of one step of a phase: a linear rise to `peak`, then a half cosine that
+    would reach 0 after the last step.
 
-    step: from 0; steps: of the whole phase. The first step's rate is above 0, and the rise takes `warmup_share` of the steps.
+    step: from 0; steps: of the whole phase. The first step's rate is above 0, and the rise takes
+    `warmup_share` of the steps.
     """
     rise = round(warmup_share * steps)
     if step < rise:
@@ -103,15 +116,18 @@ def warmed_up(peak: float, step: int, steps: int, warmup_share: float) -> float:
 
 
 def plateau_factor(values: Sequence[float], *, factor: float, patience: int) -> float:
-    """Return what the rate is multiplied by after epochs with these val AUCs: `factor` once for each of `plateau_falls`."""
+    """Return what the rate is multiplied by after epochs with these val AUCs: `factor` once for
+    each of `plateau_falls`.
+    """
     return math.prod([factor] * len(plateau_falls(values, patience=patience)))
 
 
 def plateau_falls(values: Sequence[float], *, patience: int) -> list[int]:
-    """Return after how many epochs with these val AUCs the rate falls: each time when more than `patience` were no better.
+    """Return after how many epochs with these val AUCs the rate falls: each time when more than
+    `patience` were no better.
 
-    As torch's ReduceLROnPlateau with mode "max" and threshold 0: they are in a row, and counted anew after each fall. NaN is no
-    better than anything.
+    As torch's ReduceLROnPlateau with mode "max" and threshold 0: they are in a row, and counted
+    anew after each fall. NaN is no better than anything.
     """
     falls, best, worse = [], -math.inf, 0
     for done, value in enumerate(values, start=1):
@@ -124,12 +140,14 @@ def plateau_falls(values: Sequence[float], *, patience: int) -> list[int]:
 
 
 def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = False) -> None:
-    """Put a detector into training with its first `n_trainable_stages` stages (from the head on) trainable.
+    """Put a detector into training with its first `n_trainable_stages` stages (from the head on)
+    trainable.
 
-    The others get no gradient and stand in evaluation mode: BatchNorm uses and keeps its stored statistics, dropout is off.
-    So does all that is in no stage (a network's root, which may drop features out itself, and layers without parameters): it is
-    trained where every stage is, and only then is a network's own dropout on.
-    Whoever makes the optimizer gives it the trainable parameters only, so that weight decay cannot move the others.
+    The others get no gradient and stand in evaluation mode: BatchNorm uses and keeps its stored
+    statistics, dropout is off. So does all that is in no stage (a network's root, which may drop
+    features out itself, and layers without parameters): it is trained where every stage is, and
+    only then is a network's own dropout on. Whoever makes the optimizer gives it the trainable
+    parameters only, so that weight decay cannot move the others.
     adapters: the low-rank matrices in those others are trainable nonetheless.
     """
     stages = detector.stages()
@@ -146,8 +164,15 @@ def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = Fals
 
 
 def trained_size(detector: Detector, recipe: Recipe) -> int:
-    """Return how many parameters a recipe's schedule trains in its last phase; the detector may be empty (on the meta device)."""
+    """Return how many parameters a recipe's schedule trains in its last phase; the detector may be
+    empty (on the meta device).
+    """
     sizes = [sum(p.numel() for p in stage.all_parameters()) for stage in detector.stages()]
-    last = phases(recipe, n_stages=len(sizes), epochs=len(sizes) + 2)[-1]  # epochs enough for every phase
-    added = adapter_size(detector, rank=recipe.lora_rank, blocks=recipe.lora_blocks) if last.adapters else 0
+    # epochs enough for every phase
+    last = phases(recipe, n_stages=len(sizes), epochs=len(sizes) + 2)[-1]
+    added = (
+        adapter_size(detector, rank=recipe.lora_rank, blocks=recipe.lora_blocks)
+        if last.adapters
+        else 0
+    )
     return sum(sizes[: last.stages]) + added

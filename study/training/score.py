@@ -22,13 +22,19 @@ BATCH_SIZE = 64
 
 
 def slices(n: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Give the indices 0 .. n - 1 in order, in batches; the last one is shorter, none is left out."""
+    """Give the indices 0 .. n - 1 in order, in batches; the last one is shorter, none is left
+    out.
+    """
     for start in range(0, n, batch_size):
         yield np.arange(start, min(start + batch_size, n), dtype=np.int64)
 
 
-def to_input(detector: Detector, images: NDArray[np.uint8], device: str, flip: Tensor | None = None) -> Tensor:
-    """Turn uint8 images (B, S, S, 3) into the network's input on the device; `flip` (B,) bool mirrors those, left to right."""
+def to_input(
+    detector: Detector, images: NDArray[np.uint8], device: str, flip: Tensor | None = None
+) -> Tensor:
+    """Turn uint8 images (B, S, S, 3) into the network's input on the device; `flip` (B,) bool
+    mirrors those, left to right.
+    """
     pixels = torch.from_numpy(images)
     if flip is not None:
         pixels = torch.where(flip.view(-1, 1, 1, 1), pixels.flip(2), pixels)
@@ -37,7 +43,9 @@ def to_input(detector: Detector, images: NDArray[np.uint8], device: str, flip: T
 
 @contextmanager
 def evaluating(detector: Detector) -> Iterator[None]:
-    """Put a detector into evaluation mode without gradients, and every module back into its own mode afterwards."""
+    """Put a detector into evaluation mode without gradients, and every module back into its own
+    mode afterwards.
+    """
     modes = [(module, module.training) for module in detector.modules()]
     detector.eval()
     try:
@@ -58,37 +66,50 @@ def in_batches(
 ) -> Tensor:
     """Return rows (N, ...) = `shape`, float32 on `device`, in order, whole on every rank.
 
-    compute: gives the rows (B, ...) of an index (B,). Batches are the same however many ranks there are and each is computed on
-    one of them, so the rows are the same too; in halves where memory does not suffice.
+    compute: gives the rows (B, ...) of an index (B,). Batches are the same however many ranks there
+    are and each is computed on one of them, so the rows are the same too; in halves where memory
+    does not suffice.
     """
     mine = world.deal(list(slices(shape[0], batch_size)))
     return world.join([(index, in_halves(compute, index, device)) for index in mine], shape, device)
 
 
 def score(
-    detector: Detector, images: Images, *, runtime: TorchRuntime, batch_size: int = BATCH_SIZE, world: World = ALONE
+    detector: Detector,
+    images: Images,
+    *,
+    runtime: TorchRuntime,
+    batch_size: int = BATCH_SIZE,
+    world: World = ALONE,
 ) -> NDArray[np.float32]:
     """Return a logit per image (N,) float32, in the order of `images`; higher is more fake.
 
-    Always float32 and in evaluation mode. `detector` and `runtime` are as `runtime.apply()` and `runtime.place(detector)` left
-    them. Of several workers each scores a share, and all have all logits. Raises ScoreError, naming the image, where a logit is
-    not finite.
+    Always float32 and in evaluation mode. `detector` and `runtime` are as `runtime.apply()` and
+    `runtime.place(detector)` left them. Of several workers each scores a share, and all have all
+    logits. Raises ScoreError, naming the image, where a logit is not finite.
     """
 
     def logits(index: NDArray[np.int64]) -> Tensor:
         return cast(Tensor, detector(to_input(detector, images.gather(index), runtime.device)))
 
     with evaluating(detector):
-        logit = in_batches(logits, (len(images),), device=runtime.device, batch_size=batch_size, world=world)
+        logit = in_batches(
+            logits, (len(images),), device=runtime.device, batch_size=batch_size, world=world
+        )
     return finite_logits([logit.cpu().numpy()], images)
 
 
 def finite_logits(batches: Sequence[NDArray[np.float32]], images: Images) -> NDArray[np.float32]:
-    """Join logits of consecutive batches into (N,) float32. Raises ScoreError, naming the first image whose logit is not finite."""
+    """Join logits of consecutive batches into (N,) float32. Raises ScoreError, naming the first
+    image whose logit is not finite.
+    """
     logit = np.concatenate([*batches, np.empty(0)]).astype(np.float32)
     assert len(logit) == len(images), (len(logit), len(images))
     broken = np.flatnonzero(~np.isfinite(logit))
     if len(broken):
         image = images.sample_id[broken[0]]
-        raise ScoreError(f"the score of {image} is {logit[broken[0]]}, {len(broken)} of {len(logit)} are not finite: train it anew")
+        raise ScoreError(
+            f"the score of {image} is {logit[broken[0]]}, {len(broken)} of {len(logit)} are not"
+            " finite: train it anew"
+        )
     return logit

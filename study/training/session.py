@@ -1,4 +1,6 @@
-"""What the training loop is given and what it gives: images, a session to talk to, a result. Floor 2."""
+"""What the training loop is given and what it gives: images, a session to talk to, a result. Floor
+2.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from study.training.world import World
 class Images(Protocol):
     """What training and scoring need of a split; `study.data.packs.ImageSet` is one.
 
-    sample_id: (N,) str, sorted. label: (N,) uint8, 1 = fake. size_px: S. key: identifies the content, for caches.
+    sample_id: (N,) str, sorted. label: (N,) uint8, 1 = fake. size_px: S. key: identifies the
+    content, for caches.
     """
 
     @property
@@ -36,7 +39,8 @@ class Images(Protocol):
 
 
 class Session(Protocol):
-    """How the loop talks to whoever runs it. It is told of every epoch of the fit, and keeps one checkpoint.
+    """How the loop talks to whoever runs it. It is told of every epoch of the fit, and keeps one
+    checkpoint.
 
     Of several workers the first alone reports and saves; all load.
     """
@@ -44,19 +48,23 @@ class Session(Protocol):
     def report(self, record: EpochRecord) -> None:
         """Take one epoch's record, at its end. May raise TrialStopped, which ends the fit.
 
-        A fit that goes on from a checkpoint first reports the epochs before it again, so that whoever schedules it sees them all.
+        A fit that goes on from a checkpoint first reports the epochs before it again, so that
+        whoever schedules it sees them all.
         """
         ...
 
     def load(self) -> dict[str, Any] | None:
         """Return the last checkpoint, or None. `torch.load(..., weights_only=True)` can read it.
 
-        One of another fit or version is no harm: the fit sees it by its identity, starts anew and saves over it.
+        One of another fit or version is no harm: the fit sees it by its identity, starts anew and
+        saves over it.
         """
         ...
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a checkpoint: tensors, strings, numbers, lists and dicts. It must be on disk, whole, before this returns."""
+        """Keep a checkpoint: tensors, strings, numbers, lists and dicts. It must be on disk, whole,
+        before this returns.
+        """
         ...
 
 
@@ -65,7 +73,8 @@ class FitResult:
     """What a training run gave. The detector itself holds the best epoch's weights.
 
     val_logit: (N,) float32, the best epoch's logits on source val, in the order of its images.
-    note: what a reader of the result should know (a smaller micro-batch after running out of memory), or "".
+    note: what a reader of the result should know (a smaller micro-batch after running out of
+    memory), or "".
     """
 
     history: tuple[EpochRecord, ...]
@@ -77,7 +86,9 @@ class FitResult:
 
 
 def tell(session: Session, record: EpochRecord, world: World) -> None:
-    """Report an epoch on the first rank. Where that raises TrialStopped, it is raised on every rank, so that none waits for it."""
+    """Report an epoch on the first rank. Where that raises TrialStopped, it is raised on every
+    rank, so that none waits for it.
+    """
     stop: TrialStopped | None = None
     if world.rank == 0:
         try:

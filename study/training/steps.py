@@ -1,13 +1,18 @@
 """The steps of an epoch: batches, the loss of a batch, its gradient, the optimizer's move. Floor 2.
 
-* The last batch is what is left, smaller; a single image left over joins the batch before it, since BatchNorm has no variance
-  over one value. No image is dropped or seen twice in an epoch, unless strata are drawn alike often (study/training/balance.py).
-* Several workers (study/training/world.py) share out each batch: `batch_size` is that of all together, gradients and losses are
-  summed with the same weight for every image, and every worker takes the same step. Live BatchNorm normalises over a worker's own
-  share; its running statistics are averaged over workers, weighted by images, at the end of each epoch. We do not use torch's
-  DistributedDataParallel: phases change what is trained, a share may be empty or cut up by its own worker alone, and it gives
-  shares, not images, the same weight.
-* Where memory runs out in a step, the step is done again in micro-batches of half the size, and so are all after it. The gradient
+* The last batch is what is left, smaller; a single image left over joins the batch before it, since
+BatchNorm has no variance
+  over one value. No image is dropped or seen twice in an epoch, unless strata are drawn alike often
+  (study/training/balance.py).
+* Several workers (study/training/world.py) share out each batch: `batch_size` is that of all
+together, gradients and losses are
+  summed with the same weight for every image, and every worker takes the same step. Live BatchNorm
+  normalises over a worker's own share; its running statistics are averaged over workers, weighted
+  by images, at the end of each epoch. We do not use torch's
+  DistributedDataParallel: phases change what is trained, a share may be empty or cut up by its own
+  worker alone, and it gives shares, not images, the same weight.
+* Where memory runs out in a step, the step is done again in micro-batches of half the size, and so
+are all after it. The gradient
   is that of the whole batch, but live BatchNorm then normalises over the micro-batch.
 """
 
@@ -39,7 +44,9 @@ from study.training.world import World, even_parts
 
 
 def batches(n: int, batch_size: int, order: Tensor) -> list[Tensor]:
-    """Cut an order of images (N,) into batches; a single image left over joins the batch before it."""
+    """Cut an order of images (N,) into batches; a single image left over joins the batch before
+    it.
+    """
     parts = list(torch.split(order, batch_size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
@@ -50,8 +57,9 @@ def batches(n: int, batch_size: int, order: Tensor) -> list[Tensor]:
 class Steps:
     """Trains a detector, epoch by epoch, on this rank's share of every batch.
 
-    micro_batch: images at a time since memory ran out; 0: the whole share. views: training features, straight and mirrored, where
-    the head alone is trained and they are kept; else the network computes them.
+    micro_batch: images at a time since memory ran out; 0: the whole share. views: training
+    features, straight and mirrored, where the head alone is trained and they are kept; else the
+    network computes them.
     """
 
     def __init__(
@@ -65,10 +73,18 @@ class Steps:
         world: World,
         strata: Strata | None = None,
     ) -> None:
-        self.detector, self.train, self.recipe, self.seed, self.strata = detector, train, recipe, seed, strata
+        self.detector, self.train, self.recipe, self.seed, self.strata = (
+            detector,
+            train,
+            recipe,
+            seed,
+            strata,
+        )
         self.runtime, self.world = runtime, world
         self.label = torch.from_numpy(train.label.astype(np.float32)).to(runtime.device)
-        self.weight = class_weights(self.label) if recipe.loss == "balanced_bce" and strata is None else None
+        self.weight = (
+            class_weights(self.label) if recipe.loss == "balanced_bce" and strata is None else None
+        )
         self.draws: Draws | None = None  # of the epoch under way
         self.optimizer: torch.optim.Optimizer | None = None  # None between phases
         self.norms: list[_BatchNorm] = []  # those that are trained in this phase
@@ -78,25 +94,30 @@ class Steps:
     def begin(self, phase: Phase) -> None:
         """Freeze what the phase does not train, and make its optimizer."""
         freeze(self.detector, phase.stages, adapters=phase.adapters)
-        self.norms = [m for m in self.detector.modules() if isinstance(m, _BatchNorm) and m.training]
+        self.norms = [
+            m for m in self.detector.modules() if isinstance(m, _BatchNorm) and m.training
+        ]
         self.optimizer = make_optimizer(self.detector, self.recipe, phase.lr)
 
     def end(self) -> None:
         """Drop what the phase needed."""
         self.optimizer, self.views = None, []
 
-    def epoch(self, epoch: int, phase: Phase, *, done: int, rate: Callable[[int, int], float]) -> tuple[float, float]:
+    def epoch(
+        self, epoch: int, phase: Phase, *, done: int, rate: Callable[[int, int], float]
+    ) -> tuple[float, float]:
         """Train one epoch; return (mean loss over images, highest learning rate).
 
-        done: epochs of the phase before this one. rate: the learning rate by a step's number in its phase and the phase's steps.
-        Raises DivergedError for a loss that is not finite.
+        done: epochs of the phase before this one. rate: the learning rate by a step's number in its
+        phase and the phase's steps. Raises DivergedError for a loss that is not finite.
         """
         generator = self.runtime.seed_epoch(self.seed, epoch, self.world.rank)
         n = len(self.train)
         order = epoch_order(n, self.strata, generator)
         flip = torch.rand(n, generator=generator) < self.recipe.flip
         self.draws = Draws.draw(self.recipe, n, generator)
-        # Repeats of an image are drawn anew, by their place in the epoch; without repeats what is drawn goes by the image.
+        # Repeats of an image are drawn anew, by their place in the epoch; without repeats what is
+        # drawn goes by the image.
         rows = order if self.strata is None else torch.arange(n)
         parts = batches(n, self.recipe.batch_size, torch.arange(n))
         steps = len(parts) * phase.epochs
@@ -104,20 +125,29 @@ class Steps:
         for number, part in enumerate(parts, start=done * len(parts)):
             now = rate(number, steps)
             row = rows[part]
-            batch = mix(self.recipe, Batch(order[part], row, flip[row]), derive_seed("mixup", self.seed, epoch, number))
+            batch = mix(
+                self.recipe,
+                Batch(order[part], row, flip[row]),
+                derive_seed("mixup", self.seed, epoch, number),
+            )
             loss = self._step(batch, now)
             if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss is {loss} in epoch {epoch} ({phase.name}, learning rate {now:.2g}): lower lr or clip_norm"
+                    f"the loss is {loss} in epoch {epoch} ({phase.name}, learning rate {now:.2g}):"
+                    " lower lr or clip_norm"
                 )
             total += loss * len(part)
             highest = max(highest, now)
             mine += len(self.world.share(part))
-        self.world.average([b for norm in self.norms for b in norm.buffers() if b.is_floating_point()], weight=mine)
+        self.world.average(
+            [b for norm in self.norms for b in norm.buffers() if b.is_floating_point()], weight=mine
+        )
         return total / n, highest
 
     def _step(self, batch: Batch, rate: float) -> float:
-        """Train on one batch, here on this rank's share of it, and return the batch's loss before the step."""
+        """Train on one batch, here on this rank's share of it, and return the batch's loss before
+        the step.
+        """
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -131,9 +161,11 @@ class Steps:
         return self.world.sum(float(loss))
 
     def backward(self, batch: Batch, *, of: int) -> Tensor:
-        """Leave the gradient of some images in the parameters; return what they add to the loss of a batch of `of` images.
+        """Leave the gradient of some images in the parameters; return what they add to the loss of
+        a batch of `of` images.
 
-        Where memory runs out it is done again with half the micro-batch, from the same random state: dropout is drawn alike.
+        Where memory runs out it is done again with half the micro-batch, from the same random
+        state: dropout is drawn alike.
         """
         assert self.optimizer is not None
         while True:
@@ -156,7 +188,9 @@ class Steps:
         total = torch.zeros((), device=self.label.device)
         for part in batch.cut(self._pieces):
             with self.runtime.autocast():
-                features = F.dropout(self._features(part), self.recipe.dropout, training=self.recipe.dropout > 0)
+                features = F.dropout(
+                    self._features(part), self.recipe.dropout, training=self.recipe.dropout > 0
+                )
                 logits = self.detector.classify(features)
             mean = part.keep * self._loss(logits, part.index)
             if part.partner is not None:
@@ -167,7 +201,9 @@ class Steps:
         return total
 
     def _pieces(self, batch: Tensor) -> list[Tensor]:
-        """Cut this rank's share (B,) into micro-batches; a BatchNorm that is trained needs two images in each."""
+        """Cut this rank's share (B,) into micro-batches; a BatchNorm that is trained needs two
+        images in each.
+        """
         count = math.ceil(len(batch) / self.micro_batch) if self.micro_batch else 1
         return even_parts(batch, count, least=2 if self.norms else 1)
 
@@ -180,10 +216,17 @@ class Steps:
     def _loss(self, logits: Tensor, index: Tensor) -> Tensor:
         """The mean loss of logits (B,) if they were those of the images of `index` (B,)."""
         index = index.to(self.label.device)
-        return bce(logits, self.label[index], self.recipe.label_smoothing, None if self.weight is None else self.weight[index])
+        return bce(
+            logits,
+            self.label[index],
+            self.recipe.label_smoothing,
+            None if self.weight is None else self.weight[index],
+        )
 
     def _input(self, batch: Batch) -> Tensor:
-        """The network's input for a batch's images (not their partners), augmented, then mirrored."""
+        """The network's input for a batch's images (not their partners), augmented, then
+        mirrored.
+        """
         pixels = self.train.gather(batch.index.numpy())
         if self.draws is not None:
             pixels = self.draws.apply(torch.from_numpy(pixels), batch.row).numpy()
@@ -199,4 +242,6 @@ class Steps:
         index = batch.index.to(self.views[0].device)
         if len(self.views) == 1:
             return self.views[0][index]
-        return torch.where(batch.flip.to(index.device)[:, None], self.views[1][index], self.views[0][index])
+        return torch.where(
+            batch.flip.to(index.device)[:, None], self.views[1][index], self.views[0][index]
+        )

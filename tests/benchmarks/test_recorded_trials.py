@@ -1,4 +1,6 @@
-"""The recorded table is whole, answers come from the row nearest to a proposal, and the search learns on it."""
+"""The recorded table is whole, answers come from the row nearest to a proposal, and the search
+learns on it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ def test_recorded_values_are_possible(benchmark: Benchmark) -> None:
     for row in rows_of(benchmark):
         diverged = math.isnan(row["val_auc"])
         assert diverged == math.isnan(row["val_nll"])
-        assert diverged or (0 <= row["val_auc"] <= 1 and row["val_nll"] > 0 and 1 <= row["epochs"] <= benchmark.epochs)
+        assert diverged or (
+            0 <= row["val_auc"] <= 1
+            and row["val_nll"] > 0
+            and 1 <= row["epochs"] <= benchmark.epochs
+        )
 
 
 @each
@@ -47,7 +53,11 @@ def test_a_proposal_is_answered_by_the_nearest_row(benchmark: Benchmark) -> None
     for _ in range(50):
         wanted = rows[rng.integers(len(rows))]
         lr = 10 ** rng.uniform(np.log10(min(rates)), np.log10(max(rates)))
-        same = [row for row in rows if all(row[name] == wanted[name] for name in benchmark.levels if name != "lr")]
+        same = [
+            row
+            for row in rows
+            if all(row[name] == wanted[name] for name in benchmark.levels if name != "lr")
+        ]
         distance = np.abs(np.log10([row["lr"] for row in same]) - np.log10(lr))
         assert answers.of({**wanted, "lr": lr}) == same[int(distance.argmin())]["val_auc"]
 
@@ -55,13 +65,17 @@ def test_a_proposal_is_answered_by_the_nearest_row(benchmark: Benchmark) -> None
 def searches(benchmark: Benchmark) -> tuple[np.ndarray, np.ndarray]:
     """TPE and random draws with the same 15 seeds, (15, 24) each."""
     answers = Answers(benchmark, ROWS)
-    tpe, random = (replay(benchmark, answers, sampler, seeds=15, trials=24) for sampler in ("tpe", "random"))
+    tpe, random = (
+        replay(benchmark, answers, sampler, seeds=15, trials=24) for sampler in ("tpe", "random")
+    )
     assert np.array_equal(tpe[:, 0], random[:, 0])  # the default
     return tpe, random
 
 
 def test_the_search_learns_where_to_look_on_mobilenet() -> None:
-    """What TPE proposes is better. Its best is not, by a margin that could be asserted: see benchmarks/README.md."""
+    """What TPE proposes is better. Its best is not, by a margin that could be asserted: see
+    benchmarks/README.md.
+    """
     tpe, random = searches(BENCHMARKS["mobilenet"])
     assert np.nanmean(tpe[:, 12:]) > np.nanmean(random[:, 12:]) + 0.01
 

@@ -1,4 +1,6 @@
-"""A small real study, run once by each launcher: every test of the commands reads from these runs."""
+"""A small real study, run once by each launcher: every test of the commands reads from these
+runs.
+"""
 
 from __future__ import annotations
 

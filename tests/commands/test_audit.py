@@ -1,4 +1,6 @@
-"""`python -m study.audit`: as text and JSON, of datasets and of a study; and its place in the matrix."""
+"""`python -m study.audit`: as text and JSON, of datasets and of a study; and its place in the
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.factories import picture, write_dataset, write_video
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root: `mixed`, whose reals are JPEG and fakes PNG, and `large`, all PNG of twice the side."""
+    """A data root: `mixed`, whose reals are JPEG and fakes PNG, and `large`, all PNG of twice the
+    side.
+    """
     root = tmp_path_factory.mktemp("planted")
     write_dataset(root / "mixed", n=30, size=32, seed=1)
     for path in sorted((root / "mixed" / "real").iterdir()):
@@ -39,8 +43,19 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_json_has_one_object_a_dataset(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--data-root", str(planted), "--datasets", "mixed", "large", "--results", str(tmp_path), "--json"]
+def test_json_has_one_object_a_dataset(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--data-root",
+        str(planted),
+        "--datasets",
+        "mixed",
+        "large",
+        "--results",
+        str(tmp_path),
+        "--json",
+    ]
     assert audit.main(arguments) == cli.DONE
     text = capsys.readouterr().out
     found = json.loads(text)
@@ -58,15 +73,25 @@ def test_json_has_one_object_a_dataset(planted: Path, tmp_path: Path, capsys: py
     assert capsys.readouterr().out == text
 
 
-def test_the_text_has_a_table_and_the_findings(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert audit.main(["--data-root", str(planted), "--datasets", "mixed", "--results", str(tmp_path)]) == cli.DONE
+def test_the_text_has_a_table_and_the_findings(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        audit.main(["--data-root", str(planted), "--datasets", "mixed", "--results", str(tmp_path)])
+        == cli.DONE
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "mixed: 30 real, 30 fake images, 32 x 32 px (median)"
-    assert next(line for line in lines if line.split()[:2] == ["format", "PNG"]).split()[2:4] == ["0.0%", "100.0%"]
+    assert next(line for line in lines if line.split()[:2] == ["format", "PNG"]).split()[2:4] == [
+        "0.0%",
+        "100.0%",
+    ]
     assert any("every real is JPEG and every fake PNG" in line for line in lines)
 
 
-def test_class_folders_of_other_names_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_class_folders_of_other_names_can_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As the error advises. And where nothing is found, it is said what could be missed."""
     write_dataset(tmp_path / "odd", n=12, size=16, seed=3)
     (tmp_path / "odd" / "real").rename(tmp_path / "odd" / "authentic")
@@ -74,7 +99,14 @@ def test_class_folders_of_other_names_can_be_named(tmp_path: Path, capsys: pytes
     for i, path in enumerate(sorted(tmp_path.glob("odd/*/*.png"))):  # noise, of both classes alike
         noise = np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-    arguments = ["--data-root", str(tmp_path), "--datasets", "odd", "--results", str(tmp_path / "results")]
+    arguments = [
+        "--data-root",
+        str(tmp_path),
+        "--datasets",
+        "odd",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     with pytest.raises(DataError, match="audit --datasets, into --class-folder authentic=real"):
         audit.main(arguments)
     named = ["--class-folder", "authentic=real", "--class-folder", "generated=fake"]
@@ -84,7 +116,10 @@ def test_class_folders_of_other_names_can_be_named(tmp_path: Path, capsys: pytes
     assert audit.main([*arguments, *named]) == cli.DONE
     highest = max(one[name]["high"] or 0 for name in ("metadata_auc", "border_brightness_auc"))
     text = " ".join(capsys.readouterr().out.split())
-    assert f"nothing found that sets the classes apart (24 groups: an AUC below about {highest:.2f} could be missed)" in text
+    assert (
+        f"nothing found that sets the classes apart (24 groups: an AUC below about {highest:.2f}"
+        " could be missed)" in text
+    )
     with pytest.raises(ConfigError, match="'x=y' must be NAME=real or NAME=fake"):
         audit.main([*arguments, "--class-folder", "x=y"])
 
@@ -122,19 +157,33 @@ size_px = 32
 """
 
 
-def test_videos_are_audited_by_themselves_and_in_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_videos_are_audited_by_themselves_and_in_a_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for label, (word, suffix) in enumerate((("real", ".mp4"), ("fake", ".avi"))):
         for number in range(15):
             pictures = [picture(label, size=16, seed=100 * number + frame) for frame in range(2)]
             write_video(tmp_path / "data" / "clips" / word / f"{number:02d}{suffix}", pictures)
-    data, results = ["--data-root", str(tmp_path / "data")], ["--results", str(tmp_path / "results"), "--json"]
+    data, results = (
+        ["--data-root", str(tmp_path / "data")],
+        [
+            "--results",
+            str(tmp_path / "results"),
+            "--json",
+        ],
+    )
     assert audit.main([*data, "--datasets", "clips", *results]) == cli.DONE
     (clips,) = json.loads(capsys.readouterr().out)["datasets"]
     assert (clips["metadata_auc"]["value"], clips["metadata_auc"]["n"]) == (1.0, 60)
     shares = {(t["kind"], t["real"], t["fake"]) for t in clips["traits"] if t["trait"] == "format"}
-    assert shares == {("mpeg4 video in QuickTime / MOV", 1.0, 0.0), ("mpeg4 video in AVI (Audio Video Interleaved)", 0.0, 1.0)}
+    assert shares == {
+        ("mpeg4 video in QuickTime / MOV", 1.0, 0.0),
+        ("mpeg4 video in AVI (Audio Video Interleaved)", 0.0, 1.0),
+    }
     study = STUDY.replace('"large"', '"clips"').replace('"mixed", ', "")
-    (tmp_path / "videos.toml").write_text(f'{study}[data]\nroot = "{tmp_path / "data"}"\n', encoding="utf-8")
+    (tmp_path / "videos.toml").write_text(
+        f'{study}[data]\nroot = "{tmp_path / "data"}"\n', encoding="utf-8"
+    )
     assert audit.main([str(tmp_path / "videos.toml"), *results]) == cli.DONE  # as cross_eval audits
     assert json.loads(capsys.readouterr().out)["datasets"] == [clips]
 
@@ -157,16 +206,31 @@ def test_every_matrix_has_the_no_pixel_baselines(run: tuple[list[str], Store]) -
     assert {(row["detector"], row["train_on"], row["test_on"]) for row in rows} == {
         (name, NO_TRAINING, test_on) for name in NO_PIXELS for test_on in ("mixed", "large")
     }
-    told = {one["name"]: one for one in json.loads(store.audit_file.read_text(encoding="utf-8"))["datasets"]}
+    told = {
+        one["name"]: one
+        for one in json.loads(store.audit_file.read_text(encoding="utf-8"))["datasets"]
+    }
     for row in rows:
-        estimate = told[row["test_on"]][("metadata_auc", "border_brightness_auc")[NO_PIXELS.index(row["detector"])]]
-        assert (float(row["value"]), float(row["low"]), float(row["high"])) == tuple(estimate[k] for k in ("value", "low", "high"))
-        assert (row["metric"], row["seed"], row["n_real"], row["n_fake"]) == ("auc", "mean", "30", "30")
+        estimate = told[row["test_on"]][
+            ("metadata_auc", "border_brightness_auc")[NO_PIXELS.index(row["detector"])]
+        ]
+        assert (float(row["value"]), float(row["low"]), float(row["high"])) == tuple(
+            estimate[k] for k in ("value", "low", "high")
+        )
+        assert (row["metric"], row["seed"], row["n_real"], row["n_fake"]) == (
+            "auc",
+            "mean",
+            "30",
+            "30",
+        )
 
 
 def test_the_tables_say_where_mismatches_are_told(run: tuple[list[str], Store]) -> None:
     arguments, store = run
-    line = f"Note: between training and test sets: resolution mismatches 1; read them with python -m study.audit {arguments[0]}."
+    line = (
+        "Note: between training and test sets: resolution mismatches 1; read them with python -m"
+        f" study.audit {arguments[0]}."
+    )
     assert line in (store.folder / "tables.md").read_text(encoding="utf-8")
     assert pairs_line(StudyAudit(datasets=()), "x") == ""
 
@@ -176,11 +240,16 @@ def test_leaked_images_are_counted_below_the_tables() -> None:
     sentence = Finding(code="leak_exact", severity="critical", sentence="500 leak.")
     apart = Finding(code="resolution_mismatch", severity="warning", sentence="Other sizes.")
     pairs = [("a", "b", 500, (sentence,)), ("b", "a", 2, (sentence, apart)), ("b", "b", 0, ())]
-    audited = [PairAudit(train_on=x, test_on=y, findings=findings, leaked=n) for x, y, n, findings in pairs]
+    audited = [
+        PairAudit(train_on=x, test_on=y, findings=findings, leaked=n) for x, y, n, findings in pairs
+    ]
     start = "between training and test sets: "
     end = "; read them with python -m study.audit x"
     both = StudyAudit(datasets=(), pairs=tuple(audited))
-    assert pairs_line(both, "x") == f"{start}resolution mismatches 1, leaked test images 502 in 2 pairs{end}"
+    assert (
+        pairs_line(both, "x")
+        == f"{start}resolution mismatches 1, leaked test images 502 in 2 pairs{end}"
+    )
     one = StudyAudit(datasets=(), pairs=tuple(audited[::2]))
     assert pairs_line(one, "x") == f"{start}leaked test images 500 in 1 pair{end}"
     assert [pair["leaked"] for pair in json.loads(as_json(both))["pairs"]] == [500, 2, 0]
@@ -192,16 +261,24 @@ def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) 
     assert len(tables) >= 7
     for table in tables:
         assert "| mixed ! |" in table and "every real is JPEG and every fake PNG" in table
-        assert "| (metadata only) AUC | 1.000 [" in table and "| (border and brightness) AUC |" in table
+        assert (
+            "| (metadata only) AUC | 1.000 [" in table
+            and "| (border and brightness) AUC |" in table
+        )
     text = text_table(read_matrix(store.matrix_file), "spectrum", width=100)
     assert "mixed !" in text and "! mixed: " in text
     with_numbers = [line for line in text.splitlines() if line.startswith("(metadata only) AUC")]
     assert len(with_numbers) == 1 and with_numbers[0].split()[3] == "1.000"
     answered = (store.folder / "comparisons.md").read_text(encoding="utf-8")
-    assert "* 1 of 1 test sets is marked ! (a confound or a leak, see the tables): mixed. No cross-domain number" in answered
+    assert (
+        "* 1 of 1 test sets is marked ! (a confound or a leak, see the tables): mixed. No"
+        " cross-domain number" in answered
+    )
 
 
-def test_baselines_are_no_detectors_in_summaries_and_comparisons(run: tuple[list[str], Store]) -> None:
+def test_baselines_are_no_detectors_in_summaries_and_comparisons(
+    run: tuple[list[str], Store],
+) -> None:
     _, store = run
     summary = (store.folder / "tables.md").read_text(encoding="utf-8").split("## ")[0]
     assert "spectrum" in summary and not any(name in summary for name in NO_PIXELS)
@@ -215,7 +292,12 @@ def test_the_heat_map_has_two_lines_more(run: tuple[list[str], Store], tmp_path:
     _, store = run
     rows = read_matrix(store.matrix_file)
     heat_map(rows, "spectrum", "auc", tmp_path / "with.png")
-    heat_map([row for row in rows if row.detector not in NO_PIXELS], "spectrum", "auc", tmp_path / "without.png")
+    heat_map(
+        [row for row in rows if row.detector not in NO_PIXELS],
+        "spectrum",
+        "auc",
+        tmp_path / "without.png",
+    )
     assert Image.open(tmp_path / "with.png").height > Image.open(tmp_path / "without.png").height
 
 
@@ -232,24 +314,39 @@ def test_mlflow_has_the_audit(run: tuple[list[str], Store]) -> None:
 
 
 def test_a_study_says_what_its_detectors_make_of_a_resolution(
-    run: tuple[list[str], Store], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: tuple[list[str], Store],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments, store = run
     before = store.audit_file.stat().st_mtime_ns
     monkeypatch.setattr("study.data.audit.traits.read_traits", lambda *_: pytest.fail("read again"))
-    monkeypatch.setattr("study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr(
+        "study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again")
+    )
     assert audit.main(arguments) == cli.DONE
-    assert "Resolution mismatch: large has 64 px on its short side (median), mixed 32 px" in capsys.readouterr().out
+    assert (
+        "Resolution mismatch: large has 64 px on its short side (median), mixed 32 px"
+        in capsys.readouterr().out
+    )
     assert store.audit_file.stat().st_mtime_ns == before
     told = json.loads(store.audit_file.read_text(encoding="utf-8"))
     seen = {(one["dataset"], one["mode"]): one for one in told["resolutions"]}
-    assert all(one["detectors"] == ["spectrum"] and one["size_px"] == 32 for one in seen.values()) and len(seen) == 2
-    pairs = {(one["train_on"], one["test_on"]): {f["code"] for f in one["findings"]} for one in told["pairs"]}
+    assert (
+        all(one["detectors"] == ["spectrum"] and one["size_px"] == 32 for one in seen.values())
+        and len(seen) == 2
+    )
+    pairs = {
+        (one["train_on"], one["test_on"]): {f["code"] for f in one["findings"]}
+        for one in told["pairs"]
+    }
     assert pairs == {("large", "mixed"): {"resolution_mismatch"}, ("large", "large"): set()}
 
 
 def test_an_audit_behind_the_firewall_is_refused(run: tuple[list[str], Store]) -> None:
     _, store = run
-    setup = set_up(load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=True)
+    setup = set_up(
+        load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=True
+    )
     with pytest.raises(FirewallError, match="every split"):
         audit_study(setup)

@@ -21,7 +21,9 @@ def test_durations_as_a_person_says_them() -> None:
     ]
 
 
-def test_every_job_is_announced_once_and_what_failed_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_job_is_announced_once_and_what_failed_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     finished: set[int] = set()
     with cli.announced([1, 2, 3], finished.__contains__, lambda job: f"job {job}"):
         finished.update((3, 1))
@@ -39,7 +41,10 @@ def test_the_next_command_names_the_same_study_in_the_same_places() -> None:
         address=None,
         slots=None,
     )
-    expected = "python -m study.sweep 'my study.toml' --set budget.trials=2 --results r --data-root '~/d' --local"
+    expected = (
+        "python -m study.sweep 'my study.toml' --set budget.trials=2 --results r --data-root '~/d'"
+        " --local"
+    )
     assert cli.again(options, "sweep") == expected
 
 
@@ -47,7 +52,11 @@ def test_the_next_command_names_the_same_study_in_the_same_places() -> None:
     ("raised", "code", "said"),
     [
         (KeyboardInterrupt(), cli.INTERRUPTED, "run the same command again"),
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), cli.BAD_INPUT, "No space left on device: '/x'"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x"),
+            cli.BAD_INPUT,
+            "No space left on device: '/x'",
+        ),
     ],
 )
 def test_interruptions_and_full_disks_are_one_line(
@@ -64,7 +73,9 @@ def test_interruptions_and_full_disks_are_one_line(
     assert "\n" not in error
 
 
-def test_weights_root_comes_from_the_option_then_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_root_comes_from_the_option_then_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("STUDY_WEIGHTS", str(tmp_path))
     assert cli.weights_root(argparse.Namespace(weights_root=None)) == tmp_path
     assert cli.weights_root(argparse.Namespace(weights_root="~/w")) == Path.home() / "w"

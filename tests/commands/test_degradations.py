@@ -1,4 +1,6 @@
-"""Degraded test sets through `cross_eval`: each image decoded once, the scores of a fresh pack, states, tables, restarts."""
+"""Degraded test sets through `cross_eval`: each image decoded once, the scores of a fresh pack,
+states, tables, restarts.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def degraded_by_hand(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A few members, by Pillow and scipy themselves."""
 
     def blur(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
-        return np.rint(gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))).astype(np.uint8)
+        return np.rint(gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))).astype(
+            np.uint8
+        )
 
     def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
         file = io.BytesIO()
@@ -74,7 +78,9 @@ def degraded_by_hand(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         "jpeg30": lambda image: jpeg(image, 30),
         "blur3": lambda image: blur(image, 3),
         "blur2+jpeg50": lambda image: jpeg(blur(image, 2), 50),
-        "down0.5": lambda image: np.asarray(Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2))),
+        "down0.5": lambda image: np.asarray(
+            Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2))
+        ),
     }
     return steps[name](pixels)
 
@@ -84,9 +90,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two datasets with official splits; alpha has a broken test image, beta three small ones."""
     folder = tmp_path_factory.mktemp("degraded")
     write_dataset(folder / "data" / "alpha", layout="train_valid_test", n=60, size=64, seed=1)
-    write_dataset(folder / "data" / "beta", layout="train_valid_test", n=60, size=64, seed=2, suffix=".jpg")
+    write_dataset(
+        folder / "data" / "beta", layout="train_valid_test", n=60, size=64, seed=2, suffix=".jpg"
+    )
     truncate(next(files_of(folder / "data" / "alpha" / "test" / "fake")))
-    for number, path in zip(range(SMALL), files_of(folder / "data" / "beta" / "test" / "real"), strict=False):
+    for number, path in zip(
+        range(SMALL), files_of(folder / "data" / "beta" / "test" / "real"), strict=False
+    ):
         write_image(path, picture(0, size=56, seed=900 + number))
     path = folder / "degraded.toml"
     path.write_text(f'{STUDY}[data]\nroot = "{folder / "data"}"\n', encoding="utf-8")
@@ -107,7 +117,14 @@ def run(clean: StudyRun) -> StudyRun:
     """The study under some degradations, in a copy of the clean study's store."""
     results = clean.store.results.parent / "degraded"
     shutil.copytree(clean.store.results, results)
-    arguments = [clean.arguments[0], "--results", str(results), "--local", "--degradations", *MEMBERS]
+    arguments = [
+        clean.arguments[0],
+        "--results",
+        str(results),
+        "--local",
+        "--degradations",
+        *MEMBERS,
+    ]
     assert cross_eval.main(arguments) == 0
     return StudyRun(arguments, Store(results, "degraded"))
 
@@ -119,7 +136,10 @@ def setup_of(run: StudyRun, *degradations: str) -> Setup:
 
 
 def cells_of(setup: Setup) -> dict[tuple[str, str, str, int], PlannedCell]:
-    return {(c.cell.pairing.detector, c.cell.test_on, c.cell.degradation, c.cell.winner_seed): c for c in plan_cells(setup)}
+    return {
+        (c.cell.pairing.detector, c.cell.test_on, c.cell.degradation, c.cell.winner_seed): c
+        for c in plan_cells(setup)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -151,20 +171,39 @@ def test_three_suites_of_two_detectors_and_two_seeds_decode_every_image_once(
     decodes = _counted(monkeypatch)
     options = argparse.Namespace(local=True, address=None, slots=None)
     cross_eval._score(setup, options, plan_cells(setup))
-    files = [path for name in ("alpha", "beta") for path in files_of(study.parent / "data" / name / "test")]
-    usable = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files[1:]}  # the first is broken, and known to be
+    files = [
+        path
+        for name in ("alpha", "beta")
+        for path in files_of(study.parent / "data" / name / "test")
+    ]
+    # the first is broken, and known to be
+    usable = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files[1:]}
     assert len(usable) == 2 * 24 - 1
     assert decodes == Counter(dict.fromkeys(usable, 1))
-    scored = [c.cell for c in plan_cells(setup) if c.cell.pairing.detector != "ensemble" and c.cell.degradation != NO_DEGRADATION]
-    states = Counter((cell.pairing.detector, cell.test_on, cell.winner_seed, cell.state) for cell in scored)
+    scored = [
+        c.cell
+        for c in plan_cells(setup)
+        if c.cell.pairing.detector != "ensemble" and c.cell.degradation != NO_DEGRADATION
+    ]
+    states = Counter(
+        (cell.pairing.detector, cell.test_on, cell.winner_seed, cell.state) for cell in scored
+    )
     places = [(d, t, s) for d in ("spectrum", "npr") for t in ("alpha", "beta") for s in (0, 1)]
     members = 10 + 3 + 2  # of the suites, each once
-    assert states == {(*place, state): n for place in places for state, n in (("done", members - 1), ("not_applicable", 1))}
+    assert states == {
+        (*place, state): n
+        for place in places
+        for state, n in (("done", members - 1), ("not_applicable", 1))
+    }
 
 
 @pytest.mark.parametrize("name", ["jpeg30", "blur3", "blur2+jpeg50", "down0.5"])
 def test_scores_are_those_of_a_pack_of_degraded_files(
-    name: str, run: StudyRun, study: Path, tmp_path: Path, cells: dict[tuple[str, str, str, int], PlannedCell]
+    name: str,
+    run: StudyRun,
+    study: Path,
+    tmp_path: Path,
+    cells: dict[tuple[str, str, str, int], PlannedCell],
 ) -> None:
     for test_on in ("alpha", "beta"):
         shutil.copytree(study.parent / "data" / test_on, tmp_path / "data" / test_on)
@@ -185,7 +224,10 @@ def test_scores_are_those_of_a_pack_of_degraded_files(
             runtime = scoring_runtime(planned.job.workspace)
             runtime.place(network)
             ours = scores_of(run, planned)
-            stems = [[Path(sample).stem for sample in ids] for ids in (ours.sample_id.tolist(), images.sample_id.tolist())]
+            stems = [
+                [Path(sample).stem for sample in ids]
+                for ids in (ours.sample_id.tolist(), images.sample_id.tolist())
+            ]
             assert stems[0] == stems[1]
             assert np.array_equal(ours.logit, score(network, images, runtime=runtime))
 
@@ -193,14 +235,19 @@ def test_scores_are_those_of_a_pack_of_degraded_files(
 def test_a_degradation_that_would_enlarge_every_image_is_not_applicable_and_says_so(
     run: StudyRun, cells: dict[tuple[str, str, str, int], PlannedCell]
 ) -> None:
-    assert {c.cell.state for place, c in cells.items() if place[2] == "long112"} == {"not_applicable"}
+    assert {c.cell.state for place, c in cells.items() if place[2] == "long112"} == {
+        "not_applicable"
+    }
     assert {c.cell.state for place, c in cells.items() if place[2] != "long112"} == {"done"}
     rows = [r for r in matrix(run.store) if r["degradation"] == "long112"]
     assert len(rows) == 3 * 2 * 3  # detectors, test sets, two seeds and their mean
     assert {(r["state"], r["value"]) for r in rows} == {("not_applicable", "")}
     found = {r["reason"] for r in rows if r["detector"] == "npr" and r["test_on"] == "alpha"}
     (reason,) = found
-    assert "none of its 12 real images" in reason and "64 x 64 pixels would be enlarged to 112 on the long edge" in reason
+    assert (
+        "none of its 12 real images" in reason
+        and "64 x 64 pixels would be enlarged to 112 on the long edge" in reason
+    )
     assert all(r["reason"].startswith("its member ") for r in rows if r["detector"] == "ensemble")
 
 
@@ -210,11 +257,20 @@ def test_images_that_would_be_enlarged_are_left_out_and_counted(
     found = scores_of(run, cells["npr", "beta", "long64", 0])
     assert (len(found.logit), found.listed) == (24 - SMALL, 24)
     assert len(found.excluded) == SMALL
-    assert {reason for _, reason in found.excluded} == {"56 x 56 pixels would be enlarged to 64 on the long edge"}
+    assert {reason for _, reason in found.excluded} == {
+        "56 x 56 pixels would be enlarged to 64 on the long edge"
+    }
     whole = scores_of(run, cells["npr", "alpha", "long64", 0])
     assert (len(whole.logit), whole.listed) == (23, 24)
-    assert np.array_equal(whole.logit, scores_of(run, cells["npr", "alpha", NO_DEGRADATION, 0]).logit)  # 64 px: nothing to do
-    row = next(r for r in matrix(run.store) if (r["test_on"], r["degradation"], r["detector"]) == ("beta", "long64", "npr"))
+    # 64 px: nothing to do
+    assert np.array_equal(
+        whole.logit, scores_of(run, cells["npr", "alpha", NO_DEGRADATION, 0]).logit
+    )
+    row = next(
+        r
+        for r in matrix(run.store)
+        if (r["test_on"], r["degradation"], r["detector"]) == ("beta", "long64", "npr")
+    )
     assert float(row["coverage"]) == (24 - SMALL) / 24
 
 
@@ -222,7 +278,14 @@ def test_the_matrix_has_every_degradation_with_thresholds_of_clean_source_val(
     run: StudyRun, cells: dict[tuple[str, str, str, int], PlannedCell]
 ) -> None:
     rows = {
-        (r["detector"], r["test_on"], r["degradation"], int(r["seed"]), r["metric"], r["threshold"]): r
+        (
+            r["detector"],
+            r["test_on"],
+            r["degradation"],
+            int(r["seed"]),
+            r["metric"],
+            r["threshold"],
+        ): r
         for r in matrix(run.store)
         if r["level"] == "image" and r["seed"] != "mean"
     }
@@ -231,9 +294,13 @@ def test_the_matrix_has_every_degradation_with_thresholds_of_clean_source_val(
     for place, planned in done.items():
         scores, winner = scores_of(run, planned), planned.winner
         assert winner is not None
-        assert float(rows[(*place, "auc", "")]["value"]) == pytest.approx(roc_auc_score(scores.label, scores.logit))
+        assert float(rows[(*place, "auc", "")]["value"]) == pytest.approx(
+            roc_auc_score(scores.label, scores.logit)
+        )
         called = scores.logit >= winner.thresholds["source"]
-        assert float(rows[(*place, "accuracy", "source")]["value"]) == pytest.approx((called == scores.label).mean())
+        assert float(rows[(*place, "accuracy", "source")]["value"]) == pytest.approx(
+            (called == scores.label).mean()
+        )
     for (detector, _, _, seed), planned in done.items():  # one winner, one set of thresholds
         assert planned.winner == done[detector, "alpha", NO_DEGRADATION, seed].winner
 
@@ -243,12 +310,18 @@ def test_an_ensembles_degraded_cell_is_made_of_its_members_degraded_cells(
 ) -> None:
     for degradation in ("jpeg30", "blur1"):
         parts = [cells[name, "beta", degradation, 1] for name in ("npr", "spectrum")]
-        expected = [scores_of(run, p).logit.astype(np.float64) / p.winner.temperature for p in parts if p.winner]
+        expected = [
+            scores_of(run, p).logit.astype(np.float64) / p.winner.temperature
+            for p in parts
+            if p.winner
+        ]
         ours = scores_of(run, cells["ensemble", "beta", degradation, 1])
         np.testing.assert_allclose(ours.logit, np.mean(expected, axis=0), rtol=1e-5, atol=1e-5)
 
 
-def test_comparisons_summaries_and_clean_tables_do_not_change(run: StudyRun, clean: StudyRun) -> None:
+def test_comparisons_summaries_and_clean_tables_do_not_change(
+    run: StudyRun, clean: StudyRun
+) -> None:
     for name in ("comparisons.csv", "comparisons.md"):
         assert (run.store.folder / name).read_text() == (clean.store.folder / name).read_text()
     before = (clean.store.folder / "tables.md").read_text()
@@ -278,18 +351,27 @@ def test_the_robustness_table_is_of_the_same_cells_and_images(
             line = next(line for line in part.splitlines() if line.startswith(f"| {degradation} |"))
             value, change, *interval = line.split("|")[column].split()
             assert float(value) == pytest.approx(np.mean(values), abs=6e-4)
-            ends = [float(end.strip("[],)")) for end in interval]  # none where no image changes places
+            # none where no image changes places
+            ends = [float(end.strip("[],)")) for end in interval]
             moved = float(change.strip("()"))
             assert ends[0] <= moved <= ends[1] if ends else moved == 0
-            assert float(change.strip("()")) == pytest.approx(np.mean(values) - np.mean(before), abs=6e-4)
+            assert float(change.strip("()")) == pytest.approx(
+                np.mean(values) - np.mean(before), abs=6e-4
+            )
     assert f"long64 is not applicable to {SMALL} of 24 images of beta" in text
     assert "long112 is not applicable to alpha: none of its 12 real images" in text
 
 
-def test_curves_are_drawn_and_mlflow_has_the_numbers_and_the_files(run: StudyRun, clean: StudyRun) -> None:
+def test_curves_are_drawn_and_mlflow_has_the_numbers_and_the_files(
+    run: StudyRun, clean: StudyRun
+) -> None:
     from mlflow import MlflowClient
 
-    names = [f"robustness_{detector}_{family}.png" for detector in ("spectrum", "npr", "ensemble") for family in ("jpeg", "blur")]
+    names = [
+        f"robustness_{detector}_{family}.png"
+        for detector in ("spectrum", "npr", "ensemble")
+        for family in ("jpeg", "blur")
+    ]
     for name in names:
         with Image.open(run.store.figures / name) as image:
             assert image.format == "PNG" and image.width > 600
@@ -304,28 +386,55 @@ def test_curves_are_drawn_and_mlflow_has_the_numbers_and_the_files(run: StudyRun
         if (r["detector"], r["test_on"], r["degradation"], r["seed"], r["metric"], r["level"])
         == ("npr", "beta", "jpeg30", "mean", "auc", "image")
     )
-    assert found.data.metrics["auc/npr/alpha/beta/jpeg30/image"] == pytest.approx(float(row["value"]))
-    assert {Path(a.path).name for a in client.list_artifacts(found.info.run_id, "figures")} >= set(names)
+    assert found.data.metrics["auc/npr/alpha/beta/jpeg30/image"] == pytest.approx(
+        float(row["value"])
+    )
+    assert {Path(a.path).name for a in client.list_artifacts(found.info.run_id, "figures")} >= set(
+        names
+    )
 
 
 def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
-    run: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: StudyRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(run.store.results, tmp_path / "results")
-    monkeypatch.setattr("study.planning.degraded.head_logits", lambda *a, **k: pytest.fail("scored again"))
-    arguments = [run.arguments[0], "--results", str(tmp_path / "results"), "--local", "--degradations", "blur3", "long112"]
+    monkeypatch.setattr(
+        "study.planning.degraded.head_logits", lambda *a, **k: pytest.fail("scored again")
+    )
+    arguments = [
+        run.arguments[0],
+        "--results",
+        str(tmp_path / "results"),
+        "--local",
+        "--degradations",
+        "blur3",
+        "long112",
+    ]
     assert cross_eval.main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "Nothing to score: 24 cells" in shown  # two detectors, two seeds, two test sets, clean and two degradations
+    # two detectors, two seeds, two test sets, clean and two degradations
+    assert "Nothing to score: 24 cells" in shown
     assert "Robustness, cross-domain cells: AUC" in shown and shown.count("spectrum: AUC") == 1
     store = Store(tmp_path / "results", "degraded")
     assert {r["degradation"] for r in matrix(store)} == {"none", "blur3", "long112"}
-    assert "note: this matrix is without jpeg30 blur1 down0.5 blur2+jpeg50 long64, which the one before had" in shown
-    assert "\nnote: removed figures that are not of this matrix: robustness_ensemble_jpeg.png, robustness_npr_jpeg.png, " in shown
+    assert (
+        "note: this matrix is without jpeg30 blur1 down0.5 blur2+jpeg50 long64, which the one"
+        " before had" in shown
+    )
+    assert (
+        "\nnote: removed figures that are not of this matrix: robustness_ensemble_jpeg.png,"
+        " robustness_npr_jpeg.png, " in shown
+    )
     (store.figures / "mine.png").write_bytes(b"")
     assert cross_eval.main([*arguments[:4], "--set", 'detectors=["spectrum"]']) == 0
     shown = capsys.readouterr().out
-    assert "note: this matrix is without blur3 long112, which the one before had: their scores stay in the store" in shown
+    assert (
+        "note: this matrix is without blur3 long112, which the one before had: their scores stay in"
+        " the store" in shown
+    )
     assert f"{arguments[2]} --local --degradations blur3 long112" in shown
     assert {path.name for path in store.figures.iterdir()} == {
         *("heat_map_spectrum_auc.png", "roc.png", "best_so_far.png", "mine.png"),
@@ -335,7 +444,9 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
     assert "this matrix is without" not in shown and "removed figures" not in shown
 
 
-def test_plan_counts_the_degraded_cells_of_a_study(run: StudyRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_counts_the_degraded_cells_of_a_study(
+    run: StudyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [run.arguments[0], "--results", str(run.store.results)]
     assert plan.main(arguments) == 0
     assert "6 winners (2 seeds), 12 cells (2 test sets)" in capsys.readouterr().out
@@ -361,17 +472,28 @@ def test_a_kill_loses_the_stretches_under_way_and_the_next_run_does_the_rest(
         store = Store(tmp_path / name, "degraded")
         cells = degraded_cells(setup_of(replace(clean, store=store), "blur1", "jpeg50"))
         jobs = degraded.degraded_jobs(cells)
-        assert len(cells) == 2 * 2 * 2 * 2 and [(j.start, j.stop) for j in jobs] == [(0, 8), (8, 16), (16, 23), *_eights(24)]
+        assert len(cells) == 2 * 2 * 2 * 2 and [(j.start, j.stop) for j in jobs] == [
+            (0, 8),
+            (8, 16),
+            (16, 23),
+            *_eights(24),
+        ]
         if killed:
             with monkeypatch.context() as patch:
-                patch.setattr(degraded, "head_logits", _killer(after=2 * 8 + 3))  # in the third stretch
+                # in the third stretch
+                patch.setattr(degraded, "head_logits", _killer(after=2 * 8 + 3))
                 with pytest.raises(KeyboardInterrupt):
-                    LocalLauncher(threads=1).run_jobs(jobs, degraded.run_degraded, degraded.is_through)
+                    LocalLauncher(threads=1).run_jobs(
+                        jobs, degraded.run_degraded, degraded.is_through
+                    )
             assert [degraded.is_through(job) for job in jobs] == [True, True, *[False] * 4]
             degraded.assemble(cells)
             assert not any(store.has_scores(cell.scores_key) for cell in cells)
         decodes = _counted(monkeypatch)
-        assert LocalLauncher(threads=1).run_jobs(jobs, degraded.run_degraded, degraded.is_through) == []
+        assert (
+            LocalLauncher(threads=1).run_jobs(jobs, degraded.run_degraded, degraded.is_through)
+            == []
+        )
         assert decodes.total() == (7 + 24 if killed else 23 + 24)
         degraded.assemble(cells)
         assert not (store.folder / "parts").exists()
@@ -402,7 +524,9 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
     clean: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(clean.store.results, tmp_path / "results")
-    cells = degraded_cells(setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), "blur1", "jpeg50"))
+    cells = degraded_cells(
+        setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), "blur1", "jpeg50")
+    )
     seen: list[str] = []
 
     def noted(detector: Detector, *arguments: Any, **options: Any) -> Tensor:
@@ -410,8 +534,14 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
         return compute_features(detector, *arguments, **options)
 
     monkeypatch.setattr(degraded, "compute_features", noted)
-    assert LocalLauncher(threads=1).run_jobs(degraded.degraded_jobs(cells), degraded.run_degraded, degraded.is_through) == []
-    # Two test sets of one batch, two degradations. The seeds of npr have bodies of their own; spectrum trains its head only.
+    assert (
+        LocalLauncher(threads=1).run_jobs(
+            degraded.degraded_jobs(cells), degraded.run_degraded, degraded.is_through
+        )
+        == []
+    )
+    # Two test sets of one batch, two degradations. The seeds of npr have bodies of their own;
+    # spectrum trains its head only.
     assert Counter(seen) == {"npr": 2 * 2 * 2, "spectrum": 2 * 2}
     kept = {folder.name: one for (folder, _), one in degraded._KEPT._kept.items()}
     assert len({one.body for one in kept.values()}) == 3
@@ -422,10 +552,20 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
 
 
 def test_a_cell_that_fails_keeps_no_other_from_its_score(
-    clean: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    clean: StudyRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(clean.store.results, tmp_path / "results")
-    arguments = [clean.arguments[0], "--results", str(tmp_path / "results"), "--local", "--set", 'test_on=["beta"]']
+    arguments = [
+        clean.arguments[0],
+        "--results",
+        str(tmp_path / "results"),
+        "--local",
+        "--set",
+        'test_on=["beta"]',
+    ]
     arguments += ["--set", 'detectors=["spectrum", "npr"]', "--degradations", "blur0.7"]
 
     def broken(detector: Detector, features: Tensor) -> list[NDArray[np.float32]]:
@@ -438,9 +578,16 @@ def test_a_cell_that_fails_keeps_no_other_from_its_score(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     for seed, line in enumerate(lines):
-        assert line.startswith(f"FAILED npr @ alpha -> beta blur0.7 seed {seed}: ScoreError: the score of beta/test/fake/")
+        assert line.startswith(
+            f"FAILED npr @ alpha -> beta blur0.7 seed {seed}: ScoreError: the score of"
+            " beta/test/fake/"
+        )
         assert "is nan" in line
-    rows = [r for r in matrix(Store(tmp_path / "results", "degraded")) if r["metric"] == "auc" and r["degradation"] == "blur0.7"]
+    rows = [
+        r
+        for r in matrix(Store(tmp_path / "results", "degraded"))
+        if r["metric"] == "auc" and r["degradation"] == "blur0.7"
+    ]
     assert {(r["detector"], r["state"]) for r in rows} == {("spectrum", "done"), ("npr", "failed")}
     assert all(math.isnan(float(r["value"] or "nan")) == (r["state"] == "failed") for r in rows)
     assert cross_eval.main(arguments) == 0

@@ -1,4 +1,6 @@
-"""`study.prepare --describe FOLDER`: what it prints, the sheet, the manifest that means the same as the folder."""
+"""`study.prepare --describe FOLDER`: what it prints, the sheet, the manifest that means the same as
+the folder.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,16 @@ from study import plan, prepare
 from study.data import contact_sheet
 from study.data.catalog import Catalog, DataConfig
 from study.errors import ConfigError, DataError
-from tests.factories import picture, truncate, write_artifact, write_cifake, write_dataset, write_ffpp, write_image, write_video
+from tests.factories import (
+    picture,
+    truncate,
+    write_artifact,
+    write_cifake,
+    write_dataset,
+    write_ffpp,
+    write_image,
+    write_video,
+)
 
 Describe = Callable[..., str]
 
@@ -30,7 +41,20 @@ def described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Describe:
     def run(folder: Path, *extra: str) -> str:
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
-        assert prepare.main(["--describe", str(folder), "--results", str(tmp_path / "results"), "--out", str(out), *extra]) == 0
+        assert (
+            prepare.main(
+                [
+                    "--describe",
+                    str(folder),
+                    "--results",
+                    str(tmp_path / "results"),
+                    "--out",
+                    str(out),
+                    *extra,
+                ]
+            )
+            == 0
+        )
         return capsys.readouterr().out
 
     return run
@@ -55,7 +79,8 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     printed = described(folder)
     lines = fields(printed)
     assert ["real/", "real", "real,", "or", "the", "folder", "below", "-", "41"] in lines
-    assert sum(int(line[3]) for line in lines if line[1:3] == ["fake", "gan_a"]) == 19  # over the splits; one is broken
+    # over the splits; one is broken
+    assert sum(int(line[3]) for line in lines if line[1:3] == ["fake", "gan_a"]) == 19
     assert sum(int(line[3]) for line in lines if line[1:3] == ["fake", "gan_b"]) == 20
     assert "understood by: class folders" in printed
     assert "real  JPEG  1: 50 x 20 (1)" in printed
@@ -63,16 +88,21 @@ def test_classes_counts_formats_and_what_is_left_out(tmp_path: Path, described: 
     assert "left out: 1 of 81 images" in printed
     assert "fake/gan_a/0000.png: " in printed
     assert "not used: notes: neither a split nor a class folder" in printed
-    assert "not used: *.jpgg: 1 in class folders, by their names neither images nor videos" in printed
+    assert (
+        "not used: *.jpgg: 1 in class folders, by their names neither images nor videos" in printed
+    )
     assert "not used: 1 image at the top: in no class folder" in printed
     assert "no group: 80 images" in printed
 
 
 def test_what_cannot_be_used_is_not_opened(tmp_path: Path, described: Describe) -> None:
     folder = write_dataset(tmp_path / "data" / "mine", n=40)
-    (folder / "real" / "secret.png").symlink_to(write_image(tmp_path / "outside.png", np.zeros((20, 50, 3), dtype=np.uint8)))
+    (folder / "real" / "secret.png").symlink_to(
+        write_image(tmp_path / "outside.png", np.zeros((20, 50, 3), dtype=np.uint8))
+    )
     os.mkfifo(folder / "fake" / "pipe.png")
-    writer = threading.Thread(target=lambda: (folder / "fake" / "pipe.png").open("wb").close())  # waits until somebody reads
+    # waits until somebody reads
+    writer = threading.Thread(target=lambda: (folder / "fake" / "pipe.png").open("wb").close())
     writer.start()
     try:
         printed = described(folder)
@@ -89,18 +119,40 @@ def test_what_cannot_be_used_is_not_opened(tmp_path: Path, described: Describe) 
 def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Describe) -> None:
     folder = write_dataset(tmp_path / "data" / "it's mine 😀\x7f", layout="named", n=40)
     (folder / "FaceSwap").rename(folder / "🙃")
-    named = ["--class-folder", "Real_youtube=real", "--class-folder", "🙃=fake", "--class-folder", "NeuralTextures=fake"]
+    named = [
+        "--class-folder",
+        "Real_youtube=real",
+        "--class-folder",
+        "🙃=fake",
+        "--class-folder",
+        "NeuralTextures=fake",
+    ]
     last = described(folder, *named).splitlines()[-1]
     words = shlex.split(last.removeprefix("next: "))
     assert words[:4] == ["python", "-m", "study.sweep", "quick"]
     assert plan.main(words[3:]) == 0
 
 
-def test_a_folder_of_fakes_that_says_what_is_real_is_described_so(tmp_path: Path, described: Describe) -> None:
+def test_a_folder_of_fakes_that_says_what_is_real_is_described_so(
+    tmp_path: Path, described: Describe
+) -> None:
     printed = described(write_artifact(tmp_path / "data" / "artifact", n=40))
-    assert ["cycle_gan/", "fake,", "or", "real", "by", "metadata.csv", "cycle_gan", "-", "40"] in fields(printed)
+    assert [
+        "cycle_gan/",
+        "fake,",
+        "or",
+        "real",
+        "by",
+        "metadata.csv",
+        "cycle_gan",
+        "-",
+        "40",
+    ] in fields(printed)
     labels = {row["path"]: row["label"] for row in read(tmp_path / "out" / "artifact-manifest.csv")}
-    assert [labels[f"cycle_gan/horse2zebra/img0000{number}.jpg"] for number in (19, 20)] == ["fake", "real"]
+    assert [labels[f"cycle_gan/horse2zebra/img0000{number}.jpg"] for number in (19, 20)] == [
+        "fake",
+        "real",
+    ]
 
 
 def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describe) -> None:
@@ -108,21 +160,36 @@ def test_videos_are_described_by_their_frames(tmp_path: Path, described: Describ
     for label, word in enumerate(("real", "fake")):
         for number in range(24):
             frames = [picture(label, size=32, seed=100 * number + frame) for frame in range(3)]
-            write_video(folder / ("train", "val", "test")[number % 3] / word / f"{number:02d}.mp4", frames)
+            write_video(
+                folder / ("train", "val", "test")[number % 3] / word / f"{number:02d}.mp4", frames
+            )
     (folder / "val" / "real" / "broken.mp4").write_bytes(b"")
-    before = Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False).dataset("clips").digest
+    before = (
+        Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False)
+        .dataset("clips")
+        .digest
+    )
     printed = described(folder)
     assert "real  mpeg4 video  72: 32 x 32 (72)" in printed
     assert "left out: 1 of 145 images" in printed
     assert "72 real and 72 fake images, 144 of them frames of 48 videos" in printed
     rows = read(tmp_path / "out" / "clips-manifest.csv")
-    assert sorted(row["path"][-11:] for row in rows if row["label"] == "fake") == [f"fake/{number:02d}.mp4" for number in range(24)]
+    assert sorted(row["path"][-11:] for row in rows if row["label"] == "fake") == [
+        f"fake/{number:02d}.mp4" for number in range(24)
+    ]
     assert (tmp_path / "out" / "clips-contact-sheet.png").is_file()
     shutil.copy(tmp_path / "out" / "clips-manifest.csv", folder / "manifest.csv")
-    assert Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False).dataset("clips").digest == before
+    assert (
+        Catalog(DataConfig(root=folder.parent, cache=tmp_path / "cache"), firewall=False)
+        .dataset("clips")
+        .digest
+        == before
+    )
 
 
-def test_the_sheet_has_a_row_a_method_and_is_the_same_again(tmp_path: Path, described: Describe) -> None:
+def test_the_sheet_has_a_row_a_method_and_is_the_same_again(
+    tmp_path: Path, described: Describe
+) -> None:
     folder = write_dataset(tmp_path / "data" / "mine", layout="methods", n=12)
     path = tmp_path / "out" / "mine-contact-sheet.png"
     described(folder)
@@ -131,15 +198,24 @@ def test_the_sheet_has_a_row_a_method_and_is_the_same_again(tmp_path: Path, desc
     assert path.read_bytes() == first
     pixels = np.asarray(Image.open(path).convert("RGB"))
     column = pixels[:, contact_sheet.MARGIN + 2]  # through the bars that mark the rows
-    bars = [tuple(colour) for colour, before in zip(column[1:], column, strict=False) if tuple(before) != tuple(colour)]
-    assert [bar for bar in bars if bar in contact_sheet.ACCENTS] == [contact_sheet.ACCENTS[label] for label in (0, 1, 1)]
+    bars = [
+        tuple(colour)
+        for colour, before in zip(column[1:], column, strict=False)
+        if tuple(before) != tuple(colour)
+    ]
+    assert [bar for bar in bars if bar in contact_sheet.ACCENTS] == [
+        contact_sheet.ACCENTS[label] for label in (0, 1, 1)
+    ]
 
 
 def test_the_sheet_shows_pixels_as_they_are(tmp_path: Path) -> None:
     image = picture(1, size=32)
     row = contact_sheet.Row(label=1, method="gan", total=1, images=[image], captions=["x.png"])
     contact_sheet.write_sheet([row], tmp_path / "sheet.png", title="t")
-    left, top = contact_sheet.MARGIN + contact_sheet.LABEL, contact_sheet.MARGIN + contact_sheet.HEAD
+    left, top = (
+        contact_sheet.MARGIN + contact_sheet.LABEL,
+        contact_sheet.MARGIN + contact_sheet.HEAD,
+    )
     shown = np.asarray(Image.open(tmp_path / "sheet.png"))[top : top + 128, left : left + 128]
     assert np.array_equal(shown, image.repeat(4, axis=0).repeat(4, axis=1))
 
@@ -154,8 +230,12 @@ def test_examples_are_of_as_many_groups_as_there_are(tmp_path: Path, described: 
         assert len({int(Path(path).parent.name[:3]) // 2 for path in paths}) == 8
 
 
-@pytest.mark.parametrize("kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp", "odd names"])
-def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, described: Describe) -> None:
+@pytest.mark.parametrize(
+    "kind", ["plain", "methods", "cifake", "manifest", "broken", "ffpp", "odd names"]
+)
+def test_the_manifest_means_what_the_folder_means(
+    kind: str, tmp_path: Path, described: Describe
+) -> None:
     name = "ffpp" if kind == "ffpp" else "cifake" if kind == "cifake" else "mine"
     folder = tmp_path / "data" / name
     if kind == "ffpp":
@@ -163,7 +243,12 @@ def test_the_manifest_means_what_the_folder_means(kind: str, tmp_path: Path, des
     elif kind == "cifake":
         write_cifake(folder)
     else:
-        write_dataset(folder, layout={"plain": "real_fake", "broken": "real_fake", "odd names": "methods"}.get(kind, kind))
+        write_dataset(
+            folder,
+            layout={"plain": "real_fake", "broken": "real_fake", "odd names": "methods"}.get(
+                kind, kind
+            ),
+        )
     if kind == "broken":
         truncate(folder / "real" / "0001.png")
     if kind == "odd names":
@@ -191,31 +276,44 @@ def test_a_manifest_is_never_written_over(tmp_path: Path, described: Describe) -
     assert not (folder / "manifest.csv").exists()
 
 
-def test_a_folder_that_cannot_be_split_yet_is_described_all_the_same(tmp_path: Path, described: Describe) -> None:
+def test_a_folder_that_cannot_be_split_yet_is_described_all_the_same(
+    tmp_path: Path, described: Describe
+) -> None:
     folder = write_dataset(tmp_path / "data" / "tiny", n=3)
     printed = described(folder)
     assert "not usable as it is: dataset 'tiny': its " in printed
-    assert printed.splitlines()[-1].startswith("next, when it is mended: python -m study.prepare --describe ")
+    assert printed.splitlines()[-1].startswith(
+        "next, when it is mended: python -m study.prepare --describe "
+    )
     assert ["none", "real", "real", "3", "3"] in fields(printed)
     rows = read(tmp_path / "out" / "tiny-manifest.csv")
     assert [row["label"] for row in rows] == ["fake"] * 3 + ["real"] * 3
 
 
 def test_a_folder_of_several_datasets(tmp_path: Path, described: Describe) -> None:
-    printed = described(write_ffpp(tmp_path / "data" / "ffpp", frames=2, pairs=20, size=8, compressions=("c23", "c40")))
+    printed = described(
+        write_ffpp(
+            tmp_path / "data" / "ffpp", frames=2, pairs=20, size=8, compressions=("c23", "c40")
+        )
+    )
     assert "ffpp:FaceSwap, ffpp:NeuralTextures" in printed
     assert "compression is c23 or c40" in printed
     assert "groups: 20 of 480 images, the largest 000_001 (24)" in printed
     assert 'train_on=["ffpp:FaceSwap?compression=c23"]' in printed.splitlines()[-1]
 
 
-def test_a_folder_that_is_not_understood_says_what_it_saw(tmp_path: Path, described: Describe) -> None:
+def test_a_folder_that_is_not_understood_says_what_it_saw(
+    tmp_path: Path, described: Describe
+) -> None:
     folder = write_dataset(tmp_path / "data" / "odd", layout="named", n=10)
     write_image(folder / "loose.png", picture(0))
     with pytest.raises(DataError) as error:
         described(folder)
     message = str(error.value)
-    assert "it holds: FaceSwap/ (5 images), NeuralTextures/ (5 images), Real_youtube/ (10 images), 1 image in no folder" in message
+    assert (
+        "it holds: FaceSwap/ (5 images), NeuralTextures/ (5 images), Real_youtube/ (10 images), 1"
+        " image in no folder" in message
+    )
     assert "real/ fake/, 0_real/ 1_fake/, or train/ test/" in message
     assert "--class-folder authentic=real" in message
 

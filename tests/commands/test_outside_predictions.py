@@ -1,4 +1,6 @@
-"""`cross_eval --predictions`: a detector that was run elsewhere stands in the matrix, is compared, and is remembered."""
+"""`cross_eval --predictions`: a detector that was run elsewhere stands in the matrix, is compared,
+and is remembered.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +23,34 @@ from tests.commands.test_study_runs import matrix, scored_cells
 
 
 @pytest.fixture(scope="module")
-def copy(local_run: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Store, Scores]:
-    """The small study with a third detector's scores of `alpha`, two images missing; its arguments, store, and the full scores."""
+def copy(
+    local_run: StudyRun, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], Store, Scores]:
+    """The small study with a third detector's scores of `alpha`, two images missing; its arguments,
+    store, and the full scores.
+    """
     results = tmp_path_factory.mktemp("outside") / "results"
     shutil.copytree(local_run.store.results, results)
     arguments = [local_run.arguments[0], "--results", str(results), "--local"]
     store = Store(results, "small")
-    base = next(scores for place, scores in scored_cells(store) if place == ("npr", "alpha", "alpha", "0"))
+    base = next(
+        scores for place, scores in scored_cells(store) if place == ("npr", "alpha", "alpha", "0")
+    )
     logit = np.random.default_rng(3).normal(size=len(base.label)) + base.label
     path = results / "theirs.csv"
     majority = int(base.label.mean() >= 0.5)
     kept = np.delete(np.arange(len(base.label)), np.flatnonzero(base.label == majority)[:2])
-    lines = [f"{str(base.sample_id[i]).removeprefix('alpha/')},{1 / (1 + math.exp(-logit[i]))!r}\n" for i in kept]
+    lines = [
+        f"{str(base.sample_id[i]).removeprefix('alpha/')},{1 / (1 + math.exp(-logit[i]))!r}\n"
+        for i in kept
+    ]
     path.write_text("path,score\n" + "".join(lines), encoding="utf-8")
     asked = ["--predictions", f"theirs={path}", "--test-on", "alpha", "--probability"]
     assert cross_eval.main([*arguments, *asked]) == 0
-    columns = {name: getattr(base, name)[kept] for name in ("sample_id", "group", "unit", "method", "label")}
+    columns = {
+        name: getattr(base, name)[kept]
+        for name in ("sample_id", "group", "unit", "method", "label")
+    }
     theirs = Scores(**columns, logit=logit[kept], listed=len(base.label))
     return arguments, store, theirs
 
@@ -48,9 +62,15 @@ def test_its_row_has_the_numbers_of_scikit_learn(copy: tuple[list[str], Store, S
         for r in matrix(store)
         if (r["detector"], r["level"], r["seed"]) == ("theirs", "image", "mean")
     }
-    assert {r["train_on"] for r in rows.values()} == {ELSEWHERE} and {r["test_on"] for r in rows.values()} == {"alpha"}
-    assert float(rows["auc", ""]["value"]) == pytest.approx(roc_auc_score(theirs.label, theirs.logit), abs=1e-12)
-    assert float(rows["accuracy", "fixed"]["value"]) == pytest.approx(accuracy_score(theirs.label, theirs.logit >= 0), abs=1e-12)
+    assert {r["train_on"] for r in rows.values()} == {ELSEWHERE} and {
+        r["test_on"] for r in rows.values()
+    } == {"alpha"}
+    assert float(rows["auc", ""]["value"]) == pytest.approx(
+        roc_auc_score(theirs.label, theirs.logit), abs=1e-12
+    )
+    assert float(rows["accuracy", "fixed"]["value"]) == pytest.approx(
+        accuracy_score(theirs.label, theirs.logit >= 0), abs=1e-12
+    )
     assert {threshold for _, threshold in rows} == {"", "fixed", "oracle"}
     assert float(rows["auc", ""]["coverage"]) == pytest.approx(1 - 2 / theirs.listed)
 
@@ -62,10 +82,14 @@ def test_it_is_compared_on_the_images_that_both_have(copy: tuple[list[str], Stor
     assert {(r["train_on"], r["test_on"], r["first"]) for r in pairs} == {
         (x, "alpha", d) for x in ("alpha", "beta", "alpha+beta") for d in ("spectrum", "npr")
     }
-    cells = [scores for place, scores in scored_cells(store) if place[:3] == ("npr", "beta", "alpha")]
+    cells = [
+        scores for place, scores in scored_cells(store) if place[:3] == ("npr", "beta", "alpha")
+    ]
     kept = np.isin(cells[0].sample_id, theirs.sample_id)
     mean = np.mean([scores.logit[kept].astype(np.float64) for scores in cells], axis=0)
-    expected = PairedAucs(theirs.label, [mean, theirs.logit], theirs.group, rng_seed=0).difference(0, 1)
+    expected = PairedAucs(theirs.label, [mean, theirs.logit], theirs.group, rng_seed=0).difference(
+        0, 1
+    )
     found = next(r for r in pairs if (r["train_on"], r["first"]) == ("beta", "npr"))
     assert int(found["n_real"]) + int(found["n_fake"]) == len(theirs.label)
     for name in ("value", "low", "high", "p"):
@@ -73,16 +97,21 @@ def test_it_is_compared_on_the_images_that_both_have(copy: tuple[list[str], Stor
         assert float(found[column]) == pytest.approx(getattr(expected, name), abs=1e-9)
 
 
-def test_the_others_are_compared_as_without_it(copy: tuple[list[str], Store, Scores], local_run: StudyRun) -> None:
+def test_the_others_are_compared_as_without_it(
+    copy: tuple[list[str], Store, Scores], local_run: StudyRun
+) -> None:
     def others(store: Store) -> list[list[str]]:
         with (store.folder / "comparisons.csv").open(encoding="utf-8", newline="") as file:
             rows = [r for r in csv.DictReader(file) if "theirs" not in (r["first"], r["second"])]
-        return [[v for k, v in row.items() if k != "p_holm"] for row in rows]  # Holm counts the further comparisons
+        # Holm counts the further comparisons
+        return [[v for k, v in row.items() if k != "p_holm"] for row in rows]
 
     assert others(copy[1]) == others(local_run.store)
 
 
-def test_it_is_remembered_and_can_be_taken_out(copy: tuple[list[str], Store, Scores], tmp_path: Path, capsys) -> None:
+def test_it_is_remembered_and_can_be_taken_out(
+    copy: tuple[list[str], Store, Scores], tmp_path: Path, capsys
+) -> None:
     arguments, store, _ = copy
     shutil.copytree(store.results, tmp_path / "r")
     arguments[2], store = str(tmp_path / "r"), Store(tmp_path / "r", "small")

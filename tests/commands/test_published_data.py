@@ -1,4 +1,6 @@
-"""Every card, from the shape in which its dataset is had to a trained winner and matrix cells, with the network refused."""
+"""Every card, from the shape in which its dataset is had to a trained winner and matrix cells, with
+the network refused.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,15 @@ __all__ = ["no_network"]  # a fixture that pytest finds here
 
 # Of every card a dataset to train on; of those that are several, another one to test on.
 TRAIN_ON = (
-    "artifact:big_gan", "cifake", "cnnspot:progan", "faces_140k", "ffpp:FaceSwap?compression=c40", "genimage:sd1.4",
-    "open_images:flux", "wilddeepfake",
-)  # fmt: skip
+    "artifact:big_gan",
+    "cifake",
+    "cnnspot:progan",
+    "faces_140k",
+    "ffpp:FaceSwap?compression=c40",
+    "genimage:sd1.4",
+    "open_images:flux",
+    "wilddeepfake",
+)
 TEST_ON = (*TRAIN_ON, "ffpp:NeuralTextures", "cnnspot:biggan")
 STUDY = f"""
 name = "published"
@@ -51,7 +59,9 @@ size_px = 16
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None) -> list[str]:
-    """Every published dataset where its user has it, and the arguments of a study over all of them."""
+    """Every published dataset where its user has it, and the arguments of a study over all of
+    them.
+    """
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "HF_TOKEN", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kagglehub"))
@@ -64,7 +74,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None)
     for name, write in kaggle.items():
         write(kaggle_copy(tmp_path / "kagglehub", load_card(name).handle))
     hub_copy(
-        tmp_path / "hub", load_card("wilddeepfake").handle, write_wilddeepfake(tmp_path / "made", shards=12, frames=1, size=16)
+        tmp_path / "hub",
+        load_card("wilddeepfake").handle,
+        write_wilddeepfake(tmp_path / "made", shards=12, frames=1, size=16),
     )
     write_ffpp(tmp_path / "data" / "ffpp", frames=1, size=16)
     write_genimage(tmp_path / "data" / "genimage", size=16)
@@ -76,7 +88,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None)
 
 
 def test_every_card_is_in_the_study_below() -> None:
-    assert {name.split(":")[0] for name in TRAIN_ON} == {name for name in card_names() if not name.startswith("demo_")}
+    assert {name.split(":")[0] for name in TRAIN_ON} == {
+        name for name in card_names() if not name.startswith("demo_")
+    }
 
 
 def test_every_card_to_a_trained_winner_and_matrix_cells_without_network(
@@ -86,15 +100,35 @@ def test_every_card_to_a_trained_winner_and_matrix_cells_without_network(
     assert cross_eval.main(published) == 0
     store = Store(tmp_path / "results", "published")
     assert len(list(store.folder.glob("models/*/detector.json"))) == len(TRAIN_ON)
-    rows = [row for row in read_matrix(store.matrix_file) if (row.metric, row.level, row.seed) == ("auc", "image", "0")]
-    values = {(row.train_on, row.test_on): row.estimate.value for row in rows if row.train_on != NO_TRAINING}
+    rows = [
+        row
+        for row in read_matrix(store.matrix_file)
+        if (row.metric, row.level, row.seed) == ("auc", "image", "0")
+    ]
+    values = {
+        (row.train_on, row.test_on): row.estimate.value
+        for row in rows
+        if row.train_on != NO_TRAINING
+    }
     assert set(values) == {(x, y) for x in TRAIN_ON for y in TEST_ON}
     assert all(math.isfinite(value) for value in values.values())
-    assert all(values[x, x] > 0.9 for x in TRAIN_ON)  # the fakes of every fixture carry a checkerboard, which the spectrum shows
+    # the fakes of every fixture carry a checkerboard, which the spectrum shows
+    assert all(values[x, x] > 0.9 for x in TRAIN_ON)
     written = [path.name for path in (tmp_path / "results").rglob("*")]
     assert not [name for name in written if set(name) & set(":?*")]
     capsys.readouterr()
-    assert ls.main(["datasets", "--data-root", str(tmp_path / "data"), "--results", str(tmp_path / "results")]) == 0
+    assert (
+        ls.main(
+            [
+                "datasets",
+                "--data-root",
+                str(tmp_path / "data"),
+                "--results",
+                str(tmp_path / "results"),
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "ffpp:FaceSwap, ffpp:NeuralTextures" in printed
     assert "genimage:biggan, genimage:sd1.4" in printed

@@ -1,4 +1,6 @@
-"""`python -m study.score`: the numbers of a file agree with scikit-learn, as a table and as JSON."""
+"""`python -m study.score`: the numbers of a file agree with scikit-learn, as a table and as
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,26 @@ from study.statistics.columns import AT_THRESHOLD, METRICS, SCALED
 
 @pytest.fixture(scope="module")
 def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """label, probability, group, method of 90 images: three frames a video, fakes by two methods."""
+    """label, probability, group, method of 90 images: three frames a video, fakes by two
+    methods.
+    """
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(30), 3)
     label = (group % 3 > 0).astype(int)
     method = np.array(["camera", "gan", "diffusion"])[group % 3]
-    probability = 1 / (1 + np.exp(-(rng.normal(size=90) + rng.normal(size=30)[group] + 1.2 * label - 0.5)))
+    probability = 1 / (
+        1 + np.exp(-(rng.normal(size=90) + rng.normal(size=30)[group] + 1.2 * label - 0.5))
+    )
     return label, probability, group, method
 
 
 @pytest.fixture
 def file(sample, tmp_path: Path) -> Path:
     path = tmp_path / "predictions.csv"
-    lines = [f"{y},{p!r},v{g},{m}\n" for y, p, g, m in zip(*(column.tolist() for column in sample), strict=True)]
+    lines = [
+        f"{y},{p!r},v{g},{m}\n"
+        for y, p, g, m in zip(*(column.tolist() for column in sample), strict=True)
+    ]
     path.write_text("is_fake,p_fake,video,method\n" + "".join(lines), encoding="utf-8")
     return path
 
@@ -38,7 +47,9 @@ def file(sample, tmp_path: Path) -> Path:
 NAMED = ("--label", "is_fake", "--score", "p_fake", "--group", "video", "--probability")
 
 
-def test_json_has_every_number_and_they_are_scikit_learns(file: Path, sample, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_every_number_and_they_are_scikit_learns(
+    file: Path, sample, capsys: pytest.CaptureFixture[str]
+) -> None:
     label, p, _, method = sample
     assert score.main([str(file), *NAMED, "--json"]) == cli.DONE
     found = json.loads(capsys.readouterr().out)
@@ -51,7 +62,9 @@ def test_json_has_every_number_and_they_are_scikit_learns(file: Path, sample, ca
     }
     rows = {(r["level"], r["metric"], r["threshold"]): r for r in found["rows"]}
     pooled = {(m, t) for level, m, t in rows if level == "image"}
-    assert pooled == {(m, "") for m in METRICS if m not in SCALED} | {(m, t) for m in AT_THRESHOLD for t in ("fixed", "oracle")}
+    assert pooled == {(m, "") for m in METRICS if m not in SCALED} | {
+        (m, t) for m in AT_THRESHOLD for t in ("fixed", "oracle")
+    }
     expected = {
         ("auc", ""): sk.roc_auc_score(label, p),
         ("ap", ""): sk.average_precision_score(label, p),
@@ -63,19 +76,28 @@ def test_json_has_every_number_and_they_are_scikit_learns(file: Path, sample, ca
     }
     for (metric, threshold), value in expected.items():
         row = rows["image", metric, threshold]
-        assert row["value"] == pytest.approx(value, abs=1e-12) and row["low"] <= row["value"] <= row["high"]
+        assert (
+            row["value"] == pytest.approx(value, abs=1e-12)
+            and row["low"] <= row["value"] <= row["high"]
+        )
     for name in ("gan", "diffusion"):
         kept = (label == 0) | (method == name)
-        assert rows[f"method:{name}", "auc", ""]["value"] == pytest.approx(sk.roc_auc_score(label[kept], p[kept]), abs=1e-12)
+        assert rows[f"method:{name}", "auc", ""]["value"] == pytest.approx(
+            sk.roc_auc_score(label[kept], p[kept]), abs=1e-12
+        )
         assert rows[f"method:{name}", "auc", ""]["n_fake"] == 30
 
 
-def test_the_table_shows_the_same_numbers(file: Path, sample, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_the_same_numbers(
+    file: Path, sample, capsys: pytest.CaptureFixture[str]
+) -> None:
     label, p, _, method = sample
     assert score.main([str(file), *NAMED]) == cli.DONE
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     by_name = {tuple(line[:2]): line for line in lines if len(line) > 2}
-    assert f"{sk.roc_auc_score(label, p):.4f}" == next(line[1] for line in lines if line[:1] == ["auc"])
+    assert f"{sk.roc_auc_score(label, p):.4f}" == next(
+        line[1] for line in lines if line[:1] == ["auc"]
+    )
     assert f"{sk.accuracy_score(label, p >= 0.5):.4f}" == by_name["accuracy", "fixed"][2]
     gan = next(line for line in lines if line[:1] == ["method:gan"])
     right = sk.recall_score(label[method == "gan"], p[method == "gan"] >= 0.5)
@@ -93,7 +115,9 @@ def test_groups_widen_the_interval(file: Path, capsys: pytest.CaptureFixture[str
     assert widths[0] > 1.2 * widths[1]
 
 
-def test_one_class_is_undefined_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_class_is_undefined_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "fakes.csv"
     path.write_text("label,score\n" + "1,2\n1,-3\n" * 5, encoding="utf-8")
     assert score.main([str(path), "--json"]) == cli.DONE
@@ -104,32 +128,46 @@ def test_one_class_is_undefined_and_says_why(tmp_path: Path, capsys: pytest.Capt
     assert "undefined" in capsys.readouterr().out
 
 
-def test_an_oracle_at_infinity_is_still_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_oracle_at_infinity_is_still_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "constant.csv"
     path.write_text("label,score\n" + "1,2\n0,2\n" * 5, encoding="utf-8")
     assert score.main([str(path), "--json"]) == cli.DONE
     rows = {(r["metric"], r["threshold"]): r for r in json.loads(capsys.readouterr().out)["rows"]}
-    assert rows["auc", ""]["value"] == rows["eer", ""]["value"] == 0.5 and rows["balanced_accuracy", "oracle"]["value"] == 0.5
+    assert (
+        rows["auc", ""]["value"] == rows["eer", ""]["value"] == 0.5
+        and rows["balanced_accuracy", "oracle"]["value"] == 0.5
+    )
     assert rows["eer_threshold", ""]["value"] == 2
 
 
-def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_file_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "wrong.csv"
     path.write_text("label,score\n1,2\nmaybe,3\n", encoding="utf-8")
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda _: score.main([str(path)]))
     assert stop.value.code == cli.BAD_INPUT
-    assert capsys.readouterr().err == f"error: {path}, line 3: label 'maybe' must be 0 or real, 1 or fake\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {path}, line 3: label 'maybe' must be 0 or real, 1 or fake\n"
+    )
 
 
 def test_a_semicolon_file_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "semicolons.csv"
     path.write_text("label;score\n1;2\n0;1\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"line 1: the file is separated by ';' \(label;score\); it must be by ','"):
+    with pytest.raises(
+        DataError, match=r"line 1: the file is separated by ';' \(label;score\); it must be by ','"
+    ):
         score.main([str(path)])
 
 
-def test_notes_come_first_and_counts_have_whole_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_come_first_and_counts_have_whole_intervals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "probabilities.csv"
     rng = np.random.default_rng(1)
     lines = [f"{i % 2},{p:.3f}" for i, p in enumerate(rng.random(40))]
@@ -147,24 +185,40 @@ def test_notes_come_first_and_counts_have_whole_intervals(tmp_path: Path, capsys
             interval = re.search(r"\[(\d+), (\d+)\]", shown[name, threshold])
             assert interval is not None
             low, high = map(int, interval.groups())
-            assert row["low"] - 1 < low <= row["low"] + 1e-9 and row["high"] - 1e-9 <= high < row["high"] + 1
+            assert (
+                row["low"] - 1 < low <= row["low"] + 1e-9
+                and row["high"] - 1e-9 <= high < row["high"] + 1
+            )
 
 
-def test_one_group_an_image_is_no_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Twenty reals and twenty fakes, four of each wrong: however the groups are named, or not at all, the numbers are the same."""
+def test_one_group_an_image_is_no_groups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty reals and twenty fakes, four of each wrong: however the groups are named, or not at
+    all, the numbers are the same.
+    """
     rng = np.random.default_rng(2)
     found = []
     logits = np.where(np.arange(40) % 20 < 4, -1, 1) * np.repeat([-1, 1], 20) * (1 + rng.random(40))
     for name in ("", "g{:02d}", "{}"):
         path = tmp_path / "groups.csv"
         places = rng.permutation(40)
-        lines = [f"{int(i >= 20)},{z!r}" + f",{name.format(places[i])}" * bool(name) for i, z in enumerate(logits.tolist())]
-        path.write_text("\n".join(["label,score" + ",group" * bool(name), *lines]), encoding="utf-8")
+        lines = [
+            f"{int(i >= 20)},{z!r}" + f",{name.format(places[i])}" * bool(name)
+            for i, z in enumerate(logits.tolist())
+        ]
+        path.write_text(
+            "\n".join(["label,score" + ",group" * bool(name), *lines]), encoding="utf-8"
+        )
         assert score.main([str(path), "--json"]) == cli.DONE
         found.append(json.loads(capsys.readouterr().out)["rows"])
     for one, other, third in zip(*found, strict=True):
         for end in ("low", "high"):
-            assert one[end] == pytest.approx(other[end], abs=1e-12) == pytest.approx(third[end], abs=1e-12), one["metric"]
+            assert (
+                one[end]
+                == pytest.approx(other[end], abs=1e-12)
+                == pytest.approx(third[end], abs=1e-12)
+            ), one["metric"]
     rates = {r["metric"]: (r["low"], r["high"]) for r in found[0] if r["threshold"] == "fixed"}
     low, high = binomtest(16, 20).proportion_ci(method="exact")
     assert rates["recall"] == rates["real_accuracy"] == (pytest.approx(low), pytest.approx(high))

@@ -1,4 +1,6 @@
-"""What a study may choose of its search, through the commands: limits of time, warm starts, searches that depend on order."""
+"""What a study may choose of its search, through the commands: limits of time, warm starts,
+searches that depend on order.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,21 @@ def test_a_budget_of_hours_is_held_against_the_measured_trial_0(
     study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = arguments(study_file, tmp_path)
-    with pytest.raises(ConfigError, match=r"no trial of spectrum @ alpha is timed yet .*study\.sweep .*--budget-hours 1 runs"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no trial of spectrum @ alpha is timed yet .*study\.sweep .*--budget-hours 1 runs",
+    ):
         plan.main([*args, "--budget-hours", "1"])
-    with pytest.raises(ConfigError, match=r"may train for .* 1 slot\(s\).*more than --budget-hours 1e-06: lower budget\.trials"):
+    with pytest.raises(
+        ConfigError,
+        match=r"may train for .* 1 slot\(s\).*more than --budget-hours 1e-06: lower budget\.trials",
+    ):
         sweep.main([*args, "--local", "--budget-hours", "1e-6"])
     store = Store(tmp_path, "small")
     assert places(store) == sorted((p, 0) for p in PAIRINGS)
     measured = {t.pairing: r for t, r in store.trials()}
-    # By hand, of each pairing two trials, a winner and perhaps the default are left; npr's epochs are two, spectrum is fitted once.
+    # By hand, of each pairing two trials, a winner and perhaps the default are left; npr's epochs
+    # are two, spectrum is fitted once.
     epochs = {"npr": 2, "spectrum": 1}
     longest = sum(4 * r.seconds / len(r.history) * epochs[p.detector] for p, r in measured.items())
     capsys.readouterr()
@@ -62,7 +71,10 @@ def test_search_json_is_what_the_trials_say(local_run: StudyRun) -> None:
     assert table["order_dependent"] == []
     assert len(table["pairings"]) == 6
     for name, entry in table["pairings"].items():
-        rows = sorted(((t, r) for t, r in local_run.store.trials() if t.pairing.name == name), key=lambda row: row[0].number)
+        rows = sorted(
+            ((t, r) for t, r in local_run.store.trials() if t.pairing.name == name),
+            key=lambda row: row[0].number,
+        )
         best, curve = -math.inf, []
         for _, result in rows:
             best = max(best, result.val_auc)
@@ -84,7 +96,11 @@ def test_every_trial_is_in_optunas_storage_and_in_mlflow_when_the_next_one_ends(
     def say(place: str, trial: Trial, result: TrialResult, best: float) -> None:
         journal = tmp_path / "optuna.journal"
         storage = JournalStorage(JournalFileBackend(str(journal)))
-        shown = sum(s.n_trials for s in optuna.get_all_study_summaries(storage)) if journal.exists() else 0
+        shown = (
+            sum(s.n_trials for s in optuna.get_all_study_summaries(storage))
+            if journal.exists()
+            else 0
+        )
         seen.append((len(Store(tmp_path, "small").trials()), shown, len(logged)))
 
     log_trial = recording.Tracker.log_trial
@@ -95,12 +111,18 @@ def test_every_trial_is_in_optunas_storage_and_in_mlflow_when_the_next_one_ends(
 
     monkeypatch.setattr(sweep, "_say", say)
     monkeypatch.setattr(recording.Tracker, "log_trial", log)
-    assert sweep.main([*arguments(study_file, tmp_path, "--local"), "--set", 'detectors=["spectrum"]']) == 0
+    assert (
+        sweep.main([*arguments(study_file, tmp_path, "--local"), "--set", 'detectors=["spectrum"]'])
+        == 0
+    )
     assert seen == [(1, 0, 0), (2, 1, 1), (3, 2, 2)]
 
 
 def test_an_interrupted_asynchronous_search_goes_on_and_is_marked(
-    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     args = arguments(study_file, tmp_path, "--local", "--set", "search.mode=async")
     add = recording.TrialRecord.add
@@ -118,7 +140,10 @@ def test_an_interrupted_asynchronous_search_goes_on_and_is_marked(
     assert len(before) == 3
     assert sweep.main(args) == 0
     printed = capsys.readouterr().out
-    assert 'search.mode = "async": the search hangs on the machine and on which trial ends first' in printed
+    assert (
+        'search.mode = "async": the search hangs on the machine and on which trial ends first'
+        in printed
+    )
     after = {(t.pairing, t.number): (t.params, r) for t, r in store.trials()}
     assert sorted(after) == sorted((p, n) for p in PAIRINGS for n in range(3))
     assert {place: after[place] for place in before} == before
@@ -126,7 +151,9 @@ def test_an_interrupted_asynchronous_search_goes_on_and_is_marked(
         assert after[pairing, 0][0] == load_space(pairing.detector).default()
     assert sweep.main(args) == 0
     assert "Nothing to train" in capsys.readouterr().out
-    assert json.loads((store.folder / "search.json").read_text())["order_dependent"] == ['search.mode = "async"']
+    assert json.loads((store.folder / "search.json").read_text())["order_dependent"] == [
+        'search.mode = "async"'
+    ]
     assert cross_eval.main(args) == 0
     assert "another run may select other configurations" in capsys.readouterr().out
     assert "another run may select other configurations" in (store.folder / "tables.md").read_text()
@@ -135,7 +162,9 @@ def test_an_interrupted_asynchronous_search_goes_on_and_is_marked(
 def test_an_asynchronous_search_in_a_store_that_other_rules_filled(
     study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The default configuration is on record already: it is remembered, not trained again, and the search is whole."""
+    """The default configuration is on record already: it is remembered, not trained again, and the
+    search is whole.
+    """
     args = arguments(study_file, tmp_path, "--local", "--set", 'detectors=["spectrum"]')
     assert sweep.main(args) == 0
     first = Store(tmp_path, "small").trials()
@@ -149,13 +178,19 @@ def test_an_asynchronous_search_in_a_store_that_other_rules_filled(
     trials = Store(tmp_path, "small").trials()
     assert trials[: len(first)] == first
     defaults = [(t, r) for t, r in trials if t.number == 0]
-    assert len(defaults) == 2 and defaults[0][1] == defaults[1][1]  # one result, remembered by both searches
+    # one result, remembered by both searches
+    assert len(defaults) == 2 and defaults[0][1] == defaults[1][1]
 
 
 def test_a_failure_stands_once_later_generations_build_on_it(
-    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Generations of two: trial 1 loses its disk. Alone it is tried again; after the second generation it is not."""
+    """Generations of two: trial 1 loses its disk. Alone it is tried again; after the second
+    generation it is not.
+    """
     from study import jobs
 
     train = jobs.run_trial
@@ -165,7 +200,15 @@ def test_a_failure_stands_once_later_generations_build_on_it(
             raise OSError("disk full")
         return train(job, report)
 
-    args = arguments(study_file, tmp_path, "--local", "--set", 'detectors=["spectrum"]', "--set", "budget.trials=2")
+    args = arguments(
+        study_file,
+        tmp_path,
+        "--local",
+        "--set",
+        'detectors=["spectrum"]',
+        "--set",
+        "budget.trials=2",
+    )
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "run_trial", unlucky)
         assert sweep.main(args) == 0
@@ -175,16 +218,25 @@ def test_a_failure_stands_once_later_generations_build_on_it(
     store = Store(tmp_path, "small")
     before = store.trials()
     assert [(t.number, r.state) for t, r in sorted(before, key=lambda row: row[0].number)] == [
-        (0, "done"), (1, "failed"), (2, "done"), (3, "done")
-    ]  # fmt: skip
+        (0, "done"),
+        (1, "failed"),
+        (2, "done"),
+        (3, "done"),
+    ]
     capsys.readouterr()
     assert sweep.main([*args, "--set", "budget.trials=4"]) == 0
-    assert "1 failed trials stand: later generations were proposed knowing them" in capsys.readouterr().out
+    assert (
+        "1 failed trials stand: later generations were proposed knowing them"
+        in capsys.readouterr().out
+    )
     assert repr(store.trials()) == repr(before)  # NaN is not itself
 
 
 def test_hours_are_counted_without_a_pairing_whose_trial_0_failed(
-    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from study import jobs
 
@@ -199,7 +251,10 @@ def test_hours_are_counted_without_a_pairing_whose_trial_0_failed(
     args = arguments(study_file, tmp_path, "--local", "--budget-hours", "100")
     assert sweep.main(args) == 0
     captured = capsys.readouterr()
-    assert "warning: trial 0 of npr @ alpha failed, so its time is unknown and not counted" in captured.err
+    assert (
+        "warning: trial 0 of npr @ alpha failed, so its time is unknown and not counted"
+        in captured.err
+    )
     assert "failed -> " in captured.out
 
 
@@ -212,7 +267,9 @@ def test_a_study_that_this_machine_cannot_run_can_be_planned(
     assert "cells: " in printed
 
 
-def test_a_warm_start_is_recorded_and_kept(study_file: Path, local_run: StudyRun, tmp_path: Path) -> None:
+def test_a_warm_start_is_recorded_and_kept(
+    study_file: Path, local_run: StudyRun, tmp_path: Path
+) -> None:
     source = str(local_run.store.folder)
     args = arguments(study_file, tmp_path, "--local", "--set", "name=warm")
     assert sweep.main([*args, "--warm-start", source]) == 0
@@ -221,7 +278,9 @@ def test_a_warm_start_is_recorded_and_kept(study_file: Path, local_run: StudyRun
         ((r, t) for t, r in local_run.store.trials() if t.pairing == PAIRINGS[1] and t.number > 0),
         key=lambda row: (-row[0].val_auc, row[0].val_nll, row[1].number),
     )[1]
-    origins = {t.number: (t.origin, t.params) for t, _ in store.trials() if t.pairing == PAIRINGS[1]}
+    origins = {
+        t.number: (t.origin, t.params) for t, _ in store.trials() if t.pairing == PAIRINGS[1]
+    }
     assert origins[0][0] == "default"
     assert origins[1] == (f"warm start: small/npr @ alpha trial {best.number}", best.params)
     assert origins[2][0] == "tpe"
@@ -230,7 +289,9 @@ def test_a_warm_start_is_recorded_and_kept(study_file: Path, local_run: StudyRun
     assert store.trials() == kept
 
 
-def test_seconds_of_device_time_end_a_pairing(study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seconds_of_device_time_end_a_pairing(
+    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     args = arguments(study_file, tmp_path, "--local", "--set", "budget.gpu_seconds=1e-6")
     assert sweep.main(args) == 0
     assert "budget.gpu_seconds = 1e-06" in capsys.readouterr().out
@@ -244,10 +305,21 @@ def test_seconds_of_device_time_end_a_pairing(study_file: Path, tmp_path: Path, 
 def test_a_grid_that_is_smaller_than_the_budget_is_tried_whole_and_said(
     study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = arguments(study_file, tmp_path, "--local", "--set", 'detectors=["spectrum"]', "--set", "search.sampler=grid")
+    args = arguments(
+        study_file,
+        tmp_path,
+        "--local",
+        "--set",
+        'detectors=["spectrum"]',
+        "--set",
+        "search.sampler=grid",
+    )
     assert sweep.main([*args, "--set", "budget.trials=9"]) == 0
     points = {1e-4, 1.0, 1e4}  # both ends of C and their middle, which is the default
-    assert "spectrum @ alpha: its grid has 3 points, fewer than 9; all are tried" in capsys.readouterr().out
+    assert (
+        "spectrum @ alpha: its grid has 3 points, fewer than 9; all are tried"
+        in capsys.readouterr().out
+    )
     assert {round(float(t.params["C"]), 9) for t, _ in Store(tmp_path, "small").trials()} == points
 
 
@@ -262,7 +334,9 @@ def test_a_grid_that_is_smaller_than_the_budget_is_tried_whole_and_said(
         ("budget.gpu_seconds=-1", ["budget.gpu_seconds = -1", "from 0 on"]),
     ],
 )
-def test_choices_that_are_not_there(change: str, fragments: list[str], study_file: Path, tmp_path: Path) -> None:
+def test_choices_that_are_not_there(
+    change: str, fragments: list[str], study_file: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError) as error:
         plan.main(arguments(study_file, tmp_path, "--set", change))
     for fragment in fragments:
@@ -271,4 +345,8 @@ def test_choices_that_are_not_there(change: str, fragments: list[str], study_fil
 
 def test_cmaes_does_not_search_asynchronously(study_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="learns from whole generations"):
-        plan.main(arguments(study_file, tmp_path, "--set", "search.mode=async", "--set", "search.sampler=cmaes"))
+        plan.main(
+            arguments(
+                study_file, tmp_path, "--set", "search.mode=async", "--set", "search.sampler=cmaes"
+            )
+        )

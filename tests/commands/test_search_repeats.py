@@ -1,4 +1,6 @@
-"""The same study on one slot, on two with trials delayed at random, and stopped after every generation: the same search."""
+"""The same study on one slot, on two with trials delayed at random, and stopped after every
+generation: the same search.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,23 @@ from study.store import Store
 from tests.commands.test_study_runs import same_store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-CHOICES = ["--set", 'train_on=["alpha"]', "--set", "budget.seeds=1", "--set", "budget.trials=4", "--set", "budget.generation=2"]
+CHOICES = [
+    "--set",
+    'train_on=["alpha"]',
+    "--set",
+    "budget.seeds=1",
+    "--set",
+    "budget.trials=4",
+    "--set",
+    "budget.generation=2",
+]
 train = jobs.run_trial
 
 
 def delayed(job: jobs.TrialJob, report: jobs.Report) -> TrialResult:
-    """Keep the worker busy for a random part of half a second before every epoch's end and the trial's, then go on as ever."""
+    """Keep the worker busy for a random part of half a second before every epoch's end and the
+    trial's, then go on as ever.
+    """
     until = random.SystemRandom()
 
     def wait() -> None:
@@ -57,7 +70,12 @@ def same_search(a: Store, b: Store) -> None:
 
 @pytest.mark.parametrize("slots", ["1", "2"])
 def test_slots_and_delays_change_nothing(
-    slots: str, study_file: Path, reference: Store, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slots: str,
+    study_file: Path,
+    reference: Store,
+    ray_address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if slots == "2":
         monkeypatch.setattr(jobs, "run_trial", delayed)
@@ -66,7 +84,11 @@ def test_slots_and_delays_change_nothing(
 
 
 def test_stopped_after_every_generation_it_changes_nothing(
-    study_file: Path, reference: Store, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study_file: Path,
+    reference: Store,
+    ray_address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add, stops = recording.TrialRecord.add, 0
 

@@ -1,4 +1,6 @@
-"""The commands from end to end on a small real study: matrix, second run, restart, firewall, launchers that agree."""
+"""The commands from end to end on a small real study: matrix, second run, restart, firewall,
+launchers that agree.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,22 @@ from tests.factories import files_of, truncate, write_image
 
 
 def matrix(store: Store) -> list[dict[str, str]]:
-    """The rows of matrix.csv that are of detectors; tests/commands/test_audit.py looks at the others."""
+    """The rows of matrix.csv that are of detectors; tests/commands/test_audit.py looks at the
+    others.
+    """
     with store.matrix_file.open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if row["detector"] not in NO_PIXELS]
 
 
 def same_store(a: Store, b: Store) -> None:
-    """Both stores hold the same proposals, outcomes, winners, weights and scores (bitwise); times may differ."""
+    """Both stores hold the same proposals, outcomes, winners, weights and scores (bitwise); times
+    may differ.
+    """
 
     def trials(store: Store) -> list[tuple[object, ...]]:
         return sorted(
-            (t.pairing, t.number, t.key, str(t.params), r.state, r.val_auc, r.val_nll, r.best_epoch) for t, r in store.trials()
+            (t.pairing, t.number, t.key, str(t.params), r.state, r.val_auc, r.val_nll, r.best_epoch)
+            for t, r in store.trials()
         )
 
     assert trials(a) == trials(b)
@@ -60,14 +67,28 @@ def winners(store: Store) -> list[Trained]:
 
 
 def scored_cells(store: Store) -> list[tuple[tuple[str, str, str, str], Scores]]:
-    """Every scores file with the cell it belongs to, found by its images and by scoring's own key, not by the matrix."""
-    setup = set_up(load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=False)
+    """Every scores file with the cell it belongs to, found by its images and by scoring's own key,
+    not by the matrix.
+    """
+    setup = set_up(
+        load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=False
+    )
     cells = []
     for trained in winners(store):
         for test_on in ("alpha", "beta"):
             scores = store.scores(setup.cell_job(trained.key, test_on).scores_key)
             assert {str(name).split("/")[0] for name in scores.sample_id} == {test_on}
-            cells.append(((trained.spec.name, trained.trial.pairing.train_on, test_on, str(trained.winner_seed)), scores))
+            cells.append(
+                (
+                    (
+                        trained.spec.name,
+                        trained.trial.pairing.train_on,
+                        test_on,
+                        str(trained.winner_seed),
+                    ),
+                    scores,
+                )
+            )
     return cells
 
 
@@ -89,8 +110,15 @@ def test_the_matrix_holds_every_cell_and_agrees_with_scikit_learn(local_run: Stu
 
 def test_every_metric_stands_at_every_named_threshold(local_run: StudyRun) -> None:
     rows = matrix(local_run.store)
-    assert {"auc", "ap", "eer", "accuracy", "balanced_accuracy", "f1", "precision", "recall"} <= {r["metric"] for r in rows}
-    assert {r["threshold"] for r in rows if r["metric"] == "f1"} == {"fixed", "source", "source_fpr5", "oracle"}
+    assert {"auc", "ap", "eer", "accuracy", "balanced_accuracy", "f1", "precision", "recall"} <= {
+        r["metric"] for r in rows
+    }
+    assert {r["threshold"] for r in rows if r["metric"] == "f1"} == {
+        "fixed",
+        "source",
+        "source_fpr5",
+        "oracle",
+    }
 
 
 def test_fixed_threshold_accuracy_by_hand(local_run: StudyRun) -> None:
@@ -111,7 +139,11 @@ def test_winners_are_the_best_on_source_val(local_run: StudyRun) -> None:
     store = local_run.store
     trials = store.trials()
     for trained in winners(store):
-        own = [(-r.val_auc, r.val_nll, t.number) for t, r in trials if t.pairing == trained.trial.pairing]
+        own = [
+            (-r.val_auc, r.val_nll, t.number)
+            for t, r in trials
+            if t.pairing == trained.trial.pairing
+        ]
         assert trained.winner_trial == min(own)[2]
 
 
@@ -130,10 +162,17 @@ def test_trial_0_is_the_default_and_budgets_are_equal(local_run: StudyRun) -> No
 def test_a_second_run_trains_nothing_scores_nothing_and_says_so(
     local_run: StudyRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {p: p.stat().st_mtime_ns for p in local_run.store.folder.rglob("*") if p.suffix in (".parquet", ".safetensors")}
+    files = {
+        p: p.stat().st_mtime_ns
+        for p in local_run.store.folder.rglob("*")
+        if p.suffix in (".parquet", ".safetensors")
+    }
     monkeypatch.setattr("study.jobs.fit", lambda *a, **k: pytest.fail("trained"))
     monkeypatch.setattr("study.jobs.score", lambda *a, **k: pytest.fail("scored"))
-    keys = [local_run.store.trials()[0][0].key, next((local_run.store.folder / "models").iterdir()).name]
+    keys = [
+        local_run.store.trials()[0][0].key,
+        next((local_run.store.folder / "models").iterdir()).name,
+    ]
     left = [local_run.store.checkpoint_file(key) for key in keys]
     for checkpoint in left:  # as if killed just after the record was written
         checkpoint.parent.mkdir(exist_ok=True)
@@ -148,7 +187,9 @@ def test_a_second_run_trains_nothing_scores_nothing_and_says_so(
     assert files == {p: p.stat().st_mtime_ns for p in files}
 
 
-def test_trials_of_two_kinds_of_device_are_told_apart(local_run: StudyRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trials_of_two_kinds_of_device_are_told_apart(
+    local_run: StudyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     trials = local_run.store.trials()
     assert {result.device_kind for _, result in trials} == {"cpu"}
     moved = [(trial, replace(result, device_kind="cuda")) for trial, result in trials[1:]]
@@ -161,19 +202,31 @@ def test_trials_of_two_kinds_of_device_are_told_apart(local_run: StudyRun, capsy
 
 
 @pytest.mark.ray
-def test_ray_gives_the_same_winners_and_scores(study_file: Path, local_run: StudyRun, ray_address: str, tmp_path: Path) -> None:
+def test_ray_gives_the_same_winners_and_scores(
+    study_file: Path, local_run: StudyRun, ray_address: str, tmp_path: Path
+) -> None:
     run = run_both(study_file, tmp_path / "ray", "--address", ray_address)
     same_store(run.store, local_run.store)
 
 
 @pytest.mark.parametrize("stop_after", [2, 9])
 def test_interrupted_anywhere_the_result_is_the_same(
-    stop_after: int, study_file: Path, local_run: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stop_after: int,
+    study_file: Path,
+    local_run: StudyRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The process dies in the middle of an epoch's bookkeeping, again and again, until the sweep is through."""
+    """The process dies in the middle of an epoch's bookkeeping, again and again, until the sweep is
+    through.
+    """
     from study import jobs
 
-    save, count, arguments = jobs._StoreSession.save, iter(range(10**6)), [str(study_file), "--results", str(tmp_path), "--local"]
+    save, count, arguments = (
+        jobs._StoreSession.save,
+        iter(range(10**6)),
+        [str(study_file), "--results", str(tmp_path), "--local"],
+    )
 
     def dying(self: jobs._StoreSession, state: dict[str, object]) -> None:
         save(self, state)
@@ -192,7 +245,9 @@ def test_interrupted_anywhere_the_result_is_the_same(
     same_store(Store(tmp_path, "small"), local_run.store)
 
 
-def test_the_sweep_cannot_open_a_test_split(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_cannot_open_a_test_split(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup = set_up(load_study(str(study_file)), results=tmp_path, weights_root=None, firewall=True)
     catalog = Catalog(setup.workspace.data, firewall=True)
     with pytest.raises(FirewallError, match="test split of 'alpha' cannot be opened"):
@@ -203,10 +258,19 @@ def test_the_sweep_cannot_open_a_test_split(study_file: Path, tmp_path: Path, mo
     opened: list[str] = []
     original = Catalog.open
     monkeypatch.setattr(
-        Catalog, "open", lambda self, name, split, geometry: opened.append(split) or original(self, name, split, geometry)
+        Catalog,
+        "open",
+        lambda self, name, split, geometry: (
+            opened.append(split) or original(self, name, split, geometry)
+        ),
     )
     monkeypatch.setattr("study.jobs._CATALOGS", {})
-    assert sweep.main([str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=1"]) == 0
+    assert (
+        sweep.main(
+            [str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=1"]
+        )
+        == 0
+    )
     assert set(opened) == {"train", "val"}
 
 
@@ -214,16 +278,21 @@ def test_the_sweep_does_not_depend_on_what_test_images_show(
     study_file: Path, local_run: StudyRun, data_copy: Path, tmp_path: Path
 ) -> None:
     """Every test image is replaced by noise; trials stay bitwise what they were."""
-    setup = set_up(load_study(str(study_file)), results=tmp_path / "a", weights_root=None, firewall=False)
+    setup = set_up(
+        load_study(str(study_file)), results=tmp_path / "a", weights_root=None, firewall=False
+    )
     manifest = data_copy / "alpha" / "manifest.csv"
     samples = Catalog(setup.workspace.data, firewall=False).dataset("alpha").samples.to_pylist()
     manifest.write_text(
-        "path,label,method,group\n" + "".join(f"{s['path']},{s['label']},{s['method']},{s['group']}\n" for s in samples),
+        "path,label,method,group\n"
+        + "".join(f"{s['path']},{s['label']},{s['method']},{s['group']}\n" for s in samples),
         encoding="utf-8",
     )
     for sample in samples:
         if sample["split"] == "test":
-            noise = np.random.default_rng(int(sample["label"])).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            noise = np.random.default_rng(int(sample["label"])).integers(
+                0, 256, (32, 32, 3), dtype=np.uint8
+            )
             write_image(data_copy / "alpha" / sample["path"], noise)
     arguments = [
         str(study_file),
@@ -236,8 +305,15 @@ def test_the_sweep_does_not_depend_on_what_test_images_show(
         'train_on=["alpha"]',
     ]
     assert sweep.main([*arguments, "--set", 'test_on=["beta"]']) == 0
-    ours = {(t.pairing, t.number): (r.val_auc, r.val_nll) for t, r in Store(tmp_path / "b", "small").trials()}
-    theirs = {(t.pairing, t.number): (r.val_auc, r.val_nll) for t, r in local_run.store.trials() if t.pairing.train_on == "alpha"}
+    ours = {
+        (t.pairing, t.number): (r.val_auc, r.val_nll)
+        for t, r in Store(tmp_path / "b", "small").trials()
+    }
+    theirs = {
+        (t.pairing, t.number): (r.val_auc, r.val_nll)
+        for t, r in local_run.store.trials()
+        if t.pairing.train_on == "alpha"
+    }
     assert ours == theirs
 
 
@@ -257,18 +333,26 @@ def test_plan_shows_states_before_and_after(
 
 
 def test_prepare_makes_every_pack_that_the_study_needs(
-    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert prepare.main([str(study_file), "--results", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "split by image: no groups known" in printed
     assert "split by group" not in printed
-    monkeypatch.setattr("study.data.packs._build", lambda *a, **k: pytest.fail("a pack was missing"))
+    monkeypatch.setattr(
+        "study.data.packs._build", lambda *a, **k: pytest.fail("a pack was missing")
+    )
     assert run_both(study_file, tmp_path, "--local").store.matrix_file.is_file()
 
 
 def test_a_diverging_trial_is_a_recorded_failure_and_the_others_go_on(
-    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from study import jobs
     from study.errors import DivergedError
@@ -288,32 +372,56 @@ def test_a_diverging_trial_is_a_recorded_failure_and_the_others_go_on(
     shown = capsys.readouterr()
     assert "FAILED npr @ alpha: no trial gave a result" in shown.err
     assert cross_eval.main(arguments) == 1
-    rows = [r for r in matrix(Store(tmp_path, "small")) if r["metric"] == "auc" and r["seed"] == "mean"]
+    rows = [
+        r for r in matrix(Store(tmp_path, "small")) if r["metric"] == "auc" and r["seed"] == "mean"
+    ]
     assert {r["state"] for r in rows if r["detector"] == "npr"} == {"failed"}
     assert {r["state"] for r in rows if r["detector"] == "spectrum"} == {"done"}
     assert all(math.isnan(float(r["value"] or "nan")) for r in rows if r["detector"] == "npr")
 
 
-def test_a_broken_image_is_left_out_and_counted(study_file: Path, data_copy: Path, tmp_path: Path) -> None:
-    setup = set_up(load_study(str(study_file)), results=tmp_path / "probe", weights_root=None, firewall=False)
+def test_a_broken_image_is_left_out_and_counted(
+    study_file: Path, data_copy: Path, tmp_path: Path
+) -> None:
+    setup = set_up(
+        load_study(str(study_file)), results=tmp_path / "probe", weights_root=None, firewall=False
+    )
     samples = Catalog(setup.workspace.data, firewall=False).dataset("beta").samples.to_pylist()
     lines = [f"{s['path']},{s['label']},{s['method']},{s['group']}\n" for s in samples]
-    (data_copy / "beta" / "manifest.csv").write_text("path,label,method,group\n" + "".join(lines), encoding="utf-8")
+    (data_copy / "beta" / "manifest.csv").write_text(
+        "path,label,method,group\n" + "".join(lines), encoding="utf-8"
+    )
     tested = [s for s in samples if s["split"] == "test"]
     truncate(data_copy / "beta" / tested[0]["path"])
-    arguments = ["--local", "--data-root", str(data_copy), "--set", 'detectors=["spectrum"]', "--set", "budget.trials=1"]
+    arguments = [
+        "--local",
+        "--data-root",
+        str(data_copy),
+        "--set",
+        'detectors=["spectrum"]',
+        "--set",
+        "budget.trials=1",
+    ]
     run = run_both(study_file, tmp_path / "run", *arguments)
-    on_beta = [s for s in (run.store.scores(p.stem) for p in (run.store.folder / "scores").iterdir()) if s.excluded]
+    on_beta = [
+        s
+        for s in (run.store.scores(p.stem) for p in (run.store.folder / "scores").iterdir())
+        if s.excluded
+    ]
     assert len(on_beta) == 3 * 2  # training sets x seeds
     for scores in on_beta:
         assert scores.listed == len(tested)
         assert len(scores.logit) == len(tested) - 1
         assert [name for name, _ in scores.excluded] == [f"beta/{tested[0]['path']}"]
-    coverage = {r["test_on"]: float(r["coverage"]) for r in matrix(run.store) if r["metric"] == "auc"}
+    coverage = {
+        r["test_on"]: float(r["coverage"]) for r in matrix(run.store) if r["metric"] == "auc"
+    }
     assert coverage == {"alpha": 1.0, "beta": 1 - 1 / len(tested)}
 
 
-def test_a_worker_refuses_data_that_changed_since_its_key_was_made(study_file: Path, data_copy: Path, tmp_path: Path) -> None:
+def test_a_worker_refuses_data_that_changed_since_its_key_was_made(
+    study_file: Path, data_copy: Path, tmp_path: Path
+) -> None:
     from dataclasses import replace
 
     from study import jobs
@@ -323,35 +431,60 @@ def test_a_worker_refuses_data_that_changed_since_its_key_was_made(study_file: P
     job = setup.trial_job(setup.study.pairings()[0], 0, {})
     victim = next(files_of(data_copy / "alpha"))
     victim.write_bytes(victim.read_bytes() + b"\0")
-    elsewhere = replace(job, workspace=replace(job.workspace, data=replace(job.workspace.data, cache=tmp_path / "another worker")))
+    elsewhere = replace(
+        job,
+        workspace=replace(
+            job.workspace, data=replace(job.workspace.data, cache=tmp_path / "another worker")
+        ),
+    )
     with pytest.raises(DataError, match="'alpha' changed while the command ran"):
         jobs.run_trial(elsewhere, lambda _: None)
 
 
-def test_scoring_sets_the_threads_of_the_study(local_run: StudyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A fresh process scores with torch's own default of threads unless it is told; the number is part of the scores' key."""
+def test_scoring_sets_the_threads_of_the_study(
+    local_run: StudyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A fresh process scores with torch's own default of threads unless it is told; the number is
+    part of the scores' key.
+    """
     import torch
 
     from study import jobs
     from study.planning.cells import plan_cells
 
     arguments = [a for a in local_run.arguments if a != "--local"]
-    setup = set_up(load_study(arguments[0]), results=Path(arguments[2]), weights_root=None, firewall=False)
+    setup = set_up(
+        load_study(arguments[0]), results=Path(arguments[2]), weights_root=None, firewall=False
+    )
     job = next(c.job for c in plan_cells(setup) if c.job is not None)
     seen: list[int] = []
     monkeypatch.setattr(Store, "has_scores", lambda self, key: False)
-    monkeypatch.setattr(Store, "save_scores", lambda self, key, scores: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(
+        Store, "save_scores", lambda self, key, scores: seen.append(torch.get_num_threads())
+    )
     torch.set_num_threads(2)
     jobs.run_cell(job)
     assert seen == [setup.workspace.threads]
 
 
 def test_a_failed_winner_keeps_its_reason(
-    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from study import jobs
 
-    arguments = [str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=1", "--set", 'train_on=["alpha"]']
+    arguments = [
+        str(study_file),
+        "--results",
+        str(tmp_path),
+        "--local",
+        "--set",
+        "budget.trials=1",
+        "--set",
+        'train_on=["alpha"]',
+    ]
     original = jobs.run_winner
 
     def failing(job: jobs.WinnerJob) -> None:
@@ -362,8 +495,15 @@ def test_a_failed_winner_keeps_its_reason(
     monkeypatch.setattr(jobs, "run_winner", failing)
     assert sweep.main(arguments) == 1
     assert cross_eval.main(arguments) == 1
-    assert "FAILED npr @ alpha -> alpha seed 1: RuntimeError: the disk is on fire" in capsys.readouterr().err
-    rows = [r for r in matrix(Store(tmp_path, "small")) if (r["detector"], r["metric"], r["test_on"]) == ("npr", "auc", "alpha")]
+    assert (
+        "FAILED npr @ alpha -> alpha seed 1: RuntimeError: the disk is on fire"
+        in capsys.readouterr().err
+    )
+    rows = [
+        r
+        for r in matrix(Store(tmp_path, "small"))
+        if (r["detector"], r["metric"], r["test_on"]) == ("npr", "auc", "alpha")
+    ]
     assert {r["seed"]: r["state"] for r in rows} == {"0": "done", "1": "failed", "mean": "done"}
     monkeypatch.undo()
     assert sweep.main(arguments) == 0

@@ -1,4 +1,6 @@
-"""Leave-one-out and balanced draws from end to end: what a study file asks for is what is trained, kept and tabled."""
+"""Leave-one-out and balanced draws from end to end: what a study file asks for is what is trained,
+kept and tabled.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,16 @@ def study_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_leave_one_out_with_balanced_draws(study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_leave_one_out_with_balanced_draws(
+    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = run_both(study_file, tmp_path / "results", "--local")
     with run.store.matrix_file.open(encoding="utf-8", newline="") as file:
-        cells = {(row["train_on"], row["test_on"]) for row in csv.DictReader(file) if row["train_on"] != NO_TRAINING}
+        cells = {
+            (row["train_on"], row["test_on"])
+            for row in csv.DictReader(file)
+            if row["train_on"] != NO_TRAINING
+        }
     unions = ["beta+gamma", "alpha+gamma", "alpha+beta"]
     assert cells == {(union, test) for union in unions for test in ("alpha", "beta", "gamma")}
     assert "all-but" not in run.store.study_file.read_text(encoding="utf-8")
@@ -57,12 +65,21 @@ def test_leave_one_out_with_balanced_draws(study_file: Path, tmp_path: Path, cap
 
 def test_balance_is_in_the_key_of_a_trial_and_of_no_score(study_file: Path, tmp_path: Path) -> None:
     def keys(balance: str) -> tuple[list[str], list[str]]:
-        study = load_study(str(study_file), [f"data.balance={balance}", 'train_on=["alpha", "alpha+beta"]'])
+        study = load_study(
+            str(study_file), [f"data.balance={balance}", 'train_on=["alpha", "alpha+beta"]']
+        )
         setup = set_up(study, results=tmp_path / "results", weights_root=None, firewall=False)
-        trials = [setup.trial(pairing, 0, setup.spaces["spectrum"].default()).key for pairing in study.pairings()]
+        trials = [
+            setup.trial(pairing, 0, setup.spaces["spectrum"].default()).key
+            for pairing in study.pairings()
+        ]
         return trials, [setup.cell_job("model", name).scores_key for name in study.test_on]
 
-    (none, scores), (by_class, same), (by_dataset, still) = keys("none"), keys("class"), keys("dataset")
+    (none, scores), (by_class, same), (by_dataset, still) = (
+        keys("none"),
+        keys("class"),
+        keys("dataset"),
+    )
     assert scores == same == still
     assert by_class[0] == by_dataset[0]  # one dataset: its classes
     assert len({none[0], by_class[0], none[1], by_class[1], by_dataset[1]}) == 5

@@ -1,4 +1,6 @@
-"""Detectors that there is nothing to train for, through the commands: ensembles of winners, and CLIP as it comes."""
+"""Detectors that there is nothing to train for, through the commands: ensembles of winners, and
+CLIP as it comes.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,19 @@ ALONE = ["--set", 'detectors=["clip_zero_shot"]']
 def run(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     """The small study with both ensembles, two training sets and one trial a pairing."""
     folder = tmp_path_factory.mktemp("ensembles")
-    text = study_file.read_text(encoding="utf-8").replace('detectors = ["spectrum", "npr"]', ENSEMBLES)
+    text = study_file.read_text(encoding="utf-8").replace(
+        'detectors = ["spectrum", "npr"]', ENSEMBLES
+    )
     assert ENSEMBLES in text
     (folder / "small.toml").write_text(text, encoding="utf-8")
     return run_both(
-        folder / "small.toml", folder, "--local", "--set", "budget.trials=1", "--set", 'train_on=["alpha", "alpha+beta"]'
+        folder / "small.toml",
+        folder,
+        "--local",
+        "--set",
+        "budget.trials=1",
+        "--set",
+        'train_on=["alpha", "alpha+beta"]',
     )
 
 
@@ -40,19 +50,41 @@ def test_ensembles_fill_the_matrix_beside_their_members(run: StudyRun) -> None:
     rows = [r for r in matrix(run.store) if r["metric"] == "auc"]
     assert {r["state"] for r in rows} == {"done"}
     places = {(r["detector"], r["train_on"], r["test_on"], r["seed"]) for r in rows}
-    assert len(places) == 4 * 2 * 2 * 3  # detectors, training sets, test sets, two seeds and their mean
-    assert list(dict.fromkeys(r["detector"] for r in rows)) == ["ensemble", "spectrum", "npr", "ensemble_stacked"]
-    assert all((run.store.figures / f"heat_map_{name}_auc.png").is_file() for name in ("ensemble", "ensemble_stacked"))
+    # detectors, training sets, test sets, two seeds and their mean
+    assert len(places) == 4 * 2 * 2 * 3
+    assert list(dict.fromkeys(r["detector"] for r in rows)) == [
+        "ensemble",
+        "spectrum",
+        "npr",
+        "ensemble_stacked",
+    ]
+    assert all(
+        (run.store.figures / f"heat_map_{name}_auc.png").is_file()
+        for name in ("ensemble", "ensemble_stacked")
+    )
 
 
 def test_an_ensembles_cell_is_made_of_the_same_cell_of_its_members(run: StudyRun) -> None:
-    cells = plan_cells(set_up(load_study(str(run.store.study_file)), results=run.store.results, weights_root=None, firewall=False))
-    found = {(c.cell.pairing.detector, c.cell.pairing.train_on, c.cell.test_on, c.cell.winner_seed): c for c in cells}
+    cells = plan_cells(
+        set_up(
+            load_study(str(run.store.study_file)),
+            results=run.store.results,
+            weights_root=None,
+            firewall=False,
+        )
+    )
+    found = {
+        (c.cell.pairing.detector, c.cell.pairing.train_on, c.cell.test_on, c.cell.winner_seed): c
+        for c in cells
+    }
     assert len(found) == 4 * 2 * 2 * 2
     for (detector, *place), planned in found.items():
         if detector == "ensemble":
             parts = [found[name, *place] for name in ("npr", "spectrum")]
-            logits = [run.store.scores(p.cell.scores_key).logit.astype(np.float64) / p.winner.temperature for p in parts]
+            logits = [
+                run.store.scores(p.cell.scores_key).logit.astype(np.float64) / p.winner.temperature
+                for p in parts
+            ]
             ours = run.store.scores(planned.cell.scores_key).logit
             np.testing.assert_allclose(ours, np.mean(logits, axis=0), rtol=1e-5, atol=1e-5)
 
@@ -65,7 +97,11 @@ def test_nothing_of_an_ensemble_is_searched(run: StudyRun) -> None:
 def test_a_second_run_makes_nothing_again(
     run: StudyRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {p: p.stat().st_mtime_ns for p in run.store.folder.rglob("*") if p.suffix in (".parquet", ".safetensors", ".json")}
+    files = {
+        p: p.stat().st_mtime_ns
+        for p in run.store.folder.rglob("*")
+        if p.suffix in (".parquet", ".safetensors", ".json")
+    }
     for work in ("study.jobs.fit", "study.jobs.score", "study.planning.ensembles._make"):
         monkeypatch.setattr(work, lambda *a, **k: pytest.fail("done again"))
     assert sweep.main(run.arguments) == 0
@@ -79,7 +115,9 @@ def test_a_second_run_makes_nothing_again(
     assert files == {p: p.stat().st_mtime_ns for p in files}
 
 
-def test_plan_counts_winners_and_cells_of_ensembles_and_no_trials(run: StudyRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_counts_winners_and_cells_of_ensembles_and_no_trials(
+    run: StudyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert plan.main([a for a in run.arguments if a != "--local"]) == 0
     shown = capsys.readouterr().out
     assert "2 detectors x 2 training sets = 4 pairings" in shown
@@ -95,19 +133,28 @@ def test_an_ensemble_is_a_model_in_mlflow_that_names_its_members_when_loaded(run
     client = MlflowClient(f"sqlite:///{run.store.results / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
-    models = [m for m in client.search_logged_models([experiment.experiment_id]) if m.tags["study.detector"] == "ensemble"]
+    models = [
+        m
+        for m in client.search_logged_models([experiment.experiment_id])
+        if m.tags["study.detector"] == "ensemble"
+    ]
     assert {(m.tags["study.pairing"], m.tags["study.seed"]) for m in models} == {
         (f"ensemble @ {x}", seed) for x in ("alpha", "alpha+beta") for seed in "01"
     }
     for model in models:
         assert {"source_val_auc", "auc"} <= {m.key for m in model.metrics or ()}
         assert {"weight_npr", "bias"} <= set(model.params or ())
-        with pytest.raises(StoreError, match=r"is an ensemble and has no network: load its members \(npr "):
+        with pytest.raises(
+            StoreError, match=r"is an ensemble and has no network: load its members \(npr "
+        ):
             load_detector(run.store.model_folder(model.tags["study.key"]))
 
 
 def test_a_missing_or_failed_member_is_named(
-    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from study import jobs
 
@@ -120,14 +167,29 @@ def test_a_missing_or_failed_member_is_named(
 
     monkeypatch.setattr(jobs, "run_winner", failing)
     detectors = 'detectors=["spectrum", "npr", "ensemble"]'
-    arguments = [str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=1", "--set", detectors]
+    arguments = [
+        str(study_file),
+        "--results",
+        str(tmp_path),
+        "--local",
+        "--set",
+        "budget.trials=1",
+        "--set",
+        detectors,
+    ]
     arguments += ["--set", 'train_on=["alpha"]', "--set", 'test_on=["beta"]']
     assert sweep.main(arguments) == 1
     assert cross_eval.main(arguments) == 1
     shown = capsys.readouterr()
-    expected = "FAILED ensemble @ alpha -> beta seed 1: its member npr: RuntimeError: the disk is on fire"
+    expected = (
+        "FAILED ensemble @ alpha -> beta seed 1: its member npr: RuntimeError: the disk is on fire"
+    )
     assert expected in shown.err.splitlines()
-    rows = [r for r in matrix(Store(tmp_path, "small")) if (r["detector"], r["metric"]) == ("ensemble", "auc")]
+    rows = [
+        r
+        for r in matrix(Store(tmp_path, "small"))
+        if (r["detector"], r["metric"]) == ("ensemble", "auc")
+    ]
     assert {r["seed"]: r["state"] for r in rows} == {"0": "done", "1": "failed", "mean": "done"}
 
 
@@ -140,7 +202,11 @@ def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_study_of_an_untrained_detector_needs_no_sweep(
-    study_file: Path, tmp_path: Path, clip: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study_file: Path,
+    tmp_path: Path,
+    clip: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = [str(study_file), "--results", str(tmp_path / "results"), *ALONE, *clip]
     assert plan.main(arguments) == 0
@@ -159,10 +225,20 @@ def test_a_study_of_an_untrained_detector_needs_no_sweep(
     assert {(r["train_on"], r["state"]) for r in rows} == {(NO_TRAINING, "done")}
     assert {r["seed"] for r in rows} == {"0", "mean"}
     source = [r for r in rows if r["threshold"] == "source" and r["metric"] == "accuracy"]
-    assert {(r["value"], r["undefined"]) for r in source} == {("", "the source does not define this threshold")}
+    assert {(r["value"], r["undefined"]) for r in source} == {
+        ("", "the source does not define this threshold")
+    }
     scaled = [r for r in rows if r["metric"] in ("nll_scaled", "ece_scaled")]
-    assert {(r["value"], r["undefined"]) for r in scaled} == {("", "the source defines no temperature")}
-    defined = [("auc", ""), ("ap", ""), ("nll", ""), ("accuracy", "fixed"), ("balanced_accuracy", "oracle")]
+    assert {(r["value"], r["undefined"]) for r in scaled} == {
+        ("", "the source defines no temperature")
+    }
+    defined = [
+        ("auc", ""),
+        ("ap", ""),
+        ("nll", ""),
+        ("accuracy", "fixed"),
+        ("balanced_accuracy", "oracle"),
+    ]
     assert all(r["value"] for r in rows if (r["metric"], r["threshold"]) in defined)
     monkeypatch.setattr("study.jobs.registry.build", lambda *a, **k: pytest.fail("built again"))
     monkeypatch.setattr("study.jobs.score", lambda *a, **k: pytest.fail("scored again"))
@@ -175,7 +251,9 @@ def test_its_model_rests_on_the_checkpoint_and_the_prompts_and_on_no_data(
 ) -> None:
     def key(*overrides: str) -> str:
         study = load_study(str(study_file), ['detectors=["clip_zero_shot"]', *overrides])
-        setup = set_up(study, results=tmp_path / "results", weights_root=Path(clip[1]), firewall=True)
+        setup = set_up(
+            study, results=tmp_path / "results", weights_root=Path(clip[1]), firewall=True
+        )
         (pairing,) = setup.study.pairings()
         return setup.untrained_job(pairing).trial.key
 
@@ -190,7 +268,14 @@ def test_it_stands_beside_trained_detectors_in_every_view(
     from mlflow import MlflowClient
 
     arguments = [str(study_file), "--results", str(tmp_path / "results"), "--local", *clip]
-    arguments += ["--set", "budget.trials=1", "--set", 'train_on=["alpha"]', "--set", 'test_on=["alpha", "beta"]']
+    arguments += [
+        "--set",
+        "budget.trials=1",
+        "--set",
+        'train_on=["alpha"]',
+        "--set",
+        'test_on=["alpha", "beta"]',
+    ]
     arguments += ["--set", 'detectors=["clip_zero_shot", "spectrum"]']
     assert sweep.main(arguments) == 0
     assert "1 detectors x 1 training sets = 1 pairings" in capsys.readouterr().out
@@ -202,7 +287,9 @@ def test_it_stands_beside_trained_detectors_in_every_view(
     client = MlflowClient(f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
-    models = {m.tags["study.pairing"]: m for m in client.search_logged_models([experiment.experiment_id])}
+    models = {
+        m.tags["study.pairing"]: m for m in client.search_logged_models([experiment.experiment_id])
+    }
     assert set(models) == {"spectrum @ alpha", f"clip_zero_shot @ {NO_TRAINING}"}
     model = models[f"clip_zero_shot @ {NO_TRAINING}"]
     assert {m.key for m in model.metrics or ()} & {"source_val_auc", "auc"} == {"auc"}

@@ -1,4 +1,6 @@
-"""Checkpoints for every detector, in the libraries' real formats and small: the same classes and the same path, fewer blocks."""
+"""Checkpoints for every detector, in the libraries' real formats and small: the same classes and
+the same path, fewer blocks.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ from study.detectors.registry import Entry
 from study.detectors.weights import Source
 from study.records import DetectorSpec
 
-# What makes timm build a small network of the same class. A network that is not here is built as large as it is.
+# What makes timm build a small network of the same class. A network that is not here is built as
+# large as it is.
 VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2}
 SMALLER: dict[str, dict[str, Any]] = {
-    "resnet18": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},  # with 8 channels torch's backward pass can crash
+    # with 8 channels torch's backward pass can crash
+    "resnet18": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
     "resnet50": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
     "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)},
     "vit_base_patch14_dinov2": VIT,
@@ -38,7 +42,11 @@ CLIP_CONFIG = {
     "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "patch_size": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
-LIBRARY_NAMES = ("timm:test_vit.r160_in1k", "timm:test_efficientnet.r160_in1k", f"open_clip:{CLIP_NAME}/tests")
+LIBRARY_NAMES = (
+    "timm:test_vit.r160_in1k",
+    "timm:test_efficientnet.r160_in1k",
+    f"open_clip:{CLIP_NAME}/tests",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,9 @@ class Case:
 
 
 def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
-    """Write a detector's small checkpoint and, where its backbone is made smaller for that, its changed line in the registry."""
+    """Write a detector's small checkpoint and, where its backbone is made smaller for that, its
+    changed line in the registry.
+    """
     add_small_clip(folder, patch)
     case = Case(name, registry.entry(name), folder)
     if case.line.source is None:
@@ -76,7 +86,11 @@ def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
         patch.setattr(registry, "DETECTORS", {**registry.DETECTORS, name: _smaller(case.line)})
     line = registry.entry(name)
     assert line.source is not None
-    whole = whole_clip(**line.arguments) if line.source.prefix else _whole_timm(line.source, line.arguments)
+    whole = (
+        whole_clip(**line.arguments)
+        if line.source.prefix
+        else _whole_timm(line.source, line.arguments)
+    )
     save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, case.file)
     return case
 
@@ -89,7 +103,9 @@ def _smaller(line: Entry) -> Entry:
 
 
 def _whole_timm(source: Source, arguments: Any) -> nn.Module:
-    """As timm would publish it: with a classifier, statistics that are not those of a new BatchNorm, biases that are not 0."""
+    """As timm would publish it: with a classifier, statistics that are not those of a new
+    BatchNorm, biases that are not 0.
+    """
     torch.manual_seed(0)
     return _used(timm.create_model(source.backbone, **{"num_classes": 7, **arguments}))
 
@@ -114,13 +130,18 @@ def _used(network: nn.Module) -> nn.Module:
 
 
 def add_small_clip(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Tell open_clip of the small model, and of one checkpoint of it with preprocessing of its own."""
+    """Tell open_clip of the small model, and of one checkpoint of it with preprocessing of its
+    own.
+    """
     configuration = folder / "configs" / f"{CLIP_NAME}.json"
     configuration.parent.mkdir(exist_ok=True)
     configuration.write_text(json.dumps(CLIP_CONFIG))
     open_clip.add_model_config(configuration)
     tag = {
-        "url": "https://example.org/contract.pt", "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4), "interpolation": "bilinear",
+        "url": "https://example.org/contract.pt",
+        "mean": (0.4, 0.5, 0.6),
+        "std": (0.2, 0.3, 0.4),
+        "interpolation": "bilinear",
         "resize_mode": "squash",
-    }  # fmt: skip
+    }
     patch.setitem(open_clip.pretrained._PRETRAINED, CLIP_NAME, {"tests": tag})

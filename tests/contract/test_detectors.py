@@ -1,9 +1,12 @@
-"""What every detector that is built must do. A new line of the registry is held to it by its name alone.
+"""What every detector that is built must do. A new line of the registry is held to it by its name
+alone.
 
-Checkpoints are small ones in the libraries' real formats (stand_ins.py). Preprocessing is checked on the detector as shipped.
-Not here: ensembles, which are not built but made of other detectors' logits (tests/planning/test_ensembles.py); the thousands of
-names of the two libraries but `LIBRARY_NAMES`. What is not trained (`clip_zero_shot`) passes the tests of training by having no
-head to train; a logistic regression has no seed, no schedule and no choice of a head, loss or optimizer.
+Checkpoints are small ones in the libraries' real formats (stand_ins.py). Preprocessing is checked
+on the detector as shipped.
+Not here: ensembles, which are not built but made of other detectors' logits
+(tests/planning/test_ensembles.py); the thousands of names of the two libraries but `LIBRARY_NAMES`.
+What is not trained (`clip_zero_shot`) passes the tests of training by having no head to train; a
+logistic regression has no seed, no schedule and no choice of a head, loss or optimizer.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ TOLERANCE = 1e-4  # of a logit, between batch sizes
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
     with pytest.MonkeyPatch.context() as patch:
         yield make_case(request.param, tmp_path_factory.mktemp("weights"), patch)
 
@@ -72,7 +77,9 @@ def small_images(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def prepared(detector: Detector, n: int = 5) -> Tensor:
     """Images in the detector's geometry, larger than it before, as the network sees them."""
     size = detector.spec.geometry.size_px + 20
-    squares = [fit_geometry(picture(i % 2, size=size, seed=i), detector.spec.geometry) for i in range(n)]
+    squares = [
+        fit_geometry(picture(i % 2, size=size, seed=i), detector.spec.geometry) for i in range(n)
+    ]
     return detector.prepare(torch.from_numpy(np.stack(squares)))
 
 
@@ -82,14 +89,20 @@ def test_gives_one_finite_float32_logit_an_image(detector: Detector) -> None:
         features, logits = detector.features(x), detector(x)
         assert torch.equal(detector.classify(features), logits)
     assert features.shape == (3, detector.n_features) and features.dtype == torch.float32
-    assert logits.shape == (3,) and logits.dtype == torch.float32 and bool(torch.isfinite(logits).all())
+    assert (
+        logits.shape == (3,)
+        and logits.dtype == torch.float32
+        and bool(torch.isfinite(logits).all())
+    )
 
 
 def test_is_deterministic(case: Case, detector: Detector) -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
     again = case.build()
-    assert torch.equal(torch.get_rng_state(), before), "building must not touch the caller's generator"
+    assert torch.equal(torch.get_rng_state(), before), (
+        "building must not touch the caller's generator"
+    )
     x = prepared(detector, 3)
     with torch.no_grad():
         logits = detector(x)
@@ -116,8 +129,12 @@ def test_scores_do_not_depend_on_the_batch(detector: Detector) -> None:
 def test_stages_part_the_parameters_from_head_to_stem(detector: Detector) -> None:
     stages = detector.stages()
     found = [id(p) for stage in stages for p in stage.all_parameters()]
-    assert sorted(found) == sorted(id(p) for p in detector.parameters()), "each parameter once, none left out"
-    assert stages[0].name == "head" and {id(p) for p in stages[0].all_parameters()} == {id(p) for p in detector.head.parameters()}
+    assert sorted(found) == sorted(id(p) for p in detector.parameters()), (
+        "each parameter once, none left out"
+    )
+    assert stages[0].name == "head" and {id(p) for p in stages[0].all_parameters()} == {
+        id(p) for p in detector.head.parameters()
+    }
     assert detector.spec.learner == "logistic" or (len(stages) > 1 and stages[-1].name == "stem")
 
 
@@ -135,7 +152,9 @@ def test_gradient_reaches_exactly_what_is_unfrozen(case: Case) -> None:
 
 
 def _leave_zeros(detector: Detector) -> None:
-    """A branch that begins at 0 (as the last norm of a new ResNet's residual block) gives what is before it no gradient yet."""
+    """A branch that begins at 0 (as the last norm of a new ResNet's residual block) gives what is
+    before it no gradient yet.
+    """
     with torch.no_grad():
         for parameter in detector.parameters():
             if parameter.ndim and not bool((parameter != 0).any()):
@@ -143,30 +162,47 @@ def _leave_zeros(detector: Detector) -> None:
 
 
 def _check_low_rank_step(detector: Detector) -> None:
-    """One step: of all that is below the head, the low-rank matrices alone have a gradient and move; the features follow."""
+    """One step: of all that is below the head, the low-rank matrices alone have a gradient and
+    move; the features follow.
+    """
     x = prepared(detector, 4)
     with torch.no_grad():
         features = detector.features(x)
     adapt(detector, rank=2, alpha=4.0, blocks=0, seed=0)
     freeze(detector, 1, adapters=True)
-    trained = {f"{name}.{half}" for name, m in detector.named_modules() if isinstance(m, LowRank) for half in ("down", "up")}
+    trained = {
+        f"{name}.{half}"
+        for name, m in detector.named_modules()
+        if isinstance(m, LowRank)
+        for half in ("down", "up")
+    }
     before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
     assert torch.equal(detector.features(x), features), "it starts from the pretrained network"
     optimizer = make_optimizer(detector, Recipe(schedule="lora", weight_decay=0.5), 1e-2)
     bce(detector(x), torch.tensor([0.0, 1.0, 0.0, 1.0]), 0.0).backward()
     having = {name for name, p in detector.named_parameters() if p.grad is not None}
     assert trained and having == trained | {name for name in before if name.startswith("head.")}
-    silent = [name for name in trained if name.endswith(".up") and not bool((detector.get_parameter(name).grad != 0).any())]
-    assert not silent, f"no gradient reaches {silent}: the network reads other weights than the adapted ones"
+    silent = [
+        name
+        for name in trained
+        if name.endswith(".up") and not bool((detector.get_parameter(name).grad != 0).any())
+    ]
+    assert not silent, (
+        f"no gradient reaches {silent}: the network reads other weights than the adapted ones"
+    )
     optimizer.step()
-    moved = {key for key, tensor in detector.state_dict().items() if not torch.equal(tensor, before[key])}
+    moved = {
+        key for key, tensor in detector.state_dict().items() if not torch.equal(tensor, before[key])
+    }
     assert moved == having
     with torch.no_grad():
         assert not torch.equal(detector.features(x), features)
 
 
 def _check_step(detector: Detector, trainable: int, what: str) -> None:
-    """One step: a gradient for every parameter of the first stages and for no other, and nothing below them moves."""
+    """One step: a gradient for every parameter of the first stages and for no other, and nothing
+    below them moves.
+    """
     freeze(detector, trainable)
     before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
     detector.zero_grad(set_to_none=True)
@@ -179,9 +215,13 @@ def _check_step(detector: Detector, trainable: int, what: str) -> None:
         assert not silent, f"{what}: no gradient in {stage.name}: {silent}"
         still = [named[id(p)] for p in stage.all_parameters() if not bool((p.grad != 0).any())]
         assert not still, f"{what}: gradient 0 in {stage.name}: {still}"
-    assert all(p.grad is None and not p.requires_grad for stage in shut for p in stage.all_parameters()), what
+    assert all(
+        p.grad is None and not p.requires_grad for stage in shut for p in stage.all_parameters()
+    ), what
     optimizer.step()
-    movable = {id(t) for stage in open_ for m in stage.modules for t in (*m.parameters(), *m.buffers())}
+    movable = {
+        id(t) for stage in open_ for m in stage.modules for t in (*m.parameters(), *m.buffers())
+    }
     movable |= {id(p) for stage in open_ for p in stage.parameters}
     live = dict([*detector.named_parameters(), *detector.named_buffers()])
     moved = {key for key, tensor in before.items() if not torch.equal(live[key], tensor)}
@@ -189,7 +229,9 @@ def _check_step(detector: Detector, trainable: int, what: str) -> None:
 
 
 class _LastState(FakeSession):
-    """Keeps the detector's tensors after the last epoch: the best epoch, which a fit ends with, may be of an earlier phase."""
+    """Keeps the detector's tensors after the last epoch: the best epoch, which a fit ends with, may
+    be of an earlier phase.
+    """
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -206,7 +248,10 @@ def test_its_default_recipe_trains_every_phase_and_scores_what_it_reports(case: 
     if line.learner == "none":
         assert not any(p.numel() for p in case.build().stages()[0].all_parameters())
         return
-    detector, runtime = case.build(), TorchRuntime.resolve(device="cpu", threads=1, precision="float32")
+    detector, runtime = (
+        case.build(),
+        TorchRuntime.resolve(device="cpu", threads=1, precision="float32"),
+    )
     before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
     train, val = (images(n, seed=n, size_px=detector.spec.geometry.size_px) for n in (8, 6))
     recipe = Recipe.from_params(load_space(case.name).default(), learner=line.learner)
@@ -217,8 +262,12 @@ def test_its_default_recipe_trains_every_phase_and_scores_what_it_reports(case: 
     last = _LastState(detector)
     result = fit(detector, train, val, recipe, epochs=EPOCHS, seed=0, runtime=runtime, session=last)
     if line.learner == "gradient":
-        assert [record.phase for record in result.history] == [phase.name for phase in plan for _ in range(phase.epochs)]
-        assert {stage_of[key] for key in stage_of if not torch.equal(last.state[key], before[key])} == set(trained)
+        assert [record.phase for record in result.history] == [
+            phase.name for phase in plan for _ in range(phase.epochs)
+        ]
+        assert {
+            stage_of[key] for key in stage_of if not torch.equal(last.state[key], before[key])
+        } == set(trained)
     else:
         moved = {key for key in before if not torch.equal(last.state[key], before[key])}
         assert moved and moved <= {"head.weight", "head.bias"}
@@ -229,56 +278,114 @@ def test_low_rank_matrices_end_in_the_weights_and_the_logits_stay(case: Case) ->
     """Trained, written as safetensors and read into a network that knows nothing of them."""
     if "lora" not in registry.schedules_of(case.name):
         return
-    detector, runtime = case.build(), TorchRuntime.resolve(device="cpu", threads=1, precision="float32")
+    detector, runtime = (
+        case.build(),
+        TorchRuntime.resolve(device="cpu", threads=1, precision="float32"),
+    )
     before = {key: tensor.clone() for key, tensor in detector.state_dict().items()}
     train, val = (images(n, seed=n, size_px=detector.spec.geometry.size_px) for n in (8, 6))
-    recipe = Recipe.from_params({"schedule": "lora", "lr": 0.01, "weight_decay": 0.5, "batch_size": 4, "lora_rank": 2})
-    result = fit(detector, train, val, recipe, epochs=2, seed=0, runtime=runtime, session=FakeSession())
+    recipe = Recipe.from_params(
+        {"schedule": "lora", "lr": 0.01, "weight_decay": 0.5, "batch_size": 4, "lora_rank": 2}
+    )
+    result = fit(
+        detector, train, val, recipe, epochs=2, seed=0, runtime=runtime, session=FakeSession()
+    )
     after = detector.state_dict()
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert after.keys() == before.keys() and any(not key.startswith("head.") for key in moved)
     assert all(key.startswith("head.") or before[key].ndim == 2 for key in moved)
-    restored = registry.restore(detector.spec, load(save({key: tensor.contiguous() for key, tensor in after.items()})))
+    restored = registry.restore(
+        detector.spec, load(save({key: tensor.contiguous() for key, tensor in after.items()}))
+    )
     runtime.place(restored)
     assert np.array_equal(score(restored, val, runtime=runtime), result.val_logit)
 
 
 def test_any_head_loss_and_optimizer_can_be_searched(case: Case) -> None:
-    """What a search space may name of them, in one configuration; a winner is restored from its spec and its tensors alone."""
+    """What a search space may name of them, in one configuration; a winner is restored from its
+    spec and its tensors alone.
+    """
     line = registry.entry(case.name)
     if line.learner != "gradient":
         return
     head = {} if line.own_head else {"head_width": 6, "head_dropout": 0.5}
-    searched = {"optimizer": ["adam", "adamw", "sgd"], "loss": ["bce", "balanced_bce"], "dropout": [0.0, 0.2]}
-    table = {name: {"kind": "categorical", "choices": choices, "default": choices[-1]} for name, choices in searched.items()}
+    searched = {
+        "optimizer": ["adam", "adamw", "sgd"],
+        "loss": ["bce", "balanced_bce"],
+        "dropout": [0.0, 0.2],
+    }
+    table = {
+        name: {"kind": "categorical", "choices": choices, "default": choices[-1]}
+        for name, choices in searched.items()
+    }
     if head:
         table["head_width"] = {"kind": "int", "low": 0, "high": 6, "default": 6}
         table["head_dropout"] = {"kind": "float", "low": 0.0, "high": 0.9, "default": 0.5}
     constants = {"schedule": line.schedules[0], "lr": 0.01, "batch_size": 4}
-    params = parse_space({"schema": 1, "constants": constants, "space": table}, detector=case.name, where="x.toml").default()
+    params = parse_space(
+        {"schema": 1, "constants": constants, "space": table}, detector=case.name, where="x.toml"
+    ).default()
     spec = registry.with_head(case.resolve(), params)
     assert {**case.resolve().options, **head} == spec.options
-    detector, runtime = registry.build(spec, weights_root=case.folder, seed=0), TorchRuntime.resolve(device="cpu", threads=1)
+    detector, runtime = (
+        registry.build(spec, weights_root=case.folder, seed=0),
+        TorchRuntime.resolve(device="cpu", threads=1),
+    )
     if head:
-        assert sum(p.numel() for p in detector.head.parameters()) == 6 * detector.n_features + 6 + 6 + 1
+        assert (
+            sum(p.numel() for p in detector.head.parameters())
+            == 6 * detector.n_features + 6 + 6 + 1
+        )
     train, val = (images(n, seed=n, size_px=spec.geometry.size_px) for n in (8, 6))
-    result = fit(detector, train, val, Recipe.from_params(params), epochs=1, seed=0, runtime=runtime, session=FakeSession())
+    result = fit(
+        detector,
+        train,
+        val,
+        Recipe.from_params(params),
+        epochs=1,
+        seed=0,
+        runtime=runtime,
+        session=FakeSession(),
+    )
     restored = registry.restore(spec, detector.state_dict())
     runtime.place(restored)
     assert np.array_equal(score(restored, val, runtime=runtime), result.val_logit)
 
 
-def test_comes_back_from_the_store_bit_for_bit(case: Case, detector: Detector, tmp_path: Path) -> None:
-    trial = Trial(key="k", pairing=Pairing(detector=case.name, train_on="a"), number=0, params={}, seed=0, epochs=1)
+def test_comes_back_from_the_store_bit_for_bit(
+    case: Case, detector: Detector, tmp_path: Path
+) -> None:
+    trial = Trial(
+        key="k",
+        pairing=Pairing(detector=case.name, train_on="a"),
+        number=0,
+        params={},
+        seed=0,
+        epochs=1,
+    )
     trained = Trained(
-        key="k", trial=trial, spec=detector.spec, winner_seed=0, winner_trial=0, thresholds={"fixed": 0.0}, temperature=1.0,
-        val_auc=0.5, val_nll=0.7, best_epoch=0, provenance={},
-    )  # fmt: skip
+        key="k",
+        trial=trial,
+        spec=detector.spec,
+        winner_seed=0,
+        winner_trial=0,
+        thresholds={"fixed": 0.0},
+        temperature=1.0,
+        val_auc=0.5,
+        val_nll=0.7,
+        best_epoch=0,
+        provenance={},
+    )
     words = np.array(["a/1.png", "a/2.png"])
     scores = Scores(
-        sample_id=words, group=words, unit=words, method=words, label=np.array([0, 1], np.uint8),
-        logit=np.array([0.0, 1.0], np.float32), listed=2,
-    )  # fmt: skip
+        sample_id=words,
+        group=words,
+        unit=words,
+        method=words,
+        label=np.array([0, 1], np.uint8),
+        logit=np.array([0.0, 1.0], np.float32),
+        listed=2,
+    )
     store = Store(tmp_path / "results", "mine")
     store.prepare()
     store.save_model(trained, detector.state_dict(), scores, (), 0.0)
@@ -290,7 +397,9 @@ def test_comes_back_from_the_store_bit_for_bit(case: Case, detector: Detector, t
         assert torch.equal(restored(x), detector(x))
 
 
-def test_works_at_its_own_size_and_on_images_of_32_px(detector: Detector, small_images: Catalog) -> None:
+def test_works_at_its_own_size_and_on_images_of_32_px(
+    detector: Detector, small_images: Catalog
+) -> None:
     geometry = detector.spec.geometry
     check_geometry(geometry)
     pixels = small_images.open("mine", "train", geometry).gather(np.arange(2))
@@ -303,33 +412,46 @@ def test_works_at_its_own_size_and_on_images_of_32_px(detector: Detector, small_
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (300, 400), (417, 251), (32, 32)])
-def test_pixels_are_those_of_the_librarys_own_preprocessing(case: Case, shape: tuple[int, int]) -> None:
+def test_pixels_are_those_of_the_librarys_own_preprocessing(
+    case: Case, shape: tuple[int, int]
+) -> None:
     rng = np.random.default_rng(shape)
-    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(shape[::-1], Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(
+        shape[::-1], Image.Resampling.BICUBIC
+    )
     noisy = np.asarray(coarse, dtype=np.int64) + rng.integers(-20, 21, (*shape, 3))
     image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
     line = case.line
-    spec = replace(registry.spec_of(case.name), geometry=line.geometry, mean=line.mean, std=line.std)
+    spec = replace(
+        registry.spec_of(case.name), geometry=line.geometry, mean=line.mean, std=line.std
+    )
     square = fit_geometry(np.asarray(image), spec.geometry)
     ours = Detector(spec, 1).prepare(torch.from_numpy(square[None].copy()))[0]
     torch.testing.assert_close(ours, library_transform(case)(image), rtol=0, atol=1e-5)
 
 
 def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
-    """What the library does to an image before this very checkpoint; for what no library has, the definition in PIL and numpy."""
+    """What the library does to an image before this very checkpoint; for what no library has, the
+    definition in PIL and numpy.
+    """
     line, source = case.line, case.line.source
     size = line.geometry.size_px
     if source is not None and source.prefix:
         cfg = open_clip.get_pretrained_cfg(source.backbone, source.pretrained)
         kept = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")}
-        transform: Callable[[Image.Image], Tensor] = open_clip.image_transform(size, is_train=False, **kept)
+        transform: Callable[[Image.Image], Tensor] = open_clip.image_transform(
+            size, is_train=False, **kept
+        )
         return transform
     if source is not None and timm.is_model_pretrained(f"{source.backbone}.{source.pretrained}"):
         theirs = timm.get_pretrained_cfg(f"{source.backbone}.{source.pretrained}")
         assert theirs is not None
-        # A transformer may be read at another size than its last training's, which timm is told the same way.
+        # A transformer may be read at another size than its last training's, which timm is told the
+        # same way.
         asked = {"input_size": (3, size, size)} if line.arguments.get("dynamic_img_size") else {}
-        timms: Callable[[Image.Image], Tensor] = create_transform(**resolve_data_config(asked, pretrained_cfg=theirs.to_dict()))
+        timms: Callable[[Image.Image], Tensor] = create_transform(
+            **resolve_data_config(asked, pretrained_cfg=theirs.to_dict())
+        )
         return timms
     return lambda image: _by_definition(image, size, line)
 
@@ -347,9 +469,14 @@ def _by_definition(image: Image.Image, size: int, line: registry.Entry) -> Tenso
     return torch.from_numpy(scaled.transpose(2, 0, 1)).float()
 
 
-def test_random_weights_are_refused_where_pretrained_ones_were_asked_for(case: Case, tmp_path: Path) -> None:
+def test_random_weights_are_refused_where_pretrained_ones_were_asked_for(
+    case: Case, tmp_path: Path
+) -> None:
     if case.source is None:
-        assert case.resolve().weights == "" and registry.weights_status(case.name, tmp_path) == "none needed"
+        assert (
+            case.resolve().weights == ""
+            and registry.weights_status(case.name, tmp_path) == "none needed"
+        )
         return
     spec = case.resolve()
     assert spec.weights == file_sha256(case.file)

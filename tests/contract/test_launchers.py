@@ -1,5 +1,6 @@
-"""One suite for every way to run a study: in this process, inline in Tune's actors, as a group of several workers a trial, and as
-the one group that does lists of jobs. The same work gives the same scores, and every misfortune ends as a value.
+"""One suite for every way to run a study: in this process, inline in Tune's actors, as a group of
+several workers a trial, and as the one group that does lists of jobs. The same work gives the same
+scores, and every misfortune ends as a value.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from tests.runtime.small_work import PAIRINGS, SmallJob, Told, befalls, begun, d
 from tests.training.fakes import FakeSession, Plain, images, plain
 
 ON_RAY = [pytest.mark.ray, pytest.mark.slow]
-# Shares of a batch are summed in another order than the batch, which changes the last digits of float32, over all steps.
+# Shares of a batch are summed in another order than the batch, which changes the last digits of
+# float32, over all steps.
 SEVERAL_TOLERANCE = 1e-5
 
 
-@pytest.fixture(params=["local", pytest.param("inline", marks=ON_RAY), pytest.param("several", marks=ON_RAY)])
+@pytest.fixture(
+    params=["local", pytest.param("inline", marks=ON_RAY), pytest.param("several", marks=ON_RAY)]
+)
 def way(request: pytest.FixtureRequest) -> str:
     """How trials are run."""
     return str(request.param)
@@ -48,11 +52,18 @@ def open_way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
 
     def opened(way: str) -> Launcher:
         if way == "local":
-            return open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch")
+            return open_launcher(
+                local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch"
+            )
         address = request.getfixturevalue("ray_address")
         before.append(left_processes())
         return open_launcher(
-            local=False, address=address, threads=1, slots=2, scratch=tmp_path / "scratch", workers=2 if way == "several" else 1
+            local=False,
+            address=address,
+            threads=1,
+            slots=2,
+            scratch=tmp_path / "scratch",
+            workers=2 if way == "several" else 1,
         )
 
     yield opened
@@ -65,20 +76,32 @@ def open_way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
 
 @dataclass(frozen=True, kw_only=True)
 class FitJob:
-    """A small detector to train: without live BatchNorm or dropout, which see a worker's share of a batch and not the batch."""
+    """A small detector to train: without live BatchNorm or dropout, which see a worker's share of a
+    batch and not the batch.
+    """
 
     trial: Trial
     workers: int
 
 
-def train(seed: int, report: Callable[[EpochRecord], None], world: World) -> tuple[Plain, FitResult]:
+def train(
+    seed: int, report: Callable[[EpochRecord], None], world: World
+) -> tuple[Plain, FitResult]:
     """Three epochs on 21 images in batches of 6."""
     detector, session = plain(seed), FakeSession()
     session.report = report  # type: ignore[method-assign]
     recipe = Recipe.from_params({"batch_size": 6, "lr": 0.02, "patience": 0})
     runtime = TorchRuntime(device="cpu", threads=1, precision="float32")
     result = fit(
-        detector, images(21), images(15, seed=1), recipe, epochs=3, seed=seed, runtime=runtime, session=session, world=world
+        detector,
+        images(21),
+        images(15, seed=1),
+        recipe,
+        epochs=3,
+        seed=seed,
+        runtime=runtime,
+        session=session,
+        world=world,
     )
     return detector, result
 
@@ -89,9 +112,13 @@ def fit_trial(job: FitJob, report: Callable[[EpochRecord], None]) -> TrialResult
     assert world.size == job.workers
     _, result = train(job.trial.seed, report, world)
     return TrialResult(
-        key=job.trial.key, state="done", val_auc=result.val_auc, val_nll=result.val_nll, best_epoch=result.best_epoch,
+        key=job.trial.key,
+        state="done",
+        val_auc=result.val_auc,
+        val_nll=result.val_nll,
+        best_epoch=result.best_epoch,
         history=result.history,
-    )  # fmt: skip
+    )
 
 
 class OneByOne:
@@ -125,7 +152,14 @@ def test_same_seed_and_data_same_scores(way: str, open_way: Callable[[str], Laun
     workers = 2 if way == "several" else 1
     seeds = [3] if way == "several" else [3, 4]
     trials = [
-        Trial(key=f"fit-{seed}", pairing=Pairing(detector="plain", train_on="a"), number=n, params={}, seed=seed, epochs=3)
+        Trial(
+            key=f"fit-{seed}",
+            pairing=Pairing(detector="plain", train_on="a"),
+            number=n,
+            params={},
+            seed=seed,
+            epochs=3,
+        )
         for n, seed in enumerate(seeds)
     ]
     dealer: Any = OneByOne([FitJob(trial=trial, workers=workers) for trial in trials])
@@ -134,15 +168,21 @@ def test_same_seed_and_data_same_scores(way: str, open_way: Callable[[str], Laun
     for number, seed in enumerate(seeds):
         result, (_, alone) = dealer.results[number], train(seed, lambda _: None, ALONE)
         assert (result.state, result.reason) == ("done", "")
-        assert [record.phase for record in result.history] == [record.phase for record in alone.history]
+        assert [record.phase for record in result.history] == [
+            record.phase for record in alone.history
+        ]
         if way == "several":
-            np.testing.assert_allclose(numbers(result.history), numbers(alone.history), rtol=0, atol=SEVERAL_TOLERANCE)
+            np.testing.assert_allclose(
+                numbers(result.history), numbers(alone.history), rtol=0, atol=SEVERAL_TOLERANCE
+            )
             assert abs(result.val_nll - alone.val_nll) <= SEVERAL_TOLERANCE
         else:
             np.testing.assert_array_equal(numbers(result.history), numbers(alone.history))
             assert result.val_nll == alone.val_nll
         assert (result.val_auc, result.best_epoch) == (alone.val_auc, alone.best_epoch)
-    in_results = [(r.epoch, r.seconds) for result in dealer.results.values() for r in result.history]
+    in_results = [
+        (r.epoch, r.seconds) for result in dealer.results.values() for r in result.history
+    ]
     assert sorted((r.epoch, r.seconds) for r in dealer.reported) == sorted(in_results)
 
 
@@ -157,7 +197,12 @@ def score_job(job: ScoreJob) -> None:
     """Train, as a winner is, and score other images, as a cell is."""
     detector, _ = train(job[1], lambda _: None, ALONE)
     np.save(
-        logit_file(job), score(detector, images(70, seed=2), runtime=TorchRuntime(device="cpu", threads=1, precision="float32"))
+        logit_file(job),
+        score(
+            detector,
+            images(70, seed=2),
+            runtime=TorchRuntime(device="cpu", threads=1, precision="float32"),
+        ),
     )
 
 
@@ -165,14 +210,18 @@ def scored(job: ScoreJob) -> bool:
     return logit_file(job).exists()
 
 
-def test_the_same_weights_score_the_same(way_of_jobs: str, open_way: Callable[[str], Launcher], tmp_path: Path) -> None:
+def test_the_same_weights_score_the_same(
+    way_of_jobs: str, open_way: Callable[[str], Launcher], tmp_path: Path
+) -> None:
     jobs = [(tmp_path, seed) for seed in (3, 4, 5)]
     with open_way(way_of_jobs) as launcher:
         assert launcher.run_jobs(jobs, score_job, scored) == []
     (tmp_path / "alone").mkdir()
     for job in jobs:
         score_job((tmp_path / "alone", job[1]))
-        np.testing.assert_array_equal(np.load(logit_file(job)), np.load(logit_file((tmp_path / "alone", job[1]))))
+        np.testing.assert_array_equal(
+            np.load(logit_file(job)), np.load(logit_file((tmp_path / "alone", job[1])))
+        )
 
 
 # misfortunes
@@ -187,7 +236,8 @@ ENDS = {
     "stop": ("stopped", "stopped after 1 epochs", False),
 }
 FATES = {
-    "local": ("", "raise", "diverge", "stop", ""),  # a worker that dies there takes the study with it
+    # a worker that dies there takes the study with it
+    "local": ("", "raise", "diverge", "stop", ""),
     "inline": ("", "raise", "diverge", "die", "die_once", "stop", ""),
     "several": ("diverge", "stop", "die", "die_once"),
 }
@@ -208,25 +258,48 @@ def test_every_misfortune_ends_as_a_value(
 ) -> None:
     fates = FATES[way]
     stop = {number: 0 for number, fate in enumerate(fates) if fate == "stop"}
-    told = Counting(tmp_path, pairings=PAIRINGS[1:2], trials=len(fates), generation=len(fates), fates=fates, stop=stop)
+    told = Counting(
+        tmp_path,
+        pairings=PAIRINGS[1:2],
+        trials=len(fates),
+        generation=len(fates),
+        fates=fates,
+        stop=stop,
+    )
     with open_way(way) as launcher:
         launcher.run_trials(told.dealer, befalls)
     results = [told.by_place()[PAIRINGS[1], number][1] for number in range(len(fates))]
     for fate, result in zip(fates, results, strict=True):
         state, reason, permanent = ENDS[fate]
         assert (result.state, result.permanent) == (state, permanent), (fate, result)
-        assert result.reason.startswith(reason) and bool(result.reason) == bool(reason), (fate, result)
+        assert result.reason.startswith(reason) and bool(result.reason) == bool(reason), (
+            fate,
+            result,
+        )
         assert len(result.history) == {"done": 2, "stopped": 1, "failed": 0}[state], (fate, result)
     stopped = results[fates.index("stop")]
-    assert (stopped.val_auc, stopped.val_nll, stopped.best_epoch, stopped.seconds) == (0.25, 0.5, 0, 0.1)
-    expected = [(n, e) for n, fate in enumerate(fates) for e in {"": (0, 1), "die_once": (0, 1), "stop": (0,)}.get(fate, ())]
-    assert sorted(told.reported) == expected  # what a trial that was begun again repeats is heard once
+    assert (stopped.val_auc, stopped.val_nll, stopped.best_epoch, stopped.seconds) == (
+        0.25,
+        0.5,
+        0,
+        0.1,
+    )
+    expected = [
+        (n, e)
+        for n, fate in enumerate(fates)
+        for e in {"": (0, 1), "die_once": (0, 1), "stop": (0,)}.get(fate, ())
+    ]
+    # what a trial that was begun again repeats is heard once
+    assert sorted(told.reported) == expected
     assert told.controllers <= 2  # the last group's, and one that is on its way out
     assert capfd.readouterr() == ("", "")
 
 
 def test_jobs_that_fail_leave_nothing_or_lose_their_worker(
-    way_of_jobs: str, open_way: Callable[[str], Launcher], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    way_of_jobs: str,
+    open_way: Callable[[str], Launcher],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     names = ["a", "raise", "b", "empty", "c"] + ["die_once"] * (way_of_jobs != "local")
     do_piece((tmp_path, "b"))

@@ -23,7 +23,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_catalog(tmp_path: Path, root: Path) -> MakeCatalog:
-    """Return a new catalog, as another process would have it: nothing is remembered but the cache folder."""
+    """Return a new catalog, as another process would have it: nothing is remembered but the cache
+    folder.
+    """
 
     def make(*, firewall: bool = False, progress: Any = None, **options: Any) -> Catalog:
         config = DataConfig(**{"root": root, "cache": tmp_path / "cache", **options})

@@ -47,7 +47,9 @@ def left_in(cache: Path) -> list[Path]:
 
 
 def test_files_and_folders_come_out_as_they_are(tmp_path: Path) -> None:
-    archive = tar_of(tmp_path / "a.tar.gz", special("./1", tarfile.DIRTYPE), "./1/real/3/0.png", "2/x.png")
+    archive = tar_of(
+        tmp_path / "a.tar.gz", special("./1", tarfile.DIRTYPE), "./1/real/3/0.png", "2/x.png"
+    )
     into = tmp_path / "out"
     into.mkdir()
     unpack(archive, into)
@@ -74,7 +76,10 @@ def test_a_zip_too(tmp_path: Path) -> None:
         ("..", "which would leave its folder"),
         ("a\\..\\..\\evil.png", "which would leave its folder"),
         ("C:/evil.png", "which would leave its folder"),
-        (special("link.png", tarfile.SYMTYPE, "/etc/passwd"), "holds 'link.png', a link and no file"),
+        (
+            special("link.png", tarfile.SYMTYPE, "/etc/passwd"),
+            "holds 'link.png', a link and no file",
+        ),
         (special("link.png", tarfile.SYMTYPE, "good.png"), "a link and no file"),
         (special("link.png", tarfile.LNKTYPE, "good.png"), "a link and no file"),
         (special("pipe.png", tarfile.FIFOTYPE), "holds 'pipe.png', a device and no file"),
@@ -83,7 +88,9 @@ def test_a_zip_too(tmp_path: Path) -> None:
         ("good.png/below.png", "as file and folder"),
     ],
 )
-def test_a_member_that_is_refused_refuses_the_archive(tmp_path: Path, member: tarfile.TarInfo | str, message: str) -> None:
+def test_a_member_that_is_refused_refuses_the_archive(
+    tmp_path: Path, member: tarfile.TarInfo | str, message: str
+) -> None:
     folder = tmp_path / "source"
     archive = tar_of(folder / "shards" / "0.tar.gz", "good.png", member)
     before = everything(tmp_path)
@@ -109,7 +116,9 @@ def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar", ".zip"])
-def test_a_broken_archive_is_named_and_leaves_nothing(tmp_path: Path, suffix: str, share: float) -> None:
+def test_a_broken_archive_is_named_and_leaves_nothing(
+    tmp_path: Path, suffix: str, share: float
+) -> None:
     path = tmp_path / "source" / f"0{suffix}"
     if suffix == ".zip":
         path.parent.mkdir()
@@ -118,57 +127,92 @@ def test_a_broken_archive_is_named_and_leaves_nothing(tmp_path: Path, suffix: st
     else:
         tar_of(path, *(f"{number}.png" for number in range(200)))
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(DataError, match=r"archive '.*' is broken \(.*\); delete it and get it again"):
+    with pytest.raises(
+        DataError, match=r"archive '.*' is broken \(.*\); delete it and get it again"
+    ):
         unpack_all(tmp_path / "source", [path], cache=tmp_path / "cache", name="x")
     assert not left_in(tmp_path / "cache")
 
 
-def test_an_interrupted_unpacking_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_unpacking_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, cache = tmp_path / "source", tmp_path / "cache"
     for number in range(3):
         tar_of(folder / "real_train" / f"{number}.tar.gz", f"{number}/x.png")
     good = (folder / "real_train" / "2.tar.gz").read_bytes()
     (folder / "real_train" / "2.tar.gz").write_bytes(bytes(len(good)))
     found = find_archives(tmp_path, "*_*/*.tar.gz")
-    assert found == [folder / "real_train" / f"{number}.tar.gz" for number in range(3)]  # also in a folder below
+    # also in a folder below
+    assert found == [folder / "real_train" / f"{number}.tar.gz" for number in range(3)]
     with pytest.raises(DataError, match=r"2\.tar\.gz' is broken"):
         unpack_all(folder, found, cache=cache, name="x:y?")
     assert unpacked(folder, found, cache=cache, name="x:y?") is None
     (folder / "real_train" / "2.tar.gz").write_bytes(good)
-    monkeypatch.setattr("study.data.archives.unpack", lambda *of: (of[0] in found[:2] and pytest.fail("again"), unpack(*of)))
+    monkeypatch.setattr(
+        "study.data.archives.unpack",
+        lambda *of: (of[0] in found[:2] and pytest.fail("again"), unpack(*of)),
+    )
     told: list[tuple[str, int, int]] = []
-    place = unpack_all(folder, found, cache=cache, name="x:y?", progress=lambda *report: told.append(report))
+    place = unpack_all(
+        folder, found, cache=cache, name="x:y?", progress=lambda *report: told.append(report)
+    )
     assert told[-1] == ("unpacking x:y?", 3, 3)
     assert place == unpacked(folder, found, cache=cache, name="x:y?")
-    assert sorted(path.as_posix() for path in (p.relative_to(place) for p in place.rglob("*.png"))) == [
-        f"real_train/{number}/{number}/x.png" for number in range(3)
-    ]
+    assert sorted(
+        path.as_posix() for path in (p.relative_to(place) for p in place.rglob("*.png"))
+    ) == [f"real_train/{number}/{number}/x.png" for number in range(3)]
     assert ":" not in str(place.relative_to(tmp_path))
 
 
-def unpacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, bytes], list[str], Path]:
-    """Unpack what a folder holds by now: the files, the archives that were unpacked for it, and where."""
+def unpacks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, bytes], list[str], Path]:
+    """Unpack what a folder holds by now: the files, the archives that were unpacked for it, and
+    where.
+    """
     done: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr("study.data.archives.unpack", lambda *of: (done.append(of[0].name), unpack(*of)))
-        place = unpack_all(folder, find_archives(folder, "*.tar"), cache=folder.parent / "cache", name="x")
-    files = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    assert unpacked(folder, find_archives(folder, "*.tar"), cache=folder.parent / "cache", name="x") == place
+        patch.setattr(
+            "study.data.archives.unpack", lambda *of: (done.append(of[0].name), unpack(*of))
+        )
+        place = unpack_all(
+            folder, find_archives(folder, "*.tar"), cache=folder.parent / "cache", name="x"
+        )
+    files = {
+        path.relative_to(place).as_posix(): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file()
+    }
+    assert (
+        unpacked(folder, find_archives(folder, "*.tar"), cache=folder.parent / "cache", name="x")
+        == place
+    )
     return files, done, place
 
 
 def test_every_archive_counts_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is unpacked alone, another of the same size replaces what the first gave, one that is gone takes it along."""
+    """One more is unpacked alone, another of the same size replaces what the first gave, one that
+    is gone takes it along.
+    """
     folder = tmp_path / "source"
     size = tar_of(folder / "0.tar", "x.png").stat().st_size
     first = unpacks(folder, monkeypatch)
     assert first[:2] == ({"0/x.png": b"x.png"}, ["0.tar"])
     tar_of(folder / "1.tar", "y.png")
-    assert unpacks(folder, monkeypatch) == ({"0/x.png": b"x.png", "1/y.png": b"y.png"}, ["1.tar"], first[2])
+    assert unpacks(folder, monkeypatch) == (
+        {"0/x.png": b"x.png", "1/y.png": b"y.png"},
+        ["1.tar"],
+        first[2],
+    )
     assert tar_of(folder / "0.tar", "other.png").stat().st_size == size
     found = find_archives(folder, "*.tar")
     assert unpacked(folder, found, cache=tmp_path / "cache", name="x") is None
-    assert unpacks(folder, monkeypatch) == ({"0/other.png": b"other.png", "1/y.png": b"y.png"}, ["0.tar"], first[2])
+    assert unpacks(folder, monkeypatch) == (
+        {"0/other.png": b"other.png", "1/y.png": b"y.png"},
+        ["0.tar"],
+        first[2],
+    )
     (folder / "0.tar").unlink()
     assert unpacks(folder, monkeypatch) == ({"1/y.png": b"y.png"}, [], first[2])
     content = (folder / "1.tar").read_bytes()
@@ -176,12 +220,16 @@ def test_every_archive_counts_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
     (folder / "1.tar").write_bytes(content)  # a copy of itself
     assert unpacks(folder, monkeypatch)[1] == []
     shutil.rmtree(first[2] / "1")  # by hand
-    assert unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    assert (
+        unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    )
     assert unpacks(folder, monkeypatch) == ({"1/y.png": b"y.png"}, ["1.tar"], first[2])
 
 
 @pytest.mark.parametrize("ledger", [None, "", "[]"])
-def test_what_nobody_knows_the_origin_of_is_not_used(ledger: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_knows_the_origin_of_is_not_used(
+    ledger: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "source"
     for number in range(2):
         tar_of(folder / f"{number}.tar", "x.png")
@@ -214,7 +262,9 @@ def test_killed_while_an_archive_is_replaced_nothing_of_the_old_one_stays(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("study.data.archives.shutil.rmtree", dies)
         unpacks(folder, monkeypatch)
-    assert unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    assert (
+        unpacked(folder, find_archives(folder, "*.tar"), cache=tmp_path / "cache", name="x") is None
+    )
     assert unpacks(folder, monkeypatch)[0] == {"0/other.png": b"other.png"}
 
 
@@ -248,28 +298,38 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")
 
 
-def test_a_full_disk_is_not_called_a_broken_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_called_a_broken_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = tar_of(tmp_path / "source" / "0.tar.gz", "x.png", "y.png")
     real_open = Path.open
 
     def on_a_full_disk(path: Path, mode: str = "r", **options: Any) -> Any:
-        return real_open(Path("/dev/full"), "wb") if mode == "xb" else real_open(path, mode, **options)
+        return (
+            real_open(Path("/dev/full"), "wb") if mode == "xb" else real_open(path, mode, **options)
+        )
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
-    with pytest.raises(StoreError, match=r"cache folder .* cannot be written: No space left on device"):
+    with pytest.raises(
+        StoreError, match=r"cache folder .* cannot be written: No space left on device"
+    ):
         unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")
     assert unpacked(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x") is None
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
-def test_an_archive_that_cannot_be_read_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_an_archive_that_cannot_be_read_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     archive = tar_of(tmp_path / "source" / "0.tar.gz", "x.png")
 
     def refuse(*_: Any) -> Any:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("gzip.open", refuse)
-    with pytest.raises(DataError, match=rf"archive '.*0.tar.gz' cannot be read: {os.strerror(number)}$"):
+    with pytest.raises(
+        DataError, match=rf"archive '.*0.tar.gz' cannot be read: {os.strerror(number)}$"
+    ):
         unpack_all(tmp_path / "source", [archive], cache=tmp_path / "cache", name="x")
 
 
@@ -280,7 +340,9 @@ def test_nothing_is_deleted_while_a_folder_of_archives_cannot_be_read(
     folder = tmp_path / "source"
     for name in ("a_b", "c_d"):
         tar_of(folder / name / "0.tar", "x.png")
-    place = unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
+    place = unpack_all(
+        folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x"
+    )
     before, real = everything(place), os.scandir
 
     def refuse(path: Any = ".") -> Any:
@@ -290,8 +352,12 @@ def test_nothing_is_deleted_while_a_folder_of_archives_cannot_be_read(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", refuse)
-        with pytest.raises(DataError, match=rf"folder '{folder}/c_d' cannot be read: {os.strerror(number)}$"):
-            unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
+        with pytest.raises(
+            DataError, match=rf"folder '{folder}/c_d' cannot be read: {os.strerror(number)}$"
+        ):
+            unpack_all(
+                folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x"
+            )
     assert everything(place) == before
 
 
@@ -307,7 +373,9 @@ def test_links_that_lead_nowhere_are_refused(link: str, tmp_path: Path) -> None:
     place = unpack_all(folder, found, cache=tmp_path / "cache", name="x")
     before = everything(place)
     disk.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=rf"'{folder}/{link}' cannot be read: No such file or directory"):
+    with pytest.raises(
+        DataError, match=rf"'{folder}/{link}' cannot be read: No such file or directory"
+    ):
         unpack_all(folder, find_archives(folder, "*_*/*.tar"), cache=tmp_path / "cache", name="x")
     assert everything(place) == before
     (folder / link).unlink()
@@ -331,7 +399,9 @@ def test_other_links_that_lead_nowhere_are_nobodys_archives(tmp_path: Path) -> N
         ("a.tar.gz", "a/b/c.tar.gz", "would be unpacked into the folder of"),
     ],
 )
-def test_archives_that_would_be_unpacked_into_one_folder_are_refused(first: str, second: str, message: str, tmp_path: Path) -> None:
+def test_archives_that_would_be_unpacked_into_one_folder_are_refused(
+    first: str, second: str, message: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "source"
     found = [tar_of(folder / name, "top.png") for name in (first, "a-.tar", second)]
     for look in (unpacked, unpack_all):
@@ -342,7 +412,9 @@ def test_archives_that_would_be_unpacked_into_one_folder_are_refused(first: str,
     assert not left_in(tmp_path / "cache")
 
 
-def test_a_folder_that_is_in_the_way_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_in_the_way_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The ledger says nothing of it: what it holds is not what the archive gives."""
     folder = tmp_path / "source"
     tar_of(folder / "0.tar", "x.png")

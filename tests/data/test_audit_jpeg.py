@@ -41,7 +41,11 @@ def test_other_tables_are_given_the_nearest_quality_and_are_not_standard() -> No
 
 def test_the_traits_of_a_jpeg_say_so() -> None:
     found = read_traits(encode(NOISE, "JPEG", quality=37, subsampling="4:2:2"))
-    assert (found["jpeg_quality"], found["tables"], found["subsampling"]) == (37.0, "standard", "4:2:2")
+    assert (found["jpeg_quality"], found["tables"], found["subsampling"]) == (
+        37.0,
+        "standard",
+        "4:2:2",
+    )
 
 
 @pytest.mark.parametrize("name", ["4:4:4", "4:2:2", "4:2:0"])

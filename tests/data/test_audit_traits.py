@@ -27,10 +27,24 @@ def exif() -> Image.Exif:
 
 def test_traits_say_how_a_file_was_written() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    jpeg = encode(PICTURE.resize((40, 20)), "JPEG", quality=70, progressive=True, exif=exif(), icc_profile=profile)
+    jpeg = encode(
+        PICTURE.resize((40, 20)),
+        "JPEG",
+        quality=70,
+        progressive=True,
+        exif=exif(),
+        icc_profile=profile,
+    )
     found = read_traits(jpeg)
     assert set(found) == set(COLUMNS)
-    expected = {"format": "JPEG", "mode": "RGB", "progressive": "yes", "profile": "yes", "exif": "yes", "jpeg_quality": 70.0}
+    expected = {
+        "format": "JPEG",
+        "mode": "RGB",
+        "progressive": "yes",
+        "profile": "yes",
+        "exif": "yes",
+        "jpeg_quality": 70.0,
+    }
     assert {name: found[name] for name in expected} == expected
     assert (found["width"], found["height"], found["aspect"]) == (40, 20, 2.0)
     assert found["bytes_per_pixel"] == len(jpeg) / 800
@@ -40,10 +54,14 @@ def test_traits_say_how_a_file_was_written() -> None:
 def test_what_is_no_jpeg_has_no_quality(kind: str) -> None:
     found = read_traits(encode(PICTURE, kind))
     assert found["format"] == kind and np.isnan(found["jpeg_quality"])
-    assert [found[name] for name in ("subsampling", "tables", "progressive", "exif", "profile")] == ["none"] * 3 + ["no"] * 2
+    assert [
+        found[name] for name in ("subsampling", "tables", "progressive", "exif", "profile")
+    ] == ["none"] * 3 + ["no"] * 2
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "L"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")]
+)
 def test_the_colour_mode_is_the_files_own(kind: str, mode: str) -> None:
     assert read_traits(encode(PICTURE.convert(mode), kind))["mode"] == mode
 
@@ -58,11 +76,17 @@ def test_nothing_of_the_file_is_left_where_images_are_re_encoded_alike(
 ) -> None:
     write_dataset(root / "mine", n=24, size=32, layout="manifest")
     for path in sorted((root / "mine" / "fake").rglob("*.png")):
-        path.write_bytes(encode(Image.open(path).resize((48, 40)), "JPEG", quality=50))  # the name stays: content decides
-    raw, unified = (traits_of(make_catalog(unify=u).dataset("mine"), cache=tmp_path / "cache") for u in (False, True))
+        # the name stays: content decides
+        path.write_bytes(encode(Image.open(path).resize((48, 40)), "JPEG", quality=50))
+    raw, unified = (
+        traits_of(make_catalog(unify=u).dataset("mine"), cache=tmp_path / "cache")
+        for u in (False, True)
+    )
     assert set(raw.kinds["format"]) == {"JPEG", "PNG"} and set(raw.numbers["width"]) == {32, 48}
     assert all(len(set(values)) == 1 for values in unified.kinds.values())
-    assert set(unified.numbers["width"]) == set(unified.numbers["height"]) == {16} and set(unified.numbers["jpeg_quality"]) == {75}
+    assert set(unified.numbers["width"]) == set(unified.numbers["height"]) == {16} and set(
+        unified.numbers["jpeg_quality"]
+    ) == {75}
     assert np.isnan(unified.numbers["bytes_per_pixel"]).all()
     assert np.std(unified.numbers["brightness"]) > 1
 
@@ -119,12 +143,17 @@ def test_a_dataset_is_read_once_and_equal_files_once(
     write_dataset(root / "mine", n=24, size=16, layout="manifest")
     cache, read = tmp_path / "cache", []
     original = module.read_traits
-    monkeypatch.setattr(module, "read_traits", lambda data, side: read.append(1) or original(data, side))
+    monkeypatch.setattr(
+        module, "read_traits", lambda data, side: read.append(1) or original(data, side)
+    )
     first = traits_of(make_catalog().dataset("mine"), cache=cache)
     assert len(read) == 48 and len(first) == 48 and first.unread == ()
     second = traits_of(make_catalog().dataset("mine"), cache=cache)
     assert len(read) == 48
-    assert all(np.array_equal(first.numbers[name], second.numbers[name], equal_nan=True) for name in first.numbers)
+    assert all(
+        np.array_equal(first.numbers[name], second.numbers[name], equal_nan=True)
+        for name in first.numbers
+    )
     changed = next(files_of(root / "mine"))
     write_image(changed, picture(0, size=16, seed=999))
     traits_of(make_catalog().dataset("mine"), cache=cache)
@@ -150,12 +179,16 @@ def test_a_killed_run_keeps_what_it_has_read(
     )  # in this thread, so that the interruption comes where it is said
     with pytest.raises(KeyboardInterrupt):
         traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")
-    monkeypatch.setattr(module, "read_traits", lambda data, side: read.append(1) or original(data, side))
+    monkeypatch.setattr(
+        module, "read_traits", lambda data, side: read.append(1) or original(data, side)
+    )
     assert len(traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")) == 48
     assert len(read) == 48
 
 
-def test_an_undecodable_image_is_listed_with_its_reason(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+def test_an_undecodable_image_is_listed_with_its_reason(
+    root: Path, tmp_path: Path, make_catalog: MakeCatalog
+) -> None:
     write_dataset(root / "mine", n=24, size=16, layout="manifest")
     victim = truncate(next(files_of(root / "mine")))
     found = traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")
@@ -164,7 +197,9 @@ def test_an_undecodable_image_is_listed_with_its_reason(root: Path, tmp_path: Pa
     assert root / "mine" / path == victim and reason
 
 
-def test_a_file_that_changed_meanwhile_is_refused(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+def test_a_file_that_changed_meanwhile_is_refused(
+    root: Path, tmp_path: Path, make_catalog: MakeCatalog
+) -> None:
     write_dataset(root / "mine", n=24, size=16, layout="manifest")
     dataset = make_catalog().dataset("mine")
     victim = next(files_of(root / "mine"))

@@ -1,7 +1,9 @@
-"""More than two hundred broken or odd inputs. None stops a run: each image is listed with its reason or handled as documented, each
-folder or manifest that cannot be used is refused in one line that names it.
+"""More than two hundred broken or odd inputs. None stops a run: each image is listed with its
+reason or handled as documented, each folder or manifest that cannot be used is refused in one line
+that names it.
 
-The image cases lie in one dataset beside good images and are opened once; every case then looks up what became of its file.
+The image cases lie in one dataset beside good images and are opened once; every case then looks up
+what became of its file.
 """
 
 from __future__ import annotations
@@ -27,7 +29,14 @@ from tests.factories import encode, picture, png, write_dataset, write_image
 FINE = ""  # the expected reason of an image that is handled as documented
 SMALL = Geometry(size_px=16, mode="squash")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns of much that it then refuses
-KINDS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "GIF": ".gif"}
+KINDS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "GIF": ".gif",
+}
 PHOTO = Image.fromarray(picture(0, size=48, seed=9))
 LEAVES = "symbolic link that leaves the dataset's folder"
 
@@ -40,7 +49,11 @@ def truncated() -> Iterator[tuple[str, bytes, str]]:
             yield f"cut/{kind}-{percent}{suffix}", data[: len(data) * percent // 100], "."
     progressive = encode(PHOTO, "JPEG", progressive=True, quality=90)
     for percent in (10, 30, 50, 70, 90):
-        yield f"cut/progressive-{percent}.jpg", progressive[: len(progressive) * percent // 100], "."
+        yield (
+            f"cut/progressive-{percent}.jpg",
+            progressive[: len(progressive) * percent // 100],
+            ".",
+        )
     interlaced = encode(PHOTO, "TIFF", compression="tiff_lzw")
     for percent in (10, 30, 50, 70, 90):
         yield f"cut/lzw-{percent}.tif", interlaced[: len(interlaced) * percent // 100], "."
@@ -112,20 +125,38 @@ def odd_pixels() -> Iterator[tuple[str, bytes, str]]:
     yield "odd/one-row.png", encode(Image.new("RGB", (3000, 1)), "PNG"), FINE
     yield "odd/integers.tif", encode(Image.new("I", (4, 4)), "TIFF"), "32 bits a channel"
     yield "odd/floats.tif", encode(Image.new("F", (4, 4)), "TIFF"), "32 bits a channel"
-    yield "odd/cut-second-frame.gif", encode(PHOTO, "GIF", **frames)[:-40], FINE  # the first frame is whole
+    # the first frame is whole
+    yield "odd/cut-second-frame.gif", encode(PHOTO, "GIF", **frames)[:-40], FINE
 
 
 def huge() -> Iterator[tuple[str, bytes, str]]:
     """Sizes that are refused from the header, before memory is taken; and headers that lie."""
-    for width, height in ((8193, 8192), (2**16, 2**16), (2**31 - 1, 1), (1, 2**31 - 1), (2**31 - 1, 2**31 - 1), (10**6, 100)):
+    for width, height in (
+        (8193, 8192),
+        (2**16, 2**16),
+        (2**31 - 1, 1),
+        (1, 2**31 - 1),
+        (2**31 - 1, 2**31 - 1),
+        (10**6, 100),
+    ):
         yield f"huge/{width}x{height}.png", png(width, height, b""), "."
-    yield "huge/bomb.png", png(9000, 9000, bytes(9001 * 9000)), "pixels are more than"  # 81 MB of zeros in 80 kB
+    # 81 MB of zeros in 80 kB
+    yield "huge/bomb.png", png(9000, 9000, bytes(9001 * 9000)), "pixels are more than"
     for width, height in ((0, 4), (4, 0), (0, 0)):
         yield f"huge/{width}x{height}.png", png(width, height, b"\0"), "."
     yield "huge/longer-than-its-data.png", png(500, 500, bytes(501)), "fewer rows"
-    yield "huge/bmp.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0), "."
+    yield (
+        "huge/bmp.bmp",
+        b"BM"
+        + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
+        ".",
+    )
     yield "huge/gif.gif", b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b";", "."
-    yield "huge/negative.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, -5, 5, 1, 24, 0, 0, 0, 0, 0, 0), "."
+    yield (
+        "huge/negative.bmp",
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, -5, 5, 1, 24, 0, 0, 0, 0, 0, 0),
+        ".",
+    )
 
 
 def damaged() -> Iterator[tuple[str, bytes, str]]:
@@ -135,7 +166,8 @@ def damaged() -> Iterator[tuple[str, bytes, str]]:
     yield "damaged/checksum.png", bytes(data), "."
     yield "damaged/header.png", data[:18] + b"\xff" + data[19:], "."
     yield "damaged/no-table.jpg", encode(PHOTO, "JPEG").replace(b"\xff\xdb", b"\xff\xfe"), "."
-    yield "damaged/no-huffman.jpg", encode(PHOTO, "JPEG").replace(b"\xff\xc4", b"\xff\xfe"), FINE  # the standard tables are taken
+    # the standard tables are taken
+    yield "damaged/no-huffman.jpg", encode(PHOTO, "JPEG").replace(b"\xff\xc4", b"\xff\xfe"), FINE
     rows = np.asarray(PHOTO.convert("L"))
     short = b"".join(b"\0" + row.tobytes() for row in rows[:40])
     yield "damaged/rows-missing.png", png(48, 48, short), "fewer rows than its header says"
@@ -143,12 +175,21 @@ def damaged() -> Iterator[tuple[str, bytes, str]]:
     yield "damaged/black-rows.png", png(48, 48, short + bytes(8 * 49)), FINE
 
 
-FILES = [case for make in (truncated, no_images, wrong_extensions, odd_pixels, huge, damaged) for case in make()]
+FILES = [
+    case
+    for make in (truncated, no_images, wrong_extensions, odd_pixels, huge, damaged)
+    for case in make()
+]
 MANIFEST = "path,label\na.png,0\nb.png,0\nc.png,1\nd.png,1\n"
 
 # How labels may be spelled, and how not.
-SPELLINGS = dict.fromkeys(("0,1", "real,fake", "REAL,FAKE", "Real,Fake", " real , fake ", "rEaL,1"), True)
-SPELLINGS |= dict.fromkeys(("true,false", "r,f", "0.0,1.0", "authentic,generated", "-1,1", "2,1", "echt,falsch", "real,"), False)
+SPELLINGS = dict.fromkeys(
+    ("0,1", "real,fake", "REAL,FAKE", "Real,Fake", " real , fake ", "rEaL,1"), True
+)
+SPELLINGS |= dict.fromkeys(
+    ("true,false", "r,f", "0.0,1.0", "authentic,generated", "-1,1", "2,1", "echt,falsch", "real,"),
+    False,
+)
 
 
 def spelled(words: str) -> str:
@@ -195,15 +236,24 @@ MANIFESTS: dict[str, tuple[str | bytes, str]] = {
     "an empty path": (MANIFEST + ",1\n", "path is empty"),
     "the folder itself": (MANIFEST + ".,1\n", "must be a file below"),
     "a zero byte": (MANIFEST + "a\0.png,1\n", "."),
-    "a split for some": ("path,label,split\na.png,0,train\nb.png,0,\nc.png,1,train\nd.png,1,test\n", "split is empty"),
-    "an unknown split": ("path,label,split\na.png,0,dev\nb.png,0,dev\nc.png,1,dev\nd.png,1,dev\n", "split 'dev'"),
+    "a split for some": (
+        "path,label,split\na.png,0,train\nb.png,0,\nc.png,1,train\nd.png,1,test\n",
+        "split is empty",
+    ),
+    "an unknown split": (
+        "path,label,split\na.png,0,dev\nb.png,0,dev\nc.png,1,dev\nd.png,1,dev\n",
+        "split 'dev'",
+    ),
     "one class": ("path,label\na.png,0\nb.png,0\n", "no fake images"),
     "UTF-16": (MANIFEST.encode("utf-16"), "is not UTF-8"),
     "Latin-1": (MANIFEST.encode() + "é.png,1\n".encode("latin-1"), "is not UTF-8"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "."),
     "an endless quote": (MANIFEST.replace("a.png", '"a.png'), "."),
     "a field of a megabyte": ("path,label\n" + "a" * 2**20 + ",0\n", "field"),
-} | {f"labels {word}": (spelled(word), "" if good else "must be 0 or real, 1 or fake") for word, good in SPELLINGS.items()}
+} | {
+    f"labels {word}": (spelled(word), "" if good else "must be 0 or real, 1 or fake")
+    for word, good in SPELLINGS.items()
+}
 
 
 def link(path: Path, target: str) -> None:
@@ -213,7 +263,9 @@ def link(path: Path, target: str) -> None:
 def copy(path: Path, name: str | bytes, *, label: int = 1) -> None:
     """Write a good image under an odd name."""
     path.mkdir(parents=True, exist_ok=True)
-    (path / os.fsdecode(name)).write_bytes(encode(Image.fromarray(picture(label, size=8, seed=77)), "PNG"))
+    (path / os.fsdecode(name)).write_bytes(
+        encode(Image.fromarray(picture(label, size=8, seed=77)), "PNG")
+    )
 
 
 def outside(folder: Path) -> str:
@@ -221,39 +273,68 @@ def outside(folder: Path) -> str:
     return str(write_image(folder.parent.parent / "outside" / "secret.png", picture(1, size=8)))
 
 
-# What is done to a sound folder `train|valid|test / real|fake`, and what follows: a refusal, or {image or folder: reason}; a reason
-# of FINE is an image that is used.
+# What is done to a sound folder `train|valid|test / real|fake`, and what follows: a refusal, or
+# {image or folder: reason}; a reason of FINE is an image that is used.
 Outcome = str | dict[str, str]
 Deed = Callable[[Path], Any]
 FOLDERS: dict[str, tuple[Deed, Outcome]] = {
-    "a link to itself": (lambda f: link(f / "train/fake/x.png", "x.png"), {"train/fake/x.png": "cannot be read"}),
+    "a link to itself": (
+        lambda f: link(f / "train/fake/x.png", "x.png"),
+        {"train/fake/x.png": "cannot be read"},
+    ),
     "two links to each other": (
         lambda f: (link(f / "train/fake/x.png", "y.png"), link(f / "train/fake/y.png", "x.png")),
         {"train/fake/x.png": "cannot be read", "train/fake/y.png": "cannot be read"},
     ),
-    "a link to nothing": (lambda f: link(f / "train/fake/x.png", "gone.png"), {"train/fake/x.png": "file is missing"}),
-    "a link to an image inside": (lambda f: link(f / "train/fake/x.png", "0000.png"), {"train/fake/x.png": FINE}),
-    "a link to an image outside": (lambda f: link(f / "train/fake/x.png", outside(f)), {"train/fake/x.png": LEAVES}),
-    "a link to a folder outside": (lambda f: link(f / "train/fake/x", str(Path(outside(f)).parent)), {"train/fake/x": LEAVES}),
-    "a link to its own folder": (lambda f: link(f / "train/fake/x", "."), {"train/fake/x": "folder that it lies in"}),
-    "a link upwards": (lambda f: link(f / "train/fake/x", ".."), {"train/fake/x": "folder that it lies in"}),
+    "a link to nothing": (
+        lambda f: link(f / "train/fake/x.png", "gone.png"),
+        {"train/fake/x.png": "file is missing"},
+    ),
+    "a link to an image inside": (
+        lambda f: link(f / "train/fake/x.png", "0000.png"),
+        {"train/fake/x.png": FINE},
+    ),
+    "a link to an image outside": (
+        lambda f: link(f / "train/fake/x.png", outside(f)),
+        {"train/fake/x.png": LEAVES},
+    ),
+    "a link to a folder outside": (
+        lambda f: link(f / "train/fake/x", str(Path(outside(f)).parent)),
+        {"train/fake/x": LEAVES},
+    ),
+    "a link to its own folder": (
+        lambda f: link(f / "train/fake/x", "."),
+        {"train/fake/x": "folder that it lies in"},
+    ),
+    "a link upwards": (
+        lambda f: link(f / "train/fake/x", ".."),
+        {"train/fake/x": "folder that it lies in"},
+    ),
     "a link to the root": (lambda f: link(f / "train/fake/x", "/"), {"train/fake/x": LEAVES}),
     "a class as a link outside": (
-        lambda f: ((f / "train/fake").rename(f.parent.parent / "away"), link(f / "train/fake", str(f.parent.parent / "away"))),
+        lambda f: (
+            (f / "train/fake").rename(f.parent.parent / "away"),
+            link(f / "train/fake", str(f.parent.parent / "away")),
+        ),
         "train split has no fake images",
     ),
     "a name that is not UTF-8": (
-        lambda f: copy(f / "train/fake", b"\xff\xfe.png"), {"train/fake/\\xff\\xfe.png": "not valid UTF-8"}
+        lambda f: copy(f / "train/fake", b"\xff\xfe.png"),
+        {"train/fake/\\xff\\xfe.png": "not valid UTF-8"},
     ),
     "a folder that is not UTF-8": (
-        lambda f: copy(f / os.fsdecode(b"train/fake/\xe9t\xe9"), "x.png"), {"train/fake/\\xe9t\\xe9/x.png": "not valid UTF-8"}
+        lambda f: copy(f / os.fsdecode(b"train/fake/\xe9t\xe9"), "x.png"),
+        {"train/fake/\\xe9t\\xe9/x.png": "not valid UTF-8"},
     ),
     "a name in Latin-1 beside its UTF-8": (
         lambda f: (copy(f / "train/fake", "\u00e9.png"), copy(f / "train/fake", b"\xe9.png")),
         {"train/fake/\u00e9.png": FINE, "train/fake/\\xe9.png": "not valid UTF-8"},
     ),
     "one name, other suffixes": (
-        lambda f: [write_image(f / f"train/fake/x{s}", picture(1, size=8, seed=n)) for n, s in enumerate((".png", ".jpg", ".bmp"))],
+        lambda f: [
+            write_image(f / f"train/fake/x{s}", picture(1, size=8, seed=n))
+            for n, s in enumerate((".png", ".jpg", ".bmp"))
+        ],
         {"train/fake/x.png": FINE, "train/fake/x.jpg": FINE, "train/fake/x.bmp": FINE},
     ),
     "one name in other case": (
@@ -264,43 +345,92 @@ FOLDERS: dict[str, tuple[Deed, Outcome]] = {
         lambda f: (copy(f / "train/fake", "x.png"), copy(f / "train/real", "x.png")),
         {"train/fake/x.png": FINE, "train/real/x.png": FINE},
     ),
-    "a folder named as an image": (lambda f: copy(f / "train/fake/x.png", "y.png"), {"train/fake/x.png/y.png": FINE}),
-    "a pipe named as an image": (lambda f: os.mkfifo(f / "train/fake/x.png"), {"train/fake/x.png": "not a regular file"}),
-    "a device named as an image": (lambda f: link(f / "train/fake/x.png", "/dev/zero"), {"train/fake/x.png": LEAVES}),
+    "a folder named as an image": (
+        lambda f: copy(f / "train/fake/x.png", "y.png"),
+        {"train/fake/x.png/y.png": FINE},
+    ),
+    "a pipe named as an image": (
+        lambda f: os.mkfifo(f / "train/fake/x.png"),
+        {"train/fake/x.png": "not a regular file"},
+    ),
+    "a device named as an image": (
+        lambda f: link(f / "train/fake/x.png", "/dev/zero"),
+        {"train/fake/x.png": LEAVES},
+    ),
     "a hidden image": (lambda f: copy(f / "train/fake", ".x.png"), {}),
     "a suffix only": (lambda f: copy(f / "train/fake", ".png"), {}),
-    "no suffix": (lambda f: copy(f / "train/fake", "x"), {"files without a suffix": "1 in class folders"}),
-    "another suffix": (lambda f: copy(f / "train/fake", "x.png.part"), {"*.part": "1 in class folders"}),
+    "no suffix": (
+        lambda f: copy(f / "train/fake", "x"),
+        {"files without a suffix": "1 in class folders"},
+    ),
+    "another suffix": (
+        lambda f: copy(f / "train/fake", "x.png.part"),
+        {"*.part": "1 in class folders"},
+    ),
     "files of the system": (
         lambda f: [copy(f / "train/fake", n) for n in ("Thumbs.db", "._0000.png", "desktop.ini")],
         {"*.db": "neither images nor videos", "*.ini": "neither images nor videos"},
     ),
-    "an image in no class": (lambda f: [copy(f / "train", "x.png"), copy(f, "y.png"), copy(f, "z.txt")], {
-        "1 image at the top": "in no class folder", "1 image in 'train'": "in no class folder",
-    }),
-    "fifty folders deep": (lambda f: copy(f / "train/fake" / "/".join("d" * 50), "x.png"), {f"train/fake/{'d/' * 50}x.png": FINE}),
-    "a folder beside the classes": (lambda f: copy(f / "train/unsure", "x.png"), {"train/unsure": "neither a split nor a class"}),
-    "an empty folder beside the splits": (lambda f: (f / "notes").mkdir(), {"notes": "neither a split nor a class"}),
-    "a manifest that is a folder": (lambda f: (f / "manifest.csv").mkdir(), {"manifest.csv": "neither a split nor a class"}),
-    "a class that is empty": (lambda f: [p.unlink() for p in (f / "train/fake").iterdir()], "train split has no fake images"),
+    "an image in no class": (
+        lambda f: [copy(f / "train", "x.png"), copy(f, "y.png"), copy(f, "z.txt")],
+        {
+            "1 image at the top": "in no class folder",
+            "1 image in 'train'": "in no class folder",
+        },
+    ),
+    "fifty folders deep": (
+        lambda f: copy(f / "train/fake" / "/".join("d" * 50), "x.png"),
+        {f"train/fake/{'d/' * 50}x.png": FINE},
+    ),
+    "a folder beside the classes": (
+        lambda f: copy(f / "train/unsure", "x.png"),
+        {"train/unsure": "neither a split nor a class"},
+    ),
+    "an empty folder beside the splits": (
+        lambda f: (f / "notes").mkdir(),
+        {"notes": "neither a split nor a class"},
+    ),
+    "a manifest that is a folder": (
+        lambda f: (f / "manifest.csv").mkdir(),
+        {"manifest.csv": "neither a split nor a class"},
+    ),
+    "a class that is empty": (
+        lambda f: [p.unlink() for p in (f / "train/fake").iterdir()],
+        "train split has no fake images",
+    ),
     "a class that is a file": (
-        lambda f: ([p.unlink() for p in (f / "train/fake").iterdir()], (f / "train/fake").rmdir(), (f / "train/fake").touch()),
+        lambda f: (
+            [p.unlink() for p in (f / "train/fake").iterdir()],
+            (f / "train/fake").rmdir(),
+            (f / "train/fake").touch(),
+        ),
         "train split has no fake images",
     ),
     "a class that is all broken": (
-        lambda f: [p.write_bytes(b"x") for p in (f / "train/fake").iterdir()], "train split has no fake images"
+        lambda f: [p.write_bytes(b"x") for p in (f / "train/fake").iterdir()],
+        "train split has no fake images",
     ),
     "splits and classes side by side": (lambda f: copy(f / "real", "x.png"), "side by side"),
-    "a broken manifest beside folders": (lambda f: (f / "manifest.csv").write_text("x"), "no column 'path'"),
-    "a manifest that is a broken link": (lambda f: link(f / "manifest.csv", "gone.csv"), "manifest.csv' is a link to nothing"),
+    "a broken manifest beside folders": (
+        lambda f: (f / "manifest.csv").write_text("x"),
+        "no column 'path'",
+    ),
+    "a manifest that is a broken link": (
+        lambda f: link(f / "manifest.csv", "gone.csv"),
+        "manifest.csv' is a link to nothing",
+    ),
     "a video on both sides": (
         lambda f: (f / "manifest.csv").write_text(
             "path,label,video,split\n"
-            + "".join(f"{place}/{c}/{n:04d}.png,{c},v{c},{split}\n" for place, split, n in SIDES for c in ("real", "fake"))
+            + "".join(
+                f"{place}/{c}/{n:04d}.png,{c},v{c},{split}\n"
+                for place, split, n in SIDES
+                for c in ("real", "fake")
+            )
         ),
         "more than one split",
     ),
-}  # fmt: skip
+}
 ODD_NAMES = (
     "a b.png",
     "-rf.png",
@@ -313,7 +443,10 @@ ODD_NAMES = (
     f"{'x' * 240}.png",
 )
 FOLDERS |= {
-    f"the name {name!r}": (lambda f, name=name: copy(f / "train/fake", name), {f"train/fake/{name}": FINE})  # type: ignore[misc]
+    f"the name {name!r}": (
+        lambda f, name=name: copy(f / "train/fake", name),
+        {f"train/fake/{name}": FINE},
+    )  # type: ignore[misc]
     for name in (
         "a b.png",
         "-rf.png",
@@ -327,7 +460,8 @@ FOLDERS |= {
         "~.png",
     )
 }
-SIDES = (("train", "train", 0), ("valid", "val", 6), ("test", "test", 8))  # folder, split, number of the image
+# folder, split, number of the image
+SIDES = (("train", "train", 0), ("valid", "val", 6), ("test", "test", 8))
 
 
 def test_there_are_two_hundred() -> None:
@@ -350,7 +484,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 
 @pytest.mark.parametrize(("name", "reason"), [(name, reason) for name, _, reason in FILES])
-def test_an_image_is_usable_or_left_out_with_its_reason(images: ImageSet, name: str, reason: str) -> None:
+def test_an_image_is_usable_or_left_out_with_its_reason(
+    images: ImageSet, name: str, reason: str
+) -> None:
     sample = f"odd/train/fake/{name}"
     why = dict(images.excluded).get(sample)
     if reason == FINE:
@@ -370,7 +506,9 @@ def test_what_is_left_out_is_counted(images: ImageSet) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), MANIFESTS.values(), ids=MANIFESTS)
-def test_a_manifest_is_read_or_refused_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_a_manifest_is_read_or_refused_in_one_line(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
     for number, name in enumerate("abcd"):
         write_image(tmp_path / f"{name}.png", picture(number // 2, size=8, seed=number))
     (tmp_path / "sub").mkdir()
@@ -382,12 +520,23 @@ def test_a_manifest_is_read_or_refused_in_one_line(tmp_path: Path, text: str | b
             read_layout(layout, name="listed")
         assert "\n" not in str(error.value)
     else:
-        sound = [row for row in read_layout(layout, name="listed").table.to_pylist() if not row["problem"]]
-        assert [(row["path"], row["label"]) for row in sound] == [("a.png", 0), ("b.png", 0), ("c.png", 1), ("d.png", 1)]
+        sound = [
+            row
+            for row in read_layout(layout, name="listed").table.to_pylist()
+            if not row["problem"]
+        ]
+        assert [(row["path"], row["label"]) for row in sound] == [
+            ("a.png", 0),
+            ("b.png", 0),
+            ("c.png", 1),
+            ("d.png", 1),
+        ]
 
 
 @pytest.mark.parametrize(("deed", "outcome"), FOLDERS.values(), ids=FOLDERS)
-def test_a_folder_is_read_or_refused_in_one_line(tmp_path: Path, deed: Deed, outcome: Outcome) -> None:
+def test_a_folder_is_read_or_refused_in_one_line(
+    tmp_path: Path, deed: Deed, outcome: Outcome
+) -> None:
     folder = write_dataset(tmp_path / "data" / "odd", layout="train_valid_test", n=10, size=8)
     try:
         deed(folder)
@@ -401,7 +550,9 @@ def test_a_folder_is_read_or_refused_in_one_line(tmp_path: Path, deed: Deed, out
         assert "\n" not in str(error.value)
         return
     summary = catalog.describe("odd")
-    told = {sample.removeprefix("odd/"): reason for sample, reason in summary.excluded} | dict(summary.skipped)
+    told = {sample.removeprefix("odd/"): reason for sample, reason in summary.excluded} | dict(
+        summary.skipped
+    )
     assert summary.images() == 20 + sum(reason == FINE for reason in outcome.values())
     assert set(told) == {path for path, reason in outcome.items() if reason != FINE}
     for path, reason in told.items():

@@ -54,13 +54,22 @@ def test_unknown_card_names_the_nearest() -> None:
         (GOOD + 'holds = "real/"', "a list of folders"),
         (GOOD + 'splits = { val = "tset" }', "folder names with train, val or test"),
         (GOOD + 'reals = { file = "x.csv", path = "p" }', "a table of three texts"),
-        (GOOD + 'reals = { file = "../x.csv", path = "p", target = "t" }', "inside a folder of fakes"),
+        (
+            GOOD + 'reals = { file = "../x.csv", path = "p", target = "t" }',
+            "inside a folder of fakes",
+        ),
         (GOOD + 'folders = [{ path = "real", label = "genuine" }]', "a label is real or fake"),
         (GOOD + 'folders = [{ path = "real" }]', "a label is real or fake"),
         (GOOD + 'folders = [{ label = "real" }]', "a path each"),
         (GOOD + 'folders = [{ path = "../real", label = "real" }]', "a path each"),
-        (GOOD + 'folders = [{ path = "x", label = "real", split = "dev" }]', "a split train, val or test"),
-        (GOOD + 'folders = [{ path = "{class", label = "real" }]', "a brace without its other half"),
+        (
+            GOOD + 'folders = [{ path = "x", label = "real", split = "dev" }]',
+            "a split train, val or test",
+        ),
+        (
+            GOOD + 'folders = [{ path = "{class", label = "real" }]',
+            "a brace without its other half",
+        ),
         (GOOD + 'folders = [{ path = "{a}{a}", label = "real" }]', "redefinition of group name"),
     ],
 )

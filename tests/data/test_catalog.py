@@ -63,7 +63,9 @@ def test_names_are_folders_with_a_layout_and_cards(root: Path, make_catalog: Mak
     assert names == sorted(names)
 
 
-def test_a_dataset_may_be_a_link_to_where_it_lies(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_a_dataset_may_be_a_link_to_where_it_lies(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     write_dataset(tmp_path / "big disk" / "d", n=40, size=8)
     (root / "linked").symlink_to(tmp_path / "big disk" / "d", target_is_directory=True)
     assert "linked" in make_catalog().names()
@@ -86,7 +88,9 @@ def test_demo_images_are_made_once_and_anew_for_a_new_version(
     monkeypatch.setitem(sys.modules, "study.data.demo", demo)
     monkeypatch.setattr("study.data.demo", demo, raising=False)
     monkeypatch.setattr(sources, "card_names", lambda: ["demo_x"])
-    monkeypatch.setattr(sources, "load_card", lambda _: parse_card('title = "T"\nsource = "demo"', name="demo_x"))
+    monkeypatch.setattr(
+        sources, "load_card", lambda _: parse_card('title = "T"\nsource = "demo"', name="demo_x")
+    )
     catalog = make_catalog(root=None)
     assert catalog.names() == ["demo_x"]
     assert not catalog.available("demo_x")
@@ -116,13 +120,19 @@ def test_unknown_names_list_folders_and_cards(root: Path, make_catalog: MakeCata
         make_catalog(root=None).dataset("shoes")
 
 
-def test_a_missing_data_root_and_an_unrecognised_folder_say_so(root: Path, tmp_path: Path, make_catalog: MakeCatalog) -> None:
+def test_a_missing_data_root_and_an_unrecognised_folder_say_so(
+    root: Path, tmp_path: Path, make_catalog: MakeCatalog
+) -> None:
     with pytest.raises(DataError, match="is not a folder"):
         make_catalog(root=tmp_path / "absent").dataset("x")
     write_image(root / "odd" / "pictures" / "x.png", picture(0, size=8))
     write_image(root / "odd" / "more" / "x.png", picture(0, size=8))
     with pytest.raises(
-        DataError, match=r"layout of .*odd' is not recognised \(it holds: more/ \(1 image\), pictures/ \(1 image\)\)"
+        DataError,
+        match=(
+            r"layout of .*odd' is not recognised \(it holds: more/ \(1 image\), pictures/ \(1"
+            r" image\)\)"
+        ),
     ):
         make_catalog().dataset("odd")
 
@@ -155,15 +165,24 @@ def test_samples_of_a_plain_folder(root: Path, make_catalog: MakeCatalog) -> Non
     assert not dataset.official
 
 
-def test_equal_pictures_share_a_group_whatever_their_files(root: Path, make_catalog: MakeCatalog) -> None:
+def test_equal_pictures_share_a_group_whatever_their_files(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "d", n=40, size=8)
     write_image(folder / "real" / "again.bmp", picture(0, size=8, seed=0))
-    groups = dict(zip(*(make_catalog().dataset("d").samples[name].to_pylist() for name in ("path", "group")), strict=True))
+    groups = dict(
+        zip(
+            *(make_catalog().dataset("d").samples[name].to_pylist() for name in ("path", "group")),
+            strict=True,
+        )
+    )
     assert groups["real/again.bmp"] == groups["real/0000.png"]
 
 
 @pytest.mark.parametrize("size", [16, 32, 48, 64])
-def test_small_generated_datasets_have_both_classes_in_every_split(root: Path, make_catalog: MakeCatalog, size: int) -> None:
+def test_small_generated_datasets_have_both_classes_in_every_split(
+    root: Path, make_catalog: MakeCatalog, size: int
+) -> None:
     for seed in range(3):
         write_dataset(root / f"s{seed}", n=24, size=size, seed=seed)
         assert all(all(counts) for counts in make_catalog().dataset(f"s{seed}").counts().values())
@@ -176,17 +195,22 @@ def test_manifest_groups_videos_and_units(root: Path, make_catalog: MakeCatalog)
             for frame in range(2):
                 path = f"{method}/{number:03d}_{frame}.png"
                 write_image(root / "ff" / path, picture(label, size=8, seed=number * 10 + frame))
-                rows.append({"path": path, "label": label, "method": method, "video": f"{number:03d}"})
+                rows.append(
+                    {"path": path, "label": label, "method": method, "video": f"{number:03d}"}
+                )
     write_manifest(root / "ff", rows)
     dataset = make_catalog().dataset("ff")
     samples = dataset.samples.to_pylist()
     assert {s["group"] for s in samples} == {f"{number:03d}" for number in range(40)}
-    assert len({s["unit"] for s in samples}) == 3 * 40  # the manipulations of one video are units of their own
+    # the manipulations of one video are units of their own
+    assert len({s["unit"] for s in samples}) == 3 * 40
     assert samples[0]["unit"] == "ff/FaceSwap/000"
     assert len({(s["group"], s["split"]) for s in samples}) == 40
 
 
-def test_a_real_pool_shared_by_two_datasets_falls_on_the_same_side(root: Path, make_catalog: MakeCatalog) -> None:
+def test_a_real_pool_shared_by_two_datasets_falls_on_the_same_side(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     write_dataset(root / "one", n=60, size=8)
     write_dataset(root / "two", n=60, size=8, seed=1)
     shutil.rmtree(root / "two" / "real")
@@ -214,7 +238,9 @@ def test_max_per_class_nests_and_keeps_splits(root: Path, make_catalog: MakeCata
     assert splits_of[60].items() <= splits_of[90].items() <= splits_of[None].items()
 
 
-def test_cifake_keeps_its_test_and_carves_val_from_train(root: Path, make_catalog: MakeCatalog) -> None:
+def test_cifake_keeps_its_test_and_carves_val_from_train(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     write_cifake(root / "cifake", n=80)
     summary = make_catalog().describe("cifake")
     assert summary.title.startswith("CIFAKE")
@@ -229,11 +255,15 @@ def test_cifake_keeps_its_test_and_carves_val_from_train(root: Path, make_catalo
 
 
 @pytest.mark.parametrize("name", ["faces_140k", "140k-real-and-fake-faces"])
-def test_a_kaggle_download_below_the_data_root_is_read_by_its_card(root: Path, make_catalog: MakeCatalog, name: str) -> None:
+def test_a_kaggle_download_below_the_data_root_is_read_by_its_card(
+    root: Path, make_catalog: MakeCatalog, name: str
+) -> None:
     write_faces_140k(root / name, n=10, size=8)
     summary = make_catalog().describe(name)
     assert {(c.split, c.method): c.images for c in summary.counts} == {
-        (split, method): n for split, n in (("train", 6), ("val", 2), ("test", 2)) for method in ("ffhq", "stylegan")
+        (split, method): n
+        for split, n in (("train", 6), ("val", 2), ("test", 2))
+        for method in ("ffhq", "stylegan")
     }
     assert summary.groups == {"train": 12, "val": 4, "test": 4}
     assert summary.straddling == 0
@@ -254,7 +284,9 @@ def test_a_folder_below_the_data_root_wins_over_the_card(
     assert own.card is not None
 
 
-def test_official_splits_with_shared_pictures_are_kept_and_counted(root: Path, make_catalog: MakeCatalog) -> None:
+def test_official_splits_with_shared_pictures_are_kept_and_counted(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "d", layout="train_valid_test", n=10, size=8)
     shutil.copy(folder / "train" / "real" / "0000.png", folder / "test" / "real" / "again.png")
     summary = make_catalog().describe("d")
@@ -262,11 +294,15 @@ def test_official_splits_with_shared_pictures_are_kept_and_counted(root: Path, m
     assert summary.images("test", 0) == 3
 
 
-def test_a_card_pattern_gives_groups(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_pattern_gives_groups(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from study.data import sources
     from study.data.cards import parse_card
 
-    card = parse_card('title = "T"\nsource = "folder"\ngroup_pattern = "/(?P<group>p[0-9]+)_"', name="people")
+    card = parse_card(
+        'title = "T"\nsource = "folder"\ngroup_pattern = "/(?P<group>p[0-9]+)_"', name="people"
+    )
     monkeypatch.setattr(sources, "card_names", lambda: ["people"])
     monkeypatch.setattr(sources, "load_card", lambda _: card)
     for number in range(60):
@@ -276,22 +312,33 @@ def test_a_card_pattern_gives_groups(root: Path, make_catalog: MakeCatalog, monk
     write_image(root / "people" / "real" / "stray.png", picture(0, size=8, seed=999))
     dataset = make_catalog().dataset("people")
     samples = dataset.samples.to_pylist()
-    assert {s["group"] for s in samples if not s["problem"]} == {f"p{number}" for number in range(30)}
+    assert {s["group"] for s in samples if not s["problem"]} == {
+        f"p{number}" for number in range(30)
+    }
     assert [(s["path"], s["problem"]) for s in samples if s["problem"]] == [
         ("real/stray.png", "the card's group_pattern does not match its path")
     ]
-    with pytest.raises(DataError, match=r"By hand: get it from its authors; unpack it into '.*elsewhere/people'"):
+    with pytest.raises(
+        DataError, match=r"By hand: get it from its authors; unpack it into '.*elsewhere/people'"
+    ):
         (root.parent / "elsewhere").mkdir()
         make_catalog(root=root.parent / "elsewhere").dataset("people")
 
 
-def test_a_split_without_both_classes_is_refused_with_counts(root: Path, make_catalog: MakeCatalog) -> None:
+def test_a_split_without_both_classes_is_refused_with_counts(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     write_dataset(root / "tiny", n=2, size=8)
-    with pytest.raises(DataError, match=r"dataset 'tiny': its \w+ split has no \w+ images \(train \d real \+ \d fake, val"):
+    with pytest.raises(
+        DataError,
+        match=r"dataset 'tiny': its \w+ split has no \w+ images \(train \d real \+ \d fake, val",
+    ):
         make_catalog().dataset("tiny")
 
 
-def test_a_test_only_dataset_can_be_tested_on_and_nothing_else(root: Path, make_catalog: MakeCatalog) -> None:
+def test_a_test_only_dataset_can_be_tested_on_and_nothing_else(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "d", layout="train_valid_test", n=10, size=8)
     shutil.rmtree(folder / "train")
     shutil.rmtree(folder / "valid")
@@ -323,7 +370,9 @@ def test_describe_lists_what_is_left_out(root: Path, make_catalog: MakeCatalog) 
     assert summary.n_bytes == sum(path.stat().st_size for path in files_of(folder))
 
 
-def test_neither_broken_images_nor_copies_are_groups_that_somebody_gave(root: Path, make_catalog: MakeCatalog) -> None:
+def test_neither_broken_images_nor_copies_are_groups_that_somebody_gave(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "plain", n=40, size=8)
     shutil.copy(folder / "real" / "0003.png", folder / "real" / "copy.png")
     (folder / "fake" / "0004.png").write_bytes(b"")
@@ -333,7 +382,9 @@ def test_neither_broken_images_nor_copies_are_groups_that_somebody_gave(root: Pa
     assert make_catalog().describe("listed").grouped
 
 
-def test_a_second_start_hashes_nothing_and_a_changed_file_is_seen(root: Path, make_catalog: MakeCatalog) -> None:
+def test_a_second_start_hashes_nothing_and_a_changed_file_is_seen(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "d", n=40, size=8)
     told: list[tuple[str, int, int]] = []
     first = make_catalog(progress=lambda *report: told.append(report)).dataset("d")
@@ -348,7 +399,9 @@ def test_a_second_start_hashes_nothing_and_a_changed_file_is_seen(root: Path, ma
 
 
 def test_a_file_replaced_behind_its_own_time_is_seen(root: Path, make_catalog: MakeCatalog) -> None:
-    """Another picture of the same size, with the old time of last change set again: an index by these alone is wrong for ever."""
+    """Another picture of the same size, with the old time of last change set again: an index by
+    these alone is wrong for ever.
+    """
     folder = write_dataset(root / "d", n=24, size=8, suffix=".bmp")
     first = make_catalog().dataset("d")
     path = folder / "real" / "0000.bmp"
@@ -361,8 +414,12 @@ def test_a_file_replaced_behind_its_own_time_is_seen(root: Path, make_catalog: M
     assert len(catalog.open("d", "train", SMALL).excluded) == 0
 
 
-def test_what_passes_is_not_remembered(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without memory for an image leaves it out under another key, and looks again the next time."""
+def test_what_passes_is_not_remembered(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without memory for an image leaves it out under another key, and looks again the
+    next time.
+    """
     write_dataset(root / "d", n=24, size=8)
     victim = []
 
@@ -380,19 +437,33 @@ def test_what_passes_is_not_remembered(root: Path, make_catalog: MakeCatalog, mo
     rich = make_catalog()
     assert rich.describe("d").excluded == ()
     assert rich.key("d", ("train", "val", "test")) != key
-    sample = next(row for row in rich.dataset("d").samples.to_pylist() if row["path"] == "real/0000.png")
+    sample = next(
+        row for row in rich.dataset("d").samples.to_pylist() if row["path"] == "real/0000.png"
+    )
     monkeypatch.setattr("study.data.videos.decode_image", decode)
-    with pytest.raises(DataError, match=r"real/0000.png' could be read when it was indexed, and not now: does not fit into memory"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"real/0000.png' could be read when it was indexed, and not now: does not fit into"
+            r" memory"
+        ),
+    ):
         rich.open("d", sample["split"], SMALL)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
 @pytest.mark.parametrize("looked_at", ["stat", "read"])
 def test_a_disk_that_does_not_answer_stops_the_command(
-    looked_at: str, number: int, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+    looked_at: str,
+    number: int,
+    root: Path,
+    make_catalog: MakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The dataset would be another one without the image, and the next run would begin anew."""
-    write_dataset(root / "d", n=24, size=8, layout="manifest" if looked_at == "stat" else "real_fake")
+    write_dataset(
+        root / "d", n=24, size=8, layout="manifest" if looked_at == "stat" else "real_fake"
+    )
     whole = make_catalog().dataset("d").digest
     victim = str(next(files_of(root / "d")))
     Path(victim).touch()  # so it is read once more
@@ -411,7 +482,13 @@ def test_a_disk_that_does_not_answer_stops_the_command(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_bytes", read)
         patched.setattr("study.data.listing.os.lstat", stat)
-        with pytest.raises(DataError, match=rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command again"):
+        with pytest.raises(
+            DataError,
+            match=(
+                rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command"
+                r" again"
+            ),
+        ):
             make_catalog().dataset("d")
     assert make_catalog().dataset("d").digest == whole
 
@@ -424,8 +501,14 @@ def test_a_disk_that_does_not_answer_stops_the_command(
         ("EMFILE", r"raise the limit of open files \(ulimit -n\)"),
         ("ENFILE", "end other programs: the machine has too many files open"),
         ("ENOMEM", "end other programs: the machine has no memory left"),
-        *((name, "see to the disk or the mount that it lies on") for name in ("ESTALE", "ENOTCONN", "ETIMEDOUT")),
-        *((name, "see to the disk or the mount that it lies on") for name in ("ECONNABORTED", "ECONNREFUSED", "ENETRESET")),
+        *(
+            (name, "see to the disk or the mount that it lies on")
+            for name in ("ESTALE", "ENOTCONN", "ETIMEDOUT")
+        ),
+        *(
+            (name, "see to the disk or the mount that it lies on")
+            for name in ("ECONNABORTED", "ECONNREFUSED", "ENETRESET")
+        ),
     ],
 )
 def test_what_is_to_be_done_depends_on_what_does_not_answer(
@@ -437,11 +520,19 @@ def test_what_is_to_be_done_depends_on_what_does_not_answer(
         raise OSError(getattr(errno, name), "why")
 
     monkeypatch.setattr(Path, "read_bytes", fails)
-    with pytest.raises(DataError, match=rf"could not be read now \(why\); run the command again, and if that stays so, {remedy}$"):
+    with pytest.raises(
+        DataError,
+        match=(
+            r"could not be read now \(why\); run the command again, and if that stays so,"
+            rf" {remedy}$"
+        ),
+    ):
         read_bytes(tmp_path / "x.png")
 
 
-def test_what_a_user_may_not_read_is_left_out(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_user_may_not_read_is_left_out(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That does not pass by itself."""
     write_dataset(root / "d", n=24, size=8)
     real = Path.read_bytes
@@ -452,7 +543,9 @@ def test_what_a_user_may_not_read_is_left_out(root: Path, make_catalog: MakeCata
         return real(path)
 
     monkeypatch.setattr(Path, "read_bytes", read)
-    assert make_catalog().describe("d").excluded == (("d/fake/0001.png", "cannot be read: Permission denied"),)
+    assert make_catalog().describe("d").excluded == (
+        ("d/fake/0001.png", "cannot be read: Permission denied"),
+    )
 
 
 @pytest.mark.parametrize("name", ["照" * 28 + "片" * 50, "Я" * 120, "x" * 250])
@@ -462,25 +555,41 @@ def test_a_long_name_fits_the_cache(name: str, root: Path, make_catalog: MakeCat
     catalog = make_catalog()
     for found in (name, f"{name[:-1]}!"):
         assert found in catalog.names()
-        assert sum(len(catalog.open(found, split, SMALL)) for split in ("train", "val", "test")) == 48
+        assert (
+            sum(len(catalog.open(found, split, SMALL)) for split in ("train", "val", "test")) == 48
+        )
 
 
 def test_file_names_differ_as_names_do() -> None:
     assert file_name("cifake") == "cifake" and file_name("a:b/c") == "a%3Ab%2Fc"
-    names = ["照" * 80, "照" * 79 + "片", "x" * 99, "x" * 100, "x" * 101, "x" * 102, file_name("x" * 102)]
+    names = [
+        "照" * 80,
+        "照" * 79 + "片",
+        "x" * 99,
+        "x" * 100,
+        "x" * 101,
+        "x" * 102,
+        file_name("x" * 102),
+    ]
     assert len({file_name(name) for name in names}) == len(names)
     assert all(len(file_name(name)) <= 100 for name in names)
 
 
 @pytest.mark.parametrize("kind", ["root", "url"])
-def test_a_folder_whose_name_is_no_text_is_refused(kind: str, root: Path, make_catalog: MakeCatalog) -> None:
+def test_a_folder_whose_name_is_no_text_is_refused(
+    kind: str, root: Path, make_catalog: MakeCatalog
+) -> None:
     """Latin-1, as an old disk has it."""
     write_dataset(root / "fine", n=24, size=8)
     write_dataset(root / os.fsdecode(b"caf\xe9"), n=24, size=8)
     catalog = make_catalog() if kind == "root" else make_catalog(root=None, url=root.as_uri())
-    assert "fine" in catalog.names() and not [name for name in catalog.names() if name.startswith("caf")]
+    assert "fine" in catalog.names() and not [
+        name for name in catalog.names() if name.startswith("caf")
+    ]
     for ask in (catalog.dataset, catalog.available, catalog.members):
-        with pytest.raises(DataError, match=r"dataset 'caf\\xe9': its name is not valid UTF-8; rename its folder"):
+        with pytest.raises(
+            DataError, match=r"dataset 'caf\\xe9': its name is not valid UTF-8; rename its folder"
+        ):
             ask(os.fsdecode(b"caf\xe9"))
 
 
@@ -491,7 +600,9 @@ def test_a_root_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
         data_root(str(folder))
 
 
-def test_a_root_may_be_a_link_to_a_name_that_is_no_text(tmp_path: Path, make_catalog: MakeCatalog) -> None:
+def test_a_root_may_be_a_link_to_a_name_that_is_no_text(
+    tmp_path: Path, make_catalog: MakeCatalog
+) -> None:
     write_dataset(tmp_path / os.fsdecode(b"caf\xe9") / "d", n=24, size=8)
     (tmp_path / "link").symlink_to(os.fsdecode(b"caf\xe9"))
     assert make_catalog(root=tmp_path / "link").describe("d").images() == 48
@@ -500,7 +611,9 @@ def test_a_root_may_be_a_link_to_a_name_that_is_no_text(tmp_path: Path, make_cat
 def test_which_images_can_be_decoded_is_part_of_the_key(
     root: Path, make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Libraries that cannot decode an image, and others that can: the same files, and not the same images. Groups are given."""
+    """Libraries that cannot decode an image, and others that can: the same files, and not the same
+    images. Groups are given.
+    """
     write_dataset(root / "d", n=24, size=8, layout="manifest")
     data = next(files_of(root / "d")).read_bytes()
 
@@ -510,14 +623,17 @@ def test_which_images_can_be_decoded_is_part_of_the_key(
         return decode_image(given)
 
     able = make_catalog(cache=tmp_path / "able").dataset("d")
-    assert able.digest == columns_digest(able.samples.sort_by("path"), CONTENT)  # as before where all can be decoded
+    # as before where all can be decoded
+    assert able.digest == columns_digest(able.samples.sort_by("path"), CONTENT)
     monkeypatch.setattr("study.data.index.decode_image", decode)
     unable = make_catalog(cache=tmp_path / "unable").dataset("d")
     assert unable.samples.select(CONTENT).equals(able.samples.select(CONTENT))
     assert unable.digest != able.digest
 
 
-def test_an_interrupted_index_keeps_what_it_has(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_index_keeps_what_it_has(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from study.data import index
 
     write_dataset(root / "d", n=40, size=8)
@@ -537,8 +653,12 @@ def test_an_interrupted_index_keeps_what_it_has(root: Path, make_catalog: MakeCa
     assert 0 < told[0] < 80
 
 
-def test_a_killed_index_keeps_what_it_has(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
-    """By SIGKILL while the 30th of 48 images is hashed, in parts of 8: what was written is known, and then all in one file."""
+def test_a_killed_index_keeps_what_it_has(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
+    """By SIGKILL while the 30th of 48 images is hashed, in parts of 8: what was written is known,
+    and then all in one file.
+    """
     write_dataset(root / "mine", n=24, size=8)
     code = f"""
 import os, signal
@@ -555,9 +675,15 @@ def killed(path):
     return real(path)
 
 index._fingerprint = killed
-Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(tmp_path / "cache")!r})), firewall=True).dataset("mine")
+config = DataConfig(root=Path({str(root)!r}), cache=Path({str(tmp_path / "cache")!r}))
+Catalog(config, firewall=True).dataset("mine")
 """
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]
+        ).returncode
+        == -signal.SIGKILL
+    )
     parts = list((tmp_path / "cache" / "index").glob("*.part"))
     assert len(parts) >= 2
     told: list[int] = []
@@ -565,11 +691,16 @@ Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(tmp_path / "cache")
     assert told and max(told) == 48 - 8 * len(parts)
     assert [path.suffix for path in (tmp_path / "cache" / "index").iterdir()] == [".parquet"]
     again: list[int] = []
-    assert make_catalog(progress=lambda what, done, total: again.append(total)).dataset("mine").digest == found.digest
+    assert (
+        make_catalog(progress=lambda what, done, total: again.append(total)).dataset("mine").digest
+        == found.digest
+    )
     assert again == []
 
 
-def test_a_damaged_index_is_made_again(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_a_damaged_index_is_made_again(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     write_dataset(root / "d", n=40, size=8)
     expected = make_catalog().dataset("d").digest
     (index,) = (tmp_path / "cache" / "index").glob("*.parquet")
@@ -577,20 +708,28 @@ def test_a_damaged_index_is_made_again(root: Path, make_catalog: MakeCatalog, tm
     assert make_catalog().dataset("d").digest == expected
 
 
-def test_keys_follow_content_and_neither_name_nor_place(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_keys_follow_content_and_neither_name_nor_place(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     write_dataset(root / "a", n=40, size=8)
     write_dataset(root / "b", n=40, size=8, seed=1)
     shutil.copytree(root / "a", tmp_path / "moved" / "renamed")
     catalog, moved = make_catalog(), make_catalog(root=tmp_path / "moved")
     assert catalog.key("a", ["train"]) == moved.key("renamed", ["train"])
     assert catalog.dataset("a").digest == moved.dataset("renamed").digest
-    keys = {catalog.key(name, splits) for name in ("a", "b", "a+b") for splits in (["train"], ["val"], ["train", "val"])}
+    keys = {
+        catalog.key(name, splits)
+        for name in ("a", "b", "a+b")
+        for splits in (["train"], ["val"], ["train", "val"])
+    }
     assert len(keys) == 9
     assert catalog.key("a+b", ("train", "val")) == catalog.key("b+a", ("val", "train"))
 
 
 @pytest.mark.parametrize("column", ["label", "method", "group", "split", "video"])
-def test_keys_change_with_every_column_of_the_manifest(root: Path, make_catalog: MakeCatalog, column: str) -> None:
+def test_keys_change_with_every_column_of_the_manifest(
+    root: Path, make_catalog: MakeCatalog, column: str
+) -> None:
     rows: list[dict[str, object]] = [
         {
             "path": f"{n}.png",
@@ -603,7 +742,9 @@ def test_keys_change_with_every_column_of_the_manifest(root: Path, make_catalog:
         for n in range(12)
     ]
     for row in rows:
-        write_image(root / "d" / str(row["path"]), picture(0, size=8, seed=int(str(row["path"])[:-4])))
+        write_image(
+            root / "d" / str(row["path"]), picture(0, size=8, seed=int(str(row["path"])[:-4]))
+        )
     write_manifest(root / "d", rows)
     splits = ("train", "val", "test")
     before = make_catalog().key("d", splits)
@@ -612,7 +753,9 @@ def test_keys_change_with_every_column_of_the_manifest(root: Path, make_catalog:
     assert make_catalog().key("d", splits) != before
 
 
-def test_the_firewall_drops_test_rows_and_refuses_to_open_them(root: Path, make_catalog: MakeCatalog) -> None:
+def test_the_firewall_drops_test_rows_and_refuses_to_open_them(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     write_cifake(root / "one", n=60)
     write_dataset(root / "two", n=60, size=8)
     open_catalog, catalog = make_catalog(), make_catalog(firewall=True)
@@ -621,7 +764,9 @@ def test_the_firewall_drops_test_rows_and_refuses_to_open_them(root: Path, make_
         assert set(dataset.samples["split"].to_pylist()) == {"train", "val"}
         assert catalog.describe(name).images("test") == 0
         assert not dataset.counts()["test"][0]
-        hidden = set(open_catalog.dataset(name).samples["id"].to_pylist()) - set(dataset.samples["id"].to_pylist())
+        hidden = set(open_catalog.dataset(name).samples["id"].to_pylist()) - set(
+            dataset.samples["id"].to_pylist()
+        )
         assert hidden == set(open_catalog.dataset(name).rows("test")["id"].to_pylist())
         with pytest.raises(DataError, match="has no test split"):
             dataset.rows("test")
@@ -642,7 +787,9 @@ def test_an_unknown_split_is_named(root: Path, make_catalog: MakeCatalog) -> Non
         make_catalog().open("d", "valid", SMALL)  # type: ignore[arg-type]
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_line(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     write_dataset(root / "d", n=40, size=8)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be written") as error:

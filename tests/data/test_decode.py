@@ -45,11 +45,15 @@ def test_jpeg_is_what_pillow_makes_of_it(tmp_path: Path) -> None:
 
 def test_grey_bilevel_and_palette_become_rgb() -> None:
     grey = photograph().convert("L")
-    np.testing.assert_array_equal(decode_image(encode(grey, "PNG")), np.stack([np.asarray(grey)] * 3, axis=2))
+    np.testing.assert_array_equal(
+        decode_image(encode(grey, "PNG")), np.stack([np.asarray(grey)] * 3, axis=2)
+    )
     bilevel = grey.point(lambda v: 255 * (v > 128), mode="1")
     assert set(np.unique(decode_image(encode(bilevel, "PNG")))) == {0, 255}
     palette = photograph().convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
-    np.testing.assert_array_equal(decode_image(encode(palette, "PNG")), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(
+        decode_image(encode(palette, "PNG")), np.asarray(palette.convert("RGB"))
+    )
 
 
 def test_alpha_is_composited_over_white() -> None:
@@ -65,7 +69,9 @@ def test_transparent_colour_of_a_palette_is_white() -> None:
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.putdata([0, 1])
-    assert decode_image(encode(palette, "PNG", transparency=1)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+    assert decode_image(encode(palette, "PNG", transparency=1)).tolist() == [
+        [[10, 20, 30], [255, 255, 255]]
+    ]
 
 
 def test_sixteen_bits_keep_the_high_byte() -> None:
@@ -83,8 +89,12 @@ def test_thirty_two_bits_are_refused(mode: str) -> None:
 
 
 def test_cmyk_by_its_formula() -> None:
-    colours = np.array([[[0, 0, 0, 0], [0, 0, 0, 255], [255, 0, 0, 0], [0, 128, 0, 64]]], dtype=np.uint8)
-    decoded = decode_image(encode(Image.fromarray(np.repeat(np.repeat(colours, 16, 0), 16, 1), "CMYK"), "TIFF"))
+    colours = np.array(
+        [[[0, 0, 0, 0], [0, 0, 0, 255], [255, 0, 0, 0], [0, 128, 0, 64]]], dtype=np.uint8
+    )
+    decoded = decode_image(
+        encode(Image.fromarray(np.repeat(np.repeat(colours, 16, 0), 16, 1), "CMYK"), "TIFF")
+    )
     c, m, y, k = (colours[0, :, channel] / 255 for channel in range(4))
     expected = np.stack([255 * (1 - ink) * (1 - k) for ink in (c, m, y)], axis=1)
     assert np.abs(decoded[8, 8::16].astype(float) - expected).max() <= 1
@@ -92,7 +102,8 @@ def test_cmyk_by_its_formula() -> None:
 
 def test_inverted_cmyk_of_adobe_is_not_negative() -> None:
     white = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
-    assert decode_image(encode(white, "JPEG")).min() > 250  # Pillow writes CMYK JPEGs with Adobe's marker, inverted
+    # Pillow writes CMYK JPEGs with Adobe's marker, inverted
+    assert decode_image(encode(white, "JPEG")).min() > 250
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -117,7 +128,9 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 def test_broken_exif_counts_as_upright() -> None:
     image = photograph()
     data = encode(image, "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff", quality=90)
-    np.testing.assert_array_equal(decode_image(data), decode_image(encode(image, "JPEG", quality=90)))
+    np.testing.assert_array_equal(
+        decode_image(data), decode_image(encode(image, "JPEG", quality=90))
+    )
 
 
 def test_first_frame_of_an_animation() -> None:
@@ -131,7 +144,9 @@ def test_first_frame_of_an_animation() -> None:
 def test_colour_profile_is_ignored() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     image = photograph()
-    np.testing.assert_array_equal(decode_image(encode(image, "PNG", icc_profile=profile)), np.asarray(image))
+    np.testing.assert_array_equal(
+        decode_image(encode(image, "PNG", icc_profile=profile)), np.asarray(image)
+    )
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
@@ -144,7 +159,9 @@ def test_truncated_files_are_errors_and_never_pictures(kind: str, share: float) 
     assert "0x" not in str(error.value)
 
 
-def test_truncated_progressive_jpeg_is_an_error_whatever_another_library_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_progressive_jpeg_is_an_error_whatever_another_library_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     data = encode(photograph(), "JPEG", progressive=True, quality=90)
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(UndecodableError, match="truncated"):
@@ -202,7 +219,9 @@ def test_pixel_digest_is_of_the_picture_and_not_of_the_file() -> None:
     changed = np.array(image)
     changed[0, 0, 0] ^= 1
     assert pixel_digest(changed) not in same
-    assert pixel_digest(np.zeros((2, 6, 3), np.uint8)) != pixel_digest(np.zeros((6, 2, 3), np.uint8))
+    assert pixel_digest(np.zeros((2, 6, 3), np.uint8)) != pixel_digest(
+        np.zeros((6, 2, 3), np.uint8)
+    )
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -219,14 +238,20 @@ def test_squash_is_pillows_resize(shape: tuple[int, int], interpolation: Any) ->
 def test_resize_crop_is_torchvisions(shape: tuple[int, int]) -> None:
     transforms = pytest.importorskip("torchvision.transforms.functional")
     image = _random(shape)
-    resized = transforms.resize(Image.fromarray(image), 64, interpolation=transforms.InterpolationMode.BICUBIC)
+    resized = transforms.resize(
+        Image.fromarray(image), 64, interpolation=transforms.InterpolationMode.BICUBIC
+    )
     expected = np.asarray(transforms.center_crop(resized, [56, 56]))
-    np.testing.assert_array_equal(fit_geometry(image, Geometry(size_px=56, mode="resize_crop", resize_px=64)), expected)
+    np.testing.assert_array_equal(
+        fit_geometry(image, Geometry(size_px=56, mode="resize_crop", resize_px=64)), expected
+    )
 
 
 def test_crop_never_resizes() -> None:
     image = _random((40, 61))
-    np.testing.assert_array_equal(fit_geometry(image, Geometry(size_px=33, mode="crop")), image[4:37, 14:47])
+    np.testing.assert_array_equal(
+        fit_geometry(image, Geometry(size_px=33, mode="crop")), image[4:37, 14:47]
+    )
 
 
 def test_crop_continues_small_images_by_reflection() -> None:
@@ -241,7 +266,10 @@ def test_crop_continues_small_images_by_reflection() -> None:
 
 def test_an_elongated_image_is_refused_before_memory_is_taken() -> None:
     with pytest.raises(UndecodableError, match="too elongated"):
-        fit_geometry(np.zeros((1, 5000, 3), np.uint8), Geometry(size_px=224, mode="resize_crop", resize_px=256))
+        fit_geometry(
+            np.zeros((1, 5000, 3), np.uint8),
+            Geometry(size_px=224, mode="resize_crop", resize_px=256),
+        )
 
 
 @pytest.mark.parametrize(
@@ -265,14 +293,23 @@ def _random(shape: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def _png(width: int, height: int, *, bit_depth: int, colour_type: int, data: bytes) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(data))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _png_16_bit_rgb(value: int) -> bytes:
-    return _png(1, 1, bit_depth=16, colour_type=2, data=b"\0" + struct.pack(">HHH", value, value, value))
+    return _png(
+        1, 1, bit_depth=16, colour_type=2, data=b"\0" + struct.pack(">HHH", value, value, value)
+    )
 
 
 def chunks(data: bytes) -> list[tuple[bytes, int, int]]:
@@ -291,7 +328,7 @@ def test_a_png_whose_checksum_is_wrong_is_refused(damage: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = bytearray(encode(Image.fromarray(noise), "PNG", compress_level=0))
     np.testing.assert_array_equal(decode_image(bytes(data)), noise)
-    (start, end) = next((start, end) for kind, start, end in chunks(data) if kind == b"IDAT")
+    start, end = next((start, end) for kind, start, end in chunks(data) if kind == b"IDAT")
     if damage == "zero tail":
         data[end - 64 :] = bytes(len(data) - end + 64)
     else:
@@ -305,11 +342,17 @@ def test_a_text_after_the_pixels_may_be_damaged() -> None:
     data = encode(photograph(), "PNG")
     end = chunks(data)[-1][1] - 8
     text = struct.pack(">I", 3) + b"tEXt" + b"a\0b" + b"\0\0\0\0"
-    np.testing.assert_array_equal(decode_image(data[:end] + text + data[end:]), np.asarray(photograph()))
+    np.testing.assert_array_equal(
+        decode_image(data[:end] + text + data[end:]), np.asarray(photograph())
+    )
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")])
-def test_too_little_memory_says_nothing_about_the_image(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("out of memory error when reading image file")]
+)
+def test_too_little_memory_says_nothing_about_the_image(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> None:
         raise error
 

@@ -12,7 +12,13 @@ from PIL import Image, JpegImagePlugin
 from scipy.ndimage import gaussian_filter
 
 from study.data import degradations
-from study.data.degradations import SUITES, NotApplicableError, degrade, members_of, parse_degradation
+from study.data.degradations import (
+    SUITES,
+    NotApplicableError,
+    degrade,
+    members_of,
+    parse_degradation,
+)
 from study.errors import ConfigError, DataError, FirewallError
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
@@ -36,7 +42,9 @@ def reencoded(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def smoothed(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.float64]:
-    """Scipy's filter in double precision, far longer than ours, all channels at once and none across them."""
+    """Scipy's filter in double precision, far longer than ours, all channels at once and none
+    across them.
+    """
     return gaussian_filter(pixels.astype(np.float64), (sigma, sigma, 0), truncate=8)
 
 
@@ -46,20 +54,41 @@ def test_the_suites_are_those_of_the_protocol() -> None:
     assert members_of(["genimage"]) == ("long112", "long64", "jpeg65", "jpeg30", "blur3", "blur5")
     wang = [f"jpeg{q}" for q in (100, 90, 80, 70, 60, 50, 40, 30)]
     assert members_of(["wang"]) == (*wang, "blur1", "blur2", "blur3", "blur4")
-    assert members_of(["sidbench"]) == ("jpeg95", "jpeg90", "jpeg50", "jpeg30", "blur2", "blur4", "blur2+jpeg50")
+    assert members_of(["sidbench"]) == (
+        "jpeg95",
+        "jpeg90",
+        "jpeg50",
+        "jpeg30",
+        "blur2",
+        "blur4",
+        "blur2+jpeg50",
+    )
     assert set(SUITES) == {"default", "genimage", "wang", "sidbench"}
 
 
 def test_a_member_has_one_name_and_is_taken_once() -> None:
     assert members_of(["blur1.0", "sidbench", "jpeg095", "blur1", "long64+blur0.5"]) == (
-        *("blur1", "jpeg95", "jpeg90", "jpeg50", "jpeg30", "blur2", "blur4", "blur2+jpeg50", "long64+blur0.5"),
+        *(
+            "blur1",
+            "jpeg95",
+            "jpeg90",
+            "jpeg50",
+            "jpeg30",
+            "blur2",
+            "blur4",
+            "blur2+jpeg50",
+            "long64+blur0.5",
+        ),
     )
 
 
 @pytest.mark.parametrize(
     ("name", "fragments"),
     [
-        ("defualt", ["unknown degradation 'defualt'", "did you mean 'default'?", "sidbench", "jpegQUALITY"]),
+        (
+            "defualt",
+            ["unknown degradation 'defualt'", "did you mean 'default'?", "sidbench", "jpegQUALITY"],
+        ),
         ("jpg75", ["unknown degradation 'jpg75'", "did you mean 'jpeg75'?"]),
         ("", ["unknown degradation ''"]),
         ("jpeg101", ["jpeg101", "1 to 100"]),
@@ -79,7 +108,9 @@ def test_a_name_that_there_is_not_is_refused(name: str, fragments: list[str]) ->
 
 
 @pytest.mark.parametrize("quality", [100, 75, 30])
-def test_jpeg_is_pillows_with_its_usual_subsampling(quality: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jpeg_is_pillows_with_its_usual_subsampling(
+    quality: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = scene()
     assert np.array_equal(after(f"jpeg{quality}", pixels), reencoded(pixels, quality))
     sampling: list[int] = []
@@ -113,16 +144,21 @@ def test_a_blurred_point_has_the_gaussians_variance() -> None:
         profile = after(f"blur{sigma:g}", pixels)[:, :, 0].astype(float).sum(axis=0)
         at = np.arange(65) - 32.0
         variance = (profile * at**2).sum() / profile.sum()
-        assert variance == pytest.approx((17**2 - 1) / 12 + sigma**2, rel=0.02)  # of the square, and of the blur
+        # of the square, and of the blur
+        assert variance == pytest.approx((17**2 - 1) / 12 + sigma**2, rel=0.02)
 
 
 def test_blur_comes_before_jpeg() -> None:
     pixels = scene()
     assert np.array_equal(after("blur2+jpeg50", pixels), reencoded(after("blur2", pixels), 50))
-    assert not np.array_equal(after("blur2+jpeg50", pixels), after("blur2", after("jpeg50", pixels)))
+    assert not np.array_equal(
+        after("blur2+jpeg50", pixels), after("blur2", after("jpeg50", pixels))
+    )
 
 
-@pytest.mark.parametrize(("name", "size"), [("down0.5", (30, 24)), ("long32", (32, 25)), ("long1", (1, 1))])
+@pytest.mark.parametrize(
+    ("name", "size"), [("down0.5", (30, 24)), ("long32", (32, 25)), ("long1", (1, 1))]
+)
 def test_resizing_is_pillows_antialiased(name: str, size: tuple[int, int]) -> None:
     pixels = scene(61, 47)
     expected = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
@@ -130,7 +166,9 @@ def test_resizing_is_pillows_antialiased(name: str, size: tuple[int, int]) -> No
 
 
 def test_an_image_that_would_be_enlarged_is_not_applicable_and_says_so() -> None:
-    with pytest.raises(NotApplicableError, match="32 x 20 pixels would be enlarged to 112 on the long edge"):
+    with pytest.raises(
+        NotApplicableError, match="32 x 20 pixels would be enlarged to 112 on the long edge"
+    ):
         after("long112", scene(32, 20))
     assert np.array_equal(after("long61", scene(61, 47)), scene(61, 47))
     assert after("long60", scene(20, 61)).shape == (60, 20, 3)
@@ -153,10 +191,14 @@ def test_every_member_repeats_exactly_and_leaves_its_image_alone(name: str) -> N
 
 @pytest.mark.parametrize("name", ["blur0.5", "blur5", "down0.5", "long64", "long64+blur2"])
 def test_a_plain_area_stays_as_it_is(name: str) -> None:
-    assert (after(name, np.full((130, 120, 3), (10, 77, 250), dtype=np.uint8)) == (10, 77, 250)).all()
+    assert (
+        after(name, np.full((130, 120, 3), (10, 77, 250), dtype=np.uint8)) == (10, 77, 250)
+    ).all()
 
 
-def test_originals_are_the_images_of_the_pack_in_its_order(make_catalog: MakeCatalog, root: Path) -> None:
+def test_originals_are_the_images_of_the_pack_in_its_order(
+    make_catalog: MakeCatalog, root: Path
+) -> None:
     write_dataset(root / "one", layout="train_test", n=24, size=24)
     write_dataset(root / "two", layout="train_test", n=24, size=24, seed=1, suffix=".jpg")
     broken = truncate(next(files_of(root / "one" / "test" / "FAKE")))

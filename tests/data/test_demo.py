@@ -1,4 +1,6 @@
-"""The embedded demo: the same everywhere, no region on two sides, and every generator's trace found by other means than its own."""
+"""The embedded demo: the same everywhere, no region on two sides, and every generator's trace found
+by other means than its own.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ PHOTOGRAPH_FILES = {
     "flower": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
     "grace_hopper": "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
 }
-GENERATED = {  # first digits of the SHA-256 of the manifest, and of what the generator makes of `an_image`
+# first digits of the SHA-256 of the manifest, and of what the generator makes of `an_image`
+GENERATED = {
     "demo_nearest": ("f9f980daf563f008", "457e2ca040a9a76c"),
     "demo_checkerboard": ("725cddbe9c260242", "f65574ae7f18aef3"),
     "demo_blend": ("ac8f421fb013d2a1", "b808553d40b3ded3"),
@@ -77,28 +80,47 @@ def test_two_datasets_are_related_and_the_others_are_not() -> None:
 
 
 @pytest.mark.parametrize("name", demo.NAMES)
-def test_a_dataset_on_disk_is_what_was_made_before(name: str, made: Mapping[str, list[demo.Pair]], tmp_path: Path) -> None:
+def test_a_dataset_on_disk_is_what_was_made_before(
+    name: str, made: Mapping[str, list[demo.Pair]], tmp_path: Path
+) -> None:
     demo.build(name, tmp_path)
     with (tmp_path / "manifest.csv").open(newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     expected = {}
     for pair in made[name]:
         expected[f"real/{pair.key}.png"] = ("real", demo.PHOTOGRAPH, pair.group, pair.real)
-        expected[f"fake/{pair.key}.png"] = ("fake", demo.GENERATORS[name].method, pair.group, pair.fake)
-    assert set(rows) == set(expected) == {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
+        expected[f"fake/{pair.key}.png"] = (
+            "fake",
+            demo.GENERATORS[name].method,
+            pair.group,
+            pair.fake,
+        )
+    assert (
+        set(rows)
+        == set(expected)
+        == {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
+    )
     for path, (label, method, group, pixels) in expected.items():
         assert rows[path] == {"path": path, "label": label, "method": method, "group": group}
         with Image.open(tmp_path / path) as image:
             assert (image.mode, image.size) == ("RGB", (64, 64))
             np.testing.assert_array_equal(np.asarray(image), pixels)
-    assert hashlib.sha256((tmp_path / "manifest.csv").read_bytes()).hexdigest().startswith(GENERATED[name][0])
+    assert (
+        hashlib.sha256((tmp_path / "manifest.csv").read_bytes())
+        .hexdigest()
+        .startswith(GENERATED[name][0])
+    )
 
 
 def an_image() -> demo.Pixels:
-    """A ramp, a disc and noise from a stream that numpy guarantees: no decoder of photographs had a part in it."""
+    """A ramp, a disc and noise from a stream that numpy guarantees: no decoder of photographs had a
+    part in it.
+    """
     rows, columns = np.indices((64, 64))
     disc = 90 * ((rows - 30) ** 2 + (columns - 36) ** 2 < 300)
-    return (rows + columns + disc)[:, :, None] // np.array([1, 2, 3]) + demo.Bits("test").array((64, 64, 3), 0, 40)
+    return (rows + columns + disc)[:, :, None] // np.array([1, 2, 3]) + demo.Bits("test").array(
+        (64, 64, 3), 0, 40
+    )
 
 
 @pytest.mark.parametrize("name", demo.NAMES)
@@ -106,13 +128,17 @@ def test_a_generator_gives_the_same_pixels_on_every_machine(name: str) -> None:
     made = demo.GENERATORS[name].run(an_image(), an_image()[::-1].copy(), demo.Bits("test", 1))
     assert made.shape == (64, 64, 3)
     assert 0 <= made.min() < made.max() <= 255
-    assert hashlib.sha256(made.astype(np.uint8).tobytes()).hexdigest().startswith(GENERATED[name][1])
+    assert (
+        hashlib.sha256(made.astype(np.uint8).tobytes()).hexdigest().startswith(GENERATED[name][1])
+    )
 
 
 def test_the_photographs_are_those_with_which_the_demo_was_tried() -> None:
     for name, photo in demo.PHOTOGRAPHS.items():
         data = (resources.files(photo.package) / photo.file).read_bytes()
-        assert hashlib.sha256(data).hexdigest() == PHOTOGRAPH_FILES[name], f"{name} is another file: try the demo anew"
+        assert hashlib.sha256(data).hexdigest() == PHOTOGRAPH_FILES[name], (
+            f"{name} is another file: try the demo anew"
+        )
 
 
 # regions, groups, splits
@@ -130,8 +156,12 @@ def test_regions_cover_a_photograph_once(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", demo.NAMES)
-def test_no_pixel_of_an_image_lies_outside_its_region(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of reals, of fakes, and of the windows that patches come from: every cut is seen on its way."""
+def test_no_pixel_of_an_image_lies_outside_its_region(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of reals, of fakes, and of the windows that patches come from: every cut is seen on its
+    way.
+    """
     cuts: list[demo.Crop] = []
     original = demo._cut
 
@@ -169,8 +199,13 @@ def test_splits_are_by_region_and_large_enough(name: str, catalog: Catalog) -> N
     assert len(samples) == 440
     assert all(sample["split"] == side(sample["group"]) for sample in samples)
     images = Counter((sample["split"], sample["label"]) for sample in samples)
-    assert images == {(s, c): n for s, n in (("train", 138), ("val", 28), ("test", 54)) for c in (0, 1)}
-    groups = {s: {sample["group"] for sample in samples if sample["split"] == s} for s in ("train", "val", "test")}
+    assert images == {
+        (s, c): n for s, n in (("train", 138), ("val", 28), ("test", 54)) for c in (0, 1)
+    }
+    groups = {
+        s: {sample["group"] for sample in samples if sample["split"] == s}
+        for s in ("train", "val", "test")
+    }
     assert {s: len(names) for s, names in groups.items()} == {"train": 69, "val": 14, "test": 27}
     for names in groups.values():
         assert {group.split("/")[0] for group in names} == set(demo.PHOTOGRAPHS)
@@ -178,13 +213,18 @@ def test_splits_are_by_region_and_large_enough(name: str, catalog: Catalog) -> N
 
 def test_no_pixel_serves_two_splits_in_any_dataset() -> None:
     masks = {
-        split: {name: np.zeros((photo.size[1], photo.size[0]), dtype=bool) for name, photo in demo.PHOTOGRAPHS.items()}
+        split: {
+            name: np.zeros((photo.size[1], photo.size[0]), dtype=bool)
+            for name, photo in demo.PHOTOGRAPHS.items()
+        }
         for split in ("train", "val", "test")
     }
     for name in demo.NAMES:
         for region in demo.regions():
             for crop in demo.crops(name, region):
-                masks[side(region.group)][region.photograph][crop.top : crop.top + 64, crop.left : crop.left + 64] = True
+                masks[side(region.group)][region.photograph][
+                    crop.top : crop.top + 64, crop.left : crop.left + 64
+                ] = True
     for photograph in demo.PHOTOGRAPHS:
         layers = [masks[split][photograph] for split in masks]
         assert all(layer.any() for layer in layers)
@@ -192,7 +232,12 @@ def test_no_pixel_serves_two_splits_in_any_dataset() -> None:
 
 
 def test_no_image_is_there_twice(made: Mapping[str, list[demo.Pair]]) -> None:
-    images = [image.tobytes() for dataset in made.values() for pair in dataset for image in (pair.real, pair.fake)]
+    images = [
+        image.tobytes()
+        for dataset in made.values()
+        for pair in dataset
+        for image in (pair.real, pair.fake)
+    ]
     assert len(images) == 4 * 440
     assert len(set(images)) == len(images)
 
@@ -221,14 +266,20 @@ def rms(values: NDArray[np.float64]) -> float:
 
 
 def inside_cells(image: NDArray[np.uint8]) -> float:
-    """Differences of neighbours inside 2 x 2 cells, relative to those between cells: 1 where there is no period of 2."""
+    """Differences of neighbours inside 2 x 2 cells, relative to those between cells: 1 where there
+    is no period of 2.
+    """
     values = image.astype(np.float64)
     across, down = np.abs(np.diff(values, axis=1)), np.abs(np.diff(values, axis=0))
-    return float((across[:, 0::2].mean() + down[0::2].mean()) / (across[:, 1::2].mean() + down[1::2].mean()))
+    return float(
+        (across[:, 0::2].mean() + down[0::2].mean()) / (across[:, 1::2].mean() + down[1::2].mean())
+    )
 
 
 def nyquist_peak(image: NDArray[np.uint8]) -> float:
-    """The grid of a checkerboard: the highest frequency of the mean row or column, relative to the eight below it."""
+    """The grid of a checkerboard: the highest frequency of the mean row or column, relative to the
+    eight below it.
+    """
     peaks = []
     for axis in (0, 1):
         profile = (image @ LUMA).mean(axis=axis)
@@ -244,7 +295,9 @@ def colour_in_the_centre(image: NDArray[np.uint8]) -> float:
 
 
 def flatness(image: NDArray[np.uint8]) -> float:
-    """The usual fine detail of the luminance relative to its strength: low where texture is gone and edges stay."""
+    """The usual fine detail of the luminance relative to its strength: low where texture is gone
+    and edges stay.
+    """
     detail = fine(image) @ LUMA
     return float(np.median(np.abs(detail))) / max(rms(detail), 1e-6)
 
@@ -255,7 +308,9 @@ def paired_auc(dataset: list[demo.Pair], measure: Measure) -> float:
     return float((differences > 0).mean() + (differences == 0).mean() / 2)
 
 
-def test_up_sampling_leaves_a_period_of_two_and_nothing_else_does(made: Mapping[str, list[demo.Pair]]) -> None:
+def test_up_sampling_leaves_a_period_of_two_and_nothing_else_does(
+    made: Mapping[str, list[demo.Pair]],
+) -> None:
     for name, dataset in made.items():
         found = np.array([inside_cells(pair.fake) for pair in dataset])
         if demo.FAMILIES[name] == "upsampling":
@@ -274,7 +329,9 @@ def test_the_transposed_convolution_leaves_a_grid(made: Mapping[str, list[demo.P
         assert abs(paired_auc(made[name], nyquist_peak) - 0.5) < 0.1
 
 
-def test_a_blended_patch_is_an_oval_of_other_colour_grain(made: Mapping[str, list[demo.Pair]]) -> None:
+def test_a_blended_patch_is_an_oval_of_other_colour_grain(
+    made: Mapping[str, list[demo.Pair]],
+) -> None:
     assert paired_auc(made["demo_blend"], colour_in_the_centre) > 0.95
     for pair in made["demo_blend"]:
         changed = (pair.real != pair.fake).any(axis=2)
@@ -283,14 +340,24 @@ def test_a_blended_patch_is_an_oval_of_other_colour_grain(made: Mapping[str, lis
         assert rows[-1] - rows[0] < 64
         assert columns[-1] - columns[0] < 58
         assert changed.mean() < 0.7
-    assert np.median([(pair.real != pair.fake).any(axis=2)[24:40, 24:40].mean() for pair in made["demo_blend"]]) > 0.95
+    assert (
+        np.median(
+            [
+                (pair.real != pair.fake).any(axis=2)[24:40, 24:40].mean()
+                for pair in made["demo_blend"]
+            ]
+        )
+        > 0.95
+    )
 
 
 def test_the_denoiser_takes_texture_and_leaves_edges(made: Mapping[str, list[demo.Pair]]) -> None:
     assert paired_auc(made["demo_denoise"], flatness) < 0.1
 
 
-def test_no_generator_is_given_away_by_being_softer_overall(made: Mapping[str, list[demo.Pair]]) -> None:
+def test_no_generator_is_given_away_by_being_softer_overall(
+    made: Mapping[str, list[demo.Pair]],
+) -> None:
     for dataset in made.values():
         ratios = [rms(fine(pair.fake)) / rms(fine(pair.real)) for pair in dataset]
         assert 0.8 < np.median(ratios) < 1.25
@@ -307,15 +374,21 @@ def profile(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     frequency = np.fft.fftfreq(64, 1 / 64)
     ring = np.hypot(frequency[:, None], frequency).astype(int).ravel()
     count = np.bincount(ring)
-    return np.stack([np.bincount(ring, one) / count for one in np.log(power + 1e-3).reshape(len(images), -1)])
+    return np.stack(
+        [np.bincount(ring, one) / count for one in np.log(power + 1e-3).reshape(len(images), -1)]
+    )
 
 
-def test_a_spectrum_generalises_within_a_family_and_not_beyond(made: Mapping[str, list[demo.Pair]]) -> None:
+def test_a_spectrum_generalises_within_a_family_and_not_beyond(
+    made: Mapping[str, list[demo.Pair]],
+) -> None:
     features: dict[tuple[str, str], NDArray[np.float64]] = {}
     for name, dataset in made.items():
         for split in ("train", "test"):
             chosen = [pair for pair in dataset if side(pair.group) == split]
-            features[name, split] = profile(np.stack([p.real for p in chosen] + [p.fake for p in chosen]))
+            features[name, split] = profile(
+                np.stack([p.real for p in chosen] + [p.fake for p in chosen])
+            )
     auc: dict[tuple[str, str], float] = {}
     for source in demo.NAMES:
         train = features[source, "train"]
@@ -324,7 +397,9 @@ def test_a_spectrum_generalises_within_a_family_and_not_beyond(made: Mapping[str
         )
         for target in demo.NAMES:
             test = features[target, "test"]
-            auc[source, target] = roc_auc_score(np.arange(len(test)) >= len(test) / 2, model.decision_function(test))
+            auc[source, target] = roc_auc_score(
+                np.arange(len(test)) >= len(test) / 2, model.decision_function(test)
+            )
     assert min(auc[name, name] for name in demo.NAMES) > 0.7
     related = [v for (a, b), v in auc.items() if a != b and demo.FAMILIES[a] == demo.FAMILIES[b]]
     unrelated = [v for (a, b), v in auc.items() if demo.FAMILIES[a] != demo.FAMILIES[b]]
@@ -337,7 +412,9 @@ def test_a_spectrum_generalises_within_a_family_and_not_beyond(made: Mapping[str
 
 
 def test_an_unknown_name_gives_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown demo dataset 'demo_nearst': did you mean 'demo_nearest'"):
+    with pytest.raises(
+        DataError, match="unknown demo dataset 'demo_nearst': did you mean 'demo_nearest'"
+    ):
         demo.build("demo_nearst", tmp_path)
 
 
@@ -346,9 +423,15 @@ def test_an_unknown_name_gives_the_nearest(tmp_path: Path) -> None:
     [
         (
             {"file": "datasets/images/gone.jpg"},
-            "sklearn/datasets/images/gone.jpg cannot be read .*; install another version of sklearn",
+            (
+                "sklearn/datasets/images/gone.jpg cannot be read .*; install another version of"
+                " sklearn"
+            ),
         ),
-        ({"package": "no_such_package"}, "no_such_package/datasets/images/china.jpg cannot be read"),
+        (
+            {"package": "no_such_package"},
+            "no_such_package/datasets/images/china.jpg cannot be read",
+        ),
         ({"file": "datasets/images/README.txt"}, "README.txt cannot be read"),
         ({"full": (641, 427)}, r"is \(640, 427\) pixels, not \(641, 427\)"),
     ],

@@ -1,4 +1,6 @@
-"""Every format in every kind of pixel that it may hold, against values worked out by hand from the formats' definitions."""
+"""Every format in every kind of pixel that it may hold, against values worked out by hand from the
+formats' definitions.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,24 @@ def test_palettes(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("TIFF", "RGBA"), ("TIFF", "LA"), ("WEBP", "RGBA"), ("GIF", "RGBA")]
+    ("kind", "mode"),
+    [
+        ("PNG", "RGBA"),
+        ("PNG", "LA"),
+        ("TIFF", "RGBA"),
+        ("TIFF", "LA"),
+        ("WEBP", "RGBA"),
+        ("GIF", "RGBA"),
+    ],
 )
 def test_what_is_transparent_is_white(kind: str, mode: str) -> None:
     invisible_black = (0, 0, 0, 0) if mode == "RGBA" else (0, 0)
     assert first(encode(Image.new(mode, (4, 4), invisible_black), kind, **lossless(kind))) == WHITE
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("RGB", (7, 8, 9)), ("I;16", 700), ("P", 0)])
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("L", 7), ("RGB", (7, 8, 9)), ("I;16", 700), ("P", 0)]
+)
 def test_the_one_transparent_colour_of_a_png_is_white(mode: str, colour: Any) -> None:
     assert first(encode(Image.new(mode, (2, 2), colour), "PNG", transparency=colour)) == WHITE
 
@@ -60,10 +72,14 @@ def test_the_fourth_byte_of_a_plain_bmp_is_no_alpha() -> None:
 
 
 @pytest.mark.parametrize(
-    ("photometric", "expected"), [(0, [255 - 0x80] * 3), (1, [0x80] * 3)], ids=["white is zero", "black is zero"]
+    ("photometric", "expected"),
+    [(0, [255 - 0x80] * 3), (1, [0x80] * 3)],
+    ids=["white is zero", "black is zero"],
 )
 @pytest.mark.parametrize(("bits", "value"), [(8, b"\x80"), (16, b"\xff\x80")])
-def test_grey_tiffs_either_way_round(bits: int, value: bytes, photometric: int, expected: list[int]) -> None:
+def test_grey_tiffs_either_way_round(
+    bits: int, value: bytes, photometric: int, expected: list[int]
+) -> None:
     assert first(tiff(bits, 1, photometric, value * 4)) == expected
 
 
@@ -73,7 +89,9 @@ def test_sixteen_bit_colour_of_a_tiff_keeps_the_high_byte() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_white_and_black_ink(kind: str) -> None:
-    white, black = (decode_image(encode(Image.new("CMYK", (16, 16), (0, 0, 0, ink)), kind)) for ink in (0, 255))
+    white, black = (
+        decode_image(encode(Image.new("CMYK", (16, 16), (0, 0, 0, ink)), kind)) for ink in (0, 255)
+    )
     assert white.min() >= 253
     assert black.max() <= 2
 
@@ -100,8 +118,19 @@ def test_a_black_png_is_a_picture(mode: str, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("side", [1, 2, 5, 8, 13])
 def test_a_black_interlaced_png_is_a_picture(side: int) -> None:
-    """The seven passes as the PNG specification counts them: pixels (x, y) by the 8 x 8 pattern of section 8.2."""
-    pattern = [[1, 6, 4, 6, 2, 6, 4, 6], [7] * 8, [5, 6] * 4, [7] * 8, [3, 6, 4, 6, 3, 6, 4, 6], [7] * 8, [5, 6] * 4, [7] * 8]
+    """The seven passes as the PNG specification counts them: pixels (x, y) by the 8 x 8 pattern of
+    section 8.2.
+    """
+    pattern = [
+        [1, 6, 4, 6, 2, 6, 4, 6],
+        [7] * 8,
+        [5, 6] * 4,
+        [7] * 8,
+        [3, 6, 4, 6, 3, 6, 4, 6],
+        [7] * 8,
+        [5, 6] * 4,
+        [7] * 8,
+    ]
     rows = b""
     for number in range(1, 8):
         for y in range(side):
@@ -113,13 +142,29 @@ def test_a_black_interlaced_png_is_a_picture(side: int) -> None:
 
 
 def tiff(bits: int, channels: int, photometric: int, data: bytes, *, side: int = 2) -> bytes:
-    """A little-endian TIFF of one uncompressed strip, `side` pixels square, written by hand from TIFF 6.0."""
+    """A little-endian TIFF of one uncompressed strip, `side` pixels square, written by hand from
+    TIFF 6.0.
+    """
     entries = 9
     per_channel = struct.pack(f"<{channels}H", *[bits] * channels)
     place = 8 + 2 + 12 * entries + 4
     tags = [
-        (256, 1, side), (257, 1, side), (258, channels, place if channels > 2 else bits), (259, 1, 1), (262, 1, photometric),
-        (273, 1, place + len(per_channel)), (277, 1, channels), (278, 1, side), (279, 1, len(data)),
-    ]  # fmt: skip
+        (256, 1, side),
+        (257, 1, side),
+        (258, channels, place if channels > 2 else bits),
+        (259, 1, 1),
+        (262, 1, photometric),
+        (273, 1, place + len(per_channel)),
+        (277, 1, channels),
+        (278, 1, side),
+        (279, 1, len(data)),
+    ]
     fields = b"".join(struct.pack("<HHII", tag, 3, count, value) for tag, count, value in tags)
-    return b"II*\0" + struct.pack("<IH", 8, entries) + fields + struct.pack("<I", 0) + per_channel + data
+    return (
+        b"II*\0"
+        + struct.pack("<IH", 8, entries)
+        + fields
+        + struct.pack("<I", 0)
+        + per_channel
+        + data
+    )

@@ -1,4 +1,6 @@
-"""Hugging Face through its library: a cached copy needs no network, and without either the error is enough to mend it."""
+"""Hugging Face through its library: a cached copy needs no network, and without either the error is
+enough to mend it.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +45,16 @@ def test_our_copy_is_where_the_library_looks(hub: Path, files: Path) -> None:
 
     snapshot = hub_copy(hub, CARD.handle, files)
     name = "deepfake_in_the_wild/real_train/0.tar.gz"
-    found = hf_hub_download(CARD.handle, name, repo_type="dataset", cache_dir=hub, local_files_only=True)
+    found = hf_hub_download(
+        CARD.handle, name, repo_type="dataset", cache_dir=hub, local_files_only=True
+    )
     assert Path(found) == snapshot / name
 
 
 @pytest.mark.parametrize("home", ["HF_HOME", "XDG_CACHE_HOME"])
-def test_the_cache_folder_is_that_of_the_library(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+def test_the_cache_folder_is_that_of_the_library(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
     monkeypatch.delenv("HF_HUB_CACHE")
     monkeypatch.delenv("HF_HOME", raising=False)
     monkeypatch.setenv(home, str(tmp_path / "home"))
@@ -58,7 +64,9 @@ def test_the_cache_folder_is_that_of_the_library(tmp_path: Path, files: Path, mo
     assert huggingface.cached(CARD) == snapshot
 
 
-def test_what_the_library_downloads_is_used(hub: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_library_downloads_is_used(
+    hub: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub
 
     asked: list[tuple[str, Any]] = []
@@ -73,7 +81,9 @@ def test_what_the_library_downloads_is_used(hub: Path, files: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("lacks", ["a list", "a file", "bytes"])
-def test_a_part_of_a_dataset_is_not_taken_for_the_whole(lacks: str, hub: Path, files: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_dataset_is_not_taken_for_the_whole(
+    lacks: str, hub: Path, files: Path, tmp_path: Path
+) -> None:
     """One file that another program fetched; a file that was deleted or cut."""
     (files / "more.tar.gz").write_bytes(b"more")
     snapshot = hub_copy(hub, CARD.handle, files, listed=lacks != "a list")
@@ -90,7 +100,9 @@ def test_a_part_of_a_dataset_is_not_taken_for_the_whole(lacks: str, hub: Path, f
     assert f"unpack it into '{tmp_path / 'wilddeepfake'}'" in message
 
 
-def test_what_is_not_known_to_be_whole_is_compared_and_completed(hub: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_known_to_be_whole_is_compared_and_completed(
+    hub: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub
 
     snapshot = hub_copy(hub, CARD.handle, files, listed=False)
@@ -102,16 +114,20 @@ def test_what_is_not_known_to_be_whole_is_compared_and_completed(hub: Path, file
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert huggingface.fetch(CARD, data_root=None) == snapshot
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked again")
+    )
     assert huggingface.fetch(CARD, data_root=None) == huggingface.cached(CARD) == snapshot
 
 
 def refusal(kind: str) -> Exception:
     from huggingface_hub import errors
 
-    no_route = type("ConnectError", (Exception,), {"__module__": "httpx2._exceptions"})  # as the library's client raises it
+    # as the library's client raises it
+    no_route = type("ConnectError", (Exception,), {"__module__": "httpx2._exceptions"})
     return {
-        "gated": lambda: errors.GatedRepoError.__new__(errors.GatedRepoError),  # an answer of the hub cannot be had here
+        # an answer of the hub cannot be had here
+        "gated": lambda: errors.GatedRepoError.__new__(errors.GatedRepoError),
         "hidden": lambda: errors.RepositoryNotFoundError.__new__(errors.RepositoryNotFoundError),
         "offline": lambda: errors.LocalEntryNotFoundError("no"),
         "no route": lambda: no_route("no"),

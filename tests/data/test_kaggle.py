@@ -1,4 +1,6 @@
-"""Kaggle through kagglehub: a cached copy needs no network, and without either the error is enough to mend it."""
+"""Kaggle through kagglehub: a cached copy needs no network, and without either the error is enough
+to mend it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,12 @@ def test_a_cached_copy_needs_no_network(name: str, hub: Path, make_catalog: Make
     images = catalog.open(name, "test", SMALL)
     assert len(images) == {"cifake": 30, "faces_140k": 24}[name]
     assert set(images.method) == set(load_card(name).methods.values())
-    assert str(images.sample_id[0]) == {"cifake": "cifake/test/FAKE/0045.jpg", "faces_140k": "faces_140k/test/fake/0048.jpg"}[name]
+    assert (
+        str(images.sample_id[0])
+        == {"cifake": "cifake/test/FAKE/0045.jpg", "faces_140k": "faces_140k/test/fake/0048.jpg"}[
+            name
+        ]
+    )
 
 
 def test_our_copy_is_what_kagglehub_takes_for_complete(hub: Path) -> None:
@@ -45,7 +52,9 @@ def test_our_copy_is_what_kagglehub_takes_for_complete(hub: Path) -> None:
     handle = load_card("cifake").handle
     for version in (1, 12, 9):
         folder = kaggle_copy(hub, handle, version=version)
-        assert Cache().load_from_cache(parse_dataset_handle(f"{handle}/versions/{version}")) == str(folder)
+        assert Cache().load_from_cache(parse_dataset_handle(f"{handle}/versions/{version}")) == str(
+            folder
+        )
     assert kaggle.cached(load_card("cifake")) == hub / "datasets" / handle / "versions" / "12"
 
 
@@ -65,7 +74,9 @@ def test_without_a_cache_folder_there_is_no_copy() -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_without_network_the_error_says_what_to_do_by_hand(name: str, root: Path, make_catalog: MakeCatalog) -> None:
+def test_without_network_the_error_says_what_to_do_by_hand(
+    name: str, root: Path, make_catalog: MakeCatalog
+) -> None:
     catalog = make_catalog()
     assert not catalog.available(name)
     with pytest.raises(DataError) as error:
@@ -77,7 +88,10 @@ def test_without_network_the_error_says_what_to_do_by_hand(name: str, root: Path
     assert "\n" not in message
     assert len(message) < 600
     if name == "faces_140k":
-        assert f"so that '{root / name / 'real_vs_fake' / 'real-vs-fake'}' holds train/, valid/ and test/" in message
+        assert (
+            f"so that '{root / name / 'real_vs_fake' / 'real-vs-fake'}' holds train/, valid/ and"
+            " test/" in message
+        )
 
 
 def test_doing_what_the_error_says_mends_it(root: Path, make_catalog: MakeCatalog) -> None:
@@ -88,11 +102,15 @@ def test_doing_what_the_error_says_mends_it(root: Path, make_catalog: MakeCatalo
 
 
 def test_without_a_data_root_the_error_asks_for_one(make_catalog: MakeCatalog) -> None:
-    with pytest.raises(DataError, match=r"unpack it into 'DIR/cifake', so that it holds .* say --data-root DIR"):
+    with pytest.raises(
+        DataError, match=r"unpack it into 'DIR/cifake', so that it holds .* say --data-root DIR"
+    ):
         make_catalog(root=None).dataset("cifake")
 
 
-def test_what_kagglehub_downloads_is_used(hub: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kagglehub_downloads_is_used(
+    hub: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import kagglehub
 
     asked: list[str] = []
@@ -107,7 +125,9 @@ def test_what_kagglehub_downloads_is_used(hub: Path, make_catalog: MakeCatalog, 
     assert asked == [load_card("cifake").handle]
 
 
-@pytest.mark.parametrize("error", [ValueError("two\nlines   of text"), KeyError(), RuntimeError("x" * 1000)])
+@pytest.mark.parametrize(
+    "error", [ValueError("two\nlines   of text"), KeyError(), RuntimeError("x" * 1000)]
+)
 def test_any_error_of_the_download_is_one_line(
     error: Exception, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,15 @@ from study.data.cards import load_card
 from study.data.layouts import find_layout, read_layout, segment_pattern
 from study.data.listing import Listing
 from study.errors import DataError
-from tests.factories import LAYOUTS, NAMED, picture, write_cifake, write_dataset, write_faces_140k, write_image
+from tests.factories import (
+    LAYOUTS,
+    NAMED,
+    picture,
+    write_cifake,
+    write_dataset,
+    write_faces_140k,
+    write_image,
+)
 
 
 def listing_of(folder: Path, **options: Any) -> Listing:
@@ -29,7 +37,9 @@ def counts(listing: Listing, *columns: str) -> Counter[Any]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_lists_every_image_once(tmp_path: Path, layout: str) -> None:
-    listing = listing_of(write_dataset(tmp_path / "d", layout=layout, n=8, size=8), class_folders=NAMED)
+    listing = listing_of(
+        write_dataset(tmp_path / "d", layout=layout, n=8, size=8), class_folders=NAMED
+    )
     assert counts(listing, "label") == {(0,): 8, (1,): 8}
     assert len(set(listing.table["path"].to_pylist())) == 16
     assert set(listing.table["problem"].to_pylist()) == {""}
@@ -42,11 +52,21 @@ def test_methods_of_plain_nested_and_named_folders(tmp_path: Path) -> None:
     nested = write_dataset(tmp_path / "nested", layout="methods", n=4, size=8)
     write_image(nested / "fake" / "loose.png", picture(1, size=8))
     write_image(nested / "fake" / "gan_a" / "person" / "deep.png", picture(1, size=8))
-    assert counts(listing_of(nested), "label", "method") == {(0, "real"): 4, (1, "gan_a"): 3, (1, "gan_b"): 2, (1, "fake"): 1}
+    assert counts(listing_of(nested), "label", "method") == {
+        (0, "real"): 4,
+        (1, "gan_a"): 3,
+        (1, "gan_b"): 2,
+        (1, "fake"): 1,
+    }
     named = write_dataset(tmp_path / "named", layout="named", n=4, size=8)
-    write_image(named / "FaceSwap" / "000_003" / "0001.png", picture(1, size=8))  # a video, no method
+    # a video, no method
+    write_image(named / "FaceSwap" / "000_003" / "0001.png", picture(1, size=8))
     listing = listing_of(named, class_folders=NAMED)
-    assert counts(listing, "label", "method") == {(0, "Real_youtube"): 4, (1, "FaceSwap"): 3, (1, "NeuralTextures"): 2}
+    assert counts(listing, "label", "method") == {
+        (0, "Real_youtube"): 4,
+        (1, "FaceSwap"): 3,
+        (1, "NeuralTextures"): 2,
+    }
 
 
 @pytest.mark.parametrize("spelled", ["val", "valid", "validation", "Validation"])
@@ -55,16 +75,24 @@ def test_official_splits_by_their_names(tmp_path: Path, spelled: str) -> None:
     (folder / "valid").rename(folder / spelled)
     listing = listing_of(folder)
     assert counts(listing, "split", "label") == {
-        ("train", 0): 6, ("train", 1): 6, ("val", 0): 2, ("val", 1): 2, ("test", 0): 2, ("test", 1): 2,
-    }  # fmt: skip
+        ("train", 0): 6,
+        ("train", 1): 6,
+        ("val", 0): 2,
+        ("val", 1): 2,
+        ("test", 0): 2,
+        ("test", 1): 2,
+    }
     assert spelled in listing.layout
 
 
 def test_published_shapes_by_card_and_without(tmp_path: Path) -> None:
     cifake = listing_of(write_cifake(tmp_path / "cifake", n=8), card=load_card("cifake"))
     assert counts(cifake, "split", "method") == {
-        ("train", "cifar10"): 6, ("train", "sd1.4"): 6, ("test", "cifar10"): 2, ("test", "sd1.4"): 2,
-    }  # fmt: skip
+        ("train", "cifar10"): 6,
+        ("train", "sd1.4"): 6,
+        ("test", "cifar10"): 2,
+        ("test", "sd1.4"): 2,
+    }
     faces = write_faces_140k(tmp_path / "faces", n=10, size=8)
     with_card = listing_of(faces, card=load_card("faces_140k"))
     assert counts(with_card, "method") == {("ffhq",): 10, ("stylegan",): 10}
@@ -75,7 +103,9 @@ def test_published_shapes_by_card_and_without(tmp_path: Path) -> None:
 def test_class_folders_of_the_study_win_over_the_cards_and_the_recognised(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", n=2, size=8)
     swapped = listing_of(folder, class_folders={"real": 1, "fake": 0})
-    assert {path.split("/")[0] for path, label in counts(swapped, "path", "label") if label == 1} == {"real"}
+    assert {
+        path.split("/")[0] for path, label in counts(swapped, "path", "label") if label == 1
+    } == {"real"}
 
 
 def test_folders_beside_the_classes_are_named(tmp_path: Path) -> None:
@@ -137,13 +167,22 @@ def test_split_folders_in_class_folders_are_the_official_split(tmp_path: Path, n
     for split, n in (("train", 3), ("Valid", 2), ("test", 1)):
         for label, word in enumerate((real, fake)):
             for number in range(n):
-                write_image(tmp_path / "d" / word / split / f"{number}.png", picture(label, size=8, seed=number))
+                write_image(
+                    tmp_path / "d" / word / split / f"{number}.png",
+                    picture(label, size=8, seed=number),
+                )
     write_image(tmp_path / "d" / fake / "test" / "gan_a" / "x.png", picture(1, size=8))
-    listing = listing_of(tmp_path / "d", class_folders={"authentic": 0, "generated": 1} if named else None)
+    listing = listing_of(
+        tmp_path / "d", class_folders={"authentic": 0, "generated": 1} if named else None
+    )
     assert counts(listing, "split", "label", "method") == {
-        ("train", 0, real): 3, ("val", 0, real): 2, ("test", 0, real): 1, ("train", 1, fake): 3, ("val", 1, fake): 2,
+        ("train", 0, real): 3,
+        ("val", 0, real): 2,
+        ("test", 0, real): 1,
+        ("train", 1, fake): 3,
+        ("val", 1, fake): 2,
         **({("test", 1, fake): 2} if named else {("test", 1, fake): 1, ("test", 1, "gan_a"): 1}),
-    }  # fmt: skip
+    }
     assert listing.layout == f"{real} (real), {fake} (fake) / Valid, test, train"
     assert not listing.skipped
 
@@ -157,11 +196,16 @@ def test_split_folders_in_class_folders_are_the_official_split(tmp_path: Path, n
         ("0_real/gan_a/x.png", r"'0_real/gan_a' is none"),
     ],
 )
-def test_split_folders_beside_others_in_class_folders_are_ambiguous(tmp_path: Path, beside: str, told: str) -> None:
+def test_split_folders_beside_others_in_class_folders_are_ambiguous(
+    tmp_path: Path, beside: str, told: str
+) -> None:
     for place in ("real/train", "real/test", "fake/train", "fake/test"):
         write_image(tmp_path / "d" / place / "x.png", picture(0, size=8))
     write_image(tmp_path / "d" / beside, picture(0, size=8))
-    with pytest.raises(DataError, match=rf"class folders hold split folders \(fake/test\), and {told}.*manifest.csv"):
+    with pytest.raises(
+        DataError,
+        match=rf"class folders hold split folders \(fake/test\), and {told}.*manifest.csv",
+    ):
         find_layout(tmp_path / "d")
 
 
@@ -183,7 +227,9 @@ def test_an_empty_class_and_a_missing_one_are_refused_with_counts(tmp_path: Path
         listing_of(folder)
 
 
-@pytest.mark.parametrize("make", [lambda f: f.mkdir(), lambda f: write_image(f / "a" / "x.png", picture(0, size=8))])
+@pytest.mark.parametrize(
+    "make", [lambda f: f.mkdir(), lambda f: write_image(f / "a" / "x.png", picture(0, size=8))]
+)
 def test_a_folder_without_a_layout_is_not_recognised(tmp_path: Path, make: Any) -> None:
     make(tmp_path / "d")
     assert find_layout(tmp_path / "d") is None
@@ -203,7 +249,9 @@ def test_links_that_leave_the_folder_are_not_followed(tmp_path: Path) -> None:
         "real/secret.png": "symbolic link that leaves the dataset's folder",
         "fake/nowhere.png": "file is missing",
     }
-    assert dict(listing.skipped) == {"fake/elsewhere": "symbolic link that leaves the dataset's folder"}
+    assert dict(listing.skipped) == {
+        "fake/elsewhere": "symbolic link that leaves the dataset's folder"
+    }
 
 
 def test_a_class_that_is_a_link_out_of_the_folder_is_named_in_the_error(tmp_path: Path) -> None:
@@ -255,8 +303,12 @@ def test_segments_of_a_cards_folders(segment: str, name: str, words: dict[str, s
 def test_names_that_are_not_utf8_are_listed_with_the_reason(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", n=2, size=8)
     try:
-        (folder / "real" / os.fsdecode(b"\xff\xfe.png")).write_bytes((folder / "real" / "0000.png").read_bytes())
+        (folder / "real" / os.fsdecode(b"\xff\xfe.png")).write_bytes(
+            (folder / "real" / "0000.png").read_bytes()
+        )
     except OSError:
         pytest.skip("this file system holds UTF-8 names only")
-    problems = {path: problem for path, problem in counts(listing_of(folder), "path", "problem") if problem}
+    problems = {
+        path: problem for path, problem in counts(listing_of(folder), "path", "problem") if problem
+    }
     assert problems == {"real/\\xff\\xfe.png": "file name is not valid UTF-8"}

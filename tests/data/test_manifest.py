@@ -28,10 +28,42 @@ def manifest(folder: Path, text: str) -> Path:
 
 def test_all_columns(folder: Path) -> None:
     rows: list[dict[str, object]] = [
-        {"path": "a.png", "label": "real", "method": "", "group": "g1", "split": "train", "video": "v1", "extra": "x"},
-        {"path": "./b.png", "label": "FAKE", "method": "gan", "group": "", "split": "Valid", "video": "v2", "extra": "y"},
-        {"path": "c.png", "label": " 1 ", "method": "gan", "group": "", "split": "TEST", "video": "", "extra": ""},
-        {"path": "d.png", "label": 0, "method": "photo", "group": "g4", "split": "validation", "video": "", "extra": ""},
+        {
+            "path": "a.png",
+            "label": "real",
+            "method": "",
+            "group": "g1",
+            "split": "train",
+            "video": "v1",
+            "extra": "x",
+        },
+        {
+            "path": "./b.png",
+            "label": "FAKE",
+            "method": "gan",
+            "group": "",
+            "split": "Valid",
+            "video": "v2",
+            "extra": "y",
+        },
+        {
+            "path": "c.png",
+            "label": " 1 ",
+            "method": "gan",
+            "group": "",
+            "split": "TEST",
+            "video": "",
+            "extra": "",
+        },
+        {
+            "path": "d.png",
+            "label": 0,
+            "method": "photo",
+            "group": "g4",
+            "split": "validation",
+            "video": "",
+            "extra": "",
+        },
     ]
     write_manifest(folder, rows, bom=True)
     listing = read_manifest(folder)
@@ -68,11 +100,20 @@ def test_links_out_of_the_folder_are_rows_with_a_reason(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.png,0\nb.png,maybe\n", "manifest.csv, line 3: label 'maybe' must be 0 or real, 1 or fake"),
+        (
+            "path,label\na.png,0\nb.png,maybe\n",
+            "manifest.csv, line 3: label 'maybe' must be 0 or real, 1 or fake",
+        ),
         ("path,label\na.png,0\nb.png,\n", "line 3: label '' must be"),
         ("path,label,split\na.png,0,dev\n", "line 2: split 'dev' must be train, val or test"),
-        ("path,label,split\na.png,0,train\nb.png,1,\n", "line 3: split is empty while other rows have one"),
-        ("path,label\na.png,0\nb.png,1\n./a.png,1\n", "line 4: path 'a.png' is listed already in line 2"),
+        (
+            "path,label,split\na.png,0,train\nb.png,1,\n",
+            "line 3: split is empty while other rows have one",
+        ),
+        (
+            "path,label\na.png,0\nb.png,1\n./a.png,1\n",
+            "line 4: path 'a.png' is listed already in line 2",
+        ),
         ("path,label\n../x.png,0\n", "line 2: path '../x.png' must be a file below"),
         ("path,label\nq/../../x.png,0\n", "must be a file below"),
         ("path,label\n/etc/x.png,0\n", "must be a file below"),
@@ -116,7 +157,9 @@ def test_a_manifest_wins_over_the_layout_beside_it(folder: Path) -> None:
 
 def test_rows_that_a_spreadsheet_leaves_empty_are_passed_over(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", picture(0))
-    (tmp_path / "manifest.csv").write_text("path,label,group\n,,\na.png,real,g\n , ,\n\n", encoding="utf-8")
+    (tmp_path / "manifest.csv").write_text(
+        "path,label,group\n,,\na.png,real,g\n , ,\n\n", encoding="utf-8"
+    )
     assert read_manifest(tmp_path).table["path"].to_pylist() == ["a.png"]
 
 
@@ -129,7 +172,9 @@ def test_a_quote_that_does_not_close_is_named(tmp_path: Path) -> None:
 def test_a_manifest_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "d", n=2, size=8)
     (folder / "manifest.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(DataError, match=r"d/manifest.csv' is a link to nothing; mend it, or delete it"):
+    with pytest.raises(
+        DataError, match=r"d/manifest.csv' is a link to nothing; mend it, or delete it"
+    ):
         find_layout(folder)
     (folder / "manifest.csv").unlink()
     os.mkfifo(folder / "manifest.csv")
@@ -142,13 +187,23 @@ def test_a_manifest_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path)
     ("spelled", "hint"),
     [
         ("{0}\\{1}", r"file is missing; write / and not \\ between folders: 'fake/0000.png'$"),
-        ("d/{0}/{1}", r"file is missing; paths are relative to the manifest's folder '.*/data/d', and not to '.*/data'$"),
+        (
+            "d/{0}/{1}",
+            (
+                r"file is missing; paths are relative to the manifest's folder '.*/data/d', and not"
+                r" to '.*/data'$"
+            ),
+        ),
         ("elsewhere/{0}/{1}", "file is missing$"),
     ],
 )
-def test_paths_that_are_all_wrong_in_one_way_say_which(root: Path, make_catalog: MakeCatalog, spelled: str, hint: str) -> None:
+def test_paths_that_are_all_wrong_in_one_way_say_which(
+    root: Path, make_catalog: MakeCatalog, spelled: str, hint: str
+) -> None:
     folder = write_dataset(root / "d", n=4, size=8)
-    words = [(word, path.name) for word in ("fake", "real") for path in sorted((folder / word).iterdir())]
+    words = [
+        (word, path.name) for word in ("fake", "real") for path in sorted((folder / word).iterdir())
+    ]
     write_manifest(folder, [{"path": spelled.format(*each), "label": each[0]} for each in words])
     with pytest.raises(DataError, match=hint):
         make_catalog().dataset("d")

@@ -1,4 +1,6 @@
-"""Near duplicates: the search misses nothing that comparing every pair would find, and finds one picture in other encodings."""
+"""Near duplicates: the search misses nothing that comparing every pair would find, and finds one
+picture in other encodings.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,19 @@ Pixels = NDArray[np.uint8]
 
 
 def scene(seed: int, size: int = 96) -> Pixels:
-    """A picture with the spectrum of photographs (amplitude falls as 1 / frequency), (size, size, 3) uint8."""
+    """A picture with the spectrum of photographs (amplitude falls as 1 / frequency), (size, size,
+    3) uint8.
+    """
     rng = np.random.default_rng(seed)
     u, v = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))
     radius = np.maximum(np.hypot(u, v), 1 / size)
-    fields = np.fft.ifft2(np.fft.fft2(rng.normal(size=(4, size, size))) / radius ** np.array([1.4, 2, 2, 2])[:, None, None]).real
+    fields = np.fft.ifft2(
+        np.fft.fft2(rng.normal(size=(4, size, size)))
+        / radius ** np.array([1.4, 2, 2, 2])[:, None, None]
+    ).real
     fields /= fields.std(axis=(1, 2), keepdims=True)
-    colours = 127 + 45 * fields[0][:, :, None] + 12 * fields[1:].transpose(1, 2, 0)  # mostly light and dark, a little colour
+    # mostly light and dark, a little colour
+    colours = 127 + 45 * fields[0][:, :, None] + 12 * fields[1:].transpose(1, 2, 0)
     return np.clip(colours, 0, 255).astype(np.uint8)
 
 
@@ -33,7 +41,9 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     return np.asarray(Image.open(buffer))
 
 
-def resized(pixels: Pixels, factor: float, how: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
+def resized(
+    pixels: Pixels, factor: float, how: Image.Resampling = Image.Resampling.BICUBIC
+) -> Pixels:
     side = round(pixels.shape[0] * factor)
     return np.asarray(Image.fromarray(pixels).resize((side, side), how))
 
@@ -60,7 +70,9 @@ CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
 
 
 @pytest.mark.parametrize(
-    ("change", "size"), [(change, 96) for change in CHANGES] + [(change, 32) for change in ("jpeg 90", "half", "enlarged")]
+    ("change", "size"),
+    [(change, 96) for change in CHANGES]
+    + [(change, 32) for change in ("jpeg 90", "half", "enlarged")],
 )
 def test_a_picture_is_found_in_another_encoding_and_no_other_is(change: str, size: int) -> None:
     originals = prints([scene(seed, size) for seed in range(60)])
@@ -80,7 +92,10 @@ def test_other_pictures_are_no_near_duplicates() -> None:
 
 def test_flat_and_dark_pictures_are_not_compared() -> None:
     rng = np.random.default_rng(0)
-    flat = [np.clip(level + rng.normal(0, 3, (64, 64, 3)), 0, 255).astype(np.uint8) for level in (0, 5, 128, 250, 255)]
+    flat = [
+        np.clip(level + rng.normal(0, 3, (64, 64, 3)), 0, 255).astype(np.uint8)
+        for level in (0, 5, 128, 250, 255)
+    ]
     found = prints([*flat, scene(0, 64)])
     assert found.flat.tolist() == [True] * 5 + [False]
     assert found.thumbnail[:5].reshape(5, -1).std(axis=1).max() < FLAT_BELOW
@@ -109,7 +124,8 @@ def test_search_finds_every_pair_that_comparing_all_finds(clustered: bool) -> No
     found = list(candidates(left, right))
     pairs = np.concatenate([np.stack([i, j], axis=1) for i, j, _ in found])
     bits = np.concatenate([b for _, _, b in found])
-    np.testing.assert_array_equal(pairs, expected)  # in the same order: by the first place, then the second
+    # in the same order: by the first place, then the second
+    np.testing.assert_array_equal(pairs, expected)
     np.testing.assert_array_equal(bits, [int(left[i] ^ right[j]).bit_count() for i, j in pairs])
     assert len(expected) > (5_000 if clustered else 30)
 
@@ -136,7 +152,8 @@ def test_hash_is_the_textbook_one() -> None:
     assert int(prints([image]).hash[0]) == expected
 
 
-@pytest.mark.parametrize(("size", "most"), [(32, 0), (96, 0), (48, 3)])  # boxes of one and a half pixels are not symmetric
+# boxes of one and a half pixels are not symmetric
+@pytest.mark.parametrize(("size", "most"), [(32, 0), (96, 0), (48, 3)])
 def test_the_mirrors_hash_is_that_of_the_mirrored_picture(size: int, most: int) -> None:
     images = [scene(seed, size) for seed in range(40)]
     turned = prints([np.ascontiguousarray(image[:, ::-1]) for image in images])
@@ -158,7 +175,14 @@ def test_cropped_and_rotated_copies_are_beyond_it() -> None:
     """The limit that the tables state: were this to change, so must their sentence."""
     images = [scene(seed, 96) for seed in range(20)]
     changed = [np.rot90(image) for image in images] + [image[12:-12, 12:-12] for image in images]
-    assert len(nearest(prints([np.ascontiguousarray(c) for c in changed]), prints(images), all_pairs)[0]) <= 2
+    assert (
+        len(
+            nearest(prints([np.ascontiguousarray(c) for c in changed]), prints(images), all_pairs)[
+                0
+            ]
+        )
+        <= 2
+    )
 
 
 def test_nothing_among_nothing() -> None:

@@ -32,9 +32,16 @@ def built(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "geometry", [SQUASH, CROP, Geometry(size_px=16, mode="resize_crop", resize_px=18, interpolation="bilinear")]
+    "geometry",
+    [
+        SQUASH,
+        CROP,
+        Geometry(size_px=16, mode="resize_crop", resize_px=18, interpolation="bilinear"),
+    ],
 )
-def test_every_image_is_where_its_id_says(root: Path, make_catalog: MakeCatalog, geometry: Geometry) -> None:
+def test_every_image_is_where_its_id_says(
+    root: Path, make_catalog: MakeCatalog, geometry: Geometry
+) -> None:
     write_dataset(root / "d", layout="methods", n=40, size=24, suffix=".jpg")
     catalog = make_catalog()
     seen = 0
@@ -46,7 +53,9 @@ def test_every_image_is_where_its_id_says(root: Path, make_catalog: MakeCatalog,
         pixels = images.gather(np.arange(len(images)))
         assert pixels.dtype == np.uint8
         assert images.n_bytes == pixels.nbytes
-        for sample, picture_, label, method in zip(images.sample_id, pixels, images.label, images.method, strict=True):
+        for sample, picture_, label, method in zip(
+            images.sample_id, pixels, images.label, images.method, strict=True
+        ):
             path = root / str(sample)
             np.testing.assert_array_equal(picture_, fit_geometry(decode_image(path), geometry))
             assert label == ("fake" in str(sample))
@@ -72,7 +81,8 @@ def test_gather_takes_any_order_and_returns_a_copy(root: Path, make_catalog: Mak
 def test_a_union_is_its_members_sorted_by_id(root: Path, make_catalog: MakeCatalog) -> None:
     write_dataset(root / "b", n=40, size=16)
     write_dataset(root / "a", n=40, size=16, seed=1)
-    write_dataset(root / "a-c", n=40, size=16, seed=2)  # sorts between a/ and b/ although longer than a
+    # sorts between a/ and b/ although longer than a
+    write_dataset(root / "a-c", n=40, size=16, seed=2)
     catalog = make_catalog()
     union = catalog.open("b+a+a-c", "train", SQUASH)
     assert union.sample_id.tolist() == sorted(union.sample_id)
@@ -81,13 +91,17 @@ def test_a_union_is_its_members_sorted_by_id(root: Path, make_catalog: MakeCatal
     order = np.random.default_rng(0).permutation(len(union))
     together = dict(zip(union.sample_id[order], union.gather(order), strict=True))
     for member in members:
-        for sample, pixels in zip(member.sample_id, member.gather(np.arange(len(member))), strict=True):
+        for sample, pixels in zip(
+            member.sample_id, member.gather(np.arange(len(member))), strict=True
+        ):
             np.testing.assert_array_equal(together[sample], pixels)
     assert union.key == catalog.open("a-c+a+b", "train", SQUASH).key
     assert len({image_set.key for image_set in (*members, union)}) == 4
 
 
-def test_geometry_decides_the_pack_and_its_key(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_geometry_decides_the_pack_and_its_key(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     write_dataset(root / "d", n=40, size=16)
     catalog = make_catalog()
     assert not catalog.packed("d", "train", SQUASH)
@@ -98,7 +112,9 @@ def test_geometry_decides_the_pack_and_its_key(root: Path, make_catalog: MakeCat
         catalog.open("d", "train", Geometry(size_px=32, mode="resize_crop", resize_px=16))
 
 
-def test_a_pack_is_built_once_and_found_by_its_content(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_a_pack_is_built_once_and_found_by_its_content(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     write_dataset(root / "d", n=40, size=16)
     key = make_catalog().open("d", "train", SQUASH).key
     before = built(tmp_path)
@@ -106,14 +122,19 @@ def test_a_pack_is_built_once_and_found_by_its_content(root: Path, make_catalog:
     make_catalog(progress=lambda what, *_: told.append(what)).open("d", "train", SQUASH)
     assert told == []
     (tmp_path / "elsewhere").mkdir()
-    shutil.copytree(root / "d", tmp_path / "elsewhere" / "d")  # another place, another time of last change
-    moved = make_catalog(root=tmp_path / "elsewhere", progress=lambda what, *_: told.append(what)).open("d", "train", SQUASH)
+    # another place, another time of last change
+    shutil.copytree(root / "d", tmp_path / "elsewhere" / "d")
+    moved = make_catalog(
+        root=tmp_path / "elsewhere", progress=lambda what, *_: told.append(what)
+    ).open("d", "train", SQUASH)
     assert moved.key == key
     assert told == ["indexing d"]  # hashed anew, decoded into no new pack
     assert built(tmp_path) == before
 
 
-def test_one_changed_byte_makes_a_new_pack(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_one_changed_byte_makes_a_new_pack(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     folder = write_dataset(root / "d", layout="manifest", n=40, size=16, suffix=".bmp")
     first = make_catalog().open("d", "train", SQUASH)
     path = folder.parent / str(first.sample_id[0])
@@ -126,10 +147,17 @@ def test_one_changed_byte_makes_a_new_pack(root: Path, make_catalog: MakeCatalog
     assert (second.gather(np.array([0])) != first.gather(np.array([0]))).sum() == 1
 
 
-def test_labels_are_part_of_the_sets_key_but_not_of_its_pixels(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_labels_are_part_of_the_sets_key_but_not_of_its_pixels(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     folder = write_dataset(root / "d", layout="train_valid_test", n=10, size=16)
     rows: list[dict[str, object]] = [
-        {"path": str(path.relative_to(folder)), "label": path.parent.name, "split": path.parent.parent.name, "method": "m"}
+        {
+            "path": str(path.relative_to(folder)),
+            "label": path.parent.name,
+            "split": path.parent.parent.name,
+            "method": "m",
+        }
         for path in files_of(folder)
     ]
     write_manifest(folder, rows)
@@ -160,22 +188,30 @@ def test_a_truncated_jpeg_is_listed_and_never_black(root: Path, make_catalog: Ma
     assert not {sample for sample, _ in images.excluded} & set(images.sample_id.tolist())
     pixels = images.gather(np.arange(len(images)))
     for sample, square in zip(images.sample_id, pixels, strict=True):
-        np.testing.assert_array_equal(square, fit_geometry(decode_image(root / str(sample)), SQUASH))
+        np.testing.assert_array_equal(
+            square, fit_geometry(decode_image(root / str(sample)), SQUASH)
+        )
         assert square.mean() > 20
         assert square[-4:].std() > 0  # no flat rest
 
 
-def test_missing_files_of_a_manifest_are_counted_as_listed(root: Path, make_catalog: MakeCatalog) -> None:
+def test_missing_files_of_a_manifest_are_counted_as_listed(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "d", layout="manifest", n=60, size=16)
     (folder / "fake" / "pool" / "0007.png").unlink()
     catalog = make_catalog()
     sets = [catalog.open("d", split, SQUASH) for split in ("train", "val", "test")]
     assert sum(images.listed for images in sets) == 120
     assert sum(len(images) for images in sets) == 119
-    assert [entry for images in sets for entry in images.excluded] == [("d/fake/pool/0007.png", "file is missing")]
+    assert [entry for images in sets for entry in images.excluded] == [
+        ("d/fake/pool/0007.png", "file is missing")
+    ]
 
 
-def test_an_elongated_image_is_excluded_from_one_geometry_only(root: Path, make_catalog: MakeCatalog) -> None:
+def test_an_elongated_image_is_excluded_from_one_geometry_only(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = write_dataset(root / "d", layout="train_valid_test", n=10, size=16)
     Image.new("RGB", (9000, 1), "white").save(folder / "train" / "real" / "0000.png")
     catalog = make_catalog()
@@ -189,11 +225,16 @@ def test_a_class_that_no_geometry_can_use_is_refused(root: Path, make_catalog: M
     folder = write_dataset(root / "d", layout="train_valid_test", n=5, size=16)
     for path in files_of(folder / "train" / "real"):
         Image.new("RGB", (9000, 1), "white").save(path)
-    with pytest.raises(DataError, match=r"no real image of its train split can be used; for example d/train/real/0000\.png"):
+    with pytest.raises(
+        DataError,
+        match=r"no real image of its train split can be used; for example d/train/real/0000\.png",
+    ):
         make_catalog().open("d", "train", Geometry(size_px=100, mode="resize_crop", resize_px=100))
 
 
-def test_a_file_that_changes_between_index_and_pack_stops_the_build(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_a_file_that_changes_between_index_and_pack_stops_the_build(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     folder = write_dataset(root / "d", n=40, size=16)
     catalog = make_catalog()
     first = root / str(catalog.dataset("d").rows("train")["id"][0].as_py())
@@ -234,7 +275,9 @@ def test_a_pack_larger_than_the_disk_is_refused_at_once(
 
 
 @pytest.mark.parametrize("damage", ["images", "json", "schema"])
-def test_a_damaged_pack_is_refused_by_name(root: Path, make_catalog: MakeCatalog, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_pack_is_refused_by_name(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path, damage: str
+) -> None:
     write_dataset(root / "d", n=40, size=16)
     make_catalog().open("d", "train", SQUASH)
     (name,) = built(tmp_path)
@@ -249,7 +292,9 @@ def test_a_damaged_pack_is_refused_by_name(root: Path, make_catalog: MakeCatalog
         make_catalog().open("d", "train", SQUASH)
 
 
-def test_an_image_set_travels_as_names_and_not_as_pixels(root: Path, make_catalog: MakeCatalog) -> None:
+def test_an_image_set_travels_as_names_and_not_as_pixels(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     write_dataset(root / "d", n=40, size=64)
     images = make_catalog().open("d", "train", Geometry(size_px=64, mode="squash"))
     everything = images.gather(np.arange(len(images)))
@@ -260,7 +305,9 @@ def test_an_image_set_travels_as_names_and_not_as_pixels(root: Path, make_catalo
     np.testing.assert_array_equal(copy.gather(np.arange(len(copy))), everything)
 
 
-def test_two_builders_at_once_give_one_pack(root: Path, make_catalog: MakeCatalog, tmp_path: Path) -> None:
+def test_two_builders_at_once_give_one_pack(
+    root: Path, make_catalog: MakeCatalog, tmp_path: Path
+) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     write_dataset(root / "d", n=40, size=16)

@@ -12,7 +12,9 @@ from study.data.parallel import CHUNK, cpu_count, ordered_map
 @pytest.mark.parametrize("n", [0, 1, CHUNK, 10 * CHUNK + 3])
 @pytest.mark.parametrize("threads", [1, 3, None])
 def test_results_come_in_order(n: int, threads: int | None) -> None:
-    assert list(ordered_map(lambda x: x * x, range(n), threads=threads)) == [x * x for x in range(n)]
+    assert list(ordered_map(lambda x: x * x, range(n), threads=threads)) == [
+        x * x for x in range(n)
+    ]
 
 
 def test_no_more_than_a_window_is_ahead() -> None:

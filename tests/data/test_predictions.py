@@ -27,13 +27,22 @@ def written(tmp_path: Path):
 
 def test_labels_scores_groups_and_methods(written) -> None:
     read = read_predictions(
-        written("score,label,group,extra,method\n1.5,FAKE,a,x,gan\n-2,0,a,,\n 3 , 1 ,,y,\n\n-1,Real,b,,web\n"), {}
+        written(
+            "score,label,group,extra,method\n1.5,FAKE,a,x,gan\n-2,0,a,,\n 3 , 1"
+            " ,,y,\n\n-1,Real,b,,web\n"
+        ),
+        {},
     )
     scores = read.scores
     assert scores.label.tolist() == [1, 0, 1, 0] and scores.logit.tolist() == [1.5, -2, 3, -1]
     assert scores.group.tolist() == ["a", "a", "line 00000004", "b"]
     assert scores.method.tolist() == ["gan", "real", "fake", "web"]
-    assert scores.sample_id.tolist() == ["line 00000002", "line 00000003", "line 00000004", "line 00000006"]
+    assert scores.sample_id.tolist() == [
+        "line 00000002",
+        "line 00000003",
+        "line 00000004",
+        "line 00000006",
+    ]
     assert read.notes == ()
 
 
@@ -49,29 +58,47 @@ def test_without_groups_every_image_is_its_own(written) -> None:
 
 
 def test_scores_between_0_and_1_are_questioned(written) -> None:
-    assert "say --probability" in read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}).notes[0]
-    assert read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}, probability=True).notes == ()
+    assert (
+        "say --probability" in read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}).notes[0]
+    )
+    assert (
+        read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}, probability=True).notes == ()
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 1) | st.sampled_from([0.0, 1.0, 1e-300, 5e-324, 1 - 2**-53]), min_size=2, max_size=30), st.randoms())
+@given(
+    st.lists(
+        st.floats(0, 1) | st.sampled_from([0.0, 1.0, 1e-300, 5e-324, 1 - 2**-53]),
+        min_size=2,
+        max_size=30,
+    ),
+    st.randoms(),
+)
 def test_probabilities_keep_their_order_and_come_back(
     tmp_path_factory: pytest.TempPathFactory, values: list[float], random
 ) -> None:
-    values = sorted({float(f"{value:.6g}") for value in values} | {0.25, 0.5})  # far enough apart for a logit to tell them
+    # far enough apart for a logit to tell them
+    values = sorted({float(f"{value:.6g}") for value in values} | {0.25, 0.5})
     random.shuffle(values)
     label = [i % 2 for i in range(len(values))]
     path = tmp_path_factory.mktemp("p") / "p.csv"
-    path.write_text("label,score\n" + "".join(f"{y},{p!r}\n" for y, p in zip(label, values, strict=True)), encoding="utf-8")
+    path.write_text(
+        "label,score\n" + "".join(f"{y},{p!r}\n" for y, p in zip(label, values, strict=True)),
+        encoding="utf-8",
+    )
     read = read_predictions(path, {}, probability=True)
     assert np.isfinite(read.scores.logit).all()
     assert np.argsort(read.scores.logit).tolist() == np.argsort(values).tolist()
     assert metrics.sigmoid(read.scores.logit) == pytest.approx(values, abs=1e-15)
-    assert metrics.auc(label, read.scores.logit) == pytest.approx(roc_auc_score(label, values), abs=1e-12)
-    clipped = sum(value in (0, 1) for value in values)
-    assert [note.startswith(f"{clipped} of {len(values)} probabilities are exactly 0 or 1") for note in read.notes] == [True] * (
-        clipped > 0
+    assert metrics.auc(label, read.scores.logit) == pytest.approx(
+        roc_auc_score(label, values), abs=1e-12
     )
+    clipped = sum(value in (0, 1) for value in values)
+    assert [
+        note.startswith(f"{clipped} of {len(values)} probabilities are exactly 0 or 1")
+        for note in read.notes
+    ] == [True] * (clipped > 0)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +106,14 @@ def test_probabilities_keep_their_order_and_come_back(
     [
         ("", {}, "line 1: the file is empty"),
         ("label,score\n", {}, "lists no images"),
-        ("label,scores\n1,2\n", {}, "line 1: unknown column 'score': did you mean 'scores'? Valid: label, scores; --score NAME"),
+        (
+            "label,scores\n1,2\n",
+            {},
+            (
+                "line 1: unknown column 'score': did you mean 'scores'? Valid: label, scores;"
+                " --score NAME"
+            ),
+        ),
         ("label,score\n1,2\n", {"group": "video"}, "unknown column 'video'"),
         ("label,score,score\n1,2,3\n", {}, "line 1: the column 'score' stands there twice"),
         ("label,score\n1,2\n\n2,3\n", {}, "line 4: label '2' must be 0 or real, 1 or fake"),
@@ -97,7 +131,11 @@ def test_what_is_wrong_is_one_line_that_names_it(written, text, columns, message
     path = written(text)
     with pytest.raises(DataError) as caught:
         read_predictions(path, columns)
-    assert str(path) in str(caught.value) and message in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        str(path) in str(caught.value)
+        and message in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_a_probability_beyond_1_and_a_missing_file(written, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The three real datasets that developers have beside the repository; skipped where they are not."""
+"""The three real datasets that developers have beside the repository; skipped where they are
+not.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from tests.data.conftest import MakeCatalog
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 COUNTS = {"faces_140k": (600, 600), "dfdc_faces224": (900, 900), "shoes_midjourney": (400, 400)}
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the real datasets are not in ../shared/data")
+pytestmark = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the real datasets are not in ../shared/data"
+)
 
 
 @pytest.mark.slow

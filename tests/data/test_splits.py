@@ -1,4 +1,6 @@
-"""Splits and subsets: groups never straddle, subsets nest, and datasets that share a pool agree about it."""
+"""Splits and subsets: groups never straddle, subsets nest, and datasets that share a pool agree
+about it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ no_split = st.just("")
 def table(rows: list[tuple[int, int]]) -> tuple[Any, list[str], Any]:
     numbers = np.array([group for group, _ in rows])
     names, codes = np.unique(numbers, return_inverse=True)
-    return codes, [f"g{name}" for name in names], np.array([label for _, label in rows], dtype=np.uint8)
+    return (
+        codes,
+        [f"g{name}" for name in names],
+        np.array([label for _, label in rows], dtype=np.uint8),
+    )
 
 
 def nothing_official(n: int) -> Any:
@@ -42,7 +48,9 @@ def test_groups_never_straddle_and_splits_follow_the_hash(rows: list[tuple[int, 
 
 
 @given(images, images)
-def test_a_shared_pool_falls_on_the_same_side_in_both_datasets(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> None:
+def test_a_shared_pool_falls_on_the_same_side_in_both_datasets(
+    a: list[tuple[int, int]], b: list[tuple[int, int]]
+) -> None:
     sides: dict[str, str] = {}
     for rows in (a, b):
         codes, groups, _ = table(rows)
@@ -52,9 +60,15 @@ def test_a_shared_pool_falls_on_the_same_side_in_both_datasets(a: list[tuple[int
 
 
 @given(images, st.data())
-def test_official_splits_are_kept_and_val_is_carved_by_group_from_train(rows: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_official_splits_are_kept_and_val_is_carved_by_group_from_train(
+    rows: list[tuple[int, int]], data: st.DataObject
+) -> None:
     codes, groups, _ = table(rows)
-    official = np.array(data.draw(st.lists(st.sampled_from(["train", "test"]), min_size=len(rows), max_size=len(rows))))
+    official = np.array(
+        data.draw(
+            st.lists(st.sampled_from(["train", "test"]), min_size=len(rows), max_size=len(rows))
+        )
+    )
     split = assign_splits(codes, groups, official)
     np.testing.assert_array_equal(split == "test", official == "test")
     assert straddling(codes[official == "train"], split[official == "train"]) == 0
@@ -63,15 +77,21 @@ def test_official_splits_are_kept_and_val_is_carved_by_group_from_train(rows: li
 
 
 @given(images, st.data())
-def test_a_complete_official_split_is_untouched(rows: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_a_complete_official_split_is_untouched(
+    rows: list[tuple[int, int]], data: st.DataObject
+) -> None:
     codes, groups, _ = table([*rows, (99, 0)])
     names = st.sampled_from(["train", "val", "test"])
-    official = np.array([*data.draw(st.lists(names, min_size=len(rows), max_size=len(rows))), "val"])
+    official = np.array(
+        [*data.draw(st.lists(names, min_size=len(rows), max_size=len(rows))), "val"]
+    )
     np.testing.assert_array_equal(assign_splits(codes, groups, official), official)
 
 
 @given(images, st.integers(1, 60), st.integers(0, 60))
-def test_subsets_nest_and_take_whole_groups(rows: list[tuple[int, int]], limit: int, more: int) -> None:
+def test_subsets_nest_and_take_whole_groups(
+    rows: list[tuple[int, int]], limit: int, more: int
+) -> None:
     codes, groups, label = table(rows)
     small, large = (take_per_class(codes, groups, label, n) for n in (limit, limit + more))
     assert not (small & ~large).any()
@@ -80,13 +100,16 @@ def test_subsets_nest_and_take_whole_groups(rows: list[tuple[int, int]], limit: 
         sizes = np.bincount(codes[of_class], minlength=len(groups))
         taken = np.bincount(codes[of_class & small], minlength=len(groups))
         assert ((taken == 0) | (taken == sizes)).all()
-        assert taken.sum() <= limit or (taken > 0).sum() == 1  # a first group larger than the limit is taken alone
+        # a first group larger than the limit is taken alone
+        assert taken.sum() <= limit or (taken > 0).sum() == 1
         assert of_class.any() == (of_class & small).any()
     assert take_per_class(codes, groups, label, len(rows)).all()
 
 
 @given(images, images, st.integers(1, 40))
-def test_subsets_of_a_shared_real_pool_agree(pool: list[tuple[int, int]], fakes: list[tuple[int, int]], limit: int) -> None:
+def test_subsets_of_a_shared_real_pool_agree(
+    pool: list[tuple[int, int]], fakes: list[tuple[int, int]], limit: int
+) -> None:
     reals = [(group, 0) for group, _ in pool]
     taken = []
     for others in ([(group, 1) for group, _ in fakes], [(group + 7, 1) for group, _ in fakes]):
@@ -99,9 +122,14 @@ def test_subsets_of_a_shared_real_pool_agree(pool: list[tuple[int, int]], fakes:
 def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
     rows = [(number % 13, number % 2) for number in range(40)]
     codes, groups, label = table(rows)
-    split, taken = assign_splits(codes, groups, nothing_official(40)), take_per_class(codes, groups, label, 9)
+    split, taken = (
+        assign_splits(codes, groups, nothing_official(40)),
+        take_per_class(codes, groups, label, 9),
+    )
     shuffled, names, labels = table([rows[i] for i in order])
-    np.testing.assert_array_equal(assign_splits(shuffled, names, nothing_official(40)), split[order])
+    np.testing.assert_array_equal(
+        assign_splits(shuffled, names, nothing_official(40)), split[order]
+    )
     np.testing.assert_array_equal(take_per_class(shuffled, names, labels, 9), taken[order])
 
 
@@ -127,7 +155,8 @@ def test_a_split_without_both_classes_is_refused_with_its_counts() -> None:
     with pytest.raises(DataError) as error:
         check_splits(split, label, name="mine", official=False)
     assert str(error.value).startswith(
-        "dataset 'mine': its test split has no real images (train 1 real + 1 fake, val 1 real + 1 fake, test 0 real + 1 fake)"
+        "dataset 'mine': its test split has no real images (train 1 real + 1 fake, val 1 real + 1"
+        " fake, test 0 real + 1 fake)"
     )
 
 
@@ -137,11 +166,21 @@ def test_an_official_split_may_be_absent_but_not_lack_a_class() -> None:
     with pytest.raises(DataError, match="its val split has no real"):  # nothing could be carved
         check_splits(np.array(["train", "train"]), both, name="too small", official=True)
     with pytest.raises(DataError, match="its test split has no fake"):
-        check_splits(np.array(["test", "test"]), np.zeros(2, np.uint8), name="one class", official=True)
+        check_splits(
+            np.array(["test", "test"]), np.zeros(2, np.uint8), name="one class", official=True
+        )
     with pytest.raises(DataError, match="its val split has no real"):
-        check_splits(np.array(["train", "train", "test", "test"]), np.array([0, 1, 0, 1], np.uint8), name="x", official=False)
+        check_splits(
+            np.array(["train", "train", "test", "test"]),
+            np.array([0, 1, 0, 1], np.uint8),
+            name="x",
+            official=False,
+        )
 
 
 def test_straddling_counts_groups() -> None:
-    assert straddling(np.array([0, 0, 1, 1, 2]), np.array(["train", "test", "val", "val", "test"])) == 1
+    assert (
+        straddling(np.array([0, 0, 1, 1, 2]), np.array(["train", "test", "val", "val", "test"]))
+        == 1
+    )
     assert straddling(np.array([], dtype=int), np.array([], dtype=np.str_)) == 0

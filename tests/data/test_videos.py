@@ -1,4 +1,6 @@
-"""Video files as datasets: which frames, their pixels, groups, units, and what happens to broken ones. The videos are made here."""
+"""Video files as datasets: which frames, their pixels, groups, units, and what happens to broken
+ones. The videos are made here.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +24,54 @@ from study.data.audit.traits import traits_of
 from study.data.decode import pixel_digest
 from study.data.originals import Original, Originals, map_originals
 from study.data.prints import read_prints
-from study.data.videos import decode_frames, frame_path, frame_sha256, inspect_video, read_indexed, runs, sampled, split_frame
+from study.data.videos import (
+    decode_frames,
+    frame_path,
+    frame_sha256,
+    inspect_video,
+    read_indexed,
+    runs,
+    sampled,
+    split_frame,
+)
 from study.errors import DataError
 from study.identity import file_sha256
 from study.records import Geometry
 from tests.data.conftest import MakeCatalog
-from tests.factories import MANIPULATIONS, picture, truncate, write_ffpp, write_image, write_manifest, write_video
+from tests.factories import (
+    MANIPULATIONS,
+    picture,
+    truncate,
+    write_ffpp,
+    write_image,
+    write_manifest,
+    write_video,
+)
 
 SPLITS = ("train", "val", "test")
 SMALL = Geometry(size_px=16, mode="squash")
 
 
 def numbered(path: Path, frames: int = 20, **options: Any) -> Path:
-    """A video whose frame number i is grey, of level 10 i: readable off its pixels after any lossy coding."""
-    return write_video(path, [np.full((16, 32, 3), 10 * number, dtype=np.uint8) for number in range(frames)], **options)
+    """A video whose frame number i is grey, of level 10 i: readable off its pixels after any lossy
+    coding.
+    """
+    return write_video(
+        path,
+        [np.full((16, 32, 3), 10 * number, dtype=np.uint8) for number in range(frames)],
+        **options,
+    )
 
 
 def clips(folder: Path, *, n: int = 24, frames: int = 4, suffix: str = ".mp4") -> Path:
-    """`n` real and `n` fake videos, told apart by a checkerboard: SPLIT/CLASS/NUMBER, by turns in train, val and test."""
+    """`n` real and `n` fake videos, told apart by a checkerboard: SPLIT/CLASS/NUMBER, by turns in
+    train, val and test.
+    """
     for label, word in enumerate(("real", "fake")):
         for number in range(n):
-            pictures = [picture(label, size=16, seed=1000 * number + frame) for frame in range(frames)]
+            pictures = [
+                picture(label, size=16, seed=1000 * number + frame) for frame in range(frames)
+            ]
             write_video(
                 folder / SPLITS[number % 3] / word / f"{number:02d}{suffix}",
                 pictures,
@@ -52,9 +81,12 @@ def clips(folder: Path, *, n: int = 24, frames: int = 4, suffix: str = ".mp4") -
 
 
 @pytest.mark.parametrize(
-    ("total", "wanted", "expected"), [(10, 5, [1, 3, 5, 7, 9]), (3, 32, [0, 1, 2]), (100, 1, [50]), (7, 2, [1, 5])]
+    ("total", "wanted", "expected"),
+    [(10, 5, [1, 3, 5, 7, 9]), (3, 32, [0, 1, 2]), (100, 1, [50]), (7, 2, [1, 5])],
 )
-def test_frames_are_the_middles_of_equal_stretches(total: int, wanted: int, expected: list[int]) -> None:
+def test_frames_are_the_middles_of_equal_stretches(
+    total: int, wanted: int, expected: list[int]
+) -> None:
     assert sampled(total, wanted) == expected
 
 
@@ -63,14 +95,26 @@ def test_names_of_frames() -> None:
     assert split_frame("a/clip.MKV#frame=1234567") == ("a/clip.MKV", 1234567)
     assert split_frame("a/x#frame=000012") is None
     assert split_frame("a/clip.mp4") is None
-    assert list(runs(["a.png", "b.mp4#frame=000000", "b.mp4#frame=000003", "c.mp4#frame=000001", "d.png"])) == [
-        ("a.png", ()), ("b.mp4", (0, 3)), ("c.mp4", (1,)), ("d.png", ()),
-    ]  # fmt: skip
+    assert list(
+        runs(["a.png", "b.mp4#frame=000000", "b.mp4#frame=000003", "c.mp4#frame=000001", "d.png"])
+    ) == [
+        ("a.png", ()),
+        ("b.mp4", (0, 3)),
+        ("c.mp4", (1,)),
+        ("d.png", ()),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.mp4", "mpeg4"), ("a.mp4", "libx264"), ("a.avi", "mpeg4"), ("a.mov", "mjpeg"), ("a.mkv", "ffv1"), ("a.webm", "libvpx")],
+    [
+        ("a.mp4", "mpeg4"),
+        ("a.mp4", "libx264"),
+        ("a.avi", "mpeg4"),
+        ("a.mov", "mjpeg"),
+        ("a.mkv", "ffv1"),
+        ("a.webm", "libvpx"),
+    ],
 )
 def test_every_container_gives_the_frames_asked_for(name: str, codec: str, tmp_path: Path) -> None:
     path = numbered(tmp_path / name, codec=codec)
@@ -85,7 +129,9 @@ def test_every_container_gives_the_frames_asked_for(name: str, codec: str, tmp_p
 def test_a_lossless_frame_is_the_picture_that_was_put_in(tmp_path: Path) -> None:
     pictures = [picture(1, size=16, seed=seed) for seed in range(6)]
     path = write_video(tmp_path / "a.mkv", pictures, codec="ffv1", pixel_format="bgr0")
-    assert all(np.array_equal(a, b) for a, b in zip(pictures, decode_frames(path, range(6)), strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(pictures, decode_frames(path, range(6)), strict=True)
+    )
 
 
 def test_a_rotated_video_is_turned_upright(tmp_path: Path) -> None:
@@ -96,7 +142,8 @@ def test_a_rotated_video_is_turned_upright(tmp_path: Path) -> None:
     matrix = data.index(b"tkhd") + 4 + 40
     one = 0x10000
     assert data[matrix : matrix + 4] == one.to_bytes(4, "big")
-    turned = (0, one, 0, -one, 0, 0, 0, 0, 0x40000000)  # x' = -y, y' = x: a quarter turn clockwise, as phones write it
+    # x' = -y, y' = x: a quarter turn clockwise, as phones write it
+    turned = (0, one, 0, -one, 0, 0, 0, 0, 0x40000000)
     data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in turned)
     path.write_bytes(data)
     (shown,) = decode_frames(path, [1])
@@ -108,15 +155,23 @@ def test_a_rotated_video_is_turned_upright(tmp_path: Path) -> None:
 
 def test_a_folder_of_videos_is_a_dataset_by_video(root: Path, make_catalog: MakeCatalog) -> None:
     clips(root / "clips")
-    shutil.copy(root / "clips" / "train" / "real" / "00.mp4", root / "clips" / "train" / "real" / "again.mp4")
+    shutil.copy(
+        root / "clips" / "train" / "real" / "00.mp4",
+        root / "clips" / "train" / "real" / "again.mp4",
+    )
     dataset = make_catalog(frames_per_video=3).dataset("clips")
     rows = dataset.samples.to_pylist()
     assert len(rows) == 49 * 3
-    assert [row["id"] for row in rows[:3]] == [f"clips/test/fake/02.mp4#frame=00000{number}" for number in sampled(4, 3)]
+    assert [row["id"] for row in rows[:3]] == [
+        f"clips/test/fake/02.mp4#frame=00000{number}" for number in sampled(4, 3)
+    ]
     assert {row["unit"] for row in rows[:3]} == {"clips/fake/test/fake/02.mp4"}
     assert len({row["unit"] for row in rows}) == 49
     assert len({row["group"] for row in rows}) == 48  # a copy is the same video
-    assert all(len({row["split"] for row in rows if row["group"] == group}) == 1 for group in {row["group"] for row in rows})
+    assert all(
+        len({row["split"] for row in rows if row["group"] == group}) == 1
+        for group in {row["group"] for row in rows}
+    )
     assert {row["problem"] for row in rows} == {""}
 
 
@@ -130,7 +185,8 @@ def test_packed_frames_are_those_of_the_video(root: Path, make_catalog: MakeCata
             file, number = split_frame(sample.removeprefix("clips/")) or ("", 0)
             seed = 1000 * int(Path(file).stem) + number
             expected = picture(int("/fake/" in file), size=16, seed=seed)
-            assert np.abs(images.gather(np.array([place]))[0].astype(int) - expected).mean() < 20  # colour is stored at half size
+            # colour is stored at half size
+            assert np.abs(images.gather(np.array([place]))[0].astype(int) - expected).mean() < 20
     again = make_catalog(frames_per_video=2).open("clips", "train", SMALL)
     assert again.key == images.key
     assert make_catalog(frames_per_video=4).open("clips", "train", SMALL).key != images.key
@@ -154,7 +210,9 @@ def test_nothing_is_decoded_twice_and_a_changed_video_is_noticed(
 
 
 def failing(path: Path, error: Exception, *, counting: bool) -> Callable[[str], Any]:
-    """PyAV's `open`, to which a video is an error: when its frames are counted, or when they are decoded."""
+    """PyAV's `open`, to which a video is an error: when its frames are counted, or when they are
+    decoded.
+    """
     import av
 
     real, calls = av.open, list[str]()
@@ -171,13 +229,22 @@ def failing(path: Path, error: Exception, *, counting: bool) -> Callable[[str], 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EACCES, "Permission denied")])
 @pytest.mark.parametrize("counting", [True, False])
 def test_a_video_that_cannot_be_read_once_is_read_the_next_time(
-    error: Exception, counting: bool, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    counting: bool,
+    root: Path,
+    make_catalog: MakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clips(root / "clips", frames=2)
     with monkeypatch.context() as patched:
-        patched.setattr("av.open", failing(root / "clips" / "train" / "real" / "03.mp4", error, counting=counting))
+        patched.setattr(
+            "av.open",
+            failing(root / "clips" / "train" / "real" / "03.mp4", error, counting=counting),
+        )
         once = make_catalog()
-        assert {name.partition("#")[0] for name, _ in once.describe("clips").excluded} == {"clips/train/real/03.mp4"}
+        assert {name.partition("#")[0] for name, _ in once.describe("clips").excluded} == {
+            "clips/train/real/03.mp4"
+        }
     again = make_catalog()
     assert again.describe("clips").excluded == ()
     assert again.dataset("clips").digest != once.dataset("clips").digest
@@ -197,7 +264,12 @@ def test_a_disk_that_does_not_answer_stops_the_command(
 
     with monkeypatch.context() as patched:
         patched.setattr(f"{where}.file_sha256", fails)
-        with pytest.raises(DataError, match=rf"'{victim}' could not be read now \(Input/output error\); run the command again"):
+        with pytest.raises(
+            DataError,
+            match=(
+                rf"'{victim}' could not be read now \(Input/output error\); run the command again"
+            ),
+        ):
             make_catalog().dataset("clips")
     assert make_catalog().describe("clips").excluded == ()
 
@@ -205,10 +277,17 @@ def test_a_disk_that_does_not_answer_stops_the_command(
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
 @pytest.mark.parametrize("counting", [True, False])
 def test_a_disk_that_fails_after_the_video_was_hashed_stops_the_command(
-    counting: bool, number: int, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+    counting: bool,
+    number: int,
+    root: Path,
+    make_catalog: MakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clips(root / "clips", frames=2)
-    victim, error = root / "clips" / "train" / "real" / "03.mp4", OSError(number, os.strerror(number))
+    victim, error = (
+        root / "clips" / "train" / "real" / "03.mp4",
+        OSError(number, os.strerror(number)),
+    )
     opens, failed = failing(victim, error, counting=counting), list[Path]()
 
     def opened(file: str) -> Any:
@@ -227,7 +306,13 @@ def test_a_disk_that_fails_after_the_video_was_hashed_stops_the_command(
         patched.setattr("av.open", opened)
         for where in ("study.data.videos", "study.data.index"):
             patched.setattr(f"{where}.file_sha256", sha256)
-        with pytest.raises(DataError, match=rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command again"):
+        with pytest.raises(
+            DataError,
+            match=(
+                rf"'{victim}' could not be read now \({os.strerror(number)}\); run the command"
+                r" again"
+            ),
+        ):
             make_catalog().dataset("clips")
     assert failed == [victim]
     assert make_catalog().describe("clips").excluded == ()
@@ -237,11 +322,15 @@ def test_a_disk_that_fails_after_the_video_was_hashed_stops_the_command(
 def test_a_video_that_its_disk_reads_well_and_ffmpeg_does_not_is_broken(
     counting: bool, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FFmpeg says `Input/output error` of some broken files, too: they are left out, and that is remembered."""
+    """FFmpeg says `Input/output error` of some broken files, too: they are left out, and that is
+    remembered.
+    """
     clips(root / "clips", frames=2)
     victim = root / "clips" / "train" / "real" / "03.mp4"
     with monkeypatch.context() as patched:
-        patched.setattr("av.open", failing(victim, OSError(errno.EIO, "Input/output error"), counting=counting))
+        patched.setattr(
+            "av.open", failing(victim, OSError(errno.EIO, "Input/output error"), counting=counting)
+        )
         once = make_catalog().describe("clips")
     assert {(name.partition("#")[0], why) for name, why in once.excluded} == {
         ("clips/train/real/03.mp4", "no readable video: Input/output error")
@@ -252,23 +341,34 @@ def test_a_video_that_its_disk_reads_well_and_ffmpeg_does_not_is_broken(
 
 def test_broken_videos_are_listed_with_their_reasons(root: Path, make_catalog: MakeCatalog) -> None:
     folder = clips(root / "clips")
-    truncate(folder / "train" / "real" / "00.mp4", 0.3)  # its table of contents, which is at the end, is gone
+    # its table of contents, which is at the end, is gone
+    truncate(folder / "train" / "real" / "00.mp4", 0.3)
     (folder / "val" / "real" / "01.mp4").write_bytes(b"")
     (folder / "train" / "fake" / "02.webm").write_text("no video at all", encoding="utf-8")
     excluded = dict(make_catalog().describe("clips").excluded)
-    assert set(excluded) == {"clips/train/fake/02.webm", "clips/train/real/00.mp4", "clips/val/real/01.mp4"}
+    assert set(excluded) == {
+        "clips/train/fake/02.webm",
+        "clips/train/real/00.mp4",
+        "clips/val/real/01.mp4",
+    }
     assert all(reason.startswith("no readable video: ") for reason in excluded.values())
     assert not any(str(root) in reason for reason in excluded.values())
 
 
-def test_a_damaged_frame_is_left_out_and_the_others_stay(root: Path, make_catalog: MakeCatalog) -> None:
+def test_a_damaged_frame_is_left_out_and_the_others_stay(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder = clips(root / "clips", frames=6, suffix=".mkv")
     path = folder / "test" / "fake" / "05.mkv"
     data = bytearray(path.read_bytes())
     for place in range(int(len(data) * 0.45), int(len(data) * 0.55)):
         data[place] ^= 0xFF
     path.write_bytes(data)
-    rows = [row for row in make_catalog(frames_per_video=6).dataset("clips").samples.to_pylist() if "fake/05.mkv" in row["path"]]
+    rows = [
+        row
+        for row in make_catalog(frames_per_video=6).dataset("clips").samples.to_pylist()
+        if "fake/05.mkv" in row["path"]
+    ]
     bad = [row for row in rows if row["problem"]]
     assert bad
     assert len(bad) < len(rows)
@@ -286,18 +386,31 @@ def test_one_frame_is_read_as_it_was_indexed(root: Path, make_catalog: MakeCatal
 
 
 def test_frames_are_read_in_any_order(tmp_path: Path) -> None:
-    """From the millionth on, which has a digit more, frames in the order of their paths are not in that of their numbers."""
+    """From the millionth on, which has a digit more, frames in the order of their paths are not in
+    that of their numbers.
+    """
     million = [frame_path("a.mp4", number) for number in (999_999, 1_000_000)]
     assert list(runs(sorted(million))) == [("a.mp4", (1_000_000,)), ("a.mp4", (999_999,))]
     path = numbered(tmp_path / "a.mkv", codec="ffv1")
     wanted = [2, 5, 3, 9, 9, 0]
-    items = [Original(frame_path(str(path), number), frame_sha256(file_sha256(path), number)) for number in wanted]
-    levels = list(map_originals(lambda pixels: pixels if isinstance(pixels, str) else round(float(pixels.mean()) / 10), items))
+    items = [
+        Original(frame_path(str(path), number), frame_sha256(file_sha256(path), number))
+        for number in wanted
+    ]
+    levels = list(
+        map_originals(
+            lambda pixels: pixels if isinstance(pixels, str) else round(float(pixels.mean()) / 10),
+            items,
+        )
+    )
     assert levels == wanted
 
 
 def test_frames_after_the_end_say_so(tmp_path: Path) -> None:
-    assert list(decode_frames(numbered(tmp_path / "a.mp4", frames=3), [3, 4])) == ["the video ends before this frame"] * 2
+    assert (
+        list(decode_frames(numbered(tmp_path / "a.mp4", frames=3), [3, 4]))
+        == ["the video ends before this frame"] * 2
+    )
 
 
 def test_a_manifest_lists_videos_and_its_groups_win(root: Path, make_catalog: MakeCatalog) -> None:
@@ -319,13 +432,20 @@ def test_a_manifest_lists_videos_and_its_groups_win(root: Path, make_catalog: Ma
     assert len({row["unit"] for row in samples}) == 48
 
 
-def test_the_videos_of_faceforensics_have_the_groups_of_their_frames(root: Path, make_catalog: MakeCatalog) -> None:
+def test_the_videos_of_faceforensics_have_the_groups_of_their_frames(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     write_ffpp(root / "ffpp", pairs=24, frames=1)
     by_frames = make_catalog().dataset("ffpp:FaceSwap").samples.to_pylist()
     for folder in (root / "ffpp").glob("*/*/c40/images"):
         for video in folder.iterdir():
-            write_video(folder.parent / "videos" / f"{video.name}.mp4", [picture(0, size=16, seed=int(video.name[:3]))])
-    with pytest.raises(DataError, match=r"has kind images, videos; name one: ffpp:FaceSwap\?kind=images"):
+            write_video(
+                folder.parent / "videos" / f"{video.name}.mp4",
+                [picture(0, size=16, seed=int(video.name[:3]))],
+            )
+    with pytest.raises(
+        DataError, match=r"has kind images, videos; name one: ffpp:FaceSwap\?kind=images"
+    ):
         make_catalog().dataset("ffpp:FaceSwap")
     by_videos = make_catalog().dataset("ffpp:FaceSwap?kind=videos").samples.to_pylist()
     assert {(row["group"], row["video"], row["split"]) for row in by_videos} == {
@@ -337,7 +457,10 @@ def test_the_datasets_of_one_folder_count_its_videos_once(
     root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for video in range(48):
-        for folder, name in (("Real_youtube", f"{video:03d}"), *((one, f"{video:03d}_{video ^ 1:03d}") for one in MANIPULATIONS)):
+        for folder, name in (
+            ("Real_youtube", f"{video:03d}"),
+            *((one, f"{video:03d}_{video ^ 1:03d}") for one in MANIPULATIONS),
+        ):
             write_video(root / "ffpp" / folder / f"{name}.mp4", [picture(0, size=16, seed=video)])
     for name in ("ffpp:FaceSwap", "ffpp:NeuralTextures"):
         make_catalog().dataset(name)
@@ -346,7 +469,9 @@ def test_the_datasets_of_one_folder_count_its_videos_once(
         make_catalog().dataset(name)
 
 
-def test_without_pyav_the_error_names_the_package(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav_the_error_names_the_package(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips(root / "clips", n=1, frames=1)
     real_import = builtins.__import__
 
@@ -356,11 +481,15 @@ def test_without_pyav_the_error_names_the_package(root: Path, make_catalog: Make
         return real_import(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", no_av)
-    with pytest.raises(DataError, match=r"holds 2 videos \('.*mp4'\).*pip install av \(the extra \[video\]"):
+    with pytest.raises(
+        DataError, match=r"holds 2 videos \('.*mp4'\).*pip install av \(the extra \[video\]"
+    ):
         make_catalog().dataset("clips")
 
 
-def test_an_interrupted_count_keeps_what_it_has(root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_count_keeps_what_it_has(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips(root / "clips", n=24, frames=1)
     catalog = make_catalog()
     seen: list[Path] = []
@@ -393,7 +522,8 @@ def told(what, done, total):
         os.kill(os.getpid(), signal.SIGKILL)
 
 frames.PART = 4
-Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(cache)!r})), firewall=False, progress=told).dataset("clips")
+config = DataConfig(root=Path({str(root)!r}), cache=Path({str(cache)!r}))
+Catalog(config, firewall=False, progress=told).dataset("clips")
 """
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -404,7 +534,9 @@ Catalog(DataConfig(root=Path({str(root)!r}), cache=Path({str(cache)!r})), firewa
     assert [of for what, _, of in told if what.startswith("counting")][-1] == 40
 
 
-def test_frames_are_unified_and_read_at_their_original_size_as_images_are(root: Path, make_catalog: MakeCatalog) -> None:
+def test_frames_are_unified_and_read_at_their_original_size_as_images_are(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     clips(root / "clips", n=6)
     plain = make_catalog(frames_per_video=2)
     originals = Originals([plain.dataset("clips")], "train")
@@ -422,7 +554,11 @@ def test_a_video_is_decoded_once_for_its_prints_its_traits_and_its_degraded_fram
     catalog = make_catalog(frames_per_video=3)
     dataset, cache = catalog.dataset("clips"), catalog.config.cache
     opened: list[str] = []
-    monkeypatch.setattr(videos, "decode_frames", lambda path, frames: opened.append(path.name) or decode_frames(path, frames))
+    monkeypatch.setattr(
+        videos,
+        "decode_frames",
+        lambda path, frames: opened.append(path.name) or decode_frames(path, frames),
+    )
     read_prints(dataset, cache=cache)
     assert len(opened) == 12  # all videos of all splits
     opened.clear()
@@ -435,13 +571,18 @@ def test_a_video_is_decoded_once_for_its_prints_its_traits_and_its_degraded_fram
     for row, read in zip(rows, originals.readers(order), strict=True):
         assert pixel_digest(read()) == row["pixels"]
     assert len(opened) == 4
-    assert [pixel_digest(read()) for read in originals.readers(order[[5, 2]])] == [rows[5]["pixels"], rows[2]["pixels"]]
+    assert [pixel_digest(read()) for read in originals.readers(order[[5, 2]])] == [
+        rows[5]["pixels"],
+        rows[2]["pixels"],
+    ]
     (root / "clips" / "train" / "fake" / "00.mkv").unlink()
     with pytest.raises(DataError, match=r"00.mkv' changed since it was indexed \(cannot be read"):
         list(originals.readers(order))
 
 
-def test_the_traits_of_a_frame_are_those_of_its_video(root: Path, make_catalog: MakeCatalog) -> None:
+def test_the_traits_of_a_frame_are_those_of_its_video(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
     folder, still = clips(root / "clips", n=6), picture(0, size=16)
     path = numbered(folder / "train" / "real" / "wide.mkv", codec="ffv1")
     write_image(folder / "train" / "real" / "still.png", still)
@@ -452,15 +593,27 @@ def test_the_traits_of_a_frame_are_those_of_its_video(root: Path, make_catalog: 
     at = paths.index(f"train/real/wide.mkv#frame={sampled(20, 2)[1]:06d}")
     words = {name: str(column[at]) for name, column in found.kinds.items()}
     none = dict.fromkeys(("subsampling", "tables", "progressive"), "none")
-    assert words == {"format": "ffv1 video in Matroska / WebM", "mode": "yuv420p", "profile": "no", "exif": "no", **none}
+    assert words == {
+        "format": "ffv1 video in Matroska / WebM",
+        "mode": "yuv420p",
+        "profile": "no",
+        "exif": "no",
+        **none,
+    }
     numbers = {name: float(column[at]) for name, column in found.numbers.items()}
     assert (numbers["width"], numbers["height"], numbers["aspect"]) == (32, 16, 2)
     assert np.isnan(numbers["jpeg_quality"])
     assert abs(numbers["brightness"] - 10 * sampled(20, 2)[1]) < 4
     size = path.stat().st_size  # of which the container's own words are no frame's
     assert 0.3 * size < numbers["bytes_per_pixel"] * 20 * 32 * 16 < size
-    assert set(found.kinds["format"]) == {"mpeg4 video in QuickTime / MOV", "ffv1 video in Matroska / WebM", "PNG"}
-    unified = traits_of(make_catalog(frames_per_video=2, unify=True).dataset("clips"), cache=catalog.config.cache)
+    assert set(found.kinds["format"]) == {
+        "mpeg4 video in QuickTime / MOV",
+        "ffv1 video in Matroska / WebM",
+        "PNG",
+    }
+    unified = traits_of(
+        make_catalog(frames_per_video=2, unify=True).dataset("clips"), cache=catalog.config.cache
+    )
     assert set(unified.kinds["format"]) == {"JPEG"}
     assert set(unified.numbers["width"]) == {8}
     assert np.isnan(unified.numbers["bytes_per_pixel"]).all()

@@ -1,4 +1,6 @@
-"""Attention found in what the two libraries build: how many projections, counted from their papers."""
+"""Attention found in what the two libraries build: how many projections, counted from their
+papers.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ TIMM = {
     "vit_pe_core_tiny_patch16_384": 24 + 3,
     "beit_base_patch16_224": 24,
     "swin_tiny_patch4_window7_224": 2 * (2 + 2 + 6 + 2),
-    "levit_128s": 9 * 2 + 2 * 3,  # joint projection and output, wrapped with their norms; q, kv, output where it downsamples
-    "volo_d1_224": 4 * 3 + 14 * 2 + 2 * 3,  # outlook attention: values, weights, output; class blocks: q, kv, output
+    # joint projection and output, wrapped with their norms; q, kv, output where it downsamples
+    "levit_128s": 9 * 2 + 2 * 3,
+    # outlook attention: values, weights, output; class blocks: q, kv, output
+    "volo_d1_224": 4 * 3 + 14 * 2 + 2 * 3,
     "convit_tiny": 2 * 2 + 10 * 3,  # ten gated blocks of qk, v, proj
     "resnet18": 0,
     "convnext_atto": 0,
@@ -53,7 +57,11 @@ def test_open_clip(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "classes"),
-    [("nextvit_small", ["ConvAttention"]), ("coatnet_0_rw_224", ["Attention2d"]), ("resnest14d", ["SplitAttn"])],
+    [
+        ("nextvit_small", ["ConvAttention"]),
+        ("coatnet_0_rw_224", ["Attention2d"]),
+        ("resnest14d", ["SplitAttn"]),
+    ],
 )
 def test_attention_that_is_not_known_is_named(name: str, classes: list[str]) -> None:
     """Next-ViT has both kinds: to adapt the known one alone would be half of what was asked for."""
@@ -71,7 +79,12 @@ def test_a_network_with_both_kinds_is_refused_and_not_adapted_in_part() -> None:
 
 def test_an_attention_with_keys_of_another_width_has_four() -> None:
     found = projections(nn.MultiheadAttention(8, 2, kdim=4, vdim=6))
-    assert [parameter for _, parameter in found] == ["q_proj_weight", "k_proj_weight", "v_proj_weight", "weight"]
+    assert [parameter for _, parameter in found] == [
+        "q_proj_weight",
+        "k_proj_weight",
+        "v_proj_weight",
+        "weight",
+    ]
 
 
 def test_a_layer_named_proj_alone_is_no_attention() -> None:

@@ -16,11 +16,17 @@ from study.detectors.spectrum import FLOOR
 
 
 def build(name: str, size_px: int) -> Detector:
-    return registry.build(registry.resolve(name, options={"size_px": size_px}, weights_root=None), weights_root=None, seed=0)
+    return registry.build(
+        registry.resolve(name, options={"size_px": size_px}, weights_root=None),
+        weights_root=None,
+        seed=0,
+    )
 
 
 def slow_profile(image: NDArray[np.uint8]) -> list[float]:
-    """Mean of log power over rings of whole radius, frequency by frequency, by the definition of the Fourier transform."""
+    """Mean of log power over rings of whole radius, frequency by frequency, by the definition of
+    the Fourier transform.
+    """
     size = len(image)
     luma = (image / 255.0) @ np.array([0.299, 0.587, 0.114])
     wave = np.exp(-2j * np.pi * np.outer(np.arange(size), np.arange(size)) / size)
@@ -28,7 +34,10 @@ def slow_profile(image: NDArray[np.uint8]) -> list[float]:
     rings: dict[int, list[float]] = {}
     for u in range(size):
         for v in range(size):
-            signed = [k - size if k > (size - 1) // 2 and not (size % 2 == 0 and k == size // 2) else k for k in (u, v)]
+            signed = [
+                k - size if k > (size - 1) // 2 and not (size % 2 == 0 and k == size // 2) else k
+                for k in (u, v)
+            ]
             ring = int(math.hypot(*signed))
             rings.setdefault(ring, []).append(math.log(abs(spectrum[u, v]) ** 2 + FLOOR))
     return [float(np.mean(rings[ring])) for ring in sorted(rings)]
@@ -37,22 +46,34 @@ def slow_profile(image: NDArray[np.uint8]) -> list[float]:
 @pytest.mark.parametrize("size_px", [16, 17, 24])
 def test_spectrum_is_the_azimuthal_average(size_px: int) -> None:
     detector = build("spectrum", size_px)
-    images = np.random.default_rng(size_px).integers(0, 256, (3, size_px, size_px, 3), dtype=np.uint8)
+    images = np.random.default_rng(size_px).integers(
+        0, 256, (3, size_px, size_px, 3), dtype=np.uint8
+    )
     images[2] = 128  # constant: no power but at zero frequency
     features = detector.features(detector.prepare(torch.from_numpy(images))).numpy()
     expected = np.array([slow_profile(image) for image in images])
     assert features.shape == expected.shape == (3, detector.n_features)
-    # float32 rounding of a vanishing power is visible in its logarithm: the constant image's rings are held more loosely.
+    # float32 rounding of a vanishing power is visible in its logarithm: the constant image's rings
+    # are held more loosely.
     np.testing.assert_allclose(features[:2], expected[:2], rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(features[2], expected[2], atol=0.05)
 
 
 def test_spectrum_sees_no_direction_and_no_place() -> None:
     detector = build("spectrum", 32)
-    images = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     features = detector.features(detector.prepare(images))
-    for moved in (images.flip(2), images.flip(1), images.transpose(1, 2), images.roll((5, 9), (1, 2))):
-        torch.testing.assert_close(detector.features(detector.prepare(moved)), features, rtol=1e-3, atol=1e-3)
+    for moved in (
+        images.flip(2),
+        images.flip(1),
+        images.transpose(1, 2),
+        images.roll((5, 9), (1, 2)),
+    ):
+        torch.testing.assert_close(
+            detector.features(detector.prepare(moved)), features, rtol=1e-3, atol=1e-3
+        )
 
 
 def test_npr_is_each_cell_minus_its_first_pixel() -> None:
@@ -60,37 +81,57 @@ def test_npr_is_each_cell_minus_its_first_pixel() -> None:
     expected = torch.empty_like(x)
     for row in range(6):
         for column in range(8):
-            expected[:, :, row, column] = x[:, :, row, column] - x[:, :, row // 2 * 2, column // 2 * 2]
+            expected[:, :, row, column] = (
+                x[:, :, row, column] - x[:, :, row // 2 * 2, column // 2 * 2]
+            )
     assert torch.equal(neighbouring_pixel_relationships(x), expected)
 
 
 def test_npr_equals_the_published_interpolations() -> None:
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    down = torch.nn.functional.interpolate(x, scale_factor=0.5, mode="nearest", recompute_scale_factor=True)
-    up = torch.nn.functional.interpolate(down, scale_factor=2.0, mode="nearest", recompute_scale_factor=True)
+    down = torch.nn.functional.interpolate(
+        x, scale_factor=0.5, mode="nearest", recompute_scale_factor=True
+    )
+    up = torch.nn.functional.interpolate(
+        down, scale_factor=2.0, mode="nearest", recompute_scale_factor=True
+    )
     assert torch.equal(neighbouring_pixel_relationships(x), x - up)
 
 
 def test_npr_sees_neither_brightness_nor_what_nearest_up_sampling_repeats() -> None:
     detector = build("npr", 16).eval()
-    images = torch.randint(20, 200, (2, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        20, 200, (2, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         logits = detector(detector.prepare(images))
-        torch.testing.assert_close(detector(detector.prepare(images + 30)), logits, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            detector(detector.prepare(images + 30)), logits, rtol=0, atol=1e-4
+        )
         repeated = images[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2)
         blank = torch.zeros_like(images)
-        torch.testing.assert_close(detector(detector.prepare(repeated)), detector(detector.prepare(blank)), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            detector(detector.prepare(repeated)),
+            detector(detector.prepare(blank)),
+            rtol=0,
+            atol=1e-5,
+        )
 
 
 @pytest.mark.parametrize(("size_px", "side"), [(32, 32), (62, 62), (64, 16), (96, 24)])
 def test_resnet_keeps_small_images_large(size_px: int, side: int) -> None:
     detector = build("resnet18_scratch", size_px)
     sides: list[int] = []
-    detector.backbone.layer1.register_forward_hook(lambda module, inputs, output: sides.append(inputs[0].shape[-1]))  # type: ignore[union-attr]
+    detector.backbone.layer1.register_forward_hook(
+        lambda module, inputs, output: sides.append(inputs[0].shape[-1])
+    )  # type: ignore[union-attr]
     detector(torch.zeros(2, 3, size_px, size_px))
     assert sides == [side]
-    # ResNet-18's 11,176,512 weights below the classifier; the CIFAR stem has a 3 x 3 kernel for a 7 x 7 one.
-    assert sum(p.numel() for p in detector.backbone.parameters()) == 11_176_512 - (64 * 3 * (49 - 9) if size_px < 64 else 0)
+    # ResNet-18's 11,176,512 weights below the classifier; the CIFAR stem has a 3 x 3 kernel for a 7
+    # x 7 one.
+    assert sum(p.numel() for p in detector.backbone.parameters()) == 11_176_512 - (
+        64 * 3 * (49 - 9) if size_px < 64 else 0
+    )
 
 
 @pytest.mark.parametrize("name", ["npr", "resnet18_scratch", "spectrum"])
@@ -103,5 +144,9 @@ def test_shapes(name: str, size_px: int) -> None:
     with torch.no_grad():
         features, logits = detector.features(x), detector(x)
     assert features.shape == (2, detector.n_features) and features.dtype == torch.float32
-    assert logits.shape == (2,) and logits.dtype == torch.float32 and bool(torch.isfinite(logits).all())
+    assert (
+        logits.shape == (2,)
+        and logits.dtype == torch.float32
+        and bool(torch.isfinite(logits).all())
+    )
     assert torch.equal(detector.classify(features), logits)

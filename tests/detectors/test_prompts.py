@@ -1,4 +1,6 @@
-"""Detectors that read prompts: the sets, what is embedded, and what clip_adapter and clip_zero_shot compute from it."""
+"""Detectors that read prompts: the sets, what is embedded, and what clip_adapter and clip_zero_shot
+compute from it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ SEED_001 = [  # (real, fake) pairs, as its model lists them
 
 
 @pytest.fixture(scope="module", params=["clip_adapter", "clip_zero_shot"])
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
     with pytest.MonkeyPatch.context() as patch:
         yield make_case(request.param, tmp_path_factory.mktemp("weights"), patch)
 
@@ -49,7 +53,9 @@ def test_prompts_are_embedded_by_the_text_tower_of_the_same_file(case: Case) -> 
     torch.testing.assert_close(detector.text, embedded(case, [*real, *fake]), rtol=0, atol=1e-6)
     whole = whole_clip(force_quick_gelu=True)
     torch.testing.assert_close(detector.text_scale, whole.logit_scale.exp().detach())
-    assert not any("token_embedding" in key or key.startswith("backbone.text") for key in detector.state_dict())
+    assert not any(
+        "token_embedding" in key or key.startswith("backbone.text") for key in detector.state_dict()
+    )
     x = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         expected = F.normalize(whole.eval().encode_image(x), dim=-1)
@@ -72,8 +78,13 @@ def test_other_prompts_make_another_spec_and_another_detector(case: Case, tmp_pa
     own.write_text('real = ["a photo"]\nfake = ["a drawing", "a rendering"]\n', encoding="utf-8")
     spec = registry.resolve(case.name, options={"prompts": str(own)}, weights_root=case.folder)
     shipped = case.resolve()
-    assert spec.options["prompts_real"] == "a photo" and spec.options["prompts_fake"] == "a drawing\na rendering"
-    assert spec.options["prompts_digest"] != shipped.options["prompts_digest"] and digest(spec) != digest(shipped)
+    assert (
+        spec.options["prompts_real"] == "a photo"
+        and spec.options["prompts_fake"] == "a drawing\na rendering"
+    )
+    assert spec.options["prompts_digest"] != shipped.options["prompts_digest"] and digest(
+        spec
+    ) != digest(shipped)
     own.unlink()  # the texts are in the spec: whoever builds it needs no file
     detector = registry.build(spec, weights_root=case.folder, seed=0)
     assert isinstance(detector, PromptedClip) and detector.text.shape[0] == 3
@@ -84,8 +95,14 @@ def test_the_texts_alone_decide_and_not_where_they_lie(case: Case, tmp_path: Pat
     quoted = [", ".join(f'"{text}"' for text in texts) for texts in (real, fake)]
     specs = [case.resolve()]
     for name in ("one.toml", "two.toml"):
-        (tmp_path / name).write_text(f"real = [{quoted[0]}]\nfake = [{quoted[1]}]\n", encoding="utf-8")
-        specs.append(registry.resolve(case.name, options={"prompts": str(tmp_path / name)}, weights_root=case.folder))
+        (tmp_path / name).write_text(
+            f"real = [{quoted[0]}]\nfake = [{quoted[1]}]\n", encoding="utf-8"
+        )
+        specs.append(
+            registry.resolve(
+                case.name, options={"prompts": str(tmp_path / name)}, weights_root=case.folder
+            )
+        )
     assert len({digest(spec) for spec in specs}) == 1
 
 
@@ -93,7 +110,9 @@ def test_a_prompt_that_the_text_tower_would_cut_is_refused(case: Case, tmp_path:
     """It reads 77 tokens, of which two begin and end the text; `photo` is one."""
     for words, fits in ((75, True), (76, False)):
         own = tmp_path / "own.toml"
-        own.write_text(f'real = ["{" ".join(["photo"] * words)}"]\nfake = ["a drawing"]\n', encoding="utf-8")
+        own.write_text(
+            f'real = ["{" ".join(["photo"] * words)}"]\nfake = ["a drawing"]\n', encoding="utf-8"
+        )
         if fits:
             registry.resolve(case.name, options={"prompts": str(own)}, weights_root=case.folder)
             continue
@@ -108,7 +127,10 @@ def test_similarities_are_float32_under_autocast_too(case: Case) -> None:
     with torch.no_grad():
         expected = detector.classify(features)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            cosines, logits = torch.cat(detector.similarities(features), dim=1), detector.classify(features)
+            cosines, logits = (
+                torch.cat(detector.similarities(features), dim=1),
+                detector.classify(features),
+            )
     assert torch.equal(cosines, features @ detector.text.T) and torch.equal(logits, expected)
 
 
@@ -154,16 +176,25 @@ def trainable(detector: Detector) -> int:
 
 
 def test_clip_adapters_trained_part_has_the_shapes_and_the_count_of_its_source() -> None:
-    """By hand, weights and biases of each layer; its log (results/run.log of seed 001) prints 215,362, with two logits."""
+    """By hand, weights and biases of each layer; its log (results/run.log of seed 001) prints
+    215,362, with two logits.
+    """
     detector = registry.create(registry.spec_of("clip_adapter"), 0)
-    layers = [tuple(m.weight.shape[::-1]) for m in detector.head.modules() if isinstance(m, nn.Linear)]
+    layers = [
+        tuple(m.weight.shape[::-1]) for m in detector.head.modules() if isinstance(m, nn.Linear)
+    ]
     assert layers == [(512, 256), (256, 128), (134, 256), (256, 64), (64, 1)]
     by_hand = (512 * 256 + 256) + (256 * 128 + 128) + (134 * 256 + 256) + (256 * 64 + 64)
     assert by_hand + (64 * 2 + 2) == 215_362
     assert trainable(detector) == by_hand + (64 * 1 + 1) == 215_297
     # One output fewer of a layer that reads 64: nothing else differs.
     assert 215_362 - trainable(detector) == 64 + 1
-    assert [m.p for m in detector.head.modules() if isinstance(m, nn.Dropout)] == [0.1, 0.1, 0.2, 0.1]
+    assert [m.p for m in detector.head.modules() if isinstance(m, nn.Dropout)] == [
+        0.1,
+        0.1,
+        0.2,
+        0.1,
+    ]
     assert [stage.name for stage in detector.stages()][:2] == ["head", "transformer.resblocks.11"]
 
 
@@ -174,13 +205,16 @@ def test_the_six_similarities_are_those_of_their_names() -> None:
     for row_real, row_fake in zip(real, fake, strict=True):
         both = [*row_real, *row_fake]
         mean_real, mean_fake, mean = sum(row_real) / 3, sum(row_fake) / 2, sum(both) / 5
-        deviation = (sum((value - mean) ** 2 for value in both) / 4) ** 0.5  # sample standard deviation, as torch.std's default
+        # sample standard deviation, as torch.std's default
+        deviation = (sum((value - mean) ** 2 for value in both) / 4) ** 0.5
         expected.append([mean_real, mean_fake, mean, mean_real - mean_fake, deviation, max(both)])
     found = similarity_features(torch.from_numpy(real), torch.from_numpy(fake))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
-def test_clip_adapter_is_its_layers_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_adapter_is_its_layers_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = make_case("clip_adapter", tmp_path, monkeypatch)
     detector = case.build()
     assert isinstance(detector, PromptedClip)
@@ -198,12 +232,18 @@ def test_clip_adapter_is_its_layers_one_after_the_other(tmp_path: Path, monkeypa
 # clip_zero_shot
 
 
-def test_zero_shot_is_clips_own_softmax_over_two_ensembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Radford et al., section 3.1.4: mean of an ensemble's embeddings, at unit length; softmax of scaled cosines."""
+def test_zero_shot_is_clips_own_softmax_over_two_ensembles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Radford et al., section 3.1.4: mean of an ensemble's embeddings, at unit length; softmax of
+    scaled cosines.
+    """
     case = make_case("clip_zero_shot", tmp_path, monkeypatch)
     detector = case.build()
     real, fake = read_prompts("images")
-    classes = torch.stack([F.normalize(embedded(case, list(texts)).mean(0), dim=0) for texts in (real, fake)])
+    classes = torch.stack(
+        [F.normalize(embedded(case, list(texts)).mean(0), dim=0) for texts in (real, fake)]
+    )
     whole = whole_clip(force_quick_gelu=True).eval()
     x = torch.randn(4, 3, 224, 224)
     with torch.no_grad():
@@ -216,7 +256,11 @@ def test_zero_shot_is_clips_own_softmax_over_two_ensembles(tmp_path: Path, monke
 def test_zero_shot_has_nothing_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = make_case("clip_zero_shot", tmp_path, monkeypatch)
     detector = case.build(seed=0)
-    assert detector.spec.learner == "none" and detector.spec.options["prompts_digest"] and trainable(detector) == 0
+    assert (
+        detector.spec.learner == "none"
+        and detector.spec.options["prompts_digest"]
+        and trainable(detector) == 0
+    )
     other = case.build(seed=1).state_dict()
     assert all(torch.equal(tensor, other[key]) for key, tensor in detector.state_dict().items())
 
@@ -224,7 +268,9 @@ def test_zero_shot_has_nothing_to_train(tmp_path: Path, monkeypatch: pytest.Monk
 # heads
 
 
-def test_the_heads_hidden_layer_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heads_hidden_layer_is_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = make_case("clip_finetune", tmp_path, monkeypatch)
     linear = case.build()
     spec = registry.resolve("clip_finetune", options={"head_width": 8}, weights_root=tmp_path)

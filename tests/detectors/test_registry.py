@@ -19,9 +19,19 @@ from study.records import Geometry
 
 SCRATCH = ("npr", "resnet18_scratch", "spectrum")
 PRETRAINED = (
-    "clip_adapter", "clip_finetune", "clip_linear", "clip_zero_shot", "convnext_tiny", "dinov2_linear", "mobilenetv2_035",
-    "mobilenetv2_035_linear", "pe_linear", "resnet18", "resnet50", "siglip_linear",
-)  # fmt: skip
+    "clip_adapter",
+    "clip_finetune",
+    "clip_linear",
+    "clip_zero_shot",
+    "convnext_tiny",
+    "dinov2_linear",
+    "mobilenetv2_035",
+    "mobilenetv2_035_linear",
+    "pe_linear",
+    "resnet18",
+    "resnet50",
+    "siglip_linear",
+)
 
 
 def test_all_detectors_of_the_first_matrix_are_there() -> None:
@@ -38,19 +48,27 @@ def test_every_line_holds_together(name: str) -> None:
     assert name != "clip_zero_shot" or line.learner == "none"
     assert (line.source is None) == (name in SCRATCH)
     assert all(option.low <= option.default <= option.high for option in line.options.values())
-    assert registry.detector_options(name).get("size_px", line.geometry.size_px) == line.geometry.size_px
+    assert (
+        registry.detector_options(name).get("size_px", line.geometry.size_px)
+        == line.geometry.size_px
+    )
 
 
 def test_listing_and_resolving_import_no_torch(tmp_path: Path) -> None:
-    (tmp_path / "mobilenetv2_035.safetensors").write_bytes(b"any bytes: only their digest is asked for")
-    program = (
-        "import sys; from pathlib import Path; from study.detectors import registry; import study.training.recipe\n"
-        "registry.resolve('npr', options={}, weights_root=None)\n"
-        f"registry.resolve('mobilenetv2_035', options={{}}, weights_root=Path({str(tmp_path)!r}))\n"
-        "[registry.weights_status(n, None) for n in registry.names()]\n"
-        "sys.exit(', '.join(m for m in ('torch', 'timm', 'open_clip', 'sklearn') if m in sys.modules) or None)"
+    (tmp_path / "mobilenetv2_035.safetensors").write_bytes(
+        b"any bytes: only their digest is asked for"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    program = (
+        "import sys; from pathlib import Path; from study.detectors import registry; import"
+        " study.training.recipe\nregistry.resolve('npr', options={},"
+        " weights_root=None)\nregistry.resolve('mobilenetv2_035', options={},"
+        f" weights_root=Path({str(tmp_path)!r}))\n[registry.weights_status(n, None) for n in"
+        " registry.names()]\nsys.exit(', '.join(m for m in ('torch', 'timm', 'open_clip',"
+        " 'sklearn') if m in sys.modules) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -63,7 +81,9 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 def test_size_px_overrides_the_geometry(name: str) -> None:
     default = registry.resolve(name, options={}, weights_root=None)
     other = registry.resolve(name, options={"size_px": 32}, weights_root=None)
-    assert default.options == {"size_px": default.geometry.size_px} == registry.detector_options(name)
+    assert (
+        default.options == {"size_px": default.geometry.size_px} == registry.detector_options(name)
+    )
     assert other.geometry == Geometry(size_px=32, mode=default.geometry.mode)
     assert digest(default) != digest(other)
 
@@ -79,17 +99,23 @@ def test_size_px_overrides_the_geometry(name: str) -> None:
         ({"size_px": "64"}, "size_px = '64'"),
     ],
 )
-def test_a_wrong_option_is_one_line_that_says_what_is_valid(options: dict[str, float | int | str | bool], message: str) -> None:
+def test_a_wrong_option_is_one_line_that_says_what_is_valid(
+    options: dict[str, float | int | str | bool], message: str
+) -> None:
     with pytest.raises(ConfigError, match=f"^detector npr: .*{re.escape(message)}") as caught:
         registry.resolve("npr", options=options, weights_root=None)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
-def test_pretrained_detectors_do_not_resolve_without_their_weights(name: str, tmp_path: Path) -> None:
+def test_pretrained_detectors_do_not_resolve_without_their_weights(
+    name: str, tmp_path: Path
+) -> None:
     source = registry.entry(name).source
     assert source is not None
-    assert registry.weights_status(name, tmp_path) == ("missing" if name.startswith("mobilenetv2_035") else "to download")
+    assert registry.weights_status(name, tmp_path) == (
+        "missing" if name.startswith("mobilenetv2_035") else "to download"
+    )
     with pytest.raises(WeightsError) as caught:
         registry.resolve(name, options={}, weights_root=tmp_path)
     message = str(caught.value)
@@ -106,7 +132,9 @@ def test_building_follows_from_the_seed_alone(name: str) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = registry.build(spec, weights_root=None, seed=5).state_dict()
-    assert torch.equal(torch.get_rng_state(), before), "building must not touch the caller's generator"
+    assert torch.equal(torch.get_rng_state(), before), (
+        "building must not touch the caller's generator"
+    )
     torch.manual_seed(2)
     again = registry.build(spec, weights_root=None, seed=5).state_dict()
     other = registry.build(spec, weights_root=None, seed=6).state_dict()

@@ -15,7 +15,9 @@ from study.identity import file_sha256
 
 ROOT = Path(__file__).parents[3] / "shared" / "weights"
 FILE = ROOT / "mobilenetv2_035.safetensors"
-pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="../shared/weights/mobilenetv2_035.safetensors is not here")
+pytestmark = pytest.mark.skipif(
+    not FILE.is_file(), reason="../shared/weights/mobilenetv2_035.safetensors is not here"
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,18 @@ def test_every_array_of_the_file_is_in_the_backbone(detector: Detector) -> None:
 
 
 def test_padding_is_that_of_the_checkpoint(detector: Detector) -> None:
-    """Keras pads strided layers at the bottom and right alone; timm's default would shift the pixels."""
+    """Keras pads strided layers at the bottom and right alone; timm's default would shift the
+    pixels.
+    """
     import timm
 
     theirs = timm.create_model("mobilenetv2_035", num_classes=0, pad_type="same").eval()
     theirs.load_state_dict(load_file(FILE), strict=True)
-    x = detector.prepare(torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)))
+    x = detector.prepare(
+        torch.from_numpy(
+            np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+        )
+    )
     with torch.no_grad():
         assert torch.equal(detector.features(x), theirs(x))
     stem = next(m for m in detector.backbone.modules() if isinstance(m, torch.nn.Conv2d))

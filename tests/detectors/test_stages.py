@@ -1,4 +1,6 @@
-"""Stages: from head to stem, every parameter in exactly one, found from the network's own structure."""
+"""Stages: from head to stem, every parameter in exactly one, found from the network's own
+structure.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,18 @@ EXPECTED = {
     "resnet18": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
     "resnet50": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
     "convnext_tiny": ["head", "stages.3", "stages.2", "stages.1", "stages.0", "stem"],
-    **{name: ["head", *(f"transformer.resblocks.{i}" for i in range(11, -1, -1)), "stem"] for name in CLIP},
+    **{
+        name: ["head", *(f"transformer.resblocks.{i}" for i in range(11, -1, -1)), "stem"]
+        for name in CLIP
+    },
     **{name: ["head", *(f"blocks.{i}" for i in range(11, -1, -1)), "stem"] for name in VIT},
 }
 
 
 def skeleton(name: str) -> Detector:
-    """The network of a detector, a pretrained backbone left empty: its structure needs no numbers."""
+    """The network of a detector, a pretrained backbone left empty: its structure needs no
+    numbers.
+    """
     return registry.create(registry.spec_of(name), 0)
 
 
@@ -42,7 +49,9 @@ def test_stages_part_the_parameters(name: str) -> None:
     detector = skeleton(name)
     assert [stage.name for stage in detector.stages()] == EXPECTED[name]
     found = [n for stage in names_in_stages(detector) for n in stage]
-    assert sorted(found) == sorted(n for n, _ in detector.named_parameters()), "each parameter once, none left out"
+    assert sorted(found) == sorted(n for n, _ in detector.named_parameters()), (
+        "each parameter once, none left out"
+    )
     head, *body = names_in_stages(detector)
     assert all(body), "no empty stage"
     assert head == [n for n, _ in detector.named_parameters() if n.startswith("head.")]
@@ -62,12 +71,24 @@ def test_every_module_with_buffers_is_in_one_stage(name: str) -> None:
 
 def test_what_stands_between_the_last_block_and_the_head_goes_with_the_block() -> None:
     mobilenet = names_in_stages(skeleton("mobilenetv2_035"))[1]
-    assert {"backbone.conv_head.weight", "backbone.bn2.bias", "backbone.blocks.6.0.conv_dw.weight"} <= set(mobilenet)
+    assert {
+        "backbone.conv_head.weight",
+        "backbone.bn2.bias",
+        "backbone.blocks.6.0.conv_dw.weight",
+    } <= set(mobilenet)
     convnext = names_in_stages(skeleton("convnext_tiny"))[1]
-    assert "backbone.head.norm.weight" in convnext and "backbone.stages.3.blocks.2.gamma" in convnext
+    assert (
+        "backbone.head.norm.weight" in convnext and "backbone.stages.3.blocks.2.gamma" in convnext
+    )
     clip = skeleton("clip_linear")
     assert {"backbone.ln_post.weight", "backbone.proj"} <= set(names_in_stages(clip)[1])
-    stem = ("conv1.weight", "class_embedding", "positional_embedding", "ln_pre.weight", "ln_pre.bias")
+    stem = (
+        "conv1.weight",
+        "class_embedding",
+        "positional_embedding",
+        "ln_pre.weight",
+        "ln_pre.bias",
+    )
     assert set(names_in_stages(clip)[-1]) == {f"backbone.{name}" for name in stem}
 
 
@@ -97,7 +118,12 @@ def test_any_timm_network_parts_by_its_own_structure(name: str) -> None:
 def test_tiny_clip_keeps_loose_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "tiny_clip", clip_entry(tmp_path))
     stages = skeleton("tiny_clip").stages()
-    assert [s.name for s in stages] == ["head", "transformer.resblocks.1", "transformer.resblocks.0", "stem"]
+    assert [s.name for s in stages] == [
+        "head",
+        "transformer.resblocks.1",
+        "transformer.resblocks.0",
+        "stem",
+    ]
     assert [len(s.parameters) for s in stages] == [0, 1, 0, 2]
 
 

@@ -1,4 +1,6 @@
-"""Pretrained weights: found by name, read whole, fitted exactly, or refused. Checkpoints are written in the libraries' formats."""
+"""Pretrained weights: found by name, read whole, fitted exactly, or refused. Checkpoints are
+written in the libraries' formats.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from tests.detectors.tiny import (
     timm_entry,
     timm_network,
     write_timm,
-)  # fmt: skip
+)
 
 NAME = "test_resnet"
 
@@ -61,10 +63,15 @@ def test_a_timm_checkpoint_gives_timms_own_features(
         assert torch.equal(detector.features(x), expected)
 
 
-def test_a_clip_checkpoint_gives_open_clips_own_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_checkpoint_gives_open_clips_own_embeddings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register(monkeypatch, "tiny_clip", clip_entry(tmp_path))
     model = clip_model().eval()
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / f"{CLIP_NAME}.tests.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()},
+        tmp_path / f"{CLIP_NAME}.tests.safetensors",
+    )
     detector = build("tiny_clip", tmp_path).eval()
     x = torch.randn(3, 3, SIZE_PX, SIZE_PX)
     with torch.no_grad():
@@ -74,11 +81,17 @@ def test_a_clip_checkpoint_gives_open_clips_own_embeddings(tmp_path: Path, monke
 
 
 def test_half_precision_checkpoints_become_float32(tiny: str, tmp_path: Path) -> None:
-    state = {k: v.half() if v.is_floating_point() else v for k, v in timm_network(tiny).state_dict().items()}
+    state = {
+        k: v.half() if v.is_floating_point() else v
+        for k, v in timm_network(tiny).state_dict().items()
+    }
     torch.save({"state_dict": state}, tmp_path / f"{tiny}.pth")  # as training scripts wrap it
     detector = build(tiny, tmp_path)
     assert {p.dtype for p in detector.parameters()} == {torch.float32}
-    assert torch.equal(detector.state_dict()["backbone.layer1.0.conv1.weight"], state["layer1.0.conv1.weight"].float())
+    assert torch.equal(
+        detector.state_dict()["backbone.layer1.0.conv1.weight"],
+        state["layer1.0.conv1.weight"].float(),
+    )
 
 
 def test_the_seed_moves_the_head_and_never_the_backbone(tiny: str, tmp_path: Path) -> None:
@@ -88,7 +101,9 @@ def test_the_seed_moves_the_head_and_never_the_backbone(tiny: str, tmp_path: Pat
     assert differ == {"head.weight"}
 
 
-def test_the_more_specific_file_is_taken_and_then_the_first_extension(tiny: str, tmp_path: Path) -> None:
+def test_the_more_specific_file_is_taken_and_then_the_first_extension(
+    tiny: str, tmp_path: Path
+) -> None:
     source = timm_entry(tiny).source
     assert source is not None and weights.local_file(source, tmp_path) is None
     for name in (f"{tiny}.bin", f"{tiny}.safetensors", f"{tiny}.tests.pth"):
@@ -97,10 +112,15 @@ def test_the_more_specific_file_is_taken_and_then_the_first_extension(tiny: str,
 
 
 def test_a_file_that_does_not_say_which_weights_it_holds_is_refused(tmp_path: Path) -> None:
-    """One resnet18.safetensors cannot be tv_in1k and a1_in1k, nor ViT-B-32.safetensors OpenAI's and LAION's."""
+    """One resnet18.safetensors cannot be tv_in1k and a1_in1k, nor ViT-B-32.safetensors OpenAI's and
+    LAION's.
+    """
     for backbone, names in {
         "resnet18": {"resnet18": "tv_in1k", "timm:resnet18.a1_in1k": "a1_in1k"},
-        "ViT-B-32": {"clip_linear": "openai", "open_clip:ViT-B-32/laion2b_s34b_b79k": "laion2b_s34b_b79k"},
+        "ViT-B-32": {
+            "clip_linear": "openai",
+            "open_clip:ViT-B-32/laion2b_s34b_b79k": "laion2b_s34b_b79k",
+        },
     }.items():
         (tmp_path / f"{backbone}.safetensors").write_bytes(b"some weights")
         for name, tag in names.items():
@@ -113,15 +133,23 @@ def test_a_file_that_does_not_say_which_weights_it_holds_is_refused(tmp_path: Pa
             assert found == hashlib.sha256(tag.encode()).hexdigest()
 
 
-def test_the_place_to_put_a_file_has_the_ending_of_what_is_fetched(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_place_to_put_a_file_has_the_ending_of_what_is_fetched(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     line = timm_entry(tiny)
     assert line.source is not None
-    register(monkeypatch, tiny, replace(line, source=replace(line.source, origin="https://example.org/x.pth")))
+    register(
+        monkeypatch,
+        tiny,
+        replace(line, source=replace(line.source, origin="https://example.org/x.pth")),
+    )
     with pytest.raises(WeightsError, match=r"put it at <folder>/test_resnet\.tests\.pth"):
         registry.resolve(tiny, options={}, weights_root=None)
 
 
-def test_the_environment_names_the_folder_where_no_option_does(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_the_folder_where_no_option_does(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_timm(tmp_path, tiny)
     monkeypatch.setenv("STUDY_WEIGHTS", str(tmp_path))
     assert registry.weights_status(tiny, None) == "local"
@@ -130,11 +158,16 @@ def test_the_environment_names_the_folder_where_no_option_does(tiny: str, tmp_pa
 
 
 def test_without_a_folder_the_error_says_how_to_name_one(tiny: str) -> None:
-    with pytest.raises(WeightsError, match=r"fetch https://example.org/test_resnet.*--weights-root or STUDY_WEIGHTS"):
+    with pytest.raises(
+        WeightsError,
+        match=r"fetch https://example.org/test_resnet.*--weights-root or STUDY_WEIGHTS",
+    ):
         registry.resolve(tiny, options={}, weights_root=None)
 
 
-def test_the_hub_is_asked_by_the_librarys_own_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_hub_is_asked_by_the_librarys_own_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[tuple[str, str]] = []
 
     def download(repository: str, filename: str) -> str:
@@ -142,7 +175,10 @@ def test_the_hub_is_asked_by_the_librarys_own_names(monkeypatch: pytest.MonkeyPa
         raise TimeoutError("no answer")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    with pytest.raises(WeightsError, match=r"TimeoutError.*model\.safetensors, put it at .*resnet50\.tv_in1k\.safetensors"):
+    with pytest.raises(
+        WeightsError,
+        match=r"TimeoutError.*model\.safetensors, put it at .*resnet50\.tv_in1k\.safetensors",
+    ):
         registry.resolve("resnet50", options={}, weights_root=tmp_path)
     assert asked == [("timm/resnet50.tv_in1k", "model.safetensors")]
     with pytest.raises(WeightsError):
@@ -150,17 +186,26 @@ def test_the_hub_is_asked_by_the_librarys_own_names(monkeypatch: pytest.MonkeyPa
     assert len(asked) == 1
 
 
-def test_a_downloaded_file_goes_the_same_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_downloaded_file_goes_the_same_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = write_timm(tmp_path, NAME)
     entry = timm_entry(NAME)
     assert entry.source is not None
-    hub = {**vars(entry.source), "repository": "timm/test_resnet.tests", "filename": "model.safetensors"}
+    hub = {
+        **vars(entry.source),
+        "repository": "timm/test_resnet.tests",
+        "filename": "model.safetensors",
+    }
     register(monkeypatch, NAME, registry.Entry(**{**vars(entry), "source": weights.Source(**hub)}))
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, filename: str(path))
     spec = registry.resolve(NAME, options={}, weights_root=None)
     assert spec.weights == file_sha256(path)
     detector = registry.build(spec, weights_root=None, seed=0)
-    assert torch.equal(detector.state_dict()["backbone.layer1.0.conv1.weight"], load_file(path)["layer1.0.conv1.weight"])
+    assert torch.equal(
+        detector.state_dict()["backbone.layer1.0.conv1.weight"],
+        load_file(path)["layer1.0.conv1.weight"],
+    )
 
 
 def edited(name: str, **changes: Any) -> dict[str, torch.Tensor]:
@@ -172,14 +217,25 @@ def edited(name: str, **changes: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layer1.0.conv1.weight": None}, "does not fit test_resnet: it lacks layer1.0.conv1.weight;"),
+        (
+            {"layer1.0.conv1.weight": None},
+            "does not fit test_resnet: it lacks layer1.0.conv1.weight;",
+        ),
         ({"bn1.running_var": None}, "it lacks bn1.running_var;"),
         ({"layer9.weight": torch.zeros(2)}, "it has unknown layer9.weight;"),
-        ({"layer1.0.conv1.weight": torch.zeros(3, 3, 3, 3)}, "it has another shape for layer1.0.conv1.weight;"),
-        ({"bn1.weight": torch.full((32,), float("nan"))}, "values that are not finite in bn1.weight;"),
+        (
+            {"layer1.0.conv1.weight": torch.zeros(3, 3, 3, 3)},
+            "it has another shape for layer1.0.conv1.weight;",
+        ),
+        (
+            {"bn1.weight": torch.full((32,), float("nan"))},
+            "values that are not finite in bn1.weight;",
+        ),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(tiny: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    tiny: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     save_file(edited(tiny, **changes), tmp_path / f"{tiny}.safetensors")
     with pytest.raises(WeightsError, match=re.escape(message)):
         build(tiny, tmp_path)
@@ -188,18 +244,30 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tiny: str, changes: dict[str,
 def test_another_networks_checkpoint_is_refused(tiny: str, tmp_path: Path) -> None:
     write_timm(tmp_path, "test_convnext").rename(tmp_path / f"{tiny}.safetensors")
     with pytest.raises(
-        WeightsError, match=r"lacks bn1.bias, bn1.running_mean, bn1.running_var, bn1.weight and \d+ more; has unknown"
+        WeightsError,
+        match=(
+            r"lacks bn1.bias, bn1.running_mean, bn1.running_var, bn1.weight and \d+ more; has"
+            r" unknown"
+        ),
     ):
         build(tiny, tmp_path)
 
 
-def test_classifier_and_batch_counts_may_be_absent_or_of_any_shape(tiny: str, tmp_path: Path) -> None:
+def test_classifier_and_batch_counts_may_be_absent_or_of_any_shape(
+    tiny: str, tmp_path: Path
+) -> None:
     classifier = CLASSIFIERS[tiny]
-    state = {k: v for k, v in timm_network(tiny).state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = {
+        k: v
+        for k, v in timm_network(tiny).state_dict().items()
+        if not k.endswith("num_batches_tracked")
+    }
     del state[f"{classifier}.bias"]
     state[f"{classifier}.weight"] = torch.zeros(7, 5)
     save_file(state, tmp_path / f"{tiny}.safetensors")
-    assert torch.equal(build(tiny, tmp_path).state_dict()["backbone.bn1.weight"], state["bn1.weight"])
+    assert torch.equal(
+        build(tiny, tmp_path).state_dict()["backbone.bn1.weight"], state["bn1.weight"]
+    )
 
 
 @pytest.mark.parametrize("suffix", weights.EXTENSIONS)
@@ -252,7 +320,9 @@ def test_a_spec_without_a_digest_builds_nothing_random(tiny: str, tmp_path: Path
 
 
 def test_a_backbone_is_empty_until_it_is_filled(tiny: str, tmp_path: Path) -> None:
-    """No code path can leave random numbers in a pretrained backbone: before the file it has no numbers at all."""
+    """No code path can leave random numbers in a pretrained backbone: before the file it has no
+    numbers at all.
+    """
     write_timm(tmp_path, tiny)
     spec = registry.resolve(tiny, options={}, weights_root=tmp_path)
     empty = registry.create(spec, 0)
@@ -261,7 +331,9 @@ def test_a_backbone_is_empty_until_it_is_filled(tiny: str, tmp_path: Path) -> No
     assert {t.device.type for t in (*filled.parameters(), *filled.buffers())} == {"cpu"}
 
 
-def test_a_trained_pretrained_detector_is_restored_without_its_file(tiny: str, tmp_path: Path) -> None:
+def test_a_trained_pretrained_detector_is_restored_without_its_file(
+    tiny: str, tmp_path: Path
+) -> None:
     path = write_timm(tmp_path, tiny)
     trained = build(tiny, tmp_path).eval()
     path.unlink()
@@ -271,11 +343,16 @@ def test_a_trained_pretrained_detector_is_restored_without_its_file(tiny: str, t
         assert torch.equal(restored(x), trained(x))
 
 
-def test_open_clip_is_not_told_to_be_silent_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_clip_is_not_told_to_be_silent_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import logging
 
     register(monkeypatch, "tiny_clip", clip_entry(tmp_path))
-    save_file({k: v.contiguous() for k, v in clip_model().state_dict().items()}, tmp_path / f"{CLIP_NAME}.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in clip_model().state_dict().items()},
+        tmp_path / f"{CLIP_NAME}.safetensors",
+    )
     build("tiny_clip", tmp_path)
     assert logging.root.manager.disable == logging.NOTSET
     assert CLIP_NAME in open_clip.list_models()

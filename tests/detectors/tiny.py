@@ -1,4 +1,6 @@
-"""Detectors of the real families on networks small enough for tests, with checkpoints in the libraries' own formats."""
+"""Detectors of the real families on networks small enough for tests, with checkpoints in the
+libraries' own formats.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,18 @@ def register(monkeypatch: pytest.MonkeyPatch, name: str, entry: Entry) -> None:
 
 def timm_entry(name: str) -> Entry:
     source = Source(
-        backbone=name, pretrained="tests", origin=f"https://example.org/{name}", classifier=(CLASSIFIERS[name],), lone=True
+        backbone=name,
+        pretrained="tests",
+        origin=f"https://example.org/{name}",
+        classifier=(CLASSIFIERS[name],),
+        lone=True,
     )
-    return Entry(about=name, family="timm_network", geometry=Geometry(size_px=SIZE_PX, mode="squash"), source=source)
+    return Entry(
+        about=name,
+        family="timm_network",
+        geometry=Geometry(size_px=SIZE_PX, mode="squash"),
+        source=source,
+    )
 
 
 def timm_network(name: str, seed: int = 0) -> torch.nn.Module:
@@ -65,16 +76,29 @@ def write_timm(folder: Path, name: str, seed: int = 0, suffix: str = ".safetenso
 
 
 def clip_entry(folder: Path) -> Entry:
-    """A tiny CLIP under its own open_clip configuration, written to `folder` and registered with open_clip."""
+    """A tiny CLIP under its own open_clip configuration, written to `folder` and registered with
+    open_clip.
+    """
     configuration = folder / "configs" / f"{CLIP_NAME}.json"
     configuration.parent.mkdir(exist_ok=True)
     configuration.write_text(json.dumps(CLIP_CONFIG))
     open_clip.add_model_config(configuration)
-    source = Source(backbone=CLIP_NAME, pretrained="tests", origin="https://example.org/clip", prefix="visual.", lone=True)
+    source = Source(
+        backbone=CLIP_NAME,
+        pretrained="tests",
+        origin="https://example.org/clip",
+        prefix="visual.",
+        lone=True,
+    )
     geometry = Geometry(size_px=SIZE_PX, mode="resize_crop", resize_px=SIZE_PX)
     return Entry(
-        about=CLIP_NAME, family="clip", geometry=geometry, source=source, schedules=("head",), arguments={"force_quick_gelu": True}
-    )  # fmt: skip
+        about=CLIP_NAME,
+        family="clip",
+        geometry=geometry,
+        source=source,
+        schedules=("head",),
+        arguments={"force_quick_gelu": True},
+    )
 
 
 def clip_model(seed: int = 0) -> torch.nn.Module:

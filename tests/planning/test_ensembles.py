@@ -25,24 +25,55 @@ N = 60
 
 
 def some_scores(seed: int, *, scale: float, split: str, n: int = N) -> Scores:
-    """The same images and labels for every seed; logits that know a little of the label, of any scale."""
+    """The same images and labels for every seed; logits that know a little of the label, of any
+    scale.
+    """
     rng = np.random.default_rng([seed, len(split)])
     label = (np.arange(n) % 3 > 0).astype(np.uint8)
     names = np.array([f"a/{split}/{i:03d}.png" for i in range(n)])
     logit = (scale * (rng.normal(size=n) + label - 0.3)).astype(np.float32)
     method = np.where(label == 1, "gan", "real")
-    return Scores(sample_id=names, group=names, unit=names, method=method, label=label, logit=logit, listed=n + 1)
+    return Scores(
+        sample_id=names,
+        group=names,
+        unit=names,
+        method=method,
+        label=label,
+        logit=logit,
+        listed=n + 1,
+    )
 
 
 def trained(name: str, temperature: float) -> Trained:
-    trial = Trial(key=f"model-{name}", pairing=Pairing(detector=name, train_on="a"), number=-1, params={}, seed=0, epochs=1)
+    trial = Trial(
+        key=f"model-{name}",
+        pairing=Pairing(detector=name, train_on="a"),
+        number=-1,
+        params={},
+        seed=0,
+        epochs=1,
+    )
     spec = DetectorSpec(
-        name=name, family=name, geometry=Geometry(size_px=8, mode="crop"), mean=(0.5,) * 3, std=(0.5,) * 3, learner="gradient"
-    )  # fmt: skip
+        name=name,
+        family=name,
+        geometry=Geometry(size_px=8, mode="crop"),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        learner="gradient",
+    )
     return Trained(
-        key=trial.key, trial=trial, spec=spec, winner_seed=0, winner_trial=0, thresholds={"fixed": 0.0}, temperature=temperature,
-        val_auc=0.5, val_nll=0.7, best_epoch=0, provenance={},
-    )  # fmt: skip
+        key=trial.key,
+        trial=trial,
+        spec=spec,
+        winner_seed=0,
+        winner_trial=0,
+        thresholds={"fixed": 0.0},
+        temperature=temperature,
+        val_auc=0.5,
+        val_nll=0.7,
+        best_epoch=0,
+        provenance={},
+    )
 
 
 @pytest.fixture
@@ -52,21 +83,37 @@ def store(tmp_path: Path) -> Store:
     store.prepare()
     for seed, (name, temperature) in enumerate(MEMBERS.items()):
         scale = temperature
-        store.save_model(trained(name, temperature), {}, some_scores(seed, scale=scale, split="val"), (), 1.0)
+        store.save_model(
+            trained(name, temperature), {}, some_scores(seed, scale=scale, split="val"), (), 1.0
+        )
         for test in ("here", "there"):
             store.save_scores(f"{name} {test}", some_scores(seed, scale=scale, split=test))
     return store
 
 
-def job(store: Store, detector: str = "ensemble", test: str = "here", members: tuple[str, ...] = tuple(MEMBERS)) -> EnsembleJob:
+def job(
+    store: Store,
+    detector: str = "ensemble",
+    test: str = "here",
+    members: tuple[str, ...] = tuple(MEMBERS),
+) -> EnsembleJob:
     workspace = Workspace(
-        results=store.results, study="mine", data=DataConfig(root=None, cache=store.results), weights_root=None, threads=1,
-        precision="float32", firewall=False,
-    )  # fmt: skip
+        results=store.results,
+        study="mine",
+        data=DataConfig(root=None, cache=store.results),
+        weights_root=None,
+        threads=1,
+        precision="float32",
+        firewall=False,
+    )
     return EnsembleJob(
-        workspace=workspace, pairing=Pairing(detector=detector, train_on="a"), winner_seed=0, members=members,
-        models=tuple(f"model-{name}" for name in members), scores=tuple(f"{name} {test}" for name in members),
-    )  # fmt: skip
+        workspace=workspace,
+        pairing=Pairing(detector=detector, train_on="a"),
+        winner_seed=0,
+        members=members,
+        models=tuple(f"model-{name}" for name in members),
+        scores=tuple(f"{name} {test}" for name in members),
+    )
 
 
 def columns(scores: list[Scores]) -> np.ndarray:
@@ -90,11 +137,18 @@ def test_the_scale_of_a_member_has_no_say(store: Store) -> None:
     larger = some_scores(0, scale=4000.0, split="val")
     store.save_model(replace(trained("npr", 4000.0), key="large"), {}, larger, (), 1.0)
     store.save_scores("large here", some_scores(0, scale=4000.0, split="here"))
-    other = replace(job(store), models=("large", *job(store).models[1:]), scores=("large here", *job(store).scores[1:]))
+    other = replace(
+        job(store),
+        models=("large", *job(store).models[1:]),
+        scores=("large here", *job(store).scores[1:]),
+    )
     run_ensemble(other)
     assert other.key != job(store).key
     np.testing.assert_allclose(
-        store.scores(other.scores_key).logit, store.scores(job(store).scores_key).logit, rtol=1e-5, atol=1e-6
+        store.scores(other.scores_key).logit,
+        store.scores(job(store).scores_key).logit,
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -102,11 +156,13 @@ def test_the_stacked_one_is_scikit_learns_on_standardised_val_logits(store: Stor
     for test in ("here", "there"):
         run_ensemble(job(store, "ensemble_stacked", test))
     val = [store.val_scores(f"model-{name}") for name in MEMBERS]
-    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12)).fit(
-        columns(val), val[0].label
-    )
+    theirs = make_pipeline(
+        StandardScaler(), LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12)
+    ).fit(columns(val), val[0].label)
     for test in ("here", "there"):
-        expected = theirs.decision_function(columns([store.scores(f"{name} {test}") for name in MEMBERS]))
+        expected = theirs.decision_function(
+            columns([store.scores(f"{name} {test}") for name in MEMBERS])
+        )
         made = store.scores(job(store, "ensemble_stacked", test).scores_key)
         np.testing.assert_allclose(made.logit, expected, rtol=1e-4, atol=1e-5)
     options = store.model(job(store, "ensemble_stacked").key).spec.options
@@ -116,20 +172,29 @@ def test_the_stacked_one_is_scikit_learns_on_standardised_val_logits(store: Stor
 
 
 @pytest.mark.parametrize("detector", ["ensemble", "ensemble_stacked"])
-def test_thresholds_temperature_and_val_metrics_are_those_of_its_own_val_scores(store: Store, detector: str) -> None:
+def test_thresholds_temperature_and_val_metrics_are_those_of_its_own_val_scores(
+    store: Store, detector: str
+) -> None:
     run_ensemble(job(store, detector))
     record = store.model(job(store, detector).key)
     val = store.val_scores(record.key)
     label, logit = val.label, val.logit.astype(np.float64)
     candidates = [-np.inf, *np.sort(logit) + 1e-9]
     best = max(balanced_accuracy_score(label, logit >= cut) for cut in candidates)
-    assert balanced_accuracy_score(label, logit >= record.thresholds["source"]) == pytest.approx(best)
+    assert balanced_accuracy_score(label, logit >= record.thresholds["source"]) == pytest.approx(
+        best
+    )
     rates = {cut: np.mean(logit[label == 0] >= cut) for cut in candidates}
-    assert np.mean(logit[label == 0] >= record.thresholds["source_fpr5"]) == max(r for r in rates.values() if r <= 0.05)
+    assert np.mean(logit[label == 0] >= record.thresholds["source_fpr5"]) == max(
+        r for r in rates.values() if r <= 0.05
+    )
     assert record.thresholds["fixed"] == 0.0
     assert record.val_auc == pytest.approx(roc_auc_score(label, logit))
     assert record.val_nll == pytest.approx(log_loss(label, 1 / (1 + np.exp(-logit))), rel=1e-6)
-    fitted = {t: log_loss(label, 1 / (1 + np.exp(-logit / t))) for t in record.temperature * np.array([0.5, 1.0, 2.0])}
+    fitted = {
+        t: log_loss(label, 1 / (1 + np.exp(-logit / t)))
+        for t in record.temperature * np.array([0.5, 1.0, 2.0])
+    }
     assert min(fitted, key=fitted.__getitem__) == record.temperature
 
 
@@ -139,11 +204,25 @@ def test_its_record_says_what_it_is_made_of_and_is_no_network(store: Store) -> N
     run_ensemble(one)
     assert is_derived(one)
     record = store.model(one.key)
-    assert record.provenance["members"] == "npr model-npr, resnet18 model-resnet18, spectrum model-spectrum"
-    assert (record.spec.learner, record.winner_trial, record.trial.pairing) == ("members", -1, one.pairing)
-    assert record.spec.options == {"weight_npr": 1 / 12, "weight_resnet18": 2 / 3, "weight_spectrum": 1 / 75, "bias": 0.0}
+    assert (
+        record.provenance["members"]
+        == "npr model-npr, resnet18 model-resnet18, spectrum model-spectrum"
+    )
+    assert (record.spec.learner, record.winner_trial, record.trial.pairing) == (
+        "members",
+        -1,
+        one.pairing,
+    )
+    assert record.spec.options == {
+        "weight_npr": 1 / 12,
+        "weight_resnet18": 2 / 3,
+        "weight_spectrum": 1 / 75,
+        "bias": 0.0,
+    }
     assert not (store.model_folder(one.key) / "detector.safetensors").exists()
-    with pytest.raises(StoreError, match=r"is an ensemble .* load its members \(npr model-npr, resnet18"):
+    with pytest.raises(
+        StoreError, match=r"is an ensemble .* load its members \(npr model-npr, resnet18"
+    ):
         load_detector(store.model_folder(one.key))
 
 
@@ -176,16 +255,24 @@ def lacking(scores: Scores, places: list[int], reason: str) -> Scores:
 
 
 @pytest.mark.parametrize("detector", ["ensemble", "ensemble_stacked"])
-def test_members_that_scored_other_images_are_combined_on_those_of_all(store: Store, detector: str) -> None:
-    """Some images are too elongated for one member, one image for another: in a test set, and in source val."""
+def test_members_that_scored_other_images_are_combined_on_those_of_all(
+    store: Store, detector: str
+) -> None:
+    """Some images are too elongated for one member, one image for another: in a test set, and in
+    source val.
+    """
     whole = {name: store.scores(f"{name} here") for name in MEMBERS}
     store.save_scores("npr here", lacking(whole["npr"], [3, 4], "too elongated for npr"))
-    store.save_scores("spectrum here", lacking(whole["spectrum"], [4, 9], "too elongated for spectrum"))
+    store.save_scores(
+        "spectrum here", lacking(whole["spectrum"], [4, 9], "too elongated for spectrum")
+    )
     val = {name: store.val_scores(f"model-{name}") for name in MEMBERS}
     models = []
     for name, scores in val.items():
         mine = lacking(scores, [5, 6] if name == "resnet18" else [], "too elongated")
-        store.save_model(replace(trained(name, MEMBERS[name]), key=f"new-{name}"), {}, mine, (), 1.0)
+        store.save_model(
+            replace(trained(name, MEMBERS[name]), key=f"new-{name}"), {}, mine, (), 1.0
+        )
         models.append(f"new-{name}")
     one = replace(job(store, detector), models=tuple(models))
     run_ensemble(one)
@@ -195,14 +282,18 @@ def test_members_that_scored_other_images_are_combined_on_those_of_all(store: St
     assert made.coverage == (N - 3) / (N + 1)
     ids = whole["npr"].sample_id
     assert made.excluded == (
-        (str(ids[3]), "too elongated for npr"), (str(ids[4]), "too elongated for npr"), (str(ids[9]), "too elongated for spectrum")
-    )  # fmt: skip
+        (str(ids[3]), "too elongated for npr"),
+        (str(ids[4]), "too elongated for npr"),
+        (str(ids[9]), "too elongated for spectrum"),
+    )
     fitted = np.setdiff1d(np.arange(N), [5, 6])
     logits = columns([whole[name] for name in MEMBERS])[kept]
     if detector == "ensemble":
         expected = (logits / list(MEMBERS.values())).mean(axis=1)
     else:
-        theirs = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12))
+        theirs = make_pipeline(
+            StandardScaler(), LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12)
+        )
         theirs.fit(columns([val[name] for name in MEMBERS])[fitted], val["npr"].label[fitted])
         expected = theirs.decision_function(logits)
     np.testing.assert_allclose(made.logit, expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,6 @@
-"""Parts of one dataset are a family of test sets by their images' content; datasets of other folders are not."""
+"""Parts of one dataset are a family of test sets by their images' content; datasets of other
+folders are not.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,12 @@ def test_parts_of_one_dataset_share_reals_whatever_their_ids(tmp_path: Path) -> 
     images = {}
     for name in names:
         rows = catalog.dataset(name).rows("test")
-        ids, group = (np.array(rows[column].to_pylist(), dtype=np.str_) for column in ("id", "group"))
-        images[name] = Images(sample_id=ids, group=group, label=rows["label"].to_numpy().astype(np.uint8))
+        ids, group = (
+            np.array(rows[column].to_pylist(), dtype=np.str_) for column in ("id", "group")
+        )
+        images[name] = Images(
+            sample_id=ids, group=group, label=rows["label"].to_numpy().astype(np.uint8)
+        )
     assert not set(images[names[0]].sample_id) & set(images[names[2]].sample_id)
     found = families(images, kin_of(cast(Any, setup)))
     assert [list(family) for family in found] == [[names[0], names[2]], ["cifake"]]

@@ -1,4 +1,6 @@
-"""Results elsewhere: what a machine finished is there for another, whole and in an order that any kill leaves readable."""
+"""Results elsewhere: what a machine finished is there for another, whole and in an order that any
+kill leaves readable.
+"""
 
 from __future__ import annotations
 
@@ -62,12 +64,28 @@ def put(mirror: Mirror, path: str, text: str) -> None:
 
 def held(mirror: Mirror) -> dict[str, str]:
     """The visible files of a local copy."""
-    files = (path for path in mirror.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(mirror.folder)): path.read_text(encoding="utf-8") for path in files}
+    files = (
+        path
+        for path in mirror.folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    )
+    return {
+        str(path.relative_to(mirror.folder)): path.read_text(encoding="utf-8") for path in files
+    }
 
 
-MODEL = {"models/k1/detector.safetensors": "weights", "models/k1/val_scores.parquet": "val", "models/k1/detector.json": "record"}
-FILES = {**MODEL, "scores/s1.parquet": "scores", "trials.parquet": "trials 1", "study.toml": "study", "figures/roc.png": "picture"}
+MODEL = {
+    "models/k1/detector.safetensors": "weights",
+    "models/k1/val_scores.parquet": "val",
+    "models/k1/detector.json": "record",
+}
+FILES = {
+    **MODEL,
+    "scores/s1.parquet": "scores",
+    "trials.parquet": "trials 1",
+    "study.toml": "study",
+    "figures/roc.png": "picture",
+}
 
 
 def test_another_machine_has_what_was_pushed(url: str, on: Machine) -> None:
@@ -184,7 +202,9 @@ def trial(number: int, state: Literal["done", "failed"] = "done") -> tuple[Trial
 
 
 def test_an_older_backup_there_loses_nothing(url: str, on: Machine) -> None:
-    """Of models, scores and trials what the backup lacks, or has otherwise, comes from this machine."""
+    """Of models, scores and trials what the backup lacks, or has otherwise, comes from this
+    machine.
+    """
     on("first")
     first, store = Mirror(url, "small"), Store(local_results(url), "small")
     for path, text in FILES.items():
@@ -196,7 +216,9 @@ def test_an_older_backup_there_loses_nothing(url: str, on: Machine) -> None:
     put(first, "scores/s2.parquet", "more")
     store.save_trials([trial(0), trial(1)])
     first.push()
-    newest = {name.removeprefix(path): system.cat_file(name) for name in system.find(f"{path}/small")}
+    newest = {
+        name.removeprefix(path): system.cat_file(name) for name in system.find(f"{path}/small")
+    }
     system.rm(f"{path}/small", recursive=True)
     for name, content in backup.items():
         system.makedirs(name.rpartition("/")[0], exist_ok=True)
@@ -213,7 +235,9 @@ def test_an_older_backup_there_loses_nothing(url: str, on: Machine) -> None:
     assert Store(local_results(url), "small").trials() == [trial(0), trial(1)]
 
 
-def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(url: str, on: Machine) -> None:
+def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(
+    url: str, on: Machine
+) -> None:
     stores = {}
     for name in ("first", "second"):
         on(name)
@@ -235,15 +259,21 @@ def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(
 
 
 @pytest.mark.parametrize("older", ["first", "second"])
-def test_trials_of_a_version_with_fewer_columns_are_joined(older: str, url: str, on: Machine) -> None:
-    """`device_kind` came without a new schema number: whichever of the two tables lacks it, no trial is lost."""
+def test_trials_of_a_version_with_fewer_columns_are_joined(
+    older: str, url: str, on: Machine
+) -> None:
+    """`device_kind` came without a new schema number: whichever of the two tables lacks it, no
+    trial is lost.
+    """
     for number, name in enumerate(("first", "second")):
         on(name)
         Mirror(url, "small").pull()
         store = Store(local_results(url), "small")
         store.save_trials([trial(number)])
         if name == older:
-            pq.write_table(pq.read_table(store.trials_file).drop_columns(["device_kind"]), store.trials_file)
+            pq.write_table(
+                pq.read_table(store.trials_file).drop_columns(["device_kind"]), store.trials_file
+            )
     for name in ("first", "second"):
         on(name)
         Mirror(url, "small").push()
@@ -268,7 +298,9 @@ def test_trials_of_another_schema_are_refused_and_stay(other: str, url: str, on:
     on("here")
     mirror = Mirror(url, "small")
     before = (mirror.folder / "trials.parquet").read_bytes()
-    with pytest.raises(StoreError, match=r"trials.parquet' has schema 7, this version reads 1") as error:
+    with pytest.raises(
+        StoreError, match=r"trials.parquet' has schema 7, this version reads 1"
+    ) as error:
         mirror.pull()
     assert (url if other == "there" else str(mirror.folder)) in str(error.value)
     assert (mirror.folder / "trials.parquet").read_bytes() == before
@@ -277,12 +309,19 @@ def test_trials_of_another_schema_are_refused_and_stay(other: str, url: str, on:
 def there_is(url: str) -> dict[str, str]:
     """The files of the study there."""
     system, path = there_of(url)
-    return {name.removeprefix(f"{path}/small/"): system.cat_file(name).decode() for name in system.find(f"{path}/small")}
+    return {
+        name.removeprefix(f"{path}/small/"): system.cat_file(name).decode()
+        for name in system.find(f"{path}/small")
+    }
 
 
 def test_what_is_under_way_does_not_stay_there(url: str, on: Machine) -> None:
     """Parts of a cell go as its scores come, and epochs come when all of them are here."""
-    parts = {"parts/s1/0-8.npz": "first", "parts/s1/8-16.npz": "second", "parts/s2/0-8.npz": "other"}
+    parts = {
+        "parts/s1/0-8.npz": "first",
+        "parts/s1/8-16.npz": "second",
+        "parts/s2/0-8.npz": "other",
+    }
     on("first")
     first, store = Mirror(url, "small"), Store(local_results(url), "small")
     for path, text in {**parts, "epochs/k1.part/0.safetensors": "epoch"}.items():
@@ -299,7 +338,11 @@ def test_what_is_under_way_does_not_stay_there(url: str, on: Machine) -> None:
     store.drop_parts("s1")
     store.close_epochs("k1")
     first.push()
-    final = {"parts/s2/0-8.npz": "other", "scores/s1.parquet": "scores", "epochs/k1/0.safetensors": "epoch"}
+    final = {
+        "parts/s2/0-8.npz": "other",
+        "scores/s1.parquet": "scores",
+        "epochs/k1/0.safetensors": "epoch",
+    }
     assert there_is(url) == held(first) == final
     assert first.push() == first.pull() == 0
     on("second")
@@ -315,7 +358,9 @@ def test_what_is_under_way_does_not_stay_there(url: str, on: Machine) -> None:
     assert held(third) == final
 
 
-def test_parts_that_a_reader_needs_no_more_are_not_fetched(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_a_reader_needs_no_more_are_not_fetched(
+    url: str, on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where nothing may be deleted, which is no reason to fail."""
     on("first")
     first = Mirror(url, "small")
@@ -357,7 +402,9 @@ def test_a_file_that_goes_while_it_is_pushed_keeps_no_other_from_it(
     assert there_is(url) == {"trials.parquet": "trials"}
 
 
-def test_two_versions_are_not_joined(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_versions_are_not_joined(
+    url: str, on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pull that is cut off, and another version of the same size there when it is repeated."""
     on("first")
     first = Mirror(url, "small")
@@ -382,7 +429,9 @@ def test_two_versions_are_not_joined(url: str, on: Machine, monkeypatch: pytest.
     assert not list(second.folder.rglob(".*.part"))
 
 
-def test_a_file_system_without_locks_is_not_a_study_in_use(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_not_a_study_in_use(
+    url: str, on: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on("first")
     first = Mirror(url, "small")
     put(first, "trials.parquet", "a")
@@ -413,7 +462,9 @@ mirror.push()
 
 
 @pytest.mark.parametrize("puts", [1, 3, 5])
-def test_killed_in_the_middle_the_same_machine_goes_on(puts: int, tmp_path: Path, on: Machine) -> None:
+def test_killed_in_the_middle_the_same_machine_goes_on(
+    puts: int, tmp_path: Path, on: Machine
+) -> None:
     """SIGKILL, after the file is there and before that is written down here."""
     url = (tmp_path / "there").as_uri()
     on("first")
@@ -423,7 +474,8 @@ def test_killed_in_the_middle_the_same_machine_goes_on(puts: int, tmp_path: Path
     store.save_trials([trial(0)])
     done = subprocess.run([sys.executable, "-c", KILLED, url, str(puts)], check=False)
     assert done.returncode == -signal.SIGKILL
-    store.save_trials([trial(0), trial(1)])  # as if it had ended while the table of before was on its way
+    # as if it had ended while the table of before was on its way
+    store.save_trials([trial(0), trial(1)])
     again = Mirror(url, "small")
     again.pull()
     again.push()
@@ -431,7 +483,9 @@ def test_killed_in_the_middle_the_same_machine_goes_on(puts: int, tmp_path: Path
     expected = {path: (first.folder / path).read_bytes() for path in FILES}
     assert expected["scores/s1.parquet"] == b"scores"
     there = tmp_path / "there" / "small"
-    assert {str(p.relative_to(there)): p.read_bytes() for p in there.rglob("*") if p.is_file()} == expected
+    assert {
+        str(p.relative_to(there)): p.read_bytes() for p in there.rglob("*") if p.is_file()
+    } == expected
     assert Mirror(url, "small").push() == 0
 
 
@@ -449,7 +503,9 @@ def test_a_study_that_is_being_written_is_not_pulled(url: str, on: Machine) -> N
     assert held(mirror) == {"trials.parquet": "a"}
 
 
-def test_a_place_that_cannot_be_reached_says_so(url: str, on: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_place_that_cannot_be_reached_says_so(
+    url: str, on: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     on("first")
     mirror = Mirror(url, "small")
     put(mirror, "trials.parquet", "a")
@@ -460,7 +516,10 @@ def test_a_place_that_cannot_be_reached_says_so(url: str, on: Machine, monkeypat
     for name in ("find", "put_file"):
         monkeypatch.setattr(type(mirror._remote._system), name, refuse)
     for work in (mirror.pull, mirror.push):
-        with pytest.raises(StoreError, match=r"results at '.*' cannot be reached: .*unreachable.*; what this machine has is"):
+        with pytest.raises(
+            StoreError,
+            match=r"results at '.*' cannot be reached: .*unreachable.*; what this machine has is",
+        ):
             work()
     with pytest.raises(StoreError, match="cannot be reached"), pushing(mirror):
         pass
@@ -473,7 +532,9 @@ def test_nodes_that_do_not_see_the_copy_are_refused(tmp_path: Path) -> None:
     study = tmp_path / "small.toml"
     study.write_text(STUDY.format(root=tmp_path), encoding="utf-8")
     with pytest.raises(ConfigError, match="which the nodes of --address do not see"):
-        sweep.main([str(study), "--results", "memory://bucket/results", "--address", "10.0.0.1:6379"])
+        sweep.main(
+            [str(study), "--results", "memory://bucket/results", "--address", "10.0.0.1:6379"]
+        )
 
 
 def test_a_study_goes_on_from_another_machine(
@@ -501,4 +562,9 @@ def test_a_study_goes_on_from_another_machine(
     assert there.model(key).trial.pairing.name == "spectrum @ alpha"
     assert np.array_equal(there.scores(scores).logit, second.scores(scores).logit)
     assert there.matrix_file.read_bytes() == second.matrix_file.read_bytes()
-    assert {path.name for path in there.folder.iterdir()} >= {"study.toml", "trials.parquet", "matrix.csv", "tables.md"}
+    assert {path.name for path in there.folder.iterdir()} >= {
+        "study.toml",
+        "trials.parquet",
+        "matrix.csv",
+        "tables.md",
+    }

@@ -11,14 +11,18 @@ from study.planning.outlook import _longest_fit, _seconds_per_fit
 
 
 def told(*trials: tuple[str, float, int]) -> Any:
-    return [(None, SimpleNamespace(state=state, seconds=seconds, history=[0.5] * epochs)) for state, seconds, epochs in trials]
+    return [
+        (None, SimpleNamespace(state=state, seconds=seconds, history=[0.5] * epochs))
+        for state, seconds, epochs in trials
+    ]
 
 
 @pytest.mark.parametrize(
     ("trials", "about", "most"),
     [
         (told(("done", 4.0, 2), ("done", 6.0, 2)), 5.0, 8.0),  # trial 0: 2 s an epoch, 4 epochs
-        (told(("done", 4.0, 4), ("done", 30.0, 4), ("stopped", 99.0, 1)), 17.0, 30.0),  # a larger configuration
+        # a larger configuration
+        (told(("done", 4.0, 4), ("done", 30.0, 4), ("stopped", 99.0, 1)), 17.0, 30.0),
         (told(("failed", 50.0, 0), ("done", 3.0, 1)), 3.0, 12.0),
         (told(("done", 3.0, 0)), 3.0, 3.0),
     ],

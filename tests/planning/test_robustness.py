@@ -1,4 +1,6 @@
-"""What a degradation costs, with its interval, on made-up scores: two cells of one test set and one of another."""
+"""What a degradation costs, with its interval, on made-up scores: two cells of one test set and one
+of another.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,22 @@ N = 120
 def made(logit: np.ndarray) -> Scores:
     ids = np.array([f"{i:04d}" for i in range(N)])
     label = (np.arange(N) % 2).astype(np.uint8)
-    return Scores(sample_id=ids, group=ids, unit=ids, method=ids, label=label, logit=logit.astype(np.float32), listed=N)
+    return Scores(
+        sample_id=ids,
+        group=ids,
+        unit=ids,
+        method=ids,
+        label=label,
+        logit=logit.astype(np.float32),
+        listed=N,
+    )
 
 
 def cell(pairs: list[tuple[Scores, Scores]], first_group: int) -> Robustness:
-    aucs = [np.mean([roc_auc_score(s.label, s.logit) for s in side]) for side in zip(*pairs, strict=True)]
+    aucs = [
+        np.mean([roc_auc_score(s.label, s.logit) for s in side])
+        for side in zip(*pairs, strict=True)
+    ]
     groups = Groups(pairs[0][0].sample_id, np.arange(first_group, first_group + N))
     return Robustness(
         detector="npr",
@@ -54,16 +67,28 @@ def test_the_drops_interval_is_paired_and_cells_of_one_test_set_vary_together() 
     rng = np.random.default_rng(0)
     label = np.arange(N) % 2
     logits = [
-        [base + 0.3 * rng.normal(size=N) + shift * label for shift in (0.8, 1.4)] for base in rng.normal(size=(2, N)).repeat(2, 0)
+        [base + 0.3 * rng.normal(size=N) + shift * label for shift in (0.8, 1.4)]
+        for base in rng.normal(size=(2, N)).repeat(2, 0)
     ]
-    one, two, other = (cell([(made(logits[i][0]), made(logits[i][1]))], start) for i, start in ((0, 0), (1, 0), (2, N)))
-    same = PairedAucs(label, [*logits[0], *logits[1]], made(label).sample_id, rng_seed=0).contrast(np.array([1, -1, 1, -1]) / 3)
-    apart = PairedAucs(label, logits[2], made(label).sample_id, rng_seed=0).contrast(np.array([1, -1]) / 3)
+    one, two, other = (
+        cell([(made(logits[i][0]), made(logits[i][1]))], start)
+        for i, start in ((0, 0), (1, 0), (2, N))
+    )
+    same = PairedAucs(label, [*logits[0], *logits[1]], made(label).sample_id, rng_seed=0).contrast(
+        np.array([1, -1, 1, -1]) / 3
+    )
+    apart = PairedAucs(label, logits[2], made(label).sample_id, rng_seed=0).contrast(
+        np.array([1, -1]) / 3
+    )
     found = mean_drop([one, two, other])
     assert found.value == pytest.approx(same[0] + apart[0])
     reach = stats.norm.ppf(0.975) * math.sqrt(same[1] + apart[1])
-    assert found.high - found.low == pytest.approx(2 * reach, rel=0.01)  # strata are pooled: (n - 1) / n of them counts once
-    unpaired = [PairedAucs(label, [z], made(label).sample_id, rng_seed=0).contrast([1.0])[1] for z in logits[2]]
+    # strata are pooled: (n - 1) / n of them counts once
+    assert found.high - found.low == pytest.approx(2 * reach, rel=0.01)
+    unpaired = [
+        PairedAucs(label, [z], made(label).sample_id, rng_seed=0).contrast([1.0])[1]
+        for z in logits[2]
+    ]
     assert mean_drop([other]).high - mean_drop([other]).low < 2 * 1.96 * math.sqrt(sum(unpaired))
     assert math.isnan(mean_drop([one, replace(two, error=None)]).low)
 
@@ -75,7 +100,9 @@ def on(seed: int, kept: np.ndarray, shift: float) -> Scores:
 
 
 def robust(
-    monkeypatch: pytest.MonkeyPatch, stored: dict[tuple[str, str], Scores], leakage: Leakage = NO_LEAKS
+    monkeypatch: pytest.MonkeyPatch,
+    stored: dict[tuple[str, str], Scores],
+    leakage: Leakage = NO_LEAKS,
 ) -> dict[str, Robustness]:
     """What the degradation costs each detector of a store, (detector, degradation) -> scores."""
     monkeypatch.setattr(library, "kin_of", lambda setup: own_names)
@@ -102,7 +129,9 @@ def aucs(scores: Scores, kept: np.ndarray) -> float:
 
 
 def test_detectors_whose_geometries_leave_out_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images are too elongated for one detector, and one of them is not once it is degraded; a third cannot be degraded."""
+    """Two images are too elongated for one detector, and one of them is not once it is degraded; a
+    third cannot be degraded.
+    """
     every = np.arange(N)
     clean, degraded = every[2:], np.setdiff1d(every, [0, 7])
     both = np.setdiff1d(clean, [7])
@@ -118,14 +147,25 @@ def test_detectors_whose_geometries_leave_out_other_images(monkeypatch: pytest.M
         assert one.auc == pytest.approx(aucs(stored["resized", "long64"], both))
         assert one.clean == pytest.approx(aucs(stored["resized", "none"], both))
         assert (one.images, one.left_out, one.unmatched) == (N - 3, 1, 1)
-        assert (found["cropped"].images, found["cropped"].left_out, found["cropped"].unmatched) == (N - 1, 1, 0)
+        assert (found["cropped"].images, found["cropped"].left_out, found["cropped"].unmatched) == (
+            N - 1,
+            1,
+            0,
+        )
         assert one.error is not None and len(one.error.group) == N - 3
         assert found["cropped"].error is not None
-        shared = np.isin(np.setdiff1d(every, [7]), both)  # an image has the same group whichever detector scored it
+        # an image has the same group whichever detector scored it
+        shared = np.isin(np.setdiff1d(every, [7]), both)
         assert np.array_equal(found["cropped"].error.group[shared], one.error.group)
         text = " ".join(robustness_text([*found.values()], width=200).split())
-        assert "resized: long64 is not applicable to 1 of 119 images of b; they are left out, of the clean AUC too." in text
-        assert "1 of 119 images of b have a score under long64 but none as they are (too elongated); they are left out." in text
+        assert (
+            "resized: long64 is not applicable to 1 of 119 images of b; they are left out, of the"
+            " clean AUC too." in text
+        )
+        assert (
+            "1 of 119 images of b have a score under long64 but none as they are (too elongated);"
+            " they are left out." in text
+        )
         assert "cropped: long64 is not applicable to 1 of 120 images of b;" in text
 
 
@@ -136,9 +176,18 @@ def test_images_that_leak_are_in_neither_side(monkeypatch: pytest.MonkeyPatch) -
 
     def leaks(places: np.ndarray) -> Leakage:
         found = tuple(
-            Leak(image=str(i), source="a/x.png", kind="exact", label=0, bits=0, correlation=1.0) for i in ids[places].tolist()
+            Leak(image=str(i), source="a/x.png", kind="exact", label=0, bits=0, correlation=1.0)
+            for i in ids[places].tolist()
         )
-        of = Leaks(images="b", image_splits=("test",), source="a", source_splits=("train",), real=60, fake=60, found=found)
+        of = Leaks(
+            images="b",
+            image_splits=("test",),
+            source="a",
+            source_splits=("train",),
+            real=60,
+            fake=60,
+            found=found,
+        )
         return Leakage(leaks={("a", "b"): of})
 
     one = robust(monkeypatch, stored, leaks(every[:30]))["npr"]
@@ -150,5 +199,7 @@ def test_images_that_leak_are_in_neither_side(monkeypatch: pytest.MonkeyPatch) -
     all_reals = robust(monkeypatch, stored, leaks(every[::2]))["npr"]
     assert all_reals.clean == pytest.approx(aucs(stored["npr", "none"], every))
     assert (all_reals.images, all_reals.leaked, all_reals.kept) == (N, 60, True)
-    assert "a -> b 60, kept, as a class is gone without them, under jpeg50." in robustness_text([all_reals], width=200)
+    assert "a -> b 60, kept, as a class is gone without them, under jpeg50." in robustness_text(
+        [all_reals], width=200
+    )
     assert "leak" not in robustness_text([robust(monkeypatch, stored)["npr"]], width=200)

@@ -1,4 +1,6 @@
-"""Selection by source val: AUC, then NLL, then trial number; failures and undefined values never win."""
+"""Selection by source val: AUC, then NLL, then trial number; failures and undefined values never
+win.
+"""
 
 from __future__ import annotations
 

@@ -14,17 +14,27 @@ from tests.factories import write_dataset
 NAME = "timm:test_vit.r160_in1k"
 
 
-@pytest.mark.parametrize(("options", "width"), [({}, None), ({"head_width": 256}, 256), ({"head_width": 0}, 0)])
+@pytest.mark.parametrize(
+    ("options", "width"), [({}, None), ({"head_width": 256}, 256), ({"head_width": 0}, 0)]
+)
 def test_a_head_that_the_study_chooses_is_not_searched(
     options: dict[str, int], width: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = make_case(NAME, tmp_path, monkeypatch)
     write_dataset(tmp_path / "data" / "mine", n=24, size=16)
     table = {
-        "name": "s", "detectors": [NAME], "train_on": ["mine"], "detector": {NAME: options},
+        "name": "s",
+        "detectors": [NAME],
+        "train_on": ["mine"],
+        "detector": {NAME: options},
         "data": {"root": str(tmp_path / "data")},
-    }  # fmt: skip
-    setup = set_up(parse_study(table, where="s.toml"), results=tmp_path / "results", weights_root=case.folder, firewall=True)
+    }
+    setup = set_up(
+        parse_study(table, where="s.toml"),
+        results=tmp_path / "results",
+        weights_root=case.folder,
+        firewall=True,
+    )
     space = setup.spaces[NAME]
     assert ("head_width" in space.names()) == (width is None)
     assert space.constants.get("head_width") == width

@@ -26,10 +26,18 @@ def refused(table: dict[str, object]) -> str:
 
 def test_defaults_are_filled_in() -> None:
     study = parse_study(GOOD, where="s.toml")
-    assert (study.budget.trials, study.budget.seeds, study.seed, study.data.max_per_class) == (12, 3, 0, 0)
+    assert (study.budget.trials, study.budget.seeds, study.seed, study.data.max_per_class) == (
+        12,
+        3,
+        0,
+        0,
+    )
     assert study.data.frames_per_video == 32
     assert study.test_on == ("a", "b")  # the training sets, unions taken apart
-    assert study.pairings()[:2] == [Pairing(detector="npr", train_on="a"), Pairing(detector="npr", train_on="b")]
+    assert study.pairings()[:2] == [
+        Pairing(detector="npr", train_on="a"),
+        Pairing(detector="npr", train_on="b"),
+    ]
     assert len(study.pairings()) == 6
 
 
@@ -46,7 +54,10 @@ def test_defaults_are_filled_in() -> None:
         ({"detectors": "npr"}, ["detectors = 'npr'", "list"]),
         ({"train_on": ["a", "a"]}, ["train_on names 'a' twice"]),
         ({"test_on": ["a+b"]}, ["'a+b' is a union"]),
-        ({"degradations": ["defualt"]}, ["unknown degradation 'defualt'", "did you mean 'default'?"]),
+        (
+            {"degradations": ["defualt"]},
+            ["unknown degradation 'defualt'", "did you mean 'default'?"],
+        ),
         ({"degradations": "default"}, ["degradations = 'default'", "list"]),
         ({"name": "../up"}, ["name = '../up'"]),
         ({"name": "cache"}, ["'cache'", "folder of its own"]),
@@ -56,18 +67,40 @@ def test_defaults_are_filled_in() -> None:
         ({"data": {"class_folders": {"x": 2}}}, ["class_folders"]),
         ({"data": {"root": 3}}, ["data.root = 3"]),
         ({"data": {"frames_per_video": 0}}, ["data.frames_per_video = 0"]),
-        ({"data": {"balance": "classes"}}, ["data.balance", "'classes'", "did you mean 'class'?", "class, dataset, none"]),
+        (
+            {"data": {"balance": "classes"}},
+            ["data.balance", "'classes'", "did you mean 'class'?", "class, dataset, none"],
+        ),
         ({"detector": {"npr": {"size": 3}}}, ["[detector.npr]", "'size'", "size_px"]),
         ({"detector": {"npr": {"size_px": "big"}}}, ["detector.npr.size_px = 'big'"]),
         ({"detector": {"npr": {"size_px": 63}}}, ["detector npr: size_px = 63", "a multiple of 2"]),
-        ({"detector": {"clip_adapter": {"prompts": "facez"}}}, ["unknown prompts 'facez'", "did you mean 'faces'"]),
-        ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
-        ({"detectors": ["npr", "ensembel"]}, ["unknown detector 'ensembel'", "did you mean 'ensemble'?"]),
-        ({"detectors": ["npr", "ensemble"]}, ["'ensemble' has 1 member (npr)", "at least two trained detectors"]),
-        ({"detectors": ["ensemble_stacked", "clip_zero_shot"]}, ["'ensemble_stacked' has 0 members (none)"]),
         (
-            {"detectors": ["npr", "spectrum", "ensemble"], "detector": {"ensemble": {"members": ["npr", "spectrun"]}}},
-            ["[detector.ensemble]: unknown member 'spectrun'", "did you mean 'spectrum'?", "the trained detectors of this study"],
+            {"detector": {"clip_adapter": {"prompts": "facez"}}},
+            ["unknown prompts 'facez'", "did you mean 'faces'"],
+        ),
+        ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
+        (
+            {"detectors": ["npr", "ensembel"]},
+            ["unknown detector 'ensembel'", "did you mean 'ensemble'?"],
+        ),
+        (
+            {"detectors": ["npr", "ensemble"]},
+            ["'ensemble' has 1 member (npr)", "at least two trained detectors"],
+        ),
+        (
+            {"detectors": ["ensemble_stacked", "clip_zero_shot"]},
+            ["'ensemble_stacked' has 0 members (none)"],
+        ),
+        (
+            {
+                "detectors": ["npr", "spectrum", "ensemble"],
+                "detector": {"ensemble": {"members": ["npr", "spectrun"]}},
+            },
+            [
+                "[detector.ensemble]: unknown member 'spectrun'",
+                "did you mean 'spectrum'?",
+                "the trained detectors of this study",
+            ],
         ),
         (
             {
@@ -77,16 +110,27 @@ def test_defaults_are_filled_in() -> None:
             ["unknown member 'clip_zero_shot'", "Valid: npr, spectrum"],
         ),
         (
-            {"detectors": ["npr", "spectrum", "ensemble"], "detector": {"ensemble": {"members": ["npr"]}}},
+            {
+                "detectors": ["npr", "spectrum", "ensemble"],
+                "detector": {"ensemble": {"members": ["npr"]}},
+            },
             ["'ensemble' has 1 member (npr)"],
         ),
-        ({"detector": {"ensemble": {"members": ["npr", "npr"]}}}, ["detector.ensemble.members names 'npr' twice"]),
-        ({"detector": {"ensemble": {"membres": ["npr"]}}}, ["[detector.ensemble]", "'membres'", "members"]),
+        (
+            {"detector": {"ensemble": {"members": ["npr", "npr"]}}},
+            ["detector.ensemble.members names 'npr' twice"],
+        ),
+        (
+            {"detector": {"ensemble": {"membres": ["npr"]}}},
+            ["[detector.ensemble]", "'membres'", "members"],
+        ),
         ({"detector": {"ensemble": ["npr"]}}, ["detector.ensemble must be a table"]),
         ({"train_on": ["a", "(none)"]}, ["'(none)' stands for no training set"]),
     ],
 )
-def test_refusals_name_key_value_and_remedy(change: dict[str, object], fragments: list[str]) -> None:
+def test_refusals_name_key_value_and_remedy(
+    change: dict[str, object], fragments: list[str]
+) -> None:
     message = refused({**GOOD, **change})
     for fragment in fragments:
         assert fragment in message
@@ -98,24 +142,36 @@ def test_refusals_name_key_value_and_remedy(change: dict[str, object], fragments
         (["all-but"], ["a", "b", "c"], ("b+c", "a+c", "a+b")),
         (["a", "all-but"], ["a", "b", "c"], ("a", "b+c", "a+c", "a+b")),
         (["all-but:b"], ["a", "b", "c"], ("a+c",)),
-        (["all-but:ffpp:FaceSwap"], ["ffpp:FaceSwap", "ffpp:NeuralTextures", "a"], ("ffpp:NeuralTextures+a",)),
+        (
+            ["all-but:ffpp:FaceSwap"],
+            ["ffpp:FaceSwap", "ffpp:NeuralTextures", "a"],
+            ("ffpp:NeuralTextures+a",),
+        ),
         (
             ["all-but"],
             ["d?method=m1", "d:m2", "d?method=m3,m4"],
             ("d:m2+d?method=m3,m4", "d?method=m1+d?method=m3,m4", "d?method=m1+d:m2"),
         ),
-        (["all-but"], ["f:S?c=23", "f:S?c=40", "e"], ("f:S?c=40+e", "f:S?c=23+e", "f:S?c=23+f:S?c=40")),
+        (
+            ["all-but"],
+            ["f:S?c=23", "f:S?c=40", "e"],
+            ("f:S?c=40+e", "f:S?c=23+e", "f:S?c=23+f:S?c=40"),
+        ),
         (["all-but"], ["a", "b"], ("b", "a")),  # of two, all but one is the other
         (["b", "all-but"], ["a", "b"], ("b", "a")),
-        (["c+b", "all-but", "all-but:c"], ["a", "b", "c"], ("c+b", "a+c", "a+b")),  # b+c is there already
+        # b+c is there already
+        (["c+b", "all-but", "all-but:c"], ["a", "b", "c"], ("c+b", "a+c", "a+b")),
     ],
 )
-def test_leave_one_out_is_written_out(train_on: list[str], test_on: list[str], expanded: tuple[str, ...]) -> None:
+def test_leave_one_out_is_written_out(
+    train_on: list[str], test_on: list[str], expanded: tuple[str, ...]
+) -> None:
     import tomllib
 
     study = parse_study({**GOOD, "train_on": train_on, "test_on": test_on}, where="s.toml")
     assert (study.train_on, study.test_on) == (expanded, tuple(test_on))
-    assert [pairing.train_on for pairing in study.pairings()] == [*expanded, *expanded]  # of two detectors
+    # of two detectors
+    assert [pairing.train_on for pairing in study.pairings()] == [*expanded, *expanded]
     resolved = to_toml(study)
     assert "all-but" not in resolved
     assert parse_study(tomllib.loads(resolved), where="again") == study
@@ -127,28 +183,48 @@ def test_leave_one_out_is_written_out(train_on: list[str], test_on: list[str], e
         (["all-but"], None, ["no test_on", 'write for example test_on = ["a", "b", "c"]']),
         (["all-but:a"], None, ["no test_on"]),
         (["all-but"], ["a"], ["needs two datasets in test_on", "'a' alone"]),
-        (["all-but:cc"], ["a", "b", "cifake"], ["all-but:cc", "unknown dataset 'cc'", "a, b, cifake"]),
+        (
+            ["all-but:cc"],
+            ["a", "b", "cifake"],
+            ["all-but:cc", "unknown dataset 'cc'", "a, b, cifake"],
+        ),
         (["all-but:"], ["a", "b"], ["unknown dataset ''"]),
-        (["all-but"], ["cifake", "cifake?method=sd1.4"], ["cannot leave out", "cifake?method=sd1.4", "share images"]),
+        (
+            ["all-but"],
+            ["cifake", "cifake?method=sd1.4"],
+            ["cannot leave out", "cifake?method=sd1.4", "share images"],
+        ),
         (
             ["all-but"],
             ["d?method=m1", "d?method=m1,m2", "d?method=m3"],
             ["cannot leave out 'd?method=m1'", "'d?method=m1,m2' stays"],
         ),
         (["all-but"], ["d:m1", "d?method=m1", "e"], ["cannot leave out 'd:m1'", "share images"]),
-        (["all-but"], ["f:S?c=23", "f?method=S&c=23", "e"], ["cannot leave out 'f:S?c=23'", "share images"]),
-        (["all-but:e"], ["d", "d:m1", "e"], ["train_on: dataset 'd+d:m1'", "'d' and 'd:m1' share images"]),
+        (
+            ["all-but"],
+            ["f:S?c=23", "f?method=S&c=23", "e"],
+            ["cannot leave out 'f:S?c=23'", "share images"],
+        ),
+        (
+            ["all-but:e"],
+            ["d", "d:m1", "e"],
+            ["train_on: dataset 'd+d:m1'", "'d' and 'd:m1' share images"],
+        ),
         (["all-but"], ["d?m", "e"], ["test_on: dataset 'd?m'", "NAME?KEY=VALUE"]),
         (["a"], ["all-but"], ["test_on", "'all-but' stands for training sets only"]),
     ],
 )
-def test_leave_one_out_needs_something_to_leave_out(train_on: list[str], test_on: list[str] | None, fragments: list[str]) -> None:
+def test_leave_one_out_needs_something_to_leave_out(
+    train_on: list[str], test_on: list[str] | None, fragments: list[str]
+) -> None:
     table = {**GOOD, "train_on": train_on, **({"test_on": test_on} if test_on else {})}
     for fragment in fragments:
         assert fragment in refused(table)
 
 
-@pytest.mark.parametrize("union", ["d+d:m1", "d:m1+e+d?method=m1", "d?method=m1,m2+d?method=m2,m3", "d:m1+d?c=1"])
+@pytest.mark.parametrize(
+    "union", ["d+d:m1", "d:m1+e+d?method=m1", "d?method=m1,m2+d?method=m2,m3", "d:m1+d?c=1"]
+)
 def test_a_union_whose_members_share_fakes_is_refused(union: str) -> None:
     assert f"train_on: dataset '{union}': " in refused({**GOOD, "train_on": [union]})
     assert "share images, which would count twice" in refused({**GOOD, "train_on": ["e", union]})
@@ -157,7 +233,9 @@ def test_a_union_whose_members_share_fakes_is_refused(union: str) -> None:
 def test_leave_one_out_is_cross_domain_for_what_was_left_out_alone() -> None:
     from study.reporting.grid import is_in_domain
 
-    study = parse_study({**GOOD, "train_on": ["all-but"], "test_on": ["a", "b", "c"]}, where="s.toml")
+    study = parse_study(
+        {**GOOD, "train_on": ["all-but"], "test_on": ["a", "b", "c"]}, where="s.toml"
+    )
     across = [(x, y) for x in study.train_on for y in study.test_on if not is_in_domain(x, y)]
     assert across == [("b+c", "a"), ("a+c", "b"), ("a+b", "c")]
 
@@ -181,34 +259,62 @@ def test_resolved_form_reads_back_equal() -> None:
     assert tomllib.loads(to_toml(odd))["detector"] == odd.detector
 
 
-ALL_KINDS = {**GOOD, "detectors": ["ensemble", "spectrum", "clip_zero_shot", "npr", "ensemble_stacked"]}
+ALL_KINDS = {
+    **GOOD,
+    "detectors": ["ensemble", "spectrum", "clip_zero_shot", "npr", "ensemble_stacked"],
+}
 
 
 def test_what_is_not_trained_has_one_pairing_and_what_is_not_searched_no_trials() -> None:
     study = parse_study(ALL_KINDS, where="s.toml")
-    assert study.ensembles == {"ensemble": ("npr", "spectrum"), "ensemble_stacked": ("npr", "spectrum")}
-    by_detector = {d: [p.train_on for p in study.pairings() if p.detector == d] for d in study.detectors}
-    assert by_detector == {d: ["(none)"] if d == CLIP else ["a", "b", "a+b"] for d in study.detectors}
-    assert [p.name for p in study.searched()] == [f"{d} @ {x}" for d in ("spectrum", "npr") for x in ("a", "b", "a+b")]
-    assert [(p.name, study.seeds_of(p)) for p in study.untrained()] == [("clip_zero_shot @ (none)", 1)]
+    assert study.ensembles == {
+        "ensemble": ("npr", "spectrum"),
+        "ensemble_stacked": ("npr", "spectrum"),
+    }
+    by_detector = {
+        d: [p.train_on for p in study.pairings() if p.detector == d] for d in study.detectors
+    }
+    assert by_detector == {
+        d: ["(none)"] if d == CLIP else ["a", "b", "a+b"] for d in study.detectors
+    }
+    assert [p.name for p in study.searched()] == [
+        f"{d} @ {x}" for d in ("spectrum", "npr") for x in ("a", "b", "a+b")
+    ]
+    assert [(p.name, study.seeds_of(p)) for p in study.untrained()] == [
+        ("clip_zero_shot @ (none)", 1)
+    ]
     assert {study.seeds_of(p) for p in study.pairings() if p.detector != "clip_zero_shot"} == {3}
 
 
 def test_members_may_be_named_and_one_ensemble_is_no_member_of_another() -> None:
-    named = {"ensemble": {"members": ["spectrum", "resnet50"]}, "ensemble_stacked": {"members": ["npr", "ensemble"]}}
-    table = {**ALL_KINDS, "detectors": ["ensemble", "spectrum", "npr", "resnet50"], "detector": named}
-    assert parse_study(table, where="s.toml").ensembles == {"ensemble": ("resnet50", "spectrum")}  # the other is not in the study
+    named = {
+        "ensemble": {"members": ["spectrum", "resnet50"]},
+        "ensemble_stacked": {"members": ["npr", "ensemble"]},
+    }
+    table = {
+        **ALL_KINDS,
+        "detectors": ["ensemble", "spectrum", "npr", "resnet50"],
+        "detector": named,
+    }
+    # the other is not in the study
+    assert parse_study(table, where="s.toml").ensembles == {"ensemble": ("resnet50", "spectrum")}
     with pytest.raises(ConfigError, match="unknown member 'ensemble'"):
-        parse_study({**table, "detectors": [*table["detectors"], "ensemble_stacked"]}, where="s.toml")
+        parse_study(
+            {**table, "detectors": [*table["detectors"], "ensemble_stacked"]}, where="s.toml"
+        )
 
 
 def test_models_of_a_library_are_detectors_by_name() -> None:
     import tomllib
 
     name = "timm:resnet18.a1_in1k"
-    study = parse_study({**GOOD, "detectors": ["npr", name], "detector": {name: {"head_width": 8}}}, where="s.toml")
+    study = parse_study(
+        {**GOOD, "detectors": ["npr", name], "detector": {name: {"head_width": 8}}}, where="s.toml"
+    )
     assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
-    assert "unknown detector 'timm:resnet18.a1_in1l'" in refused({**GOOD, "detectors": ["timm:resnet18.a1_in1l"]})
+    assert "unknown detector 'timm:resnet18.a1_in1l'" in refused(
+        {**GOOD, "detectors": ["timm:resnet18.a1_in1l"]}
+    )
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -217,8 +323,18 @@ def test_every_preset_is_valid(preset: str) -> None:
 
 
 def test_overrides_and_data_root() -> None:
-    study = load_study("quick", ["budget.trials=7", "name=mine", 'detectors=["npr"]', "run.threads=2"], data_root="/d")
-    assert (study.budget.trials, study.name, study.detectors, study.run.threads, study.data.root) == (7, "mine", ("npr",), 2, "/d")
+    study = load_study(
+        "quick",
+        ["budget.trials=7", "name=mine", 'detectors=["npr"]', "run.threads=2"],
+        data_root="/d",
+    )
+    assert (
+        study.budget.trials,
+        study.name,
+        study.detectors,
+        study.run.threads,
+        study.data.root,
+    ) == (7, "mine", ("npr",), 2, "/d")
 
 
 @pytest.mark.parametrize("override", ["budget.trials", "=3", "budget.trails=3", "name.x=1"])
@@ -242,8 +358,13 @@ def test_a_file_is_read_and_a_missing_or_broken_one_refused(tmp_path: Path) -> N
 
 def test_an_override_takes_keys_apart_as_toml_does(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
-    path.write_text('name = "s"\ndetectors = ["timm:resnet18.a1_in1k"]\ntrain_on = ["a"]\n', encoding="utf-8")
-    study = load_study(str(path), ['detector."timm:resnet18.a1_in1k".head_width=8', "budget . trials = 5", "name=t"])
+    path.write_text(
+        'name = "s"\ndetectors = ["timm:resnet18.a1_in1k"]\ntrain_on = ["a"]\n', encoding="utf-8"
+    )
+    study = load_study(
+        str(path),
+        ['detector."timm:resnet18.a1_in1k".head_width=8', "budget . trials = 5", "name=t"],
+    )
     assert study.detector == {"timm:resnet18.a1_in1k": {"head_width": 8}}
     assert (study.budget.trials, study.name) == (5, "t")
     for override in ("detector.timm:resnet18.head_width=8", "a..b=1", "=3", "budget.=1"):
@@ -256,5 +377,10 @@ def test_degradations_are_suites_and_members_and_may_be_given_in_their_place() -
     assert study.conditions()[:3] == ("none", "jpeg95", "jpeg90")
     assert study.conditions()[-1] == "jpeg40" and len(study.conditions()) == 1 + 7 + 1
     assert parse_study(GOOD, where="s.toml").conditions() == ("none",)
-    assert load_study("quick", ['degradations=["wang"]'], degradations=["blur1"]).conditions() == ("none", "blur1")
-    assert load_study("quick", ['degradations=["wang"]'], degradations=None).degradations == ("wang",)
+    assert load_study("quick", ['degradations=["wang"]'], degradations=["blur1"]).conditions() == (
+        "none",
+        "blur1",
+    )
+    assert load_study("quick", ['degradations=["wang"]'], degradations=None).degradations == (
+        "wang",
+    )

@@ -1,4 +1,6 @@
-"""Warm starts: which configurations are taken over, how they are named, and that they do not change once a study is begun."""
+"""Warm starts: which configurations are taken over, how they are named, and that they do not change
+once a study is begun.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,12 @@ def held(store: Store, *trials: tuple[Pairing, Params, float]) -> Store:
         key = f"{pairing.name} {number}"
         trial = Trial(key=key, pairing=pairing, number=number, params=params, seed=0, epochs=1)
         done = math.isfinite(auc)
-        rows.append((trial, TrialResult(key=key, state="done" if done else "failed", val_auc=auc, val_nll=0.5)))
+        rows.append(
+            (
+                trial,
+                TrialResult(key=key, state="done" if done else "failed", val_auc=auc, val_nll=0.5),
+            )
+        )
     store.save_trials(rows)
     return store
 
@@ -60,7 +67,8 @@ def old(tmp_path: Path) -> Store:
         (NPR_A, npr(4e-3), float("nan")),
         (NPR_B, npr(5e-4), 0.99),
         (NPR_B, npr(9e-1), 0.999),  # outside today's range
-        (NPR_B, {**npr(1e-3), "patience": 9}, 0.98),  # constants are today's, so this is a's best again
+        # constants are today's, so this is a's best again
+        (NPR_B, {**npr(1e-3), "patience": 9}, 0.98),
     )
 
 
@@ -69,14 +77,17 @@ def new(tmp_path: Path) -> Store:
     return Store(tmp_path, "new")
 
 
-def test_the_best_of_each_pairing_in_turn_the_same_training_set_first(old: Store, new: Store) -> None:
+def test_the_best_of_each_pairing_in_turn_the_same_training_set_first(
+    old: Store, new: Store
+) -> None:
     starts = find_starts(study("old"), SPACES, new)
     assert [(s.params, s.origin) for s in starts[NPR_A]] == [
         (npr(1e-3), "warm start: old/npr @ a trial 1"),
         (npr(5e-4), "warm start: old/npr @ b trial 0"),
         (npr(3e-3), "warm start: old/npr @ a trial 2"),
     ]
-    assert starts[Pairing(detector="spectrum", train_on="a")] == ()  # nothing there, and nothing invented
+    # nothing there, and nothing invented
+    assert starts[Pairing(detector="spectrum", train_on="a")] == ()
 
 
 def test_the_default_is_not_repeated_and_the_budget_is_kept(old: Store, new: Store) -> None:
@@ -91,7 +102,10 @@ def test_the_default_is_not_repeated_and_the_budget_is_kept(old: Store, new: Sto
 
 def test_one_pairing_of_a_study_and_a_path(old: Store, new: Store, tmp_path: Path) -> None:
     for source in ("old/npr @ b", f"{tmp_path}/old/npr @ b"):
-        assert [s.params["lr"] for s in find_starts(study(source), SPACES, new)[NPR_A]] == [5e-4, 1e-3]
+        assert [s.params["lr"] for s in find_starts(study(source), SPACES, new)[NPR_A]] == [
+            5e-4,
+            1e-3,
+        ]
     first, *_ = find_starts(study("old/npr @ b"), SPACES, new)[NPR_A]
     assert first.origin == "warm start: old/npr @ b trial 0"
 
@@ -112,7 +126,8 @@ def test_once_begun_it_stays_while_the_older_study_grows_or_goes(old: Store, new
     assert find_starts(wanted, SPACES, new) == before
     old.trials_file.unlink()
     assert find_starts(wanted, SPACES, new) == before
-    assert settled_sources(study(), new) == ("old",)  # a command that does not say it goes on with it
+    # a command that does not say it goes on with it
+    assert settled_sources(study(), new) == ("old",)
 
 
 def test_another_warm_start_in_a_store_that_was_begun_is_refused(old: Store, new: Store) -> None:
@@ -125,7 +140,9 @@ def test_another_warm_start_in_a_store_that_was_begun_is_refused(old: Store, new
 
 
 @pytest.mark.parametrize("source", ["ald", "/nowhere/old", "old/npr @ zz", "old/resnet50 @ a"])
-def test_a_source_that_is_not_there_or_fits_nothing_is_refused_in_one_line(source: str, old: Store, new: Store) -> None:
+def test_a_source_that_is_not_there_or_fits_nothing_is_refused_in_one_line(
+    source: str, old: Store, new: Store
+) -> None:
     with pytest.raises(ConfigError) as error:
         find_starts(study(source), SPACES, new)
     assert source.split("/npr", maxsplit=1)[0].split("/resnet", maxsplit=1)[0] in str(error.value)
@@ -133,7 +150,9 @@ def test_a_source_that_is_not_there_or_fits_nothing_is_refused_in_one_line(sourc
 
 
 def test_each_of_several_sources_must_have_something(old: Store, new: Store) -> None:
-    with pytest.raises(ConfigError, match=r"'old/npr @ typo' has no finished trial.*its pairings: npr @ a, npr @ b"):
+    with pytest.raises(
+        ConfigError, match=r"'old/npr @ typo' has no finished trial.*its pairings: npr @ a, npr @ b"
+    ):
         find_starts(study("old", "old/npr @ typo"), SPACES, new)
 
 

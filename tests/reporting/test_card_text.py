@@ -1,4 +1,6 @@
-"""What is printed of the cards: everything a user must know, each sentence once, in lines of a readable width."""
+"""What is printed of the cards: everything a user must know, each sentence once, in lines of a
+readable width.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,23 @@ def test_every_sentence_of_every_card_is_there_once() -> None:
     text = cards_text(cards)
     for sentence in {fact for card in cards for fact in (card.licence, *card.hazards) if fact}:
         assert words(text).count(words(sentence)) == 1
-    assert all(f"from {card.homepage}" in words(text) and words(card.access) in words(text) for card in cards if card.homepage)
+    assert all(
+        f"from {card.homepage}" in words(text) and words(card.access) in words(text)
+        for card in cards
+        if card.homepage
+    )
     assert all(len(line) <= WIDTH for line in text.splitlines())
 
 
 def test_what_two_cards_share_stands_under_both_names() -> None:
     cards = [
-        DatasetCard(name=name, title="T", source="folder", licence="MIT", hazards=("Shared.", f"Of {name} alone."))
+        DatasetCard(
+            name=name,
+            title="T",
+            source="folder",
+            licence="MIT",
+            hazards=("Shared.", f"Of {name} alone."),
+        )
         for name in ("a", "b")
     ]
     assert cards_text(cards).split("\n\n") == [

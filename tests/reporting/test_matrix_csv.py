@@ -1,4 +1,6 @@
-"""matrix.csv comes back exactly as it was written, other tools can read it, and what is not it is refused by name."""
+"""matrix.csv comes back exactly as it was written, other tools can read it, and what is not it is
+refused by name.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,39 @@ from study.records import CellState, Estimate, MatrixRow
 from study.reporting.matrix_csv import COLUMNS, degradations_in, read_matrix, write_matrix
 from tests.reporting.synthetic_matrix import NAN, matrix, row, without_number
 
-text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(alphabet='",\r\n a', max_size=4)
+text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(
+    alphabet='",\r\n a', max_size=4
+)
 number = st.floats()
 count = st.integers(0, 10**9)
 estimates = st.builds(
-    Estimate, value=number, low=number, high=number, n_real=count, n_fake=count, seeds=count, sd=number, reason=text, note=text
+    Estimate,
+    value=number,
+    low=number,
+    high=number,
+    n_real=count,
+    n_fake=count,
+    seeds=count,
+    sd=number,
+    reason=text,
+    note=text,
 )
 matrix_rows = st.builds(
     MatrixRow,
-    **dict.fromkeys(("detector", "train_on", "test_on", "degradation", "level", "seed", "metric", "threshold", "reason"), text),
+    **dict.fromkeys(
+        (
+            "detector",
+            "train_on",
+            "test_on",
+            "degradation",
+            "level",
+            "seed",
+            "metric",
+            "threshold",
+            "reason",
+        ),
+        text,
+    ),
     estimate=estimates,
     coverage=number,
     state=st.sampled_from(get_args(CellState)),
@@ -49,16 +75,20 @@ def test_rows_come_back_bit_for_bit(rows: list[MatrixRow]) -> None:
 
 def test_the_columns_are_those_of_the_design(tmp_path: Path) -> None:
     write_matrix([row(value=0.1 + 0.2, sd=NAN, note="exact bound")], tmp_path / "matrix.csv")
-    assert (tmp_path / "matrix.csv").read_text(encoding="utf-8") == (
-        "schema,detector,train_on,test_on,degradation,level,seed,metric,threshold,value,low,high,sd,"
-        "n_real,n_fake,seeds,coverage,state,reason,undefined,note\n"
-        "1,npr,a,b,none,image,mean,auc,,0.30000000000000004,0.25000000000000006,0.35000000000000003,,"
-        "100,150,1,1.0,done,,,exact bound\n"
+    assert (
+        (tmp_path / "matrix.csv").read_text(encoding="utf-8")
+        == "schema,detector,train_on,test_on,degradation,level,seed,metric,threshold,value,"
+        "low,high,sd,n_real,n_fake,seeds,coverage,state,reason,undefined,note\n"
+        "1,npr,a,b,none,image,mean,auc,,0.30000000000000004,0.25000000000000006,"
+        "0.35000000000000003,,100,150,1,1.0,done,,,exact bound\n"
     )
 
 
 def test_pandas_reads_it_without_being_told_anything(tmp_path: Path) -> None:
-    rows = [*matrix(["npr"], ["a", "b"], train_on=["a+b"]), without_number("npr", "a", "b", "failed", "no winner")]
+    rows = [
+        *matrix(["npr"], ["a", "b"], train_on=["a+b"]),
+        without_number("npr", "a", "b", "failed", "no winner"),
+    ]
     write_matrix(rows, tmp_path / "matrix.csv")
     table = pd.read_csv(tmp_path / "matrix.csv")
     assert tuple(table.columns) == COLUMNS
@@ -66,7 +96,9 @@ def test_pandas_reads_it_without_being_told_anything(tmp_path: Path) -> None:
     assert set(table.schema) == {1}
     assert set(table.degradation) == {"none"}
     mean = table[(table.metric == "auc") & (table.seed == "mean") & (table.test_on == "a")]
-    assert mean.value.item() == next(r.estimate.value for r in rows if (r.metric, r.seed, r.test_on) == ("auc", "mean", "a"))
+    assert mean.value.item() == next(
+        r.estimate.value for r in rows if (r.metric, r.seed, r.test_on) == ("auc", "mean", "a")
+    )
     assert math.isnan(table.value.iloc[-1])
     assert table.reason.iloc[-1] == "no winner"
 
@@ -89,7 +121,10 @@ GOOD = "1,npr,a,b,none,image,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,"
         (f"{HEADER}\n{GOOD}\n{GOOD.replace('1,npr', '2,npr')}\n", "row 3 has schema '2'"),
         (f"{HEADER}\n\n", "row 2 has schema ''"),
         (f"{HEADER}\n{GOOD},\n", "row 2"),
-        (f"{HEADER}\n{GOOD.replace('0.5', 'half')}\n", "row 2: could not convert string to float: 'half'"),
+        (
+            f"{HEADER}\n{GOOD.replace('0.5', 'half')}\n",
+            "row 2: could not convert string to float: 'half'",
+        ),
         (f"{HEADER}\n{GOOD.replace('done', 'finished')}\n", "row 2: unknown state 'finished'"),
     ],
 )

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.records import MatrixRow
-from study.reporting.metric_names import MAX_PART, dataset_name, metric_name, original_names, slug, unslug
+from study.reporting.metric_names import (
+    MAX_PART,
+    dataset_name,
+    metric_name,
+    original_names,
+    slug,
+    unslug,
+)
 from tests.reporting.synthetic_matrix import matrix, row
 
 names = st.text(max_size=12) | st.text(alphabet="ab.+@?/ -_:hx2e", max_size=12)
@@ -75,10 +82,16 @@ def test_two_cells_never_share_a_metric(first: MatrixRow, second: MatrixRow) -> 
     assert (metric_name(first) == metric_name(second)) == (place(first) == place(second))
 
 
-@given(row_strategy() | st.builds(lambda t: row(t * 9, t * 9, t * 9, degradation=t * 9, level="unit", metric=t * 9), st.text()))
+@given(
+    row_strategy()
+    | st.builds(
+        lambda t: row(t * 9, t * 9, t * 9, degradation=t * 9, level="unit", metric=t * 9), st.text()
+    )
+)
 def test_mlflow_takes_every_name(made: MatrixRow) -> None:
     name = metric_name(made)
-    assert re.fullmatch(r"[A-Za-z0-9_./-]+", name)  # a subset of what it documents: also colons and spaces
+    # a subset of what it documents: also colons and spaces
+    assert re.fullmatch(r"[A-Za-z0-9_./-]+", name)
     assert posixpath.normpath(name) == name
     assert len(name) <= 250
 
@@ -86,12 +99,21 @@ def test_mlflow_takes_every_name(made: MatrixRow) -> None:
 def test_the_name_of_a_plain_cell_is_readable() -> None:
     made = row("npr", "faces_140k+dfdc", "cifake", metric="accuracy", threshold="source")
     assert metric_name(made) == "accuracy.at.source/npr/faces_140k.plus.dfdc/cifake"
-    assert metric_name(row("npr", "a", "b", degradation="jpeg50", level="unit")) == "auc/npr/a/b/jpeg50/unit"
+    assert (
+        metric_name(row("npr", "a", "b", degradation="jpeg50", level="unit"))
+        == "auc/npr/a/b/jpeg50/unit"
+    )
 
 
 def test_originals_are_kept_for_what_was_changed() -> None:
-    rows = matrix(["npr"], ["a", "b c"], train_on=["a+b c"], quantities=[("auc", ""), ("f1", "source")])
-    assert original_names(rows) == {"a.plus.b.x20.c": "a+b c", "b.x20.c": "b c", "f1.at.source": "f1@source"}
+    rows = matrix(
+        ["npr"], ["a", "b c"], train_on=["a+b c"], quantities=[("auc", ""), ("f1", "source")]
+    )
+    assert original_names(rows) == {
+        "a.plus.b.x20.c": "a+b c",
+        "b.x20.c": "b c",
+        "f1.at.source": "f1@source",
+    }
 
 
 def test_a_degraded_test_set_is_another_dataset() -> None:

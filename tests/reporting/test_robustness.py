@@ -1,4 +1,6 @@
-"""The robustness table: means of the same cells, in domain and across, folded to the terminal, honest about what is missing."""
+"""The robustness table: means of the same cells, in domain and across, folded to the terminal,
+honest about what is missing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,19 @@ from study.reporting.robustness import robustness_markdown, robustness_text
 NAN = float("nan")
 
 
-def cell(detector: str, place: str, degradation: str, auc: float, clean: float = 0.9, **changes: object) -> Robustness:
+def cell(
+    detector: str, place: str, degradation: str, auc: float, clean: float = 0.9, **changes: object
+) -> Robustness:
     made = {"images": 100, "left_out": 0, "state": "done", "reason": ""} | changes
-    return Robustness(detector=detector, train_on=place[0], test_on=place[1], degradation=degradation, auc=auc, clean=clean, **made)
+    return Robustness(
+        detector=detector,
+        train_on=place[0],
+        test_on=place[1],
+        degradation=degradation,
+        auc=auc,
+        clean=clean,
+        **made,
+    )
 
 
 def test_in_domain_and_cross_domain_cells_have_tables_of_their_own() -> None:
@@ -26,7 +38,10 @@ def test_in_domain_and_cross_domain_cells_have_tables_of_their_own() -> None:
         "degradation  npr             other",
         "blur1        0.700 (-0.100)  0.900 (+0.000)",
     ]
-    assert across.splitlines()[2:] == ["degradation  npr", "blur1        0.500 (-0.100, 1 of 2 cells)"]
+    assert across.splitlines()[2:] == [
+        "degradation  npr",
+        "blur1        0.500 (-0.100, 1 of 2 cells)",
+    ]
     markdown = robustness_markdown(found)
     assert "| blur1 | 0.700 (-0.100) | 0.900 (+0.000) |" in markdown
     assert "| blur1 | 0.500 (-0.100, 1 of 2 cells) |" in markdown
@@ -43,13 +58,22 @@ def test_many_detectors_are_folded() -> None:
 def test_what_is_not_applicable_is_said_once() -> None:
     reason = "none of its 9 real images can be so degraded"
     found = [
-        *(cell(d, "aa", "long112", NAN, NAN, images=0, state="not_applicable", reason=reason) for d in ("npr", "other")),
+        *(
+            cell(d, "aa", "long112", NAN, NAN, images=0, state="not_applicable", reason=reason)
+            for d in ("npr", "other")
+        ),
         *(cell(d, "aa", "long64", 0.8, left_out=5) for d in ("npr", "other")),
     ]
     text = robustness_text(found, width=120)
     assert "long112      not applicable  not applicable" in text
     assert text.count(f"long112 is not applicable to a: {reason}.") == 1
-    assert text.count("long64 is not applicable to 5 of 105 images of a; they are left out, of the clean AUC too.") == 1
+    assert (
+        text.count(
+            "long64 is not applicable to 5 of 105 images of a; they are left out, of the clean AUC"
+            " too."
+        )
+        == 1
+    )
 
 
 def test_nothing_degraded_is_nothing_said() -> None:
@@ -66,4 +90,7 @@ def test_cells_with_images_of_the_training_set_are_in_neither_table() -> None:
     tables = dict(zip(("in", "cross", "neither"), text.split("Robustness, ")[1:], strict=True))
     assert tables["in"].startswith("in-domain cells") and "0.900 (-0.050)" in tables["in"]
     assert tables["cross"].startswith("cross-domain cells") and "0.600 (-0.100)" in tables["cross"]
-    assert tables["neither"].startswith("neither: images of the training set") and "0.800 (-0.100)" in tables["neither"]
+    assert (
+        tables["neither"].startswith("neither: images of the training set")
+        and "0.800 (-0.100)" in tables["neither"]
+    )

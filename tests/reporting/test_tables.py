@@ -49,8 +49,14 @@ gap 0.300, worst 0.400 (-0.100 vs chance): a -> c, left out: 1 without a number
 
 def test_no_pixel_baselines_without_an_interval_say_why() -> None:
     note = "cross-validated; no interval: constant by construction, no trait varies"
-    blind = replace(row("(metadata only)", NO_TRAINING, "a", 0.5, low=NAN, high=NAN, note=note), seed="mean")
-    other = replace(blind, test_on="b", estimate=replace(blind.estimate, low=0.4, high=0.6, note="cross-validated"))
+    blind = replace(
+        row("(metadata only)", NO_TRAINING, "a", 0.5, low=NAN, high=NAN, note=note), seed="mean"
+    )
+    other = replace(
+        blind,
+        test_on="b",
+        estimate=replace(blind.estimate, low=0.4, high=0.6, note="cross-validated"),
+    )
     text = " ".join(text_table([*ROWS, blind, other], "npr", width=200).split())
     assert "(metadata only) AUC 0.500 [no interval] 0.500 [0.40, 0.60]" in text
     assert "(metadata only) on a: no interval: constant by construction, no trait varies" in text
@@ -70,11 +76,13 @@ def test_no_line_is_wider_than_asked_for(width: int) -> None:
 @pytest.mark.parametrize("state", ["planned", "running", "failed", "stale", "not_applicable"])
 def test_a_cell_without_a_number_says_its_state_and_why(state: str) -> None:
     rows = [row("npr", "a", "a", 0.9), without_number("npr", "a", "b", state, "because of that")]
-    for metric, threshold in (("auc", ""), ("f1", "source")):  # the state is that of the cell, whatever is looked at
+    # the state is that of the cell, whatever is looked at
+    for metric, threshold in (("auc", ""), ("f1", "source")):
         table = text_table(rows, "npr", metric, threshold, width=100)
         assert f"{state.replace('_', ' ')} (1)" in table
         assert "(1) because of that" in table
-    assert "not measured" in text_table(rows, "npr", "f1", "source", width=100)  # a -> a is scored, without this quantity
+    # a -> a is scored, without this quantity
+    assert "not measured" in text_table(rows, "npr", "f1", "source", width=100)
     assert not re.search(r"\b0\.000\b|\bnan\b", text_table(rows, "npr", width=100))
 
 
@@ -108,7 +116,10 @@ def test_coverage_stands_below_where_an_image_is_missing() -> None:
 
 
 def test_units_have_their_own_table() -> None:
-    rows = [row("npr", "a", "a", 0.9), row("npr", "a", "a", 0.95, level="unit", n_real=10, n_fake=20)]
+    rows = [
+        row("npr", "a", "a", 0.9),
+        row("npr", "a", "a", 0.95, level="unit", n_real=10, n_fake=20),
+    ]
     table = text_table(rows, "npr", width=100)
     assert "npr: AUC, unit level" in table
     assert re.search(r"0\.950.*\n.*\n.*10 / 20", table)
@@ -131,25 +142,50 @@ def test_degraded_cells_are_apart() -> None:
 @pytest.mark.parametrize(
     ("train_on", "test_on", "inside"),
     [
-        ("a", "a", True), ("a+b", "a", True), ("a", "b", False), ("ab", "a", False), ("a", "a+b", False), ("b+a", "a+b", True),
-        ("f", "f:x", True), ("f:x", "f:y", False), ("f:x", "f", False), ("f", "f:x?method=m", True), ("f:x", "f:x?method=m", True),
-        ("f?method=m", "f", False), ("f?method=m", "f?method=m", True), ("f?method=m,n", "f?method=n", True),
+        ("a", "a", True),
+        ("a+b", "a", True),
+        ("a", "b", False),
+        ("ab", "a", False),
+        ("a", "a+b", False),
+        ("b+a", "a+b", True),
+        ("f", "f:x", True),
+        ("f:x", "f:y", False),
+        ("f:x", "f", False),
+        ("f", "f:x?method=m", True),
+        ("f:x", "f:x?method=m", True),
+        ("f?method=m", "f", False),
+        ("f?method=m", "f?method=m", True),
+        ("f?method=m,n", "f?method=n", True),
         ("f?method=n", "f?method=m,n", False),
-        ("f?method=m", "f?method=n", False), ("f?c=1", "f:x?c=1&method=m", True), ("f?c=1&method=m", "f?c=1", False),
-        ("f?c=1", "f?method=m", False), ("f:x?c=1,2", "f?c=1", False), ("a+f", "f:x+a", True), ("(none)", "a", False),
+        ("f?method=m", "f?method=n", False),
+        ("f?c=1", "f:x?c=1&method=m", True),
+        ("f?c=1&method=m", "f?c=1", False),
+        ("f?c=1", "f?method=m", False),
+        ("f:x?c=1,2", "f?c=1", False),
+        ("a+f", "f:x+a", True),
+        ("(none)", "a", False),
     ],
-)  # fmt: skip
+)
 def test_in_domain_is_membership(train_on: str, test_on: str, inside: bool) -> None:
     assert is_in_domain(train_on, test_on) is inside
 
 
 def test_a_detector_that_is_not_trained_has_no_gap_and_the_table_says_why() -> None:
-    rows = [row("clip_zero_shot", NO_TRAINING, "a", 0.6), row("clip_zero_shot", NO_TRAINING, "b", 0.5)]
+    rows = [
+        row("clip_zero_shot", NO_TRAINING, "a", 0.6),
+        row("clip_zero_shot", NO_TRAINING, "b", 0.5),
+    ]
     table = text_table(rows, "clip_zero_shot", width=120)
     assert "in-domain mean undefined, cross-domain mean 0.550 (+0.050 vs chance, 2 cells)" in table
-    assert "gap undefined (not trained: no test set is in-domain), worst 0.500 (+0.000 vs chance): (none) -> b" in table
+    assert (
+        "gap undefined (not trained: no test set is in-domain), worst 0.500 (+0.000 vs chance):"
+        " (none) -> b" in table
+    )
     assert " *" not in table.replace("; * in-domain", "")
-    line = "| clip_zero_shot | undefined | 0.550 | undefined (not trained: no test set is in-domain) | 0.500 ((none) -> b) | 0 |"
+    line = (
+        "| clip_zero_shot | undefined | 0.550 | undefined (not trained: no test set is in-domain) |"
+        " 0.500 ((none) -> b) | 0 |"
+    )
     assert line in markdown_tables(rows).splitlines()
 
 
@@ -158,7 +194,10 @@ def test_the_gap_of_an_error_rate_is_positive_where_it_grows() -> None:
     grid = pick(rows, "npr", "eer")
     assert summary_of(grid).gap == pytest.approx(0.35)
     assert summary_lines(grid) == [
-        "in-domain mean 0.100 (+0.400 vs chance, 1 cell), cross-domain mean 0.450 (+0.050 vs chance, 1 cell)",
+        (
+            "in-domain mean 0.100 (+0.400 vs chance, 1 cell), cross-domain mean 0.450 (+0.050 vs"
+            " chance, 1 cell)"
+        ),
         "gap 0.350, worst 0.450 (+0.050 vs chance): a -> b",
     ]
 
@@ -169,23 +208,33 @@ def test_average_precision_is_centred_on_each_test_sets_prevalence() -> None:
         row("npr", "a", "b", 0.9, metric="ap", n_real=10, n_fake=90),
     ]
     assert summary_lines(pick(rows, "npr", "ap")) == [
-        "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.900 (+0.000 vs chance, 1 cell)",
+        (
+            "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.900 (+0.000 vs"
+            " chance, 1 cell)"
+        ),
         "gap 0.000 (+0.400 vs chance), worst 0.900 (+0.000 vs chance): a -> b",
     ]
 
 
 def test_average_precision_is_centred_on_the_prevalence_of_each_cells_own_images() -> None:
-    """Of one test set two rows have other images, as without the leaked ones: .9 - .5 and .8 - .2, whichever comes last."""
+    """Of one test set two rows have other images, as without the leaked ones: .9 - .5 and .8 - .2,
+    whichever comes last.
+    """
     rows = [
         row("npr", "b", "a", 0.9, metric="ap", n_real=100, n_fake=100),
         row("npr", "c", "a", 0.8, metric="ap", n_real=100, n_fake=25),
     ]
     for order in (rows, rows[::-1]):
-        assert summary_of(pick(order, "npr", "ap")).cross_domain_above_chance == pytest.approx((0.4 + 0.6) / 2)
+        assert summary_of(pick(order, "npr", "ap")).cross_domain_above_chance == pytest.approx(
+            (0.4 + 0.6) / 2
+        )
 
 
 def test_a_quantity_without_a_chance_level_is_not_centred() -> None:
-    rows = [row("npr", "a", "a", 0.9, metric="f1", threshold="source"), row("npr", "a", "b", 0.5, metric="f1", threshold="source")]
+    rows = [
+        row("npr", "a", "a", 0.9, metric="f1", threshold="source"),
+        row("npr", "a", "b", 0.5, metric="f1", threshold="source"),
+    ]
     assert "chance" not in text_table(rows, "npr", "f1", "source", width=100)
 
 
@@ -199,15 +248,32 @@ def test_markdown_for_tracked_results() -> None:
     text = markdown_tables(ROWS, [("auc", "")])
     assert text.endswith("\n")
     assert markdown_rows(text, "Summary by AUC.") == [
-        ["detector", "in-domain mean", "cross-domain mean", "gap", "worst cell", "cells without a number"],
+        [
+            "detector",
+            "in-domain mean",
+            "cross-domain mean",
+            "gap",
+            "worst cell",
+            "cells without a number",
+        ],
         ["---"] * 6,
         ["npr", "0.800", "0.500", "0.300", "0.400 (a -> c)", "1"],
     ]
     assert markdown_rows(text, "## npr\n\n### AUC") == [
         ["train on \\ test on", "a", "b", "c"],
         ["---"] * 4,
-        ["a", "0.900 [0.85, 0.95] \\*, sd 0.012", "0.600 [0.55, 0.65] (1), sd 0.020", "0.400 [0.35, 0.45] (2), n=1"],
-        ["a+b", "0.800 [0.75, 0.85] \\*, sd 0.000", "0.700 [0.65, 0.75] \\*, sd 0.100", "failed (3)"],
+        [
+            "a",
+            "0.900 [0.85, 0.95] \\*, sd 0.012",
+            "0.600 [0.55, 0.65] (1), sd 0.020",
+            "0.400 [0.35, 0.45] (2), n=1",
+        ],
+        [
+            "a+b",
+            "0.800 [0.75, 0.85] \\*, sd 0.000",
+            "0.700 [0.65, 0.75] \\*, sd 0.100",
+            "failed (3)",
+        ],
         ["real / fake", "100 / 150", "100 / 150", "100 / 150"],
     ]
     assert "(3) OSError: disk full" in text
@@ -221,29 +287,41 @@ def test_every_detector_and_headline_has_its_table() -> None:
 
 
 def test_reading_only_one_seed_changes_nothing() -> None:
-    rows: list[MatrixRow] = [*ROWS, *(replace(r, seed="0", estimate=replace(r.estimate, value=0.123)) for r in ROWS)]
+    rows: list[MatrixRow] = [
+        *ROWS,
+        *(replace(r, seed="0", estimate=replace(r.estimate, value=0.123)) for r in ROWS),
+    ]
     assert text_table(rows, "npr", width=100) == text_table(ROWS, "npr", width=100)
 
 
 def test_a_mean_whose_seeds_all_lie_outside_its_interval_has_a_footnote() -> None:
-    rows = [row("npr", "a", "b", value, seed=str(seed)) for seed, value in enumerate((0.864, 0.322))]
+    rows = [
+        row("npr", "a", "b", value, seed=str(seed)) for seed, value in enumerate((0.864, 0.322))
+    ]
     rows.append(row("npr", "a", "b", 0.593, low=0.52, high=0.66, seeds=2, sd=0.383))
     note = "(1) seeds differ by more than the interval: it is of the images alone"
     table = text_table(rows, "npr", width=100)
     assert "0.593 [0.52, 0.66] (1)" in table and note in table.splitlines()
-    wide = [*rows[:2], replace(rows[2], estimate=replace(rows[2].estimate, low=0.3))]  # one of them is inside
+    # one of them is inside
+    wide = [*rows[:2], replace(rows[2], estimate=replace(rows[2].estimate, low=0.3))]
     assert "seeds differ" not in text_table(wide, "npr", width=100)
 
 
 def test_what_stands_beside_rounded_numbers_is_their_difference() -> None:
     rows = [row("npr", "a", "a", 0.9), row("npr", "a", "b", 0.2075)]
     assert summary_lines(pick(rows, "npr", "auc")) == [
-        "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.207 (-0.293 vs chance, 1 cell)",
+        (
+            "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.207 (-0.293 vs"
+            " chance, 1 cell)"
+        ),
         "gap 0.693, worst 0.207 (-0.293 vs chance): a -> b",
     ]
     errors = [row("npr", "a", "a", 0.2075, metric="eer"), row("npr", "a", "b", 0.9, metric="eer")]
     assert summary_lines(pick(errors, "npr", "eer")) == [
-        "in-domain mean 0.207 (+0.293 vs chance, 1 cell), cross-domain mean 0.900 (-0.400 vs chance, 1 cell)",
+        (
+            "in-domain mean 0.207 (+0.293 vs chance, 1 cell), cross-domain mean 0.900 (-0.400 vs"
+            " chance, 1 cell)"
+        ),
         "gap 0.693, worst 0.900 (-0.400 vs chance): a -> b",
     ]
 
@@ -251,4 +329,7 @@ def test_what_stands_beside_rounded_numbers_is_their_difference() -> None:
 def test_values_that_differ_in_their_last_bits_are_rounded_alike() -> None:
     sums = (0.9425, 0.9424999999999999, 0.9425000000000001)
     assert {number(value) for value in sums} == {"0.943"}
-    assert number(-1e-9, signed=True) == number(0.0, signed=True) == "+0.000" and number(NAN) == "undefined"
+    assert (
+        number(-1e-9, signed=True) == number(0.0, signed=True) == "+0.000"
+        and number(NAN) == "undefined"
+    )

@@ -24,19 +24,32 @@ def nothing_is_held() -> bool:
     from study.runtime.places import placement_groups
 
     return _becomes(
-        lambda: not placement_groups() and ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"],
+        lambda: (
+            not placement_groups()
+            and ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"]
+        ),
     )
 
 
 def nothing_is_left(before: list[str]) -> bool:
-    """Tell whether nothing is held, and no more processes of training groups run than `before` (see `left_processes`)."""
+    """Tell whether nothing is held, and no more processes of training groups run than `before` (see
+    `left_processes`).
+    """
     return nothing_is_held() and _becomes(lambda: len(left_processes()) <= len(before))
 
 
 def left_processes() -> list[str]:
-    """The processes of this session's cluster that train in groups, or watch over one, by their titles."""
-    titles = [_title(path) for path in Path("/proc").glob("[0-9]*") if _is_descendant(int(path.name))]
-    return [title for title in titles if title.startswith("ray::") and any(name in title for name in OF_GROUPS)]
+    """The processes of this session's cluster that train in groups, or watch over one, by their
+    titles.
+    """
+    titles = [
+        _title(path) for path in Path("/proc").glob("[0-9]*") if _is_descendant(int(path.name))
+    ]
+    return [
+        title
+        for title in titles
+        if title.startswith("ray::") and any(name in title for name in OF_GROUPS)
+    ]
 
 
 def _becomes(condition: Callable[[], bool]) -> bool:

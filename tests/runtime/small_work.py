@@ -1,4 +1,6 @@
-"""Small pieces of work for launchers: jobs that compute, fail, die or interrupt, as their records say."""
+"""Small pieces of work for launchers: jobs that compute, fail, die or interrupt, as their records
+say.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,21 @@ class SmallJob:
 
 
 def epoch(number: int, value: float) -> EpochRecord:
-    return EpochRecord(epoch=number, phase="full", train_loss=0.1, val_auc=value, val_nll=0.5, learning_rate=1e-3, seconds=0.1)
+    return EpochRecord(
+        epoch=number,
+        phase="full",
+        train_loss=0.1,
+        val_auc=value,
+        val_nll=0.5,
+        learning_rate=1e-3,
+        seconds=0.1,
+    )
 
 
 def compute(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult:
-    """Two epochs of something whose last digits depend on the number of threads, in torch and in BLAS."""
+    """Two epochs of something whose last digits depend on the number of threads, in torch and in
+    BLAS.
+    """
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(derive_seed(job.trial.key))
     weights = torch.randn(512, 256, generator=generator)
@@ -52,9 +64,16 @@ def compute(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult
         history.append(epoch(number, float(weights.double().abs().mean())))
         report(history[-1])
     product = np.asarray(weights) @ np.asarray(weights).T
-    value = float(np.linalg.norm(np.linalg.inv(product[:200, :200] + 50 * np.eye(200, dtype=np.float32))))
+    value = float(
+        np.linalg.norm(np.linalg.inv(product[:200, :200] + 50 * np.eye(200, dtype=np.float32)))
+    )
     return TrialResult(
-        key=job.trial.key, state="done", val_auc=value, val_nll=history[-1].val_auc, best_epoch=1, history=tuple(history)
+        key=job.trial.key,
+        state="done",
+        val_auc=value,
+        val_nll=history[-1].val_auc,
+        best_epoch=1,
+        history=tuple(history),
     )
 
 
@@ -65,9 +84,11 @@ def meet() -> None:
 
 
 def befalls(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult:
-    """What the job's fate says befalls the last of its workers, while the others wait for it. Without a fate all compute.
+    """What the job's fate says befalls the last of its workers, while the others wait for it.
+    Without a fate all compute.
 
-    `raise` and `diverge` raise, `die` dies, `die_once` dies after an epoch, the first time, and `stop` is to be stopped there.
+    `raise` and `diverge` raise, `die` dies, `die_once` dies after an epoch, the first time, and
+    `stop` is to be stopped there.
     """
     meet()
     last = not dist.is_initialized() or dist.get_rank() == dist.get_world_size() - 1
@@ -102,7 +123,8 @@ def interrupting(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialR
 class Told:
     """A dealer over the pairings with what it was told.
 
-    fates: of the trials, by number. stop: by trial number, the epoch after which the dealer wants it stopped.
+    fates: of the trials, by number. stop: by trial number, the epoch after which the dealer wants
+    it stopped.
     """
 
     def __init__(
@@ -120,8 +142,17 @@ class Told:
         self.stop = stop
 
         def make_job(pairing: Pairing, number: int, params: Params) -> SmallJob:
-            trial = Trial(key=digest(pairing, params), pairing=pairing, number=number, params=params, seed=0, epochs=2)
-            return SmallJob(trial=trial, folder=folder, driver=os.getpid(), fate=fates[number] if fates else "")
+            trial = Trial(
+                key=digest(pairing, params),
+                pairing=pairing,
+                number=number,
+                params=params,
+                seed=0,
+                epochs=2,
+            )
+            return SmallJob(
+                trial=trial, folder=folder, driver=os.getpid(), fate=fates[number] if fates else ""
+            )
 
         self.dealer: Dealer[SmallJob] = Dealer(
             [PairingSearch(pairing=p, space=load_space(p.detector)) for p in pairings],
@@ -137,7 +168,11 @@ class Told:
     def report(self, job: SmallJob, record: EpochRecord) -> str:
         number = job.trial.number
         self.reported.append((number, record.epoch))
-        return f"stopped after {record.epoch + 1} epochs" if self.stop.get(number) == record.epoch else ""
+        return (
+            f"stopped after {record.epoch + 1} epochs"
+            if self.stop.get(number) == record.epoch
+            else ""
+        )
 
     def add(self, job: SmallJob, result: TrialResult) -> None:
         self.results.append((job, result))
@@ -156,7 +191,9 @@ def piece_done(piece: Piece) -> bool:
 
 
 def do_piece(piece: Piece) -> None:
-    """By the name: `raise` fails, `empty` leaves nothing, `die_once` loses its worker the first time; the others are done."""
+    """By the name: `raise` fails, `empty` leaves nothing, `die_once` loses its worker the first
+    time; the others are done.
+    """
     folder, name = piece
     with (folder / f"{name}.log").open("a") as log:
         log.write(f"{os.getpid()}\n")

@@ -1,4 +1,6 @@
-"""The launcher without Ray, and what every launcher has in common: attempts, reasons, lazy imports."""
+"""The launcher without Ray, and what every launcher has in common: attempts, reasons, lazy
+imports.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch, i
 
 
 def local(tmp_path: Path) -> Launcher:
-    return open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch")
+    return open_launcher(
+        local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch"
+    )
 
 
 def test_every_trial_is_told_with_its_history(tmp_path: Path) -> None:
@@ -39,7 +43,9 @@ def test_an_interruption_comes_through_and_what_was_told_stays(tmp_path: Path) -
     assert [j.trial.number for j, _ in told.results] == [0]
 
 
-def test_what_a_callback_raises_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_callback_raises_comes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError("disk full")
 
@@ -48,7 +54,9 @@ def test_what_a_callback_raises_comes_through(tmp_path: Path, monkeypatch: pytes
         launcher.run_trials(Told(tmp_path, trials=1).dealer, compute)
 
 
-def test_what_the_dealer_raises_on_a_report_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_dealer_raises_on_a_report_comes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Told, "report", lambda *_: 1 / 0)
     told = Told(tmp_path, trials=1)
     with local(tmp_path) as launcher, pytest.raises(ZeroDivisionError):
@@ -66,8 +74,13 @@ def test_what_the_dealer_raises_on_a_report_comes_through(tmp_path: Path, monkey
         ([(float("nan"), float("nan")), (float("nan"), float("nan"))], 0),
     ],
 )
-def test_a_stopped_trial_has_the_scores_of_its_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
-    history = [dataclasses.replace(epoch(n, auc), val_nll=nll, seconds=n + 1.0) for n, (auc, nll) in enumerate(scores)]
+def test_a_stopped_trial_has_the_scores_of_its_best_epoch(
+    scores: list[tuple[float, float]], best: int
+) -> None:
+    history = [
+        dataclasses.replace(epoch(n, auc), val_nll=nll, seconds=n + 1.0)
+        for n, (auc, nll) in enumerate(scores)
+    ]
 
     def work(job: SmallJob, report: Report) -> TrialResult:
         for record in history:
@@ -80,7 +93,12 @@ def test_a_stopped_trial_has_the_scores_of_its_best_epoch(scores: list[tuple[flo
 
     trial = Trial(key="k", pairing=PAIRINGS[0], number=0, params={}, seed=0, epochs=9)
     result = attempt_trial(work, SmallJob(trial=trial, folder=Path(), driver=0), report, threads=1)
-    assert (result.key, result.state, result.reason, result.permanent) == ("k", "stopped", "by hand", False)
+    assert (result.key, result.state, result.reason, result.permanent) == (
+        "k",
+        "stopped",
+        "by hand",
+        False,
+    )
     assert result.history == tuple(history)
     assert (result.best_epoch, result.seconds) == (best, sum(range(1, len(scores) + 1)))
     np.testing.assert_equal((result.val_auc, result.val_nll), scores[best])
@@ -91,8 +109,14 @@ def test_a_worker_that_reports_nothing_is_stopped_with_the_first() -> None:
         raise TrialStopped("the first worker of this trial was told to stop")
 
     trial = Trial(key="k", pairing=PAIRINGS[0], number=0, params={}, seed=0, epochs=9)
-    result = attempt_trial(work, SmallJob(trial=trial, folder=Path(), driver=0), lambda _: None, threads=1)
-    assert (result.state, result.reason, result.history) == ("stopped", "the first worker of this trial was told to stop", ())
+    result = attempt_trial(
+        work, SmallJob(trial=trial, folder=Path(), driver=0), lambda _: None, threads=1
+    )
+    assert (result.state, result.reason, result.history) == (
+        "stopped",
+        "the first worker of this trial was told to stop",
+        (),
+    )
     assert np.isnan(result.val_auc) and result.best_epoch == -1
 
 
@@ -101,18 +125,38 @@ def test_a_worker_that_reports_nothing_is_stopped_with_the_first() -> None:
     [
         (
             {"local": True, "workers": 2},
-            r"run\.workers_per_trial = 2 needs Ray: leave --local away, or --set run\.workers_per_trial=1",
+            (
+                r"run\.workers_per_trial = 2 needs Ray: leave --local away, or --set"
+                r" run\.workers_per_trial=1"
+            ),
         ),
-        ({"gpus_per_trial": 2.0}, r"run\.gpus_per_trial = 2: one worker holds a part of a GPU, above 0 and at most 1"),
+        (
+            {"gpus_per_trial": 2.0},
+            r"run\.gpus_per_trial = 2: one worker holds a part of a GPU, above 0 and at most 1",
+        ),
         ({"gpus_per_trial": 0.0}, r"run\.gpus_per_trial = 0: one worker"),
         ({"gpus_per_trial": -0.5}, r"run\.gpus_per_trial = -0\.5: one worker"),
         ({"gpus_per_trial": float("nan")}, r"run\.gpus_per_trial = nan: one worker"),
-        ({"gpus_per_trial": 0.5, "workers": 2}, r"run\.gpus_per_trial = 0\.5 with run\.workers_per_trial = 2: every worker has"),
+        (
+            {"gpus_per_trial": 0.5, "workers": 2},
+            r"run\.gpus_per_trial = 0\.5 with run\.workers_per_trial = 2: every worker has",
+        ),
     ],
 )
-def test_options_that_cannot_be_had_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_options_that_cannot_be_had_are_refused(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        open_launcher(**{"local": False, "address": None, "threads": 1, "slots": None, "scratch": tmp_path, **options})
+        open_launcher(
+            **{
+                "local": False,
+                "address": None,
+                "threads": 1,
+                "slots": None,
+                "scratch": tmp_path,
+                **options,
+            }
+        )
 
 
 def test_reasons_are_one_short_line() -> None:
@@ -124,10 +168,13 @@ def test_reasons_are_one_short_line() -> None:
 
 def test_a_death_is_told_in_rays_words_without_its_advice() -> None:
     text = (
-        "The actor died.\n\tpid: 3\nWorker exit type: SYSTEM_ERROR Worker exit detail: End of file. Some common causes include: ..."
+        "The actor died.\n\tpid: 3\nWorker exit type: SYSTEM_ERROR Worker exit detail: End of file."
+        " Some common causes include: ..."
     )
-    assert death_of(RuntimeError(text), times=2) == (
-        "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
+    assert (
+        death_of(RuntimeError(text), times=2)
+        == "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of"
+        " file)"
     )
     assert death_of(ValueError("lost"), times=2).endswith("(ValueError: lost)")
 
@@ -151,11 +198,17 @@ import sys
 from pathlib import Path
 from study.runtime.launcher import open_launcher
 for local in (True, False):
-    with open_launcher(local=local, address=None, threads=1, slots=None, scratch=Path("/nowhere")) as launcher:
+    given = dict(local=local, address=None, threads=1, slots=None, scratch=Path("/nowhere"))
+    with open_launcher(**given) as launcher:
         assert launcher.run_jobs([1, 2], print, lambda job: True) == []
 print({"torch", "optuna", "ray"} & set(sys.modules))
 """
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )
 
 
 def test_results_are_equal_apart_from_seconds(tmp_path: Path) -> None:
@@ -165,6 +218,11 @@ def test_results_are_equal_apart_from_seconds(tmp_path: Path) -> None:
         told = Told(tmp_path, trials=2)
         with local(tmp_path) as launcher:
             launcher.run_trials(told.dealer, compute)
-        runs.append({place: (params, dataclasses.replace(r, seconds=0.0)) for place, (params, r) in told.by_place().items()})
+        runs.append(
+            {
+                place: (params, dataclasses.replace(r, seconds=0.0))
+                for place, (params, r) in told.by_place().items()
+            }
+        )
     assert runs[0] == runs[1]
     assert all(isinstance(r, TrialResult) for _, r in runs[0].values())

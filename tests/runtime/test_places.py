@@ -29,7 +29,9 @@ from study.runtime.places import Places, share_out
         ([{"CPU": 4}, {"CPU": 1, "GPU": 1}], 1, None, (1, 1, 1)),
     ],
 )
-def test_places(nodes: list[dict[str, float]], threads: int, slots: int | None, expected: tuple[int, int, int]) -> None:
+def test_places(
+    nodes: list[dict[str, float]], threads: int, slots: int | None, expected: tuple[int, int, int]
+) -> None:
     places = share_out(nodes, threads=threads, slots=slots)
     assert (places.slots, places.cpus, places.gpus) == expected
     assert places.resources == {"cpu": places.cpus} | ({"gpu": 1} if places.gpus else {})
@@ -44,11 +46,14 @@ def test_places(nodes: list[dict[str, float]], threads: int, slots: int | None, 
         ({"CPU": 16, "GPU": 2}, 1.0, (2, 1, 1.0)),
         ({"CPU": 3, "GPU": 2}, 0.25, (3, 1, 0.25)),  # the cores are what is short
         ({"CPU": 16, "GPU": 1}, 0.1, (10, 1, 0.1)),
-        ({"CPU": 16, "GPU": 1}, 1 / 3, (3, 1, 0.3333)),  # Ray counts in ten-thousandths; a third rounded down fits three times
+        # Ray counts in ten-thousandths; a third rounded down fits three times
+        ({"CPU": 16, "GPU": 1}, 1 / 3, (3, 1, 0.3333)),
         ({"CPU": 16, "GPU": 1}, 1 / 7, (7, 1, 0.1428)),
     ],
 )
-def test_parts_of_a_gpu(node: dict[str, float], gpus: float, expected: tuple[int, int, float]) -> None:
+def test_parts_of_a_gpu(
+    node: dict[str, float], gpus: float, expected: tuple[int, int, float]
+) -> None:
     places = share_out([node], threads=1, slots=None, gpus_per_trial=gpus)
     assert (places.slots, places.cpus, places.gpus) == expected
     assert places.slots * places.gpus <= node["GPU"]
@@ -61,13 +66,18 @@ def test_parts_of_a_gpu(node: dict[str, float], gpus: float, expected: tuple[int
         ([{"CPU": 8}], 2, 2, None, (2, 2, 0)),
         ([{"CPU": 8}], 1, 3, None, (2, 1, 0)),  # whole trials
         ([{"CPU": 8}], 1, 2, 3, (3, 1, 0)),
-        ([{"CPU": 3}, {"CPU": 3}], 2, 2, None, (1, 2, 0)),  # a trial may span nodes, a worker does not
+        # a trial may span nodes, a worker does not
+        ([{"CPU": 3}, {"CPU": 3}], 2, 2, None, (1, 2, 0)),
         ([{"CPU": 16, "GPU": 8}], 1, 4, None, (2, 1, 1)),
         ([{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}], 4, 4, None, (1, 4, 1)),
     ],
 )
 def test_places_of_several_workers(
-    nodes: list[dict[str, float]], threads: int, workers: int, slots: int | None, expected: tuple[int, int, int]
+    nodes: list[dict[str, float]],
+    threads: int,
+    workers: int,
+    slots: int | None,
+    expected: tuple[int, int, int],
 ) -> None:
     places = share_out(nodes, threads=threads, slots=slots, workers=workers)
     assert (places.slots, places.cpus, places.gpus) == expected
@@ -81,27 +91,45 @@ def test_places_of_several_workers(
         (
             [{"CPU": 2}],
             {"threads": 2, "workers": 2},
-            "one trial needs 2 workers with 2 CPUs each; the cluster has a node with 2 CPU and 0 GPU: lower run.workers_per_trial",
+            (
+                "one trial needs 2 workers with 2 CPUs each; the cluster has a node with 2 CPU and"
+                " 0 GPU: lower run.workers_per_trial"
+            ),
         ),
         (
             [{"CPU": 16, "GPU": 1}],
             {"threads": 1, "workers": 2},
-            "one trial needs 2 workers with 1 CPU and 1 GPU each; the cluster has a node with 16 CPU and 1 GPU: lower",
+            (
+                "one trial needs 2 workers with 1 CPU and 1 GPU each; the cluster has a node with"
+                " 16 CPU and 1 GPU: lower"
+            ),
         ),
         (
             [{"CPU": 4}, {"CPU": 2}],
             {"threads": 1, "gpus_per_trial": 0.5},
-            "one trial needs 1 CPU and 0.5 GPU; the cluster has a node with 4 CPU and 0 GPU, a node with 2 CPU and 0 GPU: leave ",
+            (
+                "one trial needs 1 CPU and 0.5 GPU; the cluster has a node with 4 CPU and 0 GPU, a"
+                " node with 2 CPU and 0 GPU: leave "
+            ),
         ),
         (
             [{"CPU": 4}, {"GPU": 1}],
             {"threads": 1},
             "one trial needs 1 CPU and 1 GPU; the cluster has a node with 4 CPU and 0 GPU, ",
         ),
-        ([{"CPU": 0}], {"threads": 1}, "one trial needs 1 CPU; the cluster has a node with 0 CPU and 0 GPU: join another cluster"),
+        (
+            [{"CPU": 0}],
+            {"threads": 1},
+            (
+                "one trial needs 1 CPU; the cluster has a node with 0 CPU and 0 GPU: join another"
+                " cluster"
+            ),
+        ),
     ],
 )
-def test_a_cluster_too_small_for_one_trial_is_refused(nodes: list[dict[str, float]], options: dict[str, Any], message: str) -> None:
+def test_a_cluster_too_small_for_one_trial_is_refused(
+    nodes: list[dict[str, float]], options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         share_out(nodes, slots=None, **options)
     assert str(caught.value).startswith(message)
@@ -122,7 +150,9 @@ def test_a_worker_keeps_to_its_share_of_the_memory(monkeypatch: pytest.MonkeyPat
 
 
 def test_places_are_plain_values() -> None:
-    assert Places(slots=1, cpus=2, gpus=0) == share_out([{"CPU": 2.0, "memory": 1e9}], threads=2, slots=1)
+    assert Places(slots=1, cpus=2, gpus=0) == share_out(
+        [{"CPU": 2.0, "memory": 1e9}], threads=2, slots=1
+    )
 
 
 def test_a_job_is_taken_once_however_many_try(tmp_path: Path) -> None:
@@ -138,7 +168,12 @@ def test_the_ledger_tells_who_holds_what_and_how_it_ended(tmp_path: Path) -> Non
     from study.runtime.train import Ledger
 
     ledger = Ledger(tmp_path)
-    assert [ledger.take(0, 1), ledger.take(1, 0), ledger.take(2, 1), ledger.take(2, 0)] == [True, True, True, False]
+    assert [ledger.take(0, 1), ledger.take(1, 0), ledger.take(2, 1), ledger.take(2, 0)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     ledger.end(0, "")
     ledger.end(1, "ValueError: x")
     other = Ledger(tmp_path)  # another process
@@ -148,7 +183,9 @@ def test_the_ledger_tells_who_holds_what_and_how_it_ended(tmp_path: Path) -> Non
     assert not ledger.take(3, 0)
 
 
-def test_a_train_worker_computes_on_the_gpu_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_train_worker_computes_on_the_gpu_that_it_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import ray.train.torch
     import torch
 

@@ -1,4 +1,6 @@
-"""The launcher on Ray, really run: the same results as without it, reused workers, interruptions. See tests/contract too."""
+"""The launcher on Ray, really run: the same results as without it, reused workers, interruptions.
+See tests/contract too.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.fixture
 def launcher(ray_address: str, tmp_path: Path) -> Launcher:
-    return open_launcher(local=False, address=ray_address, threads=1, slots=2, scratch=tmp_path / "scratch")
+    return open_launcher(
+        local=False, address=ray_address, threads=1, slots=2, scratch=tmp_path / "scratch"
+    )
 
 
 def traced(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult:
@@ -34,15 +38,27 @@ def traced(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult:
     return result
 
 
-def test_same_proposals_and_results_as_without_ray(launcher: Launcher, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """12 trials over 3 pairings, 2 slots, workers reused over generations and pairings; nothing printed, nothing left."""
+def test_same_proposals_and_results_as_without_ray(
+    launcher: Launcher, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """12 trials over 3 pairings, 2 slots, workers reused over generations and pairings; nothing
+    printed, nothing left.
+    """
     runs = []
-    for runner in (launcher, open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path)):
+    for runner in (
+        launcher,
+        open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path),
+    ):
         told = Told(tmp_path, trials=4, generation=2)
         with runner:
             runner.run_trials(told.dealer, traced)
         assert told.dealer.finished()
-        runs.append({place: (params, dataclasses.replace(r, seconds=0.0)) for place, (params, r) in told.by_place().items()})
+        runs.append(
+            {
+                place: (params, dataclasses.replace(r, seconds=0.0))
+                for place, (params, r) in told.by_place().items()
+            }
+        )
         workers = {path.read_text() for path in tmp_path.glob("pid-*")}
     assert len(runs[0]) == 12
     assert runs[0] == runs[1]
@@ -53,10 +69,16 @@ def test_same_proposals_and_results_as_without_ray(launcher: Launcher, tmp_path:
 
 
 def watched(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult:
-    """Three epochs; writes down its process, the threads of other trials that live there, and every epoch that it goes on from."""
+    """Three epochs; writes down its process, the threads of other trials that live there, and every
+    epoch that it goes on from.
+    """
     me, number = threading.current_thread(), job.trial.number
     me.name = f"trial-{number}"
-    others = [thread.name for thread in threading.enumerate() if thread.name.startswith("trial-") and thread is not me]
+    others = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("trial-") and thread is not me
+    ]
     log = job.folder / f"log-{number}"
     log.write_text(f"{os.getpid()} {others}\n")
     history = tuple(epoch(e, value) for e, value in enumerate((0.6, float("nan"), 0.5)))
@@ -64,13 +86,21 @@ def watched(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult
         report(record)
         with log.open("a") as file:
             file.write(f"on from {record.epoch}\n")
-    return TrialResult(key=job.trial.key, state="done", val_auc=0.6, val_nll=0.5, best_epoch=0, history=history)
+    return TrialResult(
+        key=job.trial.key, state="done", val_auc=0.6, val_nll=0.5, best_epoch=0, history=history
+    )
 
 
-def test_stopped_trials_leave_their_worker_to_the_next(ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One actor for six trials, three of them stopped at an epoch: their threads have ended when the next one begins."""
+def test_stopped_trials_leave_their_worker_to_the_next(
+    ray_address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One actor for six trials, three of them stopped at an epoch: their threads have ended when
+    the next one begins.
+    """
     told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=6, generation=3, stop={0: 0, 1: 1, 4: 2})
-    launcher = open_launcher(local=False, address=ray_address, threads=1, slots=1, scratch=tmp_path / "scratch")
+    launcher = open_launcher(
+        local=False, address=ray_address, threads=1, slots=1, scratch=tmp_path / "scratch"
+    )
     with launcher:
         launcher.run_trials(told.dealer, watched)
     results = [told.by_place()[PAIRINGS[1], number][1] for number in range(6)]
@@ -107,9 +137,13 @@ def test_ctrl_c_ends_a_search_with_what_was_told(launcher: Launcher, tmp_path: P
     assert nothing_is_held()
 
 
-def test_another_address_than_the_connected_one_is_refused(ray_address: str, tmp_path: Path) -> None:
+def test_another_address_than_the_connected_one_is_refused(
+    ray_address: str, tmp_path: Path
+) -> None:
     with (
-        open_launcher(local=False, address="127.0.0.1:1", threads=1, slots=None, scratch=tmp_path) as launcher,
+        open_launcher(
+            local=False, address="127.0.0.1:1", threads=1, slots=None, scratch=tmp_path
+        ) as launcher,
         pytest.raises(ConfigError, match=r"cannot join the Ray cluster at '127\.0\.0\.1:1'"),
     ):
         launcher.run_jobs([1], print, lambda _: False)
@@ -126,7 +160,8 @@ def press_ctrl_c(driver):
     threading.Event().wait()
 
 try:
-    with open_launcher(local=False, address=None, threads=1, slots=2, scratch=Path(sys.argv[1])) as launcher:
+    given = dict(local=False, address=None, threads=1, slots=2, scratch=Path(sys.argv[1]))
+    with open_launcher(**given) as launcher:
         launcher.run_jobs([os.getpid()], press_ctrl_c, lambda _: False)
 except KeyboardInterrupt:
     print("interrupted")
@@ -134,12 +169,18 @@ except KeyboardInterrupt:
 
 
 def test_a_cluster_of_its_own_is_quiet_and_gone_after_ctrl_c(tmp_path: Path) -> None:
-    """A script starts Ray for itself, a worker interrupts it, and nothing of it is left: no output, process, or file."""
+    """A script starts Ray for itself, a worker interrupts it, and nothing of it is left: no output,
+    process, or file.
+    """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     environment = {**os.environ, "STUDY_TEST_MARK": str(tmp_path)}
     run = subprocess.run(
-        [sys.executable, script, tmp_path / "scratch"], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, script, tmp_path / "scratch"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "interrupted\n", "")
     assert not (tmp_path / "scratch").exists()

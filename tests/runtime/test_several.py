@@ -1,4 +1,6 @@
-"""Trials of several workers: what their group's end means, and Ctrl-C. The suite of all launchers (tests/contract) runs them."""
+"""Trials of several workers: what their group's end means, and Ctrl-C. The suite of all launchers
+(tests/contract) runs them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from study.runtime.several import Mail, SeveralWorkers, outcome
 from tests.runtime.leftovers import left_processes, nothing_is_left
 from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch, meet
 
-NUMBERS = {"key": "k", "val_auc": 0.5, "val_nll": 0.5}  # NaN, which a failure has, is not equal to itself
+# NaN, which a failure has, is not equal to itself
+NUMBERS = {"key": "k", "val_auc": 0.5, "val_nll": 0.5}
 DONE = TrialResult(state="done", **NUMBERS)
 RAISED = TrialResult(state="failed", reason="ValueError: x", **NUMBERS)
 DIVERGED = TrialResult(state="failed", reason="DivergedError: nan", permanent=True, **NUMBERS)
@@ -62,7 +65,9 @@ def test_mail_arrives_in_order_and_whole(tmp_path: Path) -> None:
 class PlayedAttempt:
     """A group that is over: what it wrote down, and what Ray says of it."""
 
-    def __init__(self, folder: Path, ends: dict[int, TrialResult], records: int, error: Exception | None) -> None:
+    def __init__(
+        self, folder: Path, ends: dict[int, TrialResult], records: int, error: Exception | None
+    ) -> None:
         self.mail, self.error, self.ended = Mail(folder), error, threading.Event()
         writer = Mail(folder)
         for number in range(records):
@@ -75,10 +80,16 @@ class PlayedAttempt:
 Play = tuple[dict[int, TrialResult], int, Exception | None]
 
 
-def steps(plays: list[Play], told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def steps(
+    plays: list[Play], told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:
     """Play groups to a watcher; return what its steps report, up to the result."""
     waiting = iter(plays)
-    monkeypatch.setattr(several, "_Attempt", lambda parcel, places, threads, folder: PlayedAttempt(folder, *next(waiting)))
+    monkeypatch.setattr(
+        several,
+        "_Attempt",
+        lambda parcel, places, threads, folder: PlayedAttempt(folder, *next(waiting)),
+    )
     watcher = SeveralWorkers.__new__(SeveralWorkers)
     watcher._trial_info = None
     watcher.setup(
@@ -112,28 +123,48 @@ def lost(rank: int) -> ray.train.WorkerGroupError:
     ],
 )
 def test_a_group_that_lost_a_worker_is_begun_again_once(
-    plays: list[Play], records: list[int], result: TrialResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plays: list[Play],
+    records: list[int],
+    result: TrialResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = steps(plays, Told(tmp_path, trials=1), tmp_path, monkeypatch)
     assert [record.epoch for record in seen[:-1]] == records
     assert seen[-1] == result
 
 
-def test_a_second_death_fails_the_trial_with_the_death_as_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_death_fails_the_trial_with_the_death_as_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = Told(tmp_path, trials=1)
     error = ray.train.WorkerGroupError("two failed", {0: RuntimeError("gloo"), 1: DEATH})
-    result = steps([({0: ALONE}, 0, error), ({0: ALONE}, 0, error)], told, tmp_path, monkeypatch)[-1]
+    result = steps([({0: ALONE}, 0, error), ({0: ALONE}, 0, error)], told, tmp_path, monkeypatch)[
+        -1
+    ]
     assert result.state == "failed" and not result.permanent
-    assert result.reason == "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
+    assert (
+        result.reason
+        == "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of"
+        " file)"
+    )
 
 
-def test_workers_that_lose_each_other_twice_fail_with_their_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    error = ray.train.WorkerGroupError("both failed", {0: RuntimeError(GLOO), 1: RuntimeError(GLOO)})
-    result = steps([({0: ALONE, 1: ALONE}, 0, error)] * 2, Told(tmp_path, trials=1), tmp_path, monkeypatch)[-1]
+def test_workers_that_lose_each_other_twice_fail_with_their_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ray.train.WorkerGroupError(
+        "both failed", {0: RuntimeError(GLOO), 1: RuntimeError(GLOO)}
+    )
+    result = steps(
+        [({0: ALONE, 1: ALONE}, 0, error)] * 2, Told(tmp_path, trials=1), tmp_path, monkeypatch
+    )[-1]
     assert result == ALONE
 
 
-def test_a_group_that_leaves_no_result_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_that_leaves_no_result_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (result,) = steps([({}, 0, None)], Told(tmp_path, trials=1), tmp_path, monkeypatch)
     assert (result.state, result.reason) == ("failed", "the work ended without leaving a result")
 
@@ -151,9 +182,18 @@ def interrupting_together(job: SmallJob, report: Callable[[EpochRecord], None]) 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(ray_address: str, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(
+    ray_address: str, tmp_path: Path
+) -> None:
     before, told = left_processes(), Told(tmp_path, pairings=PAIRINGS[1:2], trials=2)
-    launcher = open_launcher(local=False, address=ray_address, threads=1, slots=None, scratch=tmp_path / "scratch", workers=2)
+    launcher = open_launcher(
+        local=False,
+        address=ray_address,
+        threads=1,
+        slots=None,
+        scratch=tmp_path / "scratch",
+        workers=2,
+    )
     with launcher, pytest.raises(KeyboardInterrupt):
         launcher.run_trials(told.dealer, interrupting_together)
     assert told.results == []
@@ -163,12 +203,24 @@ def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(ray_address:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_cluster_too_small_for_a_trial_is_refused_before_any_work(ray_address: str, tmp_path: Path) -> None:
+def test_a_cluster_too_small_for_a_trial_is_refused_before_any_work(
+    ray_address: str, tmp_path: Path
+) -> None:
     told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=1)
-    launcher = open_launcher(local=False, address=ray_address, threads=2, slots=None, scratch=tmp_path / "scratch", workers=2)
+    launcher = open_launcher(
+        local=False,
+        address=ray_address,
+        threads=2,
+        slots=None,
+        scratch=tmp_path / "scratch",
+        workers=2,
+    )
     with (
         launcher,
-        pytest.raises(ConfigError, match="one trial needs 2 workers with 2 CPUs each; the cluster has a node with 2 CPU"),
+        pytest.raises(
+            ConfigError,
+            match="one trial needs 2 workers with 2 CPUs each; the cluster has a node with 2 CPU",
+        ),
     ):
         launcher.run_trials(told.dealer, compute)
     assert told.results == []

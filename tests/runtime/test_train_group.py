@@ -1,4 +1,6 @@
-"""Which jobs are done again and which are given up, when workers of a training group die. Groups are played here, not started."""
+"""Which jobs are done again and which are given up, when workers of a training group die. Groups
+are played here, not started.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +19,35 @@ DEATH = RuntimeError("Worker exit type: SYSTEM_ERROR Worker exit detail: End of 
 Group = Callable[[Sequence[Piece], Ledger], dict[int, Exception]]
 
 
-def play(group: Group, names: Sequence[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def play(
+    group: Group, names: Sequence[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, str]]:
     """Run jobs with a played group; return the failures by name."""
 
-    def run_group(jobs: Sequence[Piece], work: Any, ledger: Ledger, **_: Any) -> dict[int, Exception]:
+    def run_group(
+        jobs: Sequence[Piece], work: Any, ledger: Ledger, **_: Any
+    ) -> dict[int, Exception]:
         return group(jobs, ledger)
 
     monkeypatch.setattr(train, "_run_group", run_group)
     storage = folder / "storage"
     storage.mkdir()
     pieces = [(folder, name) for name in names]
-    failed = run_jobs(pieces, do_piece, piece_done, places=Places(slots=2, cpus=1, gpus=0), threads=1, storage=storage)
+    failed = run_jobs(
+        pieces,
+        do_piece,
+        piece_done,
+        places=Places(slots=2, cpus=1, gpus=0),
+        threads=1,
+        storage=storage,
+    )
     return [(name, reason) for (_, name), reason in failed]
 
 
 def two_workers(jobs: Sequence[Piece], ledger: Ledger) -> dict[int, Exception]:
-    """Two workers that take turns; `die` kills the one that takes it and ends the group, the other is at its own job."""
+    """Two workers that take turns; `die` kills the one that takes it and ends the group, the other
+    is at its own job.
+    """
     for index, job in enumerate(jobs):
         rank = index % 2
         assert ledger.take(index, rank)
@@ -49,20 +64,28 @@ def test_a_job_that_kills_its_worker_twice_is_given_up_and_all_others_are_done(
 ) -> None:
     names = ["a", "die1", "b", "raise", "c", "die2", "d"]
     failed = play(two_workers, names, tmp_path, monkeypatch)
-    died = "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
+    died = (
+        "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
+    )
     assert failed == [("die1", died), ("raise", "ValueError: bad piece"), ("die2", died)]
     assert all(piece_done((tmp_path, name)) for name in "abcd")
     assert [begun(tmp_path, name) for name in ("a", "b", "raise", "c", "d")] == [1, 1, 1, 1, 1]
 
 
-def test_an_interrupted_neighbour_is_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_neighbour_is_not_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`b` is under way beside `die1`, twice, and is done at the third time."""
     assert [name for name, _ in play(two_workers, ["die1", "b"], tmp_path, monkeypatch)] == ["die1"]
     assert piece_done((tmp_path, "b"))
 
 
-def test_work_that_leaves_nothing_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert play(two_workers, ["a", "empty"], tmp_path, monkeypatch) == [("empty", "the work ended without leaving a result")]
+def test_work_that_leaves_nothing_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert play(two_workers, ["a", "empty"], tmp_path, monkeypatch) == [
+        ("empty", "the work ended without leaving a result")
+    ]
 
 
 def test_a_result_without_an_end_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +100,9 @@ def test_a_result_without_an_end_counts(tmp_path: Path, monkeypatch: pytest.Monk
     assert [begun(tmp_path, name) for name in "ab"] == [1, 1]
 
 
-def test_groups_that_do_not_start_are_tried_twice_then_all_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_that_do_not_start_are_tried_twice_then_all_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried = []
 
     def group(jobs: Sequence[Piece], ledger: Ledger) -> dict[int, Exception]:
@@ -89,7 +114,9 @@ def test_groups_that_do_not_start_are_tried_twice_then_all_is_given_up(tmp_path:
     assert tried == [2, 2]
 
 
-def test_what_is_done_already_is_not_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_done_already_is_not_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     do_piece((tmp_path, "b"))
     assert play(two_workers, ["a", "b", "c"], tmp_path, monkeypatch) == []
     assert [begun(tmp_path, name) for name in "abc"] == [1, 1, 1]

@@ -1,4 +1,6 @@
-"""What stands between the dealer and Tune, without a cluster: errors that Tune would swallow, kills by the memory monitor."""
+"""What stands between the dealer and Tune, without a cluster: errors that Tune would swallow, kills
+by the memory monitor.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ PLACES = Places(slots=2, cpus=1, gpus=0)
 def memory_kill() -> RuntimeError:
     """What comes out of Tune when the memory monitor has killed an actor."""
     error = RuntimeError("Caught unexpected exception")
-    error.__cause__ = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
+    error.__cause__ = OutOfMemoryError(
+        "1 worker(s) were killed due to the node running low on memory."
+    )
     return error
 
 
 class FakeTune:
-    """Runs a table as Tune would with two slots; `kills` says, given the jobs in flight, whether memory runs out now."""
+    """Runs a table as Tune would with two slots; `kills` says, given the jobs in flight, whether
+    memory runs out now.
+    """
 
-    def __init__(self, kills: Callable[[list[SmallJob]], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, kills: Callable[[list[SmallJob]], bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.kills, self.together, self.runs, self.trials = kills, list[list[str]](), 0, 0
         monkeypatch.setattr(tune, "_fit", self.fit)
         monkeypatch.setattr(tune, "given_back", contextlib.nullcontext)
@@ -59,7 +67,9 @@ def run(told: Told, tmp_path: Path) -> None:
     tune.run_trials(told.dealer, compute, places=PLACES, threads=1, storage=tmp_path)
 
 
-def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def large(job: SmallJob) -> bool:
         return (job.trial.pairing, job.trial.number) == (PAIRINGS[1], 1)
 
@@ -67,15 +77,26 @@ def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(tmp_path: Pa
     told = Told(tmp_path, trials=3)
     run(told, tmp_path)
     assert told.dealer.finished()
-    failed = [(j.trial.pairing, j.trial.number, r.reason) for j, r in told.results if r.state == "failed"]
+    failed = [
+        (j.trial.pairing, j.trial.number, r.reason) for j, r in told.results if r.state == "failed"
+    ]
     assert failed == [
-        (PAIRINGS[1], 1, "its worker was killed 2 times by Ray's memory monitor: the machine has not enough memory for it"),
+        (
+            PAIRINGS[1],
+            1,
+            (
+                "its worker was killed 2 times by Ray's memory monitor: the machine has not enough"
+                " memory for it"
+            ),
+        ),
     ]
     assert len(told.results) == 9
     assert fake.runs == 4  # together with an innocent one, twice alone, and the rest
 
 
-def test_what_was_in_flight_begins_again_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_in_flight_begins_again_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kills = iter([False, True])
     fake = FakeTune(lambda _: next(kills, False), monkeypatch)
     told = Told(tmp_path, trials=3)
@@ -88,21 +109,27 @@ def test_what_was_in_flight_begins_again_one_at_a_time(tmp_path: Path, monkeypat
     assert [len(jobs) for jobs in fake.together[2:5]] == [1, 1, 2]
 
 
-def test_another_error_of_tune_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_of_tune_comes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     FakeTune(lambda _: False, monkeypatch)
     monkeypatch.setattr(tune, "_fit", _raise(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         run(Told(tmp_path, trials=1), tmp_path)
 
 
-def test_what_a_callback_of_the_dealer_raises_comes_through_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_callback_of_the_dealer_raises_comes_through_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     FakeTune(lambda _: False, monkeypatch)
     monkeypatch.setattr(Told, "add", _raise(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         run(Told(tmp_path, trials=2), tmp_path)
 
 
-def test_a_run_that_returns_early_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_returns_early_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     FakeTune(lambda _: False, monkeypatch)
     monkeypatch.setattr(tune, "_fit", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +142,11 @@ def table_of(told: Told) -> tuple[Any, Any, Any]:
 
 
 def tell(scheduler: Any, trial_id: str, record: EpochRecord) -> str:
-    return str(scheduler.on_trial_result(None, SimpleNamespace(trial_id=trial_id), {tune.RECORD: record, "training_iteration": 1}))
+    return str(
+        scheduler.on_trial_result(
+            None, SimpleNamespace(trial_id=trial_id), {tune.RECORD: record, "training_iteration": 1}
+        )
+    )
 
 
 def test_a_trial_that_was_stopped_from_outside_is_not_told(tmp_path: Path) -> None:
@@ -133,18 +164,27 @@ def test_a_trial_that_was_stopped_from_outside_is_not_told(tmp_path: Path) -> No
 
 
 def test_a_trial_that_the_dealer_wants_stopped_is_told_with_all_its_epochs(tmp_path: Path) -> None:
-    """Its worker dies after two epochs, and the second attempt repeats them; the dealer hears of each epoch once."""
+    """Its worker dies after two epochs, and the second attempt repeats them; the dealer hears of
+    each epoch once.
+    """
     told = Told(tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1, stop={0: 2})
     _, searcher, scheduler = table_of(told)
     searcher.suggest("x")
-    again = [dataclasses.replace(epoch(n, value), seconds=7.0) for n, value in enumerate((0.5, 0.8, 0.6))]
+    again = [
+        dataclasses.replace(epoch(n, value), seconds=7.0) for n, value in enumerate((0.5, 0.8, 0.6))
+    ]
     for record in (epoch(0, 0.5), epoch(1, 0.8), *again[:2]):
         assert tell(scheduler, "x", record) == "CONTINUE"
     assert tell(scheduler, "x", again[2]) == "STOP"
     assert told.reported == [(0, 0), (0, 1), (0, 2)]
     searcher.on_trial_complete("x", {"record": again[2], "done": True})
     ((_, result),) = told.results
-    assert (result.state, result.reason, result.best_epoch, result.val_auc) == ("stopped", "stopped after 3 epochs", 1, 0.8)
+    assert (result.state, result.reason, result.best_epoch, result.val_auc) == (
+        "stopped",
+        "stopped after 3 epochs",
+        1,
+        0.8,
+    )
     assert result.history == tuple(again)
     assert result.seconds == 21.0
 
@@ -160,7 +200,9 @@ def test_epochs_are_remembered_over_a_kill_by_the_memory_monitor(tmp_path: Path)
     assert told.reported == [(0, 0), (0, 1)]
 
 
-def test_what_the_dealer_raises_on_a_report_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_dealer_raises_on_a_report_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Told, "report", _raise(OSError("disk full")))
     told = Told(tmp_path, trials=1)
     table, searcher, scheduler = table_of(told)

@@ -1,4 +1,6 @@
-"""The dealer: what is proposed depends on results alone, not on slots, order of completion, or interruptions."""
+"""The dealer: what is proposed depends on results alone, not on slots, order of completion, or
+interruptions.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from study.records import Pairing, Params, Trial, TrialResult
 from study.search.dealer import Dealer, PairingSearch
 from study.search.spaces import Parameter, Space, load_space
 
-PAIRINGS = [Pairing(detector="mobilenetv2_035", train_on=x) for x in ("a", "b")] + [Pairing(detector="spectrum", train_on="a")]
+PAIRINGS = [Pairing(detector="mobilenetv2_035", train_on=x) for x in ("a", "b")] + [
+    Pairing(detector="spectrum", train_on="a")
+]
 TRIALS, GENERATION = 10, 4  # generations of 4, 4 and 2
 
 
@@ -26,21 +30,33 @@ class Job:
 
 def make_job(pairing: Pairing, number: int, params: Params) -> Job:
     key = digest(pairing, params)
-    return Job(trial=Trial(key=key, pairing=pairing, number=number, params=params, seed=0, epochs=1))
+    return Job(
+        trial=Trial(key=key, pairing=pairing, number=number, params=params, seed=0, epochs=1)
+    )
 
 
 def outcome(job: Job) -> TrialResult:
-    """A result that follows from the configuration: mostly a value, sometimes a failure, sometimes NaN."""
+    """A result that follows from the configuration: mostly a value, sometimes a failure, sometimes
+    NaN.
+    """
     draw = int(digest("outcome", job.trial.key)[:8], 16) / 16**8
     if draw < 0.1:
         return TrialResult(key=job.trial.key, state="failed", reason="ValueError: drawn")
-    return TrialResult(key=job.trial.key, state="done", val_auc=math.nan if draw < 0.2 else draw, val_nll=1.0)
+    return TrialResult(
+        key=job.trial.key, state="done", val_auc=math.nan if draw < 0.2 else draw, val_nll=1.0
+    )
 
 
 class Search:
     """A dealer with what it was told, and what it asked for."""
 
-    def __init__(self, known: dict[str, TrialResult] | None = None, *, pairings: list[Pairing] = PAIRINGS, **changes: int) -> None:
+    def __init__(
+        self,
+        known: dict[str, TrialResult] | None = None,
+        *,
+        pairings: list[Pairing] = PAIRINGS,
+        **changes: int,
+    ) -> None:
         self.ended: list[tuple[Job, TrialResult]] = []
         self.dealt: list[Job] = []
         sizes = {"trials": TRIALS, "generation": GENERATION, "study_seed": 1} | changes
@@ -53,7 +69,9 @@ class Search:
         )
 
     def play(self, *, slots: int, seed: int = 0, stop_after: int | None = None) -> Search:
-        """Run with that many slots; which running job ends next is drawn. Stop with jobs in flight after so many have ended."""
+        """Run with that many slots; which running job ends next is drawn. Stop with jobs in flight
+        after so many have ended.
+        """
         rng, running, ended = random.Random(seed), list[Job](), 0
         while True:
             while len(running) < slots and (job := self.dealer.next()) is not None:
@@ -88,7 +106,9 @@ def test_slots_and_order_of_completion_change_nothing(reference: Search, slots: 
         assert Search().play(slots=slots, seed=seed).transcript() == reference.transcript()
 
 
-def test_an_interruption_anywhere_changes_nothing_and_trains_nothing_twice(reference: Search) -> None:
+def test_an_interruption_anywhere_changes_nothing_and_trains_nothing_twice(
+    reference: Search,
+) -> None:
     total = len(reference.dealt)
     for stop_after in range(total):
         first = Search().play(slots=3, seed=stop_after, stop_after=stop_after)
@@ -135,11 +155,15 @@ def test_more_trials_begin_with_the_same_ones(reference: Search) -> None:
 
 def test_pairings_do_not_influence_each_other(reference: Search) -> None:
     alone = Search(pairings=PAIRINGS[1:2]).play(slots=2).transcript()
-    assert alone == {place: told for place, told in reference.transcript().items() if place[0] == PAIRINGS[1]}
+    assert alone == {
+        place: told for place, told in reference.transcript().items() if place[0] == PAIRINGS[1]
+    }
 
 
 @pytest.mark.parametrize("changes", [{"study_seed": 2}, {"generation": 3}])
-def test_seed_and_generation_size_are_part_of_the_search(reference: Search, changes: dict[str, int]) -> None:
+def test_seed_and_generation_size_are_part_of_the_search(
+    reference: Search, changes: dict[str, int]
+) -> None:
     assert Search(**changes).play(slots=1).transcript() != reference.transcript()
 
 
@@ -149,7 +173,9 @@ def test_pairings_with_equal_spaces_are_searched_apart(reference: Search) -> Non
 
 
 def test_no_slot_idles_while_another_pairing_has_work() -> None:
-    """With three slots and three pairings there is always something to do until each has only its last generation left."""
+    """With three slots and three pairings there is always something to do until each has only its
+    last generation left.
+    """
     search, running = Search(), list[Job]()
     ended = 0
     while ended < 2 * TRIALS:
@@ -170,10 +196,14 @@ def test_the_pairing_that_is_least_far_goes_first() -> None:
 
 # Equal configurations
 
-TINY = Space("tiny", {}, (Parameter(name="batch_size", kind="categorical", default=16, choices=(16, 32)),))
+TINY = Space(
+    "tiny", {}, (Parameter(name="batch_size", kind="categorical", default=16, choices=(16, 32)),)
+)
 
 
-def tiny(results: Callable[[Job], TrialResult], *, slots: int) -> tuple[list[Job], list[tuple[Job, TrialResult]]]:
+def tiny(
+    results: Callable[[Job], TrialResult], *, slots: int
+) -> tuple[list[Job], list[tuple[Job, TrialResult]]]:
     """Search a space of two configurations with 8 trials; return what was dealt and what ended."""
     ended: list[tuple[Job, TrialResult]] = []
     dealer: Dealer[Job] = Dealer(

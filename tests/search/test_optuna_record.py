@@ -1,4 +1,6 @@
-"""Trials in Optuna's storage, read back by Optuna itself; and importances against a variance computed by hand."""
+"""Trials in Optuna's storage, read back by Optuna itself; and importances against a variance
+computed by hand.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,39 @@ PAIRING = Pairing(detector="npr", train_on="a")
 
 def trial(number: int) -> Trial:
     origin = "tpe" if number else "default"
-    return Trial(key=f"k{number}", pairing=PAIRING, number=number, params=SPACE.default(), seed=0, epochs=3, origin=origin)
+    return Trial(
+        key=f"k{number}",
+        pairing=PAIRING,
+        number=number,
+        params=SPACE.default(),
+        seed=0,
+        epochs=3,
+        origin=origin,
+    )
 
 
 def result(number: int, value: float, **changes: object) -> TrialResult:
     epochs = [
         EpochRecord(
-            epoch=e, phase="full", train_loss=0.1, val_auc=value - 0.1 * (2 - e), val_nll=0.5, learning_rate=1e-3, seconds=2.0
+            epoch=e,
+            phase="full",
+            train_loss=0.1,
+            val_auc=value - 0.1 * (2 - e),
+            val_nll=0.5,
+            learning_rate=1e-3,
+            seconds=2.0,
         )
         for e in range(3)
     ]
-    made = TrialResult(key=f"k{number}", state="done", val_auc=value, val_nll=0.5, best_epoch=2, history=tuple(epochs), seconds=6.0)
+    made = TrialResult(
+        key=f"k{number}",
+        state="done",
+        val_auc=value,
+        val_nll=0.5,
+        best_epoch=2,
+        history=tuple(epochs),
+        seconds=6.0,
+    )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -49,15 +73,31 @@ def read(results: Path) -> list[optuna.trial.FrozenTrial]:
 def test_every_trial_stands_with_values_curve_and_time(tmp_path: Path) -> None:
     record = OptunaRecord("mine", results=tmp_path)
     record.add(trial(0), result(0, 0.8), SPACE)
-    record.add(trial(1), result(1, 0.7, state="stopped", reason="stopped by asha after 3 epochs"), SPACE)
-    record.add(trial(2), result(2, math.nan, state="failed", reason="DivergedError: nan", history=()), SPACE)
+    record.add(
+        trial(1), result(1, 0.7, state="stopped", reason="stopped by asha after 3 epochs"), SPACE
+    )
+    record.add(
+        trial(2),
+        result(2, math.nan, state="failed", reason="DivergedError: nan", history=()),
+        SPACE,
+    )
     first, second, third = read(tmp_path)
     assert (first.state, first.value) == (TrialState.COMPLETE, 0.8)
     assert first.params == SPACE.searched(SPACE.default())
     assert first.intermediate_values == pytest.approx({1: 0.6, 2: 0.7, 3: 0.8})
-    assert first.user_attrs == {"key": "k0", "number": 0, "state": "done", "seconds": 6.0, "best_epoch": 2, "origin": "default"}
+    assert first.user_attrs == {
+        "key": "k0",
+        "number": 0,
+        "state": "done",
+        "seconds": 6.0,
+        "best_epoch": 2,
+        "origin": "default",
+    }
     assert first.duration is not None and first.duration.total_seconds() == pytest.approx(6.0)
-    assert (second.state, second.user_attrs["reason"]) == (TrialState.PRUNED, "stopped by asha after 3 epochs")
+    assert (second.state, second.user_attrs["reason"]) == (
+        TrialState.PRUNED,
+        "stopped by asha after 3 epochs",
+    )
     assert (third.state, third.user_attrs["reason"]) == (TrialState.FAIL, "DivergedError: nan")
 
 
@@ -68,21 +108,31 @@ def test_what_is_there_is_not_written_again_by_this_or_another_command(tmp_path:
             record.add(trial(0), result(0, 0.8), SPACE)
     assert len(read(tmp_path)) == 1
     OptunaRecord("mine", results=tmp_path).add(trial(1), result(1, math.nan, state="failed"), SPACE)
-    OptunaRecord("mine", results=tmp_path).add(trial(1), result(1, 0.9), SPACE)  # tried again, with success
-    assert [t.state for t in read(tmp_path)] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    # tried again, with success
+    OptunaRecord("mine", results=tmp_path).add(trial(1), result(1, 0.9), SPACE)
+    assert [t.state for t in read(tmp_path)] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+    ]
 
 
 def test_another_space_is_another_study(tmp_path: Path) -> None:
     record = OptunaRecord("mine", results=tmp_path)
     record.add(trial(0), result(0, 0.8), SPACE)
-    narrow = [replace(p, choices=p.choices[:1], default=p.choices[0]) if p.choices else p for p in SPACE.parameters]
+    narrow = [
+        replace(p, choices=p.choices[:1], default=p.choices[0]) if p.choices else p
+        for p in SPACE.parameters
+    ]
     other = Space("npr", SPACE.constants, tuple(narrow))
     record.add(replace(trial(0), params=other.default()), result(0, 0.8), other)
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
     assert len(optuna.get_all_study_summaries(storage)) == 2
 
 
-def test_the_address_can_be_set_and_a_password_is_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_can_be_set_and_a_password_is_not_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert storage_address(tmp_path) == str(tmp_path / "optuna.journal")
     assert str(tmp_path / "optuna.journal") in dashboard_command(tmp_path)
     monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{tmp_path}/o.db")
@@ -93,7 +143,9 @@ def test_the_address_can_be_set_and_a_password_is_not_printed(tmp_path: Path, mo
     assert "secret" not in dashboard_command(tmp_path)
 
 
-def test_a_storage_that_cannot_be_used_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="OPTUNA_STORAGE") as error:
         OptunaRecord("mine", results=tmp_path / "file").add(trial(0), result(0, 0.8), SPACE)
@@ -112,9 +164,16 @@ THREE = Space("three", {}, (LR, FLIP, DROPOUT))
 
 
 def test_shares_of_variance_by_hand() -> None:
-    """Value = lr + flip on a full grid: variances 1/12 of a uniform [0, 1] and 1/16 of {0, .5}; dropout has none."""
+    """Value = lr + flip on a full grid: variances 1/12 of a uniform [0, 1] and 1/16 of {0, .5};
+    dropout has none.
+    """
     steps = [(n + 0.5) / 8 for n in range(8)]
-    trials = [({"lr": a, "flip": b, "dropout": c}, a + b) for a in steps for b in (0.0, 0.5) for c in steps]
+    trials = [
+        ({"lr": a, "flip": b, "dropout": c}, a + b)
+        for a in steps
+        for b in (0.0, 0.5)
+        for c in steps
+    ]
     shares, reason = importances(THREE, trials, seed=0)
     assert reason == ""
     assert shares is not None and list(shares) == ["lr", "flip", "dropout"]

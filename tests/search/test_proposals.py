@@ -1,4 +1,6 @@
-"""Proposals are a function of the history: repeatable anywhere, the default first, conditional settings kept apart."""
+"""Proposals are a function of the history: repeatable anywhere, the default first, conditional
+settings kept apart.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ FIRST = [SPACE.default()]
 def told(values: list[float | None], *, seed: int = 0) -> list[Told]:
     """A history of configurations drawn by the sampler itself."""
     params = propose(SPACE, [], count=len(values), seed=seed, first=FIRST[: len(values)])
-    return [Told(number=n, params=p, value=v) for n, (p, v) in enumerate(zip(params, values, strict=True))]
+    return [
+        Told(number=n, params=p, value=v)
+        for n, (p, v) in enumerate(zip(params, values, strict=True))
+    ]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -43,7 +48,9 @@ def test_what_is_given_comes_first_and_is_not_repeated_on_purpose(sampler: str) 
 def test_same_arguments_same_proposals_and_another_seed_others(n: int) -> None:
     history = told([0.5 + 0.01 * i for i in range(n)])
     assert propose(SPACE, history, count=4, seed=7) == propose(SPACE, history, count=4, seed=7)
-    assert propose(SPACE, history, count=4, seed=7)[1:] != propose(SPACE, history, count=4, seed=8)[1:]
+    assert (
+        propose(SPACE, history, count=4, seed=7)[1:] != propose(SPACE, history, count=4, seed=8)[1:]
+    )
 
 
 def test_a_smaller_generation_is_the_beginning_of_a_larger_one() -> None:
@@ -69,7 +76,9 @@ def test_conditional_settings_appear_under_their_schedule_only() -> None:
                 assert ("head_share" in params) == (params["schedule"] in ("progressive", "lp_ft"))
                 assert ("jpeg" in params) == (params["schedule"] != "head")
                 value = 0.5 + 0.4 * (params["schedule"] == "lp_ft")
-                history.append(Told(number=len(history), params=params, value=value, generation=generation))
+                history.append(
+                    Told(number=len(history), params=params, value=value, generation=generation)
+                )
                 seen.add(params["schedule"])
     assert seen == {"head", "last_stage", "full", "progressive", "lp_ft"}
 
@@ -91,13 +100,20 @@ from study.search.spaces import Parameter, Space, load_space
 told = []
 for generation in range(4):
     for params in propose(load_space("mobilenetv2_035"), told, count=3, seed=generation):
-        told.append(Told(number=len(told), params=params, value=params["lr"] ** 0.1 if len(told) % 5 else None))
+        value = params["lr"] ** 0.1 if len(told) % 5 else None
+        told.append(Told(number=len(told), params=params, value=value))
 print(json.dumps([dict(t.params) for t in told]))
 """
     outputs = []
     for seed in ("0", "1"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
         outputs.append(json.loads(run.stdout))
     assert len(outputs[0]) == 12 and outputs[0] == outputs[1]
 
@@ -105,7 +121,12 @@ print(json.dumps([dict(t.params) for t in told]))
 def merit(params: Params) -> float:
     """Highest at 1 for head-first training near a learning rate of 1e-3 with small batches."""
     distance = abs(math.log10(float(params["lr"])) + 3)
-    return 1 - 0.2 * distance - 0.1 * (params["schedule"] not in ("head", "lp_ft")) - 0.001 * float(params["batch_size"])
+    return (
+        1
+        - 0.2 * distance
+        - 0.1 * (params["schedule"] not in ("head", "lp_ft"))
+        - 0.001 * float(params["batch_size"])
+    )
 
 
 def test_the_search_learns() -> None:
@@ -134,13 +155,24 @@ def test_order_within_told_params_does_not_matter() -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_repeats_itself_and_follows_its_seed(sampler: str) -> None:
-    """Eight proposals in generations of two, made twice: what is asked again after a restart is the same."""
+    """Eight proposals in generations of two, made twice: what is asked again after a restart is the
+    same.
+    """
     runs = []
     for seed in (1, 1, 2):
         history: list[Told] = []
         for generation in range(4):
-            for params in propose(SPACE, history, count=2, seed=seed, sampler=sampler, first=[] if history else FIRST):
-                history.append(Told(number=len(history), params=params, value=merit(params), generation=generation))
+            for params in propose(
+                SPACE, history, count=2, seed=seed, sampler=sampler, first=[] if history else FIRST
+            ):
+                history.append(
+                    Told(
+                        number=len(history),
+                        params=params,
+                        value=merit(params),
+                        generation=generation,
+                    )
+                )
         runs.append([t.params for t in history])
     assert runs[0] == runs[1]
     assert runs[0][1:] != runs[2][1:]
@@ -149,7 +181,9 @@ def test_every_sampler_repeats_itself_and_follows_its_seed(sampler: str) -> None
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes"])
 def test_the_models_beat_random_on_a_slope(sampler: str) -> None:
-    """Two numbers, best at (3e-3, 0.1): the mean of the last eight of 32 proposals, over three seeds."""
+    """Two numbers, best at (3e-3, 0.1): the mean of the last eight of 32 proposals, over three
+    seeds.
+    """
     space = Space(
         "slope",
         {},
@@ -160,7 +194,10 @@ def test_the_models_beat_random_on_a_slope(sampler: str) -> None:
     )
 
     def value(params: Params) -> float:
-        return -((math.log10(float(params["lr"])) + 2.5) ** 2) - 4 * (float(params["dropout"]) - 0.1) ** 2
+        return (
+            -((math.log10(float(params["lr"])) + 2.5) ** 2)
+            - 4 * (float(params["dropout"]) - 0.1) ** 2
+        )
 
     means = {}
     for name in (sampler, "random"):
@@ -169,10 +206,18 @@ def test_the_models_beat_random_on_a_slope(sampler: str) -> None:
             history: list[Told] = []
             for generation in range(8):
                 for params in propose(space, history, count=4, seed=seed, sampler=name):
-                    history.append(Told(number=len(history), params=params, value=value(params), generation=generation))
+                    history.append(
+                        Told(
+                            number=len(history),
+                            params=params,
+                            value=value(params),
+                            generation=generation,
+                        )
+                    )
             late += [t.value or 0.0 for t in history[-8:]]
         means[name] = sum(late) / len(late)
-    assert means[sampler] > means["random"] / 2  # values are below 0: half of random's distance or less
+    # values are below 0: half of random's distance or less
+    assert means[sampler] > means["random"] / 2
 
 
 GRID = Space(
@@ -181,7 +226,15 @@ GRID = Space(
     (
         Parameter(name="schedule", kind="categorical", default="full", choices=("head", "full")),
         Parameter(name="lr", kind="float", default=1e-3, low=1e-4, high=1e-2, log=True),
-        Parameter(name="dropout", kind="float", default=0.5, low=0.1, high=0.9, grid=(0.1, 0.9), when={"schedule": ("full",)}),
+        Parameter(
+            name="dropout",
+            kind="float",
+            default=0.5,
+            low=0.1,
+            high=0.9,
+            grid=(0.1, 0.9),
+            when={"schedule": ("full",)},
+        ),
         Parameter(name="batch_size", kind="int", default=4, low=2, high=4),
     ),
 )
@@ -196,19 +249,28 @@ def test_a_grid_is_the_product_of_its_points_by_hand() -> None:
     assert len(found) == len(expected) == 27
     for params in found:
         assert params.pop("patience") == 3
-        assert any({**params, "lr": e["lr"]} == e and params["lr"] == pytest.approx(e["lr"], rel=1e-12) for e in expected)
+        assert any(
+            {**params, "lr": e["lr"]} == e and params["lr"] == pytest.approx(e["lr"], rel=1e-12)
+            for e in expected
+        )
 
 
 def test_a_grid_search_tries_every_point_once_after_what_is_given_and_then_ends() -> None:
-    first = [GRID.default(), {**GRID.default(), "lr": 1e-3, "dropout": 0.1}]  # the default is no point, the other is one
+    # the default is no point, the other is one
+    first = [GRID.default(), {**GRID.default(), "lr": 1e-3, "dropout": 0.1}]
     history: list[Told] = []
-    while new := propose(GRID, history, count=5, seed=0, sampler="grid", first=[] if history else first):
-        history += [Told(number=len(history) + n, params=params, value=0.5) for n, params in enumerate(new)]
+    while new := propose(
+        GRID, history, count=5, seed=0, sampler="grid", first=[] if history else first
+    ):
+        history += [
+            Told(number=len(history) + n, params=params, value=0.5) for n, params in enumerate(new)
+        ]
     tried = [json.dumps(dict(t.params), sort_keys=True) for t in history]
     assert len(tried) == len(set(tried)) == grid_size(GRID, first) == 28
     assert [t.params for t in history[:2]] == first
     in_order = [json.dumps(dict(GRID.grid_point(n)), sort_keys=True) for n in range(27)]
-    assert [t for t in tried if t in in_order] != in_order  # drawn, so that a budget smaller than the grid covers all of it
+    # drawn, so that a budget smaller than the grid covers all of it
+    assert [t for t in tried if t in in_order] != in_order
 
 
 def test_a_grid_of_millions_is_drawn_from_without_being_written_out() -> None:
@@ -217,7 +279,9 @@ def test_a_grid_of_millions_is_drawn_from_without_being_written_out() -> None:
     for generation in range(3):
         for params in propose(SPACE, history, count=4, seed=1, sampler="grid"):
             assert SPACE.is_on_grid(params)
-            history.append(Told(number=len(history), params=params, value=0.5, generation=generation))
+            history.append(
+                Told(number=len(history), params=params, value=0.5, generation=generation)
+            )
     assert len({json.dumps(dict(t.params), sort_keys=True) for t in history}) == 12
     with pytest.raises(IndexError):
         GRID.grid_point(27)
@@ -231,14 +295,21 @@ def test_running_trials_are_not_proposed_again() -> None:
 
 def test_a_stopped_trial_counts_for_less_than_one_that_was_done() -> None:
     """Optuna's own rule: stopped trials rank below the others, whatever their last value."""
-    stopped = [Told(number=t.number, params=t.params, value=t.value, stopped_after=1) for t in told([0.9, 0.9, 0.9])]
+    stopped = [
+        Told(number=t.number, params=t.params, value=t.value, stopped_after=1)
+        for t in told([0.9, 0.9, 0.9])
+    ]
     others = told([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], seed=5)[1:]
-    history = stopped + [Told(number=3 + n, params=t.params, value=0.5 + n / 100) for n, t in enumerate(others)]
+    history = stopped + [
+        Told(number=3 + n, params=t.params, value=0.5 + n / 100) for n, t in enumerate(others)
+    ]
     plain = [Told(number=t.number, params=t.params, value=t.value) for t in history]
     assert propose(SPACE, history, count=2, seed=2) != propose(SPACE, plain, count=2, seed=2)
 
 
-def test_slow_proposals_are_made_once_and_the_others_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_proposals_are_made_once_and_the_others_leave_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     history = told([0.6, 0.7, 0.65, 0.8, 0.5])
     made = []
 
@@ -250,7 +321,10 @@ def test_slow_proposals_are_made_once_and_the_others_leave_no_file(tmp_path: Pat
     expected = {s: propose(SPACE, history, count=2, seed=4, sampler=s) for s in ("gp", "tpe")}
     for _ in range(2):
         for sampler in ("gp", "tpe"):
-            assert remembered(tmp_path)(SPACE, history, count=2, seed=4, sampler=sampler) == expected[sampler]
+            assert (
+                remembered(tmp_path)(SPACE, history, count=2, seed=4, sampler=sampler)
+                == expected[sampler]
+            )
     assert sorted(made) == ["gp", "tpe", "tpe"]
     assert len(list(tmp_path.iterdir())) == 1
     other = [*history[:-1], Told(number=4, params=history[4].params, value=0.51)]

@@ -1,4 +1,6 @@
-"""Search spaces: the shipped files hold together and fit their detectors; a wrong file is refused in one line."""
+"""Search spaces: the shipped files hold together and fit their detectors; a wrong file is refused
+in one line.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,19 @@ VALID: dict[str, Any] = {
     "schema": 1,
     "constants": {"patience": 3},
     "space": {
-        "schedule": {"kind": "categorical", "choices": ["head", "full", "lp_ft"], "default": "full"},
+        "schedule": {
+            "kind": "categorical",
+            "choices": ["head", "full", "lp_ft"],
+            "default": "full",
+        },
         "lr": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True, "default": 1e-3},
-        "head_share": {"kind": "float", "low": 0.1, "high": 0.5, "default": 0.2, "when": {"schedule": ["lp_ft"]}},
+        "head_share": {
+            "kind": "float",
+            "low": 0.1,
+            "high": 0.5,
+            "default": 0.2,
+            "when": {"schedule": ["lp_ft"]},
+        },
         "batch_size": {"kind": "int", "low": 8, "high": 64, "log": True, "default": 16},
     },
 }
@@ -54,7 +66,9 @@ class Drawn:
 
 
 def parsed(**changes: Any) -> Space:
-    """The valid table with changes, keys joined by `__` (`space__lr__low=3`); a value of None removes the key."""
+    """The valid table with changes, keys joined by `__` (`space__lr__low=3`); a value of None
+    removes the key.
+    """
     table = copy.deepcopy(VALID)
     for path, value in changes.items():
         *folders, last = path.split("__")
@@ -68,7 +82,11 @@ def parsed(**changes: Any) -> Space:
     return parse_space(table, detector="mobilenetv2_035", where="x.toml")
 
 
-LIBRARY_MODELS = ["timm:resnet18.a1_in1k", "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k", "open_clip:ViT-B-32/openai"]
+LIBRARY_MODELS = [
+    "timm:resnet18.a1_in1k",
+    "timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    "open_clip:ViT-B-32/openai",
+]
 
 # The shipped files
 
@@ -96,54 +114,111 @@ def test_gradient_spaces_search_what_every_space_must(name: str) -> None:
         return
     rate = next(p for p in space.parameters if p.name == "lr")
     assert rate.kind == "float" and rate.log
-    assert {"batch_size", "weight_decay", "flip", "label_smoothing", "warmup_share", "dropout"} <= set(space.names())
-    schedules = next((set(p.choices) for p in space.parameters if p.name == "schedule"), {space.constants.get("schedule")})
+    assert {
+        "batch_size",
+        "weight_decay",
+        "flip",
+        "label_smoothing",
+        "warmup_share",
+        "dropout",
+    } <= set(space.names())
+    schedules = next(
+        (set(p.choices) for p in space.parameters if p.name == "schedule"),
+        {space.constants.get("schedule")},
+    )
     assert schedules == set(registry.schedules_of(name))
-    if len(schedules) > 1:  # a pretrained body that is unfrozen: its settings stand under the schedules that have them
+    # a pretrained body that is unfrozen: its settings stand under the schedules that have them
+    if len(schedules) > 1:
         more = {"layer_decay", "crop", "blur", "jpeg"}
         found = {p.name: set(p.when["schedule"]) for p in space.parameters if p.name in more}
         assert found == dict.fromkeys(more, schedules - {"head"})
     low_rank = {p.name: p.when for p in space.parameters if p.name.startswith("lora_")}
-    assert all(when == {"schedule": ("lora",)} for when in low_rank.values()) and bool(low_rank) == ("lora" in schedules)
+    assert all(when == {"schedule": ("lora",)} for when in low_rank.values()) and bool(
+        low_rank
+    ) == ("lora" in schedules)
 
 
 @pytest.mark.parametrize("name", [*space_names(), *registry.LIBRARIES])
 def test_header_says_what_it_is_how_to_run_it_what_it_costs_and_what_to_expect(name: str) -> None:
     text = (resources.files("search_spaces") / f"{name}.toml").read_text(encoding="utf-8")
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    assert header.startswith(f"# {name}: ") and re.search(r"python -m study\.(sweep|cross_eval) .*" + name, header)
+    assert header.startswith(f"# {name}: ") and re.search(
+        r"python -m study\.(sweep|cross_eval) .*" + name, header
+    )
     assert "# Cost: " in header and "# Expect: " in header
 
 
 def test_defaults_are_the_published_configurations() -> None:
     default = {
-        name: Recipe.from_params(load_space(name).default()) for name in space_names() if registry.learner_of(name) == "gradient"
+        name: Recipe.from_params(load_space(name).default())
+        for name in space_names()
+        if registry.learner_of(name) == "gradient"
     }
     scratch = default["resnet18_scratch"]
-    assert (scratch.optimizer, scratch.lr, scratch.batch_size, scratch.patience, scratch.flip) == ("adam", 5e-4, 16, 3, 0.5)
-    assert (default["npr"].optimizer, default["npr"].lr, default["npr"].batch_size) == ("adam", 2e-4, 32)
+    assert (scratch.optimizer, scratch.lr, scratch.batch_size, scratch.patience, scratch.flip) == (
+        "adam",
+        5e-4,
+        16,
+        3,
+        0.5,
+    )
+    assert (default["npr"].optimizer, default["npr"].lr, default["npr"].batch_size) == (
+        "adam",
+        2e-4,
+        32,
+    )
     assert (scratch.lr_schedule, scratch.warmup_share, scratch.clip_norm) == ("constant", 0.0, 0.0)
     convnext = default["convnext_tiny"]
-    assert (convnext.optimizer, convnext.batch_size, convnext.weight_decay, convnext.flip) == ("adam", 64, 0.0, 0.0)
-    assert (convnext.lr_schedule, convnext.plateau_factor, convnext.plateau_patience, convnext.mixup) == ("plateau", 0.5, 3, 0.4)
+    assert (convnext.optimizer, convnext.batch_size, convnext.weight_decay, convnext.flip) == (
+        "adam",
+        64,
+        0.0,
+        0.0,
+    )
+    assert (
+        convnext.lr_schedule,
+        convnext.plateau_factor,
+        convnext.plateau_patience,
+        convnext.mixup,
+    ) == ("plateau", 0.5, 3, 0.4)
     published = [("head", 5, 1e-3), ("last_stage", 15, 1e-4), ("full", 15, 1e-5)]
     epochs = load_study("seeds", ()).budget.epochs
-    assert [(p.name, p.epochs, pytest.approx(p.lr)) for p in phases(convnext, n_stages=6, epochs=epochs)] == published
+    assert [
+        (p.name, p.epochs, pytest.approx(p.lr)) for p in phases(convnext, n_stages=6, epochs=epochs)
+    ] == published
     resnets = {
-        name: (default[name].optimizer, default[name].batch_size, default[name].lr_schedule) for name in ("resnet18", "resnet50")
+        name: (default[name].optimizer, default[name].batch_size, default[name].lr_schedule)
+        for name in ("resnet18", "resnet50")
     }
     assert set(resnets.values()) == {("adam", 32, "constant")}
-    assert [(p.name, p.epochs, pytest.approx(p.lr)) for p in phases(default["resnet50"], n_stages=6, epochs=10)] == [
+    assert [
+        (p.name, p.epochs, pytest.approx(p.lr))
+        for p in phases(default["resnet50"], n_stages=6, epochs=10)
+    ] == [
         ("head", 5, 1e-4),
         ("full", 5, 1e-5),
     ]
-    assert [(p.name, p.lr) for p in phases(default["resnet18"], n_stages=6, epochs=5)] == [("full", 1e-4)]
+    assert [(p.name, p.lr) for p in phases(default["resnet18"], n_stages=6, epochs=5)] == [
+        ("full", 1e-4)
+    ]
 
 
 def test_clip_adapters_default_is_its_authors_recipe() -> None:
     recipe = Recipe.from_params(load_space("clip_adapter").default())
-    assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.batch_size, recipe.clip_norm) == ("adamw", 1e-4, 1e-4, 32, 1.0)
-    assert (recipe.schedule, recipe.patience, recipe.flip, recipe.warmup_share, recipe.dropout) == ("head", 0, 0.0, 0.0, 0.0)
+    assert (
+        recipe.optimizer,
+        recipe.lr,
+        recipe.weight_decay,
+        recipe.batch_size,
+        recipe.clip_norm,
+    ) == ("adamw", 1e-4, 1e-4, 32, 1.0)
+    assert (recipe.schedule, recipe.patience, recipe.flip, recipe.warmup_share, recipe.dropout) == (
+        "head",
+        0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
 
 def test_a_librarys_models_share_one_space_under_their_own_names() -> None:
@@ -155,11 +230,17 @@ def test_a_librarys_models_share_one_space_under_their_own_names() -> None:
 
 
 def test_a_librarys_model_without_attention_has_the_shared_space_without_what_needs_some() -> None:
-    attentive, convolutional = load_space("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"), load_space("timm:resnet18.a1_in1k")
+    attentive, convolutional = (
+        load_space("timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
+        load_space("timm:resnet18.a1_in1k"),
+    )
     low_rank = {"lora_rank", "lora_alpha", "lora_blocks", "lora_lr_ratio"}
     assert set(attentive.names()) - set(convolutional.names()) == low_rank
     assert attentive.default() == convolutional.default()
-    for space, choices in ((attentive, set(registry.SCHEDULES)), (convolutional, set(registry.UNFREEZING))):
+    for space, choices in (
+        (attentive, set(registry.SCHEDULES)),
+        (convolutional, set(registry.UNFREEZING)),
+    ):
         drawn = [space.suggest(Drawn(seed)) for seed in range(200)]
         assert {params["schedule"] for params in drawn} == choices
         assert all((low_rank <= set(params)) == (params["schedule"] == "lora") for params in drawn)
@@ -179,24 +260,48 @@ def test_what_a_study_says_of_a_head_is_not_searched() -> None:
 def test_the_settings_that_docs_search_adds_fit_every_detector_trained_by_gradient() -> None:
     text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
     (block,) = (b for b in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "head_width" in b)
-    trained = [name for name in registry.names() if registry.entry(name).schedules and not registry.entry(name).own_head]
+    trained = [
+        name
+        for name in registry.names()
+        if registry.entry(name).schedules and not registry.entry(name).own_head
+    ]
     assert len(trained) >= 7
     for name in trained:
         constants = {"schedule": registry.entry(name).schedules[0]}
-        space = parse_space({"schema": 1, "constants": constants, **tomllib.loads(block)}, detector=name, where="docs/search.md")
+        space = parse_space(
+            {"schema": 1, "constants": constants, **tomllib.loads(block)},
+            detector=name,
+            where="docs/search.md",
+        )
         assert space.names() == ["head_width", "head_dropout", "loss", "optimizer"]
 
 
 @pytest.mark.parametrize("name", ["head_width", "head_dropout"])
 def test_a_detector_with_a_head_of_its_own_has_no_choice_of_one(name: str) -> None:
-    table = {"schema": 1, "constants": {"schedule": "head", name: 8 if name == "head_width" else 0.5}}
-    with pytest.raises(ConfigError, match=r"x\.toml: head_width and head_dropout have no place here: clip_adapter has a head of"):
+    table = {
+        "schema": 1,
+        "constants": {"schedule": "head", name: 8 if name == "head_width" else 0.5},
+    }
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"x\.toml: head_width and head_dropout have no place here: clip_adapter has a head of"
+        ),
+    ):
         parse_space(table, detector="clip_adapter", where="x.toml")
 
 
 def test_names_and_spaces_are_read_without_heavy_libraries() -> None:
-    code = "import sys; from study.search.spaces import *; load_space('npr'); print({'torch', 'optuna', 'ray'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    code = (
+        "import sys; from study.search.spaces import *; load_space('npr'); print({'torch',"
+        " 'optuna', 'ray'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "set()"
+    )
 
 
 # What a space gives
@@ -212,17 +317,37 @@ def test_conditional_settings_are_asked_for_only_under_their_condition() -> None
     for seed in range(30):
         drawn = Drawn(seed)
         params = parsed().suggest(drawn)
-        assert ("head_share" in drawn.asked) == ("head_share" in params) == (params["schedule"] == "lp_ft")
+        assert (
+            ("head_share" in drawn.asked)
+            == ("head_share" in params)
+            == (params["schedule"] == "lp_ft")
+        )
         seen.add(params["schedule"])
     assert seen == {"head", "full", "lp_ft"}
 
 
 def test_a_condition_on_a_setting_that_is_itself_left_out_does_not_hold() -> None:
-    chain = {"kind": "categorical", "choices": ["adam", "sgd"], "default": "adam", "when": {"schedule": ["lp_ft"]}}
-    decay = {"kind": "float", "low": 0.0, "high": 0.1, "default": 0.0, "when": {"optimizer": ["adam"]}}
+    chain = {
+        "kind": "categorical",
+        "choices": ["adam", "sgd"],
+        "default": "adam",
+        "when": {"schedule": ["lp_ft"]},
+    }
+    decay = {
+        "kind": "float",
+        "low": 0.0,
+        "high": 0.1,
+        "default": 0.0,
+        "when": {"optimizer": ["adam"]},
+    }
     space = parsed(space__optimizer=chain, space__weight_decay=decay)
     assert "weight_decay" not in space.default()
-    assert "weight_decay" in parsed(space__optimizer=chain, space__weight_decay=decay, space__schedule__default="lp_ft").default()
+    assert (
+        "weight_decay"
+        in parsed(
+            space__optimizer=chain, space__weight_decay=decay, space__schedule__default="lp_ft"
+        ).default()
+    )
 
 
 def test_searched_is_the_configuration_without_constants() -> None:
@@ -232,7 +357,11 @@ def test_searched_is_the_configuration_without_constants() -> None:
 
 def test_digest_follows_the_content() -> None:
     assert parsed().digest == parsed().digest
-    changed = [parsed(space__lr__high=2e-2), parsed(constants__patience=4), parsed(space__schedule__default="head")]
+    changed = [
+        parsed(space__lr__high=2e-2),
+        parsed(constants__patience=4),
+        parsed(space__schedule__default="head"),
+    ]
     assert len({parsed().digest, *(space.digest for space in changed)}) == 4
 
 
@@ -273,25 +402,48 @@ def test_ranges_are_readable() -> None:
         ({"space__lr__default": 1.0}, ["[space.lr]", "default = 1 must lie between"]),
         ({"space__lr__log": 1}, ["[space.lr]", "log = 1", "true or false"]),
         ({"space__batch_size__low": 8.5}, ["[space.batch_size]", "low = 8.5", "whole number"]),
-        ({"space__batch_size__low": 1, "space__batch_size__default": 1}, ["x.toml", "batch_size = 1"]),
+        (
+            {"space__batch_size__low": 1, "space__batch_size__default": 1},
+            ["x.toml", "batch_size = 1"],
+        ),
         ({"space__schedule__choices": ["full"]}, ["[space.schedule]", "at least two"]),
-        ({"space__schedule__choices": ["full", "full"]}, ["[space.schedule]", "at least two different"]),
+        (
+            {"space__schedule__choices": ["full", "full"]},
+            ["[space.schedule]", "at least two different"],
+        ),
         ({"space__schedule__choices": ["full", ["head"]]}, ["[space.schedule]", "list"]),
         ({"space__schedule__choices": ["full", "lp_ft", "gradual"]}, ["schedule", "'gradual'"]),
-        ({"space__schedule__default": "ful"}, ["[space.schedule]", "'ful'", "did you mean 'full'?"]),
-        ({"space__head_share__when": {"schedul": ["lp_ft"]}}, ["[space.head_share]", "'schedul'", "did you mean 'schedule'?"]),
-        ({"space__head_share__when": {"schedule": ["lpft"]}}, ["[space.head_share]", "'lpft'", "did you mean 'lp_ft'?"]),
-        ({"space__head_share__when": {"schedule": "lp_ft"}}, ["[space.head_share]", "lists of values"]),
+        (
+            {"space__schedule__default": "ful"},
+            ["[space.schedule]", "'ful'", "did you mean 'full'?"],
+        ),
+        (
+            {"space__head_share__when": {"schedul": ["lp_ft"]}},
+            ["[space.head_share]", "'schedul'", "did you mean 'schedule'?"],
+        ),
+        (
+            {"space__head_share__when": {"schedule": ["lpft"]}},
+            ["[space.head_share]", "'lpft'", "did you mean 'lp_ft'?"],
+        ),
+        (
+            {"space__head_share__when": {"schedule": "lp_ft"}},
+            ["[space.head_share]", "lists of values"],
+        ),
         ({"space__head_share__when": {"batch_size": [16]}}, ["[space.head_share]", "'batch_size'"]),
         ({"space__head_share__high": 1.0}, ["x.toml", "head_share = 1.0"]),
-        ({"space__head_share__kind": ["float"]}, ["[space.head_share]", "unknown kind", "categorical"]),
+        (
+            {"space__head_share__kind": ["float"]},
+            ["[space.head_share]", "unknown kind", "categorical"],
+        ),
         ({"space__head_share__grid": [0.2, 0.9]}, ["[space.head_share]", "grid: 0.9", "between"]),
         ({"space__head_share__grid": [0.2, 0.2]}, ["[space.head_share]", "twice"]),
         ({"space__head_share__grid": 0.2}, ["[space.head_share]", "list"]),
     ],
     ids=str,
 )
-def test_refused_in_one_line_that_names_the_key_and_the_value(changes: dict[str, Any], words: list[str]) -> None:
+def test_refused_in_one_line_that_names_the_key_and_the_value(
+    changes: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         parsed(**changes)
     message = str(caught.value)
@@ -301,7 +453,13 @@ def test_refused_in_one_line_that_names_the_key_and_the_value(changes: dict[str,
 
 
 def test_shares_that_leave_no_epochs_for_the_last_phase_are_refused() -> None:
-    share = {"kind": "float", "low": 0.1, "high": 0.6, "default": 0.2, "when": {"schedule": ["progressive"]}}
+    share = {
+        "kind": "float",
+        "low": 0.1,
+        "high": 0.6,
+        "default": 0.2,
+        "when": {"schedule": ["progressive"]},
+    }
     with pytest.raises(ConfigError, match=r"head_share \+ last_stage_share = 1\.2"):
         parsed(
             space__schedule__choices=["full", "progressive"],
@@ -319,8 +477,15 @@ def test_a_librarys_model_without_attention_refuses_low_rank_adaptation() -> Non
     fixed = {"schema": 1, "constants": {"schedule": "lora"}, "space": {}}
     chosen = {"kind": "categorical", "choices": ["lora", "full", "head"], "default": "lora"}
     for table in (fixed, {"schema": 1, "space": {"schedule": chosen}}):
-        assert parse_space(table, detector="timm:test_vit.r160_in1k", where="x.toml").default()["schedule"] == "lora"
-        with pytest.raises(ConfigError, match=r"x\.toml: timm:resnet18\.a1_in1k: unknown schedule 'lora'"):
+        assert (
+            parse_space(table, detector="timm:test_vit.r160_in1k", where="x.toml").default()[
+                "schedule"
+            ]
+            == "lora"
+        )
+        with pytest.raises(
+            ConfigError, match=r"x\.toml: timm:resnet18\.a1_in1k: unknown schedule 'lora'"
+        ):
             parse_space(table, detector="timm:resnet18.a1_in1k", where="x.toml")
     kept = {"schema": 1, "space": {"schedule": {**chosen, "default": "full"}}}
     (schedule,) = parse_space(kept, detector="timm:resnet18.a1_in1k", where="x.toml").parameters
@@ -328,5 +493,7 @@ def test_a_librarys_model_without_attention_refuses_low_rank_adaptation() -> Non
 
 
 def test_unknown_detector_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown search space 'resnet5'.*did you mean 'resnet50'"):
+    with pytest.raises(
+        ConfigError, match=r"unknown search space 'resnet5'.*did you mean 'resnet50'"
+    ):
         load_space("resnet5")

@@ -1,4 +1,6 @@
-"""Comparisons against direct implementations, scipy, published tables and simulations with a known answer."""
+"""Comparisons against direct implementations, scipy, published tables and simulations with a known
+answer.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from study.statistics.comparisons import (
     spearman,
 )
 from study.statistics.delong import clustered_variance
-from study.statistics.differences import Part, constant_difference, normal_difference, smallest_difference, total_difference
+from study.statistics.differences import (
+    Part,
+    constant_difference,
+    normal_difference,
+    smallest_difference,
+    total_difference,
+)
 from study.statistics.resampling import bootstrap_auc
 
 
@@ -33,7 +41,12 @@ def alone(n: int) -> np.ndarray:
 def correlated(rng, label, *, shift=(1.0, 1.0), share=0.6):
     """Two scorings of the same images whose errors are correlated."""
     shared = rng.normal(size=len(label))
-    return [math.sqrt(share) * shared + math.sqrt(1 - share) * rng.normal(size=len(label)) + up * np.asarray(label) for up in shift]
+    return [
+        math.sqrt(share) * shared
+        + math.sqrt(1 - share) * rng.normal(size=len(label))
+        + up * np.asarray(label)
+        for up in shift
+    ]
 
 
 def pair_values(label, score):
@@ -60,7 +73,9 @@ def test_paired_delong_is_that_of_the_paper(decimals):
     found = compare(label, first, second, alone(150), rng_seed=0)
     assert found.how == DELONG
     assert found.value == pytest.approx(value, abs=1e-12)
-    assert (found.low, found.high) == pytest.approx(stats.norm(value, math.sqrt(variance)).interval(0.95))
+    assert (found.low, found.high) == pytest.approx(
+        stats.norm(value, math.sqrt(variance)).interval(0.95)
+    )
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(value) / math.sqrt(variance)))
 
 
@@ -71,12 +86,16 @@ def test_a_comparison_turned_round_is_its_mirror_image():
     for group in (alone(80), (np.arange(80) // 2).astype(str)):
         one = compare(label, *scorings, group, rng_seed=3)
         other = compare(label, *scorings[::-1], group, rng_seed=3)
-        assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+        assert (one.value, one.low, one.high) == pytest.approx(
+            (-other.value, -other.high, -other.low)
+        )
         assert one.p == pytest.approx(other.p) and one.smallest == pytest.approx(other.smallest)
 
 
 def test_the_bootstrap_draws_the_same_groups_for_both():
-    """Against replicates made one by one, with other random numbers: the standard errors agree as two bootstraps do."""
+    """Against replicates made one by one, with other random numbers: the standard errors agree as
+    two bootstraps do.
+    """
     rng = np.random.default_rng(4)
     group = np.repeat(np.arange(40), 4)
     label = (np.arange(160) % 2).astype(int)
@@ -87,10 +106,14 @@ def test_the_bootstrap_draws_the_same_groups_for_both():
     drawn = []
     for _ in range(1500):
         images = (4 * rng.integers(40, size=40)[:, None] + np.arange(4)).ravel()
-        drawn.append(np.diff([pair_values(label[images], s[images]).mean() for s in (second, first)])[0])
+        drawn.append(
+            np.diff([pair_values(label[images], s[images]).mean() for s in (second, first)])[0]
+        )
     reach = (found.high - found.low) / 2
     assert reach == pytest.approx(stats.norm.ppf(0.975) * np.std(drawn, ddof=1), rel=0.08)
-    assert found.value == pytest.approx(pair_values(label, first).mean() - pair_values(label, second).mean())
+    assert found.value == pytest.approx(
+        pair_values(label, first).mean() - pair_values(label, second).mean()
+    )
 
 
 def test_bootstrap_and_delong_agree_where_every_group_has_one_image():
@@ -99,7 +122,9 @@ def test_bootstrap_and_delong_agree_where_every_group_has_one_image():
     scorings = correlated(rng, label, shift=(1.2, 0.9))
     exact = compare(label, *scorings, alone(400), rng_seed=0)
     drawn = [bootstrap_auc(label, s, alone(400), replicates=4000, rng_seed=0) for s in scorings]
-    assert np.std(drawn[0] - drawn[1], ddof=1) * stats.norm.ppf(0.975) == pytest.approx((exact.high - exact.low) / 2, rel=0.06)
+    assert np.std(drawn[0] - drawn[1], ddof=1) * stats.norm.ppf(0.975) == pytest.approx(
+        (exact.high - exact.low) / 2, rel=0.06
+    )
 
 
 def test_the_interval_of_single_images_covers_the_truth():
@@ -107,20 +132,29 @@ def test_the_interval_of_single_images_covers_the_truth():
     rng = np.random.default_rng(6)
     label = np.repeat([0, 1], [60, 80])
     truth = stats.norm.cdf(1.3 / math.sqrt(2)) - stats.norm.cdf(0.9 / math.sqrt(2))
-    found = [compare(label, *correlated(rng, label, shift=(1.3, 0.9)), alone(140), rng_seed=0) for _ in range(2500)]
+    found = [
+        compare(label, *correlated(rng, label, shift=(1.3, 0.9)), alone(140), rng_seed=0)
+        for _ in range(2500)
+    ]
     covered = np.mean([one.low <= truth <= one.high for one in found])
     assert 0.93 <= covered <= 0.97
-    assert np.mean([one.p < 0.05 for one in found]) == np.mean([not one.low <= 0 <= one.high for one in found])
+    assert np.mean([one.p < 0.05 for one in found]) == np.mean(
+        [not one.low <= 0 <= one.high for one in found]
+    )
 
 
 def test_the_interval_of_groups_covers_the_truth_and_ignoring_them_does_not():
-    """Groups of four images with an effect of their own on one scoring: equal AUCs, so the truth is 0."""
+    """Groups of four images with an effect of their own on one scoring: equal AUCs, so the truth is
+    0.
+    """
     rng = np.random.default_rng(7)
     group = np.repeat(np.arange(60), 4)
     label = (group % 2).astype(int)
     covered, naive = [], []
     for _ in range(700):
-        scorings = [1.5 * rng.normal(size=60)[group] + rng.normal(size=240) + label for _ in range(2)]
+        scorings = [
+            1.5 * rng.normal(size=60)[group] + rng.normal(size=240) + label for _ in range(2)
+        ]
         one = compare(label, *scorings, group.astype(str), replicates=400, rng_seed=0)
         covered.append(one.low <= 0 <= one.high)
         image_wise = compare(label, *scorings, alone(240), rng_seed=0)
@@ -132,8 +166,12 @@ def test_the_interval_of_groups_covers_the_truth_and_ignoring_them_does_not():
 def test_the_smallest_difference_is_found_with_the_power_it_names():
     assert smallest_difference(1.0) == pytest.approx(1.959964 + 0.841621, abs=1e-5)
     error = 0.02
-    estimates = stats.norm(smallest_difference(error), error).rvs(200_000, random_state=np.random.default_rng(8))
-    assert np.mean(np.abs(estimates) > stats.norm.ppf(0.975) * error) == pytest.approx(0.8, abs=0.005)
+    estimates = stats.norm(smallest_difference(error), error).rvs(
+        200_000, random_state=np.random.default_rng(8)
+    )
+    assert np.mean(np.abs(estimates) > stats.norm.ppf(0.975) * error) == pytest.approx(
+        0.8, abs=0.005
+    )
 
 
 def test_same_order_has_a_bound_and_not_a_zero_width():
@@ -144,7 +182,8 @@ def test_same_order_has_a_bound_and_not_a_zero_width():
     assert (found.value, found.p) == (0, 1)
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 20)) and found.low == -found.high
     assert "exact bound (20 disjoint pairs)" in found.how
-    swapped = np.array([0.0, 1, 2, 4, 3, 5]), np.array([0.0, 1, 2, 3, 4, 5])  # only fakes change places
+    # only fakes change places
+    swapped = np.array([0.0, 1, 2, 4, 3, 5]), np.array([0.0, 1, 2, 3, 4, 5])
     kept = compare([0, 0, 1, 1, 1, 0], *swapped, alone(6), rng_seed=0)
     assert kept.value == 0 and kept.high == pytest.approx(1 - 0.025 ** (1 / 3))
     grouped = compare(label, score, score, np.repeat(np.arange(10), 5).astype(str), rng_seed=0)
@@ -154,7 +193,10 @@ def test_same_order_has_a_bound_and_not_a_zero_width():
 @pytest.mark.parametrize("value", [-1.0, -0.5, 0.5, 1.0])
 def test_separated_against_constant_or_reversed_scores(value):
     label = np.repeat([0, 1], 12)
-    good, other = label + np.linspace(0, 0.5, 24), {0.5: np.zeros(24), 1.0: -label - np.linspace(0, 0.5, 24)}[abs(value)]
+    good, other = (
+        label + np.linspace(0, 0.5, 24),
+        {0.5: np.zeros(24), 1.0: -label - np.linspace(0, 0.5, 24)}[abs(value)],
+    )
     found = compare(label, *((good, other) if value > 0 else (other, good)), alone(24), rng_seed=0)
     assert found.value == value
     assert -1 <= found.low <= value <= found.high <= 1 and found.low < found.high
@@ -173,12 +215,15 @@ def test_the_bound_of_a_constant_difference_holds_for_the_worst_distribution():
 @pytest.mark.parametrize("pairs", [5, 8, 20, 80])
 @pytest.mark.parametrize("other", ["reversed", "constant"])
 def test_one_image_that_moves_does_not_turn_a_bound_into_certainty(pairs, other):
-    """Beside perfect against reversed or constant: what DeLong's variance claims of nearly the same sample is no finding more."""
+    """Beside perfect against reversed or constant: what DeLong's variance claims of nearly the same
+    sample is no finding more.
+    """
     label, good = np.repeat([0, 1], pairs), np.arange(2.0 * pairs)
     bad = {"reversed": -good, "constant": np.zeros(2 * pairs)}[other]
     still = compare(label, good, bad, alone(2 * pairs), rng_seed=0)
     moved = bad.copy()
-    moved[0] = -1.0 if other == "constant" else -2.0 * pairs  # one real below every fake: the first leads by less
+    # one real below every fake: the first leads by less
+    moved[0] = -1.0 if other == "constant" else -2.0 * pairs
     for first, second, sign in ((good, moved, 1), (moved, good, -1)):
         found = compare(label, first, second, alone(2 * pairs), rng_seed=0)
         assert 0 < sign * found.value < still.value
@@ -188,9 +233,11 @@ def test_one_image_that_moves_does_not_turn_a_bound_into_certainty(pairs, other)
 
 
 def test_the_interval_holds_the_truth_where_rare_images_decide():
-    """A separates but for 2 % of fakes, which it puts below all reals; B moves a single image. Truth: .98 - .5.
+    """A separates but for 2 % of fakes, which it puts below all reals; B moves a single image.
+    Truth: .98 - .5.
 
-    That such a fake is in none of 80 happens in one sample of five, and then the variance knows nothing of them.
+    That such a fake is in none of 80 happens in one sample of five, and then the variance knows
+    nothing of them.
     """
     rng, label, held, normal = np.random.default_rng(0), np.repeat([0, 1], 80), [], []
     for _ in range(250):
@@ -210,22 +257,46 @@ def test_ordinary_samples_keep_the_normal_interval():
     for _ in range(50):
         scorings = correlated(rng, label, shift=(1.3, 0.9))
         paired = PairedAucs(label, scorings, alone(80), rng_seed=0)
-        plain, found = normal_difference(*paired.contrast([1, -1]), how=DELONG), paired.difference(0, 1)
-        assert (found.low, found.high, found.p, found.smallest) == pytest.approx((plain.low, plain.high, plain.p, plain.smallest))
+        plain, found = (
+            normal_difference(*paired.contrast([1, -1]), how=DELONG),
+            paired.difference(0, 1),
+        )
+        assert (found.low, found.high, found.p, found.smallest) == pytest.approx(
+            (plain.low, plain.high, plain.p, plain.smallest)
+        )
 
 
 def test_parts_are_combined_by_mover():
-    normal = [Part(value=0.02, variance=0.01**2, pairs=100, scale=0.5), Part(value=0.05, variance=0.02**2, pairs=200, scale=0.5)]
-    found, plain = total_difference(normal, how=""), normal_difference(0.07, 0.01**2 + 0.02**2, how="")
-    assert (found.low, found.high, found.p) == pytest.approx((plain.low, plain.high, plain.p)) and not found.note
+    normal = [
+        Part(value=0.02, variance=0.01**2, pairs=100, scale=0.5),
+        Part(value=0.05, variance=0.02**2, pairs=200, scale=0.5),
+    ]
+    found, plain = (
+        total_difference(normal, how=""),
+        normal_difference(0.07, 0.01**2 + 0.02**2, how=""),
+    )
+    assert (found.low, found.high, found.p) == pytest.approx(
+        (plain.low, plain.high, plain.p)
+    ) and not found.note
     tiny = Part(value=0.5, variance=0.0, pairs=2, scale=0.5, alike=True)
     found, exact = total_difference([tiny, normal[1]], how=""), constant_difference(1.0, 2)
-    assert found.low == pytest.approx(0.55 - math.hypot(0.5 * (1 - exact.low), stats.norm.ppf(0.975) * 0.02))
-    assert found.high == pytest.approx(0.55 + stats.norm.ppf(0.975) * 0.02) and found.p > 0.05 and "exact bounds" in found.note
+    assert found.low == pytest.approx(
+        0.55 - math.hypot(0.5 * (1 - exact.low), stats.norm.ppf(0.975) * 0.02)
+    )
+    assert (
+        found.high == pytest.approx(0.55 + stats.norm.ppf(0.975) * 0.02)
+        and found.p > 0.05
+        and "exact bounds" in found.note
+    )
     whole = Part(value=1.0, variance=0.0, pairs=2, alike=True)
     assert total_difference([whole], how="") == exact
-    unlike = total_difference([Part(value=0.1, variance=0.0, pairs=50, scale=0.5), normal[1]], how="")
-    assert math.isnan(unlike.p) and unlike.reason == "the sample shows no variance and no exact bound is known"
+    unlike = total_difference(
+        [Part(value=0.1, variance=0.0, pairs=50, scale=0.5), normal[1]], how=""
+    )
+    assert (
+        math.isnan(unlike.p)
+        and unlike.reason == "the sample shows no variance and no exact bound is known"
+    )
 
 
 def test_the_smallest_difference_does_not_hang_on_the_lead_observed():
@@ -233,19 +304,26 @@ def test_the_smallest_difference_does_not_hang_on_the_lead_observed():
         return total_difference([Part(**part) for part in parts], how="").smallest
 
     for lead in (-0.9, 0.0, 0.1, 0.45, 0.6, 0.9):
-        assert smallest({"value": lead, "variance": 0.05**2, "pairs": 20}) == pytest.approx(2.801585 * 0.05, rel=1e-5)
+        assert smallest({"value": lead, "variance": 0.05**2, "pairs": 20}) == pytest.approx(
+            2.801585 * 0.05, rel=1e-5
+        )
         halves = [
-            {"value": lead / 2, "variance": variance, "pairs": 30, "scale": 0.5, "alike": True} for variance in (0.02**2, 0.0)
+            {"value": lead / 2, "variance": variance, "pairs": 30, "scale": 0.5, "alike": True}
+            for variance in (0.02**2, 0.0)
         ]
         reach = 0.5 * (1 - 0.025 ** (1 / 30))  # of the part that does not vary
-        assert smallest(*halves) == pytest.approx(2.801585 * math.hypot(0.02, reach / stats.norm.ppf(0.975)), rel=1e-5)
+        assert smallest(*halves) == pytest.approx(
+            2.801585 * math.hypot(0.02, reach / stats.norm.ppf(0.975)), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (2, 3), (3, 3, 3), (5,), (9,), (10,)])
 @pytest.mark.parametrize("lead", [0.3, 0.9, 1.0])
 def test_interval_and_p_agree_however_small_the_parts(sizes, lead):
     scale = 1 / len(sizes)
-    found = total_difference([Part(value=lead * scale, variance=1e-6, pairs=m, scale=scale) for m in sizes], how="")
+    found = total_difference(
+        [Part(value=lead * scale, variance=1e-6, pairs=m, scale=scale) for m in sizes], how=""
+    )
     assert (found.p < 0.05) == (found.low > 0)
     assert found.p >= constant_difference(max(lead, 0.5), sum(sizes)).p * (1 - 1e-9)
     assert math.isnan(found.smallest) or found.smallest <= 1
@@ -272,7 +350,11 @@ def test_undefined_has_a_reason():
     assert compare([0, 0], [1.0, 2], [3.0, 2], alone(2), rng_seed=0).reason == "no fake images"
     assert compare([], [], [], [], rng_seed=0).reason == "no images"
     one = compare([0, 0, 1, 1], [1.0, 2, 2, 3], [3.0, 2, 1, 4], list("aabc"), rng_seed=0)
-    assert one.value == pytest.approx(0.875 - 0.5) and math.isnan(one.low) and one.reason == "a class comes from one group"
+    assert (
+        one.value == pytest.approx(0.875 - 0.5)
+        and math.isnan(one.low)
+        and one.reason == "a class comes from one group"
+    )
     label = np.arange(12) % 2
     few = compare(label, *correlated(np.random.default_rng(0), label), alone(12), rng_seed=0)
     assert few.note == "few groups (6)" and not few.reason
@@ -340,7 +422,8 @@ def test_too_few_test_sets_cannot_show_anything_and_say_so():
         found = friedman(np.tile(order, (n, 1)))
         assert found.least_p == pytest.approx(np.mean(same)) and found.least_p >= 0.05
         assert math.isnan(found.p) and found.reason.startswith("too few test sets")
-        assert found.cliques == (tuple(range(k))[::-1],)  # whatever the critical difference, nothing is told apart
+        # whatever the critical difference, nothing is told apart
+        assert found.cliques == (tuple(range(k))[::-1],)
     assert not friedman(np.tile(np.arange(3.0), (3, 1))).reason
     assert friedman(np.ones((4, 1))).reason == "fewer than two detectors"
     assert friedman(np.ones((1, 3))).reason.startswith("1 test set ")
@@ -348,16 +431,21 @@ def test_too_few_test_sets_cannot_show_anything_and_say_so():
     assert friedman(np.ones((6, 3))).reason == "all detectors tie on every test set"
 
 
-@pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (10, 3.164)])
+@pytest.mark.parametrize(
+    ("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (10, 3.164)]
+)
 def test_critical_differences_are_those_of_demsars_table(k, q):
-    assert critical_difference(14, k) == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), abs=1.1e-3)
+    assert critical_difference(14, k) == pytest.approx(
+        q * math.sqrt(k * (k + 1) / (6 * 14)), abs=1.1e-3
+    )
     assert math.isnan(critical_difference(1, k))
 
 
 def test_cliques_are_the_largest_sets_within_reach():
     assert cliques([1.0, 1.5, 2.4, 4.0], 1.0) == ((0, 1), (1, 2))
     assert cliques([4.0, 2.0, 1.0], 5.0) == ((2, 1, 0),)
-    assert cliques([1.0, 2.0, 3.0], 1.0) == ()  # a difference of exactly the critical one is a difference
+    # a difference of exactly the critical one is a difference
+    assert cliques([1.0, 2.0, 3.0], 1.0) == ()
     assert cliques([1.0, 1.2, 1.3, 3.0], 0.5) == ((0, 1, 2),)
     assert cliques([1.0, 2.0], math.nan) == ()
 

@@ -1,4 +1,6 @@
-"""Do 95 % intervals hold the truth 95 % of the time? Simulations of a binormal population whose AUC is known in closed form."""
+"""Do 95 % intervals hold the truth 95 % of the time? Simulations of a binormal population whose AUC
+is known in closed form.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,46 @@ Interval = Callable[[np.ndarray, np.ndarray, np.ndarray, int], tuple[float, floa
 SHIFT = 1.2  # of the fakes
 
 
-def delong(label: np.ndarray, logit: np.ndarray, group: np.ndarray, trial: int) -> tuple[float, float]:
+def delong(
+    label: np.ndarray, logit: np.ndarray, group: np.ndarray, trial: int
+) -> tuple[float, float]:
     return delong_interval(label, [logit])
 
 
-def bootstrap(label: np.ndarray, logit: np.ndarray, group: np.ndarray, trial: int) -> tuple[float, float]:
-    low, high, _ = percentile_interval(bootstrap_auc(label, logit, group, replicates=400, rng_seed=trial))
+def bootstrap(
+    label: np.ndarray, logit: np.ndarray, group: np.ndarray, trial: int
+) -> tuple[float, float]:
+    low, high, _ = percentile_interval(
+        bootstrap_auc(label, logit, group, replicates=400, rng_seed=trial)
+    )
     return float(low), float(high)
 
 
-def samples(groups: int, frames: int, trials: int, between: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Groups of `frames` images of one class; a group's images share a part of variance `between`, each has 1 of its own."""
+def samples(
+    groups: int, frames: int, trials: int, between: float
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    """Groups of `frames` images of one class; a group's images share a part of variance `between`,
+    each has 1 of its own.
+    """
     label = np.repeat(np.arange(groups) % 2, frames)
     member = np.repeat(np.arange(groups), frames)
     for trial in range(trials):
         rng = np.random.default_rng([7, groups, frames, trial])
         shared = math.sqrt(between) * rng.normal(size=groups)
-        yield label, shared[member] + rng.normal(size=len(label)) + SHIFT * label, member.astype(str), trial
+        yield (
+            label,
+            shared[member] + rng.normal(size=len(label)) + SHIFT * label,
+            member.astype(str),
+            trial,
+        )
 
 
 def coverage(interval: Interval, *, groups: int, frames: int, trials: int, between: float) -> float:
     truth = float(ndtr(SHIFT / math.sqrt(2 * (1 + between))))
-    held = [low <= truth <= high for low, high in (interval(*s) for s in samples(groups, frames, trials, between))]
+    held = [
+        low <= truth <= high
+        for low, high in (interval(*s) for s in samples(groups, frames, trials, between))
+    ]
     return float(np.mean(held))
 
 
@@ -59,6 +79,8 @@ def test_near_separation_the_truth_is_held_too() -> None:
 
 
 def test_with_twenty_frames_a_group_ours_holds_it_and_ignoring_groups_does_not() -> None:
-    """Half of the variance is the group's: 1,600 images are worth far fewer, and DeLong over images claims far too much."""
+    """Half of the variance is the group's: 1,600 images are worth far fewer, and DeLong over images
+    claims far too much.
+    """
     assert 0.93 <= coverage(bootstrap, groups=80, frames=20, trials=600, between=1.0) <= 0.97
     assert coverage(delong, groups=80, frames=20, trials=600, between=1.0) < 0.6

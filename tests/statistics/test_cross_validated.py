@@ -1,4 +1,6 @@
-"""Folds by group and the AUC over them: scikit-learn, DeLong's interval, the bootstrap, and a simulation."""
+"""Folds by group and the AUC over them: scikit-learn, DeLong's interval, the bootstrap, and a
+simulation.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ def sample(seed: int, n: int = 300, groups: int = 150) -> tuple[np.ndarray, np.n
     rng = np.random.default_rng(seed)
     group = rng.integers(groups, size=n)
     label = (np.arange(n) % 2).astype(np.uint8)
-    return label, rng.normal(size=n) + rng.normal(size=groups)[group] + 0.7 * label, group.astype(str)
+    return (
+        label,
+        rng.normal(size=n) + rng.normal(size=groups)[group] + 0.7 * label,
+        group.astype(str),
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -40,10 +46,14 @@ def test_folds_hang_on_the_seed_and_the_groups_and_on_no_order() -> None:
     fold = folds_by_group(label, group, rng_seed=1)
     assert not np.array_equal(fold, folds_by_group(label, group, rng_seed=2))
     shuffled = np.random.default_rng(0).permutation(len(label))
-    assert np.array_equal(folds_by_group(label[shuffled], group[shuffled], rng_seed=1), fold[shuffled])
+    assert np.array_equal(
+        folds_by_group(label[shuffled], group[shuffled], rng_seed=1), fold[shuffled]
+    )
 
 
-@pytest.mark.parametrize(("groups", "folds"), [(40, 5), (39, 4), (24, 3), (20, 2), (8, 2), (4, 2), (3, 1), (1, 1)])
+@pytest.mark.parametrize(
+    ("groups", "folds"), [(40, 5), (39, 4), (24, 3), (20, 2), (8, 2), (4, 2), (3, 1), (1, 1)]
+)
 def test_fewer_groups_give_fewer_folds(groups: int, folds: int) -> None:
     """`groups` of each class: eight a fold where that gives two folds or more, two at least."""
     label = np.repeat([0, 1], groups)
@@ -66,11 +76,15 @@ def test_one_fold_of_single_images_has_delongs_variance() -> None:
     label, score, _ = sample(4)
     found = cross_validated_auc(label, score, np.arange(300).astype(str), np.zeros(300))
     _, variance = auc_variance(label, [score])
-    assert found.value - found.low == pytest.approx(math.sqrt(variance) * t.ppf(0.975, 149), rel=1e-9)
+    assert found.value - found.low == pytest.approx(
+        math.sqrt(variance) * t.ppf(0.975, 149), rel=1e-9
+    )
 
 
 def test_five_folds_are_corrected_for_what_their_models_share() -> None:
-    """Nadeau and Bengio: 1/5 + 1/4 of a fold's variance, here from DeLong's variances of the folds."""
+    """Nadeau and Bengio: 1/5 + 1/4 of a fold's variance, here from DeLong's variances of the
+    folds.
+    """
     label, score, _ = sample(5)
     group = np.arange(300).astype(str)
     fold = folds_by_group(label, group, rng_seed=0)
@@ -88,15 +102,20 @@ def test_groups_widen_the_interval_as_the_cluster_bootstrap_does() -> None:
     grouped = cross_validated_auc(label, score, group.astype(str), np.zeros(600))
     alone = cross_validated_auc(label, score, np.arange(600).astype(str), np.zeros(600))
     ours = (grouped.high - grouped.low) / 2 / t.ppf(0.975, 29)
-    assert ours == pytest.approx(bootstrap_auc(label, score, group.astype(str), rng_seed=1).std(), rel=0.1)
+    assert ours == pytest.approx(
+        bootstrap_auc(label, score, group.astype(str), rng_seed=1).std(), rel=0.1
+    )
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
 
 def test_perfect_separation_has_an_exact_bound() -> None:
     label = np.repeat([0, 1], 20)
     group = np.arange(40).astype(str)
-    for sign, ends in ((1, (0.8315665, 1.0)), (-1, (0.0, 0.1684335))):  # Clopper-Pearson, 20 of 20: 0.025 ** (1 / 20)
-        found = cross_validated_auc(label, sign * (label + np.arange(40) / 100), group, np.zeros(40))
+    # Clopper-Pearson, 20 of 20: 0.025 ** (1 / 20)
+    for sign, ends in ((1, (0.8315665, 1.0)), (-1, (0.0, 0.1684335))):
+        found = cross_validated_auc(
+            label, sign * (label + np.arange(40) / 100), group, np.zeros(40)
+        )
         assert (found.low, found.high) == pytest.approx(ends, abs=1e-6)
         assert "exact bound" in found.note
 
@@ -109,7 +128,9 @@ def test_undefined_cases_say_why() -> None:
     assert math.isnan(none.value) and none.reason == "no images"
     torn = cross_validated_auc([0, 1, 1, 1, 1, 1], np.arange(6), group, [0, 0, 0, 1, 1, 1])
     assert math.isnan(torn.value) and torn.reason == "a fold lacks a class"
-    single = cross_validated_auc([0, 0, 0, 1, 1, 1], np.arange(6) % 3, np.array(list("aaabcd")), np.zeros(6))
+    single = cross_validated_auc(
+        [0, 0, 0, 1, 1, 1], np.arange(6) % 3, np.array(list("aaabcd")), np.zeros(6)
+    )
     assert single.value == 0.5 and math.isnan(single.low) and "one group" in single.note
     with pytest.raises(ScoreError):
         cross_validated_auc([0, 1], [0.0, np.nan], group[:2], [0, 0])
@@ -117,7 +138,8 @@ def test_undefined_cases_say_why() -> None:
 
 @pytest.mark.parametrize("frames", [1, 5])
 def test_where_there_is_nothing_to_learn_the_interval_holds_one_half(frames: int) -> None:
-    """300 samples of noise, a linear model fitted on four folds and judged on the fifth; the frames of a group are much alike.
+    """300 samples of noise, a linear model fitted on four folds and judged on the fifth; the frames
+    of a group are much alike.
 
     Variances of folds that are only added up would cover about 85 %.
     """

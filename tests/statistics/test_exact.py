@@ -14,15 +14,22 @@ from study.statistics.exact import Support, clopper_pearson, separated_eer
 SUPPORT = Support(groups=60, real=20, fake=40, pairs=20, prevalence=0.4)
 
 
-@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (7, 30), (999, 1000)])
+@pytest.mark.parametrize(
+    ("successes", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (7, 30), (999, 1000)]
+)
 def test_clopper_pearson_agrees_with_scipy(successes, n):
     expected = binomtest(successes, n).proportion_ci(0.95, method="exact")
-    assert clopper_pearson(successes, n) == (pytest.approx(expected.low, abs=1e-12), pytest.approx(expected.high, abs=1e-12))
+    assert clopper_pearson(successes, n) == (
+        pytest.approx(expected.low, abs=1e-12),
+        pytest.approx(expected.high, abs=1e-12),
+    )
 
 
 @pytest.mark.parametrize("pairs", [1, 5, 20, 300])
 def test_at_the_bound_separation_has_the_error_probability(pairs):
-    """Integrate over where the highest of `pairs` reals falls, for the ROC most favourable to separation at that EER."""
+    """Integrate over where the highest of `pairs` reals falls, for the ROC most favourable to
+    separation at that EER.
+    """
     e = separated_eer(pairs)
 
     def density(u):
@@ -35,13 +42,20 @@ def test_separation_is_rarer_than_the_error_in_a_binormal_population_beyond_the_
     pairs = 10
     shift = -2 * ndtri(separated_eer(pairs))  # binormal with just that EER
     rng = np.random.default_rng(0)
-    reals, fakes = rng.normal(size=(20_000, pairs)).max(axis=1), rng.normal(shift, size=(20_000, pairs)).min(axis=1)
+    reals, fakes = (
+        rng.normal(size=(20_000, pairs)).max(axis=1),
+        rng.normal(shift, size=(20_000, pairs)).min(axis=1),
+    )
     assert (fakes > reals).mean() < 0.025
 
 
 def test_auc_bound_is_clopper_pearson_on_disjoint_pairs():
     low, high, note = exact.ranking_bound("auc", 1.0, auc=1.0, support=SUPPORT)
-    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1) and note.startswith("exact bound") and "20 disjoint pairs" in note
+    assert (
+        (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1)
+        and note.startswith("exact bound")
+        and "20 disjoint pairs" in note
+    )
     low, high, _ = exact.ranking_bound("auc", 0.0, auc=0.0, support=SUPPORT)
     assert (low, high) == (0, pytest.approx(1 - 0.025 ** (1 / 20)))
     assert exact.ranking_bound("auc", 0.9, auc=0.9, support=SUPPORT) is None
@@ -58,19 +72,29 @@ def test_average_precision_bound_is_the_precision_of_the_worst_curve():
     low, high, _ = exact.ranking_bound("ap", 1.0, auc=1.0, support=SUPPORT)
     assert low == pytest.approx(quad(precision, 0, 1, points=[1 - e])[0]) and high == 1
     low, high, _ = exact.ranking_bound("ap", 0.3, auc=0.0, support=SUPPORT)
-    assert low == pytest.approx(quad(lambda t: pi * t / (pi * t + 1 - pi), 0, 1)[0]) and low < 0.3 < high < 1
+    assert (
+        low == pytest.approx(quad(lambda t: pi * t / (pi * t + 1 - pi), 0, 1)[0])
+        and low < 0.3 < high < 1
+    )
 
 
 def test_rates_of_a_separated_ranking():
     e = separated_eer(20)
     assert exact.ranking_bound("eer", 0.0, auc=1.0, support=SUPPORT)[:2] == (0, e)
     assert exact.ranking_bound("eer", 1.0, auc=0.0, support=SUPPORT)[:2] == (1 - e, 1)
-    assert exact.ranking_bound("tpr_at_fpr1", 1.0, auc=1.0, support=SUPPORT)[:2] == (0, 1)  # 20 reals say nothing of 1 %
+    # 20 reals say nothing of 1 %
+    assert exact.ranking_bound("tpr_at_fpr1", 1.0, auc=1.0, support=SUPPORT)[:2] == (0, 1)
     many = Support(groups=2000, real=1000, fake=1000, pairs=1000, prevalence=0.5)
-    assert exact.ranking_bound("tpr_at_fpr1", 1.0, auc=1.0, support=many)[:2] == (1 - separated_eer(1000), 1)
+    assert exact.ranking_bound("tpr_at_fpr1", 1.0, auc=1.0, support=many)[:2] == (
+        1 - separated_eer(1000),
+        1,
+    )
     assert exact.ranking_bound("tpr_at_fpr5", 0.0, auc=0.0, support=SUPPORT)[:2] == (0, e)
     assert exact.oracle_bound("balanced_accuracy", auc=1.0, support=SUPPORT)[:2] == (1 - e, 1)
-    assert exact.oracle_bound("recall", auc=1.0, support=SUPPORT)[:2] == (pytest.approx(1 - 2 * e), 1)
+    assert exact.oracle_bound("recall", auc=1.0, support=SUPPORT)[:2] == (
+        pytest.approx(1 - 2 * e),
+        1,
+    )
     assert exact.oracle_bound("recall", auc=0.99, support=SUPPORT) is None
 
 
@@ -90,7 +114,13 @@ def values(recall: float, real_accuracy: float) -> dict[str, float]:
 
 def test_threshold_bounds_of_proportions_count_their_own_groups():
     right = values(1.0, 1.0)
-    for metric, n in {"accuracy": 60, "real_accuracy": 20, "recall": 40, "fake_accuracy": 40, "precision": 33}.items():
+    for metric, n in {
+        "accuracy": 60,
+        "real_accuracy": 20,
+        "recall": 40,
+        "fake_accuracy": 40,
+        "precision": 33,
+    }.items():
         low, high, note = exact.threshold_bound(metric, right, n_called=33, support=SUPPORT)
         assert (low, high) == (pytest.approx(0.025 ** (1 / n)), 1) and f"{n} groups" in note
     low, high, _ = exact.threshold_bound("recall", values(0.0, 0.7), n_called=9, support=SUPPORT)
@@ -99,19 +129,33 @@ def test_threshold_bounds_of_proportions_count_their_own_groups():
 
 def test_threshold_bounds_of_both_classes_share_the_error():
     recall, real = 0.0125 ** (1 / 40), 0.0125 ** (1 / 20)
-    low, high, _ = exact.threshold_bound("balanced_accuracy", values(1.0, 1.0), n_called=9, support=SUPPORT)
+    low, high, _ = exact.threshold_bound(
+        "balanced_accuracy", values(1.0, 1.0), n_called=9, support=SUPPORT
+    )
     assert (low, high) == (pytest.approx((recall + real) / 2), 1)
     low, high, _ = exact.threshold_bound("f1", values(1.0, 1.0), n_called=9, support=SUPPORT)
-    assert (low, high) == (pytest.approx(2 * 0.4 * recall / (0.4 + 0.4 * recall + 0.6 * (1 - real))), 1)
-    # Everything is called fake: the accuracy is the prevalence in every replicate, but need not stay there.
+    assert (low, high) == (
+        pytest.approx(2 * 0.4 * recall / (0.4 + 0.4 * recall + 0.6 * (1 - real))),
+        1,
+    )
+    # Everything is called fake: the accuracy is the prevalence in every replicate, but need not
+    # stay there.
     low, high, _ = exact.threshold_bound("accuracy", values(1.0, 0.0), n_called=60, support=SUPPORT)
     assert (low, high) == (pytest.approx(0.4 * recall), pytest.approx(0.4 + 0.6 * (1 - real)))
-    assert exact.threshold_bound("balanced_accuracy", values(0.5, 0.5), n_called=9, support=SUPPORT) is None
+    assert (
+        exact.threshold_bound("balanced_accuracy", values(0.5, 0.5), n_called=9, support=SUPPORT)
+        is None
+    )
 
 
 def test_every_bound_holds_its_value():
     for auc in (0.0, 1.0):
-        for metric, value in {"auc": auc, "eer": 1 - auc, "ap": 1.0 if auc else 0.28, "tpr_at_fpr1": auc}.items():
+        for metric, value in {
+            "auc": auc,
+            "eer": 1 - auc,
+            "ap": 1.0 if auc else 0.28,
+            "tpr_at_fpr1": auc,
+        }.items():
             low, high, _ = exact.ranking_bound(metric, value, auc=auc, support=SUPPORT)
             assert 0 <= low <= value <= high <= 1 and low < high
     for rates in (values(1.0, 1.0), values(0.0, 1.0), values(1.0, 0.0), values(0.0, 0.0)):

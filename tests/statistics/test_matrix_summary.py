@@ -10,10 +10,16 @@ from study.statistics.matrix import chance_of, summarise
 
 MEMBERS = {"a": ("a",), "b": ("b",), "a+b": ("a", "b")}
 VALUES = {
-    ("a", "a"): 0.9, ("a", "b"): 0.6, ("a", "c"): 0.5,
-    ("b", "a"): 0.4, ("b", "b"): 1.0, ("b", "c"): math.nan,
-    ("a+b", "a"): 0.8, ("a+b", "b"): 0.9, ("a+b", "c"): 0.7,
-}  # fmt: skip
+    ("a", "a"): 0.9,
+    ("a", "b"): 0.6,
+    ("a", "c"): 0.5,
+    ("b", "a"): 0.4,
+    ("b", "b"): 1.0,
+    ("b", "c"): math.nan,
+    ("a+b", "a"): 0.8,
+    ("a+b", "b"): 0.9,
+    ("a+b", "c"): 0.7,
+}
 
 
 def test_in_and_across_domains_by_hand():
@@ -21,18 +27,31 @@ def test_in_and_across_domains_by_hand():
     assert found.in_domain_mean == pytest.approx((0.9 + 1.0 + 0.8 + 0.9) / 4)
     assert found.cross_domain_mean == pytest.approx((0.6 + 0.5 + 0.4 + 0.7) / 4)
     assert found.gap == pytest.approx(0.9 - 0.55) == pytest.approx(found.gap_above_chance)
-    assert found.in_domain_above_chance == pytest.approx(0.4) and found.cross_domain_above_chance == pytest.approx(0.05)
-    assert (found.worst, found.worst_cell) == (0.4, ("b", "a")) and found.worst_above_chance == pytest.approx(-0.1)
+    assert found.in_domain_above_chance == pytest.approx(
+        0.4
+    ) and found.cross_domain_above_chance == pytest.approx(0.05)
+    assert (found.worst, found.worst_cell) == (
+        0.4,
+        ("b", "a"),
+    ) and found.worst_above_chance == pytest.approx(-0.1)
     assert (found.n_in_domain, found.n_cross_domain, found.n_undefined) == (4, 4, 1)
 
 
 def test_chance_per_test_set_moves_the_worst_cell():
     found = summarise(
-        {("a", "a"): 0.9, ("a", "b"): 0.6, ("a", "c"): 0.65}, MEMBERS, {("a", "a"): 0.5, ("a", "b"): 0.1, ("a", "c"): 0.7}
+        {("a", "a"): 0.9, ("a", "b"): 0.6, ("a", "c"): 0.65},
+        MEMBERS,
+        {("a", "a"): 0.5, ("a", "b"): 0.1, ("a", "c"): 0.7},
     )
-    assert found.worst_cell == ("a", "c") and found.worst == 0.65 and found.worst_above_chance == pytest.approx(-0.05)
+    assert (
+        found.worst_cell == ("a", "c")
+        and found.worst == 0.65
+        and found.worst_above_chance == pytest.approx(-0.05)
+    )
     assert found.cross_domain_above_chance == pytest.approx((0.5 - 0.05) / 2)
-    assert found.gap == pytest.approx(0.275) and found.gap_above_chance == pytest.approx(0.4 - 0.225)
+    assert found.gap == pytest.approx(0.275) and found.gap_above_chance == pytest.approx(
+        0.4 - 0.225
+    )
 
 
 def test_without_chance_only_the_plain_numbers_are_defined():
@@ -49,11 +68,26 @@ def test_where_less_is_better_the_worst_is_the_highest_and_a_rise_is_a_gap():
 
 def test_a_matrix_without_cross_domain_or_without_numbers():
     found = summarise({("a", "a"): 0.9}, MEMBERS, 0.5)
-    assert found.in_domain_mean == 0.9 and math.isnan(found.cross_domain_mean) and math.isnan(found.gap)
+    assert (
+        found.in_domain_mean == 0.9
+        and math.isnan(found.cross_domain_mean)
+        and math.isnan(found.gap)
+    )
     nothing = summarise({("a", "a"): math.nan}, MEMBERS, 0.5)
-    assert math.isnan(nothing.in_domain_mean) and nothing.worst_cell is None and nothing.n_undefined == 1
+    assert (
+        math.isnan(nothing.in_domain_mean)
+        and nothing.worst_cell is None
+        and nothing.n_undefined == 1
+    )
 
 
 def test_chance_levels():
-    assert [chance_of(m, n_real=30, n_fake=10) for m in ("auc", "ap", "tpr_at_fpr1", "eer")] == [0.5, 0.25, 0.01, 0.5]
-    assert math.isnan(chance_of("f1", n_real=1, n_fake=1)) and math.isnan(chance_of("ap", n_real=0, n_fake=0))
+    assert [chance_of(m, n_real=30, n_fake=10) for m in ("auc", "ap", "tpr_at_fpr1", "eer")] == [
+        0.5,
+        0.25,
+        0.01,
+        0.5,
+    ]
+    assert math.isnan(chance_of("f1", n_real=1, n_fake=1)) and math.isnan(
+        chance_of("ap", n_real=0, n_fake=0)
+    )

@@ -10,19 +10,29 @@ LABEL = [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_each_method_of_the_fakes_stands_against_all_reals(make_scores):
-    scores = make_scores(LABEL, range(7), method=["real"] * 3 + ["gan", "diffusion", "gan", "diffusion"])
+    scores = make_scores(
+        LABEL, range(7), method=["real"] * 3 + ["gan", "diffusion", "gan", "diffusion"]
+    )
     found = by_method(scores)
     assert {level: places.tolist() for level, places in found.items()} == {
         "method:diffusion": [0, 1, 2, 4, 6],
         "method:gan": [0, 1, 2, 3, 5],
     }
     gan = part(scores, found["method:gan"])
-    assert gan.logit.tolist() == [0, 1, 2, 3, 5] and gan.label.tolist() == [0, 0, 0, 1, 1] and gan.listed == 5
+    assert (
+        gan.logit.tolist() == [0, 1, 2, 3, 5]
+        and gan.label.tolist() == [0, 0, 0, 1, 1]
+        and gan.listed == 5
+    )
     assert gan.sample_id.tolist() == [f"set/{i:05d}.png" for i in (0, 1, 2, 3, 5)]
 
 
-def test_reals_of_several_sources_stand_against_all_fakes_and_a_shared_name_is_two_levels(make_scores):
-    scores = make_scores(LABEL, range(7), method=["web", "phone", "web", "gan", "gan", "web", "gan"])
+def test_reals_of_several_sources_stand_against_all_fakes_and_a_shared_name_is_two_levels(
+    make_scores,
+):
+    scores = make_scores(
+        LABEL, range(7), method=["web", "phone", "web", "gan", "gan", "web", "gan"]
+    )
     found = {level: places.tolist() for level, places in by_method(scores).items()}
     assert found == {
         "method:gan": [0, 1, 2, 3, 4, 6],

@@ -1,4 +1,6 @@
-"""The metrics of one sample: against scikit-learn, against hand-computed cases, and what PROTOCOL section 4 says must hold."""
+"""The metrics of one sample: against scikit-learn, against hand-computed cases, and what PROTOCOL
+section 4 says must hold.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def close(value: float):
 
 @st.composite
 def samples(draw, both_classes=True):
-    """Labels and logits, many of them tied, in any proportion of the classes; whole numbers, so that transforms stay exact."""
+    """Labels and logits, many of them tied, in any proportion of the classes; whole numbers, so
+    that transforms stay exact.
+    """
     n = draw(st.integers(2, 60))
     logit = draw(st.lists(st.integers(-6, 6), min_size=n, max_size=n))
     label = draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
@@ -32,14 +36,18 @@ def samples(draw, both_classes=True):
 def random_sample(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(50, 400))
-    label = (rng.random(n) < {"random": 0.5, "tied": 0.4, "imbalanced": 0.02}[kind]).astype(np.uint8)
+    label = (rng.random(n) < {"random": 0.5, "tied": 0.4, "imbalanced": 0.02}[kind]).astype(
+        np.uint8
+    )
     label[:2] = [0, 1]
     logit = rng.normal(size=n) * 2 + label
     return label, (np.round(logit) if kind == "tied" else logit).astype(np.float32)
 
 
 def sklearn_eer(label, logit) -> float:
-    """Where the ROC that scikit-learn gives (collinear points dropped) crosses FPR = FNR, by its linear interpolation."""
+    """Where the ROC that scikit-learn gives (collinear points dropped) crosses FPR = FNR, by its
+    linear interpolation.
+    """
     fpr, tpr, _ = sk.roc_curve(label, logit)
     at = int(np.flatnonzero(1 - tpr - fpr <= 0)[0])
     ahead, behind = 1 - tpr[at - 1] - fpr[at - 1], 1 - tpr[at] - fpr[at]
@@ -52,11 +60,15 @@ def test_agrees_with_scikit_learn(kind, seed):
     label, logit = random_sample(kind, seed)
     probability = metrics.sigmoid(logit)
     assert metrics.auc(label, logit) == close(sk.roc_auc_score(label, logit))
-    assert metrics.average_precision(label, logit) == close(sk.average_precision_score(label, logit))
+    assert metrics.average_precision(label, logit) == close(
+        sk.average_precision_score(label, logit)
+    )
     assert metrics.brier(label, logit) == close(sk.brier_score_loss(label, probability))
     assert metrics.nll(label, logit) == close(sk.log_loss(label, probability))
     assert metrics.eer(label, logit)[0] == close(sklearn_eer(label, logit))
-    for mine, theirs in zip(metrics.roc(label, logit), sk.roc_curve(label, logit, drop_intermediate=False), strict=True):
+    for mine, theirs in zip(
+        metrics.roc(label, logit), sk.roc_curve(label, logit, drop_intermediate=False), strict=True
+    ):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
     fpr, tpr, _ = sk.roc_curve(label, logit, drop_intermediate=False)
     for limit in (0.01, 0.05, 0.5):
@@ -70,7 +82,9 @@ def test_agrees_with_scikit_learn(kind, seed):
         assert found["real_accuracy"] == close(sk.recall_score(label, called, pos_label=0))
         if called.any():
             assert found["precision"] == close(sk.precision_score(label, called))
-        assert [found[key] for key in ("tn", "fp", "fn", "tp")] == sk.confusion_matrix(label, called).ravel().tolist()
+        assert [found[key] for key in ("tn", "fp", "fn", "tp")] == sk.confusion_matrix(
+            label, called
+        ).ravel().tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,7 +94,9 @@ def test_ties_agree_with_scikit_learn_and_with_counting_pairs(sample):
     fakes, reals = logit[label == 1], logit[label == 0]
     pairs = (fakes[:, None] > reals).mean() + (fakes[:, None] == reals).mean() / 2
     assert metrics.auc(label, logit) == close(pairs)
-    assert metrics.average_precision(label, logit) == close(sk.average_precision_score(label, logit))
+    assert metrics.average_precision(label, logit) == close(
+        sk.average_precision_score(label, logit)
+    )
     assert metrics.eer(label, logit)[0] == close(sklearn_eer(label, logit))
 
 
@@ -129,7 +145,11 @@ def test_confusion_by_hand():
     logit = np.array([-1.0, 0.0, 2.0, 0.0, -3.0])
     found = metrics.at_threshold(label, logit, 0.0)
     assert (found["tp"], found["fp"], found["tn"], found["fn"]) == (1, 2, 1, 1)
-    assert found["accuracy"] == close(2 / 5) and found["precision"] == close(1 / 3) and found["recall"] == 0.5
+    assert (
+        found["accuracy"] == close(2 / 5)
+        and found["precision"] == close(1 / 3)
+        and found["recall"] == 0.5
+    )
     assert found["real_accuracy"] == close(1 / 3) and found["balanced_accuracy"] == close(5 / 12)
     assert found["f1"] == close(2 / 5)
 
@@ -137,7 +157,11 @@ def test_confusion_by_hand():
 def test_infinite_thresholds():
     label, logit = np.array([0, 0, 1]), np.array([-50.0, 1.0, 2.0])
     everything, nothing = (metrics.at_threshold(label, logit, t) for t in (-math.inf, math.inf))
-    assert (everything["recall"], everything["real_accuracy"], everything["precision"]) == (1, 0, close(1 / 3))
+    assert (everything["recall"], everything["real_accuracy"], everything["precision"]) == (
+        1,
+        0,
+        close(1 / 3),
+    )
     assert (nothing["recall"], nothing["real_accuracy"], nothing["f1"]) == (0, 1, 0)
     assert math.isnan(nothing["precision"])
 
@@ -166,7 +190,8 @@ def test_average_precision_and_roc_by_hand():
 
 def test_tpr_at_fpr_takes_the_limit_itself():
     label = np.r_[np.zeros(100), np.ones(2)]
-    logit = np.r_[np.arange(100.0), 95.5, 93.5]  # 4 reals lie above the first fake, 6 above the second
+    # 4 reals lie above the first fake, 6 above the second
+    logit = np.r_[np.arange(100.0), 95.5, 93.5]
     assert metrics.tpr_at_fpr(label, logit, 0.04) == 0.5
     assert metrics.tpr_at_fpr(label, logit, 0.06) == 1
     assert metrics.tpr_at_fpr(label, logit, 0.0399) == 0
@@ -181,7 +206,9 @@ def ece_by_hand(label, logit, bins):
     for score in sorted(set(logit.tolist()), reverse=True):
         tied = label[logit == score]
         middle = taken + len(tied) / 2
-        bin_sums[min(int(bins * middle / n + 1e-12), bins - 1)] += len(tied) / (1 + math.exp(-score)) - tied.sum()
+        bin_sums[min(int(bins * middle / n + 1e-12), bins - 1)] += (
+            len(tied) / (1 + math.exp(-score)) - tied.sum()
+        )
         taken += len(tied)
     return sum(map(abs, bin_sums)) / n
 
@@ -197,7 +224,10 @@ def test_ece_bins_hold_equal_mass_without_ties():
     rng = np.random.default_rng(1)
     logit, label = rng.normal(size=150), rng.integers(0, 2, 150)
     falling = np.argsort(-logit)
-    parts = [(metrics.sigmoid(logit[part]).mean() - label[part].mean()) for part in falling.reshape(15, 10)]
+    parts = [
+        (metrics.sigmoid(logit[part]).mean() - label[part].mean())
+        for part in falling.reshape(15, 10)
+    ]
     assert metrics.ece(label, logit) == close(np.abs(parts).mean())
 
 
@@ -208,10 +238,16 @@ def test_ece_of_calibrated_constant_scores_is_zero():
 @pytest.mark.parametrize("label", [[], [0, 0, 0], [1, 1, 1]])
 def test_undefined_is_nan(label):
     logit = np.arange(len(label), dtype=np.float64)
-    for value in (metrics.auc(label, logit), metrics.average_precision(label, logit), *metrics.eer(label, logit)):
+    for value in (
+        metrics.auc(label, logit),
+        metrics.average_precision(label, logit),
+        *metrics.eer(label, logit),
+    ):
         assert math.isnan(value)
     assert math.isnan(metrics.tpr_at_fpr(label, logit, 0.05))
-    assert math.isnan(thresholds.best_balanced_accuracy(label, logit)) and math.isnan(thresholds.at_fpr(label, logit, 0.05))
+    assert math.isnan(thresholds.best_balanced_accuracy(label, logit)) and math.isnan(
+        thresholds.at_fpr(label, logit, 0.05)
+    )
     found = metrics.at_threshold(label, logit, 1.0)
     undefined = {"balanced_accuracy", "f1", "precision"}
     undefined |= {"real_accuracy"} if 0 not in label else set()
@@ -223,12 +259,20 @@ def test_undefined_is_nan(label):
 
 
 def test_an_undefined_threshold_defines_nothing():
-    assert all(math.isnan(value) for value in metrics.at_threshold([0, 1], [0.0, 1.0], math.nan).values())
+    assert all(
+        math.isnan(value) for value in metrics.at_threshold([0, 1], [0.0, 1.0], math.nan).values()
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_not_finite_is_an_error(bad):
-    for metric in (metrics.auc, metrics.ece, metrics.nll, thresholds.best_balanced_accuracy, thresholds.fit_temperature):
+    for metric in (
+        metrics.auc,
+        metrics.ece,
+        metrics.nll,
+        thresholds.best_balanced_accuracy,
+        thresholds.fit_temperature,
+    ):
         with pytest.raises(ScoreError, match="image 1 of 3"):
             metric([0, 1, 1], [0.0, bad, 1.0])
     with pytest.raises(ScoreError, match="shape"):

@@ -17,7 +17,9 @@ from study.statistics.resampling import bootstrap_auc, clusters, draws, percenti
 
 
 def grouped_sample(kind: str, seed: int):
-    """80 images whose groups hold one image, several of one class, or both classes; `tied` scores repeat across classes."""
+    """80 images whose groups hold one image, several of one class, or both classes; `tied` scores
+    repeat across classes.
+    """
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, 80).astype(np.uint8)
     logit = rng.normal(size=80) * 2 + label
@@ -28,7 +30,11 @@ def grouped_sample(kind: str, seed: int):
         "mixed": group,
         "tied": np.where(group < 8, group, 100 + 2 * group + label),
     }
-    return label, np.round(logit) if kind == "tied" else logit, np.array([f"g{name:03d}" for name in names[kind]])
+    return (
+        label,
+        np.round(logit) if kind == "tied" else logit,
+        np.array([f"g{name:03d}" for name in names[kind]]),
+    )
 
 
 @pytest.mark.parametrize("kind", ["single", "by class", "mixed", "tied"])
@@ -118,8 +124,12 @@ def test_replicates_agree_with_writing_them_out(kind, make_scores):
     exact = scores.logit.astype(np.float64)
     for row, values in zip(count, found, strict=True):
         images = np.repeat(np.arange(len(label)), row[groups.member])
-        np.testing.assert_allclose(values, direct(label[images], exact[images], given, 1.7), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(scored.sample(), direct(label, exact, given, 1.7), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            values, direct(label[images], exact[images], given, 1.7), rtol=0, atol=1e-12
+        )
+    np.testing.assert_allclose(
+        scored.sample(), direct(label, exact, given, 1.7), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", ["single", "by class", "mixed", "tied"])
@@ -146,7 +156,9 @@ def test_percentiles_leave_undefined_replicates_out():
 
 
 def slow_delong(label, logits) -> tuple[float, float]:
-    """DeLong by every pair: kernel matrix, its row and column means, their covariance over scorings."""
+    """DeLong by every pair: kernel matrix, its row and column means, their covariance over
+    scorings.
+    """
     rows, columns, aucs = [], [], []
     for logit in logits:
         fakes, reals = logit[label == 1], logit[label == 0]
@@ -166,10 +178,15 @@ def test_delong_agrees_with_every_pair(seed, n_scorings):
     logits = [np.round(rng.normal(size=90) + label, seed % 3) for _ in range(n_scorings)]
     value, variance = auc_variance(label, logits)
     slow_value, slow_variance = slow_delong(label, logits)
-    assert value == pytest.approx(slow_value, abs=1e-12) and variance == pytest.approx(slow_variance, abs=1e-12)
+    assert value == pytest.approx(slow_value, abs=1e-12) and variance == pytest.approx(
+        slow_variance, abs=1e-12
+    )
     low, high = delong_interval(label, logits)
-    scale = math.sqrt(slow_variance) / (slow_value * (1 - slow_value))  # of log(A / (1 - A)), by the delta method
-    ends = [math.log(slow_value / (1 - slow_value)) + sign * norm.ppf(0.975) * scale for sign in (-1, 1)]
+    # of log(A / (1 - A)), by the delta method
+    scale = math.sqrt(slow_variance) / (slow_value * (1 - slow_value))
+    ends = [
+        math.log(slow_value / (1 - slow_value)) + sign * norm.ppf(0.975) * scale for sign in (-1, 1)
+    ]
     assert (low, high) == tuple(pytest.approx(1 / (1 + math.exp(-end))) for end in ends)
 
 
@@ -178,22 +195,33 @@ def test_delong_and_bootstrap_agree_on_single_images():
     label = np.arange(600) % 2
     logit = rng.normal(size=600) + label
     low, high = delong_interval(label, [logit])
-    found, found_high, _ = percentile_interval(bootstrap_auc(label, logit, np.arange(600).astype(str), rng_seed=3))
+    found, found_high, _ = percentile_interval(
+        bootstrap_auc(label, logit, np.arange(600).astype(str), rng_seed=3)
+    )
     assert low == pytest.approx(found, abs=0.004) and high == pytest.approx(found_high, abs=0.004)
 
 
 def test_clusters_of_twenty_images_need_the_cluster_bootstrap():
-    """Images of a group share half of their variance: intervals over images are much too narrow, over groups they are not."""
+    """Images of a group share half of their variance: intervals over images are much too narrow,
+    over groups they are not.
+    """
     shift, n_groups, size, trials = 1.0, 40, 20, 120
     true = ndtr(shift / math.sqrt(2 * 2))  # both classes: variance 1 between groups and 1 within
     label = np.repeat(np.arange(n_groups) % 2, size)
-    by_group, by_image = np.repeat(np.arange(n_groups), size).astype(str), np.arange(n_groups * size).astype(str)
+    by_group, by_image = (
+        np.repeat(np.arange(n_groups), size).astype(str),
+        np.arange(n_groups * size).astype(str),
+    )
     held, width = {"group": 0, "image": 0}, {"group": 0.0, "image": 0.0}
     for trial in range(trials):
         rng = np.random.default_rng([1, trial])
-        logit = np.repeat(rng.normal(size=n_groups), size) + rng.normal(size=len(label)) + shift * label
+        logit = (
+            np.repeat(rng.normal(size=n_groups), size) + rng.normal(size=len(label)) + shift * label
+        )
         for name, group in (("group", by_group), ("image", by_image)):
-            low, high, _ = percentile_interval(bootstrap_auc(label, logit, group, replicates=200, rng_seed=trial))
+            low, high, _ = percentile_interval(
+                bootstrap_auc(label, logit, group, replicates=200, rng_seed=trial)
+            )
             held[name] += bool(low <= true <= high)
             width[name] += float(high - low) / trials
     assert held["group"] >= 0.87 * trials

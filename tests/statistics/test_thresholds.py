@@ -22,10 +22,13 @@ def samples(draw):
 
 
 def search(label, logit) -> float:
-    """The midpoint of the lowest plateau, by trying every threshold interval in turn, from the lowest."""
+    """The midpoint of the lowest plateau, by trying every threshold interval in turn, from the
+    lowest.
+    """
     score = sorted(set(logit.tolist()))
     edges = [-math.inf, *score, math.inf]
-    # In the interval (edges[i], edges[i + 1]] everything that scores edges[i + 1] or more is called fake.
+    # In the interval (edges[i], edges[i + 1]] everything that scores edges[i + 1] or more is called
+    # fake.
     value = []
     for high in edges[1:]:
         tp, fp = ((logit >= high) & (label == 1)).sum(), ((logit >= high) & (label == 0)).sum()
@@ -52,8 +55,10 @@ def test_plateaus_by_hand():
     assert best([0, 0, 1, 1], [1, 2, 4, 5]) == 3
     assert best([0, 1, 0, 1], [1, 2, 3, 4]) == 1.5  # equally good at 3.5: the lowest is taken
     assert best([0, 0, 1, 1, 1], [1, 2, 2, 4, 5]) == 3  # (2, 4] beats (1, 2] ...
-    assert best([0, 0, 1, 1], [1, 2, 2, 4]) == 2.5  # ... and here the tied pair cancels: one plateau, (1, 4]
-    assert best([0, 1], [7, 7]) == -math.inf  # constant: calling everything fake is as good as anything
+    # ... and here the tied pair cancels: one plateau, (1, 4]
+    assert best([0, 0, 1, 1], [1, 2, 2, 4]) == 2.5
+    # constant: calling everything fake is as good as anything
+    assert best([0, 1], [7, 7]) == -math.inf
     assert best([1, 0], [1, 2]) == -math.inf
     assert best([1, 1, 0, 0, 1], [1, 1, 2, 3, 3]) == -math.inf
 
@@ -76,7 +81,8 @@ def test_at_fpr_reaches_the_tpr_of_its_metric(sample, fpr):
 
 def test_at_fpr_by_hand():
     label, logit = np.r_[np.zeros(20), 1, 1], np.r_[np.arange(20.0), 17.5, 40]
-    assert thresholds.at_fpr(label, logit, 0.05) == 18.5  # only 19 may be called fake: midway between 18 and 19
+    # only 19 may be called fake: midway between 18 and 19
+    assert thresholds.at_fpr(label, logit, 0.05) == 18.5
     assert thresholds.at_fpr(label, logit, 0.1) == 17.25
     assert thresholds.at_fpr(label, logit, 0.0) == 29.5
     assert thresholds.at_fpr(label, logit, 1.0) == -math.inf
@@ -96,7 +102,9 @@ def test_temperature_recovers_the_scale_of_the_logits(true):
     label = (rng.random(len(z)) < metrics.sigmoid(z)).astype(np.uint8)
     found = thresholds.fit_temperature(label, (z * true).astype(np.float32))
     assert found == pytest.approx(true, rel=0.05)
-    plain = minimize_scalar(lambda t: metrics.nll(label, z * true / math.exp(t)), bounds=(-4, 4), method="bounded")
+    plain = minimize_scalar(
+        lambda t: metrics.nll(label, z * true / math.exp(t)), bounds=(-4, 4), method="bounded"
+    )
     assert found == pytest.approx(math.exp(plain.x), rel=1e-3)
 
 
@@ -122,7 +130,9 @@ def test_temperature_of_separated_scores_is_finite_and_leaves_room_for_error(sca
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), st.floats(-(2.0**100), 2.0**100, width=32)), max_size=20))
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.floats(-(2.0**100), 2.0**100, width=32)), max_size=20)
+)
 def test_temperature_is_always_finite_and_positive(sample):
     t = thresholds.fit_temperature([y for y, _ in sample], [z for _, z in sample])
     assert 0 < t < math.inf

@@ -11,7 +11,11 @@ from study.errors import ScoreError
 from study.statistics import metrics
 from study.statistics.units import has_units, to_units
 
-VIDEOS = {"label": [0, 1, 0, 1, 1], "unit": ["b", "a", "b", "a", "c"], "group": ["y", "x", "y", "x", "x"]}
+VIDEOS = {
+    "label": [0, 1, 0, 1, 1],
+    "unit": ["b", "a", "b", "a", "c"],
+    "group": ["y", "x", "y", "x", "x"],
+}
 
 
 def test_a_unit_has_the_mean_probability_of_its_images(make_scores):
@@ -32,22 +36,28 @@ def test_a_unit_has_the_mean_probability_of_its_images(make_scores):
 def test_saturated_scores_stay_finite_and_keep_their_order(make_scores):
     label = [1] * 8
     unit = ["a", "a", "b", "b", "c", "c", "d", "d"]
-    units = to_units(make_scores(label, [90, 100, 200, 210, -90, -100, 3e38, 3e38], group=unit, unit=unit))
+    units = to_units(
+        make_scores(label, [90, 100, 200, 210, -90, -100, 3e38, 3e38], group=unit, unit=unit)
+    )
     assert np.isfinite(units.logit).all()
     a, b, c, d = units.logit
     assert c < a < b < d
-    assert a == pytest.approx(90 + np.log(2), rel=1e-6) and c == pytest.approx(-90 - np.log(2), rel=1e-6)
+    assert a == pytest.approx(90 + np.log(2), rel=1e-6) and c == pytest.approx(
+        -90 - np.log(2), rel=1e-6
+    )
 
 
 def test_scores_that_float32_cannot_hold_stay_finite(make_scores):
     """A detector that was run elsewhere may give any finite float64."""
     unit = ["a", "a", "b", "b", "c"]
     scores = replace(
-        make_scores([1, 1, 0, 0, 1], np.zeros(5), group=unit, unit=unit), logit=np.array([1e39, 1e200, 1.0, 1.0, 7e38])
+        make_scores([1, 1, 0, 0, 1], np.zeros(5), group=unit, unit=unit),
+        logit=np.array([1e39, 1e200, 1.0, 1.0, 7e38]),
     )
     units = to_units(scores)
     assert units.logit.dtype == np.float64
-    assert units.logit.tolist() == pytest.approx([1e39, 1.0, 7e38])  # p(real) of the mean is half of the larger one's
+    # p(real) of the mean is half of the larger one's
+    assert units.logit.tolist() == pytest.approx([1e39, 1.0, 7e38])
 
 
 def test_single_images_keep_their_logit_to_the_bit(make_scores):
@@ -61,9 +71,17 @@ def test_nothing_gives_nothing(make_scores):
     assert len(to_units(make_scores([], [])).logit) == 0
 
 
-@pytest.mark.parametrize(("name", "values"), [("label", [0, 1, 0, 1, 1]), ("group", list("xxyyz")), ("method", list("mmnmm"))])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("label", [0, 1, 0, 1, 1]), ("group", list("xxyyz")), ("method", list("mmnmm"))],
+)
 def test_a_unit_of_two_kinds_is_an_error(make_scores, name, values):
-    columns = {"label": [1] * 5, "group": ["x"] * 5, "method": ["m"] * 5, "unit": ["a", "b", "b", "a", "c"]} | {name: values}
+    columns = {
+        "label": [1] * 5,
+        "group": ["x"] * 5,
+        "method": ["m"] * 5,
+        "unit": ["a", "b", "b", "a", "c"],
+    } | {name: values}
     with pytest.raises(ScoreError, match=f"unit '[ab]' holds images that differ in {name}"):
         to_units(make_scores(logit=np.zeros(5), **columns))
 

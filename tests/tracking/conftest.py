@@ -1,4 +1,6 @@
-"""An MLflow database that is made once and copied, a real server on it, and made-up trials and winners."""
+"""An MLflow database that is made once and copied, a real server on it, and made-up trials and
+winners.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An empty database as MLflow makes it, and what was printed meanwhile. Making one takes seconds, so tests copy it."""
+    """An empty database as MLflow makes it, and what was printed meanwhile. Making one takes
+    seconds, so tests copy it.
+    """
     from study.tracking import Tracker
 
     folder = tmp_path_factory.mktemp("new_database")
@@ -50,17 +54,28 @@ def results(new_database: tuple[Path, str], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
-    """Start the command that users are told, on a free port; every server is stopped with all its processes at the end."""
+    """Start the command that users are told, on a free port; every server is stopped with all its
+    processes at the end.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
     def start(command: str) -> Server:
         folder, port = tmp_path_factory.mktemp("server"), free_port()
         words = [sys.executable, "-m", *shlex.split(command)]
         words[words.index("--port") + 1] = str(port)
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                words,
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         running.append(process)
         address, end = f"http://{HERE}:{port}", time.monotonic() + 90

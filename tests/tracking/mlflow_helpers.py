@@ -79,7 +79,9 @@ def make_winner(
     own.mkdir(parents=True)
     (own / "detector.safetensors").write_bytes(b"weights")
     history = [vars(epoch) for epoch in result.history]
-    (own / "detector.json").write_text(json.dumps({"history": history, "seconds": result.seconds}), encoding="utf-8")
+    (own / "detector.json").write_text(
+        json.dumps({"history": history, "seconds": result.seconds}), encoding="utf-8"
+    )
     return trained, own
 
 
@@ -92,16 +94,26 @@ class Server:
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """GET, or POST where there is a body; returns the JSON that comes back."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"{self.address}/api/2.0/mlflow/{path}", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.address}/api/2.0/mlflow/{path}", data, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=20) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
     def experiment(self, name: str) -> str:
-        return str(self.ask(f"experiments/get-by-name?experiment_name={name}")["experiment"]["experiment_id"])
+        return str(
+            self.ask(f"experiments/get-by-name?experiment_name={name}")["experiment"][
+                "experiment_id"
+            ]
+        )
 
     def runs(self, experiment: str, filter_string: str) -> list[dict[str, Any]]:
-        return list(self.ask("runs/search", {"experiment_ids": [experiment], "filter": filter_string}).get("runs", []))
+        return list(
+            self.ask("runs/search", {"experiment_ids": [experiment], "filter": filter_string}).get(
+                "runs", []
+            )
+        )
 
     def text(self, path: str) -> str:
         with urllib.request.urlopen(self.address + path, timeout=20) as answer:

@@ -31,8 +31,12 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def stored(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Any, Any]]:
-    """Train nothing, store a detector as a winner, log it; gives the detector and what MLflow loads."""
+def stored(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], tuple[Any, Any]]:
+    """Train nothing, store a detector as a winner, log it; gives the detector and what MLflow
+    loads.
+    """
 
     def make() -> tuple[Any, Any]:
         import mlflow.pyfunc
@@ -44,14 +48,21 @@ def stored(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         trained, _ = make_winner(tmp_path / "made", "spectrum")
         store, nothing = Store(results, "faces"), np.zeros(0, dtype=np.str_)
         empty = Scores(
-            sample_id=nothing, group=nothing, unit=nothing, method=nothing, label=np.zeros(0, np.uint8),
-            logit=np.zeros(0, np.float32), listed=0,
-        )  # fmt: skip
+            sample_id=nothing,
+            group=nothing,
+            unit=nothing,
+            method=nothing,
+            label=np.zeros(0, np.uint8),
+            logit=np.zeros(0, np.float32),
+            listed=0,
+        )
         store.save_model(replace(trained, spec=spec), detector.state_dict(), empty, (), 1.0)
         tracker = Tracker("faces", results=results)
         tracker.log_winner(store.model(trained.key), store.model_folder(trained.key))
         client = mlflow.MlflowClient(tracking_uri=tracker.uri)
-        (model,) = client.search_logged_models([client.get_experiment_by_name("faces").experiment_id])
+        (model,) = client.search_logged_models(
+            [client.get_experiment_by_name("faces").experiment_id]
+        )
         monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
         return detector, mlflow.pyfunc.load_model(f"models:/{model.model_id}")
 

@@ -1,4 +1,6 @@
-"""A real MLflow server on 127.0.0.1, asked through its REST API: what the README's command shows, and logging through a server."""
+"""A real MLflow server on 127.0.0.1, asked through its REST API: what the README's command shows,
+and logging through a server.
+"""
 
 from __future__ import annotations
 
@@ -59,21 +61,31 @@ def test_the_matrix_run_has_one_metric_a_cell(server: Server) -> None:
 
 def test_trials_are_nested_and_have_curves(server: Server) -> None:
     experiment = server.experiment("faces")
-    parents = {run["info"]["run_id"]: run["info"]["run_name"] for run in server.runs(experiment, "tags.`study.kind` = 'pairing'")}
+    parents = {
+        run["info"]["run_id"]: run["info"]["run_name"]
+        for run in server.runs(experiment, "tags.`study.kind` = 'pairing'")
+    }
     trials = server.runs(experiment, "tags.`study.kind` = 'trial'")
     assert sorted(parents.values()) == ["npr @ a", "npr @ a+b", "npr @ b"]
     for trial in trials:
         tags = {tag["key"]: tag["value"] for tag in trial["data"]["tags"]}
         assert parents[tags["mlflow.parentRunId"]] == tags["study.pairing"]
-    history = server.ask(f"metrics/get-history?run_id={trials[0]['info']['run_id']}&metric_key=val_auc")["metrics"]
+    history = server.ask(
+        f"metrics/get-history?run_id={trials[0]['info']['run_id']}&metric_key=val_auc"
+    )["metrics"]
     assert [point["step"] for point in history] == [0, 1, 2]
 
 
 def test_files_can_be_opened(server: Server) -> None:
     (run,) = server.runs(server.experiment("faces"), "tags.`study.kind` = 'matrix'")
     run_id = run["info"]["run_id"]
-    assert [file["path"] for file in server.ask(f"artifacts/list?run_id={run_id}")["files"]] == ["matrix.csv"]
-    assert server.text(f"/get-artifact?run_id={run_id}&path={quote('matrix.csv')}") == "detector,value\n"
+    assert [file["path"] for file in server.ask(f"artifacts/list?run_id={run_id}")["files"]] == [
+        "matrix.csv"
+    ]
+    assert (
+        server.text(f"/get-artifact?run_id={run_id}&path={quote('matrix.csv')}")
+        == "detector,value\n"
+    )
 
 
 def test_the_best_model_on_a_test_set(server: Server) -> None:
@@ -84,13 +96,21 @@ def test_the_best_model_on_a_test_set(server: Server) -> None:
         "order_by": [{"field_name": "metrics.auc", "ascending": False, "dataset_name": name}],
     }
     found = server.ask("logged-models/search", query)["models"]
-    ranked = [next(tag["value"] for tag in model["info"]["tags"] if tag["key"] == "study.train_on") for model in found]
-    mine = [r for r in ROWS if (r.detector, r.test_on, r.metric, r.seed) == ("npr", name, "auc", "0")]
+    ranked = [
+        next(tag["value"] for tag in model["info"]["tags"] if tag["key"] == "study.train_on")
+        for model in found
+    ]
+    mine = [
+        r for r in ROWS if (r.detector, r.test_on, r.metric, r.seed) == ("npr", name, "auc", "0")
+    ]
     assert ranked == [row.train_on for row in sorted(mine, key=lambda row: -row.estimate.value)]
 
 
 def test_a_study_is_logged_through_a_server(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     rows: list[MatrixRow] = matrix(["npr"], ["a", "b"], quantities=[("auc", "")])
@@ -105,10 +125,14 @@ def test_a_study_is_logged_through_a_server(
     experiment = server.experiment("remote")
     assert len(server.runs(experiment, "tags.`study.kind` != ''")) == 4
     (run,) = server.runs(experiment, "tags.`study.kind` = 'matrix'")
-    assert metrics_of(run) == {metric_name(row): row.estimate.value for row in rows if row.seed == "mean"}
+    assert metrics_of(run) == {
+        metric_name(row): row.estimate.value for row in rows if row.seed == "mean"
+    }
     (model,) = server.ask("logged-models/search", {"experiment_ids": [experiment]})["models"]
     assert model["info"]["status"] == "LOGGED_MODEL_READY"
-    assert sorted((m["dataset_name"], m["key"]) for m in model["data"]["metrics"] if "dataset_name" in m) == [
+    assert sorted(
+        (m["dataset_name"], m["key"]) for m in model["data"]["metrics"] if "dataset_name" in m
+    ) == [
         ("a", "auc"),
         ("b", "auc"),
     ]

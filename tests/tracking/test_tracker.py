@@ -1,4 +1,6 @@
-"""What the tracker writes to a local database, that it writes it once, and what it says when it cannot."""
+"""What the tracker writes to a local database, that it writes it once, and what it says when it
+cannot.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def client(tracker: Tracker) -> Any:
 def runs(tracker: Tracker, kind: str) -> list[Any]:
     c = client(tracker)
     experiment = c.get_experiment_by_name("faces").experiment_id
-    return sorted(c.search_runs([experiment], f"tags.`study.kind` = '{kind}'"), key=lambda run: run.info.run_name)
+    return sorted(
+        c.search_runs([experiment], f"tags.`study.kind` = '{kind}'"),
+        key=lambda run: run.info.run_name,
+    )
 
 
 def models(tracker: Tracker, **query: Any) -> list[Any]:
@@ -42,9 +47,18 @@ def counts(tracker: Tracker) -> dict[str, int]:
     c = client(tracker)
     experiment = c.get_experiment_by_name("faces").experiment_id
     every = c.search_runs([experiment], run_view_type=3)  # 3: active and deleted
-    points = sum(len(c.get_metric_history(run.info.run_id, name)) for run in every for name in run.data.metrics)
+    points = sum(
+        len(c.get_metric_history(run.info.run_id, name))
+        for run in every
+        for name in run.data.metrics
+    )
     held = models(tracker)
-    return {"runs": len(every), "points": points, "models": len(held), "model_metrics": sum(len(m.metrics) for m in held)}
+    return {
+        "runs": len(every),
+        "points": points,
+        "models": len(held),
+        "model_metrics": sum(len(m.metrics) for m in held),
+    }
 
 
 def test_a_new_database_is_made_without_a_word(new_database: tuple[Path, str]) -> None:
@@ -60,7 +74,9 @@ def test_trials_are_nested_under_their_pairing_with_their_curves(results: Path) 
     parents = {run.info.run_id: run.info.run_name for run in runs(tracker, "pairing")}
     assert sorted(parents.values()) == ["npr @ a+b", "npr @ c"]
     trials = runs(tracker, "trial")
-    nested = sorted((parents[run.data.tags["mlflow.parentRunId"]], run.info.run_name) for run in trials)
+    nested = sorted(
+        (parents[run.data.tags["mlflow.parentRunId"]], run.info.run_name) for run in trials
+    )
     assert nested == [("npr @ a+b", "trial 0"), ("npr @ a+b", "trial 1"), ("npr @ c", "trial 0")]
     one = next(run for run in trials if run.data.tags["study.key"] == "npr-a+b-1")
     assert one.info.status == "FINISHED"
@@ -70,7 +86,9 @@ def test_trials_are_nested_under_their_pairing_with_their_curves(results: Path) 
     assert one.data.tags["study.phases"] == "head, full"
     assert one.data.metrics["best_val_auc"] == pytest.approx(0.8)
     assert one.data.metrics["best_epoch"] == 2
-    curve = [(m.step, m.value) for m in client(tracker).get_metric_history(one.info.run_id, "val_auc")]
+    curve = [
+        (m.step, m.value) for m in client(tracker).get_metric_history(one.info.run_id, "val_auc")
+    ]
     assert curve == [(0, 0.6), (1, 0.7), (2, pytest.approx(0.8))]
 
 
@@ -94,7 +112,14 @@ def test_a_second_run_of_the_commands_writes_nothing(results: Path, tmp_path: Pa
 
 def test_a_failed_trial_that_is_done_at_last_is_replaced(results: Path) -> None:
     trial, result = make_trial()
-    failed = replace(result, state="failed", reason="OSError: disk full", val_auc=math.nan, val_nll=math.nan, history=())
+    failed = replace(
+        result,
+        state="failed",
+        reason="OSError: disk full",
+        val_auc=math.nan,
+        val_nll=math.nan,
+        history=(),
+    )
     tracker = Tracker("faces", results=results)
     tracker.log_trial(trial, failed)
     tracker.log_trial(trial, failed)
@@ -110,7 +135,9 @@ def test_a_failed_trial_that_is_done_at_last_is_replaced(results: Path) -> None:
     assert run.data.metrics["best_val_auc"] == pytest.approx(0.8)
 
 
-def test_a_run_that_a_killed_process_left_is_written_anew(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_a_killed_process_left_is_written_anew(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracker = Tracker("faces", results=results)
     monkeypatch.setattr(tracker, "_complete", lambda *_, **__: None)
     tracker.log_trial(*make_trial())
@@ -128,7 +155,9 @@ def test_two_training_sets_with_the_same_content_keep_their_own_trials(results: 
     assert {run.data.tags["study.train_on"] for run in runs(tracker, "trial")} == {"a", "copy_of_a"}
 
 
-def test_a_winner_is_a_model_with_our_files_and_its_run_has_curves(results: Path, tmp_path: Path) -> None:
+def test_a_winner_is_a_model_with_our_files_and_its_run_has_curves(
+    results: Path, tmp_path: Path
+) -> None:
     tracker = Tracker("faces", results=results)
     trained, folder = make_winner(tmp_path, seed=1)
     tracker.log_winner(trained, folder)
@@ -140,12 +169,18 @@ def test_a_winner_is_a_model_with_our_files_and_its_run_has_curves(results: Path
     (run,) = runs(tracker, "winner")
     assert (run.info.run_name, model.source_run_id) == ("winner, seed 1", run.info.run_id)
     assert len(client(tracker).get_metric_history(run.info.run_id, "val_auc")) == 3
-    files = {path.name for path in Path(model.artifact_location.removeprefix("file://")).rglob("*") if path.is_file()}
+    files = {
+        path.name
+        for path in Path(model.artifact_location.removeprefix("file://")).rglob("*")
+        if path.is_file()
+    }
     assert {"MLmodel", "detector.safetensors", "detector.json"} <= files
     assert not [name for name in files if name.endswith(".pkl")]
 
 
-def test_a_model_without_its_files_is_written_anew(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_its_files_is_written_anew(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracker = Tracker("faces", results=results)
     trained, folder = make_winner(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -162,22 +197,32 @@ def _interrupted(*_: object, **__: object) -> None:
 
 
 def test_the_matrix_is_one_run_with_one_metric_a_cell(results: Path, tmp_path: Path) -> None:
-    rows = [*matrix(["npr"], ["a", "b"], train_on=["a", "a+b"]), without_number("npr", "a", "c?", "failed", "no winner")]
+    rows = [
+        *matrix(["npr"], ["a", "b"], train_on=["a", "a+b"]),
+        without_number("npr", "a", "c?", "failed", "no winner"),
+    ]
     table, figure = tmp_path / "matrix.csv", tmp_path / "heat.png"
     table.write_text("numbers", encoding="utf-8")
     figure.write_bytes(b"png")
     tracker = Tracker("faces", results=results)
-    tracker.log_matrix([*rows, row("npr", "a", "a", level="method:gan"), row("npr", "a", "a", level="reals:web")], [table, figure])
+    tracker.log_matrix(
+        [*rows, row("npr", "a", "a", level="method:gan"), row("npr", "a", "a", level="reals:web")],
+        [table, figure],
+    )
     (run,) = runs(tracker, "matrix")
     means = [r for r in rows if r.seed == "mean"]
     assert len(run.data.metrics) == len(means) == 2 * 2 * 20 + 1
     for mean in means:
-        assert run.data.metrics[metric_name(mean)] == pytest.approx(mean.estimate.value, rel=1e-15, nan_ok=True)
+        assert run.data.metrics[metric_name(mean)] == pytest.approx(
+            mean.estimate.value, rel=1e-15, nan_ok=True
+        )
     assert run.data.tags["study.cells"] == '{"done":4,"failed":1}'
     assert run.data.tags["name.a.plus.b"] == "a+b"
     assert run.data.tags["name.f1.at.source"] == "f1@source"
     assert sorted(d.dataset.name for d in run.inputs.dataset_inputs) == ["a", "b", "c?"]
-    listed = client(tracker).list_artifacts(run.info.run_id) + client(tracker).list_artifacts(run.info.run_id, "figures")
+    listed = client(tracker).list_artifacts(run.info.run_id) + client(tracker).list_artifacts(
+        run.info.run_id, "figures"
+    )
     assert [file.path for file in listed] == ["figures", "matrix.csv", "figures/heat.png"]
 
 
@@ -190,25 +235,43 @@ def test_a_matrix_that_has_grown_takes_the_place_of_the_old_one(results: Path) -
 
 
 def seed_rows(train_on: str, values: dict[str, float]) -> list[MatrixRow]:
-    return [row(train_on=train_on, test_on=test_on, value=value, seed="0") for test_on, value in values.items()]
+    return [
+        row(train_on=train_on, test_on=test_on, value=value, seed="0")
+        for test_on, value in values.items()
+    ]
 
 
 def test_models_are_ranked_on_a_test_set(results: Path, tmp_path: Path) -> None:
     tracker = Tracker("faces", results=results)
     for train_on in ("a", "b", "a+b"):
         tracker.log_winner(*make_winner(tmp_path, train_on=train_on))
-    values = {"a": {"a": 0.9, "b": 0.6}, "b": {"a": 0.55, "b": 0.95}, "a+b": {"a": 0.85, "b": math.nan}}
-    tracker.log_matrix([r for train_on, cells in values.items() for r in seed_rows(train_on, cells)], [])
+    values = {
+        "a": {"a": 0.9, "b": 0.6},
+        "b": {"a": 0.55, "b": 0.95},
+        "a+b": {"a": 0.85, "b": math.nan},
+    }
+    tracker.log_matrix(
+        [r for train_on, cells in values.items() for r in seed_rows(train_on, cells)], []
+    )
 
     def best_on(name: str) -> list[str]:
         order = {"field_name": "metrics.auc", "ascending": False, "dataset_name": name}
         dataset = {"dataset_name": name, "dataset_digest": dataset_digest(name)}
-        return [m.tags["study.train_on"] for m in models(tracker, datasets=[dataset], order_by=[order])]
+        return [
+            m.tags["study.train_on"] for m in models(tracker, datasets=[dataset], order_by=[order])
+        ]
 
     assert best_on("a") == ["a", "a+b", "b"]
     assert best_on("b") == ["b", "a"]  # an undefined value is no value, and never 0
-    held = {m.tags["study.train_on"]: {(x.dataset_name, x.value) for x in m.metrics if x.key == "auc"} for m in models(tracker)}
-    assert held == {"a": {("a", 0.9), ("b", 0.6)}, "b": {("a", 0.55), ("b", 0.95)}, "a+b": {("a", 0.85)}}
+    held = {
+        m.tags["study.train_on"]: {(x.dataset_name, x.value) for x in m.metrics if x.key == "auc"}
+        for m in models(tracker)
+    }
+    assert held == {
+        "a": {("a", 0.9), ("b", 0.6)},
+        "b": {("a", 0.55), ("b", 0.95)},
+        "a+b": {("a", 0.85)},
+    }
 
 
 def test_only_numbers_that_changed_are_added_to_a_model(results: Path, tmp_path: Path) -> None:
@@ -217,7 +280,11 @@ def test_only_numbers_that_changed_are_added_to_a_model(results: Path, tmp_path:
     for b in (0.6, 0.6, 0.7):
         tracker.log_matrix(seed_rows("a", {"a": 0.9, "b": b}), [])
     (model,) = models(tracker)
-    assert sorted((m.dataset_name, m.value) for m in model.metrics if m.key == "auc") == [("a", 0.9), ("b", 0.6), ("b", 0.7)]
+    assert sorted((m.dataset_name, m.value) for m in model.metrics if m.key == "auc") == [
+        ("a", 0.9),
+        ("b", 0.6),
+        ("b", 0.7),
+    ]
 
 
 def test_the_numbers_of_a_new_winner_go_to_the_new_model(results: Path, tmp_path: Path) -> None:
@@ -226,17 +293,29 @@ def test_the_numbers_of_a_new_winner_go_to_the_new_model(results: Path, tmp_path
     tracker.log_winner(*make_winner(tmp_path, train_on="a", key="new"))
     tracker.log_winner(*make_winner(tmp_path, train_on="b", key="other"))
     tracker.log_matrix(seed_rows("a", {"b": 0.6}), [])
-    found = {m.tags["study.key"]: (m.tags["study.current"], any(x.key == "auc" for x in m.metrics)) for m in models(tracker)}
+    found = {
+        m.tags["study.key"]: (m.tags["study.current"], any(x.key == "auc" for x in m.metrics))
+        for m in models(tracker)
+    }
     assert found == {"old": ("false", False), "new": ("true", True), "other": ("true", False)}
 
 
-def test_a_matrix_of_the_usual_size_is_written_in_few_batches(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_matrix_of_the_usual_size_is_written_in_few_batches(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow import MlflowClient
 
     sizes: list[int] = []
     original = MlflowClient.log_batch
 
-    def counted(self: MlflowClient, run_id: str, metrics: Any = (), params: Any = (), tags: Any = (), **more: Any) -> Any:
+    def counted(
+        self: MlflowClient,
+        run_id: str,
+        metrics: Any = (),
+        params: Any = (),
+        tags: Any = (),
+        **more: Any,
+    ) -> Any:
         sizes.append(len(metrics))
         return original(self, run_id, metrics, params, tags, **more)
 
@@ -249,18 +328,28 @@ def test_a_matrix_of_the_usual_size_is_written_in_few_batches(results: Path, mon
 def test_a_folder_of_files_is_refused(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for address in (f"file://{results}/mlruns", "./mlruns", "databricks"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        with pytest.raises(StoreError, match=r"MLFLOW_TRACKING_URI is .* and MLflow keeps runs in a server or a database only"):
+        with pytest.raises(
+            StoreError,
+            match=r"MLFLOW_TRACKING_URI is .* and MLflow keeps runs in a server or a database only",
+        ):
             Tracker("faces", results=results)
 
 
-def test_a_server_that_is_not_there_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_one_line(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow import MlflowClient
 
     patience: list[tuple[str, str]] = []
     original = MlflowClient.get_experiment_by_name
 
     def watched(self: MlflowClient, name: str) -> Any:
-        patience.append((os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"], os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))
+        patience.append(
+            (
+                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"],
+                os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"],
+            )
+        )
         return original(self, name)
 
     monkeypatch.setattr(MlflowClient, "get_experiment_by_name", watched)
@@ -272,7 +361,8 @@ def test_a_server_that_is_not_there_is_one_line(results: Path, monkeypatch: pyte
     assert "secret" not in message
     assert "\n" not in message
     assert patience == [("1", "5")]  # MLflow's own patience is minutes
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"  # and patient again, for a study that runs for hours
+    # and patient again, for a study that runs for hours
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
 
 
 def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
@@ -286,13 +376,18 @@ def test_an_experiment_in_the_trash_is_named(results: Path) -> None:
     tracker = Tracker("faces", results=results)
     c = client(tracker)
     c.delete_experiment(c.get_experiment_by_name("faces").experiment_id)
-    with pytest.raises(StoreError, match=r"'faces' is in MLflow's trash.*mlflow experiments restore"):
+    with pytest.raises(
+        StoreError, match=r"'faces' is in MLflow's trash.*mlflow experiments restore"
+    ):
         Tracker("faces", results=results)
 
 
 def test_the_command_that_shows_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    command = f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/results/mlflow.db --host 127.0.0.1 --port 5000 --workers 1"
+    command = (
+        f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/results/mlflow.db --host 127.0.0.1"
+        " --port 5000 --workers 1"
+    )
     assert ui_command(Path("results")) == command
     assert f"'sqlite:///{tmp_path}/my results/mlflow.db'" in ui_command(tmp_path / "my results")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///here.db")
@@ -300,7 +395,9 @@ def test_the_command_that_shows_the_runs(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://runs.example.org")
     assert ui_command(Path("results")) == "https://runs.example.org"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@db/runs")
-    assert ui_command(Path("results")).startswith('mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI" ')
+    assert ui_command(Path("results")).startswith(
+        'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI" '
+    )
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:

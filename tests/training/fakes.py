@@ -1,4 +1,6 @@
-"""A small detector, images it can learn from, and a session that keeps checkpoints as a file would."""
+"""A small detector, images it can learn from, and a session that keeps checkpoints as a file
+would.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,24 @@ class FakeImages:
         return self.pixels[index]
 
 
-def images(n: int = 21, *, seed: int = 0, size_px: int = SIZE_PX, amplitude: int = 30) -> FakeImages:
-    """Noise; on fakes lies a diagonal stripe pattern, which a mirror image turns round. A third and more of each class."""
+def images(
+    n: int = 21, *, seed: int = 0, size_px: int = SIZE_PX, amplitude: int = 30
+) -> FakeImages:
+    """Noise; on fakes lies a diagonal stripe pattern, which a mirror image turns round. A third and
+    more of each class.
+    """
     rng = np.random.default_rng(seed)
     label = (np.arange(n) % 5 < 2).astype(np.uint8)
     rows, columns = np.indices((size_px, size_px))
     stripes = amplitude * ((rows + columns) % 4 < 2)
-    pixels = rng.integers(60, 160, (n, size_px, size_px, 3)) + label[:, None, None, None] * stripes[None, :, :, None]
+    pixels = (
+        rng.integers(60, 160, (n, size_px, size_px, 3))
+        + label[:, None, None, None] * stripes[None, :, :, None]
+    )
     names = np.array([f"set/{i:04d}.png" for i in range(n)])
-    return FakeImages(names, label, pixels.astype(np.uint8), digest("fake", n, seed, size_px, amplitude))
+    return FakeImages(
+        names, label, pixels.astype(np.uint8), digest("fake", n, seed, size_px, amplitude)
+    )
 
 
 class Tiny(Detector):
@@ -60,25 +71,37 @@ class Tiny(Detector):
         super().__init__(spec, 8)
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
         self.block1 = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6))
-        self.block2 = nn.Sequential(nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.1))
+        self.block2 = nn.Sequential(
+            nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.1)
+        )
 
     def features(self, x: Tensor) -> Tensor:
         x = F.relu(self.block1(F.relu(self.stem(x))))
         return F.relu(self.block2(x)).mean(dim=(2, 3))
 
     def body_stages(self) -> tuple[Stage, ...]:
-        return Stage("block2", (self.block2,)), Stage("block1", (self.block1,)), Stage("stem", (self.stem,))
+        return (
+            Stage("block2", (self.block2,)),
+            Stage("block1", (self.block1,)),
+            Stage("stem", (self.stem,)),
+        )
 
 
 def tiny(seed: int = 0, size_px: int = SIZE_PX) -> Tiny:
     torch.manual_seed(seed)
     geometry = Geometry(size_px=size_px, mode="crop")
     half = (0.5, 0.5, 0.5)
-    return Tiny(DetectorSpec(name="tiny", family="tiny", geometry=geometry, mean=half, std=half, learner="gradient"))
+    return Tiny(
+        DetectorSpec(
+            name="tiny", family="tiny", geometry=geometry, mean=half, std=half, learner="gradient"
+        )
+    )
 
 
 class Plain(Detector):
-    """Three stages below the head without BatchNorm and dropout: how a batch is cut up changes nothing but rounding."""
+    """Three stages below the head without BatchNorm and dropout: how a batch is cut up changes
+    nothing but rounding.
+    """
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__(spec, 8)
@@ -91,7 +114,11 @@ class Plain(Detector):
         return F.relu(self.block2(x)).mean(dim=(2, 3))
 
     def body_stages(self) -> tuple[Stage, ...]:
-        return Stage("block2", (self.block2,)), Stage("block1", (self.block1,)), Stage("stem", (self.stem,))
+        return (
+            Stage("block2", (self.block2,)),
+            Stage("block1", (self.block1,)),
+            Stage("stem", (self.stem,)),
+        )
 
 
 def plain(seed: int = 0) -> Plain:
@@ -116,7 +143,11 @@ class Attentive(Detector):
         return x.mean(dim=1)
 
     def body_stages(self) -> tuple[Stage, ...]:
-        return Stage("block2", (self.block2,)), Stage("block1", (self.block1,)), Stage("stem", (self.stem,))
+        return (
+            Stage("block2", (self.block2,)),
+            Stage("block1", (self.block1,)),
+            Stage("stem", (self.stem,)),
+        )
 
 
 def attentive(seed: int = 0) -> Attentive:
@@ -125,7 +156,9 @@ def attentive(seed: int = 0) -> Attentive:
 
 
 def limit_memory(module: nn.Module, at_most: int) -> list[int]:
-    """Let a module run out of memory above so many images; return the list of what it was given, which grows."""
+    """Let a module run out of memory above so many images; return the list of what it was given,
+    which grows.
+    """
     seen: list[int] = []
 
     def refuse(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -143,7 +176,9 @@ class InterruptedError(Exception):
 
 @dataclass
 class FakeSession:
-    """Keeps the last checkpoint as bytes that `weights_only` can read; stops the run after `stop_after` saves."""
+    """Keeps the last checkpoint as bytes that `weights_only` can read; stops the run after
+    `stop_after` saves.
+    """
 
     stop_after: int | None = None
     records: list[EpochRecord] = field(default_factory=list)
@@ -154,7 +189,11 @@ class FakeSession:
         self.records.append(record)
 
     def load(self) -> dict[str, Any] | None:
-        return None if self.content is None else torch.load(io.BytesIO(self.content), weights_only=True)
+        return (
+            None
+            if self.content is None
+            else torch.load(io.BytesIO(self.content), weights_only=True)
+        )
 
     def save(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()

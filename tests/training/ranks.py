@@ -1,4 +1,5 @@
-"""What the processes of one group do in test_world.py: scenarios by name, each run on every rank, its answers left in a file.
+"""What the processes of one group do in test_world.py: scenarios by name, each run on every rank,
+its answers left in a file.
 
 One group of a size serves all tests, since a process takes seconds to start.
 """
@@ -34,14 +35,17 @@ from study.training.world import ALONE, World
 from tests.training.fakes import attentive, images, limit_memory, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")
-BATCHES = (2, 3, 5, 7, 16)  # images of a step: as many as ranks, fewer, and not divisible among them
+# images of a step: as many as ranks, fewer, and not divisible among them
+BATCHES = (2, 3, 5, 7, 16)
 SPLITS = (1, 63, 64, 65, 130)
 Answers = dict[str, Any]
 
 
 @dataclass
 class FileSession:
-    """A checkpoint in a file that all ranks see; `stop_at` an epoch's report the trial is stopped."""
+    """A checkpoint in a file that all ranks see; `stop_at` an epoch's report the trial is
+    stopped.
+    """
 
     file: Path
     stop_at: int | None = None
@@ -62,19 +66,41 @@ class FileSession:
 
 
 def train(
-    detector: Detector, session: FileSession, world: World, *, epochs: int = 4, balanced: bool = False, **settings: Any
+    detector: Detector,
+    session: FileSession,
+    world: World,
+    *,
+    epochs: int = 4,
+    balanced: bool = False,
+    **settings: Any,
 ) -> FitResult:
     """21 images in batches of 5, the last of 6: not divisible by 2 or 3."""
     recipe = Recipe.from_params({"batch_size": 5, "lr": 0.02, "patience": 0, **settings})
     pictures, val = images(21), images(70, seed=1)
     features.SHARED.clear()
     strata = pictures.label.astype(np.int64) if balanced else None
-    return fit(detector, pictures, val, recipe, epochs=epochs, seed=0, runtime=RUNTIME, session=session, world=world, strata=strata)
+    return fit(
+        detector,
+        pictures,
+        val,
+        recipe,
+        epochs=epochs,
+        seed=0,
+        runtime=RUNTIME,
+        session=session,
+        world=world,
+        strata=strata,
+    )
 
 
 def outcome(detector: Detector, result: FitResult, session: FileSession) -> Answers:
     state = {name: value.clone() for name, value in detector.state_dict().items()}
-    return {"result": result, "state": state, "told": [r.epoch for r in session.records], "saves": session.saves}
+    return {
+        "result": result,
+        "state": state,
+        "told": [r.epoch for r in session.records],
+        "saves": session.saves,
+    }
 
 
 def gradients(world: World, folder: Path) -> Answers:
@@ -87,7 +113,9 @@ def gradients(world: World, folder: Path) -> Answers:
         steps.begin(phases(recipe, n_stages=4, epochs=1)[0])
         assert steps.optimizer is not None
         steps.optimizer.step = lambda closure=None: None
-        loss = steps._step(Batch(torch.arange(n), torch.arange(n), torch.zeros(n, dtype=torch.bool)), 0.1)
+        loss = steps._step(
+            Batch(torch.arange(n), torch.arange(n), torch.zeros(n, dtype=torch.bool)), 0.1
+        )
         answers[str(n)] = loss, {name: p.grad for name, p in detector.named_parameters()}
     return answers
 
@@ -99,7 +127,11 @@ def scores(world: World, folder: Path) -> Answers:
         pictures = images(n)
         logit = score(tiny(), pictures, runtime=RUNTIME, world=world)
         read = pictures.read
-        answers[str(n)] = logit, read, compute_features(tiny(), pictures, runtime=RUNTIME, flip=True, world=world)
+        answers[str(n)] = (
+            logit,
+            read,
+            compute_features(tiny(), pictures, runtime=RUNTIME, flip=True, world=world),
+        )
     return answers
 
 
@@ -119,7 +151,9 @@ def fits(world: World, folder: Path) -> Answers:
 
 
 def resumed(world: World, folder: Path) -> Answers:
-    """A fit that is stopped at its second epoch, and one that goes on from there with nothing kept."""
+    """A fit that is stopped at its second epoch, and one that goes on from there with nothing
+    kept.
+    """
     session = FileSession(folder / f"resumed-{world.size}", stop_at=1)
     stopped = ""
     try:
@@ -134,7 +168,9 @@ def resumed(world: World, folder: Path) -> Answers:
 def seeds(world: World, folder: Path) -> Answers:
     """The seeds that dropout follows from, epoch by epoch."""
     detector, seen = plain(), list[int]()
-    detector.stem.register_forward_pre_hook(lambda *_: seen.append(torch.initial_seed()) if torch.is_grad_enabled() else None)
+    detector.stem.register_forward_pre_hook(
+        lambda *_: seen.append(torch.initial_seed()) if torch.is_grad_enabled() else None
+    )
     train(detector, FileSession(folder / f"seeds-{world.size}"), world, epochs=2)
     return {"seen": list(dict.fromkeys(seen))}
 
@@ -144,7 +180,17 @@ def statistics(world: World, folder: Path) -> Answers:
     detector = tiny()
     recipe = Recipe.from_params({"batch_size": 32, "flip": 0.0, "lr": 1e-6})
     session = FileSession(folder / f"statistics-{world.size}")
-    fit(detector, images(23), images(15), recipe, epochs=1, seed=0, runtime=RUNTIME, session=session, world=world)
+    fit(
+        detector,
+        images(23),
+        images(15),
+        recipe,
+        epochs=1,
+        seed=0,
+        runtime=RUNTIME,
+        session=session,
+        world=world,
+    )
     return {"mean": detector.stem[1].running_mean.clone()}
 
 
@@ -160,7 +206,14 @@ def refused(world: World, folder: Path) -> Answers:
     """What every rank must raise, although one alone has the cause."""
     answers: Answers = {}
     try:
-        train(plain(), FileSession(folder / f"diverged-{world.size}"), world, lr=1e30, clip_norm=0.0, warmup_share=0.0)
+        train(
+            plain(),
+            FileSession(folder / f"diverged-{world.size}"),
+            world,
+            lr=1e30,
+            clip_norm=0.0,
+            warmup_share=0.0,
+        )
     except DivergedError as error:
         answers["diverged"] = str(error)
     file = folder / f"plain-{world.size}" if world.rank == 0 else folder / "nothing"
@@ -183,20 +236,39 @@ def identities(world: World, folder: Path) -> Answers:
 def logistic(world: World, folder: Path) -> Answers:
     from study.detectors import registry
 
-    detector = registry.build(registry.resolve("spectrum", options={"size_px": 16}, weights_root=None), weights_root=None, seed=0)
+    detector = registry.build(
+        registry.resolve("spectrum", options={"size_px": 16}, weights_root=None),
+        weights_root=None,
+        seed=0,
+    )
     train, val = images(90, size_px=16), images(70, seed=1, size_px=16)
     session = FileSession(folder / "logistic")
-    result = fit(detector, train, val, Recipe(), epochs=1, seed=0, runtime=RUNTIME, session=session, world=world)
+    result = fit(
+        detector,
+        train,
+        val,
+        Recipe(),
+        epochs=1,
+        seed=0,
+        runtime=RUNTIME,
+        session=session,
+        world=world,
+    )
     return {**outcome(detector, result, session), "read": train.read + val.read}
 
 
 def primitives(world: World, folder: Path) -> Answers:
-    first, second, third = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (2,), (1,)))
+    first, second, third = (
+        torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (2,), (1,))
+    )
     first.grad = torch.full((2, 3), float(world.rank + 1))
     if world.rank == 0:
         second.grad = torch.tensor([5.0, 7.0])
     world.sum_gradients([first, second, third])
-    means = [torch.tensor([float(world.rank), torch.nan if world.rank == 1 else 4.0]), torch.tensor([2.0])]
+    means = [
+        torch.tensor([float(world.rank), torch.nan if world.rank == 1 else 4.0]),
+        torch.tensor([2.0]),
+    ]
     world.average(means, weight=0.0 if world.rank == 1 else 1.0)
     odd = torch.tensor([[-0.0, torch.inf], [torch.nan, 1e-45]])
     mine = [(np.arange(2 * world.rank, 2 * world.rank + 2), odd * (world.rank + 1))]
@@ -210,13 +282,27 @@ def primitives(world: World, folder: Path) -> Answers:
 
 
 SCENARIOS: tuple[Callable[[World, Path], Answers], ...] = (
-    primitives, gradients, scores, fits, resumed, seeds, statistics, short_of_memory, refused, identities, logistic,
-)  # fmt: skip
+    primitives,
+    gradients,
+    scores,
+    fits,
+    resumed,
+    seeds,
+    statistics,
+    short_of_memory,
+    refused,
+    identities,
+    logistic,
+)
 
 
 def _process(rank: int, size: int, folder: Path) -> None:
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size, timeout=datetime.timedelta(seconds=120)
+        "gloo",
+        init_method=f"file://{folder}/group",
+        rank=rank,
+        world_size=size,
+        timeout=datetime.timedelta(seconds=120),
     )
     RUNTIME.apply()
     answers = {scenario.__name__: scenario(World.current(), folder) for scenario in SCENARIOS}
@@ -226,6 +312,7 @@ def _process(rank: int, size: int, folder: Path) -> None:
 
 def run_group(size: int, folder: Path) -> list[dict[str, Answers]]:
     """Run every scenario on `size` processes; return their answers, rank by rank."""
-    folder = Path(tempfile.mkdtemp(dir=folder))  # where a group has met before, another would wait for its dead members
+    # where a group has met before, another would wait for its dead members
+    folder = Path(tempfile.mkdtemp(dir=folder))
     torch.multiprocessing.spawn(_process, args=(size, folder), nprocs=size)
     return [pickle.loads((folder / f"answers-{size}-{rank}").read_bytes()) for rank in range(size)]

@@ -25,10 +25,26 @@ def recipe(**settings: Any) -> Recipe:
     return Recipe.from_params({**BASE, **settings})
 
 
-def run(detector: Detector, session: FakeSession | None = None, *, epochs: int = 4, seed: int = 0, **settings: Any) -> FitResult:
+def run(
+    detector: Detector,
+    session: FakeSession | None = None,
+    *,
+    epochs: int = 4,
+    seed: int = 0,
+    **settings: Any,
+) -> FitResult:
     train, val = images(21), images(15, seed=1)
     session = session or FakeSession()
-    return fit(detector, train, val, recipe(**settings), epochs=epochs, seed=seed, runtime=RUNTIME, session=session)
+    return fit(
+        detector,
+        train,
+        val,
+        recipe(**settings),
+        epochs=epochs,
+        seed=seed,
+        runtime=RUNTIME,
+        session=session,
+    )
 
 
 def snapshot(detector: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -43,10 +59,16 @@ def same(one: tuple[Detector, FitResult], two: tuple[Detector, FitResult]) -> bo
     """Bit for bit: weights, statistics, logits and history."""
     (a, x), (b, y) = one, two
     weights = all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
-    return weights and np.array_equal(x.val_logit, y.val_logit) and without_seconds(x.history) == without_seconds(y.history)
+    return (
+        weights
+        and np.array_equal(x.val_logit, y.val_logit)
+        and without_seconds(x.history) == without_seconds(y.history)
+    )
 
 
-def script(monkeypatch: pytest.MonkeyPatch, aucs: list[float], nlls: list[float] | None = None) -> None:
+def script(
+    monkeypatch: pytest.MonkeyPatch, aucs: list[float], nlls: list[float] | None = None
+) -> None:
     """Let val AUC and NLL be these, epoch by epoch."""
     answers, losses = iter(aucs), iter(nlls or [0.5] * len(aucs))
     monkeypatch.setattr(module, "auc", lambda label, logit: next(answers))

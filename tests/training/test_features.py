@@ -30,13 +30,20 @@ def test_detectors_that_differ_in_their_head_alone_share_features(runtime: Torch
     wide.spec = registry.with_head(wide.spec, {"head_width": 4, "head_dropout": 0.5, "lr": 0.1})
     assert wide.spec.options == {"head_width": 4, "head_dropout": 0.5} and linear.spec != wide.spec
     first = cache.get(linear, body_digest(linear), pictures, runtime=runtime)
-    assert cache.get(wide, body_digest(wide), pictures, runtime=runtime) is first and pictures.read == 10
+    assert (
+        cache.get(wide, body_digest(wide), pictures, runtime=runtime) is first
+        and pictures.read == 10
+    )
 
 
 def test_another_body_is_another_key() -> None:
     detector = tiny()
     seen = {body_digest(detector)}
-    for tensor in (detector.stem[0].weight, detector.block2[1].running_mean, detector.block1[1].bias):
+    for tensor in (
+        detector.stem[0].weight,
+        detector.block2[1].running_mean,
+        detector.block1[1].bias,
+    ):
         with torch.no_grad():
             tensor.view(-1)[0] += 1e-7
         seen.add(body_digest(detector))

@@ -30,23 +30,37 @@ from tests.training.fakes import FakeSession, images
 
 
 def spectrum() -> Detector:
-    return registry.build(registry.resolve("spectrum", options={"size_px": 16}, weights_root=None), weights_root=None, seed=0)
+    return registry.build(
+        registry.resolve("spectrum", options={"size_px": 16}, weights_root=None),
+        weights_root=None,
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3])
 def test_equals_the_pipelines_decision_function(strength: float, runtime: TorchRuntime) -> None:
-    train, val, detector, session = images(60, size_px=16), images(31, seed=1, size_px=16), spectrum(), FakeSession()
+    train, val, detector, session = (
+        images(60, size_px=16),
+        images(31, seed=1, size_px=16),
+        spectrum(),
+        FakeSession(),
+    )
     recipe = Recipe.from_params({"C": strength}, learner="logistic")
     result = fit(detector, train, val, recipe, epochs=5, seed=0, runtime=runtime, session=session)
 
     x, y = (compute_features(detector, s, runtime=runtime).double().numpy() for s in (train, val))
-    by_newton = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-12)  # another way to the same minimum
+    # another way to the same minimum
+    by_newton = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-12)
     pipeline = make_pipeline(StandardScaler(), by_newton).fit(x, train.label)
     expected = pipeline.decision_function(y)
     np.testing.assert_allclose(result.val_logit, expected, rtol=1e-3, atol=1e-3)
-    assert np.array_equal(score(detector, val, runtime=runtime), result.val_logit), "the head is folded in, bit for bit"
+    assert np.array_equal(score(detector, val, runtime=runtime), result.val_logit), (
+        "the head is folded in, bit for bit"
+    )
     assert result.val_auc == pytest.approx(roc_auc_score(val.label, result.val_logit))
-    assert result.val_nll == pytest.approx(log_loss(val.label, 1 / (1 + np.exp(-expected))), abs=1e-3)
+    assert result.val_nll == pytest.approx(
+        log_loss(val.label, 1 / (1 + np.exp(-expected))), abs=1e-3
+    )
     assert result.val_auc > 0.95 and result.val_logit.dtype == np.float32
     assert (result.best_epoch, len(result.history), session.records) == (0, 1, list(result.history))
     assert result.history[0].phase == "logistic"
@@ -54,11 +68,17 @@ def test_equals_the_pipelines_decision_function(strength: float, runtime: TorchR
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 10.0, 1e4])
-def test_the_gradient_is_zero_where_the_classes_can_be_parted(strength: float, weighted: bool) -> None:
-    """Where nothing but the penalty keeps the weights finite, scikit-learn's own tolerance stops far from the minimum."""
+def test_the_gradient_is_zero_where_the_classes_can_be_parted(
+    strength: float, weighted: bool
+) -> None:
+    """Where nothing but the penalty keeps the weights finite, scikit-learn's own tolerance stops
+    far from the minimum.
+    """
     rng = np.random.default_rng(0)
     label = np.arange(300) % 2
-    x = StandardScaler().fit_transform(rng.normal(size=(300, 80)) + np.outer(label, rng.normal(size=80) / 4))
+    x = StandardScaler().fit_transform(
+        rng.normal(size=(300, 80)) + np.outer(label, rng.normal(size=80) / 4)
+    )
     of_image = rng.uniform(0.5, 1.5, 300) if weighted else None
     weight, bias = solve(x, label, strength, of_image)
 
@@ -66,7 +86,10 @@ def test_the_gradient_is_zero_where_the_classes_can_be_parted(strength: float, w
         error = (expit(x @ weight + bias) - label) * (1.0 if of_image is None else of_image)
         return np.append(strength * x.T @ error + weight, strength * error.sum())
 
-    left, first = np.linalg.norm(gradient(weight, bias)), np.linalg.norm(gradient(np.zeros(80), 0.0))
+    left, first = (
+        np.linalg.norm(gradient(weight, bias)),
+        np.linalg.norm(gradient(np.zeros(80), 0.0)),
+    )
     assert left < 1e-6 * first
 
 
@@ -76,14 +99,27 @@ def test_it_is_the_same_whatever_the_seed(runtime: TorchRuntime) -> None:
         spec = registry.resolve("spectrum", options={"size_px": 16}, weights_root=None)
         detector = registry.build(spec, weights_root=None, seed=seed)
         train, val = images(40, size_px=16), images(20, seed=1, size_px=16)
-        logits.append(fit(detector, train, val, Recipe(), epochs=1, seed=seed, runtime=runtime, session=FakeSession()).val_logit)
+        logits.append(
+            fit(
+                detector,
+                train,
+                val,
+                Recipe(),
+                epochs=1,
+                seed=seed,
+                runtime=runtime,
+                session=FakeSession(),
+            ).val_logit
+        )
     assert np.array_equal(*logits)
 
 
 def test_images_without_variation_are_no_obstacle(runtime: TorchRuntime) -> None:
     train, val = images(20, size_px=16), images(20, seed=1, size_px=16)
     train.pixels[:] = 128
-    result = fit(spectrum(), train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession())
+    result = fit(
+        spectrum(), train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession()
+    )
     assert np.isfinite(result.val_logit).all()
 
 
@@ -91,11 +127,17 @@ def test_features_that_are_not_finite_name_their_image(runtime: TorchRuntime) ->
     train, val, detector = images(20, size_px=16), images(20, seed=1, size_px=16), spectrum()
     detector.get_buffer("_weight")[3] = torch.nan
     with pytest.raises(DivergedError, match=r"features of set/0000\.png are not finite"):
-        fit(detector, train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession())
+        fit(
+            detector, train, val, Recipe(), epochs=1, seed=0, runtime=runtime, session=FakeSession()
+        )
 
 
-def test_a_frozen_baseline_reaches_its_minimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: TorchRuntime) -> None:
-    """The default configuration of a linear probe: no other head has a lower penalised loss, found by another solver."""
+def test_a_frozen_baseline_reaches_its_minimum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: TorchRuntime
+) -> None:
+    """The default configuration of a linear probe: no other head has a lower penalised loss, found
+    by another solver.
+    """
     case = make_case("dinov2_linear", tmp_path, monkeypatch)
     detector = case.build()
     params = load_space("dinov2_linear").default()
@@ -116,7 +158,10 @@ def test_a_frozen_baseline_reaches_its_minimum(tmp_path: Path, monkeypatch: pyte
 
     def loss(head: NDArray[np.float64]) -> float:
         penalty = 0.5 * float(head[:-1] @ head[:-1])
-        return float(params["C"]) * float(np.logaddexp(0, -sign * (x @ head[:-1] + head[-1])).sum()) + penalty
+        return (
+            float(params["C"]) * float(np.logaddexp(0, -sign * (x @ head[:-1] + head[-1])).sum())
+            + penalty
+        )
 
     weight, bias = detector.head.weight.detach().double().numpy()[0], detector.head.bias.item()
     found = np.append(weight * scaler.scale_, bias + weight @ scaler.mean_)

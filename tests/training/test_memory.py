@@ -1,4 +1,6 @@
-"""Running out of memory: the work goes on in smaller pieces, gives what it would have given, and says so."""
+"""Running out of memory: the work goes on in smaller pieces, gives what it would have given, and
+says so.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,31 @@ def recipe(**settings: Any) -> Recipe:
     return Recipe.from_params({"batch_size": 16, "lr": 0.02, "patience": 0, **settings})
 
 
-def run(detector: Detector, session: FakeSession | None = None, *, n: int = 40, epochs: int = 3, **settings: Any) -> FitResult:
+def run(
+    detector: Detector,
+    session: FakeSession | None = None,
+    *,
+    n: int = 40,
+    epochs: int = 3,
+    **settings: Any,
+) -> FitResult:
     train, val = images(n), images(15, seed=1)
     return fit(
-        detector, train, val, recipe(**settings), epochs=epochs, seed=0, runtime=RUNTIME, session=session or FakeSession()
-    )  # fmt: skip
+        detector,
+        train,
+        val,
+        recipe(**settings),
+        epochs=epochs,
+        seed=0,
+        runtime=RUNTIME,
+        session=session or FakeSession(),
+    )
 
 
 def trained_on(detector: Detector) -> list[torch.Tensor]:
-    """Return the list of what the body is trained on, piece by piece, which grows; attempts that fail before it are not in it."""
+    """Return the list of what the body is trained on, piece by piece, which grows; attempts that
+    fail before it are not in it.
+    """
     seen: list[torch.Tensor] = []
 
     def look(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -58,7 +76,9 @@ def test_training_goes_on_in_micro_batches_and_gives_the_same(at_most: int, micr
     limit_memory(tight.stem, at_most)  # before the look: what is refused is not seen
     seen_free, seen_tight = trained_on(free), trained_on(tight)
     expected, found = run(free), run(tight)
-    assert torch.equal(torch.cat(seen_free), torch.cat(seen_tight)), "the same images, mirrored alike, in the same order"
+    assert torch.equal(torch.cat(seen_free), torch.cat(seen_tight)), (
+        "the same images, mirrored alike, in the same order"
+    )
     assert max(map(len, seen_tight)) <= at_most and sum(map(len, seen_tight)) == 3 * 40
     assert (expected.note, found.note) == ("", NOTE.format(micro))
     np.testing.assert_allclose(found.val_logit, expected.val_logit, rtol=0, atol=1e-4)
@@ -72,32 +92,47 @@ def test_the_gradient_of_micro_batches_is_that_of_the_batch() -> None:
     steps = Steps(detector, pictures, recipe(clip_norm=0.0), seed=0, runtime=RUNTIME, world=ALONE)
     steps.begin(phases(recipe(), n_stages=4, epochs=1)[0])
     steps.micro_batch = 2
-    loss = steps.backward(Batch(torch.arange(7), torch.arange(7), torch.zeros(7, dtype=torch.bool)), of=7)
+    loss = steps.backward(
+        Batch(torch.arange(7), torch.arange(7), torch.zeros(7, dtype=torch.bool)), of=7
+    )
     p = torch.sigmoid(reference(reference.prepare(torch.from_numpy(pictures.pixels[:7]))))
     y = torch.from_numpy(pictures.label[:7].astype(np.float32))
     mean = -(y * p.log() + (1 - y) * (1 - p).log()).mean()
     mean.backward()
     assert loss.item() == pytest.approx(mean.item(), abs=1e-6)
-    for (name, found), expected in zip(detector.named_parameters(), reference.parameters(), strict=True):
+    for (name, found), expected in zip(
+        detector.named_parameters(), reference.parameters(), strict=True
+    ):
         torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=1e-6, msg=name)
 
 
 def test_a_failed_attempt_leaves_no_trace() -> None:
-    """It fails at the head, when dropout is drawn and BatchNorm has seen the batch: then all is as if cut up from the start."""
+    """It fails at the head, when dropout is drawn and BatchNorm has seen the batch: then all is as
+    if cut up from the start.
+    """
     tight, cut = tiny(), tiny()
     seen = limit_memory(tight.head, 8)
     found = run(tight, dropout=0.3)
     assert seen[:3] == [16, 8, 8]
     whole = module._Run(
-        cut, images(40), images(15, seed=1), recipe(dropout=0.3), epochs=3, seed=0, runtime=RUNTIME, session=FakeSession(),
+        cut,
+        images(40),
+        images(15, seed=1),
+        recipe(dropout=0.3),
+        epochs=3,
+        seed=0,
+        runtime=RUNTIME,
+        session=FakeSession(),
         world=ALONE,
-    )  # fmt: skip
+    )
     whole.steps.micro_batch = 8
     while not whole.finished():
         whole.epoch()
     expected = whole.result()
     assert np.array_equal(found.val_logit, expected.val_logit) and found.note == expected.note
-    assert all(torch.equal(value, cut.state_dict()[name]) for name, value in tight.state_dict().items())
+    assert all(
+        torch.equal(value, cut.state_dict()[name]) for name, value in tight.state_dict().items()
+    )
 
 
 def test_batchnorm_counts_a_repeated_step_once() -> None:
@@ -106,7 +141,16 @@ def test_batchnorm_counts_a_repeated_step_once() -> None:
     limit_memory(tight.block2, 8)
     train = images(16)
     settings = recipe(flip=0.0, lr=1e-6)
-    fit(tight, train, images(15, seed=1), settings, epochs=1, seed=0, runtime=RUNTIME, session=FakeSession())
+    fit(
+        tight,
+        train,
+        images(15, seed=1),
+        settings,
+        epochs=1,
+        seed=0,
+        runtime=RUNTIME,
+        session=FakeSession(),
+    )
     order = torch.randperm(16, generator=RUNTIME.seed_epoch(0, 0))
     with torch.no_grad():
         seen = before.stem[0](before.prepare(torch.from_numpy(train.pixels)))[order]
@@ -152,7 +196,9 @@ def test_pieces_never_leave_batchnorm_a_single_image() -> None:
     limit_memory(detector.stem, 3)
     train, val = images(21, size_px=1), images(10, size_px=1)
     settings = recipe(batch_size=5)
-    result = fit(detector, train, val, settings, epochs=1, seed=0, runtime=RUNTIME, session=FakeSession())
+    result = fit(
+        detector, train, val, settings, epochs=1, seed=0, runtime=RUNTIME, session=FakeSession()
+    )
     assert result.note == "micro-batch 2 of 5 after running out of memory"
 
 
@@ -163,9 +209,17 @@ def test_pieces_never_leave_batchnorm_a_single_image() -> None:
 def test_scores_and_features_are_computed_in_halves(at_most: int) -> None:
     pictures, tight = images(70), tiny()
     seen = limit_memory(tight.stem, at_most)
-    np.testing.assert_allclose(score(tight, pictures, runtime=RUNTIME), score(tiny(), pictures, runtime=RUNTIME), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        score(tight, pictures, runtime=RUNTIME),
+        score(tiny(), pictures, runtime=RUNTIME),
+        rtol=0,
+        atol=1e-6,
+    )
     assert sum(size for size in seen if size <= at_most) == 70
-    found, expected = (compute_features(detector, pictures, runtime=RUNTIME, flip=True) for detector in (tight, tiny()))
+    found, expected = (
+        compute_features(detector, pictures, runtime=RUNTIME, flip=True)
+        for detector in (tight, tiny())
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 

@@ -32,7 +32,10 @@ def test_whole_numbers_serve_as_real_ones_and_not_the_other_way_round() -> None:
         ({"learning_rate": 0.1}, "unknown training setting 'learning_rate'"),
         ({"wieght_decay": 0.1}, "did you mean 'weight_decay'"),
         ({"C": 1.0}, "unknown training setting 'C'"),
-        ({"schedule": "gradual"}, "unknown schedule 'gradual'.*full, head, last_stage, lora, lp_ft, progressive"),
+        (
+            {"schedule": "gradual"},
+            "unknown schedule 'gradual'.*full, head, last_stage, lora, lp_ft, progressive",
+        ),
         ({"optimizer": "adamW"}, "unknown optimizer 'adamW': did you mean 'adamw'"),
         ({"lr": 0.0}, "lr = 0.0: give a number above 0"),
         ({"lr": float("nan")}, "lr = nan"),
@@ -49,17 +52,29 @@ def test_whole_numbers_serve_as_real_ones_and_not_the_other_way_round() -> None:
         ({"head_width": 8193}, "head_width = 8193: give a whole number from 0 to 8192"),
         ({"head_width": 8.0}, r"head_width = 8\.0"),
         ({"head_dropout": 1.0}, r"head_dropout = 1\.0: give a number from 0 to below 1"),
-        ({"schedule": "progressive", "head_share": 0.6, "last_stage_share": 0.4}, r"last_stage_share = 1: must stay below 1"),
+        (
+            {"schedule": "progressive", "head_share": 0.6, "last_stage_share": 0.4},
+            r"last_stage_share = 1: must stay below 1",
+        ),
     ],
 )
-def test_errors_name_setting_value_and_remedy(params: dict[str, float | int | str | bool], message: str) -> None:
+def test_errors_name_setting_value_and_remedy(
+    params: dict[str, float | int | str | bool], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         Recipe.from_params(params, where="search_spaces/npr.toml")
-    assert str(caught.value).startswith("search_spaces/npr.toml: ") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("search_spaces/npr.toml: ") and "\n" not in str(
+        caught.value
+    )
 
 
 def test_shares_of_other_schedules_may_overlap() -> None:
-    assert Recipe.from_params({"schedule": "lp_ft", "head_share": 0.6, "last_stage_share": 0.6}).head_share == 0.6
+    assert (
+        Recipe.from_params(
+            {"schedule": "lp_ft", "head_share": 0.6, "last_stage_share": 0.6}
+        ).head_share
+        == 0.6
+    )
 
 
 def test_the_logistic_learner_has_its_own_settings() -> None:

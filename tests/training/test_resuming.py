@@ -17,7 +17,9 @@ from tests.training.small_fits import run, same, script, without_seconds
 
 @pytest.mark.parametrize("schedule", UNFREEZING)
 def test_resuming_after_any_epoch_is_bit_for_bit(schedule: str) -> None:
-    """Stopped right after the checkpoint of every epoch in turn; the process that goes on has kept nothing."""
+    """Stopped right after the checkpoint of every epoch in turn; the process that goes on has kept
+    nothing.
+    """
     whole = tiny()
     settings = {"schedule": schedule, "dropout": 0.2, "epochs": 6}
     expected = run(whole, **settings)
@@ -29,7 +31,10 @@ def test_resuming_after_any_epoch_is_bit_for_bit(schedule: str) -> None:
         session.stop_after = None
         detector = tiny()
         assert same((detector, run(detector, session, **settings)), (whole, expected)), stop
-        assert [record.epoch for record in session.records] == [*range(stop - 1), *range(6)], "the whole history, again"
+        assert [record.epoch for record in session.records] == [
+            *range(stop - 1),
+            *range(6),
+        ], "the whole history, again"
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -53,7 +58,9 @@ def test_a_run_that_ended_early_does_not_go_on(monkeypatch: pytest.MonkeyPatch) 
     assert len(run(tiny(), session, epochs=6, patience=2).history) == 3 and session.saves == 3
 
 
-@pytest.mark.parametrize("change", [{"lr": 0.01}, {"seed": 1}, {"epochs": 5}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.01}, {"seed": 1}, {"epochs": 5}, {"weight_decay": 0.1}]
+)
 def test_another_fits_checkpoint_is_none(change: dict[str, Any]) -> None:
     session, fresh, detector = FakeSession(), tiny(), tiny()
     run(tiny(), session)
@@ -74,7 +81,9 @@ def test_another_versions_checkpoint_is_none(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_report_stops_the_fit_and_the_next_one_hears_the_history_first() -> None:
-    """A scheduler that stops at the second epoch's end stops again at the replayed one, before anything is trained."""
+    """A scheduler that stops at the second epoch's end stops again at the replayed one, before
+    anything is trained.
+    """
 
     class Stopping(FakeSession):
         def report(self, record: EpochRecord) -> None:
@@ -87,7 +96,9 @@ def test_a_report_stops_the_fit_and_the_next_one_hears_the_history_first() -> No
         with pytest.raises(TrialStopped, match="at the first rung"):
             run(tiny(), session)
         assert [record.epoch for record in session.records] == heard and session.saves == 2
-    assert without_seconds(tuple(session.records[:2])) == without_seconds(tuple(session.records[2:]))
+    assert without_seconds(tuple(session.records[:2])) == without_seconds(
+        tuple(session.records[2:])
+    )
 
 
 def test_a_checkpoint_holds_what_the_schedule_moves() -> None:

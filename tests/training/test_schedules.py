@@ -15,9 +15,13 @@ from study.training.schedules import freeze, learning_rate, phases
 from tests.training.fakes import tiny
 
 
-def plan(schedule: str, epochs: int, n_stages: int = 4, **settings: float) -> list[tuple[str, int, int, float]]:
+def plan(
+    schedule: str, epochs: int, n_stages: int = 4, **settings: float
+) -> list[tuple[str, int, int, float]]:
     recipe = Recipe.from_params({"schedule": schedule, "lr": 1.0, **settings})
-    return [(p.name, p.stages, p.epochs, p.lr) for p in phases(recipe, n_stages=n_stages, epochs=epochs)]
+    return [
+        (p.name, p.stages, p.epochs, p.lr) for p in phases(recipe, n_stages=n_stages, epochs=epochs)
+    ]
 
 
 def test_schedules_of_one_phase_have_the_recipes_rate() -> None:
@@ -34,7 +38,10 @@ def test_progressive_as_published() -> None:
 
 
 def test_linear_probe_then_fine_tune() -> None:
-    assert plan("lp_ft", 10, head_share=0.3, full_lr_ratio=0.01) == [("head", 1, 3, 1.0), ("full", 4, 7, 0.01)]
+    assert plan("lp_ft", 10, head_share=0.3, full_lr_ratio=0.01) == [
+        ("head", 1, 3, 1.0),
+        ("full", 4, 7, 0.01),
+    ]
 
 
 def test_fewer_epochs_than_phases_keep_the_first_phases() -> None:
@@ -45,8 +52,16 @@ def test_fewer_epochs_than_phases_keep_the_first_phases() -> None:
 
 
 def test_a_small_share_still_has_an_epoch() -> None:
-    assert [p[2] for p in plan("progressive", 6, head_share=0.02, last_stage_share=0.03)] == [1, 1, 4]
-    assert [p[2] for p in plan("progressive", 4, head_share=0.9, last_stage_share=0.05)] == [2, 1, 1]
+    assert [p[2] for p in plan("progressive", 6, head_share=0.02, last_stage_share=0.03)] == [
+        1,
+        1,
+        4,
+    ]
+    assert [p[2] for p in plan("progressive", 4, head_share=0.9, last_stage_share=0.05)] == [
+        2,
+        1,
+        1,
+    ]
 
 
 def test_a_detector_of_one_stage_is_trained_whole_in_every_phase() -> None:
@@ -54,10 +69,15 @@ def test_a_detector_of_one_stage_is_trained_whole_in_every_phase() -> None:
 
 
 @given(
-    st.sampled_from(SCHEDULES), st.integers(1, 60), st.integers(1, 9),
-    st.floats(0.01, 0.98), st.floats(0.01, 0.98),
-)  # fmt: skip
-def test_epochs_add_up_and_follow_the_shares(schedule: str, epochs: int, n_stages: int, head: float, last: float) -> None:
+    st.sampled_from(SCHEDULES),
+    st.integers(1, 60),
+    st.integers(1, 9),
+    st.floats(0.01, 0.98),
+    st.floats(0.01, 0.98),
+)
+def test_epochs_add_up_and_follow_the_shares(
+    schedule: str, epochs: int, n_stages: int, head: float, last: float
+) -> None:
     if head + last >= 0.99:
         head, last = head / 2, last / 2
     found = plan(schedule, epochs, n_stages=n_stages, head_share=head, last_stage_share=last)
@@ -73,7 +93,9 @@ def test_rate_without_warm_up_is_torchs_cosine() -> None:
     optimizer = torch.optim.SGD([weight], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
     for step in range(12):
-        assert learning_rate(0.3, step, 12, 0.0) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        assert learning_rate(0.3, step, 12, 0.0) == pytest.approx(
+            optimizer.param_groups[0]["lr"], abs=1e-12
+        )
         optimizer.step()
         theirs.step()
 
@@ -94,8 +116,14 @@ def test_gradient_reaches_exactly_the_unfrozen_parameters(stages: int) -> None:
     for number, stage in enumerate(detector.stages()):
         for parameter in stage.all_parameters():
             assert parameter.requires_grad == (number < stages)
-            assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == (number < stages)
-        assert all(part.training == (number < stages) for module in stage.modules for part in module.modules())
+            assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == (
+                number < stages
+            )
+        assert all(
+            part.training == (number < stages)
+            for module in stage.modules
+            for part in module.modules()
+        )
 
 
 def test_frozen_batchnorm_does_not_move_in_a_forward_pass() -> None:
@@ -103,5 +131,9 @@ def test_frozen_batchnorm_does_not_move_in_a_forward_pass() -> None:
     freeze(detector, 2)
     before = {key: value.clone() for key, value in detector.state_dict().items()}
     detector(torch.randn(4, 3, 8, 8))
-    moved = {key for key, value in detector.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {f"block2.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    moved = {
+        key for key, value in detector.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert moved == {
+        f"block2.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
+    }

@@ -25,7 +25,9 @@ def test_scores_do_not_depend_on_the_batch_size(batch_size: int, runtime: TorchR
 
 
 @pytest.mark.parametrize("name", ["npr", "resnet18_scratch", "spectrum"])
-def test_scores_of_real_detectors_do_not_depend_on_the_batch_size(name: str, runtime: TorchRuntime) -> None:
+def test_scores_of_real_detectors_do_not_depend_on_the_batch_size(
+    name: str, runtime: TorchRuntime
+) -> None:
     spec = registry.resolve(name, options={"size_px": 16}, weights_root=None)
     detector = registry.build(spec, weights_root=None, seed=0)
     pictures = images(9, size_px=16)
@@ -41,7 +43,9 @@ def test_scores_are_the_forward_pass_in_evaluation_mode(runtime: TorchRuntime) -
     before = {key: value.clone() for key, value in detector.state_dict().items()}
     found = score(detector, pictures, runtime=runtime)
     assert [module.training for module in detector.modules()] == modes, "modes are put back"
-    assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items()), "no statistic moves"
+    assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items()), (
+        "no statistic moves"
+    )
     with torch.no_grad():
         expected = detector.eval()(detector.prepare(torch.from_numpy(pictures.pixels)))
     assert np.array_equal(found, expected.numpy())
@@ -51,7 +55,9 @@ def test_a_score_that_is_not_finite_names_its_image(runtime: TorchRuntime) -> No
     detector, pictures = tiny(), images(9)
     pictures.pixels[6:8] = 255
     detector.register_forward_hook(
-        lambda module, inputs, output: torch.where(inputs[0].mean(dim=(1, 2, 3)) > 0.99, torch.nan, output)
+        lambda module, inputs, output: torch.where(
+            inputs[0].mean(dim=(1, 2, 3)) > 0.99, torch.nan, output
+        )
     )
     with pytest.raises(ScoreError, match=r"score of set/0006\.png is nan, 2 of 9 are not finite"):
         score(detector, pictures, runtime=runtime, batch_size=4)
@@ -66,7 +72,9 @@ def test_heads_on_kept_features_score_bit_for_bit_as_images_do(runtime: TorchRun
     detector, pictures = tiny(), images(BATCH_SIZE + 9)
     runtime.place(detector)
     features = compute_features(detector, pictures, runtime=runtime)
-    assert np.array_equal(np.concatenate(head_logits(detector, features)), score(detector, pictures, runtime=runtime))
+    assert np.array_equal(
+        np.concatenate(head_logits(detector, features)), score(detector, pictures, runtime=runtime)
+    )
 
 
 def test_mirrored_features_are_those_of_mirrored_images(runtime: TorchRuntime) -> None:

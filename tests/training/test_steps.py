@@ -32,7 +32,16 @@ def test_a_single_image_left_over_does_not_break_batchnorm() -> None:
     for size_px in (8, 1):  # at 1 px BatchNorm sees one value a channel where a batch has one image
         train, val = images(11, size_px=size_px), images(10, size_px=size_px)
         settings = recipe(schedule="full", batch_size=5)
-        result = fit(tiny(size_px=size_px), train, val, settings, epochs=2, seed=0, runtime=RUNTIME, session=FakeSession())
+        result = fit(
+            tiny(size_px=size_px),
+            train,
+            val,
+            settings,
+            epochs=2,
+            seed=0,
+            runtime=RUNTIME,
+            session=FakeSession(),
+        )
         assert train.read == 2 * 11 and len(result.val_logit) == 10
 
 
@@ -40,7 +49,9 @@ def test_flips_are_of_the_probability_asked_for(monkeypatch: pytest.MonkeyPatch)
     seen: list[torch.Tensor] = []
     original = module.to_input
 
-    def spy(detector: Any, pixels: Any, device: str, flip: torch.Tensor | None = None) -> torch.Tensor:
+    def spy(
+        detector: Any, pixels: Any, device: str, flip: torch.Tensor | None = None
+    ) -> torch.Tensor:
         if flip is not None:
             seen.append(flip)
         return original(detector, pixels, device, flip)
@@ -50,7 +61,16 @@ def test_flips_are_of_the_probability_asked_for(monkeypatch: pytest.MonkeyPatch)
     for flip in (0.0, 0.3, 1.0):
         seen.clear()
         settings = recipe(schedule="full", flip=flip, batch_size=64)
-        fit(tiny(), images(300), images(10), settings, epochs=2, seed=0, runtime=RUNTIME, session=FakeSession())
+        fit(
+            tiny(),
+            images(300),
+            images(10),
+            settings,
+            epochs=2,
+            seed=0,
+            runtime=RUNTIME,
+            session=FakeSession(),
+        )
         shares[flip] = torch.cat(seen).float().mean().item()
     assert shares[0.0] == 0.0 and shares[1.0] == 1.0 and shares[0.3] == pytest.approx(0.3, abs=0.08)
 
@@ -64,15 +84,38 @@ def test_loss_is_the_cross_entropy_of_smoothed_targets() -> None:
 
 
 def test_clipping_bounds_the_step() -> None:
-    """Plain SGD on one batch: the step is no longer than learning rate x clip_norm x (1 + momentum), Nesterov's first step."""
+    """Plain SGD on one batch: the step is no longer than learning rate x clip_norm x (1 +
+    momentum), Nesterov's first step.
+    """
     moved = {}
     for clip_norm in (0.0, 0.001):
         detector = tiny()
         before = {name: p.detach().clone() for name, p in detector.named_parameters()}
         settings = recipe(
-            optimizer="sgd", schedule="full", lr=0.1, clip_norm=clip_norm, batch_size=64, weight_decay=0.0, warmup_share=0.0
+            optimizer="sgd",
+            schedule="full",
+            lr=0.1,
+            clip_norm=clip_norm,
+            batch_size=64,
+            weight_decay=0.0,
+            warmup_share=0.0,
         )
-        fit(detector, images(21), images(15, seed=1), settings, epochs=1, seed=0, runtime=RUNTIME, session=FakeSession())
-        moved[clip_norm] = sum((p.detach() - before[name]).square().sum().item() for name, p in detector.named_parameters()) ** 0.5
+        fit(
+            detector,
+            images(21),
+            images(15, seed=1),
+            settings,
+            epochs=1,
+            seed=0,
+            runtime=RUNTIME,
+            session=FakeSession(),
+        )
+        moved[clip_norm] = (
+            sum(
+                (p.detach() - before[name]).square().sum().item()
+                for name, p in detector.named_parameters()
+            )
+            ** 0.5
+        )
     assert moved[0.001] == pytest.approx(0.1 * 0.001 * 1.9, rel=1e-3)
     assert moved[0.0] > 10 * moved[0.001]

@@ -1,7 +1,9 @@
-"""Several workers train one detector: the batch is theirs together, every image is scored once, all decide alike.
+"""Several workers train one detector: the batch is theirs together, every image is scored once, all
+decide alike.
 
-Tolerances against one worker: 1e-6 for a gradient of one step, 1e-4 in a logit after 20 steps without BatchNorm and dropout (the
-order of float additions differs), no bit for scores and features.
+Tolerances against one worker: 1e-6 for a gradient of one step, 1e-4 in a logit after 20 steps
+without BatchNorm and dropout (the order of float additions differs), no bit for scores and
+features.
 """
 
 from __future__ import annotations
@@ -23,7 +25,19 @@ from study.training.fit import FitResult
 from study.training.score import score
 from study.training.world import ALONE, World, even_parts
 from tests.training.fakes import images, plain, tiny
-from tests.training.ranks import BATCHES, RUNTIME, SPLITS, FileSession, fits, identities, logistic, outcome, run_group, seeds, train
+from tests.training.ranks import (
+    BATCHES,
+    RUNTIME,
+    SPLITS,
+    FileSession,
+    fits,
+    identities,
+    logistic,
+    outcome,
+    run_group,
+    seeds,
+    train,
+)
 
 pytestmark = pytest.mark.slow
 Ranks = list[dict[str, dict[str, Any]]]
@@ -60,8 +74,12 @@ def history(result: FitResult) -> list[object]:
     return [dataclasses.replace(record, seconds=0.0) for record in result.history]
 
 
-def same_bits(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], *, but: str = "-") -> bool:
-    return all(torch.equal(value, two[name]) for name, value in one.items() if not name.endswith(but))
+def same_bits(
+    one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], *, but: str = "-"
+) -> bool:
+    return all(
+        torch.equal(value, two[name]) for name, value in one.items() if not name.endswith(but)
+    )
 
 
 # what is shared out
@@ -80,14 +98,20 @@ def test_shares_are_the_batch_in_order_and_none_is_a_single_image(n: int, size: 
 
 @settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 50), st.integers(1, 3))
-def test_even_parts_are_as_many_as_asked_for_where_the_least_allows_it(n: int, count: int, least: int) -> None:
+def test_even_parts_are_as_many_as_asked_for_where_the_least_allows_it(
+    n: int, count: int, least: int
+) -> None:
     parts = even_parts(torch.arange(n), count, least=least)
     assert sum(map(len, parts)) == n and len(parts) == (min(count, max(1, n // least)) if n else 0)
     assert all(len(part) >= min(least, n) and len(part) <= len(parts[0]) for part in parts)
 
 
 def test_items_are_dealt_round_robin() -> None:
-    assert [World(rank, 3).deal("abcdefg") for rank in range(3)] == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
+    assert [World(rank, 3).deal("abcdefg") for rank in range(3)] == [
+        ["a", "d", "g"],
+        ["b", "e"],
+        ["c", "f"],
+    ]
 
 
 def test_without_a_group_one_is_alone() -> None:
@@ -103,11 +127,19 @@ def test_what_comes_together(ranks: Ranks) -> None:
         assert found["each"] == [0.1 * (r + 1) for r in range(size)]
         first, second, third = found["gradients"]
         assert torch.equal(first, torch.full((2, 3), size * (size + 1) / 2))
-        assert second.tolist() == [5.0, 7.0] and third is None, "no gradient anywhere is none, and not zero"
-        assert found["means"][0].tolist() == ([0.0, 4.0] if size == 2 else [1.0, 4.0]), "a rank without weight counts for nothing"
+        assert second.tolist() == [5.0, 7.0] and third is None, (
+            "no gradient anywhere is none, and not zero"
+        )
+        assert found["means"][0].tolist() == ([0.0, 4.0] if size == 2 else [1.0, 4.0]), (
+            "a rank without weight counts for nothing"
+        )
         assert found["means"][1].tolist() == [2.0]
-        expected = torch.cat([torch.tensor([[-0.0, torch.inf], [torch.nan, 1e-45]]) * (r + 1) for r in range(size)])
-        assert torch.equal(found["joined"].view(torch.int32), expected.view(torch.int32)), "bit for bit"
+        expected = torch.cat(
+            [torch.tensor([[-0.0, torch.inf], [torch.nan, 1e-45]]) * (r + 1) for r in range(size)]
+        )
+        assert torch.equal(found["joined"].view(torch.int32), expected.view(torch.int32)), (
+            "bit for bit"
+        )
 
 
 # training
@@ -141,7 +173,9 @@ def test_a_fit_is_one_workers(ranks: Ranks, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "head", "balanced", "low rank", "tiny"])
-def test_all_workers_have_the_same_and_the_first_alone_reports_and_saves(name: str, ranks: Ranks) -> None:
+def test_all_workers_have_the_same_and_the_first_alone_reports_and_saves(
+    name: str, ranks: Ranks
+) -> None:
     first, *others = [answers["fits"][name] for answers in ranks]
     assert (first["told"], first["saves"]) == ([0, 1, 2, 3], 4)
     for other in others:
@@ -152,26 +186,36 @@ def test_all_workers_have_the_same_and_the_first_alone_reports_and_saves(name: s
         assert same_bits(other["state"], first["state"], but="num_batches_tracked")
 
 
-def test_each_worker_has_dropout_of_its_own_and_the_first_that_of_one_worker(ranks: Ranks, tmp_path: Path) -> None:
+def test_each_worker_has_dropout_of_its_own_and_the_first_that_of_one_worker(
+    ranks: Ranks, tmp_path: Path
+) -> None:
     found = [answers["seeds"]["seen"] for answers in ranks]
     assert len({seed for seen in found for seed in seen}) == 2 * len(ranks)
     assert found[0] == seeds(ALONE, tmp_path)["seen"]
 
 
 def test_batchnorm_is_averaged_over_images(ranks: Ranks) -> None:
-    """By hand: the images' mean, at momentum 0.1 from 0, though the shares of 23 images differ in size."""
+    """By hand: the images' mean, at momentum 0.1 from 0, though the shares of 23 images differ in
+    size.
+    """
     detector = tiny()
     with torch.no_grad():
         seen = detector.stem[0](detector.prepare(torch.from_numpy(images(23).pixels)))
     for answers in ranks:
-        torch.testing.assert_close(answers["statistics"]["mean"], 0.1 * seen.mean(dim=(0, 2, 3)), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            answers["statistics"]["mean"], 0.1 * seen.mean(dim=(0, 2, 3)), rtol=0, atol=1e-6
+        )
 
 
 def test_a_stopped_fit_goes_on_bit_for_bit_and_reports_its_history_first(ranks: Ranks) -> None:
-    """Every worker is stopped where the first one's report is; with BatchNorm, dropout and phases."""
+    """Every worker is stopped where the first one's report is; with BatchNorm, dropout and
+    phases.
+    """
     for rank, answers in enumerate(ranks):
         again, whole = answers["resumed"], answers["fits"]["tiny"]
-        assert again["stopped"] == ("by the scheduler" if rank == 0 else "the first worker of this trial was told to stop")
+        assert again["stopped"] == (
+            "by the scheduler" if rank == 0 else "the first worker of this trial was told to stop"
+        )
         assert [record.epoch for record in again["first"]] == ([0, 1] if rank == 0 else [])
         assert (again["told"], again["saves"]) == (([0, 1, 2, 3], 2) if rank == 0 else ([], 0))
         assert history(again["result"]) == history(whole["result"])
@@ -193,7 +237,10 @@ def test_an_error_is_everyones(ranks: Ranks) -> None:
     counts = " and ".join(["4"] + ["0"] * (len(ranks) - 1))
     for answers in ranks:
         assert "the loss is" in answers["refused"]["diverged"]
-        assert f"found checkpoints of {counts} epochs: put the results on a disk" in answers["refused"]["not shared"]
+        assert (
+            f"found checkpoints of {counts} epochs: put the results on a disk"
+            in answers["refused"]["not shared"]
+        )
 
 
 def test_one_workers_checkpoint_is_none_for_several(ranks: Ranks, tmp_path: Path) -> None:
@@ -213,7 +260,9 @@ def test_every_image_is_scored_once_and_bit_for_bit_as_by_one_worker(n: int, ran
     assert logit.shape == (n,)
     answers = [answers["scores"][str(n)] for answers in ranks]
     assert sum(read for _, read, _ in answers) == n
-    assert [read > 0 for _, read, _ in answers] == [rank < -(-n // 64) for rank in range(len(ranks))]
+    assert [read > 0 for _, read, _ in answers] == [
+        rank < -(-n // 64) for rank in range(len(ranks))
+    ]
     for found, _, rows in answers:
         assert np.array_equal(found, logit) and torch.equal(rows, features)
 

@@ -1,9 +1,11 @@
-"""Two classifiers that see no picture: one of a file's metadata, one of a few statistics of its border and its brightness.
+"""Two classifiers that see no picture: one of a file's metadata, one of a few statistics of its
+border and its brightness.
 
-Floor 1. What they can tell, a detector can learn instead of what it is meant to. Both are gradient-boosted trees: a cue need not be
-monotone (qualities 85 and 95 against 90), nor stand in one trait alone. They are shallow, and their leaves hold ten images at
-least, so that they learn little where there is nothing to learn; and a mistake costs no alarm, because their AUC is that of folds
-they never saw.
+Floor 1. What they can tell, a detector can learn instead of what it is meant to. Both are
+gradient-boosted trees: a cue need not be monotone (qualities 85 and 95 against 90), nor stand in
+one trait alone. They are shallow, and their leaves hold ten images at least, so that they learn
+little where there is nothing to learn; and a mistake costs no alarm, because their AUC is that of
+folds they never saw.
 """
 
 from __future__ import annotations
@@ -23,18 +25,26 @@ from study.statistics.cross_validated import cross_validated_auc, folds_by_group
 
 SEED = derive_seed("audit")
 ROUNDS, LEAVES, LEAF_IMAGES, RATE = 40, 6, 10, 0.15
-CONSTANT = "no interval: constant by construction, no trait varies"  # so with `unify`, for the files
+# so with `unify`, for the files
+CONSTANT = "no interval: constant by construction, no trait varies"
 
 
 def metadata_auc(traits: Traits) -> Estimate:
     """Return the cross-validated AUC of a classifier of file traits. It sees no pixel."""
     kinds = [np.unique(traits.kinds[name], return_inverse=True) for name in KINDS]
-    columns = [(codes == value).astype(np.float64) for words, codes in kinds for value in range(len(words)) if len(words) > 1]
+    columns = [
+        (codes == value).astype(np.float64)
+        for words, codes in kinds
+        for value in range(len(words))
+        if len(words) > 1
+    ]
     return _classifier_auc(traits, [*columns, *(traits.numbers[name] for name in SIZES)])
 
 
 def border_brightness_auc(traits: Traits) -> Estimate:
-    """Return the cross-validated AUC of a classifier of brightness, colour, and border against centre."""
+    """Return the cross-validated AUC of a classifier of brightness, colour, and border against
+    centre.
+    """
     return _classifier_auc(traits, [traits.numbers[name] for name in STATISTICS])
 
 
@@ -43,19 +53,25 @@ def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> E
     fold = folds_by_group(label, group, rng_seed=SEED)
     folds = int(fold.max(initial=0)) + 1
     if folds < 2:
-        return undefined("too few groups to cross-validate: two folds with two groups of each class are needed", label)
+        return undefined(
+            "too few groups to cross-validate: two folds with two groups of each class are needed",
+            label,
+        )
     score = _out_of_fold(np.stack(columns, axis=1), label, fold)
     found = cross_validated_auc(label, score, group, fold)
     varies = any(len(np.unique(column)) > 1 for column in columns)
     return found if varies else replace(found, note=CONSTANT)
 
 
-def _out_of_fold(features: NDArray[np.float64], label: NDArray[np.uint8], fold: NDArray[np.intp]) -> NDArray[np.float64]:
+def _out_of_fold(
+    features: NDArray[np.float64], label: NDArray[np.uint8], fold: NDArray[np.intp]
+) -> NDArray[np.float64]:
     """Return, (N,), each image's logit by the model that was fitted on the other folds."""
     from threadpoolctl import threadpool_limits
 
     score = np.zeros(len(label))
-    with threadpool_limits(1):  # its threads wait for each other longer than they work, the more so where others run
+    # its threads wait for each other longer than they work, the more so where others run
+    with threadpool_limits(1):
         for held_out in range(int(fold.max()) + 1):
             inside = fold != held_out
             varies = [len(np.unique(column)) > 1 for column in features[inside].T]

@@ -1,8 +1,10 @@
-"""The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL section 8).
+"""The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL
+section 8).
 
-Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and nothing of it goes back into
-search. `<cache>/audits/<key>.json` keeps what takes time, the two classifiers, by all that decides them: the data,
-this folder's code and that of study/statistics/, numpy, scipy and scikit-learn.
+Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and
+nothing of it goes back into search. `<cache>/audits/<key>.json` keeps what takes time, the two
+classifiers, by all that decides them: the data, this folder's code and that of study/statistics/,
+numpy, scipy and scikit-learn.
 """
 
 from __future__ import annotations
@@ -39,10 +41,12 @@ CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
 class DatasetAudit:
     """What is to be known of a dataset.
 
-    n_real, n_fake: images audited; listed: all of its images; unread: (path, reason) of those without traits. groups: distinct
-    ones; mixed_groups: those that hold both classes; torn_groups: those in more than one split. native: None without images.
-    metadata_auc, border_brightness_auc: of the two classifiers, mean over folds by group, in [0, 1]. unified_px: the side to which
-    the study re-encodes all images alike, and then the audit is of these; else None, and it is of the files.
+    n_real, n_fake: images audited; listed: all of its images; unread: (path, reason) of those
+    without traits. groups: distinct ones; mixed_groups: those that hold both classes; torn_groups:
+    those in more than one split. native: None without images. metadata_auc, border_brightness_auc:
+    of the two classifiers, mean over folds by group, in [0, 1]. unified_px: the side to which the
+    study re-encodes all images alike, and then the audit is of these; else None, and it is of the
+    files.
     """
 
     name: str
@@ -69,8 +73,9 @@ class DatasetAudit:
 def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
     """Audit all images of a dataset; what the cache knows is not computed again.
 
-    Raises what `Catalog.dataset` raises, DataError where a file changed since it was indexed, StoreError where the cache cannot be
-    written, FirewallError where the catalog hides the test split.
+    Raises what `Catalog.dataset` raises, DataError where a file changed since it was indexed,
+    StoreError where the cache cannot be written, FirewallError where the catalog hides the test
+    split.
     """
     dataset, cache = catalog.dataset(name), catalog.config.cache
     traits = traits_of(dataset, cache=cache, progress=catalog.progress)
@@ -80,7 +85,9 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
     fake = np.array(dataset.samples["label"], dtype=bool)
     held = [np.bincount(codes[of], minlength=len(names)) > 0 for of in (~fake, fake)]
     torn = straddling(codes, strings(dataset.samples["split"]))
-    cues = tuple(cue_findings(estimates["metadata_auc"], estimates["border_brightness_auc"], comparisons))
+    cues = tuple(
+        cue_findings(estimates["metadata_auc"], estimates["border_brightness_auc"], comparisons)
+    )
     return DatasetAudit(
         name=dataset.name,
         unified_px=dataset.unified_px,
@@ -93,13 +100,20 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
         torn_groups=torn,
         native=native_resolution(traits),
         comparisons=comparisons,
-        findings=(*cues, *_partial(traits, cues), *_repeats(catalog, name), *_file_findings(traits)),
+        findings=(
+            *cues,
+            *_partial(traits, cues),
+            *_repeats(catalog, name),
+            *_file_findings(traits),
+        ),
         **estimates,
     )
 
 
 def _partial(traits: Traits, cues: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield what sets a part of a class apart, of traits that do not tell the classes apart as a whole."""
+    """Yield what sets a part of a class apart, of traits that do not tell the classes apart as a
+    whole.
+    """
     told = {finding.code for finding in cues if finding.severity != "info"}
     found = list(one_class_findings(traits, told))
     yield from found
@@ -115,16 +129,25 @@ def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estim
     except (OSError, ValueError, KeyError, TypeError):  # absent, or none of ours: made anew
         found = {name: classifier(traits) for name, classifier in CLASSIFIERS.items()}
         with cache_writes(cache), whole_file(path) as temporary:
-            temporary.write_text(json.dumps({name: dataclasses.asdict(e) for name, e in found.items()}), encoding="utf-8")
+            temporary.write_text(
+                json.dumps({name: dataclasses.asdict(e) for name, e in found.items()}),
+                encoding="utf-8",
+            )
         return found
 
 
 def _code() -> str:
-    return code_digest(Path(__file__).parent, Path(study.statistics.__path__[0]), libraries=("numpy", "scipy", "scikit-learn"))
+    return code_digest(
+        Path(__file__).parent,
+        Path(study.statistics.__path__[0]),
+        libraries=("numpy", "scipy", "scikit-learn"),
+    )
 
 
 def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:
-    """Yield what the splits of a dataset share, and what repeats within one: the first claims too much, the second counts twice."""
+    """Yield what the splits of a dataset share, and what repeats within one: the first claims too
+    much, the second counts twice.
+    """
     for leaks in leaks_across(catalog, name):
         yield from leak_findings(leaks)
     present = set(catalog.dataset(name).samples["split"].to_pylist())
@@ -134,16 +157,27 @@ def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:
 
 
 def leak_findings(leaks: Leaks) -> Iterator[Finding]:
-    """Yield a sentence for every kind of leak and class; a warning from a hundredth of the class on."""
-    kinds = [(kind, label) for kind in KINDS for label in (REAL, FAKE) if leaks.ids(kind=kind, label=label)]
+    """Yield a sentence for every kind of leak and class; a warning from a hundredth of the class
+    on.
+    """
+    kinds = [
+        (kind, label)
+        for kind in KINDS
+        for label in (REAL, FAKE)
+        if leaks.ids(kind=kind, label=label)
+    ]
     for (kind, label), sentence in zip(kinds, leaks.sentences(), strict=True):
         serious = leaks.share(label, kind=kind) >= MANY
-        yield Finding(code=f"leak_{kind}", severity="warning" if serious else "info", sentence=f"{sentence}.")
+        yield Finding(
+            code=f"leak_{kind}", severity="warning" if serious else "info", sentence=f"{sentence}."
+        )
 
 
 def _file_findings(traits: Traits) -> list[Finding]:
     if not traits.unread:
         return []
     path, reason = traits.unread[0]
-    sentence = f"{len(traits.unread)} images cannot be read and are left out, '{path}' because: {reason}."
+    sentence = (
+        f"{len(traits.unread)} images cannot be read and are left out, '{path}' because: {reason}."
+    )
     return [Finding(code="unreadable", severity="info", sentence=sentence)]

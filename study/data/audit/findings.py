@@ -1,8 +1,9 @@
 """What sets the classes of a dataset apart, trait by trait, and what of it a reader must be told.
 
-Floor 1. A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a kind (a format, a mode) by that
-of having it. So many traits are looked at that some would stand out by chance: their intervals hold all together at 95 %
-(Bonferroni), and only a whole interval above a mark is worth a sentence.
+Floor 1. A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a
+kind (a format, a mode) by that of having it. So many traits are looked at that some would stand out
+by chance: their intervals hold all together at 95 % (Bonferroni), and only a whole interval above a
+mark is worth a sentence.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
 
 Severity = Literal["info", "warning", "critical"]
-SEPARATES, TELLS, WEAK = 0.8, 0.6, 0.55  # where the interval must begin for `critical`, `warning`, `info`
+# where the interval must begin for `critical`, `warning`, `info`
+SEPARATES, TELLS, WEAK = 0.8, 0.6, 0.55
 WORTH_A_WORD = 0.6  # the least AUC of a weak cue that is reported
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WORDS = {
@@ -44,8 +46,8 @@ WORDS = {
 class Finding:
     """One thing to know before a dataset is trusted.
 
-    code: `metadata`, `border_and_brightness`, a trait's name, or what is wrong otherwise (`unreadable`, ...). sentence: for a
-    person.
+    code: `metadata`, `border_and_brightness`, a trait's name, or what is wrong otherwise
+    (`unreadable`, ...). sentence: for a person.
     """
 
     code: str
@@ -57,9 +59,12 @@ class Finding:
 class Comparison:
     """One trait in both classes.
 
-    kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class' images that have it, (1,),
-        among its JPEGs where only a JPEG can; of a number its `QUANTILES`, (5,). NaN where no image of the class has one.
-    auc: of the trait alone, at least .5, its interval simultaneous over all traits; NaN with a reason where it does not vary or a
+    kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class'
+    images that have it, (1,),
+        among its JPEGs where only a JPEG can; of a number its `QUANTILES`, (5,). NaN where no image
+        of the class has one.
+    auc: of the trait alone, at least .5, its interval simultaneous over all traits; NaN with a
+    reason where it does not vary or a
         class has none. higher: the class in which it is larger, or more frequent.
     """
 
@@ -72,52 +77,77 @@ class Comparison:
 
 
 def compare(traits: Traits) -> tuple[Comparison, ...]:
-    """Compare all traits of both classes: kinds by the share of each of their words, numbers by their quantiles."""
-    columns = [*kind_columns(traits), *((name, "", traits.numbers[name]) for name in (*SIZES, *STATISTICS))]
+    """Compare all traits of both classes: kinds by the share of each of their words, numbers by
+    their quantiles.
+    """
+    columns = [
+        *kind_columns(traits),
+        *((name, "", traits.numbers[name]) for name in (*SIZES, *STATISTICS)),
+    ]
     tests = sum(len(np.unique(values[~np.isnan(values)])) > 1 for _, _, values in columns)
     confidence = 1 - (1 - CONFIDENCE) / max(tests, 1)
-    return tuple(_comparison(traits, name, kind, values, confidence) for name, kind, values in columns)
+    return tuple(
+        _comparison(traits, name, kind, values, confidence) for name, kind, values in columns
+    )
 
 
 def kind_columns(traits: Traits) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
-    """Yield for every word (trait, word, (N,) whether an image has it: 1, 0, NaN where only a JPEG can and it is none)."""
+    """Yield for every word (trait, word, (N,) whether an image has it: 1, 0, NaN where only a JPEG
+    can and it is none).
+    """
     for name in KINDS:
         words = traits.kinds[name]
-        known = words != NO_JPEG  # what only a JPEG has is compared among JPEGs: how many there are is the format's matter
+        # what only a JPEG has is compared among JPEGs: how many there are is the format's matter
+        known = words != NO_JPEG
         for word in np.unique(words[known]).tolist():
             yield name, word, np.where(known, words == word, np.nan)
 
 
-def _comparison(traits: Traits, name: str, kind: str, values: NDArray[np.float64], confidence: float) -> Comparison:
+def _comparison(
+    traits: Traits, name: str, kind: str, values: NDArray[np.float64], confidence: float
+) -> Comparison:
     known = ~np.isnan(values)
     label, group, held = traits.label[known], traits.group[known], values[known]
     of_class = held[label == 0], held[label == 1]
     if kind:
         real, fake = ((float(part.mean()),) if len(part) else (math.nan,) for part in of_class)
     else:
-        real, fake = (tuple(np.quantile(part, QUANTILES).tolist()) if len(part) else (math.nan,) * 5 for part in of_class)
+        real, fake = (
+            tuple(np.quantile(part, QUANTILES).tolist()) if len(part) else (math.nan,) * 5
+            for part in of_class
+        )
     auc = cross_validated_auc(label, held, group, np.zeros(len(label)), confidence=confidence)
     if len(np.unique(held)) == 1 and not auc.reason:
-        auc = replace(auc, value=math.nan, low=math.nan, high=math.nan, reason="the same in every image")
+        auc = replace(
+            auc, value=math.nan, low=math.nan, high=math.nan, reason="the same in every image"
+        )
     lower = auc.value < 0.5
     if lower:
         auc = replace(auc, value=1 - auc.value, low=1 - auc.high, high=1 - auc.low)
-    return Comparison(trait=name, kind=kind, real=real, fake=fake, auc=auc, higher="real" if lower else "fake")
+    return Comparison(
+        trait=name, kind=kind, real=real, fake=fake, auc=auc, higher="real" if lower else "fake"
+    )
 
 
 def severity(auc: Estimate) -> Severity | None:
-    """Return how serious a cue is by where its interval begins; None where it is none, or not worth a word."""
+    """Return how serious a cue is by where its interval begins; None where it is none, or not worth
+    a word.
+    """
     for name, mark in (("critical", SEPARATES), ("warning", TELLS)):
         if auc.low > mark:
-            # The names compared are the literals of the return type; mypy does not narrow a string by a loop.
+            # The names compared are the literals of the return type; mypy does not narrow a string
+            # by a loop.
             return name  # type: ignore[return-value]
     return "info" if auc.low > WEAK and auc.value >= WORTH_A_WORD else None
 
 
-def cue_findings(metadata: Estimate, border_brightness: Estimate, comparisons: Sequence[Comparison]) -> Iterator[Finding]:
+def cue_findings(
+    metadata: Estimate, border_brightness: Estimate, comparisons: Sequence[Comparison]
+) -> Iterator[Finding]:
     """Yield what the two classifiers and single traits tell of the class.
 
-    Of the metadata every trait has its own finding, and so has brightness; of colours and of borders the clearest.
+    Of the metadata every trait has its own finding, and so has brightness; of colours and of
+    borders the clearest.
     """
     yield from _finding("metadata", "A classifier of file metadata, which sees no pixel,", metadata)
     for name in METADATA:
@@ -129,16 +159,26 @@ def cue_findings(metadata: Estimate, border_brightness: Estimate, comparisons: S
 
 
 def _clearest(comparisons: Sequence[Comparison]) -> Iterator[Finding]:
-    best = max((c for c in comparisons if not math.isnan(c.auc.low)), key=lambda c: (c.auc.low, c.auc.value), default=None)
+    best = max(
+        (c for c in comparisons if not math.isnan(c.auc.low)),
+        key=lambda c: (c.auc.low, c.auc.value),
+        default=None,
+    )
     if best is not None:
-        yield from _finding(best.trait, f"{_words(best)} alone", best.auc, _evidence(best, comparisons))
+        yield from _finding(
+            best.trait, f"{_words(best)} alone", best.auc, _evidence(best, comparisons)
+        )
 
 
 def _finding(code: str, subject: str, auc: Estimate, evidence: str = "") -> Iterator[Finding]:
     found = severity(auc)
     if found is None:
         return
-    verb = {"critical": "separates the classes", "warning": "tells the classes apart", "info": "is a weak cue to the class"}[found]
+    verb = {
+        "critical": "separates the classes",
+        "warning": "tells the classes apart",
+        "info": "is a weak cue to the class",
+    }[found]
     more = f" ({evidence})" if evidence else ""
     numbers = f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
     yield Finding(code=code, severity=found, sentence=f"{subject} {verb}: {numbers}{more}.")
@@ -146,7 +186,9 @@ def _finding(code: str, subject: str, auc: Estimate, evidence: str = "") -> Iter
 
 def in_words(trait: str) -> str:
     """Return what a trait is called, without a capital."""
-    return WORDS.get(trait, trait.replace("_", " ").replace(" less ", " less the ").replace(" sd", " (sd)"))
+    return WORDS.get(
+        trait, trait.replace("_", " ").replace(" less ", " less the ").replace(" sd", " (sd)")
+    )
 
 
 def _words(comparison: Comparison) -> str:
@@ -159,17 +201,26 @@ def _evidence(comparison: Comparison, comparisons: Sequence[Comparison]) -> str:
     real, fake = comparison.real, comparison.fake
     if not comparison.kind:
         return f"median of the reals {real[2]:.4g}, of the fakes {fake[2]:.4g}"
-    always = {side: next((c.kind for c in comparisons if getattr(c, side)[0] == 1.0), None) for side in ("real", "fake")}
+    always = {
+        side: next((c.kind for c in comparisons if getattr(c, side)[0] == 1.0), None)
+        for side in ("real", "fake")
+    }
     if always["real"] and always["fake"]:
         each = {side: kind_words(comparison.trait, word) for side, word in always.items() if word}
         return f"every real is {each['real']} and every fake {each['fake']}"
-    return f"{real[0]:.0%} of the reals and {fake[0]:.0%} of the fakes are {kind_words(comparison.trait, comparison.kind)}"
+    return (
+        f"{real[0]:.0%} of the reals and {fake[0]:.0%} of the fakes are"
+        f" {kind_words(comparison.trait, comparison.kind)}"
+    )
 
 
 def kind_words(trait: str, word: str) -> str:
     """Return what images of a kind are, to stand after "are"."""
     if trait in ("profile", "exif"):
-        return ("with " if word == "yes" else "without ") + {"profile": "a profile", "exif": "EXIF"}[trait]
+        return ("with " if word == "yes" else "without ") + {
+            "profile": "a profile",
+            "exif": "EXIF",
+        }[trait]
     if trait == "progressive":
         return "progressive" if word == "yes" else "sequential"
     return word

@@ -1,9 +1,11 @@
 """What a JPEG's header says of how it was encoded: quality, whose tables, chroma subsampling.
 
-Floor 1. libjpeg's encoder (`jpeg_set_quality`, jcparam.c, Independent JPEG Group, release 6b) scales the example tables of the
-standard (ITU-T T.81, annex K.1) by s = 5000 // q for a quality q < 50 and s = 200 - 2 q above; an entry becomes (entry * s + 50)
-// 100, kept within [1, 255]. The hundred pairs of tables that this can give all differ, so a quality that was used is found again
-exactly. Tables of another encoder have no such quality; they are given that of the nearest pair, and said not to be standard.
+Floor 1. libjpeg's encoder (`jpeg_set_quality`, jcparam.c, Independent JPEG Group, release 6b)
+scales the example tables of the standard (ITU-T T.81, annex K.1) by s = 5000 // q for a quality q <
+50 and s = 200 - 2 q above; an entry becomes (entry * s + 50) // 100, kept within [1, 255]. The
+hundred pairs of tables that this can give all differ, so a quality that was used is found again
+exactly. Tables of another encoder have no such quality; they are given that of the nearest pair,
+and said not to be standard.
 """
 
 from __future__ import annotations
@@ -37,18 +39,24 @@ SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0
 
 @cache
 def standard_tables() -> NDArray[np.int64]:
-    """Return the tables of the qualities 1 to 100, (100, 2, 64): luminance, chrominance, in the order of rows."""
+    """Return the tables of the qualities 1 to 100, (100, 2, 64): luminance, chrominance, in the
+    order of rows.
+    """
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None, None]
-    tables: NDArray[np.int64] = np.clip((np.array([LUMINANCE, CHROMINANCE], dtype=np.int64) * scale + 50) // 100, 1, 255)
+    tables: NDArray[np.int64] = np.clip(
+        (np.array([LUMINANCE, CHROMINANCE], dtype=np.int64) * scale + 50) // 100, 1, 255
+    )
     return tables
 
 
 def estimate_quality(tables: Mapping[int, Sequence[int]]) -> tuple[int, bool]:
-    """Return the quality, 1 to 100, of a JPEG's quantisation tables, and whether they are exactly those of libjpeg.
+    """Return the quality, 1 to 100, of a JPEG's quantisation tables, and whether they are exactly
+    those of libjpeg.
 
-    tables: number -> 64 entries in the order of rows, 0 the luminance's; a second one is compared where it is there. The nearest
-    pair is that of the least sum of absolute differences, the lower quality between equals.
+    tables: number -> 64 entries in the order of rows, 0 the luminance's; a second one is compared
+    where it is there. The nearest pair is that of the least sum of absolute differences, the lower
+    quality between equals.
     """
     own = np.array([list(tables[key]) for key in sorted(tables)[:2]], dtype=np.int64)
     distance = np.abs(standard_tables()[:, : len(own)] - own).sum(axis=(1, 2))
@@ -57,7 +65,8 @@ def estimate_quality(tables: Mapping[int, Sequence[int]]) -> tuple[int, bool]:
 
 
 def subsampling(components: Sequence[tuple[int, int, int, int]]) -> str:
-    """Return how chroma is subsampled, `4:2:0`; `grey` for a single component; `2x2,2x2,1x1` for what has no such name.
+    """Return how chroma is subsampled, `4:2:0`; `grey` for a single component; `2x2,2x2,1x1` for
+    what has no such name.
 
     components: of each its id, horizontal and vertical factor, table: what the frame header says.
     """

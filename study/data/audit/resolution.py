@@ -1,6 +1,8 @@
-"""Resolution: what a dataset's images have, and what a detector's preprocessing makes of it (PROTOCOL section 8).
+"""Resolution: what a dataset's images have, and what a detector's preprocessing makes of it
+(PROTOCOL section 8).
 
-Floor 1. A detector that learned on pictures blown up to its input, and is tested on pictures shrunk to it, has changed more than
+Floor 1. A detector that learned on pictures blown up to its input, and is tested on pictures shrunk
+to it, has changed more than
 the generator: what it measures of fine detail is not the same thing.
 """
 
@@ -19,7 +21,9 @@ MISMATCH = 1.5  # from this ratio of median short sides on, it is stated
 
 @dataclass(frozen=True, kw_only=True)
 class Native:
-    """What resolution images have: median width and height, and quantiles .05 .5 .95 of the short side, in pixels."""
+    """What resolution images have: median width and height, and quantiles .05 .5 .95 of the short
+    side, in pixels.
+    """
 
     width: float
     height: float
@@ -37,11 +41,17 @@ def native_resolution(traits: Traits) -> Native | None:
         return None
     width, height = traits.numbers["width"], traits.numbers["height"]
     low, middle, high = np.quantile(np.minimum(width, height), (0.05, 0.5, 0.95)).tolist()
-    return Native(width=float(np.median(width)), height=float(np.median(height)), short_side=(low, middle, high))
+    return Native(
+        width=float(np.median(width)),
+        height=float(np.median(height)),
+        short_side=(low, middle, high),
+    )
 
 
 def scale(native: Native, geometry: Geometry) -> float:
-    """Return by what a picture of median short side is scaled: below 1 shrunk, above 1 enlarged; 1 where a geometry only crops."""
+    """Return by what a picture of median short side is scaled: below 1 shrunk, above 1 enlarged; 1
+    where a geometry only crops.
+    """
     if geometry.mode == "crop":
         return 1.0
     return (geometry.resize_px or geometry.size_px) / native.median
@@ -52,8 +62,11 @@ def share_seen(native: Native, geometry: Geometry) -> float:
     return min(geometry.size_px / (native.median * scale(native, geometry)), 1.0)
 
 
-def mismatch(train: tuple[str, Native], test: tuple[str, Native], geometries: dict[Geometry, list[str]]) -> Finding | None:
-    """State that two datasets differ in resolution, and what each geometry does to both; None where they do not.
+def mismatch(
+    train: tuple[str, Native], test: tuple[str, Native], geometries: dict[Geometry, list[str]]
+) -> Finding | None:
+    """State that two datasets differ in resolution, and what each geometry does to both; None where
+    they do not.
 
     train, test: name and resolution. geometries: geometry -> the detectors that have it.
     """
@@ -61,7 +74,8 @@ def mismatch(train: tuple[str, Native], test: tuple[str, Native], geometries: di
     if max(of_x.median, of_y.median) < MISMATCH * min(of_x.median, of_y.median):
         return None
     effects = [
-        f"{', '.join(detectors)} at {geometry.size_px} px {_effect(of_x, geometry)} and {_effect(of_y, geometry)}"
+        f"{', '.join(detectors)} at {geometry.size_px} px {_effect(of_x, geometry)} and"
+        f" {_effect(of_y, geometry)}"
         for geometry, detectors in geometries.items()
     ]
     sides = f"{x} has {of_x.median:g} px on its short side (median), {y} {of_y.median:g} px"

@@ -1,7 +1,9 @@
-"""The traits of every image of a dataset: how its file was made, how large it is, and a few statistics of its pixels.
+"""The traits of every image of a dataset: how its file was made, how large it is, and a few
+statistics of its pixels.
 
-Floor 1. `<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits hang on its bytes alone, so a
-row holds wherever the file lies. An image that cannot be decoded has no traits; the dataset lists it with its reason.
+Floor 1. `<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits
+hang on its bytes alone, so a row holds wherever the file lies. An image that cannot be decoded has
+no traits; the dataset lists it with its reason.
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ from PIL import ExifTags, Image
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.datasets import Dataset
-from study.data.decode import DECODE_VERSION, FORMATS, UndecodableError, UnreadableError, decode_image, read_bytes
+from study.data.decode import (
+    DECODE_VERSION,
+    FORMATS,
+    UndecodableError,
+    UnreadableError,
+    decode_image,
+    read_bytes,
+)
 from study.data.index import Progress, cache_writes, quiet
 from study.data.names import file_name, parse_name
 from study.data.unify import QUALITY, UNIFY_VERSION, unify
@@ -49,7 +58,13 @@ SCHEMA = pa.schema(
 )
 UNIFIED: dict[str, str | float] = {
     **dict.fromkeys(("progressive", "profile", "exif"), "no"),
-    **{"format": "JPEG", "mode": "RGB", "subsampling": "4:2:0", "tables": "standard", "jpeg_quality": float(QUALITY)},
+    **{
+        "format": "JPEG",
+        "mode": "RGB",
+        "subsampling": "4:2:0",
+        "tables": "standard",
+        "jpeg_quality": float(QUALITY),
+    },
 }
 Row = dict[str, str | float | None]  # a row of that table, on its way into it
 
@@ -58,8 +73,9 @@ Row = dict[str, str | float | None]  # a row of that table, on its way into it
 class Traits:
     """The traits of the N usable images of a dataset.
 
-    kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`; NaN is the quality of what is
-    no JPEG. label (N,) uint8, 1 = fake; group, method (N,) str. unread: (path, reason) of the images without traits.
+    kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`;
+    NaN is the quality of what is no JPEG. label (N,) uint8, 1 = fake; group, method (N,) str.
+    unread: (path, reason) of the images without traits.
     """
 
     kinds: dict[str, NDArray[np.str_]]
@@ -74,24 +90,35 @@ class Traits:
 
 
 def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> Traits:
-    """Return the traits of all images of a dataset, of every split it holds; what the cache knows is not read again.
+    """Return the traits of all images of a dataset, of every split it holds; what the cache knows
+    is not read again.
 
-    Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be written.
+    Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be
+    written.
     """
     samples = dataset.samples
     usable = samples.filter(pc.equal(samples["problem"], ""))
     known = _known(dataset, usable, cache, progress)
-    table = known.take(pc.index_in(usable["sha256"].combine_chunks(), value_set=known["sha256"].combine_chunks()))
+    table = known.take(
+        pc.index_in(usable["sha256"].combine_chunks(), value_set=known["sha256"].combine_chunks())
+    )
     read = np.array(pc.equal(table["problem"], ""))
     left_out = samples.filter(pc.not_equal(samples["problem"], ""))
     unread = [*zip(left_out["path"].to_pylist(), left_out["problem"].to_pylist(), strict=True)]
     unread += [
-        (path, reason) for path, reason in zip(usable["path"].to_pylist(), table["problem"].to_pylist(), strict=True) if reason
+        (path, reason)
+        for path, reason in zip(
+            usable["path"].to_pylist(), table["problem"].to_pylist(), strict=True
+        )
+        if reason
     ]
     table, usable = table.filter(pa.array(read)), usable.filter(pa.array(read))
     return Traits(
         kinds={name: np.array(table[name].to_pylist(), dtype=np.str_) for name in KINDS},
-        numbers={name: np.array(table[name].to_pylist(), dtype=np.float64) for name in (*SIZES, *STATISTICS)},
+        numbers={
+            name: np.array(table[name].to_pylist(), dtype=np.float64)
+            for name in (*SIZES, *STATISTICS)
+        },
         label=np.array(usable["label"], dtype=np.uint8),
         group=np.array(usable["group"].to_pylist(), dtype=np.str_),
         method=np.array(usable["method"].to_pylist(), dtype=np.str_),
@@ -110,12 +137,17 @@ def _known(dataset: Dataset, usable: pa.Table, cache: Path, progress: Progress) 
     key = digest("traits", traits_version(dataset), os.path.realpath(dataset.root))
     path = cache / "traits" / f"{file_name(parse_name(dataset.name).base)}-{key}.parquet"
     known = _read(path)
-    todo = usable.filter(pc.invert(pc.is_in(usable["sha256"], value_set=known["sha256"].combine_chunks())))
-    jobs = dict(zip(todo["sha256"].to_pylist(), todo["path"].to_pylist(), strict=True))  # one of equal files is enough
+    todo = usable.filter(
+        pc.invert(pc.is_in(usable["sha256"], value_set=known["sha256"].combine_chunks()))
+    )
+    # one of equal files is enough
+    jobs = dict(zip(todo["sha256"].to_pylist(), todo["path"].to_pylist(), strict=True))
     fresh: list[Row] = []
     try:
         work = [(f"{dataset.root}/{relative}", sha256) for sha256, relative in jobs.items()]
-        for done, row in enumerate(map_files(partial(_rows_of_file, dataset.unified_px), work), start=1):
+        for done, row in enumerate(
+            map_files(partial(_rows_of_file, dataset.unified_px), work), start=1
+        ):
             fresh.append(row)
             if done % 256 == 0 or done == len(jobs):
                 progress(f"reading traits of {dataset.name}", done, len(jobs))
@@ -142,7 +174,11 @@ def _keep(path: Path, known: pa.Table, fresh: list[Row], cache: Path) -> pa.Tabl
 
 
 def _rows_of_file(unified_px: int | None, file: Run, sha256: Sequence[str]) -> list[Row]:
-    return _rows_of_video(file, sha256, unified_px) if file.frames else [_row_of_image(file.path, sha256[0], unified_px)]
+    return (
+        _rows_of_video(file, sha256, unified_px)
+        if file.frames
+        else [_row_of_image(file.path, sha256[0], unified_px)]
+    )
 
 
 def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> list[Row]:
@@ -150,8 +186,16 @@ def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> 
     header, frame_bytes = _video_header(Path(file.path))
     rows: list[Row] = []
     for one, pixels in zip(sha256, frames, strict=True):
-        found = {} if isinstance(pixels, str) else _all_traits(pixels, header, frame_bytes, unified_px)
-        rows.append({"sha256": one, **(found or dict.fromkeys(KINDS, "")), "problem": pixels if isinstance(pixels, str) else ""})
+        found = (
+            {} if isinstance(pixels, str) else _all_traits(pixels, header, frame_bytes, unified_px)
+        )
+        rows.append(
+            {
+                "sha256": one,
+                **(found or dict.fromkeys(KINDS, "")),
+                "problem": pixels if isinstance(pixels, str) else "",
+            }
+        )
     return rows
 
 
@@ -161,7 +205,9 @@ def _row_of_image(path: str, sha256: str, unified_px: int | None) -> Row:
             raise DataError(f"'{path}' changed since it was indexed; run the command again")
         return {"sha256": sha256, **read_traits(read_bytes(Path(path)), unified_px), "problem": ""}
     except OSError as error:
-        raise DataError(f"'{path}' changed since it was indexed ({error.strerror}); run the command again") from None
+        raise DataError(
+            f"'{path}' changed since it was indexed ({error.strerror}); run the command again"
+        ) from None
     except UnreadableError as error:
         raise DataError(f"'{path}' {error}; run the command again") from None
     except UndecodableError as error:
@@ -171,12 +217,15 @@ def _row_of_image(path: str, sha256: str, unified_px: int | None) -> Row:
 def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | float]:
     """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`.
 
-    format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else `other`), progressive, jpeg_quality (1
-    to
-        100): of a JPEG, else "none" and NaN. profile, exif: `yes` or `no`, whether there is a colour profile, an EXIF block.
-    width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of the file.
-    A video's frame has those of its file: codec and container, pixel format as FFmpeg calls it, bytes per frame on average.
-    unified_px: where the study re-encodes all images alike, to this side (data/unify.py): nothing of the file is left then, the
+    format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else
+    `other`), progressive, jpeg_quality (1 to
+        100): of a JPEG, else "none" and NaN. profile, exif: `yes` or `no`, whether there is a
+        colour profile, an EXIF block.
+    width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of
+    the file. A video's frame has those of its file: codec and container, pixel format as FFmpeg
+    calls it, bytes per frame on average.
+    unified_px: where the study re-encodes all images alike, to this side (data/unify.py): nothing
+    of the file is left then, the
         traits are those of what it becomes, and there are no bytes per pixel (NaN).
     Raises UndecodableError with the reason.
     """
@@ -185,19 +234,34 @@ def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | f
 
 
 def _all_traits(
-    pixels: NDArray[np.uint8], header: dict[str, str | float], n_bytes: float, unified_px: int | None
+    pixels: NDArray[np.uint8],
+    header: dict[str, str | float],
+    n_bytes: float,
+    unified_px: int | None,
 ) -> dict[str, str | float]:
     if unified_px:
         pixels, header, n_bytes = unify(pixels, unified_px), UNIFIED, float("nan")
     height, width = pixels.shape[:2]
-    sizes = {"width": width, "height": height, "aspect": width / height, "bytes_per_pixel": n_bytes / (width * height)}
+    sizes = {
+        "width": width,
+        "height": height,
+        "aspect": width / height,
+        "bytes_per_pixel": n_bytes / (width * height),
+    }
     return {**header, **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
 
 
 def _video_header(path: Path) -> tuple[dict[str, str | float], float]:
-    """Return the traits that all frames of a video have of its file, and how many bytes of it a frame has on average."""
+    """Return the traits that all frames of a video have of its file, and how many bytes of it a
+    frame has on average.
+    """
     stored = stored_as(path)
-    words: dict[str, str | float] = {"format": stored.format, "mode": stored.pixel_format, "profile": "no", "exif": "no"}
+    words: dict[str, str | float] = {
+        "format": stored.format,
+        "mode": stored.pixel_format,
+        "profile": "no",
+        "exif": "no",
+    }
     no_jpeg = dict.fromkeys(("subsampling", "tables", "progressive"), NO_JPEG)
     return {**words, **no_jpeg, "jpeg_quality": float("nan")}, stored.frame_bytes
 
@@ -205,9 +269,9 @@ def _video_header(path: Path) -> tuple[dict[str, str | float], float]:
 def _header(data: bytes) -> dict[str, str | float]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         found: dict[str, str | float] = {
-            "format": "JPEG"
-            if image.format == "MPO"
-            else image.format or "",  # several JPEGs in one file, of which we read the first
+            "format": (
+                "JPEG" if image.format == "MPO" else image.format or ""
+            ),  # several JPEGs in one file, of which we read the first
             "mode": image.mode,
             "profile": _yes("icc_profile" in image.info),
             "exif": _yes(_has_exif(image)),
@@ -219,7 +283,10 @@ def _header(data: bytes) -> dict[str, str | float]:
             quality, standard = estimate_quality(tables)
             found |= {"jpeg_quality": float(quality), "tables": "standard" if standard else "other"}
             # Pillow sets `layer` on JPEG images only, and its stubs leave it out.
-            found |= {"subsampling": subsampling(image.layer), "progressive": _yes("progressive" in image.info)}  # type: ignore[attr-defined]
+            found |= {
+                "subsampling": subsampling(image.layer),  # type: ignore[attr-defined]
+                "progressive": _yes("progressive" in image.info),
+            }
         return found
 
 
