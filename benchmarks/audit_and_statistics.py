@@ -24,15 +24,16 @@ import numpy as np
 from cell_statistics import GOAL_S, scores
 from PIL import Image
 
+from study.analysis.cell_rows import matrix_rows
+from study.analysis.comparisons import ScoredSample, compare_scores
+from study.core.parallel import cpu_count, ordered_map
+from study.core.records import Cell, Pairing
 from study.data.audit.dataset import audit_dataset
 from study.data.catalog import Catalog, DataConfig
-from study.data.parallel import cpu_count, ordered_map
-from study.jobs import Workspace
-from study.planning.cells import PlannedCell, matrix_rows
-from study.planning.comparisons import Scored, compare_scores
-from study.records import Cell, Pairing
+from study.jobs.workspace import Workspace
+from study.planning.cells import PlannedCell
 from study.statistics.thresholds import source_thresholds
-from study.store import Store
+from study.store.store import Store
 
 NAME, PX = "made", 32
 
@@ -126,7 +127,7 @@ def measure(folder: Path, images: int, detectors: int) -> None:
         print(f"  {'together':24} {total[0]:8.1f} s   {total[1]:8.1f} s CPU   {goal}")
 
 
-def _scored(store: Store, named: list[tuple[str, Pairing, str]]) -> list[Scored]:
+def _scored(store: Store, named: list[tuple[str, Pairing, str]]) -> list[ScoredSample]:
     return [(test_on, pairing, store.scores(key), 0) for test_on, pairing, key in named]
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from study.planning.comparisons import compare_scores
-from study.records import Pairing, Scores
+from study.analysis.comparisons import compare_scores
+from study.core.records import Pairing, Scores
 from study.statistics.intervals import estimate_cell
 from study.statistics.resampling import REPLICATES, bootstrap_auc, clusters, draws
 from study.statistics.thresholds import source_thresholds

@@ -24,14 +24,14 @@ import numpy as np
 from PIL import Image
 
 from study import sweep
-from study.jobs import CellJob
+from study.core.records import NO_DEGRADATION
+from study.jobs.cell import CellJob
+from study.jobs.degraded import DegradedJob, assemble, degraded_jobs, is_through, run_degraded
 from study.planning.cells import plan_cells
-from study.planning.degraded import DegradedJob, assemble, degraded_jobs, is_through, run_degraded
 from study.planning.setup import Setup, set_up
 from study.planning.study_file import load_study
-from study.records import NO_DEGRADATION
 from study.runtime.local import LocalLauncher
-from study.store import Store
+from study.store.store import Store
 
 SUITES = ("default", "genimage", "sidbench")
 STUDY = """

@@ -29,9 +29,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from study.data import datasets
-from study.data.index import INDEX_SCHEMA, FileIndex
-from study.data.layouts import Layout, read_layout
-from study.data.listing import Listing
+from study.data.images.index import INDEX_SCHEMA, FileIndex
+from study.data.layouts.folders import Layout, read_layout
+from study.data.layouts.listing import Listing
 
 Result = TypeVar("Result")
 GOAL_SECONDS, GOAL_BYTES, GOAL_ROWS = 30.0, 2e9, 1_000_000

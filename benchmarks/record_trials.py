@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.identity import whole_file
-from study.jobs import run_trial
+from study.core.identity import whole_file
+from study.core.records import EpochRecord, Params, TrialResult
+from study.jobs.trial import run_trial
 from study.planning.setup import Setup, set_up
 from study.planning.study_file import parse_study
-from study.records import EpochRecord, Params, TrialResult
 from study.runtime.attempt import attempt_trial
 from study.search.spaces import Parameter, Space, Value
 

@@ -5,15 +5,15 @@ once over whole grids.
     ...] [--only NAME]
                                     [--figure FILE]
 
-Nothing is trained. The search itself runs (the dealer of a sweep, in generations of four, each seed
+Nothing is trained. The search itself runs (the driver of a sweep, in generations of four, each seed
 a study of its own), and every proposal is answered with the recorded trial nearest to it
 (`recorded_trials.csv`): the same choices, and the nearest recorded learning rate on the log scale.
 Trial 0 is the same for every sampler: the default of the project's own search space, or what was
 recorded nearest to it (`record_trials.py`).
 
-Prints, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard error),
-the regret, the mean val AUC of what was proposed, and a comparison with random draws, paired by
-seed. Takes about ten minutes, most of them for `gp`.
+PerceptualHashes, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard
+error), the regret, the mean val AUC of what was proposed, and a comparison with random draws,
+paired by seed. Takes about ten minutes, most of them for `gp`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from record_trials import BENCHMARKS, Benchmark, read_table
 from scipy.stats import binomtest, wilcoxon
 
-from study.identity import digest
-from study.records import Pairing, Params, Trial, TrialResult
-from study.search.dealer import Dealer, PairingSearch
+from study.core.identity import digest
+from study.core.records import Pairing, Params, Trial, TrialResult
+from study.search.driver import PairingSearch, SearchDriver
 from study.search.proposals import SAMPLERS
 from study.search.spaces import Value
 
@@ -46,7 +46,7 @@ Values = NDArray[np.float64]  # (seeds, trials): val AUC of each trial, NaN wher
 
 @dataclass(frozen=True)
 class ReplayedJob:
-    """A proposal, as the dealer hands it out."""
+    """A proposal, as the driver hands it out."""
 
     trial: Trial
 
@@ -107,7 +107,7 @@ def search(
         state: Any = "failed" if math.isnan(value) else "done"
         return TrialResult(key=job.trial.key, state=state, permanent=True, val_auc=value)
 
-    dealer = Dealer(
+    driver = SearchDriver(
         [
             PairingSearch(
                 pairing=Pairing(detector=benchmark.detector, train_on=benchmark.dataset),
@@ -122,7 +122,7 @@ def search(
         on_result=lambda _, result: values.append(result.val_auc),
         sampler=sampler,
     )
-    assert dealer.finished() and len(values) == trials
+    assert driver.finished() and len(values) == trials
     return values
 
 

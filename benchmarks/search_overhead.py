@@ -4,7 +4,7 @@ recorded, and over a whole sweep.
     python benchmarks/search_overhead.py
 
 The trials do nothing but sleep and report, so all that is measured is ours: proposals, dealing,
-Ray, trials.parquet, MLflow and Optuna's journal. They run through the dealer, the recorder and the
+Ray, trials.parquet, MLflow and Optuna's journal. They run through the driver, the recorder and the
 launchers of a sweep, without images. Needs two free cores, and says how busy the machine is; takes
 about three minutes.
 
@@ -26,17 +26,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.core.records import EpochRecord, Report, TrialResult
 from study.data.catalog import DataConfig
 from study.detectors import registry
-from study.jobs import Report, TrialJob, Workspace
+from study.jobs.trial import TrialJob
+from study.jobs.workspace import Workspace
 from study.planning.setup import Setup
 from study.planning.study import Budget, Study
-from study.recording import TrialRecord, Views
-from study.records import EpochRecord, TrialResult
 from study.runtime.launcher import open_launcher
 from study.search.spaces import load_space
-from study.store import Store
-from study.tracking import Tracker
+from study.store.store import Store
+from study.tracking.mlflow_tracker import Tracker
+from study.tracking.recording import TrialRecord, Views
 
 SLOTS = 2
 EPOCHS = 10
@@ -172,12 +173,12 @@ def measure(setup: Setup, *, local: bool, seconds: float, recorded: bool) -> Run
         add(job, result)
         computed.append(time.process_time())
 
-    dealer = setup.search(known, on_result)
+    driver = setup.search(known, on_result)
     opened, start = time.time(), time.perf_counter()
     with open_launcher(
         local=local, address=None, threads=1, slots=SLOTS, scratch=setup.store.folder / "ray"
     ) as launcher:
-        launcher.run_trials(dealer, functools.partial(trial, seconds=seconds))
+        launcher.run_trials(driver, functools.partial(trial, seconds=seconds))
         run.wall = time.perf_counter() - start
     run.closing = time.perf_counter() - start - run.wall
     run.start_up = min(begins) - opened
@@ -203,8 +204,8 @@ def proposals_alone(setup: Setup) -> float:
     bookkeeping, nothing run.
     """
     start = time.perf_counter()
-    dealer = setup.search(lambda job: trial(job, lambda _: None, seconds=0), lambda *_: None)
-    assert dealer.finished()
+    driver = setup.search(lambda job: trial(job, lambda _: None, seconds=0), lambda *_: None)
+    assert driver.finished()
     return time.perf_counter() - start
 
 

@@ -33,7 +33,7 @@ def main() -> int:
         return DONE
     name = sys.argv[1]
     if name not in COMMANDS:
-        from study.errors import unknown_name
+        from study.core.errors import unknown_name
 
         print(f"error: {unknown_name('command', name, COMMANDS)}", file=sys.stderr)
         return BAD_INPUT

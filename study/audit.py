@@ -3,7 +3,7 @@ being fake.
 
     python -m study.audit quick
 
-Floor 5. Reads every split of every dataset, and feeds nothing back into search. Of a study it
+Reads every split of every dataset, and feeds nothing back into search. Of a study it
 writes results/<study>/audit.json.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
-    from study.planning.audit import StudyAudit
+    from study.analysis.audit import StudyAudit
     from study.planning.setup import Setup
 
 EXAMPLES = """
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print everything as one JSON document")
     options = parser.parse_args(arguments)
     _check(options)
-    from study.reporting.audit import as_json, as_text
+    from study.render.audit import as_json, as_text
 
     if options.study:
         setup = cli.open_setup(options, firewall=False)
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_audit(setup: Setup) -> StudyAudit:
     """Audit a study and write its audit.json; what the cache holds is not read again."""
-    from study.planning.audit import audit_study
-    from study.reporting.audit import as_json
+    from study.analysis.audit import audit_study
+    from study.render.audit import as_json
 
     audit = audit_study(setup, progress=cli.show_progress)
     text, path = as_json(audit), setup.store.audit_file
@@ -66,7 +66,7 @@ def write_audit(setup: Setup) -> StudyAudit:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from study.errors import ConfigError
+    from study.core.errors import ConfigError
 
     if options.study and options.datasets:
         raise ConfigError(f"'{options.study}' and --datasets: name a study or datasets, not both")
@@ -85,9 +85,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _audit_datasets(options: argparse.Namespace) -> StudyAudit:
+    from study.analysis.audit import StudyAudit, audit_datasets
+    from study.core.paths import given_path
     from study.data.catalog import Catalog, DataConfig
-    from study.paths import given_path
-    from study.planning.audit import StudyAudit, audit_datasets
 
     root = given_path(options.data_root).absolute() if options.data_root else None
     named = cli.class_folders(options.class_folder)

@@ -1,7 +1,7 @@
 """What all commands share: their common options, one-line errors, exit codes, and help that answers
 at once.
 
-Floor 5. Imports nothing heavy: a command parses its arguments first and imports what it needs
+Imports nothing heavy: a command parses its arguments first and imports what it needs
 afterwards.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from study.planning.outlook import PairingOutlook
+    from study.planning.cost import PairingOutlook
     from study.planning.setup import Setup
     from study.planning.study import Study
     from study.runtime.launcher import Launcher
@@ -130,7 +130,7 @@ def add_class_folder_option(parser: argparse.ArgumentParser, belongs_to: str) ->
 
 def class_folders(given: Sequence[str]) -> dict[str, int]:
     """Return the label of every folder that --class-folder names. Raises ConfigError."""
-    from study.errors import ConfigError
+    from study.core.errors import ConfigError
 
     found = {}
     for text in given:
@@ -163,7 +163,7 @@ def slots_here(setup: Setup, options: argparse.Namespace) -> int:
     """
     import torch
 
-    from study.data.parallel import cpu_count
+    from study.core.parallel import cpu_count
     from study.runtime.places import share_out
 
     if getattr(options, "local", False):
@@ -192,7 +192,7 @@ def refuse_over_budget(
     measured: every trial 0 has run. A pairing whose trial 0 failed has no time then, and is left
     out of the sum with a warning.
     """
-    from study.errors import ConfigError
+    from study.core.errors import ConfigError
 
     if options.budget_hours is None:
         return
@@ -293,7 +293,7 @@ def notes(study: Study) -> list[str]:
 
 def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
     """Load the study that the options name and resolve it on this machine. Raises StudyError."""
-    from study.errors import ConfigError
+    from study.core.errors import ConfigError
     from study.planning.setup import set_up
     from study.planning.study_file import load_study
 
@@ -317,12 +317,12 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
     """Return the results folder; of results elsewhere their copy on this machine, into which the
     study, if given, is pulled.
     """
-    from study.data.remote import is_url
+    from study.data.sources.remote import is_url
 
     if not is_url(options.results):
         return Path(options.results)
-    from study.errors import ConfigError
-    from study.mirror import Mirror, local_results
+    from study.core.errors import ConfigError
+    from study.store.mirror import Mirror, local_results
 
     if getattr(options, "address", None):
         raise ConfigError(
@@ -339,11 +339,11 @@ def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractCont
     """Return a context in which what a command writes goes to results elsewhere as it is finished;
     nothing where they are here.
     """
-    from study.data.remote import is_url
+    from study.data.sources.remote import is_url
 
     if not is_url(options.results):
         return contextlib.nullcontext()
-    from study.mirror import Mirror, pushing
+    from study.store.mirror import Mirror, pushing
 
     return pushing(Mirror(options.results, setup.study.name))
 
@@ -381,7 +381,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130
     interrupted.
     """
-    from study.errors import StudyError
+    from study.core.errors import StudyError
 
     try:
         code = main(None)

@@ -2,7 +2,7 @@
 
     python -m study.cross_eval quick
 
-Floor 5. What the store holds is not scored again; metrics, tables and figures are derived from the
+What the store holds is not scored again; metrics, tables and figures are derived from the
 scores at every run. Detectors that are not trained are built here, and ensembles are made here of
 their members' scores.
 """
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
-    from study.jobs import CellJob, WinnerJob
+    from study.analysis.robustness import Robustness
+    from study.core.records import Cell, MatrixRow, Pairing
+    from study.jobs.cell import CellJob
+    from study.jobs.winner import WinnerJob
     from study.planning.cells import PlannedCell
-    from study.planning.robustness import Robustness
-    from study.planning.setup import Searched, Setup
-    from study.records import Cell, MatrixRow, Pairing
-    from study.reporting.choices import Choices
+    from study.planning.setup import SearchHistory, Setup
+    from study.render.choices import Choices
     from study.runtime.launcher import Launcher
 
 EXAMPLES = """
@@ -97,8 +98,9 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_metric(options: argparse.Namespace) -> None:
-    from study.errors import ConfigError, unknown_name
-    from study.statistics.intervals import METRICS, RATES
+    from study.core.errors import ConfigError, unknown_name
+    from study.statistics.columns import METRICS
+    from study.statistics.metrics import RATES
     from study.statistics.thresholds import THRESHOLDS
 
     if options.metric not in (*METRICS, *RATES):
@@ -110,31 +112,32 @@ def _check_metric(options: argparse.Namespace) -> None:
 
 def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     """Score what is missing, write and print the matrix. Returns the exit code."""
+    from study.analysis.audit import no_pixel_rows
+    from study.analysis.cell_rows import matrix_rows
+    from study.analysis.comparisons import compare_study
+    from study.analysis.external import ask_for, external_cells, external_rows
+    from study.analysis.leakage import leakage_of
+    from study.analysis.matrix_csv import degradations_in
+    from study.analysis.robustness import robustness
     from study.audit import write_audit
-    from study.errors import StoreError
-    from study.planning.audit import no_pixel_rows
-    from study.planning.cells import matrix_rows, plan_cells
-    from study.planning.comparisons import compare_study
-    from study.planning.leakage import leakage_of
-    from study.planning.outside import ask_for, outside_cells, outside_rows
-    from study.planning.robustness import robustness
+    from study.core.errors import StoreError
+    from study.planning.cells import plan_cells
     from study.planning.variants import variant_cells, variants
-    from study.reporting.audit import pairs_line
-    from study.reporting.choices import choices_of
-    from study.reporting.comparisons import answer, write_comparisons
-    from study.reporting.matrix_csv import degradations_in
-    from study.reporting.robustness import robustness_text
-    from study.reporting.stale import remove_stale
-    from study.tracking import ui_command
+    from study.render.audit import pairs_line
+    from study.render.choices import choices_of
+    from study.render.comparisons import answer, write_comparisons
+    from study.render.robustness import robustness_text
+    from study.render.stale import remove_stale
+    from study.tracking.mlflow_tracker import ui_command
 
     for note in ask_for(
         setup, options.predictions, options.test_on, probability=options.probability
     ):
         print(f"note: {note}")
-    outside = outside_cells(setup)
-    told = setup.replay()
+    outside = external_cells(setup)
+    history = setup.replay()
     _build_untrained(setup)
-    cells = plan_cells(setup, told)
+    cells = plan_cells(setup, history)
     if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
         hint = (
@@ -152,20 +155,20 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         options,
         [
             *cells,
-            *(cell for _, more in variant_cells(setup, variants(setup, told)) for cell in more),
+            *(cell for _, more in variant_cells(setup, variants(setup, history)) for cell in more),
         ],
     )
-    _derive(setup, plan_cells(setup, told))
-    cells = plan_cells(setup, told)
+    _derive(setup, plan_cells(setup, history))
+    cells = plan_cells(setup, history)
     _score_epochs(setup, options, cells)
     leakage = leakage_of(setup)
-    rows = [*matrix_rows(setup, cells, leakage), *outside_rows(setup, outside)]
+    rows = [*matrix_rows(setup, cells, leakage), *external_rows(setup, outside)]
     cells += outside
     audit = write_audit(setup)
     compared = compare_study(
         setup, cells, leakage, marked=[name for name in setup.study.test_on if audit.warnings(name)]
     )
-    choices = choices_of(setup, told, cells, rows, leakage)
+    choices = choices_of(setup, history, cells, rows, leakage)
     rows += no_pixel_rows(audit, setup.study.test_on)
     notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)
@@ -175,7 +178,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         if name not in setup.study.conditions()
     ]
     artifacts = [
-        *_write(setup, rows, cells, told, choices, degraded, notes),
+        *_write(setup, rows, cells, history, choices, degraded, notes),
         *write_comparisons(compared, setup.store),
     ]
     artifacts += choices.write(setup.store)
@@ -197,7 +200,7 @@ def _track(
     setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[MatrixRow], artifacts: Sequence[Path]
 ) -> None:
     """Log the matrix to MLflow, and winners that it lacks."""
-    from study.tracking import Tracker
+    from study.tracking.mlflow_tracker import Tracker
 
     tracker = Tracker(setup.study.name, results=setup.workspace.results)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
@@ -232,7 +235,7 @@ def _left_out(
 
 
 def _named(cell: Cell) -> str:
-    from study.records import NO_DEGRADATION
+    from study.core.records import NO_DEGRADATION
 
     degraded = "" if cell.degradation == NO_DEGRADATION else f" {cell.degradation}"
     return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}"
@@ -240,8 +243,8 @@ def _named(cell: Cell) -> str:
 
 def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
     """Score what the store lacks, and record what failed."""
-    from study.jobs import CellJob
-    from study.records import NO_DEGRADATION
+    from study.core.records import NO_DEGRADATION
+    from study.jobs.cell import CellJob
 
     cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
     # each once
@@ -270,7 +273,7 @@ def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, 
     """Score cells on test sets as they are, a job each; return the reasons of those that failed, by
     scores key.
     """
-    from study.jobs import CellJob, run_cell
+    from study.jobs.cell import CellJob, run_cell
 
     geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
     jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
@@ -290,8 +293,8 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
     """Score cells on degraded test sets, a job for every stretch of images; return the reasons of
     those that failed.
     """
-    from study.jobs import CellJob
-    from study.planning.degraded import (
+    from study.jobs.cell import CellJob
+    from study.jobs.degraded import (
         assemble,
         degraded_jobs,
         is_through,
@@ -313,7 +316,8 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
 
 def _score_epochs(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
     """Score every epoch that winners have kept, where the store lacks it."""
-    from study.planning.leak_price import epochs_jobs, is_scored, run_epochs
+    from study.analysis.leak_price import epochs_jobs
+    from study.jobs.epochs import is_scored, run_epochs
 
     todo = [job for job in epochs_jobs(setup, cells) if not is_scored(job)]
     if not todo:
@@ -333,7 +337,7 @@ def _build_untrained(setup: Setup) -> None:
     """Build and keep the detectors that are not trained, where the store lacks them. Nothing to
     share out: it is done here.
     """
-    from study.jobs import run_winner
+    from study.jobs.winner import run_winner
     from study.runtime.local import LocalLauncher
 
     jobs = [setup.untrained_job(pairing) for pairing in setup.study.untrained()]
@@ -351,7 +355,7 @@ def _derive(setup: Setup, cells: Sequence[PlannedCell]) -> None:
     """Make the cells of ensembles whose members are scored. A few sums of numbers in the store:
     they are done here.
     """
-    from study.planning.ensembles import EnsembleJob, is_derived, run_ensemble
+    from study.jobs.ensemble import EnsembleJob, is_derived, run_ensemble
     from study.runtime.local import LocalLauncher
 
     todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state not in SETTLED]
@@ -370,13 +374,13 @@ def _derive(setup: Setup, cells: Sequence[PlannedCell]) -> None:
 
 
 def _is_built(job: WinnerJob) -> bool:
-    from study.store import Store
+    from study.store.store import Store
 
     return Store(job.workspace.results, job.workspace.study).has_model(job.trial.key)
 
 
 def _is_scored(job: CellJob) -> bool:
-    from study.store import Store
+    from study.store.store import Store
 
     return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
 
@@ -385,19 +389,19 @@ def _write(
     setup: Setup,
     rows: Sequence[MatrixRow],
     cells: Sequence[PlannedCell],
-    told: Mapping[Pairing, Searched],
+    history: Mapping[Pairing, SearchHistory],
     choices: Choices,
     degraded: Sequence[Robustness],
     notes: Sequence[str],
 ) -> list[Path]:
     """Write matrix.csv, the tables, and the figures; return the files."""
-    from study.planning.differences import cell_files
+    from study.analysis.cells_csv import csv_text
+    from study.analysis.diff import cell_files
+    from study.analysis.matrix_csv import write_matrix
     from study.planning.study_file import to_toml
-    from study.reporting.cells_csv import csv_text
-    from study.reporting.matrix_csv import write_matrix
-    from study.reporting.robustness import robustness_markdown
-    from study.reporting.tables import markdown_tables
-    from study.reporting.thresholds import markdown_transfer
+    from study.render.robustness import robustness_markdown
+    from study.render.tables import markdown_tables
+    from study.render.thresholds import markdown_transfer
 
     setup.store.save_study(to_toml(setup.study))
     write_matrix(rows, setup.store.matrix_file)
@@ -416,7 +420,7 @@ def _write(
         tables,
         setup.store.study_file,
         setup.store.audit_file,
-        *_draw(setup, rows, cells, told),
+        *_draw(setup, rows, cells, history),
     ]
 
 
@@ -424,22 +428,22 @@ def _draw(
     setup: Setup,
     rows: Sequence[MatrixRow],
     cells: Sequence[PlannedCell],
-    told: Mapping[Pairing, Searched],
+    history: Mapping[Pairing, SearchHistory],
 ) -> list[Path]:
     """Draw each detector's heat map and robustness curves, the ROC curves, and the best-so-far
     curves; return the files.
     """
+    from study.core.records import NO_DEGRADATION
     from study.planning.search_summary import best_so_far as curve_of
-    from study.records import NO_DEGRADATION
-    from study.reporting.figures import (
+    from study.render.figures import (
         FAMILIES,
         best_so_far,
         heat_map,
         robustness_curves,
         roc_curves,
     )
-    from study.reporting.grid import warnings_in
-    from study.reporting.metric_names import slug
+    from study.render.grid import warnings_in
+    from study.tracking.metric_names import slug
 
     drawn = []
     for detector in setup.study.detectors:
@@ -460,10 +464,10 @@ def _draw(
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")
     roc_curves(scores, drawn[-1], warned=warnings_in(rows))
-    if told:
+    if history:
         drawn.append(setup.store.figures / "best_so_far.png")
         best_so_far(
-            {pairing: curve_of(searched.trials) for pairing, searched in told.items()}, drawn[-1]
+            {pairing: curve_of(searched.trials) for pairing, searched in history.items()}, drawn[-1]
         )
     return drawn
 
@@ -472,9 +476,9 @@ def _tables(rows: Sequence[MatrixRow], choices: Choices, options: argparse.Names
     """Return what is printed of each detector: its matrix, what was chosen for it, and on request
     its threshold transfer.
     """
-    from study.reporting.grid import detectors
-    from study.reporting.tables import text_table
-    from study.reporting.thresholds import text_transfer
+    from study.render.grid import detectors
+    from study.render.tables import text_table
+    from study.render.thresholds import text_transfer
 
     parts = []
     for detector in detectors(rows):

@@ -2,8 +2,6 @@
 folder; or what differs between two.
 
     python -m study.ls detectors
-
-Floor 5.
 """
 
 from __future__ import annotations
@@ -15,8 +13,8 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
+    from study.core.records import DatasetCard
     from study.detectors.base import Detector
-    from study.records import DatasetCard
     from study.search.spaces import Space
 
 EXAMPLES = """
@@ -54,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_place_options(parser)
     options = parser.parse_args(arguments)
     if options.what not in listings:
-        from study.errors import ConfigError, unknown_name
+        from study.core.errors import ConfigError, unknown_name
 
         raise ConfigError(unknown_name("listing", options.what, listings))
     if options.what != "spaces" and len(options.names) != (2 if options.what == "diff" else 0):
-        from study.errors import ConfigError
+        from study.core.errors import ConfigError
 
         raise ConfigError(
             f"ls {options.what} with {len(options.names)} names: diff takes two studies, spaces"
@@ -121,10 +119,10 @@ def _trained(detector: Detector, space: Space) -> int:
 
 
 def _datasets(options: argparse.Namespace) -> None:
-    from study.data.cards import card_names, load_card
+    from study.core.errors import DataError
     from study.data.catalog import Catalog, DataConfig, data_root
-    from study.errors import DataError
-    from study.reporting.card_text import cards_text
+    from study.data.sources.cards import card_names, load_card
+    from study.render.card_text import cards_text
 
     root, url = data_root(options.data_root or "")
     catalog = Catalog(
@@ -207,7 +205,7 @@ def _presets(_: argparse.Namespace) -> None:
 
     from study.planning.study_file import preset_names
 
-    folder = resources.files("study.presets")
+    folder = resources.files("study.planning.presets")
     first = {
         name: (folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0]
         for name in preset_names()
@@ -219,7 +217,7 @@ def _presets(_: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from study.store import Store
+    from study.store.store import Store
 
     results = cli.results_folder(options)
     rows = []
@@ -245,8 +243,8 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _diff(options: argparse.Namespace) -> None:
-    from study.planning.differences import compare_versions, open_version
-    from study.reporting.differences import as_json, as_text
+    from study.analysis.diff import compare_versions, open_version
+    from study.render.diff import as_json, as_text
 
     found = compare_versions(
         *(open_version(word, cli.results_folder(options)) for word in options.names)

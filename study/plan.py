@@ -2,7 +2,7 @@
 
     python -m study.plan quick
 
-Floor 5. Trains nothing, scores nothing, downloads nothing.
+Trains nothing, scores nothing, downloads nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
-    from study.planning.outlook import Outlook
+    from study.planning.cost import Outlook
     from study.planning.setup import Setup
     from study.planning.study import Study
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how many trials run side by side (default: as the machine allows)",
     )
     options = parser.parse_args(arguments)
-    from study.planning.outlook import look
+    from study.planning.cost import look
     from study.planning.study_file import load_study
 
     study = load_study(options.study, options.set, data_root=options.data_root)
@@ -86,9 +86,9 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
     """What must be downloaded or put in place before states are known; raises for names that
     nothing has.
     """
-    from study.data.cards import card_names, load_card
     from study.data.catalog import Catalog
     from study.data.names import parse_name
+    from study.data.sources.cards import card_names, load_card
     from study.detectors import registry
     from study.planning.setup import data_config
 
@@ -142,7 +142,7 @@ def _print_outlook(outlook: Outlook) -> None:
 
 def _print_time(outlook: Outlook, setup: Setup, options: argparse.Namespace) -> None:
     """Print how long the rest takes; on this machine, if it can run it at all."""
-    from study.errors import ConfigError
+    from study.core.errors import ConfigError
 
     left, most = outlook.seconds_left, outlook.seconds_at_most
     if math.isnan(left):

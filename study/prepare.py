@@ -3,7 +3,7 @@
     python -m study.prepare quick
     python -m study.prepare --describe FOLDER
 
-Floor 5. The other commands make what is missing too; this one does it beforehand and shows what it
+The other commands make what is missing too; this one does it beforehand and shows what it
 found. With --describe it shows how one folder is understood, with a contact sheet and a manifest to
 edit.
 """
@@ -22,7 +22,7 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.data.catalog import Catalog, DatasetSummary
-    from study.data.describe import Description
+    from study.data.layouts.describe import Description
     from study.planning.setup import Setup
 
 EXAMPLES = """
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    from study.errors import ConfigError
+    from study.core.errors import ConfigError
 
     if bool(options.study) == bool(options.describe):
         raise ConfigError(
@@ -88,7 +88,8 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def prepare(setup: Setup) -> None:
     """Describe every dataset of the study and build every pack it needs."""
-    from study.data.catalog import Catalog, split_union
+    from study.data.catalog import Catalog
+    from study.data.names import split_union
 
     catalog = Catalog(setup.workspace.data, firewall=False, progress=cli.show_progress)
     trained_on = (member for x in setup.study.train_on for member in split_union(x))
@@ -106,7 +107,7 @@ def _pack(setup: Setup, catalog: Catalog, name: str) -> dict[str, str]:
 
 
 def _print_dataset(summary: DatasetSummary) -> None:
-    from study.records import SPLITS
+    from study.core.records import SPLITS
 
     by_image = (
         "split by image: no groups known, give a manifest with a group column if images belong"
@@ -143,9 +144,9 @@ def describe(options: argparse.Namespace) -> None:
     """Print how a folder is understood, write its contact sheet and manifest, and say what to do
     next.
     """
-    from study.data.describe import describe_folder
-    from study.paths import given_path
-    from study.reporting.folder_text import describe_text
+    from study.core.paths import given_path
+    from study.data.layouts.describe import describe_folder
+    from study.render.folder_text import describe_text
 
     folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
     class_folders = cli.class_folders(options.class_folder)
@@ -166,8 +167,8 @@ def describe(options: argparse.Namespace) -> None:
 
 
 def _write_sheet(found: Description, path: Path) -> None:
-    from study.data.contact_sheet import SHEET_COLUMNS, SHEET_ROWS, Row, write_sheet
-    from study.data.describe import examples, load_example
+    from study.data.layouts.contact_sheet import SHEET_COLUMNS, SHEET_ROWS, Row, write_sheet
+    from study.data.layouts.describe import examples, load_example
 
     chosen = examples(found, SHEET_COLUMNS)
     rows = []
@@ -187,7 +188,7 @@ def _write_sheet(found: Description, path: Path) -> None:
 
 
 def _write_manifest(found: Description, path: Path) -> None:
-    from study.data.describe import write_manifest
+    from study.data.layouts.describe import write_manifest
 
     place = found.layout.root / "manifest.csv"
     if path.exists() or path.is_symlink():
@@ -223,7 +224,7 @@ def _sweep_on(
 ) -> str:
     """The command that trains the detectors of the quick study on the folder."""
     from study.planning.study_file import toml_text
-    from study.reporting.folder_text import usable_name
+    from study.render.folder_text import usable_name
 
     name = toml_text(usable_name(found))
     study = re.sub(r"[^A-Za-z0-9_.-]", "_", found.name).lstrip("_.-")[:64] or "mine"

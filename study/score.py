@@ -3,7 +3,7 @@ image.
 
     python -m study.score predictions.csv
 
-Floor 5. The same metrics, intervals and undefined cases as in the matrix.
+The same metrics, intervals and undefined cases as in the matrix.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(options: argparse.Namespace) -> str:
     """Return the numbers of a file as text or JSON. Raises DataError."""
-    from study.data.predictions import read_predictions
-    from study.reporting.scored_file import as_json, as_text, score_file
+    from study.data.layouts.predictions import read_predictions
+    from study.render.scored_file import as_json, as_text, score_file
 
     columns = {
         name: getattr(options, name) for name in COLUMNS if getattr(options, name) is not None

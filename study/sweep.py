@@ -2,7 +2,7 @@
 
     python -m study.sweep quick
 
-Floor 5. Behind the firewall: everything here sees train and val of the training sets only. What the
+Behind the firewall: everything here sees train and val of the training sets only. What the
 store holds is not done again.
 """
 
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
-    from study.jobs import WinnerJob
-    from study.planning.setup import Searched, Setup
-    from study.recording import TrialRecord, Views
-    from study.records import Pairing, Trial, TrialResult
+    from study.core.records import Pairing, Trial, TrialResult
+    from study.jobs.winner import WinnerJob
+    from study.planning.setup import SearchHistory, Setup
     from study.runtime.launcher import Launcher
+    from study.tracking.recording import TrialRecord, Views
 
 EXAMPLES = """
 python -m study.sweep quick
@@ -66,9 +66,9 @@ def sweep(setup: Setup, options: argparse.Namespace) -> int:
     from study.planning.search_summary import write_search_summary
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
-    from study.recording import TrialRecord, Views
-    from study.search.optuna_record import dashboard_command
-    from study.tracking import Tracker, ui_command
+    from study.tracking.mlflow_tracker import Tracker, ui_command
+    from study.tracking.optuna_record import dashboard_command
+    from study.tracking.recording import TrialRecord, Views
 
     setup.store.save_study(to_toml(setup.study))
     save_starts(setup.starts, setup.study, setup.store)
@@ -83,21 +83,21 @@ def sweep(setup: Setup, options: argparse.Namespace) -> int:
             _measure(setup, launcher, record, options)
             _search(setup, launcher, record)
         finally:
-            told = setup.replay()
-            write_search_summary(setup, told)
+            history = setup.replay()
+            write_search_summary(setup, history)
         if record.standing_failures:
             print(
                 f"{record.standing_failures} failed trials stand: later generations were proposed"
                 " knowing them"
             )
-        trained, failed = _train_winners(setup, launcher, told, views)
+        trained, failed = _train_winners(setup, launcher, history, views)
     if not record.ran and not trained and not failed:
         print(
             f"\nNothing to train: {record.held} trials and all their winners are in"
             f" {setup.store.folder}"
         )
-    _print_selection(setup, told)
-    _print_devices(told)
+    _print_selection(setup, history)
+    _print_devices(history)
     for pairing, reason in failed.items():
         print(f"FAILED {pairing}: {reason}", file=sys.stderr)
     results = setup.workspace.results
@@ -160,47 +160,47 @@ def _measure(
     """With --budget-hours, run trial 0 of every pairing, and refuse the study if the rest would not
     fit.
     """
-    from study.jobs import run_trial
-    from study.planning.outlook import look_at_training
+    from study.jobs.trial import run_trial
+    from study.planning.cost import look_at_training
 
     if options.budget_hours is None:
         return
-    dealer = setup.search(record.known, record.add, trials=1)
-    if not dealer.finished():
-        launcher.run_trials(dealer, run_trial)
+    driver = setup.search(record.known, record.add, trials=1)
+    if not driver.finished():
+        launcher.run_trials(driver, run_trial)
     cli.refuse_over_budget(look_at_training(setup, setup.replay()), setup, options, measured=True)
 
 
 def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
-    from study.jobs import run_trial
+    from study.jobs.trial import run_trial
 
-    dealer = setup.search(record.known, record.add)
-    if not dealer.finished():
+    driver = setup.search(record.known, record.add)
+    if not driver.finished():
         if record.held and not record.ran:
             print(f"{record.held} of {record.total} trials are in the store", flush=True)
-        launcher.run_trials(dealer, run_trial)
+        launcher.run_trials(driver, run_trial)
 
 
 def _train_winners(
-    setup: Setup, launcher: Launcher, told: Mapping[Pairing, Searched], views: Views
+    setup: Setup, launcher: Launcher, history: Mapping[Pairing, SearchHistory], views: Views
 ) -> tuple[int, dict[str, str]]:
     """Train what the store lacks; return how many were trained, and the failures by name with their
     reason.
     """
-    from study.jobs import is_trained, run_winner
+    from study.jobs.winner import is_trained, run_winner
     from study.planning.cells import why_no_winner
     from study.planning.variants import variant_jobs
 
     failed = {
         pairing.name: why_no_winner(searched)
-        for pairing, searched in told.items()
+        for pairing, searched in history.items()
         if not setup.winner_jobs(pairing, searched)
     }
     jobs = [
-        job for pairing, searched in told.items() for job in setup.winner_jobs(pairing, searched)
+        job for pairing, searched in history.items() for job in setup.winner_jobs(pairing, searched)
     ]
     winners = {job.trial.key for job in jobs}
-    further = variant_jobs(setup, told)
+    further = variant_jobs(setup, history)
     todo = [job for job in (*jobs, *further) if not is_trained(job)]
     for job in (*jobs, *further):
         if is_trained(job):
@@ -243,13 +243,13 @@ def _show_winner(setup: Setup, views: Views, winners: Container[str], job: Winne
         views.add_winner(setup.store.model(job.trial.key))
 
 
-def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
+def _print_selection(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> None:
     from study.planning.cells import why_no_winner
     from study.planning.selection import select
 
     print("\nselected on source val (AUC of the default configuration -> of the winner):")
-    width = max(len(pairing.name) for pairing in told)
-    for pairing, searched in told.items():
+    width = max(len(pairing.name) for pairing in history)
+    for pairing, searched in history.items():
         selected = select(searched.trials)
         if selected is None:
             print(f"  {pairing.name:<{width}}  none: {why_no_winner(searched)}")
@@ -273,13 +273,13 @@ def _print_selection(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
         )
 
 
-def _print_devices(told: Mapping[Pairing, Searched]) -> None:
+def _print_devices(history: Mapping[Pairing, SearchHistory]) -> None:
     """Say where trials ran on several kinds of device: run again on one of them, they would differ
     in their last digits.
     """
     kinds = Counter(
         result.device_kind
-        for searched in told.values()
+        for searched in history.values()
         for _, result in searched.trials
         if result.device_kind
     )

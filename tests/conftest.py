@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from study import identity
+from study.core import identity
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The catalog: datasets by name, their identity, and their images.
 
-Floor 1. A `DataConfig` is all that another process needs to open the same data. A catalog with the
+A `DataConfig` is all that another process needs to open the same data. A catalog with the
 firewall up (PROTOCOL section 3) drops the rows of every test split before it hands anything out,
 and refuses to open one.
 """
@@ -10,32 +10,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from study.data import datasets, packs, splits
-from study.data.cards import card_names
+from study.core.errors import ConfigError, DataError, FirewallError, unknown_name
+from study.core.identity import digest
+from study.core.paths import given_path
+from study.core.records import SPLITS, Balance, Geometry, Split
+from study.data import datasets, splits
 from study.data.datasets import Dataset
-from study.data.decode import DECODE_VERSION
-from study.data.frames import with_frames
-from study.data.groups import has_partners
-from study.data.index import FileIndex, Progress, quiet
-from study.data.layouts import other_paths, read_layout
-from study.data.names import overlap, parse_name
-from study.data.originals import Originals
-from study.data.packs import ImageSet
-from study.data.remote import is_url
+from study.data.images import packs
+from study.data.images.decode import DECODE_VERSION
+from study.data.images.frames import with_frames
+from study.data.images.index import FileIndex, Progress, quiet
+from study.data.images.originals import Originals
+from study.data.images.packs import ImageSet
+from study.data.images.unify import UNIFY_VERSION, common_side
+from study.data.images.videos import FRAMES_PER_VIDEO
+from study.data.layouts.folders import other_paths, read_layout
+from study.data.layouts.groups import has_partners
+from study.data.names import UNION, check_apart, parse_name, split_union
 from study.data.shuffled import SHUFFLE_VERSION, SHUFFLED, shuffled
-from study.data.sources import UNION, Sources
-from study.data.unify import UNIFY_VERSION, common_side
-from study.data.videos import FRAMES_PER_VIDEO
-from study.errors import ConfigError, DataError, FirewallError, unknown_name
-from study.identity import digest
-from study.paths import given_path
-from study.records import SPLITS, Balance, Geometry, Split
+from study.data.sources.cards import card_names
+from study.data.sources.locate import Sources
+from study.data.sources.remote import is_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,31 +122,6 @@ def data_root(text: str) -> tuple[Path | None, str]:
             " the study file"
         )
     return root, ""
-
-
-def split_union(name: str) -> tuple[str, ...]:
-    """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for
-    an empty or repeated member.
-    """
-    members = tuple(name.split(UNION))
-    if not all(members):
-        raise ConfigError(f"dataset '{name}': an empty name; datasets are joined as a{UNION}b")
-    doubled = next((member for member in members if members.count(member) > 1), None)
-    if doubled:
-        raise ConfigError(f"dataset '{name}' names '{doubled}' twice")
-    return members
-
-
-def check_apart(name: str) -> None:
-    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`), which would count
-    twice.
-    """
-    for one, other in combinations(split_union(name), 2):
-        if overlap(one, other):
-            raise ConfigError(
-                f"dataset '{name}': '{one}' and '{other}' share images, which would count twice;"
-                " join datasets that share no fakes"
-            )
 
 
 class Catalog:

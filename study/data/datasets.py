@@ -1,6 +1,6 @@
 """A dataset: its listing with groups, units, splits and the identity of every image's bytes.
 
-Floor 1. `Dataset.samples` is an Arrow table, sorted by id, one row a listed image:
+`Dataset.samples` is an Arrow table, sorted by id, one row a listed image:
 
     id       `<dataset>/<path>`
     path     relative to `root`
@@ -29,14 +29,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from study.core.errors import DataError
+from study.core.identity import KEY_LENGTH, digest
+from study.core.records import DatasetCard, Sample, Split
 from study.data import splits
-from study.data.groups import pattern_columns
-from study.data.index import FileIndex
-from study.data.listing import Listing
-from study.data.manifest import missing_hint
-from study.errors import DataError
-from study.identity import KEY_LENGTH, digest
-from study.records import DatasetCard, Sample, Split
+from study.data.images.index import FileIndex
+from study.data.layouts.groups import pattern_columns
+from study.data.layouts.listing import Listing
+from study.data.layouts.manifest import missing_hint
 
 CONTENT = (
     "path",

@@ -1,6 +1,6 @@
 """Names of datasets: `BASE`, `BASE:MEMBER`, and a subset of either, `NAME?KEY=VALUE`.
 
-Floor 1. So `genimage:sd1.4` is one dataset of a folder that holds several, and
+So `genimage:sd1.4` is one dataset of a folder that holds several, and
 `ffpp:FaceSwap?compression=c40` a part of one. A name is for people and for records; as part of a
 path it goes through `file_name`.
 """
@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from urllib.parse import quote
 
-from study.errors import ConfigError, DataError
-from study.identity import digest
+from study.core.errors import ConfigError, DataError
+from study.core.identity import digest
+from study.core.records import ELSEWHERE, NO_TRAINING
 
+UNION = "+"
 # what a folder's name may not hold if it is to be a dataset's: union, member, subset
 RESERVED = "+:?"
 # characters of a name in a file's, which has 255 bytes, some for a key, a suffix and a temporary
@@ -117,3 +120,51 @@ def file_name(name: str) -> str:
         return quoted
     key = digest("name", name)
     return f"{quoted[: LONGEST - len(key) - 1]}={key}"
+
+
+def split_union(name: str) -> tuple[str, ...]:
+    """Return the members of a training set's name: `a+b` gives ("a", "b"). Raises ConfigError for
+    an empty or repeated member.
+    """
+    members = tuple(name.split(UNION))
+    if not all(members):
+        raise ConfigError(f"dataset '{name}': an empty name; datasets are joined as a{UNION}b")
+    doubled = next((member for member in members if members.count(member) > 1), None)
+    if doubled:
+        raise ConfigError(f"dataset '{name}' names '{doubled}' twice")
+    return members
+
+
+def check_apart(name: str) -> None:
+    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`), which would count
+    twice.
+    """
+    for one, other in combinations(split_union(name), 2):
+        if overlap(one, other):
+            raise ConfigError(
+                f"dataset '{name}': '{one}' and '{other}' share images, which would count twice;"
+                " join datasets that share no fakes"
+            )
+
+
+def is_in_domain(train_on: str, test_on: str) -> bool:
+    """Say whether a test set is a member of a training set, or part of one (`ffpp:FaceSwap` of
+    `ffpp`); of a union, all of it.
+    """
+    return all(
+        any(_holds(one, test) for one in split_union(train_on)) for test in split_union(test_on)
+    )
+
+
+def _holds(train_on: str, test_on: str) -> bool:
+    """Say whether one dataset's name says that it holds another: the same, or a part of it, by
+    member or by narrower conditions.
+    """
+    if train_on == test_on or {NO_TRAINING, ELSEWHERE} & {train_on, test_on}:
+        return train_on == test_on
+    whole, part = parse_name(train_on), parse_name(test_on)
+    narrower = all(
+        key in part.where and set(part.where[key]) <= set(values)
+        for key, values in whole.where.items()
+    )
+    return whole.base == part.base and whole.member in ("", part.member) and narrower

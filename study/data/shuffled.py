@@ -1,7 +1,7 @@
 """The null control: labels of train and val dealt out anew, so that there is nothing in them to
 learn.
 
-Floor 1. What a study scores on its untouched test sets is then chance, and whatever else it shows
+What a study scores on its untouched test sets is then chance, and whatever else it shows
 comes from somewhere that it should not. The images of a group that have one label keep having one,
 so that clusters stay what they are. Both classes get the same share of the new fakes: a plain
 permutation of few groups leaves some of the old labels in the new ones, and a detector finds that.
@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from study.core.identity import derive_seed
+from study.core.records import FAKE, REAL, Split
 from study.data.datasets import group_codes, labels, with_columns
-from study.identity import derive_seed
-from study.records import FAKE, REAL, Split
 
 SHUFFLE_VERSION = 1
 SHUFFLED: tuple[Split, Split] = ("train", "val")

@@ -1,6 +1,6 @@
 """Splits and subsets by group (PROTOCOL section 2).
 
-Floor 1. Both are functions of the group key alone, so that datasets which share a pool of real
+Both are functions of the group key alone, so that datasets which share a pool of real
 images agree about it:
 
 * a subset takes whole groups in the order of one hash, so that a smaller one lies inside every
@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from study.errors import DataError
-from study.identity import unit_interval
-from study.records import FAKE, REAL, SPLITS
+from study.core.errors import DataError
+from study.core.identity import unit_interval
+from study.core.records import FAKE, REAL, SPLITS
 
 VAL_FROM, TEST_FROM = 0.70, 0.85
 SPLIT_SALT, SUBSET_SALT = "split", "subset"

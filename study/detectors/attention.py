@@ -1,5 +1,5 @@
 """The attention of a network from its own structure: the matrices that project queries, keys,
-values and the output. Floor 2.
+values and the output.
 
 In what timm and open_clip build they are a linear layer each (`q`, `k`, `v`, `proj`), one of
 several together (`qkv`, `kv`), or, in torch's own MultiheadAttention and open_clip's, parameters of

@@ -1,7 +1,7 @@
 """What every detector is: preprocessing it owns, features, a linear head, and stages ordered from
 head to stem.
 
-Floor 2. torch only. A family's file (`study/detectors/FAMILY.py`) holds a subclass and
+torch only. A family's file (`study/detectors/FAMILY.py`) holds a subclass and
 `create(spec, **arguments)`.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from study.core.records import DetectorSpec
 from study.detectors.weights import Source, load_backbone
-from study.records import DetectorSpec
 
 # near-zero first logits: the first loss is ln 2, whatever the scale of the features
 HEAD_INIT_STD = 0.01

@@ -1,6 +1,4 @@
-"""Visual encoders of open_clip with a head on their projected features (Ojha et al., CVPR 2023).
-Floor 2.
-"""
+"""Visual encoders of open_clip with a head on their projected features (Ojha et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ from typing import Any, cast
 import open_clip
 from torch import Tensor, nn
 
+from study.core.records import DetectorSpec
 from study.detectors.base import Detector, Stage
 from study.detectors.skeleton import empty, is_convolutional
 from study.detectors.stages import depths_in_order, stages_by_depth, timm_depths
-from study.records import DetectorSpec
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _RESNET_LAYERS = ("layer1", "layer2", "layer3", "layer4")

@@ -1,5 +1,5 @@
 """A frozen CLIP image encoder, a small adapter, and six similarities to prompts
-(clip-deepfake-detection, 2025). Floor 2.
+(clip-deepfake-detection, 2025).
 
 As in the authors' code (github.com/mark81806/clip-deepfake-detection): image embedding of unit
 length -> MLP 512-256-128; cosines with the prompts -> their mean over the real prompts, over the
@@ -14,10 +14,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from study.core.records import DetectorSpec
 from study.detectors.base import small_
 from study.detectors.clip import embedding_width
 from study.detectors.clip_text import PromptedClip
-from study.records import DetectorSpec
 
 ADAPTER = (256, 128)
 CLASSIFIER = (256, 64)

@@ -1,5 +1,5 @@
 """CLIP detectors that compare an image with prompts: the texts are embedded once, when the detector
-is built. Floor 2.
+is built.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.core.errors import ConfigError
+from study.core.records import DetectorSpec
 from study.detectors.clip import ClipDetector, empty_tower, parts
 from study.detectors.skeleton import empty
 from study.detectors.weights import Source, file_digest, load_backbone
-from study.errors import ConfigError
-from study.records import DetectorSpec
 
 
 class PromptedClip(ClipDetector):

@@ -1,5 +1,5 @@
 """CLIP as its authors use it without training (Radford et al., ICML 2021): which prompts is an
-image nearer to? Floor 2.
+image nearer to?
 
 An ensemble of prompts for each class, fixed beforehand: the mean of their embeddings, at unit
 length. Of the softmax over the two classes the logit of "fake" is CLIP's own factor times the
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.core.records import DetectorSpec
 from study.detectors.clip_text import PromptedClip
-from study.records import DetectorSpec
 
 
 class ClipZeroShot(PromptedClip):

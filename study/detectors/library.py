@@ -1,5 +1,5 @@
 """Detectors that are named by a library's own name: `timm:resnet18.a1_in1k`,
-`open_clip:ViT-B-32/laion2b_s34b_b79k`. Floor 2.
+`open_clip:ViT-B-32/laion2b_s34b_b79k`.
 
 Names, checkpoints and preprocessing are what the installed library says. Only here is a library
 asked for them, and importing one
@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
+from study.core.errors import ConfigError
+from study.core.records import Geometry
 from study.detectors.registry import HEAD_WIDTH, HUB, SCHEDULES, Entry
 from study.detectors.weights import Source
-from study.errors import ConfigError
-from study.records import Geometry
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 SHOWN = 3

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
+from study.core.records import DetectorSpec
 from study.detectors.base import Detector, Stage
-from study.records import DetectorSpec
 
 CELL_PX = 2
 NPR_SCALE = 2.0 / 3.0

@@ -15,9 +15,9 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-from study.errors import ConfigError, unknown_name
-from study.identity import digest
-from study.paths import given_path
+from study.core.errors import ConfigError, unknown_name
+from study.core.identity import digest
+from study.core.paths import given_path
 
 CLASSES = ("real", "fake")
 Texts = tuple[tuple[str, ...], tuple[str, ...]]

@@ -1,7 +1,7 @@
 """Every detector by name, as data: what it is built from, how it wants its images, what may be
 chosen.
 
-Floor 2. No torch here: names, options and specs serve commands that only list and plan. To add a
+No torch here: names, options and specs serve commands that only list and plan. To add a
 detector, add one line to `DETECTORS`, one file `study/detectors/FAMILY.py` unless the family
 exists, and one `search_spaces/NAME.toml`.
 
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.core.errors import ConfigError, WeightsError, unknown_name
+from study.core.records import DetectorSpec, Geometry, Learner, Params
 from study.detectors import weights
 from study.detectors.prompts import prompt_options
 from study.detectors.weights import Source
-from study.errors import ConfigError, WeightsError, unknown_name
-from study.records import DetectorSpec, Geometry, Learner, Params
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -268,7 +268,7 @@ DETECTORS: Mapping[str, Entry] = {
 }
 
 
-# Not built at all: their logits are made of other detectors' (study/planning/ensembles.py).
+# Not built at all: their logits are made of other detectors' (study/jobs/ensemble.py).
 ENSEMBLES: Mapping[str, str] = {
     "ensemble": "mean of its members' logits, each divided by its own temperature",
     "ensemble_stacked": "logistic regression on its members' logits, fitted on source val",

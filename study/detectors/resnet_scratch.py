@@ -7,8 +7,8 @@ from __future__ import annotations
 import timm
 from torch import nn
 
+from study.core.records import DetectorSpec
 from study.detectors.timm_network import TimmNetwork
-from study.records import DetectorSpec
 
 CIFAR_BELOW_PX = 64
 

@@ -1,5 +1,5 @@
 """Networks without numbers: every tensor that a weights file has to bring is on torch's meta
-device. Floor 2.
+device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The azimuthally averaged power spectrum and a logistic regression (Durall et al. 2020). Floor 2.
+"""The azimuthally averaged power spectrum and a logistic regression (Durall et al. 2020).
 
 Up-convolutions cannot reproduce the spectral distribution of photographs: the profile of log power
 over spatial frequency shows it. Durall, Keuper, Keuper, "Watch your up-convolution" (CVPR 2020) and
@@ -12,8 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from study.core.records import DetectorSpec
 from study.detectors.base import Detector, Stage
-from study.records import DetectorSpec
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what JPEG and PIL call luminance
 # added to the power, on luminance in [0, 1]: below one grey level's rounding noise at every size

@@ -1,7 +1,7 @@
 """Stages found from a network's own structure: parameters grouped by depth become modules that are
 frozen or trained as one.
 
-Floor 2. The grouping comes from the library (timm's `group_matcher`) or from a function of a
+The grouping comes from the library (timm's `group_matcher`) or from a function of a
 parameter's name.
 """
 

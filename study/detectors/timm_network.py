@@ -1,4 +1,4 @@
-"""Networks of timm with pretrained weights and stages from their own structure. Floor 2."""
+"""Networks of timm with pretrained weights and stages from their own structure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import timm
 from torch import Tensor, nn
 
+from study.core.errors import ConfigError
+from study.core.records import DetectorSpec
 from study.detectors import weights
 from study.detectors.base import Detector, Stage
 from study.detectors.skeleton import empty, is_convolutional
 from study.detectors.stages import stages_by_depth, timm_depths
 from study.detectors.weights import Source
-from study.errors import ConfigError
-from study.records import DetectorSpec
 
 if TYPE_CHECKING:
     from study.detectors.weights import State

@@ -1,7 +1,7 @@
 """Pretrained weights, one path for every library: find the file, digest it, read it, fit it to the
 network or refuse.
 
-Floor 2. No torch until a file is read: finding and digesting are needed to plan a study.
+No torch until a file is read: finding and digesting are needed to plan a study.
 
 A file is looked for, in this order:
 1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`. The weights
@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.errors import WeightsError
-from study.identity import file_sha256
-from study.paths import given_path
+from study.core.errors import WeightsError
+from study.core.identity import file_sha256
+from study.core.paths import given_path
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,6 +1,6 @@
 """Leave-one-out: the training sets that a study names by what they leave out.
 
-Floor 3. `all-but` in `train_on` stands for one union for each dataset of `test_on`, of all the
+`all-but` in `train_on` stands for one union for each dataset of `test_on`, of all the
 others there; `all-but:NAME` for the one that leaves NAME out. Everything after the study file sees
 the members, in the order of `test_on`: keys, plan and matrix.
 """
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.data.catalog import split_union
-from study.data.names import overlap
-from study.data.sources import UNION
-from study.errors import ConfigError, unknown_name
+from study.core.errors import ConfigError, unknown_name
+from study.data.names import UNION, overlap, split_union
 
 ALL_BUT = "all-but"
 

@@ -1,7 +1,7 @@
 """What a search has shown: best so far after each trial, its time, and which settings mattered. The
 store has it as search.json.
 
-Floor 3. Derived from the trials on record; nothing is read from it again.
+Derived from the trials on record; nothing is read from it again.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from study.identity import derive_seed
+from study.core.identity import derive_seed
+from study.core.records import Pairing
 from study.planning.selection import select
-from study.planning.setup import Searched, Setup, Told
-from study.records import Pairing
+from study.planning.setup import PastTrial, SearchHistory, Setup
 from study.search.importances import importances
-from study.store import SCHEMA
+from study.store.store import SCHEMA
 
 
-def write_search_summary(setup: Setup, told: Mapping[Pairing, Searched]) -> None:
+def write_search_summary(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> None:
     """Write search.json: for each pairing its best-so-far curve, time per trial, and importances of
     the settings searched.
     """
@@ -29,13 +29,14 @@ def write_search_summary(setup: Setup, told: Mapping[Pairing, Searched]) -> None
         "order_dependent": list(setup.study.order_dependent()),
         "rules": dataclasses.asdict(setup.study.search),
         "pairings": {
-            pairing.name: _pairing(setup, pairing, searched) for pairing, searched in told.items()
+            pairing.name: _pairing(setup, pairing, searched)
+            for pairing, searched in history.items()
         },
     }
     setup.store.save_text(setup.store.folder / "search.json", json.dumps(table, indent=2) + "\n")
 
 
-def _pairing(setup: Setup, pairing: Pairing, searched: Searched) -> dict[str, Any]:
+def _pairing(setup: Setup, pairing: Pairing, searched: SearchHistory) -> dict[str, Any]:
     selected = select(searched.trials)
     space = setup.spaces[pairing.detector]
     done = [
@@ -65,7 +66,7 @@ def _pairing(setup: Setup, pairing: Pairing, searched: Searched) -> dict[str, An
     }
 
 
-def best_so_far(trials: Told) -> list[float | None]:
+def best_so_far(trials: PastTrial) -> list[float | None]:
     """Return, after each trial in order, the highest source-val AUC of those that were done; None
     before the first.
     """

@@ -1,7 +1,5 @@
 """Selection: which configuration of a pairing wins, by source val alone (docs/protocol.md, the
 firewall).
-
-Floor 3.
 """
 
 from __future__ import annotations
@@ -9,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from study.records import Trial, TrialResult
+from study.core.records import Trial, TrialResult
 
 
 def rank(result: TrialResult, number: int) -> tuple[float, float, int]:
@@ -19,9 +17,9 @@ def rank(result: TrialResult, number: int) -> tuple[float, float, int]:
     return (-result.val_auc, result.val_nll, number)
 
 
-def select(told: Sequence[tuple[Trial, TrialResult]]) -> tuple[Trial, TrialResult] | None:
+def select(history: Sequence[tuple[Trial, TrialResult]]) -> tuple[Trial, TrialResult] | None:
     """Return the winning trial of one pairing, or None where no trial ended with a defined val
     AUC.
     """
-    candidates = [(t, r) for t, r in told if r.state == "done" and math.isfinite(r.val_auc)]
+    candidates = [(t, r) for t, r in history if r.state == "done" and math.isfinite(r.val_auc)]
     return min(candidates, key=lambda pair: rank(pair[1], pair[0].number), default=None)

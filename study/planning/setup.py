@@ -1,7 +1,7 @@
 """A study on this machine: every name looked up, every dataset found, every key computed. All
 commands start here.
 
-Floor 3. `set_up` does what is cheap and can fail (names, weights files, datasets, splits) before
+`set_up` does what is cheap and can fail (names, weights files, datasets, splits) before
 anything expensive starts.
 """
 
@@ -11,17 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from study.data.catalog import Catalog, DataConfig, data_root, split_union
-from study.data.degradations import DEGRADATION_VERSION
-from study.detectors import registry
-from study.errors import ConfigError, DataError
-from study.identity import derive_seed, digest
-from study.jobs import TRAINED_ON, CellJob, TrialJob, WinnerJob, Workspace, open_catalog
-from study.planning.selection import select
-from study.planning.study import Study
-from study.planning.study_file import load_study
-from study.planning.warm_start import Starts, find_starts, settled_sources
-from study.records import (
+from study.core.errors import ConfigError, DataError
+from study.core.identity import derive_seed, digest
+from study.core.records import (
     NO_DEGRADATION,
     DetectorSpec,
     Geometry,
@@ -31,10 +23,22 @@ from study.records import (
     Trial,
     TrialResult,
 )
-from study.search.dealer import Dealer, PairingSearch
+from study.data.catalog import Catalog, DataConfig, data_root
+from study.data.images.degradations import DEGRADATION_VERSION
+from study.data.names import split_union
+from study.detectors import registry
+from study.jobs.cell import CellJob
+from study.jobs.trial import TrialJob
+from study.jobs.winner import WinnerJob
+from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
+from study.planning.selection import select
+from study.planning.study import Study
+from study.planning.study_file import load_study
+from study.planning.warm_start import Starts, find_starts, settled_sources
+from study.search.driver import PairingSearch, SearchDriver
 from study.search.remembered import remembered
 from study.search.spaces import Space, load_space
-from study.store import Store
+from study.store.store import Store
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 
@@ -42,16 +46,16 @@ TRAINING_VERSION = 2  # raised when a change of the code makes the same trial gi
 SCORING_VERSION = 1  # likewise for scores of the same weights
 
 WINNER = "winner"
-Told = Sequence[tuple[Trial, TrialResult]]
+PastTrial = Sequence[tuple[Trial, TrialResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched:
+class SearchHistory:
     """How far a pairing's search has come: its trials that have ended, in trial order, and whether
     its budget is used.
     """
 
-    trials: Told
+    trials: PastTrial
     complete: bool
 
 
@@ -177,8 +181,8 @@ class Setup:
         on_result: Callable[[TrialJob, TrialResult], None],
         *,
         trials: int | None = None,
-    ) -> Dealer[TrialJob]:
-        """Return the dealer of this study's proposals, which has dealt nothing yet. trials: only
+    ) -> SearchDriver[TrialJob]:
+        """Return the driver of this study's proposals, which has dealt nothing yet. trials: only
         the first so many.
 
         `known` is asked of every job; in an asynchronous search, of every trial on record that was
@@ -195,7 +199,7 @@ class Setup:
             )
             for p in study.searched()
         ]
-        return Dealer(
+        return SearchDriver(
             searches,
             trials=trials or study.budget.trials,
             generation=study.budget.generation,
@@ -242,7 +246,7 @@ class Setup:
             or (result.state == "stopped" and self.study.search.scheduler == "asha")
         )
 
-    def replay(self) -> dict[Pairing, Searched]:
+    def replay(self) -> dict[Pairing, SearchHistory]:
         """Return, by pairing that is searched, how far this study's search has come in the store.
         Trains nothing.
         """
@@ -252,22 +256,22 @@ class Setup:
             for trial, result in self.store.trials()
             if result.state != "stopped" or halving
         }
-        told: dict[Pairing, list[tuple[Trial, TrialResult]]] = {
+        history: dict[Pairing, list[tuple[Trial, TrialResult]]] = {
             pairing: [] for pairing in self.study.searched()
         }
-        dealer = self.search(
+        driver = self.search(
             lambda job: records.get(job.trial.key),
-            lambda job, result: told[job.trial.pairing].append((job.trial, result)),
+            lambda job, result: history[job.trial.pairing].append((job.trial, result)),
         )
-        complete = {pairing: dealer.has_ended(pairing) for pairing in told}
+        complete = {pairing: driver.has_ended(pairing) for pairing in history}
         return {
-            pairing: Searched(
+            pairing: SearchHistory(
                 trials=sorted(trials, key=lambda pair: pair[0].number), complete=complete[pairing]
             )
-            for pairing, trials in told.items()
+            for pairing, trials in history.items()
         }
 
-    def winner_jobs(self, pairing: Pairing, searched: Searched) -> list[WinnerJob]:
+    def winner_jobs(self, pairing: Pairing, searched: SearchHistory) -> list[WinnerJob]:
         """Return the S jobs that retrain a pairing's selected configuration; [] while it has
         none.
         """

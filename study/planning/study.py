@@ -1,6 +1,6 @@
 """A study: what is trained on what, tested on what, with which budget.
 
-Floor 3. Records and what follows from them alone; study_file.py reads them from a TOML and writes
+Records and what follows from them alone; study_file.py reads them from a TOML and writes
 them back, every value checked.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from study.data.degradations import members_of
-from study.data.videos import FRAMES_PER_VIDEO
+from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
+from study.data.images.degradations import members_of
+from study.data.images.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
-from study.records import NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
 
 # the learners that train something: what is searched, and what an ensemble may be made of
 TRAINED = ("gradient", "logistic")
@@ -116,8 +116,8 @@ class Study:
     """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles`
     the members of each, sorted.
 
-    degradations: suites and members (study/data/degradations.py) under which every test set is
-    scored too.
+    degradations: suites and members (study/data/images/degradations.py) under which every test set
+    is scored too.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The study file: a TOML of few keys becomes a `Study`, every default filled in and every name
 checked.
 
-Floor 3. An unknown key, a wrong type or an impossible value is a `ConfigError` that names the key,
+An unknown key, a wrong type or an impossible value is a `ConfigError` that names the key,
 the value and what is valid; no dataset is touched here, so that a misspelt key costs nothing. The
 resolved form is written back as `study.toml` (`to_toml`).
 """
@@ -18,14 +18,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from study.data.catalog import check_apart, split_union
-from study.data.degradations import members_of
-from study.data.videos import FRAMES_PER_VIDEO
+from study.core.errors import ConfigError, unknown_name
+from study.core.records import BALANCES, ELSEWHERE, NO_TRAINING, Balance, Params
+from study.data.images.degradations import members_of
+from study.data.images.videos import FRAMES_PER_VIDEO
+from study.data.names import check_apart, split_union
 from study.detectors import registry
-from study.errors import ConfigError, unknown_name
 from study.planning.leave_one_out import expand_all_but
 from study.planning.study import TRAINED, Budget, Data, Run, Search, Study
-from study.records import BALANCES, ELSEWHERE, NO_TRAINING, Balance, Params
 
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -39,7 +39,7 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 def preset_names() -> list[str]:
     """Return the names of the studies that ship with the package."""
-    folder = resources.files("study.presets")
+    folder = resources.files("study.planning.presets")
     return sorted(
         entry.name.removesuffix(".toml")
         for entry in folder.iterdir()
@@ -92,7 +92,7 @@ def _read(name_or_path: str) -> tuple[str, str]:
             unknown_name("study", name_or_path, preset_names())
             + "; or the path of a study file, ending in .toml"
         )
-    return (resources.files("study.presets") / f"{name_or_path}.toml").read_text(
+    return (resources.files("study.planning.presets") / f"{name_or_path}.toml").read_text(
         encoding="utf-8"
     ), f"preset {name_or_path}"
 

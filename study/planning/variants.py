@@ -1,7 +1,7 @@
 """Further winners: other configurations than the selected one, trained with its seeds, so that
 tuning itself can be judged.
 
-Floor 3, behind the firewall as all training is. Two kinds, each a switch of the study's budget:
+Behind the firewall as all training is. Two kinds, each a switch of the study's budget:
 
     the default        trial 0's configuration, of every pairing: what tuning has gained
     best on X          the configuration selected on another training set: whether what was tuned
@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.jobs import WinnerJob
+from study.core.records import NO_DEGRADATION, Pairing
+from study.data.names import is_in_domain
+from study.jobs.winner import WinnerJob
 from study.planning.cells import PlannedCell, scored_or_not
 from study.planning.selection import select
-from study.planning.setup import Searched, Setup
-from study.records import NO_DEGRADATION, Pairing
-from study.reporting.grid import is_in_domain
+from study.planning.setup import SearchHistory, Setup
 
 DEFAULT = "default"
 
@@ -42,12 +42,12 @@ class Variant:
         return self.source == DEFAULT
 
 
-def variants(setup: Setup, told: Mapping[Pairing, Searched]) -> list[Variant]:
+def variants(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> list[Variant]:
     """Return what the study's budget asks for, of the pairings that have winners. A source without
     a winner gives none.
     """
     found = []
-    for pairing, searched in told.items():
+    for pairing, searched in history.items():
         if not setup.winner_jobs(pairing, searched):
             continue
         if setup.study.budget.default_winners:
@@ -56,13 +56,15 @@ def variants(setup: Setup, told: Mapping[Pairing, Searched]) -> list[Variant]:
             )
             found.append(Variant(pairing=pairing, source=DEFAULT, jobs=tuple(default)))
         if setup.study.budget.transfer:
-            found += _from_others(setup, pairing, told)
+            found += _from_others(setup, pairing, history)
     return found
 
 
-def _from_others(setup: Setup, pairing: Pairing, told: Mapping[Pairing, Searched]) -> list[Variant]:
+def _from_others(
+    setup: Setup, pairing: Pairing, history: Mapping[Pairing, SearchHistory]
+) -> list[Variant]:
     found = []
-    for other, searched in told.items():
+    for other, searched in history.items():
         selected = select(searched.trials) if searched.complete else None
         if other.detector == pairing.detector and other != pairing and selected is not None:
             jobs = setup.jobs_with(
@@ -72,19 +74,19 @@ def _from_others(setup: Setup, pairing: Pairing, told: Mapping[Pairing, Searched
     return found
 
 
-def variant_jobs(setup: Setup, told: Mapping[Pairing, Searched]) -> list[WinnerJob]:
+def variant_jobs(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> list[WinnerJob]:
     """Return the jobs of all variants that are no winner's, each once, but those that diverged:
     these would diverge again.
     """
     taken = {
         job.trial.key
-        for pairing, searched in told.items()
+        for pairing, searched in history.items()
         for job in setup.winner_jobs(pairing, searched)
     }
     failures = setup.store.failures()
     jobs = {
         job.trial.key: job
-        for variant in variants(setup, told)
+        for variant in variants(setup, history)
         for job in variant.jobs
         if job.trial.key not in taken
     }

@@ -1,7 +1,7 @@
 """Warm start: the best configurations of an older study, or of another pairing, are tried right
 after the default one.
 
-Floor 3. They are trials like any other: they count in the budget, which stays the same for all
+They are trials like any other: they count in the budget, which stays the same for all
 pairings; their origin is recorded. What they are is settled when a study is begun and kept in its
 store, so that it does not change while the older study grows.
 """
@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.errors import ConfigError, StoreError
-from study.paths import given_path
+from study.core.errors import ConfigError, StoreError
+from study.core.paths import given_path
+from study.core.records import Pairing, Params, Trial, TrialResult
 from study.planning.selection import rank
 from study.planning.study import Study
-from study.records import Pairing, Params, Trial, TrialResult
 from study.search.spaces import Space
-from study.store import SCHEMA, Store, check_schema
+from study.store.store import SCHEMA, Store, check_schema
 
 FILE = "warm_start.json"
 

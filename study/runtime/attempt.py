@@ -1,5 +1,5 @@
 """One attempt at a piece of work, wherever it runs: an exception becomes a reason, and threads are
-what the study says. Floor 4.
+what the study says.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from study.errors import DivergedError, TrialStopped
-from study.records import EpochRecord, TrialResult
-from study.runtime.launcher import J, Report
+from study.core.errors import DivergedError, TrialStopped
+from study.core.records import EpochRecord, Report, TrialResult
+from study.runtime.launcher import J
 
 W = TypeVar("W")
 LONGEST_REASON = 400  # characters: it stands in one line of a table

@@ -1,5 +1,5 @@
 """The launcher on Ray, and the cluster it runs on: started quietly for this machine alone, or
-joined. Floor 4.
+joined.
 
 The environment below is read by Ray when it is imported or started, so `ray` is imported in
 functions only, after it is set.
@@ -20,13 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from study.errors import ConfigError
-from study.records import TrialResult
-from study.runtime.launcher import J, Report, W
+from study.core.errors import ConfigError
+from study.core.records import Report, TrialResult
+from study.runtime.launcher import J, W
 from study.runtime.places import Places, share_out
 
 if TYPE_CHECKING:
-    from study.search.dealer import Dealer
+    from study.search.driver import SearchDriver
 
 # jobs and results are small, images are mapped files; Ray refuses less than 75 MiB
 OBJECT_STORE_BYTES = 128 << 20
@@ -166,17 +166,17 @@ class RayLauncher:
         self._workers, self._gpus_per_trial = workers, gpus_per_trial
         self._cluster: Cluster | None = None
 
-    def run_trials(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
-        """Work on the dealer's jobs, as many at a time as there are slots. Raises ConfigError where
+    def run_trials(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
+        """Work on the driver's jobs, as many at a time as there are slots. Raises ConfigError where
         not even one fits.
         """
-        if dealer.finished():
+        if driver.finished():
             return
         held = self._places(workers=self._workers, gpus_per_trial=self._gpus_per_trial)
         from study.runtime.tune import run_trials
 
         with self._folder() as folder:
-            run_trials(dealer, work, places=held, threads=self._threads, storage=folder)
+            run_trials(driver, work, places=held, threads=self._threads, storage=folder)
 
     def run_jobs(
         self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]

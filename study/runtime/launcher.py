@@ -1,5 +1,5 @@
 """Where the work of a study runs: in this process, or on a Ray cluster. The same work, the same
-results. Floor 4.
+results.
 
 Everything heavy is imported where it is first needed: opening a launcher costs nothing, and Ray
 starts with the first work.
@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from study.errors import ConfigError
-from study.records import EpochRecord, TrialResult
+from study.core.errors import ConfigError
+from study.core.records import Report, TrialResult
 
 if TYPE_CHECKING:
-    from study.search.dealer import Dealer, Job
+    from study.search.driver import Job, SearchDriver
 
-Report = Callable[[EpochRecord], None]
+
 J = TypeVar("J", bound="Job")
 W = TypeVar("W")
 
@@ -28,12 +28,12 @@ class Launcher(Protocol):
     started is left.
     """
 
-    def run_trials(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
-        """Work on what the dealer deals until it has finished; every result is told to it in this
+    def run_trials(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
+        """Work on what the driver deals until it has finished; every result is told to it in this
         process.
 
         work: (job, report) to the trial's result; a module-level function, as the jobs are records
-        that pickle. `report` takes each epoch's record, which goes to the dealer; a trial that it
+        that pickle. `report` takes each epoch's record, which goes to the driver; a trial that it
         wants stopped ends there, as a `stopped` result with its reason. What the work raises
         becomes a failed result with `<type>: <message>` as its reason, `permanent` for a
         DivergedError, and the other trials go on. So does a worker that dies twice over the same
@@ -42,7 +42,7 @@ class Launcher(Protocol):
         With several workers per trial each of them does the work, in one torch.distributed group;
         the first one's reports and result count, and so does a failure of any.
 
-        Raises KeyboardInterrupt after an orderly stop, and whatever the dealer's callbacks raise.
+        Raises KeyboardInterrupt after an orderly stop, and whatever the driver's callbacks raise.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The launcher without Ray: one job after the other, in this process. Floor 4."""
+"""The launcher without Ray: one job after the other, in this process."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from study.errors import TrialStopped
-from study.records import EpochRecord, TrialResult
+from study.core.errors import TrialStopped
+from study.core.records import EpochRecord, Report, TrialResult
 from study.runtime.attempt import attempt_job, attempt_trial
-from study.runtime.course import Course
-from study.runtime.launcher import J, Report, W
+from study.runtime.launcher import J, W
+from study.runtime.trial_run import TrialRun
 
 if TYPE_CHECKING:
-    from study.search.dealer import Dealer
+    from study.search.driver import SearchDriver
 
 NO_RESULT = "the work ended without leaving a result"
 
 
 class _Listener:
-    """Takes a trial's reports. `error`: what the dealer raised on one; it is not the trial's
+    """Takes a trial's reports. `error`: what the driver raised on one; it is not the trial's
     failure.
     """
 
-    def __init__(self, course: Course[Any]) -> None:
-        self._course = course
+    def __init__(self, trial_run: TrialRun[Any]) -> None:
+        self._course = trial_run
         self.error: Exception | None = None
 
     def report(self, record: EpochRecord) -> None:
@@ -45,15 +45,15 @@ class LocalLauncher:
     def __init__(self, *, threads: int) -> None:
         self._threads = threads
 
-    def run_trials(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
+    def run_trials(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
         """Work on one dealt job after the other."""
-        while (job := dealer.next()) is not None:
-            listener = _Listener(Course(dealer, job))
+        while (job := driver.next()) is not None:
+            listener = _Listener(TrialRun(driver, job))
             result = attempt_trial(work, job, listener.report, threads=self._threads)
             if listener.error is not None:
                 raise listener.error
-            dealer.tell(job, result)
-        assert dealer.finished(), "the dealer waits for jobs that were not dealt here"
+            driver.tell(job, result)
+        assert driver.finished(), "the driver waits for jobs that were not dealt here"
 
     def run_jobs(
         self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]

@@ -1,5 +1,5 @@
 """The places of a cluster: how many jobs run side by side and what each holds; and giving places
-back. Floor 4.
+back.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from study.errors import ConfigError
+from study.core.errors import ConfigError
 
 SHARES = 10_000  # Ray counts in ten-thousandths of a GPU
 

@@ -1,5 +1,5 @@
 """A trial of several workers: a Ray Train group of its own, watched over by a small Tune actor.
-Floor 4.
+
 
 Every worker does the trial's work in one torch.distributed group. What they have to say they write
 into files in a folder that all
@@ -31,11 +31,11 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.tune.result import DONE
 from ray.util.placement_group import PlacementGroup
 
-from study.identity import whole_file
-from study.records import EpochRecord, TrialResult
+from study.core.identity import whole_file
+from study.core.records import EpochRecord, TrialResult
 from study.runtime.attempt import attempt_trial, death_of
 from study.runtime.local import NO_RESULT
-from study.runtime.parcel import Parcel
+from study.runtime.payload import Payload
 from study.runtime.places import Places, use_own_gpu
 from study.runtime.tune import RECORD, RESULT, RETRIES
 
@@ -151,8 +151,8 @@ class _Attempt:
     of their own.
     """
 
-    def __init__(self, parcel: Parcel, places: Places, threads: int, folder: Path) -> None:
-        self.mail, self._group = Mail(folder), _group(parcel, places, threads, folder)
+    def __init__(self, payload: Payload, places: Places, threads: int, folder: Path) -> None:
+        self.mail, self._group = Mail(folder), _group(payload, places, threads, folder)
         self.error: Exception | None = None
         self.ended = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -178,10 +178,10 @@ class _Attempt:
         self.mail.give_back_places()
 
 
-def _group(parcel: Parcel, places: Places, threads: int, folder: Path) -> _Group:
+def _group(payload: Payload, places: Places, threads: int, folder: Path) -> _Group:
     return _Group(
         _worker,
-        train_loop_config={"parcel": parcel, "mail": str(folder), "threads": threads},
+        train_loop_config={"parcel": payload, "mail": str(folder), "threads": threads},
         torch_config=TorchConfig(backend="nccl" if places.gpus else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=places.workers,

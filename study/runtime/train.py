@@ -1,5 +1,5 @@
 """Winners and cells on Ray Train: one group of workers takes jobs from one list until it is empty.
-Floor 4.
+
 
 The group's start is paid once. A worker takes the next job that nobody has taken, so that long and
 short jobs balance, and does nothing together with the others. Where one dies, the group is started
@@ -23,7 +23,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from study.runtime.attempt import attempt_job, death_of, reason_of
 from study.runtime.launcher import W
 from study.runtime.local import NO_RESULT
-from study.runtime.parcel import pack
+from study.runtime.payload import pack
 from study.runtime.places import Places, given_back, use_own_gpu
 
 RETRIES = 1  # of a job whose worker died

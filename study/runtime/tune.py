@@ -1,5 +1,5 @@
-"""Trials on Ray Tune: one run for all pairings, its searcher deals the dealer's jobs, its scheduler
-stops them. Floor 4.
+"""Trials on Ray Tune: one run for all pairings, its searcher deals the driver's jobs, its scheduler
+stops them.
 
 A trial of one worker is a function in a Tune actor that is reused, so a trial costs Ray some
 hundredths of a second after the first, and what a worker keeps (packs, features) serves its next
@@ -20,17 +20,17 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.records import EpochRecord, TrialResult
+from study.core.records import EpochRecord, Report, TrialResult
 from study.runtime.attempt import attempt_trial, death_of
-from study.runtime.course import Course
-from study.runtime.launcher import J, Report
-from study.runtime.parcel import Parcel, pack
+from study.runtime.launcher import J
+from study.runtime.payload import Payload, pack
 from study.runtime.places import Places, given_back
+from study.runtime.trial_run import TrialRun
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial as TuneTrial
 
-    from study.search.dealer import Dealer
+    from study.search.driver import SearchDriver
 
 RETRIES = 1  # of a trial whose worker died
 # what a trial reports to Tune: an EpochRecord after each epoch, its TrialResult at the end
@@ -38,19 +38,19 @@ RECORD, RESULT = "record", "result"
 
 
 def run_trials(
-    dealer: Dealer[J],
+    driver: SearchDriver[J],
     work: Callable[[J, Report], TrialResult],
     *,
     places: Places,
     threads: int,
     storage: Path,
 ) -> None:
-    """Run everything that the dealer deals; see `Launcher.run_trials`. storage: an empty folder
+    """Run everything that the driver deals; see `Launcher.run_trials`. storage: an empty folder
     that all nodes see.
     """
-    table = _Table(dealer, work)
+    table = _Table(driver, work)
     attempts = 0
-    while not dealer.finished():
+    while not driver.finished():
         attempts += 1
         try:
             with given_back():
@@ -63,7 +63,7 @@ def run_trials(
             continue
         if table.error is not None:
             raise table.error
-        if not dealer.finished():
+        if not driver.finished():
             raise KeyboardInterrupt  # Tune was told to stop by a signal that it takes for itself
 
 
@@ -148,32 +148,32 @@ def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
 
 
 class _Table(Generic[J]):
-    """What is in flight, between the dealer and Tune. `error`: what a callback of the dealer
+    """What is in flight, between the driver and Tune. `error`: what a callback of the driver
     raised; Tune would lose its type.
     """
 
-    def __init__(self, dealer: Dealer[J], work: Callable[[J, Report], TrialResult]) -> None:
-        self._dealer, self._work = dealer, work
-        self._in_flight: dict[str, Course[J]] = {}
-        self._suspects: deque[Course[J]] = deque()
+    def __init__(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
+        self._dealer, self._work = driver, work
+        self._in_flight: dict[str, TrialRun[J]] = {}
+        self._suspects: deque[TrialRun[J]] = deque()
         self._alone = False
         self._kills: dict[str, int] = {}
         self.error: BaseException | None = None
 
-    def deal(self, trial_id: str) -> Parcel | None:
+    def deal(self, trial_id: str) -> Payload | None:
         """Return the next job's parcel, or None while there is nothing to begin."""
         if self._in_flight and (self._alone or self._suspects):
             return None
         self._alone = bool(self._suspects)
-        course = self._suspects.popleft() if self._suspects else self._begin()
-        if course is None:
+        trial_run = self._suspects.popleft() if self._suspects else self._begin()
+        if trial_run is None:
             return None
-        self._in_flight[trial_id] = course
-        return pack(self._work, course.job)
+        self._in_flight[trial_id] = trial_run
+        return pack(self._work, trial_run.job)
 
-    def _begin(self) -> Course[J] | None:
+    def _begin(self) -> TrialRun[J] | None:
         job = self._dealer.next()
-        return None if job is None else Course(self._dealer, job)
+        return None if job is None else TrialRun(self._dealer, job)
 
     def report(self, trial_id: str, record: EpochRecord) -> bool:
         """Take in an epoch of a trial in flight; tell whether it is to go on."""
@@ -184,7 +184,7 @@ class _Table(Generic[J]):
         return self.error is not None or self._dealer.finished()
 
     def settle(self, trial_id: str, result: TrialResult | None, reason: str = "") -> None:
-        """Tell the dealer how a trial in flight has ended: its result, or the reason why it has
+        """Tell the driver how a trial in flight has ended: its result, or the reason why it has
         none.
         """
         job = self._in_flight.pop(trial_id).job
@@ -193,28 +193,30 @@ class _Table(Generic[J]):
         )
 
     def settle_stopped(self, trial_id: str) -> None:
-        """Tell the dealer of a trial that ended without a result, if it was the dealer that wanted
+        """Tell the driver of a trial that ended without a result, if it was the driver that wanted
         it stopped.
         """
-        course = self._in_flight[trial_id]
-        if course.reason:
-            self.settle(trial_id, course.stopped())
+        trial_run = self._in_flight[trial_id]
+        if trial_run.reason:
+            self.settle(trial_id, trial_run.stopped())
 
     def after_memory_kill(self, error: Exception) -> None:
         """Take back what was in flight: each is begun again alone. Ray does not say whose worker it
         killed; a second kill does.
         """
-        courses = list(self._in_flight.values())
+        trial_runs = list(self._in_flight.values())
         self._in_flight.clear()
         self._alone = False
-        for course in courses:
-            key = course.job.trial.key
-            self._kills[key] = self._kills.get(key, 0) + (len(courses) == 1)
+        for trial_run in trial_runs:
+            key = trial_run.job.trial.key
+            self._kills[key] = self._kills.get(key, 0) + (len(trial_runs) == 1)
             if self._kills[key] > RETRIES:
                 reason = death_of(error, times=self._kills[key])
-                self._dealer.tell(course.job, TrialResult(key=key, state="failed", reason=reason))
+                self._dealer.tell(
+                    trial_run.job, TrialResult(key=key, state="failed", reason=reason)
+                )
             else:
-                self._suspects.append(course)
+                self._suspects.append(trial_run)
 
 
 class _Searcher(Searcher):
@@ -233,11 +235,11 @@ class _Searcher(Searcher):
         try:
             if table.finished():
                 return Searcher.FINISHED
-            parcel = table.deal(trial_id)
+            payload = table.deal(trial_id)
         except Exception as error:
             table.error = error
             return Searcher.FINISHED
-        return None if parcel is None else {"parcel": parcel, **self._terms}
+        return None if payload is None else {"parcel": payload, **self._terms}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -1,5 +1,5 @@
 """Asynchronous successive halving (ASHA, Li et al., MLSys 2020) for one pairing, by Optuna's
-pruner. Floor 3.
+pruner.
 
 A trial goes on past a rung (after 1, 3, 9, ... epochs) only if it is among the best third of those
 that have reached it so far. A trial stands where its best epoch so far is, since that is what it is
@@ -16,7 +16,7 @@ import math
 import optuna
 from optuna.pruners import SuccessiveHalvingPruner
 
-from study.records import EpochRecord
+from study.core.records import EpochRecord
 
 REDUCTION = 3
 FIRST_RUNG = 1  # epochs

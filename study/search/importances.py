@@ -1,4 +1,4 @@
-"""Which searched settings mattered: functional ANOVA over the trials of a pairing. Floor 3."""
+"""Which searched settings mattered: functional ANOVA over the trials of a pairing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 
-from study.records import Params
+from study.core.records import Params
 from study.search.spaces import Space
 
 LEAST_TRIALS = 4  # fewer say nothing
@@ -25,7 +25,7 @@ def importances(
     """
     import optuna
 
-    from study.search.proposals import Told, frozen_trial
+    from study.search.proposals import PastTrial, frozen_trial
 
     if len(trials) < LEAST_TRIALS:
         return None, f"{len(trials)} of at least {LEAST_TRIALS} trials that were done"
@@ -34,7 +34,10 @@ def importances(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
     study.add_trials(
-        [frozen_trial(space, Told(number=n, params=p, value=v)) for n, (p, v) in enumerate(trials)]
+        [
+            frozen_trial(space, PastTrial(number=n, params=p, value=v))
+            for n, (p, v) in enumerate(trials)
+        ]
     )
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed % (1 << 32))
     with warnings.catch_warnings():

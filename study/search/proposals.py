@@ -34,8 +34,8 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.identity import derive_seed
-from study.records import Params
+from study.core.identity import derive_seed
+from study.core.records import Params
 from study.search.spaces import Parameter, Space
 
 STARTUP_TRIALS = 4
@@ -44,7 +44,7 @@ would leave a search of a dozen trials almost entirely random."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class PastTrial:
     """A trial that has ended. value: what is maximised (source-val AUC); None or NaN for a trial
     that gave none.
 
@@ -117,7 +117,7 @@ trials are running."""
 
 def propose(
     space: Space,
-    told: Sequence[Told],
+    history: Sequence[PastTrial],
     *,
     count: int,
     seed: int,
@@ -128,7 +128,7 @@ def propose(
     """Return the next `count` configurations, constants included. The same arguments give the same
     answer, in any process.
 
-    told: every earlier trial of the pairing that has ended, in the order in which it was learned
+    history: every earlier trial of the pairing that has ended, in the order in which it was learned
     of. running: those under way.
     seed: of the pairing. From it and the number of trials before follows the seed of this
     generation: a sampler seeded once and asked again after a restart would repeat its first points.
@@ -144,20 +144,22 @@ def propose(
     if sampler == "grid":
         return [
             *first,
-            *_grid(space, [*(t.params for t in told), *running, *first], seed, count - len(first)),
+            *_grid(
+                space, [*(t.params for t in history), *running, *first], seed, count - len(first)
+            ),
         ]
-    generation_seed = derive_seed("generation", seed, len(told) + len(running))
+    generation_seed = derive_seed("generation", seed, len(history) + len(running))
     with _quiet_and_repeatable(sampler):
         if sampler == "cmaes":
             assert not running, "CMA-ES learns from whole generations"
             study = _replayed(
-                space, told, _cmaes(derive_seed("generation", seed, 0), generation_seed)
+                space, history, _cmaes(derive_seed("generation", seed, 0), generation_seed)
             )
         else:
             study = optuna.create_study(
                 sampler=_MODELS[sampler](generation_seed), direction="maximize"
             )
-            study.add_trials([frozen_trial(space, trial) for trial in told])
+            study.add_trials([frozen_trial(space, trial) for trial in history])
             _ask(study, space, running, len(running))
         return _ask(study, space, first, count)
 
@@ -168,12 +170,12 @@ def _ask(study: optuna.Study, space: Space, first: Sequence[Params], count: int)
     return [space.suggest(study.ask()) for _ in range(count)]
 
 
-def _replayed(space: Space, told: Sequence[Told], sampler: BaseSampler) -> optuna.Study:
+def _replayed(space: Space, history: Sequence[PastTrial], sampler: BaseSampler) -> optuna.Study:
     """A study that was asked and told, generation by generation, what the history says: CMA-ES
     keeps its state in its trials.
     """
     study = optuna.create_study(sampler=sampler, direction="maximize")
-    for _, trials in itertools.groupby(told, key=lambda trial: trial.generation):
+    for _, trials in itertools.groupby(history, key=lambda trial: trial.generation):
         generation = list(trials)
         for known in generation:
             study.enqueue_trial(space.searched(known.params))
@@ -243,18 +245,18 @@ def _quiet_and_repeatable(sampler: str) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def frozen_trial(space: Space, told: Told) -> FrozenTrial:
+def frozen_trial(space: Space, trial: PastTrial) -> FrozenTrial:
     """Return a trial in Optuna's words."""
-    searched = space.searched(told.params)
+    searched = space.searched(trial.params)
     distributions = {p.name: distribution(p) for p in space.parameters if p.name in searched}
     return create_trial(
-        state=told.state,
+        state=trial.state,
         params=searched,
         distributions=distributions,
-        value=told.value if told.state == TrialState.COMPLETE else None,
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
         intermediate_values=(
-            {told.stopped_after: told.value}
-            if told.value is not None and told.state == TrialState.PRUNED
+            {trial.stopped_after: trial.value}
+            if trial.value is not None and trial.state == TrialState.PRUNED
             else {}
         ),
     )

@@ -1,4 +1,4 @@
-"""Proposals that take seconds to make are kept: every command replays the search. Floor 3.
+"""Proposals that take seconds to make are kept: every command replays the search.
 
 A proposal is a function of its arguments, so its file is named by their digest and the libraries'
 versions. Removing the folder costs time and changes nothing.
@@ -12,9 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from study.identity import digest, whole_file
-from study.records import Params
-from study.search.proposals import Told, propose
+from study.core.identity import digest, whole_file
+from study.core.records import Params
+from study.search.proposals import PastTrial, propose
 from study.search.spaces import Space
 
 SLOW = ("gp",)
@@ -29,13 +29,13 @@ Propose = Callable[..., list[Params]]
 def remembered(folder: Path) -> Propose:
     """Return `propose` with a memory in `folder` for the samplers that are slow."""
 
-    def ask(space: Space, told: Sequence[Told], **choices: Any) -> list[Params]:
+    def ask(space: Space, history: Sequence[PastTrial], **choices: Any) -> list[Params]:
         if choices.get("sampler") not in SLOW:
-            return propose(space, told, **choices)
+            return propose(space, history, **choices)
         versions = [metadata.version(name) for name in DECIDING]
-        file = folder / f"{digest('proposal', versions, space.digest, list(told), choices)}.json"
+        file = folder / f"{digest('proposal', versions, space.digest, list(history), choices)}.json"
         if not file.is_file():
-            proposed = propose(space, told, **choices)
+            proposed = propose(space, history, **choices)
             with whole_file(file) as path:
                 path.write_text(json.dumps([dict(params) for params in proposed]), encoding="utf-8")
         kept: list[Params] = json.loads(file.read_text(encoding="utf-8"))

@@ -34,10 +34,10 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Literal, Protocol, cast
 
+from study.core.errors import ConfigError, unknown_name
+from study.core.identity import digest
+from study.core.records import Params
 from study.detectors import registry
-from study.errors import ConfigError, unknown_name
-from study.identity import digest
-from study.records import Params
 from study.training.recipe import Recipe, settings
 
 SCHEMA = 1

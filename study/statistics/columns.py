@@ -1,6 +1,6 @@
 """All metrics of one scored test set, in any number of bootstrap replicates at once.
 
-Floor 0: numpy and scipy only. A column is a metric and the name of its threshold. What only adds up
+Numpy and scipy only. A column is a metric and the name of its threshold. What only adds up
 over images (losses, counts at a threshold that is given) is summed per group once, and a block of
 replicates is then one matrix product; what compares images (the ranking, the calibration bins, the
 oracle threshold) is cumulated along the ranking, anew in each replicate.
@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from study.records import Scores
+from study.core.records import Scores
 from study.statistics import ranking
 from study.statistics.metrics import (
     COUNTS,
@@ -52,7 +52,7 @@ Column = tuple[str, str]  # metric, threshold ("" where it has none)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredSample:
     """One scoring of a test set of N images in G groups, the T thresholds given for it, and its
     temperature.
 

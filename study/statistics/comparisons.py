@@ -1,7 +1,7 @@
 """Detectors against each other: paired differences on the same images, ranks over test sets
 (PROTOCOL section 5).
 
-Floor 0: numpy and scipy only. Scorings of the same images are correlated, and what they share
+Numpy and scipy only. Scorings of the same images are correlated, and what they share
 cancels in their difference: so the variance is taken of the difference itself, after DeLong where
 every group has one image, else from cluster-bootstrap replicates that draw the same groups for all
 scorings. No difference claims more than an exact bound on its disjoint pairs (differences.py).
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 from scipy.stats import rankdata, studentized_range
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 from study.statistics import metrics
 from study.statistics.delong import influence, placements
 from study.statistics.differences import (

@@ -1,7 +1,7 @@
 """The AUC of out-of-fold scores: folds by group, the mean over folds, and its interval (PROTOCOL
 section 8).
 
-Floor 0: numpy and scipy only. Within a fold the AUC varies as DeLong's placements do (LeDell,
+Numpy and scipy only. Within a fold the AUC varies as DeLong's placements do (LeDell,
 Petersen and van der Laan, 2015); where a group has several images their parts are added before they
 are squared (Obuchowski, 1997), because they are not independent. Between folds it is not enough to
 add variances up: the models share most of their training images, so the folds' AUCs err together. K
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from study.records import Estimate
+from study.core.records import Estimate
 from study.statistics.delong import placements
 from study.statistics.exact import clopper_pearson
 from study.statistics.ranking import Floats, Ints, checked

@@ -1,7 +1,7 @@
 """A difference of AUCs with its interval and p: normal, but never claiming more than an exact bound
 (PROTOCOL section 5).
 
-Floor 0: numpy and scipy only.
+Numpy and scipy only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exact bounds for numbers that do not vary: perfect separation, and proportions that are 0 or 1 in
 every replicate.
 
-Floor 0: numpy and scipy only. A bootstrap of such a number has no width, which would claim
+Numpy and scipy only. A bootstrap of such a number has no width, which would claim
 certainty from a handful of groups. Every bound rests on independent groups, one image of each, and
 on no shape of the scores' distributions but their continuity.
 """

@@ -1,7 +1,7 @@
 """The estimates of one cell: every metric of every seed and of their mean, with 95 % intervals
 (PROTOCOL sections 4 and 5).
 
-Floor 0: numpy and scipy only. Intervals are percentiles of the stratified cluster bootstrap; an AUC
+Numpy and scipy only. Intervals are percentiles of the stratified cluster bootstrap; an AUC
 has DeLong's where every group has one image, the AP a normal one on the logit scale, a proportion
 at a given threshold Clopper and Pearson's (Korn and Graubard's where groups have several images),
 an ECE none. A number that no replicate changes has an exact bound where there is one (exact.py),
@@ -16,10 +16,10 @@ from statistics import fmean, harmonic_mean, stdev
 
 import numpy as np
 
-from study.errors import ScoreError
-from study.records import Estimate, Scores
+from study.core.errors import ScoreError
+from study.core.records import Estimate, Scores
 from study.statistics import exact
-from study.statistics.columns import METRICS, ORACLE, SCALED, Column, Scored
+from study.statistics.columns import METRICS, ORACLE, SCALED, Column, ScoredSample
 from study.statistics.delong import delong_interval
 from study.statistics.exact import Bound, Support, clopper_pearson
 from study.statistics.metrics import COUNTS, FPR, RATES
@@ -107,7 +107,9 @@ def estimate_cell(
     _check(seeds)
     groups = clusters(seeds[0].label, seeds[0].group)
     scored = [
-        Scored(scores=scores, groups=groups, thresholds=named, temperature=temperature, brief=brief)
+        ScoredSample(
+            scores=scores, groups=groups, thresholds=named, temperature=temperature, brief=brief
+        )
         for scores, named, temperature in zip(seeds, thresholds, temperatures, strict=True)
     ]
     assert all(ORACLE not in one.thresholds and one.columns == scored[0].columns for one in scored)
@@ -148,7 +150,7 @@ class _Cell:
     rows.
     """
 
-    def __init__(self, *, scored: Sequence[Scored], values: Floats, sampled: Floats) -> None:
+    def __init__(self, *, scored: Sequence[ScoredSample], values: Floats, sampled: Floats) -> None:
         label, groups = scored[0].scores.label, scored[0].groups
         self.scored, self.values, self.replicates = scored, values, len(sampled)
         self.columns = scored[0].columns
@@ -320,7 +322,7 @@ class _Cell:
             metric, threshold, oracle=threshold == ORACLE, n_called=called, support=self.support
         )
 
-    def _chosen(self, row: int) -> Sequence[Scored]:
+    def _chosen(self, row: int) -> Sequence[ScoredSample]:
         return self.scored if row == len(self.scored) else self.scored[row : row + 1]
 
     def _bound(self, seed: int, at: int) -> Bound | None:

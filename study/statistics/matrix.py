@@ -1,7 +1,7 @@
 """What a matrix is summarised by: in domain, across domains, the gap between them, and the worst
 cell (PROTOCOL section 6).
 
-Floor 0: numpy only.
+Numpy only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A test set taken apart by method: which generator fools the detector, which source of reals does
 it accuse (PROTOCOL section 4); and without the images that its training set has seen (section 8).
 
-Floor 0: numpy only.
+Numpy only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from study.records import FAKE, REAL, Scores
+from study.core.records import FAKE, REAL, Scores
 from study.statistics.ranking import Ints
 
 POOLED = ("image", "unit")  # the levels of all images of a test set

@@ -1,6 +1,6 @@
 """The metrics of one sample of scores (PROTOCOL section 4).
 
-Floor 0: numpy and scipy only. Every function takes `label` (N,), 1 = fake, and `logit` (N,),
+Numpy and scipy only. Every function takes `label` (N,), 1 = fake, and `logit` (N,),
 finite, higher = more fake, in any order; scores are compared as float64, ties are exact. What a
 sample does not define is NaN, never 0 or 0.5: a missing class, no images, an empty denominator.
 Raises ScoreError where a score is not finite.

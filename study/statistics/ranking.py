@@ -1,7 +1,7 @@
 """Ranked scores and the counts under every threshold: the one place where scores are compared with
 each other.
 
-Floor 0: numpy only. The plain metrics and every bootstrap replicate are computed by the same
+Numpy only. The plain metrics and every bootstrap replicate are computed by the same
 functions here, over an array of
 R replicates at once: a sample is one replicate in which each image weighs 1, a bootstrap replicate
 gives an image the number of times its group was drawn. Images are sorted once per sample; ties are
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

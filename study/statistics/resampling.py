@@ -1,7 +1,7 @@
 """The cluster bootstrap: groups drawn with replacement, stratified by which classes they hold
 (PROTOCOL section 5).
 
-Floor 0: numpy and scipy only. A replicate is how often each group was drawn; every image of a group
+Numpy and scipy only. A replicate is how often each group was drawn; every image of a group
 weighs that much. Real-only, fake-only and mixed groups are drawn apart, so that a replicate holds
 as many groups of each kind as the sample and never lacks a class. Counts come in blocks of
 replicates, so that memory stays bounded; the blocks' size does not change what is drawn.

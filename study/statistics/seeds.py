@@ -1,7 +1,7 @@
 """Differences over training seeds: what another seed would change, apart from the sampling of
 images (PROTOCOL section 5).
 
-Floor 0: numpy and scipy only.
+Numpy and scipy only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The named thresholds and the temperature, from a sample of labels and logits (PROTOCOL section
 4).
 
-Floor 0: numpy and scipy only. An image is called fake when logit >= threshold. A threshold is a
+Numpy and scipy only. An image is called fake when logit >= threshold. A threshold is a
 logit in float64, and may be
 -inf (every image is fake) or +inf (none is). Compare it with scores as float64: in float32 it can
 round onto a score. Raises ScoreError where a score is not finite.

@@ -1,6 +1,6 @@
 """From images to units: the frames of one video become one score (PROTOCOL section 4).
 
-Floor 0: numpy only.
+Numpy only.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from study.errors import ScoreError
-from study.records import Scores
+from study.core.errors import ScoreError
+from study.core.records import Scores
 from study.statistics.ranking import Floats
 
 

@@ -1,5 +1,5 @@
 """Training augmentations: drawn per image and epoch from the fit's own generator, the same for both
-classes. Floor 2.
+classes.
 
 They act on the pixels of the pack, at the detector's input size, in this order: crop, colour, blur,
 JPEG (blur before JPEG, as in the degradations that are evaluated). What is drawn for an image

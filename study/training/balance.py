@@ -1,5 +1,5 @@
 """How often training draws an image: once an epoch, or so that all strata are drawn alike often.
-Floor 2.
+
 
 A stratum is a class, or a class of one dataset of a union (`data.balance`). An epoch has as many
 draws as there are images, so that steps, schedules and time are those of the unbalanced set: of a

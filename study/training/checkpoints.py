@@ -1,5 +1,5 @@
 """What a fit keeps after every epoch, and what of the detector that is: the tensors that its
-schedule can move. Floor 2.
+schedule can move.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from study.core.errors import StoreError
+from study.core.records import EpochRecord
 from study.detectors.base import Detector
-from study.errors import StoreError
-from study.records import EpochRecord
 from study.training.lora import adapter_parameters
+from study.training.process_group import ProcessGroup
 from study.training.session import Session
-from study.training.world import World
 
 CHECKPOINT_SCHEMA = 2
 
@@ -62,7 +62,7 @@ def save(session: Session, identity: str, checkpoint: Checkpoint) -> None:
     )
 
 
-def load(session: Session, identity: str, world: World) -> Checkpoint | None:
+def load(session: Session, identity: str, processes: ProcessGroup) -> Checkpoint | None:
     """Return the session's checkpoint where it is of this fit and version, else None.
 
     Raises StoreError where the workers do not see the same one.
@@ -72,7 +72,7 @@ def load(session: Session, identity: str, world: World) -> Checkpoint | None:
         state.get("schema") != CHECKPOINT_SCHEMA or state.get("identity") != identity
     ):
         state = None
-    seen = world.each(len(state["history"]) if state else 0)
+    seen = processes.each(len(state["history"]) if state else 0)
     if len(set(seen)) > 1:
         raise StoreError(
             "the workers of one trial found checkpoints of"

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from study.core.identity import digest
 from study.detectors.base import Detector
 from study.detectors.registry import without_head
-from study.identity import digest
+from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
 from study.training.score import evaluating, in_batches, to_input
 from study.training.session import Images
-from study.training.world import ALONE, World
 
 LIMIT_BYTES = 1 << 30
 """Most memory that kept features take in one process; a set that would take more by itself is
@@ -46,7 +46,7 @@ def compute_features(
     *,
     runtime: TorchRuntime,
     flip: bool = False,
-    world: World = ALONE,
+    processes: ProcessGroup = ALONE,
 ) -> Tensor:
     """Return features (N, D) float32 on the device, of the images or of their mirror images, in the
     order of `images`.
@@ -60,12 +60,12 @@ def compute_features(
 
     with evaluating(detector):
         return in_batches(
-            rows, (len(images), detector.n_features), device=runtime.device, world=world
+            rows, (len(images), detector.n_features), device=runtime.device, processes=processes
         )
 
 
 def head_logits(
-    detector: Detector, features: Tensor, *, world: World = ALONE
+    detector: Detector, features: Tensor, *, processes: ProcessGroup = ALONE
 ) -> list[NDArray[np.float32]]:
     """Return the head's logits, computed in the batches of `score`: bit for bit what scoring the
     images themselves gives.
@@ -76,7 +76,7 @@ def head_logits(
 
     with evaluating(detector):
         return [
-            in_batches(rows, (len(features),), device=str(features.device), world=world)
+            in_batches(rows, (len(features),), device=str(features.device), processes=processes)
             .cpu()
             .numpy()
         ]
@@ -103,7 +103,7 @@ class FeatureCache:
         *,
         runtime: TorchRuntime,
         flip: bool = False,
-        world: World = ALONE,
+        processes: ProcessGroup = ALONE,
     ) -> Tensor:
         """Return features as `compute_features` does; `body` is the detector's `body_digest`."""
         key = digest(
@@ -116,9 +116,9 @@ class FeatureCache:
             runtime.threads,
         )
         # Where one of several workers has forgotten them, all compute them: it takes all.
-        if world.sum(key not in self._kept):
+        if processes.sum(key not in self._kept):
             self._kept[key] = compute_features(
-                detector, images, runtime=runtime, flip=flip, world=world
+                detector, images, runtime=runtime, flip=flip, processes=processes
             )
         self._kept.move_to_end(key)
         features = self._kept[key]

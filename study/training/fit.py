@@ -1,5 +1,5 @@
 """The training loop: phases of unfreezing, epochs, a checkpoint after each, the best epoch by
-source val. Floor 2.
+source val.
 
 It knows neither Ray nor MLflow; whoever runs it is a `Session`. Everything that decides the outcome
 is in its arguments: the detector as built, the images, the recipe, epochs, seed, threads and
@@ -32,10 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from study.core.errors import ConfigError, DataError, DivergedError, ScoreError
+from study.core.identity import digest
+from study.core.records import DetectorSpec, EpochRecord
 from study.detectors.base import Detector
-from study.errors import ConfigError, DataError, DivergedError, ScoreError
-from study.identity import digest
-from study.records import DetectorSpec, EpochRecord
 from study.statistics.metrics import auc, nll
 from study.training import checkpoints
 from study.training.augment import changes_pixels
@@ -43,6 +43,7 @@ from study.training.balance import Strata, strata_key
 from study.training.checkpoints import Checkpoint
 from study.training.features import SHARED, body_digest, head_logits
 from study.training.lora import adapt, merge
+from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import (
@@ -56,7 +57,6 @@ from study.training.schedules import (
 from study.training.score import finite_logits, score
 from study.training.session import FitResult, Images, Session, tell
 from study.training.steps import Steps
-from study.training.world import ALONE, World
 
 __all__ = ["FitResult", "Session", "fit"]
 
@@ -71,7 +71,7 @@ def fit(
     seed: int,
     runtime: TorchRuntime,
     session: Session,
-    world: World = ALONE,
+    processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
 ) -> FitResult:
     """Train a detector in place and leave the best epoch's weights in it.
@@ -108,7 +108,7 @@ def fit(
             recipe,
             runtime=runtime,
             session=session,
-            world=world,
+            processes=processes,
             strata=strata,
         )
     run = _Run(
@@ -120,7 +120,7 @@ def fit(
         seed=seed,
         runtime=runtime,
         session=session,
-        world=world,
+        processes=processes,
         strata=strata,
     )
     run.tell_again()
@@ -194,11 +194,11 @@ class _Run:
         seed: int,
         runtime: TorchRuntime,
         session: Session,
-        world: World,
+        processes: ProcessGroup,
         strata: Strata | None = None,
     ) -> None:
         self.detector, self.train, self.val, self.recipe = detector, train, val, recipe
-        self.runtime, self.session, self.world = runtime, session, world
+        self.runtime, self.session, self.processes = runtime, session, processes
         self.plan = phases(recipe, n_stages=len(detector.stages()), epochs=epochs)
         self.identity = identity_of(
             detector.spec,
@@ -208,7 +208,7 @@ class _Run:
             epochs=epochs,
             seed=seed,
             runtime=runtime,
-            workers=world.size,
+            workers=processes.size,
             strata=strata,
         )
         if any(phase.adapters for phase in self.plan):
@@ -221,14 +221,14 @@ class _Run:
             )
         self.movable = checkpoints.movable(detector, max(phase.stages for phase in self.plan))
         self.steps = Steps(
-            detector, train, recipe, seed=seed, runtime=runtime, world=world, strata=strata
+            detector, train, recipe, seed=seed, runtime=runtime, processes=processes, strata=strata
         )
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_logit = np.empty(0, dtype=np.float32)
         self.best_state: dict[str, Tensor] = {}
         self.val_features: Tensor | None = None
-        self.micro_batches = [0] * world.size  # of all ranks, as of the last checkpoint
+        self.micro_batches = [0] * processes.size  # of all ranks, as of the last checkpoint
         self._resume()
 
     # where the run stands
@@ -285,7 +285,7 @@ class _Run:
     def tell_again(self) -> None:
         """Report the epochs that a checkpoint brought."""
         for record in self.history:
-            tell(self.session, record, self.world)
+            tell(self.session, record, self.processes)
 
     # one epoch
 
@@ -324,7 +324,7 @@ class _Run:
             self.val_features = None
         self._save()
         # the other ranks wait here until the checkpoint is on disk
-        tell(self.session, record, self.world)
+        tell(self.session, record, self.processes)
 
     def _enter(self, phase: Phase) -> None:
         """Freeze, make the phase's optimizer, and the features where the head alone is trained."""
@@ -340,7 +340,12 @@ class _Run:
 
             def kept(images: Images, flip: bool) -> Tensor:
                 return SHARED.get(
-                    self.detector, body, images, runtime=self.runtime, flip=flip, world=self.world
+                    self.detector,
+                    body,
+                    images,
+                    runtime=self.runtime,
+                    flip=flip,
+                    processes=self.processes,
                 )
 
             self.steps.views = [kept(self.train, flip) for flip in flips]
@@ -367,9 +372,11 @@ class _Run:
     def _val_logit(self, epoch: int) -> NDArray[np.float32]:
         try:
             if self.val_features is None:
-                return score(self.detector, self.val, runtime=self.runtime, world=self.world)
+                return score(
+                    self.detector, self.val, runtime=self.runtime, processes=self.processes
+                )
             return finite_logits(
-                head_logits(self.detector, self.val_features, world=self.world), self.val
+                head_logits(self.detector, self.val_features, processes=self.processes), self.val
             )
         except ScoreError as error:
             raise DivergedError(
@@ -379,8 +386,8 @@ class _Run:
     # checkpoints
 
     def _save(self) -> None:
-        self.micro_batches = [int(size) for size in self.world.each(self.steps.micro_batch)]
-        if self.world.rank != 0:
+        self.micro_batches = [int(size) for size in self.processes.each(self.steps.micro_batch)]
+        if self.processes.rank != 0:
             return
         optimizer = self.steps.optimizer
         # The same tensors twice are written once by torch.save.
@@ -401,14 +408,14 @@ class _Run:
         checkpoints.save(self.session, self.identity, checkpoint)
 
     def _resume(self) -> None:
-        checkpoint = checkpoints.load(self.session, self.identity, self.world)
+        checkpoint = checkpoints.load(self.session, self.identity, self.processes)
         if checkpoint is None:
             return
         self.history = list(checkpoint.history)
         self.best_epoch, self.best_logit = checkpoint.best_epoch, checkpoint.best_logit
         self.best_state = dict(checkpoint.best_state)
         self.micro_batches = checkpoint.micro_batches
-        self.steps.micro_batch = self.micro_batches[self.world.rank]
+        self.steps.micro_batch = self.micro_batches[self.processes.rank]
         checkpoints.fill(self.movable, checkpoint.state)
         if checkpoint.optimizer is not None:
             self._enter(self.phase(len(self.history) - 1)[0])

@@ -1,5 +1,5 @@
 """Convex training: features once, scikit-learn's logistic regression to its minimum, folded into
-the detector's head. Floor 2.
+the detector's head.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from study.core.errors import DivergedError
+from study.core.records import EpochRecord
 from study.detectors.base import Detector
-from study.errors import DivergedError
-from study.records import EpochRecord
 from study.statistics.metrics import auc, nll
 from study.training.balance import Strata, even_weights
 from study.training.features import SHARED, body_digest, compute_features, head_logits
+from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import finite_logits
 from study.training.session import FitResult, Images, Session, tell
-from study.training.world import ALONE, World
 
 MAX_ITERATIONS = 5000
 TOLERANCE = 1e-10
@@ -39,7 +39,7 @@ def fit_logistic(
     *,
     runtime: TorchRuntime,
     session: Session,
-    world: World = ALONE,
+    processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
 ) -> FitResult:
     """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random,
@@ -50,7 +50,7 @@ def fit_logistic(
     problem. strata: of the training images, weighing alike.
     """
     began = time.perf_counter()
-    features, label = _features(detector, train, runtime, world), train.label.astype(np.int64)
+    features, label = _features(detector, train, runtime, processes), train.label.astype(np.int64)
     with threadpool_limits(limits=runtime.threads):
         weights = None if strata is None else even_weights(strata)
         scaler = StandardScaler().fit(features, sample_weight=weights)
@@ -58,10 +58,10 @@ def fit_logistic(
     weight = standard / scaler.scale_
     bias = float(intercept - weight @ scaler.mean_)
     set_head(detector, weight, bias)
-    val_features = torch.from_numpy(_features(detector, val, runtime, world).astype(np.float32)).to(
-        runtime.device
-    )
-    logit = finite_logits(head_logits(detector, val_features, world=world), val)
+    val_features = torch.from_numpy(
+        _features(detector, val, runtime, processes).astype(np.float32)
+    ).to(runtime.device)
+    logit = finite_logits(head_logits(detector, val_features, processes=processes), val)
     record = EpochRecord(
         epoch=0,
         phase="logistic",
@@ -71,7 +71,7 @@ def fit_logistic(
         learning_rate=0.0,
         seconds=time.perf_counter() - began,
     )
-    tell(session, record, world)
+    tell(session, record, processes)
     detector.eval()
     return FitResult(
         history=(record,),
@@ -101,13 +101,15 @@ def solve(
 
 
 def _features(
-    detector: Detector, images: Images, runtime: TorchRuntime, world: World
+    detector: Detector, images: Images, runtime: TorchRuntime, processes: ProcessGroup
 ) -> NDArray[np.float64]:
     """Features (N, D) in float64, kept for the other trials of this process where they fit."""
     if SHARED.fits(detector, images):
-        features = SHARED.get(detector, body_digest(detector), images, runtime=runtime, world=world)
+        features = SHARED.get(
+            detector, body_digest(detector), images, runtime=runtime, processes=processes
+        )
     else:
-        features = compute_features(detector, images, runtime=runtime, world=world)
+        features = compute_features(detector, images, runtime=runtime, processes=processes)
     values = features.cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
         image = images.sample_id[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]]

@@ -1,5 +1,5 @@
 """Low-rank adaptation of attention (LoRA; Hu et al., ICLR 2022): frozen weights W learn as W +
-alpha / rank x B A. Floor 2.
+alpha / rank x B A.
 
 A: (rank, columns), uniform as torch draws a linear layer's; B: (rows, rank), 0: training starts
 from the pretrained network. A matrix that projects queries, keys and values together (timm's `qkv`,
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from study.core.errors import ConfigError
+from study.core.identity import derive_seed
 from study.detectors.attention import Projection, projections, unknown_attention
 from study.detectors.base import Detector
-from study.errors import ConfigError
-from study.identity import derive_seed
 
 
 class LowRank(nn.Module):

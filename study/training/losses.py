@@ -1,4 +1,4 @@
-"""The losses of training by gradient. Floor 2."""
+"""The losses of training by gradient."""
 
 from __future__ import annotations
 

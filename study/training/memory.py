@@ -1,4 +1,4 @@
-"""Going on after running out of memory: the same work again, in smaller pieces. Floor 2.
+"""Going on after running out of memory: the same work again, in smaller pieces.
 
 Only `torch.OutOfMemoryError` counts, which CUDA raises and nothing else is mistaken for. Whoever
 catches it leaves the `except` block before trying again, since the exception holds the tensors of
@@ -38,7 +38,7 @@ def in_halves(
     return torch.cat([in_halves(compute, half, device) for half in np.array_split(index, 2)])
 
 
-class Before:
+class StepSnapshot:
     """What an attempt at a training step changes on its way, as it was: torch's generators and some
     buffers.
     """

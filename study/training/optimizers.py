@@ -1,5 +1,5 @@
 """The optimizer of a phase: which parameters it moves, at which share of the phase's rate, with
-which decay. Floor 2.
+which decay.
 """
 
 from __future__ import annotations

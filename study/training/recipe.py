@@ -1,4 +1,4 @@
-"""How a detector is trained: the settings that a search chooses, checked. Floor 2, without
+"""How a detector is trained: the settings that a search chooses, checked. Without
 torch.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from study.core.errors import ConfigError, unknown_name
+from study.core.records import Learner, Params
 from study.detectors.registry import SCHEDULES, WIDEST_HEAD
-from study.errors import ConfigError, unknown_name
-from study.records import Learner, Params
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 LR_SCHEDULES = ("cosine", "plateau", "constant")

@@ -1,4 +1,4 @@
-"""Where and how torch computes: device, threads, precision, determinism. Floor 2.
+"""Where and how torch computes: device, threads, precision, determinism.
 
 Threads and precision change results in the last digits, so both belong to what identifies a trial;
 neither is ever derived from how many trials run side by side. So does the kind of device. It is
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from study.errors import ConfigError, unknown_name
-from study.identity import derive_seed
+from study.core.errors import ConfigError, unknown_name
+from study.core.identity import derive_seed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -1,7 +1,7 @@
 """Unfreezing: which stages a phase trains, for how many epochs, at which rate; and the freezing
 itself.
 
-Floor 2. Schedules, over a detector's stages ordered from head to stem:
+Schedules, over a detector's stages ordered from head to stem:
   head          the head alone.
   last_stage    the head and the stage below it.
   full          every stage.

@@ -1,4 +1,4 @@
-"""Scoring: one float32 logit per image, every image, whatever the batch size. Floor 2."""
+"""Scoring: one float32 logit per image, every image, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from study.core.errors import ScoreError
 from study.detectors.base import Detector
-from study.errors import ScoreError
 from study.training.memory import in_halves
+from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
 from study.training.session import Images
-from study.training.world import ALONE, World
 
 BATCH_SIZE = 64
 
@@ -62,7 +62,7 @@ def in_batches(
     *,
     device: str,
     batch_size: int = BATCH_SIZE,
-    world: World = ALONE,
+    processes: ProcessGroup = ALONE,
 ) -> Tensor:
     """Return rows (N, ...) = `shape`, float32 on `device`, in order, whole on every rank.
 
@@ -70,8 +70,10 @@ def in_batches(
     are and each is computed on one of them, so the rows are the same too; in halves where memory
     does not suffice.
     """
-    mine = world.deal(list(slices(shape[0], batch_size)))
-    return world.join([(index, in_halves(compute, index, device)) for index in mine], shape, device)
+    mine = processes.deal(list(slices(shape[0], batch_size)))
+    return processes.join(
+        [(index, in_halves(compute, index, device)) for index in mine], shape, device
+    )
 
 
 def score(
@@ -80,7 +82,7 @@ def score(
     *,
     runtime: TorchRuntime,
     batch_size: int = BATCH_SIZE,
-    world: World = ALONE,
+    processes: ProcessGroup = ALONE,
 ) -> NDArray[np.float32]:
     """Return a logit per image (N,) float32, in the order of `images`; higher is more fake.
 
@@ -94,7 +96,11 @@ def score(
 
     with evaluating(detector):
         logit = in_batches(
-            logits, (len(images),), device=runtime.device, batch_size=batch_size, world=world
+            logits,
+            (len(images),),
+            device=runtime.device,
+            batch_size=batch_size,
+            processes=processes,
         )
     return finite_logits([logit.cpu().numpy()], images)
 

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from study.errors import TrialStopped
-from study.records import EpochRecord
-from study.training.world import World
+from study.core.errors import TrialStopped
+from study.core.records import EpochRecord
+from study.training.process_group import ProcessGroup
 
 
 class Images(Protocol):
-    """What training and scoring need of a split; `study.data.packs.ImageSet` is one.
+    """What training and scoring need of a split; `study.data.images.packs.ImageSet` is one.
 
     sample_id: (N,) str, sorted. label: (N,) uint8, 1 = fake. size_px: S. key: identifies the
     content, for caches.
@@ -85,15 +85,15 @@ class FitResult:
     note: str = ""
 
 
-def tell(session: Session, record: EpochRecord, world: World) -> None:
+def tell(session: Session, record: EpochRecord, processes: ProcessGroup) -> None:
     """Report an epoch on the first rank. Where that raises TrialStopped, it is raised on every
     rank, so that none waits for it.
     """
     stop: TrialStopped | None = None
-    if world.rank == 0:
+    if processes.rank == 0:
         try:
             session.report(record)
         except TrialStopped as error:
             stop = error
-    if world.sum(stop is not None):
+    if processes.sum(stop is not None):
         raise stop or TrialStopped("the first worker of this trial was told to stop")

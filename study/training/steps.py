@@ -1,10 +1,11 @@
-"""The steps of an epoch: batches, the loss of a batch, its gradient, the optimizer's move. Floor 2.
+"""The steps of an epoch: batches, the loss of a batch, its gradient, the optimizer's move.
 
 * The last batch is what is left, smaller; a single image left over joins the batch before it, since
 BatchNorm has no variance
   over one value. No image is dropped or seen twice in an epoch, unless strata are drawn alike often
   (study/training/balance.py).
-* Several workers (study/training/world.py) share out each batch: `batch_size` is that of all
+* Several workers (study/training/process_group.py) share out each batch: `batch_size` is that of
+all
 together, gradients and losses are
   summed with the same weight for every image, and every worker takes the same step. Live BatchNorm
   normalises over a worker's own share; its running statistics are averaged over workers, weighted
@@ -27,20 +28,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from study.core.errors import DivergedError
+from study.core.identity import derive_seed
 from study.detectors.base import Detector
-from study.errors import DivergedError
-from study.identity import derive_seed
 from study.training.augment import Batch, Draws, mix
 from study.training.balance import Strata, epoch_order
 from study.training.losses import bce, class_weights
-from study.training.memory import Before, free
+from study.training.memory import StepSnapshot, free
 from study.training.optimizers import make_optimizer
+from study.training.process_group import ProcessGroup, even_parts
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import Phase, freeze
 from study.training.score import to_input
 from study.training.session import Images
-from study.training.world import World, even_parts
 
 
 def batches(n: int, batch_size: int, order: Tensor) -> list[Tensor]:
@@ -70,7 +71,7 @@ class Steps:
         *,
         seed: int,
         runtime: TorchRuntime,
-        world: World,
+        processes: ProcessGroup,
         strata: Strata | None = None,
     ) -> None:
         self.detector, self.train, self.recipe, self.seed, self.strata = (
@@ -80,7 +81,7 @@ class Steps:
             seed,
             strata,
         )
-        self.runtime, self.world = runtime, world
+        self.runtime, self.processes = runtime, processes
         self.label = torch.from_numpy(train.label.astype(np.float32)).to(runtime.device)
         self.weight = (
             class_weights(self.label) if recipe.loss == "balanced_bce" and strata is None else None
@@ -111,7 +112,7 @@ class Steps:
         done: epochs of the phase before this one. rate: the learning rate by a step's number in its
         phase and the phase's steps. Raises DivergedError for a loss that is not finite.
         """
-        generator = self.runtime.seed_epoch(self.seed, epoch, self.world.rank)
+        generator = self.runtime.seed_epoch(self.seed, epoch, self.processes.rank)
         n = len(self.train)
         order = epoch_order(n, self.strata, generator)
         flip = torch.rand(n, generator=generator) < self.recipe.flip
@@ -138,8 +139,8 @@ class Steps:
                 )
             total += loss * len(part)
             highest = max(highest, now)
-            mine += len(self.world.share(part))
-        self.world.average(
+            mine += len(self.processes.share(part))
+        self.processes.average(
             [b for norm in self.norms for b in norm.buffers() if b.is_floating_point()], weight=mine
         )
         return total / n, highest
@@ -151,14 +152,14 @@ class Steps:
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        (share,) = batch.cut(lambda tensor: [self.world.share(tensor)])
+        (share,) = batch.cut(lambda tensor: [self.processes.share(tensor)])
         loss = self.backward(share, of=len(batch))
         trained = [p for p in self.detector.parameters() if p.requires_grad]
-        self.world.sum_gradients(trained)
+        self.processes.sum_gradients(trained)
         if self.recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
         self.optimizer.step()
-        return self.world.sum(float(loss))
+        return self.processes.sum(float(loss))
 
     def backward(self, batch: Batch, *, of: int) -> Tensor:
         """Leave the gradient of some images in the parameters; return what they add to the loss of
@@ -169,7 +170,9 @@ class Steps:
         """
         assert self.optimizer is not None
         while True:
-            before = Before(self.runtime.device, [b for norm in self.norms for b in norm.buffers()])
+            before = StepSnapshot(
+                self.runtime.device, [b for norm in self.norms for b in norm.buffers()]
+            )
             try:
                 return self._accumulate(batch, of)
             except torch.OutOfMemoryError:

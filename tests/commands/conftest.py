@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from study import cross_eval, sweep
-from study.store import Store
+from study.store.store import Store
 from tests.factories import write_dataset
 
 STUDY = """

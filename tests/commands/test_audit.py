@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from study import audit, cli, cross_eval, sweep
+from study.analysis.audit import PairAudit, StudyAudit, audit_study
+from study.analysis.matrix_csv import read_matrix
+from study.core.errors import ConfigError, DataError, FirewallError
+from study.core.records import NO_PIXELS, NO_TRAINING
 from study.data.audit.findings import Finding
-from study.errors import ConfigError, DataError, FirewallError
-from study.planning.audit import PairAudit, StudyAudit, audit_study
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
-from study.records import NO_PIXELS, NO_TRAINING
-from study.reporting.audit import as_json, pairs_line
-from study.reporting.figures import heat_map
-from study.reporting.matrix_csv import read_matrix
-from study.reporting.tables import text_table
-from study.store import Store
+from study.render.audit import as_json, pairs_line
+from study.render.figures import heat_map
+from study.render.tables import text_table
+from study.store.store import Store
 from tests.factories import picture, write_dataset, write_video
 
 
@@ -206,12 +206,12 @@ def test_every_matrix_has_the_no_pixel_baselines(run: tuple[list[str], Store]) -
     assert {(row["detector"], row["train_on"], row["test_on"]) for row in rows} == {
         (name, NO_TRAINING, test_on) for name in NO_PIXELS for test_on in ("mixed", "large")
     }
-    told = {
+    history = {
         one["name"]: one
         for one in json.loads(store.audit_file.read_text(encoding="utf-8"))["datasets"]
     }
     for row in rows:
-        estimate = told[row["test_on"]][
+        estimate = history[row["test_on"]][
             ("metadata_auc", "border_brightness_auc")[NO_PIXELS.index(row["detector"])]
         ]
         assert (float(row["value"]), float(row["low"]), float(row["high"])) == tuple(
@@ -330,15 +330,15 @@ def test_a_study_says_what_its_detectors_make_of_a_resolution(
         in capsys.readouterr().out
     )
     assert store.audit_file.stat().st_mtime_ns == before
-    told = json.loads(store.audit_file.read_text(encoding="utf-8"))
-    seen = {(one["dataset"], one["mode"]): one for one in told["resolutions"]}
+    history = json.loads(store.audit_file.read_text(encoding="utf-8"))
+    seen = {(one["dataset"], one["mode"]): one for one in history["resolutions"]}
     assert (
         all(one["detectors"] == ["spectrum"] and one["size_px"] == 32 for one in seen.values())
         and len(seen) == 2
     )
     pairs = {
         (one["train_on"], one["test_on"]): {f["code"] for f in one["findings"]}
-        for one in told["pairs"]
+        for one in history["pairs"]
     }
     assert pairs == {("large", "mixed"): {"resolution_mismatch"}, ("large", "large"): set()}
 

@@ -16,15 +16,15 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
-from study.jobs import load_detector, score_cell
+from study.analysis.leak_price import epochs_jobs, leak_prices
+from study.core.records import NO_TRAINING, Pairing
+from study.jobs.cell import load_detector, score_cell
 from study.planning.cells import plan_cells
-from study.planning.leak_price import epochs_jobs, leak_prices
 from study.planning.setup import Setup, set_up
 from study.planning.study_file import load_study
 from study.planning.variants import DEFAULT, variant_jobs, variants
-from study.records import NO_TRAINING, Pairing
 from study.search.spaces import load_space
-from study.store import Store
+from study.store.store import Store
 from tests.commands.conftest import StudyRun, run_both
 
 ASKED = [
@@ -58,14 +58,14 @@ def table(run: StudyRun) -> list[dict[str, str]]:
 def test_every_pairing_has_its_default_and_the_others_configurations(
     run: StudyRun, setup: Setup
 ) -> None:
-    told = setup.replay()
-    found = {(v.pairing, v.source): v for v in variants(setup, told)}
+    history = setup.replay()
+    found = {(v.pairing, v.source): v for v in variants(setup, history)}
     pairings = [
         Pairing(detector=d, train_on=x) for d in ("spectrum", "npr") for x in ("alpha", "beta")
     ]
     other = {"alpha": "beta", "beta": "alpha"}
     assert set(found) == {(p, source) for p in pairings for source in (DEFAULT, other[p.train_on])}
-    winners = {p: setup.winner_jobs(p, told[p]) for p in pairings}
+    winners = {p: setup.winner_jobs(p, history[p]) for p in pairings}
     for (pairing, source), variant in found.items():
         expected = (
             load_space(pairing.detector).default()
@@ -84,7 +84,7 @@ def test_every_pairing_has_its_default_and_the_others_configurations(
             assert (job.trial.key == winner.trial.key) == same
     models = {folder.name for folder in (run.store.folder / "models").iterdir()}
     assert models == {job.trial.key for jobs in winners.values() for job in jobs} | {
-        j.trial.key for j in variant_jobs(setup, told)
+        j.trial.key for j in variant_jobs(setup, history)
     }
     assert any(
         job.trial.key != winners[p][0].trial.key
@@ -97,9 +97,9 @@ def test_every_pairing_has_its_default_and_the_others_configurations(
 def test_tuned_minus_default_is_what_the_store_holds(
     run: StudyRun, setup: Setup, table: list[dict[str, str]]
 ) -> None:
-    told = setup.replay()
-    for variant in variants(setup, told):
-        winners = setup.winner_jobs(variant.pairing, told[variant.pairing])
+    history = setup.replay()
+    for variant in variants(setup, history):
+        winners = setup.winner_jobs(variant.pairing, history[variant.pairing])
         mine = [
             r
             for r in table
@@ -197,9 +197,9 @@ def test_the_selected_epochs_weights_are_the_winners(run: StudyRun, setup: Setup
 
 
 def test_selection_gap_stands_in_the_tables(run: StudyRun, setup: Setup) -> None:
-    told, shown = setup.replay(), (run.store.folder / "tables.md").read_text(encoding="utf-8")
+    history, shown = setup.replay(), (run.store.folder / "tables.md").read_text(encoding="utf-8")
     pairing = Pairing(detector="npr", train_on="alpha")
-    jobs = setup.winner_jobs(pairing, told[pairing])
+    jobs = setup.winner_jobs(pairing, history[pairing])
     val = np.mean(
         [roc_auc_score(s.label, s.logit) for s in (run.store.val_scores(j.trial.key) for j in jobs)]
     )
@@ -211,8 +211,8 @@ def test_selection_gap_stands_in_the_tables(run: StudyRun, setup: Setup) -> None
 def test_a_second_run_does_nothing_again(
     run: StudyRun, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr("study.jobs.fit", lambda *a, **k: pytest.fail("trained"))
-    monkeypatch.setattr("study.jobs.score", lambda *a, **k: pytest.fail("scored"))
+    monkeypatch.setattr("study.jobs.trial.fit", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr("study.jobs.cell.score", lambda *a, **k: pytest.fail("scored"))
     assert sweep.main(run.arguments) == 0 and cross_eval.main(run.arguments) == 0
     shown = capsys.readouterr().out
     assert (
@@ -281,7 +281,7 @@ def test_another_configuration_that_diverged_is_a_result_and_is_not_tried_again(
     for key in mine:
         shutil.rmtree(store.model_folder(key))
     store.save_failures(mine, dict.fromkeys(mine, "DivergedError: the loss is nan"))
-    monkeypatch.setattr("study.jobs.fit", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr("study.jobs.trial.fit", lambda *a, **k: pytest.fail("trained"))
     arguments = [
         str(tmp_path / "r") if word == str(run.store.results) else word for word in run.arguments
     ]

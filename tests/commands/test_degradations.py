@@ -24,18 +24,19 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from study import cross_eval, plan, sweep
-from study.data import videos
+from study.core.records import NO_DEGRADATION, Scores
 from study.data.catalog import Catalog, DataConfig
-from study.data.decode import decode_image
+from study.data.images import videos
+from study.data.images.decode import decode_image
 from study.detectors.base import Detector
-from study.jobs import CellJob, load_detector, scoring_runtime
-from study.planning import degraded
+from study.jobs import degraded
+from study.jobs.cell import CellJob, load_detector
+from study.jobs.workspace import scoring_runtime
 from study.planning.cells import PlannedCell, plan_cells
 from study.planning.setup import Setup, set_up
 from study.planning.study_file import load_study
-from study.records import NO_DEGRADATION, Scores
 from study.runtime.local import LocalLauncher
-from study.store import Store
+from study.store.store import Store
 from study.training.features import compute_features, head_logits
 from study.training.score import score
 from tests.commands.conftest import StudyRun
@@ -402,7 +403,7 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
 ) -> None:
     shutil.copytree(run.store.results, tmp_path / "results")
     monkeypatch.setattr(
-        "study.planning.degraded.head_logits", lambda *a, **k: pytest.fail("scored again")
+        "study.jobs.degraded.head_logits", lambda *a, **k: pytest.fail("scored again")
     )
     arguments = [
         run.arguments[0],

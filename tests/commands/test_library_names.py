@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from study import cross_eval, ls
+from study.core.errors import ConfigError
 from study.detectors import registry
-from study.errors import ConfigError
 
 NAMES = ("npr", "timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai", "open_clip:ViT-B-32-openai")
 
@@ -22,9 +22,9 @@ def test_heat_maps_of_any_detector_lie_in_the_figures_folder(
 ) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr(
-        "study.reporting.figures.heat_map", lambda rows, detector, metric, path: drawn.append(path)
+        "study.render.figures.heat_map", lambda rows, detector, metric, path: drawn.append(path)
     )
-    monkeypatch.setattr("study.reporting.figures.roc_curves", lambda scores, path, **_: None)
+    monkeypatch.setattr("study.render.figures.roc_curves", lambda scores, path, **_: None)
     setup: Any = SimpleNamespace(
         study=SimpleNamespace(detectors=NAMES), store=SimpleNamespace(figures=tmp_path)
     )

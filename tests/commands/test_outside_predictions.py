@@ -14,10 +14,10 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from study import cross_eval
-from study.errors import ConfigError
-from study.records import ELSEWHERE, Scores
+from study.core.errors import ConfigError
+from study.core.records import ELSEWHERE, Scores
 from study.statistics.comparisons import PairedAucs
-from study.store import Store
+from study.store.store import Store
 from tests.commands.conftest import StudyRun
 from tests.commands.test_study_runs import matrix, scored_cells
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from study import cross_eval, ls, sweep
-from study.data.cards import card_names, load_card
-from study.records import NO_TRAINING
-from study.reporting.matrix_csv import read_matrix
-from study.store import Store
+from study.analysis.matrix_csv import read_matrix
+from study.core.records import NO_TRAINING
+from study.data.sources.cards import card_names, load_card
+from study.store.store import Store
 from tests.data.conftest import no_network
 from tests.factories import (
     hub_copy,

@@ -13,7 +13,7 @@ from statistics import mean
 import pytest
 
 from study import cross_eval, sweep
-from study.data.demo import FAMILIES
+from study.data.sources.demo import FAMILIES
 from study.planning.study_file import load_study
 
 pytestmark = pytest.mark.slow

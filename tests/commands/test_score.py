@@ -14,7 +14,7 @@ import sklearn.metrics as sk
 from scipy.stats import binomtest
 
 from study import cli, score
-from study.errors import DataError
+from study.core.errors import DataError
 from study.statistics.columns import AT_THRESHOLD, METRICS, SCALED
 
 

@@ -13,11 +13,12 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from study import cross_eval, plan, recording, sweep
-from study.errors import ConfigError, DivergedError
-from study.records import Pairing, Trial, TrialResult
+from study import cross_eval, plan, sweep
+from study.core.errors import ConfigError, DivergedError
+from study.core.records import Pairing, Trial, TrialResult
 from study.search.spaces import load_space
-from study.store import Store
+from study.store.store import Store
+from study.tracking import recording
 from tests.commands.conftest import StudyRun
 
 ONE_SET = ["--set", 'train_on=["alpha"]', "--set", "budget.seeds=1"]
@@ -191,11 +192,11 @@ def test_a_failure_stands_once_later_generations_build_on_it(
     """Generations of two: trial 1 loses its disk. Alone it is tried again; after the second
     generation it is not.
     """
-    from study import jobs
+    from study.jobs import trial as trial_job
 
-    train = jobs.run_trial
+    train = trial_job.run_trial
 
-    def unlucky(job: jobs.TrialJob, report: jobs.Report) -> TrialResult:
+    def unlucky(job: trial_job.TrialJob, report: trial_job.Report) -> TrialResult:
         if job.trial.number == 1:
             raise OSError("disk full")
         return train(job, report)
@@ -210,7 +211,7 @@ def test_a_failure_stands_once_later_generations_build_on_it(
         "budget.trials=2",
     )
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "run_trial", unlucky)
+        patch.setattr(trial_job, "run_trial", unlucky)
         assert sweep.main(args) == 0
         assert sweep.main(args) == 0  # tried again, in vain
         assert "failed: OSError: disk full" in capsys.readouterr().out
@@ -238,16 +239,16 @@ def test_hours_are_counted_without_a_pairing_whose_trial_0_failed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from study import jobs
+    from study.jobs import trial as trial_job
 
-    train = jobs.run_trial
+    train = trial_job.run_trial
 
-    def diverging(job: jobs.TrialJob, report: jobs.Report) -> TrialResult:
+    def diverging(job: trial_job.TrialJob, report: trial_job.Report) -> TrialResult:
         if job.trial.pairing.detector == "npr" and job.trial.number == 0:
             raise DivergedError("the loss is nan")
         return train(job, report)
 
-    monkeypatch.setattr(jobs, "run_trial", diverging)
+    monkeypatch.setattr(trial_job, "run_trial", diverging)
     args = arguments(study_file, tmp_path, "--local", "--budget-hours", "100")
     assert sweep.main(args) == 0
     captured = capsys.readouterr()

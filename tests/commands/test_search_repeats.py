@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from study import jobs, recording, sweep
-from study.records import EpochRecord, TrialResult
-from study.store import Store
+from study import sweep
+from study.core.records import EpochRecord, TrialResult
+from study.jobs import trial as trial_job
+from study.store.store import Store
+from study.tracking import recording
 from tests.commands.test_study_runs import same_store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -26,10 +28,10 @@ CHOICES = [
     "--set",
     "budget.generation=2",
 ]
-train = jobs.run_trial
+train = trial_job.run_trial
 
 
-def delayed(job: jobs.TrialJob, report: jobs.Report) -> TrialResult:
+def delayed(job: trial_job.TrialJob, report: trial_job.Report) -> TrialResult:
     """Keep the worker busy for a random part of half a second before every epoch's end and the
     trial's, then go on as ever.
     """
@@ -78,7 +80,7 @@ def test_slots_and_delays_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if slots == "2":
-        monkeypatch.setattr(jobs, "run_trial", delayed)
+        monkeypatch.setattr(trial_job, "run_trial", delayed)
     assert on_ray(study_file, tmp_path, "--slots", slots) == 0
     same_search(reference, Store(tmp_path, "small"))
 
@@ -92,7 +94,9 @@ def test_stopped_after_every_generation_it_changes_nothing(
 ) -> None:
     add, stops = recording.TrialRecord.add, 0
 
-    def interrupted(self: recording.TrialRecord, job: jobs.TrialJob, result: TrialResult) -> None:
+    def interrupted(
+        self: recording.TrialRecord, job: trial_job.TrialJob, result: TrialResult
+    ) -> None:
         add(self, job, result)
         if self.ran and (self.held + self.ran) % 4 == 0:  # a generation of each of the two pairings
             raise KeyboardInterrupt

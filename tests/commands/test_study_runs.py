@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, plan, prepare, sweep
+from study.core.errors import DataError, FirewallError
+from study.core.records import NO_PIXELS, Scores, TrainedDetector
 from study.data.catalog import Catalog
-from study.errors import DataError, FirewallError
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
-from study.records import NO_PIXELS, Scores, Trained
-from study.store import Store
+from study.store.store import Store
 from tests.commands.conftest import StudyRun, run_both
 from tests.factories import files_of, truncate, write_image
 
@@ -60,7 +60,7 @@ def place(row: dict[str, str]) -> tuple[str, str, str, str]:
     return row["detector"], row["train_on"], row["test_on"], row["seed"]
 
 
-def winners(store: Store) -> list[Trained]:
+def winners(store: Store) -> list[TrainedDetector]:
     """What was trained as a winner, and not as another configuration to compare it with."""
     found = (store.model(folder.name) for folder in (store.folder / "models").iterdir())
     return [trained for trained in found if trained.trial.origin.startswith("winner")]
@@ -167,8 +167,8 @@ def test_a_second_run_trains_nothing_scores_nothing_and_says_so(
         for p in local_run.store.folder.rglob("*")
         if p.suffix in (".parquet", ".safetensors")
     }
-    monkeypatch.setattr("study.jobs.fit", lambda *a, **k: pytest.fail("trained"))
-    monkeypatch.setattr("study.jobs.score", lambda *a, **k: pytest.fail("scored"))
+    monkeypatch.setattr("study.jobs.trial.fit", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr("study.jobs.cell.score", lambda *a, **k: pytest.fail("scored"))
     keys = [
         local_run.store.trials()[0][0].key,
         next((local_run.store.folder / "models").iterdir()).name,
@@ -220,20 +220,20 @@ def test_interrupted_anywhere_the_result_is_the_same(
     """The process dies in the middle of an epoch's bookkeeping, again and again, until the sweep is
     through.
     """
-    from study import jobs
+    from study.jobs import trial as trial_job
 
     save, count, arguments = (
-        jobs._StoreSession.save,
+        trial_job._StoreSession.save,
         iter(range(10**6)),
         [str(study_file), "--results", str(tmp_path), "--local"],
     )
 
-    def dying(self: jobs._StoreSession, state: dict[str, object]) -> None:
+    def dying(self: trial_job._StoreSession, state: dict[str, object]) -> None:
         save(self, state)
         if next(count) % stop_after == stop_after - 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs._StoreSession, "save", dying)
+    monkeypatch.setattr(trial_job._StoreSession, "save", dying)
     for _ in range(100):
         try:
             assert sweep.main(arguments) == 0
@@ -264,7 +264,7 @@ def test_the_sweep_cannot_open_a_test_split(
             opened.append(split) or original(self, name, split, geometry)
         ),
     )
-    monkeypatch.setattr("study.jobs._CATALOGS", {})
+    monkeypatch.setattr("study.jobs.workspace._CATALOGS", {})
     assert (
         sweep.main(
             [str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=1"]
@@ -343,7 +343,7 @@ def test_prepare_makes_every_pack_that_the_study_needs(
     assert "split by image: no groups known" in printed
     assert "split by group" not in printed
     monkeypatch.setattr(
-        "study.data.packs._build", lambda *a, **k: pytest.fail("a pack was missing")
+        "study.data.images.packs._build", lambda *a, **k: pytest.fail("a pack was missing")
     )
     assert run_both(study_file, tmp_path, "--local").store.matrix_file.is_file()
 
@@ -354,10 +354,10 @@ def test_a_diverging_trial_is_a_recorded_failure_and_the_others_go_on(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from study import jobs
-    from study.errors import DivergedError
+    from study.core.errors import DivergedError
+    from study.jobs import trial as trial_job
 
-    original = jobs.fit
+    original = trial_job.fit
 
     def sometimes(detector: object, *args: object, **kwargs: object) -> object:
         if detector.spec.name == "npr" and kwargs["seed"] == trial_seed:  # type: ignore[attr-defined]
@@ -366,7 +366,7 @@ def test_a_diverging_trial_is_a_recorded_failure_and_the_others_go_on(
 
     setup = set_up(load_study(str(study_file)), results=tmp_path, weights_root=None, firewall=True)
     trial_seed = setup.trial(setup.study.pairings()[0], 0, {}).seed
-    monkeypatch.setattr(jobs, "fit", sometimes)
+    monkeypatch.setattr(trial_job, "fit", sometimes)
     arguments = [str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=2"]
     assert sweep.main(arguments) == 1
     shown = capsys.readouterr()
@@ -424,7 +424,7 @@ def test_a_worker_refuses_data_that_changed_since_its_key_was_made(
 ) -> None:
     from dataclasses import replace
 
-    from study import jobs
+    from study.jobs import trial as trial_job
 
     arguments = load_study(str(study_file), data_root=str(data_copy))
     setup = set_up(arguments, results=tmp_path, weights_root=None, firewall=True)
@@ -438,7 +438,7 @@ def test_a_worker_refuses_data_that_changed_since_its_key_was_made(
         ),
     )
     with pytest.raises(DataError, match="'alpha' changed while the command ran"):
-        jobs.run_trial(elsewhere, lambda _: None)
+        trial_job.run_trial(elsewhere, lambda _: None)
 
 
 def test_scoring_sets_the_threads_of_the_study(
@@ -449,7 +449,7 @@ def test_scoring_sets_the_threads_of_the_study(
     """
     import torch
 
-    from study import jobs
+    from study.jobs import cell as cell_job
     from study.planning.cells import plan_cells
 
     arguments = [a for a in local_run.arguments if a != "--local"]
@@ -463,7 +463,7 @@ def test_scoring_sets_the_threads_of_the_study(
         Store, "save_scores", lambda self, key, scores: seen.append(torch.get_num_threads())
     )
     torch.set_num_threads(2)
-    jobs.run_cell(job)
+    cell_job.run_cell(job)
     assert seen == [setup.workspace.threads]
 
 
@@ -473,7 +473,7 @@ def test_a_failed_winner_keeps_its_reason(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from study import jobs
+    from study.jobs import winner as winner_job
 
     arguments = [
         str(study_file),
@@ -485,14 +485,14 @@ def test_a_failed_winner_keeps_its_reason(
         "--set",
         'train_on=["alpha"]',
     ]
-    original = jobs.run_winner
+    original = winner_job.run_winner
 
-    def failing(job: jobs.WinnerJob) -> None:
+    def failing(job: winner_job.WinnerJob) -> None:
         if job.spec.name == "npr" and job.winner_seed == 1:
             raise RuntimeError("the disk is on fire")
         original(job)
 
-    monkeypatch.setattr(jobs, "run_winner", failing)
+    monkeypatch.setattr(winner_job, "run_winner", failing)
     assert sweep.main(arguments) == 1
     assert cross_eval.main(arguments) == 1
     assert (

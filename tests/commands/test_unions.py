@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from study import plan
+from study.core.records import NO_TRAINING
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
-from study.records import NO_TRAINING
 from tests.commands.conftest import run_both
 from tests.factories import write_dataset
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from study import cross_eval, plan, prepare, sweep
-from study.errors import StoreError
-from study.jobs import load_detector
+from study.core.errors import StoreError
+from study.core.records import NO_TRAINING
+from study.jobs.cell import load_detector
 from study.planning.cells import plan_cells
 from study.planning.setup import set_up
 from study.planning.study_file import load_study
-from study.records import NO_TRAINING
-from study.store import Store
+from study.store.store import Store
 from tests.commands.conftest import StudyRun, run_both
 from tests.commands.test_study_runs import matrix
 from tests.contract.stand_ins import make_case
@@ -102,7 +102,7 @@ def test_a_second_run_makes_nothing_again(
         for p in run.store.folder.rglob("*")
         if p.suffix in (".parquet", ".safetensors", ".json")
     }
-    for work in ("study.jobs.fit", "study.jobs.score", "study.planning.ensembles._make"):
+    for work in ("study.jobs.trial.fit", "study.jobs.cell.score", "study.jobs.ensemble._make"):
         monkeypatch.setattr(work, lambda *a, **k: pytest.fail("done again"))
     assert sweep.main(run.arguments) == 0
     shown = capsys.readouterr().out
@@ -156,16 +156,16 @@ def test_a_missing_or_failed_member_is_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from study import jobs
+    from study.jobs import winner as winner_job
 
-    original = jobs.run_winner
+    original = winner_job.run_winner
 
-    def failing(job: jobs.WinnerJob) -> None:
+    def failing(job: winner_job.WinnerJob) -> None:
         if job.spec.name == "npr" and job.winner_seed == 1:
             raise RuntimeError("the disk is on fire")
         original(job)
 
-    monkeypatch.setattr(jobs, "run_winner", failing)
+    monkeypatch.setattr(winner_job, "run_winner", failing)
     detectors = 'detectors=["spectrum", "npr", "ensemble"]'
     arguments = [
         str(study_file),
@@ -240,8 +240,10 @@ def test_a_study_of_an_untrained_detector_needs_no_sweep(
         ("balanced_accuracy", "oracle"),
     ]
     assert all(r["value"] for r in rows if (r["metric"], r["threshold"]) in defined)
-    monkeypatch.setattr("study.jobs.registry.build", lambda *a, **k: pytest.fail("built again"))
-    monkeypatch.setattr("study.jobs.score", lambda *a, **k: pytest.fail("scored again"))
+    monkeypatch.setattr(
+        "study.jobs.winner.registry.build", lambda *a, **k: pytest.fail("built again")
+    )
+    monkeypatch.setattr("study.jobs.cell.score", lambda *a, **k: pytest.fail("scored again"))
     assert cross_eval.main([*arguments, "--local"]) == 0
     assert "Nothing to score: 2 cells" in capsys.readouterr().out
 

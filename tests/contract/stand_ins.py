@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from study.core.records import DetectorSpec
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.detectors.registry import Entry
 from study.detectors.weights import Source
-from study.records import DetectorSpec
 
 # What makes timm build a small network of the same class. A network that is not here is built as
 # large as it is.

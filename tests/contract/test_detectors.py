@@ -4,7 +4,7 @@ alone.
 Checkpoints are small ones in the libraries' real formats (stand_ins.py). Preprocessing is checked
 on the detector as shipped.
 Not here: ensembles, which are not built but made of other detectors' logits
-(tests/planning/test_ensembles.py); the thousands of names of the two libraries but `LIBRARY_NAMES`.
+(tests/jobs/test_ensemble.py); the thousands of names of the two libraries but `LIBRARY_NAMES`.
 What is not trained (`clip_zero_shot`) passes the tests of training by having no head to train; a
 logistic regression has no seed, no schedule and no choice of a head, loss or optimizer.
 """
@@ -26,16 +26,16 @@ from safetensors.torch import load, save
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor
 
+from study.core.errors import WeightsError
+from study.core.identity import digest, file_sha256
+from study.core.records import EpochRecord, Pairing, Scores, TrainedDetector, Trial
 from study.data.catalog import Catalog, DataConfig
-from study.data.decode import check_geometry, fit_geometry
+from study.data.images.decode import check_geometry, fit_geometry
 from study.detectors import registry
 from study.detectors.base import Detector
-from study.errors import WeightsError
-from study.identity import digest, file_sha256
-from study.jobs import load_detector
-from study.records import EpochRecord, Pairing, Scores, Trained, Trial
+from study.jobs.cell import load_detector
 from study.search.spaces import load_space, parse_space
-from study.store import Store
+from study.store.store import Store
 from study.training.fit import fit
 from study.training.lora import LowRank, adapt
 from study.training.losses import bce
@@ -363,7 +363,7 @@ def test_comes_back_from_the_store_bit_for_bit(
         seed=0,
         epochs=1,
     )
-    trained = Trained(
+    trained = TrainedDetector(
         key="k",
         trial=trial,
         spec=detector.spec,

@@ -14,15 +14,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from study.records import EpochRecord, Pairing, Trial, TrialResult
+from study.core.records import EpochRecord, Pairing, Trial, TrialResult
 from study.runtime.launcher import Launcher, open_launcher
-from study.training.fit import FitResult, fit
+from study.training.fit import fit
+from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import score
-from study.training.world import ALONE, World
+from study.training.session import FitResult
 from tests.runtime.leftovers import left_processes, nothing_is_left
-from tests.runtime.small_work import PAIRINGS, SmallJob, Told, befalls, begun, do_piece, piece_done
+from tests.runtime.small_work import (
+    PAIRINGS,
+    PastTrial,
+    SmallJob,
+    befalls,
+    begun,
+    do_piece,
+    piece_done,
+)
 from tests.training.fakes import FakeSession, Plain, images, plain
 
 ON_RAY = [pytest.mark.ray, pytest.mark.slow]
@@ -85,7 +94,7 @@ class FitJob:
 
 
 def train(
-    seed: int, report: Callable[[EpochRecord], None], world: World
+    seed: int, report: Callable[[EpochRecord], None], processes: ProcessGroup
 ) -> tuple[Plain, FitResult]:
     """Three epochs on 21 images in batches of 6."""
     detector, session = plain(seed), FakeSession()
@@ -101,16 +110,16 @@ def train(
         seed=seed,
         runtime=runtime,
         session=session,
-        world=world,
+        processes=processes,
     )
     return detector, result
 
 
 def fit_trial(job: FitJob, report: Callable[[EpochRecord], None]) -> TrialResult:
-    """What `study.jobs.run_trial` does, on images in memory."""
-    world = World.current() if job.workers > 1 else ALONE
-    assert world.size == job.workers
-    _, result = train(job.trial.seed, report, world)
+    """What `study.jobs.trial.run_trial` does, on images in memory."""
+    processes = ProcessGroup.current() if job.workers > 1 else ALONE
+    assert processes.size == job.workers
+    _, result = train(job.trial.seed, report, processes)
     return TrialResult(
         key=job.trial.key,
         state="done",
@@ -122,7 +131,7 @@ def fit_trial(job: FitJob, report: Callable[[EpochRecord], None]) -> TrialResult
 
 
 class OneByOne:
-    """A dealer of one trial after the other."""
+    """A driver of one trial after the other."""
 
     def __init__(self, jobs: list[FitJob]) -> None:
         self.jobs, self.waiting = list(jobs), list(jobs)
@@ -162,11 +171,11 @@ def test_same_seed_and_data_same_scores(way: str, open_way: Callable[[str], Laun
         )
         for n, seed in enumerate(seeds)
     ]
-    dealer: Any = OneByOne([FitJob(trial=trial, workers=workers) for trial in trials])
+    driver: Any = OneByOne([FitJob(trial=trial, workers=workers) for trial in trials])
     with open_way(way) as launcher:
-        launcher.run_trials(dealer, fit_trial)
+        launcher.run_trials(driver, fit_trial)
     for number, seed in enumerate(seeds):
-        result, (_, alone) = dealer.results[number], train(seed, lambda _: None, ALONE)
+        result, (_, alone) = driver.results[number], train(seed, lambda _: None, ALONE)
         assert (result.state, result.reason) == ("done", "")
         assert [record.phase for record in result.history] == [
             record.phase for record in alone.history
@@ -181,9 +190,9 @@ def test_same_seed_and_data_same_scores(way: str, open_way: Callable[[str], Laun
             assert result.val_nll == alone.val_nll
         assert (result.val_auc, result.best_epoch) == (alone.val_auc, alone.best_epoch)
     in_results = [
-        (r.epoch, r.seconds) for result in dealer.results.values() for r in result.history
+        (r.epoch, r.seconds) for result in driver.results.values() for r in result.history
     ]
-    assert sorted((r.epoch, r.seconds) for r in dealer.reported) == sorted(in_results)
+    assert sorted((r.epoch, r.seconds) for r in driver.reported) == sorted(in_results)
 
 
 ScoreJob = tuple[Path, int]
@@ -243,7 +252,7 @@ FATES = {
 }
 
 
-class Counting(Told):
+class Counting(PastTrial):
     """Counts, whenever a trial ends, the controllers of groups that are there."""
 
     controllers = 0
@@ -258,7 +267,7 @@ def test_every_misfortune_ends_as_a_value(
 ) -> None:
     fates = FATES[way]
     stop = {number: 0 for number, fate in enumerate(fates) if fate == "stop"}
-    told = Counting(
+    history = Counting(
         tmp_path,
         pairings=PAIRINGS[1:2],
         trials=len(fates),
@@ -267,8 +276,8 @@ def test_every_misfortune_ends_as_a_value(
         stop=stop,
     )
     with open_way(way) as launcher:
-        launcher.run_trials(told.dealer, befalls)
-    results = [told.by_place()[PAIRINGS[1], number][1] for number in range(len(fates))]
+        launcher.run_trials(history.driver, befalls)
+    results = [history.by_place()[PAIRINGS[1], number][1] for number in range(len(fates))]
     for fate, result in zip(fates, results, strict=True):
         state, reason, permanent = ENDS[fate]
         assert (result.state, result.permanent) == (state, permanent), (fate, result)
@@ -290,8 +299,8 @@ def test_every_misfortune_ends_as_a_value(
         for e in {"": (0, 1), "die_once": (0, 1), "stop": (0,)}.get(fate, ())
     ]
     # what a trial that was begun again repeats is heard once
-    assert sorted(told.reported) == expected
-    assert told.controllers <= 2  # the last group's, and one that is on its way out
+    assert sorted(history.reported) == expected
+    assert history.controllers <= 2  # the last group's, and one that is on its way out
     assert capfd.readouterr() == ("", "")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.core.records import Estimate, Geometry
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.dataset import DatasetAudit, audit_dataset
 from study.data.audit.findings import Finding, compare, cue_findings
@@ -20,7 +21,6 @@ from study.data.audit.partial import method_findings, one_class_findings
 from study.data.audit.pixels import STATISTICS
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.audit.traits import KINDS, SIZES, Traits
-from study.records import Estimate, Geometry
 from study.statistics.cross_validated import undefined
 from tests.data.conftest import MakeCatalog
 from tests.factories import encode, picture, write_manifest

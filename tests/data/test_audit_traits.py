@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from study.data import videos
+from study.core.errors import DataError
 from study.data.audit import traits as module
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.audit.traits import COLUMNS, read_traits, traits_of
-from study.errors import DataError
+from study.data.images import videos
 from tests.data.conftest import MakeCatalog
 from tests.factories import encode, files_of, picture, truncate, write_dataset, write_image
 

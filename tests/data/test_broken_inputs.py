@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.core.errors import DataError
+from study.core.records import Geometry
 from study.data.catalog import Catalog, DataConfig
-from study.data.layouts import find_layout, read_layout
-from study.data.packs import ImageSet
-from study.errors import DataError
-from study.records import Geometry
+from study.data.images.packs import ImageSet
+from study.data.layouts.folders import find_layout, read_layout
 from tests.factories import encode, picture, png, write_dataset, write_image
 
 FINE = ""  # the expected reason of an image that is handled as documented
@@ -550,10 +550,10 @@ def test_a_folder_is_read_or_refused_in_one_line(
         assert "\n" not in str(error.value)
         return
     summary = catalog.describe("odd")
-    told = {sample.removeprefix("odd/"): reason for sample, reason in summary.excluded} | dict(
+    history = {sample.removeprefix("odd/"): reason for sample, reason in summary.excluded} | dict(
         summary.skipped
     )
     assert summary.images() == 20 + sum(reason == FINE for reason in outcome.values())
-    assert set(told) == {path for path, reason in outcome.items() if reason != FINE}
-    for path, reason in told.items():
+    assert set(history) == {path for path, reason in outcome.items() if reason != FINE}
+    for path, reason in history.items():
         assert outcome[path] in reason

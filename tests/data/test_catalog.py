@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from study.data.catalog import DataConfig, data_root, split_union
+from study.core.errors import ConfigError, DataError, FirewallError, StoreError
+from study.core.records import Geometry, Sample
+from study.data.catalog import DataConfig, data_root
 from study.data.datasets import CONTENT, columns_digest, strings
-from study.data.decode import UndecodableError, UnreadableError, decode_image, read_bytes
-from study.data.names import file_name
-from study.errors import ConfigError, DataError, FirewallError, StoreError
-from study.records import Geometry, Sample
+from study.data.images.decode import UndecodableError, UnreadableError, decode_image, read_bytes
+from study.data.names import file_name, split_union
 from tests.data.conftest import MakeCatalog
 from tests.factories import (
     NAMED,
@@ -75,8 +75,8 @@ def test_a_dataset_may_be_a_link_to_where_it_lies(
 def test_demo_images_are_made_once_and_anew_for_a_new_version(
     make_catalog: MakeCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.data import sources
-    from study.data.cards import parse_card
+    from study.data.sources import locate as sources
+    from study.data.sources.cards import parse_card
 
     made: list[str] = []
 
@@ -85,8 +85,8 @@ def test_demo_images_are_made_once_and_anew_for_a_new_version(
         write_dataset(folder, layout="manifest", n=40, size=8)
 
     demo = types.SimpleNamespace(NAMES=("demo_x",), VERSION=1, build=build)
-    monkeypatch.setitem(sys.modules, "study.data.demo", demo)
-    monkeypatch.setattr("study.data.demo", demo, raising=False)
+    monkeypatch.setitem(sys.modules, "study.data.sources.demo", demo)
+    monkeypatch.setattr("study.data.sources.demo", demo, raising=False)
     monkeypatch.setattr(sources, "card_names", lambda: ["demo_x"])
     monkeypatch.setattr(
         sources, "load_card", lambda _: parse_card('title = "T"\nsource = "demo"', name="demo_x")
@@ -297,8 +297,8 @@ def test_official_splits_with_shared_pictures_are_kept_and_counted(
 def test_a_card_pattern_gives_groups(
     root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.data import sources
-    from study.data.cards import parse_card
+    from study.data.sources import locate as sources
+    from study.data.sources.cards import parse_card
 
     card = parse_card(
         'title = "T"\nsource = "folder"\ngroup_pattern = "/(?P<group>p[0-9]+)_"', name="people"
@@ -386,15 +386,15 @@ def test_a_second_start_hashes_nothing_and_a_changed_file_is_seen(
     root: Path, make_catalog: MakeCatalog
 ) -> None:
     folder = write_dataset(root / "d", n=40, size=8)
-    told: list[tuple[str, int, int]] = []
-    first = make_catalog(progress=lambda *report: told.append(report)).dataset("d")
-    assert told == [("indexing d", 80, 80)]
-    again = make_catalog(progress=lambda *report: told.append(report)).dataset("d")
-    assert len(told) == 1
+    history: list[tuple[str, int, int]] = []
+    first = make_catalog(progress=lambda *report: history.append(report)).dataset("d")
+    assert history == [("indexing d", 80, 80)]
+    again = make_catalog(progress=lambda *report: history.append(report)).dataset("d")
+    assert len(history) == 1
     assert again.digest == first.digest
     write_image(folder / "real" / "0000.png", picture(0, size=9, seed=4444))
-    changed = make_catalog(progress=lambda *report: told.append(report)).dataset("d")
-    assert told[1:] == [("indexing d", 1, 1)]
+    changed = make_catalog(progress=lambda *report: history.append(report)).dataset("d")
+    assert history[1:] == [("indexing d", 1, 1)]
     assert changed.digest != first.digest
 
 
@@ -430,7 +430,7 @@ def test_what_passes_is_not_remembered(
 
     victim.append((root / "d" / "real" / "0000.png").read_bytes())
     with monkeypatch.context() as patched:
-        patched.setattr("study.data.index.decode_image", decode)
+        patched.setattr("study.data.images.index.decode_image", decode)
         poor = make_catalog()
         assert poor.describe("d").excluded == (("d/real/0000.png", "does not fit into memory"),)
         key = poor.key("d", ("train", "val", "test"))
@@ -440,7 +440,7 @@ def test_what_passes_is_not_remembered(
     sample = next(
         row for row in rich.dataset("d").samples.to_pylist() if row["path"] == "real/0000.png"
     )
-    monkeypatch.setattr("study.data.videos.decode_image", decode)
+    monkeypatch.setattr("study.data.images.videos.decode_image", decode)
     with pytest.raises(
         DataError,
         match=(
@@ -481,7 +481,7 @@ def test_a_disk_that_does_not_answer_stops_the_command(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_bytes", read)
-        patched.setattr("study.data.listing.os.lstat", stat)
+        patched.setattr("study.data.layouts.listing.os.lstat", stat)
         with pytest.raises(
             DataError,
             match=(
@@ -625,7 +625,7 @@ def test_which_images_can_be_decoded_is_part_of_the_key(
     able = make_catalog(cache=tmp_path / "able").dataset("d")
     # as before where all can be decoded
     assert able.digest == columns_digest(able.samples.sort_by("path"), CONTENT)
-    monkeypatch.setattr("study.data.index.decode_image", decode)
+    monkeypatch.setattr("study.data.images.index.decode_image", decode)
     unable = make_catalog(cache=tmp_path / "unable").dataset("d")
     assert unable.samples.select(CONTENT).equals(able.samples.select(CONTENT))
     assert unable.digest != able.digest
@@ -634,7 +634,7 @@ def test_which_images_can_be_decoded_is_part_of_the_key(
 def test_an_interrupted_index_keeps_what_it_has(
     root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.data import index
+    from study.data.images import index
 
     write_dataset(root / "d", n=40, size=8)
     real = index._fingerprint
@@ -648,9 +648,9 @@ def test_an_interrupted_index_keeps_what_it_has(
     with pytest.raises(KeyboardInterrupt):
         make_catalog().dataset("d")
     monkeypatch.setattr(index, "_fingerprint", real)
-    told: list[int] = []
-    make_catalog(progress=lambda _, done, total: told.append(total)).dataset("d")
-    assert 0 < told[0] < 80
+    history: list[int] = []
+    make_catalog(progress=lambda _, done, total: history.append(total)).dataset("d")
+    assert 0 < history[0] < 80
 
 
 def test_a_killed_index_keeps_what_it_has(
@@ -663,7 +663,7 @@ def test_a_killed_index_keeps_what_it_has(
     code = f"""
 import os, signal
 from pathlib import Path
-from study.data import index
+from study.data.images import index
 from study.data.catalog import Catalog, DataConfig
 
 index.PART, seen, real = 8, [], index._fingerprint
@@ -686,9 +686,9 @@ Catalog(config, firewall=True).dataset("mine")
     )
     parts = list((tmp_path / "cache" / "index").glob("*.part"))
     assert len(parts) >= 2
-    told: list[int] = []
-    found = make_catalog(progress=lambda what, done, total: told.append(total)).dataset("mine")
-    assert told and max(told) == 48 - 8 * len(parts)
+    history: list[int] = []
+    found = make_catalog(progress=lambda what, done, total: history.append(total)).dataset("mine")
+    assert history and max(history) == 48 - 8 * len(parts)
     assert [path.suffix for path in (tmp_path / "cache" / "index").iterdir()] == [".parquet"]
     again: list[int] = []
     assert (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.data.decode import UndecodableError, decode_image
+from study.data.images.decode import UndecodableError, decode_image
 from tests.factories import encode, png
 
 WHITE, RED = [255, 255, 255], [255, 0, 0]

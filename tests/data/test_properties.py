@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from study.core.records import SPLITS, Geometry
 from study.data.catalog import Catalog, DataConfig
-from study.records import SPLITS, Geometry
 from tests.factories import picture, write_image, write_manifest
 
 IMAGES = 40  # files of each class that rows may name

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from study.data import archives, sources
-from study.data.cards import card_names, load_card
-from study.data.layouts import find_layout
+from study.core.errors import ConfigError, DataError
+from study.core.records import Geometry
+from study.data.layouts.folders import find_layout
 from study.data.names import DatasetName, file_name, parse_name
-from study.errors import ConfigError, DataError
-from study.records import Geometry
+from study.data.sources import archives
+from study.data.sources.cards import card_names, load_card
 from tests.data.conftest import MakeCatalog
 from tests.factories import (
     FORCED,
@@ -777,11 +777,11 @@ def test_names_never_become_paths_as_they_are(
 
 def test_members_of_one_folder_are_indexed_once(root: Path, make_catalog: MakeCatalog) -> None:
     write_ffpp(root / "ffpp", frames=1)
-    told: list[tuple[str, int, int]] = []
-    catalog = make_catalog(progress=lambda *report: told.append(report))
+    history: list[tuple[str, int, int]] = []
+    catalog = make_catalog(progress=lambda *report: history.append(report))
     catalog.dataset("ffpp:FaceSwap")
     catalog.dataset("ffpp:NeuralTextures")
-    assert [(what, total) for what, done, total in told if done == total] == [
+    assert [(what, total) for what, done, total in history if done == total] == [
         ("indexing ffpp", 160),
         ("indexing ffpp", 80),
     ]
@@ -869,4 +869,3 @@ def test_an_unrecognised_folder_of_a_card_says_what_it_must_hold(
 def test_the_network_is_refused_here() -> None:
     with pytest.raises(OSError, match="unreachable"):
         socket.create_connection(("example.org", 80))
-    assert sources.UNION == "+"

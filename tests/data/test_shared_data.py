@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.records import Geometry
+from study.core.records import Geometry
 from tests.data.conftest import MakeCatalog
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

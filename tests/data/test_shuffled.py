@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from study import cross_eval, plan, sweep
+from study.analysis.matrix_csv import read_matrix
+from study.core.records import Geometry
 from study.data.shuffled import shuffled
-from study.records import Geometry
-from study.reporting.matrix_csv import read_matrix
 from tests.data.conftest import MakeCatalog
 from tests.factories import write_dataset
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from study.core.errors import DataError
 from study.data.splits import assign_splits, check_splits, straddling, take_per_class
-from study.errors import DataError
 
 # A dataset: per image the number of its group and its label.
 images = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1)), min_size=1, max_size=120)

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from study.core.errors import ConfigError, WeightsError
+from study.core.records import DetectorSpec, Geometry
 from study.detectors import registry, weights
 from study.detectors.clip import empty_tower, tower_depths
 from study.detectors.library import library_entry
@@ -23,8 +25,6 @@ from study.detectors.skeleton import empty, is_convolutional
 from study.detectors.stages import depths_in_order, stages_by_depth, timm_depths
 from study.detectors.timm_network import TimmNetwork
 from study.detectors.weights import Source
-from study.errors import ConfigError, WeightsError
-from study.records import DetectorSpec, Geometry
 from tests.contract.stand_ins import CLIP_NAME, add_small_clip
 
 # One or more of every kind: what has no rules of its own (caformer, csatv2, pit), none for stages

@@ -15,10 +15,10 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
-from study.data.decode import fit_geometry
+from study.core.records import DetectorSpec
+from study.data.images.decode import fit_geometry
 from study.detectors import registry
 from study.detectors.base import Detector
-from study.records import DetectorSpec
 
 TIMM = ("resnet50", "convnext_tiny")
 

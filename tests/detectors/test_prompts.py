@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.core.errors import ConfigError
+from study.core.identity import digest
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.detectors.clip_adapter import similarity_features
 from study.detectors.clip_text import PromptedClip, _embed
 from study.detectors.prompts import prompt_options, prompt_sets, read_prompts
-from study.errors import ConfigError
-from study.identity import digest
 from tests.contract.stand_ins import CLIP_NAME, Case, make_case, whole_clip
 
 SEED_001 = [  # (real, fake) pairs, as its model lists them

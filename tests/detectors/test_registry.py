@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.data.decode import check_geometry
+from study.core.errors import ConfigError, WeightsError
+from study.core.identity import digest
+from study.core.records import Geometry
+from study.data.images.decode import check_geometry
 from study.detectors import registry
-from study.errors import ConfigError, WeightsError
-from study.identity import digest
-from study.records import Geometry
 
 SCRATCH = ("npr", "resnet18_scratch", "spectrum")
 PRETRAINED = (

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from study.core.identity import file_sha256
 from study.detectors import registry
 from study.detectors.base import Detector
-from study.identity import file_sha256
 
 ROOT = Path(__file__).parents[3] / "shared" / "weights"
 FILE = ROOT / "mobilenetv2_035.safetensors"

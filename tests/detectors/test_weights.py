@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from study.core.errors import WeightsError
+from study.core.identity import file_sha256
 from study.detectors import registry, weights
 from study.detectors.base import Detector
-from study.errors import WeightsError
-from study.identity import file_sha256
 from tests.detectors.tiny import (
     CLASSIFIERS,
     CLIP_NAME,

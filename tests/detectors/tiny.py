@@ -14,10 +14,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from study.core.records import Geometry
 from study.detectors import registry
 from study.detectors.registry import Entry
 from study.detectors.weights import Source
-from study.records import Geometry
 
 TIMM_NAMES = (
     "test_resnet",

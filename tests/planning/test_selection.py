@@ -4,13 +4,15 @@ win.
 
 from __future__ import annotations
 
+from study.core.records import Pairing, Trial, TrialResult
 from study.planning.selection import select
-from study.records import Pairing, Trial, TrialResult
 
 PAIRING = Pairing(detector="d", train_on="x")
 
 
-def told(number: int, auc: float, nll: float, *, state: str = "done") -> tuple[Trial, TrialResult]:
+def history(
+    number: int, auc: float, nll: float, *, state: str = "done"
+) -> tuple[Trial, TrialResult]:
     trial = Trial(key=f"k{number}", pairing=PAIRING, number=number, params={}, seed=0, epochs=1)
     return trial, TrialResult(key=trial.key, state=state, val_auc=auc, val_nll=nll)  # type: ignore[arg-type]
 
@@ -21,17 +23,20 @@ def winner(*trials: tuple[Trial, TrialResult]) -> int | None:
 
 
 def test_higher_auc_wins_whatever_the_order() -> None:
-    assert winner(told(0, 0.7, 0.1), told(1, 0.9, 0.9), told(2, 0.8, 0.1)) == 1
-    assert winner(told(2, 0.8, 0.1), told(1, 0.9, 0.9), told(0, 0.7, 0.1)) == 1
+    assert winner(history(0, 0.7, 0.1), history(1, 0.9, 0.9), history(2, 0.8, 0.1)) == 1
+    assert winner(history(2, 0.8, 0.1), history(1, 0.9, 0.9), history(0, 0.7, 0.1)) == 1
 
 
 def test_ties_go_to_lower_nll_then_to_the_earlier_trial() -> None:
-    assert winner(told(0, 0.9, 0.5), told(1, 0.9, 0.4)) == 1
-    assert winner(told(3, 0.9, 0.4), told(1, 0.9, 0.4)) == 1
+    assert winner(history(0, 0.9, 0.5), history(1, 0.9, 0.4)) == 1
+    assert winner(history(3, 0.9, 0.4), history(1, 0.9, 0.4)) == 1
 
 
 def test_failed_and_undefined_trials_never_win() -> None:
     nan = float("nan")
-    assert winner(told(0, nan, nan), told(1, 0.99, 0.1, state="failed"), told(2, 0.5, 0.7)) == 2
-    assert winner(told(0, nan, nan), told(1, nan, nan, state="failed")) is None
+    assert (
+        winner(history(0, nan, nan), history(1, 0.99, 0.1, state="failed"), history(2, 0.5, 0.7))
+        == 2
+    )
+    assert winner(history(0, nan, nan), history(1, nan, nan, state="failed")) is None
     assert winner() is None

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study.errors import ConfigError
+from study.core.errors import ConfigError
+from study.core.records import Pairing
 from study.planning.study_file import load_study, parse_study, preset_names, to_toml
-from study.records import Pairing
 
 CLIP = "clip_zero_shot"
 GOOD = {"name": "s", "detectors": ["npr", "spectrum"], "train_on": ["a", "b", "a+b"]}
@@ -231,7 +231,7 @@ def test_a_union_whose_members_share_fakes_is_refused(union: str) -> None:
 
 
 def test_leave_one_out_is_cross_domain_for_what_was_left_out_alone() -> None:
-    from study.reporting.grid import is_in_domain
+    from study.data.names import is_in_domain
 
     study = parse_study(
         {**GOOD, "train_on": ["all-but"], "test_on": ["a", "b", "c"]}, where="s.toml"

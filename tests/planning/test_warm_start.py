@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from study.errors import ConfigError
+from study.core.errors import ConfigError
+from study.core.records import Pairing, Params, Trial, TrialResult
 from study.planning.study import Study
 from study.planning.study_file import parse_study
 from study.planning.warm_start import find_starts, save_starts, settled_sources
-from study.records import Pairing, Params, Trial, TrialResult
 from study.search.spaces import load_space
-from study.store import Store
+from study.store.store import Store
 
 SPACES = {name: load_space(name) for name in ("npr", "spectrum")}
 NPR_A, NPR_B = (Pairing(detector="npr", train_on=x) for x in "ab")

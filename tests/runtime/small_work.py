@@ -16,10 +16,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from study.errors import DivergedError
-from study.identity import derive_seed, digest
-from study.records import EpochRecord, Pairing, Params, Trial, TrialResult
-from study.search.dealer import Dealer, PairingSearch
+from study.core.errors import DivergedError
+from study.core.identity import derive_seed, digest
+from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
+from study.search.driver import PairingSearch, SearchDriver
 from study.search.spaces import load_space
 
 PAIRINGS = [
@@ -120,10 +120,10 @@ def interrupting(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialR
     return compute(job, report)
 
 
-class Told:
-    """A dealer over the pairings with what it was told.
+class RecordedSearch:
+    """A driver over the pairings with what it was told.
 
-    fates: of the trials, by number. stop: by trial number, the epoch after which the dealer wants
+    fates: of the trials, by number. stop: by trial number, the epoch after which the driver wants
     it stopped.
     """
 
@@ -154,7 +154,7 @@ class Told:
                 trial=trial, folder=folder, driver=os.getpid(), fate=fates[number] if fates else ""
             )
 
-        self.dealer: Dealer[SmallJob] = Dealer(
+        self.driver: SearchDriver[SmallJob] = SearchDriver(
             [PairingSearch(pairing=p, space=load_space(p.detector)) for p in pairings],
             trials=trials,
             generation=generation,
@@ -163,7 +163,7 @@ class Told:
             known=lambda _: None,
             on_result=self.add,
         )
-        self.dealer.report = self.report  # type: ignore[method-assign]
+        self.driver.report = self.report  # type: ignore[method-assign]
 
     def report(self, job: SmallJob, record: EpochRecord) -> str:
         number = job.trial.number

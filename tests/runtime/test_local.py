@@ -14,11 +14,18 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from study.errors import ConfigError, DivergedError, TrialStopped
-from study.records import EpochRecord, Trial, TrialResult
+from study.core.errors import ConfigError, DivergedError, TrialStopped
+from study.core.records import EpochRecord, Report, Trial, TrialResult
 from study.runtime.attempt import LONGEST_REASON, attempt_job, attempt_trial, death_of, reason_of
-from study.runtime.launcher import Launcher, Report, open_launcher
-from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch, interrupting
+from study.runtime.launcher import Launcher, open_launcher
+from tests.runtime.small_work import (
+    PAIRINGS,
+    RecordedSearch,
+    SmallJob,
+    compute,
+    epoch,
+    interrupting,
+)
 
 
 def local(tmp_path: Path) -> Launcher:
@@ -28,19 +35,19 @@ def local(tmp_path: Path) -> Launcher:
 
 
 def test_every_trial_is_told_with_its_history(tmp_path: Path) -> None:
-    told = Told(tmp_path, trials=4)
+    history = RecordedSearch(tmp_path, trials=4)
     with local(tmp_path) as launcher:
-        launcher.run_trials(told.dealer, compute)
-    assert told.dealer.finished()
-    assert sorted(told.by_place()) == [(p, n) for p in sorted(PAIRINGS) for n in range(4)]
-    assert all(r.state == "done" and len(r.history) == 2 for _, r in told.results)
+        launcher.run_trials(history.driver, compute)
+    assert history.driver.finished()
+    assert sorted(history.by_place()) == [(p, n) for p in sorted(PAIRINGS) for n in range(4)]
+    assert all(r.state == "done" and len(r.history) == 2 for _, r in history.results)
 
 
 def test_an_interruption_comes_through_and_what_was_told_stays(tmp_path: Path) -> None:
-    told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=3)
+    history = RecordedSearch(tmp_path, pairings=PAIRINGS[1:2], trials=3)
     with local(tmp_path) as launcher, pytest.raises(KeyboardInterrupt):
-        launcher.run_trials(told.dealer, interrupting)
-    assert [j.trial.number for j, _ in told.results] == [0]
+        launcher.run_trials(history.driver, interrupting)
+    assert [j.trial.number for j, _ in history.results] == [0]
 
 
 def test_what_a_callback_raises_comes_through(
@@ -49,19 +56,19 @@ def test_what_a_callback_raises_comes_through(
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Told, "add", full)
+    monkeypatch.setattr(RecordedSearch, "add", full)
     with local(tmp_path) as launcher, pytest.raises(OSError, match="disk full"):
-        launcher.run_trials(Told(tmp_path, trials=1).dealer, compute)
+        launcher.run_trials(RecordedSearch(tmp_path, trials=1).driver, compute)
 
 
 def test_what_the_dealer_raises_on_a_report_comes_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Told, "report", lambda *_: 1 / 0)
-    told = Told(tmp_path, trials=1)
+    monkeypatch.setattr(RecordedSearch, "report", lambda *_: 1 / 0)
+    history = RecordedSearch(tmp_path, trials=1)
     with local(tmp_path) as launcher, pytest.raises(ZeroDivisionError):
-        launcher.run_trials(told.dealer, compute)
-    assert told.results == []
+        launcher.run_trials(history.driver, compute)
+    assert history.results == []
 
 
 @pytest.mark.parametrize(
@@ -215,13 +222,13 @@ def test_results_are_equal_apart_from_seconds(tmp_path: Path) -> None:
     """The helper that other tests rely on: the same trials give the same results, bit for bit."""
     runs = []
     for _ in range(2):
-        told = Told(tmp_path, trials=2)
+        history = RecordedSearch(tmp_path, trials=2)
         with local(tmp_path) as launcher:
-            launcher.run_trials(told.dealer, compute)
+            launcher.run_trials(history.driver, compute)
         runs.append(
             {
                 place: (params, dataclasses.replace(r, seconds=0.0))
-                for place, (params, r) in told.by_place().items()
+                for place, (params, r) in history.by_place().items()
             }
         )
     assert runs[0] == runs[1]

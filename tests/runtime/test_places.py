@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.errors import ConfigError
+from study.core.errors import ConfigError
 from study.runtime.places import Places, share_out
 
 

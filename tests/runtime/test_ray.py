@@ -15,11 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from study.errors import ConfigError
-from study.records import EpochRecord, TrialResult
+from study.core.errors import ConfigError
+from study.core.records import EpochRecord, TrialResult
 from study.runtime.launcher import Launcher, open_launcher
 from tests.runtime.leftovers import nothing_is_held
-from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch, interrupting
+from tests.runtime.small_work import (
+    PAIRINGS,
+    RecordedSearch,
+    SmallJob,
+    compute,
+    epoch,
+    interrupting,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -49,14 +56,14 @@ def test_same_proposals_and_results_as_without_ray(
         launcher,
         open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path),
     ):
-        told = Told(tmp_path, trials=4, generation=2)
+        history = RecordedSearch(tmp_path, trials=4, generation=2)
         with runner:
-            runner.run_trials(told.dealer, traced)
-        assert told.dealer.finished()
+            runner.run_trials(history.driver, traced)
+        assert history.driver.finished()
         runs.append(
             {
                 place: (params, dataclasses.replace(r, seconds=0.0))
-                for place, (params, r) in told.by_place().items()
+                for place, (params, r) in history.by_place().items()
             }
         )
         workers = {path.read_text() for path in tmp_path.glob("pid-*")}
@@ -97,13 +104,15 @@ def test_stopped_trials_leave_their_worker_to_the_next(
     """One actor for six trials, three of them stopped at an epoch: their threads have ended when
     the next one begins.
     """
-    told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=6, generation=3, stop={0: 0, 1: 1, 4: 2})
+    history = RecordedSearch(
+        tmp_path, pairings=PAIRINGS[1:2], trials=6, generation=3, stop={0: 0, 1: 1, 4: 2}
+    )
     launcher = open_launcher(
         local=False, address=ray_address, threads=1, slots=1, scratch=tmp_path / "scratch"
     )
     with launcher:
-        launcher.run_trials(told.dealer, watched)
-    results = [told.by_place()[PAIRINGS[1], number][1] for number in range(6)]
+        launcher.run_trials(history.driver, watched)
+    results = [history.by_place()[PAIRINGS[1], number][1] for number in range(6)]
     assert [r.state for r in results] == ["stopped", "stopped", "done", "done", "stopped", "done"]
     assert [r.reason for r in results[:2]] == ["stopped after 1 epochs", "stopped after 2 epochs"]
     assert [len(r.history) for r in results] == [1, 2, 3, 3, 3, 3]
@@ -123,17 +132,17 @@ def test_what_the_dealer_raises_on_a_report_comes_through(
     def full(*_: object) -> str:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Told, "report", full)
+    monkeypatch.setattr(RecordedSearch, "report", full)
     with launcher, pytest.raises(OSError, match="disk full"):
-        launcher.run_trials(Told(tmp_path, trials=1).dealer, compute)
+        launcher.run_trials(RecordedSearch(tmp_path, trials=1).driver, compute)
     assert nothing_is_held()
 
 
 def test_ctrl_c_ends_a_search_with_what_was_told(launcher: Launcher, tmp_path: Path) -> None:
-    told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=3)
+    history = RecordedSearch(tmp_path, pairings=PAIRINGS[1:2], trials=3)
     with launcher, pytest.raises(KeyboardInterrupt):
-        launcher.run_trials(told.dealer, interrupting)
-    assert {j.trial.number for j, _ in told.results} <= {0, 2}
+        launcher.run_trials(history.driver, interrupting)
+    assert {j.trial.number for j, _ in history.results} <= {0, 2}
     assert nothing_is_held()
 
 

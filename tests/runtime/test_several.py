@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import ray.train
 
-from study.errors import ConfigError
-from study.records import EpochRecord, TrialResult
+from study.core.errors import ConfigError
+from study.core.records import EpochRecord, TrialResult
 from study.runtime import several
 from study.runtime.launcher import open_launcher
-from study.runtime.parcel import pack
+from study.runtime.payload import pack
 from study.runtime.places import Places
 from study.runtime.several import Mail, SeveralWorkers, outcome
 from tests.runtime.leftovers import left_processes, nothing_is_left
-from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch, meet
+from tests.runtime.small_work import PAIRINGS, RecordedSearch, SmallJob, compute, epoch, meet
 
 # NaN, which a failure has, is not equal to itself
 NUMBERS = {"key": "k", "val_auc": 0.5, "val_nll": 0.5}
@@ -81,20 +81,20 @@ Play = tuple[dict[int, TrialResult], int, Exception | None]
 
 
 def steps(
-    plays: list[Play], told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plays: list[Play], history: RecordedSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[Any]:
     """Play groups to a watcher; return what its steps report, up to the result."""
     waiting = iter(plays)
     monkeypatch.setattr(
         several,
         "_Attempt",
-        lambda parcel, places, threads, folder: PlayedAttempt(folder, *next(waiting)),
+        lambda payload, places, threads, folder: PlayedAttempt(folder, *next(waiting)),
     )
     watcher = SeveralWorkers.__new__(SeveralWorkers)
     watcher._trial_info = None
     watcher.setup(
         {
-            "parcel": pack(compute, told.dealer.next()),
+            "parcel": pack(compute, history.driver.next()),
             "places": Places(slots=1, cpus=1, gpus=0, workers=2),
             "threads": 1,
             "folder": str(tmp_path / "groups"),
@@ -129,7 +129,7 @@ def test_a_group_that_lost_a_worker_is_begun_again_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen = steps(plays, Told(tmp_path, trials=1), tmp_path, monkeypatch)
+    seen = steps(plays, RecordedSearch(tmp_path, trials=1), tmp_path, monkeypatch)
     assert [record.epoch for record in seen[:-1]] == records
     assert seen[-1] == result
 
@@ -137,11 +137,11 @@ def test_a_group_that_lost_a_worker_is_begun_again_once(
 def test_a_second_death_fails_the_trial_with_the_death_as_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = Told(tmp_path, trials=1)
+    history = RecordedSearch(tmp_path, trials=1)
     error = ray.train.WorkerGroupError("two failed", {0: RuntimeError("gloo"), 1: DEATH})
-    result = steps([({0: ALONE}, 0, error), ({0: ALONE}, 0, error)], told, tmp_path, monkeypatch)[
-        -1
-    ]
+    result = steps(
+        [({0: ALONE}, 0, error), ({0: ALONE}, 0, error)], history, tmp_path, monkeypatch
+    )[-1]
     assert result.state == "failed" and not result.permanent
     assert (
         result.reason
@@ -157,7 +157,10 @@ def test_workers_that_lose_each_other_twice_fail_with_their_own_reason(
         "both failed", {0: RuntimeError(GLOO), 1: RuntimeError(GLOO)}
     )
     result = steps(
-        [({0: ALONE, 1: ALONE}, 0, error)] * 2, Told(tmp_path, trials=1), tmp_path, monkeypatch
+        [({0: ALONE, 1: ALONE}, 0, error)] * 2,
+        RecordedSearch(tmp_path, trials=1),
+        tmp_path,
+        monkeypatch,
     )[-1]
     assert result == ALONE
 
@@ -165,7 +168,7 @@ def test_workers_that_lose_each_other_twice_fail_with_their_own_reason(
 def test_a_group_that_leaves_no_result_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (result,) = steps([({}, 0, None)], Told(tmp_path, trials=1), tmp_path, monkeypatch)
+    (result,) = steps([({}, 0, None)], RecordedSearch(tmp_path, trials=1), tmp_path, monkeypatch)
     assert (result.state, result.reason) == ("failed", "the work ended without leaving a result")
 
 
@@ -185,7 +188,7 @@ def interrupting_together(job: SmallJob, report: Callable[[EpochRecord], None]) 
 def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(
     ray_address: str, tmp_path: Path
 ) -> None:
-    before, told = left_processes(), Told(tmp_path, pairings=PAIRINGS[1:2], trials=2)
+    before, history = left_processes(), RecordedSearch(tmp_path, pairings=PAIRINGS[1:2], trials=2)
     launcher = open_launcher(
         local=False,
         address=ray_address,
@@ -195,8 +198,8 @@ def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(
         workers=2,
     )
     with launcher, pytest.raises(KeyboardInterrupt):
-        launcher.run_trials(told.dealer, interrupting_together)
-    assert told.results == []
+        launcher.run_trials(history.driver, interrupting_together)
+    assert history.results == []
     assert nothing_is_left(before)
     assert not (tmp_path / "scratch").exists()
 
@@ -206,7 +209,7 @@ def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(
 def test_a_cluster_too_small_for_a_trial_is_refused_before_any_work(
     ray_address: str, tmp_path: Path
 ) -> None:
-    told = Told(tmp_path, pairings=PAIRINGS[1:2], trials=1)
+    history = RecordedSearch(tmp_path, pairings=PAIRINGS[1:2], trials=1)
     launcher = open_launcher(
         local=False,
         address=ray_address,
@@ -222,6 +225,6 @@ def test_a_cluster_too_small_for_a_trial_is_refused_before_any_work(
             match="one trial needs 2 workers with 2 CPUs each; the cluster has a node with 2 CPU",
         ),
     ):
-        launcher.run_trials(told.dealer, compute)
-    assert told.results == []
+        launcher.run_trials(history.driver, compute)
+    assert history.results == []
     assert not (tmp_path / "scratch").exists()

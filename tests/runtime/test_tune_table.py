@@ -1,4 +1,4 @@
-"""What stands between the dealer and Tune, without a cluster: errors that Tune would swallow, kills
+"""What stands between the driver and Tune, without a cluster: errors that Tune would swallow, kills
 by the memory monitor.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from ray.exceptions import OutOfMemoryError
 
-from study.records import EpochRecord, Pairing, TrialResult
+from study.core.records import EpochRecord, Pairing, TrialResult
 from study.runtime import tune
 from study.runtime.places import Places
-from tests.runtime.small_work import PAIRINGS, SmallJob, Told, compute, epoch
+from tests.runtime.small_work import PAIRINGS, RecordedSearch, SmallJob, compute, epoch
 
 PLACES = Places(slots=2, cpus=1, gpus=0)
 
@@ -63,8 +63,8 @@ class FakeTune:
             searcher.on_trial_complete(trial_id, {tune.RESULT: compute(job, lambda _: None)})
 
 
-def run(told: Told, tmp_path: Path) -> None:
-    tune.run_trials(told.dealer, compute, places=PLACES, threads=1, storage=tmp_path)
+def run(history: RecordedSearch, tmp_path: Path) -> None:
+    tune.run_trials(history.driver, compute, places=PLACES, threads=1, storage=tmp_path)
 
 
 def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(
@@ -74,11 +74,13 @@ def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(
         return (job.trial.pairing, job.trial.number) == (PAIRINGS[1], 1)
 
     fake = FakeTune(lambda jobs: any(large(job) for job in jobs), monkeypatch)
-    told = Told(tmp_path, trials=3)
-    run(told, tmp_path)
-    assert told.dealer.finished()
+    history = RecordedSearch(tmp_path, trials=3)
+    run(history, tmp_path)
+    assert history.driver.finished()
     failed = [
-        (j.trial.pairing, j.trial.number, r.reason) for j, r in told.results if r.state == "failed"
+        (j.trial.pairing, j.trial.number, r.reason)
+        for j, r in history.results
+        if r.state == "failed"
     ]
     assert failed == [
         (
@@ -90,7 +92,7 @@ def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(
             ),
         ),
     ]
-    assert len(told.results) == 9
+    assert len(history.results) == 9
     assert fake.runs == 4  # together with an innocent one, twice alone, and the rest
 
 
@@ -99,10 +101,10 @@ def test_what_was_in_flight_begins_again_one_at_a_time(
 ) -> None:
     kills = iter([False, True])
     fake = FakeTune(lambda _: next(kills, False), monkeypatch)
-    told = Told(tmp_path, trials=3)
-    run(told, tmp_path)
-    assert all(r.state == "done" for _, r in told.results)
-    assert len(told.results) == 9
+    history = RecordedSearch(tmp_path, trials=3)
+    run(history, tmp_path)
+    assert all(r.state == "done" for _, r in history.results)
+    assert len(history.results) == 9
     killed = fake.together[1]
     assert len(killed) == 2
     assert sorted(fake.together[2] + fake.together[3]) == sorted(killed)
@@ -115,16 +117,16 @@ def test_another_error_of_tune_comes_through(
     FakeTune(lambda _: False, monkeypatch)
     monkeypatch.setattr(tune, "_fit", _raise(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
-        run(Told(tmp_path, trials=1), tmp_path)
+        run(RecordedSearch(tmp_path, trials=1), tmp_path)
 
 
 def test_what_a_callback_of_the_dealer_raises_comes_through_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FakeTune(lambda _: False, monkeypatch)
-    monkeypatch.setattr(Told, "add", _raise(OSError("disk full")))
+    monkeypatch.setattr(RecordedSearch, "add", _raise(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        run(Told(tmp_path, trials=2), tmp_path)
+        run(RecordedSearch(tmp_path, trials=2), tmp_path)
 
 
 def test_a_run_that_returns_early_was_interrupted(
@@ -133,11 +135,11 @@ def test_a_run_that_returns_early_was_interrupted(
     FakeTune(lambda _: False, monkeypatch)
     monkeypatch.setattr(tune, "_fit", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        run(Told(tmp_path, trials=1), tmp_path)
+        run(RecordedSearch(tmp_path, trials=1), tmp_path)
 
 
-def table_of(told: Told) -> tuple[Any, Any, Any]:
-    table: Any = tune._Table(told.dealer, compute)
+def table_of(history: RecordedSearch) -> tuple[Any, Any, Any]:
+    table: Any = tune._Table(history.driver, compute)
     return table, tune._Searcher(table, {}), tune._Scheduler(table, PLACES)
 
 
@@ -150,25 +152,27 @@ def tell(scheduler: Any, trial_id: str, record: EpochRecord) -> str:
 
 
 def test_a_trial_that_was_stopped_from_outside_is_not_told(tmp_path: Path) -> None:
-    told = Told(tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1)
-    _, searcher, scheduler = table_of(told)
+    history = RecordedSearch(tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1)
+    _, searcher, scheduler = table_of(history)
     assert "parcel" in searcher.suggest("x")
     assert tell(scheduler, "x", epoch(0, 0.5)) == "CONTINUE"
     searcher.on_trial_complete("x", {"epoch": 1})
     searcher.on_trial_complete("x", None)
     searcher.on_trial_complete("x", None, error=True)
-    assert told.results == []
+    assert history.results == []
     searcher.on_trial_complete("x", {tune.RESULT: TrialResult(key="k", state="done", val_auc=0.5)})
-    assert len(told.results) == 1
+    assert len(history.results) == 1
     assert searcher.suggest("y") == tune.Searcher.FINISHED
 
 
 def test_a_trial_that_the_dealer_wants_stopped_is_told_with_all_its_epochs(tmp_path: Path) -> None:
-    """Its worker dies after two epochs, and the second attempt repeats them; the dealer hears of
+    """Its worker dies after two epochs, and the second attempt repeats them; the driver hears of
     each epoch once.
     """
-    told = Told(tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1, stop={0: 2})
-    _, searcher, scheduler = table_of(told)
+    history = RecordedSearch(
+        tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1, stop={0: 2}
+    )
+    _, searcher, scheduler = table_of(history)
     searcher.suggest("x")
     again = [
         dataclasses.replace(epoch(n, value), seconds=7.0) for n, value in enumerate((0.5, 0.8, 0.6))
@@ -176,9 +180,9 @@ def test_a_trial_that_the_dealer_wants_stopped_is_told_with_all_its_epochs(tmp_p
     for record in (epoch(0, 0.5), epoch(1, 0.8), *again[:2]):
         assert tell(scheduler, "x", record) == "CONTINUE"
     assert tell(scheduler, "x", again[2]) == "STOP"
-    assert told.reported == [(0, 0), (0, 1), (0, 2)]
+    assert history.reported == [(0, 0), (0, 1), (0, 2)]
     searcher.on_trial_complete("x", {"record": again[2], "done": True})
-    ((_, result),) = told.results
+    ((_, result),) = history.results
     assert (result.state, result.reason, result.best_epoch, result.val_auc) == (
         "stopped",
         "stopped after 3 epochs",
@@ -190,28 +194,30 @@ def test_a_trial_that_the_dealer_wants_stopped_is_told_with_all_its_epochs(tmp_p
 
 
 def test_epochs_are_remembered_over_a_kill_by_the_memory_monitor(tmp_path: Path) -> None:
-    told = Told(tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1, stop={0: 1})
-    table, searcher, scheduler = table_of(told)
+    history = RecordedSearch(
+        tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1, stop={0: 1}
+    )
+    table, searcher, scheduler = table_of(history)
     searcher.suggest("x")
     tell(scheduler, "x", epoch(0, 0.5))
     table.after_memory_kill(memory_kill())
     searcher.suggest("y")
     assert [tell(scheduler, "y", epoch(number, 0.5)) for number in (0, 1)] == ["CONTINUE", "STOP"]
-    assert told.reported == [(0, 0), (0, 1)]
+    assert history.reported == [(0, 0), (0, 1)]
 
 
 def test_what_the_dealer_raises_on_a_report_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Told, "report", _raise(OSError("disk full")))
-    told = Told(tmp_path, trials=1)
-    table, searcher, scheduler = table_of(told)
+    monkeypatch.setattr(RecordedSearch, "report", _raise(OSError("disk full")))
+    history = RecordedSearch(tmp_path, trials=1)
+    table, searcher, scheduler = table_of(history)
     searcher.suggest("x")
     searcher.suggest("y")
     assert [tell(scheduler, trial, epoch(0, 0.5)) for trial in ("x", "y")] == ["STOP", "STOP"]
     assert repr(table.error) == "OSError('disk full')"
     searcher.on_trial_complete("x", {"done": True})
-    assert told.results == []
+    assert history.results == []
     assert searcher.suggest("z") == tune.Searcher.FINISHED
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from study.identity import digest
-from study.records import EpochRecord, Pairing, Params, Trial, TrialResult
-from study.search.dealer import Dealer, PairingSearch
+from study.core.identity import digest
+from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
+from study.search.driver import PairingSearch, SearchDriver
 from study.search.halving import Halving
 from study.search.spaces import load_space
 
@@ -49,7 +49,7 @@ class Search:
         self.ended: list[tuple[Job, TrialResult]] = []
         self.dealt: list[Job] = []
         sizes = {"trials": 8, "generation": 3, "study_seed": 1} | choices
-        self.dealer: Dealer[Job] = Dealer(
+        self.driver: SearchDriver[Job] = SearchDriver(
             [PairingSearch(pairing=p, space=load_space(p.detector)) for p in PAIRINGS],
             make_job=make_job,
             known=lambda _: None,
@@ -65,13 +65,13 @@ class Search:
     ) -> Search:
         rng, running, ended = random.Random(seed), list[Job](), 0
         while True:
-            while len(running) < slots and (job := self.dealer.next()) is not None:
+            while len(running) < slots and (job := self.driver.next()) is not None:
                 running.append(job)
                 self.dealt.append(job)
             if not running or ended == stop_after:
                 return self
             job = running.pop(rng.randrange(len(running)))
-            self.dealer.tell(job, outcome(job, seconds))
+            self.driver.tell(job, outcome(job, seconds))
             ended += 1
 
     def numbers(self) -> dict[Pairing, list[int]]:
@@ -88,14 +88,14 @@ def params(search: Search) -> dict[tuple[Pairing, int], Params]:
 @pytest.mark.parametrize("slots", [1, 3, 5])
 def test_an_asynchronous_search_uses_its_budget_and_keeps_every_slot_busy(slots: int) -> None:
     search = Search(asynchronous=True).play(slots=slots, seed=slots)
-    assert search.dealer.finished()
+    assert search.driver.finished()
     assert search.numbers() == {p: list(range(8)) for p in PAIRINGS}
     for pairing in PAIRINGS:
         assert params(search)[pairing, 0] == load_space(pairing.detector).default()
     busy = Search(asynchronous=True)
-    jobs = [busy.dealer.next() for _ in range(16)]
+    jobs = [busy.driver.next() for _ in range(16)]
     assert None not in jobs  # by generations, two pairings would give six jobs and then wait
-    assert busy.dealer.next() is None
+    assert busy.driver.next() is None
 
 
 def test_an_asynchronous_search_learns_from_whatever_has_ended() -> None:
@@ -110,7 +110,7 @@ def test_an_asynchronous_search_learns_from_whatever_has_ended() -> None:
 def test_an_interrupted_asynchronous_search_goes_on_from_what_was_recorded(stop_after: int) -> None:
     first = Search(asynchronous=True).play(slots=3, seed=7, stop_after=stop_after)
     second = Search(first.ended, asynchronous=True).play(slots=3, seed=8)
-    assert second.dealer.finished()
+    assert second.driver.finished()
     assert second.numbers() == {p: list(range(8)) for p in PAIRINGS}
     held = params(first)
     assert {place: params(second)[place] for place in held} == held
@@ -127,7 +127,7 @@ def test_seconds_end_a_pairing(slots: int) -> None:
     """
     for seconds, expected in ((3.0, 3), (4.5, 5), (100.0, 8)):
         search = Search(seconds=seconds).play(slots=slots)
-        assert search.dealer.finished()
+        assert search.driver.finished()
         assert search.numbers() == {p: list(range(expected)) for p in PAIRINGS}
     alone = Search(asynchronous=True, seconds=3.5).play(slots=slots)
     assert {len(numbers) for numbers in alone.numbers().values()} <= (
@@ -137,12 +137,12 @@ def test_seconds_end_a_pairing(slots: int) -> None:
 
 def test_a_dear_pairing_gets_fewer_trials_of_a_generation_than_a_cheap_one() -> None:
     search, running = Search(seconds=10.0, generation=8), list[Job]()
-    while (job := search.dealer.next()) is not None or running:
+    while (job := search.driver.next()) is not None or running:
         if job is not None:
             running.append(job)
         if job is None or len(running) == 1:
             ended = running.pop()
-            search.dealer.tell(
+            search.driver.tell(
                 ended, outcome(ended, 6.0 if ended.trial.pairing == PAIRINGS[0] else 1.0)
             )
     assert search.numbers() == {PAIRINGS[0]: [0, 1], PAIRINGS[1]: list(range(8))}
@@ -154,7 +154,7 @@ def test_what_seconds_left_is_not_dealt_after_an_interruption_and_is_with_more_s
     known = {j.trial.key: r for j, r in first.ended}
     for seconds, expected in ((2.0, [0, 1]), (3.0, [0, 1, 2])):
         second = Search(seconds=seconds)
-        second.dealer._known = lambda job: known.get(job.trial.key)
+        second.driver._known = lambda job: known.get(job.trial.key)
         second.play(slots=1)
         assert second.numbers() == dict.fromkeys(PAIRINGS, expected)
         assert {place: params(second)[place] for place in params(first)} == params(first)
@@ -213,22 +213,22 @@ def test_a_nan_is_stopped_nowhere_but_at_a_rung_it_does_not_hold() -> None:
 
 def test_the_dealer_halves_each_pairing_apart_and_remembers_what_the_store_knows() -> None:
     search = Search(halving=True)
-    jobs = [search.dealer.next() for _ in range(6)]
+    jobs = [search.driver.next() for _ in range(6)]
     by_pairing = {p: [j for j in jobs if j is not None and j.trial.pairing == p] for p in PAIRINGS}
     good, bad = epoch(0, 0.9), epoch(0, 0.5)
-    assert search.dealer.report(by_pairing[PAIRINGS[0]][0], good) == ""
+    assert search.driver.report(by_pairing[PAIRINGS[0]][0], good) == ""
     # the first of its own pairing
-    assert search.dealer.report(by_pairing[PAIRINGS[1]][0], bad) == ""
-    assert search.dealer.report(by_pairing[PAIRINGS[0]][1], bad) == "stopped by asha after 1 epochs"
+    assert search.driver.report(by_pairing[PAIRINGS[1]][0], bad) == ""
+    assert search.driver.report(by_pairing[PAIRINGS[0]][1], bad) == "stopped by asha after 1 epochs"
     later = Search(halving=True)
     known = replace(outcome(by_pairing[PAIRINGS[0]][0]), history=(good,))
-    later.dealer._known = lambda job: known if job.trial.key == known.key else None
-    job = next(j for j in iter(later.dealer.next, None) if j.trial.pairing == PAIRINGS[0])
-    assert later.dealer.report(job, bad) == "stopped by asha after 1 epochs"
+    later.driver._known = lambda job: known if job.trial.key == known.key else None
+    job = next(j for j in iter(later.driver.next, None) if j.trial.pairing == PAIRINGS[0])
+    assert later.driver.report(job, bad) == "stopped by asha after 1 epochs"
 
 
 def test_a_trial_that_has_used_its_epochs_is_not_stopped() -> None:
-    dealer: Dealer[Job] = Dealer(
+    driver: SearchDriver[Job] = SearchDriver(
         [PairingSearch(pairing=PAIRINGS[1], space=load_space("spectrum"), epochs=1)],
         trials=3,
         generation=3,
@@ -238,8 +238,8 @@ def test_a_trial_that_has_used_its_epochs_is_not_stopped() -> None:
         on_result=lambda *_: None,
         halving=True,
     )
-    jobs = [job for job in (dealer.next() for _ in range(3)) if job is not None]
-    assert [dealer.report(job, epoch(0, 0.9 - n / 10)) for n, job in enumerate(jobs)] == [
+    jobs = [job for job in (driver.next() for _ in range(3)) if job is not None]
+    assert [driver.report(job, epoch(0, 0.9 - n / 10)) for n, job in enumerate(jobs)] == [
         "",
         "",
         "",
@@ -248,8 +248,8 @@ def test_a_trial_that_has_used_its_epochs_is_not_stopped() -> None:
 
 def test_without_halving_nothing_is_stopped() -> None:
     search = Search()
-    jobs = [search.dealer.next() for _ in range(3)]
-    assert [search.dealer.report(j, epoch(0, 0.9 - n / 10)) for n, j in enumerate(jobs) if j] == [
+    jobs = [search.driver.next() for _ in range(3)]
+    assert [search.driver.report(j, epoch(0, 0.9 - n / 10)) for n, j in enumerate(jobs) if j] == [
         "",
         "",
         "",

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from study.records import Params
-from study.search.proposals import SAMPLERS, STARTUP_TRIALS, Told, grid_size, propose
+from study.core.records import Params
+from study.search.proposals import SAMPLERS, STARTUP_TRIALS, PastTrial, grid_size, propose
 from study.search.remembered import remembered
 from study.search.spaces import Parameter, Space, load_space
 
@@ -25,11 +25,11 @@ SPACE = load_space("mobilenetv2_035")
 FIRST = [SPACE.default()]
 
 
-def told(values: list[float | None], *, seed: int = 0) -> list[Told]:
+def past(values: list[float | None], *, seed: int = 0) -> list[PastTrial]:
     """A history of configurations drawn by the sampler itself."""
     params = propose(SPACE, [], count=len(values), seed=seed, first=FIRST[: len(values)])
     return [
-        Told(number=n, params=p, value=v)
+        PastTrial(number=n, params=p, value=v)
         for n, (p, v) in enumerate(zip(params, values, strict=True))
     ]
 
@@ -46,7 +46,7 @@ def test_what_is_given_comes_first_and_is_not_repeated_on_purpose(sampler: str) 
 
 @pytest.mark.parametrize("n", [0, 3, STARTUP_TRIALS, 12])
 def test_same_arguments_same_proposals_and_another_seed_others(n: int) -> None:
-    history = told([0.5 + 0.01 * i for i in range(n)])
+    history = past([0.5 + 0.01 * i for i in range(n)])
     assert propose(SPACE, history, count=4, seed=7) == propose(SPACE, history, count=4, seed=7)
     assert (
         propose(SPACE, history, count=4, seed=7)[1:] != propose(SPACE, history, count=4, seed=8)[1:]
@@ -54,22 +54,22 @@ def test_same_arguments_same_proposals_and_another_seed_others(n: int) -> None:
 
 
 def test_a_smaller_generation_is_the_beginning_of_a_larger_one() -> None:
-    history = told([0.6, 0.7, 0.65, 0.8, 0.5])
+    history = past([0.6, 0.7, 0.65, 0.8, 0.5])
     assert propose(SPACE, history, count=4, seed=1)[:2] == propose(SPACE, history, count=2, seed=1)
 
 
 def test_results_matter_and_their_failures_do_not_teach() -> None:
-    better_first = propose(SPACE, told([0.9, 0.6, 0.6, 0.6, 0.6]), count=3, seed=1)
-    better_last = propose(SPACE, told([0.6, 0.6, 0.6, 0.6, 0.9]), count=3, seed=1)
+    better_first = propose(SPACE, past([0.9, 0.6, 0.6, 0.6, 0.6]), count=3, seed=1)
+    better_last = propose(SPACE, past([0.6, 0.6, 0.6, 0.6, 0.9]), count=3, seed=1)
     assert better_first != better_last
-    nothing = propose(SPACE, told([None] * 5), count=3, seed=1)
-    assert nothing == propose(SPACE, told([math.nan] * 5), count=3, seed=1)
+    nothing = propose(SPACE, past([None] * 5), count=3, seed=1)
+    assert nothing == propose(SPACE, past([math.nan] * 5), count=3, seed=1)
 
 
 def test_conditional_settings_appear_under_their_schedule_only() -> None:
     seen: set[object] = set()
     for sampler in SAMPLERS:
-        history: list[Told] = []
+        history: list[PastTrial] = []
         for generation in range(4):
             for params in propose(SPACE, history, count=4, seed=3, sampler=sampler):
                 assert ("last_stage_share" in params) == (params["schedule"] == "progressive")
@@ -77,7 +77,9 @@ def test_conditional_settings_appear_under_their_schedule_only() -> None:
                 assert ("jpeg" in params) == (params["schedule"] != "head")
                 value = 0.5 + 0.4 * (params["schedule"] == "lp_ft")
                 history.append(
-                    Told(number=len(history), params=params, value=value, generation=generation)
+                    PastTrial(
+                        number=len(history), params=params, value=value, generation=generation
+                    )
                 )
                 seen.add(params["schedule"])
     assert seen == {"head", "last_stage", "full", "progressive", "lp_ft"}
@@ -86,7 +88,7 @@ def test_conditional_settings_appear_under_their_schedule_only() -> None:
 def test_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        propose(SPACE, told([0.5] * 6), count=2, seed=0)
+        propose(SPACE, past([0.5] * 6), count=2, seed=0)
     assert capfd.readouterr() == ("", "")
 
 
@@ -133,10 +135,10 @@ def test_the_search_learns() -> None:
     """Later generations are better than the first draws, on average over seeds."""
     early, late = [], []
     for seed in range(5):
-        history: list[Told] = []
+        history: list[PastTrial] = []
         for generation in range(6):
             for params in propose(SPACE, history, count=4, seed=100 * seed + generation):
-                history.append(Told(number=len(history), params=params, value=merit(params)))
+                history.append(PastTrial(number=len(history), params=params, value=merit(params)))
         values = [t.value or 0.0 for t in history]
         early.append(sum(values[1:8]) / 7)  # the default left out
         late.append(sum(values[-8:]) / 8)
@@ -144,12 +146,12 @@ def test_the_search_learns() -> None:
 
 
 def test_order_within_told_params_does_not_matter() -> None:
-    history = told([0.6, 0.7, 0.65, 0.8, 0.5])
+    history = past([0.6, 0.7, 0.65, 0.8, 0.5])
     shuffled = []
     for trial in history:
         items = list(trial.params.items())
         random.Random(trial.number).shuffle(items)
-        shuffled.append(Told(number=trial.number, params=dict(items), value=trial.value))
+        shuffled.append(PastTrial(number=trial.number, params=dict(items), value=trial.value))
     assert propose(SPACE, history, count=3, seed=5) == propose(SPACE, shuffled, count=3, seed=5)
 
 
@@ -160,13 +162,13 @@ def test_every_sampler_repeats_itself_and_follows_its_seed(sampler: str) -> None
     """
     runs = []
     for seed in (1, 1, 2):
-        history: list[Told] = []
+        history: list[PastTrial] = []
         for generation in range(4):
             for params in propose(
                 SPACE, history, count=2, seed=seed, sampler=sampler, first=[] if history else FIRST
             ):
                 history.append(
-                    Told(
+                    PastTrial(
                         number=len(history),
                         params=params,
                         value=merit(params),
@@ -203,11 +205,11 @@ def test_the_models_beat_random_on_a_slope(sampler: str) -> None:
     for name in (sampler, "random"):
         late: list[float] = []
         for seed in range(3):
-            history: list[Told] = []
+            history: list[PastTrial] = []
             for generation in range(8):
                 for params in propose(space, history, count=4, seed=seed, sampler=name):
                     history.append(
-                        Told(
+                        PastTrial(
                             number=len(history),
                             params=params,
                             value=value(params),
@@ -258,12 +260,13 @@ def test_a_grid_is_the_product_of_its_points_by_hand() -> None:
 def test_a_grid_search_tries_every_point_once_after_what_is_given_and_then_ends() -> None:
     # the default is no point, the other is one
     first = [GRID.default(), {**GRID.default(), "lr": 1e-3, "dropout": 0.1}]
-    history: list[Told] = []
+    history: list[PastTrial] = []
     while new := propose(
         GRID, history, count=5, seed=0, sampler="grid", first=[] if history else first
     ):
         history += [
-            Told(number=len(history) + n, params=params, value=0.5) for n, params in enumerate(new)
+            PastTrial(number=len(history) + n, params=params, value=0.5)
+            for n, params in enumerate(new)
         ]
     tried = [json.dumps(dict(t.params), sort_keys=True) for t in history]
     assert len(tried) == len(set(tried)) == grid_size(GRID, first) == 28
@@ -275,12 +278,12 @@ def test_a_grid_search_tries_every_point_once_after_what_is_given_and_then_ends(
 
 def test_a_grid_of_millions_is_drawn_from_without_being_written_out() -> None:
     assert SPACE.grid_size() > 1_000_000
-    history: list[Told] = []
+    history: list[PastTrial] = []
     for generation in range(3):
         for params in propose(SPACE, history, count=4, seed=1, sampler="grid"):
             assert SPACE.is_on_grid(params)
             history.append(
-                Told(number=len(history), params=params, value=0.5, generation=generation)
+                PastTrial(number=len(history), params=params, value=0.5, generation=generation)
             )
     assert len({json.dumps(dict(t.params), sort_keys=True) for t in history}) == 12
     with pytest.raises(IndexError):
@@ -288,7 +291,7 @@ def test_a_grid_of_millions_is_drawn_from_without_being_written_out() -> None:
 
 
 def test_running_trials_are_not_proposed_again() -> None:
-    history = told([0.6, 0.7, 0.65, 0.8, 0.5])
+    history = past([0.6, 0.7, 0.65, 0.8, 0.5])
     (first,) = propose(SPACE, history, count=1, seed=1)
     assert propose(SPACE, history, count=1, seed=1, running=[first]) != [first]
 
@@ -296,21 +299,21 @@ def test_running_trials_are_not_proposed_again() -> None:
 def test_a_stopped_trial_counts_for_less_than_one_that_was_done() -> None:
     """Optuna's own rule: stopped trials rank below the others, whatever their last value."""
     stopped = [
-        Told(number=t.number, params=t.params, value=t.value, stopped_after=1)
-        for t in told([0.9, 0.9, 0.9])
+        PastTrial(number=t.number, params=t.params, value=t.value, stopped_after=1)
+        for t in past([0.9, 0.9, 0.9])
     ]
-    others = told([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], seed=5)[1:]
+    others = past([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], seed=5)[1:]
     history = stopped + [
-        Told(number=3 + n, params=t.params, value=0.5 + n / 100) for n, t in enumerate(others)
+        PastTrial(number=3 + n, params=t.params, value=0.5 + n / 100) for n, t in enumerate(others)
     ]
-    plain = [Told(number=t.number, params=t.params, value=t.value) for t in history]
+    plain = [PastTrial(number=t.number, params=t.params, value=t.value) for t in history]
     assert propose(SPACE, history, count=2, seed=2) != propose(SPACE, plain, count=2, seed=2)
 
 
 def test_slow_proposals_are_made_once_and_the_others_leave_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history = told([0.6, 0.7, 0.65, 0.8, 0.5])
+    history = past([0.6, 0.7, 0.65, 0.8, 0.5])
     made = []
 
     def counted(*arguments: Any, **more: Any) -> list[Params]:
@@ -327,6 +330,6 @@ def test_slow_proposals_are_made_once_and_the_others_leave_no_file(
             )
     assert sorted(made) == ["gp", "tpe", "tpe"]
     assert len(list(tmp_path.iterdir())) == 1
-    other = [*history[:-1], Told(number=4, params=history[4].params, value=0.51)]
+    other = [*history[:-1], PastTrial(number=4, params=history[4].params, value=0.51)]
     remembered(tmp_path)(SPACE, other, count=2, seed=4, sampler="gp")
     assert made.count("gp") == 2

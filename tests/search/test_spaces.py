@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from study.core.errors import ConfigError
 from study.detectors import registry
-from study.errors import ConfigError
 from study.planning.study_file import load_study
 from study.search.spaces import Space, load_space, parse_space, space_names
 from study.training.recipe import Recipe

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from study.records import Scores
+from study.core.records import Scores
 
 
 @pytest.fixture

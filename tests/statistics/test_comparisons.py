@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 from study.statistics.comparisons import (
     BOOTSTRAP,
     DELONG,

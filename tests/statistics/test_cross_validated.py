@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 from study.statistics.cross_validated import cross_validated_auc, folds_by_group
 from study.statistics.delong import auc_variance
 from study.statistics.resampling import bootstrap_auc

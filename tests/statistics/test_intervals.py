@@ -11,13 +11,13 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 from study.statistics import metrics, resampling, thresholds
-from study.statistics.columns import AT_THRESHOLD, Scored
+from study.statistics.columns import AT_THRESHOLD, METRICS, ScoredSample
 from study.statistics.delong import delong_interval
 from study.statistics.exact import clopper_pearson, separated_eer
-from study.statistics.intervals import METRICS, RATES, CellEstimates, estimate_cell
-from study.statistics.metrics import COUNTS
+from study.statistics.intervals import CellEstimates, estimate_cell
+from study.statistics.metrics import COUNTS, RATES
 from study.statistics.resampling import clusters, draws
 
 GIVEN = {"fixed": 0.0, "source": 0.4, "source_fpr5": 1.5}
@@ -110,7 +110,8 @@ def test_intervals_are_percentiles_of_replicates_that_all_seeds_share(three_seed
     groups = clusters(three_seeds[0].label, three_seeds[0].group)
     count = np.concatenate(list(draws(groups, replicates=200, rng_seed=9)))
     scored = [
-        Scored(scores=s, groups=groups, thresholds=GIVEN, temperature=1.5) for s in three_seeds
+        ScoredSample(scores=s, groups=groups, thresholds=GIVEN, temperature=1.5)
+        for s in three_seeds
     ]
     sampled = np.stack([one.replicates(count) for one in scored])
     for at, (metric, threshold) in enumerate(scored[0].columns):

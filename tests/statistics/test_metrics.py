@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 from study.statistics import metrics, thresholds
 
 

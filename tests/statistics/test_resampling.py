@@ -11,7 +11,7 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 
 from study.statistics import metrics, resampling, thresholds
-from study.statistics.columns import Scored
+from study.statistics.columns import ScoredSample
 from study.statistics.delong import auc_variance, delong_interval
 from study.statistics.resampling import bootstrap_auc, clusters, draws, percentile_interval
 
@@ -117,7 +117,7 @@ def test_replicates_agree_with_writing_them_out(kind, make_scores):
     scores = make_scores(label, logit, group)
     given = {"fixed": 0.0, "low": -math.inf, "none": math.inf, "high": 3.0}
     groups = clusters(label, group)
-    scored = Scored(scores=scores, groups=groups, thresholds=given, temperature=1.7)
+    scored = ScoredSample(scores=scores, groups=groups, thresholds=given, temperature=1.7)
     count = np.concatenate(list(draws(groups, replicates=5, rng_seed=2)))
     found = scored.replicates(count)
     assert found.shape == (5, len(scored.columns))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from study.errors import ScoreError
+from study.core.errors import ScoreError
 from study.statistics import metrics
 from study.statistics.units import has_units, to_units
 

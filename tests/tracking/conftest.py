@@ -31,7 +31,7 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An empty database as MLflow makes it, and what was printed meanwhile. Making one takes
     seconds, so tests copy it.
     """
-    from study.tracking import Tracker
+    from study.tracking.mlflow_tracker import Tracker
 
     folder = tmp_path_factory.mktemp("new_database")
     before = os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -8,7 +8,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from study.records import DetectorSpec, EpochRecord, Geometry, Pairing, Trained, Trial, TrialResult
+from study.core.records import (
+    DetectorSpec,
+    EpochRecord,
+    Geometry,
+    Pairing,
+    TrainedDetector,
+    Trial,
+    TrialResult,
+)
 
 HERE = "127.0.0.1"
 
@@ -52,10 +60,10 @@ def make_trial(
 
 def make_winner(
     folder: Path, detector: str = "npr", train_on: str = "a+b", seed: int = 0, *, key: str = ""
-) -> tuple[Trained, Path]:
+) -> tuple[TrainedDetector, Path]:
     """A winner's record and a model folder that holds its curves; its weights are no weights."""
     trial, result = make_trial(detector, train_on, -1 - seed, key=key)
-    trained = Trained(
+    trained = TrainedDetector(
         key=trial.key,
         trial=trial,
         spec=DetectorSpec(

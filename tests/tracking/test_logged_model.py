@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from study.errors import DataError
-from study.records import Scores
-from study.store import Store
-from study.tracking import Tracker
+from study.core.errors import DataError
+from study.core.records import Scores
+from study.store.store import Store
+from study.tracking.mlflow_tracker import Tracker
 from tests.tracking.mlflow_helpers import make_winner
 
 SIZE = 24
@@ -74,7 +74,7 @@ def test_a_loaded_winner_scores_as_the_detector_does(
 ) -> None:
     import torch
 
-    from study.data.decode import decode_image, fit_geometry
+    from study.data.images.decode import decode_image, fit_geometry
 
     detector, loaded = stored()
     pixels = np.stack([fit_geometry(decode_image(path), detector.spec.geometry) for path in images])

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from study.records import MatrixRow
-from study.reporting.metric_names import dataset_digest, metric_name
-from study.tracking import Tracker, ui_command
-from tests.reporting.synthetic_matrix import matrix
+from study.core.records import MatrixRow
+from study.tracking.metric_names import dataset_digest, metric_name
+from study.tracking.mlflow_tracker import Tracker, ui_command
+from tests.render.synthetic_matrix import matrix
 from tests.tracking.mlflow_helpers import Server, make_trial, make_winner
 
 pytestmark = pytest.mark.slow

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from study.errors import StoreError
-from study.records import MatrixRow
-from study.reporting.metric_names import dataset_digest, metric_name
-from study.tracking import Tracker, ui_command
-from tests.reporting.synthetic_matrix import matrix, row, without_number
+from study.core.errors import StoreError
+from study.core.records import MatrixRow
+from study.tracking.metric_names import dataset_digest, metric_name
+from study.tracking.mlflow_tracker import Tracker, ui_command
+from tests.render.synthetic_matrix import matrix, row, without_number
 from tests.tracking.mlflow_helpers import free_port, make_trial, make_winner
 
 
@@ -184,7 +184,7 @@ def test_a_model_without_its_files_is_written_anew(
     tracker = Tracker("faces", results=results)
     trained, folder = make_winner(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("study.tracking._save_pyfunc", _interrupted)
+        patch.setattr("study.tracking.mlflow_tracker._save_pyfunc", _interrupted)
         tracker.log_winner(trained, folder)
     again = Tracker("faces", results=results)
     again.log_winner(trained, folder)
@@ -401,5 +401,5 @@ def test_the_command_that_shows_the_runs(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
-    code = "import sys, study.tracking; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, study.tracking.mlflow_tracker; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from study.core.identity import digest
+from study.core.records import DetectorSpec, EpochRecord, Geometry
 from study.detectors.base import Detector, Stage
-from study.identity import digest
-from study.records import DetectorSpec, EpochRecord, Geometry
 
 SIZE_PX = 8
 

@@ -19,19 +19,20 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from study.core.errors import DivergedError, StoreError, TrialStopped
+from study.core.records import EpochRecord
 from study.detectors.base import Detector
-from study.errors import DivergedError, StoreError, TrialStopped
-from study.records import EpochRecord
 from study.training import features
 from study.training.augment import Batch
 from study.training.features import compute_features
-from study.training.fit import FitResult, fit
+from study.training.fit import fit
+from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import phases
 from study.training.score import score
+from study.training.session import FitResult
 from study.training.steps import Steps
-from study.training.world import ALONE, World
 from tests.training.fakes import attentive, images, limit_memory, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")
@@ -68,7 +69,7 @@ class FileSession:
 def train(
     detector: Detector,
     session: FileSession,
-    world: World,
+    processes: ProcessGroup,
     *,
     epochs: int = 4,
     balanced: bool = False,
@@ -88,7 +89,7 @@ def train(
         seed=0,
         runtime=RUNTIME,
         session=session,
-        world=world,
+        processes=processes,
         strata=strata,
     )
 
@@ -103,13 +104,13 @@ def outcome(detector: Detector, result: FitResult, session: FileSession) -> Answ
     }
 
 
-def gradients(world: World, folder: Path) -> Answers:
+def gradients(processes: ProcessGroup, folder: Path) -> Answers:
     """The gradient of one step, by batch size; the loss too."""
     answers: Answers = {}
     for n in BATCHES:
         detector = plain()
         recipe = Recipe.from_params({"clip_norm": 0.0})
-        steps = Steps(detector, images(21), recipe, seed=0, runtime=RUNTIME, world=world)
+        steps = Steps(detector, images(21), recipe, seed=0, runtime=RUNTIME, processes=processes)
         steps.begin(phases(recipe, n_stages=4, epochs=1)[0])
         assert steps.optimizer is not None
         steps.optimizer.step = lambda closure=None: None
@@ -120,22 +121,22 @@ def gradients(world: World, folder: Path) -> Answers:
     return answers
 
 
-def scores(world: World, folder: Path) -> Answers:
+def scores(processes: ProcessGroup, folder: Path) -> Answers:
     """Logits and features by the size of the split, with the images that this rank read."""
     answers: Answers = {}
     for n in SPLITS:
         pictures = images(n)
-        logit = score(tiny(), pictures, runtime=RUNTIME, world=world)
+        logit = score(tiny(), pictures, runtime=RUNTIME, processes=processes)
         read = pictures.read
         answers[str(n)] = (
             logit,
             read,
-            compute_features(tiny(), pictures, runtime=RUNTIME, flip=True, world=world),
+            compute_features(tiny(), pictures, runtime=RUNTIME, flip=True, processes=processes),
         )
     return answers
 
 
-def fits(world: World, folder: Path) -> Answers:
+def fits(processes: ProcessGroup, folder: Path) -> Answers:
     """Whole fits, without and with what makes shares differ."""
     answers: Answers = {}
     for name, make, settings in (
@@ -145,41 +146,41 @@ def fits(world: World, folder: Path) -> Answers:
         ("low rank", attentive, {"schedule": "lora", "lora_rank": 2, "layer_decay": 0.7}),
         ("tiny", tiny, {"schedule": "progressive", "dropout": 0.2, "clip_norm": 0.1}),
     ):
-        detector, session = make(), FileSession(folder / f"{name}-{world.size}")
-        answers[name] = outcome(detector, train(detector, session, world, **settings), session)
+        detector, session = make(), FileSession(folder / f"{name}-{processes.size}")
+        answers[name] = outcome(detector, train(detector, session, processes, **settings), session)
     return answers
 
 
-def resumed(world: World, folder: Path) -> Answers:
+def resumed(processes: ProcessGroup, folder: Path) -> Answers:
     """A fit that is stopped at its second epoch, and one that goes on from there with nothing
     kept.
     """
-    session = FileSession(folder / f"resumed-{world.size}", stop_at=1)
+    session = FileSession(folder / f"resumed-{processes.size}", stop_at=1)
     stopped = ""
     try:
-        train(tiny(), session, world, schedule="progressive", dropout=0.2, clip_norm=0.1)
+        train(tiny(), session, processes, schedule="progressive", dropout=0.2, clip_norm=0.1)
     except TrialStopped as error:
         stopped = str(error)
     detector, again = tiny(), FileSession(session.file)
-    result = train(detector, again, world, schedule="progressive", dropout=0.2, clip_norm=0.1)
+    result = train(detector, again, processes, schedule="progressive", dropout=0.2, clip_norm=0.1)
     return {"stopped": stopped, "first": session.records, **outcome(detector, result, again)}
 
 
-def seeds(world: World, folder: Path) -> Answers:
+def seeds(processes: ProcessGroup, folder: Path) -> Answers:
     """The seeds that dropout follows from, epoch by epoch."""
     detector, seen = plain(), list[int]()
     detector.stem.register_forward_pre_hook(
         lambda *_: seen.append(torch.initial_seed()) if torch.is_grad_enabled() else None
     )
-    train(detector, FileSession(folder / f"seeds-{world.size}"), world, epochs=2)
+    train(detector, FileSession(folder / f"seeds-{processes.size}"), processes, epochs=2)
     return {"seen": list(dict.fromkeys(seen))}
 
 
-def statistics(world: World, folder: Path) -> Answers:
+def statistics(processes: ProcessGroup, folder: Path) -> Answers:
     """BatchNorm's after one epoch of one batch."""
     detector = tiny()
     recipe = Recipe.from_params({"batch_size": 32, "flip": 0.0, "lr": 1e-6})
-    session = FileSession(folder / f"statistics-{world.size}")
+    session = FileSession(folder / f"statistics-{processes.size}")
     fit(
         detector,
         images(23),
@@ -189,51 +190,51 @@ def statistics(world: World, folder: Path) -> Answers:
         seed=0,
         runtime=RUNTIME,
         session=session,
-        world=world,
+        processes=processes,
     )
     return {"mean": detector.stem[1].running_mean.clone()}
 
 
-def short_of_memory(world: World, folder: Path) -> Answers:
+def short_of_memory(processes: ProcessGroup, folder: Path) -> Answers:
     """Only the last rank runs out of memory."""
-    detector, session = plain(), FileSession(folder / f"short-{world.size}")
-    if world.rank == world.size - 1:
+    detector, session = plain(), FileSession(folder / f"short-{processes.size}")
+    if processes.rank == processes.size - 1:
         limit_memory(detector.stem, 1)
-    return outcome(detector, train(detector, session, world), session)
+    return outcome(detector, train(detector, session, processes), session)
 
 
-def refused(world: World, folder: Path) -> Answers:
+def refused(processes: ProcessGroup, folder: Path) -> Answers:
     """What every rank must raise, although one alone has the cause."""
     answers: Answers = {}
     try:
         train(
             plain(),
-            FileSession(folder / f"diverged-{world.size}"),
-            world,
+            FileSession(folder / f"diverged-{processes.size}"),
+            processes,
             lr=1e30,
             clip_norm=0.0,
             warmup_share=0.0,
         )
     except DivergedError as error:
         answers["diverged"] = str(error)
-    file = folder / f"plain-{world.size}" if world.rank == 0 else folder / "nothing"
+    file = folder / f"plain-{processes.size}" if processes.rank == 0 else folder / "nothing"
     try:
-        train(plain(), FileSession(file), world, schedule="progressive", layer_decay=0.7)
+        train(plain(), FileSession(file), processes, schedule="progressive", layer_decay=0.7)
     except StoreError as error:
         answers["not shared"] = str(error)
     return answers
 
 
-def identities(world: World, folder: Path) -> Answers:
+def identities(processes: ProcessGroup, folder: Path) -> Answers:
     """A checkpoint of one worker is none for several."""
-    alone = FileSession(folder / f"alone-{world.size}-{world.rank}")
+    alone = FileSession(folder / f"alone-{processes.size}-{processes.rank}")
     train(plain(), alone, ALONE, epochs=1)
-    shared, detector = FileSession(folder / f"alone-{world.size}-0"), plain()
-    world.each(0.0)
-    return outcome(detector, train(detector, shared, world, epochs=1), shared)
+    shared, detector = FileSession(folder / f"alone-{processes.size}-0"), plain()
+    processes.each(0.0)
+    return outcome(detector, train(detector, shared, processes, epochs=1), shared)
 
 
-def logistic(world: World, folder: Path) -> Answers:
+def logistic(processes: ProcessGroup, folder: Path) -> Answers:
     from study.detectors import registry
 
     detector = registry.build(
@@ -252,36 +253,36 @@ def logistic(world: World, folder: Path) -> Answers:
         seed=0,
         runtime=RUNTIME,
         session=session,
-        world=world,
+        processes=processes,
     )
     return {**outcome(detector, result, session), "read": train.read + val.read}
 
 
-def primitives(world: World, folder: Path) -> Answers:
+def primitives(processes: ProcessGroup, folder: Path) -> Answers:
     first, second, third = (
         torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (2,), (1,))
     )
-    first.grad = torch.full((2, 3), float(world.rank + 1))
-    if world.rank == 0:
+    first.grad = torch.full((2, 3), float(processes.rank + 1))
+    if processes.rank == 0:
         second.grad = torch.tensor([5.0, 7.0])
-    world.sum_gradients([first, second, third])
+    processes.sum_gradients([first, second, third])
     means = [
-        torch.tensor([float(world.rank), torch.nan if world.rank == 1 else 4.0]),
+        torch.tensor([float(processes.rank), torch.nan if processes.rank == 1 else 4.0]),
         torch.tensor([2.0]),
     ]
-    world.average(means, weight=0.0 if world.rank == 1 else 1.0)
+    processes.average(means, weight=0.0 if processes.rank == 1 else 1.0)
     odd = torch.tensor([[-0.0, torch.inf], [torch.nan, 1e-45]])
-    mine = [(np.arange(2 * world.rank, 2 * world.rank + 2), odd * (world.rank + 1))]
+    mine = [(np.arange(2 * processes.rank, 2 * processes.rank + 2), odd * (processes.rank + 1))]
     return {
-        "world": World.current(),
-        "each": world.each(0.1 * (world.rank + 1)),
+        "world": ProcessGroup.current(),
+        "each": processes.each(0.1 * (processes.rank + 1)),
         "gradients": [first.grad, second.grad, third.grad],
         "means": means,
-        "joined": world.join(mine, (2 * world.size, 2), "cpu"),
+        "joined": processes.join(mine, (2 * processes.size, 2), "cpu"),
     }
 
 
-SCENARIOS: tuple[Callable[[World, Path], Answers], ...] = (
+SCENARIOS: tuple[Callable[[ProcessGroup, Path], Answers], ...] = (
     primitives,
     gradients,
     scores,
@@ -305,7 +306,9 @@ def _process(rank: int, size: int, folder: Path) -> None:
         timeout=datetime.timedelta(seconds=120),
     )
     RUNTIME.apply()
-    answers = {scenario.__name__: scenario(World.current(), folder) for scenario in SCENARIOS}
+    answers = {
+        scenario.__name__: scenario(ProcessGroup.current(), folder) for scenario in SCENARIOS
+    }
     (folder / f"answers-{size}-{rank}").write_bytes(pickle.dumps(answers))
     dist.destroy_process_group()
 

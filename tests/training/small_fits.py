@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from study.core.records import EpochRecord
 from study.detectors.base import Detector
-from study.records import EpochRecord
 from study.training import fit as module
-from study.training.fit import FitResult, fit
+from study.training.fit import fit
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
+from study.training.session import FitResult
 from tests.training.fakes import FakeSession, images
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")

@@ -19,11 +19,12 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from study.training import augment
 from study.training.augment import Batch, Draws, blur, changes_pixels, colour, crop, jpeg, mix
-from study.training.fit import FitResult, fit
+from study.training.fit import fit
 from study.training.losses import bce, class_weights
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import plateau_factor
+from study.training.session import FitResult
 from tests.training.fakes import FakeSession, InterruptedError, images, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")

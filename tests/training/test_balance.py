@@ -17,10 +17,11 @@ from sklearn.utils.class_weight import compute_sample_weight
 from study.detectors.base import Detector
 from study.training import steps
 from study.training.balance import epoch_order, even_weights
-from study.training.fit import FitResult, fit
+from study.training.fit import fit
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import score
+from study.training.session import FitResult
 from tests.training.fakes import FakeSession, InterruptedError, images, plain
 from tests.training.test_logistic import spectrum
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
-from study.errors import ConfigError, DataError, DivergedError
+from study.core.errors import ConfigError, DataError, DivergedError
 from study.training.fit import fit, identity_of
 from study.training.recipe import OPTIMIZERS
 from study.training.score import score

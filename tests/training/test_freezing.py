@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from study.core.records import EpochRecord
 from study.detectors.registry import UNFREEZING
-from study.records import EpochRecord
 from study.training import features
 from study.training.fit import fit
 from study.training.optimizers import make_optimizer

@@ -15,9 +15,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from study.core.errors import DivergedError
 from study.detectors import registry
 from study.detectors.base import Detector
-from study.errors import DivergedError
 from study.search.spaces import load_space
 from study.training.features import compute_features
 from study.training.fit import fit

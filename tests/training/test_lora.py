@@ -11,11 +11,11 @@ import pytest
 import timm
 import torch
 
+from study.core.errors import ConfigError
 from study.detectors import registry
 from study.detectors.base import Detector, Stage
 from study.detectors.skeleton import empty
 from study.detectors.timm_network import TimmNetwork
-from study.errors import ConfigError
 from study.search.spaces import parse_space
 from study.training import features
 from study.training.fit import fit

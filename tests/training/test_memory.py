@@ -14,14 +14,15 @@ from study.detectors.base import Detector
 from study.training import fit as module
 from study.training.augment import Batch
 from study.training.features import compute_features
-from study.training.fit import FitResult, fit
+from study.training.fit import fit
 from study.training.memory import in_halves
+from study.training.process_group import ALONE
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import phases
 from study.training.score import score
+from study.training.session import FitResult
 from study.training.steps import Steps
-from study.training.world import ALONE
 from tests.training.fakes import FakeSession, InterruptedError, images, limit_memory, plain, tiny
 
 RUNTIME = TorchRuntime(device="cpu", threads=1, precision="float32")
@@ -89,7 +90,9 @@ def test_training_goes_on_in_micro_batches_and_gives_the_same(at_most: int, micr
 def test_the_gradient_of_micro_batches_is_that_of_the_batch() -> None:
     """Against plain autograd on the whole batch; 7 images in pieces of 2, the last of 1."""
     detector, reference, pictures = plain(), plain(), images(21)
-    steps = Steps(detector, pictures, recipe(clip_norm=0.0), seed=0, runtime=RUNTIME, world=ALONE)
+    steps = Steps(
+        detector, pictures, recipe(clip_norm=0.0), seed=0, runtime=RUNTIME, processes=ALONE
+    )
     steps.begin(phases(recipe(), n_stages=4, epochs=1)[0])
     steps.micro_batch = 2
     loss = steps.backward(
@@ -123,7 +126,7 @@ def test_a_failed_attempt_leaves_no_trace() -> None:
         seed=0,
         runtime=RUNTIME,
         session=FakeSession(),
-        world=ALONE,
+        processes=ALONE,
     )
     whole.steps.micro_batch = 8
     while not whole.finished():

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from study.errors import ConfigError
+from study.core.errors import ConfigError
 from study.training.recipe import Recipe, settings
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from study.core.errors import TrialStopped
+from study.core.records import EpochRecord
 from study.detectors.registry import UNFREEZING
-from study.errors import TrialStopped
-from study.records import EpochRecord
 from study.training import checkpoints, features
 from study.training.recipe import OPTIMIZERS
 from tests.training.fakes import FakeSession, InterruptedError, tiny

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from study.errors import ConfigError
+from study.core.errors import ConfigError
 from study.training import runtime as module
 from study.training.runtime import TorchRuntime
 

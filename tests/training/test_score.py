@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from study.core.errors import ScoreError
 from study.detectors import registry
-from study.errors import ScoreError
 from study.training.features import compute_features, head_logits
 from study.training.runtime import TorchRuntime
 from study.training.score import BATCH_SIZE, score

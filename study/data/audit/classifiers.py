@@ -1,7 +1,7 @@
 """Two classifiers that see no picture: one of a file's metadata, one of a few statistics of its
 border and its brightness.
 
-Floor 1. What they can tell, a detector can learn instead of what it is meant to. Both are
+What they can tell, a detector can learn instead of what it is meant to. Both are
 gradient-boosted trees: a cue need not be monotone (qualities 85 and 95 against 90), nor stand in
 one trait alone. They are shallow, and their leaves hold ten images at least, so that they learn
 little where there is nothing to learn; and a mistake costs no alarm, because their AUC is that of
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from study.core.identity import derive_seed
+from study.core.records import Estimate
 from study.data.audit.pixels import STATISTICS
 from study.data.audit.traits import KINDS, SIZES, Traits
-from study.identity import derive_seed
-from study.records import Estimate
 from study.statistics.cross_validated import cross_validated_auc, folds_by_group, undefined
 
 SEED = derive_seed("audit")

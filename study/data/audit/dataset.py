@@ -1,7 +1,7 @@
 """The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL
 section 8).
 
-Floor 1. All images of the dataset are audited, of every split: an audit describes the data, and
+All images of the dataset are audited, of every split: an audit describes the data, and
 nothing of it goes back into search. `<cache>/audits/<key>.json` keeps what takes time, the two
 classifiers, by all that decides them: the data, this folder's code and that of study/statistics/,
 numpy, scipy and scikit-learn.
@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import study.statistics
+from study.core.identity import code_digest, digest, whole_file
+from study.core.records import FAKE, REAL, Estimate
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.partial import MANY, method_findings, one_class_findings
@@ -25,11 +27,9 @@ from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import Traits, traits_of, traits_version
 from study.data.catalog import Catalog
 from study.data.datasets import Dataset, group_codes, strings
-from study.data.index import cache_writes
-from study.data.leaks import KINDS, ORDER, Leaks, leaks_across, leaks_within
+from study.data.images.index import cache_writes
+from study.data.leaks.find import KINDS, ORDER, Leaks, leaks_across, leaks_within
 from study.data.splits import straddling
-from study.identity import code_digest, digest, whole_file
-from study.records import FAKE, REAL, Estimate
 
 CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "metadata_auc": metadata_auc,
@@ -114,10 +114,10 @@ def _partial(traits: Traits, cues: Iterable[Finding]) -> Iterator[Finding]:
     """Yield what sets a part of a class apart, of traits that do not tell the classes apart as a
     whole.
     """
-    told = {finding.code for finding in cues if finding.severity != "info"}
-    found = list(one_class_findings(traits, told))
+    known = {finding.code for finding in cues if finding.severity != "info"}
+    found = list(one_class_findings(traits, known))
     yield from found
-    yield from method_findings(traits, told | {finding.code for finding in found})
+    yield from method_findings(traits, known | {finding.code for finding in found})
 
 
 def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:

@@ -1,6 +1,6 @@
 """What sets the classes of a dataset apart, trait by trait, and what of it a reader must be told.
 
-Floor 1. A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a
+A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a
 kind (a format, a mode) by that of having it. So many traits are looked at that some would stand out
 by chance: their intervals hold all together at 95 % (Bonferroni), and only a whole interval above a
 mark is worth a sentence.
@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from study.core.records import Estimate
 from study.data.audit.pixels import BORDER, BRIGHTNESS, COLOUR, STATISTICS
 from study.data.audit.traits import KINDS, METADATA, NO_JPEG, SIZES, Traits
-from study.records import Estimate
 from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
 

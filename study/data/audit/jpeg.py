@@ -1,6 +1,6 @@
 """What a JPEG's header says of how it was encoded: quality, whose tables, chroma subsampling.
 
-Floor 1. libjpeg's encoder (`jpeg_set_quality`, jcparam.c, Independent JPEG Group, release 6b)
+libjpeg's encoder (`jpeg_set_quality`, jcparam.c, Independent JPEG Group, release 6b)
 scales the example tables of the standard (ITU-T T.81, annex K.1) by s = 5000 // q for a quality q <
 50 and s = 200 - 2 q above; an entry becomes (entry * s + 50) // 100, kept within [1, 255]. The
 hundred pairs of tables that this can give all differ, so a quality that was used is found again

@@ -1,7 +1,7 @@
 """Confounds in part of a class: a kind of file that only one class has, and a method whose files
 give it away.
 
-Floor 1. What sets a tenth of the fakes apart moves the AUC of a whole class by a twentieth, and
+What sets a tenth of the fakes apart moves the AUC of a whole class by a twentieth, and
 stays below every mark of `findings.py`; in the images that have it, it is as good as the label.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from study.core.records import FAKE, REAL
 from study.data.audit.findings import TELLS, WORDS, Finding, in_words, kind_columns, kind_words
 from study.data.audit.traits import SIZES, Traits
-from study.records import FAKE, REAL
 from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
 
@@ -27,11 +27,11 @@ NAMED = 3  # methods that a sentence names
 Bools = NDArray[np.bool_]
 
 
-def one_class_findings(traits: Traits, told: Collection[str]) -> Iterator[Finding]:
+def one_class_findings(traits: Traits, known: Collection[str]) -> Iterator[Finding]:
     """Yield a finding for every kind that only one class has, beyond chance: Fisher's exact test,
     Bonferroni over all kinds.
 
-    Groups are counted and not images, as frames of a video are all alike. told: traits that tell
+    Groups are counted and not images, as frames of a video are all alike. known: traits that tell
     the classes apart as a whole.
     """
     kinds = [
@@ -43,7 +43,7 @@ def one_class_findings(traits: Traits, told: Collection[str]) -> Iterator[Findin
         has, known = values == 1, ~np.isnan(values)
         label = _only(has, traits.label)
         if (
-            name not in told
+            name not in known
             and label is not None
             and _fisher(traits, has, known, label) * len(kinds) < ALPHA
         ):
@@ -85,12 +85,12 @@ def _one_class(
     return Finding(code=name, severity="warning" if share >= MANY else "info", sentence=sentence)
 
 
-def method_findings(traits: Traits, told: Collection[str]) -> Iterator[Finding]:
+def method_findings(traits: Traits, known: Collection[str]) -> Iterator[Finding]:
     """Yield for every method the clearest trait of its files that tells it from the other class,
     where a class has several methods.
 
     A whole interval must lie above `TELLS`; the intervals hold together over all traits and
-    methods. told: traits that tell the classes apart as a whole.
+    methods. known: traits that tell the classes apart as a whole.
     """
     columns = [*kind_columns(traits), *((name, "", traits.numbers[name]) for name in SIZES)]
     columns = [
@@ -108,7 +108,7 @@ def method_findings(traits: Traits, told: Collection[str]) -> Iterator[Finding]:
         for method in methods
     ]
     confidence = 1 - ALPHA / max(len(columns) * len(places), 1)
-    fresh = [column for column in columns if column[0] not in told]
+    fresh = [column for column in columns if column[0] not in known]
     for label, method in places:
         part = (traits.label != label) | (traits.method == method)
         found = [

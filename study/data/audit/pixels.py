@@ -1,7 +1,7 @@
 """A few global statistics of a picture: how bright and colourful it is, and how its border differs
 from its centre.
 
-Floor 1. What the border-and-brightness classifier sees, and all that it sees: no edge, no texture,
+What the border-and-brightness classifier sees, and all that it sees: no edge, no texture,
 no content.
 
 The picture is first reduced by a whole factor, by averaging boxes, until its longer side is at most

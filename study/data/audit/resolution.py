@@ -1,7 +1,7 @@
 """Resolution: what a dataset's images have, and what a detector's preprocessing makes of it
 (PROTOCOL section 8).
 
-Floor 1. A detector that learned on pictures blown up to its input, and is tested on pictures shrunk
+A detector that learned on pictures blown up to its input, and is tested on pictures shrunk
 to it, has changed more than
 the generator: what it measures of fine detail is not the same thing.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from study.core.records import Geometry
 from study.data.audit.findings import Finding
 from study.data.audit.traits import Traits
-from study.records import Geometry
 
 MISMATCH = 1.5  # from this ratio of median short sides on, it is stated
 

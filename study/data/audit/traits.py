@@ -1,7 +1,7 @@
 """The traits of every image of a dataset: how its file was made, how large it is, and a few
 statistics of its pixels.
 
-Floor 1. `<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits
+`<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits
 hang on its bytes alone, so a row holds wherever the file lies. An image that cannot be decoded has
 no traits; the dataset lists it with its reason.
 """
@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from study.core.errors import DataError
+from study.core.identity import digest, file_sha256, whole_file
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.datasets import Dataset
-from study.data.decode import (
+from study.data.images.decode import (
     DECODE_VERSION,
     FORMATS,
     UndecodableError,
@@ -33,12 +35,10 @@ from study.data.decode import (
     decode_image,
     read_bytes,
 )
-from study.data.index import Progress, cache_writes, quiet
+from study.data.images.index import Progress, cache_writes, quiet
+from study.data.images.unify import QUALITY, UNIFY_VERSION, unify
+from study.data.images.videos import Run, map_files, read_indexed_frames, stored_as
 from study.data.names import file_name, parse_name
-from study.data.unify import QUALITY, UNIFY_VERSION, unify
-from study.data.videos import Run, map_files, read_indexed_frames, stored_as
-from study.errors import DataError
-from study.identity import digest, file_sha256, whole_file
 
 TRAITS_VERSION = 1  # raised when a change of the code gives the same file other traits
 KEEP_EVERY = 2048  # images: what a killed run loses at most

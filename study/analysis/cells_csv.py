@@ -1,0 +1,73 @@
+"""cells.csv: which file holds the scores of which cell, and what data they are of. What another
+study is compared by.
+
+Keys are digests; the data's are those of the content of train and val, and of test.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from study.core.errors import StoreError
+from study.store.store import check_schema
+
+SCHEMA = 1
+Place = tuple[str, str, str, str]  # detector, train_on, test_on, degradation
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellFile:
+    """One cell. model, scores: keys in the store, "" where there is none; train_data: "" where
+    nothing was trained on.
+    """
+
+    detector: str
+    train_on: str
+    test_on: str
+    degradation: str
+    seed: int
+    state: str
+    model: str
+    scores: str
+    train_data: str
+    test_data: str
+
+    @property
+    def place(self) -> Place:
+        """The cell without its seed."""
+        return self.detector, self.train_on, self.test_on, self.degradation
+
+
+COLUMNS = ("schema", *(field.name for field in fields(CellFile)))
+
+
+def csv_text(cells: Iterable[CellFile]) -> str:
+    """Return cells.csv."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((SCHEMA, *astuple(cell)) for cell in cells)
+    return file.getvalue()
+
+
+def read_cells(path: Path) -> list[CellFile]:
+    """Return what `csv_text` wrote; [] where there is no such file. Raises StoreError for one of
+    another schema, or damaged.
+    """
+    if not path.is_file():
+        return []
+    cells = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            check_schema(row.pop("schema", ""), path)
+            try:
+                cells.append(CellFile(**{**row, "seed": int(row["seed"])}))  # type: ignore[arg-type]
+            except (TypeError, KeyError, ValueError) as error:
+                raise StoreError(
+                    f"'{path}' cannot be read ({error}); run cross_eval again to write it anew"
+                ) from None
+    return cells

@@ -1,0 +1,27 @@
+"""Paths as people give them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from study.core.errors import ConfigError
+
+
+def given_path(text: str | Path) -> Path:
+    """Return a path with `~` and `~user` expanded. Raises ConfigError where there is no such user,
+    or it is no UTF-8.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0].removeprefix("~")
+        why = f"there is no user '{user}'" if user else "your home folder is not known, set HOME"
+        raise ConfigError(f"'{text}': {why}") from None
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = (
+            str(path.absolute()).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        )
+        raise ConfigError(f"'{shown}' is not valid UTF-8; rename what of it is not") from None
+    return path

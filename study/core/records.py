@@ -1,0 +1,325 @@
+"""The records that travel between the parts of a study. Frozen, keyword-only; the words are those
+of docs/protocol.md.
+
+Numpy only. Arrays inside records are read by everybody and written by nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+REAL, FAKE = 0, 1
+SPLITS = ("train", "val", "test")
+# what is drawn alike often in training: images, classes, the classes of each dataset
+BALANCES = ("none", "class", "dataset")
+NO_DEGRADATION = "none"
+NO_TRAINING = "(none)"  # the training set of a detector that is not trained
+# the audit's classifiers, which stand in the matrix as detectors do
+NO_PIXELS = ("(metadata only)", "(border and brightness)")
+# that of a detector whose scores were made elsewhere: it is not known here
+ELSEWHERE = "(elsewhere)"
+# metric and level of the row that says what a test set shares with training
+SHARED_IMAGES, DATASET = "shared_images", "dataset"
+
+Params = Mapping[str, float | int | str | bool]
+Split = Literal["train", "val", "test"]
+Balance = Literal["none", "class", "dataset"]
+Learner = Literal["gradient", "logistic", "none", "members"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How a decoded image becomes a square of `size_px`: the part of preprocessing that several
+    detectors may share in one pack.
+
+    mode:
+        `squash`: both sides resized to `size_px`, aspect ratio not kept.
+        `resize_crop`: the shorter side resized to `resize_px`, then the centre `size_px` square.
+        `crop`: the centre square, never resized (pixel traces survive); a smaller image is
+        continued by reflection.
+    interpolation: `bicubic` or `bilinear` (antialiased, as PIL does); unused by `crop`.
+    """
+
+    size_px: int
+    mode: Literal["squash", "resize_crop", "crop"]
+    resize_px: int | None = None
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCard:
+    """What is known of a published dataset before a file of it is read
+    (`study/data/sources/cards/NAME.toml`).
+    """
+
+    name: str
+    title: str
+    source: Literal["kaggle", "huggingface", "demo", "folder"]
+    handle: str = ""  # kaggle, huggingface: owner/dataset
+    subfolder: str = ""  # where under the download the splits begin
+    homepage: str = ""
+    licence: str = ""
+    citation: str = ""
+    size_gb: float = 0.0
+    access: str = ""  # what to accept or request before it can be downloaded
+    holds: tuple[str, ...] = ()  # folders by which a person sees that it was put in the right place
+    # folder name -> label, beyond the recognised ones
+    class_folders: Mapping[str, int] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)  # class folder name -> method
+    # the archives it comes in and that are unpacked: a glob below the folder, or below a folder in
+    # it
+    archives: str = ""
+    # class folders that lie deeper, and what their names say (data/layouts.py)
+    folders: tuple[Mapping[str, str], ...] = ()
+    # folder name -> split, where it is not what its name says
+    splits: Mapping[str, str] = field(default_factory=dict)
+    reals: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the CSV file that says what is real in a folder of fakes (data/reals.py)
+    # regular expression on the relative path; its group "group" is the split key (data/groups.py)
+    group_pattern: str = ""
+    hazards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image of a dataset. `id` is `<dataset>/<relative path>`, unique within a study."""
+
+    id: str
+    path: Path
+    label: int
+    method: str
+    group: str
+    unit: str
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """A detector recipe, resolved: everything that decides what is built, so that its digest may
+    stand in a key.
+
+    weights: the digest of the pretrained file that is loaded, or "" for a detector trained from
+    scratch.
+    mean, std: per RGB channel, on pixels scaled to [0, 1].
+    learner: `gradient` (the training loop), `logistic` (logistic regression of the head on fixed
+    features), `none` (nothing is
+        trained: there is nothing to search, and every seed is the same), or `members` (an ensemble:
+        it sees the logits of other detectors and no image, so its geometry has size 0, and its mean
+        and std mean nothing).
+    """
+
+    name: str
+    family: str
+    geometry: Geometry
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    learner: Learner
+    backbone: str = ""
+    pretrained: str = ""
+    weights: str = ""
+    options: Params = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Pairing:
+    """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or
+    `NO_TRAINING`, `ELSEWHERE`.
+    """
+
+    detector: str
+    train_on: str
+
+    @property
+    def name(self) -> str:
+        """How the pairing is shown: `detector @ training set`."""
+        return f"{self.detector} @ {self.train_on}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration of one pairing, to be trained once.
+
+    number: the place in the pairing's search, 0 is the default configuration; -1 - s for the
+    winner's seed s.
+    key: the digest of everything that decides the outcome (spec, data, params, seed, epochs,
+    threads, precision, workers).
+    origin: where the configuration comes from: `default`, a sampler's name, or `warm start:
+    <study>/<pairing> trial <n>`.
+    search: the digest of the rules under which it was proposed. An order-dependent search is
+    remembered by it, not repeated.
+    """
+
+    key: str
+    pairing: Pairing
+    number: int
+    params: Params
+    seed: int
+    epochs: int
+    origin: str = ""
+    search: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one epoch gave. Losses are means over images; `val_nll` from logits, in nats; `seconds`
+    of wall time.
+    """
+
+    epoch: int
+    phase: str
+    train_loss: float
+    val_auc: float
+    val_nll: float
+    learning_rate: float
+    seconds: float
+
+
+Report = Callable[[EpochRecord], None]  # what a fit tells of each epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a trial ended.
+
+    state: `done`; `stopped` by a scheduler before its epochs were used, `reason` says where;
+    `failed` for a reason. `permanent` failures (a diverged loss) are not tried again.
+    note: what a reader of a trial that was done should know (a smaller micro-batch after running
+    out of memory), or "".
+    device_kind: `cpu` or `cuda`, where a trial that was done was computed; "" for the others.
+    """
+
+    key: str
+    state: Literal["done", "stopped", "failed"]
+    reason: str = ""
+    note: str = ""
+    device_kind: str = ""
+    permanent: bool = False
+    val_auc: float = float("nan")
+    val_nll: float = float("nan")
+    best_epoch: int = -1
+    history: tuple[EpochRecord, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedDetector:
+    """A detector on disk: `models/<key>/`. Thresholds are logits, all from source val;
+    `temperature` > 0 divides logits.
+
+    A detector that is not trained has no source: its thresholds but for `fixed`, its temperature
+    and its val metrics are NaN. An ensemble's weights are options of its spec. `winner_trial` is -1
+    where nothing was searched.
+    """
+
+    key: str
+    trial: Trial
+    spec: DetectorSpec
+    winner_seed: int
+    winner_trial: int
+    thresholds: Mapping[str, float]
+    temperature: float
+    val_auc: float
+    val_nll: float
+    best_epoch: int
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One logit per image, sorted by `sample_id`; higher is more fake.
+
+    sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake; logit: (N,) float32,
+    finite; float64
+        where they were read from somebody's file.
+    listed: images that the dataset lists in this split; N of them could be decoded.
+    excluded: (sample id, reason) of the others.
+    """
+
+    sample_id: NDArray[np.str_]
+    group: NDArray[np.str_]
+    unit: NDArray[np.str_]
+    method: NDArray[np.str_]
+    label: NDArray[np.uint8]
+    logit: NDArray[np.float32] | NDArray[np.float64]
+    listed: int
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def coverage(self) -> float:
+        """Scored images / listed images, in [0, 1]; NaN where nothing is listed."""
+        return len(self.logit) / self.listed if self.listed else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval. Undefined is NaN with a `reason`, never 0 or 0.5.
+
+    note: a flag that does not make the value undefined (`exact bound`, `1/FPR exceeds the number of
+    reals`).
+    sd: sample standard deviation across seeds; NaN for one seed, and then `seeds` is 1.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_real: int
+    n_fake: int
+    seeds: int = 1
+    sd: float = float("nan")
+    reason: str = ""
+    note: str = ""
+
+
+CellState = Literal["planned", "running", "done", "failed", "stale", "not_applicable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One winner, one seed, one test set, one degradation: what the matrix is made of."""
+
+    pairing: Pairing
+    winner_seed: int
+    test_on: str
+    degradation: str
+    state: CellState
+    reason: str = ""
+    scores_key: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixRow:
+    """One number of the matrix: a line of matrix.csv.
+
+    level: `image`, `unit`; either without the images that training has seen
+    (`image:without_leaks`); images by method
+        (`method:<name>`, `reals:<name>`); `dataset` for what is known of all its splits. seed: `0`,
+        `1`, ... for one winner, `mean`
+        over them. threshold: its name, "" where none is used.
+    metric: at level `dataset` it is `shared_images`, the share of the dataset that is in the
+    training set (of the class of which it
+        is more); there is such a row only where that is enough not to call the cell cross-domain.
+    coverage: scored / listed images, in [0, 1].
+    reason: why the cell has its state; of a detector of `NO_PIXELS`, what the audit warns of in its
+    test set.
+    """
+
+    detector: str
+    train_on: str
+    test_on: str
+    degradation: str
+    level: str
+    seed: str
+    metric: str
+    threshold: str
+    estimate: Estimate
+    coverage: float
+    state: CellState
+    reason: str = ""

@@ -1,0 +1,331 @@
+"""Decoding: the bytes of an image file become RGB pixels, or a reason why not; and pixels become a
+detector's square.
+
+One documented way for every kind of file:
+
+* JPEG, PNG, WebP, BMP, TIFF and GIF, recognised by content and not by the file's name; of several
+frames or pages the first.
+* Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture
+with a grey or black rest.
+  (Nothing tells a JPEG that was cut and then closed again with an end marker from a grey picture.)
+* EXIF orientation is applied; an orientation that cannot be read counts as upright.
+* Alpha, also of a palette or of one transparent colour, is composited over white. (The fourth byte
+of a 32-bit BMP is no alpha
+  unless its header says so.) Palettes, grey and bilevel become RGB, equal in all three channels
+  where they have no colour.
+* 16 bits a channel become 8 by keeping the high byte. 32-bit integers and floats have no defined
+range and are refused.
+* CMYK (also the inverted kind that Adobe writes) becomes RGB by R = (1 - C)(1 - K) and so on.
+Colour profiles are ignored.
+* More than `MAX_PIXELS` pixels is refused from the header, before memory is taken.
+
+`DECODE_VERSION` is part of every key that holds pixels: raise it when those of any file change.
+What is refused is part of the keys by itself, and remembered in the index (index.py, which has a
+number of its own).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from study.core.errors import ConfigError, DataError
+from study.core.records import Geometry
+
+DECODE_VERSION = 2
+MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
+
+_REMEDIES = {
+    "remove the file, or leave it out by a manifest.csv": ("EIO", "EREMOTEIO"),
+    "raise the limit of open files (ulimit -n)": ("EMFILE",),
+    "end other programs: the machine has too many files open": ("ENFILE",),
+    "end other programs: the machine has no memory left": ("ENOMEM",),
+    "see to the disk or the mount that it lies on": (
+        *(
+            "ECONNABORTED",
+            "ECONNREFUSED",
+            "ECONNRESET",
+            "EHOSTDOWN",
+            "EHOSTUNREACH",
+            "ENETDOWN",
+            "ENETRESET",
+            "ENETUNREACH",
+        ),
+        *("ENOTCONN", "ESHUTDOWN", "ESTALE", "ETIMEDOUT"),
+    ),
+}
+# what a machine, a disk or a network lacks for a while, and what helps where it stays so
+PASSING = {
+    getattr(errno, name): remedy
+    for remedy, names in _REMEDIES.items()
+    for name in names
+    if hasattr(errno, name)
+}
+NO_MEMORY = "does not fit into memory"
+
+_WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# where Pillow finds one; it turns a TIFF by itself
+_ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class UndecodableError(DataError):
+    """An image cannot be decoded. The message is the reason, one line, the same on every machine
+    and without a path.
+    """
+
+
+class UnreadableError(DataError):
+    """An image could not be read this time, and perhaps can the next: it says nothing about the
+    image, and is not remembered.
+    """
+
+
+def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
+    """Return the pixels of an image file, or of its bytes, as (H, W, 3) uint8 RGB in [0, 255].
+
+    Raises UndecodableError with the reason, UnreadableError where memory does not suffice.
+    """
+    data = source if isinstance(source, bytes) else read_bytes(source)
+    if not data:
+        raise UndecodableError("empty file")
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries set it, for the whole process
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _refuse_bomb(image.width, image.height)
+            image.load()
+            if image.format == "PNG":
+                _refuse_damaged_png(data)
+                _refuse_short_png(image, data)
+            return _rgb(_upright(image))
+    except UndecodableError:
+        raise
+    except UnidentifiedImageError:
+        raise UndecodableError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+    except MemoryError:
+        raise UnreadableError(NO_MEMORY) from None
+    # the plugins raise OSError, SyntaxError, struct.error, KeyError and more on broken files
+    except Exception as error:
+        if str(error).startswith("out of memory"):  # of Pillow's decoders
+            raise UnreadableError(NO_MEMORY) from None
+        raise UndecodableError(_one_line(error)) from None
+
+
+def read_header(path: Path) -> tuple[str, int, int] | None:
+    """Return format, width and height in pixels as a file's header says, or None where it is no
+    image. No pixel is decoded.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return str(image.format), image.width, image.height
+    except Exception:  # why it cannot be decoded is said where it is decoded
+        return None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read,
+    DataError where that passes.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UndecodableError("file is missing") from None
+    except OSError as error:
+        refuse_passing(path, error)
+        raise UndecodableError(
+            f"cannot be read: {error.strerror or type(error).__name__}"
+        ) from None
+
+
+def refuse_passing(path: Path | str, error: OSError) -> None:
+    """Raise DataError for a file that could not be read for a reason that says nothing about it and
+    may pass (`PASSING`).
+
+    It is not left out: the data would be others than those of the next run.
+    """
+    if error.errno in PASSING:
+        remedy = f"run the command again, and if that stays so, {PASSING[error.errno]}"
+        raise DataError(f"'{path}' could not be read now ({error.strerror}); {remedy}") from None
+
+
+def pixel_digest(pixels: NDArray[np.uint8]) -> str:
+    """Return 32 hexadecimal digits of the SHA-256 of decoded pixels and their shape: equal for
+    equal pictures in any encoding.
+    """
+    sha256 = hashlib.sha256(repr(pixels.shape).encode())
+    sha256.update(np.ascontiguousarray(pixels).data)
+    return sha256.hexdigest()[:32]
+
+
+def check_geometry(geometry: Geometry) -> None:
+    """Raise ConfigError for a geometry that cannot be carried out."""
+    if geometry.size_px < 1:
+        raise ConfigError(f"size_px = {geometry.size_px} must be at least 1")
+    if geometry.mode not in ("squash", "resize_crop", "crop"):
+        raise ConfigError(f"geometry mode {geometry.mode!r} must be squash, resize_crop or crop")
+    if geometry.interpolation not in _RESAMPLING:
+        raise ConfigError(f"interpolation {geometry.interpolation!r} must be bicubic or bilinear")
+    if geometry.mode == "resize_crop" and (
+        geometry.resize_px is None or geometry.resize_px < geometry.size_px
+    ):
+        raise ConfigError(
+            f"resize_px = {geometry.resize_px} must be at least size_px = {geometry.size_px}, so"
+            " that the crop is filled"
+        )
+
+
+def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) uint8 as the square (size_px, size_px, 3) uint8 that a detector
+    sees.
+
+    Resizing is Pillow's, antialiased; the long side of `resize_crop` and the place of every centre
+    crop are torchvision's, so that the pixels are those of the usual CLIP and timm preprocessing.
+    `crop` continues a smaller image by reflection about its outermost pixels, which keeps the
+    parity of rows and columns. Raises UndecodableError for an image so elongated that its resized
+    form exceeds `MAX_PIXELS`.
+    """
+    size = geometry.size_px
+    if geometry.mode == "squash":
+        return _resize(image, (size, size), geometry.interpolation)
+    if geometry.mode == "resize_crop":
+        assert geometry.resize_px is not None and geometry.resize_px >= size, (
+            "check_geometry comes first"
+        )
+        height, width = image.shape[:2]
+        short = min(height, width)
+        target = (int(geometry.resize_px * width / short), int(geometry.resize_px * height / short))
+        if target[0] * target[1] > MAX_PIXELS:
+            raise UndecodableError(
+                f"{width} x {height} pixels are too elongated to be resized to {geometry.resize_px}"
+                " on the short side"
+            )
+        image = _resize(image, target, geometry.interpolation)
+    return _centre_crop(image, size)
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UndecodableError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+
+
+def _refuse_damaged_png(data: bytes) -> None:
+    """Refuse a PNG by the checksums of its pixels (CRC-32, PNG specification 5.5): Pillow looks
+    only at those of other chunks.
+    """
+    view, place = memoryview(data), 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", view[place : place + 8])
+        end = place + 8 + length
+        if kind == b"IDAT" and view[end : end + 4] != struct.pack(
+            ">I", zlib.crc32(view[place + 4 : end])
+        ):
+            raise UndecodableError("the checksum of its pixels is wrong")
+        if kind == b"IEND":
+            return
+        place = end + 4
+
+
+def _refuse_short_png(image: Image.Image, data: bytes) -> None:
+    """Refuse a PNG whose data end, in good order, before its last row: Pillow leaves the rest
+    black.
+
+    So it is looked at only where the last row is black. Of an interlaced one Pillow notices by
+    itself.
+    """
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    if interlaced or np.asarray(image)[-1].any():
+        return
+    expected = height * (1 + (width * bits * _PNG_CHANNELS[colour] + 7) // 8)
+    inflate = zlib.decompressobj()
+    held, place = 0, 8
+    while place + 8 <= len(data) and held < expected:
+        length, kind = struct.unpack(">I4s", data[place : place + 8])
+        if kind == b"IDAT":
+            # never more: it may be a bomb
+            held += len(inflate.decompress(data[place + 8 : place + 8 + length], expected - held))
+        place += length + 12
+    if held < expected:
+        raise UndecodableError("fewer rows than its header says")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # looking into an absent EXIF block costs as much as decoding 32 x 32 pixels
+    if not _ORIENTED & image.info.keys():
+        return image
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # a broken EXIF block raises nearly anything, and says nothing about the pixels
+    except Exception:
+        orientation = 1
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _WIDE_GREY:
+        return np.repeat(_high_byte(image)[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise UndecodableError("32 bits a channel have no defined range")
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colour.size, (255, 255, 255, 255)), colour)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _high_byte(image: Image.Image) -> NDArray[np.uint8]:
+    """Return 16-bit grey (H, W) as 8 bits, after what Pillow leaves to its caller: white-is-zero
+    TIFF, transparent grey PNG.
+    """
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    ):
+        grey = 255 - grey
+    transparent = image.info.get("transparency")
+    return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if text and "0x" not in text else f"broken image data ({type(error).__name__})"
+
+
+def _resize(
+    image: NDArray[np.uint8], size: tuple[int, int], interpolation: str
+) -> NDArray[np.uint8]:
+    """Resize to `size`, (width, height)."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, _RESAMPLING[interpolation]))
+
+
+def _centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    missing = [max(size - length, 0) for length in image.shape[:2]]
+    if any(missing):
+        before_after = [(m // 2, m - m // 2) for m in missing]
+        image = np.pad(image, [*before_after, (0, 0)], mode="reflect")
+    top, left = (round((length - size) / 2) for length in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + size, left : left + size])

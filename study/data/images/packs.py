@@ -1,0 +1,287 @@
+"""Packs: the images of a split, decoded once, as one file of uint8 squares that every process maps
+and shares.
+
+`<cache>/packs/<key>/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and
+`pack.json` (schema, ids, the images left out and why, shape). The key is that of the content: ids,
+SHA-256 of the files' bytes, geometry, decoder, how images are unified; not the place of the folder.
+A pack appears whole or not at all. An image that cannot be decoded is listed with its reason
+and has no row: nothing stands in for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from study.core.errors import DataError, StoreError
+from study.core.identity import digest, whole_folder
+from study.core.parallel import one_at_a_time
+from study.core.records import Balance, Geometry, Split
+from study.data.datasets import Dataset, columns_digest, labels, strings
+from study.data.images.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
+from study.data.images.index import Progress, cache_writes, quiet
+from study.data.images.originals import Original, map_originals
+from study.data.images.unify import UNIFY_VERSION
+
+PACK_SCHEMA_NUMBER = 1
+IMAGES, PACK = "images.u8", "pack.json"
+
+
+class Pack:
+    """A pack on disk. Cheap to send to another process: what travels is the folder's name, and the
+    file is mapped there.
+
+    ids: (N,) str, sorted. excluded: (id, reason) of the images that have no row.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read a pack's description. Raises StoreError for a pack that is damaged or of another
+        version.
+        """
+        self.folder = folder
+        try:
+            description = json.loads((folder / PACK).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"pack '{folder}' is damaged ({error}); delete this folder, it is made again"
+            ) from None
+        if description.get("schema") != PACK_SCHEMA_NUMBER:
+            found = description.get("schema")
+            raise StoreError(
+                f"pack '{folder}' has schema {found}, this version reads {PACK_SCHEMA_NUMBER};"
+                " delete this folder"
+            )
+        self.ids = np.array(description["ids"], dtype=np.str_)
+        self.excluded = tuple(
+            (str(sample), str(reason)) for sample, reason in description["excluded"]
+        )
+        self.shape: tuple[int, int, int, int] = tuple(description["shape"])
+        size = (folder / IMAGES).stat().st_size if (folder / IMAGES).is_file() else 0
+        if len(self.ids) != self.shape[0] or size != int(np.prod(self.shape)):
+            raise StoreError(
+                f"pack '{folder}' is damaged ({size} bytes, not {int(np.prod(self.shape))}); delete"
+                " this folder, it is made again"
+            )
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8]:
+        """The pixels, (N, S, S, 3) uint8, mapped read-only and shared by all processes."""
+        if not self.shape[0]:  # nothing can be mapped from an empty file
+            return np.zeros(self.shape, dtype=np.uint8)
+        return np.asarray(
+            np.memmap(self.folder / IMAGES, dtype=np.uint8, mode="r", shape=self.shape)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "images"}
+
+
+class ImageSet:
+    """The images of one split of one dataset or of a union, from one or several packs, sorted by
+    sample id.
+
+    sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake. listed: images that the
+    split lists; N of them could be decoded, the others stand in `excluded` as (sample id, reason),
+    sorted. size_px: side of the squares, in pixels.
+    """
+
+    def __init__(self, parts: Sequence[tuple[pa.Table, Pack]]) -> None:
+        """parts: the samples of a split (columns of `Dataset.samples`) and their pack, one pair a
+        dataset.
+        """
+        kept = [_kept(rows, pack) for rows, pack in parts]
+        columns = pa.concat_tables(
+            [rows.select(["id", "group", "unit", "method", "label"]) for rows in kept]
+        )
+        sample_id = strings(columns["id"])
+        order = np.argsort(sample_id, kind="stable")
+        self.sample_id = sample_id[order]
+        self.group, self.unit, self.method = (
+            strings(columns[name])[order] for name in ("group", "unit", "method")
+        )
+        self.label = labels(columns)[order]
+        self.listed = sum(rows.num_rows for rows, _ in parts)
+        self.excluded = tuple(sorted(entry for _, pack in parts for entry in pack.excluded))
+        self.size_px = parts[0][1].shape[1]
+        self._packs = [pack for _, pack in parts]
+        self._pack_of = np.repeat(
+            np.arange(len(parts), dtype=np.uint16), [rows.num_rows for rows in kept]
+        )[order]
+        self._row_of = np.concatenate([np.arange(rows.num_rows) for rows in kept])[order]
+        self._pack_keys = tuple(sorted(pack.folder.name for pack in self._packs))
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    def strata(self, balance: Balance) -> NDArray[np.int64] | None:
+        """Return the stratum of each image (N,) that training draws alike often: its class, or its
+        dataset's; None for no balance.
+
+        Numbered as they first appear, so that a+b and b+a have the same.
+        """
+        if balance == "none":
+            return None
+        code = self.label.astype(np.int64) + (
+            2 * self._pack_of.astype(np.int64) if balance == "dataset" else 0
+        )
+        _, first, number = np.unique(code, return_index=True, return_inverse=True)
+        strata: NDArray[np.int64] = np.argsort(np.argsort(first))[number]
+        return strata
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all pixels."""
+        return len(self) * self.size_px**2 * 3
+
+    @cached_property
+    def key(self) -> str:
+        """The identity of pixels, ids, labels, groups, units and methods, for caches."""
+        columns = {
+            "id": self.sample_id,
+            "group": self.group,
+            "unit": self.unit,
+            "method": self.method,
+            "label": self.label,
+        }
+        table = pa.table({name: column.tolist() for name, column in columns.items()})
+        return digest("images", self._pack_keys, columns_digest(table, table.column_names))
+
+    def gather(self, index: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Return a copy of the images at `index` (B,), in that order, as (B, S, S, 3) uint8. Raises
+        IndexError beyond the set.
+        """
+        index = np.asarray(index, dtype=np.intp)
+        rows = self._row_of[index]
+        if len(self._packs) == 1:
+            batch: NDArray[np.uint8] = self._packs[0].images[rows]
+            return batch
+        batch = np.empty((len(index), self.size_px, self.size_px, 3), dtype=np.uint8)
+        pack_of = self._pack_of[index]
+        for number, pack in enumerate(self._packs):
+            wanted = np.flatnonzero(pack_of == number)
+            batch[wanted] = pack.images[rows[wanted]]
+        return batch
+
+
+def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
+    """Return the key of the pack of a split in a geometry. Raises DataError where the dataset has
+    no such split.
+    """
+    content = columns_digest(dataset.rows(split), ["id", "sha256", "problem"])
+    unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
+    return digest("pack", PACK_SCHEMA_NUMBER, DECODE_VERSION, geometry, content, *unified)
+
+
+def open_pack(
+    dataset: Dataset, split: Split, geometry: Geometry, *, cache: Path, progress: Progress = quiet
+) -> tuple[pa.Table, Pack]:
+    """Return the samples of a split and their pack, which is built where it is missing.
+
+    Raises DataError where no image of a class can be decoded or a file changed meanwhile,
+    ConfigError for an impossible geometry, StoreError where the cache cannot be written.
+    """
+    check_geometry(geometry)
+    rows = dataset.rows(split)
+    folder = cache / "packs" / pack_key(dataset, split, geometry)
+    if not folder.is_dir():
+        with cache_writes(cache), one_at_a_time(folder):
+            if not folder.is_dir():
+                _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
+                with whole_folder(folder) as temporary:
+                    _build(
+                        temporary,
+                        dataset,
+                        rows,
+                        geometry,
+                        lambda n, of: progress(f"packing {dataset.name} {split}", n, of),
+                    )
+    pack = Pack(folder)
+    for value, word in ((0, "real"), (1, "fake")):
+        if not (labels(_kept(rows, pack)) == value).any():
+            first = (
+                f"; for example {pack.excluded[0][0]}: {pack.excluded[0][1]}"
+                if pack.excluded
+                else ""
+            )
+            raise DataError(
+                f"dataset '{dataset.name}': no {word} image of its {split} split can be used{first}"
+            )
+    return rows, pack
+
+
+def _build(
+    folder: Path,
+    dataset: Dataset,
+    rows: pa.Table,
+    geometry: Geometry,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Decode in parallel, write in the order of the ids; at no time are more than a few dozen
+    images in memory.
+    """
+    table = [
+        *zip(*(rows[name].to_pylist() for name in ("id", "path", "sha256", "problem")), strict=True)
+    ]
+    files = [
+        Original(f"{dataset.root}/{path}", sha256, dataset.unified_px)
+        for _, path, sha256, problem in table
+        if not problem
+    ]
+    squares = map_originals(partial(_square, geometry), files)
+    ids: list[str] = []
+    excluded: list[tuple[str, str]] = []
+    with (folder / IMAGES).open("wb") as file:
+        for done, (sample, _, _, problem) in enumerate(table, start=1):
+            result = problem or next(squares)
+            if isinstance(result, str):
+                excluded.append((sample, result))
+            else:
+                ids.append(sample)
+                file.write(result.data)
+            if done % 256 == 0 or done == len(table):
+                progress(done, len(table))
+        file.flush()
+        os.fsync(file.fileno())
+    shape = [len(ids), geometry.size_px, geometry.size_px, 3]
+    description = {"schema": PACK_SCHEMA_NUMBER, "shape": shape, "ids": ids, "excluded": excluded}
+    (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
+
+
+def _square(geometry: Geometry, pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8] | str:
+    """Return an image as its square, or the reason why there is none."""
+    try:
+        return (
+            pixels
+            if isinstance(pixels, str)
+            else np.ascontiguousarray(fit_geometry(pixels, geometry))
+        )
+    except UndecodableError as error:
+        return str(error)
+
+
+def _kept(rows: pa.Table, pack: Pack) -> pa.Table:
+    """Return the samples that have a row in the pack, in the pack's order."""
+    left_out = pa.array([sample for sample, _ in pack.excluded], pa.string())
+    kept = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=left_out)))
+    assert kept.num_rows == len(pack.ids), "the key of a pack holds the ids"
+    return kept
+
+
+def _refuse_full_disk(needed: int, cache: Path, *, name: str) -> None:
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        raise StoreError(
+            f"the decoded images of '{name}' need {needed / 1e9:.1f} GB and '{cache}' has"
+            f" {free / 1e9:.1f} GB free; lower data.max_per_class or name another results folder"
+            " with --results"
+        )

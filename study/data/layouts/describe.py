@@ -1,0 +1,249 @@
+"""A folder described: how it is understood, and what it holds, for a person who is about to use it
+as a dataset.
+
+The folder is read as `--data-root` on its parent would read it: the same layout, groups
+and splits.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from study.core.errors import DataError
+from study.core.identity import unit_interval, whole_file
+from study.core.parallel import ordered_map
+from study.core.records import DatasetCard
+from study.data import datasets
+from study.data.images.frames import with_frames
+from study.data.images.index import FileIndex, Progress, quiet
+from study.data.images.videos import (
+    FRAMES_PER_VIDEO,
+    load_image,
+    read_file_header,
+    runs,
+    split_frame,
+)
+from study.data.layouts.folders import Layout, other_paths, read_layout
+from study.data.layouts.groups import has_partners
+from study.data.layouts.listing import Listing
+from study.data.names import RESERVED, can_name
+from study.data.sources.locate import Sources
+
+MANIFEST_COLUMNS = ("path", "label", "method", "group", "split")  # and video, where there are any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a folder is understood to be.
+
+    table: its images, columns path, label, method, group, video, split, sha256, problem. group is
+    "" for an image that is a group
+        by itself; split is "" where `refusal` says why there is none.
+    official: whether the splits came with the folder.
+    formats: (label, format, width, height) -> number of usable images; format "" for what is no
+    image.
+    """
+
+    name: str
+    card: DatasetCard | None
+    layout: Layout
+    table: pa.Table
+    official: bool
+    refusal: str
+    skipped: tuple[tuple[str, str], ...]
+    formats: Mapping[tuple[int, str, int, int], int]
+
+
+def describe_folder(
+    folder: Path,
+    *,
+    class_folders: Mapping[str, int],
+    cache: Path,
+    frames_per_video: int = FRAMES_PER_VIDEO,
+    progress: Progress = quiet,
+) -> Description:
+    """Read a folder: list, hash, group and split its images.
+
+    class_folders: label (0 or 1) of class folders that are named otherwise than real/fake. cache:
+    for the index of hashes. Raises DataError for a folder that is not there or not understood,
+    StoreError where the cache cannot be written.
+    """
+    name = _name_of(folder)
+    sources = Sources(
+        root=folder.parent, cache=cache, class_folders=class_folders, progress=progress
+    )
+    found = sources.whole(name, shown=name)
+    assert found is not None, "with download=True a source is found or an error raised"
+    card, layout = found
+    index = FileIndex(cache=cache, root=layout.root, name=name, progress=progress)
+    grouped = bool(card and card.group_pattern)
+    listing = read_layout(layout, name=name)
+    listing = with_frames(
+        listing, name=name, index=index, frames_per_video=frames_per_video, grouped=grouped
+    )
+    table, official, refusal = _assembled(listing, name=name, card=card, layout=layout, index=index)
+    return Description(
+        name=name,
+        card=card,
+        layout=layout,
+        table=table,
+        official=official,
+        refusal=refusal,
+        skipped=listing.skipped,
+        formats=_formats(table.filter(pc.equal(table["problem"], "")), layout.root, progress),
+    )
+
+
+def _name_of(folder: Path) -> str:
+    if not folder.is_dir():
+        raise DataError(f"'{folder}' is not a folder")
+    if not folder.name or not can_name(folder.name):
+        raise DataError(
+            f"'{folder}' cannot be a dataset by that name: rename it without {' '.join(RESERVED)}"
+            " and a leading dot"
+        )
+    return folder.name
+
+
+def _assembled(
+    listing: Listing, *, name: str, card: DatasetCard | None, layout: Layout, index: FileIndex
+) -> tuple[pa.Table, bool, str]:
+    """The images with groups and splits, whether these are official, and why it is no dataset
+    yet.
+    """
+    others = other_paths(layout, listing) if card and has_partners(card.group_pattern) else ()
+    try:
+        dataset = datasets.assemble(
+            listing,
+            name=name,
+            card=card,
+            root=layout.root,
+            index=index,
+            others=others,
+            way=layout.way,
+        )
+    except DataError as error:
+        table = listing.table.sort_by("path")
+        unsplit = pa.table({"split": pa.array([""] * table.num_rows, pa.string())})
+        table = datasets.with_columns(
+            datasets.with_columns(table, index.fingerprint(table)), unsplit
+        )
+        return _with_own(table), False, str(error)
+    return _with_own(dataset.samples), dataset.official, ""
+
+
+def _with_own(table: pa.Table) -> pa.Table:
+    """Empty the group of an image that is one by itself: nothing says what it belongs to."""
+    own = pc.equal(table["group"], datasets.own_groups(table))
+    return datasets.with_columns(table, pa.table({"group": pc.if_else(own, "", table["group"])}))
+
+
+def _formats(
+    table: pa.Table, root: Path, progress: Progress
+) -> dict[tuple[int, str, int, int], int]:
+    files = list(runs(f"{root}/{path}" for path in table["path"].to_pylist()))
+    labels = table["label"].to_pylist()
+    counts: Counter[tuple[int, str, int, int]] = Counter()
+    done = 0
+    for file, header in zip(
+        files, ordered_map(read_file_header, [file.path for file in files]), strict=True
+    ):
+        counts[(labels[done], *(header or ("", 0, 0)))] += max(len(file.frames), 1)
+        done += max(len(file.frames), 1)
+        if done % 256 == 0 or done == len(labels):
+            progress("reading headers", done, len(labels))
+    return dict(counts)
+
+
+def examples(description: Description, each: int) -> dict[tuple[int, str], tuple[int, list[str]]]:
+    """Return for every (label, method) the number of its usable images and `each` paths of them,
+    the same at every call.
+
+    They are of as many groups as there are: not eight frames of one video.
+    """
+    usable = description.table.filter(pc.equal(description.table["problem"], ""))
+    found: dict[tuple[int, str], list[tuple[str, str]]] = {}
+    columns = (usable[name].to_pylist() for name in ("label", "method", "path", "group"))
+    for label, method, path, group in zip(*columns, strict=True):
+        found.setdefault((label, method), []).append((path, group))
+    return {key: (len(found[key]), _spread(found[key])[:each]) for key in sorted(found)}
+
+
+def _spread(images: Sequence[tuple[str, str]]) -> list[str]:
+    """Paths of (path, group) in the order of a hash: first one of every group, then the second of
+    each, and so on.
+    """
+    ordered = sorted(images, key=lambda image: unit_interval("contact sheet", image[0]))
+    seen: Counter[str] = Counter()
+    turns = []
+    for place, (path, group) in enumerate(ordered):
+        turns.append((seen[group or path], place, path))
+        seen[group or path] += 1
+    return [path for _, _, path in sorted(turns)]
+
+
+def load_example(description: Description, path: str) -> NDArray[np.uint8]:
+    """Return the pixels of one of its usable images, (H, W, 3). Raises UndecodableError where it
+    changed meanwhile.
+    """
+    return load_image(f"{description.layout.root}/{path}")
+
+
+def write_manifest(description: Description, path: Path) -> int:
+    """Write a description as a manifest that means the same as the folder does; return the number
+    of rows.
+
+    group and split are empty where the folder does not give them, so that they follow from what is
+    edited. Images that are left out for another reason than that they cannot be decoded are not
+    listed. Raises DataError where the file exists already.
+    """
+    if path.exists():
+        raise DataError(
+            f"'{path}' exists and is not written over; move it away, or name another folder with"
+            " --out"
+        )
+    rows = _manifest_rows(description)
+    with_video = any(row[-1] for row in rows)
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        plain = csv.writer(file, lineterminator="\n")
+        # the plain one leaves a carriage return bare
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow((*MANIFEST_COLUMNS, "video") if with_video else MANIFEST_COLUMNS)
+        for row in rows:
+            writer = quoting if any("\r" in field for field in row) else plain
+            writer.writerow(row if with_video else row[:-1])
+    return len(rows)
+
+
+def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
+    """(path, label, method, group, split, video) of every file, with a video's frames in one
+    row.
+    """
+    names = ("path", "label", "method", "group", "split", "video", "problem", "sha256")
+    rows: dict[str, tuple[str, ...]] = {}
+    for path, label, method, group, split, video, problem, sha256 in zip(
+        *(description.table[name].to_pylist() for name in names), strict=True
+    ):
+        file = (split_frame(path) or (path, 0))[0]
+        if not problem or sha256 or file == video:
+            given = split if description.official else ""
+            # a reader takes outer spaces of a field for none
+            spelled = file if file == file.strip() else f"./{file}"
+            rows[file] = (
+                spelled,
+                ("real", "fake")[label],
+                method,
+                group,
+                given,
+                "" if video == file else video,
+            )
+    return list(rows.values())

@@ -1,0 +1,557 @@
+"""Folder layouts: which folders of a dataset are splits, which are classes, and which are methods.
+
+Recognised, in this order:
+
+    manifest.csv                            overrides guessing (manifest.py)
+    train|val|valid|validation|test / CLASS official splits
+    CLASS / train|val|valid|validation|test the same, where all folders in the class folders are
+    such
+    CLASS                                   no splits: they are made by group (splits.py)
+
+where CLASS is `real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the
+card's `class_folders`. A folder below a recognised class is a method (`fake/stylegan/x.jpg`);
+otherwise the method is the class folder's name, or what the card's `methods` calls it. A named
+class folder (`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none of
+this is found and the folder holds a single folder, as unpacked archives do, that one is looked at.
+
+A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`)
+before `{member}` takes it. Each says where class folders lie and what the names on the way mean:
+
+    { path = "manipulated_sequences/{member:FaceSwap|NeuralTextures}/{compression}/frames|images",
+    label = "fake" }
+
+Between slashes stands one folder's name; `a|b` is either, `*` any text, `{word}` any text that is
+kept, `{word:a|b}` one of those. The words `class`, `split`, `member` and `method` are understood:
+class is a class folder's name, split one of a split, a member is a dataset of its own
+(`ffpp:FaceSwap`), to which images without a member belong as well. Any other word is what a name
+may ask for (`?compression=c40`). The other keys of an entry give a word outright; label is `real`
+or `fake`. Where the card has `reals`, a file in a folder of fakes says which of its images are real
+(reals.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from study.core.errors import ConfigError, DataError, unknown_name
+from study.core.records import FAKE, REAL, DatasetCard, Split
+from study.data.layouts.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
+from study.data.layouts.manifest import MANIFEST, has_manifest, read_manifest
+from study.data.layouts.reals import read_reals, relabelled
+from study.data.layouts.unreached import ignored_files, unreached
+from study.data.names import DatasetName
+
+SPLIT_NAMES: Mapping[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+CLASS_NAMES = {"real": REAL, "fake": FAKE, "0_real": REAL, "1_fake": FAKE}
+CLASS_WORDS = {REAL: "real", FAKE: "fake"}
+
+BY_MANIFEST, BY_SPLITS, BY_CLASSES = (
+    f"{MANIFEST} lists the images",
+    "split folders with class folders in them",
+    "class folders",
+)
+BY_CLASS_SPLITS = "class folders with split folders in them"
+
+_DEEPEST_WRAPPER = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A class folder: where it lies below the root, the split it belongs to ("" for none), and what
+    its images are.
+
+    member: the dataset of the folder that it belongs to, "" for all of them. words: what else a
+    card's folders say of it.
+    reals: the card's, of a folder of fakes; the label of an image is then what that file says.
+    """
+
+    folder: str
+    split: str
+    label: int
+    method: str
+    methods_below: bool
+    member: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    reals: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a folder is understood. `root` is what paths are relative to; no parts means that there
+    is a manifest.
+
+    rule: which of the rules of this file's header matched, for a person.
+    skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
+    others: class folders that a member or subset leaves out. methods: the only methods of fakes
+    that it has, none for all.
+    way: the folders from the dataset's own down to the class folders, these too, or to that which
+    holds the manifest. What else
+        lies there, such as the lists of an official split, is the dataset's.
+    """
+
+    root: Path
+    parts: tuple[Part, ...]
+    rule: str
+    skipped: tuple[tuple[str, str], ...] = ()
+    others: tuple[Part, ...] = ()
+    methods: tuple[str, ...] = ()
+    way: tuple[Path, ...] = ()
+
+    @property
+    def members(self) -> list[str]:
+        """The datasets that the folder holds, sorted; none where it is one dataset."""
+        return sorted({part.member for part in (*self.parts, *self.others) if part.member})
+
+    @property
+    def text(self) -> str:
+        """The layout in a few words, for a person."""
+        if not self.parts:
+            return MANIFEST
+        split_at, class_at = (-1, 0) if self.rule == BY_CLASS_SPLITS else (0, -1)
+        splits = ", ".join(
+            dict.fromkeys(part.folder.split("/")[split_at] for part in self.parts if part.split)
+        )
+        classes = ", ".join(
+            dict.fromkeys(
+                f"{part.folder.split('/')[class_at]} ({CLASS_WORDS[part.label]})"
+                for part in self.parts
+            )
+        )
+        files = "".join(
+            f"; real among fakes by {file}"
+            for file in {part.reals["file"] for part in self.parts if part.reals}
+        )
+        if not splits:
+            return f"{classes}{files}"
+        return (
+            f"{classes} / {splits}{files}"
+            if self.rule == BY_CLASS_SPLITS
+            else f"{splits} / {classes}{files}"
+        )
+
+
+def find_layout(
+    folder: Path, *, card: DatasetCard | None = None, class_folders: Mapping[str, int] | None = None
+) -> Layout | None:
+    """Return how a dataset's folder is laid out, or None where it is not recognised. Reads folder
+    names only.
+
+    class_folders: label of class folders named otherwise than real/fake; they win over the card's.
+    Raises DataError for a folder that holds split folders and class folders side by side, for class
+    folders that hold split folders and others, and for a manifest that is no file.
+    """
+    layout = _find(folder, card=card, class_folders=class_folders)
+    if layout is None:
+        return None
+    ends = [layout.root, *(layout.root / part.folder for part in layout.parts)]
+    way = {above for end in ends for above in (end, *end.parents) if above.is_relative_to(folder)}
+    return replace(layout, way=tuple(sorted(way, key=lambda path: (len(path.parts), path))))
+
+
+def _find(
+    folder: Path, *, card: DatasetCard | None, class_folders: Mapping[str, int] | None
+) -> Layout | None:
+    named = {**(card.class_folders if card else {}), **(class_folders or {})}
+    methods = card.methods if card else {}
+    if has_manifest(folder):
+        return Layout(root=folder, parts=(), rule=BY_MANIFEST)
+    if card and card.subfolder and (folder / card.subfolder).is_dir():
+        folder = folder / card.subfolder
+    for _ in range(_DEEPEST_WRAPPER + 1):
+        if has_manifest(folder):
+            return Layout(root=folder, parts=(), rule=BY_MANIFEST)
+        walker = Walker(folder)
+        layout = _by_card_within(folder, card, named) if card and card.folders else None
+        layout = layout or _recognise(walker, named=named, methods=methods)
+        if layout:
+            return layout
+        below = walker.folders("")
+        if len(below) != 1:
+            return None
+        folder = folder / below[0]
+    return None
+
+
+def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
+    """Return the layout of a member or subset of what lies in a folder. shown: the name as it was
+    written.
+
+    Raises DataError for a member that is not there, and where a word of the folders has several
+    values and none is asked for; ConfigError for a condition on what the folders do not say.
+    """
+    parts, methods = layout.parts, name.where.get("method", ())
+    if name.member and layout.members:
+        if name.member not in layout.members:
+            raise DataError(
+                unknown_name(
+                    "dataset", shown, [f"{name.base}:{member}" for member in layout.members]
+                )
+            )
+        parts = tuple(part for part in parts if part.member in ("", name.member))
+    elif name.member:
+        methods = (*methods, name.member)
+    words = sorted({word for part in parts for word in part.words})
+    for key, values in name.where.items():
+        if key != "method":
+            if key not in words:
+                raise ConfigError(
+                    unknown_name("condition", key, ["method", *words], where=f"dataset '{shown}'")
+                )
+            parts = tuple(part for part in parts if part.words.get(key) in (*values, None))
+    for word in words:
+        values = tuple(sorted({part.words[word] for part in parts if word in part.words}))
+        if not values or (len(values) > 1 and word not in name.where):
+            valid = sorted({part.words[word] for part in layout.parts if word in part.words})
+            raise DataError(
+                f"dataset '{shown}' has {word} {', '.join(valid)}; name one:"
+                f" {shown.split('?', maxsplit=1)[0]}?{word}={valid[0]}"
+            )
+    others = tuple(part for part in layout.parts if part not in parts)
+    return replace(layout, parts=parts, others=others, methods=methods)
+
+
+def other_paths(layout: Layout, listing: Listing) -> Iterator[str]:
+    """Yield the paths of the images that a member or subset leaves out. listing: what `read_layout`
+    returned for the layout.
+    """
+    for chunk in listing.others.chunks:
+        for start in range(0, len(chunk), BLOCK):
+            yield from chunk.slice(start, BLOCK).to_pylist()
+    walker = Walker(layout.root)
+    for part in layout.others:
+        yield from (image.path for image in walker.images(part.folder))
+
+
+def read_layout(layout: Layout, *, name: str) -> Listing:
+    """List the images of a layout. Raises DataError for an unreadable folder, a broken manifest or
+    a class without images.
+    """
+    if not layout.parts:
+        listing = read_manifest(layout.root)
+    else:
+        walker = Walker(layout.root)
+        tables = [table for part in layout.parts for table in _list_part(walker, part)]
+        listing = Listing(
+            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]),
+            layout=layout.text,
+            skipped=_skipped(layout, walker),
+        )
+    if layout.methods:
+        listing = _with_methods(listing, layout.methods, name=name)
+    _check_classes(listing, name=name, root=layout.root)
+    return listing
+
+
+def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
+    """What was passed over of a folder whose class folders a walker has listed: folders, links,
+    images in no class, other files.
+    """
+    skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
+    named = {path for path, _ in skipped}
+    reached = {part.folder for part in (*layout.parts, *layout.others)}
+    beside = [found for found in unreached(Walker(layout.root), reached) if found[0] not in named]
+    read = Counter(Path(part.reals["file"]).suffix.lower() for part in layout.parts if part.reals)
+    return (*skipped, *beside, *ignored_files(walker.ignored - read))
+
+
+def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:
+    """Keep all reals, and the fakes by some methods."""
+    fake = pc.equal(listing.table["label"], FAKE)
+    known = pc.unique(listing.table["method"].filter(fake)).to_pylist()
+    for method in methods:
+        if method not in known:
+            raise DataError(unknown_name("method", method, known, where=f"dataset '{name}'"))
+    kept = pc.or_(pc.invert(fake), pc.is_in(listing.table["method"], value_set=pa.array(methods)))
+    return replace(
+        listing,
+        table=listing.table.filter(kept),
+        others=listing.table.filter(pc.invert(kept))["path"],
+    )
+
+
+def _by_card_within(
+    folder: Path, card: DatasetCard, named: Mapping[str, int], *, deepest: int = _DEEPEST_WRAPPER
+) -> Layout | None:
+    """What `_by_card` finds, looking through a lone folder that it takes for a member where both
+    classes are in there.
+    """
+    walker = Walker(folder)
+    layout = _by_card(walker, card, named)
+    below = walker.folders("")
+    if layout is None or not deepest or len(below) != 1 or below[0] in card.methods:
+        return layout
+    if any(part.member != below[0] for part in layout.parts):
+        return layout
+    if has_manifest(folder / below[0]):
+        return Layout(root=folder / below[0], parts=(), rule=BY_MANIFEST)
+    within = _by_card_within(folder / below[0], card, named, deepest=deepest - 1)
+    decided = within and (
+        not within.parts or len({part.label for part in within.parts}) == len(CLASS_WORDS)
+    )
+    return within if decided else layout
+
+
+def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:
+    """Find the class folders that a card names. The first entry that reaches a folder says what it
+    is.
+
+    A folder that holds class folders is none itself: `{member}` does not take the split folders for
+    datasets.
+    """
+    classes = {**CLASS_NAMES, **{name.lower(): label for name, label in named.items()}}
+    splits = {**SPLIT_NAMES, **card.splits}
+    found: dict[str, Part] = {}
+    for entry in card.folders:
+        segments = [re.compile(segment_pattern(segment)) for segment in entry["path"].split("/")]
+        for folder, words in _descend(
+            walker, "", segments, {key: value for key, value in entry.items() if key != "path"}
+        ):
+            label = classes.get(words.pop("label", words.pop("class", "")).lower())
+            split = splits.get(
+                words.pop("split", "").lower(), None if "{split" in entry["path"] else ""
+            )
+            if label is not None and split is not None:
+                found.setdefault(folder, _part(folder, label, split, words, card))
+    found = {
+        folder: part
+        for folder, part in found.items()
+        if not any(other.startswith(f"{folder}/") for other in found)
+    }
+    if not found:
+        return None
+    used = {folder.split("/")[0] for folder in found}
+    beside = [
+        (name, "holds no class folder that the card knows")
+        for name in walker.folders("")
+        if name not in used
+    ]
+    parts = tuple(found[folder] for folder in sorted(found))
+    return Layout(
+        root=walker.root,
+        parts=parts,
+        rule=f"the folders of the card {card.name}",
+        skipped=(*walker.skipped, *beside),
+    )
+
+
+def _part(folder: str, label: int, split: str, words: dict[str, str], card: DatasetCard) -> Part:
+    member = words.pop("member", "")
+    member = card.methods.get(member, member)
+    method = (
+        words.pop("method", "")
+        or (member if label == FAKE else "")
+        or folder.rsplit("/", maxsplit=1)[-1]
+    )
+    method = card.methods.get(method, method)
+    reals = card.reals if label == FAKE else {}
+    return Part(
+        folder=folder,
+        split=split,
+        label=label,
+        method=method,
+        methods_below=False,
+        member=member,
+        words=words,
+        reals=reals,
+    )
+
+
+def _descend(
+    walker: Walker, folder: str, segments: list[re.Pattern[str]], words: Mapping[str, str]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield every folder that the segments lead to, with the words read on the way."""
+    if not segments:
+        yield folder, dict(words)
+        return
+    for name in walker.folders(folder):
+        match = segments[0].fullmatch(name)
+        if match:
+            below = f"{folder}/{name}" if folder else name
+            yield from _descend(walker, below, segments[1:], {**words, **match.groupdict()})
+
+
+def segment_pattern(segment: str) -> str:
+    """Return the regular expression of one folder's name in a card's `folders`. Raises ConfigError
+    for a lonely brace.
+    """
+    pattern = ""
+    for word, among, text in re.findall(r"\{(\w+)(?::([^{}]*))?\}|([^{}]+|.)", segment):
+        if word:
+            pattern += f"(?P<{word}>{_either(among or '*')})"
+        elif text in "{}":
+            raise ConfigError(f"folders: '{segment}' has a brace without its other half")
+        else:
+            pattern += f"(?:{_either(text)})"
+    return pattern
+
+
+def _either(text: str) -> str:
+    return "|".join(re.escape(choice).replace(r"\*", ".*") for choice in text.split("|"))
+
+
+def _recognise(
+    walker: Walker, *, named: Mapping[str, int], methods: Mapping[str, str]
+) -> Layout | None:
+    folders = walker.folders("")
+    classes = _class_parts(folders, above="", split="", named=named, methods=methods)
+    splits: list[Part] = []
+    used = {part.folder for part in classes}
+    ignored: list[str] = []
+    for folder in folders:
+        if folder.lower() in SPLIT_NAMES and folder not in used:
+            below = walker.folders(folder)
+            parts = _class_parts(
+                below, above=folder, split=SPLIT_NAMES[folder.lower()], named=named, methods=methods
+            )
+            splits += parts
+            if parts:
+                used.add(folder)
+                ignored += [
+                    f"{folder}/{name}"
+                    for name in below
+                    if f"{folder}/{name}" not in {part.folder for part in parts}
+                ]
+    if splits and classes:
+        raise DataError(
+            f"'{walker.root}' holds split folders ({splits[0].folder}) and class folders"
+            f" ({classes[0].folder}) side by side; keep one kind, or list the images in {MANIFEST}"
+        )
+    if not splits and not classes:
+        return None
+    ignored += [name for name in folders if name not in used]
+    skipped = (
+        *walker.skipped,
+        *((folder, "neither a split nor a class folder") for folder in ignored),
+    )
+    within = _splits_within(walker, classes)
+    rule = BY_SPLITS if splits else BY_CLASS_SPLITS if within else BY_CLASSES
+    return Layout(
+        root=walker.root, parts=tuple(splits or within or classes), rule=rule, skipped=skipped
+    )
+
+
+def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
+    """The split folders in class folders; none where there are none, or only in some that
+    `class_folders` names.
+
+    Raises DataError where folders of both kinds are mixed: a split would be lost, or taken for a
+    method.
+    """
+    below = {part.folder: walker.folders(part.folder) for part in classes}
+    parts = [
+        replace(part, folder=f"{part.folder}/{name}", split=SPLIT_NAMES[name.lower()])
+        for part in classes
+        for name in below[part.folder]
+        if name.lower() in SPLIT_NAMES
+    ]
+    others = [
+        f"'{folder}/{name}' is none"
+        for folder, names in below.items()
+        for name in names
+        if name.lower() not in SPLIT_NAMES
+    ]
+    others += [
+        f"'{folder}' holds images that are in none" for folder in below if walker.loose(folder)
+    ]
+    others += [f"'{folder}' holds none" for folder, names in below.items() if not names]
+    if parts and not others:
+        return parts
+    if any(part.methods_below for part in parts) or len({part.label for part in parts}) == len(
+        CLASS_WORDS
+    ):
+        raise DataError(
+            f"'{walker.root}': class folders hold split folders ({parts[0].folder}), and"
+            f" {others[0]}; make every folder in the class folders train, val or test, or rename"
+            f" those that are no splits, or list the images in {MANIFEST}"
+        )
+    return []
+
+
+def _class_parts(
+    folders: list[str],
+    *,
+    above: str,
+    split: str,
+    named: Mapping[str, int],
+    methods: Mapping[str, str],
+) -> list[Part]:
+    parts = []
+    for folder in folders:
+        label = named.get(folder, CLASS_NAMES.get(folder.lower()))
+        if label is not None:
+            path = f"{above}/{folder}" if above else folder
+            method = methods.get(folder, folder)
+            parts.append(
+                Part(
+                    folder=path,
+                    split=split,
+                    label=label,
+                    method=method,
+                    methods_below=folder not in named,
+                )
+            )
+    return parts
+
+
+def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
+    """Yield the images of a class folder, `BLOCK` of them at a time: no more are ever Python
+    objects.
+    """
+    below = len(part.folder) + 1
+    listed = read_reals(walker.root / part.folder, part.reals) if part.reals else {}
+    for found in in_blocks(walker.images(part.folder)):
+        paths, size, changed_ns, problem = zip(*found, strict=True)
+        nested = [
+            path[below:].partition("/") if part.methods_below else ("", "", "") for path in paths
+        ]
+        # as of a manifest
+        methods = [
+            (name.strip() if slash else "") or part.method.strip() for name, slash, _ in nested
+        ]
+        same = {"label": part.label, "split": part.split, "group": "", "video": ""}
+        columns = {
+            "path": paths,
+            "method": methods,
+            "size": size,
+            "changed_ns": changed_ns,
+            "problem": problem,
+        }
+        columns |= {name: [value] * len(found) for name, value in same.items()}
+        table = pa.table(columns, schema=LISTING_SCHEMA)
+        yield (
+            relabelled(table, listed, folder=part.folder, file=part.reals["file"])
+            if part.reals
+            else table
+        )
+
+
+def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
+    """Every class needs an image; which split it is in is checked where splits are made."""
+    n_fake = pc.sum(listing.table["label"]).as_py() or 0
+    counts = {REAL: listing.table.num_rows - n_fake, FAKE: n_fake}
+    for label, count in counts.items():
+        if not count:
+            unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
+            hint = (
+                f"; not used: {unused}; class folders of other names go into data.class_folders or"
+                " --class-folder"
+                if unused
+                else ""
+            )
+            raise DataError(
+                f"dataset '{name}' has no {CLASS_WORDS[label]} images ({counts[REAL]} real,"
+                f" {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{hint}"
+            )

@@ -1,0 +1,395 @@
+"""Leaks: test images that training has seen, as they are, re-encoded or resized, or in another of
+their group (PROTOCOL section 8).
+
+Three kinds, of which an image may have several:
+
+    exact   the same decoded pixels, whatever the files
+    near    the same picture by its print (data/prints.py, data/near.py): re-encoded as JPEG,
+    resized, or mirrored left to right;
+            what was cropped or rotated is not found
+    group   another image of its group (its source, its video, its person)
+
+Keys of groups mean the same thing in two datasets of one folder, and in two that have an image in
+common under the same key; elsewhere two datasets may well both have a group "000". An image whose
+group is its own pixels has no group to share.
+
+Embedding distance is not used: features belong to a detector, and the audit comes before any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from study.core.identity import code_digest, digest, whole_file
+from study.core.records import FAKE, REAL, Split
+from study.data.catalog import Catalog
+from study.data.datasets import labels, strings
+from study.data.images.index import cache_writes
+from study.data.leaks.near_duplicates import nearest
+from study.data.leaks.perceptual_hashes import PerceptualHashes, read_hashes
+from study.data.names import split_union
+
+Kind = Literal["exact", "near", "group"]
+KINDS: tuple[Kind, ...] = ("exact", "near", "group")
+LIMIT = (
+    "found as leaks: exact, re-encoded, resized and mirrored copies, shared groups; cropped or"
+    " rotated copies are not found"
+)
+TRAINING: tuple[Split, Split] = ("train", "val")
+ORDER: tuple[Split, ...] = ("train", "val", "test")
+# of a class: a test set with more copies than this in the training set is no other domain
+SAME_DOMAIN = 0.01
+_NOT_COMPARED = -1
+
+Ints = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """An image that leaks, and from where.
+
+    image, source: sample ids. label: of the image. bits: of 64 that the hashes differ in, 0 where
+    exact, -1 where they were not compared (group). correlation: of the thumbnails, in [-1, 1]; 1
+    where exact, NaN where not compared.
+    """
+
+    image: str
+    source: str
+    kind: Kind
+    label: int
+    bits: int
+    correlation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaks:
+    """What of one set of images (`images`, of which `real` and `fake` can be used) is also in
+    another (`source`).
+
+    images, source: dataset names; image_splits, source_splits: which of their splits were looked
+    at. found: at most one leak an image and kind, by image and then in the order of `KINDS`.
+    """
+
+    images: str
+    image_splits: tuple[str, ...]
+    source: str
+    source_splits: tuple[str, ...]
+    real: int
+    fake: int
+    found: tuple[Leak, ...]
+
+    def ids(self, *, kind: Kind | None = None, label: int | None = None) -> tuple[str, ...]:
+        """Return the images that leak, of one kind and class where these are given; each once,
+        sorted.
+        """
+        wanted = (
+            leak for leak in self.found if kind in (None, leak.kind) and label in (None, leak.label)
+        )
+        return tuple(sorted({leak.image for leak in wanted}))
+
+    def share(self, label: int, *, kind: Kind | None = None) -> float:
+        """Return which share of a class leaks, in [0, 1]; NaN where the class is empty."""
+        total = (self.real, self.fake)[label]
+        return len(self.ids(kind=kind, label=label)) / total if total else float("nan")
+
+    def copies(self, label: int) -> float:
+        """Return which share of a class is in the source, exact or near, in [0, 1]; 0 where the
+        class is empty.
+        """
+        copied = {leak.image for leak in self.found if leak.kind != "group" and leak.label == label}
+        return len(copied) / max((self.real, self.fake)[label], 1)
+
+    def sentences(self, kinds: Sequence[Kind] = KINDS) -> list[str]:
+        """Say what was found, a sentence a kind and class; nothing where nothing was."""
+        return [
+            _sentence(self, kind, label)
+            for kind, label in product(kinds, (REAL, FAKE))
+            if self.ids(kind=kind, label=label)
+        ]
+
+
+def find_leaks(catalog: Catalog, train_on: str, test_on: str) -> Leaks:
+    """Return the test images of a dataset or union that its training set, train and val of a
+    dataset or union, has seen.
+
+    Raises what `Catalog.dataset` raises, FirewallError behind the firewall, StoreError where the
+    cache cannot be written.
+    """
+    return _between(catalog, test_on, ("test",), train_on, TRAINING)
+
+
+def leaks_across(catalog: Catalog, name: str) -> tuple[Leaks, ...]:
+    """Return what the splits of one dataset share: val with train, test with train, test with val,
+    as far as it has them.
+    """
+    present = _splits_of(catalog, name)
+    pairs: tuple[tuple[Split, Split], ...] = (("val", "train"), ("test", "train"), ("test", "val"))
+    return tuple(
+        _between(catalog, name, (a,), name, (b,)) for a, b in pairs if a in present and b in present
+    )
+
+
+def leaks_within(catalog: Catalog, name: str, split: Split) -> Leaks:
+    """Return the images of one split that repeat an earlier one of it: exact copies, and near
+    duplicates of another group.
+
+    Frames of one video resemble each other and are known to belong together; what is near in
+    another group is not.
+    """
+    return _between(catalog, name, (split,), name, (split,))
+
+
+def shared_images(catalog: Catalog, train_on: str, test_on: str) -> Leaks:
+    """Return the images of a test set's dataset, whatever their split, that also lie in a training
+    set.
+
+    `is_same_domain` says from this whether the two share a domain.
+    """
+    return _between(catalog, test_on, _splits_of(catalog, test_on), train_on, TRAINING)
+
+
+def is_same_domain(shared: Leaks) -> bool:
+    """Say whether a dataset has enough copies in a training set (1 % of a class, exact or near) not
+    to be another domain.
+    """
+    return max(shared.copies(REAL), shared.copies(FAKE)) >= SAME_DOMAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Side:
+    """Usable images of some splits of one dataset: columns id, label, group, pixels of `rows`, and
+    their prints, in that order.
+    """
+
+    rows: pa.Table
+    hashes: PerceptualHashes
+    root: Path
+
+
+def _between(
+    catalog: Catalog,
+    images: str,
+    image_splits: Sequence[Split],
+    source: str,
+    source_splits: Sequence[Split],
+) -> Leaks:
+    members, sources = split_union(images), split_union(source)
+    found = [
+        _cached(catalog, one, image_splits, other, source_splits)
+        for one, other in product(members, sources)
+    ]  # of a union each member apart: its result serves every union that it is in
+    counts = [_counts(catalog, member, image_splits) for member in members]
+    return Leaks(
+        images=images,
+        image_splits=tuple(image_splits),
+        source=source,
+        source_splits=tuple(source_splits),
+        real=sum(real for real, _ in counts),
+        fake=sum(fake for _, fake in counts),
+        found=_strongest(leak for part in found for leak in part),
+    )
+
+
+def _strongest(found: Iterable[Leak]) -> tuple[Leak, ...]:
+    """Of several leaks of an image and kind the nearest; by image and kind."""
+    best: dict[tuple[str, int], Leak] = {}
+    for leak in found:
+        key = (leak.image, KINDS.index(leak.kind))
+        if key not in best or (leak.bits, leak.source) < (best[key].bits, best[key].source):
+            best[key] = leak
+    return tuple(best[key] for key in sorted(best))
+
+
+def _cached(
+    catalog: Catalog,
+    images: str,
+    image_splits: Sequence[Split],
+    source: str,
+    source_splits: Sequence[Split],
+) -> list[Leak]:
+    """The leaks of one dataset into another, from the cache where they are in it."""
+    content = [
+        (images, image_splits, catalog.key(images, image_splits)),
+        (source, source_splits, catalog.key(source, source_splits)),
+    ]
+    same_folder = catalog.dataset(images).root.resolve() == catalog.dataset(source).root.resolve()
+    key = digest("leaks", _code(), content, same_folder)
+    cache = catalog.config.cache
+    path = cache / "leaks" / f"{key}.json"
+    known = _load(path)
+    if known is not None:
+        return known
+    here = _side(catalog, images, image_splits)
+    there = (
+        here
+        if (source, source_splits) == (images, image_splits)
+        else _side(catalog, source, source_splits)
+    )
+    found = _compare(here, there, same_folder=same_folder)
+    with cache_writes(cache), whole_file(path) as temporary:
+        temporary.write_text(json.dumps([asdict(leak) for leak in found]), encoding="utf-8")
+    return found
+
+
+def _code() -> str:
+    here = Path(__file__).parent
+    return code_digest(
+        here / "find.py",
+        here / "near_duplicates.py",
+        here / "perceptual_hashes.py",
+        libraries=("numpy", "scipy"),
+    )
+
+
+def _load(path: Path) -> list[Leak] | None:
+    try:
+        return [Leak(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):  # absent, or not leaks: made anew
+        return None
+
+
+def _side(catalog: Catalog, name: str, splits: Sequence[Split]) -> _Side:
+    dataset = catalog.dataset(name)
+    usable = dataset.samples.filter(pc.equal(dataset.samples["problem"], ""))
+    hashes = read_hashes(dataset, cache=catalog.config.cache, progress=catalog.progress)
+    mine = np.flatnonzero(np.isin(strings(usable["split"]), list(splits)))
+    rows = usable.select(["id", "label", "group", "pixels"]).take(mine)
+    return _Side(rows=rows, hashes=hashes.take(mine), root=dataset.root)
+
+
+def _compare(images: _Side, source: _Side, *, same_folder: bool) -> list[Leak]:
+    """Every leak of `images` from `source`; where they are one set, of the later image from the
+    earlier one.
+    """
+    (pixels, its_pixels), (group, its_group) = (
+        _codes(images.rows, source.rows, name) for name in ("pixels", "group")
+    )
+    if images is source:
+        exact = _earlier(pixels)
+        # An exact copy is told once, and of its first alone.
+        near = nearest(
+            images.hashes,
+            source.hashes,
+            lambda i, j: (j < i) & (group[i] != group[j]) & (exact[i] < 0) & (exact[j] < 0),
+        )
+        return _leaks(images, source, exact=exact, near=near)
+    exact = _first_match(pixels, its_pixels)
+    near = nearest(images.hashes, source.hashes, lambda i, j: pixels[i] != its_pixels[j])
+    related = same_folder or _share_a_key(images.rows, source.rows)
+    group = _first_match(group, its_group) if related else np.full(len(exact), _NOT_COMPARED)
+    own = np.array(pc.equal(images.rows["group"], images.rows["pixels"]))
+    return _leaks(images, source, exact=exact, near=near, group=np.where(own, _NOT_COMPARED, group))
+
+
+def _codes(images: pa.Table, source: pa.Table, name: str) -> tuple[Ints, Ints]:
+    """The values of a column of both as numbers, equal where they are equal."""
+    both = (
+        pa.chunked_array([*images[name].chunks, *source[name].chunks], pa.string())
+        .combine_chunks()
+        .dictionary_encode()
+    )
+    codes = np.asarray(both.indices, dtype=np.intp)
+    return codes[: images.num_rows], codes[images.num_rows :]
+
+
+def _first_match(codes: Ints, among: Ints) -> Ints:
+    """For every code its first place `among` the others, -1 where it is not there."""
+    if not len(among):
+        return np.full(len(codes), _NOT_COMPARED)
+    values, first = np.unique(among, return_index=True)
+    place = np.minimum(np.searchsorted(values, codes), len(values) - 1)
+    return np.where(values[place] == codes, first[place], _NOT_COMPARED)
+
+
+def _earlier(codes: Ints) -> Ints:
+    """For every code the first place of its value, -1 for the first itself."""
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    return np.where(first[inverse] == np.arange(len(codes)), _NOT_COMPARED, first[inverse])
+
+
+def _share_a_key(images: pa.Table, source: pa.Table) -> bool:
+    """Whether two datasets have an image in common under the same key, which is not just its
+    pixels.
+    """
+    keys = []
+    for rows in (images, source):
+        named = rows.filter(pc.not_equal(rows["group"], rows["pixels"]))
+        keys.append(pc.binary_join_element_wise(named["group"], named["pixels"], "\0"))
+    return bool(pc.any(pc.is_in(keys[0], value_set=keys[1].combine_chunks())).as_py())
+
+
+def _leaks(
+    images: _Side, source: _Side, *, exact: Ints, near: Any, group: Ints | None = None
+) -> list[Leak]:
+    names, sources, label = (
+        strings(images.rows["id"]),
+        strings(source.rows["id"]),
+        labels(images.rows),
+    )
+
+    def leak(kind: Kind, image: int, place: int, bits: int, correlation: float) -> Leak:
+        return Leak(
+            image=str(names[image]),
+            source=str(sources[place]),
+            kind=kind,
+            label=int(label[image]),
+            bits=bits,
+            correlation=correlation,
+        )
+
+    found = [leak("exact", i, exact[i], 0, 1.0) for i in np.flatnonzero(exact >= 0).tolist()]
+    found += [leak("near", i, j, int(bits), float(r)) for i, j, bits, r in zip(*near, strict=True)]
+    if group is not None:
+        found += [
+            leak("group", i, group[i], _NOT_COMPARED, float("nan"))
+            for i in np.flatnonzero(group >= 0).tolist()
+        ]
+    return found
+
+
+def _splits_of(catalog: Catalog, name: str) -> tuple[Split, ...]:
+    """The splits that all datasets of a union have, of which some may have no train."""
+    present = [
+        set(catalog.dataset(member).samples["split"].unique().to_pylist())
+        for member in split_union(name)
+    ]
+    return tuple(split for split in ORDER if all(split in splits for splits in present))
+
+
+def _counts(catalog: Catalog, name: str, splits: Sequence[Split]) -> tuple[int, int]:
+    counts = catalog.dataset(name).counts()
+    return sum(counts[split][REAL] for split in splits), sum(
+        counts[split][FAKE] for split in splits
+    )
+
+
+def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
+    total = (leaks.real, leaks.fake)[label]
+    n = len(leaks.ids(kind=kind, label=label))
+    images, source = "+".join(leaks.image_splits), "+".join(leaks.source_splits)
+    within = leaks.images == leaks.source and leaks.image_splits == leaks.source_splits
+    elsewhere = source if leaks.images == leaks.source else f"{source} of {leaks.source}"
+    where = (
+        f"the same split{', in another group' if kind == 'near' else ''}" if within else elsewhere
+    )
+    verb = {
+        "exact": ("has an exact copy in", "have an exact copy in"),
+        "near": ("has a near duplicate in", "have a near duplicate in"),
+        "group": ("shares its group with", "share their group with"),
+    }[kind][n != 1]
+    share = 100 * n / total
+    percent = f"{share:.1f}" if share >= 0.05 else "under 0.1"
+    return (
+        f"{leaks.images}: {percent} % of {images} {('reals', 'fakes')[label]} ({n} of {total})"
+        f" {verb} {where}"
+    )

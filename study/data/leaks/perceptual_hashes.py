@@ -1,0 +1,219 @@
+"""Prints: what is left of a picture after re-encoding and resizing, small enough to compare every
+image with every other.
+
+A print is a function of the decoded pixels alone:
+
+* the image's 32 x 32 box-averaged form; of its grey values (Rec. 601) the two-dimensional DCT, of
+that the 8 x 8 lowest
+  frequencies: each gives one bit, set where it lies above their median without the constant term.
+  This 64-bit hash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
+  2010) finds candidates, and so does that of the picture mirrored left to right, whose frequencies
+  are the same but for the sign of the odd columns;
+* the 16 x 16 RGB thumbnail, by whose correlation a candidate is verified: two hashes agree by
+chance more often than two pictures.
+
+A flat picture (black, white, a plain colour) has no print worth comparing: its hash is that of its
+noise.
+
+`<cache>/prints/*.parquet`, one file a dataset folder, one row a picture, by the digest of its
+pixels. What was made is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from study.core.identity import digest, whole_file
+from study.data.datasets import Dataset, strings
+from study.data.images.decode import DECODE_VERSION, UndecodableError
+from study.data.images.index import Progress, cache_writes, quiet
+from study.data.images.originals import Original, map_originals
+from study.data.names import file_name, parse_name
+
+# raised when a change of the code gives the same pixels other prints: making them anew decodes
+# every image
+PRINT_VERSION = 2
+COARSE_PX, THUMBNAIL_PX, HASH_SIDE = 32, 16, 8
+# grey levels, standard deviation over a thumbnail: a darker or plainer picture says too little
+FLAT_BELOW = 4.0
+THUMBNAIL_BYTES = THUMBNAIL_PX**2 * 3
+BATCH = 256  # images whose coarse form is in memory at a time
+_SCHEMA = pa.schema(
+    [
+        ("pixels", pa.string()),
+        ("hash", pa.uint64()),
+        ("mirror", pa.uint64()),
+        ("thumbnail", pa.binary(THUMBNAIL_BYTES)),
+    ]
+)
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualHashes:
+    """The prints of N images. hash, mirror: (N,) uint64, of the picture and of it mirrored;
+    thumbnail: (N, 16, 16, 3) uint8.
+    """
+
+    hash: NDArray[np.uint64]
+    mirror: NDArray[np.uint64]
+    thumbnail: NDArray[np.uint8]
+
+    @property
+    def flat(self) -> NDArray[np.bool_]:
+        """Which pictures, (N,), are too plain to be compared."""
+        spread = [
+            part.reshape(len(part), -1).std(axis=1, dtype=np.float32)
+            for part in _in_parts(self.thumbnail)
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.float32), *spread]) < FLAT_BELOW
+
+    def take(self, index: NDArray[np.integer]) -> PerceptualHashes:
+        """Return the prints at `index`."""
+        return PerceptualHashes(
+            hash=self.hash[index], mirror=self.mirror[index], thumbnail=self.thumbnail[index]
+        )
+
+    def mirrored(self) -> PerceptualHashes:
+        """Return the prints of the same pictures mirrored left to right."""
+        return PerceptualHashes(
+            hash=self.mirror, mirror=self.hash, thumbnail=self.thumbnail[:, :, ::-1]
+        )
+
+
+def coarse(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) uint8 averaged over the areas of 32 x 32 boxes, (32, 32, 3)
+    uint8.
+    """
+    height, width = pixels.shape[:2]
+    if height % COARSE_PX == width % COARSE_PX == 0:  # the same, much faster
+        factor = (width // COARSE_PX, height // COARSE_PX)
+        return pixels if factor == (1, 1) else np.asarray(Image.fromarray(pixels).reduce(factor))
+    for axis, side in ((0, height), (1, width)):
+        if side < 4 * COARSE_PX:  # a box then holds whole pixels only; Pillow gives none a share
+            pixels = np.repeat(pixels, -(-4 * COARSE_PX // side), axis=axis)
+    return np.asarray(Image.fromarray(pixels).resize((COARSE_PX, COARSE_PX), Image.Resampling.BOX))
+
+
+def prints_of(coarse_images: NDArray[np.uint8]) -> PerceptualHashes:
+    """Return the prints of images (N, 32, 32, 3) uint8 as `coarse` gives them."""
+    from scipy.fft import dctn
+
+    n, half = len(coarse_images), COARSE_PX // THUMBNAIL_PX
+    if not n:
+        nothing = np.zeros(0, dtype=np.uint64)
+        return PerceptualHashes(
+            hash=nothing,
+            mirror=nothing,
+            thumbnail=np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), dtype=np.uint8),
+        )
+    frequencies = dctn(coarse_images @ _LUMA, axes=(1, 2), norm="ortho")
+    low = frequencies[:, :HASH_SIDE, :HASH_SIDE]
+    boxes = coarse_images.reshape(n, THUMBNAIL_PX, half, THUMBNAIL_PX, half, 3)
+    thumbnail = np.round(boxes.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+    signs = np.where(np.arange(HASH_SIDE) % 2, -1, 1).astype(low.dtype)
+    return PerceptualHashes(hash=_hash(low), mirror=_hash(low * signs), thumbnail=thumbnail)
+
+
+def _hash(low: NDArray[np.floating]) -> NDArray[np.uint64]:
+    """Return the hashes, (N,), of the lowest frequencies (N, 8, 8)."""
+    flat = low.reshape(len(low), -1)
+    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def read_hashes(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> PerceptualHashes:
+    """Return the prints of a dataset's usable images in the order of its samples; those that are
+    missing are made, and kept.
+
+    Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be
+    written.
+    """
+    usable = dataset.samples.filter(pc.equal(dataset.samples["problem"], ""))
+    base = parse_name(dataset.name).base
+    sizes = (COARSE_PX, THUMBNAIL_PX, HASH_SIDE)
+    key = digest("prints", PRINT_VERSION, sizes, DECODE_VERSION, os.path.realpath(dataset.root))
+    path = cache / "prints" / f"{file_name(base)}-{key}.parquet"
+    known = _read(path)
+    missing = usable.filter(
+        pc.invert(pc.is_in(usable["pixels"], value_set=known["pixels"].combine_chunks()))
+    )
+    if missing.num_rows:
+        known = _make(dataset, missing, known, path, cache=cache, progress=progress)
+    place = pc.index_in(usable["pixels"], value_set=known["pixels"].combine_chunks())
+    raw = known["thumbnail"].combine_chunks()
+    thumbnail = np.frombuffer(b"".join(raw.to_pylist()), dtype=np.uint8).reshape(
+        -1, THUMBNAIL_PX, THUMBNAIL_PX, 3
+    )
+    hashes, mirrors = (np.array(known[name], dtype=np.uint64) for name in ("hash", "mirror"))
+    return PerceptualHashes(hash=hashes, mirror=mirrors, thumbnail=thumbnail).take(
+        np.array(place, dtype=np.intp)
+    )
+
+
+def _make(
+    dataset: Dataset,
+    missing: pa.Table,
+    known: pa.Table,
+    path: Path,
+    *,
+    cache: Path,
+    progress: Progress,
+) -> pa.Table:
+    """Return the known prints and those of the missing images; also where it is interrupted, what
+    was made is kept.
+    """
+    _, first = np.unique(strings(missing["pixels"]), return_index=True)
+    rows = missing.take(np.sort(first))
+    jobs = [
+        Original(f"{dataset.root}/{p}", sha)
+        for p, sha in zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
+    ]
+    parts = [known]
+    images = map_originals(_coarse_or_refused, jobs)
+    try:
+        for start in range(0, len(jobs), BATCH):
+            made = np.stack(list(islice(images, BATCH)))
+            parts.append(_table(rows["pixels"].slice(start, len(made)), prints_of(made)))
+            progress(f"comparing {dataset.name}", start + len(made), len(jobs))
+    finally:
+        known = pa.concat_tables(parts)
+        if len(parts) > 1:
+            with cache_writes(cache), whole_file(path) as temporary:
+                pq.write_table(known, temporary)
+    return known
+
+
+def _table(pixels: pa.ChunkedArray, hashes: PerceptualHashes) -> pa.Table:
+    thumbnails = pa.array([one.tobytes() for one in hashes.thumbnail], pa.binary(THUMBNAIL_BYTES))
+    both = {"hash": pa.array(hashes.hash), "mirror": pa.array(hashes.mirror)}
+    return pa.table(
+        {"pixels": pixels.combine_chunks(), **both, "thumbnail": thumbnails}, schema=_SCHEMA
+    )
+
+
+def _coarse_or_refused(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
+    if isinstance(pixels, str):  # it could be decoded when it was indexed
+        raise UndecodableError(pixels)
+    return coarse(pixels)
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=_SCHEMA)
+    except (OSError, pa.ArrowException):  # absent, or not prints: both mean that nothing is known
+        return _SCHEMA.empty_table()
+
+
+def _in_parts(images: NDArray[np.uint8], size: int = 4096) -> list[NDArray[np.uint8]]:
+    return [images[start : start + size] for start in range(0, len(images), size)]

@@ -1,0 +1,277 @@
+"""Local copies of datasets that lie elsewhere: fetched once, whole, then used without network.
+
+`<cache>/remote/NAME-KEY/`, where the key is that of the URL and of the listing there
+(paths, sizes, tags); while it is fetched, `NAME-KEY.partial`, which a later run goes on with.
+`NAME-URLKEY.json` beside it, written last, says which copy a URL has: as long as it is there nobody
+is asked. Delete it to have what changed fetched; a listing that did not change finds its copy
+again.
+
+The images of a manifest of URLs are such a copy, and the manifest.csv in it is written anew for
+every change of the user's: images are fetched once, labels are those of now. URLs that did not
+exist are asked for again at the next start.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from study.core.errors import DataError
+from study.core.identity import digest, file_sha256, whole_file
+from study.core.parallel import one_at_a_time
+from study.data.images.index import Progress, cache_writes, quiet
+from study.data.layouts.listing import SUFFIXES
+from study.data.layouts.manifest import MANIFEST, check_manifest, lists_urls
+from study.data.names import can_name, file_name
+from study.data.sources.remote import Download, RemoteFile, RemoteFolder, fetch_all, look_up
+
+LONGEST_NAME = 255  # bytes of a file's name, in all usual file systems
+
+
+class RemoteRoot:
+    """A data root elsewhere: a folder per dataset, each fetched when it is first used."""
+
+    def __init__(self, url: str, *, cache: Path, progress: Progress = quiet) -> None:
+        self.url, self.cache, self.progress = url, cache, progress
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        return RemoteFolder(self.url).folders()
+
+    def names(self) -> list[str]:
+        """Return the folders there, but those that cannot be a dataset's name; without network,
+        those that are here.
+
+        Raises DataError where there is no network and none is here, ConfigError for a URL that
+        cannot be used.
+        """
+        try:
+            return [name for name in self._folders if can_name(name)]
+        except DataError:
+            here = self._here()
+            if not here:
+                raise
+            return here
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the folders there are known by now."""
+        return "_folders" in self.__dict__
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a folder of that name there. Raises DataError, ConfigError."""
+        return name in self._folders
+
+    def _here(self) -> list[str]:
+        sources = [
+            str(_read(pointer).get("source", ""))
+            for pointer in sorted((self.cache / "remote").glob("*.json"))
+        ]
+        return [
+            source.removeprefix(f"{self.url}/")
+            for source in sources
+            if source.startswith(f"{self.url}/")
+        ]
+
+    def copy(self, name: str) -> Path | None:
+        """Return the local copy of a dataset's folder, or None where there is none. Asks nobody."""
+        return _known(self._pointer(name))
+
+    def fetch(self, name: str) -> Path:
+        """Return the local copy of a dataset's folder, fetched where it is missing. Raises
+        DataError, ConfigError, StoreError.
+        """
+        remote = RemoteFolder(f"{self.url}/{name}")
+
+        def listing() -> dict[str, RemoteFile]:
+            files = remote.files()
+            if not files:
+                raise DataError(f"'{remote.url}' holds no files")
+            return files
+
+        return self.copy(name) or _copied(
+            self._pointer(name),
+            remote.url,
+            listing,
+            name=name,
+            cache=self.cache,
+            progress=self.progress,
+        )
+
+    def _pointer(self, name: str) -> Path:
+        return _pointer(self.cache, name, f"{self.url}/{name}")
+
+
+def manifest_copy(
+    folder: Path, *, name: str, cache: Path, fetch: bool, progress: Progress = quiet
+) -> Path | None:
+    """Return where a dataset's images are: the folder itself, or a copy of what its manifest.csv
+    lists, where that lists URLs.
+
+    fetch: whether to fetch what is not here; otherwise None is returned for it. Of a URL
+    `s3://bucket/a.png` the copy is `s3/bucket/a.png`; a file that does not exist stays a row whose
+    file is missing. Raises DataError, ConfigError, StoreError.
+    """
+    if not lists_urls(folder):
+        return folder
+    sha256 = file_sha256(folder / MANIFEST)
+    pointer = _pointer(cache, name, "manifest", sha256)
+    known = _known(pointer)
+    if not known and not fetch:
+        return None
+    missing = _missing(pointer)
+    if not known or (fetch and missing and _some_appeared(missing)):
+        known = _fetch_listed(folder, pointer, name=name, cache=cache, progress=progress)
+    _write_manifest(folder / MANIFEST, known / MANIFEST, sha256, cache=cache)
+    return known
+
+
+def _fetch_listed(
+    folder: Path, pointer: Path, *, name: str, cache: Path, progress: Progress
+) -> Path:
+    """Return the copy of the images that a manifest lists."""
+    # mistakes are named in the file that has them, before anything is fetched
+    listed = check_manifest(folder, urls=True)
+    places = {url: local_path(url) for url in listed["path"].to_pylist()}
+
+    def listing() -> dict[str, RemoteFile]:
+        found = look_up(
+            list(places), lambda done, total: progress(f"looking up {name}", done, total)
+        )
+        return {places[file.url]: file for file in found if file is not None}
+
+    source = f"{folder / MANIFEST}"
+    return _copied(
+        pointer,
+        source,
+        listing,
+        name=name,
+        cache=cache,
+        progress=progress,
+        wanted={p: u for u, p in places.items()},
+    )
+
+
+def _some_appeared(urls: Sequence[str]) -> bool:
+    """Whether one of the URLs exists by now; without network what is here is all there is."""
+    try:
+        return any(file is not None for file in look_up(urls, lambda *_: None))
+    except DataError:
+        return False
+
+
+def _write_manifest(manifest: Path, target: Path, sha256: str, *, cache: Path) -> None:
+    """Write the copy's manifest.csv from the user's, whose SHA-256 is given, unless it was made
+    from just that one.
+    """
+    mark = target.with_name(".manifest.sha256")
+    with cache_writes(cache), one_at_a_time(target.parent):
+        if target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == sha256:
+            return
+        mark.unlink(missing_ok=True)  # killed from here on, it is made again
+        with whole_file(target) as temporary:
+            _rewrite(manifest, temporary)
+        # else it was edited meanwhile, and is read again at the next start
+        if file_sha256(manifest) == sha256:
+            mark.write_text(sha256, encoding="utf-8")
+
+
+def local_path(url: str) -> str:
+    """Return the relative path of a URL's copy. Raises DataError for a URL that names no file below
+    a host or bucket.
+
+    What is too long for a file's name (as a rule by the query of a signed URL) is a digest there,
+    with the suffix of its path.
+    """
+    kind, _, rest = url.partition("://")
+    path = posixpath.normpath(f"{kind.lower()}/{rest.lstrip('/')}")
+    if path.count("/") < 1 or not path.startswith(f"{kind.lower()}/") or url.endswith("/"):
+        raise DataError(f"the URL '{url}' names no file")
+    return "/".join(_fitting(segment) for segment in path.split("/"))
+
+
+def _fitting(segment: str) -> str:
+    if len(segment.encode()) <= LONGEST_NAME:
+        return segment
+    suffix = posixpath.splitext(re.split(r"[?#]", segment, maxsplit=1)[0])[1]
+    return digest("segment", segment) + (suffix if suffix.lower() in SUFFIXES else "")
+
+
+def _copied(
+    pointer: Path,
+    source: str,
+    listing: Callable[[], dict[str, RemoteFile]],
+    *,
+    name: str,
+    cache: Path,
+    progress: Progress,
+    wanted: Mapping[str, str] | None = None,
+) -> Path:
+    """Return the copy of what is listed now, made where it is missing. wanted: path and URL of what
+    may not exist.
+    """
+    with cache_writes(cache), one_at_a_time(pointer):
+        files = listing()
+        table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
+        folder = pointer.parent / f"{file_name(name)}-{digest('copy', source, table)}"
+        partial = folder.with_name(f"{folder.name}.partial")
+        if not folder.is_dir():
+            partial.mkdir(parents=True, exist_ok=True)
+            todo = [Download(file=file, path=path) for path, file in files.items()]
+            fetch_all(todo, partial, lambda done, total: progress(f"fetching {name}", done, total))
+            if listing() != files:
+                raise DataError(f"'{source}' changed while it was fetched; run the command again")
+            partial.rename(folder)
+        missing = [url for path, url in (wanted or {}).items() if path not in files]
+        with whole_file(pointer) as temporary:
+            temporary.write_text(
+                json.dumps({"source": source, "folder": folder.name, "missing": missing}),
+                encoding="utf-8",
+            )
+    return folder
+
+
+def _rewrite(manifest: Path, target: Path) -> None:
+    """Write a manifest with the local paths of its URLs, line by line as it was."""
+    with (
+        manifest.open(encoding="utf-8-sig", newline="") as source,
+        target.open("w", encoding="utf-8", newline="") as file,
+    ):
+        reader, writer = csv.reader(source), csv.writer(file, lineterminator="\n")
+        header = next(reader)
+        place = [field.strip().lower() for field in header].index("path")
+        writer.writerow(header)
+        for fields in reader:
+            writer.writerow(
+                [*fields[:place], local_path(fields[place].strip()), *fields[place + 1 :]]
+                if any(field.strip() for field in fields)
+                else []
+            )
+
+
+def _pointer(cache: Path, name: str, *source: str) -> Path:
+    return cache / "remote" / f"{file_name(name)}-{digest('remote', *source)}.json"
+
+
+def _known(pointer: Path) -> Path | None:
+    folder = pointer.parent / str(_read(pointer).get("folder", ""))
+    return folder if pointer.is_file() and folder != pointer.parent and folder.is_dir() else None
+
+
+def _missing(pointer: Path) -> list[str]:
+    """The URLs of a manifest that did not exist when it was fetched."""
+    missing = _read(pointer).get("missing", [])
+    return [str(url) for url in missing] if isinstance(missing, list) else []
+
+
+def _read(pointer: Path) -> Mapping[str, object]:
+    try:
+        table = json.loads(pointer.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent or damaged: nothing is known
+        return {}
+    return table if isinstance(table, dict) else {}

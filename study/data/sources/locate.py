@@ -1,0 +1,279 @@
+"""Where a dataset is: a folder below the data root, here or by URL, the embedded demo, Kaggle, or
+Hugging Face.
+
+A folder below the data root wins over a card of the same name, and is still read by that
+card's layout and methods. Archives that a card's dataset comes in are unpacked into the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from study.core.errors import DataError, unknown_name
+from study.core.identity import digest, whole_folder
+from study.core.records import DatasetCard
+from study.data.images.decode import EXTENSIONS
+from study.data.images.index import Progress, cache_writes, quiet
+from study.data.layouts.folders import Layout, choose, find_layout
+from study.data.layouts.listing import Walker
+from study.data.names import can_name, parse_name
+from study.data.sources import archives, huggingface, kaggle
+from study.data.sources.by_hand import by_hand, listed
+from study.data.sources.cards import card_names, load_card
+from study.data.sources.copies import RemoteRoot, manifest_copy
+
+SHOWN = 6  # folders named in an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Everywhere a dataset may be: the data root, the cards, and `cache` for the demo's images and
+    for copies.
+
+    root: the data root on this machine, or None. url: the data root elsewhere, "" where there is
+    none.
+    """
+
+    root: Path | None
+    cache: Path
+    class_folders: Mapping[str, int]
+    url: str = ""
+    progress: Progress = quiet
+
+    @cached_property
+    def remote(self) -> RemoteRoot | None:
+        """The data root elsewhere."""
+        return RemoteRoot(self.url, cache=self.cache, progress=self.progress) if self.url else None
+
+    def names(self) -> list[str]:
+        """Return the names of all datasets: recognised folders below the data root, and cards.
+        Nothing is downloaded.
+        """
+        return sorted({*self.folder_names(), *card_names()})
+
+    def folder_names(self) -> list[str]:
+        """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed
+        over: these mean something; so is one that is no text.
+
+        Of a data root elsewhere, all its folders. Raises DataError where the data root is no folder
+        or cannot be reached.
+        """
+        if self.remote:
+            return self.remote.names()
+        if self.root is None:
+            return []
+        if not self.root.is_dir():
+            raise DataError(
+                f"the data root '{self.root}' is not a folder; name one that holds a folder per"
+                " dataset"
+            )
+        # a dataset may be a link to where it lies
+        names = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
+        return [name for name in names if can_name(name) and self._recognised(name)]
+
+    def find(self, name: str, *, download: bool = True) -> tuple[DatasetCard | None, Layout] | None:
+        """Return a dataset's card, if it has one, and how its folder is laid out.
+
+        download: whether to fetch or make what is not there yet; otherwise None is returned for it,
+        and no network is asked. Raises DataError for an unknown name, an unrecognised layout, or a
+        download that fails.
+        """
+        parsed = parse_name(name)
+        found = self.whole(parsed.base, shown=name, download=download)
+        return (found[0], choose(found[1], parsed, shown=name)) if found else None
+
+    def whole(
+        self, base: str, *, shown: str, download: bool = True
+    ) -> tuple[DatasetCard | None, Layout] | None:
+        """What `find` returns, of all that a folder holds. shown: the name as it was written."""
+        card = self._card(base)
+        folder = self._folder(base)
+        if (
+            folder is None
+            and self.remote
+            and self._is_elsewhere(self.remote, base, card, ask=download)
+        ):
+            if not download:
+                return None
+            folder = self.remote.fetch(base)
+        if folder is None:
+            if card is None:
+                raise DataError(unknown_name("dataset", shown, self.names(), where=self._where()))
+            folder = self._card_folder(card, download=download)
+        if folder is None:
+            return None
+        folder = self._unpacked(folder, card, unpack=download) if card else folder
+        if folder is None:
+            return None
+        layout = find_layout(folder, card=card, class_folders=self.class_folders)
+        if layout is None:
+            raise DataError(_unrecognised(shown, folder, card))
+        if layout.parts:
+            return card, layout
+        root = manifest_copy(
+            layout.root, name=base, cache=self.cache, fetch=download, progress=self.progress
+        )
+        return (card, replace(layout, root=root)) if root else None
+
+    def _is_elsewhere(
+        self, remote: RemoteRoot, base: str, card: DatasetCard | None, *, ask: bool
+    ) -> bool:
+        """Whether a dataset that is not here is below the data root elsewhere.
+
+        Where that may not be asked or does not answer, a dataset with a card that is here is none
+        of it, and one without a card is.
+        """
+        if not ask and not remote.is_listed:
+            return card is None
+        try:
+            return remote.holds(base)
+        except DataError:
+            if card and self._card_folder(card, download=card.source == "demo"):
+                return False
+            raise
+
+    def _unpacked(self, folder: Path, card: DatasetCard, *, unpack: bool) -> Path | None:
+        """The folder itself, or where the archives that it holds are unpacked to; None where they
+        are not, and shall not be.
+
+        A manifest in the folder decides instead of the archives. Raises DataError for images beside
+        archives.
+        """
+        found = archives.find_archives(folder, card.archives)
+        if not found:
+            return folder
+        beside = find_layout(folder, card=card, class_folders=self.class_folders)
+        if beside and not beside.parts:
+            return folder
+        if beside:
+            _refuse_mixture(beside, found, name=card.name, folder=folder)
+        if not unpack:
+            return archives.unpacked(folder, found, cache=self.cache, name=card.name)
+        return archives.unpack_all(
+            folder, found, cache=self.cache, name=card.name, progress=self.progress
+        )
+
+    def parts(self, name: str) -> list[str]:
+        """Return the names of the datasets that one folder holds, none where it is not here."""
+        try:
+            found = self.whole(parse_name(name).base, shown=name, download=False)
+        except DataError:
+            return []
+        return [f"{name}:{member}" for member in found[1].members] if found else []
+
+    def _where(self) -> str:
+        root = self.url or self.root
+        return f"data root '{root}' and cards" if root else "cards (no data root is given)"
+
+    def _folder(self, name: str) -> Path | None:
+        if self.remote:
+            return self.remote.copy(name)
+        if self.root is None or name.startswith(".") or Path(name).name != name:
+            return None
+        if not self.root.is_dir():
+            raise DataError(
+                f"the data root '{self.root}' is not a folder; name one that holds a folder per"
+                " dataset"
+            )
+        return self.root / name if (self.root / name).is_dir() else None
+
+    def _recognised(self, name: str) -> bool:
+        try:
+            return (
+                find_layout(
+                    self._folder(name) or Path(),
+                    card=self._card(name),
+                    class_folders=self.class_folders,
+                )
+                is not None
+            )
+        except DataError:  # it is a dataset, and what is wrong with it is said when it is opened
+            return True
+
+    @staticmethod
+    def _card(name: str) -> DatasetCard | None:
+        """The card of that name, or of the Kaggle dataset whose archive unpacks into a folder of
+        that name.
+        """
+        if name in card_names():
+            return load_card(name)
+        cards = (load_card(known) for known in card_names())
+        return next(
+            (card for card in cards if card.handle and card.handle.split("/")[1] == name), None
+        )
+
+    def _card_folder(self, card: DatasetCard, *, download: bool) -> Path | None:
+        if card.source == "demo":
+            return self._demo_folder(card.name, make=download)
+        if card.source == "kaggle":
+            return kaggle.fetch(card, data_root=self.root) if download else kaggle.cached(card)
+        if card.source == "huggingface":
+            return (
+                huggingface.fetch(card, data_root=self.root)
+                if download
+                else huggingface.cached(card)
+            )
+        if not download:
+            return None
+        raise DataError(
+            by_hand(card, data_root=self.root, why="is not here, and is not downloaded by itself")
+        )
+
+    def _demo_folder(self, name: str, *, make: bool) -> Path | None:
+        from study.data.sources import demo
+
+        folder = self.cache / "demo" / f"{name}-{digest('demo', name, demo.VERSION)}"
+        if not folder.is_dir():
+            if not make:
+                return None
+            with cache_writes(self.cache), whole_folder(folder) as temporary:
+                demo.build(name, temporary)
+        return folder
+
+
+def _refuse_mixture(beside: Layout, found: Sequence[Path], *, name: str, folder: Path) -> None:
+    """Images beside archives: of these, or those of others that are gone? Nobody knows, and one of
+    them would be left out.
+    """
+    walker = Walker(beside.root)
+    image = next((image for part in beside.parts for image in walker.images(part.folder)), None)
+    if image:
+        raise DataError(
+            f"dataset '{name}': '{folder}' holds archives ('{found[0].relative_to(folder)}',"
+            f" {len(found)} in all) and images beside them ('{image.path}'): unpack all archives"
+            " there and move them away, or put all archives there and move the images away, or"
+            " list the images in a manifest.csv"
+        )
+
+
+def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
+    """What was seen in a folder that is not understood, and what would be."""
+    walker = Walker(folder)
+    below = walker.folders("")
+    holds = [f"{path}/ ({_images(sum(1 for _ in walker.images(path)))})" for path in below[:SHOWN]]
+    holds += [f"{len(below) - SHOWN} more folders"] if len(below) > SHOWN else []
+    holds += [f"{path} ({why})" for path, why in walker.skipped[:2]]
+    loose = sum(
+        entry.name.lower().endswith(EXTENSIONS) for entry in folder.iterdir() if entry.is_file()
+    )
+    holds += [f"{_images(loose)} in no folder"] if loose else []
+    saw = (
+        f"dataset '{name}': the layout of '{folder}' is not recognised (it holds:"
+        f" {', '.join(holds) or 'nothing'}); "
+    )
+    if card and card.holds:
+        return f"{saw}it must hold {listed(card.holds)}, or a manifest.csv"
+    return (
+        f"{saw}expected manifest.csv (path,label[,method,group,split]), real/ fake/, 0_real/"
+        " 1_fake/, or train/ test/ (and val/) with those below; class folders of other names go"
+        " into data.class_folders, as in { authentic = 0, generated = 1 }, or, with prepare"
+        " --describe and audit --datasets, into --class-folder authentic=real --class-folder"
+        " generated=fake"
+    )
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'' if number == 1 else 's'}"

@@ -1,0 +1,48 @@
+"""A cell, scored with the weights of every epoch that its winner kept: for the leak price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from study.core.identity import digest
+from study.jobs.cell import CellJob, load_detector, score_cell
+from study.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochsJob:
+    """A cell to be scored with the weights of each of `epochs` in turn: all that its winner kept
+    but the selected one.
+    """
+
+    cell: CellJob
+    epochs: tuple[int, ...]
+
+    def key(self, epoch: int) -> str:
+        """The key of one epoch's scores."""
+        return digest("epoch scores", self.cell.scores_key, epoch)
+
+
+def run_epochs(job: EpochsJob) -> None:
+    """Score a cell with every epoch's weights and write them to the store."""
+    from safetensors.torch import load_file
+
+    store = _store(job)
+    detector = load_detector(store.model_folder(job.cell.model))
+    for epoch in job.epochs:
+        if store.has_scores(job.key(epoch)):
+            continue
+        # of now: on a GPU scoring gives a detector other tensors for its buffers
+        tensors = detector.state_dict()
+        for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
+            tensors[name].copy_(value)
+        store.save_scores(job.key(epoch), score_cell(job.cell, detector))
+
+
+def is_scored(job: EpochsJob) -> bool:
+    """Tell whether the store has the scores of all epochs."""
+    return all(_store(job).has_scores(job.key(epoch)) for epoch in job.epochs)
+
+
+def _store(job: EpochsJob) -> Store:
+    return Store(job.cell.workspace.results, job.cell.workspace.study)

@@ -1,0 +1,139 @@
+"""A trial: one configuration of one pairing, trained behind the firewall, judged on source val."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from study.core.errors import ConfigError
+from study.core.identity import whole_file
+from study.core.records import DetectorSpec, Report, Trial, TrialResult
+from study.data.images.packs import ImageSet
+from study.detectors import registry
+from study.detectors.base import Detector
+from study.jobs.workspace import (
+    TRAINED_ON,
+    Workspace,
+    open_catalog,
+    refuse_changed_data,
+    runtime_of,
+)
+from study.store.store import Store
+from study.training.fit import fit
+from study.training.process_group import ALONE, ProcessGroup
+from study.training.recipe import Recipe
+from study.training.session import FitResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitJob:
+    """A configuration to train. data_key: the content of train and val that its key stands for."""
+
+    workspace: Workspace
+    spec: DetectorSpec
+    trial: Trial
+    data_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob(FitJob):
+    """A configuration to train and judge on source val.
+
+    workers: processes that train it together (data parallel); each of them is given this job.
+    """
+
+    workers: int = 1
+
+
+class _StoreSession:
+    """What the training loop talks to: epochs go to `report`, checkpoints to the store, and their
+    weights where `keep`.
+    """
+
+    def __init__(self, store: Store, key: str, report: Report, *, keep: bool = False) -> None:
+        self._file = store.checkpoint_file(key)
+        self._store, self._key, self._keep = store, key, keep
+        self.report = report
+
+    def load(self) -> dict[str, Any] | None:
+        if not self._file.is_file():
+            return None
+        state: dict[str, Any] = torch.load(self._file, weights_only=True, map_location="cpu")
+        kept = (
+            self._store.epoch_file(self._key, n, under_way=True).is_file()
+            for n in range(len(state.get("history", ())))
+        )
+        return state if not self._keep or all(kept) else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self._keep:  # first, so that a checkpoint has all of its epochs
+            self._store.save_epoch(self._key, len(state["history"]) - 1, state["state"])
+        with whole_file(self._file) as path:
+            torch.save(state, path)
+
+
+def fit_trial(
+    job: FitJob, report: Report, processes: ProcessGroup = ALONE, *, keep_epochs: bool = False
+) -> tuple[Detector, ImageSet, FitResult, float]:
+    """Train the job's detector behind the firewall; return it with source val, the result, and the
+    seconds of this fit.
+    """
+    workspace, trial = job.workspace, job.trial
+    runtime = runtime_of(workspace)
+    # before anything is computed: a detector may embed its prompts when it is built
+    runtime.apply()
+    catalog = open_catalog(workspace.data, firewall=True)
+    refuse_changed_data(
+        catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on
+    )
+    train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
+    val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
+    spec = registry.with_head(job.spec, trial.params)
+    detector = registry.build(spec, weights_root=workspace.weights_root, seed=trial.seed)
+    session = _StoreSession(
+        Store(workspace.results, workspace.study), trial.key, report, keep=keep_epochs
+    )
+    result = fit(
+        detector,
+        train,
+        val,
+        Recipe.from_params(trial.params, learner=job.spec.learner, where=trial.pairing.name),
+        epochs=trial.epochs,
+        seed=trial.seed,
+        runtime=runtime,
+        session=session,
+        processes=processes,
+        strata=train.strata(workspace.data.balance),
+    )
+    return detector, val, result, sum(epoch.seconds for epoch in result.history)
+
+
+def run_trial(job: TrialJob, report: Report) -> TrialResult:
+    """Train one configuration; see source train and val, nothing else.
+
+    Where the job has several workers each of them calls this in one torch.distributed group; the
+    first alone calls `report`, and all have the result. Raises DivergedError for a loss that is not
+    finite, TrialStopped (on every worker) where `report` does, ConfigError for a group of another
+    size, and whatever the data or the device raise; launchers turn those into a TrialResult.
+    """
+    # A single worker may stand in a group too (that of winners and cells), and trains alone in it.
+    processes = ProcessGroup.current() if job.workers > 1 else ALONE
+    if processes.size != job.workers:
+        raise ConfigError(
+            f"trial {job.trial.key} needs {job.workers} workers and {processes.size} came together:"
+            " run it again"
+        )
+    _, _, result, seconds = fit_trial(job, report, processes)
+    return TrialResult(
+        key=job.trial.key,
+        state="done",
+        val_auc=result.val_auc,
+        val_nll=result.val_nll,
+        best_epoch=result.best_epoch,
+        history=result.history,
+        seconds=seconds,
+        note=result.note,
+        device_kind=runtime_of(job.workspace).kind,
+    )

@@ -1,0 +1,107 @@
+"""A winner: a selected configuration, trained with one seed and kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from study.core.records import TrainedDetector
+from study.detectors import registry
+from study.jobs.cell import image_scores
+from study.jobs.trial import FitJob, fit_trial
+from study.jobs.workspace import provenance, runtime_of
+from study.statistics.thresholds import FIXED, fit_temperature, source_thresholds
+from study.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerJob(FitJob):
+    """A selected configuration to train with winner seed `winner_seed` and keep; `winner_trial` is
+    the trial it was found in.
+
+    Of a detector that is not trained `data_key` is "". keep_epochs: the weights of every epoch stay
+    in the store.
+    """
+
+    winner_seed: int
+    winner_trial: int
+    keep_epochs: bool = False
+
+
+def run_winner(job: WinnerJob) -> None:
+    """Train a selected configuration with one seed and write it to the store, thresholds from
+    source val included.
+
+    A detector that is not trained is built and written as it is; it has no source, and so none of
+    what a source decides.
+    """
+    store = Store(job.workspace.results, job.workspace.study)
+    if is_trained(job):
+        # of one that was killed just after its record was written
+        store.drop_checkpoint(job.trial.key)
+        return
+    if job.spec.learner == "none":
+        _keep_untrained(store, job)
+        return
+    detector, val, result, seconds = fit_trial(job, lambda _: None, keep_epochs=job.keep_epochs)
+    trained = _trained(
+        job,
+        thresholds=source_thresholds(val.label, result.val_logit),
+        temperature=fit_temperature(val.label, result.val_logit),
+        val_auc=result.val_auc,
+        val_nll=result.val_nll,
+        best_epoch=result.best_epoch,
+        note=result.note,
+    )
+    store.save_model(
+        trained, detector.state_dict(), image_scores(val, result.val_logit), result.history, seconds
+    )
+    if job.keep_epochs:
+        store.close_epochs(job.trial.key)
+    store.drop_checkpoint(job.trial.key)
+
+
+def is_trained(job: WinnerJob) -> bool:
+    """Tell whether the store has what a winner's job makes."""
+    store = Store(job.workspace.results, job.workspace.study)
+    return store.has_model(job.trial.key) and (
+        not job.keep_epochs or bool(store.epochs(job.trial.key))
+    )
+
+
+def _keep_untrained(store: Store, job: WinnerJob) -> None:
+    began = time.perf_counter()
+    runtime_of(job.workspace).apply()
+    detector = registry.build(
+        job.spec, weights_root=job.workspace.weights_root, seed=job.trial.seed
+    )
+    nothing = float("nan")
+    trained = _trained(
+        job,
+        thresholds={"fixed": FIXED, "source": nothing, "source_fpr5": nothing},
+        temperature=nothing,
+        val_auc=nothing,
+        val_nll=nothing,
+        best_epoch=-1,
+    )
+    store.save_model(trained, detector.state_dict(), None, (), time.perf_counter() - began)
+
+
+def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> TrainedDetector:
+    """Return a winner's record. note: of its training. found: what its source's val gave."""
+    said = {"note": note} if note else {}
+    return TrainedDetector(
+        key=job.trial.key,
+        trial=job.trial,
+        spec=registry.with_head(job.spec, job.trial.params),
+        winner_seed=job.winner_seed,
+        winner_trial=job.winner_trial,
+        provenance={
+            **provenance(),
+            **said,
+            "device_kind": runtime_of(job.workspace).kind,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+        **found,
+    )

@@ -1,0 +1,121 @@
+"""What every job needs: the store and the data, opened in any process, and what made a result.
+
+A job is a small picklable record. Everything else (packs, weights) is opened by the worker and kept
+for the worker's next job. Each job is idempotent: what the store holds is not done again.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from study.core.errors import DataError
+from study.core.identity import canonical_json
+from study.core.records import Split
+from study.data.catalog import Catalog, DataConfig
+from study.training.runtime import TorchRuntime
+
+TRAINED_ON: tuple[Split, Split] = ("train", "val")  # the splits that training and selection see
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Enough to open the store and the data in any process. `threads` and `precision` are the
+    study's, resolved.
+
+    firewall: True in every command that trains or selects; a cell cannot be scored there, its test
+    split does not open.
+    """
+
+    results: Path
+    study: str
+    data: DataConfig
+    weights_root: Path | None
+    threads: int
+    precision: str
+    firewall: bool
+    device: str = "auto"
+
+
+_CATALOGS: dict[tuple[str, bool], Catalog] = {}
+
+
+def open_catalog(config: DataConfig, *, firewall: bool) -> Catalog:
+    """Return this process's catalog for `config`, made at its first use and kept: a worker's next
+    job finds its packs open.
+    """
+    key = (canonical_json(config), firewall)
+    if key not in _CATALOGS:
+        _CATALOGS[key] = Catalog(config, firewall=firewall)
+    return _CATALOGS[key]
+
+
+def runtime_of(workspace: Workspace) -> TorchRuntime:
+    """Return the runtime of a workspace's training: device, threads and precision."""
+    return TorchRuntime.resolve(
+        device=workspace.device, threads=workspace.threads, precision=workspace.precision
+    )
+
+
+def scoring_runtime(workspace: Workspace) -> TorchRuntime:
+    """Return the runtime of all scoring, applied: float32, whatever the training was in."""
+    runtime = replace(runtime_of(workspace), precision="float32")
+    runtime.apply()
+    return runtime
+
+
+def refuse_changed_data(found: str, expected: str, name: str) -> None:
+    """A worker lists the data anew; a result must not be kept under the key of other data. Raises
+    DataError where they differ.
+    """
+    if found != expected:
+        raise DataError(f"the data of '{name}' changed while the command ran; run it again")
+
+
+@functools.cache
+def provenance() -> dict[str, str]:
+    """What produced a result: versions of the code and of the libraries that decide numbers, and
+    the processor.
+    """
+    names = (
+        "fake-image-study",
+        "torch",
+        "timm",
+        "open_clip_torch",
+        "numpy",
+        "scikit-learn",
+        "pillow",
+    )
+    versions = {name: metadata.version(name) for name in names}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "device": device,
+    }
+
+
+def _commit() -> str:
+    """The git commit of a checkout, with `+` where files differ from it; "" for an installed
+    package.
+    """
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return ""
+    try:
+        run = functools.partial(
+            subprocess.run, capture_output=True, text=True, cwd=here, timeout=10, check=True
+        )
+        head = run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+        return head + (
+            "+" if run(["git", "status", "--porcelain", "--", "."]).stdout.strip() else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,212 @@
+"""What differs between two studies, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from study.analysis.cells_csv import Place
+from study.analysis.diff import BY_INTERVALS, Change, StudyDiff
+from study.core.records import NO_DEGRADATION
+from study.render.markdown import columns, number, with_interval
+from study.statistics.seeds import SeedLead
+
+SCHEMA = 2
+MOVED = "moved by more than noise"
+BY_SEEDS = (
+    "moved by more than the sampling of images, but no more than training seeds could explain"
+)
+UNKNOWN = "moved by more than the sampling of images, the seeds' share unknown"
+LEVEL = "not more than the sampling of images"
+UNTESTED = "cannot be tested"
+SAME_SCORES = "hold the same scores"
+VERDICTS = (MOVED, BY_SEEDS, UNKNOWN, LEVEL, UNTESTED, SAME_SCORES)
+SEED_ONLY = """The study files differ in the seed only: whatever moved, moved by chance, of images,
+of training or of the search's draw, and the last of these is in no interval and no p here."""
+
+
+def as_text(found: StudyDiff) -> str:
+    """Return the difference for a person: what moved, what is noise, what only one has, what was
+    set otherwise.
+    """
+    parts = [
+        f"{found.first} -> {found.second}",
+        SEED_ONLY if found.seed_only else "",
+        _summary(found),
+        *_changes(found),
+    ]
+    parts += [_listed("no number in both", [f"{_name(p)}: {a} -> {b}" for p, a, b in found.states])]
+    parts += [_listed(f"only in {found.first}", [_name(p) for p in found.only_first])]
+    parts += [_listed(f"only in {found.second}", [_name(p) for p in found.only_second])]
+    parts += [_listed("study files", [f"{key}: {a} -> {b}" for key, a, b in found.settings])]
+    parts += [
+        _listed("data of different content", [f"{name} ({splits})" for name, splits in found.data])
+    ]
+    if not found.data_known:
+        parts.append(
+            "whether the data are the same is not known: one of them has no cells.csv; run its"
+            " cross_eval again"
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _summary(found: StudyDiff) -> str:
+    counted = Counter(map(_verdict, found.changes))
+    counts = [
+        f"  {counted[verdict]} {verdict}"
+        for verdict in VERDICTS
+        if counted[verdict] or verdict == MOVED
+    ]
+    return "\n".join([f"{len(found.changes)} cells with an AUC in both:", *counts])
+
+
+def _verdict(change: Change) -> str:
+    """Which of `VERDICTS` a change has."""
+    if change.same or change.untested:
+        return SAME_SCORES if change.same else UNTESTED
+    if not change.beyond_images:
+        return LEVEL
+    return UNKNOWN if change.seeds_unknown else MOVED if change.moved else BY_SEEDS
+
+
+def _changes(found: StudyDiff) -> list[str]:
+    """Tables of the cells that differ, the largest difference first."""
+    parts = []
+    ranked = sorted(found.changes, key=lambda c: -abs(c.second - c.first))
+    for verdict in VERDICTS[:-1]:
+        chosen = [c for c in ranked if _verdict(c) == verdict]
+        if chosen:
+            head = (
+                "cell",
+                "AUC",
+                "->",
+                "change",
+                "tested [95 % interval]",
+                "p (Holm)",
+                "over seeds",
+                "p of both",
+                "by",
+            )
+            parts.append(f"{verdict}:\n{columns([head, *map(_line, chosen)])}")
+    if parts:
+        parts.append(EXPLAINED)
+    return parts
+
+
+EXPLAINED = f"""AUC and change: of single models, mean over seeds, as in the matrices. Tested: the
+difference of the mean logits' AUCs on the same images where both stores hold the scores, else
+("{BY_INTERVALS}") the matrices' own difference, which finds less. So change and tested can differ,
+even in sign: the mean logit over seeds is an ensemble of them, which often does better than they do
+one by one. p (Holm): the sampling of images alone. Over seeds: the change with Welch's 95 %
+interval over training seeds, of which each
+side needs two. p of both: the largest of the images' p, the seeds' and that of both errors at once,
+after Holm. More than noise: both p below .05."""
+
+
+def _line(change: Change) -> list[str]:
+    d = change.difference
+    how = "; ".join(text for text in (d.how, d.reason, d.note) if text)
+    numbers = [
+        number(change.first),
+        number(change.second),
+        number(change.second - change.first, signed=True),
+    ]
+    return [
+        _name(change.place),
+        *numbers,
+        with_interval(d.value, d.low, d.high, signed=True),
+        _p(change.p_holm),
+        _seeds(change.seeds),
+        _p(change.p_noise),
+        how,
+    ]
+
+
+def _p(p: float) -> str:
+    return "undefined" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _seeds(seeds: SeedLead) -> str:
+    """What training seeds make of a change."""
+    if seeds.fixed:
+        return "no seed changes it"
+    return (
+        f"unknown ({seeds.reason})"
+        if seeds.reason
+        else with_interval(seeds.mean, seeds.low, seeds.high, signed=True)
+    )
+
+
+def _name(place: Place) -> str:
+    detector, train_on, test_on, degradation = place
+    return f"{detector} @ {train_on} -> {test_on}" + (
+        "" if degradation == NO_DEGRADATION else f" ?{degradation}"
+    )
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    return "\n  ".join([f"{title}:", *lines]) if lines else ""
+
+
+def as_json(found: StudyDiff) -> str:
+    """Return the difference as one JSON object; NaN is null."""
+    table = {
+        "schema": SCHEMA,
+        "first": found.first,
+        "second": found.second,
+        "cells": [_object(change) for change in found.changes],
+        "states": [{**_place(p), "first": a, "second": b} for p, a, b in found.states],
+        "only_first": [_place(p) for p in found.only_first],
+        "only_second": [_place(p) for p in found.only_second],
+        "seed_only": found.seed_only,
+        "settings": [{"key": key, "first": a, "second": b} for key, a, b in found.settings],
+        "data": (
+            [{"dataset": name, "splits": splits} for name, splits in found.data]
+            if found.data_known
+            else None
+        ),
+    }
+    return json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _object(change: Change) -> dict[str, Any]:
+    d, s = change.difference, change.seeds
+    numbers = {
+        "first": change.first,
+        "second": change.second,
+        "difference": d.value,
+        "low": d.low,
+        "high": d.high,
+    }
+    numbers |= {
+        "p": d.p,
+        "p_holm": change.p_holm,
+        "seeds_difference": s.mean,
+        "seeds_low": s.low,
+        "seeds_high": s.high,
+    }
+    numbers |= {"seeds_p": s.p, "p_noise": change.p_noise}
+    tested = {name: None if math.isnan(v) else v for name, v in numbers.items()}
+    words = {
+        "verdict": _verdict(change),
+        "how": d.how,
+        "undefined": d.reason,
+        "seeds_undefined": s.reason,
+        "note": d.note,
+    }
+    return {
+        **_place(change.place),
+        **tested,
+        "moved": change.moved,
+        "beyond_images": change.beyond_images,
+        "untested": change.untested,
+        "same_scores": change.same,
+        **words,
+    }
+
+
+def _place(place: Place) -> dict[str, str]:
+    return dict(zip(("detector", "train_on", "test_on", "degradation"), place, strict=True))

@@ -1,0 +1,163 @@
+"""The robustness table: what every degradation leaves of every detector's AUC, in domain and across
+domains.
+
+Rows are degradations, columns detectors: the mean AUC over cells and, in brackets, what is
+gained over clean images (lost, where it is negative) in the same cells on the same images, without
+those that leak from training. A detector that is at chance has nothing to lose, so the two kinds of
+cells stand apart.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from study.analysis.robustness import Robustness, mean_drop
+from study.data.names import is_in_domain
+from study.render.markdown import number, with_interval
+from study.render.tables import MIN_WIDTH, USUAL_WIDTH, blocks, fold, pipes
+
+CAPTION = "mean over cells and seeds (change from clean, same images [95 % interval])"
+
+
+def robustness_text(found: Sequence[Robustness], *, width: int | None = None) -> str:
+    """Return the tables as text, "" where nothing was degraded. width: characters a line may have;
+    that of the terminal.
+    """
+    columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
+    parts = []
+    for title, table in _tables(found):
+        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+        lines = [fold(f"Robustness, {title}: AUC, {CAPTION}", columns)]
+        for block in blocks(widths[1:], columns - widths[0]):
+            lines.append("")
+            lines += [
+                "  ".join(line[i].ljust(widths[i]) for i in (0, *(i + 1 for i in block))).rstrip()
+                for line in table
+            ]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, *(fold(note, columns) for note in _notes(found))])
+
+
+def robustness_markdown(found: Sequence[Robustness]) -> str:
+    """Return the tables as Markdown, "" where nothing was degraded; ends with a newline."""
+    if not found:
+        return ""
+    parts = ["## Robustness", f"AUC, {CAPTION}."]
+    for title, table in _tables(found):
+        parts += [f"### {title[0].upper()}{title[1:]}", pipes(table)]
+    return "\n\n".join([*parts, *_notes(found)]) + "\n"
+
+
+def _tables(found: Sequence[Robustness]) -> list[tuple[str, list[list[str]]]]:
+    """(title, table with its head) of the cells in domain and across domains, where there are
+    any.
+    """
+    parts: dict[str, list[Robustness]] = {
+        kind: [] for kind in ("in-domain", "cross-domain", "neither: images of the training set")
+    }
+    for r in found:
+        inside, across, neither = parts.values()
+        (inside if is_in_domain(r.train_on, r.test_on) else neither if r.shared else across).append(
+            r
+        )
+    return [
+        (kind.replace("domain", "domain cells"), _table(mine))
+        for kind, mine in parts.items()
+        if mine
+    ]
+
+
+def _table(found: Sequence[Robustness]) -> list[list[str]]:
+    detectors = list(dict.fromkeys(r.detector for r in found))
+    degradations = list(dict.fromkeys(r.degradation for r in found))
+    places = {
+        (d, g): [r for r in found if (r.detector, r.degradation) == (d, g)]
+        for d in detectors
+        for g in degradations
+    }
+    return [
+        ["degradation", *detectors],
+        *([g, *(_cell(places[d, g]) for d in detectors)] for g in degradations),
+    ]
+
+
+def _cell(found: Sequence[Robustness]) -> str:
+    """E.g. `0.812 (-0.103)`, and of how many cells where some have no number; the state where none
+    has.
+    """
+    held = [r for r in found if not math.isnan(r.auc)]
+    if not held:
+        return (
+            found[0].state.replace("_", " ")
+            if found and found[0].state != "done"
+            else "undefined"
+            if found
+            else "-"
+        )
+    mean, drop = fmean(r.auc for r in held), mean_drop(held)
+    change = with_interval(drop.value, drop.low, drop.high, signed=True)
+    some = f", {len(held)} of {len(found)} cells" if len(held) < len(found) else ""
+    return f"{number(mean)} ({change}{some})"
+
+
+def _notes(found: Sequence[Robustness]) -> list[str]:
+    """What is left out: what was not applicable, whole test sets and single images, and what leaks.
+    Each once.
+    """
+    return [*_left_out_notes(found), *_leak_notes(found)]
+
+
+def _left_out_notes(found: Sequence[Robustness]) -> Iterator[str]:
+    """For each degradation and test set; whose it is where the detectors' geometries differ in
+    it.
+    """
+    notes: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    for r in found:
+        if r.state in ("done", "not_applicable"):
+            notes.setdefault((r.degradation, r.test_on), {}).setdefault(_left_out(r), {})[
+                r.detector
+            ] = None
+    for said in notes.values():
+        for sentence, detectors in said.items():
+            if sentence:
+                yield sentence if len(said) == 1 else f"{', '.join(detectors)}: {sentence}"
+
+
+def _left_out(r: Robustness) -> str:
+    if r.state == "not_applicable":
+        return f"{r.degradation} is not applicable to {r.test_on}: {r.reason}."
+    total = r.images + r.left_out + r.unmatched + (0 if r.kept else r.leaked)
+    parts = []
+    if r.left_out:
+        left_out = (
+            f"{r.degradation} is not applicable to {r.left_out} of {total} images of {r.test_on}; "
+        )
+        parts.append(f"{left_out}they are left out, of the clean AUC too.")
+    if r.unmatched:
+        unmatched = (
+            f"{r.unmatched} of {total} images of {r.test_on} have a score under {r.degradation} but"
+            " none as they are "
+        )
+        parts.append(f"{unmatched}(too elongated); they are left out.")
+    return " ".join(parts)
+
+
+def _leak_notes(found: Sequence[Robustness]) -> Iterator[str]:
+    for x, y in dict.fromkeys((r.train_on, r.test_on) for r in found):
+        mine = [r for r in found if (r.train_on, r.test_on) == (x, y) and r.leaked]
+        for kept in (False, True):
+            there = [r for r in mine if r.kept == kept]
+            if there:
+                under = (
+                    f", under {', '.join(dict.fromkeys(r.degradation for r in there))}"
+                    if kept
+                    else ""
+                )
+                end = "kept, as a class is gone without them" if kept else "left out"
+                yield (
+                    f"Test images that leak from training: {x} -> {y}"
+                    f" {max(r.leaked for r in there)}, {end}{under}."
+                )

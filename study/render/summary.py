@@ -1,0 +1,193 @@
+"""What a matrix comes down to, in words: in-domain and cross-domain mean, the gap, the worst cell,
+and what was left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from study.analysis.matrix_csv import has_number
+from study.core.records import ELSEWHERE, NO_TRAINING
+from study.data.names import is_in_domain
+from study.render.grid import Grid
+from study.render.markdown import number, rounded
+from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
+
+UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
+
+
+def summary_of(grid: Grid) -> MatrixSummary:
+    """Return the summary of a grid's cells; those without a number count as undefined."""
+    values = {
+        place: row.estimate.value if row is not None and has_number(row) else math.nan
+        for place, row in grid.cells.items()
+    }
+    members = {
+        source: [target for target in grid.test_on if is_in_domain(source, target)]
+        for source in grid.train_on
+    }
+    return summarise(
+        values,
+        members,
+        _chances(grid),
+        higher_is_better=grid.metric not in LOWER_IS_BETTER,
+        shared=grid.shared.keys(),
+    )
+
+
+def as_shown(exact: MatrixSummary) -> MatrixSummary:
+    """Return a summary rounded to what is printed, its differences taken between the rounded
+    numbers they stand beside.
+    """
+    inside, across, worst = map(
+        rounded, (exact.in_domain_mean, exact.cross_domain_mean, exact.worst)
+    )
+    above = [
+        _above(exact.in_domain_mean, exact.in_domain_above_chance),
+        _above(exact.cross_domain_mean, exact.cross_domain_above_chance),
+    ]
+    return replace(
+        exact,
+        in_domain_mean=inside,
+        cross_domain_mean=across,
+        gap=_signed_as(exact.gap, inside - across),
+        worst=worst,
+        in_domain_above_chance=above[0],
+        cross_domain_above_chance=above[1],
+        gap_above_chance=_signed_as(exact.gap_above_chance, above[0] - above[1]),
+        worst_above_chance=_above(exact.worst, exact.worst_above_chance),
+    )
+
+
+def _signed_as(exact: float, difference: float) -> float:
+    """A gap: positive where worse across domains, which of an error rate is the other way round."""
+    return rounded(math.copysign(difference, exact))
+
+
+def _above(value: float, above: float) -> float:
+    """How far a rounded value is above chance; where chance itself has more places (a prevalence),
+    the exact difference.
+    """
+    chance = value - above
+    return (
+        rounded(rounded(value) - chance)
+        if math.isclose(chance, rounded(chance), abs_tol=1e-9)
+        else rounded(above)
+    )
+
+
+def without_leaks(grid: Grid) -> Grid | None:
+    """Return the grid with its leak-free numbers in the cells that leak; None where no cell
+    does.
+    """
+    left = {
+        place: row for place, row in grid.without_leaks.items() if has_number(grid.cells.get(place))
+    }
+    return replace(grid, cells={**grid.cells, **left}, without_leaks={}) if left else None
+
+
+def _chances(grid: Grid) -> dict[tuple[str, str], float]:
+    """Each cell's own: without leaked images, or without what could not be decoded, one test set
+    has another prevalence.
+    """
+    held = {
+        place: row.estimate
+        for place, row in grid.cells.items()
+        if row is not None and has_number(row)
+    }
+    return {
+        place: chance_of(grid.metric, n_real=one.n_real, n_fake=one.n_fake)
+        for place, one in held.items()
+    }
+
+
+def summary_lines(grid: Grid) -> list[str]:
+    """Return the summary as lines of text. `vs chance` is positive where better than chance, a gap
+    where worse across domains.
+    """
+    if _trained_elsewhere(grid):
+        return [f"{UNKNOWN_DOMAIN}: no in-domain and no cross-domain mean"]
+    clean = without_leaks(grid)
+    return [*_lines(grid), *([_clean_line(clean)] if clean else [])]
+
+
+def _clean_line(clean: Grid) -> str:
+    inside, across, gap, worst, undefined = _cells(clean)
+    left_out = f", left out: {undefined} without a number" if undefined != "0" else ""
+    return (
+        f"without leaked images: in-domain mean {inside}, cross-domain mean {across}, gap {gap},"
+        f" worst {worst}{left_out}"
+    )
+
+
+def _lines(grid: Grid) -> list[str]:
+    found, sign = as_shown(summary_of(grid)), -1 if grid.metric in LOWER_IS_BETTER else 1
+    inside = _text(
+        found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain
+    )
+    across = _text(
+        found.cross_domain_mean, sign * found.cross_domain_above_chance, cells=found.n_cross_domain
+    )
+    exact = summary_of(grid)
+    centred = (
+        math.nan
+        if math.isclose(exact.gap, exact.gap_above_chance, abs_tol=1e-9)
+        else found.gap_above_chance
+    )
+    ends = [f"gap {_text(found.gap, centred)}{_why_no_gap(grid)}"]
+    if found.worst_cell is not None:
+        ends.append(
+            f"worst {_text(found.worst, sign * found.worst_above_chance)}:"
+            f" {' -> '.join(found.worst_cell)}"
+        )
+    if found.n_shared:
+        ends.append(f"in neither mean: {found.n_shared} with images of the training set")
+    if found.n_undefined:
+        ends.append(f"left out: {found.n_undefined} without a number")
+    return [f"in-domain mean {inside}, cross-domain mean {across}", ", ".join(ends)]
+
+
+def summary_cells(grid: Grid) -> list[str]:
+    """Return the summary as cells of a table: in-domain mean, cross-domain mean, gap, worst cell,
+    cells without a number.
+    """
+    found = summary_of(grid)
+    if _trained_elsewhere(grid):
+        return ["unknown", "unknown", UNKNOWN_DOMAIN, "unknown", str(found.n_undefined)]
+    clean = without_leaks(grid)
+    cells, more = _cells(grid), _cells(clean) if clean else _cells(grid)
+    # Where the two say different things, both stand there.
+    return [
+        a if a == b else f"{a}; without leaked images {b}" for a, b in zip(cells, more, strict=True)
+    ]
+
+
+def _cells(grid: Grid) -> list[str]:
+    found = as_shown(summary_of(grid))
+    worst = (
+        f"{number(found.worst)} ({' -> '.join(found.worst_cell)})"
+        if found.worst_cell is not None
+        else "none"
+    )
+    means = [_text(mean, math.nan) for mean in (found.in_domain_mean, found.cross_domain_mean)]
+    return [*means, _text(found.gap, math.nan) + _why_no_gap(grid), worst, str(found.n_undefined)]
+
+
+def _trained_elsewhere(grid: Grid) -> bool:
+    return set(grid.train_on) == {ELSEWHERE}
+
+
+def _why_no_gap(grid: Grid) -> str:
+    """Return, in brackets, why a detector that is not trained has no gap; of another the two means
+    say what is missing.
+    """
+    return " (not trained: no test set is in-domain)" if set(grid.train_on) == {NO_TRAINING} else ""
+
+
+def _text(value: float, over_chance: float, *, cells: int = 0) -> str:
+    if math.isnan(value):
+        return "undefined"
+    more = [] if math.isnan(over_chance) else [f"{number(over_chance, signed=True)} vs chance"]
+    more += [f"{cells} cell{'s' if cells > 1 else ''}"] if cells else []
+    return number(value) + (f" ({', '.join(more)})" if more else "")

@@ -1,0 +1,127 @@
+"""Threshold transfer: what each named threshold gives on every test set, and what the promised 5 %
+false positives became.
+
+Four matrices of balanced accuracy laid side by side, one line a cell, and the
+false-positive rate on the target of the threshold that has 5 % on the source's val, which is 1 -
+`real_accuracy` there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from study.analysis.matrix_csv import has_number
+from study.core.records import Estimate, MatrixRow
+from study.data.names import is_in_domain
+from study.render.grid import Grid, detectors, pick, state_words
+from study.render.markdown import columns, number, pipes, with_interval
+from study.statistics.thresholds import THRESHOLDS
+
+HEAD = ("train on", "test on", *THRESHOLDS, "oracle - source", "FPR at source_fpr5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One cell. balanced_accuracy: by threshold, None where there is no number. fpr: of
+    `source_fpr5` on the target, or None.
+
+    state: what a cell shows that has no number at all, else "".
+    """
+
+    train_on: str
+    test_on: str
+    balanced_accuracy: Mapping[str, Estimate | None]
+    fpr: Estimate | None
+    state: str
+
+    @property
+    def lost(self) -> float:
+        """What the oracle has more than the source's threshold: what a threshold costs that does
+        not fit; NaN where unknown.
+        """
+        oracle, source = self.balanced_accuracy["oracle"], self.balanced_accuracy["source"]
+        return oracle.value - source.value if oracle and source else math.nan
+
+
+def transfers(rows: Sequence[MatrixRow], detector: str) -> list[Transfer]:
+    """Return a detector's cells, training set by training set, images as they are."""
+    grids = {name: pick(rows, detector, "balanced_accuracy", name) for name in THRESHOLDS}
+    kept = pick(rows, detector, "real_accuracy", "source_fpr5")
+    return [
+        Transfer(
+            train_on=source,
+            test_on=target,
+            balanced_accuracy={name: _number(grid, source, target) for name, grid in grids.items()},
+            fpr=_complement(_number(kept, source, target)),
+            state=_state(grids["fixed"], source, target),
+        )
+        for source, target in kept.cells
+    ]
+
+
+def _number(grid: Grid, source: str, target: str) -> Estimate | None:
+    row = grid.cells[source, target]
+    return row.estimate if row is not None and has_number(row) else None
+
+
+def _state(grid: Grid, source: str, target: str) -> str:
+    row = grid.cells[source, target]
+    return "" if row is not None and row.state == "done" else state_words(row)
+
+
+def _complement(found: Estimate | None) -> Estimate | None:
+    """1 - a share: its interval turns over, and its spread stays."""
+    if found is None:
+        return None
+    return Estimate(
+        value=1 - found.value,
+        low=1 - found.high,
+        high=1 - found.low,
+        n_real=found.n_real,
+        n_fake=found.n_fake,
+        seeds=found.seeds,
+        sd=found.sd,
+        note=found.note,
+    )
+
+
+def markdown_transfer(rows: Sequence[MatrixRow]) -> str:
+    """Return the threshold transfer of every detector as Markdown. Ends with a newline."""
+    parts = ["# Threshold transfer", EXPLAINED]
+    for detector in detectors(rows):
+        parts += [
+            f"## {detector}: threshold transfer",
+            pipes([HEAD, *map(_line, transfers(rows, detector))]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+EXPLAINED = """Balanced accuracy of single images, mean over seeds, at four thresholds: `fixed` p =
+0.5; `source` the best one on the source's val; `source_fpr5` the one with 5 % false positives on
+the source's val; `oracle` the best one on the test set itself, an upper bound that nobody can have.
+Last, the false-positive rate [95 % interval] that `source_fpr5` really has on the test set. \\*
+in-domain."""
+
+
+def text_transfer(rows: Sequence[MatrixRow], detector: str) -> str:
+    """Return a detector's threshold transfer as a table for the terminal."""
+    title = f"{detector}: balanced accuracy by threshold (oracle: an upper bound); * in-domain"
+    return f"{title}\n{columns([HEAD, *map(_line, transfers(rows, detector))])}"
+
+
+def _line(cell: Transfer) -> list[str]:
+    if cell.state:
+        return [cell.train_on, _starred(cell), cell.state, *[""] * (len(HEAD) - 3)]
+    values = [number(math.nan if e is None else e.value) for e in cell.balanced_accuracy.values()]
+    fpr = (
+        "undefined"
+        if cell.fpr is None
+        else with_interval(cell.fpr.value, cell.fpr.low, cell.fpr.high)
+    )
+    return [cell.train_on, _starred(cell), *values, number(cell.lost, signed=True), fpr]
+
+
+def _starred(cell: Transfer) -> str:
+    return cell.test_on + (" *" if is_in_domain(cell.train_on, cell.test_on) else "")

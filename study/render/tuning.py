@@ -1,0 +1,249 @@
+"""What tuning has gained, as tuning.md, tuning.csv and lines for the terminal; which configurations
+hold on other training sets.
+
+One line of tuning.csv is one contrast: tuned minus another configuration of the same
+pairing, on source val (`test_on` empty) or on a test set. `source` is `default`, or the training
+set whose search found the other configuration best.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from study.analysis.tuning import VAL, Contrast
+from study.core.records import Pairing
+from study.data.names import is_in_domain
+from study.planning.variants import DEFAULT
+from study.render.markdown import leaked_text, number, pipes, with_interval
+from study.store.store import Store
+
+SCHEMA = 2
+COLUMNS = (
+    *(
+        "schema",
+        "detector",
+        "train_on",
+        "source",
+        "test_on",
+        "tuned",
+        "other",
+        "difference",
+        "seeds_low",
+        "seeds_high",
+        "sd",
+    ),
+    *(
+        "seeds",
+        "images_difference",
+        "images_low",
+        "images_high",
+        "p",
+        "p_holm",
+        "same",
+        "leaked",
+        "leaked_kept",
+        "reason",
+        "undefined",
+        "note",
+    ),
+)
+
+
+def write_tuning(found: Sequence[Contrast], store: Store) -> list[Path]:
+    """Write tuning.md and tuning.csv; return the files. Raises StoreError."""
+    files = [store.folder / "tuning.md", store.folder / "tuning.csv"]
+    store.save_text(files[0], markdown(found))
+    store.save_text(files[1], csv_text(found))
+    return files
+
+
+def markdown(found: Sequence[Contrast]) -> str:
+    """Return tuning.md. Ends with a newline."""
+    defaults = [c for c in found if c.source == DEFAULT]
+    others = [c for c in found if c.source != DEFAULT]
+    parts = ["# Tuned minus default", EXPLAINED]
+    parts.append(
+        _table(defaults) if defaults else "The study does not train it (budget.default_winners)."
+    )
+    if others:
+        parts += ["# Configurations moved to other training sets", MOVED]
+        for detector in dict.fromkeys(c.pairing.detector for c in others):
+            mine = [c for c in found if c.pairing.detector == detector]
+            parts += [f"## {detector}", _moved([c for c in mine if c.test_on == VAL])]
+        parts += ["## Tuned there minus tuned elsewhere", _table(others)]
+    return "\n\n".join(parts) + "\n"
+
+
+EXPLAINED = """AUC of the selected configuration minus that of the default (trial 0), both trained
+with the same seeds; mean over seeds [95 % interval over seeds, Student's t]. Source val chose the
+selected one, and flatters it; test sets do not. Over images: the AUCs of the mean logits on the
+same images, paired, p after Holm over the table. More than noise is what has p below .05 and an
+interval over seeds without 0 (of one seed that is unknown). \\* in-domain. Test images that leak
+from training are left out, and counted."""
+MOVED = """Source-val AUC, mean over seeds: rows are where a configuration was found best, columns
+where it is trained. The diagonal is each training set's own winner, which its source val chose."""
+
+
+def _table(found: Sequence[Contrast]) -> str:
+    head = [
+        "detector",
+        "train on",
+        "against",
+        "on",
+        "tuned",
+        "other",
+        "difference (seeds)",
+        "sd",
+        "over images",
+        "p (Holm)",
+    ]
+    if not any(c.leaked for c in found):
+        return pipes([head, *map(_line, found)])
+    return pipes(
+        [
+            [*head, "leaked images"],
+            *([*_line(c), leaked_text(c.leaked, kept=c.kept)] for c in found),
+        ]
+    )
+
+
+def _line(c: Contrast) -> list[str]:
+    star = " *" if c.test_on != VAL and is_in_domain(c.pairing.train_on, c.test_on) else ""
+    place = [c.pairing.detector, c.pairing.train_on, c.source, (c.test_on or "source val") + star]
+    if c.reason:
+        return [*place, c.reason, *[""] * 5]
+    numbers = [number(c.tuned), number(c.other)]
+    if c.same:
+        return [*place, *numbers, "the same models", "", "", ""]
+    seeds = with_interval(c.seeds.mean, c.seeds.low, c.seeds.high, signed=True)
+    sd = c.seeds.sd_text
+    if c.test_on == VAL:
+        return [*place, *numbers, seeds, sd, "", ""]
+    d = c.images
+    p = (
+        f"undefined ({d.reason})"
+        if math.isnan(c.p_holm)
+        else "< 0.001"
+        if c.p_holm < 0.001
+        else f"{c.p_holm:.3f}"
+    )
+    return [*place, *numbers, seeds, sd, with_interval(d.value, d.low, d.high, signed=True), p]
+
+
+def _moved(found: Sequence[Contrast]) -> str:
+    """Config-from-X x trained-on-Y in source-val AUC; the diagonal is the tuned one's."""
+    trained = list(dict.fromkeys(c.pairing.train_on for c in found))
+    values = {(c.source, c.pairing.train_on): c.reason or number(c.other) for c in found}
+    values |= {
+        (c.pairing.train_on, c.pairing.train_on): number(c.tuned) for c in found if not c.reason
+    }
+    rows = [x for x in (DEFAULT, *trained) if any(source == x for source, _ in values)]
+    head = ["configuration from \\ trained on", *trained]
+    return pipes([head, *([x, *(values.get((x, y), "no winner") for y in trained)] for x in rows)])
+
+
+def tuning_line(
+    found: Sequence[Contrast], detector: str, shared: Collection[tuple[str, str]] = ()
+) -> str:
+    """Return what is printed of a detector: what tuning has gained on source val, in domain and
+    across domains; "" if unknown.
+
+    shared: (train_on, test_on) that are in neither mean, as the test set holds images of the
+    training set.
+    """
+    mine = [
+        c for c in found if c.source == DEFAULT and not c.reason and c.pairing.detector == detector
+    ]
+    if not mine:
+        return ""
+    kinds: dict[str, list[Contrast]] = {"source val": [], "in-domain": [], "cross-domain": []}
+    for c in mine:
+        place = c.pairing.train_on, c.test_on
+        if c.test_on == VAL:
+            kinds["source val"].append(c)
+        elif place not in shared:
+            kinds["in-domain" if is_in_domain(*place) else "cross-domain"].append(c)
+    means = [
+        f"{name} {fmean(c.tuned - c.other for c in of):+.3f}" for name, of in kinds.items() if of
+    ]
+    tested = [c for c in mine if c.test_on != VAL]
+    better = sum(c.more_than_noise and c.images.value > 0 for c in tested)
+    worse = sum(c.more_than_noise and c.images.value < 0 for c in tested)
+    untested = sum(math.isnan(c.p_holm) and not c.same for c in tested)
+    leaked = {c.kept for c in tested if c.leaked}
+    clean = (
+        f"; leaked images {'kept where a class is gone without' if True in leaked else 'left out'}"
+        if leaked
+        else ""
+    )
+    ends = (
+        f"; on {better} of {len(tested)} cells better by more than noise, on {worse} worse"
+        if tested
+        else ""
+    )
+    ends += f", {untested} cannot be tested" if untested else ""
+    ends += _images_only(tested)
+    return f"tuned - default in AUC: {', '.join(means)}{ends}{clean}{_default_won(mine)}"
+
+
+def _images_only(tested: Sequence[Contrast]) -> str:
+    """What is more than the sampling of images, but not known to be more than what training seeds
+    change.
+    """
+    only = [c for c in tested if c.beyond_images and not c.more_than_noise]
+    unknown = sum(c.seeds_unknown for c in only)
+    kinds = {
+        "no more than training seeds could explain": len(only) - unknown,
+        "the seeds' share unknown": unknown,
+    }
+    return "".join(
+        f"; on {n} more than the sampling of images, {words}" for words, n in kinds.items() if n
+    )
+
+
+def _default_won(found: Sequence[Contrast]) -> str:
+    same: list[Pairing] = [c.pairing for c in found if c.test_on == VAL and c.same]
+    return (
+        f" (the default was selected on {', '.join(pairing.train_on for pairing in same)})"
+        if same
+        else ""
+    )
+
+
+def csv_text(found: Sequence[Contrast]) -> str:
+    """Return tuning.csv. NaN is an empty field, and `reason` (no numbers at all) or `undefined`
+    (none over images) says why.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for c in found:
+        s, d = c.seeds, c.images
+        numbers = [c.tuned, c.other, s.mean, s.low, s.high, s.sd]
+        tested = [d.value, d.low, d.high, d.p, c.p_holm]
+        texts, more = (
+            ["" if math.isnan(x) else repr(float(x)) for x in values]
+            for values in (numbers, tested)
+        )
+        place = [c.pairing.detector, c.pairing.train_on, c.source, c.test_on]
+        writer.writerow(
+            [
+                SCHEMA,
+                *place,
+                *texts,
+                s.seeds,
+                *more,
+                str(c.same).lower(),
+                c.leaked,
+                str(c.kept).lower(),
+                c.reason,
+                d.reason,
+                d.note,
+            ]
+        )
+    return file.getvalue()

@@ -1,0 +1,315 @@
+"""The search over all pairings at once: proposals, dealt out as jobs to whoever has a slot free.
+
+
+By generations (the default), a generation is proposed from the results of those before it and from
+a seed of its own, and the next one when all of it has ended; while one pairing waits, the others'
+jobs fill the slots. So neither the number of slots, nor the order in which trials end, nor an
+interruption changes what is proposed: only the results do.
+
+On request a search is `async` (each proposal is made from whatever has ended by then), has `asha`
+stop its trials, or is bounded by seconds of device time. Each of these makes it depend on the
+machine and on who is first: it is then marked as order-dependent.
+
+The driver holds no truth. It is rebuilt at every start, and the store answers what has been trained
+before: by key where proposals can be repeated (`known`), by the record of what was proposed where
+they cannot (`history`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from study.core.identity import derive_seed
+from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
+from study.search.halving import Halving
+from study.search.proposals import PastTrial, propose
+from study.search.remembered import Propose
+from study.search.spaces import Space
+
+
+class Job(Protocol):
+    """What is dealt out: anything that carries its trial."""
+
+    @property
+    def trial(self) -> Trial: ...  # noqa: D102
+
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairingSearch:
+    """A pairing to search, and where. first: configurations tried before the sampler is asked; ()
+    for the space's default alone.
+
+    trials: of this pairing, where it has fewer than the others (a grid that is smaller than the
+    budget).
+    epochs: after which a trial is over anyway, and is not stopped; None where that is not known.
+    """
+
+    pairing: Pairing
+    space: Space
+    first: tuple[Params, ...] = ()
+    trials: int | None = None
+    epochs: int | None = None
+
+
+class _Progress(Generic[J]):
+    """How far one pairing's search has come.
+
+    generation: the number of the open one, from 0; -1 before the first. jobs: its jobs that have
+    not ended, by trial number.
+    queue: those of them that nobody works on. history: those that have ended, in the order in which
+    they were learned of.
+    results: of all trials so far, by key: equal configurations are trained once.
+    """
+
+    def __init__(self, search: PairingSearch, trials: int, halving: Halving | None) -> None:
+        self.pairing, self.space = search.pairing, search.space
+        self.first = search.first or (search.space.default(),)
+        self.trials = trials if search.trials is None else min(trials, search.trials)
+        self.halving, self.epochs = halving, search.epochs
+        self.generation = -1
+        self.jobs: dict[int, J] = {}
+        self.queue: deque[J] = deque()
+        self.history: dict[int, PastTrial] = {}
+        self.results: dict[str, TrialResult] = {}
+
+    def seconds(self) -> float:
+        """Seconds that the trials so far took, each trained once."""
+        return sum(result.seconds for result in self.results.values())
+
+    def seconds_with_running(self) -> float:
+        """Likewise, with those under way taken to be as long as the others were on average."""
+        running = len(self.jobs) - len(self.queue)
+        return self.seconds() * (1 + running / max(1, len(self.results)))
+
+
+class SearchDriver(Generic[J]):
+    """Deals proposals over pairings. Not safe for threads: `next`, `tell`, `report` and the
+    callbacks run in the caller's.
+
+    trials: per pairing, the default configuration included. generation: proposals made at a time
+    (the last one may be smaller).
+    study_seed: with the pairing's name it seeds the sampler. sampler: one of `proposals.SAMPLERS`.
+    asynchronous: propose one by one, from whatever has ended. halving: `asha` stops trials.
+    seconds: of all trials of a pairing; when they are used up no more are dealt. 0 for no limit.
+    make_job: (pairing, trial number, params) to a job. Within a pairing, jobs whose trials have
+    equal keys are one piece of work.
+    known: the result that the store holds for a job, or None. Such a job is never dealt, it is told
+    at once.
+    on_result: called once for every job that has ended: dealt, known, or the repetition of one of
+    these.
+    proposer: makes the proposals, as `proposals.propose` does.
+    history: of an asynchronous search, the jobs of a pairing that the store holds, in the order in
+    which they were recorded.
+    """
+
+    def __init__(
+        self,
+        searches: Sequence[PairingSearch],
+        *,
+        trials: int,
+        generation: int,
+        study_seed: int,
+        make_job: Callable[[Pairing, int, Params], J],
+        known: Callable[[J], TrialResult | None],
+        on_result: Callable[[J, TrialResult], None],
+        sampler: str = "tpe",
+        asynchronous: bool = False,
+        halving: bool = False,
+        seconds: float = 0.0,
+        history: Callable[[Pairing], Sequence[tuple[J, TrialResult]]] = lambda _: (),
+        proposer: Propose = propose,
+    ) -> None:
+        assert trials >= 1 and generation >= 1, (trials, generation)
+        self._progress: dict[Pairing, _Progress[J]] = {
+            search.pairing: _Progress(search, trials, Halving() if halving else None)
+            for search in searches
+        }
+        assert len(self._progress) == len(searches), "a pairing is searched once"
+        self._generation, self._study_seed, self._sampler = generation, study_seed, sampler
+        self._asynchronous, self._seconds, self._proposer = asynchronous, seconds, proposer
+        self._make_job, self._known, self._on_result = make_job, known, on_result
+        if asynchronous:
+            for progress in self._progress.values():
+                self._recall(progress, history(progress.pairing))
+
+    def next(self) -> J | None:
+        """Return a job to work on, or None while every open pairing waits for results, and when all
+        have ended.
+
+        The pairing that has come least far goes first, so that no long chain of generations is left
+        for the end.
+        """
+        if self._asynchronous:
+            return self._next_alone()
+        for progress in self._progress.values():
+            self._advance(progress)
+        ready = [
+            progress
+            for progress in self._progress.values()
+            if progress.queue and self._has_room(progress)
+        ]
+        return (
+            min(ready, key=lambda progress: progress.generation).queue.popleft() if ready else None
+        )
+
+    def finished(self) -> bool:
+        """Tell whether every trial of every pairing has ended. Takes in what is known first, so it
+        may call `on_result`.
+        """
+        # each takes in what is known
+        ended = [self.has_ended(pairing) for pairing in self._progress]
+        return all(ended)
+
+    def has_ended(self, pairing: Pairing) -> bool:
+        """Tell whether a pairing has used its budget and nothing of it is under way. Takes in what
+        is known first.
+        """
+        progress = self._progress[pairing]
+        if not self._asynchronous:
+            self._advance(progress)
+        return not progress.jobs and self._is_used_up(progress)
+
+    def tell(self, job: J, result: TrialResult) -> None:
+        """Take in the result of a job that was dealt. Jobs of the same generation with an equal key
+        end with it.
+        """
+        progress = self._progress[job.trial.pairing]
+        assert progress.jobs.get(job.trial.number) == job, (
+            f"trial {job.trial.number} of {job.trial.pairing.name} was not dealt"
+        )
+        self._end(progress, job, result)
+
+    def report(self, job: J, record: EpochRecord) -> str:
+        """Take in an epoch of a job that was dealt; return "" to let it go on, or why it is to be
+        stopped now.
+
+        Whoever runs the trial then ends it, and tells a result of state `stopped` with that reason.
+        """
+        progress = self._progress[job.trial.pairing]
+        reason = progress.halving.report(job.trial.number, record) if progress.halving else ""
+        return "" if record.epoch + 1 == progress.epochs else reason
+
+    def _is_used_up(self, progress: _Progress[J]) -> bool:
+        return len(progress.history) >= progress.trials or bool(
+            self._seconds and progress.seconds() >= self._seconds
+        )
+
+    def _has_room(self, progress: _Progress[J]) -> bool:
+        """Tell whether the seconds allow for another trial beside those under way."""
+        return not self._seconds or progress.seconds_with_running() < self._seconds
+
+    def _drop_undealt(self, progress: _Progress[J]) -> None:
+        """Give up what is left of a generation whose pairing has used its seconds."""
+        if self._seconds and progress.seconds() >= self._seconds:
+            undealt = {job.trial.key for job in progress.queue}
+            progress.queue.clear()
+            progress.jobs = {
+                number: job for number, job in progress.jobs.items() if job.trial.key not in undealt
+            }
+
+    def _advance(self, progress: _Progress[J]) -> None:
+        """Open generations until one has something left to do, or the budget is used."""
+        self._drop_undealt(progress)
+        while not progress.jobs and not self._is_used_up(progress):
+            progress.generation += 1
+            first = len(progress.history)
+            count = min(self._generation, progress.trials - first)
+            for number, params in enumerate(
+                self._propose(progress, count, progress.first[first : first + count]), start=first
+            ):
+                progress.jobs[number] = self._make_job(progress.pairing, number, params)
+            for job in list(progress.jobs.values()):
+                if job.trial.number in progress.jobs:  # it has not ended with an equal one
+                    self._settle_or_queue(progress, job)
+            self._drop_undealt(progress)
+
+    def _propose(self, progress: _Progress[J], count: int, first: Sequence[Params]) -> list[Params]:
+        return self._proposer(
+            progress.space,
+            (
+                list(progress.history.values())
+                if self._asynchronous
+                else [progress.history[n] for n in sorted(progress.history)]
+            ),
+            count=count,
+            seed=derive_seed("search", self._study_seed, progress.pairing.name),
+            sampler=self._sampler,
+            first=first,
+            running=[job.trial.params for job in progress.jobs.values()],
+        )
+
+    def _settle_or_queue(self, progress: _Progress[J], job: J) -> None:
+        result = progress.results.get(job.trial.key) or self._known(job)
+        if result is not None:
+            self._end(progress, job, result)
+        elif all(waiting.trial.key != job.trial.key for waiting in progress.queue):
+            progress.queue.append(job)
+
+    def _end(self, progress: _Progress[J], job: J, result: TrialResult) -> None:
+        progress.results[job.trial.key] = result
+        equal = [other for other in progress.jobs.values() if other.trial.key == job.trial.key]
+        for other in equal:
+            del progress.jobs[other.trial.number]
+            progress.history[other.trial.number] = PastTrial(
+                number=other.trial.number,
+                params=other.trial.params,
+                value=None if result.state == "failed" else result.val_auc,
+                generation=max(0, progress.generation),
+                stopped_after=len(result.history) if result.state == "stopped" else 0,
+            )
+        if progress.halving:
+            # of a trial from the store; what was reported before is passed over
+            for record in result.history:
+                progress.halving.report(job.trial.number, record)
+        for other in equal:
+            self._on_result(other, result)
+
+    # without generations
+
+    def _recall(self, progress: _Progress[J], history: Sequence[tuple[J, TrialResult]]) -> None:
+        for job, result in history:
+            if job.trial.number < progress.trials:
+                progress.jobs[job.trial.number] = job
+                self._end(progress, job, result)
+
+    def _next_alone(self) -> J | None:
+        open_ones = [
+            p
+            for p in self._progress.values()
+            if len(p.history) + len(p.jobs) < p.trials and self._has_room(p)
+        ]
+        for progress in sorted(open_ones, key=lambda p: len(p.history) + len(p.jobs)):
+            job = self._propose_alone(progress)
+            if job is not None:
+                return job
+        return None
+
+    def _propose_alone(self, progress: _Progress[J]) -> J | None:
+        """Propose trials until one has to be trained; None where the budget ends first, or an equal
+        one is under way.
+        """
+        while len(progress.history) + len(progress.jobs) < progress.trials and self._has_room(
+            progress
+        ):
+            number = next(
+                n
+                for n in range(progress.trials)
+                if n not in progress.history and n not in progress.jobs
+            )
+            (params,) = self._propose(progress, 1, progress.first[number : number + 1])
+            job = self._make_job(progress.pairing, number, params)
+            under_way = any(other.trial.key == job.trial.key for other in progress.jobs.values())
+            progress.jobs[number] = job
+            if under_way:
+                continue  # it ends with the other
+            result = progress.results.get(job.trial.key) or self._known(job)
+            if result is None:
+                return job
+            self._end(progress, job, result)
+        return None

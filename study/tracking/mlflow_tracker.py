@@ -1,0 +1,610 @@
+"""MLflow as a view of the store: trials, winners and the matrix are logged once each and found
+again by our own keys.
+
+And the only file that knows mlflow. It is imported on first use, because it takes two
+seconds.
+
+A run is complete when it carries the tag `study.state`, which is written last. A run that a killed
+process left without it, or that has changed since (a failed trial tried again, a matrix with new
+cells), is moved to MLflow's trash and written anew: metrics in MLflow can only be added to, never
+replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import shlex
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.core.errors import StoreError
+from study.core.identity import canonical_json, digest, file_sha256
+from study.core.records import (
+    NO_PIXELS,
+    EpochRecord,
+    MatrixRow,
+    Pairing,
+    TrainedDetector,
+    Trial,
+    TrialResult,
+)
+from study.statistics.methods import POOLED
+from study.tracking.metric_names import (
+    dataset_digest,
+    dataset_name,
+    metric_name,
+    original_names,
+    quantity,
+    slug,
+)
+from study.tracking.mlflow_address import is_server, tracking_uri, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Metric, Run
+
+DISTRIBUTION = "fake-image-study"
+LOADER = "study.tracking.logged_model"
+MAX_REASON = 500  # characters of a failure's reason that are kept
+FIGURES = (".png", ".svg", ".pdf")
+
+# Read by mlflow when it is first used; what the user has set is kept.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # a lock file in the current folder says nothing about a detector
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+# For the first request: a server that is not there is reported in seconds, not after MLflow's eight
+# minutes.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+
+
+def ui_command(results: Path) -> str:
+    """Return the command that shows the runs in a browser; for a server, its address, where nothing
+    has to be started.
+    """
+    uri = tracking_uri(results)
+    if is_server(uri):
+        return without_password(uri)
+    # An address with a password in it is not printed.
+    address = shlex.quote(uri) if without_password(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    return f"mlflow ui --backend-store-uri {address} --host 127.0.0.1 --port 5000 --workers 1"
+
+
+def _load_mlflow() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401
+
+    for name in ("mlflow", "alembic"):  # "Creating initial MLflow database tables..." is no news
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Shorten the wait for a server, unless the user has chosen one."""
+    before = {
+        name: os.environ[name] for name in _IMPATIENT if os.environ[name] == _ENVIRONMENT[name]
+    }
+    os.environ.update({name: _IMPATIENT[name] for name in before})
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _one_line_errors(uri: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
+        text = without_password(" ".join(str(error).split()))[:300]
+        remedy = "start the server" if is_server(uri) else "make the database writable"
+        raise StoreError(
+            f"MLflow at {without_password(uri)} cannot be used: {text} ({remedy}, or point"
+            " MLFLOW_TRACKING_URI somewhere else)"
+        ) from error
+
+
+RunKey = tuple[str, str, str]  # kind, pairing, key
+
+
+def _tags_of(pairing: Pairing) -> dict[str, str]:
+    return {
+        "study.pairing": pairing.name,
+        "study.detector": pairing.detector,
+        "study.train_on": pairing.train_on,
+    }
+
+
+def _history_metrics(result: TrialResult, start_ms: int) -> Iterator[Metric]:
+    """Per-epoch curves: the step is the epoch; times are those of training, as if it had begun when
+    the run was opened.
+    """
+    from mlflow.entities import Metric
+
+    seconds = 0.0
+    for record in result.history:
+        seconds += record.seconds
+        values = {
+            "train_loss": record.train_loss,
+            "val_auc": record.val_auc,
+            "val_nll": record.val_nll,
+            "learning_rate": record.learning_rate,
+            "epoch_seconds": record.seconds,
+        }
+        for name, value in values.items():
+            yield Metric(name, value, start_ms + round(seconds * 1000), record.epoch)
+
+
+def _final_metrics(result: TrialResult, end_ms: int) -> Iterator[Metric]:
+    from mlflow.entities import Metric
+
+    values = {
+        "best_val_auc": result.val_auc,
+        "best_val_nll": result.val_nll,
+        "seconds": result.seconds,
+    }
+    if result.best_epoch >= 0:
+        values["best_epoch"] = result.best_epoch
+    return (
+        Metric(name, value, end_ms, 0) for name, value in values.items() if math.isfinite(value)
+    )
+
+
+def _params(trial: Trial) -> dict[str, str]:
+    return {slug(k): str(v) for k, v in trial.params.items()} | {
+        "seed": str(trial.seed),
+        "max_epochs": str(trial.epochs),
+    }
+
+
+def _winner_result(trained: TrainedDetector, folder: Path) -> TrialResult:
+    """How a winner's training went; its curves are in the model folder."""
+    table = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+    return TrialResult(
+        key=trained.trial.key,
+        state="done",
+        val_auc=trained.val_auc,
+        val_nll=trained.val_nll,
+        best_epoch=trained.best_epoch,
+        history=tuple(EpochRecord(**epoch) for epoch in table.get("history", ())),
+        seconds=float(table.get("seconds", 0.0)),
+    )
+
+
+def _content_digest(rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> str:
+    files = [(path.name, file_sha256(path)) for path in artifacts]
+    return digest(list(rows), sorted(files))
+
+
+class Tracker:
+    """Writes a study to MLflow. One process at a time writes a study: the store's lock is held
+    meanwhile.
+
+    Every method raises StoreError, in one line, where MLflow cannot be reached or written.
+    """
+
+    def __init__(self, study: str, *, results: Path) -> None:
+        """Open MLflow and make the database and the study's experiment where they are missing.
+
+        The address is MLFLOW_TRACKING_URI, or `<results>/mlflow.db` with files in
+        `<results>/mlartifacts`.
+        """
+        self.uri = tracking_uri(results)
+        self._study = study
+        self._runs_cache: dict[RunKey, Run] | None = None
+        self._models_cache: list[LoggedModel] | None = None
+        _load_mlflow()
+        with _one_line_errors(self.uri), _impatient():
+            if not is_server(self.uri):
+                _probe_database(self.uri)
+            from mlflow import MlflowClient
+
+            self._client: MlflowClient = MlflowClient(tracking_uri=self.uri)
+            self._experiment = self._open_experiment(results)
+
+    def _open_experiment(self, results: Path) -> str:
+        found = self._client.get_experiment_by_name(self._study)
+        if found is None:
+            # A server decides for itself where files go; a database does not.
+            here = (
+                None
+                if is_server(self.uri)
+                else (results.absolute() / "mlartifacts" / self._study).as_uri()
+            )
+            tags = {
+                "study.name": self._study,
+                "mlflow.experimentKind": "custom_model_development",
+            }  # the pages for training, not chat
+            return self._client.create_experiment(self._study, artifact_location=here, tags=tags)
+        if found.lifecycle_stage != "active":
+            raise StoreError(
+                f"the MLflow experiment '{self._study}' is in MLflow's trash; bring it back with"
+                f" `mlflow experiments restore -x {found.experiment_id}`, or remove it for good"
+                " with `mlflow gc`"
+            )
+        return str(found.experiment_id)
+
+    def _runs(self) -> dict[RunKey, Run]:
+        """Our runs of this experiment, by key; read once."""
+        if self._runs_cache is None:
+            self._runs_cache, page = {}, None
+            while page is None or page.token:
+                page = self._client.search_runs(
+                    [self._experiment],
+                    "tags.`study.kind` != ''",
+                    max_results=1000,
+                    page_token=page.token if page else None,
+                )
+                for run in page:
+                    tags = run.data.tags
+                    self._runs_cache[
+                        tags["study.kind"], tags.get("study.pairing", ""), tags["study.key"]
+                    ] = run
+        return self._runs_cache
+
+    def _models(self) -> list[LoggedModel]:
+        if self._models_cache is None:
+            self._models_cache, page = [], None
+            while page is None or page.token:
+                page = self._client.search_logged_models(
+                    [self._experiment], page_token=page.token if page else None
+                )
+                self._models_cache += [m for m in page if "study.key" in m.tags]
+        return self._models_cache
+
+    def _new_run(
+        self,
+        key: RunKey,
+        name: str,
+        tags: Mapping[str, str],
+        *,
+        seconds: float = 0.0,
+        parent: str = "",
+    ) -> Run:
+        """Open a run in the place of any earlier one of the same key, which goes to the trash."""
+        if (earlier := self._runs().pop(key, None)) is not None:
+            self._client.delete_run(earlier.info.run_id)
+        kind, pairing, own = key
+        own_tags = {
+            "study.kind": kind,
+            "study.pairing": pairing,
+            "study.key": own,
+            "mlflow.parentRunId": parent,
+        }
+        all_tags = {**tags, **{name: value for name, value in own_tags.items() if value}}
+        start_ms = round((time.time() - seconds) * 1000)
+        run = self._client.create_run(
+            self._experiment, start_time=start_ms, tags=all_tags, run_name=name
+        )
+        self._runs()[key] = run
+        return run
+
+    def _complete(
+        self, key: RunKey, state: str, *, end_ms: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """End a run; its state is the last thing written."""
+        from mlflow.entities import RunTag
+
+        run = self._runs()[key]
+        self._client.set_terminated(
+            run.info.run_id, "FAILED" if state == "failed" else "FINISHED", end_time=end_ms
+        )
+        final = {**(tags or {}), "study.state": state}
+        self._client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in final.items()])
+        run.data.tags.update(final)
+
+    def _is_complete(self, key: RunKey, **tags: str) -> bool:
+        run = self._runs().get(key)
+        held = run.data.tags if run is not None else {}
+        return "study.state" in held and all(
+            held.get(f"study.{name}", "") == value for name, value in tags.items()
+        )
+
+    def _pairing_run(self, pairing: Pairing) -> str:
+        """The id of a pairing's run, which its trials are nested under."""
+        key = ("pairing", pairing.name, pairing.name)
+        # it holds only what it is opened with, so it is never half written
+        if key not in self._runs():
+            run = self._new_run(key, pairing.name, _tags_of(pairing))
+            self._client.set_terminated(run.info.run_id)
+        return str(self._runs()[key].info.run_id)
+
+    def log_trial(self, trial: Trial, result: TrialResult) -> None:
+        """Write a trial with its curves, nested under its pairing.
+
+        A trial that is there and done stays as it is, because its key decides its result; one that
+        failed is replaced where the new result is another.
+        """
+        with _one_line_errors(self.uri):
+            self._log_trial(trial, result)
+
+    def _log_trial(self, trial: Trial, result: TrialResult) -> RunKey:
+        from mlflow.entities import Param, RunTag
+
+        key, reason = (
+            (
+                "winner" if trial.number < 0 else "trial",
+                trial.pairing.name,
+                trial.key,
+            ),
+            result.reason[:MAX_REASON],
+        )
+        if self._is_complete(key, state="done") or self._is_complete(
+            key, state=result.state, reason=reason
+        ):
+            return key
+        name = f"winner, seed {-1 - trial.number}" if trial.number < 0 else f"trial {trial.number}"
+        described = {
+            "number": str(trial.number),
+            "reason": reason,
+            "origin": trial.origin,
+            "note": result.note,
+        }
+        tags = {
+            **_tags_of(trial.pairing),
+            **{f"study.{name}": text for name, text in described.items()},
+        }
+        run = self._new_run(
+            key, name, tags, seconds=result.seconds, parent=self._pairing_run(trial.pairing)
+        )
+        end_ms = run.info.start_time + round(result.seconds * 1000)
+        self._client.log_batch(
+            run.info.run_id,
+            metrics=[
+                *_history_metrics(result, run.info.start_time),
+                *_final_metrics(result, end_ms),
+            ],
+            params=[Param(k, v) for k, v in _params(trial).items()],
+            tags=[
+                RunTag("study.phases", ", ".join(dict.fromkeys(r.phase for r in result.history)))
+            ],
+        )
+        self._complete(key, result.state, end_ms=end_ms)
+        return key
+
+    def log_winner(self, trained: TrainedDetector, folder: Path) -> None:
+        """Write a winner as a model: our own files, loadable by `mlflow.pyfunc.load_model`. One
+        that is there is not written again.
+
+        It becomes the current model of its pairing and seed. folder: `detector.json`, and
+        `detector.safetensors` for all but an ensemble; it is copied.
+        """
+        with _one_line_errors(self.uri):
+            model = next((m for m in self._models() if _is_of(m, trained)), None)
+            # a killed process left it without its files
+            if model is not None and str(model.status) != "READY":
+                self._client.delete_logged_model(model.model_id)
+                self._models().remove(model)
+                model = None
+            if model is None:
+                model = self._new_model(trained, folder)
+            self._make_current(model)
+
+    def _new_model(self, trained: TrainedDetector, folder: Path) -> LoggedModel:
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        trial = trained.trial
+        run_id = self._runs()[self._log_trial(trial, _winner_result(trained, folder))].info.run_id
+        model = self._client.create_logged_model(
+            self._experiment,
+            name=re.sub(
+                r"[^\w-]",
+                "-",
+                f"{trial.pairing.detector}-{trial.pairing.train_on}-seed{trained.winner_seed}",
+            )[:200],
+            source_run_id=run_id,
+            params=_params(trial)
+            | {f"threshold_{k}": repr(v) for k, v in trained.thresholds.items()},
+            tags=_tags_of(trial.pairing)
+            | {
+                "study.key": trained.key,
+                "study.seed": str(trained.winner_seed),
+                "study.trial": str(trained.winner_trial),
+            }
+            | {f"provenance.{slug(k)}": str(v) for k, v in trained.provenance.items()},
+            model_type=trial.pairing.detector,
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            _save_pyfunc(Path(scratch) / "model", folder, model_id=model.model_id, run_id=run_id)
+            self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
+        self._client.log_outputs(
+            run_id, [LoggedModelOutput(model.model_id, step=max(trained.best_epoch, 0))]
+        )
+        now_ms = round(time.time() * 1000)
+        source_val = {"source_val_auc": trained.val_auc, "source_val_nll": trained.val_nll}
+        self._client.log_batch(
+            run_id,
+            metrics=[
+                Metric(k, v, now_ms, 0, model_id=model.model_id)
+                for k, v in source_val.items()
+                if math.isfinite(v)
+            ],
+        )
+        model = self._client.finalize_logged_model(model.model_id, "READY")
+        self._models().append(model)
+        return model
+
+    def _make_current(self, model: LoggedModel) -> None:
+        """Of the models of one pairing and seed, say which one the study now has."""
+        for other in self._models():
+            current = "true" if other is model else "false"
+            if _place(other) == _place(model) and other.tags.get("study.current") != current:
+                self._client.set_logged_model_tags(other.model_id, {"study.current": current})
+                other.tags["study.current"] = current
+
+    def log_matrix(self, rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> None:
+        """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
+        where it has no value, and the files. Then each winner's own numbers as MLflow's
+        model-by-dataset metrics, so that models can be ranked on a test set.
+
+        rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay
+        there, and are not written.
+        artifacts: files. The same rows and files are not written a second time.
+        """
+        rows = [row for row in rows if row.level in POOLED]
+        with _one_line_errors(self.uri):
+            self._log_matrix_run(rows, artifacts)
+            self._log_model_metrics(rows)
+
+    def _log_matrix_run(self, rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        key, content = ("matrix", "", "matrix"), _content_digest(rows, artifacts)
+        if self._is_complete(key, content=content):
+            return
+        means = [row for row in rows if row.seed == "mean" and row.metric]
+        cells = {
+            (r.detector, r.train_on, r.test_on, r.degradation): r.state
+            for r in rows
+            if r.detector not in NO_PIXELS
+        }
+        states = Counter(cells.values())
+        run_id = self._new_run(key, "matrix", {"study.cells": canonical_json(states)}).info.run_id
+        now_ms = round(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(metric_name(row), row.estimate.value, now_ms, 0) for row in means],
+            tags=[RunTag(f"name.{k}", v) for k, v in original_names(means).items()],
+        )
+        self._log_test_sets(run_id, rows)
+        for path in artifacts:
+            self._client.log_artifact(
+                run_id, str(path), "figures" if path.suffix in FIGURES else None
+            )
+        self._complete(
+            key, "done", end_ms=round(time.time() * 1000), tags={"study.content": content}
+        )
+
+    def _log_test_sets(self, run_id: str, rows: Sequence[MatrixRow]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        names = sorted({dataset_name(row) for row in rows})
+        datasets = [
+            Dataset(name, dataset_digest(name), "local", canonical_json({"name": name}))
+            for name in names
+        ]
+        self._client.log_inputs(
+            run_id, [DatasetInput(d, [InputTag("mlflow.data.context", "test")]) for d in datasets]
+        )
+
+    def _log_model_metrics(self, rows: Sequence[MatrixRow]) -> None:
+        """Add to every current model the numbers that it does not have yet.
+
+        MLflow keys a model's metrics by name, time, step and run, and not by dataset: without a
+        step of its own for each test set, all but one would be lost. It also turns NaN into 0 here,
+        so an undefined value is left out.
+        """
+        from mlflow.entities import Metric
+
+        steps = {
+            name: step for step, name in enumerate(sorted({dataset_name(row) for row in rows}))
+        }
+        models = {_place(m): m for m in self._models() if m.tags.get("study.current") == "true"}
+        now_ms = round(time.time() * 1000)
+        for place, model in models.items():
+            held, new = _latest_metrics(model), []
+            for row in rows:
+                name, dataset = (
+                    slug(quantity(row)) + ("/unit" if row.level == "unit" else ""),
+                    dataset_name(row),
+                )
+                value = row.estimate.value
+                if (
+                    (row.detector, row.train_on, row.seed) == place
+                    and math.isfinite(value)
+                    and held.get((name, dataset)) != value
+                ):
+                    new.append(
+                        Metric(
+                            name,
+                            value,
+                            now_ms,
+                            steps[dataset],
+                            model.model_id,
+                            dataset,
+                            dataset_digest(dataset),
+                        )
+                    )
+            if new:
+                self._client.log_batch(str(model.source_run_id), metrics=new)
+                self._models_cache = None  # what it says of the models' metrics is out of date
+
+
+def _place(model: LoggedModel) -> tuple[str, str, str]:
+    return model.tags["study.detector"], model.tags["study.train_on"], model.tags["study.seed"]
+
+
+def _is_of(model: LoggedModel, trained: TrainedDetector) -> bool:
+    return (model.tags["study.key"], model.tags["study.pairing"]) == (
+        trained.key,
+        trained.trial.pairing.name,
+    )
+
+
+def _latest_metrics(model: LoggedModel) -> dict[tuple[str, str | None], float]:
+    metrics = sorted(model.metrics or (), key=lambda metric: metric.timestamp)
+    return {(metric.key, metric.dataset_name): metric.value for metric in metrics}
+
+
+def _probe_database(uri: str) -> None:
+    """Connect once. MLflow itself tries ten times, for a minute and a half."""
+    import sqlalchemy
+
+    scheme, _, path = uri.partition(":///")
+    if scheme.startswith("sqlite") and path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        with engine.connect():
+            pass
+    finally:
+        engine.dispose()
+
+
+def _save_pyfunc(path: Path, folder: Path, *, model_id: str, run_id: str) -> None:
+    """Write an MLflow model folder around a copy of ours: MLflow loads it through the module
+    `LOADER`.
+    """
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string")]),
+        outputs=Schema([ColSpec("double", "logit"), ColSpec("double", "probability")]),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            loader_module=LOADER,
+            data_path=str(folder),
+            mlflow_model=Model(
+                run_id=run_id, model_id=model_id, model_uuid=model_id, signature=signature
+            ),
+            # given, or MLflow starts a process to find out
+            pip_requirements=[f"{DISTRIBUTION}=={version(DISTRIBUTION)}"],
+        )

@@ -1,0 +1,150 @@
+"""Every trial in Optuna's own storage, for `optuna-dashboard` and Optuna's plots.
+
+A view of the store like MLflow: written by the driver as results arrive, one Optuna study for each
+pairing, each trial found again by our key. The search itself never reads it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.core.errors import StoreError
+from study.core.records import Trial, TrialResult
+from study.search.spaces import Space
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import TrialState
+
+VARIABLE = "OPTUNA_STORAGE"
+
+
+def storage_address(results: Path) -> str:
+    """Return the address in OPTUNA_STORAGE (that of a database), else the journal file of the
+    results folder.
+    """
+    return os.environ.get(VARIABLE, "").strip() or str(results.absolute() / "optuna.journal")
+
+
+def dashboard_command(results: Path) -> str:
+    """Return the command that shows the searches in a browser."""
+    address = storage_address(results)
+    # An address with a password in it is not printed.
+    return (
+        f"optuna-dashboard {f'${VARIABLE}' if '://' in address else shlex.quote(address)} --host"
+        " 127.0.0.1"
+    )
+
+
+class OptunaRecord:
+    """Writes trials to Optuna's storage, each once. Opens it at the first trial."""
+
+    def __init__(self, study: str, *, results: Path) -> None:
+        self._name, self._address = study, storage_address(results)
+        self._storage: optuna.storages.BaseStorage | None = None
+        self._studies: dict[str, tuple[optuna.Study, set[tuple[str, int]]]] = {}
+
+    def add(self, trial: Trial, result: TrialResult, space: Space) -> None:
+        """Write a trial that has ended. One that is there with the same key, number and state is
+        not written again.
+
+        Raises StoreError where the storage cannot be used.
+        """
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            study, held = self._study(trial, space)
+            if (mark := f"{trial.key} {result.state}", trial.number) not in held:
+                study.add_trial(_frozen(trial, result, space))
+                held.add((mark, trial.number))
+        except (OSError, ValueError, ImportError, OptunaError, SQLAlchemyError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise StoreError(
+                f"Optuna's storage cannot be used: {text}; make it writable, or point {VARIABLE}"
+                " elsewhere"
+            ) from None
+
+    def _study(self, trial: Trial, space: Space) -> tuple[optuna.Study, set[tuple[str, int]]]:
+        import optuna
+
+        # Optuna refuses other choices of a setting within one study, so another space is another
+        # study.
+        name = f"{self._name}: {trial.pairing.name} ({space.digest[:6]})"
+        if name not in self._studies:
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            study = optuna.create_study(
+                storage=self._open(), study_name=name, direction="maximize", load_if_exists=True
+            )
+            attributes = [t.user_attrs for t in study.get_trials(deepcopy=False)]
+            self._studies[name] = (
+                study,
+                {
+                    (f"{a.get('key')} {a.get('state')}", int(a.get("number", -1)))
+                    for a in attributes
+                },
+            )
+        return self._studies[name]
+
+    def _open(self) -> optuna.storages.BaseStorage:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        if self._storage is None and "://" in self._address:
+            self._storage = optuna.storages.RDBStorage(self._address)
+        elif self._storage is None:
+            Path(self._address).parent.mkdir(parents=True, exist_ok=True)
+            self._storage = optuna.storages.JournalStorage(JournalFileBackend(self._address))
+        return self._storage
+
+
+def _frozen(trial: Trial, result: TrialResult, space: Space) -> optuna.trial.FrozenTrial:
+    from optuna.trial import create_trial
+
+    from study.search.proposals import distribution
+
+    searched = space.searched(trial.params)
+    state = _state(result)
+    curve = {
+        record.epoch + 1: record.val_auc
+        for record in result.history
+        if math.isfinite(record.val_auc)
+    }
+    frozen = create_trial(
+        state=state,
+        value=result.val_auc if state.name == "COMPLETE" else None,
+        params=searched,
+        distributions={p.name: distribution(p) for p in space.parameters if p.name in searched},
+        user_attrs=dict(_attributes(trial, result)),
+        intermediate_values=curve,
+    )
+    # Optuna takes the time from the clock; the dashboard's timeline wants when the trial ran.
+    assert frozen.datetime_complete is not None
+    frozen.datetime_start = frozen.datetime_complete - datetime.timedelta(seconds=result.seconds)
+    return frozen
+
+
+def _state(result: TrialResult) -> TrialState:
+    from optuna.trial import TrialState
+
+    if result.state == "failed" or not math.isfinite(result.val_auc):
+        return TrialState.FAIL
+    return TrialState.PRUNED if result.state == "stopped" else TrialState.COMPLETE
+
+
+def _attributes(trial: Trial, result: TrialResult) -> Mapping[str, object]:
+    described = {"reason": result.reason, "note": result.note, "origin": trial.origin}
+    return {
+        "key": trial.key,
+        "number": trial.number,
+        "state": result.state,
+        "seconds": result.seconds,
+        "best_epoch": result.best_epoch,
+        **{name: text for name, text in described.items() if text},
+    }

@@ -1,0 +1,158 @@
+"""What is written down while a sweep runs: each trial to the store, to Optuna's storage and to
+MLflow.
+
+The store comes first and is the truth; the other two are views of it. Where a view cannot
+be reached the sweep goes on, and the next command writes what is missing there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from study.core.errors import StoreError
+from study.core.records import Pairing, TrainedDetector, Trial, TrialResult
+from study.jobs.trial import TrialJob
+from study.planning.setup import Setup
+from study.tracking.mlflow_tracker import Tracker
+from study.tracking.optuna_record import OptunaRecord
+
+
+class Views:
+    """MLflow and Optuna's storage, each given up with a warning at its first error."""
+
+    def __init__(self, setup: Setup, tracker: Tracker) -> None:
+        self._setup, self._tracker = setup, tracker
+        self._optuna = OptunaRecord(setup.study.name, results=setup.workspace.results)
+        self._given_up: set[str] = set()
+
+    def add_trial(self, trial: Trial, result: TrialResult) -> None:
+        """Show a trial that has ended."""
+        space = self._setup.spaces[trial.pairing.detector]
+        self._try("MLflow", lambda: self._tracker.log_trial(trial, result))
+        self._try("Optuna's storage", lambda: self._optuna.add(trial, result, space))
+
+    def add_winner(self, winner: TrainedDetector) -> None:
+        """Show a trained winner."""
+        self._try(
+            "MLflow",
+            lambda: self._tracker.log_winner(winner, self._setup.store.model_folder(winner.key)),
+        )
+
+    def _try(self, view: str, write: Callable[[], None]) -> None:
+        if view in self._given_up:
+            return
+        try:
+            write()
+        except StoreError as error:
+            self._given_up.add(view)
+            print(
+                f"warning: nothing more is written to {view}; run the command again to write the"
+                f" rest ({error})",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+class TrialRecord:
+    """Takes in every trial of a search as it ends, and answers what the store has already.
+
+    say: told of each that ended now: its place (`[3/12]`), trial, result, and the pairing's best
+    val AUC so far.
+    held: trials that the store had. ran: trials that ended now. total: of the whole search.
+    standing_failures: of those held, failed ones that are not tried again because later generations
+    build on them.
+    """
+
+    def __init__(
+        self, setup: Setup, views: Views, say: Callable[[str, Trial, TrialResult, float], None]
+    ) -> None:
+        self._setup, self._views, self._say = setup, views, say
+        self._trials = setup.store.trials()
+        self._best: dict[Pairing, float] = {}
+        self._answered: set[str] = set()
+        self.total = sum(setup.trials_of(pairing) for pairing in setup.study.searched())
+        self._ended: set[tuple[Pairing, int]] = set()
+        self.held, self.ran, self.standing_failures = 0, 0, 0
+
+    def known(self, job: TrialJob) -> TrialResult | None:
+        """Answer from the store.
+
+        A failure that need not happen again (a killed worker, a full disk) is tried once more,
+        unless later generations were
+        proposed knowing it: to try it now would put all of them in doubt.
+        """
+        for trial, result in reversed(self._trials):
+            if trial.key == job.trial.key and (
+                self._setup.takes(result) or self._is_built_upon(job.trial, result)
+            ):
+                self._answered.add(trial.key)
+                return result
+        return None
+
+    def _is_built_upon(self, trial: Trial, result: TrialResult) -> bool:
+        study = self._setup.study
+        if result.state != "failed" or study.search.mode != "generations":
+            return False
+        same = (
+            t for t, _ in self._trials if (t.pairing, t.search) == (trial.pairing, trial.search)
+        )
+        return any(
+            t.number // study.budget.generation > trial.number // study.budget.generation
+            for t in same
+        )
+
+    def add(self, job: TrialJob, result: TrialResult) -> None:
+        """Take a result in; what the store had already is only counted, and shown where a view
+        lacks it.
+        """
+        trial = job.trial
+        auc = result.val_auc if result.state == "done" else 0.0
+        self._best[trial.pairing] = max(self._best.get(trial.pairing, 0.0), auc)
+        is_new = (trial.pairing, trial.number) not in self._ended
+        self._ended.add((trial.pairing, trial.number))
+        if trial.key in self._answered and self._is_on_record(trial):
+            self.held += is_new
+            self.standing_failures += is_new and result.state == "failed" and not result.permanent
+            # of one that was killed just after its record was written
+            self._drop_checkpoint(trial, result)
+            self._views.add_trial(trial, result)
+            return
+        self.ran += 1
+        self._trials = [
+            *((t, r) for t, r in self._trials if not _gives_way(t, r, trial)),
+            (trial, result),
+        ]
+        self._setup.store.save_trials(self._trials)
+        self._drop_checkpoint(trial, result)
+        self._say(
+            f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]",
+            trial,
+            result,
+            self._best[trial.pairing],
+        )
+        self._views.add_trial(trial, result)
+
+    def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
+        if self._setup.takes(result):
+            self._setup.store.drop_checkpoint(trial.key)
+
+    def _is_on_record(self, trial: Trial) -> bool:
+        """Tell whether the store has this trial. An asynchronous search goes by its own record,
+        whatever other rules found.
+        """
+        own = self._setup.study.search.mode == "async"
+        place = (trial.pairing, trial.number, trial.key)
+        return any(
+            (t.pairing, t.number, t.key) == place and (not own or t.search == trial.search)
+            for t, _ in self._trials
+        )
+
+
+def _gives_way(old: Trial, result: TrialResult, new: Trial) -> bool:
+    """Tell whether a record gives way to a new one: the same trial again; or one lost by accident,
+    and proposed anew.
+    """
+    lost = result.state == "failed" and not result.permanent and old.search == new.search
+    same = old.key == new.key and old.search == new.search
+    return old.pairing == new.pairing and old.number == new.number and (same or lost)

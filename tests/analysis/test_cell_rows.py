@@ -1,0 +1,217 @@
+"""The rows of a scored cell: pooled and by method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
+
+from study.analysis import cell_rows
+from study.analysis.cell_rows import matrix_rows
+from study.analysis.leakage import Leakage
+from study.core.records import Cell, Pairing, Scores
+from study.planning.cells import PlannedCell
+
+PAIRING = Pairing(detector="npr", train_on="a")
+THRESHOLDS = {"fixed": 0.0, "source": 0.3, "source_fpr5": 1.4}
+
+
+def scored(seed: int) -> Scores:
+    rng = np.random.default_rng(seed)
+    ids = np.array([f"b/{i:03d}.png" for i in range(120)])
+    label = (np.arange(120) % 3 > 0).astype(np.uint8)
+    method = np.where(label == 0, "real", np.where(np.arange(120) % 3 == 1, "gan", "diffusion"))
+    logit = (rng.normal(size=120) + 2 * (method == "gan") + 0.5 * (method == "diffusion")).astype(
+        np.float32
+    )
+    return Scores(
+        sample_id=ids, group=ids, unit=ids, method=method, label=label, logit=logit, listed=121
+    )
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """The matrix of one cell of two seeds, without a study around it."""
+    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
+    store = SimpleNamespace(scores=lambda key: scored(int(key)))
+    study = SimpleNamespace(seed=0, pairings=lambda: [PAIRING], test_on=("b",))
+    planned = []
+    for seed in (0, 1):
+        cell = Cell(
+            pairing=PAIRING,
+            winner_seed=seed,
+            test_on="b",
+            degradation="none",
+            state="done",
+            scores_key=str(seed),
+        )
+        winner = SimpleNamespace(winner_seed=seed, thresholds=THRESHOLDS, temperature=1.0)
+        planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
+    return matrix_rows(
+        cast(
+            Any,
+            SimpleNamespace(
+                store=store,
+                study=study,
+                workspace=SimpleNamespace(data=SimpleNamespace(cache=tmp_path)),
+            ),
+        ),
+        planned,
+    )
+
+
+def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:
+    assert list(dict.fromkeys(row.level for row in rows)) == [
+        "image",
+        "method:diffusion",
+        "method:gan",
+    ]
+    found = {(r.level, r.seed, r.metric, r.threshold): r.estimate for r in rows}
+    assert len(found) == len(rows)
+    for seed in (0, 1):
+        one = scored(seed)
+        for method in ("gan", "diffusion"):
+            kept = (one.label == 0) | (one.method == method)
+            auc = found[f"method:{method}", str(seed), "auc", ""]
+            assert auc.value == pytest.approx(roc_auc_score(one.label[kept], one.logit[kept]))
+            assert (auc.n_real, auc.n_fake) == (40, 40)
+            for name, threshold in THRESHOLDS.items():
+                tn, fp, fn, tp = confusion_matrix(
+                    one.label[kept], one.logit[kept] >= threshold
+                ).ravel()
+                counts = [
+                    found[f"method:{method}", str(seed), c, name].value
+                    for c in ("tp", "fp", "tn", "fn")
+                ]
+                assert counts == [tp, fp, tn, fn]
+    assert {row.coverage for row in rows} == {120 / 121}
+
+
+def test_the_eers_threshold_and_the_counts_at_every_threshold_are_there(rows: list[Any]) -> None:
+    found = {
+        (r.metric, r.threshold): r.estimate for r in rows if r.level == "image" and r.seed == "mean"
+    }
+    low, high = (float(min(scored(0).logit)), float(max(scored(0).logit)))
+    assert low < found["eer_threshold", ""].value < high
+    for threshold in (*THRESHOLDS, "oracle"):
+        tp, fp, tn, fn = (found[count, threshold].value for count in ("tp", "fp", "tn", "fn"))
+        assert (tp + fn, fp + tn) == (80, 40)
+
+
+def frames(split: str, logits: list[list[float]], *, units: bool = True) -> Scores:
+    """Videos of two frames each, by their logits; the first half of them real."""
+    logit = np.array(logits, dtype=np.float32).ravel()
+    ids = np.array([f"{split}/{i:03d}.png" for i in range(len(logit))])
+    video = np.array([f"{split}/video {i // 2:03d}" for i in range(len(logit))])
+    label = (np.arange(len(logit)) >= len(logit) / 2).astype(np.uint8)
+    return Scores(
+        sample_id=ids,
+        group=video,
+        unit=video if units else ids,
+        method=np.array(["real", "fake"])[label],
+        label=label,
+        logit=logit,
+        listed=len(ids),
+    )
+
+
+VAL = [*([-3.0, -1.0] for _ in range(39)), [4.0, -4.0], *([0.5 * i, 3.0] for i in range(40))]
+TEST = [*([-2.0, 1.0 - 0.2 * i] for i in range(20)), *([-0.5, 2.0 - 0.2 * i] for i in range(20))]
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """The mean p(fake) of each video."""
+    return (1 / (1 + np.exp(-logits.astype(float)))).reshape(-1, 2).mean(axis=1)
+
+
+def unit_rows(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, val: Scores | None, temperature: float = 1.0
+) -> list[Any]:
+    """The matrix of one winner with thresholds of frames, on videos. val: what it scored on its
+    source's val.
+    """
+    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
+    store = SimpleNamespace(scores=lambda key: frames("test", TEST), val_scores=lambda key: val)
+    cell = Cell(
+        pairing=PAIRING,
+        winner_seed=0,
+        test_on="b",
+        degradation="none",
+        state="done",
+        scores_key="0",
+    )
+    thresholds = THRESHOLDS if val else {"fixed": 0.0, "source": np.nan, "source_fpr5": np.nan}
+    winner = SimpleNamespace(key="w", winner_seed=0, thresholds=thresholds, temperature=temperature)
+    workspace = SimpleNamespace(data=SimpleNamespace(cache=folder))
+    setup = cast(
+        Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace)
+    )
+    leaked = Leakage(
+        leaks={("a", "b"): cast(Any, SimpleNamespace(ids=lambda: ("test/000.png", "test/001.png")))}
+    )
+    return matrix_rows(setup, [PlannedCell(cell=cell, winner=cast(Any, winner), job=None)], leaked)
+
+
+def test_units_are_judged_by_thresholds_and_a_temperature_of_source_vals_units(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    val = frames("val", VAL)
+    rows = unit_rows(monkeypatch, tmp_path, val)
+    found = {(r.level, r.metric, r.threshold): r.estimate for r in rows if r.seed == "mean"}
+    test, p_val = frames("test", TEST), probability(val.logit)
+    for level, skipped in (("unit", 0), ("unit:without_leaks", 1)):
+        p = probability(test.logit)[skipped:]
+        real = np.arange(40)[skipped:] < 20
+        # Two of the 40 reals may be called fake, and 39 have the same score: halfway, as logits,
+        # from it to the next higher one, 0.
+        calls = np.log(p / (1 - p)) >= np.log(p_val[0] / (1 - p_val[0])) / 2
+        assert found[level, "fp", "source_fpr5"].value == calls[real].sum()
+        assert found[level, "tp", "source_fpr5"].value == calls[~real].sum()
+        temperatures = np.geomspace(0.02, 50, 20001)
+        z, y = np.log(p_val / (1 - p_val)), np.repeat([1 / 42, 41 / 42], 40)  # Platt's targets
+        losses = [(np.logaddexp(0, z / t) - y * z / t).mean() for t in temperatures]
+        t = temperatures[int(np.argmin(losses))]
+        expected = log_loss(~real, 1 / (1 + np.exp(-np.log(p / (1 - p)) / t)))
+        assert found[level, "nll_scaled", ""].value == pytest.approx(expected, rel=1e-3)
+    calls = test.logit >= THRESHOLDS["source_fpr5"]
+    assert found["image", "fp", "source_fpr5"].value == calls[test.label == 0].sum()
+    assert not any("single images" in r.estimate.note for r in rows)
+
+
+def test_a_source_without_units_is_said_where_it_decides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    val = frames("val", VAL, units=False)
+    rows = unit_rows(monkeypatch, tmp_path, val)
+    history = {
+        (r.level, r.threshold or r.metric) for r in rows if "of single images" in r.estimate.note
+    }
+    scaled = ("brier_scaled", "nll_scaled", "ece_scaled")
+    assert history == {
+        (level, name)
+        for level in ("unit", "unit:without_leaks")
+        for name in ("source", "source_fpr5", *scaled)
+    }
+    # 4 of 80 real frames may lie above it, and 39 lie at -1: halfway from there to the next higher
+    # score, a fake's 0.
+    p = probability(frames("test", TEST).logit)
+    found = {(r.level, r.metric, r.threshold): r.estimate.value for r in rows if r.seed == "mean"}
+    assert found["unit", "tp", "source_fpr5"] == (np.log(p / (1 - p))[20:] >= -0.5).sum()
+
+
+def test_units_of_a_detector_without_a_source_have_no_source_threshold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [
+        r
+        for r in unit_rows(monkeypatch, tmp_path, None, np.nan)
+        if (r.level, r.seed) == ("unit", "mean")
+    ]
+    undefined = {
+        r.threshold or r.metric for r in rows if r.estimate.reason.startswith("the source ")
+    }
+    assert undefined == {"source", "source_fpr5", "brier_scaled", "nll_scaled", "ece_scaled"}

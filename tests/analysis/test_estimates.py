@@ -1,0 +1,125 @@
+"""What is derived of scores is kept: found again, and never mistaken for that of anything else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from study.analysis import cell_rows, estimates
+from study.analysis.cell_rows import matrix_rows
+from study.analysis.estimates import cached_estimates
+from study.core import parallel
+from study.core.records import Cell, Pairing, Scores
+from study.planning.cells import PlannedCell
+from study.statistics.intervals import estimate_cell
+
+GIVEN = {"fixed": 0.0, "source": float("nan"), "source_fpr5": float("-inf")}
+CALL: dict[str, Any] = {"rng_seed": 3, "brief": False}
+
+
+def scored(seed: int, n: int = 40) -> Scores:
+    ids = np.array([f"b/{i:03d}.png" for i in range(n)])
+    label = (np.arange(n) % 2).astype(np.uint8)
+    logit = (np.random.default_rng(seed).normal(size=n) + label).astype(np.float32)
+    return Scores(
+        sample_id=ids,
+        group=ids,
+        unit=ids,
+        method=label.astype(np.str_),
+        label=label,
+        logit=logit,
+        listed=n,
+    )
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted((folder / "estimates").iterdir())
+
+
+def test_kept_estimates_are_those_of_the_scores_and_are_derived_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = [scored(0), scored(1)]
+    expected = repr(estimate_cell(seeds, [GIVEN] * 2, [1.5, float("nan")], **CALL))
+    assert (
+        repr(cached_estimates(tmp_path, seeds, [GIVEN] * 2, [1.5, float("nan")], **CALL))
+        == expected
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(estimates, "estimate_cell", lambda *_, **__: pytest.fail("derived again"))
+        assert (
+            repr(cached_estimates(tmp_path, seeds, [GIVEN] * 2, [1.5, float("nan")], **CALL))
+            == expected
+        )
+    (file,) = kept(tmp_path)
+    file.write_text(file.read_text(encoding="utf-8")[:200], encoding="utf-8")
+    assert (
+        repr(cached_estimates(tmp_path, seeds, [GIVEN] * 2, [1.5, float("nan")], **CALL))
+        == expected
+    )
+    assert file.stat().st_size > 200
+
+
+def test_whatever_decides_the_numbers_decides_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        estimates, "estimate_cell", lambda *_, **__: estimates.CellEstimates(rows=[], oracle=())
+    )
+    one = scored(0)
+    group = np.array([f"g{i // 2}" for i in range(40)])
+    higher = one.logit.copy()
+    higher[7] = np.nextafter(higher[7], np.float32(np.inf))
+    changed = [
+        one,
+        replace(one, logit=higher),
+        replace(one, group=group),
+        replace(one, label=1 - one.label),
+        scored(0, n=38),
+    ]
+    for number, scores in enumerate(changed, start=1):
+        cached_estimates(tmp_path, [scores], [GIVEN], [1.0], **CALL)
+        assert len(kept(tmp_path)) == number
+    others: list[tuple[Any, Any, dict[str, Any]]] = [
+        ({**GIVEN, "fixed": 0.1}, 1.0, CALL),
+        (dict(reversed(GIVEN.items())), 1.0, CALL),
+        (GIVEN, 1.1, CALL),
+        (GIVEN, 1.0, {**CALL, "rng_seed": 4}),
+        (GIVEN, 1.0, {**CALL, "brief": True}),
+    ]
+    for number, (thresholds, temperature, call) in enumerate(others, start=len(changed) + 1):
+        cached_estimates(tmp_path, [one], [thresholds], [temperature], **call)
+        assert len(kept(tmp_path)) == number
+    monkeypatch.setattr(estimates, "_code", lambda: "other statistics")
+    cached_estimates(tmp_path, [one], [GIVEN], [1.0], **CALL)
+    assert len(kept(tmp_path)) == len(changed) + len(others) + 1
+
+
+def test_the_matrix_is_the_same_for_any_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
+    store = SimpleNamespace(scores=lambda key: scored(int(key)))
+    planned = []
+    for number in range(5):
+        place = {
+            "pairing": Pairing(detector=f"d{number}", train_on="a"),
+            "test_on": "b",
+            "degradation": "none",
+        }
+        cell = Cell(**place, winner_seed=0, state="done", scores_key=str(number))  # type: ignore[arg-type]
+        winner = SimpleNamespace(winner_seed=0, thresholds=GIVEN, temperature=1.0)
+        planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr(parallel, "cpu_count", lambda threads=threads: threads)
+        workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / str(threads)))
+        setup = SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace)
+        found.append(repr(matrix_rows(cast(Any, setup), planned)))
+        assert len(kept(tmp_path / str(threads))) == 5
+    assert found[0] == found[1]

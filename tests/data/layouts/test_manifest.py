@@ -1,0 +1,209 @@
+"""manifest.csv: what it may say, and that every mistake is named with file, line and value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from study.core.errors import DataError
+from study.data.layouts.folders import find_layout, read_layout
+from study.data.layouts.manifest import lists_urls, read_manifest
+from tests.data.conftest import MakeCatalog
+from tests.factories import picture, write_dataset, write_image, write_manifest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a", "b", "c", "d"):
+        write_image(tmp_path / "d" / f"{name}.png", picture(0, size=8, seed=ord(name)))
+    return tmp_path / "d"
+
+
+def manifest(folder: Path, text: str) -> Path:
+    (folder / "manifest.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_all_columns(folder: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {
+            "path": "a.png",
+            "label": "real",
+            "method": "",
+            "group": "g1",
+            "split": "train",
+            "video": "v1",
+            "extra": "x",
+        },
+        {
+            "path": "./b.png",
+            "label": "FAKE",
+            "method": "gan",
+            "group": "",
+            "split": "Valid",
+            "video": "v2",
+            "extra": "y",
+        },
+        {
+            "path": "c.png",
+            "label": " 1 ",
+            "method": "gan",
+            "group": "",
+            "split": "TEST",
+            "video": "",
+            "extra": "",
+        },
+        {
+            "path": "d.png",
+            "label": 0,
+            "method": "photo",
+            "group": "g4",
+            "split": "validation",
+            "video": "",
+            "extra": "",
+        },
+    ]
+    write_manifest(folder, rows, bom=True)
+    listing = read_manifest(folder)
+    table = listing.table
+    assert listing.layout == "manifest.csv"
+    assert table["path"].to_pylist() == ["a.png", "b.png", "c.png", "d.png"]
+    assert table["label"].to_pylist() == [0, 1, 1, 0]
+    assert table["method"].to_pylist() == ["real", "gan", "gan", "photo"]
+    assert table["group"].to_pylist() == ["g1", "v2", "", "g4"]  # frames of one video share a group
+    assert table["video"].to_pylist() == ["v1", "v2", "", ""]
+    assert table["split"].to_pylist() == ["train", "val", "test", "val"]
+    assert table["size"].to_pylist() == [(folder / f"{name}.png").stat().st_size for name in "abcd"]
+
+
+def test_header_in_any_case_and_blank_lines(folder: Path) -> None:
+    table = read_manifest(manifest(folder, "Label, Path\r\n\r\n0,a.png\r\n1,b.png\r\n")).table
+    assert table["path"].to_pylist() == ["a.png", "b.png"]
+
+
+def test_missing_files_are_rows_with_a_reason(folder: Path) -> None:
+    table = read_manifest(manifest(folder, "path,label\na.png,0\ngone.png,1\nb.png,1\n")).table
+    assert table["problem"].to_pylist() == ["", "file is missing", ""]
+    assert table["size"].to_pylist()[1] == -1
+
+
+def test_links_out_of_the_folder_are_rows_with_a_reason(folder: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "outside" / "x.png", picture(1, size=8))
+    (folder / "link.png").symlink_to(tmp_path / "outside" / "x.png")
+    (folder / "sub").symlink_to(tmp_path / "outside", target_is_directory=True)
+    table = read_manifest(manifest(folder, "path,label\nlink.png,0\nsub/x.png,1\na.png,1\n")).table
+    assert ["leaves" in problem for problem in table["problem"].to_pylist()] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,label\na.png,0\nb.png,maybe\n",
+            "manifest.csv, line 3: label 'maybe' must be 0 or real, 1 or fake",
+        ),
+        ("path,label\na.png,0\nb.png,\n", "line 3: label '' must be"),
+        ("path,label,split\na.png,0,dev\n", "line 2: split 'dev' must be train, val or test"),
+        (
+            "path,label,split\na.png,0,train\nb.png,1,\n",
+            "line 3: split is empty while other rows have one",
+        ),
+        (
+            "path,label\na.png,0\nb.png,1\n./a.png,1\n",
+            "line 4: path 'a.png' is listed already in line 2",
+        ),
+        ("path,label\n../x.png,0\n", "line 2: path '../x.png' must be a file below"),
+        ("path,label\nq/../../x.png,0\n", "must be a file below"),
+        ("path,label\n/etc/x.png,0\n", "must be a file below"),
+        ("path,label\n,0\n", "line 2: path is empty"),
+        ("file,label\na.png,0\n", "line 1: no column 'path' in 'file,label'"),
+        ("path;label\na.png;0\n", "no column 'path'"),
+        ("path,label,label\na.png,0,0\n", "'label' stands there twice"),
+        ("path,label\na.png\n", "line 2: 1 fields, fewer than the header"),
+        ("path,label\n", "lists no images"),
+        ("", "no column 'path'"),
+    ],
+)
+def test_mistakes_name_file_line_and_value(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_manifest(manifest(folder, text))
+    assert message in str(error.value)
+    assert str(folder / "manifest.csv") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_line_number_counts_lines_and_not_rows(folder: Path) -> None:
+    text = 'path,label,note\na.png,0,"two\nlines"\n\nb.png,huh,\n'
+    with pytest.raises(DataError, match="line 5: label 'huh'"):
+        read_manifest(manifest(folder, text))
+
+
+def test_not_utf8_says_so(folder: Path) -> None:
+    (folder / "manifest.csv").write_bytes(b"path,label\n\xff.png,0\n")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        read_manifest(folder)
+
+
+def test_a_manifest_wins_over_the_layout_beside_it(folder: Path) -> None:
+    write_image(folder / "real" / "x.png", picture(0, size=8))
+    write_image(folder / "fake" / "y.png", picture(1, size=8))
+    manifest(folder, "path,label\nreal/x.png,fake\na.png,real\n")
+    layout = find_layout(folder)
+    assert layout is not None
+    assert read_layout(layout, name="d").table["path"].to_pylist() == ["real/x.png", "a.png"]
+
+
+def test_rows_that_a_spreadsheet_leaves_empty_are_passed_over(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", picture(0))
+    (tmp_path / "manifest.csv").write_text(
+        "path,label,group\n,,\na.png,real,g\n , ,\n\n", encoding="utf-8"
+    )
+    assert read_manifest(tmp_path).table["path"].to_pylist() == ["a.png"]
+
+
+def test_a_quote_that_does_not_close_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text('path,label\n"a.png,real\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest.csv, line 2: "):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "d", n=2, size=8)
+    (folder / "manifest.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(
+        DataError, match=r"d/manifest.csv' is a link to nothing; mend it, or delete it"
+    ):
+        find_layout(folder)
+    (folder / "manifest.csv").unlink()
+    os.mkfifo(folder / "manifest.csv")
+    assert not lists_urls(folder)
+    with pytest.raises(DataError, match=r"is no regular file"):
+        find_layout(folder)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "hint"),
+    [
+        ("{0}\\{1}", r"file is missing; write / and not \\ between folders: 'fake/0000.png'$"),
+        (
+            "d/{0}/{1}",
+            (
+                r"file is missing; paths are relative to the manifest's folder '.*/data/d', and not"
+                r" to '.*/data'$"
+            ),
+        ),
+        ("elsewhere/{0}/{1}", "file is missing$"),
+    ],
+)
+def test_paths_that_are_all_wrong_in_one_way_say_which(
+    root: Path, make_catalog: MakeCatalog, spelled: str, hint: str
+) -> None:
+    folder = write_dataset(root / "d", n=4, size=8)
+    words = [
+        (word, path.name) for word in ("fake", "real") for path in sorted((folder / word).iterdir())
+    ]
+    write_manifest(folder, [{"path": spelled.format(*each), "label": each[0]} for each in words])
+    with pytest.raises(DataError, match=hint):
+        make_catalog().dataset("d")

@@ -1,0 +1,147 @@
+"""Anybody's CSV file: what is read, what is said, and which line is at fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from study.core.errors import DataError
+from study.data.layouts.predictions import read_predictions
+from study.statistics import metrics
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    def write(text: str | bytes) -> Path:
+        path = tmp_path / "file.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_labels_scores_groups_and_methods(written) -> None:
+    read = read_predictions(
+        written(
+            "score,label,group,extra,method\n1.5,FAKE,a,x,gan\n-2,0,a,,\n 3 , 1"
+            " ,,y,\n\n-1,Real,b,,web\n"
+        ),
+        {},
+    )
+    scores = read.scores
+    assert scores.label.tolist() == [1, 0, 1, 0] and scores.logit.tolist() == [1.5, -2, 3, -1]
+    assert scores.group.tolist() == ["a", "a", "line 00000004", "b"]
+    assert scores.method.tolist() == ["gan", "real", "fake", "web"]
+    assert scores.sample_id.tolist() == [
+        "line 00000002",
+        "line 00000003",
+        "line 00000004",
+        "line 00000006",
+    ]
+    assert read.notes == ()
+
+
+def test_a_byte_order_mark_and_other_names_of_columns(written) -> None:
+    path = written(b"\xef\xbb\xbfy,p,clip\r\n1.0,2.5,a\r\n0.0,-2.5,a\r\n")
+    read = read_predictions(path, {"label": "y", "score": "p", "group": "clip"})
+    assert read.scores.label.tolist() == [1, 0] and read.scores.group.tolist() == ["a", "a"]
+
+
+def test_without_groups_every_image_is_its_own(written) -> None:
+    read = read_predictions(written("label,score\n1,2\n0,-1\n"), {})
+    assert len(set(read.scores.group)) == 2 and read.scores.method.tolist() == ["fake", "real"]
+
+
+def test_scores_between_0_and_1_are_questioned(written) -> None:
+    assert (
+        "say --probability" in read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}).notes[0]
+    )
+    assert (
+        read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}, probability=True).notes == ()
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.floats(0, 1) | st.sampled_from([0.0, 1.0, 1e-300, 5e-324, 1 - 2**-53]),
+        min_size=2,
+        max_size=30,
+    ),
+    st.randoms(),
+)
+def test_probabilities_keep_their_order_and_come_back(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float], random
+) -> None:
+    # far enough apart for a logit to tell them
+    values = sorted({float(f"{value:.6g}") for value in values} | {0.25, 0.5})
+    random.shuffle(values)
+    label = [i % 2 for i in range(len(values))]
+    path = tmp_path_factory.mktemp("p") / "p.csv"
+    path.write_text(
+        "label,score\n" + "".join(f"{y},{p!r}\n" for y, p in zip(label, values, strict=True)),
+        encoding="utf-8",
+    )
+    read = read_predictions(path, {}, probability=True)
+    assert np.isfinite(read.scores.logit).all()
+    assert np.argsort(read.scores.logit).tolist() == np.argsort(values).tolist()
+    assert metrics.sigmoid(read.scores.logit) == pytest.approx(values, abs=1e-15)
+    assert metrics.auc(label, read.scores.logit) == pytest.approx(
+        roc_auc_score(label, values), abs=1e-12
+    )
+    clipped = sum(value in (0, 1) for value in values)
+    assert [
+        note.startswith(f"{clipped} of {len(values)} probabilities are exactly 0 or 1")
+        for note in read.notes
+    ] == [True] * (clipped > 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        ("", {}, "line 1: the file is empty"),
+        ("label,score\n", {}, "lists no images"),
+        (
+            "label,scores\n1,2\n",
+            {},
+            (
+                "line 1: unknown column 'score': did you mean 'scores'? Valid: label, scores;"
+                " --score NAME"
+            ),
+        ),
+        ("label,score\n1,2\n", {"group": "video"}, "unknown column 'video'"),
+        ("label,score,score\n1,2,3\n", {}, "line 1: the column 'score' stands there twice"),
+        ("label,score\n1,2\n\n2,3\n", {}, "line 4: label '2' must be 0 or real, 1 or fake"),
+        ("label,score\n1,2\n,3\n", {}, "line 3: label '' must be"),
+        ("label,p\n1,2\n0,high\n", {"score": "p"}, "line 3: p 'high' is not a number"),
+        ("label,score\n1,\n", {}, "line 2: score '' is not a number"),
+        ("label,score\n1,2\n0,nan\n", {}, "line 3: score 'nan' is not finite"),
+        ("label,score\n1,-inf\n", {}, "line 2: score '-inf' is not finite"),
+        ("label,score\n1,2\n0\n", {}, "line 3: 1 fields, fewer than the header asks for"),
+        ('label,score\n1,"2\n', {}, "line 2: unexpected end of data"),
+        (b"label,score\n\xff,2\n", {}, "is not UTF-8"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_names_it(written, text, columns, message: str) -> None:
+    path = written(text)
+    with pytest.raises(DataError) as caught:
+        read_predictions(path, columns)
+    assert (
+        str(path) in str(caught.value)
+        and message in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
+
+
+def test_a_probability_beyond_1_and_a_missing_file(written, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 3: score 1.5 is no probability"):
+        read_predictions(written("label,score\n1,0.5\n0,1.5\n"), {}, probability=True)
+    with pytest.raises(DataError, match=r"none.csv cannot be read: No such file"):
+        read_predictions(tmp_path / "none.csv", {})
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read_predictions(tmp_path, {})

@@ -1,0 +1,453 @@
+"""Leaks: planted ones are found with their kind and source, clean data have none, and groups stay
+on one side.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from study.analysis.audit import audit_datasets
+from study.core.errors import DataError, FirewallError
+from study.data.audit.dataset import audit_dataset
+from study.data.leaks import find as library
+from study.data.leaks.find import (
+    find_leaks,
+    is_same_domain,
+    leaks_across,
+    leaks_within,
+    shared_images,
+)
+from study.data.leaks.near_duplicates import nearest
+from study.data.leaks.perceptual_hashes import coarse, prints_of
+from tests.data.conftest import MakeCatalog
+from tests.data.leaks.test_near_duplicates import scene
+from tests.factories import files_of, write_dataset, write_ffpp, write_image, write_manifest
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def write_scenes(folder: Path, *, start: int = 0, n: int = 12) -> Path:
+    """Write n reals and n fakes a split, all different pictures, in train/val/test folders, as
+    PNG.
+    """
+    for place, split in enumerate(("train", "val", "test")):
+        for label, word in enumerate(("real", "fake")):
+            for number in range(n):
+                write_image(
+                    folder / split / word / f"{number:03d}.png",
+                    scene(start + (place * 2 + label) * n + number, 48),
+                )
+    return folder
+
+
+def plant(folder: Path) -> None:
+    """Two training images of `folder` in its test set, a real as JPEG, a fake at half the size; and
+    an exact copy of a val real.
+    """
+    with Image.open(folder / "train" / "real" / "003.png") as image:
+        image.save(folder / "test" / "real" / "planted.jpg", quality=60)
+    with Image.open(folder / "train" / "fake" / "004.png") as image:
+        image.resize((24, 24), Image.Resampling.BICUBIC).save(
+            folder / "test" / "fake" / "planted.png"
+        )
+    with Image.open(folder / "val" / "real" / "005.png") as image:
+        image.save(folder / "test" / "real" / "copied.bmp")
+
+
+def test_planted_leaks_are_found_with_their_source(root: Path, make_catalog: MakeCatalog) -> None:
+    plant(write_scenes(root / "d"))
+    found = find_leaks(make_catalog(), "d", "d")
+    assert [(leak.image, leak.source, leak.kind, leak.label) for leak in found.found] == [
+        ("d/test/fake/planted.png", "d/train/fake/004.png", "near", 1),
+        ("d/test/real/copied.bmp", "d/val/real/005.png", "exact", 0),
+        ("d/test/real/planted.jpg", "d/train/real/003.png", "near", 0),
+    ]
+    assert (found.real, found.fake) == (14, 13)
+    assert found.share(0) == pytest.approx(2 / 14)
+    assert found.share(0, kind="exact") == pytest.approx(1 / 14)
+    assert found.sentences() == [
+        "d: 7.1 % of test reals (1 of 14) has an exact copy in train+val",
+        "d: 7.1 % of test reals (1 of 14) has a near duplicate in train+val",
+        "d: 7.7 % of test fakes (1 of 13) has a near duplicate in train+val",
+    ]
+
+
+def test_a_union_leaks_what_its_members_leak(root: Path, make_catalog: MakeCatalog) -> None:
+    plant(write_scenes(root / "a"))
+    write_scenes(root / "b", start=1000)
+    with Image.open(root / "b" / "train" / "fake" / "000.png") as image:
+        image.save(root / "a" / "test" / "fake" / "from_b.jpg", quality=90)
+    catalog = make_catalog()
+    alone, union, other = (find_leaks(catalog, name, "a") for name in ("a", "a+b", "b"))
+    assert set(union.ids()) == {*alone.ids(), *other.ids()}
+    assert other.ids() == ("a/test/fake/from_b.jpg",)
+    assert other.sentences() == [
+        "a: 7.1 % of test fakes (1 of 14) has a near duplicate in train+val of b"
+    ]
+    assert find_leaks(catalog, "a", "b").found == ()
+
+
+def test_clean_datasets_have_no_leaks(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "d", n=40)
+    catalog = make_catalog()
+    for found in (
+        *leaks_across(catalog, "d"),
+        *(leaks_within(catalog, "d", split) for split in ("train", "val", "test")),
+    ):
+        assert (found.found, found.sentences()) == ((), [])
+
+
+def test_splits_are_compared_with_each_other_and_with_themselves(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    plant(write_scenes(root / "d"))
+    with Image.open(root / "d" / "test" / "real" / "000.png") as image:
+        image.save(root / "d" / "test" / "real" / "000_again.jpg", quality=85)
+        image.save(root / "d" / "test" / "real" / "000_twice.bmp")
+    catalog = make_catalog()
+    found = {
+        (leaks.image_splits, leaks.source_splits): leaks.ids()
+        for leaks in leaks_across(catalog, "d")
+    }
+    assert found == {
+        (("val",), ("train",)): (),
+        (("test",), ("train",)): ("d/test/fake/planted.png", "d/test/real/planted.jpg"),
+        (("test",), ("val",)): ("d/test/real/copied.bmp",),
+    }
+    within = leaks_within(catalog, "d", "test")
+    assert [(leak.image, leak.source, leak.kind) for leak in within.found] == [
+        ("d/test/real/000_again.jpg", "d/test/real/000.png", "near"),
+        ("d/test/real/000_twice.bmp", "d/test/real/000.png", "exact"),
+    ]
+
+
+def test_groups_on_both_sides_leak(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "d", n=24, size=16)
+    rows: list[dict[str, Any]] = []
+    for word in ("real", "fake"):
+        for number in range(24):
+            split = ("train", "val", "test")[number % 3]
+            rows.append(
+                {
+                    "path": f"{word}/{number:04d}.png",
+                    "label": word,
+                    "group": f"g{number // 4}",
+                    "split": split,
+                }
+            )
+    write_manifest(root / "d", rows)
+    found = find_leaks(make_catalog(), "d", "d")
+    assert len(found.ids(kind="group", label=0)) == 8
+    assert len(found.ids(kind="group", label=1)) == 8
+    leak = next(leak for leak in found.found if leak.kind == "group")
+    assert (leak.bits, math.isnan(leak.correlation)) == (-1, True)
+    assert "d: 100.0 % of test reals (8 of 8) share their group with train+val" in found.sentences()
+
+
+def test_equal_keys_of_two_folders_mean_nothing_by_themselves(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    for place, name in enumerate(("a", "b")):
+        write_scenes(root / name, start=500 * place)
+        paths = [path.relative_to(root / name) for path in files_of(root / name)]
+        write_manifest(
+            root / name,
+            [
+                {
+                    "path": str(p),
+                    "label": p.parts[1],
+                    "group": f"video {p.stem}",
+                    "split": p.parts[0],
+                }
+                for p in paths
+            ],
+        )
+    assert find_leaks(make_catalog(), "a", "b").found == ()
+    (root / "b/train/real/000.png").write_bytes((root / "a/train/real/000.png").read_bytes())
+    assert find_leaks(make_catalog(), "a", "b").found == ()  # it is not in the test set
+    # one image under one key in both
+    (root / "b/test/real/000.png").write_bytes((root / "a/train/real/000.png").read_bytes())
+    found = find_leaks(make_catalog(), "a", "b")
+    assert len(found.ids(kind="group")) == found.real + found.fake == 24
+
+
+def test_ffpp_reals_are_shared_by_its_manipulations_and_stay_on_one_side(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    write_ffpp(root / "ffpp", pairs=40, frames=1, size=16)
+    catalog = make_catalog()
+    assert find_leaks(catalog, "ffpp:FaceSwap", "ffpp:NeuralTextures").ids(kind="group") == ()
+    shared = shared_images(catalog, "ffpp:FaceSwap", "ffpp:NeuralTextures")
+    assert 0.6 < shared.share(0, kind="exact") <= 1
+    assert is_same_domain(shared)
+    assert is_same_domain(shared_images(catalog, "ffpp:FaceSwap", "ffpp"))
+
+
+def write_seed_split(root: Path, *, pairs: int = 8, frames: int = 2) -> None:
+    """FaceForensics++ frames as one of the repositories this study began with splits them: not at
+    all.
+
+    It trains on all of Real_youtube and FaceSwap, and tests on all of Real_youtube and
+    NeuralTextures.
+    """
+    for name, fakes, splits in (
+        ("trained", "FaceSwap", ("train", "val")),
+        ("tested", "NeuralTextures", ("test",)),
+    ):
+        write_ffpp(root / name, pairs=pairs, frames=frames, size=16, flat=True)
+        rows = []
+        for path in files_of(root / name):
+            video = int(path.name[:3])
+            if path.parent.name in ("Real_youtube", fakes):
+                label, split = int(path.parent.name == fakes), splits[video // 2 % len(splits)]
+                place = path.relative_to(root / name)
+                rows.append(
+                    {
+                        "path": str(place),
+                        "label": label,
+                        "group": f"pair {video // 2}",
+                        "split": split,
+                    }
+                )
+        write_manifest(root / name, rows)
+
+
+def test_the_split_of_the_seed_is_found_to_test_on_its_training_reals(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    write_seed_split(root)
+    catalog = make_catalog()
+    found = find_leaks(catalog, "trained", "tested")
+    assert (found.real, found.fake) == (32, 32)
+    assert (found.share(0, kind="exact"), found.share(1, kind="exact")) == (1, 0)
+    assert found.share(1, kind="group") == 1  # and every fake is of a video that was trained on
+    assert (
+        "tested: 100.0 % of test reals (32 of 32) have an exact copy in train+val of trained"
+        in found.sentences()
+    )
+    assert is_same_domain(shared_images(catalog, "trained", "tested"))
+
+
+def test_a_few_common_images_make_no_common_domain(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "a", n=12)
+    write_scenes(root / "b", start=5000, n=70)
+    (root / "b" / "test" / "real" / "common.png").write_bytes(
+        (root / "a" / "train" / "real" / "000.png").read_bytes()
+    )
+    catalog = make_catalog()
+    assert find_leaks(catalog, "a", "b").ids() == ("b/test/real/common.png",)
+    assert not is_same_domain(shared_images(catalog, "a", "b"))  # 1 of 211 reals
+    assert is_same_domain(shared_images(catalog, "b", "b"))
+
+
+def test_leaks_are_remembered_until_the_images_change(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(write_scenes(root / "d"))
+    first = find_leaks(make_catalog(), "d", "d")
+    monkeypatch.setattr(library, "_compare", lambda *_, **__: pytest.fail("compared again"))
+    assert find_leaks(make_catalog(), "d", "d") == first
+    monkeypatch.undo()
+    (root / "d" / "test" / "real" / "planted.jpg").unlink()
+    assert find_leaks(make_catalog(), "d", "d").ids() == tuple(
+        i for i in first.ids() if "planted.jpg" not in i
+    )
+
+
+def test_an_interrupted_comparison_keeps_its_prints(
+    root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.data.leaks.perceptual_hashes.BATCH", 32)
+    write_scenes(root / "d", n=50)
+    real = library.read_hashes.__globals__["_coarse_or_refused"]
+    seen: list[int] = []
+
+    def interrupted(pixels: Any) -> Any:
+        seen.append(1)
+        if len(seen) > 150:
+            raise KeyboardInterrupt
+        return real(pixels)
+
+    monkeypatch.setattr("study.data.leaks.perceptual_hashes._coarse_or_refused", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        leaks_within(make_catalog(), "d", "train")
+    monkeypatch.setattr(
+        "study.data.leaks.perceptual_hashes._coarse_or_refused",
+        lambda pixels: (seen.append(1), real(pixels))[1],
+    )
+    seen.clear()
+    leaks_within(make_catalog(), "d", "train")
+    assert 0 < len(seen) < 300
+    made = make_catalog().config.cache / "prints"
+    assert [path.suffix for path in made.iterdir()] == [".parquet"]
+
+
+def test_a_file_that_changed_is_refused(root: Path, make_catalog: MakeCatalog) -> None:
+    write_scenes(root / "d")
+    catalog = make_catalog()
+    catalog.dataset("d")
+    write_image(root / "d" / "test" / "real" / "000.png", scene(777, 48))
+    with pytest.raises(DataError, match="changed since it was indexed"):
+        leaks_within(catalog, "d", "test")
+
+
+def test_behind_the_firewall_no_test_image_is_compared(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    write_scenes(root / "d")
+    with pytest.raises(FirewallError):
+        find_leaks(make_catalog(firewall=True), "d", "d")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real datasets are not in ../shared/data")
+def test_real_datasets_have_few_leaks(make_catalog: MakeCatalog) -> None:
+    """Looked at by eye: the pair in faces_140k is one face of StyleGAN twice, those in
+    dfdc_faces224 are other takes of a scene.
+    """
+    catalog = make_catalog(root=SHARED)
+    # its groups stay on one side
+    assert [leaks.found for leaks in leaks_across(catalog, "dfdc_faces224")] == [(), (), ()]
+    assert [leaks.found for leaks in leaks_across(catalog, "shoes_midjourney")] == [(), (), ()]
+    twice = [leak for leaks in leaks_across(catalog, "faces_140k") for leak in leaks.found]
+    assert [(leak.image[-14:], leak.source[-14:]) for leak in twice] == [
+        ("0GTFMAQMQQ.jpg", "0R4POY5DTW.jpg")
+    ]
+    within = leaks_within(catalog, "dfdc_faces224", "train")
+    assert 0 < len(within.ids()) <= 5
+    groups = {
+        row["id"]: row["group"] for row in catalog.dataset("dfdc_faces224").samples.to_pylist()
+    }
+    assert all(groups[leak.image] != groups[leak.source] for leak in within.found)
+    for train_on, test_on in (
+        ("faces_140k", "dfdc_faces224"),
+        ("dfdc_faces224", "shoes_midjourney"),
+    ):
+        assert not is_same_domain(shared_images(catalog, train_on, test_on))
+    assert np.isnan(find_leaks(catalog, "faces_140k", "faces_140k").share(0)) == np.False_
+
+
+def aligned_face(seed: int, size: int = 64) -> NDArray[np.uint8]:
+    """A picture of the layout that all aligned faces have: an oval, two eyes, a mouth; light,
+    colours and place vary.
+    """
+    rng = np.random.default_rng([seed, 77])
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    x, y = x + rng.normal(0, 0.03), y + rng.normal(0, 0.03)
+    skin, hair, ground = (
+        rng.uniform((120, 80, 60), (240, 190, 160)),
+        rng.uniform(10, 140, 3),
+        rng.uniform(20, 235, 3),
+    )
+    width, height = rng.uniform(0.55, 0.7), rng.uniform(0.75, 0.9)
+    pixels = 30 * scene(seed, size).astype(np.float64) / 127 - 30 + ground
+    oval = lambda cx, cy, rx, ry: (((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1)[:, :, None]  # noqa: E731
+    pixels = np.where(oval(0, -0.15, width * rng.uniform(1.05, 1.3), height), hair, pixels)
+    shade = 1 + rng.normal(0, 0.2) * x[:, :, None] + rng.normal(0, 0.15) * y[:, :, None]
+    pixels = np.where(oval(0, 0.08, width, height * 0.85), skin * shade, pixels)
+    for cx in (-0.26, 0.26):
+        pixels = np.where(
+            oval(cx, -0.12, rng.uniform(0.07, 0.12), rng.uniform(0.04, 0.07)),
+            rng.uniform(10, 90, 3),
+            pixels,
+        )
+    pixels = np.where(
+        oval(0, 0.45, rng.uniform(0.14, 0.28), rng.uniform(0.03, 0.09)),
+        skin * (0.9, 0.5, 0.5),
+        pixels,
+    )
+    return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def test_aligned_faces_are_not_each_others_copies() -> None:
+    """Of 1,200 faces of one layout none is a near duplicate, mirrored or not; and each is found
+    again when it is one.
+    """
+    faces = [aligned_face(seed, 32) for seed in range(1200)]
+    hashes = prints_of(np.stack([coarse(face) for face in faces]))
+    i, j, bits, alike = nearest(hashes, hashes, lambda a, b: a != b)
+    assert len(i) == 0, list(zip(i, j, bits, alike, strict=True))
+    turned = prints_of(
+        np.stack([coarse(np.ascontiguousarray(face[:, ::-1])) for face in faces[:100]])
+    )
+    assert nearest(turned, hashes, lambda a, b: np.ones(len(a), dtype=np.bool_))[1].tolist() == [
+        *range(100)
+    ]
+
+
+@pytest.mark.parametrize("there", [("test",), ("train", "val")])
+def test_splits_without_a_usable_image_have_no_leaks(
+    root: Path, make_catalog: MakeCatalog, there: tuple[str, ...]
+) -> None:
+    """A manifest of all splits with the files of one: nothing to leak from, or nothing that
+    leaks.
+    """
+    write_scenes(root / "d", n=6)
+    paths = [path.relative_to(root / "d") for path in files_of(root / "d")]
+    write_manifest(
+        root / "d",
+        [
+            {"path": str(p), "label": p.parts[1], "group": str(p), "split": p.parts[0]}
+            for p in paths
+        ],
+    )
+    for split in {"train", "val", "test"} - {*there}:
+        shutil.rmtree(root / "d" / split)
+    catalog = make_catalog()
+    assert [leaks.found for leaks in leaks_across(catalog, "d")] == [(), (), ()]
+    (audit,) = audit_datasets(catalog, ["d"])
+    n = 6 * len(there)
+    assert (audit.n_real, audit.n_fake, audit.listed, len(audit.unread)) == (n, n, 36, 36 - 2 * n)
+    assert {finding.code for finding in audit.findings} == {"unreadable"}
+
+
+@pytest.mark.parametrize(
+    "changed", ["find.py", "near_duplicates.py", "perceptual_hashes.py", "numpy", "scipy"]
+)
+def test_leaks_are_looked_for_anew_by_other_code(
+    root: Path,
+    make_catalog: MakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
+    other_code: Callable[[str], None],
+    changed: str,
+) -> None:
+    plant(write_scenes(root / "d", n=6))
+    first = find_leaks(make_catalog(), "d", "d")
+    monkeypatch.setattr(library, "_compare", lambda *_, **__: [])
+    assert find_leaks(make_catalog(), "d", "d") == first and first.found
+    other_code(changed)
+    assert find_leaks(make_catalog(), "d", "d").found == ()
+
+
+def test_a_pair_within_one_split_is_told_and_marks_nothing(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """400 clean pictures in official splits: nothing; with one of the training images there twice:
+    a word, and no mark.
+    """
+    for number in range(400):
+        split = ("train", "train", "val", "test")[number // 2 % 4]
+        write_image(
+            root / "d" / split / ("real", "fake")[number % 2] / f"{number:03d}.png",
+            aligned_face(number, 32),
+        )
+    assert audit_dataset(make_catalog(), "d").findings == ()
+    with Image.open(root / "d" / "train" / "real" / "000.png") as image:
+        image.save(root / "d" / "train" / "real" / "again.png", compress_level=1)
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
+            root / "d" / "train" / "real" / "turned.png"
+        )
+    audit = audit_dataset(make_catalog(), "d")
+    assert {(f.code, f.severity) for f in audit.findings} == {
+        ("duplicates", "info")
+    } and audit.warnings == ()
+    assert any("near duplicate in the same split" in f.sentence for f in audit.findings)

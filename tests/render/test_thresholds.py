@@ -1,0 +1,98 @@
+"""Threshold transfer and the selection gap, from made-up rows with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from study.core.records import Pairing
+from study.render.figures import best_so_far
+from study.render.selection_gap import gap_line, markdown_gaps, selection_gaps
+from study.render.thresholds import markdown_transfer, text_transfer, transfers
+from tests.render.synthetic_matrix import row, without_number
+
+VALUES = {"fixed": 0.6, "source": 0.7, "source_fpr5": 0.65, "oracle": 0.82}
+
+
+def cell(train_on: str, test_on: str) -> list:
+    place = {"detector": "npr", "train_on": train_on, "test_on": test_on}
+    rows = [
+        row(**place, value=v, metric="balanced_accuracy", threshold=t) for t, v in VALUES.items()
+    ]
+    kept = row(
+        **place, value=0.7, metric="real_accuracy", threshold="source_fpr5", low=0.6, high=0.75
+    )
+    return [row(**place, value=0.9), *rows, kept]
+
+
+def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_became() -> None:
+    rows = [
+        *cell("a", "a"),
+        *cell("a", "b"),
+        without_number("npr", "a", "c", "failed", "the disk is on fire"),
+    ]
+    _home, away, lost = transfers(rows, "npr")
+    assert {name: e.value for name, e in away.balanced_accuracy.items() if e} == VALUES
+    assert away.lost == pytest.approx(0.12)
+    assert (away.fpr.value, away.fpr.low, away.fpr.high) == pytest.approx((0.3, 0.25, 0.4))
+    assert lost.state == "failed" and lost.fpr is None
+    text = text_transfer(rows, "npr").splitlines()
+    assert text[1].split()[:4] == ["train", "on", "test", "on"]
+    assert text[3].split() == [
+        "a",
+        "b",
+        "0.600",
+        "0.700",
+        "0.650",
+        "0.820",
+        "+0.120",
+        "0.300",
+        "[0.250,",
+        "0.400]",
+    ]
+    shown = markdown_transfer(rows)
+    assert r"| a | a \* | 0.600 | 0.700 | 0.650 | 0.820 | +0.120 | 0.300 [0.250, 0.400] |" in shown
+    assert "| a | c | failed |" in shown
+
+
+def test_a_detector_without_a_source_has_no_source_threshold() -> None:
+    rows = [r for r in cell("(none)", "b") if r.threshold in ("", "fixed", "oracle")]
+    (found,) = transfers(rows, "npr")
+    assert found.balanced_accuracy["source"] is None and math.isnan(found.lost)
+    assert (
+        "| (none) | b | 0.600 | undefined | undefined | 0.820 | undefined | undefined |"
+        in markdown_transfer(rows)
+    )
+
+
+def test_selection_gap_by_hand() -> None:
+    rows = [
+        row("npr", "a+b", test_on, value, seed=seed)
+        for test_on, seed, value in (
+            ("a", "0", 0.8),
+            ("a", "1", 0.9),
+            ("b", "0", 0.685),
+            ("c", "0", 0.5),
+            ("a", "mean", 0.85),
+        )
+    ]
+    pairing = Pairing(detector="npr", train_on="a+b")
+    gaps = selection_gaps({(pairing, 0): 0.95, (pairing, 1): 0.92}, rows)
+    assert [(g.test_on, g.seeds) for g in gaps] == [("a", 2), ("b", 1)]
+    assert [g.gap for g in gaps] == pytest.approx([0.935 - 0.85, 0.265])
+    assert gaps[0].sd == pytest.approx((0.15 - 0.02) / math.sqrt(2)) and math.isnan(gaps[1].sd)
+    assert "| npr | a+b | a | 0.935 | 0.850 | +0.085 | 0.092 |" in markdown_gaps(gaps)
+    assert gap_line(gaps, "npr").endswith("+0.175, mean of 2 in-domain cells")
+    assert gap_line(gaps, "spectrum") == ""
+
+
+def test_best_so_far_curves_are_drawn(tmp_path: Path) -> None:
+    curves = {
+        Pairing(detector=d, train_on=x): [None, 0.6, 0.7]
+        for d in ("npr", "spectrum")
+        for x in ("a", "b", "c", "d")
+    }
+    best_so_far(curves, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
