@@ -1,0 +1,105 @@
+"""The results of a study as tables: one long table of numbers, and what is known of its test sets
+and of its pairs of a training set and a test set.
+
+Everything that is shown reads these tables and nothing else: the terminal, Markdown, the figures,
+MLflow, `study.load`. On disk they are `matrix.csv`, `datasets.csv` and `pairs.csv`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from study.core.records import NO_DEGRADATION, CellState, Estimate
+
+Role = Literal["detector", "baseline", "external"]
+Domain = Literal["in", "cross", "neither", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow:
+    """One number: a line of matrix.csv.
+
+    role: a `detector` of the study, a `baseline` (a classifier of the audit that sees no picture),
+    or `external` (its scores were made elsewhere).
+    level: `image`, or `unit` (a video). subset: "" for all images, `method:<name>` for the fakes of
+    one method against all reals, `reals:<name>` for the reals of one source against all fakes.
+    leak_free: whether the test images that leak from training are left out.
+    domain: `in` where the test set is a member of the training set, `cross` where it is not,
+    `neither` where the two share images, `unknown` where the training set is not known.
+    seed: `0`, `1`, ... for one winner, `mean` over them. threshold: its name, "" where none is used.
+    estimate: the number, its interval and counts; its `reason` says why it is undefined.
+    coverage: scored / listed images, in [0, 1]. state, reason: of the cell.
+    """
+
+    detector: str
+    train_on: str
+    test_on: str
+    role: Role
+    degradation: str
+    level: str
+    subset: str = ""
+    leak_free: bool = False
+    domain: Domain
+    seed: str
+    metric: str
+    threshold: str
+    estimate: Estimate
+    coverage: float
+    state: CellState
+    reason: str = ""
+
+    @property
+    def has_number(self) -> bool:
+        """Whether the value is defined."""
+        return self.state == "done" and math.isfinite(self.estimate.value)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is of all single images of a clean test set, leaked ones included."""
+        clean = self.degradation == NO_DEGRADATION and not self.leak_free
+        return clean and self.level == "image" and not self.subset
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRow:
+    """What is known of a test set: a line of datasets.csv.
+
+    warnings: the audit's sentences by which the column is marked, "" where there are none.
+    """
+
+    name: str
+    warnings: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRow:
+    """What a training set and a test set share: a line of pairs.csv.
+
+    leaked: test images that leak from training. overlap: the share of the test set that is in the
+    training set, in [0, 1], of the class of which it is more; NaN where it is too small to matter.
+    n_real, n_fake: the images that overlap. note: why the pair is not cross-domain, or "".
+    """
+
+    train_on: str
+    test_on: str
+    domain: Domain
+    leaked: int = 0
+    overlap: float = math.nan
+    n_real: int = 0
+    n_fake: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The tables of a study. rows: by detector, training set, test set, in the study's order."""
+
+    rows: tuple[ResultRow, ...]
+    datasets: tuple[DatasetRow, ...] = ()
+    pairs: tuple[PairRow, ...] = ()
+
+    def warnings(self) -> dict[str, str]:
+        """Return test set -> what the audit warns of, for the test sets that are marked."""
+        return {row.name: row.warnings for row in self.datasets if row.warnings}
