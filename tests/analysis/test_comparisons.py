@@ -395,7 +395,7 @@ def test_a_study_is_read_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None
         SimpleNamespace(cell=replace(cells[0].cell, state="failed", scores_key="none such"))
     )
     monkeypatch.setattr(comparisons, "test_content", lambda setup, test_on: test_on)
-    monkeypatch.setattr(comparisons, "kin_of", lambda setup: own_names)
+    monkeypatch.setattr(comparisons, "identities_of", lambda setup: own_names)
     setup = SimpleNamespace(
         study=SimpleNamespace(seed=0), store=SimpleNamespace(scores=lambda key: scores[int(key)][2])
     )

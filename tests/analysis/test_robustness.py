@@ -105,7 +105,7 @@ def robust(
     leakage: Leakage = NO_LEAKS,
 ) -> dict[str, Robustness]:
     """What the degradation costs each detector of a store, (detector, degradation) -> scores."""
-    monkeypatch.setattr(library, "kin_of", lambda setup: own_names)
+    monkeypatch.setattr(library, "identities_of", lambda setup: own_names)
     places = [
         Cell(
             pairing=Pairing(detector=d, train_on="a"),

@@ -25,7 +25,7 @@ from study.training.session import FitResult
 from tests.runtime.leftovers import left_processes, nothing_is_left
 from tests.runtime.small_work import (
     PAIRINGS,
-    PastTrial,
+    RecordedSearch,
     SmallJob,
     befalls,
     begun,
@@ -252,7 +252,7 @@ FATES = {
 }
 
 
-class Counting(PastTrial):
+class Counting(RecordedSearch):
     """Counts, whenever a trial ends, the controllers of groups that are there."""
 
     controllers = 0

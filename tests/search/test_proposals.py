@@ -96,15 +96,15 @@ def test_proposals_do_not_depend_on_the_process() -> None:
     """Python's string hashes differ between processes, and sets of names with them."""
     code = """
 import json
-from study.search.proposals import Told, propose
+from study.search.proposals import PastTrial, propose
 from study.search.remembered import remembered
 from study.search.spaces import Parameter, Space, load_space
-told = []
+history = []
 for generation in range(4):
-    for params in propose(load_space("mobilenetv2_035"), told, count=3, seed=generation):
-        value = params["lr"] ** 0.1 if len(told) % 5 else None
-        told.append(Told(number=len(told), params=params, value=value))
-print(json.dumps([dict(t.params) for t in told]))
+    for params in propose(load_space("mobilenetv2_035"), history, count=3, seed=generation):
+        value = params["lr"] ** 0.1 if len(history) % 5 else None
+        history.append(PastTrial(number=len(history), params=params, value=value))
+print(json.dumps([dict(t.params) for t in history]))
 """
     outputs = []
     for seed in ("0", "1"):
@@ -145,7 +145,7 @@ def test_the_search_learns() -> None:
     assert sum(late) / 5 > sum(early) / 5 + 0.05
 
 
-def test_order_within_told_params_does_not_matter() -> None:
+def test_order_within_past_params_does_not_matter() -> None:
     history = past([0.6, 0.7, 0.65, 0.8, 0.5])
     shuffled = []
     for trial in history:

@@ -114,10 +114,10 @@ def _partial(traits: Traits, cues: Iterable[Finding]) -> Iterator[Finding]:
     """Yield what sets a part of a class apart, of traits that do not tell the classes apart as a
     whole.
     """
-    known = {finding.code for finding in cues if finding.severity != "info"}
-    found = list(one_class_findings(traits, known))
+    separating = {finding.code for finding in cues if finding.severity != "info"}
+    found = list(one_class_findings(traits, separating))
     yield from found
-    yield from method_findings(traits, known | {finding.code for finding in found})
+    yield from method_findings(traits, separating | {finding.code for finding in found})
 
 
 def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:

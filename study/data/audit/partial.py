@@ -27,11 +27,12 @@ NAMED = 3  # methods that a sentence names
 Bools = NDArray[np.bool_]
 
 
-def one_class_findings(traits: Traits, known: Collection[str]) -> Iterator[Finding]:
+def one_class_findings(traits: Traits, separating: Collection[str]) -> Iterator[Finding]:
     """Yield a finding for every kind that only one class has, beyond chance: Fisher's exact test,
     Bonferroni over all kinds.
 
-    Groups are counted and not images, as frames of a video are all alike. known: traits that tell
+    Groups are counted and not images, as frames of a video are all alike. separating: traits that
+    tell
     the classes apart as a whole.
     """
     kinds = [
@@ -43,7 +44,7 @@ def one_class_findings(traits: Traits, known: Collection[str]) -> Iterator[Findi
         has, known = values == 1, ~np.isnan(values)
         label = _only(has, traits.label)
         if (
-            name not in known
+            name not in separating
             and label is not None
             and _fisher(traits, has, known, label) * len(kinds) < ALPHA
         ):
@@ -85,12 +86,12 @@ def _one_class(
     return Finding(code=name, severity="warning" if share >= MANY else "info", sentence=sentence)
 
 
-def method_findings(traits: Traits, known: Collection[str]) -> Iterator[Finding]:
+def method_findings(traits: Traits, separating: Collection[str]) -> Iterator[Finding]:
     """Yield for every method the clearest trait of its files that tells it from the other class,
     where a class has several methods.
 
     A whole interval must lie above `TELLS`; the intervals hold together over all traits and
-    methods. known: traits that tell the classes apart as a whole.
+    methods. separating: traits that tell the classes apart as a whole.
     """
     columns = [*kind_columns(traits), *((name, "", traits.numbers[name]) for name in SIZES)]
     columns = [
@@ -108,7 +109,7 @@ def method_findings(traits: Traits, known: Collection[str]) -> Iterator[Finding]
         for method in methods
     ]
     confidence = 1 - ALPHA / max(len(columns) * len(places), 1)
-    fresh = [column for column in columns if column[0] not in known]
+    fresh = [column for column in columns if column[0] not in separating]
     for label, method in places:
         part = (traits.label != label) | (traits.method == method)
         found = [

@@ -188,7 +188,7 @@ def test_split_folders_in_class_folders_are_the_official_split(tmp_path: Path, n
 
 
 @pytest.mark.parametrize(
-    ("beside", "told"),
+    ("beside", "words"),
     [
         ("fake/gan_a/x.png", r"'fake/gan_a' is none"),
         ("fake/x.png", r"'fake' holds images that are in none"),
@@ -197,14 +197,14 @@ def test_split_folders_in_class_folders_are_the_official_split(tmp_path: Path, n
     ],
 )
 def test_split_folders_beside_others_in_class_folders_are_ambiguous(
-    tmp_path: Path, beside: str, history: str
+    tmp_path: Path, beside: str, words: str
 ) -> None:
     for place in ("real/train", "real/test", "fake/train", "fake/test"):
         write_image(tmp_path / "d" / place / "x.png", picture(0, size=8))
     write_image(tmp_path / "d" / beside, picture(0, size=8))
     with pytest.raises(
         DataError,
-        match=rf"class folders hold split folders \(fake/test\), and {history}.*manifest.csv",
+        match=rf"class folders hold split folders \(fake/test\), and {words}.*manifest.csv",
     ):
         find_layout(tmp_path / "d")
 
