@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from study.data import datasets
-from study.data.images.index import INDEX_SCHEMA, FileIndex
+from study.data.file_index import INDEX_SCHEMA, FileIndex
 from study.data.layouts.folders import Layout, read_layout
 from study.data.layouts.listing import Listing
 

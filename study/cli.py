@@ -317,7 +317,7 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
     """Return the results folder; of results elsewhere their copy on this machine, into which the
     study, if given, is pulled.
     """
-    from study.data.sources.remote import is_url
+    from study.core.paths import is_url
 
     if not is_url(options.results):
         return Path(options.results)
@@ -339,7 +339,7 @@ def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractCont
     """Return a context in which what a command writes goes to results elsewhere as it is finished;
     nothing where they are here.
     """
-    from study.data.sources.remote import is_url
+    from study.core.paths import is_url
 
     if not is_url(options.results):
         return contextlib.nullcontext()

@@ -22,7 +22,7 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.data.catalog import Catalog, DatasetSummary
-    from study.data.layouts.describe import Description
+    from study.data.describe import Description
     from study.planning.setup import Setup
 
 EXAMPLES = """
@@ -145,7 +145,7 @@ def describe(options: argparse.Namespace) -> None:
     next.
     """
     from study.core.paths import given_path
-    from study.data.layouts.describe import describe_folder
+    from study.data.describe import describe_folder
     from study.render.folder_text import describe_text
 
     folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
@@ -167,8 +167,8 @@ def describe(options: argparse.Namespace) -> None:
 
 
 def _write_sheet(found: Description, path: Path) -> None:
-    from study.data.layouts.contact_sheet import SHEET_COLUMNS, SHEET_ROWS, Row, write_sheet
-    from study.data.layouts.describe import examples, load_example
+    from study.data.describe import examples, load_example
+    from study.data.images.contact_sheet import SHEET_COLUMNS, SHEET_ROWS, Row, write_sheet
 
     chosen = examples(found, SHEET_COLUMNS)
     rows = []
@@ -188,7 +188,7 @@ def _write_sheet(found: Description, path: Path) -> None:
 
 
 def _write_manifest(found: Description, path: Path) -> None:
-    from study.data.layouts.describe import write_manifest
+    from study.data.describe import write_manifest
 
     place = found.layout.root / "manifest.csv"
     if path.exists() or path.is_symlink():

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(options: argparse.Namespace) -> str:
     """Return the numbers of a file as text or JSON. Raises DataError."""
-    from study.data.layouts.predictions import read_predictions
+    from study.data.predictions import read_predictions
     from study.render.scored_file import as_json, as_text, score_file
 
     columns = {

@@ -41,7 +41,7 @@ ONLY_HERE = {
 }
 # The demo looks up a photograph that matplotlib ships, and draws nothing.
 # So does frames.py, to say that PyAV is missing.
-EXCEPTIONS = {("data/sources/demo.py", "matplotlib"), ("data/images/frames.py", "av")}
+EXCEPTIONS = {("data/sources/demo.py", "matplotlib"), ("data/layouts/frames.py", "av")}
 HEAVY = {
     "torch",
     "ray",

@@ -17,7 +17,7 @@ from study.data.audit.dataset import DatasetAudit, audit_dataset, leak_findings
 from study.data.audit.findings import Finding
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.catalog import Catalog
-from study.data.images.index import Progress, quiet
+from study.data.file_index import Progress, quiet
 from study.data.leaks.find import find_leaks
 from study.data.names import split_union
 from study.planning.setup import Setup

@@ -17,7 +17,7 @@ from pathlib import Path
 import study.statistics
 from study.core.identity import code_digest, digest, whole_file
 from study.core.records import Estimate, Scores
-from study.data.images.index import cache_writes
+from study.data.file_index import cache_writes
 from study.statistics.intervals import CellEstimates, Row, estimate_cell
 
 

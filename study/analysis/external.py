@@ -27,7 +27,7 @@ from study.analysis.estimates import cached_estimates
 from study.core.errors import ConfigError, StoreError, unknown_name
 from study.core.identity import derive_seed, digest
 from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, MatrixRow, Pairing, Scores
-from study.data.layouts.matching import match_predictions
+from study.data.match_predictions import match_predictions
 from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup

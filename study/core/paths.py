@@ -1,10 +1,13 @@
-"""Paths as people give them."""
+"""Paths and URLs as people give them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from study.core.errors import ConfigError
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def given_path(text: str | Path) -> Path:
@@ -25,3 +28,8 @@ def given_path(text: str | Path) -> Path:
         )
         raise ConfigError(f"'{shown}' is not valid UTF-8; rename what of it is not") from None
     return path
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL and no path."""
+    return bool(_URL.match(text))

@@ -75,7 +75,7 @@ class DatasetCard:
     # the archives it comes in and that are unpacked: a glob below the folder, or below a folder in
     # it
     archives: str = ""
-    # class folders that lie deeper, and what their names say (data/layouts.py)
+    # class folders that lie deeper, and what their names say (data/layouts/folders.py)
     folders: tuple[Mapping[str, str], ...] = ()
     # folder name -> split, where it is not what its name says
     splits: Mapping[str, str] = field(default_factory=dict)

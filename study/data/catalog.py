@@ -17,25 +17,24 @@ import pyarrow.compute as pc
 
 from study.core.errors import ConfigError, DataError, FirewallError, unknown_name
 from study.core.identity import digest
-from study.core.paths import given_path
+from study.core.paths import given_path, is_url
 from study.core.records import SPLITS, Balance, Geometry, Split
 from study.data import datasets, splits
 from study.data.datasets import Dataset
+from study.data.file_index import FileIndex, Progress, quiet
+from study.data.groups import has_partners
 from study.data.images import packs
 from study.data.images.decode import DECODE_VERSION
-from study.data.images.frames import with_frames
-from study.data.images.index import FileIndex, Progress, quiet
 from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.data.images.unify import UNIFY_VERSION, common_side
 from study.data.images.videos import FRAMES_PER_VIDEO
 from study.data.layouts.folders import other_paths, read_layout
-from study.data.layouts.groups import has_partners
+from study.data.layouts.frames import with_frames
 from study.data.names import UNION, check_apart, parse_name, split_union
 from study.data.shuffled import SHUFFLE_VERSION, SHUFFLED, shuffled
 from study.data.sources.cards import card_names
 from study.data.sources.locate import Sources
-from study.data.sources.remote import is_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +50,9 @@ class DataConfig:
     balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on
     it.
     unify: whether the images of both classes are re-encoded alike before anything else
-    (data/unify.py).
+    (images/unify.py).
     shuffle_seed: where it is given, images are opened with shuffled labels of train and val
-    (data/shuffled.py).
+    (shuffled.py).
     """
 
     root: Path | None

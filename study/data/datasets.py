@@ -33,8 +33,8 @@ from study.core.errors import DataError
 from study.core.identity import KEY_LENGTH, digest
 from study.core.records import DatasetCard, Sample, Split
 from study.data import splits
-from study.data.images.index import FileIndex
-from study.data.layouts.groups import pattern_columns
+from study.data.file_index import FileIndex
+from study.data.groups import pattern_columns
 from study.data.layouts.listing import Listing
 from study.data.layouts.manifest import missing_hint
 
@@ -55,7 +55,7 @@ class Dataset:
     folders that were passed over.
 
     unified_px: the side in pixels of all its images where they are re-encoded alike
-    (data/unify.py), else None.
+    (images/unify.py), else None.
     """
 
     name: str

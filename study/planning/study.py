@@ -73,7 +73,7 @@ class Data:
         of every dataset of a union. Validation and test images are scored once each, whatever it
         says.
     unify: re-encode both classes alike before anything else (same size, same JPEG quality;
-    data/unify.py).
+    data/images/unify.py).
     shuffle_labels: the null control: labels of train and val are dealt out anew by the study's seed
     (data/shuffled.py).
     """

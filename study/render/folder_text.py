@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.core.records import FAKE, REAL, SPLITS
+from study.data.describe import Description
 from study.data.images.videos import split_frame
-from study.data.layouts.describe import Description
 from study.data.layouts.folders import CLASS_WORDS
 
 SHOWN = 40  # lines of one table; what is more is counted

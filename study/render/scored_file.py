@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.core.records import Scores
-from study.data.layouts.predictions import Predictions
+from study.data.predictions import Predictions
 from study.statistics.columns import SCALED
 from study.statistics.intervals import Row, estimate_cell
 from study.statistics.methods import PREFIX, by_method, part

@@ -19,7 +19,7 @@ from PIL import Image
 from study import plan, prepare
 from study.core.errors import ConfigError, DataError
 from study.data.catalog import Catalog, DataConfig
-from study.data.layouts import contact_sheet
+from study.data.images import contact_sheet
 from tests.factories import (
     picture,
     truncate,
@@ -221,7 +221,7 @@ def test_the_sheet_shows_pixels_as_they_are(tmp_path: Path) -> None:
 
 
 def test_examples_are_of_as_many_groups_as_there_are(tmp_path: Path, described: Describe) -> None:
-    from study.data.layouts.describe import describe_folder, examples
+    from study.data.describe import describe_folder, examples
 
     folder = write_ffpp(tmp_path / "data" / "ffpp", frames=4, pairs=12)
     found = describe_folder(folder, class_folders={}, cache=tmp_path / "cache")

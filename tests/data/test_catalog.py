@@ -430,7 +430,7 @@ def test_what_passes_is_not_remembered(
 
     victim.append((root / "d" / "real" / "0000.png").read_bytes())
     with monkeypatch.context() as patched:
-        patched.setattr("study.data.images.index.decode_image", decode)
+        patched.setattr("study.data.file_index.decode_image", decode)
         poor = make_catalog()
         assert poor.describe("d").excluded == (("d/real/0000.png", "does not fit into memory"),)
         key = poor.key("d", ("train", "val", "test"))
@@ -625,7 +625,7 @@ def test_which_images_can_be_decoded_is_part_of_the_key(
     able = make_catalog(cache=tmp_path / "able").dataset("d")
     # as before where all can be decoded
     assert able.digest == columns_digest(able.samples.sort_by("path"), CONTENT)
-    monkeypatch.setattr("study.data.images.index.decode_image", decode)
+    monkeypatch.setattr("study.data.file_index.decode_image", decode)
     unable = make_catalog(cache=tmp_path / "unable").dataset("d")
     assert unable.samples.select(CONTENT).equals(able.samples.select(CONTENT))
     assert unable.digest != able.digest
@@ -634,7 +634,7 @@ def test_which_images_can_be_decoded_is_part_of_the_key(
 def test_an_interrupted_index_keeps_what_it_has(
     root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.data.images import index
+    from study.data import file_index as index
 
     write_dataset(root / "d", n=40, size=8)
     real = index._fingerprint
@@ -663,7 +663,7 @@ def test_a_killed_index_keeps_what_it_has(
     code = f"""
 import os, signal
 from pathlib import Path
-from study.data.images import index
+from study.data import file_index as index
 from study.data.catalog import Catalog, DataConfig
 
 index.PART, seen, real = 8, [], index._fingerprint

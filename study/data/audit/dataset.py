@@ -27,7 +27,7 @@ from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import Traits, traits_of, traits_version
 from study.data.catalog import Catalog
 from study.data.datasets import Dataset, group_codes, strings
-from study.data.images.index import cache_writes
+from study.data.file_index import cache_writes
 from study.data.leaks.find import KINDS, ORDER, Leaks, leaks_across, leaks_within
 from study.data.splits import straddling
 

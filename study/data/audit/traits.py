@@ -27,6 +27,7 @@ from study.core.identity import digest, file_sha256, whole_file
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.datasets import Dataset
+from study.data.file_index import Progress, cache_writes, quiet
 from study.data.images.decode import (
     DECODE_VERSION,
     FORMATS,
@@ -35,7 +36,6 @@ from study.data.images.decode import (
     decode_image,
     read_bytes,
 )
-from study.data.images.index import Progress, cache_writes, quiet
 from study.data.images.unify import QUALITY, UNIFY_VERSION, unify
 from study.data.images.videos import Run, map_files, read_indexed_frames, stored_as
 from study.data.names import file_name, parse_name
@@ -224,7 +224,7 @@ def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | f
     width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of
     the file. A video's frame has those of its file: codec and container, pixel format as FFmpeg
     calls it, bytes per frame on average.
-    unified_px: where the study re-encodes all images alike, to this side (data/unify.py): nothing
+    unified_px: where the study re-encodes all images alike, to this side (images/unify.py): nothing
     of the file is left then, the
         traits are those of what it becomes, and there are no bytes per pixel (NaN).
     Raises UndecodableError with the reason.

@@ -1,7 +1,7 @@
 """Video files as images: frames sampled evenly, decoded where they are needed and never written to
 disk.
 
-With frames.py the only `av` (PyAV, the optional extra `[video]`). A video of N frames
+With layouts/frames.py the only `av` (PyAV, the optional extra `[video]`). A video of N frames
 gives n = min(N, `frames_per_video`) of them, the middle frames of n equal stretches: the i-th is
 floor((2 i + 1) N / (2 n)), counted from 0 in the order of display. Each is a row of a listing, with
 the path `clip.mp4#frame=000012`; its video is the file, and so is its group where neither a

@@ -1,6 +1,6 @@
 """A listing: what a dataset's folder holds, one row an image, before anything is decoded.
 
-Written by layouts.py (folders) and manifest.py (CSV), read by datasets.py. Columns of
+Written by folders.py and manifest.py (CSV), read by datasets.py. Columns of
 `Listing.table` (Arrow):
 
     path      str     relative to the dataset's root, `/` between folders; of a video's frame

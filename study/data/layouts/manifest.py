@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from study.core.errors import DataError
 from study.core.parallel import ordered_map
-from study.data.layouts.csv_file import CsvFile, open_csv
+from study.core.paths import is_url
+from study.data.csv_file import CsvFile, open_csv
 from study.data.layouts.listing import BLOCK, LEAVES, LISTING_SCHEMA, Listing, Walker, stat_file
-from study.data.sources.remote import is_url
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("path", "label")

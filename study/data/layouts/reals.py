@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from study.core.errors import DataError
 from study.core.records import FAKE, REAL
-from study.data.layouts.csv_file import CsvFile, open_csv
+from study.data.csv_file import CsvFile, open_csv
 
 REALS_KEYS = ("file", "path", "target")
 

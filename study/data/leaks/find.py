@@ -4,9 +4,8 @@ their group (PROTOCOL section 8).
 Three kinds, of which an image may have several:
 
     exact   the same decoded pixels, whatever the files
-    near    the same picture by its print (data/prints.py, data/near.py): re-encoded as JPEG,
-    resized, or mirrored left to right;
-            what was cropped or rotated is not found
+    near    the same picture by its perceptual hash (near_duplicates.py): re-encoded as JPEG,
+            resized, or mirrored left to right; what was cropped or rotated is not found
     group   another image of its group (its source, its video, its person)
 
 Keys of groups mean the same thing in two datasets of one folder, and in two that have an image in
@@ -34,7 +33,7 @@ from study.core.identity import code_digest, digest, whole_file
 from study.core.records import FAKE, REAL, Split
 from study.data.catalog import Catalog
 from study.data.datasets import labels, strings
-from study.data.images.index import cache_writes
+from study.data.file_index import cache_writes
 from study.data.leaks.near_duplicates import nearest
 from study.data.leaks.perceptual_hashes import PerceptualHashes, read_hashes
 from study.data.names import split_union

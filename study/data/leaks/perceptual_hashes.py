@@ -35,8 +35,8 @@ from PIL import Image
 
 from study.core.identity import digest, whole_file
 from study.data.datasets import Dataset, strings
+from study.data.file_index import Progress, cache_writes, quiet
 from study.data.images.decode import DECODE_VERSION, UndecodableError
-from study.data.images.index import Progress, cache_writes, quiet
 from study.data.images.originals import Original, map_originals
 from study.data.names import file_name, parse_name
 

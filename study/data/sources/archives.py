@@ -31,7 +31,7 @@ from typing import IO, TypeVar
 from study.core.errors import DataError
 from study.core.identity import digest, file_sha256, whole_file, whole_folder
 from study.core.parallel import one_at_a_time
-from study.data.images.index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, cache_writes, quiet
 from study.data.layouts.listing import readable
 from study.data.names import file_name
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from study.core.errors import DataError
 from study.core.identity import digest, file_sha256, whole_file
 from study.core.parallel import one_at_a_time
-from study.data.images.index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, cache_writes, quiet
 from study.data.layouts.listing import SUFFIXES
 from study.data.layouts.manifest import MANIFEST, check_manifest, lists_urls
 from study.data.names import can_name, file_name

@@ -15,8 +15,8 @@ from pathlib import Path
 from study.core.errors import DataError, unknown_name
 from study.core.identity import digest, whole_folder
 from study.core.records import DatasetCard
+from study.data.file_index import Progress, cache_writes, quiet
 from study.data.images.decode import EXTENSIONS
-from study.data.images.index import Progress, cache_writes, quiet
 from study.data.layouts.folders import Layout, choose, find_layout
 from study.data.layouts.listing import Walker
 from study.data.names import can_name, parse_name

@@ -10,7 +10,6 @@ interrupted, and counts when it has the size that was listed.
 from __future__ import annotations
 
 import posixpath
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +42,6 @@ DRIVERS = {
 WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 PART_SUFFIX = ".part"
 THREADS = 16  # requests at a time: they wait for the network, not for a processor
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _TAGS = (
     "ETag",
     "etag",
@@ -73,11 +71,6 @@ class Download:
 
     file: RemoteFile
     path: str
-
-
-def is_url(text: str) -> bool:
-    """Whether a text is a URL and no path."""
-    return bool(_URL.match(text))
 
 
 class RemoteFolder:

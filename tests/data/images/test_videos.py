@@ -199,8 +199,8 @@ def test_nothing_is_decoded_twice_and_a_changed_video_is_noticed(
     before = make_catalog().dataset("clips")
     with monkeypatch.context() as patched:
         for name in (
-            "study.data.images.index.decode_frames",
-            "study.data.images.frames.inspect_video",
+            "study.data.file_index.decode_frames",
+            "study.data.layouts.frames.inspect_video",
         ):
             patched.setattr(name, lambda *_: pytest.fail("decoded again"))
         assert make_catalog().dataset("clips").digest == before.digest
@@ -253,7 +253,7 @@ def test_a_video_that_cannot_be_read_once_is_read_the_next_time(
     assert again.dataset("clips").digest != once.dataset("clips").digest
 
 
-@pytest.mark.parametrize("where", ["study.data.images.videos", "study.data.images.index"])
+@pytest.mark.parametrize("where", ["study.data.images.videos", "study.data.file_index"])
 def test_a_disk_that_does_not_answer_stops_the_command(
     where: str, root: Path, make_catalog: MakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,7 +307,7 @@ def test_a_disk_that_fails_after_the_video_was_hashed_stops_the_command(
 
     with monkeypatch.context() as patched:
         patched.setattr("av.open", opened)
-        for where in ("study.data.images.videos", "study.data.images.index"):
+        for where in ("study.data.images.videos", "study.data.file_index"):
             patched.setattr(f"{where}.file_sha256", sha256)
         with pytest.raises(
             DataError,
@@ -468,7 +468,7 @@ def test_the_datasets_of_one_folder_count_its_videos_once(
     for name in ("ffpp:FaceSwap", "ffpp:NeuralTextures"):
         make_catalog().dataset(name)
     monkeypatch.setattr(
-        "study.data.images.frames.inspect_video", lambda _: pytest.fail("counted again")
+        "study.data.layouts.frames.inspect_video", lambda _: pytest.fail("counted again")
     )
     for name in ("ffpp:FaceSwap", "ffpp:NeuralTextures", "ffpp"):
         make_catalog().dataset(name)
@@ -505,7 +505,7 @@ def test_an_interrupted_count_keeps_what_it_has(
             raise KeyboardInterrupt
         return inspect_video(path)
 
-    monkeypatch.setattr("study.data.images.frames.inspect_video", stop_after_ten)
+    monkeypatch.setattr("study.data.layouts.frames.inspect_video", stop_after_ten)
     with pytest.raises(KeyboardInterrupt):
         catalog.dataset("clips")
     (index,) = (catalog.config.cache / "index").glob("*.videos.parquet")
@@ -519,7 +519,7 @@ def test_a_killed_count_keeps_what_it_has(root: Path, make_catalog: MakeCatalog)
     code = f"""
 import os, signal
 from pathlib import Path
-from study.data.images import frames
+from study.data.layouts import frames
 from study.data.catalog import Catalog, DataConfig
 
 def told(what, done, total):

@@ -13,11 +13,12 @@ import fsspec
 import pytest
 
 from study.core.errors import ConfigError, DataError
+from study.core.paths import is_url
 from study.data.catalog import data_root
 from study.data.sources import remote
 from study.data.sources.cards import load_card
 from study.data.sources.copies import local_path
-from study.data.sources.remote import RemoteFile, RemoteFolder, is_url, look_up
+from study.data.sources.remote import RemoteFile, RemoteFolder, look_up
 from tests.data.conftest import MakeCatalog
 from tests.factories import files_of, write_cifake, write_dataset, write_manifest
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from study.core.errors import DataError
 from study.core.identity import whole_file
 from study.core.parallel import ordered_map
+from study.data.file_index import FileIndex, cache_writes
 from study.data.images.decode import VIDEO_EXTENSIONS
-from study.data.images.index import FileIndex, cache_writes
 from study.data.images.videos import frame_path, inspect_video, sampled
 from study.data.layouts.listing import Listing
 

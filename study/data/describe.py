@@ -23,8 +23,8 @@ from study.core.identity import unit_interval, whole_file
 from study.core.parallel import ordered_map
 from study.core.records import DatasetCard
 from study.data import datasets
-from study.data.images.frames import with_frames
-from study.data.images.index import FileIndex, Progress, quiet
+from study.data.file_index import FileIndex, Progress, quiet
+from study.data.groups import has_partners
 from study.data.images.videos import (
     FRAMES_PER_VIDEO,
     load_image,
@@ -33,7 +33,7 @@ from study.data.images.videos import (
     split_frame,
 )
 from study.data.layouts.folders import Layout, other_paths, read_layout
-from study.data.layouts.groups import has_partners
+from study.data.layouts.frames import with_frames
 from study.data.layouts.listing import Listing
 from study.data.names import RESERVED, can_name
 from study.data.sources.locate import Sources

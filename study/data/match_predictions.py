@@ -28,7 +28,7 @@ from study.core.records import Scores
 from study.data.datasets import Dataset
 from study.data.datasets import labels as labels_of
 from study.data.datasets import strings as strings_of
-from study.data.layouts.predictions import fields, labels, logits
+from study.data.predictions import fields, labels, logits
 
 SHOWN = 3  # names in a note; the store has them all
 NO_PREDICTION = "no prediction"

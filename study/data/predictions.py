@@ -21,7 +21,7 @@ from scipy.special import logit as log_odds
 
 from study.core.errors import DataError, unknown_name
 from study.core.records import Scores
-from study.data.layouts.csv_file import open_csv
+from study.data.csv_file import open_csv
 
 # a table with gaps may have been written with 0.0 and 1.0
 LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from study.core.errors import DataError
-from study.data.layouts.predictions import read_predictions
+from study.data.predictions import read_predictions
 from study.statistics import metrics
 
 

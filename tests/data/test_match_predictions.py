@@ -10,7 +10,7 @@ import pytest
 from study.core.errors import DataError
 from study.data.catalog import Catalog, DataConfig
 from study.data.datasets import Dataset
-from study.data.layouts.matching import match_predictions
+from study.data.match_predictions import match_predictions
 from tests.factories import truncate, write_dataset
 
 
