@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
+    from study.analysis.audit import StudyAudit
+    from study.analysis.leakage import Leakage
+    from study.analysis.results import ResultRow, Results
     from study.analysis.robustness import Robustness
-    from study.core.records import Cell, MatrixRow, Pairing
+    from study.core.records import Cell, Pairing
     from study.jobs.cell import CellJob
     from study.jobs.winner import WinnerJob
     from study.planning.cells import PlannedCell
@@ -112,12 +115,10 @@ def _check_metric(options: argparse.Namespace) -> None:
 
 def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     """Score what is missing, write and print the matrix. Returns the exit code."""
-    from study.analysis.audit import no_pixel_rows
-    from study.analysis.cell_rows import matrix_rows
     from study.analysis.comparisons import compare_study
-    from study.analysis.external import ask_for, external_cells, external_rows
+    from study.analysis.external import ask_for, external_cells
     from study.analysis.leakage import leakage_of
-    from study.analysis.matrix_csv import degradations_in
+    from study.analysis.results_csv import degradations_in
     from study.analysis.robustness import robustness
     from study.audit import write_audit
     from study.core.errors import StoreError
@@ -162,14 +163,11 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     cells = plan_cells(setup, history)
     _score_epochs(setup, options, cells)
     leakage = leakage_of(setup)
-    rows = [*matrix_rows(setup, cells, leakage), *external_rows(setup, outside)]
-    cells += outside
     audit = write_audit(setup)
-    compared = compare_study(
-        setup, cells, leakage, marked=[name for name in setup.study.test_on if audit.warnings(name)]
-    )
-    choices = choices_of(setup, history, cells, rows, leakage)
-    rows += no_pixel_rows(audit, setup.study.test_on)
+    results = _results(setup, cells, outside, leakage, audit)
+    cells += outside
+    compared = compare_study(setup, cells, leakage, marked=[*results.warnings()])
+    choices = choices_of(setup, history, cells, results, leakage)
     notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
     degraded = robustness(setup, cells, leakage)
     gone = [
@@ -178,16 +176,16 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         if name not in setup.study.conditions()
     ]
     artifacts = [
-        *_write(setup, rows, cells, history, choices, degraded, notes),
+        *_write(setup, results, cells, history, choices, degraded, notes),
         *write_comparisons(compared, setup.store),
     ]
     artifacts += choices.write(setup.store)
-    print(_tables(rows, choices, options))
+    print(_tables(results, choices, options))
     if degraded:
         print(f"\n{robustness_text(degraded)}")
     for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
         print(f"\nnote: {note}")
-    _track(setup, cells, rows, artifacts)
+    _track(setup, cells, results.rows, artifacts)
     print(
         f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow: "
         f" {ui_command(setup.workspace.results)}"
@@ -196,8 +194,35 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     return _exit_code(cells)
 
 
+def _results(
+    setup: Setup,
+    cells: Sequence[PlannedCell],
+    outside: Sequence[PlannedCell],
+    leakage: Leakage,
+    audit: StudyAudit,
+) -> Results:
+    """Return the numbers of the study's cells, of detectors run elsewhere, and of the audit."""
+    from study.analysis.audit import dataset_rows, no_pixel_rows
+    from study.analysis.cell_rows import matrix_rows
+    from study.analysis.external import external_rows
+    from study.analysis.leakage import pair_rows
+    from study.analysis.results import Results
+
+    test_on = setup.study.test_on
+    rows = [
+        *matrix_rows(setup, cells, leakage),
+        *external_rows(setup, outside),
+        *no_pixel_rows(audit, test_on),
+    ]
+    return Results(
+        rows=tuple(rows),
+        datasets=dataset_rows(audit, test_on),
+        pairs=pair_rows(setup, leakage),
+    )
+
+
 def _track(
-    setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[MatrixRow], artifacts: Sequence[Path]
+    setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[ResultRow], artifacts: Sequence[Path]
 ) -> None:
     """Log the matrix to MLflow, and winners that it lacks."""
     from study.tracking.mlflow_tracker import Tracker
@@ -387,46 +412,46 @@ def _is_scored(job: CellJob) -> bool:
 
 def _write(
     setup: Setup,
-    rows: Sequence[MatrixRow],
+    results: Results,
     cells: Sequence[PlannedCell],
     history: Mapping[Pairing, SearchHistory],
     choices: Choices,
     degraded: Sequence[Robustness],
     notes: Sequence[str],
 ) -> list[Path]:
-    """Write matrix.csv, the tables, and the figures; return the files."""
+    """Write the results, the tables, and the figures; return the files."""
     from study.analysis.cells_csv import csv_text
     from study.analysis.diff import cell_files
-    from study.analysis.matrix_csv import write_matrix
+    from study.analysis.results_csv import write_results
     from study.planning.study_file import to_toml
     from study.render.robustness import robustness_markdown
     from study.render.tables import markdown_tables
     from study.render.thresholds import markdown_transfer
 
     setup.store.save_study(to_toml(setup.study))
-    write_matrix(rows, setup.store.matrix_file)
+    files = write_results(results, setup.store.folder)
     setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
     tables = setup.store.folder / "tables.md"
     parts = [
-        markdown_tables(rows),
-        markdown_transfer(rows),
+        markdown_tables(results),
+        markdown_transfer(results),
         *choices.markdown(),
         robustness_markdown(degraded),
     ]
     parts += ["\n".join(f"Note: {note}.\n" for note in notes)]
     setup.store.save_text(tables, "\n".join(part for part in parts if part))
     return [
-        setup.store.matrix_file,
+        *files,
         tables,
         setup.store.study_file,
         setup.store.audit_file,
-        *_draw(setup, rows, cells, history),
+        *_draw(setup, results, cells, history),
     ]
 
 
 def _draw(
     setup: Setup,
-    rows: Sequence[MatrixRow],
+    results: Results,
     cells: Sequence[PlannedCell],
     history: Mapping[Pairing, SearchHistory],
 ) -> list[Path]:
@@ -442,13 +467,12 @@ def _draw(
         robustness_curves,
         roc_curves,
     )
-    from study.render.grid import warnings_in
     from study.tracking.metric_names import slug
 
     drawn = []
     for detector in setup.study.detectors:
         drawn.append(setup.store.figures / f"heat_map_{slug(detector)}_auc.png")
-        heat_map(rows, detector, "auc", drawn[-1])
+        heat_map(results, detector, "auc", drawn[-1])
         curves = {
             family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png"
             for family in FAMILIES
@@ -456,14 +480,14 @@ def _draw(
         drawn += [
             path
             for family, path in curves.items()
-            if robustness_curves(rows, detector, family, path)
+            if robustness_curves(results, detector, family, path)
         ]
     clean = [
         c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION
     ]
     scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
     drawn.append(setup.store.figures / "roc.png")
-    roc_curves(scores, drawn[-1], warned=warnings_in(rows))
+    roc_curves(scores, drawn[-1], warned=results.warnings())
     if history:
         drawn.append(setup.store.figures / "best_so_far.png")
         best_so_far(
@@ -472,7 +496,7 @@ def _draw(
     return drawn
 
 
-def _tables(rows: Sequence[MatrixRow], choices: Choices, options: argparse.Namespace) -> str:
+def _tables(results: Results, choices: Choices, options: argparse.Namespace) -> str:
     """Return what is printed of each detector: its matrix, what was chosen for it, and on request
     its threshold transfer.
     """
@@ -481,16 +505,16 @@ def _tables(rows: Sequence[MatrixRow], choices: Choices, options: argparse.Names
     from study.render.thresholds import text_transfer
 
     parts = []
-    for detector in detectors(rows):
+    for detector in detectors(results):
         parts.append(
             "\n".join(
                 [
-                    text_table(rows, detector, options.metric, options.threshold),
+                    text_table(results, detector, options.metric, options.threshold),
                     *choices.lines(detector),
                 ]
             )
         )
-        parts += [text_transfer(rows, detector)] if options.transfer else []
+        parts += [text_transfer(results, detector)] if options.transfer else []
     return "\n\n".join(parts)
 
 

@@ -11,8 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from study.analysis.leakage import NO_LEAKS
+from study.analysis.results import DatasetRow, ResultRow
 from study.core.errors import FirewallError
-from study.core.records import NO_DEGRADATION, NO_PIXELS, NO_TRAINING, Estimate, Geometry, MatrixRow
+from study.core.records import NO_DEGRADATION, NO_PIXELS, NO_TRAINING, Estimate, Geometry
 from study.data.audit.dataset import DatasetAudit, audit_dataset, leak_findings
 from study.data.audit.findings import Finding
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
@@ -131,18 +133,21 @@ def _mismatches(
                     yield found
 
 
-def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[MatrixRow]:
-    """Return the rows of the audit's two classifiers: an AUC for every test set, and with it what
-    marks its column.
-    """
+def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[ResultRow]:
+    """Return the rows of the audit's two classifiers: an AUC for every test set."""
     rows = []
     for detector, field in zip(NO_PIXELS, ("metadata_auc", "border_brightness_auc"), strict=True):
         for name in test_on:
             found = audit.of(name)
             estimate: Estimate = getattr(found, field) if found else _OF_A_UNION
             coverage = (found.n_real + found.n_fake) / found.listed if found else math.nan
-            rows.append(_row(detector, name, estimate, coverage, audit.warnings(name)))
+            rows.append(_row(detector, name, estimate, coverage))
     return rows
+
+
+def dataset_rows(audit: StudyAudit, test_on: Sequence[str]) -> tuple[DatasetRow, ...]:
+    """Return what the audit warns of, test set by test set."""
+    return tuple(DatasetRow(name=name, warnings=audit.warnings(name)) for name in test_on)
 
 
 _OF_A_UNION = Estimate(
@@ -155,20 +160,19 @@ _OF_A_UNION = Estimate(
 )
 
 
-def _row(
-    detector: str, test_on: str, estimate: Estimate, coverage: float, warnings: str
-) -> MatrixRow:
-    return MatrixRow(
+def _row(detector: str, test_on: str, estimate: Estimate, coverage: float) -> ResultRow:
+    return ResultRow(
         detector=detector,
         train_on=NO_TRAINING,
         test_on=test_on,
+        role="baseline",
         degradation=NO_DEGRADATION,
         level="image",
+        domain=NO_LEAKS.domain(NO_TRAINING, test_on),
         seed="mean",
         metric="auc",
         threshold="",
         estimate=replace(estimate, note="; ".join(note for note in (WHERE, estimate.note) if note)),
         coverage=coverage,
         state="done",
-        reason=warnings,
     )

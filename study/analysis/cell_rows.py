@@ -5,41 +5,28 @@ Metrics are always derived from scores, so this trains nothing and scores nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from study.analysis.estimates import cached_estimates
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.results import ResultRow, Role
 from study.analysis.unit_calibrations import SourceCalibration, UnitCalibrations
 from study.core.identity import derive_seed
 from study.core.parallel import ordered_map
-from study.core.records import (
-    DATASET,
-    FAKE,
-    NO_DEGRADATION,
-    REAL,
-    SHARED_IMAGES,
-    Cell,
-    Estimate,
-    MatrixRow,
-    Pairing,
-    Scores,
-    TrainedDetector,
-)
-from study.data.leaks.find import Leaks
+from study.core.records import Cell, Estimate, Pairing, Scores, TrainedDetector
 from study.planning.cells import PlannedCell, _worst, test_content
 from study.planning.setup import Setup
 from study.statistics.columns import SCALED
 from study.statistics.intervals import Row
-from study.statistics.methods import WITHOUT_LEAKS, by_method, part, without
+from study.statistics.methods import by_method, part, without
 from study.statistics.units import has_units, to_units
-
-NAN = float("nan")
 
 
 def matrix_rows(
     setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
-) -> list[MatrixRow]:
+) -> list[ResultRow]:
     """Return the matrix in its long form: every metric of every scored cell, and the state of every
     other.
 
@@ -68,15 +55,15 @@ def _rows(
     rng_seeds: Mapping[str, int],
     leakage: Leakage,
     units: UnitCalibrations,
-) -> list[MatrixRow]:
+) -> list[ResultRow]:
     done = [c for c in block if c.cell.state == "done"]
     others = [c.cell for c in block if c.cell.state != "done"]
     rows = (
         [*_numbers(setup, done, len(block), rng_seeds, leakage, units)]
         if done
-        else [without_number(_worst(others), "mean")]
+        else [without_number(_worst(others), "mean", leakage)]
     )
-    return rows + [without_number(cell, str(cell.winner_seed)) for cell in others]
+    return rows + [without_number(cell, str(cell.winner_seed), leakage) for cell in others]
 
 
 def _numbers(
@@ -86,45 +73,31 @@ def _numbers(
     rng_seeds: Mapping[str, int],
     leakage: Leakage,
     units: UnitCalibrations,
-) -> Iterable[MatrixRow]:
+) -> Iterable[ResultRow]:
     scores = [setup.store.scores(c.cell.scores_key) for c in done]
-    levels: dict[str, list[Scores]] = {"image": scores}
-    if has_units(scores[0]):
-        levels["unit"] = [to_units(s) for s in scores]
-    of_methods = by_method(scores[0])
     winners = [c.winner for c in done if c.winner is not None]
     first = done[0].cell
-    place = (first.pairing.train_on, first.test_on)
-    if place in leakage.leaks:
-        left = [without(s, leakage.leaks[place].ids()) for s in scores]
-        levels |= {
-            level + WITHOUT_LEAKS: left if level == "image" else [to_units(s) for s in left]
-            for level in tuple(levels)
-        }
-    if place in leakage.related and first.degradation == NO_DEGRADATION:
-        yield _shared(first, leakage.related[place])
     missing = f"{seeds - len(done)} of {seeds} seeds missing" if len(done) < seeds else ""
-    for level in (*levels, *of_methods):
+    for part_of, held in parts_of(scores, leakage.leaked(first.pairing.train_on, first.test_on)):
         decided = [
-            units.of(winner) if level.startswith("unit") else _of_images(winner)
+            units.of(winner) if part_of.level == "unit" else _of_images(winner)
             for winner in winners
         ]
         estimates = cached_estimates(
             setup.workspace.data.cache,
-            levels[level] if level in levels else [part(s, of_methods[level]) for s in scores],
+            held,
             [one.thresholds for one in decided],
             [one.temperature for one in decided],
             rng_seed=rng_seeds[first.test_on],
-            brief=level in of_methods,
+            brief=bool(part_of.subset),
         )
         for row in estimates.rows:
             seed = row.seed if row.seed == "mean" else str(winners[int(row.seed)].winner_seed)
-            yield MatrixRow(
-                detector=first.pairing.detector,
-                train_on=first.pairing.train_on,
-                test_on=first.test_on,
-                degradation=first.degradation,
-                level=level,
+            yield ResultRow(
+                **place_of(first, "detector", leakage),
+                level=part_of.level,
+                subset=part_of.subset,
+                leak_free=part_of.leak_free,
                 seed=seed,
                 metric=row.metric,
                 threshold=row.threshold,
@@ -133,6 +106,30 @@ def _numbers(
                 state="done",
                 reason=missing if seed == "mean" else "",
             )
+
+
+class Part(NamedTuple):
+    """Which of a cell's images a number is of, see `ResultRow`."""
+
+    level: str = "image"
+    subset: str = ""
+    leak_free: bool = False
+
+
+def parts_of(
+    scores: Sequence[Scores], leaked: Collection[str]
+) -> Iterator[tuple[Part, Sequence[Scores]]]:
+    """Give what a cell is taken apart into, and the scores of each seed there: images and units,
+    both without what leaks, and methods.
+    """
+    left = [without(one, leaked) for one in scores]
+    has_videos = has_units(scores[0])
+    for leak_free, held in ((False, scores), (True, left)) if leaked else ((False, scores),):
+        yield Part(leak_free=leak_free), held
+        if has_videos:
+            yield Part("unit", leak_free=leak_free), [to_units(one) for one in held]
+    for subset, places in by_method(scores[0]).items():
+        yield Part(subset=subset), [part(one, places) for one in scores]
 
 
 def _of_images(winner: TrainedDetector) -> SourceCalibration:
@@ -151,27 +148,11 @@ def _noted(row: Row, note: str) -> Estimate:
     )
 
 
-def _shared(cell: Cell, shared: Leaks) -> MatrixRow:
-    """The row that says why a cell is not cross-domain."""
-    share = max(shared.copies(REAL), shared.copies(FAKE))
-    note = "not cross-domain: " + "; ".join(shared.sentences(kinds=("exact", "near")))
-    estimate = Estimate(
-        value=share, low=NAN, high=NAN, n_real=shared.real, n_fake=shared.fake, note=note
-    )
-    row = without_number(cell, "mean")
-    return replace(
-        row, level=DATASET, metric=SHARED_IMAGES, estimate=estimate, state="done", reason=""
-    )
-
-
-def without_number(cell: Cell, seed: str) -> MatrixRow:
+def without_number(cell: Cell, seed: str, leakage: Leakage, role: Role = "detector") -> ResultRow:
     """Return the row that stands for a cell without a number: its state and why."""
     nothing = float("nan")
-    return MatrixRow(
-        detector=cell.pairing.detector,
-        train_on=cell.pairing.train_on,
-        test_on=cell.test_on,
-        degradation=cell.degradation,
+    return ResultRow(
+        **place_of(cell, role, leakage),
         level="image",
         seed=seed,
         metric="auc",
@@ -188,3 +169,15 @@ def without_number(cell: Cell, seed: str) -> MatrixRow:
         state=cell.state,
         reason=cell.reason,
     )
+
+
+def place_of(cell: Cell, role: Role, leakage: Leakage) -> dict[str, Any]:
+    """The columns of a row that say where its cell stands."""
+    return {
+        "detector": cell.pairing.detector,
+        "train_on": cell.pairing.train_on,
+        "test_on": cell.test_on,
+        "role": role,
+        "degradation": cell.degradation,
+        "domain": leakage.domain(cell.pairing.train_on, cell.test_on),
+    }

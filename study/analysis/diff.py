@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from study.analysis.cells_csv import CellFile, Place, read_cells
-from study.analysis.matrix_csv import has_number, read_matrix
+from study.analysis.results import ResultRow
+from study.analysis.results_csv import read_matrix
 from study.core.errors import StoreError, unknown_name
 from study.core.identity import derive_seed
-from study.core.records import NO_PIXELS, NO_TRAINING, MatrixRow, Scores
+from study.core.records import NO_TRAINING, Scores
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
 from study.statistics.comparisons import PairedAucs, holm
@@ -51,7 +52,7 @@ class Version:
     name: str
     folder: Path
     study: Mapping[str, Any]
-    rows: Mapping[Place, MatrixRow]
+    rows: Mapping[Place, ResultRow]
     of_seeds: Mapping[Place, tuple[float, ...]]
     cells: tuple[CellFile, ...]
 
@@ -180,11 +181,11 @@ def open_version(word: str, results: Path) -> Version:
     rows = [
         row
         for row in read_matrix(matrix)
-        if (row.metric, row.level) == ("auc", "image") and row.detector not in NO_PIXELS
+        if row.metric == "auc" and row.is_whole and row.level == "image" and row.role != "baseline"
     ]
     of_seeds: dict[Place, list[float]] = {}
     for row in rows:
-        if row.seed != "mean" and has_number(row):
+        if row.seed != "mean" and row.has_number:
             of_seeds.setdefault(_place(row), []).append(row.estimate.value)
     return Version(
         name=word,
@@ -196,7 +197,7 @@ def open_version(word: str, results: Path) -> Version:
     )
 
 
-def _place(row: MatrixRow) -> Place:
+def _place(row: ResultRow) -> Place:
     return row.detector, row.train_on, row.test_on, row.degradation
 
 
@@ -211,7 +212,7 @@ def compare_versions(first: Version, second: Version) -> StudyDiff:
     """Compare two versions. Raises StoreError where a file of scores cannot be read."""
     both = [place for place in first.rows if place in second.rows]
     numbered = [
-        place for place in both if has_number(first.rows[place]) and has_number(second.rows[place])
+        place for place in both if first.rows[place].has_number and second.rows[place].has_number
     ]
     changes = [_change(first, second, place) for place in numbered]
     images = holm([math.nan if change.same else change.difference.p for change in changes])
@@ -234,10 +235,10 @@ def compare_versions(first: Version, second: Version) -> StudyDiff:
     )
 
 
-def _state(row: MatrixRow) -> str:
+def _state(row: ResultRow) -> str:
     return (
         f"{row.estimate.value:.3f}"
-        if has_number(row)
+        if row.has_number
         else "undefined"
         if row.state == "done"
         else row.state
@@ -316,7 +317,7 @@ def _over_seeds(
     return lead_over_seeds(*aucs, seedless=(fixed[0], fixed[1]))
 
 
-def _by_intervals(first: MatrixRow, second: MatrixRow) -> Difference:
+def _by_intervals(first: ResultRow, second: ResultRow) -> Difference:
     """Compare two AUCs by their own intervals, taken as independent: each end by the reaches that
     lead to it.
 

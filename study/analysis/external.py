@@ -16,26 +16,26 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from study.analysis.cell_rows import without_number
+from study.analysis.cell_rows import parts_of, place_of, without_number
 from study.analysis.estimates import cached_estimates
+from study.analysis.leakage import NO_LEAKS
+from study.analysis.results import ResultRow
 from study.core.errors import ConfigError, StoreError, unknown_name
 from study.core.identity import derive_seed, digest
-from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, MatrixRow, Pairing, Scores
+from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, Pairing, Scores
 from study.data.match_predictions import match_predictions
 from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
 from study.planning.study_file import STUDY_NAME
 from study.statistics.columns import SCALED
-from study.statistics.methods import by_method, part
 from study.statistics.thresholds import FIXED
-from study.statistics.units import has_units, to_units
 from study.store.store import SCHEMA, check_schema
 
 FILE = "predictions.json"
@@ -201,32 +201,30 @@ def _cell(setup: Setup, given: ExternalScores) -> PlannedCell:
     return PlannedCell(cell=cell, winner=None, job=None)
 
 
-def external_rows(setup: Setup, cells: Iterable[PlannedCell]) -> list[MatrixRow]:
+def external_rows(setup: Setup, cells: Iterable[PlannedCell]) -> list[ResultRow]:
     """Return the matrix rows of `external_cells`: every metric that needs no source, pooled and by
     method.
     """
     return [row for planned in cells for row in _rows(setup, planned.cell)]
 
 
-def _rows(setup: Setup, cell: Cell) -> Iterator[MatrixRow]:
+def _rows(setup: Setup, cell: Cell) -> Iterator[ResultRow]:
     if cell.state != "done":
-        yield from (without_number(cell, seed) for seed in ("mean", "0"))
+        yield from (without_number(cell, seed, NO_LEAKS, "external") for seed in ("mean", "0"))
         return
     scores = setup.store.scores(cell.scores_key)
     rng_seed = derive_seed(setup.study.seed, "bootstrap", test_content(setup, cell.test_on))
-    for level, of_level in _levels(scores).items():
-        brief, cache = level not in ("image", "unit"), setup.workspace.data.cache
+    for part_of, (held,) in parts_of([scores], ()):
+        brief, cache = bool(part_of.subset), setup.workspace.data.cache
         found = cached_estimates(
-            cache, [of_level], [{"fixed": FIXED}], [math.nan], rng_seed=rng_seed, brief=brief
+            cache, [held], [{"fixed": FIXED}], [math.nan], rng_seed=rng_seed, brief=brief
         )
         for row in found.rows:
             if row.metric not in SCALED:
-                yield MatrixRow(
-                    detector=cell.pairing.detector,
-                    train_on=cell.pairing.train_on,
-                    test_on=cell.test_on,
-                    degradation=cell.degradation,
-                    level=level,
+                yield ResultRow(
+                    **place_of(cell, "external", NO_LEAKS),
+                    level=part_of.level,
+                    subset=part_of.subset,
                     seed=row.seed,
                     metric=row.metric,
                     threshold=row.threshold,
@@ -234,12 +232,3 @@ def _rows(setup: Setup, cell: Cell) -> Iterator[MatrixRow]:
                     coverage=scores.coverage,
                     state="done",
                 )
-
-
-def _levels(scores: Scores) -> Mapping[str, Scores]:
-    units = {"unit": to_units(scores)} if has_units(scores) else {}
-    return {
-        "image": scores,
-        **units,
-        **{level: part(scores, places) for level, places in by_method(scores).items()},
-    }

@@ -2,16 +2,20 @@
 and of its pairs of a training set and a test set.
 
 Everything that is shown reads these tables and nothing else: the terminal, Markdown, the figures,
-MLflow, `study.load`. On disk they are `matrix.csv`, `datasets.csv` and `pairs.csv`.
+MLflow, `study.load`. On disk they are `matrix.csv`, `datasets.csv` and `pairs.csv`
+(results_csv.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
 
 from study.core.records import NO_DEGRADATION, CellState, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Role = Literal["detector", "baseline", "external"]
 Domain = Literal["in", "cross", "neither", "unknown"]
@@ -56,10 +60,14 @@ class ResultRow:
         return self.state == "done" and math.isfinite(self.estimate.value)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is of all images of a test set, or of all units."""
+        return not self.subset and not self.leak_free
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is of all single images of a clean test set, leaked ones included."""
-        clean = self.degradation == NO_DEGRADATION and not self.leak_free
-        return clean and self.level == "image" and not self.subset
+        return self.is_whole and self.level == "image" and self.degradation == NO_DEGRADATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +85,11 @@ class DatasetRow:
 class PairRow:
     """What a training set and a test set share: a line of pairs.csv.
 
-    leaked: test images that leak from training. overlap: the share of the test set that is in the
-    training set, in [0, 1], of the class of which it is more; NaN where it is too small to matter.
-    n_real, n_fake: the images that overlap. note: why the pair is not cross-domain, or "".
+    leaked: test images that leak from training. overlap: the share of the test set's dataset (all
+    its splits) that is in the training set, in [0, 1], of the class of which it is more; NaN where
+    it is too small to matter, or the test set is a member of the training set. n_real, n_fake: the
+    images of that dataset, 0 where the overlap is NaN. note: why the pair is not cross-domain,
+    or "".
     """
 
     train_on: str
@@ -103,3 +113,27 @@ class Results:
     def warnings(self) -> dict[str, str]:
         """Return test set -> what the audit warns of, for the test sets that are marked."""
         return {row.name: row.warnings for row in self.datasets if row.warnings}
+
+    def overlaps(self) -> dict[tuple[str, str], str]:
+        """Return (train_on, test_on) -> why it is not cross-domain, of the pairs in `neither`."""
+        return {(pair.train_on, pair.test_on): pair.note for pair in self.pairs if pair.note}
+
+    def frame(self) -> pd.DataFrame:
+        """Return the numbers as a table of pandas, with the columns of matrix.csv but `schema`."""
+        import pandas as pd
+
+        return pd.DataFrame([flat(row) for row in self.rows], columns=[*COLUMNS])
+
+
+def flat(row: ResultRow) -> dict[str, object]:
+    """Return a number as column -> value, in the order of matrix.csv."""
+    estimate = vars(row.estimate)
+    named = {**vars(row), **estimate, "reason": row.reason, "undefined": estimate["reason"]}
+    return {name: named[name] for name in COLUMNS}
+
+
+_FIELDS = [field.name for field in fields(ResultRow)]
+_AT = _FIELDS.index("estimate")
+_NUMBER = ("value", "low", "high", "sd", "n_real", "n_fake", "seeds")
+# state and reason are of the cell, undefined and note of the number
+COLUMNS = (*_FIELDS[:_AT], *_NUMBER, *_FIELDS[_AT + 1 :], "undefined", "note")

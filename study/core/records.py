@@ -24,8 +24,6 @@ NO_TRAINING = "(none)"  # the training set of a detector that is not trained
 NO_PIXELS = ("(metadata only)", "(border and brightness)")
 # that of a detector whose scores were made elsewhere: it is not known here
 ELSEWHERE = "(elsewhere)"
-# metric and level of the row that says what a test set shares with training
-SHARED_IMAGES, DATASET = "shared_images", "dataset"
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
@@ -292,34 +290,3 @@ class Cell:
     reason: str = ""
     scores_key: str = ""
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatrixRow:
-    """One number of the matrix: a line of matrix.csv.
-
-    level: `image`, `unit`; either without the images that training has seen
-    (`image:without_leaks`); images by method
-        (`method:<name>`, `reals:<name>`); `dataset` for what is known of all its splits. seed: `0`,
-        `1`, ... for one winner, `mean`
-        over them. threshold: its name, "" where none is used.
-    metric: at level `dataset` it is `shared_images`, the share of the dataset that is in the
-    training set (of the class of which it
-        is more); there is such a row only where that is enough not to call the cell cross-domain.
-    coverage: scored / listed images, in [0, 1].
-    reason: why the cell has its state; of a detector of `NO_PIXELS`, what the audit warns of in its
-    test set.
-    """
-
-    detector: str
-    train_on: str
-    test_on: str
-    degradation: str
-    level: str
-    seed: str
-    metric: str
-    threshold: str
-    estimate: Estimate
-    coverage: float
-    state: CellState
-    reason: str = ""

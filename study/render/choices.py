@@ -13,8 +13,9 @@ from pathlib import Path
 
 from study.analysis.leak_price import LeakPrice, leak_prices
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.results import Results
 from study.analysis.tuning import Contrast, contrasts
-from study.core.records import SHARED_IMAGES, MatrixRow, Pairing
+from study.core.records import Pairing
 from study.planning.cells import PlannedCell
 from study.planning.setup import SearchHistory, Setup
 from study.planning.variants import variant_cells, variants
@@ -59,7 +60,7 @@ def choices_of(
     setup: Setup,
     history: Mapping[Pairing, SearchHistory],
     cells: Sequence[PlannedCell],
-    rows: Sequence[MatrixRow],
+    results: Results,
     leakage: Leakage = NO_LEAKS,
 ) -> Choices:
     """Put together what the store has. Trains nothing, scores nothing."""
@@ -69,12 +70,10 @@ def choices_of(
         if c.winner is not None
     }
     return Choices(
-        gaps=tuple(selection_gaps(val_aucs, rows)),
+        gaps=tuple(selection_gaps(val_aucs, results.rows)),
         contrasts=tuple(
             contrasts(setup, cells, variant_cells(setup, variants(setup, history)), leakage)
         ),
         prices=tuple(leak_prices(setup, cells, leakage)),
-        shared=frozenset(
-            (row.train_on, row.test_on) for row in rows if row.metric == SHARED_IMAGES
-        ),
+        shared=frozenset(results.overlaps()),
     )

@@ -24,17 +24,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from study.analysis.matrix_csv import has_number
+from study.analysis.results import ResultRow, Results
 from study.core.errors import StoreError
 from study.core.identity import whole_file
-from study.core.records import NO_DEGRADATION, MatrixRow, Pairing, Scores
+from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.data.images.degradations import parse_degradation
 from study.data.names import is_in_domain
-from study.render.grid import SEEDS_APART, Grid, pick, span, state_words, warnings_in
+from study.render.grid import SEEDS_APART, Grid, pick, span, state_words
 from study.render.markdown import ends, number
 from study.statistics.comparisons import Ranks
 from study.statistics.matrix import LOWER_IS_BETTER, chance_of
-from study.statistics.methods import WITHOUT_LEAKS
 from study.statistics.metrics import roc
 
 DPI = 150
@@ -62,7 +61,7 @@ Style = dict[str, Any]  # keyword arguments of a matplotlib line
 
 
 def heat_map(
-    rows: Sequence[MatrixRow],
+    results: Results,
     detector: str,
     metric: str,
     path: Path,
@@ -81,7 +80,7 @@ def heat_map(
     has a chance level the colours diverge from it (white is chance, blue is better, red is worse),
     otherwise brighter is better. Raises StoreError where the file cannot be written.
     """
-    grid = pick(rows, detector, metric, threshold, degradation=degradation, level=level)
+    grid = pick(results, detector, metric, threshold, degradation=degradation, level=level)
     figure = Figure(figsize=_heat_map_size(grid), layout="constrained")
     axes = figure.add_subplot()
     colours, scale, label = _colour_scale(grid)
@@ -96,7 +95,7 @@ def heat_map(
                 scale,
                 _marks(grid, source, target),
             )
-            if is_in_domain(source, target):
+            if grid.domains.get((source, target)) == "in":
                 axes.add_patch(
                     Rectangle(
                         (x - 0.47, y - 0.46),
@@ -167,7 +166,7 @@ def _lines(grid: Grid) -> list[str]:
     return [*grid.train_on, *without]
 
 
-def _colour_value(row: MatrixRow) -> float:
+def _colour_value(row: ResultRow) -> float:
     """What a cell is coloured by: how much better than chance it is, or its value."""
     if row.metric not in DIVERGING:
         return row.estimate.value
@@ -178,7 +177,7 @@ def _colour_value(row: MatrixRow) -> float:
 def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
     if grid.metric in DIVERGING:
         return colormaps["RdBu"], Normalize(-0.5, 0.5), "better than chance by"
-    values = [_colour_value(row) for row in grid.rows() if has_number(row)]
+    values = [_colour_value(row) for row in grid.rows() if row.has_number]
     if grid.metric in LOWER_IS_BETTER:
         return colormaps["cividis_r"], Normalize(0.0, max(values, default=1.0)), grid.metric
     inside = all(0.0 <= value <= 1.0 for value in values)
@@ -192,14 +191,14 @@ def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
 def _draw_cell(
     axes: Axes,
     at: tuple[int, int],
-    row: MatrixRow | None,
+    row: ResultRow | None,
     colours: Colormap,
     scale: Normalize,
     marks: str,
 ) -> None:
     x, y = at
     box = (x - 0.5, y - 0.5)
-    if row is None or not has_number(row):
+    if row is None or not row.has_number:
         axes.add_patch(
             Rectangle(
                 box, 1, 1, facecolor="#eeeeee", edgecolor="#b5b5b5", hatch="////", linewidth=0
@@ -418,7 +417,7 @@ def _say_aucs(axes: Axes, curves: Mapping[Pairing, Curve], styles: Mapping[Pairi
         )
 
 
-def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, path: Path) -> bool:
+def robustness_curves(results: Results, detector: str, family: str, path: Path) -> bool:
     """Draw a detector's AUC against JPEG quality (family `jpeg`) or the blur's sigma (`blur`): a
     panel per test set, a curve per training set, 95 % intervals as bars. Clean images are the first
     point; what was not scored has none. Images that leak from training are left out, where there is
@@ -429,11 +428,14 @@ def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, pat
     """
     known = [
         r
-        for r in rows
-        if (r.detector, r.metric, r.seed) == (detector, "auc", "mean") and has_number(r)
+        for r in results.rows
+        if (r.detector, r.metric, r.seed) == (detector, "auc", "mean")
+        and r.level == "image"
+        and not r.subset
+        and r.has_number
     ]
-    without_leaks = {_spot(r): r for r in known if r.level == "image" + WITHOUT_LEAKS}
-    mine = [without_leaks.get(_spot(r), r) for r in known if r.level == "image"]
+    without_leaks = {_spot(r): r for r in known if r.leak_free}
+    mine = [without_leaks.get(_spot(r), r) for r in known if not r.leak_free]
     amounts = {
         name: amount
         for name in dict.fromkeys(r.degradation for r in mine)
@@ -443,7 +445,7 @@ def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, pat
         return False
     places = {NO_DEGRADATION: CLEAN_AT[family], **amounts}
     test_sets = list(dict.fromkeys(row.test_on for row in mine))
-    warned = warnings_in(rows)
+    warned = results.warnings()
     styles = _styles(
         [
             Pairing(detector=source, train_on=source)
@@ -490,7 +492,7 @@ def robustness_curves(rows: Sequence[MatrixRow], detector: str, family: str, pat
     return True
 
 
-def _spot(row: MatrixRow) -> tuple[str, str, str]:
+def _spot(row: ResultRow) -> tuple[str, str, str]:
     return row.train_on, row.test_on, row.degradation
 
 
@@ -509,7 +511,7 @@ def _amount(name: str, family: str) -> float:
 
 
 def _draw_robustness(
-    axes: Axes, rows: Sequence[MatrixRow], places: Mapping[str, float], shift: float, style: Style
+    axes: Axes, rows: Sequence[ResultRow], places: Mapping[str, float], shift: float, style: Style
 ) -> None:
     """Draw one curve, a little to the side, so that the bars of several do not cover each other."""
     if not rows:
@@ -519,12 +521,12 @@ def _draw_robustness(
     value, low, high = (
         np.array([getattr(row.estimate, name) for row in rows]) for name in ("value", "low", "high")
     )
-    width = 2.4 if is_in_domain(rows[0].train_on, rows[0].test_on) else 1.2
+    width = 2.4 if rows[0].domain == "in" else 1.2
     axes.plot(x, value, **(style | {"linewidth": width}), marker="o", markersize=3)
     axes.vlines(x, low, high, color=style["color"], linewidth=0.9)
 
 
-def _say_images(axes: Axes, rows: Sequence[MatrixRow], title: str) -> None:
+def _say_images(axes: Axes, rows: Sequence[ResultRow], title: str) -> None:
     """Write what a panel rests on into its title, and inside it why points have no interval."""
     images = (
         f"{span(r.estimate.n_real for r in rows)} real / {span(r.estimate.n_fake for r in rows)}"

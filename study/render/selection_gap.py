@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from study.core.records import NO_DEGRADATION, MatrixRow, Pairing
-from study.data.names import is_in_domain
+from study.analysis.results import ResultRow
+from study.core.records import NO_DEGRADATION, Pairing
 from study.render.markdown import leaked_text, number, pipes
-from study.statistics.methods import WITHOUT_LEAKS
 
 ValAucs = Mapping[tuple[Pairing, int], float]  # by winner seed
 HEAD = (
@@ -55,7 +54,7 @@ class SelectionGap:
         return self.val_auc - self.test_auc
 
 
-def selection_gaps(val_aucs: ValAucs, rows: Sequence[MatrixRow]) -> list[SelectionGap]:
+def selection_gaps(val_aucs: ValAucs, rows: Sequence[ResultRow]) -> list[SelectionGap]:
     """Return the gap of every in-domain cell that is scored. rows: of the matrix; those of single
     seeds are used.
     """
@@ -63,16 +62,13 @@ def selection_gaps(val_aucs: ValAucs, rows: Sequence[MatrixRow]) -> list[Selecti
         row
         for row in rows
         if (row.metric, row.degradation, row.state) == ("auc", NO_DEGRADATION, "done")
+        and (row.level, row.subset) == ("image", "")
     ]
-    clean = {_place(row): row for row in mine if row.level == "image" + WITHOUT_LEAKS}
+    clean = {_place(row): row for row in mine if row.leak_free}
     found: dict[tuple[Pairing, str], list[tuple[float, float]]] = {}
     leaks: dict[tuple[Pairing, str], tuple[int, bool]] = {}
     for row in mine:
-        if (
-            row.level != "image"
-            or row.seed == "mean"
-            or not is_in_domain(row.train_on, row.test_on)
-        ):
+        if row.leak_free or row.seed == "mean" or row.domain != "in":
             continue
         pairing = Pairing(detector=row.detector, train_on=row.train_on)
         left = clean.get(_place(row), row)
@@ -87,11 +83,11 @@ def selection_gaps(val_aucs: ValAucs, rows: Sequence[MatrixRow]) -> list[Selecti
     return [_gap(*place, seeds, *leaks[place]) for place, seeds in found.items()]
 
 
-def _place(row: MatrixRow) -> tuple[str, str, str, str]:
+def _place(row: ResultRow) -> tuple[str, str, str, str]:
     return row.detector, row.train_on, row.test_on, row.seed
 
 
-def _images(row: MatrixRow) -> int:
+def _images(row: ResultRow) -> int:
     return row.estimate.n_real + row.estimate.n_fake
 
 

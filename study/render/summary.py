@@ -7,9 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from study.analysis.matrix_csv import has_number
 from study.core.records import ELSEWHERE, NO_TRAINING
-from study.data.names import is_in_domain
 from study.render.grid import Grid
 from study.render.markdown import number, rounded
 from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
@@ -20,11 +18,11 @@ UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
 def summary_of(grid: Grid) -> MatrixSummary:
     """Return the summary of a grid's cells; those without a number count as undefined."""
     values = {
-        place: row.estimate.value if row is not None and has_number(row) else math.nan
+        place: row.estimate.value if row is not None and row.has_number else math.nan
         for place, row in grid.cells.items()
     }
     members = {
-        source: [target for target in grid.test_on if is_in_domain(source, target)]
+        source: [target for target in grid.test_on if grid.domains.get((source, target)) == "in"]
         for source in grid.train_on
     }
     return summarise(
@@ -82,7 +80,9 @@ def without_leaks(grid: Grid) -> Grid | None:
     does.
     """
     left = {
-        place: row for place, row in grid.without_leaks.items() if has_number(grid.cells.get(place))
+        place: row
+        for place, row in grid.without_leaks.items()
+        if (whole := grid.cells.get(place)) is not None and whole.has_number
     }
     return replace(grid, cells={**grid.cells, **left}, without_leaks={}) if left else None
 
@@ -94,7 +94,7 @@ def _chances(grid: Grid) -> dict[tuple[str, str], float]:
     held = {
         place: row.estimate
         for place, row in grid.cells.items()
-        if row is not None and has_number(row)
+        if row is not None and row.has_number
     }
     return {
         place: chance_of(grid.metric, n_real=one.n_real, n_fake=one.n_fake)

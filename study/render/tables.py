@@ -11,10 +11,9 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from study.analysis.matrix_csv import has_number
-from study.core.records import NO_DEGRADATION, MatrixRow
+from study.analysis.results import ResultRow, Results
+from study.core.records import NO_DEGRADATION
 from study.data.leaks.find import LIMIT
-from study.data.names import is_in_domain
 from study.render.grid import (
     SEEDS_APART,
     Grid,
@@ -58,7 +57,7 @@ class _Notes:
 
 
 def text_table(
-    rows: Sequence[MatrixRow],
+    results: Results,
     detector: str,
     metric: str = "auc",
     threshold: str = "",
@@ -74,26 +73,24 @@ def text_table(
     """
     columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
     grids = [
-        pick(rows, detector, metric, threshold, degradation=degradation, level=level)
-        for level in levels(rows, detector)
+        pick(results, detector, metric, threshold, degradation=degradation, level=level)
+        for level in levels(results, detector)
     ]
     return "\n\n".join(_text(grid, columns) for grid in grids)
 
 
-def markdown_tables(
-    rows: Sequence[MatrixRow], quantities: Sequence[tuple[str, str]] = HEADLINES
-) -> str:
+def markdown_tables(results: Results, quantities: Sequence[tuple[str, str]] = HEADLINES) -> str:
     """Return the tables that are kept: a summary over detectors, then for each detector its matrix
     of every quantity.
 
     quantities: (metric, threshold) pairs, the first of which the summary is of. Ends with a
     newline.
     """
-    parts = ["# Train on X, test on Y", _summary_table(rows, *quantities[0])]
-    for detector in detectors(rows):
+    parts = ["# Train on X, test on Y", _summary_table(results, *quantities[0])]
+    for detector in detectors(results):
         parts.append(f"## {detector}")
-        for level in levels(rows, detector):
-            grids = (pick(rows, detector, *quantity, level=level) for quantity in quantities)
+        for level in levels(results, detector):
+            grids = (pick(results, detector, *quantity, level=level) for quantity in quantities)
             parts += [_markdown(grid) for grid in grids]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -176,8 +173,8 @@ def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
 def _cell(grid: Grid, source: str, target: str, notes: _Notes) -> tuple[str, str]:
     """Return the two lines of a cell: value and interval; what is known across seeds."""
     row = grid.cells[source, target]
-    star = " *" if is_in_domain(source, target) else ""
-    if row is None or not has_number(row):
+    star = " *" if grid.domains.get((source, target)) == "in" else ""
+    if row is None or not row.has_number:
         reasons = (row.reason or row.estimate.reason,) if row is not None else ()
         return state_words(row) + star + notes.mark(*reasons), ""
     shared = grid.shared.get((source, target), "")
@@ -195,7 +192,7 @@ def _leaks(grid: Grid, source: str, target: str) -> str:
         return ""
     left = rest.estimate
     leaked = row.estimate.n_real + row.estimate.n_fake - left.n_real - left.n_fake
-    found = _number(rest) if has_number(rest) else f"undefined ({left.reason})"
+    found = _number(rest) if rest.has_number else f"undefined ({left.reason})"
     images = f"the {leaked} test images that leak" if leaked > 1 else "the test image that leaks"
     if grid.level != "image":  # a unit that lost a frame is not gone
         images = "the test images that leak"
@@ -205,12 +202,12 @@ def _leaks(grid: Grid, source: str, target: str) -> str:
     )
 
 
-def _number(row: MatrixRow) -> str:
+def _number(row: ResultRow) -> str:
     e = row.estimate
     return f"{number(e.value)} {ends(e.low, e.high)}"
 
 
-def _across_seeds(row: MatrixRow) -> str:
+def _across_seeds(row: ResultRow) -> str:
     return (
         f"sd {number(row.estimate.sd)}"
         if math.isfinite(row.estimate.sd)
@@ -219,7 +216,7 @@ def _across_seeds(row: MatrixRow) -> str:
 
 
 def _caption(grid: Grid) -> str:
-    seeds = span(row.estimate.seeds for row in grid.rows() if has_number(row))
+    seeds = span(row.estimate.seeds for row in grid.rows() if row.has_number)
     return f"mean over seeds (n={seeds or 0}) [95 % interval]; sd over seeds; * in-domain"
 
 
@@ -238,7 +235,7 @@ def _footer(grid: Grid) -> dict[str, list[str]]:
     for name in dict.fromkeys(name for name, _ in grid.no_pixels):
         aucs = (grid.no_pixels.get((name, target)) for target in grid.test_on)
         footer[f"{name} AUC"] = [
-            "" if row is None else _number(row) if has_number(row) else "undefined" for row in aucs
+            "" if row is None else _number(row) if row.has_number else "undefined" for row in aucs
         ]
     return footer
 
@@ -264,7 +261,7 @@ def _without_interval(grid: Grid) -> list[str]:
     """Return why AUCs below the columns have no interval, a line a reason."""
     columns: dict[tuple[str, str], list[str]] = {}
     for (name, target), row in grid.no_pixels.items():
-        if target in grid.test_on and has_number(row) and not math.isfinite(row.estimate.low):
+        if target in grid.test_on and row.has_number and not math.isfinite(row.estimate.low):
             columns.setdefault((name, row.estimate.note.rpartition("; ")[2]), []).append(target)
     return [f"{name} on {', '.join(targets)}: {note}" for (name, note), targets in columns.items()]
 
@@ -274,7 +271,7 @@ def _leak_lines(grid: Grid) -> list[str]:
     return [LIMIT] if grid.without_leaks else []
 
 
-def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]:
+def _per_column(grid: Grid, text: Callable[[list[ResultRow]], str]) -> list[str]:
     texts = []
     for target in grid.test_on:
         column = (grid.cells[source, target] for source in grid.train_on)
@@ -283,7 +280,7 @@ def _per_column(grid: Grid, text: Callable[[list[MatrixRow]], str]) -> list[str]
     return texts
 
 
-def _images(rows: Sequence[MatrixRow]) -> str:
+def _images(rows: Sequence[ResultRow]) -> str:
     return (
         f"{span(row.estimate.n_real for row in rows)} / {span(row.estimate.n_fake for row in rows)}"
     )
@@ -313,9 +310,9 @@ def _markdown_cell(lines: tuple[str, str]) -> str:
     return value.replace("*", "\\*") + (f", {spread}" if spread else "")
 
 
-def _summary_table(rows: Sequence[MatrixRow], metric: str, threshold: str) -> str:
+def _summary_table(results: Results, metric: str, threshold: str) -> str:
     """One line a detector: in-domain and cross-domain mean, their gap, the worst cell."""
-    grids = [pick(rows, detector, metric, threshold) for detector in detectors(rows)]
+    grids = [pick(results, detector, metric, threshold) for detector in detectors(results)]
     if not grids:
         return "No cells."
     table = [

@@ -9,12 +9,11 @@ false-positive rate on the target of the threshold that has 5 % on the source's 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from study.analysis.matrix_csv import has_number
-from study.core.records import Estimate, MatrixRow
-from study.data.names import is_in_domain
+from study.analysis.results import Domain, Results
+from study.core.records import Estimate
 from study.render.grid import Grid, detectors, pick, state_words
 from study.render.markdown import columns, number, pipes, with_interval
 from study.statistics.thresholds import THRESHOLDS
@@ -35,6 +34,7 @@ class Transfer:
     balanced_accuracy: Mapping[str, Estimate | None]
     fpr: Estimate | None
     state: str
+    domain: Domain
 
     @property
     def lost(self) -> float:
@@ -45,10 +45,10 @@ class Transfer:
         return oracle.value - source.value if oracle and source else math.nan
 
 
-def transfers(rows: Sequence[MatrixRow], detector: str) -> list[Transfer]:
+def transfers(results: Results, detector: str) -> list[Transfer]:
     """Return a detector's cells, training set by training set, images as they are."""
-    grids = {name: pick(rows, detector, "balanced_accuracy", name) for name in THRESHOLDS}
-    kept = pick(rows, detector, "real_accuracy", "source_fpr5")
+    grids = {name: pick(results, detector, "balanced_accuracy", name) for name in THRESHOLDS}
+    kept = pick(results, detector, "real_accuracy", "source_fpr5")
     return [
         Transfer(
             train_on=source,
@@ -56,6 +56,7 @@ def transfers(rows: Sequence[MatrixRow], detector: str) -> list[Transfer]:
             balanced_accuracy={name: _number(grid, source, target) for name, grid in grids.items()},
             fpr=_complement(_number(kept, source, target)),
             state=_state(grids["fixed"], source, target),
+            domain=kept.domains[source, target],
         )
         for source, target in kept.cells
     ]
@@ -63,7 +64,7 @@ def transfers(rows: Sequence[MatrixRow], detector: str) -> list[Transfer]:
 
 def _number(grid: Grid, source: str, target: str) -> Estimate | None:
     row = grid.cells[source, target]
-    return row.estimate if row is not None and has_number(row) else None
+    return row.estimate if row is not None and row.has_number else None
 
 
 def _state(grid: Grid, source: str, target: str) -> str:
@@ -87,13 +88,13 @@ def _complement(found: Estimate | None) -> Estimate | None:
     )
 
 
-def markdown_transfer(rows: Sequence[MatrixRow]) -> str:
+def markdown_transfer(results: Results) -> str:
     """Return the threshold transfer of every detector as Markdown. Ends with a newline."""
     parts = ["# Threshold transfer", EXPLAINED]
-    for detector in detectors(rows):
+    for detector in detectors(results):
         parts += [
             f"## {detector}: threshold transfer",
-            pipes([HEAD, *map(_line, transfers(rows, detector))]),
+            pipes([HEAD, *map(_line, transfers(results, detector))]),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -105,10 +106,10 @@ Last, the false-positive rate [95 % interval] that `source_fpr5` really has on t
 in-domain."""
 
 
-def text_transfer(rows: Sequence[MatrixRow], detector: str) -> str:
+def text_transfer(results: Results, detector: str) -> str:
     """Return a detector's threshold transfer as a table for the terminal."""
     title = f"{detector}: balanced accuracy by threshold (oracle: an upper bound); * in-domain"
-    return f"{title}\n{columns([HEAD, *map(_line, transfers(rows, detector))])}"
+    return f"{title}\n{columns([HEAD, *map(_line, transfers(results, detector))])}"
 
 
 def _line(cell: Transfer) -> list[str]:
@@ -124,4 +125,4 @@ def _line(cell: Transfer) -> list[str]:
 
 
 def _starred(cell: Transfer) -> str:
-    return cell.test_on + (" *" if is_in_domain(cell.train_on, cell.test_on) else "")
+    return cell.test_on + (" *" if cell.domain == "in" else "")

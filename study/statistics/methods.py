@@ -15,13 +15,11 @@ from study.core.records import FAKE, REAL, Scores
 from study.statistics.ranking import Ints
 
 POOLED = ("image", "unit")  # the levels of all images of a test set
-# after the level's name: `image:without_leaks`, `unit:without_leaks`
-WITHOUT_LEAKS = ":without_leaks"
-PREFIX = {FAKE: "method:", REAL: "reals:"}  # of the level's name, by the class that is taken apart
+PREFIX = {FAKE: "method:", REAL: "reals:"}  # of the subset's name, by the class that is taken apart
 
 
 def by_method(scores: Scores) -> dict[str, Ints]:
-    """Return level -> the places (n,) of its images, in the order of `scores`, methods by name,
+    """Return subset -> the places (n,) of its images, in the order of `scores`, methods by name,
     those of the fakes first.
 
     `method:<name>`: the fakes of that method against all reals of the test set. `reals:<name>`: the

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from study.analysis.results import ResultRow
 from study.core.identity import digest
-from study.core.records import NO_DEGRADATION, MatrixRow
+from study.core.records import NO_DEGRADATION
 
 # characters of one part; the six parts of a name stay below the 250 that MLflow allows
 MAX_PART = 40
@@ -43,12 +44,12 @@ def unslug(written: str) -> str:
     return "".join(parts)
 
 
-def quantity(row: MatrixRow) -> str:
+def quantity(row: ResultRow) -> str:
     """Return what a row measures: `auc`, or `accuracy@source` where a threshold is used."""
     return f"{row.metric}@{row.threshold}" if row.threshold else row.metric
 
 
-def cell_parts(row: MatrixRow) -> tuple[str, ...]:
+def cell_parts(row: ResultRow) -> tuple[str, ...]:
     """Return what the name of a cell's number is made of: quantity, detector, train_on, test_on.
 
     Degradation and level follow, both of them, where either is not the plain one; so no two kinds
@@ -64,14 +65,14 @@ def cell_parts(row: MatrixRow) -> tuple[str, ...]:
     )
 
 
-def metric_name(row: MatrixRow) -> str:
+def metric_name(row: ResultRow) -> str:
     """Return the name of a cell's number, e.g. `auc/npr/a.plus.b/c`. Different cells have different
     names.
     """
     return "/".join(slug(part) for part in cell_parts(row))
 
 
-def original_names(rows: Iterable[MatrixRow]) -> dict[str, str]:
+def original_names(rows: Iterable[ResultRow]) -> dict[str, str]:
     """Return slug -> original for every part of the rows' metric names that the slug rule
     changes.
     """
@@ -79,7 +80,7 @@ def original_names(rows: Iterable[MatrixRow]) -> dict[str, str]:
     return {slug(part): part for part in sorted(parts) if slug(part) != part}
 
 
-def dataset_name(row: MatrixRow) -> str:
+def dataset_name(row: ResultRow) -> str:
     """Return the test set of a row under one name: `NAME`, or `NAME?DEGRADATION`."""
     return row.test_on if row.degradation == NO_DEGRADATION else f"{row.test_on}?{row.degradation}"
 

@@ -28,18 +28,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest, file_sha256
 from study.core.records import (
-    NO_PIXELS,
     EpochRecord,
-    MatrixRow,
     Pairing,
     TrainedDetector,
     Trial,
     TrialResult,
 )
-from study.statistics.methods import POOLED
 from study.tracking.metric_names import (
     dataset_digest,
     dataset_name,
@@ -194,7 +192,7 @@ def _winner_result(trained: TrainedDetector, folder: Path) -> TrialResult:
     )
 
 
-def _content_digest(rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> str:
+def _content_digest(rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> str:
     files = [(path.name, file_sha256(path)) for path in artifacts]
     return digest(list(rows), sorted(files))
 
@@ -455,7 +453,7 @@ class Tracker:
                 self._client.set_logged_model_tags(other.model_id, {"study.current": current})
                 other.tags["study.current"] = current
 
-    def log_matrix(self, rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> None:
+    def log_matrix(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
         where it has no value, and the files. Then each winner's own numbers as MLflow's
         model-by-dataset metrics, so that models can be ranked on a test set.
@@ -464,12 +462,12 @@ class Tracker:
         there, and are not written.
         artifacts: files. The same rows and files are not written a second time.
         """
-        rows = [row for row in rows if row.level in POOLED]
+        rows = [row for row in rows if row.is_whole]
         with _one_line_errors(self.uri):
             self._log_matrix_run(rows, artifacts)
             self._log_model_metrics(rows)
 
-    def _log_matrix_run(self, rows: Sequence[MatrixRow], artifacts: Sequence[Path]) -> None:
+    def _log_matrix_run(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
         from mlflow.entities import Metric, RunTag
 
         key, content = ("matrix", "", "matrix"), _content_digest(rows, artifacts)
@@ -479,7 +477,7 @@ class Tracker:
         cells = {
             (r.detector, r.train_on, r.test_on, r.degradation): r.state
             for r in rows
-            if r.detector not in NO_PIXELS
+            if r.role != "baseline"
         }
         states = Counter(cells.values())
         run_id = self._new_run(key, "matrix", {"study.cells": canonical_json(states)}).info.run_id
@@ -498,7 +496,7 @@ class Tracker:
             key, "done", end_ms=round(time.time() * 1000), tags={"study.content": content}
         )
 
-    def _log_test_sets(self, run_id: str, rows: Sequence[MatrixRow]) -> None:
+    def _log_test_sets(self, run_id: str, rows: Sequence[ResultRow]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         names = sorted({dataset_name(row) for row in rows})
@@ -510,7 +508,7 @@ class Tracker:
             run_id, [DatasetInput(d, [InputTag("mlflow.data.context", "test")]) for d in datasets]
         )
 
-    def _log_model_metrics(self, rows: Sequence[MatrixRow]) -> None:
+    def _log_model_metrics(self, rows: Sequence[ResultRow]) -> None:
         """Add to every current model the numbers that it does not have yet.
 
         MLflow keys a model's metrics by name, time, step and run, and not by dataset: without a

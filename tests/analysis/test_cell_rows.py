@@ -65,12 +65,13 @@ def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
 
 def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:
-    assert list(dict.fromkeys(row.level for row in rows)) == [
-        "image",
+    assert {row.level for row in rows} == {"image"}
+    assert list(dict.fromkeys(row.subset for row in rows)) == [
+        "",
         "method:diffusion",
         "method:gan",
     ]
-    found = {(r.level, r.seed, r.metric, r.threshold): r.estimate for r in rows}
+    found = {(r.subset, r.seed, r.metric, r.threshold): r.estimate for r in rows}
     assert len(found) == len(rows)
     for seed in (0, 1):
         one = scored(seed)
@@ -92,9 +93,7 @@ def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:
 
 
 def test_the_eers_threshold_and_the_counts_at_every_threshold_are_there(rows: list[Any]) -> None:
-    found = {
-        (r.metric, r.threshold): r.estimate for r in rows if r.level == "image" and r.seed == "mean"
-    }
+    found = {(r.metric, r.threshold): r.estimate for r in rows if not r.subset and r.seed == "mean"}
     low, high = (float(min(scored(0).logit)), float(max(scored(0).logit)))
     assert low < found["eer_threshold", ""].value < high
     for threshold in (*THRESHOLDS, "oracle"):
@@ -161,24 +160,26 @@ def test_units_are_judged_by_thresholds_and_a_temperature_of_source_vals_units(
 ) -> None:
     val = frames("val", VAL)
     rows = unit_rows(monkeypatch, tmp_path, val)
-    found = {(r.level, r.metric, r.threshold): r.estimate for r in rows if r.seed == "mean"}
+    found = {
+        (r.level, r.leak_free, r.metric, r.threshold): r.estimate for r in rows if r.seed == "mean"
+    }
     test, p_val = frames("test", TEST), probability(val.logit)
-    for level, skipped in (("unit", 0), ("unit:without_leaks", 1)):
+    for leak_free, skipped in ((False, 0), (True, 1)):
         p = probability(test.logit)[skipped:]
         real = np.arange(40)[skipped:] < 20
         # Two of the 40 reals may be called fake, and 39 have the same score: halfway, as logits,
         # from it to the next higher one, 0.
         calls = np.log(p / (1 - p)) >= np.log(p_val[0] / (1 - p_val[0])) / 2
-        assert found[level, "fp", "source_fpr5"].value == calls[real].sum()
-        assert found[level, "tp", "source_fpr5"].value == calls[~real].sum()
+        assert found["unit", leak_free, "fp", "source_fpr5"].value == calls[real].sum()
+        assert found["unit", leak_free, "tp", "source_fpr5"].value == calls[~real].sum()
         temperatures = np.geomspace(0.02, 50, 20001)
         z, y = np.log(p_val / (1 - p_val)), np.repeat([1 / 42, 41 / 42], 40)  # Platt's targets
         losses = [(np.logaddexp(0, z / t) - y * z / t).mean() for t in temperatures]
         t = temperatures[int(np.argmin(losses))]
         expected = log_loss(~real, 1 / (1 + np.exp(-np.log(p / (1 - p)) / t)))
-        assert found[level, "nll_scaled", ""].value == pytest.approx(expected, rel=1e-3)
+        assert found["unit", leak_free, "nll_scaled", ""].value == pytest.approx(expected, rel=1e-3)
     calls = test.logit >= THRESHOLDS["source_fpr5"]
-    assert found["image", "fp", "source_fpr5"].value == calls[test.label == 0].sum()
+    assert found["image", False, "fp", "source_fpr5"].value == calls[test.label == 0].sum()
     assert not any("single images" in r.estimate.note for r in rows)
 
 
@@ -188,19 +189,25 @@ def test_a_source_without_units_is_said_where_it_decides(
     val = frames("val", VAL, units=False)
     rows = unit_rows(monkeypatch, tmp_path, val)
     history = {
-        (r.level, r.threshold or r.metric) for r in rows if "of single images" in r.estimate.note
+        (r.level, r.leak_free, r.threshold or r.metric)
+        for r in rows
+        if "of single images" in r.estimate.note
     }
     scaled = ("brier_scaled", "nll_scaled", "ece_scaled")
     assert history == {
-        (level, name)
-        for level in ("unit", "unit:without_leaks")
+        ("unit", leak_free, name)
+        for leak_free in (False, True)
         for name in ("source", "source_fpr5", *scaled)
     }
     # 4 of 80 real frames may lie above it, and 39 lie at -1: halfway from there to the next higher
     # score, a fake's 0.
     p = probability(frames("test", TEST).logit)
-    found = {(r.level, r.metric, r.threshold): r.estimate.value for r in rows if r.seed == "mean"}
-    assert found["unit", "tp", "source_fpr5"] == (np.log(p / (1 - p))[20:] >= -0.5).sum()
+    found = {
+        (r.level, r.leak_free, r.metric, r.threshold): r.estimate.value
+        for r in rows
+        if r.seed == "mean"
+    }
+    assert found["unit", False, "tp", "source_fpr5"] == (np.log(p / (1 - p))[20:] >= -0.5).sum()
 
 
 def test_units_of_a_detector_without_a_source_have_no_source_threshold(

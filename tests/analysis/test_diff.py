@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from study import ls
 from study.analysis.cells_csv import CellFile, csv_text
 from study.analysis.diff import BY_INTERVALS, SAME, compare_versions, open_version
-from study.analysis.matrix_csv import read_matrix, write_matrix
+from study.analysis.results_csv import read_matrix, write_matrix
 from study.core.errors import ConfigError, StoreError
 from study.core.records import NO_PIXELS, Scores
 from study.render.diff import as_json, as_text

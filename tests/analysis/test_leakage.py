@@ -19,9 +19,10 @@ from study.analysis import cell_rows, leak_price, tuning
 from study.analysis.cell_rows import matrix_rows
 from study.analysis.comparisons import compare_scores
 from study.analysis.leakage import NO_LEAKS, Leakage
-from study.analysis.matrix_csv import read_matrix, write_matrix
+from study.analysis.results import ResultRow
+from study.analysis.results_csv import read_matrix, write_matrix
 from study.analysis.tuning import VAL
-from study.core.records import Cell, MatrixRow, Pairing, Scores
+from study.core.records import Cell, Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
 from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT
@@ -38,7 +39,7 @@ from study.render.tuning import tuning_line
 from study.statistics.differences import Difference
 from tests.data.leaks.test_near_duplicates import scene
 from tests.factories import write_image
-from tests.render.synthetic_matrix import row
+from tests.render.synthetic_matrix import results, row
 
 PAIRING = Pairing(detector="npr", train_on="a")
 LEAKED = [f"b/{i:03d}.png" for i in range(0, 60, 4)]
@@ -82,7 +83,7 @@ def rows_with(
     frames: int = 1,
     related: bool = False,
     train_on: str = "a",
-) -> list[MatrixRow]:
+) -> list[ResultRow]:
     """The matrix of one cell of two seeds in which some images leak, without a study around it."""
     monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
     store = SimpleNamespace(
@@ -106,13 +107,19 @@ def rows_with(
             key=str(seed), winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0
         )
         planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
+    setup = cast(Any, SimpleNamespace(store=store, study=study, workspace=workspace))
+    return matrix_rows(
+        setup, planned, leakage_with(ids, frames, related=related, train_on=train_on)
+    )
+
+
+def leakage_with(
+    ids: list[str], frames: int = 1, *, related: bool = False, train_on: str = "a"
+) -> Leakage:
     one = scored(0, frames)
     found = leaks_of(ids, one.label[np.isin(one.sample_id, ids)].tolist())
-    leakage = Leakage(
+    return Leakage(
         leaks={(train_on, "b"): found}, related={(train_on, "b"): found} if related else {}
-    )
-    return matrix_rows(
-        cast(Any, SimpleNamespace(store=store, study=study, workspace=workspace)), planned, leakage
     )
 
 
@@ -120,38 +127,38 @@ def test_a_cell_stands_with_and_without_its_leaked_images(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = rows_with(monkeypatch, tmp_path, LEAKED)
-    found = {(r.level, r.seed, r.metric, r.threshold): r for r in rows}
+    found = {(r.level, r.leak_free, r.seed, r.metric, r.threshold): r for r in rows}
     for seed in (0, 1):
         one = scored(seed)
         kept = ~np.isin(one.sample_id, LEAKED)
-        assert found["image", str(seed), "auc", ""].estimate.value == pytest.approx(
+        assert found["image", False, str(seed), "auc", ""].estimate.value == pytest.approx(
             roc_auc_score(one.label, one.logit)
         )
-        left = found["image:without_leaks", str(seed), "auc", ""].estimate
+        left = found["image", True, str(seed), "auc", ""].estimate
         assert left.value == pytest.approx(roc_auc_score(one.label[kept], one.logit[kept]))
         assert (left.n_real, left.n_fake) == (60 - len(LEAKED), 60)
-    assert {(r.metric, r.threshold) for r in rows if r.level == "image"} == {
-        (r.metric, r.threshold) for r in rows if r.level == "image:without_leaks"
+    assert {(r.metric, r.threshold) for r in rows if not r.leak_free} == {
+        (r.metric, r.threshold) for r in rows if r.leak_free
     }
     write_matrix(rows, tmp_path / "matrix.csv")
-    assert {r.level for r in read_matrix(tmp_path / "matrix.csv")} == {
-        "image",
-        "image:without_leaks",
+    assert {(r.level, r.leak_free) for r in read_matrix(tmp_path / "matrix.csv")} == {
+        ("image", False),
+        ("image", True),
     }
 
 
 def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rows = rows_with(monkeypatch, tmp_path, LEAKED)
-    means = {r.level: r.estimate.value for r in rows if (r.seed, r.metric) == ("mean", "auc")}
-    assert means["image:without_leaks"] < means["image"] - 0.01
-    for text in (text_table(rows, "npr", width=400), markdown_tables(rows)):
+    means = {r.leak_free: r.estimate.value for r in rows if (r.seed, r.metric) == ("mean", "auc")}
+    assert means[True] < means[False] - 0.01
+    for text in (text_table(results(rows), "npr", width=400), markdown_tables(results(rows))):
         line = next(line for line in text.splitlines() if "leak from training" in line)
         assert line.startswith("(1) with the 15 test images that leak from training ")
-        assert f" {means['image']:.3f} [" in line
-        assert f", without {means['image:without_leaks']:.3f} [" in line
+        assert f" {means[False]:.3f} [" in line
+        assert f", without {means[True]:.3f} [" in line
         assert line.strip().endswith("on 45 real / 60 fake")
         assert "cropped or rotated copies are not found" in text
-    assert "not found" not in text_table([row()], "npr", width=400)
+    assert "not found" not in text_table(results([row()]), "npr", width=400)
 
 
 def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -159,15 +166,15 @@ def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4
     )
     counts = {
-        r.level: (r.estimate.n_real, r.estimate.n_fake)
+        (r.level, r.leak_free): (r.estimate.n_real, r.estimate.n_fake)
         for r in rows
         if (r.seed, r.metric) == ("mean", "auc")
     }
     assert counts == {
-        "image": (60, 60),
-        "unit": (15, 15),
-        "image:without_leaks": (55, 59),
-        "unit:without_leaks": (14, 15),
+        ("image", False): (60, 60),
+        ("unit", False): (15, 15),
+        ("image", True): (55, 59),
+        ("unit", True): (14, 15),
     }
 
 
@@ -175,29 +182,34 @@ def test_a_test_set_that_leaks_altogether_is_undefined_without(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)])
-    left = [r for r in rows if r.level == "image:without_leaks"]
+    left = [r for r in rows if r.leak_free]
     assert left
     ranked = [r.estimate for r in left if r.metric in ("auc", "ap", "nll", "accuracy")]
     assert all(np.isnan(e.value) and e.reason == "no images" for e in ranked)
-    assert "without undefined (no images) on 0 real / 0 fake" in text_table(rows, "npr", width=400)
+    assert "without undefined (no images) on 0 real / 0 fake" in text_table(
+        results(rows), "npr", width=400
+    )
 
 
 def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = rows_with(monkeypatch, tmp_path, LEAKED, related=True)
-    shared = next(r for r in rows if r.metric == "shared_images")
-    assert (shared.level, shared.estimate.value) == ("dataset", len(LEAKED) / 60)
+    shared = leakage_with(LEAKED, related=True).pair("a", "b")
+    assert (shared.domain, shared.overlap, shared.leaked) == ("neither", len(LEAKED) / 60, 15)
+    assert (shared.n_real, shared.n_fake) == (60, 60)
+    assert {r.domain for r in rows} == {"neither"}
     rows += [row(train_on="a", test_on="a", value=0.9), row(train_on="a", test_on="c", value=0.7)]
-    summary = summary_of(pick(rows, "npr", "auc"))
+    found = results(rows, pairs=(shared,))
+    summary = summary_of(pick(found, "npr", "auc"))
     assert (summary.in_domain_mean, summary.cross_domain_mean) == (0.9, 0.7)
     assert (summary.n_in_domain, summary.n_cross_domain, summary.n_shared) == (1, 1, 1)
     assert "in neither mean: 1 with images of the training set" in " ".join(
-        summary_lines(pick(rows, "npr", "auc"))
+        summary_lines(pick(found, "npr", "auc"))
     )
     assert (
         "not cross-domain: b: 25.0 % of test reals (15 of 60) have a near duplicate in train+val"
-        " of a" in text_table(rows, "npr", width=400)
+        " of a" in text_table(found, "npr", width=400)
     )
 
 
@@ -227,23 +239,22 @@ def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path:
     rows = rows_with(monkeypatch, tmp_path, LEAKED, train_on="b")
     rows += [row(train_on="b", test_on="c", value=0.6)]
     means = {
-        r.level: r.estimate.value
+        r.leak_free: r.estimate.value
         for r in rows
         if (r.test_on, r.seed, r.metric) == ("b", "mean", "auc")
     }
-    lines = summary_lines(pick(rows, "npr", "auc"))
-    assert lines[0].startswith(f"in-domain mean {means['image']:.3f}")
-    clean = means["image:without_leaks"]
+    lines = summary_lines(pick(results(rows), "npr", "auc"))
+    assert lines[0].startswith(f"in-domain mean {means[False]:.3f}")
+    clean = means[True]
     assert lines[2].startswith(
         f"without leaked images: in-domain mean {clean:.3f}, cross-domain mean 0.600, gap"
         f" {clean - 0.6:.3f}"
     )
-    cells = summary_cells(pick(rows, "npr", "auc"))
+    cells = summary_cells(pick(results(rows), "npr", "auc"))
     assert (
-        cells[0] == f"{means['image']:.3f}; without leaked images {clean:.3f}"
-        and cells[1] == "0.600"
+        cells[0] == f"{means[False]:.3f}; without leaked images {clean:.3f}" and cells[1] == "0.600"
     )
-    assert all("leak" not in cell for cell in summary_cells(pick([row()], "npr", "auc")))
+    assert all("leak" not in cell for cell in summary_cells(pick(results([row()]), "npr", "auc")))
 
 
 def test_the_selection_gap_is_of_images_that_training_has_not_seen(
@@ -427,11 +438,11 @@ def test_a_planted_leak_is_reported_with_its_effect(
     assert cross_eval.main(arguments) == 0
     rows = read_matrix(tmp_path / "results" / "leak" / "matrix.csv")
     counts = {
-        r.level: (r.estimate.n_real, r.estimate.n_fake)
+        (r.level, r.leak_free): (r.estimate.n_real, r.estimate.n_fake)
         for r in rows
         if (r.detector, r.seed, r.metric) == ("spectrum", "mean", "auc")
     }
-    assert counts == {"image": (20, 22), "image:without_leaks": (20, 20)}
+    assert counts == {("image", False): (20, 22), ("image", True): (20, 20)}
     printed = " ".join(capsys.readouterr().out.split())
     assert "with the 2 test images that leak from training" in printed
     assert "on 20 real / 20 fake" in printed

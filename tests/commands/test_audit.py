@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from study import audit, cli, cross_eval, sweep
 from study.analysis.audit import PairAudit, StudyAudit, audit_study
-from study.analysis.matrix_csv import read_matrix
+from study.analysis.results_csv import read_results
 from study.core.errors import ConfigError, DataError, FirewallError
 from study.core.records import NO_PIXELS, NO_TRAINING
 from study.data.audit.findings import Finding
@@ -265,7 +266,7 @@ def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) 
             "| (metadata only) AUC | 1.000 [" in table
             and "| (border and brightness) AUC |" in table
         )
-    text = text_table(read_matrix(store.matrix_file), "spectrum", width=100)
+    text = text_table(read_results(store.folder), "spectrum", width=100)
     assert "mixed !" in text and "! mixed: " in text
     with_numbers = [line for line in text.splitlines() if line.startswith("(metadata only) AUC")]
     assert len(with_numbers) == 1 and with_numbers[0].split()[3] == "1.000"
@@ -290,10 +291,11 @@ def test_the_heat_map_has_two_lines_more(run: tuple[list[str], Store], tmp_path:
     from PIL import Image
 
     _, store = run
-    rows = read_matrix(store.matrix_file)
-    heat_map(rows, "spectrum", "auc", tmp_path / "with.png")
+    results = read_results(store.folder)
+    heat_map(results, "spectrum", "auc", tmp_path / "with.png")
+    detectors = tuple(row for row in results.rows if row.detector not in NO_PIXELS)
     heat_map(
-        [row for row in rows if row.detector not in NO_PIXELS],
+        replace(results, rows=detectors),
         "spectrum",
         "auc",
         tmp_path / "without.png",

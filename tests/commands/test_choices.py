@@ -140,7 +140,8 @@ def test_the_matrix_and_the_ranking_know_nothing_of_them(run: StudyRun, setup: S
     rows = [
         r
         for r in csv.DictReader(run.store.matrix_file.open(encoding="utf-8"))
-        if (r["metric"], r["level"]) == ("auc", "image") and r["train_on"] != NO_TRAINING
+        if (r["metric"], r["level"], r["subset"]) == ("auc", "image", "")
+        and r["train_on"] != NO_TRAINING
     ]
     # detectors, training sets, test sets, two seeds and their mean
     assert len(rows) == 2 * 2 * 2 * 3

@@ -60,7 +60,7 @@ def test_its_row_has_the_numbers_of_scikit_learn(copy: tuple[list[str], Store, S
     rows = {
         (r["metric"], r["threshold"]): r
         for r in matrix(store)
-        if (r["detector"], r["level"], r["seed"]) == ("theirs", "image", "mean")
+        if (r["detector"], r["level"], r["subset"], r["seed"]) == ("theirs", "image", "", "mean")
     }
     assert {r["train_on"] for r in rows.values()} == {ELSEWHERE} and {
         r["test_on"] for r in rows.values()

@@ -45,7 +45,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> list[di
         return [
             r
             for r in csv.DictReader(file)
-            if (r["metric"], r["seed"], r["level"]) == ("auc", "mean", "image")
+            if (r["metric"], r["seed"], r["subset"]) == ("auc", "mean", "")
         ]
 
 

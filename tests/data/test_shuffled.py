@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from study import cross_eval, plan, sweep
-from study.analysis.matrix_csv import read_matrix
+from study.analysis.results_csv import read_matrix
 from study.core.records import Geometry
 from study.data.shuffled import shuffled
 from tests.data.conftest import MakeCatalog
@@ -123,9 +123,9 @@ def test_a_study_of_shuffled_labels_finds_nothing(
             and cross_eval.main([*arguments, "--local"]) == 0
         )
         rows = read_matrix(tmp_path / "results" / name / "matrix.csv")
-        wanted = ("spectrum", "auc", "mean", "image")
+        wanted = ("spectrum", "auc", "mean", True)
         (aucs[name],) = (
-            r.estimate for r in rows if (r.detector, r.metric, r.seed, r.level) == wanted
+            r.estimate for r in rows if (r.detector, r.metric, r.seed, r.is_plain) == wanted
         )
         tables = (tmp_path / "results" / name / "tables.md").read_text(encoding="utf-8")
         assert ("null control" in tables) == (shuffle == "true")

@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean, stdev
+from typing import Any
 
+from study.analysis.leakage import NO_LEAKS
+from study.analysis.results import ResultRow, Results
 from study.core.identity import unit_interval
-from study.core.records import Estimate, MatrixRow
+from study.core.records import NO_PIXELS, Estimate
 
 NAN = float("nan")
 PLAIN = ("auc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5", "brier", "nll", "ece")
@@ -21,22 +24,29 @@ QUANTITIES = [(metric, "") for metric in PLAIN] + [
 ]
 
 
+def results(rows: Sequence[ResultRow], **tables: Any) -> Results:
+    """Rows as the table of a study; `tables` are the others."""
+    return Results(rows=tuple(rows), **tables)
+
+
 def row(
     detector: str = "npr",
     train_on: str = "a",
     test_on: str = "b",
     value: float = 0.75,
     **changes: object,
-) -> MatrixRow:
+) -> ResultRow:
     """One row; `changes` go to the row, or to its estimate where it has a field of that name."""
     estimate = Estimate(value=value, low=value - 0.05, high=value + 0.05, n_real=100, n_fake=150)
     own = {k: v for k, v in changes.items() if k in Estimate.__dataclass_fields__ and k != "reason"}
-    made = MatrixRow(
+    made = ResultRow(
         detector=detector,
         train_on=train_on,
         test_on=test_on,
+        role="baseline" if detector in NO_PIXELS else "detector",
         degradation="none",
         level="image",
+        domain="cross" if "domain" in changes else NO_LEAKS.domain(train_on, test_on),
         seed="mean",
         metric="auc",
         threshold="",
@@ -49,7 +59,7 @@ def row(
 
 def without_number(
     detector: str, train_on: str, test_on: str, state: str, reason: str
-) -> MatrixRow:
+) -> ResultRow:
     """A cell that has no number: what `study.planning.cells` writes for it."""
     return row(
         detector,
@@ -73,7 +83,7 @@ def matrix(
     train_on: Sequence[str] | None = None,
     seeds: int = 2,
     quantities: Sequence[tuple[str, str]] = QUANTITIES,
-) -> list[MatrixRow]:
+) -> list[ResultRow]:
     """A whole matrix: every seed of every cell, and their mean."""
     rows = []
     for detector in detectors:

@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from study.analysis.results import DatasetRow, PairRow
 from study.core.errors import StoreError
 from study.core.records import NO_PIXELS, Pairing, Scores
 from study.render import figures
 from study.render.figures import critical_difference, heat_map, robustness_curves, roc_curves
 from study.statistics.comparisons import friedman
-from tests.render.synthetic_matrix import NAN, matrix, row, without_number
+from tests.render.synthetic_matrix import NAN, matrix, results, row, without_number
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_heat_map_has_every_number_and_outlines_what_is_in_domain(
         without_number("npr", "a+b", "b", "failed", "no winner"),
         row("other", "a", "a", 0.123),
     ]
-    heat_map(rows, "npr", "auc", tmp_path / "figures" / "heat.png")
+    heat_map(results(rows), "npr", "auc", tmp_path / "figures" / "heat.png")
     (figure,) = drawn
     assert is_picture(tmp_path / "figures" / "heat.png")
     assert texts(figure) == [
@@ -92,16 +93,16 @@ def test_cells_that_share_images_with_training_are_marked(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
     rows = [row("npr", "a", t, 0.6) for t in ("a", "b", "c")]
-    rows.append(row("npr", "a", "b", 0.55, level="image:without_leaks"))
-    rows += [row("npr", "a", t, 0.1, metric="shared_images", level="dataset") for t in ("c",)]
-    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    rows.append(row("npr", "a", "b", 0.55, leak_free=True))
+    shared = PairRow(train_on="a", test_on="c", domain="neither", overlap=0.1, note="shared")
+    heat_map(results(rows, pairs=(shared,)), "npr", "auc", tmp_path / "heat.png")
     assert texts(drawn[0])[::2] == ["0.600", "0.600\N{DAGGER}", "0.600\N{DOUBLE DAGGER}"]
     title = drawn[0].axes[0].get_title(loc="left")
     assert (
         "\N{DAGGER} test images leak from training; \N{DOUBLE DAGGER} shares images with the"
         " training set" in title
     )
-    heat_map([row()], "npr", "auc", tmp_path / "plain.png")
+    heat_map(results([row()]), "npr", "auc", tmp_path / "plain.png")
     assert "leak" not in drawn[1].axes[0].get_title(loc="left") and "\N{DAGGER}" not in "".join(
         texts(drawn[1])
     )
@@ -113,7 +114,7 @@ def test_a_value_without_an_interval_says_so(drawn: list[Figure], tmp_path: Path
         replace(one, estimate=replace(one.estimate, low=NAN, high=NAN)),
         row("npr", "a", "b", 0.6),
     ]
-    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    heat_map(results(rows), "npr", "auc", tmp_path / "heat.png")
     assert texts(drawn[0]) == ["0.900", "[no interval]", "0.600", "[0.55, 0.65]"]
 
 
@@ -130,14 +131,14 @@ def test_a_mean_of_seeds_has_their_spread_and_a_mark_where_none_of_them_is_in_it
         row("npr", "a", t, sum(v) / 2, low=0.52, high=0.66, seeds=2, sd=abs(v[0] - v[1]) / 2**0.5)
         for t, v in seeds.items()
     ]
-    heat_map(rows, "npr", "auc", tmp_path / "heat.png")
+    heat_map(results(rows), "npr", "auc", tmp_path / "heat.png")
     mark = "\N{SECTION SIGN}"
     assert texts(drawn[0])[::3] == [f"0.593{mark}", "0.600", "0.775"]
     assert texts(drawn[0])[2::3] == ["sd 0.383, n=2", "sd 0.014, n=2", "sd 0.177, n=2"]
     assert f"{mark} seeds differ by more than the interval: it is of the images alone" in drawn[
         0
     ].axes[0].get_title(loc="left")
-    heat_map([r for r in rows if r.test_on != "a"], "npr", "auc", tmp_path / "plain.png")
+    heat_map(results([r for r in rows if r.test_on != "a"]), "npr", "auc", tmp_path / "plain.png")
     assert mark not in "".join([*texts(drawn[1]), drawn[1].axes[0].get_title(loc="left")])
 
 
@@ -146,9 +147,10 @@ def test_what_the_audit_warns_of_is_marked_in_every_figure_with_a_key(
 ) -> None:
     rows = [row("npr", "a", t, 0.6, degradation=name) for t in "ab" for name in ("none", "jpeg50")]
     for warned in ("", "a confound"):
-        audit = row(NO_PIXELS[0], "", "b", 0.9, level="dataset", reason=warned)
-        heat_map([*rows, audit], "npr", "auc", tmp_path / "heat.png")
-        robustness_curves([*rows, audit], "npr", "jpeg", tmp_path / "jpeg.png")
+        audited = (DatasetRow(name="b", warnings=warned),)
+        found = results([*rows, row(NO_PIXELS[0], "(none)", "b", 0.9)], datasets=audited)
+        heat_map(found, "npr", "auc", tmp_path / "heat.png")
+        robustness_curves(found, "npr", "jpeg", tmp_path / "jpeg.png")
         pairing = Pairing(detector="npr", train_on="a")
         roc_curves(
             [(t, pairing, scores(1.0)) for t in "ab"],
@@ -180,7 +182,7 @@ def test_a_robustness_panel_says_its_images_and_why_points_have_no_interval(
         row("npr", "a", "a", 0.8, degradation="jpeg50", n_real=11, low=NAN, high=NAN, note=why),
     ]
     rows += [row("npr", "a", "b", 0.8, degradation=name) for name in ("none", "jpeg50")]
-    robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    robustness_curves(results(rows), "npr", "jpeg", tmp_path / "jpeg.png")
     assert [axes.get_title() for axes in drawn[0].axes] == [
         "test on a\n11-12 real / 150 fake",
         "test on b\n100 real / 150 fake",
@@ -210,7 +212,7 @@ def test_colours_diverge_from_chance(
     rows = [
         row("npr", "a", t, v, metric=metric) for t, v in {"a": good, "b": 0.5, "c": bad}.items()
     ]
-    heat_map(rows, "npr", metric, tmp_path / "heat.png")
+    heat_map(results(rows), "npr", metric, tmp_path / "heat.png")
     better, chance, worse = (cell_colour(drawn[0], x, 0) for x in range(3))
     assert better[2] > better[0] + 0.3  # blue
     assert worse[0] > worse[2] + 0.3  # red
@@ -219,7 +221,7 @@ def test_colours_diverge_from_chance(
 
 def test_average_precision_diverges_from_prevalence(drawn: list[Figure], tmp_path: Path) -> None:
     heat_map(
-        [row("npr", "a", "a", 0.9, metric="ap", n_real=10, n_fake=90)],
+        results([row("npr", "a", "a", 0.9, metric="ap", n_real=10, n_fake=90)]),
         "npr",
         "ap",
         tmp_path / "heat.png",
@@ -235,14 +237,16 @@ def test_other_quantities_have_a_scale_too(
     drawn: list[Figure], tmp_path: Path, metric: str, values: list[float]
 ) -> None:
     rows = [row("npr", "a", t, v, metric=metric) for t, v in zip("ab", values, strict=True)]
-    heat_map(rows, "npr", metric, tmp_path / "heat.png")
+    heat_map(results(rows), "npr", metric, tmp_path / "heat.png")
     assert is_picture(tmp_path / "heat.png")
     assert ("undefined" in texts(drawn[0])) == np.isnan(values[0])
 
 
 def test_a_heat_map_of_four_by_nine_cells(drawn: list[Figure], tmp_path: Path) -> None:
     names = [f"dataset_number_{i}" for i in range(9)]
-    heat_map(matrix(["npr"], names, train_on=names[:4]), "npr", "auc", tmp_path / "heat.png")
+    heat_map(
+        results(matrix(["npr"], names, train_on=names[:4])), "npr", "auc", tmp_path / "heat.png"
+    )
     assert len(texts(drawn[0])) == 4 * 9 * 3  # value, interval, spread over seeds
     boxes = [text.get_window_extent() for text in drawn[0].axes[0].texts]
     assert not any(
@@ -315,14 +319,14 @@ def test_a_test_set_with_one_class_has_no_curve_and_says_so(
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first.png", "second.png"):
-        heat_map(matrix(["npr"], ["a", "b"]), "npr", "auc", tmp_path / name)
+        heat_map(results(matrix(["npr"], ["a", "b"])), "npr", "auc", tmp_path / name)
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
 def test_a_figure_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match=r"cannot write '.*heat\.png'"):
-        heat_map([row()], "npr", "auc", tmp_path / "file" / "heat.png")
+        heat_map(results([row()]), "npr", "auc", tmp_path / "file" / "heat.png")
 
 
 def test_a_critical_difference_diagram_has_every_rank_and_a_bar_over_each_clique(
@@ -381,7 +385,7 @@ def test_robustness_curves_go_from_clean_to_strong_and_leave_out_what_has_no_num
         row("npr", "b", "a", NAN, degradation="jpeg95", state="failed", low=NAN, high=NAN),
         row("npr", "a", "a", 0.1, seed="0"),
     ]
-    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    assert robustness_curves(results(rows), "npr", "jpeg", tmp_path / "jpeg.png")
     (figure,) = drawn
     assert is_picture(tmp_path / "jpeg.png")
     assert [axes.get_title() for axes in figure.axes] == [
@@ -405,13 +409,13 @@ def test_robustness_curves_leave_out_what_leaks(drawn: list[Figure], tmp_path: P
         row("npr", "a", "a", value, degradation=name)
         for name, value in {"none": 0.9, "jpeg50": 0.8, "jpeg30": 0.7}.items()
     ]
-    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    assert robustness_curves(results(rows), "npr", "jpeg", tmp_path / "jpeg.png")
     left = {"none": 0.85, "jpeg50": 0.65, "jpeg30": NAN}  # at the strongest a class is gone without
     rows += [
-        row("npr", "a", "a", value, degradation=name, level="image:without_leaks")
+        row("npr", "a", "a", value, degradation=name, leak_free=True)
         for name, value in left.items()
     ]
-    assert robustness_curves(rows, "npr", "jpeg", tmp_path / "jpeg.png")
+    assert robustness_curves(results(rows), "npr", "jpeg", tmp_path / "jpeg.png")
     curves = [
         [float(y) for y in line.get_ydata()]
         for f in drawn
@@ -428,5 +432,5 @@ def test_robustness_curves_of_nothing_are_not_drawn(tmp_path: Path) -> None:
         row("npr", "a", "a", degradation="blur2+jpeg50"),
         row("other", "a", "a", degradation="blur2"),
     ]
-    assert not robustness_curves(rows, "npr", "blur", tmp_path / "blur.png")
+    assert not robustness_curves(results(rows), "npr", "blur", tmp_path / "blur.png")
     assert not list(tmp_path.iterdir())

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from study.core.records import NO_TRAINING, MatrixRow
+from study.analysis.results import ResultRow
+from study.core.records import NO_TRAINING
 from study.data.names import is_in_domain
 from study.render.grid import pick
 from study.render.markdown import number
 from study.render.summary import summary_lines, summary_of
 from study.render.tables import HEADLINES, markdown_tables, text_table
-from tests.render.synthetic_matrix import NAN, matrix, row, without_number
+from tests.render.synthetic_matrix import NAN, matrix, results, row, without_number
 
 ROWS = [
     row("npr", "a", "a", 0.9, sd=0.0123, seeds=2),
@@ -27,7 +28,7 @@ ROWS = [
 
 def test_a_table_as_it_is_printed() -> None:
     assert (
-        text_table(ROWS, "npr", width=100)
+        text_table(results(ROWS), "npr", width=100)
         == """\
 npr: AUC
 mean over seeds (n=1-2) [95 % interval]; sd over seeds; * in-domain
@@ -58,7 +59,7 @@ def test_no_pixel_baselines_without_an_interval_say_why() -> None:
         test_on="b",
         estimate=replace(blind.estimate, low=0.4, high=0.6, note="cross-validated"),
     )
-    text = " ".join(text_table([*ROWS, blind, other], "npr", width=200).split())
+    text = " ".join(text_table(results([*ROWS, blind, other]), "npr", width=200).split())
     assert "(metadata only) AUC 0.500 [no interval] 0.500 [0.40, 0.60]" in text
     assert "(metadata only) on a: no interval: constant by construction, no trait varies" in text
 
@@ -66,7 +67,7 @@ def test_no_pixel_baselines_without_an_interval_say_why() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_no_line_is_wider_than_asked_for(width: int) -> None:
     names = [f"dataset_{i}" for i in range(7)]
-    table = text_table(matrix(["npr"], names), "npr", width=width)
+    table = text_table(results(matrix(["npr"], names)), "npr", width=width)
     assert max(map(len, table.splitlines())) <= width
     # Every column is there once, with the labels of the rows repeated beside each block.
     headers = [line for line in table.splitlines() if line.startswith("train on \\ test on")]
@@ -79,18 +80,18 @@ def test_a_cell_without_a_number_says_its_state_and_why(state: str) -> None:
     rows = [row("npr", "a", "a", 0.9), without_number("npr", "a", "b", state, "because of that")]
     # the state is that of the cell, whatever is looked at
     for metric, threshold in (("auc", ""), ("f1", "source")):
-        table = text_table(rows, "npr", metric, threshold, width=100)
+        table = text_table(results(rows), "npr", metric, threshold, width=100)
         assert f"{state.replace('_', ' ')} (1)" in table
         assert "(1) because of that" in table
     # a -> a is scored, without this quantity
-    assert "not measured" in text_table(rows, "npr", "f1", "source", width=100)
-    assert not re.search(r"\b0\.000\b|\bnan\b", text_table(rows, "npr", width=100))
+    assert "not measured" in text_table(results(rows), "npr", "f1", "source", width=100)
+    assert not re.search(r"\b0\.000\b|\bnan\b", text_table(results(rows), "npr", width=100))
 
 
 def test_an_undefined_number_is_called_undefined_and_left_out_of_the_means() -> None:
     undefined = row("npr", "a", "b", NAN, low=NAN, high=NAN)
     undefined = replace(undefined, estimate=replace(undefined.estimate, reason="one class only"))
-    table = text_table([row("npr", "a", "a", 0.9), undefined], "npr", width=100)
+    table = text_table(results([row("npr", "a", "a", 0.9), undefined]), "npr", width=100)
     assert "undefined (1)" in table
     assert "(1) one class only" in table
     assert "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean undefined" in table
@@ -99,21 +100,21 @@ def test_an_undefined_number_is_called_undefined_and_left_out_of_the_means() -> 
 
 def test_an_upper_bound_is_called_one() -> None:
     rows = matrix(["npr"], ["a"])
-    assert "upper bound" in text_table(rows, "npr", "f1", "oracle", width=100)
-    assert "upper bound" in markdown_tables(rows)
-    assert "upper bound" not in text_table(rows, "npr", "f1", "source", width=100)
+    assert "upper bound" in text_table(results(rows), "npr", "f1", "oracle", width=100)
+    assert "upper bound" in markdown_tables(results(rows))
+    assert "upper bound" not in text_table(results(rows), "npr", "f1", "source", width=100)
 
 
 def test_prevalence_stands_beside_average_precision() -> None:
     rows = matrix(["npr"], ["a"])
-    assert "prevalence          0.600" in text_table(rows, "npr", "ap", width=100)
-    assert "prevalence" not in text_table(rows, "npr", "auc", width=100)
+    assert "prevalence          0.600" in text_table(results(rows), "npr", "ap", width=100)
+    assert "prevalence" not in text_table(results(rows), "npr", "auc", width=100)
 
 
 def test_coverage_stands_below_where_an_image_is_missing() -> None:
     rows = [row("npr", "a", "a"), row("npr", "a", "b", coverage=0.9876)]
-    assert re.search(r"coverage +1 +0\.9876", text_table(rows, "npr", width=100))
-    assert "coverage" not in text_table(rows[:1], "npr", width=100)
+    assert re.search(r"coverage +1 +0\.9876", text_table(results(rows), "npr", width=100))
+    assert "coverage" not in text_table(results(rows[:1]), "npr", width=100)
 
 
 def test_units_have_their_own_table() -> None:
@@ -121,21 +122,21 @@ def test_units_have_their_own_table() -> None:
         row("npr", "a", "a", 0.9),
         row("npr", "a", "a", 0.95, level="unit", n_real=10, n_fake=20),
     ]
-    table = text_table(rows, "npr", width=100)
+    table = text_table(results(rows), "npr", width=100)
     assert "npr: AUC, unit level" in table
     assert re.search(r"0\.950.*\n.*\n.*10 / 20", table)
-    assert "### AUC, unit level" in markdown_tables(rows)
+    assert "### AUC, unit level" in markdown_tables(results(rows))
 
 
 def test_images_that_differ_between_rows_are_a_range() -> None:
     rows = [row("npr", "a", "a"), row("npr", "b", "a", n_real=98)]
-    assert "98-100 / 150" in text_table(rows, "npr", width=100)
+    assert "98-100 / 150" in text_table(results(rows), "npr", width=100)
 
 
 def test_degraded_cells_are_apart() -> None:
     rows = [row("npr", "a", "a", 0.9), row("npr", "a", "a", 0.7, degradation="jpeg50")]
-    assert "0.700" not in text_table(rows, "npr", width=100)
-    degraded = text_table(rows, "npr", width=100, degradation="jpeg50")
+    assert "0.700" not in text_table(results(rows), "npr", width=100)
+    degraded = text_table(results(rows), "npr", width=100, degradation="jpeg50")
     assert "npr: AUC, degradation jpeg50" in degraded
     assert "0.900" not in degraded
 
@@ -176,7 +177,7 @@ def test_a_detector_that_is_not_trained_has_no_gap_and_the_table_says_why() -> N
         row("clip_zero_shot", NO_TRAINING, "a", 0.6),
         row("clip_zero_shot", NO_TRAINING, "b", 0.5),
     ]
-    table = text_table(rows, "clip_zero_shot", width=120)
+    table = text_table(results(rows), "clip_zero_shot", width=120)
     assert "in-domain mean undefined, cross-domain mean 0.550 (+0.050 vs chance, 2 cells)" in table
     assert (
         "gap undefined (not trained: no test set is in-domain), worst 0.500 (+0.000 vs chance):"
@@ -187,12 +188,12 @@ def test_a_detector_that_is_not_trained_has_no_gap_and_the_table_says_why() -> N
         "| clip_zero_shot | undefined | 0.550 | undefined (not trained: no test set is in-domain) |"
         " 0.500 ((none) -> b) | 0 |"
     )
-    assert line in markdown_tables(rows).splitlines()
+    assert line in markdown_tables(results(rows)).splitlines()
 
 
 def test_the_gap_of_an_error_rate_is_positive_where_it_grows() -> None:
     rows = [row("npr", "a", "a", 0.1, metric="eer"), row("npr", "a", "b", 0.45, metric="eer")]
-    grid = pick(rows, "npr", "eer")
+    grid = pick(results(rows), "npr", "eer")
     assert summary_of(grid).gap == pytest.approx(0.35)
     assert summary_lines(grid) == [
         (
@@ -208,7 +209,7 @@ def test_average_precision_is_centred_on_each_test_sets_prevalence() -> None:
         row("npr", "a", "a", 0.9, metric="ap", n_real=100, n_fake=100),
         row("npr", "a", "b", 0.9, metric="ap", n_real=10, n_fake=90),
     ]
-    assert summary_lines(pick(rows, "npr", "ap")) == [
+    assert summary_lines(pick(results(rows), "npr", "ap")) == [
         (
             "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.900 (+0.000 vs"
             " chance, 1 cell)"
@@ -226,9 +227,9 @@ def test_average_precision_is_centred_on_the_prevalence_of_each_cells_own_images
         row("npr", "c", "a", 0.8, metric="ap", n_real=100, n_fake=25),
     ]
     for order in (rows, rows[::-1]):
-        assert summary_of(pick(order, "npr", "ap")).cross_domain_above_chance == pytest.approx(
-            (0.4 + 0.6) / 2
-        )
+        assert summary_of(
+            pick(results(order), "npr", "ap")
+        ).cross_domain_above_chance == pytest.approx((0.4 + 0.6) / 2)
 
 
 def test_a_quantity_without_a_chance_level_is_not_centred() -> None:
@@ -236,7 +237,7 @@ def test_a_quantity_without_a_chance_level_is_not_centred() -> None:
         row("npr", "a", "a", 0.9, metric="f1", threshold="source"),
         row("npr", "a", "b", 0.5, metric="f1", threshold="source"),
     ]
-    assert "chance" not in text_table(rows, "npr", "f1", "source", width=100)
+    assert "chance" not in text_table(results(rows), "npr", "f1", "source", width=100)
 
 
 def markdown_rows(text: str, heading: str) -> list[list[str]]:
@@ -246,7 +247,7 @@ def markdown_rows(text: str, heading: str) -> list[list[str]]:
 
 
 def test_markdown_for_tracked_results() -> None:
-    text = markdown_tables(ROWS, [("auc", "")])
+    text = markdown_tables(results(ROWS), [("auc", "")])
     assert text.endswith("\n")
     assert markdown_rows(text, "Summary by AUC.") == [
         [
@@ -281,18 +282,20 @@ def test_markdown_for_tracked_results() -> None:
 
 
 def test_every_detector_and_headline_has_its_table() -> None:
-    text = markdown_tables(matrix(["npr", "spectrum"], ["a", "b"]))
+    text = markdown_tables(results(matrix(["npr", "spectrum"], ["a", "b"])))
     for detector in ("npr", "spectrum"):
         own = text.split(f"## {detector}\n")[1].split("\n## ")[0]
         assert own.count("\n### ") == len(HEADLINES)
 
 
 def test_reading_only_one_seed_changes_nothing() -> None:
-    rows: list[MatrixRow] = [
+    rows: list[ResultRow] = [
         *ROWS,
         *(replace(r, seed="0", estimate=replace(r.estimate, value=0.123)) for r in ROWS),
     ]
-    assert text_table(rows, "npr", width=100) == text_table(ROWS, "npr", width=100)
+    assert text_table(results(rows), "npr", width=100) == text_table(
+        results(ROWS), "npr", width=100
+    )
 
 
 def test_a_mean_whose_seeds_all_lie_outside_its_interval_has_a_footnote() -> None:
@@ -301,16 +304,16 @@ def test_a_mean_whose_seeds_all_lie_outside_its_interval_has_a_footnote() -> Non
     ]
     rows.append(row("npr", "a", "b", 0.593, low=0.52, high=0.66, seeds=2, sd=0.383))
     note = "(1) seeds differ by more than the interval: it is of the images alone"
-    table = text_table(rows, "npr", width=100)
+    table = text_table(results(rows), "npr", width=100)
     assert "0.593 [0.52, 0.66] (1)" in table and note in table.splitlines()
     # one of them is inside
     wide = [*rows[:2], replace(rows[2], estimate=replace(rows[2].estimate, low=0.3))]
-    assert "seeds differ" not in text_table(wide, "npr", width=100)
+    assert "seeds differ" not in text_table(results(wide), "npr", width=100)
 
 
 def test_what_stands_beside_rounded_numbers_is_their_difference() -> None:
     rows = [row("npr", "a", "a", 0.9), row("npr", "a", "b", 0.2075)]
-    assert summary_lines(pick(rows, "npr", "auc")) == [
+    assert summary_lines(pick(results(rows), "npr", "auc")) == [
         (
             "in-domain mean 0.900 (+0.400 vs chance, 1 cell), cross-domain mean 0.207 (-0.293 vs"
             " chance, 1 cell)"
@@ -318,7 +321,7 @@ def test_what_stands_beside_rounded_numbers_is_their_difference() -> None:
         "gap 0.693, worst 0.207 (-0.293 vs chance): a -> b",
     ]
     errors = [row("npr", "a", "a", 0.2075, metric="eer"), row("npr", "a", "b", 0.9, metric="eer")]
-    assert summary_lines(pick(errors, "npr", "eer")) == [
+    assert summary_lines(pick(results(errors), "npr", "eer")) == [
         (
             "in-domain mean 0.207 (+0.293 vs chance, 1 cell), cross-domain mean 0.900 (-0.400 vs"
             " chance, 1 cell)"

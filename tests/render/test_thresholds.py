@@ -11,7 +11,7 @@ from study.core.records import Pairing
 from study.render.figures import best_so_far
 from study.render.selection_gap import gap_line, markdown_gaps, selection_gaps
 from study.render.thresholds import markdown_transfer, text_transfer, transfers
-from tests.render.synthetic_matrix import row, without_number
+from tests.render.synthetic_matrix import results, row, without_number
 
 VALUES = {"fixed": 0.6, "source": 0.7, "source_fpr5": 0.65, "oracle": 0.82}
 
@@ -33,12 +33,12 @@ def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_bec
         *cell("a", "b"),
         without_number("npr", "a", "c", "failed", "the disk is on fire"),
     ]
-    _home, away, lost = transfers(rows, "npr")
+    _home, away, lost = transfers(results(rows), "npr")
     assert {name: e.value for name, e in away.balanced_accuracy.items() if e} == VALUES
     assert away.lost == pytest.approx(0.12)
     assert (away.fpr.value, away.fpr.low, away.fpr.high) == pytest.approx((0.3, 0.25, 0.4))
     assert lost.state == "failed" and lost.fpr is None
-    text = text_transfer(rows, "npr").splitlines()
+    text = text_transfer(results(rows), "npr").splitlines()
     assert text[1].split()[:4] == ["train", "on", "test", "on"]
     assert text[3].split() == [
         "a",
@@ -52,18 +52,18 @@ def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_bec
         "[0.250,",
         "0.400]",
     ]
-    shown = markdown_transfer(rows)
+    shown = markdown_transfer(results(rows))
     assert r"| a | a \* | 0.600 | 0.700 | 0.650 | 0.820 | +0.120 | 0.300 [0.250, 0.400] |" in shown
     assert "| a | c | failed |" in shown
 
 
 def test_a_detector_without_a_source_has_no_source_threshold() -> None:
     rows = [r for r in cell("(none)", "b") if r.threshold in ("", "fixed", "oracle")]
-    (found,) = transfers(rows, "npr")
+    (found,) = transfers(results(rows), "npr")
     assert found.balanced_accuracy["source"] is None and math.isnan(found.lost)
     assert (
         "| (none) | b | 0.600 | undefined | undefined | 0.820 | undefined | undefined |"
-        in markdown_transfer(rows)
+        in markdown_transfer(results(rows))
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.core.records import MatrixRow
+from study.analysis.results import ResultRow
 from study.tracking.metric_names import (
     MAX_PART,
     dataset_name,
@@ -64,31 +64,36 @@ def test_long_names_are_cut_and_stay_apart() -> None:
     assert slug(first) != first
 
 
-def row_strategy() -> st.SearchStrategy[MatrixRow]:
+def row_strategy() -> st.SearchStrategy[ResultRow]:
     part = st.sampled_from(["a", "a+b", "b", "none", "unit", "image", "auc", "a/b", "jpeg?50", ""])
     threshold = st.sampled_from(["", "source", "a"])
     return st.builds(
-        lambda d, s, t, g, lv, m, th: row(d, s, t, degradation=g, level=lv, metric=m, threshold=th),
+        lambda d, s, t, g, lv, m, th: row(
+            d, s, t, degradation=g, level=lv, metric=m, threshold=th, domain="cross"
+        ),
         *(part, part, part, part, st.sampled_from(["image", "unit"]), part, threshold),
     )
 
 
-def place(r: MatrixRow) -> tuple[str, ...]:
+def place(r: ResultRow) -> tuple[str, ...]:
     return (r.detector, r.train_on, r.test_on, r.degradation, r.level, r.metric, r.threshold)
 
 
 @given(row_strategy(), row_strategy())
-def test_two_cells_never_share_a_metric(first: MatrixRow, second: MatrixRow) -> None:
+def test_two_cells_never_share_a_metric(first: ResultRow, second: ResultRow) -> None:
     assert (metric_name(first) == metric_name(second)) == (place(first) == place(second))
 
 
 @given(
     row_strategy()
     | st.builds(
-        lambda t: row(t * 9, t * 9, t * 9, degradation=t * 9, level="unit", metric=t * 9), st.text()
+        lambda t: row(
+            t * 9, t * 9, t * 9, degradation=t * 9, level="unit", metric=t * 9, domain="cross"
+        ),
+        st.text(),
     )
 )
-def test_mlflow_takes_every_name(made: MatrixRow) -> None:
+def test_mlflow_takes_every_name(made: ResultRow) -> None:
     name = metric_name(made)
     # a subset of what it documents: also colons and spaces
     assert re.fullmatch(r"[A-Za-z0-9_./-]+", name)

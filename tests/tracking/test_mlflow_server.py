@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from study.core.records import MatrixRow
+from study.analysis.results import ResultRow
 from study.tracking.metric_names import dataset_digest, metric_name
 from study.tracking.mlflow_tracker import Tracker, ui_command
 from tests.render.synthetic_matrix import matrix
@@ -113,7 +113,7 @@ def test_a_study_is_logged_through_a_server(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
-    rows: list[MatrixRow] = matrix(["npr"], ["a", "b"], quantities=[("auc", "")])
+    rows: list[ResultRow] = matrix(["npr"], ["a", "b"], quantities=[("auc", "")])
     file = tmp_path / "matrix.csv"
     file.write_text("numbers", encoding="utf-8")
     for _ in range(2):

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from study.analysis.results import ResultRow
 from study.core.errors import StoreError
-from study.core.records import MatrixRow
 from study.tracking.metric_names import dataset_digest, metric_name
 from study.tracking.mlflow_tracker import Tracker, ui_command
 from tests.render.synthetic_matrix import matrix, row, without_number
@@ -206,7 +206,7 @@ def test_the_matrix_is_one_run_with_one_metric_a_cell(results: Path, tmp_path: P
     figure.write_bytes(b"png")
     tracker = Tracker("faces", results=results)
     tracker.log_matrix(
-        [*rows, row("npr", "a", "a", level="method:gan"), row("npr", "a", "a", level="reals:web")],
+        [*rows, row("npr", "a", "a", subset="method:gan"), row("npr", "a", "a", leak_free=True)],
         [table, figure],
     )
     (run,) = runs(tracker, "matrix")
@@ -234,7 +234,7 @@ def test_a_matrix_that_has_grown_takes_the_place_of_the_old_one(results: Path) -
     assert run.data.metrics == {"auc/npr/a/b": 0.75, "auc/npr/a/c": 0.6}
 
 
-def seed_rows(train_on: str, values: dict[str, float]) -> list[MatrixRow]:
+def seed_rows(train_on: str, values: dict[str, float]) -> list[ResultRow]:
     return [
         row(train_on=train_on, test_on=test_on, value=value, seed="0")
         for test_on, value in values.items()

@@ -14,10 +14,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.analysis.matrix_csv import COLUMNS, degradations_in, read_matrix, write_matrix
+from study.analysis.results import (
+    COLUMNS,
+    DatasetRow,
+    Domain,
+    PairRow,
+    ResultRow,
+    Results,
+    Role,
+)
+from study.analysis.results_csv import (
+    degradations_in,
+    read_matrix,
+    read_results,
+    write_matrix,
+    write_results,
+)
 from study.core.errors import StoreError
-from study.core.records import CellState, Estimate, MatrixRow
-from tests.render.synthetic_matrix import NAN, matrix, row, without_number
+from study.core.records import CellState, Estimate
+from tests.render.synthetic_matrix import NAN, matrix, results, row, without_number
 
 text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8) | st.text(
     alphabet='",\r\n a', max_size=4
@@ -37,7 +52,7 @@ estimates = st.builds(
     note=text,
 )
 matrix_rows = st.builds(
-    MatrixRow,
+    ResultRow,
     **dict.fromkeys(
         (
             "detector",
@@ -45,6 +60,7 @@ matrix_rows = st.builds(
             "test_on",
             "degradation",
             "level",
+            "subset",
             "seed",
             "metric",
             "threshold",
@@ -55,31 +71,78 @@ matrix_rows = st.builds(
     estimate=estimates,
     coverage=number,
     state=st.sampled_from(get_args(CellState)),
+    role=st.sampled_from(get_args(Role)),
+    domain=st.sampled_from(get_args(Domain)),
+    leak_free=st.booleans(),
+)
+dataset_rows = st.builds(DatasetRow, name=text, warnings=text)
+pair_rows = st.builds(
+    PairRow,
+    **dict.fromkeys(("train_on", "test_on", "note"), text),
+    **dict.fromkeys(("leaked", "n_real", "n_fake"), count),
+    domain=st.sampled_from(get_args(Domain)),
+    overlap=number,
 )
 
 
-def plain(made: MatrixRow) -> list[Any]:
+def plain(made: ResultRow | DatasetRow | PairRow) -> list[Any]:
     """Everything in a row, NaN as something that equals itself, and signed zeros apart."""
-    values = [*vars(made).values(), *vars(made.estimate).values()]
+    values = [*vars(made).values()]
+    values += [*vars(made.estimate).values()] if isinstance(made, ResultRow) else []
     return [repr(v) if isinstance(v, float) else v for v in values if not isinstance(v, Estimate)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(matrix_rows, max_size=4))
-def test_rows_come_back_bit_for_bit(rows: list[MatrixRow]) -> None:
+def test_rows_come_back_bit_for_bit(rows: list[ResultRow]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "matrix.csv"
         write_matrix(rows, path)
         assert [plain(r) for r in read_matrix(path)] == [plain(r) for r in rows]
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(matrix_rows, max_size=2),
+    st.lists(dataset_rows, max_size=3),
+    st.lists(pair_rows, max_size=3),
+)
+def test_all_three_tables_come_back_bit_for_bit(
+    rows: list[ResultRow], datasets: list[DatasetRow], pairs: list[PairRow]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_results(
+            Results(rows=tuple(rows), datasets=tuple(datasets), pairs=tuple(pairs)), Path(folder)
+        )
+        assert [path.name for path in files] == ["matrix.csv", "datasets.csv", "pairs.csv"]
+        found = read_results(Path(folder))
+    assert [plain(r) for r in found.rows] == [plain(r) for r in rows]
+    assert [plain(r) for r in found.datasets] == [plain(r) for r in datasets]
+    assert [plain(r) for r in found.pairs] == [plain(r) for r in pairs]
+
+
+def test_a_frame_has_the_columns_and_values_of_the_file(tmp_path: Path) -> None:
+    rows = [*matrix(["npr"], ["a", "b"]), without_number("npr", "a", "c", "failed", "no winner")]
+    found = results(rows)
+    write_matrix(rows, tmp_path / "matrix.csv")
+    written = pd.read_csv(tmp_path / "matrix.csv", keep_default_na=False, na_values={"sd": [""]})
+    written = written.drop(columns="schema")
+    frame = found.frame()
+    assert [*frame.columns] == [*written.columns]
+    assert frame.leak_free.dtype == bool and len(frame) == len(rows)
+    for name in ("detector", "role", "domain", "leak_free", "n_real", "state", "reason", "sd"):
+        assert frame[name].equals(written[name]), name
+
+
 def test_the_columns_are_those_of_the_design(tmp_path: Path) -> None:
     write_matrix([row(value=0.1 + 0.2, sd=NAN, note="exact bound")], tmp_path / "matrix.csv")
     assert (
         (tmp_path / "matrix.csv").read_text(encoding="utf-8")
-        == "schema,detector,train_on,test_on,degradation,level,seed,metric,threshold,value,"
-        "low,high,sd,n_real,n_fake,seeds,coverage,state,reason,undefined,note\n"
-        "1,npr,a,b,none,image,mean,auc,,0.30000000000000004,0.25000000000000006,"
+        == "schema,detector,train_on,test_on,role,degradation,level,subset,leak_free,domain,"
+        "seed,metric,threshold,value,low,high,sd,n_real,n_fake,seeds,coverage,state,reason,"
+        "undefined,note\n"
+        "2,npr,a,b,detector,none,image,,false,cross,mean,auc,,0.30000000000000004,"
+        "0.25000000000000006,"
         "0.35000000000000003,,100,150,1,1.0,done,,,exact bound\n"
     )
 
@@ -91,9 +154,9 @@ def test_pandas_reads_it_without_being_told_anything(tmp_path: Path) -> None:
     ]
     write_matrix(rows, tmp_path / "matrix.csv")
     table = pd.read_csv(tmp_path / "matrix.csv")
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == ("schema", *COLUMNS)
     assert len(table) == len(rows)
-    assert set(table.schema) == {1}
+    assert set(table.schema) == {2}
     assert set(table.degradation) == {"none"}
     mean = table[(table.metric == "auc") & (table.seed == "mean") & (table.test_on == "a")]
     assert mean.value.item() == next(
@@ -108,8 +171,12 @@ def test_an_empty_matrix_is_a_matrix(tmp_path: Path) -> None:
     assert read_matrix(tmp_path / "matrix.csv") == []
 
 
-HEADER = ",".join(COLUMNS)
-GOOD = "1,npr,a,b,none,image,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,"
+HEADER = ",".join(("schema", *COLUMNS))
+GOOD = "2,npr,a,b,detector,none,image,,false,in,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,"
+OLD = (
+    "schema,detector,train_on,test_on,degradation,level,seed,metric,threshold,value,low,high,sd,"
+    "n_real,n_fake,seeds,coverage,state,reason,undefined,note\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +185,8 @@ GOOD = "1,npr,a,b,none,image,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,"
         ("", "its columns differ in coverage"),
         ("detector,value\nnpr,0.5\n", "its columns differ in coverage"),
         (HEADER.replace("value,low", "low,value") + "\n", "its columns differ in their order"),
-        (f"{HEADER}\n{GOOD}\n{GOOD.replace('1,npr', '2,npr')}\n", "row 3 has schema '2'"),
+        (f"{HEADER}\n{GOOD}\n{GOOD.replace('2,npr', '1,npr')}\n", "row 3 has schema '1'"),
+        (OLD, "its columns differ in domain, leak_free, role, subset"),
         (f"{HEADER}\n\n", "row 2 has schema ''"),
         (f"{HEADER}\n{GOOD},\n", "row 2"),
         (
@@ -126,6 +194,8 @@ GOOD = "1,npr,a,b,none,image,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,"
             "row 2: could not convert string to float: 'half'",
         ),
         (f"{HEADER}\n{GOOD.replace('done', 'finished')}\n", "row 2: unknown state 'finished'"),
+        (f"{HEADER}\n{GOOD.replace('false', 'no')}\n", "row 2: unknown leak_free 'no'"),
+        (f"{HEADER}\n{GOOD.replace(',in,', ',out,')}\n", "row 2: unknown domain 'out'"),
     ],
 )
 def test_what_is_not_it_is_refused_by_name(tmp_path: Path, content: str, message: str) -> None:
