@@ -38,6 +38,8 @@ ONLY_HERE = {
     "optuna": ("search/", "tracking/optuna_record.py"),
     "matplotlib": "render/figures.py",
     "av": "data/images/videos.py",
+    "pydantic": "core/validation.py",
+    "pydantic_core": "core/validation.py",
 }
 # The demo looks up a photograph that matplotlib ships, and draws nothing.
 # So does frames.py, to say that PyAV is missing.
@@ -54,6 +56,7 @@ HEAVY = {
     "matplotlib",
     "pyarrow",
     "pandas",
+    "pydantic",
     "numpy",
     "PIL",
     "av",

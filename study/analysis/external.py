@@ -33,7 +33,7 @@ from study.data.match_predictions import match_predictions
 from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
-from study.planning.study_file import STUDY_NAME
+from study.planning.study import STUDY_NAME
 from study.statistics.columns import SCALED
 from study.statistics.thresholds import FIXED
 from study.store.store import SCHEMA, check_schema

@@ -8,7 +8,8 @@ our own is an `assert`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class StudyError(Exception):
@@ -55,6 +56,17 @@ class TrialStopped(Exception):  # noqa: N818
     """A scheduler stops a trial at the end of an epoch. Raised by a trial's `report`, caught by
     whoever runs the trial.
     """
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Open the message of a ConfigError that is raised inside with where it is wrong: `where: `,
+    nothing for "".
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

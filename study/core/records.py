@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from study.core.validation import MustBe
+
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
-# what is drawn alike often in training: images, classes, the classes of each dataset
-BALANCES = ("none", "class", "dataset")
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
 # the audit's classifiers, which stand in the matrix as detectors do
@@ -27,7 +27,10 @@ ELSEWHERE = "(elsewhere)"
 
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
+# what is drawn alike often in training: images, classes, the classes of each dataset
 Balance = Literal["none", "class", "dataset"]
+Label = Annotated[int, MustBe("0 (real) or 1 (fake)", ge=REAL, le=FAKE)]
+Text = Annotated[str, MustBe("a text", min_length=1)]
 Learner = Literal["gradient", "logistic", "none", "members"]
 
 
@@ -64,25 +67,37 @@ class DatasetCard:
     homepage: str = ""
     licence: str = ""
     citation: str = ""
-    size_gb: float = 0.0
+    size_gb: Annotated[float, MustBe("a number of gigabytes", ge=0)] = 0.0
     access: str = ""  # what to accept or request before it can be downloaded
-    holds: tuple[str, ...] = ()  # folders by which a person sees that it was put in the right place
+    # folders by which a person sees that it was put in the right place
+    holds: Annotated[tuple[str, ...], MustBe("a list of folders")] = ()
     # folder name -> label, beyond the recognised ones
-    class_folders: Mapping[str, int] = field(default_factory=dict)
-    methods: Mapping[str, str] = field(default_factory=dict)  # class folder name -> method
+    class_folders: Mapping[str, Label] = field(default_factory=dict)
+    # class folder name -> method
+    methods: Annotated[Mapping[str, Text], MustBe("class folder names with a method each")] = field(
+        default_factory=dict
+    )
     # the archives it comes in and that are unpacked: a glob below the folder, or below a folder in
     # it
     archives: str = ""
     # class folders that lie deeper, and what their names say (data/layouts/folders.py)
     folders: tuple[Mapping[str, str], ...] = ()
     # folder name -> split, where it is not what its name says
-    splits: Mapping[str, str] = field(default_factory=dict)
-    reals: Mapping[str, str] = field(
+    splits: Annotated[Mapping[str, Split], MustBe("folder names with train, val or test")] = field(
         default_factory=dict
-    )  # the CSV file that says what is real in a folder of fakes (data/reals.py)
+    )
+    # the CSV file that says what is real in a folder of fakes (data/layouts/reals.py)
+    reals: Annotated[
+        Mapping[Annotated[str, MustBe("a key", pattern="^(file|path|target)$")], Text],
+        MustBe(
+            "a table of three texts, a file in each folder of fakes and its columns path and"
+            " target",
+            min_length=3,
+        ),
+    ] = field(default_factory=dict)
     # regular expression on the relative path; its group "group" is the split key (data/groups.py)
     group_pattern: str = ""
-    hazards: tuple[str, ...] = ()
+    hazards: Annotated[tuple[str, ...], MustBe("a list of sentences")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

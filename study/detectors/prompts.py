@@ -11,13 +11,13 @@ same where the file is not.
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from typing import Any
 
-from study.core.errors import ConfigError, unknown_name
+from study.core.errors import ConfigError, located, unknown_name
 from study.core.identity import digest
 from study.core.paths import given_path
+from study.core.validation import check_keys, read_toml, toml_names
 
 CLASSES = ("real", "fake")
 Texts = tuple[tuple[str, ...], tuple[str, ...]]
@@ -25,12 +25,7 @@ Texts = tuple[tuple[str, ...], tuple[str, ...]]
 
 def prompt_sets() -> list[str]:
     """Return the names of the sets that ship, sorted."""
-    folder = resources.files("study.detectors") / "prompt_sets"
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    return toml_names(resources.files("study.detectors") / "prompt_sets")
 
 
 def read_prompts(name: str) -> Texts:
@@ -52,17 +47,13 @@ def read_prompts(name: str) -> Texts:
             raise ConfigError(
                 f"prompts file '{name}' cannot be read: {error.strerror or error}"
             ) from None
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"prompts '{name}': not valid TOML: {error}") from None
-    for key in table:
-        if key not in CLASSES:
-            raise ConfigError(unknown_name("key", key, CLASSES, where=f"prompts '{name}'"))
-    return _texts(table, "real", name), _texts(table, "fake", name)
+    with located(f"prompts '{name}'"):
+        table = read_toml(text)
+        check_keys(table, CLASSES)
+        return _texts(table, "real"), _texts(table, "fake")
 
 
-def _texts(table: dict[str, Any], label: str, name: str) -> tuple[str, ...]:
+def _texts(table: dict[str, Any], label: str) -> tuple[str, ...]:
     texts = table.get(label)
     plain = (
         isinstance(texts, list)
@@ -71,8 +62,7 @@ def _texts(table: dict[str, Any], label: str, name: str) -> tuple[str, ...]:
     )
     if not plain or len(set(texts)) < len(texts):  # type: ignore[arg-type]
         raise ConfigError(
-            f"prompts '{name}': {label} = {texts!r} must be a list of different texts of one line,"
-            " at least one"
+            f"{label} = {texts!r} must be a list of different texts of one line, at least one"
         )
     return tuple(texts)  # type: ignore[arg-type]
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.core.errors import ConfigError, unknown_name
+from study.core.errors import ConfigError, located, unknown_name
 from study.data.names import UNION, overlap, split_union
 
 ALL_BUT = "all-but"
 
 
-def expand_all_but(
-    train_on: Sequence[str], test_on: Sequence[str], *, where: str
-) -> tuple[str, ...]:
+def expand_all_but(train_on: Sequence[str], test_on: Sequence[str]) -> tuple[str, ...]:
     """Return the training sets with every `all-but` written out; test_on: as the study file has it,
     () where it does not.
 
@@ -27,8 +25,7 @@ def expand_all_but(
     """
     if any(_leaves_out(name) is not None for name in test_on):
         raise ConfigError(
-            f"{where}: test_on: '{ALL_BUT}' stands for training sets only; a test set is one"
-            " dataset"
+            f"test_on: '{ALL_BUT}' stands for training sets only; a test set is one dataset"
         )
     known = {frozenset(split_union(name)) for name in train_on if _leaves_out(name) is None}
     expanded: list[str] = []
@@ -37,9 +34,7 @@ def expand_all_but(
         if left_out is None:
             expanded.append(name)
             continue
-        for union in (
-            _all_but(dataset, test_on, where=where) for dataset in left_out or test_on or ("",)
-        ):
+        for union in (_all_but(dataset, test_on) for dataset in left_out or test_on or ("",)):
             members = frozenset(split_union(union))
             expanded += [union] if members not in known else []
             known.add(members)
@@ -56,40 +51,31 @@ def _leaves_out(name: str) -> tuple[str, ...] | None:
     return (dataset,) if colon else ()
 
 
-def _all_but(left_out: str, test_on: Sequence[str], *, where: str) -> str:
+def _all_but(left_out: str, test_on: Sequence[str]) -> str:
     if not test_on:
         raise ConfigError(
-            f"{where}: train_on: '{ALL_BUT}' leaves out datasets of test_on, and there is no"
-            " test_on; "
+            f"train_on: '{ALL_BUT}' leaves out datasets of test_on, and there is no test_on; "
             f'write for example test_on = ["a", "b", "c"], which trains on b+c, a+c and a+b'
         )
     if left_out not in test_on:
         raise ConfigError(
             unknown_name(
-                "dataset",
-                left_out,
-                test_on,
-                where=f"{where}: train_on: {ALL_BUT}:{left_out}: test_on",
+                "dataset", left_out, test_on, where=f"train_on: {ALL_BUT}:{left_out}: test_on"
             )
         )
     kept = [name for name in test_on if name != left_out]
     if not kept:
         raise ConfigError(
-            f"{where}: train_on: '{ALL_BUT}' needs two datasets in test_on at least; it has"
-            f" '{left_out}' alone"
+            f"train_on: '{ALL_BUT}' needs two datasets in test_on at least; it has '{left_out}'"
+            " alone"
         )
     for name in kept:
-        if _overlap(name, left_out, where=where):
+        with located("test_on"):
+            together = overlap(name, left_out)
+        if together:
             raise ConfigError(
-                f"{where}: train_on: '{ALL_BUT}' cannot leave out '{left_out}' while '{name}'"
-                " stays: they share images; name datasets in test_on that share no fakes, or write"
-                " the unions out"
+                f"train_on: '{ALL_BUT}' cannot leave out '{left_out}' while '{name}' stays: they"
+                " share images; name datasets in test_on that share no fakes, or write the unions"
+                " out"
             )
     return UNION.join(kept)
-
-
-def _overlap(name: str, left_out: str, *, where: str) -> bool:
-    try:
-        return overlap(name, left_out)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: test_on: {error}") from None

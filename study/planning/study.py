@@ -1,21 +1,33 @@
 """A study: what is trained on what, tested on what, with which budget.
 
-Records and what follows from them alone; study_file.py reads them from a TOML and writes
-them back, every value checked.
+Records and what follows from them alone. Their annotations say what a study file may hold, their
+defaults what it holds where a key is left out; study_file.py reads it and writes it back.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Pairing, Params
+from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Label, Pairing
+from study.core.validation import MustBe, Plain, Switch
 from study.data.images.degradations import members_of
 from study.data.images.videos import FRAMES_PER_VIDEO
 from study.detectors import registry
 
 # the learners that train something: what is searched, and what an ensemble may be made of
 TRAINED = ("gradient", "logistic")
+STUDY_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_NAMES = "a list of names, in quotes and brackets"
+
+Name = Annotated[str, MustBe("a name", min_length=1)]
+Names = Annotated[tuple[Name, ...], MustBe(_NAMES, min_length=1)]
+AnyNames = Annotated[tuple[Name, ...], MustBe(_NAMES)]  # none, too
+Count = Annotated[int, MustBe("a whole number of at least 1", ge=1)]
+CountOrNone = Annotated[int, MustBe("a whole number of at least 0", ge=0)]
+Amount = Annotated[float, MustBe("a number from 0 on", ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +46,13 @@ class Budget:
     winners' seeds.
     """
 
-    trials: int = 12
-    epochs: int = 10
-    seeds: int = 3
-    generation: int = 4
-    gpu_seconds: float = 0.0
-    default_winners: bool = True
-    transfer: bool = False
+    trials: Count = 12
+    epochs: Count = 10
+    seeds: Count = 3
+    generation: Count = 4
+    gpu_seconds: Amount = 0.0
+    default_winners: Switch = True
+    transfer: Switch = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +67,10 @@ class Search:
     `STUDY`, `STUDY/DETECTOR @ SET`.
     """
 
-    sampler: str = "tpe"
-    mode: str = "generations"
-    scheduler: str = "patience"
-    warm_start: tuple[str, ...] = ()
+    sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
+    mode: Literal["generations", "async"] = "generations"
+    scheduler: Literal["patience", "asha"] = "patience"
+    warm_start: AnyNames = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +90,13 @@ class Data:
     (data/shuffled.py).
     """
 
-    root: str = ""
-    max_per_class: int = 0
-    frames_per_video: int = FRAMES_PER_VIDEO
-    class_folders: Mapping[str, int] = field(default_factory=dict)
+    root: Annotated[str, MustBe("a path in quotes")] = ""
+    max_per_class: CountOrNone = 0
+    frames_per_video: Count = FRAMES_PER_VIDEO
+    class_folders: Mapping[str, Label] = field(default_factory=dict)
     balance: Balance = "none"
-    unify: bool = False
-    shuffle_labels: bool = False
+    unify: Switch = False
+    shuffle_labels: Switch = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +116,13 @@ class Run:
     and takes disk and scoring.
     """
 
-    threads: int = 1
-    precision: str = "auto"
-    workers_per_trial: int = 1
-    gpus_per_trial: float = 0.0
-    keep_epochs: bool = False
+    threads: Count = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers_per_trial: Count = 1
+    gpus_per_trial: Annotated[
+        float, MustBe("a number from 0 to 1; several GPUs are run.workers_per_trial", ge=0, le=1)
+    ] = 0.0
+    keep_epochs: Switch = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +130,28 @@ class Study:
     """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles`
     the members of each, sorted.
 
+    test_on: the members of the training sets where the file names none.
     degradations: suites and members (study/data/images/degradations.py) under which every test set
     is scored too.
     """
 
-    name: str
-    detectors: tuple[str, ...]
-    train_on: tuple[str, ...]
-    test_on: tuple[str, ...]
-    degradations: tuple[str, ...] = ()
-    seed: int = 0
+    name: Annotated[
+        str,
+        MustBe(
+            "letters, digits, '.', '_' or '-' (it names the folder of the results)",
+            pattern=STUDY_NAME.pattern,
+        ),
+    ]
+    detectors: Names
+    train_on: Names
+    test_on: Names = ()
+    degradations: AnyNames = ()
+    seed: CountOrNone = 0
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     data: Data = field(default_factory=Data)
     run: Run = field(default_factory=Run)
-    detector: Mapping[str, Params] = field(default_factory=dict)
+    detector: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pairings(self) -> list[Pairing]:

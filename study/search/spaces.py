@@ -27,32 +27,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
-from typing import Any, Literal, Protocol, cast
+from typing import Annotated, Any, Literal, Protocol, cast
 
-from study.core.errors import ConfigError, unknown_name
+from study.core.errors import ConfigError, located, unknown_name
 from study.core.identity import digest
 from study.core.records import Params
+from study.core.validation import (
+    MustBe,
+    Plain,
+    Switch,
+    check_keys,
+    read_toml,
+    toml_names,
+    validated,
+)
 from study.detectors import registry
 from study.training.recipe import Recipe, settings
 
 SCHEMA = 1
 Value = float | int | str | bool
 Kind = Literal["float", "int", "categorical"]
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "float": ("kind", "low", "high", "log", "grid", "default", "when"),
-    "int": ("kind", "low", "high", "log", "grid", "default", "when"),
-    "categorical": ("kind", "choices", "default", "when"),
-}
-NEEDED: Mapping[str, tuple[str, ...]] = {
-    "float": ("low", "high", "default"),
-    "int": ("low", "high", "default"),
-    "categorical": ("choices", "default"),
-}
 
 
 class Suggester(Protocol):
@@ -299,14 +297,65 @@ def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Para
     return dataclasses.replace(parameter, when={**parameter.when, name: left}) if left else None
 
 
+Whole = Annotated[int, MustBe("a whole number")]
+Finite = Annotated[float, MustBe("a finite number")]
+_POINTS = MustBe("a list of at least one value", min_length=1)
+_CHOICES = MustBe("a list of at least two different values", min_length=2)
+_WHEN = MustBe('a table of settings with lists of values, as { schedule = ["full"] }')
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SpaceFile:
+    """What a file says, but for its settings: which there are follows from the detector."""
+
+    schema: Annotated[Literal[1], MustBe(f"what this version reads: schema = {SCHEMA}")]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Searched:
+    """What a file says of a searched setting of any kind."""
+
+    kind: Kind
+    when: Annotated[Mapping[str, Annotated[tuple[Plain, ...], _POINTS]], _WHEN] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Float(_Searched):
+    low: Finite
+    high: Finite
+    default: Finite
+    log: Switch = False
+    grid: Annotated[tuple[Finite, ...], _POINTS] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Int(_Searched):
+    low: Whole
+    high: Whole
+    default: Whole
+    log: Switch = False
+    grid: Annotated[tuple[Whole, ...], _POINTS] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Categorical(_Searched):
+    choices: Annotated[tuple[Plain, ...], _CHOICES]
+    default: Plain
+
+
+_KINDS: Mapping[Any, type[_Searched]] = {"float": _Float, "int": _Int, "categorical": _Categorical}
+
+
 def space_names() -> list[str]:
     """Return the names of the detectors that have a search space of their own; a library's models
     share `<library>.toml`.
     """
-    files = (entry.name for entry in resources.files("search_spaces").iterdir())
-    return sorted(
-        {f.removesuffix(".toml") for f in files if f.endswith(".toml")} - set(registry.LIBRARIES)
-    )
+    names = toml_names(resources.files("search_spaces"))
+    return [name for name in names if name not in registry.LIBRARIES]
 
 
 @cache
@@ -327,10 +376,8 @@ def load_space(detector: str) -> Space:
     text = (resources.files("search_spaces") / f"{file or detector}.toml").read_text(
         encoding="utf-8-sig"
     )
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    with located(where):
+        table = read_toml(text)
     return parse_space(table, detector=detector, where=where)
 
 
@@ -341,182 +388,84 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
     ConfigError, also where a constant or a default is a schedule that the detector cannot be
     trained by.
     """
-    _known_keys(table, ("schema", "constants", "space"), where=where)
-    if table.get("schema") != SCHEMA:
-        raise ConfigError(
-            f"{where}: schema = {table.get('schema')!r}: this version reads schema = {SCHEMA}"
-        )
-    constants = _table(table.get("constants", {}), key="constants", where=where)
-    learner = registry.entry(detector).learner
-    _known_keys(constants, settings(learner), where=f"{where}: [constants]")
-    searched = _table(table.get("space", {}), key="space", where=where)
-    _known_keys(searched, settings(learner), where=f"{where}: [space]")
-    parameters: list[Parameter] = []
-    for name, keys in searched.items():
-        if name in constants:
-            raise ConfigError(
-                f"{where}: '{name}' is both a constant and searched; keep one of the two"
-            )
-        parameters.append(
-            _parameter(name, keys, above=parameters, where=f"{where}: [space.{name}]")
-        )
-    space, schedules = (
-        Space(detector, constants, tuple(parameters)),
-        registry.schedules_of(detector),
-    )
-    if registry.library_of(detector):
-        space = space.narrowed("schedule", schedules)
-    _check_recipes(space, schedules, where=where)
+    with located(where):
+        file = validated(_SpaceFile, table)
+        known = settings(registry.entry(detector).learner)
+        check_keys(file.constants, known, where="[constants]")
+        check_keys(file.space, known, where="[space]")
+        parameters: list[Parameter] = []
+        for name, keys in file.space.items():
+            if name in file.constants:
+                raise ConfigError(f"'{name}' is both a constant and searched; keep one of the two")
+            with located(f"[space.{name}]"):
+                parameters.append(_parameter(name, keys, above=parameters))
+        space = Space(detector, file.constants, tuple(parameters))
+        schedules = registry.schedules_of(detector)
+        if registry.library_of(detector):
+            space = space.narrowed("schedule", schedules)
+        _check_recipes(space, schedules)
     return space
 
 
-def _check_recipes(space: Space, schedules: Sequence[str], *, where: str) -> None:
+def _check_recipes(space: Space, schedules: Sequence[str]) -> None:
     """Hold the edges of a space to what the detector can be trained with."""
     line = registry.entry(space.detector)
     for params in space.corners():
-        Recipe.from_params(params, learner=line.learner, where=where)
-        schedule = params.get("schedule", Recipe().schedule)
+        schedule = Recipe.from_params(params, learner=line.learner).schedule
         if schedules and schedule not in schedules:
-            raise ConfigError(
-                unknown_name(
-                    "schedule", str(schedule), schedules, where=f"{where}: {space.detector}"
-                )
-            )
+            raise ConfigError(unknown_name("schedule", schedule, schedules, where=space.detector))
         if line.own_head and any(params.get(name) for name in registry.HEAD_SETTINGS):
             raise ConfigError(
-                f"{where}: {' and '.join(registry.HEAD_SETTINGS)} have no place here:"
-                f" {space.detector} has a head of its own"
+                f"{' and '.join(registry.HEAD_SETTINGS)} have no place here: {space.detector} has a"
+                " head of its own"
             )
 
 
-def _known_keys(table: Mapping[str, Any], valid: Sequence[str], *, where: str) -> None:
-    for key in table:
-        if key not in valid:
-            raise ConfigError(unknown_name("key", key, valid, where=where))
-
-
-def _table(value: Any, *, key: str, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: '{key}' must be a table ([{key}]), not {value!r}")
-    return value
-
-
-def _parameter(name: str, keys: Any, *, above: Sequence[Parameter], where: str) -> Parameter:
-    keys = _table(keys, key=f"space.{name}", where=where)
+def _parameter(name: str, keys: Mapping[str, Any], *, above: Sequence[Parameter]) -> Parameter:
     kind = keys.get("kind")
-    if kind not in tuple(KEYS):
-        raise ConfigError(unknown_name("kind", str(kind), KEYS, where=where))
-    _known_keys(keys, KEYS[kind], where=f"{where} (kind {kind})")
-    for key in NEEDED[kind]:
-        if key not in keys:
-            raise ConfigError(
-                f"{where}: the key '{key}' is missing; kind {kind} needs {', '.join(NEEDED[kind])}"
-            )
-    parameter = (
-        _categorical(name, keys, where=where)
-        if kind == "categorical"
-        else _range(name, kind, keys, where=where)
-    )
-    return dataclasses.replace(
-        parameter, when=_when(keys.get("when", {}), above=above, where=where)
-    )
+    if kind not in tuple(_KINDS):
+        raise ConfigError(unknown_name("kind", str(kind), _KINDS))
+    with located(f"kind {kind}"):
+        parameter = Parameter(name=name, **vars(validated(_KINDS[kind], keys)))
+    if kind == "categorical":
+        _check_choices(parameter)
+    else:
+        _check_range(parameter)
+    _check_when(parameter, above=above)
+    return parameter
 
 
-def _categorical(name: str, keys: Mapping[str, Any], *, where: str) -> Parameter:
-    choices, default = keys["choices"], keys["default"]
-    plain = isinstance(choices, list) and all(
-        isinstance(choice, (str, int, float, bool)) for choice in choices
-    )
-    if not plain or len({(type(choice), choice) for choice in choices}) < max(2, len(choices)):
-        raise ConfigError(
-            f"{where}: choices = {choices!r} must be a list of at least two different values"
-        )
-    if not _is_among(default, choices):
-        raise ConfigError(unknown_name("default", str(default), map(str, choices), where=where))
-    return Parameter(name=name, kind="categorical", default=default, choices=tuple(choices))
+def _check_choices(parameter: Parameter) -> None:
+    choices = parameter.choices
+    if len({(type(choice), choice) for choice in choices}) < len(choices):
+        raise ConfigError(f"choices = {[*choices]!r} must be {_CHOICES.text}")
+    if not _is_among(parameter.default, choices):
+        raise ConfigError(unknown_name("default", str(parameter.default), map(str, choices)))
 
 
-def _range(
-    name: str, kind: Literal["float", "int"], keys: Mapping[str, Any], *, where: str
-) -> Parameter:
-    low, high, default = (
-        _number(keys[key], kind, key=key, where=where) for key in ("low", "high", "default")
-    )
-    log = keys.get("log", False)
-    if not isinstance(log, bool):
-        raise ConfigError(f"{where}: log = {log!r} must be true or false")
+def _check_range(parameter: Parameter) -> None:
+    low, high, grid = parameter.low, parameter.high, parameter.grid
     if not low < high:
-        raise ConfigError(f"{where}: low = {low:g} must be below high = {high:g}")
-    if log and low <= 0:
-        raise ConfigError(f"{where}: low = {low:g} must be above 0 where log = true")
-    if not low <= default <= high:
-        raise ConfigError(
-            f"{where}: default = {default:g} must lie between low = {low:g} and high = {high:g}"
-        )
-    grid = (
-        _grid_points(keys["grid"], kind, low=low, high=high, where=where) if "grid" in keys else ()
-    )
-    return Parameter(name=name, kind=kind, default=default, low=low, high=high, log=log, grid=grid)
+        raise ConfigError(f"low = {low:g} must be below high = {high:g}")
+    if parameter.log and low <= 0:
+        raise ConfigError(f"low = {low:g} must be above 0 where log = true")
+    for key, value in [("default =", parameter.default), *(("grid:", point) for point in grid)]:
+        if not parameter.holds(value):
+            raise ConfigError(f"{key} {value:g} must lie between low = {low:g} and high = {high:g}")
+    if len(set(grid)) < len(grid):
+        raise ConfigError(f"grid = {[*grid]!r} names a value twice")
 
 
-def _grid_points(
-    values: Any, kind: Literal["float", "int"], *, low: float, high: float, where: str
-) -> tuple[Value, ...]:
-    if not isinstance(values, list) or not values:
-        raise ConfigError(f"{where}: grid = {values!r} must be a list of at least one value")
-    points = tuple(_number(value, kind, key="grid", where=where) for value in values)
-    for point in points:
-        if not low <= point <= high:
-            raise ConfigError(
-                f"{where}: grid: {point:g} must lie between low = {low:g} and high = {high:g}"
-            )
-    if len(set(points)) < len(points):
-        raise ConfigError(f"{where}: grid = {values!r} names a value twice")
-    return points
-
-
-def _number(value: Any, kind: Literal["float", "int"], *, key: str, where: str) -> float:
-    valid = (
-        isinstance(value, int)
-        if kind == "int"
-        else isinstance(value, (int, float)) and math.isfinite(value)
-    )
-    if not valid or isinstance(value, bool):
-        raise ConfigError(
-            f"{where}: {key} = {value!r} must be a {'whole' if kind == 'int' else 'finite'} number"
-        )
-    return cast("float", value) if kind == "int" else float(value)
-
-
-def _when(
-    conditions: Any, *, above: Sequence[Parameter], where: str
-) -> Mapping[str, tuple[Value, ...]]:
-    if not isinstance(conditions, dict) or not all(
-        isinstance(wanted, list) and wanted for wanted in conditions.values()
-    ):
-        raise ConfigError(
-            f"{where}: when = {conditions!r} must map settings to lists of values, as {{ schedule ="
-            ' ["full"] }'
-        )
-    parents = {parameter.name: parameter for parameter in above if parameter.kind == "categorical"}
-    for name, wanted in conditions.items():
-        if name not in parents:
-            raise ConfigError(
-                unknown_name(
-                    "categorical setting above this one", name, parents, where=f"{where}: when"
-                )
-            )
+def _check_when(parameter: Parameter, *, above: Sequence[Parameter]) -> None:
+    parents = {other.name: other for other in above if other.kind == "categorical"}
+    for name, wanted in parameter.when.items():
+        check_keys([name], parents, noun="categorical setting above this one", where="when")
         for value in wanted:
             if not _is_among(value, parents[name].choices):
+                choices = map(str, parents[name].choices)
                 raise ConfigError(
-                    unknown_name(
-                        f"choice of {name}",
-                        str(value),
-                        map(str, parents[name].choices),
-                        where=f"{where}: when",
-                    )
+                    unknown_name(f"choice of {name}", str(value), choices, where="when")
                 )
-    return {name: tuple(wanted) for name, wanted in conditions.items()}
 
 
 def _is_among(value: Any, choices: Sequence[Any]) -> bool:

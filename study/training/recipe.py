@@ -5,62 +5,29 @@ torch.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal, get_args
 
-from study.core.errors import ConfigError, unknown_name
+from study.core.errors import ConfigError, located
 from study.core.records import Learner, Params
-from study.detectors.registry import SCHEDULES, WIDEST_HEAD
+from study.core.validation import MustBe, check_keys, validated
+from study.detectors.registry import WIDEST_HEAD
 
-OPTIMIZERS = ("adamw", "adam", "sgd")
-LR_SCHEDULES = ("cosine", "plateau", "constant")
 LOGISTIC_ONLY = ("C",)
 
-_Range = tuple[Callable[[float], bool], str]
-_POSITIVE: _Range = (lambda v: v > 0, "a number above 0")
-_NOT_NEGATIVE: _Range = (lambda v: v >= 0, "a number from 0 on")
-_SHARE: _Range = (lambda v: 0 <= v < 1, "a number from 0 to below 1")
-_OPEN_SHARE: _Range = (lambda v: 0 < v < 1, "a number between 0 and 1")
-_PROBABILITY: _Range = (lambda v: 0 <= v <= 1, "a number from 0 to 1")
+Positive = Annotated[float, MustBe("a number above 0", gt=0)]
+NotNegative = Annotated[float, MustBe("a number from 0 on", ge=0)]
+Share = Annotated[float, MustBe("a number from 0 to below 1", ge=0, lt=1)]
+OpenShare = Annotated[float, MustBe("a number between 0 and 1", gt=0, lt=1)]
+Probability = Annotated[float, MustBe("a number from 0 to 1", ge=0, le=1)]
+Count = Annotated[int, MustBe("a whole number from 0 on", ge=0)]
 # A batch of one has no variance for BatchNorm, so two is the least.
-_RANGES: dict[str, _Range] = {
-    "lr": _POSITIVE,
-    "layer_decay": (lambda v: 0 < v <= 1, "a number above 0, at most 1"),
-    "batch_size": (lambda v: v >= 2, "a whole number from 2 on"),
-    "weight_decay": _NOT_NEGATIVE,
-    "warmup_share": _SHARE,
-    "flip": _PROBABILITY,
-    "label_smoothing": _SHARE,
-    "clip_norm": _NOT_NEGATIVE,
-    "patience": (lambda v: v >= 0, "a whole number from 0 on"),
-    "dropout": _SHARE,
-    "head_share": _OPEN_SHARE,
-    "crop": _PROBABILITY,
-    "colour": _PROBABILITY,
-    "blur": _PROBABILITY,
-    "jpeg": _PROBABILITY,
-    "mixup": _NOT_NEGATIVE,
-    "last_stage_share": _OPEN_SHARE,
-    "last_stage_lr_ratio": _POSITIVE,
-    "full_lr_ratio": _POSITIVE,
-    "C": _POSITIVE,
-    "lora_rank": (lambda v: v >= 1, "a whole number from 1 on"),
-    "lora_alpha": _POSITIVE,
-    "lora_blocks": (lambda v: v >= 0, "a whole number from 0 on"),
-    "lora_lr_ratio": _POSITIVE,
-    "plateau_factor": _OPEN_SHARE,
-    "plateau_patience": (lambda v: v >= 0, "a whole number from 0 on"),
-    "head_width": (lambda v: 0 <= v <= WIDEST_HEAD, f"a whole number from 0 to {WIDEST_HEAD}"),
-    "head_dropout": _SHARE,
-}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "schedule": SCHEDULES,
-    "optimizer": OPTIMIZERS,
-    "loss": ("bce", "balanced_bce"),
-    "lr_schedule": LR_SCHEDULES,
-}
+BatchSize = Annotated[int, MustBe("a whole number from 2 on", ge=2)]
+Rank = Annotated[int, MustBe("a whole number from 1 on", ge=1)]
+Decay = Annotated[float, MustBe("a number above 0, at most 1", gt=0, le=1)]
+HeadWidth = Annotated[int, MustBe(f"a whole number from 0 to {WIDEST_HEAD}", ge=0, le=WIDEST_HEAD)]
+Optimizer = Literal["adamw", "adam", "sgd"]
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,47 +81,43 @@ class Recipe:
     C: inverse L2 strength of the logistic regression, on standardised features.
     """
 
-    lr: float = 1e-3
-    layer_decay: float = 1.0
-    batch_size: int = 32
+    lr: Positive = 1e-3
+    layer_decay: Decay = 1.0
+    batch_size: BatchSize = 32
     schedule: Literal["head", "last_stage", "full", "progressive", "lp_ft", "lora"] = "full"
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
+    optimizer: Optimizer = "adamw"
+    weight_decay: NotNegative = 0.01
+    warmup_share: Share = 0.1
     lr_schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    plateau_factor: float = 0.1
-    plateau_patience: int = 1
-    flip: float = 0.5
-    crop: float = 0.0
-    colour: float = 0.0
-    blur: float = 0.0
-    jpeg: float = 0.0
-    mixup: float = 0.0
+    plateau_factor: OpenShare = 0.1
+    plateau_patience: Count = 1
+    flip: Probability = 0.5
+    crop: Probability = 0.0
+    colour: Probability = 0.0
+    blur: Probability = 0.0
+    jpeg: Probability = 0.0
+    mixup: NotNegative = 0.0
     loss: Literal["bce", "balanced_bce"] = "bce"
-    label_smoothing: float = 0.0
-    clip_norm: float = 1.0
-    patience: int = 3
-    dropout: float = 0.0
-    head_share: float = 0.3
-    last_stage_share: float = 0.3
-    last_stage_lr_ratio: float = 0.3
-    full_lr_ratio: float = 0.1
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    lora_blocks: int = 0
-    lora_lr_ratio: float = 1.0
-    head_width: int = 0
-    head_dropout: float = 0.0
-    C: float = 1.0
+    label_smoothing: Share = 0.0
+    clip_norm: NotNegative = 1.0
+    patience: Count = 3
+    dropout: Share = 0.0
+    head_share: OpenShare = 0.3
+    last_stage_share: OpenShare = 0.3
+    last_stage_lr_ratio: Positive = 0.3
+    full_lr_ratio: Positive = 0.1
+    lora_rank: Rank = 8
+    lora_alpha: Positive = 16.0
+    lora_blocks: Count = 0
+    lora_lr_ratio: Positive = 1.0
+    head_width: HeadWidth = 0
+    head_dropout: Share = 0.0
+    C: Positive = 1.0
 
     def __post_init__(self) -> None:
-        """Hold every value to its type and range. Raises ConfigError naming the setting, its value
-        and what is valid.
-        """
-        for setting in dataclasses.fields(self):
-            _check(setting.name, getattr(self, setting.name), type(setting.default))
-        if self.schedule == "progressive" and self.head_share + self.last_stage_share >= 1:
-            total = self.head_share + self.last_stage_share
+        """Raise ConfigError where the phases before the last one take all epochs."""
+        total = self.head_share + self.last_stage_share
+        if self.schedule == "progressive" and total >= 1:
             raise ConfigError(
                 f"head_share + last_stage_share = {total:g}: must stay below 1, the full phase"
                 " needs a share too"
@@ -170,29 +133,9 @@ class Recipe:
         count as unknown. Raises ConfigError, prefixed with `where`, for an unknown setting, a wrong
         type, or a value out of range.
         """
-        valid = settings(learner)
-        for name in params:
-            if name not in valid:
-                raise ConfigError(unknown_name("training setting", name, valid, where=where))
-        real = {f.name for f in dataclasses.fields(cls) if isinstance(f.default, float)}
-        values: dict[str, Any] = {
-            k: float(v) if k in real and type(v) is int else v for k, v in params.items()
-        }
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}" if where else str(error)) from None
-
-
-def _check(name: str, value: object, kind: type) -> None:
-    if name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise ConfigError(unknown_name(name, str(value), _CHOICES[name]))
-        return
-    fits, text = _RANGES[name]
-    number = isinstance(value, kind) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not fits(value):  # type: ignore[arg-type]
-        raise ConfigError(f"{name} = {value!r}: give {text}")
+        with located(where):
+            check_keys(params, settings(learner), noun="training setting")
+            return validated(cls, params, verb=": give ")
 
 
 def settings(learner: Learner) -> tuple[str, ...]:

@@ -27,8 +27,6 @@ from study.core.errors import DataError
 from study.core.records import FAKE, REAL
 from study.data.csv_file import CsvFile, open_csv
 
-REALS_KEYS = ("file", "path", "target")
-
 
 def read_reals(folder: Path, reals: Mapping[str, str]) -> dict[str, int]:
     """Return the label of every image that the file in a folder of fakes lists, by its path
