@@ -124,11 +124,11 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.core.errors import StoreError
     from study.planning.cells import plan_cells
     from study.planning.variants import variant_cells, variants
+    from study.render.answer import answer
     from study.render.audit import pairs_line
     from study.render.choices import choices_of
-    from study.render.comparisons import answer, write_comparisons
+    from study.render.files import remove_stale, write_comparisons
     from study.render.robustness import robustness_text
-    from study.render.stale import remove_stale
     from study.tracking.mlflow_tracker import ui_command
 
     for note in ask_for(
@@ -177,7 +177,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     ]
     artifacts = [
         *_write(setup, results, cells, history, choices, degraded, notes),
-        *write_comparisons(compared, setup.store),
+        *write_comparisons(compared, setup.store.folder),
     ]
     artifacts += choices.write(setup.store)
     print(_tables(results, choices, options))

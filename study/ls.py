@@ -69,26 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _detectors(options: argparse.Namespace) -> None:
     from study.detectors import registry
     from study.detectors.weights import ENVIRONMENT
+    from study.render.table import Cell, Column, table, text
     from study.search.spaces import load_space
 
     root = cli.weights_root(options)
-    rows = []
+    rows: list[list[Cell]] = []
     for name, line in registry.DETECTORS.items():
         detector = registry.create(registry.spec_of(name), 0)
         total = sum(p.numel() for p in detector.parameters())
-        sizes = (
-            f"{total:,}",
-            f"{_trained(detector, load_space(name)):,}",
-            str(line.geometry.size_px),
-        )
-        rows.append((name, *sizes, registry.weights_status(name, root), line.learner, line.about))
+        sizes = [total, _trained(detector, load_space(name)), line.geometry.size_px]
+        weights = registry.weights_status(name, root)
+        rows.append([name, *sizes, weights, line.learner, line.about])
     rows += [
-        (name, "-", "-", "-", "none needed", registry.learner_of(name), about)
+        [name, "-", "-", "-", "none needed", registry.learner_of(name), about]
         for name, about in registry.ENSEMBLES.items()
     ]
-    _table(
-        ("detector", "parameters", "trained", "input px", "weights here", "learner", "what"), rows
-    )
+    counts = [Column(name, "count") for name in ("parameters", "trained", "input px")]
+    print(text(table(("detector", *counts, "weights here", "learner", "what"), rows)))
     print(
         f"""
 parameters: all that make the score, backbone and head. trained: those that the default
@@ -123,6 +120,7 @@ def _datasets(options: argparse.Namespace) -> None:
     from study.data.catalog import Catalog, DataConfig, data_root
     from study.data.sources.cards import card_names, load_card
     from study.render.card_text import cards_text
+    from study.render.table import table, text
 
     root, url = data_root(options.data_root or "")
     catalog = Catalog(
@@ -140,7 +138,7 @@ def _datasets(options: argparse.Namespace) -> None:
         parts = catalog.parts(name)
         about += f" ({', '.join(parts)})" if parts else ""
         rows.append((name, here, _size_text(card), about))
-    _table(("dataset", "here", "size", "what"), rows)
+    print(text(table(("dataset", "here", "size", "what"), rows)))
     print(f"\n{cards_text(load_card(name) for name in catalog.names() if name in card_names())}")
 
 
@@ -172,6 +170,7 @@ share."""
 
 def _spaces(options: argparse.Namespace) -> None:
     from study.detectors import registry
+    from study.render.table import table, text
     from study.search.spaces import load_space
 
     titles = {name: name for name in options.names} or {
@@ -185,11 +184,9 @@ def _spaces(options: argparse.Namespace) -> None:
             f"\n{title} (search_spaces/{registry.library_of(name) or name}.toml):"
             f" {_size(space)}{note}"
         )
-        searched = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
-        _table(
-            ("  setting", "default", "searched"),
-            searched + [(f"  {key}", str(v), "-") for key, v in space.constants.items()],
-        )
+        settings = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
+        settings += [(f"  {key}", str(value), "-") for key, value in space.constants.items()]
+        print(text(table(("  setting", "default", "searched"), settings)))
 
 
 def _size(space: Space) -> str:
@@ -204,19 +201,21 @@ def _presets(_: argparse.Namespace) -> None:
     from importlib import resources
 
     from study.planning.study_file import preset_names
+    from study.render.table import table, text
 
     folder = resources.files("study.planning.presets")
     first = {
         name: (folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0]
         for name in preset_names()
     }
-    _table(
-        ("preset", "what"),
-        [(name, line.removeprefix("#").split(":", 1)[-1].strip()) for name, line in first.items()],
-    )
+    about = [
+        (name, line.removeprefix("#").split(":", 1)[-1].strip()) for name, line in first.items()
+    ]
+    print(text(table(("preset", "what"), about)))
 
 
 def _runs(options: argparse.Namespace) -> None:
+    from study.render.table import Column, table, text
     from study.store.store import Store
 
     results = cli.results_folder(options)
@@ -227,19 +226,13 @@ def _runs(options: argparse.Namespace) -> None:
             len(list(store.folder.glob(pattern)))
             for pattern in ("models/*/detector.json", "scores/*.parquet")
         )
-        rows.append(
-            (
-                file.parent.name,
-                str(len(store.trials())),
-                str(models),
-                str(scores),
-                "yes" if store.matrix_file.exists() else "no",
-            )
-        )
+        matrix = "yes" if store.matrix_file.exists() else "no"
+        rows.append((file.parent.name, len(store.trials()), models, scores, matrix))
     if not rows:
         print(f"no runs in '{results}'; start one: python -m study.sweep quick")
         return
-    _table(("study", "trials", "models", "scored cells", "matrix"), rows)
+    counts = [Column(name, "count") for name in ("trials", "models", "scored cells")]
+    print(text(table(("study", *counts, "matrix"), rows)))
 
 
 def _diff(options: argparse.Namespace) -> None:
@@ -250,22 +243,6 @@ def _diff(options: argparse.Namespace) -> None:
         *(open_version(word, cli.results_folder(options)) for word in options.names)
     )
     print(as_json(found) if options.json else as_text(found))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their widest entry, those of numbers to the right; the last one runs
-    free.
-    """
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
-    numbers = [
-        all(set(row[i]) <= set("0123456789,-") for row in rows) for i in range(len(header) - 1)
-    ]
-    for row in (header, *rows):
-        cells = (
-            c.rjust(w) if right else c.ljust(w)
-            for c, w, right in zip(row, widths, numbers, strict=False)
-        )
-        print("  ".join([*cells, row[-1]]).rstrip())
 
 
 if __name__ == "__main__":

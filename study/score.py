@@ -50,8 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(options: argparse.Namespace) -> str:
     """Return the numbers of a file as text or JSON. Raises DataError."""
+    from study.analysis.scored_file import score_file
     from study.data.predictions import read_predictions
-    from study.render.scored_file import as_json, as_text, score_file
+    from study.render.scored_file import as_json, as_text
 
     columns = {
         name: getattr(options, name) for name in COLUMNS if getattr(options, name) is not None

@@ -16,6 +16,8 @@ from study.core.records import Estimate
 from study.data.audit.dataset import DatasetAudit
 from study.data.audit.findings import QUANTILES, Comparison, Finding
 from study.data.audit.traits import METADATA
+from study.render.numbers import counted, json_number
+from study.render.table import Table, table, text
 
 SCHEMA = 1
 SHOWN = (
@@ -73,7 +75,7 @@ def _dataset(audit: DatasetAudit) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    numbers = {name: _number(getattr(estimate, name)) for name in ("value", "low", "high")}
+    numbers = {name: json_number(getattr(estimate, name)) for name in ("value", "low", "high")}
     counts = {
         "n": estimate.n_real + estimate.n_fake,
         "n_real": estimate.n_real,
@@ -88,7 +90,7 @@ def _finding(finding: Finding) -> dict[str, str]:
 
 def _trait(comparison: Comparison) -> dict[str, Any]:
     def side(values: tuple[float, ...]) -> Any:
-        numbers = [_number(value) for value in values]
+        numbers = [json_number(value) for value in values]
         return (
             numbers[0]
             if comparison.kind
@@ -130,10 +132,6 @@ def _pair(pair: PairAudit) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def as_text(audit: StudyAudit) -> str:
     """Return an audit for a terminal: each dataset's traits by class and what was found; of a study
     its resolutions.
@@ -141,9 +139,7 @@ def as_text(audit: StudyAudit) -> str:
     parts = [_dataset_text(one) for one in audit.datasets]
     if audit.seen:
         parts.append(
-            "\n".join(
-                ["resolution: what detectors make of the median image", *_seen_lines(audit.seen)]
-            )
+            f"resolution: what detectors make of the median image\n{_seen_text(audit.seen)}"
         )
     between = [
         _fold(f"{pair.train_on} -> {pair.test_on}: {f.sentence}")
@@ -166,11 +162,8 @@ def pairs_line(audit: StudyAudit, study: str) -> str:
     )
     leaked = [pair.leaked for pair in audit.pairs if pair.leaked]
     found = [f"resolution mismatches {mismatches}"] if mismatches else []
-    found += (
-        [f"leaked test images {sum(leaked)} in {len(leaked)} pair{'s' if len(leaked) > 1 else ''}"]
-        if leaked
-        else []
-    )
+    if leaked:
+        found.append(f"leaked test images {sum(leaked)} in {counted(len(leaked), 'pair')}")
     return (
         f"between training and test sets: {', '.join(found)}; read them with python -m study.audit"
         f" {study}"
@@ -184,7 +177,7 @@ def _dataset_text(audit: DatasetAudit) -> str:
         _head(audit),
         f"  {_groups(audit)}",
         "",
-        *_table([("trait", "", "real", "fake", "AUC alone"), *_trait_lines(audit)]),
+        _indented(table(("trait", "", "real", "fake", "AUC alone"), _traits(audit))),
     ]
     lines += ["", f"  metadata only:         AUC {_interval(audit.metadata_auc)}"]
     lines += [f"  border and brightness: AUC {_interval(audit.border_brightness_auc)}", ""]
@@ -231,7 +224,7 @@ def _groups(audit: DatasetAudit) -> str:
     return f"{audit.groups} groups, {audit.mixed_groups} of them with reals and fakes, {torn}"
 
 
-def _trait_lines(audit: DatasetAudit) -> Iterator[tuple[str, str, str, str, str]]:
+def _traits(audit: DatasetAudit) -> Iterator[tuple[str, str, str, str, str]]:
     """The file traits, and a few statistics of the pixels: what does not vary in one line, a number
     as its median and range.
     """
@@ -260,8 +253,8 @@ def _interval(auc: Estimate) -> str:
     return f"{auc.value:.3f} {ends}" + (f"  {auc.note}" if auc.note else "")
 
 
-def _seen_lines(seen: Sequence[InputResolution]) -> list[str]:
-    header = ("dataset", "model px", "how", "detectors", "scaled by", "share of the side seen")
+def _seen_text(seen: Sequence[InputResolution]) -> str:
+    head = ("dataset", "model px", "how", "detectors", "scaled by", "share of the side seen")
     rows = [
         (
             s.dataset,
@@ -273,16 +266,11 @@ def _seen_lines(seen: Sequence[InputResolution]) -> list[str]:
         )
         for s in seen
     ]
-    return _table([header, *rows])
+    return _indented(table(head, rows))
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _indented(made: Table) -> str:
+    return textwrap.indent(text(made), "  ")
 
 
 def _fold(line: str) -> str:

@@ -19,9 +19,10 @@ from study.core.records import Pairing
 from study.planning.cells import PlannedCell
 from study.planning.setup import SearchHistory, Setup
 from study.planning.variants import variant_cells, variants
+from study.render.files import write_tuning
 from study.render.leak_price import markdown_prices, price_line
 from study.render.selection_gap import SelectionGap, gap_line, markdown_gaps, selection_gaps
-from study.render.tuning import tuning_line, write_tuning
+from study.render.tuning import tuning_line
 from study.store.store import Store
 
 
@@ -53,7 +54,7 @@ class Choices:
 
     def write(self, store: Store) -> list[Path]:
         """Write tuning.md and tuning.csv, where there is anything to write; return the files."""
-        return write_tuning(self.contrasts, store) if self.contrasts else []
+        return write_tuning(self.contrasts, store.folder)
 
 
 def choices_of(

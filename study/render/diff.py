@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from study.analysis.cells_csv import Place
 from study.analysis.diff import BY_INTERVALS, Change, StudyDiff
 from study.core.records import NO_DEGRADATION
-from study.render.markdown import columns, number, with_interval
+from study.render.numbers import json_number
+from study.render.table import GAP, Cell, Column, table, text
 from study.statistics.seeds import SeedLead
 
 SCHEMA = 2
@@ -79,18 +79,7 @@ def _changes(found: StudyDiff) -> list[str]:
     for verdict in VERDICTS[:-1]:
         chosen = [c for c in ranked if _verdict(c) == verdict]
         if chosen:
-            head = (
-                "cell",
-                "AUC",
-                "->",
-                "change",
-                "tested [95 % interval]",
-                "p (Holm)",
-                "over seeds",
-                "p of both",
-                "by",
-            )
-            parts.append(f"{verdict}:\n{columns([head, *map(_line, chosen)])}")
+            parts.append(f"{verdict}:\n{text(table(HEAD, map(_row, chosen)))}")
     if parts:
         parts.append(EXPLAINED)
     return parts
@@ -106,38 +95,34 @@ side needs two. p of both: the largest of the images' p, the seeds' and that of 
 after Holm. More than noise: both p below .05."""
 
 
-def _line(change: Change) -> list[str]:
+HEAD = (
+    "cell",
+    Column("AUC", "number"),
+    Column("->", "number"),
+    Column("change", "number", signed=True),
+    Column("tested [95 % interval]", "interval", signed=True),
+    Column("p (Holm)", "p"),
+    Column("over seeds", "interval", signed=True),
+    Column("p of both", "p"),
+    "by",
+)
+
+
+def _row(change: Change) -> list[Cell]:
     d = change.difference
-    how = "; ".join(text for text in (d.how, d.reason, d.note) if text)
-    numbers = [
-        number(change.first),
-        number(change.second),
-        number(change.second - change.first, signed=True),
-    ]
     return [
         _name(change.place),
-        *numbers,
-        with_interval(d.value, d.low, d.high, signed=True),
-        _p(change.p_holm),
-        _seeds(change.seeds),
-        _p(change.p_noise),
-        how,
+        *(change.first, change.second, change.second - change.first),
+        *((d.value, d.low, d.high), change.p_holm, _seeds(change.seeds), change.p_noise),
+        "; ".join(filter(None, (d.how, d.reason, d.note))),
     ]
 
 
-def _p(p: float) -> str:
-    return "undefined" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _seeds(seeds: SeedLead) -> str:
+def _seeds(seeds: SeedLead) -> Cell:
     """What training seeds make of a change."""
     if seeds.fixed:
         return "no seed changes it"
-    return (
-        f"unknown ({seeds.reason})"
-        if seeds.reason
-        else with_interval(seeds.mean, seeds.low, seeds.high, signed=True)
-    )
+    return f"unknown ({seeds.reason})" if seeds.reason else (seeds.mean, seeds.low, seeds.high)
 
 
 def _name(place: Place) -> str:
@@ -148,7 +133,7 @@ def _name(place: Place) -> str:
 
 
 def _listed(title: str, lines: Sequence[str]) -> str:
-    return "\n  ".join([f"{title}:", *lines]) if lines else ""
+    return f"\n{GAP}".join([f"{title}:", *lines]) if lines else ""
 
 
 def as_json(found: StudyDiff) -> str:
@@ -189,7 +174,7 @@ def _object(change: Change) -> dict[str, Any]:
         "seeds_high": s.high,
     }
     numbers |= {"seeds_p": s.p, "p_noise": change.p_noise}
-    tested = {name: None if math.isnan(v) else v for name, v in numbers.items()}
+    tested = {name: json_number(value) for name, value in numbers.items()}
     words = {
         "verdict": _verdict(change),
         "how": d.how,

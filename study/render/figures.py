@@ -31,7 +31,7 @@ from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.data.images.degradations import parse_degradation
 from study.data.names import is_in_domain
 from study.render.grid import SEEDS_APART, Grid, pick, span, state_words
-from study.render.markdown import ends, number
+from study.render.numbers import ends, number
 from study.statistics.comparisons import Ranks
 from study.statistics.matrix import LOWER_IS_BETTER, chance_of
 from study.statistics.metrics import roc

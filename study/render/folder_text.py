@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ from study.core.records import FAKE, REAL, SPLITS
 from study.data.describe import Description
 from study.data.images.videos import split_frame
 from study.data.layouts.folders import CLASS_WORDS
+from study.render.table import Cell, Column, table, text
 
 SHOWN = 40  # lines of one table; what is more is counted
 SIZES = 8  # sizes named of each class and format
@@ -89,11 +90,12 @@ def _folders(found: Description) -> list[str]:
             f"fake, or real by {part.reals['file']}" if part.reals else CLASS_WORDS[part.label],
             _method(part.method, part.methods_below),
             part.split or "-",
-            _many(of_folder[part.folder]),
+            of_folder[part.folder],
         )
         for part in found.layout.parts
     ]
-    return table(("class folder", "class", "method", "split", "images"), rows)
+    head = ("class folder", "class", "method", "split", Column("images", "count"))
+    return _lines(head, rows)
 
 
 def _method(method: str, below: bool) -> str:
@@ -112,10 +114,10 @@ def _counts(found: Description) -> list[str]:
         key = (row["split"], row["label"], row["method"])
         # those without a group share "", and each is one
         groups = row["group_count_distinct"] + max(single[key] - 1, 0)
-        rows.append((key, _many(row["count_all"]), _many(groups)))
+        rows.append((key, row["count_all"], groups))
     rows.sort(key=lambda row: (([*SPLITS, ""].index(row[0][0])), row[0][1:]))
-    lines = table(
-        ("split", "class", "method", "images", "groups"),
+    lines = _lines(
+        ("split", "class", "method", Column("images", "count"), Column("groups", "count")),
         [
             (split or "none", CLASS_WORDS[label], method, images, groups)
             for (split, label, method), images, groups in rows
@@ -235,23 +237,7 @@ def _left_out(found: Description) -> list[str]:
     return lines or ["left out: nothing"]
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, numbers to the right, at most `SHOWN` rows."""
-    shown = [header, *rows[:SHOWN]]
-    widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
-    right = [
-        all(row[column].replace(",", "").isdecimal() for row in rows)
-        for column in range(len(header))
-    ]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in shown
-    ]
-    return [*lines, *([f"and {len(rows) - SHOWN:,} more"] if len(rows) > SHOWN else [])]
-
-
-def _many(number: int) -> str:
-    return f"{number:,}"
+def _lines(columns: Iterable[str | Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
+    """The lines of a table of at most `SHOWN` rows."""
+    more = [f"and {len(rows) - SHOWN:,} more"] if len(rows) > SHOWN else []
+    return [text(table(columns, rows[:SHOWN])), *more]

@@ -7,15 +7,16 @@ from statistics import fmean
 
 from study.analysis.leak_price import LeakPrice
 from study.data.names import is_in_domain
-from study.render.markdown import leaked_text, number, pipes, with_interval
+from study.render.numbers import counted, leaked_text, leaks_words, number
+from study.render.table import Cell, Column, markdown, table
 
 HEAD = (
     "detector",
     "train on",
     "test on",
-    "honest",
-    "claimed (an upper bound)",
-    "leak price",
+    Column("honest", "number"),
+    Column("claimed (an upper bound)", "number"),
+    Column("leak price", "interval", signed=True),
     "sd over seeds",
     "epochs",
     "leaked images",
@@ -31,24 +32,23 @@ trained by low-rank adaptation keep none. Images that leak from training are lef
 
 def markdown_prices(found: Sequence[LeakPrice]) -> str:
     """Return the prices as Markdown, "" where none is known. Ends with a newline."""
-    table = pipes([HEAD, *map(_line, found)])
-    return "\n\n".join(["# Leak price", EXPLAINED, table]) + "\n" if found else ""
+    if not found:
+        return ""
+    return "\n\n".join(["# Leak price", EXPLAINED, markdown(table(HEAD, map(_row, found)))]) + "\n"
 
 
-def _line(one: LeakPrice) -> list[str]:
+def _row(one: LeakPrice) -> list[Cell]:
     star = " *" if is_in_domain(one.pairing.train_on, one.test_on) else ""
-    place = [one.pairing.detector, one.pairing.train_on, one.test_on + star]
-    price = with_interval(one.price.mean, one.price.low, one.price.high, signed=True)
-    epochs = ", ".join(f"{a} -> {b}" for a, b in one.epochs)
-    leaked = leaked_text(one.leaked, kept=one.kept)
     return [
-        *place,
-        number(one.honest),
-        number(one.claimed),
-        price,
+        one.pairing.detector,
+        one.pairing.train_on,
+        one.test_on + star,
+        one.honest,
+        one.claimed,
+        (one.price.mean, one.price.low, one.price.high),
         one.price.sd_text,
-        epochs,
-        leaked,
+        ", ".join(f"{a} -> {b}" for a, b in one.epochs),
+        leaked_text(one.leaked, kept=one.kept),
     ]
 
 
@@ -59,15 +59,10 @@ def price_line(found: Sequence[LeakPrice], detector: str) -> str:
     mine = [one for one in found if one.pairing.detector == detector]
     if not mine:
         return ""
-    cells = f"{len(mine)} cell{'s' if len(mine) > 1 else ''}"
-    leaked = [one.kept for one in mine if one.leaked]
-    clean = (
-        f", leaked images {'kept where a class is gone without' if any(leaked) else 'left out'}"
-        if leaked
-        else ""
-    )
-    price = fmean(one.price.mean for one in mine)
-    return (
-        f"leak price (an upper bound: the best epoch chosen on the test set) {price:+.3f} in AUC,"
-        f" mean of {cells}{clean}"
-    )
+    price = number(fmean(one.price.mean for one in mine), signed=True)
+    said = [
+        f"leak price (an upper bound: the best epoch chosen on the test set) {price} in AUC",
+        f"mean of {counted(len(mine), 'cell')}",
+        *leaks_words([one.kept for one in mine if one.leaked]),
+    ]
+    return ", ".join(said)

@@ -10,14 +10,13 @@ cells stand apart.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from study.analysis.robustness import Robustness, mean_drop
 from study.data.names import is_in_domain
-from study.render.markdown import number, with_interval
-from study.render.tables import MIN_WIDTH, USUAL_WIDTH, blocks, fold, pipes
+from study.render.numbers import number, with_interval
+from study.render.table import Table, fold, markdown, table, terminal_width, text
 
 CAPTION = "mean over cells and seeds (change from clean, same images [95 % interval])"
 
@@ -26,19 +25,11 @@ def robustness_text(found: Sequence[Robustness], *, width: int | None = None) ->
     """Return the tables as text, "" where nothing was degraded. width: characters a line may have;
     that of the terminal.
     """
-    columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
+    width = width or terminal_width()
     parts = []
-    for title, table in _tables(found):
-        widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-        lines = [fold(f"Robustness, {title}: AUC, {CAPTION}", columns)]
-        for block in blocks(widths[1:], columns - widths[0]):
-            lines.append("")
-            lines += [
-                "  ".join(line[i].ljust(widths[i]) for i in (0, *(i + 1 for i in block))).rstrip()
-                for line in table
-            ]
-        parts.append("\n".join(lines))
-    return "\n\n".join([*parts, *(fold(note, columns) for note in _notes(found))])
+    for title, made in _tables(found):
+        parts += [fold(f"Robustness, {title}: AUC, {CAPTION}", width), text(made, width)]
+    return "\n\n".join([*parts, *(fold(note, width) for note in _notes(found))])
 
 
 def robustness_markdown(found: Sequence[Robustness]) -> str:
@@ -46,15 +37,13 @@ def robustness_markdown(found: Sequence[Robustness]) -> str:
     if not found:
         return ""
     parts = ["## Robustness", f"AUC, {CAPTION}."]
-    for title, table in _tables(found):
-        parts += [f"### {title[0].upper()}{title[1:]}", pipes(table)]
+    for title, made in _tables(found):
+        parts += [f"### {title[0].upper()}{title[1:]}", markdown(made)]
     return "\n\n".join([*parts, *_notes(found)]) + "\n"
 
 
-def _tables(found: Sequence[Robustness]) -> list[tuple[str, list[list[str]]]]:
-    """(title, table with its head) of the cells in domain and across domains, where there are
-    any.
-    """
+def _tables(found: Sequence[Robustness]) -> list[tuple[str, Table]]:
+    """(title, table) of the cells in domain and across domains, where there are any."""
     parts: dict[str, list[Robustness]] = {
         kind: [] for kind in ("in-domain", "cross-domain", "neither: images of the training set")
     }
@@ -70,7 +59,7 @@ def _tables(found: Sequence[Robustness]) -> list[tuple[str, list[list[str]]]]:
     ]
 
 
-def _table(found: Sequence[Robustness]) -> list[list[str]]:
+def _table(found: Sequence[Robustness]) -> Table:
     detectors = list(dict.fromkeys(r.detector for r in found))
     degradations = list(dict.fromkeys(r.degradation for r in found))
     places = {
@@ -78,10 +67,8 @@ def _table(found: Sequence[Robustness]) -> list[list[str]]:
         for d in detectors
         for g in degradations
     }
-    return [
-        ["degradation", *detectors],
-        *([g, *(_cell(places[d, g]) for d in detectors)] for g in degradations),
-    ]
+    rows = [[g, *(_cell(places[d, g]) for d in detectors)] for g in degradations]
+    return table(("degradation", *detectors), rows)
 
 
 def _cell(found: Sequence[Robustness]) -> str:
@@ -89,14 +76,11 @@ def _cell(found: Sequence[Robustness]) -> str:
     has.
     """
     held = [r for r in found if not math.isnan(r.auc)]
+    if not found:
+        return "-"
     if not held:
-        return (
-            found[0].state.replace("_", " ")
-            if found and found[0].state != "done"
-            else "undefined"
-            if found
-            else "-"
-        )
+        state = found[0].state
+        return "undefined" if state == "done" else state.replace("_", " ")
     mean, drop = fmean(r.auc for r in held), mean_drop(held)
     change = with_interval(drop.value, drop.low, drop.high, signed=True)
     some = f", {len(held)} of {len(found)} cells" if len(held) < len(found) else ""

@@ -1,72 +1,20 @@
-"""What a file of predictions is worth: its estimates, as a table and as JSON.
-
-A single scoring without a source: the thresholds are `fixed` (logit 0, which is p = 0.5)
-and `oracle`, and there is no temperature.
-"""
+"""What a file of predictions is worth, as tables and as JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from study.core.records import Scores
-from study.data.predictions import Predictions
-from study.statistics.columns import SCALED
-from study.statistics.intervals import Row, estimate_cell
-from study.statistics.methods import PREFIX, by_method, part
+from study.analysis.scored_file import ScoredFile
+from study.render.numbers import between, json_number
+from study.render.table import Cell, Column, table, text
+from study.statistics.intervals import Row
+from study.statistics.methods import PREFIX
 from study.statistics.metrics import COUNTS
-from study.statistics.resampling import REPLICATES
-from study.statistics.thresholds import FIXED
 
 SCHEMA = 1
 ROUNDING = 1e-9
-RNG_SEED = 0  # of the bootstrap: the same file gives the same numbers
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredFile:
-    """The numbers of one file. levels: `image`, and those by method -> the rows; notes: what is to
-    be said of all.
-    """
-
-    name: str
-    scores: Scores
-    levels: dict[str, list[Row]]
-    notes: tuple[str, ...]
-
-    @property
-    def n_fake(self) -> int:
-        """Fakes among the images."""
-        return int(self.scores.label.sum())
-
-    @property
-    def groups(self) -> int:
-        """Groups, over which the bootstrap draws."""
-        return len(np.unique(self.scores.group))
-
-
-def score_file(name: str, read: Predictions, *, replicates: int = REPLICATES) -> ScoredFile:
-    """Estimate everything that a file of predictions allows, pooled and by method."""
-    levels = {"image": _rows(read.scores, brief=False, replicates=replicates)}
-    for level, places in by_method(read.scores).items():
-        levels[level] = _rows(part(read.scores, places), brief=True, replicates=replicates)
-    return ScoredFile(name=name, scores=read.scores, levels=levels, notes=read.notes)
-
-
-def _rows(scores: Scores, *, brief: bool, replicates: int) -> list[Row]:
-    cell = estimate_cell(
-        [scores],
-        [{"fixed": FIXED}],
-        [math.nan],
-        rng_seed=RNG_SEED,
-        brief=brief,
-        replicates=replicates,
-    )
-    return [row for row in cell.rows if row.seed == "0" and row.metric not in SCALED]
 
 
 def as_json(found: ScoredFile) -> str:
@@ -90,7 +38,7 @@ def as_json(found: ScoredFile) -> str:
 
 def _object(level: str, row: Row) -> dict[str, str | float | int | None]:
     e = row.estimate
-    numbers = {name: _json_number(getattr(e, name)) for name in ("value", "low", "high")}
+    numbers = {name: _json(getattr(e, name)) for name in ("value", "low", "high")}
     counts = {"n_real": e.n_real, "n_fake": e.n_fake}
     return {
         "level": level,
@@ -103,8 +51,8 @@ def _object(level: str, row: Row) -> dict[str, str | float | int | None]:
     }
 
 
-def _json_number(value: float) -> float | str | None:
-    return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+def _json(value: float) -> float | str | None:
+    return str(value) if math.isinf(value) else json_number(value)
 
 
 def as_text(found: ScoredFile) -> str:
@@ -126,33 +74,11 @@ def as_text(found: ScoredFile) -> str:
             f"{found.name}: {n} images ({n - fakes} real, {fakes} fake{share}), {groups} groups\n95"
             f" % intervals: {kind}"
         ),
-        _table(
-            [
-                ["metric", "threshold", "value", "95 % interval", ""],
-                *map(_line, found.levels["image"]),
-            ]
-        ),
+        text(table(HEAD, map(_row, found.levels["image"]))),
     ]
-    methods = [
-        [*_method_line(level, rows)] for level, rows in found.levels.items() if level != "image"
-    ]
+    methods = [_method(level, rows) for level, rows in found.levels.items() if level != "image"]
     if methods:
-        parts.append(
-            _table(
-                [
-                    [
-                        "by method",
-                        "real",
-                        "fake",
-                        "AUC",
-                        "95 % interval",
-                        "called right at p = 0.5",
-                        "95 % interval",
-                    ],
-                    *methods,
-                ]
-            )
-        )
+        parts.append(text(table(HEAD_BY_METHOD, methods)))
     thresholds = (
         "thresholds are logits: fixed is 0 (p = 0.5); oracle is chosen on these very images, an"
         " upper bound"
@@ -160,57 +86,32 @@ def as_text(found: ScoredFile) -> str:
     return "\n\n".join([*parts, thresholds])
 
 
-def _line(row: Row) -> list[str]:
+HEAD = ("metric", "threshold", Column("value", "number", places=4), "95 % interval", "")
+HEAD_BY_METHOD = (
+    *("by method", Column("real", "count"), Column("fake", "count")),
+    *(Column("AUC", "number", places=4), "95 % interval"),
+    *(Column("called right at p = 0.5", "number", places=4), "95 % interval"),
+)
+
+
+def _row(row: Row) -> list[Cell]:
     e = row.estimate
-    shown = _number(e.value) if row.metric not in COUNTS or math.isnan(e.value) else f"{e.value:g}"
-    interval = (
-        _interval(e.low, e.high)
-        if row.metric not in COUNTS or math.isnan(e.low)
-        else _whole(e.low, e.high)
-    )
-    return [row.metric, row.threshold, shown, interval, e.reason or e.note]
+    value: Cell = e.value
+    interval = between(e.low, e.high, places=4)
+    if row.metric in COUNTS and math.isfinite(e.value):
+        value = f"{e.value:g}"
+        # rounded outwards, but for what rounding errors add
+        ends = (math.floor(e.low + ROUNDING), math.ceil(e.high - ROUNDING)) if interval else ()
+        interval = f"{[*ends]}" if ends else ""
+    return [row.metric, row.threshold, value, interval, e.reason or e.note]
 
 
-def _method_line(level: str, rows: Sequence[Row]) -> list[str]:
+def _method(level: str, rows: Sequence[Row]) -> list[Cell]:
     """One method: its AUC against the other class, and the share of its own images that is called
     right.
     """
     of = {(row.metric, row.threshold): row.estimate for row in rows}
     auc = of["auc", ""]
     right = of["recall" if level.startswith(PREFIX[1]) else "real_accuracy", "fixed"]
-    counts = [str(auc.n_real), str(auc.n_fake)]
-    return [
-        level,
-        *counts,
-        _number(auc.value),
-        _interval(auc.low, auc.high),
-        _number(right.value),
-        _interval(right.low, right.high),
-    ]
-
-
-def _number(value: float) -> str:
-    return (
-        "undefined"
-        if math.isnan(value)
-        else f"{value:.4f}"
-        if abs(value) < 1000
-        else f"{value:.6g}"
-    )
-
-
-def _whole(low: float, high: float) -> str:
-    """An interval of a count, rounded outwards, but for what rounding errors add."""
-    return f"[{math.floor(low + ROUNDING)}, {math.ceil(high - ROUNDING)}]"
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) or math.isnan(high) else f"[{_number(low)}, {_number(high)}]"
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    shown = [(e.value, between(e.low, e.high, places=4)) for e in (auc, right)]
+    return [level, auc.n_real, auc.n_fake, *shown[0], *shown[1]]

@@ -15,16 +15,17 @@ from statistics import fmean, stdev
 
 from study.analysis.results import ResultRow
 from study.core.records import NO_DEGRADATION, Pairing
-from study.render.markdown import leaked_text, number, pipes
+from study.render.numbers import counted, leaked_text, leaks_words, number
+from study.render.table import Column, markdown, table
 
 ValAucs = Mapping[tuple[Pairing, int], float]  # by winner seed
 HEAD = (
     "detector",
     "train on",
     "test on",
-    "source-val AUC",
-    "test AUC",
-    "selection gap",
+    Column("source-val AUC", "number"),
+    Column("test AUC", "number"),
+    Column("selection gap", "number", signed=True),
     "sd over seeds",
     "leaked images",
 )
@@ -109,22 +110,16 @@ def _gap(
 
 def markdown_gaps(gaps: Sequence[SelectionGap]) -> str:
     """Return the gaps as Markdown. Ends with a newline."""
-    parts = ["# Selection gap", EXPLAINED]
-    lines = [
-        [
-            g.pairing.detector,
-            g.pairing.train_on,
-            g.test_on,
-            number(g.val_auc),
-            number(g.test_auc),
-            *_gap_texts(g),
-        ]
+    rows = [
+        (
+            *(g.pairing.detector, g.pairing.train_on, g.test_on, g.val_auc, g.test_auc, g.gap),
+            "n=1" if g.seeds == 1 else number(g.sd),
+            leaked_text(g.leaked, kept=g.kept),
+        )
         for g in gaps
     ]
-    return (
-        "\n\n".join([*parts, pipes([HEAD, *lines]) if gaps else "No in-domain cell is scored."])
-        + "\n"
-    )
+    found = markdown(table(HEAD, rows)) if gaps else "No in-domain cell is scored."
+    return "\n\n".join(["# Selection gap", EXPLAINED, found]) + "\n"
 
 
 EXPLAINED = """AUC of the winners on source val, which chose their configuration and epoch, minus
@@ -132,24 +127,15 @@ their AUC on the in-domain test set, without the test images that leak from trai
 val split is that of all members, and each member's test set stands apart."""
 
 
-def _gap_texts(found: SelectionGap) -> tuple[str, str, str]:
-    sd = "n=1" if found.seeds == 1 else number(found.sd)
-    return number(found.gap, signed=True), sd, leaked_text(found.leaked, kept=found.kept)
-
-
 def gap_line(gaps: Sequence[SelectionGap], detector: str) -> str:
     """Return what a detector's printed summary says of its gaps; "" where it has none."""
-    mine = [g.gap for g in gaps if g.pairing.detector == detector]
+    mine = [g for g in gaps if g.pairing.detector == detector]
     if not mine:
         return ""
-    cells = f"{len(mine)} in-domain cell{'s' if len(mine) > 1 else ''}"
-    leaked = [g.kept for g in gaps if g.pairing.detector == detector and g.leaked]
-    clean = (
-        f", leaked images {'kept where nothing is left without' if any(leaked) else 'left out'}"
-        if leaked
-        else ""
-    )
-    return (
-        "selection gap (source-val AUC of the winner minus its in-domain test AUC)"
-        f" {fmean(mine):+.3f}, mean of {cells}{clean}"
-    )
+    gap = number(fmean(g.gap for g in mine), signed=True)
+    said = [
+        f"selection gap (source-val AUC of the winner minus its in-domain test AUC) {gap}",
+        f"mean of {counted(len(mine), 'in-domain cell')}",
+        *leaks_words([g.kept for g in mine if g.leaked]),
+    ]
+    return ", ".join(said)

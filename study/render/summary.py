@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from study.core.records import ELSEWHERE, NO_TRAINING
 from study.render.grid import Grid
-from study.render.markdown import number, rounded
+from study.render.numbers import number, rounded
 from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
 
 UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"

@@ -7,8 +7,6 @@ every cell without one says why, and the images that a column rests on stand bel
 from __future__ import annotations
 
 import math
-import shutil
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 from study.analysis.results import ResultRow, Results
@@ -24,11 +22,10 @@ from study.render.grid import (
     span,
     state_words,
 )
-from study.render.markdown import ends, number
+from study.render.numbers import ends, number
 from study.render.summary import summary_cells, summary_lines
+from study.render.table import GAP, fold, terminal_width
 
-MIN_WIDTH, USUAL_WIDTH = 60, 120  # characters
-GAP = "  "
 HEADLINES = (  # what a tracked table shows; all else is in matrix.csv
     ("auc", ""),
     ("ap", ""),
@@ -71,7 +68,7 @@ def text_table(
     width: characters a line may have, that of the terminal unless given; where the test sets do not
     fit beside each other, the table goes on below. A single column is never broken.
     """
-    columns = width or max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
+    columns = width or terminal_width()
     grids = [
         pick(results, detector, metric, threshold, degradation=degradation, level=level)
         for level in levels(results, detector)
@@ -139,11 +136,6 @@ def _text(grid: Grid, width: int) -> str:
         for line in [*summary_lines(grid), *notes.lines(), *_leak_lines(grid), *_audit_lines(grid)]
     ]
     return "\n".join([*lines, "", *ends])
-
-
-def fold(line: str, width: int) -> str:
-    """Break a line that is longer than `width`; what follows is indented."""
-    return textwrap.fill(line, width, subsequent_indent=GAP, break_on_hyphens=False)
 
 
 def _line(label: str, texts: Iterable[str], first: int, widths: Iterable[int]) -> str:

@@ -15,10 +15,16 @@ from dataclasses import dataclass
 from study.analysis.results import Domain, Results
 from study.core.records import Estimate
 from study.render.grid import Grid, detectors, pick, state_words
-from study.render.markdown import columns, number, pipes, with_interval
+from study.render.table import Cell, Column, Table, markdown, table, text
 from study.statistics.thresholds import THRESHOLDS
 
-HEAD = ("train on", "test on", *THRESHOLDS, "oracle - source", "FPR at source_fpr5")
+HEAD: tuple[str | Column, ...] = (
+    "train on",
+    "test on",
+    *(Column(name, "number") for name in THRESHOLDS),
+    Column("oracle - source", "number", signed=True),
+    Column("FPR at source_fpr5", "interval"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +100,7 @@ def markdown_transfer(results: Results) -> str:
     for detector in detectors(results):
         parts += [
             f"## {detector}: threshold transfer",
-            pipes([HEAD, *map(_line, transfers(results, detector))]),
+            markdown(_table(results, detector)),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -109,19 +115,19 @@ in-domain."""
 def text_transfer(results: Results, detector: str) -> str:
     """Return a detector's threshold transfer as a table for the terminal."""
     title = f"{detector}: balanced accuracy by threshold (oracle: an upper bound); * in-domain"
-    return f"{title}\n{columns([HEAD, *map(_line, transfers(results, detector))])}"
+    return f"{title}\n{text(_table(results, detector))}"
 
 
-def _line(cell: Transfer) -> list[str]:
+def _table(results: Results, detector: str) -> Table:
+    return table(HEAD, map(_row, transfers(results, detector)))
+
+
+def _row(cell: Transfer) -> list[Cell]:
     if cell.state:
         return [cell.train_on, _starred(cell), cell.state, *[""] * (len(HEAD) - 3)]
-    values = [number(math.nan if e is None else e.value) for e in cell.balanced_accuracy.values()]
-    fpr = (
-        "undefined"
-        if cell.fpr is None
-        else with_interval(cell.fpr.value, cell.fpr.low, cell.fpr.high)
-    )
-    return [cell.train_on, _starred(cell), *values, number(cell.lost, signed=True), fpr]
+    values = [math.nan if e is None else e.value for e in cell.balanced_accuracy.values()]
+    fpr = (math.nan,) * 3 if cell.fpr is None else (cell.fpr.value, cell.fpr.low, cell.fpr.high)
+    return [cell.train_on, _starred(cell), *values, cell.lost, fpr]
 
 
 def _starred(cell: Transfer) -> str:

@@ -8,74 +8,41 @@ set whose search found the other configuration best.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from statistics import fmean
 
 from study.analysis.tuning import VAL, Contrast
-from study.core.records import Pairing
 from study.data.names import is_in_domain
 from study.planning.variants import DEFAULT
-from study.render.markdown import leaked_text, number, pipes, with_interval
-from study.store.store import Store
+from study.render.numbers import leaked_text, leaks_words, number
+from study.render.table import Cell, Column, csv_text, markdown, table
 
 SCHEMA = 2
 COLUMNS = (
-    *(
-        "schema",
-        "detector",
-        "train_on",
-        "source",
-        "test_on",
-        "tuned",
-        "other",
-        "difference",
-        "seeds_low",
-        "seeds_high",
-        "sd",
-    ),
-    *(
-        "seeds",
-        "images_difference",
-        "images_low",
-        "images_high",
-        "p",
-        "p_holm",
-        "same",
-        "leaked",
-        "leaked_kept",
-        "reason",
-        "undefined",
-        "note",
-    ),
+    *("schema", "detector", "train_on", "source", "test_on", "tuned", "other", "difference"),
+    *("seeds_low", "seeds_high", "sd", "seeds"),
+    *("images_difference", "images_low", "images_high", "p", "p_holm"),
+    *("same", "leaked", "leaked_kept", "reason", "undefined", "note"),
 )
 
 
-def write_tuning(found: Sequence[Contrast], store: Store) -> list[Path]:
-    """Write tuning.md and tuning.csv; return the files. Raises StoreError."""
-    files = [store.folder / "tuning.md", store.folder / "tuning.csv"]
-    store.save_text(files[0], markdown(found))
-    store.save_text(files[1], csv_text(found))
-    return files
-
-
-def markdown(found: Sequence[Contrast]) -> str:
+def tuning_markdown(found: Sequence[Contrast]) -> str:
     """Return tuning.md. Ends with a newline."""
     defaults = [c for c in found if c.source == DEFAULT]
     others = [c for c in found if c.source != DEFAULT]
     parts = ["# Tuned minus default", EXPLAINED]
     parts.append(
-        _table(defaults) if defaults else "The study does not train it (budget.default_winners)."
+        _contrasts(defaults)
+        if defaults
+        else "The study does not train it (budget.default_winners)."
     )
     if others:
         parts += ["# Configurations moved to other training sets", MOVED]
         for detector in dict.fromkeys(c.pairing.detector for c in others):
             mine = [c for c in found if c.pairing.detector == detector]
             parts += [f"## {detector}", _moved([c for c in mine if c.test_on == VAL])]
-        parts += ["## Tuned there minus tuned elsewhere", _table(others)]
+        parts += ["## Tuned there minus tuned elsewhere", _contrasts(others)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -89,62 +56,50 @@ MOVED = """Source-val AUC, mean over seeds: rows are where a configuration was f
 where it is trained. The diagonal is each training set's own winner, which its source val chose."""
 
 
-def _table(found: Sequence[Contrast]) -> str:
-    head = [
-        "detector",
-        "train on",
-        "against",
-        "on",
-        "tuned",
-        "other",
-        "difference (seeds)",
-        "sd",
-        "over images",
-        "p (Holm)",
-    ]
+HEAD = (
+    *("detector", "train on", "against", "on"),
+    Column("tuned", "number"),
+    Column("other", "number"),
+    Column("difference (seeds)", "interval", signed=True),
+    "sd",
+    Column("over images", "interval", signed=True),
+    Column("p (Holm)", "p"),
+)
+
+
+def _contrasts(found: Sequence[Contrast]) -> str:
     if not any(c.leaked for c in found):
-        return pipes([head, *map(_line, found)])
-    return pipes(
-        [
-            [*head, "leaked images"],
-            *([*_line(c), leaked_text(c.leaked, kept=c.kept)] for c in found),
-        ]
-    )
+        return markdown(table(HEAD, map(_row, found)))
+    rows = [(*_row(c), leaked_text(c.leaked, kept=c.kept)) for c in found]
+    return markdown(table((*HEAD, "leaked images"), rows))
 
 
-def _line(c: Contrast) -> list[str]:
+def _row(c: Contrast) -> list[Cell]:
     star = " *" if c.test_on != VAL and is_in_domain(c.pairing.train_on, c.test_on) else ""
     place = [c.pairing.detector, c.pairing.train_on, c.source, (c.test_on or "source val") + star]
     if c.reason:
         return [*place, c.reason, *[""] * 5]
-    numbers = [number(c.tuned), number(c.other)]
     if c.same:
-        return [*place, *numbers, "the same models", "", "", ""]
-    seeds = with_interval(c.seeds.mean, c.seeds.low, c.seeds.high, signed=True)
-    sd = c.seeds.sd_text
-    if c.test_on == VAL:
-        return [*place, *numbers, seeds, sd, "", ""]
-    d = c.images
-    p = (
-        f"undefined ({d.reason})"
-        if math.isnan(c.p_holm)
-        else "< 0.001"
-        if c.p_holm < 0.001
-        else f"{c.p_holm:.3f}"
-    )
-    return [*place, *numbers, seeds, sd, with_interval(d.value, d.low, d.high, signed=True), p]
+        return [*place, c.tuned, c.other, "the same models", "", "", ""]
+    seeds, d = (c.seeds.mean, c.seeds.low, c.seeds.high), c.images
+    images: list[Cell] = ["", ""]
+    if c.test_on != VAL:
+        p = f"undefined ({d.reason})" if math.isnan(c.p_holm) else c.p_holm
+        images = [(d.value, d.low, d.high), p]
+    return [*place, c.tuned, c.other, seeds, c.seeds.sd_text, *images]
 
 
 def _moved(found: Sequence[Contrast]) -> str:
     """Config-from-X x trained-on-Y in source-val AUC; the diagonal is the tuned one's."""
     trained = list(dict.fromkeys(c.pairing.train_on for c in found))
-    values = {(c.source, c.pairing.train_on): c.reason or number(c.other) for c in found}
-    values |= {
-        (c.pairing.train_on, c.pairing.train_on): number(c.tuned) for c in found if not c.reason
+    values: dict[tuple[str, str], Cell] = {
+        (c.source, c.pairing.train_on): c.reason or c.other for c in found
     }
-    rows = [x for x in (DEFAULT, *trained) if any(source == x for source, _ in values)]
-    head = ["configuration from \\ trained on", *trained]
-    return pipes([head, *([x, *(values.get((x, y), "no winner") for y in trained)] for x in rows)])
+    values |= {(c.pairing.train_on, c.pairing.train_on): c.tuned for c in found if not c.reason}
+    sources = [x for x in (DEFAULT, *trained) if any(source == x for source, _ in values)]
+    head = [Column("configuration from \\ trained on"), *(Column(y, "number") for y in trained)]
+    rows = [[x, *(values.get((x, y), "no winner") for y in trained)] for x in sources]
+    return markdown(table(head, rows))
 
 
 def tuning_line(
@@ -169,29 +124,28 @@ def tuning_line(
         elif place not in shared:
             kinds["in-domain" if is_in_domain(*place) else "cross-domain"].append(c)
     means = [
-        f"{name} {fmean(c.tuned - c.other for c in of):+.3f}" for name, of in kinds.items() if of
+        f"{name} {number(fmean(c.tuned - c.other for c in of), signed=True)}"
+        for name, of in kinds.items()
+        if of
     ]
     tested = [c for c in mine if c.test_on != VAL]
     better = sum(c.more_than_noise and c.images.value > 0 for c in tested)
     worse = sum(c.more_than_noise and c.images.value < 0 for c in tested)
     untested = sum(math.isnan(c.p_holm) and not c.same for c in tested)
-    leaked = {c.kept for c in tested if c.leaked}
-    clean = (
-        f"; leaked images {'kept where a class is gone without' if True in leaked else 'left out'}"
-        if leaked
-        else ""
-    )
-    ends = (
-        f"; on {better} of {len(tested)} cells better by more than noise, on {worse} worse"
-        if tested
-        else ""
-    )
-    ends += f", {untested} cannot be tested" if untested else ""
-    ends += _images_only(tested)
-    return f"tuned - default in AUC: {', '.join(means)}{ends}{clean}{_default_won(mine)}"
+    said = [f"tuned - default in AUC: {', '.join(means)}"]
+    if tested:
+        counts = [
+            f"on {better} of {len(tested)} cells better by more than noise",
+            f"on {worse} worse",
+        ]
+        counts += [f"{untested} cannot be tested"] if untested else []
+        said.append(", ".join(counts))
+    said += _images_only(tested)
+    said += leaks_words([c.kept for c in tested if c.leaked])
+    return "; ".join(said) + _default_won(mine)
 
 
-def _images_only(tested: Sequence[Contrast]) -> str:
+def _images_only(tested: Sequence[Contrast]) -> list[str]:
     """What is more than the sampling of images, but not known to be more than what training seeds
     change.
     """
@@ -201,49 +155,26 @@ def _images_only(tested: Sequence[Contrast]) -> str:
         "no more than training seeds could explain": len(only) - unknown,
         "the seeds' share unknown": unknown,
     }
-    return "".join(
-        f"; on {n} more than the sampling of images, {words}" for words, n in kinds.items() if n
-    )
+    return [f"on {n} more than the sampling of images, {why}" for why, n in kinds.items() if n]
 
 
 def _default_won(found: Sequence[Contrast]) -> str:
-    same: list[Pairing] = [c.pairing for c in found if c.test_on == VAL and c.same]
-    return (
-        f" (the default was selected on {', '.join(pairing.train_on for pairing in same)})"
-        if same
-        else ""
-    )
+    same = [c.pairing.train_on for c in found if c.test_on == VAL and c.same]
+    return f" (the default was selected on {', '.join(same)})" if same else ""
 
 
-def csv_text(found: Sequence[Contrast]) -> str:
+def tuning_csv(found: Sequence[Contrast]) -> str:
     """Return tuning.csv. NaN is an empty field, and `reason` (no numbers at all) or `undefined`
     (none over images) says why.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for c in found:
-        s, d = c.seeds, c.images
-        numbers = [c.tuned, c.other, s.mean, s.low, s.high, s.sd]
-        tested = [d.value, d.low, d.high, d.p, c.p_holm]
-        texts, more = (
-            ["" if math.isnan(x) else repr(float(x)) for x in values]
-            for values in (numbers, tested)
-        )
-        place = [c.pairing.detector, c.pairing.train_on, c.source, c.test_on]
-        writer.writerow(
-            [
-                SCHEMA,
-                *place,
-                *texts,
-                s.seeds,
-                *more,
-                str(c.same).lower(),
-                c.leaked,
-                str(c.kept).lower(),
-                c.reason,
-                d.reason,
-                d.note,
-            ]
-        )
-    return file.getvalue()
+    return csv_text(table(COLUMNS, map(_fields, found)))
+
+
+def _fields(c: Contrast) -> list[Cell]:
+    s, d = c.seeds, c.images
+    return [
+        *(SCHEMA, c.pairing.detector, c.pairing.train_on, c.source, c.test_on),
+        *(c.tuned, c.other, s.mean, s.low, s.high, s.sd, s.seeds),
+        *(d.value, d.low, d.high, d.p, c.p_holm),
+        *(str(c.same).lower(), c.leaked, str(c.kept).lower(), c.reason, d.reason, d.note),
+    ]

@@ -19,7 +19,10 @@ from study.analysis.comparisons import Comparisons, compare_scores
 from study.analysis.overlap_groups import Images, overlap_groups, own_names
 from study.core.errors import ScoreError
 from study.core.records import NO_TRAINING, Pairing, Scores
-from study.render.comparisons import COLUMNS, answer, csv_text, markdown, write_comparisons
+from study.render.answer import answer
+from study.render.comparisons import COLUMNS, comparisons_csv, comparisons_markdown
+from study.render.files import write_comparisons
+from study.render.numbers import number
 from study.statistics.comparisons import compare, holm
 from study.store.store import Store
 
@@ -183,14 +186,14 @@ def test_the_mean_over_seeds_stands_beside_the_mean_logits() -> None:
         assert found.by_cell[detector] == pytest.approx([roc_auc_score(label, z) for z in logits])
         assert found.of_single_models[detector] < found.cross_domain[detector]
         single, logit = found.of_single_models[detector], found.cross_domain[detector]
-        assert f"| {detector} | {single:.3f} | {logit:.3f} |" in markdown(found)
+        assert f"| {detector} | {number(single)} | {number(logit)} |" in comparisons_markdown(found)
     assert (
         f"good: cross-domain mean AUC {found.of_single_models['good']:.3f} (the matrix's"
         in answer(found)
     )
     assert (
         "| first | second | AUC of first (mean logit) | AUC of second (mean logit) |"
-        in markdown(found)
+        in comparisons_markdown(found)
     )
     reversed_ = replace(found, of_single_models={"good": 0.6, "fair": 0.7})
     assert "tests below are made. By the mean over seeds fair is first, with 0.700.\n" in answer(
@@ -229,7 +232,7 @@ def test_marked_test_sets_are_named_and_the_means_without_them_stand_beside() ->
         in words
         and expected in words
     )
-    assert expected in markdown(replace(found, marked=("aa",)))
+    assert expected in comparisons_markdown(replace(found, marked=("aa",)))
     assert "; cheat stays first." in answer(replace(found, marked=("bbb",)))
     every = answer(replace(found, marked=("aa", "bbb", "cccc")))
     assert (
@@ -351,7 +354,7 @@ def test_images_are_matched_by_name_and_what_one_lacks_is_left_out_for_all() -> 
 def test_the_files_hold_every_pair(tmp_path: Path) -> None:
     found = compared(study({"good|er": 1.5, "fair": 1.0, "poor": 0.4}, ["aa", "bbb"], n=80))
     store = Store(tmp_path, "small")
-    files = write_comparisons(found, store)
+    files = write_comparisons(found, store.folder)
     assert [file.name for file in files] == [
         "comparisons.md",
         "comparisons.csv",
@@ -366,10 +369,17 @@ def test_the_files_hold_every_pair(tmp_path: Path) -> None:
             float(row["difference"]) == pair.difference.value
             and float(row["p_holm"]) == pair.p_holm
         )
+        if pair.seeds is not None:
+            over = (pair.seeds.mean, pair.seeds.low, pair.seeds.high)
+            assert (
+                tuple(float(row[f"seeds_{name}"]) for name in ("difference", "low", "high")) == over
+            )
     text = files[0].read_text(encoding="utf-8")
-    assert text == markdown(found) and text.startswith("# Which detector generalises best")
+    assert text == comparisons_markdown(found) and text.startswith(
+        "# Which detector generalises best"
+    )
     assert "good\\|er" in text and text.count("\n| ") > 12 + 3 + 3
-    assert csv_text(compared([])).splitlines() == [",".join(COLUMNS)]
+    assert comparisons_csv(compared([])).splitlines() == [",".join(COLUMNS)]
 
 
 def test_a_study_is_read_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +500,7 @@ def test_with_one_seed_the_answer_says_that_seeds_are_unknown() -> None:
         in answer(found)
     )
     assert ", over seeds unknown (one seed)." in answer(found)
-    assert "one seed: unknown" in markdown(found)
+    assert "one seed: unknown" in comparisons_markdown(found)
     untrained = [
         (y, Pairing(detector=p.detector, train_on=NO_TRAINING), s, 0)
         for y, p, s, _ in study({"a": 2.0, "b": 0.1}, ["aa"], seeds=1)
@@ -578,7 +588,7 @@ def test_seeds_of_other_logits_and_equal_aucs_are_unknown_and_equal_logits_are_n
     )
     assert "whether of training seeds too is unknown" in answer(
         moving
-    ) and "2 seeds of the same AUC: unknown" in markdown(moving)
+    ) and "2 seeds of the same AUC: unknown" in comparisons_markdown(moving)
     # but for rounding, as between two batch sizes
     still = lead([3.0 * fake] * 2, [poor[0], poor[0] * (1 + 1e-7)])
     assert still.mean_pairs[0].seeds.fixed and "no seed changes it" in answer(still)

@@ -26,16 +26,14 @@ from study.core.records import Cell, Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
 from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT
-from study.render.comparisons import answer
-from study.render.comparisons import csv_text as comparisons_csv
-from study.render.comparisons import markdown as markdown_comparisons
+from study.render.answer import answer
+from study.render.comparisons import comparisons_csv, comparisons_markdown
 from study.render.grid import pick
 from study.render.leak_price import markdown_prices, price_line
 from study.render.selection_gap import gap_line, markdown_gaps, selection_gaps
 from study.render.summary import summary_cells, summary_lines, summary_of
 from study.render.tables import markdown_tables, text_table
-from study.render.tuning import markdown as markdown_tuning
-from study.render.tuning import tuning_line
+from study.render.tuning import tuning_line, tuning_markdown
 from study.statistics.differences import Difference
 from tests.data.leaks.test_near_duplicates import scene
 from tests.factories import write_image
@@ -336,7 +334,7 @@ def test_tuned_minus_default_is_of_images_that_training_has_not_seen(
         assert found.images.value == pytest.approx(by_images[0] - by_images[1])
         assert (found.leaked, found.kept) == (len(ids), False)
         assert (
-            ("| 15 left out |" in markdown_tuning([found]))
+            ("| 15 left out |" in tuning_markdown([found]))
             == ("leaked images left out" in tuning_line([found], "npr"))
             == bool(ids)
         )
@@ -386,14 +384,14 @@ def test_comparisons_say_which_cells_hold_leaked_images() -> None:
         for seed, d in enumerate(("npr", "spectrum"))
     ]
     found = compare_scores(pairs, len)
-    assert "leak" not in markdown_comparisons(found) + comparisons_csv(found)
+    assert "leak" not in comparisons_markdown(found) + comparisons_csv(found)
     found = replace(found, leaked={("a", "b"): 15})
     sentence = (
         "Test images that leak from training are in these comparisons: a -> b (15); 1 of the"
         " cross-domain cells."
     )
-    assert sentence in answer(found) and sentence in markdown_comparisons(found)
-    assert markdown_comparisons(found).rstrip().endswith("| 15 of its images leak from training |")
+    assert sentence in answer(found) and sentence in comparisons_markdown(found)
+    assert comparisons_markdown(found).rstrip().endswith("| 15 of its images leak from training |")
     # the cell, and the mean that it is in
     assert comparisons_csv(found).count("15 of its images leak from training") == 2
 

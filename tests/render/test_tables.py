@@ -11,7 +11,7 @@ from study.analysis.results import ResultRow
 from study.core.records import NO_TRAINING
 from study.data.names import is_in_domain
 from study.render.grid import pick
-from study.render.markdown import number
+from study.render.numbers import number
 from study.render.summary import summary_lines, summary_of
 from study.render.tables import HEADLINES, markdown_tables, text_table
 from tests.render.synthetic_matrix import NAN, matrix, results, row, without_number

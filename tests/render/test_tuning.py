@@ -8,7 +8,7 @@ from dataclasses import replace
 from study.analysis.tuning import VAL, Contrast
 from study.core.records import Pairing
 from study.planning.variants import DEFAULT
-from study.render.tuning import markdown, tuning_line
+from study.render.tuning import tuning_line, tuning_markdown
 from study.statistics.differences import Difference
 from study.statistics.seeds import over_seeds
 
@@ -92,11 +92,11 @@ def test_what_cannot_be_tested_is_counted_and_says_why() -> None:
     )
     line = tuning_line([*FOUND, lone, same], "npr")
     assert "on 0 of 5 cells better by more than noise, on 1 worse, 1 cannot be tested" in line
-    assert "undefined (a class comes from one group)" in markdown([lone])
+    assert "undefined (a class comes from one group)" in tuning_markdown([lone])
 
 
 def test_the_table_has_both_uncertainties_apart() -> None:
-    shown = markdown(FOUND)
+    shown = tuning_markdown(FOUND)
     assert (
         r"| npr | a | default | a \* | 0.800 | 0.770 | +0.030 [-0.097, +0.157] | 0.014 | +0.030"
         r" [+0.020, +0.040] | 0.010 |" in shown
@@ -107,12 +107,12 @@ def test_the_table_has_both_uncertainties_apart() -> None:
     )
     same = replace(FOUND[1], same=True)
     failed = replace(FOUND[2], reason="DivergedError: the loss is nan")
-    shown = markdown([same, failed])
+    shown = tuning_markdown([same, failed])
     assert "the same models" in shown and "DivergedError: the loss is nan" in shown
 
 
 def test_moved_configurations_stand_in_a_table_of_their_own() -> None:
-    shown = markdown(
+    shown = tuning_markdown(
         [*FOUND, contrast(VAL, [0.1], source="b"), contrast(VAL, [0.2], source="a", train_on="b")]
     )
     assert "| configuration from \\ trained on | a | b |" in shown

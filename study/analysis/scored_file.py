@@ -1,0 +1,64 @@
+"""What anybody's predictions are worth: every estimate that a label and a score per image allow.
+
+A single scoring without a source: the thresholds are `fixed` (logit 0, which is p = 0.5)
+and `oracle`, and there is no temperature.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.core.records import Scores
+from study.data.predictions import Predictions
+from study.statistics.columns import SCALED
+from study.statistics.intervals import Row, estimate_cell
+from study.statistics.methods import by_method, part
+from study.statistics.resampling import REPLICATES
+from study.statistics.thresholds import FIXED
+
+RNG_SEED = 0  # of the bootstrap: the same file gives the same numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredFile:
+    """The numbers of one file. levels: `image`, and those by method -> the rows; notes: what is to
+    be said of all.
+    """
+
+    name: str
+    scores: Scores
+    levels: dict[str, list[Row]]
+    notes: tuple[str, ...]
+
+    @property
+    def n_fake(self) -> int:
+        """Fakes among the images."""
+        return int(self.scores.label.sum())
+
+    @property
+    def groups(self) -> int:
+        """Groups, over which the bootstrap draws."""
+        return len(np.unique(self.scores.group))
+
+
+def score_file(name: str, read: Predictions, *, replicates: int = REPLICATES) -> ScoredFile:
+    """Estimate everything that a file of predictions allows, pooled and by method."""
+    levels = {"image": _rows(read.scores, brief=False, replicates=replicates)}
+    for level, places in by_method(read.scores).items():
+        levels[level] = _rows(part(read.scores, places), brief=True, replicates=replicates)
+    return ScoredFile(name=name, scores=read.scores, levels=levels, notes=read.notes)
+
+
+def _rows(scores: Scores, *, brief: bool, replicates: int) -> list[Row]:
+    cell = estimate_cell(
+        [scores],
+        [{"fixed": FIXED}],
+        [math.nan],
+        rng_seed=RNG_SEED,
+        brief=brief,
+        replicates=replicates,
+    )
+    return [row for row in cell.rows if row.seed == "0" and row.metric not in SCALED]
