@@ -459,9 +459,9 @@ def _draw(
     curves; return the files.
     """
     from study.core.records import NO_DEGRADATION
+    from study.data.images.steps import STEPS
     from study.planning.search_summary import best_so_far as curve_of
     from study.render.figures import (
-        FAMILIES,
         best_so_far,
         heat_map,
         robustness_curves,
@@ -475,7 +475,8 @@ def _draw(
         heat_map(results, detector, "auc", drawn[-1])
         curves = {
             family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png"
-            for family in FAMILIES
+            for family, step in STEPS.items()
+            if step.axis
         }
         drawn += [
             path

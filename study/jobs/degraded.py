@@ -20,8 +20,9 @@ from torch import Tensor
 
 from study.core.parallel import ordered_map
 from study.core.records import FAKE, REAL, Geometry, Scores
-from study.data.images.decode import UndecodableError, fit_geometry
+from study.data.images.decode import UndecodableError
 from study.data.images.degradations import degrade, parse_degradation
+from study.data.images.geometry import fit_geometry
 from study.data.images.originals import Originals
 from study.detectors.base import Detector
 from study.jobs.cell import CellJob

@@ -28,7 +28,8 @@ from study.analysis.results import ResultRow, Results
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION, Pairing, Scores
-from study.data.images.degradations import parse_degradation
+from study.data.images.degradations import number_of
+from study.data.images.steps import STEPS, Axis
 from study.data.names import is_in_domain
 from study.render.grid import SEEDS_APART, Grid, pick, span, state_words
 from study.render.numbers import ends, number
@@ -418,14 +419,16 @@ def _say_aucs(axes: Axes, curves: Mapping[Pairing, Curve], styles: Mapping[Pairi
 
 
 def robustness_curves(results: Results, detector: str, family: str, path: Path) -> bool:
-    """Draw a detector's AUC against JPEG quality (family `jpeg`) or the blur's sigma (`blur`): a
-    panel per test set, a curve per training set, 95 % intervals as bars. Clean images are the first
-    point; what was not scored has none. Images that leak from training are left out, where there is
-    a number without them.
+    """Draw a detector's AUC against the number of one kind of image step (`steps.STEPS`) that has
+    an axis: JPEG quality, the blur's sigma. A panel per test set, a curve per training set, 95 %
+    intervals as bars. Clean images are the first point; what was not scored has none. Images that
+    leak from training are left out, where there is a number without them.
 
-    Returns False, and draws nothing, where no degradation is of the family alone. Raises StoreError
+    Returns False, and draws nothing, where no degradation is of that kind alone. Raises StoreError
     where it cannot be written.
     """
+    axis = STEPS[family].axis
+    assert axis is not None, f"{family} has no axis"
     known = [
         r
         for r in results.rows
@@ -436,14 +439,14 @@ def robustness_curves(results: Results, detector: str, family: str, path: Path) 
     ]
     without_leaks = {_spot(r): r for r in known if r.leak_free}
     mine = [without_leaks.get(_spot(r), r) for r in known if not r.leak_free]
-    amounts = {
-        name: amount
+    numbers = {
+        name: found
         for name in dict.fromkeys(r.degradation for r in mine)
-        if (amount := _amount(name, family))
+        if (found := number_of(name, family)) is not None
     }
-    if not amounts:
+    if not numbers:
         return False
-    places = {NO_DEGRADATION: CLEAN_AT[family], **amounts}
+    places = {NO_DEGRADATION: axis.clean, **numbers}
     test_sets = list(dict.fromkeys(row.test_on for row in mine))
     warned = results.warnings()
     styles = _styles(
@@ -467,7 +470,7 @@ def robustness_curves(results: Results, detector: str, family: str, path: Path) 
                 * (max(places.values()) - min(places.values()))
             )
             _draw_robustness(axes, there, places, shift, style)
-        _label_robustness(axes, family, places)
+        _label_robustness(axes, axis, places)
         shown = [r for r in mine if r.test_on == test_on and r.degradation in places]
         _say_images(axes, shown, _panel_title(test_on, warned))
     handles = [
@@ -487,27 +490,13 @@ def robustness_curves(results: Results, detector: str, family: str, path: Path) 
         "; leaked images left out" if without_leaks else ""
     )
     marked = f"\n{WARNED}" if warned.keys() & {*test_sets} else ""
-    figure.suptitle(f"{detector}: AUC against {FAMILIES[family]} ({caption}){marked}", fontsize=9)
+    figure.suptitle(f"{detector}: AUC against {axis.label} ({caption}){marked}", fontsize=9)
     _save(figure, path)
     return True
 
 
 def _spot(row: ResultRow) -> tuple[str, str, str]:
     return row.train_on, row.test_on, row.degradation
-
-
-FAMILIES = {"jpeg": "JPEG quality", "blur": "sigma of a Gaussian blur (pixels)"}
-# where clean images stand on the axis; beside quality 100, which loses something too
-CLEAN_AT = {"jpeg": 106.0, "blur": 0.0}
-
-
-def _amount(name: str, family: str) -> float:
-    """How much of a family a degradation is, 0 where it is another or more than that."""
-    if name == NO_DEGRADATION:
-        return 0.0
-    found = parse_degradation(name)
-    amount = {"jpeg": float(found.jpeg), "blur": found.blur}[family]
-    return amount if name == f"{family}{amount:g}" else 0.0
 
 
 def _draw_robustness(
@@ -546,19 +535,19 @@ def _say_images(axes: Axes, rows: Sequence[ResultRow], title: str) -> None:
         )
 
 
-def _label_robustness(axes: Axes, family: str, places: Mapping[str, float]) -> None:
+def _label_robustness(axes: Axes, axis: Axis, places: Mapping[str, float]) -> None:
     axes.axhline(0.5, **_CHANCE_LINE)
     ticks = sorted(places.values())
     axes.set_xticks(
         ticks,
-        ["clean" if at == CLEAN_AT[family] else f"{at:g}" for at in ticks],
+        ["clean" if at == axis.clean else f"{at:g}" for at in ticks],
         fontsize=7,
         rotation=60,
     )
-    if family == "jpeg":
-        axes.invert_xaxis()  # from mild to strong, as for the blur
+    if axis.falls:
+        axes.invert_xaxis()  # from mild to strong
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(FAMILIES[family], fontsize=8)
+    axes.set_xlabel(axis.label, fontsize=8)
     axes.set_ylabel("AUC", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(color="#e5e5e5", linewidth=0.5)

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from study.core.errors import DataError
-from study.data.images.decode import UndecodableError, UnreadableError, decode_image, fit_geometry
+from study.data.images.decode import UndecodableError, UnreadableError, decode_image
+from study.data.images.geometry import fit_geometry
 from study.detectors.base import Detector
 from study.jobs.cell import load_detector
 from study.statistics.metrics import sigmoid

@@ -8,16 +8,18 @@ its place in the epoch, so that repeats differ), so neither the batch size nor t
 changes it.
 
   crop    a window of 50 to 100 % of the area, aspect ratio 3/4 to 4/3, resized back (bilinear,
-  antialiased). colour  brightness, contrast and saturation by factors of 0.8 to 1.2, hue by up to
-  0.02 of the circle. blur    Gaussian, sigma uniform in [0, 3] pixels.
-  jpeg    quality uniform in 30 to 100.
+          antialiased)
+  colour  brightness, contrast and saturation by factors of 0.8 to 1.2, hue by up to 0.02 of the
+          circle
+  blur    Gaussian, sigma uniform in [0, 3] pixels
+  jpeg    quality uniform in 30 to 100
+
 Blur and JPEG, with one probability for each, are those of Wang et al., CVPR 2020 (Blur+JPEG at 0.5
 and 0.1), which UnivFD kept.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +27,9 @@ from typing import cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from study.data.images import steps
 from study.training.recipe import Recipe
 
 CROP_AREA = (0.5, 1.0)
@@ -180,23 +182,16 @@ def blur(pixels: Tensor, sigma: float) -> Tensor:
     """Blur uint8 pixels (3, S, S) with a Gaussian of `sigma` pixels, cut at 4 sigma, borders
     mirrored; none below 0.1.
     """
-    from scipy.ndimage import gaussian_filter
-
-    if sigma < LEAST_SIGMA:
-        return pixels
-    blurred = gaussian_filter(
-        pixels.numpy().astype(np.float32), (0, sigma, sigma), mode="reflect", truncate=4.0
-    )
-    return torch.from_numpy(np.rint(blurred).clip(0, 255).astype(np.uint8))
+    return pixels if sigma < LEAST_SIGMA else _step(steps.blur, pixels, sigma)
 
 
 def jpeg(pixels: Tensor, quality: int) -> Tensor:
     """Write uint8 pixels (3, S, S) as a JPEG of `quality` (30 to 100, libjpeg's scale, chroma
     halved) and read it again.
     """
-    file = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(
-        file, "JPEG", quality=quality
-    )
-    file.seek(0)
-    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+    return _step(steps.jpeg, pixels, quality)
+
+
+def _step(run: Callable[[steps.Pixels, float], steps.Pixels], pixels: Tensor, by: float) -> Tensor:
+    """Do a step of study/data/images/steps.py to uint8 pixels (3, S, S)."""
+    return torch.from_numpy(run(pixels.permute(1, 2, 0).contiguous().numpy(), by)).permute(2, 0, 1)

@@ -30,7 +30,7 @@ from study.core.errors import WeightsError
 from study.core.identity import digest, file_sha256
 from study.core.records import EpochRecord, Pairing, Scores, TrainedDetector, Trial
 from study.data.catalog import Catalog, DataConfig
-from study.data.images.decode import check_geometry, fit_geometry
+from study.data.images.geometry import check_geometry, fit_geometry
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.jobs.cell import load_detector

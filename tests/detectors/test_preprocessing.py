@@ -16,7 +16,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from study.core.records import DetectorSpec
-from study.data.images.decode import fit_geometry
+from study.data.images.geometry import fit_geometry
 from study.detectors import registry
 from study.detectors.base import Detector
 

@@ -14,7 +14,7 @@ import torch
 from study.core.errors import ConfigError, WeightsError
 from study.core.identity import digest
 from study.core.records import Geometry
-from study.data.images.decode import check_geometry
+from study.data.images.geometry import check_geometry
 from study.detectors import registry
 
 SCRATCH = ("npr", "resnet18_scratch", "spectrum")

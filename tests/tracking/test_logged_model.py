@@ -74,7 +74,8 @@ def test_a_loaded_winner_scores_as_the_detector_does(
 ) -> None:
     import torch
 
-    from study.data.images.decode import decode_image, fit_geometry
+    from study.data.images.decode import decode_image
+    from study.data.images.geometry import fit_geometry
 
     detector, loaded = stored()
     pixels = np.stack([fit_geometry(decode_image(path), detector.spec.geometry) for path in images])

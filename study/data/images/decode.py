@@ -1,5 +1,4 @@
-"""Decoding: the bytes of an image file become RGB pixels, or a reason why not; and pixels become a
-detector's square.
+"""Decoding: the bytes of an image file become RGB pixels, or a reason why not.
 
 One documented way for every kind of file:
 
@@ -37,8 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from study.core.errors import ConfigError, DataError
-from study.core.records import Geometry
+from study.core.errors import DataError
 
 DECODE_VERSION = 2
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
@@ -88,7 +86,6 @@ _UPRIGHT = {
 }
 # where Pillow finds one; it turns a TIFF by itself
 _ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class UndecodableError(DataError):
@@ -179,52 +176,6 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> str:
     return sha256.hexdigest()[:32]
 
 
-def check_geometry(geometry: Geometry) -> None:
-    """Raise ConfigError for a geometry that cannot be carried out."""
-    if geometry.size_px < 1:
-        raise ConfigError(f"size_px = {geometry.size_px} must be at least 1")
-    if geometry.mode not in ("squash", "resize_crop", "crop"):
-        raise ConfigError(f"geometry mode {geometry.mode!r} must be squash, resize_crop or crop")
-    if geometry.interpolation not in _RESAMPLING:
-        raise ConfigError(f"interpolation {geometry.interpolation!r} must be bicubic or bilinear")
-    if geometry.mode == "resize_crop" and (
-        geometry.resize_px is None or geometry.resize_px < geometry.size_px
-    ):
-        raise ConfigError(
-            f"resize_px = {geometry.resize_px} must be at least size_px = {geometry.size_px}, so"
-            " that the crop is filled"
-        )
-
-
-def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 as the square (size_px, size_px, 3) uint8 that a detector
-    sees.
-
-    Resizing is Pillow's, antialiased; the long side of `resize_crop` and the place of every centre
-    crop are torchvision's, so that the pixels are those of the usual CLIP and timm preprocessing.
-    `crop` continues a smaller image by reflection about its outermost pixels, which keeps the
-    parity of rows and columns. Raises UndecodableError for an image so elongated that its resized
-    form exceeds `MAX_PIXELS`.
-    """
-    size = geometry.size_px
-    if geometry.mode == "squash":
-        return _resize(image, (size, size), geometry.interpolation)
-    if geometry.mode == "resize_crop":
-        assert geometry.resize_px is not None and geometry.resize_px >= size, (
-            "check_geometry comes first"
-        )
-        height, width = image.shape[:2]
-        short = min(height, width)
-        target = (int(geometry.resize_px * width / short), int(geometry.resize_px * height / short))
-        if target[0] * target[1] > MAX_PIXELS:
-            raise UndecodableError(
-                f"{width} x {height} pixels are too elongated to be resized to {geometry.resize_px}"
-                " on the short side"
-            )
-        image = _resize(image, target, geometry.interpolation)
-    return _centre_crop(image, size)
-
-
 def _refuse_bomb(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UndecodableError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
@@ -311,21 +262,3 @@ def _high_byte(image: Image.Image) -> NDArray[np.uint8]:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if text and "0x" not in text else f"broken image data ({type(error).__name__})"
-
-
-def _resize(
-    image: NDArray[np.uint8], size: tuple[int, int], interpolation: str
-) -> NDArray[np.uint8]:
-    """Resize to `size`, (width, height)."""
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize(size, _RESAMPLING[interpolation]))
-
-
-def _centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    missing = [max(size - length, 0) for length in image.shape[:2]]
-    if any(missing):
-        before_after = [(m // 2, m - m // 2) for m in missing]
-        image = np.pad(image, [*before_after, (0, 0)], mode="reflect")
-    top, left = (round((length - size) / 2) for length in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + size, left : left + size])

@@ -29,7 +29,8 @@ from study.core.parallel import one_at_a_time
 from study.core.records import Balance, Geometry, Split
 from study.data.datasets import Dataset, columns_digest, labels, strings
 from study.data.file_index import Progress, cache_writes, quiet
-from study.data.images.decode import DECODE_VERSION, UndecodableError, check_geometry, fit_geometry
+from study.data.images.decode import DECODE_VERSION, UndecodableError
+from study.data.images.geometry import check_geometry, fit_geometry
 from study.data.images.originals import Original, map_originals
 from study.data.images.unify import UNIFY_VERSION
 

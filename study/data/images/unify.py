@@ -19,18 +19,17 @@ resolution.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 
 from study.core.errors import DataError
 from study.core.parallel import ordered_map
 from study.core.records import FAKE, REAL
+from study.data.images.steps import jpeg, resize
 from study.data.images.videos import read_file_header
 
 UNIFY_VERSION = 1
@@ -46,13 +45,8 @@ def unify(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
-    square = Image.fromarray(np.ascontiguousarray(pixels[top : top + short, left : left + short]))
-    buffer = io.BytesIO()
-    square.resize((side_px, side_px), Image.Resampling.BICUBIC).save(
-        buffer, "JPEG", quality=QUALITY, subsampling="4:2:0"
-    )
-    with Image.open(buffer, formats=("JPEG",)) as image:
-        return np.array(image)
+    square = np.ascontiguousarray(pixels[top : top + short, left : left + short])
+    return jpeg(resize(square, (side_px, side_px)), QUALITY)
 
 
 def common_side(samples: pa.Table, root: Path) -> int:

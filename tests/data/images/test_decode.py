@@ -17,11 +17,10 @@ from study.data.images.decode import (
     MAX_PIXELS,
     UndecodableError,
     UnreadableError,
-    check_geometry,
     decode_image,
-    fit_geometry,
     pixel_digest,
 )
+from study.data.images.geometry import check_geometry, fit_geometry
 from tests.factories import encode, picture
 
 

@@ -13,14 +13,14 @@ from scipy.ndimage import gaussian_filter
 
 from study.core.errors import ConfigError, DataError, FirewallError
 from study.core.records import Geometry
-from study.data.images import degradations
+from study.data.images import steps
 from study.data.images.degradations import (
     SUITES,
-    NotApplicableError,
     degrade,
     members_of,
     parse_degradation,
 )
+from study.data.images.steps import NotApplicableError
 from tests.data.conftest import MakeCatalog
 from tests.factories import files_of, picture, truncate, write_dataset
 
@@ -121,7 +121,7 @@ def test_jpeg_is_pillows_with_its_usual_subsampling(
         sampling.append(JpegImagePlugin.get_sampling(image))
         return image
 
-    monkeypatch.setattr(degradations.Image, "open", look)
+    monkeypatch.setattr(steps.Image, "open", look)
     after(f"jpeg{quality}", pixels)
     assert sampling == [2]  # 4:2:0
 

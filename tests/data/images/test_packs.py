@@ -14,7 +14,8 @@ from PIL import Image
 from study.core.errors import ConfigError, DataError, StoreError
 from study.core.records import Geometry
 from study.data.images import packs
-from study.data.images.decode import decode_image, fit_geometry
+from study.data.images.decode import decode_image
+from study.data.images.geometry import fit_geometry
 from study.data.images.packs import ImageSet
 from tests.data.conftest import MakeCatalog
 from tests.factories import files_of, picture, truncate, write_dataset, write_image, write_manifest
