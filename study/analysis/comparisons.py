@@ -26,6 +26,7 @@ from study.analysis.overlap_groups import (
     overlap_groups,
     own_names,
 )
+from study.analysis.significance import Verdict, by_p, judge
 from study.core.errors import ScoreError
 from study.core.identity import derive_seed
 from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Scores
@@ -69,6 +70,11 @@ class Pair:
     n_groups: int
     seeds: SeedLead | None = None
     p_noise: float = math.nan
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the difference is, over images and seeds."""
+        return judge(self.p_holm, by_p(self.p_noise))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from scipy.special import ndtr
 from study.analysis.cells_csv import CellFile, Place, read_cells
 from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix
+from study.analysis.significance import Verdict, by_p, judge
 from study.core.errors import StoreError, unknown_name
 from study.core.identity import derive_seed
 from study.core.records import NO_TRAINING, Scores
@@ -82,6 +83,11 @@ class Change:
     seeds: SeedLead
     p_holm: float = math.nan
     p_noise: float = math.nan
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it is, over images and seeds."""
+        return judge(self.p_holm, by_p(self.p_noise), same=self.difference.how == SAME)
 
     @property
     def beyond_images(self) -> bool:

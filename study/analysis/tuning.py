@@ -18,6 +18,7 @@ from statistics import fmean
 import numpy as np
 
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.significance import Verdict, by_interval, judge
 from study.core.identity import derive_seed
 from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.planning.cells import PlannedCell, test_content
@@ -57,6 +58,12 @@ class Contrast:
     seedless: bool = False
     leaked: int = 0
     kept: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the difference is, over images and seeds, which are pairs."""
+        by_seeds = by_interval(self.images.value, self.seeds.low, self.seeds.high)
+        return judge(self.p_holm, self.seedless or by_seeds, same=self.same)
 
     @property
     def beyond_images(self) -> bool:

@@ -58,7 +58,7 @@ def row(
 
 
 def without_number(
-    detector: str, train_on: str, test_on: str, state: str, reason: str
+    detector: str, train_on: str, test_on: str, state: str, reason: str, **changes: object
 ) -> ResultRow:
     """A cell that has no number: what `study.planning.cells` writes for it."""
     return row(
@@ -73,6 +73,7 @@ def without_number(
         coverage=NAN,
         state=state,
         reason=reason,
+        **changes,
     )
 
 

@@ -199,7 +199,7 @@ def _interrupted(*_: object, **__: object) -> None:
 def test_the_matrix_is_one_run_with_one_metric_a_cell(results: Path, tmp_path: Path) -> None:
     rows = [
         *matrix(["npr"], ["a", "b"], train_on=["a", "a+b"]),
-        without_number("npr", "a", "c?", "failed", "no winner"),
+        without_number("npr", "a", "c?", "failed", "no winner", domain="cross"),
     ]
     table, figure = tmp_path / "matrix.csv", tmp_path / "heat.png"
     table.write_text("numbers", encoding="utf-8")
