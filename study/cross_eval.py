@@ -102,15 +102,15 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
 
 def _check_metric(options: argparse.Namespace) -> None:
     from study.core.errors import ConfigError, unknown_name
-    from study.statistics.columns import METRICS
-    from study.statistics.metrics import RATES
+    from study.statistics.metrics import METRICS
     from study.statistics.thresholds import THRESHOLDS
 
-    if options.metric not in (*METRICS, *RATES):
-        raise ConfigError(unknown_name("metric", options.metric, (*METRICS, *RATES)))
+    shown = [metric.name for metric in METRICS.values() if not metric.is_count]
+    if options.metric not in shown:
+        raise ConfigError(unknown_name("metric", options.metric, shown))
     if options.threshold not in THRESHOLDS:
         raise ConfigError(unknown_name("threshold", options.threshold, THRESHOLDS))
-    options.threshold = options.threshold if options.metric in RATES else ""
+    options.threshold = options.threshold if METRICS[options.metric].at_threshold else ""
 
 
 def cross_eval(setup: Setup, options: argparse.Namespace) -> int:

@@ -18,9 +18,9 @@ from study.core.parallel import ordered_map
 from study.core.records import Cell, Estimate, Pairing, Scores, TrainedDetector
 from study.planning.cells import PlannedCell, _worst, test_content
 from study.planning.setup import Setup
-from study.statistics.columns import SCALED
 from study.statistics.intervals import Row
 from study.statistics.methods import by_method, part, without
+from study.statistics.metrics import METRICS
 from study.statistics.units import has_units, to_units
 
 
@@ -140,7 +140,7 @@ def _noted(row: Row, note: str) -> Estimate:
     """The estimate of a row, with what is to be known of the source where the source decides
     something of it.
     """
-    applies = note and (row.threshold.startswith("source") or row.metric in SCALED)
+    applies = note and (row.threshold.startswith("source") or METRICS[row.metric].scaled)
     return (
         replace(row.estimate, note="; ".join(text for text in (row.estimate.note, note) if text))
         if applies

@@ -34,7 +34,7 @@ from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell, test_content
 from study.planning.setup import Setup
 from study.planning.study import STUDY_NAME
-from study.statistics.columns import SCALED
+from study.statistics.metrics import METRICS
 from study.statistics.thresholds import FIXED
 from study.store.store import SCHEMA, check_schema
 
@@ -220,7 +220,7 @@ def _rows(setup: Setup, cell: Cell) -> Iterator[ResultRow]:
             cache, [held], [{"fixed": FIXED}], [math.nan], rng_seed=rng_seed, brief=brief
         )
         for row in found.rows:
-            if row.metric not in SCALED:
+            if not METRICS[row.metric].scaled:
                 yield ResultRow(
                     **place_of(cell, "external", NO_LEAKS),
                     level=part_of.level,

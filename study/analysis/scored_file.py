@@ -13,9 +13,9 @@ import numpy as np
 
 from study.core.records import Scores
 from study.data.predictions import Predictions
-from study.statistics.columns import SCALED
 from study.statistics.intervals import Row, estimate_cell
 from study.statistics.methods import by_method, part
+from study.statistics.metrics import METRICS
 from study.statistics.resampling import REPLICATES
 from study.statistics.thresholds import FIXED
 
@@ -61,4 +61,4 @@ def _rows(scores: Scores, *, brief: bool, replicates: int) -> list[Row]:
         brief=brief,
         replicates=replicates,
     )
-    return [row for row in cell.rows if row.seed == "0" and row.metric not in SCALED]
+    return [row for row in cell.rows if row.seed == "0" and not METRICS[row.metric].scaled]

@@ -34,13 +34,10 @@ from study.data.names import is_in_domain
 from study.render.grid import SEEDS_APART, Grid, pick, span, state_words
 from study.render.numbers import ends, number
 from study.statistics.comparisons import Ranks
-from study.statistics.matrix import LOWER_IS_BETTER, chance_of
-from study.statistics.metrics import roc
+from study.statistics.metrics import METRICS, roc
 
 DPI = 150
 CELL_WIDTH, CELL_HEIGHT = 1.45, 0.9  # inches
-# what has a chance level worth a colour of its own
-DIVERGING = frozenset({"auc", "ap", "eer", "balanced_accuracy"})
 DASHES: tuple[tuple[float, ...], ...] = (
     (),
     (5, 1.5),
@@ -169,17 +166,23 @@ def _lines(grid: Grid) -> list[str]:
 
 def _colour_value(row: ResultRow) -> float:
     """What a cell is coloured by: how much better than chance it is, or its value."""
-    if row.metric not in DIVERGING:
+    if not _diverges(row.metric):
         return row.estimate.value
-    chance = chance_of(row.metric, n_real=row.estimate.n_real, n_fake=row.estimate.n_fake)
-    return (row.estimate.value - chance) * (-1.0 if row.metric in LOWER_IS_BETTER else 1.0)
+    metric = METRICS[row.metric]
+    chance = metric.chance(n_real=row.estimate.n_real, n_fake=row.estimate.n_fake)
+    return (row.estimate.value - chance) * (1.0 if metric.greater_is_better else -1.0)
+
+
+def _diverges(metric: str) -> bool:
+    """Whether a metric's chance level has a colour of its own: it has room on both sides."""
+    return METRICS[metric].chance(n_real=1, n_fake=1) == 0.5
 
 
 def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
-    if grid.metric in DIVERGING:
+    if _diverges(grid.metric):
         return colormaps["RdBu"], Normalize(-0.5, 0.5), "better than chance by"
     values = [_colour_value(row) for row in grid.rows() if row.has_number]
-    if grid.metric in LOWER_IS_BETTER:
+    if not METRICS[grid.metric].greater_is_better:
         return colormaps["cividis_r"], Normalize(0.0, max(values, default=1.0)), grid.metric
     inside = all(0.0 <= value <= 1.0 for value in values)
     return (

@@ -11,28 +11,8 @@ from dataclasses import dataclass, field
 from study.analysis.results import Domain, ResultRow, Results
 from study.core.records import NO_DEGRADATION
 from study.statistics.methods import POOLED
+from study.statistics.metrics import METRICS
 
-TITLES = {
-    "auc": "AUC",
-    "ap": "average precision",
-    "eer": "EER",
-    "eer_threshold": "EER threshold",
-    "tpr_at_fpr1": "TPR at 1 % FPR",
-    "tpr_at_fpr5": "TPR at 5 % FPR",
-    "brier": "Brier score",
-    "nll": "NLL",
-    "ece": "ECE",
-    "brier_scaled": "Brier score after temperature scaling",
-    "nll_scaled": "NLL after temperature scaling",
-    "ece_scaled": "ECE after temperature scaling",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1": "F1",
-    "precision": "precision",
-    "recall": "recall",
-    "real_accuracy": "accuracy on reals",
-    "fake_accuracy": "accuracy on fakes",
-}
 SEEDS_APART = "seeds differ by more than the interval: it is of the images alone"
 THRESHOLD_TITLES = {
     "fixed": "p = 0.5",
@@ -76,7 +56,7 @@ class Grid:
     @property
     def title(self) -> str:
         """What is shown, e.g. `accuracy at p = 0.5, unit level`."""
-        parts = [TITLES.get(self.metric, self.metric)]
+        parts = [METRICS[self.metric].title]
         if self.threshold:
             parts[0] += f" at {THRESHOLD_TITLES.get(self.threshold, self.threshold)}"
         if self.degradation != NO_DEGRADATION:

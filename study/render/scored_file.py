@@ -11,7 +11,7 @@ from study.render.numbers import between, json_number
 from study.render.table import Cell, Column, table, text
 from study.statistics.intervals import Row
 from study.statistics.methods import PREFIX
-from study.statistics.metrics import COUNTS
+from study.statistics.metrics import METRICS
 
 SCHEMA = 1
 ROUNDING = 1e-9
@@ -98,7 +98,7 @@ def _row(row: Row) -> list[Cell]:
     e = row.estimate
     value: Cell = e.value
     interval = between(e.low, e.high, places=4)
-    if row.metric in COUNTS and math.isfinite(e.value):
+    if METRICS[row.metric].is_count and math.isfinite(e.value):
         value = f"{e.value:g}"
         # rounded outwards, but for what rounding errors add
         ends = (math.floor(e.low + ROUNDING), math.ceil(e.high - ROUNDING)) if interval else ()

@@ -10,7 +10,8 @@ from dataclasses import replace
 from study.core.records import ELSEWHERE, NO_TRAINING
 from study.render.grid import Grid
 from study.render.numbers import number, rounded
-from study.statistics.matrix import LOWER_IS_BETTER, MatrixSummary, chance_of, summarise
+from study.statistics.matrix import MatrixSummary, summarise
+from study.statistics.metrics import METRICS
 
 UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
 
@@ -29,7 +30,7 @@ def summary_of(grid: Grid) -> MatrixSummary:
         values,
         members,
         _chances(grid),
-        higher_is_better=grid.metric not in LOWER_IS_BETTER,
+        greater_is_better=METRICS[grid.metric].greater_is_better,
         shared=grid.shared.keys(),
     )
 
@@ -97,7 +98,7 @@ def _chances(grid: Grid) -> dict[tuple[str, str], float]:
         if row is not None and row.has_number
     }
     return {
-        place: chance_of(grid.metric, n_real=one.n_real, n_fake=one.n_fake)
+        place: METRICS[grid.metric].chance(n_real=one.n_real, n_fake=one.n_fake)
         for place, one in held.items()
     }
 
@@ -122,7 +123,8 @@ def _clean_line(clean: Grid) -> str:
 
 
 def _lines(grid: Grid) -> list[str]:
-    found, sign = as_shown(summary_of(grid)), -1 if grid.metric in LOWER_IS_BETTER else 1
+    found = as_shown(summary_of(grid))
+    sign = 1 if METRICS[grid.metric].greater_is_better else -1
     inside = _text(
         found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain
     )

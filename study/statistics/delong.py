@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, logit
 
-from study.statistics.ranking import Floats, checked
-from study.statistics.resampling import CONFIDENCE, clusters
+from study.statistics.ranking import Floats, checked, placed_below
+from study.statistics.resampling import Z, clusters
 
 
 def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
@@ -29,9 +29,8 @@ def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _share_below(of: Floats, among: Floats) -> Floats:
-    ordered = np.sort(among)
-    twice = np.searchsorted(ordered, of, side="left") + np.searchsorted(ordered, of, side="right")
-    return np.asarray(twice / (2 * len(among)))
+    below, not_above = placed_below(of, among)
+    return np.asarray((below + not_above) / (2 * len(among)))
 
 
 def auc_variance(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
@@ -60,7 +59,7 @@ def delong_interval(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[floa
     value, variance = auc_variance(label, logits)
     if np.isnan(variance) or variance <= 0 or not 0 < value < 1:
         return (value, value) if variance == 0 else (float("nan"), float("nan"))
-    reach = float(ndtri((1 + CONFIDENCE) / 2)) * np.sqrt(variance) / (value * (1 - value))
+    reach = Z * np.sqrt(variance) / (value * (1 - value))
     return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
 

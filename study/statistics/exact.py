@@ -1,28 +1,31 @@
-"""Exact bounds for numbers that do not vary: perfect separation, and proportions that are 0 or 1 in
-every replicate.
+"""What is known of a metric's error beside its replicates: exact bounds for numbers that do not
+vary, such as those of perfect separation, and proportions' intervals.
 
-Numpy and scipy only. A bootstrap of such a number has no width, which would claim
+Numpy and scipy only. A bootstrap of a number that does not vary has no width, which would claim
 certainty from a handful of groups. Every bound rests on independent groups, one image of each, and
 on no shape of the scores' distributions but their continuity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy.special import betaincinv, stdtrit
 
-from study.statistics.metrics import FPR, RATES, rates
-from study.statistics.resampling import CONFIDENCE
+from study.statistics.ranking import Floats
+from study.statistics.replicates import Confusion
+from study.statistics.resampling import CONFIDENCE, NO_WIDTH
 
-Bound = tuple[float, float, str]  # low, high, what it is
+Interval = tuple[float, float]  # low, high
+Exact = tuple[float, float, str]  # low, high, what it is
+# of what a share is: all groups, those with reals, those with fakes, those of images called fake
+Trials = Literal["groups", "real", "fake", "called"]
 
 
-def clopper_pearson(
-    successes: float, n: float, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
+def clopper_pearson(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     """Return the exact two-sided interval of a proportion, `successes` of `n` >= 1 (Clopper and
     Pearson, 1934).
 
@@ -34,180 +37,7 @@ def clopper_pearson(
     return low, high
 
 
-def separated_eer(pairs: int) -> float:
-    """Return the largest EER that perfect separation of `pairs` reals from as many fakes leaves
-    possible, at 97.5 %.
-
-    With an equal error rate of e the TPR is at most 1 - e where the FPR is below e. With m
-    independent reals, the highest of them stands where the FPR is at least e with probability (1 -
-    e)^m; otherwise each of m fakes exceeds it with probability at most 1 - e. So P(separated) <= 2
-    q - q^2 with q = (1 - e)^m, and the bound is the e at which this is 2.5 %.
-    """
-    return float(1 - (1 - np.sqrt((1 + CONFIDENCE) / 2)) ** (1 / pairs)) if pairs else 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Support:
-    """What a bound may rest on: independent groups in all, with reals, with fakes, and disjoint
-    real-fake pairs of them.
-
-    prevalence: share of fakes among the images, in (0, 1) where both classes exist.
-    """
-
-    groups: int
-    real: int
-    fake: int
-    pairs: int
-    prevalence: float
-
-
-def ranking_bound(metric: str, value: float, *, auc: float, support: Support) -> Bound | None:
-    """Bound a metric of the ranking where the sample's AUC is 1 or 0; None where it is neither, or
-    for another metric.
-
-    The AUC itself: all of m disjoint real-fake pairs agree, so Clopper-Pearson on m of m. The
-    others follow from the corner (e, 1 - e), e of `separated_eer`, that the population's ROC passes
-    on its upper left; or, reversed, (1 - e, e) below.
-    """
-    if auc not in (0.0, 1.0) or not support.pairs:
-        return None
-    if metric == "auc":
-        low, high = clopper_pearson(round(auc * support.pairs), support.pairs)
-        return low, high, f"exact bound (Clopper-Pearson, {support.pairs} disjoint pairs)"
-    bound = _separated if auc == 1.0 else _reversed
-    found = bound(
-        metric, value, separated_eer(support.pairs), (1 - support.prevalence) / support.prevalence
-    )
-    return (
-        (*found, f"exact bound (perfect separation, {support.pairs} disjoint pairs)")
-        if found
-        else None
-    )
-
-
-def _separated(metric: str, value: float, e: float, odds: float) -> tuple[float, float] | None:
-    if metric == "eer":
-        return value, e
-    if metric in FPR:  # so few reals say nothing of so low an FPR
-        return (1 - e if e <= FPR[metric] else 0.0), value
-    if metric == "ap":  # the worst ROC through the corner: FPR e up to recall 1 - e, then 1
-        return _mean_precision(0, 1 - e, e * odds) + _mean_precision(1 - e, 1, odds), value
-    return None
-
-
-def _reversed(metric: str, value: float, e: float, odds: float) -> tuple[float, float] | None:
-    if metric == "eer":
-        return 1 - e, value
-    if metric in FPR:
-        return value, (e if FPR[metric] < 1 - e else 1.0)
-    # from the least that any curve can have (Boyd et al., 2012) to the best ROC below the corner
-    if metric == "ap":
-        return min(_mean_precision(0, 1, odds), value), e + (1 - e) / (1 + odds * (1 - e))
-    return None
-
-
-def _mean_precision(start: float, stop: float, false_positives: float) -> float:
-    """Integrate precision t / (t + false_positives) over the recall t; false positives per fake are
-    constant.
-    """
-    return float(
-        stop
-        - start
-        - false_positives * np.log((stop + false_positives) / (start + false_positives))
-    )
-
-
-def oracle_bound(metric: str, *, auc: float, support: Support) -> Bound | None:
-    """Bound a metric at the oracle threshold where the sample's AUC is 1; None where it is not.
-
-    The best balanced accuracy is at least that at the EER, 1 - e; there neither class can fall
-    below 1 - 2 e.
-    """
-    if auc != 1.0 or not support.pairs:
-        return None
-    e = separated_eer(support.pairs)
-    low = (
-        1 - e
-        if metric == "balanced_accuracy"
-        else _at_rates(metric, max(1 - 2 * e, 0.0), max(1 - 2 * e, 0.0), support)
-    )
-    return low, 1.0, f"exact bound (perfect separation, {support.pairs} disjoint pairs)"
-
-
-def threshold_bound(
-    metric: str, values: Mapping[str, float], *, n_called: int, support: Support
-) -> Bound | None:
-    """Bound a metric at a threshold by Clopper-Pearson over groups; None where neither class is all
-    right or all wrong.
-
-    values: the metrics of `RATES` at that threshold. n_called: groups that hold an image called
-    fake.
-    Proportions directly; metrics of both classes from the recall's and the real accuracy's bounds
-    at half the error each.
-    """
-    trials = {
-        "accuracy": support.groups,
-        "real_accuracy": support.real,
-        "recall": support.fake,
-        "fake_accuracy": support.fake,
-        "precision": n_called,
-    }
-    if values[metric] in (0.0, 1.0) and metric in trials:
-        n = trials[metric]
-        return (
-            *clopper_pearson(round(values[metric] * n), n),
-            f"exact bound (Clopper-Pearson, {n} groups)",
-        )
-    recall, real_accuracy = values["recall"], values["real_accuracy"]
-    if not {recall, real_accuracy} & {0.0, 1.0} or metric in (
-        "recall",
-        "fake_accuracy",
-        "real_accuracy",
-    ):
-        return None
-    tpr, tnr = _half_error(recall, support.fake), _half_error(real_accuracy, support.real)
-    low, high = (_at_rates(metric, tpr[end], tnr[end], support) for end in (0, 1))
-    return low, high, f"exact bound (Clopper-Pearson, {support.fake} and {support.real} groups)"
-
-
-def count_bound(
-    metric: str,
-    value: float,
-    values: Mapping[str, float],
-    *,
-    n_real: int,
-    n_fake: int,
-    support: Support,
-) -> Bound | None:
-    """Bound a confusion count that is none or all of its class, by its class' bound times the
-    class' images; None elsewhere.
-
-    metric: of `COUNTS`. values: the metrics of `RATES` at that threshold; n_real, n_fake: images.
-    """
-    n = n_fake if metric in ("tp", "fn") else n_real
-    found = threshold_bound(
-        "recall" if metric in ("tp", "fn") else "real_accuracy", values, n_called=0, support=support
-    )
-    if found is None or value not in (0.0, float(n)):
-        return None
-    low, high, note = found
-    right = metric in ("tp", "tn")
-    return (n * low, n * high, note) if right else (n * (1 - high), n * (1 - low), note)
-
-
-def operating_point_bound(value: float, support: Support) -> Bound | None:
-    """Bound a TPR of 0 or 1 at a given FPR by Clopper-Pearson over the groups with fakes, the cut
-    taken as given.
-    """
-    if value not in (0.0, 1.0):
-        return None
-    low, high = clopper_pearson(round(value * support.fake), support.fake)
-    return low, high, f"exact bound (Clopper-Pearson, {support.fake} groups, cut taken as given)"
-
-
-def korn_graubard(
-    value: float, variance: float, *, images: float, groups: int
-) -> tuple[float, float]:
+def korn_graubard(value: float, variance: float, *, images: float, groups: int) -> Interval:
     """Return the interval of a proportion in (0, 1) with clustered images: Clopper-Pearson at the
     effective sample size.
 
@@ -227,47 +57,315 @@ def korn_graubard(
     return clopper_pearson(value * n, n)
 
 
-def edges(
-    metric: str, threshold: str, *, oracle: bool, n_called: int, support: Support
-) -> tuple[float, float]:
-    """Return the lower bound that a perfect result would have in this sample, and the upper bound
-    of an all wrong one.
+def separated_eer(pairs: int) -> float:
+    """Return the largest EER that perfect separation of `pairs` reals from as many fakes leaves
+    possible, at 97.5 %.
 
-    No other result may claim more: its interval must reach down to the first and up to the second.
-    Infinite where none is known.
+    With an equal error rate of e the TPR is at most 1 - e where the FPR is below e. With m
+    independent reals, the highest of them stands where the FPR is at least e with probability (1 -
+    e)^m; otherwise each of m fakes exceeds it with probability at most 1 - e. So P(separated) <= 2
+    q - q^2 with q = (1 - e)^m, and the bound is the e at which this is 2.5 %.
     """
-    found: list[Bound | None] = [None, None]
-    if not support.real or not support.fake or (metric == "precision" and not n_called):
+    return float(1 - (1 - np.sqrt((1 + CONFIDENCE) / 2)) ** (1 / pairs)) if pairs else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """What a bound may rest on: independent groups in all, with reals, with fakes, and disjoint
+    real-fake pairs of them. n_real, n_fake: images.
+    """
+
+    groups: int
+    real: int
+    fake: int
+    pairs: int
+    n_real: int
+    n_fake: int
+
+    @property
+    def prevalence(self) -> float:
+        """The share of fakes among the images, in (0, 1) where both classes exist."""
+        return self.n_fake / max(self.n_real + self.n_fake, 1)
+
+    def trials(self, of: Trials) -> tuple[int, int]:
+        """Return the images and the groups that a share is of; where it is of those called fake,
+        all of them.
+        """
+        by_class = {"real": (self.n_real, self.real), "fake": (self.n_fake, self.fake)}
+        return by_class.get(of, (self.n_real + self.n_fake, self.groups))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """The value of a metric in one scoring, and what its bound rests on.
+
+    auc: of the same scores. recall, real_accuracy: at the same threshold. called: groups that hold
+    an image called fake there. oracle: whether the threshold was chosen on these very scores.
+    """
+
+    value: float
+    support: Support
+    auc: float = np.nan
+    recall: float = np.nan
+    real_accuracy: float = np.nan
+    called: int = 0
+    oracle: bool = False
+
+    @property
+    def separates(self) -> bool:
+        """Whether every fake scores above every real, or every one below."""
+        return self.auc in (0.0, 1.0) and self.support.pairs > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What is known of a metric's error beside its replicates: here nothing.
+
+    interval: what its interval is where the replicates differ. Their `percentiles`; `delong`'s
+    where every group has one image, else percentiles; `logit`, normal on the logit scale; `none`,
+    and then `why` says why. A `proportion` at a given threshold has its own.
+    """
+
+    interval: Literal["percentiles", "delong", "logit", "none"] = "percentiles"
+    why: str = ""
+
+    def flag(self, support: Support) -> str:
+        """Return what is to be said of the metric in such a sample, or ""."""
+        return ""
+
+    def proportion(
+        self, value: float, variance: float, support: Support, called: Callable[[], float]
+    ) -> Interval | None:
+        """Return its interval at a given threshold where it is a proportion, else None.
+
+        variance: of the replicates. called: tells how many groups hold an image called fake.
+        """
+        return None
+
+    def exact(self, number: Number) -> Exact | None:
+        """Bound a number that no replicate changes; None where no bound is known."""
+        return None
+
+    def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
+        """Return the lower bound that the highest number would have in such a sample, and the upper
+        bound of the lowest one.
+
+        No other number may claim more: its interval must reach down to the first and up to the
+        second. Infinite where none is known.
+        """
         return np.inf, -np.inf
-    if not threshold:
-        found = [ranking_bound(metric, best, auc=best, support=support) for best in (1.0, 0.0)]
-        if metric == "eer":  # which is high where the AUC is low
-            found.reverse()
-        if metric == "ap":  # whose worst value depends on the prevalence
-            found[1] = None
-    elif metric in RATES and oracle:
-        found[0] = oracle_bound(metric, auc=1.0, support=support)
-    elif metric in RATES:
-        found = [
-            threshold_bound(metric, dict.fromkeys(RATES, end), n_called=n_called, support=support)
-            for end in (1.0, 0.0)
-        ]
-    return found[0][0] if found[0] else np.inf, found[1][1] if found[1] else -np.inf
 
 
-def _half_error(rate: float, n: int) -> tuple[float, float]:
-    return (
-        clopper_pearson(round(rate * n), n, (1 + CONFIDENCE) / 2)
-        if rate in (0.0, 1.0)
-        else (0.0, 1.0)
-    )
+@dataclass(frozen=True, kw_only=True)
+class RankingBound(Bound):
+    """Of a metric of the ranking, where the AUC is 1 or 0.
 
-
-def _at_rates(metric: str, tpr: float, tnr: float, support: Support) -> float:
-    """Return a metric of `RATES` at these rates and the sample's prevalence; 0 where nothing would
-    be called fake.
+    bounds_lowest: whether the lowest number that a sample of this size can give has a bound.
     """
-    pi = support.prevalence
-    return float(
-        np.nan_to_num(rates(tp=pi * tpr, fp=(1 - pi) * (1 - tnr), n_fake=pi, n_real=1 - pi)[metric])
-    )
+
+    bounds_lowest: bool = True
+
+    def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
+        """Return the lower bound of the highest number and the upper bound of the lowest one."""
+        found = [
+            self.exact(replace(number, auc=auc, value=auc if greater_is_better else 1 - auc))
+            for auc in (1.0, 0.0)
+        ]
+        highest, lowest = found if greater_is_better else reversed(found)
+        return (
+            highest[0] if highest else np.inf,
+            lowest[1] if lowest and self.bounds_lowest else -np.inf,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AucBound(RankingBound):
+    """Of the AUC: where it is 1 or 0 all of m disjoint real-fake pairs agree."""
+
+    interval: Literal["delong"] = "delong"
+
+    def exact(self, number: Number) -> Exact | None:
+        """Bound an AUC of 1 or 0 by Clopper-Pearson on m of m."""
+        if not number.separates:
+            return None
+        pairs = number.support.pairs
+        low, high = clopper_pearson(round(number.auc * pairs), pairs)
+        return low, high, f"exact bound (Clopper-Pearson, {pairs} disjoint pairs)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CornerBound(RankingBound):
+    """Of a metric that follows from the corner that the population's ROC passes.
+
+    Where the sample is separated it passes (e, 1 - e) on its upper left, e of `separated_eer`;
+    where it is all wrong (1 - e, e) below. worst: the metric of the worst ROC through the first
+    corner, best: that of the best ROC below the second, both as functions of e and of the reals per
+    fake. least: the lowest value that any ROC can have; where it is not given, that of all wrong
+    scores.
+    """
+
+    worst: Callable[[float, float], float]
+    best: Callable[[float, float], float]
+    least: Callable[[float], float] | None = None
+
+    def exact(self, number: Number) -> Exact | None:
+        """Bound a metric where the AUC is 1 or 0."""
+        if not number.separates:
+            return None
+        pairs, pi = number.support.pairs, number.support.prevalence
+        e, odds, value = separated_eer(pairs), (1 - pi) / pi, number.value
+        if number.auc == 1.0:
+            other = self.worst(e, odds)
+        else:
+            other = self.best(e, odds)
+            value = min(self.least(odds), value) if self.least else value
+        low, high = sorted((other, value))
+        return low, high, f"exact bound (perfect separation, {pairs} disjoint pairs)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtFpr(CornerBound):
+    """Of the TPR at a given FPR, in (0, 1)."""
+
+    fpr: float
+
+    def flag(self, support: Support) -> str:
+        """Return what is to be said where the FPR is finer than the reals."""
+        return "1/FPR exceeds the number of reals" if 1 / self.fpr > support.n_real else ""
+
+    def exact(self, number: Number) -> Exact | None:
+        """Bound a TPR of 0 or 1; where the ranking does not, by Clopper-Pearson over the groups
+        with fakes, the cut taken as given.
+        """
+        if found := super().exact(number):
+            return found
+        if number.value not in (0.0, 1.0):
+            return None
+        n = number.support.fake
+        low, high = clopper_pearson(round(number.value * n), n)
+        return low, high, f"exact bound (Clopper-Pearson, {n} groups, cut taken as given)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate(Bound):
+    """Of a metric at a threshold. rate: the metric of a `Confusion`.
+
+    of: what it is a share of; without, it is a metric of both classes, bounded through the recall
+    and the real accuracy at half the error each. maximised: whether the oracle threshold maximises
+    it.
+    """
+
+    rate: Callable[[Confusion], Floats]
+    of: Trials | None = None
+    maximised: bool = False
+
+    def proportion(
+        self, value: float, variance: float, support: Support, called: Callable[[], float]
+    ) -> Interval | None:
+        """Return Clopper and Pearson's interval where every group has one image, else Korn and
+        Graubard's.
+        """
+        if self.of is None or not 0 < value < 1 or not variance > NO_WIDTH**2:
+            return None
+        images, groups = support.trials(self.of)
+        if images > groups:
+            return korn_graubard(value, variance, images=images, groups=groups)
+        # Independent trials: nothing is to be learned of their number from a bootstrap's noise.
+        n = called() if self.of == "called" else images
+        return clopper_pearson(value * n, n)
+
+    def exact(self, number: Number) -> Exact | None:
+        """Bound a share of 0 or 1 directly; else, where one class is all right or all wrong,
+        through both classes; at the oracle threshold of separated scores through their EER.
+        """
+        if number.oracle and number.auc == 1.0 and number.support.pairs:
+            return self._of_separation(number.support)
+        if self.of and number.value in (0.0, 1.0):
+            n = number.called if self.of == "called" else number.support.trials(self.of)[1]
+            low, high = clopper_pearson(round(number.value * n), n)
+            return low, high, f"exact bound (Clopper-Pearson, {n} groups)"
+        if self.of in ("real", "fake") or not {number.recall, number.real_accuracy} & {0.0, 1.0}:
+            return None
+        support = number.support
+        tpr = _half_error(number.recall, support.fake)
+        tnr = _half_error(number.real_accuracy, support.real)
+        low, high = (self._at(*ends, support) for ends in zip(tpr, tnr, strict=True))
+        groups = f"{support.fake} and {support.real} groups"
+        return low, high, f"exact bound (Clopper-Pearson, {groups})"
+
+    def _of_separation(self, support: Support) -> Exact:
+        """The best balanced accuracy is at least that at the EER, 1 - e; there neither class can
+        fall below 1 - 2 e.
+        """
+        e = separated_eer(support.pairs)
+        least = max(1 - 2 * e, 0.0)
+        low = 1 - e if self.maximised else self._at(least, least, support)
+        return low, 1.0, f"exact bound (perfect separation, {support.pairs} disjoint pairs)"
+
+    def _at(self, tpr: float, tnr: float, support: Support) -> float:
+        """The metric at these rates and the sample's prevalence; 0 where nothing would be called
+        fake.
+        """
+        pi = np.array(support.prevalence)
+        shares = Confusion(tp=pi * tpr, fp=(1 - pi) * (1 - tnr), n_fake=pi, n_real=1 - pi)
+        return float(np.nan_to_num(self.rate(shares)))
+
+    def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
+        """Return the lower bound of all right calls and the upper bound of all wrong ones; at the
+        oracle threshold only the first is known.
+        """
+        if self.of == "called" and not number.called:
+            return np.inf, -np.inf
+        right, wrong = (
+            self.exact(replace(number, auc=end, value=end, recall=end, real_accuracy=end))
+            for end in (1.0, 0.0)
+        )
+        return (
+            right[0] if right else np.inf,
+            wrong[1] if wrong and not number.oracle else -np.inf,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count(Bound):
+    """Of a confusion count. of: its class. right: whether it counts images that are called what
+    they are.
+    """
+
+    of: Literal["real", "fake"]
+    right: bool
+
+    def proportion(
+        self, value: float, variance: float, support: Support, called: Callable[[], float]
+    ) -> Interval | None:
+        """Return the interval of the rate that it makes, times the images."""
+        images, groups = support.trials(self.of)
+        if images > groups or not 0 < value < images:
+            return None
+        low, high = clopper_pearson(value, images)
+        return images * low, images * high
+
+    def exact(self, number: Number) -> Exact | None:
+        """Bound a count of none or of all of its class by the bound of its class' rate."""
+        images, groups = number.support.trials(self.of)
+        rate = number.recall if self.of == "fake" else number.real_accuracy
+        if rate not in (0.0, 1.0) or number.value not in (0.0, float(images)):
+            return None
+        low, high = clopper_pearson(round(rate * groups), groups)
+        low, high = (low, high) if self.right else (1 - high, 1 - low)
+        return images * low, images * high, f"exact bound (Clopper-Pearson, {groups} groups)"
+
+
+def mean_precision(start: float, stop: float, false_positives: float) -> float:
+    """Integrate precision t / (t + false_positives) over the recall t from start to stop, in
+    [0, 1]; false positives per fake are constant.
+    """
+    ends = (stop + false_positives) / (start + false_positives)
+    return float(stop - start - false_positives * np.log(ends))
+
+
+def _half_error(rate: float, n: int) -> Interval:
+    """The interval of a rate of 0 or 1 at half the error; of any other, nothing is known."""
+    if rate not in (0.0, 1.0):
+        return 0.0, 1.0
+    return clopper_pearson(round(rate * n), n, (1 + CONFIDENCE) / 2)

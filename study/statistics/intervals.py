@@ -15,42 +15,30 @@ from dataclasses import dataclass
 from statistics import fmean, harmonic_mean, stdev
 
 import numpy as np
+from numpy.typing import NDArray
 
 from study.core.errors import ScoreError
 from study.core.records import Estimate, Scores
-from study.statistics import exact
-from study.statistics.columns import METRICS, ORACLE, SCALED, Column, ScoredSample
 from study.statistics.delong import delong_interval
-from study.statistics.exact import Bound, Support, clopper_pearson
-from study.statistics.metrics import COUNTS, FPR, RATES
+from study.statistics.exact import Interval, Number, Support
+from study.statistics.metrics import METRICS, NEEDS
 from study.statistics.ranking import Floats
+from study.statistics.replicates import ORACLE, MeanLoss, Replicates, Sample
 from study.statistics.resampling import (
+    FEW_GROUPS,
+    NO_WIDTH,
     REPLICATES,
-    bootstrap_auc,
     clusters,
     draws,
     logit_interval,
     percentile_interval,
 )
 
-__all__ = [
-    "METRICS",
-    "RATES",
-    "CellEstimates",
-    "Row",
-    "bootstrap_auc",
-    "clopper_pearson",
-    "delong_interval",
-    "estimate_cell",
-]
-
 NAN = float("nan")
 MEAN = "mean"
-AP = ("ap", "")
-NO_WIDTH = 1e-12
-# below about this many a cluster bootstrap is too narrow (Cameron, Gelbach and Miller, 2008)
-FEW_GROUPS = 10
-BOTH_CLASSES = {"auc", "ap", "eer", "eer_threshold", *FPR, "balanced_accuracy", "f1", "precision"}
+LOSSES = tuple(m.function for m in METRICS.values() if isinstance(m.function, MeanLoss))
+
+Column = tuple[str, str]  # metric, threshold ("" where it has none)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +81,8 @@ def estimate_cell(
     temperatures: each seed's, > 0. rng_seed: all that the resampling depends on; a replicate draws
     the same groups for all seeds.
 
-    Each seed has the metrics of `METRICS`, and those of `RATES` and `COUNTS` at each threshold;
-    where `brief`, only the AUC, and those at the given thresholds. The mean's interval is that of
+    Each seed has the metrics of `METRICS`, those that need a threshold at each; where `brief`, only
+    the AUC, and those at the given thresholds. The mean's interval is that of
     the replicates' means over seeds, widened by the bounds of seeds that do not vary; its `sd` is
     between seeds, NaN for one. An undefined seed is left out of the mean, and the note says so. An
     interval is widened to hold its own value (the oracle makes replicates lean to one side). It is
@@ -106,20 +94,46 @@ def estimate_cell(
     assert len(seeds) == len(thresholds) == len(temperatures) > 0
     _check(seeds)
     groups = clusters(seeds[0].label, seeds[0].group)
-    scored = [
-        ScoredSample(
-            scores=scores, groups=groups, thresholds=named, temperature=temperature, brief=brief
+    samples = [
+        Sample(
+            scores=scores,
+            groups=groups,
+            thresholds=named,
+            temperature=temperature,
+            losses=() if brief else LOSSES,
+            brief=brief,
         )
         for scores, named, temperature in zip(seeds, thresholds, temperatures, strict=True)
     ]
-    assert all(ORACLE not in one.thresholds and one.columns == scored[0].columns for one in scored)
-    values = np.stack([one.sample() for one in scored])
+    columns = columns_of(samples[0])
+    assert all(ORACLE not in one.thresholds and columns_of(one) == columns for one in samples)
+    once = np.ones((1, len(groups)), np.uint8)  # the sample itself: each group drawn once
     blocks = draws(groups, replicates=replicates, rng_seed=rng_seed)
-    sampled = np.concatenate(
-        [np.stack([one.replicates(count) for one in scored], axis=1) for count in blocks]
+    cell = _Cell(
+        samples=samples,
+        columns=columns,
+        values=np.stack([values_of(one, once)[0] for one in samples]),
+        sampled=np.concatenate(
+            [np.stack([values_of(one, count) for one in samples], axis=1) for count in blocks]
+        ),
     )
-    cell = _Cell(scored=scored, values=values, sampled=sampled)
-    return CellEstimates(rows=cell.rows(), oracle=tuple(one.oracle for one in scored))
+    return CellEstimates(rows=cell.rows(), oracle=tuple(one.oracle for one in samples))
+
+
+def columns_of(sample: Sample) -> list[Column]:
+    """Return the M columns of a sample's numbers, in order: a metric and its threshold each."""
+    plain = [m.name for m in METRICS.values() if not m.at_threshold]
+    at = [m.name for m in METRICS.values() if m.at_threshold]
+    plain, more = (["auc"], []) if sample.brief else (plain, [ORACLE])
+    named = [*sample.thresholds, *more]
+    return [*((name, "") for name in plain), *((name, t) for t in named for name in at)]
+
+
+def values_of(sample: Sample, count: NDArray[np.uint8]) -> Floats:
+    """Return the columns' values (R, M) in replicates that drew each group `count` (R, G) times."""
+    columns, replicates = columns_of(sample), Replicates(sample=sample, count=count)
+    at = {t: replicates.at(t) if t else replicates for t in dict.fromkeys(t for _, t in columns)}
+    return np.stack([METRICS[name].function(at[t]) for name, t in columns], axis=1)
 
 
 def _check(seeds: Sequence[Scores]) -> None:
@@ -146,86 +160,72 @@ def _mean(values: Floats, axis: int) -> Floats:
 
 
 class _Cell:
-    """The values of S seeds, (S, M), and of their replicates, (R, S, M), on the way to becoming
-    rows.
+    """The values of S seeds, (S, M), and of their R replicates, (R, S, M), on the way to becoming
+    rows. In all arrays below, row S is the mean over seeds.
     """
 
-    def __init__(self, *, scored: Sequence[ScoredSample], values: Floats, sampled: Floats) -> None:
-        label, groups = scored[0].scores.label, scored[0].groups
-        self.scored, self.values, self.replicates = scored, values, len(sampled)
-        self.columns = scored[0].columns
-        self.n_fake, self.n_real = int((label == 1).sum()), int((label == 0).sum())
+    def __init__(
+        self, *, samples: Sequence[Sample], columns: list[Column], values: Floats, sampled: Floats
+    ) -> None:
+        label, groups = samples[0].scores.label, samples[0].groups
+        self.samples, self.columns, self.values = samples, columns, values
+        self.place = {column: at for at, column in enumerate(columns)}
         self.one_image_a_group = len(groups) == len(label)
         self.support = Support(
             groups=len(groups),
             real=int(groups.real.sum()),
             fake=int(groups.fake.sum()),
             pairs=groups.pairs,
-            prevalence=self.n_fake / max(len(label), 1),
+            n_real=int((label == 0).sum()),
+            n_fake=int((label == 1).sum()),
         )
-        # Per seed, and then the mean over seeds: (R, S + 1, M) -> (S + 1, M).
-        with_mean = np.concatenate([sampled, _mean(sampled, axis=1)[:, None]], axis=1)
-        self.low, self.high, self.defined = percentile_interval(with_mean)
-        self.variance = _mean((with_mean - _mean(with_mean, axis=0)) ** 2, axis=0)
-        self.precisions = with_mean[..., self.columns.index(AP)] if AP in self.columns else None
-        n, support = len(label), self.support
-        reals, fakes = (self.n_real, support.real), (self.n_fake, support.fake)
-        self._trials = {
-            "accuracy": (n, support.groups),
-            "real_accuracy": reals,
-            "recall": fakes,
-            "fake_accuracy": fakes,
+        self.called = {
+            threshold: [one.groups_called(threshold) for one in samples]
+            for threshold in dict.fromkeys(threshold for _, threshold in columns if threshold)
         }
-        self._trials["precision"] = (n, support.groups)
+        # (R, S, M) -> (R, S + 1, M) -> (S + 1, M)
+        self.sampled = np.concatenate([sampled, _mean(sampled, axis=1)[:, None]], axis=1)
+        self.low, self.high, self.defined = percentile_interval(self.sampled)
+        self.variance = _mean((self.sampled - _mean(self.sampled, axis=0)) ** 2, axis=0)
 
     def rows(self) -> list[Row]:
         """Every row, seed by seed, then the mean."""
-        of_seeds = [
-            [self._seed_estimate(seed, at) for at in range(len(self.columns))]
-            for seed in range(len(self.scored))
-        ]
-        of_mean = [
-            self._mean_estimate([seed[at] for seed in of_seeds], at)
-            for at in range(len(self.columns))
-        ]
+        every = range(len(self.columns))
+        seeds = [[self._of_seed(s, at) for at in every] for s in range(len(self.samples))]
+        mean = [self._of_mean([seed[at] for seed in seeds], at) for at in every]
         return [
             Row(metric=metric, threshold=threshold, seed=name, estimate=estimate)
-            for name, estimates in zip(
-                [*map(str, range(len(of_seeds))), MEAN], [*of_seeds, of_mean], strict=True
-            )
-            for (metric, threshold), estimate in zip(self.columns, estimates, strict=True)
+            for name, of in zip([*map(str, range(len(seeds))), MEAN], [*seeds, mean], strict=True)
+            for (metric, threshold), estimate in zip(self.columns, of, strict=True)
         ]
 
-    def _seed_estimate(self, seed: int, at: int) -> Estimate:
+    def _of_seed(self, seed: int, at: int) -> Estimate:
         value = float(self.values[seed, at])
         if np.isnan(value):
             return self._undefined(self._reason(seed, self.columns[at]))
         low, high, notes = self._interval(seed, at, value)
         if high - low <= NO_WIDTH:
-            found = self._bound(seed, at)
+            # No replicate differs: the exact bound, but no surer than that of a perfect result.
+            found = METRICS[self.columns[at][0]].bound.exact(self._number(seed, at))
             lowest, highest = self._edges(seed, at) if found else (low, high)
             low, high, note = found or (low, high, "no replicate differs")
             low, high = min(low, lowest), max(high, highest)
             notes.append(note)
         return self._estimate(value, low, high, notes)
 
-    def _mean_estimate(self, seeds: Sequence[Estimate], at: int) -> Estimate:
+    def _of_mean(self, seeds: Sequence[Estimate], at: int) -> Estimate:
         defined = [estimate for estimate in seeds if not np.isnan(estimate.value)]
         if not defined:
             return self._undefined(seeds[0].reason)
         value = fmean(estimate.value for estimate in defined)
         low, high, notes = self._interval(len(seeds), at, value)
         fixed = [self.high[seed, at] - self.low[seed, at] <= NO_WIDTH for seed in range(len(seeds))]
-        # such a seed does not vary; the mean of what bounds each seed bounds their mean
         if any(fixed) and not np.isnan(low):
-            bounds = [
-                fmean(getattr(estimate, end) for estimate in defined) for end in ("low", "high")
-            ]
-            low, high = (
-                (bounds[0], bounds[1])
-                if high - low <= NO_WIDTH
-                else (min(low, bounds[0]), max(high, bounds[1]))
-            )
+            # Such a seed does not vary. The mean of what bounds each seed bounds their mean.
+            lowest, highest = (fmean(getattr(e, end) for e in defined) for end in ("low", "high"))
+            if high - low > NO_WIDTH:
+                lowest, highest = min(low, lowest), max(high, highest)
+            low, high = lowest, highest
             notes = (
                 [seeds[fixed.index(True)].note]
                 if all(fixed)
@@ -238,159 +238,125 @@ class _Cell:
 
     def _interval(self, row: int, at: int, value: float) -> tuple[float, float, list[str]]:
         """Return the interval of one seed, or of the mean (row S), and what is to be said of it."""
-        metric = self.columns[at][0]
-        notes = (
-            ["1/FPR exceeds the number of reals"]
-            if metric in FPR and 1 / FPR[metric] > self.n_real
-            else []
-        )
-        present = [count for count in (self.support.real, self.support.fake) if count]
-        if min(present) < 2:
+        metric = METRICS[self.columns[at][0]]
+        notes = [metric.bound.flag(self.support)]
+        fewest = min(n for n in (self.support.real, self.support.fake) if n)
+        if fewest < 2:
             return NAN, NAN, [*notes, "interval undefined: a class comes from one group"]
-        if min(present) < FEW_GROUPS:
-            notes.append(f"few groups ({min(present)})")
-        if missing := self.replicates - int(self.defined[row, at]):
-            notes.append(f"{missing} of {self.replicates} replicates undefined")
-        if metric in ("ece", "ece_scaled"):
-            return (
-                NAN,
-                NAN,
-                [
-                    *notes,
-                    "no interval: an ECE lies above its truth, and its replicates higher still",
-                ],
-            )
+        if fewest < FEW_GROUPS:
+            notes.append(f"few groups ({fewest})")
+        replicates = len(self.sampled)
+        if missing := replicates - int(self.defined[row, at]):
+            notes.append(f"{missing} of {replicates} replicates undefined")
+        if metric.bound.interval == "none":
+            return NAN, NAN, [*notes, metric.bound.why]
         low, high = self._free_interval(row, at, value)
         if high - low <= NO_WIDTH:
             return low, high, notes
         lowest, highest = self._edges(row, at)
         if lowest < low or highest > high:
-            # whose EER is the high one
-            result = "a perfect" if (lowest < low) != (metric == "eer") else "an all wrong"
-            notes.append(
-                f"reaches as far as {result} result's bound ({self.support.groups} groups)"
-            )
+            perfect = (lowest < low) == metric.greater_is_better
+            result = "a perfect" if perfect else "an all wrong"
+            groups = self.support.groups
+            notes.append(f"reaches as far as {result} result's bound ({groups} groups)")
         return min(low, lowest, value), max(high, highest, value), notes
 
-    def _free_interval(self, row: int, at: int, value: float) -> tuple[float, float]:
+    def _free_interval(self, row: int, at: int, value: float) -> Interval:
         """The interval as the resamples or their theory have it."""
         metric, threshold = self.columns[at]
-        if metric == "auc" and self.one_image_a_group:
-            return delong_interval(
-                self._chosen(row)[0].scores.label, [one.scores.logit for one in self._chosen(row)]
+        bound, chosen = METRICS[metric].bound, self._chosen(row)
+        if bound.interval == "delong" and self.one_image_a_group:
+            return delong_interval(chosen[0].scores.label, [one.scores.logit for one in chosen])
+        if bound.interval == "logit" and 0 < value < 1:
+            return logit_interval(value, self.sampled[:, row, at])
+        if threshold and threshold != ORACLE:
+            found = bound.proportion(
+                value,
+                float(self.variance[row, at]),
+                self.support,
+                # of the mean over seeds their harmonic mean, as their variances average
+                lambda: harmonic_mean([n for n in self._called(row, threshold) if n]),
             )
-        if metric == "ap" and self.precisions is not None and 0 < value < 1:
-            return logit_interval(value, self.precisions[:, row])
-        if metric in COUNTS and threshold != ORACLE:
-            images, groups = self._trials["recall" if metric in ("tp", "fn") else "real_accuracy"]
-            if images == groups and 0 < value < images:  # as the rate that it makes
-                low, high = clopper_pearson(value, images)
-                return images * low, images * high
-        if (
-            metric in self._trials
-            and threshold != ORACLE
-            and 0 < value < 1
-            and self.variance[row, at] > NO_WIDTH**2
-        ):
-            images, groups = self._trials[metric]
-            # independent trials: nothing is to be learned of their number from the noise of a
-            # bootstrap
-            if images == groups:
-                n = self._called(row, threshold) if metric == "precision" else images
-                return clopper_pearson(value * n, n)
-            return exact.korn_graubard(
-                value, float(self.variance[row, at]), images=images, groups=groups
-            )
+            if found:
+                return found
         return float(self.low[row, at]), float(self.high[row, at])
 
-    def _called(self, row: int, threshold: str) -> float:
-        """Images called fake, at least one; of the mean over seeds their harmonic mean, as their
-        variances average.
-        """
-        called = [one.groups_called(threshold) for one in self._chosen(row)]
-        return harmonic_mean([n for n in called if n])
+    def _chosen(self, row: int) -> Sequence[Sample]:
+        return self.samples if row == len(self.samples) else self.samples[row : row + 1]
 
-    def _edges(self, row: int, at: int) -> tuple[float, float]:
-        """How far down and up an interval must reach at least, see `exact.edges`."""
-        metric, threshold = self.columns[at]
-        called = (
-            min((one.groups_called(threshold) for one in self._chosen(row)), default=0)
-            if metric == "precision"
-            else 0
+    def _called(self, row: int, threshold: str) -> list[int]:
+        """Groups with an image that is called fake, in each seed that the row rests on."""
+        called = self.called[threshold]
+        return called if row == len(called) else called[row : row + 1]
+
+    def _number(self, seed: int, at: int) -> Number:
+        """What a seed's number has for an exact bound to rest on."""
+        _, threshold = self.columns[at]
+        values = self.values[seed].tolist()
+        rates = ("recall", "real_accuracy") if threshold else ()
+        return Number(
+            value=values[at],
+            support=self.support,
+            auc=values[self.place["auc", ""]],
+            **{name: values[self.place[name, threshold]] for name in rates},
+            called=self._called(seed, threshold)[0] if threshold else 0,
+            oracle=threshold == ORACLE,
         )
-        return exact.edges(
-            metric, threshold, oracle=threshold == ORACLE, n_called=called, support=self.support
+
+    def _edges(self, row: int, at: int) -> Interval:
+        """How far down and up an interval must reach at least, see `Bound.edges`."""
+        name, threshold = self.columns[at]
+        if not self.support.real or not self.support.fake:
+            return np.inf, -np.inf
+        number = Number(
+            value=NAN,
+            support=self.support,
+            called=min(self._called(row, threshold)) if threshold else 0,
+            oracle=threshold == ORACLE,
         )
-
-    def _chosen(self, row: int) -> Sequence[ScoredSample]:
-        return self.scored if row == len(self.scored) else self.scored[row : row + 1]
-
-    def _bound(self, seed: int, at: int) -> Bound | None:
-        metric, threshold = self.columns[at]
-        values = dict(zip(self.columns, self.values[seed].tolist(), strict=True))
-        value, auc = values[metric, threshold], values["auc", ""]
-        if not threshold:
-            found = exact.ranking_bound(metric, value, auc=auc, support=self.support)
-            return found or (
-                exact.operating_point_bound(value, self.support) if metric in FPR else None
-            )
-        if (
-            threshold == ORACLE
-            and metric not in COUNTS
-            and (found := exact.oracle_bound(metric, auc=auc, support=self.support))
-        ):
-            return found
-        at_threshold = {name: values[name, threshold] for name in RATES}
-        called = self.scored[seed].groups_called(threshold)
-        if metric in COUNTS:
-            return exact.count_bound(
-                metric,
-                value,
-                at_threshold,
-                n_real=self.n_real,
-                n_fake=self.n_fake,
-                support=self.support,
-            )
-        return exact.threshold_bound(metric, at_threshold, n_called=called, support=self.support)
+        metric = METRICS[name]
+        return metric.bound.edges(number, greater_is_better=metric.greater_is_better)
 
     def _reason(self, seed: int, column: Column) -> str:
-        metric, threshold = column
-        if not self.n_real + self.n_fake:
+        """Why a seed's number is undefined: the first of its needs that is not met."""
+        name, threshold = column
+        n_real, n_fake, sample = self.support.n_real, self.support.n_fake, self.samples[seed]
+        if not n_real + n_fake:
             return "no images"
-        needs_both = metric in BOTH_CLASSES or threshold == ORACLE
-        if not self.n_real and (needs_both or metric in ("real_accuracy", "fp", "tn")):
-            return "no real images"
-        if not self.n_fake and (needs_both or metric in ("recall", "fake_accuracy", "tp", "fn")):
-            return "no fake images"
-        if metric in SCALED:
-            return "the source defines no temperature"
-        if np.isnan(self.scored[seed].thresholds.get(threshold, 0.0)):
-            return "the source does not define this threshold"
-        return "no image is called fake"
+        met = {
+            "real": n_real > 0,
+            "fake": n_fake > 0,
+            "temperature": not np.isnan(sample.temperature),
+            "threshold": not np.isnan(sample.thresholds.get(threshold, 0.0)),
+            "called": False,
+        }
+        # the oracle threshold is chosen by both classes
+        needs = METRICS[name].needs | ({"real", "fake"} if threshold == ORACLE else set())
+        lacking = (why for need, why in NEEDS.items() if need in needs and not met[need])
+        return next(lacking, "undefined for these scores")
 
     def _undefined(self, reason: str) -> Estimate:
-        return Estimate(
-            value=NAN, low=NAN, high=NAN, n_real=self.n_real, n_fake=self.n_fake, reason=reason
-        )
+        return self._estimate(NAN, NAN, NAN, reason=reason)
 
     def _estimate(
         self,
         value: float,
         low: float,
         high: float,
-        notes: Sequence[str],
+        notes: Sequence[str] = (),
         *,
         seeds: int = 1,
         sd: float = NAN,
+        reason: str = "",
     ) -> Estimate:
-        note = "; ".join(note for note in notes if note)
         return Estimate(
             value=value,
             low=low,
             high=high,
-            n_real=self.n_real,
-            n_fake=self.n_fake,
+            n_real=self.support.n_real,
+            n_fake=self.support.n_fake,
             seeds=seeds,
             sd=sd,
-            note=note,
+            reason=reason,
+            note="; ".join(note for note in notes if note),
         )

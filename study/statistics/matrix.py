@@ -12,25 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 NAN = float("nan")
-LOWER_IS_BETTER = frozenset(
-    {"eer", "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"}
-)
-_CHANCE = {
-    "auc": 0.5,
-    "eer": 0.5,
-    "balanced_accuracy": 0.5,
-    "tpr_at_fpr1": 0.01,
-    "tpr_at_fpr5": 0.05,
-}
-
-
-def chance_of(metric: str, *, n_real: int, n_fake: int) -> float:
-    """Return what scores without information would give: AUC .5, AP the prevalence, TPR its FPR;
-    NaN where that is not defined.
-    """
-    if metric == "ap":
-        return n_fake / (n_real + n_fake) if n_real + n_fake else NAN
-    return _CHANCE.get(metric, NAN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +50,7 @@ def summarise(
     members: Mapping[str, Collection[str]],
     chance: float | Mapping[tuple[str, str], float] | None = None,
     *,
-    higher_is_better: bool = True,
+    greater_is_better: bool = True,
     shared: Collection[tuple[str, str]] = (),
 ) -> MatrixSummary:
     """Summarise a matrix: values (train_on, test_on) -> number, NaN where undefined; members:
@@ -85,7 +66,7 @@ def summarise(
     outside = [cell for cell in cells if cell[1] not in members[cell[0]]]
     across = [cell for cell in outside if cell not in shared]
     above = {cell: values[cell] - _chance_at(cell, chance) for cell in cells}
-    sign = 1 if higher_is_better else -1
+    sign = 1 if greater_is_better else -1
     known = cells and not any(np.isnan(above[cell]) for cell in cells)
     worst = min(cells, key=lambda cell: sign * (above if known else values)[cell], default=None)
     return MatrixSummary(

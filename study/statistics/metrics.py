@@ -1,32 +1,34 @@
-"""The metrics of one sample of scores (PROTOCOL section 4).
+"""The metrics (PROTOCOL section 4): plain functions of one sample of scores, and `METRICS`, which
+holds all that is known of each metric. A metric is added here and nowhere else.
 
-Numpy and scipy only. Every function takes `label` (N,), 1 = fake, and `logit` (N,),
-finite, higher = more fake, in any order; scores are compared as float64, ties are exact. What a
-sample does not define is NaN, never 0 or 0.5: a missing class, no images, an empty denominator.
-Raises ScoreError where a score is not finite.
+Numpy and scipy only. A plain function takes `label` (N,), 1 = fake, and `logit` (N,), finite,
+higher = more fake, in any order; scores are compared as float64, ties are exact. What a sample
+does not define is NaN, never 0 or 0.5: a missing class, no images, an empty denominator. Raises
+ScoreError where a score is not finite.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from study.statistics import ranking
-from study.statistics.ranking import Floats, checked, curves, rank, ratio
-
-ECE_BINS = 15
-FPR = {"tpr_at_fpr1": 0.01, "tpr_at_fpr5": 0.05}  # the metrics of a TPR at an FPR
-RATES = (
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "precision",
-    "recall",
-    "real_accuracy",
-    "fake_accuracy",
+from study.statistics.exact import (
+    AtFpr,
+    AucBound,
+    Bound,
+    CornerBound,
+    Count,
+    Rate,
+    mean_precision,
 )
-COUNTS = ("tp", "fp", "tn", "fn")
+from study.statistics.ranking import Floats, checked, curves, placed_below, rank, ratio
+from study.statistics.replicates import ECE_BINS, Confusion, MeanLoss, Replicates
 
 
 def sigmoid(logit: ArrayLike) -> Floats:
@@ -38,7 +40,10 @@ def auc(label: ArrayLike, logit: ArrayLike) -> float:
     """Area under the ROC, in [0, 1]: how often a fake scores above a real (Mann-Whitney), ties
     counting half.
     """
-    return float(ranking.auc(curves(rank(label, logit)))[0])
+    fake, score = checked(label, logit)
+    fakes, reals = np.sort(score[fake]), score[~fake]
+    below, not_above = placed_below(fakes, reals)
+    return float(ratio((below.sum() + not_above.sum()) / 2, len(fakes) * len(reals)))
 
 
 def average_precision(label: ArrayLike, logit: ArrayLike) -> float:
@@ -83,51 +88,9 @@ def tpr_at_fpr(label: ArrayLike, logit: ArrayLike, max_fpr: float) -> float:
     return float(ranking.tpr_at_fpr(curves(rank(label, logit)), max_fpr)[0])
 
 
-def rates(
-    *, tp: ArrayLike, fp: ArrayLike, n_fake: ArrayLike, n_real: ArrayLike
-) -> dict[str, Floats]:
-    """Return the metrics named by `RATES` from counts, elementwise; an empty denominator gives NaN.
-
-    Precision and F1 compare the classes, and are NaN where either is missing. F1 is 0 where both
-    exist and no fake is found.
-    """
-    tp, fp, n_fake, n_real = (
-        np.asarray(count, dtype=np.float64) for count in (tp, fp, n_fake, n_real)
-    )
-    both = np.where((n_fake > 0) & (n_real > 0), 1.0, np.nan)
-    recall, real_accuracy = ratio(tp, n_fake), ratio(n_real - fp, n_real)
-    return {
-        "accuracy": ratio(tp + n_real - fp, n_fake + n_real),
-        "balanced_accuracy": (recall + real_accuracy) / 2,
-        "f1": ratio(2 * tp, n_fake + tp + fp) * both,
-        "precision": ratio(tp, tp + fp) * both,
-        "recall": recall,
-        "real_accuracy": real_accuracy,
-        "fake_accuracy": recall,
-    }
-
-
-def counts(
-    *, tp: ArrayLike, fp: ArrayLike, n_fake: ArrayLike, n_real: ArrayLike
-) -> dict[str, Floats]:
-    """Return the confusion counts named by `COUNTS`, elementwise; those of a class that is missing
-    are NaN.
-    """
-    tp, fp, n_fake, n_real = (
-        np.asarray(count, dtype=np.float64) for count in (tp, fp, n_fake, n_real)
-    )
-    fakes, reals = np.where(n_fake > 0, 1.0, np.nan), np.where(n_real > 0, 1.0, np.nan)
-    return {
-        "tp": tp * fakes,
-        "fp": fp * reals,
-        "tn": (n_real - fp) * reals,
-        "fn": (n_fake - tp) * fakes,
-    }
-
-
 def at_threshold(label: ArrayLike, logit: ArrayLike, threshold: float) -> dict[str, float]:
-    """Call an image fake when logit >= threshold; return the metrics of `RATES` and the counts tp,
-    fp, tn, fn.
+    """Call an image fake when logit >= threshold; return the metrics at a threshold, with the
+    counts tp, fp, tn, fn, by name.
 
     The threshold may be -inf (every image is fake) or +inf (none is); where it is NaN, so is
     everything.
@@ -136,10 +99,9 @@ def at_threshold(label: ArrayLike, logit: ArrayLike, threshold: float) -> dict[s
     called = score >= np.float64(threshold)
     n_fake, n_real = int(fake.sum()), int((~fake).sum())
     tp, fp = int((called & fake).sum()), int((called & ~fake).sum())
-    values = {
-        name: float(value)
-        for name, value in rates(tp=tp, fp=fp, n_fake=n_fake, n_real=n_real).items()
-    }
+    counted = {"tp": tp, "fp": fp, "n_fake": n_fake, "n_real": n_real}
+    confusion = Confusion(**{name: np.array(float(count)) for name, count in counted.items()})
+    values = {m.name: float(m.function(confusion)) for m in METRICS.values() if m.at_threshold}
     values |= {"tp": tp, "fp": fp, "tn": n_real - fp, "fn": n_fake - tp}
     return dict.fromkeys(values, float("nan")) if np.isnan(threshold) else values
 
@@ -183,3 +145,294 @@ def ece(label: ArrayLike, logit: ArrayLike, bins: int = ECE_BINS) -> float:
 
 def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else float("nan")
+
+
+class Chance(Protocol):
+    """The level that scores without information reach on a test set."""
+
+    def __call__(self, *, n_real: int, n_fake: int) -> float:
+        """Return the level; NaN where there is none."""
+
+
+def no_chance(*, n_real: int, n_fake: int) -> float:
+    """Return NaN: scores without information have no level of their own."""
+    return float("nan")
+
+
+def always(level: float) -> Chance:
+    """Return the chance level that is the same on every test set."""
+
+    def chance(*, n_real: int, n_fake: int) -> float:
+        return level
+
+    return chance
+
+
+def prevalence(*, n_real: int, n_fake: int) -> float:
+    """Return the share of fakes; NaN without images."""
+    return n_fake / (n_real + n_fake) if n_real + n_fake else float("nan")
+
+
+# What a value may need, in the order in which it is asked for: why it is undefined without.
+NEEDS = {
+    "real": "no real images",
+    "fake": "no fake images",
+    "temperature": "the source defines no temperature",
+    "threshold": "the source does not define this threshold",
+    "called": "no image is called fake",
+}
+BOTH = frozenset({"real", "fake"})
+NOTHING_KNOWN = Bound()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric, and all that is known of it.
+
+    name: in matrix.csv. title: in tables and figures.
+    function: its values (R,) in R replicates at once, NaN where undefined: a function of
+    `Replicates`, or, where a threshold is needed, of the `Confusion` at it.
+    greater_is_better: true, too, of what is neither better nor worse, as a threshold.
+    chance: what scores without information give on a test set; NaN without such a level.
+    needs: of `NEEDS`, what must be there for it to be defined.
+    bound: what is known of its error beside the replicates.
+    """
+
+    name: str
+    title: str
+    function: Callable[[Any], Floats]
+    greater_is_better: bool = True
+    chance: Chance = no_chance
+    needs: frozenset[str] = frozenset()
+    bound: Bound = NOTHING_KNOWN
+
+    @property
+    def at_threshold(self) -> bool:
+        """Whether it is of what is called fake at a threshold."""
+        return "threshold" in self.needs
+
+    @property
+    def scaled(self) -> bool:
+        """Whether it is of logits divided by the temperature."""
+        return "temperature" in self.needs
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it counts images, and is no quality of its own."""
+        return isinstance(self.bound, Count)
+
+
+def accuracy(c: Confusion) -> Floats:
+    """(R,) the share of images that are called what they are, in [0, 1]."""
+    return ratio(c.tp + c.n_real - c.fp, c.n_fake + c.n_real)
+
+
+def balanced_accuracy(c: Confusion) -> Floats:
+    """(R,) the mean of recall and accuracy on reals, in [0, 1]."""
+    return (c.recall + c.real_accuracy) / 2
+
+
+def f1(c: Confusion) -> Floats:
+    """(R,) the harmonic mean of precision and recall, in [0, 1]: 0 where no fake is found."""
+    return ratio(2 * c.tp, c.n_fake + c.tp + c.fp) * c.both
+
+
+def precision(c: Confusion) -> Floats:
+    """(R,) the share of fakes in what is called fake, in [0, 1]; it compares the classes, and is
+    NaN where either is missing.
+    """
+    return ratio(c.tp, c.tp + c.fp) * c.both
+
+
+def recall(c: Confusion) -> Floats:
+    """(R,) the share of the fakes that is called fake, in [0, 1]."""
+    return c.recall
+
+
+def real_accuracy(c: Confusion) -> Floats:
+    """(R,) the share of the reals that is not called fake, in [0, 1]."""
+    return c.real_accuracy
+
+
+def _eer_threshold(r: Replicates) -> Floats:
+    _, cut, share = r.equal_error
+    return ranking.equal_error_threshold(r.curves, r.level, cut, share)
+
+
+def _ece(r: Replicates, temperature: float = 1.0) -> Floats:
+    return ranking.calibration_error(r.curves, sigmoid(r.level / temperature), r.bins)
+
+
+def _tpr_at(percent: int) -> Metric:
+    fpr = percent / 100
+    return Metric(
+        name=f"tpr_at_fpr{percent}",
+        title=f"TPR at {percent} % FPR",
+        function=lambda r: ranking.tpr_at_fpr(r.curves, fpr),
+        chance=always(fpr),
+        needs=BOTH,
+        # few reals say nothing of a low FPR
+        bound=AtFpr(
+            fpr=fpr,
+            worst=lambda e, odds: 1 - e if e <= fpr else 0.0,
+            best=lambda e, odds: e if fpr < 1 - e else 1.0,
+        ),
+    )
+
+
+def _worst_precision(e: float, odds: float) -> float:
+    """The AP of the worst ROC through (e, 1 - e): FPR e up to the recall 1 - e, then 1."""
+    return mean_precision(0, 1 - e, e * odds) + mean_precision(1 - e, 1, odds)
+
+
+def _count(
+    name: str,
+    title: str,
+    of: Literal["real", "fake"],
+    function: Callable[[Confusion], Floats],
+    *,
+    right: bool,
+) -> Metric:
+    """A count of images of a class, NaN where the class is missing."""
+
+    def count(c: Confusion) -> Floats:
+        images = c.n_fake if of == "fake" else c.n_real
+        return function(c) * np.where(images > 0, 1.0, np.nan)
+
+    return Metric(
+        name=name,
+        title=title,
+        function=count,
+        greater_is_better=right,
+        needs=THRESHOLD | {of},
+        bound=Count(of=of, right=right),
+    )
+
+
+NO_ECE_INTERVAL = Bound(
+    interval="none",
+    why="no interval: an ECE lies above its truth, and its replicates higher still",
+)
+TEMPERATURE, THRESHOLD = frozenset({"temperature"}), frozenset({"threshold"})
+AFTER = "after temperature scaling"
+
+
+def _by_name(*metrics: Metric) -> Mapping[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS: Mapping[str, Metric] = _by_name(
+    Metric(
+        name="auc",
+        title="AUC",
+        function=lambda r: r.auc,
+        chance=always(0.5),
+        needs=BOTH,
+        bound=AucBound(),
+    ),
+    Metric(
+        name="ap",
+        title="average precision",
+        function=lambda r: ranking.average_precision(r.curves),
+        chance=prevalence,
+        needs=BOTH,
+        # the least that any curve can have: Boyd et al. (2012)
+        bound=CornerBound(
+            interval="logit",
+            bounds_lowest=False,  # it depends on the prevalence
+            worst=_worst_precision,
+            best=lambda e, odds: e + (1 - e) / (1 + odds * (1 - e)),
+            least=lambda odds: mean_precision(0, 1, odds),
+        ),
+    ),
+    Metric(
+        name="eer",
+        title="EER",
+        function=lambda r: r.equal_error[0],
+        greater_is_better=False,
+        chance=always(0.5),
+        needs=BOTH,
+        bound=CornerBound(worst=lambda e, odds: e, best=lambda e, odds: 1 - e),
+    ),
+    Metric(name="eer_threshold", title="EER threshold", function=_eer_threshold, needs=BOTH),
+    _tpr_at(1),
+    _tpr_at(5),
+    Metric(
+        name="brier",
+        title="Brier score",
+        function=MeanLoss(squared_errors),
+        greater_is_better=False,
+    ),
+    Metric(name="nll", title="NLL", function=MeanLoss(log_losses), greater_is_better=False),
+    Metric(name="ece", title="ECE", function=_ece, greater_is_better=False, bound=NO_ECE_INTERVAL),
+    Metric(
+        name="brier_scaled",
+        title=f"Brier score {AFTER}",
+        function=MeanLoss(squared_errors, scaled=True),
+        greater_is_better=False,
+        needs=TEMPERATURE,
+    ),
+    Metric(
+        name="nll_scaled",
+        title=f"NLL {AFTER}",
+        function=MeanLoss(log_losses, scaled=True),
+        greater_is_better=False,
+        needs=TEMPERATURE,
+    ),
+    Metric(
+        name="ece_scaled",
+        title=f"ECE {AFTER}",
+        function=lambda r: _ece(r, r.sample.temperature),
+        greater_is_better=False,
+        needs=TEMPERATURE,
+        bound=NO_ECE_INTERVAL,
+    ),
+    Metric(
+        name="accuracy",
+        title="accuracy",
+        function=accuracy,
+        needs=THRESHOLD,
+        bound=Rate(rate=accuracy, of="groups"),
+    ),
+    Metric(
+        name="balanced_accuracy",
+        title="balanced accuracy",
+        function=balanced_accuracy,
+        chance=always(0.5),
+        needs=BOTH | THRESHOLD,
+        bound=Rate(rate=balanced_accuracy, maximised=True),
+    ),
+    Metric(name="f1", title="F1", function=f1, needs=BOTH | THRESHOLD, bound=Rate(rate=f1)),
+    Metric(
+        name="precision",
+        title="precision",
+        function=precision,
+        needs=BOTH | THRESHOLD | {"called"},
+        bound=Rate(rate=precision, of="called"),
+    ),
+    Metric(
+        name="recall",
+        title="recall",
+        function=recall,
+        needs=THRESHOLD | {"fake"},
+        bound=Rate(rate=recall, of="fake"),
+    ),
+    Metric(
+        name="real_accuracy",
+        title="accuracy on reals",
+        function=real_accuracy,
+        needs=THRESHOLD | {"real"},
+        bound=Rate(rate=real_accuracy, of="real"),
+    ),
+    Metric(
+        name="fake_accuracy",
+        title="accuracy on fakes",
+        function=recall,
+        needs=THRESHOLD | {"fake"},
+        bound=Rate(rate=recall, of="fake"),
+    ),
+    _count("tp", "fakes called fake", "fake", lambda c: c.tp, right=True),
+    _count("fp", "reals called fake", "real", lambda c: c.fp, right=False),
+    _count("tn", "reals called real", "real", lambda c: c.n_real - c.fp, right=True),
+    _count("fn", "fakes called real", "fake", lambda c: c.n_fake - c.tp, right=False),
+)

@@ -144,6 +144,14 @@ def _cumulated(weight: Floats) -> Floats:
     return total
 
 
+def placed_below(of: Floats, among: Floats) -> tuple[Ints, Ints]:
+    """Return for each score `of` (n,) how many `among` (m,) lie below it, and how many not above
+    it, (n,) each. Ties count half wherever a share is made of the two.
+    """
+    ordered = np.sort(among)
+    return np.searchsorted(ordered, of, "left"), np.searchsorted(ordered, of, "right")
+
+
 def pick(values: Floats, cut: Ints) -> Floats:
     """Return the values (R, K + 1) at one cut a replicate, (R,), or at several, (R, B)."""
     rows = np.arange(len(values))

@@ -16,10 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, ndtri
 
-from study.statistics.ranking import Floats, Ints, checked
+from study.statistics.ranking import Floats, Ints, checked, placed_below
 
 REPLICATES = 2000
 CONFIDENCE = 0.95
+Z = float(ndtri((1 + CONFIDENCE) / 2))  # standard errors that a normal interval reaches
+# below about this many a cluster bootstrap is too narrow (Cameron, Gelbach and Miller, 2008)
+FEW_GROUPS = 10
+NO_WIDTH = 1e-12  # of an interval: below it only rounding is left
 BLOCK = 2**18  # weights computed at a time: blocks of this size stay in a core's cache
 
 
@@ -111,10 +115,8 @@ class ResampledAuc:
         fake, score = checked(label, logit)
         by_score = np.argsort(score)
         fakes, reals = by_score[fake[by_score]], by_score[~fake[by_score]]
-        # For each fake, how many of the sorted reals lie below it, and how many not above it: ties
-        # count half.
-        self._below = np.searchsorted(score[reals], score[fakes], side="left")
-        self._not_above = np.searchsorted(score[reals], score[fakes], side="right")
+        # places among the sorted reals, so that sums up to them count the reals that a fake beats
+        self._below, self._not_above = placed_below(score[fakes], score[reals])
         self._tied = bool((self._below != self._not_above).any())
         self._real, self._fake = groups.member[reals], groups.member[fakes]
 
@@ -184,5 +186,5 @@ def logit_interval(value: float, replicates: Floats) -> tuple[float, float]:
     """
     margin = min(value, 1 - value) / 20
     held = np.clip(replicates[~np.isnan(replicates)], margin, 1 - margin)
-    reach = float(ndtri((1 + CONFIDENCE) / 2) * logit(held).std())
+    reach = float(Z * logit(held).std())
     return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))

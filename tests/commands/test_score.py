@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from study import cli, score
 from study.core.errors import DataError
-from study.statistics.columns import AT_THRESHOLD, METRICS, SCALED
+from study.statistics.metrics import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,9 @@ def test_json_has_every_number_and_they_are_scikit_learns(
     }
     rows = {(r["level"], r["metric"], r["threshold"]): r for r in found["rows"]}
     pooled = {(m, t) for level, m, t in rows if level == "image"}
-    assert pooled == {(m, "") for m in METRICS if m not in SCALED} | {
-        (m, t) for m in AT_THRESHOLD for t in ("fixed", "oracle")
+    known = METRICS.values()
+    assert pooled == {(m.name, "") for m in known if not m.scaled and not m.at_threshold} | {
+        (m.name, t) for m in known if m.at_threshold for t in ("fixed", "oracle")
     }
     expected = {
         ("auc", ""): sk.roc_auc_score(label, p),

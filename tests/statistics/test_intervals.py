@@ -13,13 +13,16 @@ from sklearn.metrics import confusion_matrix
 
 from study.core.errors import ScoreError
 from study.statistics import metrics, resampling, thresholds
-from study.statistics.columns import AT_THRESHOLD, METRICS, ScoredSample
 from study.statistics.delong import delong_interval
 from study.statistics.exact import clopper_pearson, separated_eer
-from study.statistics.intervals import CellEstimates, estimate_cell
-from study.statistics.metrics import COUNTS, RATES
+from study.statistics.intervals import LOSSES, CellEstimates, columns_of, estimate_cell, values_of
+from study.statistics.metrics import METRICS
+from study.statistics.replicates import Sample
 from study.statistics.resampling import clusters, draws
 
+COUNTS = ("tp", "fp", "tn", "fn")
+RATES = [m.name for m in METRICS.values() if m.at_threshold and not m.is_count]
+PLAIN = [m.name for m in METRICS.values() if not m.at_threshold]
 GIVEN = {"fixed": 0.0, "source": 0.4, "source_fpr5": 1.5}
 
 
@@ -51,7 +54,7 @@ def three_seeds(make_scores):
 
 def test_every_metric_of_every_seed_and_of_the_mean_has_one_row(three_seeds):
     cell = estimate_cell(three_seeds, [GIVEN] * 3, [1.0] * 3, replicates=50, rng_seed=0)
-    columns = [(m, "") for m in METRICS] + [
+    columns = [(m, "") for m in PLAIN] + [
         (m, t) for t in thresholds.THRESHOLDS for m in (*RATES, *COUNTS)
     ]
     expected = [
@@ -89,10 +92,8 @@ def test_values_are_the_metrics_of_the_sample(three_seeds):
         scaled = z.astype(np.float64) / 1.5
         expected |= {"nll_scaled": metrics.nll(y, scaled), "ece_scaled": metrics.ece(y, scaled)}
         expected["brier_scaled"] = np.mean((y - 1 / (1 + np.exp(-scaled))) ** 2)
-        for metric in METRICS:
-            assert found[metric, "", seed].value == pytest.approx(expected[metric], abs=1e-12), (
-                metric
-            )
+        for metric, value in expected.items():
+            assert found[metric, "", seed].value == pytest.approx(value, abs=1e-12), metric
         for name, threshold in {**GIVEN, "oracle": oracle}.items():
             at = metrics.at_threshold(y, z, threshold)
             tn, fp, fn, tp = confusion_matrix(y, z >= np.float64(threshold)).ravel()
@@ -110,11 +111,11 @@ def test_intervals_are_percentiles_of_replicates_that_all_seeds_share(three_seed
     groups = clusters(three_seeds[0].label, three_seeds[0].group)
     count = np.concatenate(list(draws(groups, replicates=200, rng_seed=9)))
     scored = [
-        ScoredSample(scores=s, groups=groups, thresholds=GIVEN, temperature=1.5)
+        Sample(scores=s, groups=groups, thresholds=GIVEN, temperature=1.5, losses=LOSSES)
         for s in three_seeds
     ]
-    sampled = np.stack([one.replicates(count) for one in scored])
-    for at, (metric, threshold) in enumerate(scored[0].columns):
+    sampled = np.stack([values_of(one, count) for one in scored])
+    for at, (metric, threshold) in enumerate(columns_of(scored[0])):
         bounded = (
             metric.startswith("tpr")
             or metric in ("eer", "ap", "ece", "ece_scaled")
@@ -160,7 +161,7 @@ def test_brief_estimates_are_those_of_the_full_ones(three_seeds):
     cell = estimate_cell(three_seeds, [GIVEN] * 3, [1.5] * 3, replicates=50, rng_seed=1, brief=True)
     columns = [
         ("auc", ""),
-        *((metric, threshold) for threshold in GIVEN for metric in AT_THRESHOLD),
+        *((metric, threshold) for threshold in GIVEN for metric in (*RATES, *COUNTS)),
     ]
     assert [(row.metric, row.threshold) for row in cell.rows if row.seed == "mean"] == columns
     for row in cell.rows:

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from study.statistics.matrix import chance_of, summarise
+from study.statistics.matrix import summarise
+from study.statistics.metrics import METRICS
 
 MEMBERS = {"a": ("a",), "b": ("b",), "a+b": ("a", "b")}
 VALUES = {
@@ -62,7 +63,7 @@ def test_without_chance_only_the_plain_numbers_are_defined():
 
 
 def test_where_less_is_better_the_worst_is_the_highest_and_a_rise_is_a_gap():
-    found = summarise({("a", "a"): 0.1, ("a", "b"): 0.4}, MEMBERS, 0.5, higher_is_better=False)
+    found = summarise({("a", "a"): 0.1, ("a", "b"): 0.4}, MEMBERS, 0.5, greater_is_better=False)
     assert found.worst_cell == ("a", "b") and found.gap == pytest.approx(0.3)
 
 
@@ -82,12 +83,7 @@ def test_a_matrix_without_cross_domain_or_without_numbers():
 
 
 def test_chance_levels():
-    assert [chance_of(m, n_real=30, n_fake=10) for m in ("auc", "ap", "tpr_at_fpr1", "eer")] == [
-        0.5,
-        0.25,
-        0.01,
-        0.5,
-    ]
-    assert math.isnan(chance_of("f1", n_real=1, n_fake=1)) and math.isnan(
-        chance_of("ap", n_real=0, n_fake=0)
-    )
+    levels = {"auc": 0.5, "ap": 0.25, "tpr_at_fpr1": 0.01, "eer": 0.5}
+    assert {name: METRICS[name].chance(n_real=30, n_fake=10) for name in levels} == levels
+    assert math.isnan(METRICS["f1"].chance(n_real=1, n_fake=1))
+    assert math.isnan(METRICS["ap"].chance(n_real=0, n_fake=0))

@@ -11,8 +11,9 @@ from scipy.stats import norm
 from sklearn import metrics as sk
 
 from study.statistics import metrics, resampling, thresholds
-from study.statistics.columns import ScoredSample
 from study.statistics.delong import auc_variance, delong_interval
+from study.statistics.intervals import LOSSES, columns_of, values_of
+from study.statistics.replicates import Sample
 from study.statistics.resampling import bootstrap_auc, clusters, draws, percentile_interval
 
 
@@ -69,45 +70,50 @@ def test_draws_depend_on_the_seed_alone(monkeypatch):
     monkeypatch.setattr(resampling, "BLOCK", 1000)
     assert (all_draws(5) == first).all()
     found = bootstrap_auc(label, logit, group, replicates=300, rng_seed=5)
-    np.testing.assert_allclose(found, values_of(label, logit, group, first), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, aucs_of(label, logit, group, first), rtol=0, atol=1e-12)
 
 
-def values_of(label, logit, group, count):
+def aucs_of(label, logit, group, count):
     """AUC of each replicate from its images, written out one by one."""
     member = np.unique(group, return_inverse=True)[1]
     repeated = (np.repeat(np.arange(len(label)), row[member]) for row in count)
     return np.array([metrics.auc(label[images], logit[images]) for images in repeated])
 
 
-def direct(label, logit, given: dict[str, float], temperature: float) -> list[float]:
-    """Every column for one written-out replicate, by scikit-learn where it has the metric."""
-    probability = metrics.sigmoid(logit)
+def direct(label, logit, given: dict[str, float], temperature: float) -> dict[tuple, float]:
+    """Columns for one written-out replicate, by scikit-learn where it has the metric."""
+    probability, scaled = metrics.sigmoid(logit), logit / temperature
     fpr, tpr, _ = sk.roc_curve(label, logit, drop_intermediate=False)
-    found = [
-        sk.roc_auc_score(label, logit),
-        sk.average_precision_score(label, logit),
-        *metrics.eer(label, logit),
-        tpr[fpr <= 0.01].max(),
-        tpr[fpr <= 0.05].max(),
-        sk.brier_score_loss(label, probability),
-        sk.log_loss(label, probability),
-        metrics.ece(label, logit),
-        sk.brier_score_loss(label, metrics.sigmoid(logit / temperature)),
-        sk.log_loss(label, metrics.sigmoid(logit / temperature)),
-        metrics.ece(label, logit / temperature),
-    ]
-    for threshold in (*given.values(), thresholds.best_balanced_accuracy(label, logit)):
+    plain = {
+        "auc": sk.roc_auc_score(label, logit),
+        "ap": sk.average_precision_score(label, logit),
+        "eer": metrics.eer(label, logit)[0],
+        "eer_threshold": metrics.eer(label, logit)[1],
+        "tpr_at_fpr1": tpr[fpr <= 0.01].max(),
+        "tpr_at_fpr5": tpr[fpr <= 0.05].max(),
+        "brier": sk.brier_score_loss(label, probability),
+        "nll": sk.log_loss(label, probability),
+        "ece": metrics.ece(label, logit),
+        "brier_scaled": sk.brier_score_loss(label, metrics.sigmoid(scaled)),
+        "nll_scaled": sk.log_loss(label, metrics.sigmoid(scaled)),
+        "ece_scaled": metrics.ece(label, scaled),
+    }
+    found = {(name, ""): value for name, value in plain.items()}
+    oracle = thresholds.best_balanced_accuracy(label, logit)
+    for name, threshold in (given | {"oracle": oracle}).items():
         called = logit >= threshold
-        found += [
-            sk.accuracy_score(label, called),
-            sk.balanced_accuracy_score(label, called),
-            sk.f1_score(label, called),
-            sk.precision_score(label, called, zero_division=np.nan),
-            sk.recall_score(label, called),
-            sk.recall_score(label, called, pos_label=0),
-            sk.recall_score(label, called),
-            *np.fliplr(np.flipud(sk.confusion_matrix(label, called))).ravel()[[0, 2, 3, 1]],
-        ]
+        (tn, fp), (fn, tp) = sk.confusion_matrix(label, called)
+        at = {
+            "accuracy": sk.accuracy_score(label, called),
+            "balanced_accuracy": sk.balanced_accuracy_score(label, called),
+            "f1": sk.f1_score(label, called),
+            "precision": sk.precision_score(label, called, zero_division=np.nan),
+            "recall": sk.recall_score(label, called),
+            "real_accuracy": sk.recall_score(label, called, pos_label=0),
+            "fake_accuracy": sk.recall_score(label, called),
+            **{"tp": tp, "fp": fp, "tn": tn, "fn": fn},
+        }
+        found |= {(metric, name): value for metric, value in at.items()}
     return found
 
 
@@ -117,19 +123,17 @@ def test_replicates_agree_with_writing_them_out(kind, make_scores):
     scores = make_scores(label, logit, group)
     given = {"fixed": 0.0, "low": -math.inf, "none": math.inf, "high": 3.0}
     groups = clusters(label, group)
-    scored = ScoredSample(scores=scores, groups=groups, thresholds=given, temperature=1.7)
-    count = np.concatenate(list(draws(groups, replicates=5, rng_seed=2)))
-    found = scored.replicates(count)
-    assert found.shape == (5, len(scored.columns))
+    scored = Sample(scores=scores, groups=groups, thresholds=given, temperature=1.7, losses=LOSSES)
+    drawn = np.concatenate(list(draws(groups, replicates=5, rng_seed=2)))
+    count = np.concatenate([np.ones((1, len(groups)), np.uint8), drawn])  # first the sample itself
+    found = values_of(scored, count)
+    assert found.shape == (6, len(columns_of(scored)))
     exact = scores.logit.astype(np.float64)
     for row, values in zip(count, found, strict=True):
         images = np.repeat(np.arange(len(label)), row[groups.member])
-        np.testing.assert_allclose(
-            values, direct(label[images], exact[images], given, 1.7), rtol=0, atol=1e-12
-        )
-    np.testing.assert_allclose(
-        scored.sample(), direct(label, exact, given, 1.7), rtol=0, atol=1e-12
-    )
+        mine = dict(zip(columns_of(scored), values, strict=True))
+        for column, value in direct(label[images], exact[images], given, 1.7).items():
+            assert mine[column] == pytest.approx(value, rel=0, abs=1e-12, nan_ok=True), column
 
 
 @pytest.mark.parametrize("kind", ["single", "by class", "mixed", "tied"])
@@ -137,7 +141,7 @@ def test_bootstrap_auc_agrees_with_writing_replicates_out(kind):
     label, logit, group = grouped_sample(kind, 4)
     count = np.concatenate(list(draws(clusters(label, group), replicates=40, rng_seed=9)))
     fast = bootstrap_auc(label, logit, group, replicates=40, rng_seed=9)
-    np.testing.assert_allclose(fast, values_of(label, logit, group, count), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(fast, aucs_of(label, logit, group, count), rtol=0, atol=1e-12)
 
 
 def test_bootstrap_auc_without_both_classes_is_undefined():
