@@ -60,6 +60,11 @@ class ResultRow:
         return self.state == "done" and math.isfinite(self.estimate.value)
 
     @property
+    def images(self) -> int:
+        """How many images, or units, the number rests on."""
+        return self.estimate.n_real + self.estimate.n_fake
+
+    @property
     def is_whole(self) -> bool:
         """Whether it is of all images of a test set, or of all units."""
         return not self.subset and not self.leak_free

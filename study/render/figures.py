@@ -31,7 +31,7 @@ from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.data.images.degradations import number_of
 from study.data.images.steps import STEPS, Axis
 from study.data.names import is_in_domain
-from study.render.grid import SEEDS_APART, Grid, pick, span, state_words
+from study.render.grid import SEEDS_APART, Grid, GridCell, images_text, pick, state_words
 from study.render.numbers import ends, number
 from study.statistics.comparisons import Ranks
 from study.statistics.metrics import METRICS, roc
@@ -82,29 +82,9 @@ def heat_map(
     figure = Figure(figsize=_heat_map_size(grid), layout="constrained")
     axes = figure.add_subplot()
     colours, scale, label = _colour_scale(grid)
-    cells = {**grid.cells, **grid.no_pixels}
     for y, source in enumerate(_lines(grid)):
         for x, target in enumerate(grid.test_on):
-            _draw_cell(
-                axes,
-                (x, y),
-                cells.get((source, target)),
-                colours,
-                scale,
-                _marks(grid, source, target),
-            )
-            if grid.domains.get((source, target)) == "in":
-                axes.add_patch(
-                    Rectangle(
-                        (x - 0.47, y - 0.46),
-                        0.94,
-                        0.92,
-                        fill=False,
-                        edgecolor="black",
-                        linewidth=2.2,
-                        zorder=3,
-                    )
-                )
+            _draw_cell(axes, (x, y), _cell_at(grid, source, target), colours, scale)
     _label_axes(axes, grid)
     bar = figure.colorbar(
         ScalarMappable(norm=scale, cmap=colours), ax=axes, fraction=0.04, pad=0.02, aspect=18
@@ -116,15 +96,16 @@ def heat_map(
     _save(figure, path)
 
 
-def _marks(grid: Grid, source: str, target: str) -> str:
-    """The marks of a cell, as the notes of the tables say at length."""
-    place = (source, target)
-    marked = {
-        LEAKS: place in grid.without_leaks,
-        SHARES: place in grid.shared,
-        APART: place in grid.apart,
-    }
-    return "".join(mark for mark, is_marked in marked.items() if is_marked)
+def _cell_at(grid: Grid, source: str, target: str) -> GridCell:
+    """A cell of the matrix, or of one of the audit's classifiers."""
+    of_audit = grid.baselines.get(source, {}).get(target)
+    return grid.cells.get((source, target)) or GridCell(row=of_audit, domain="unknown")
+
+
+def _marks(cell: GridCell) -> str:
+    """The marks of a number, as the notes of the tables say at length."""
+    marked = {LEAKS: cell.clean is not None, SHARES: cell.overlap != "", APART: cell.apart}
+    return "".join(mark for mark, is_marked in marked.items() if is_marked and cell.number)
 
 
 def _legend(grid: Grid) -> list[str]:
@@ -135,19 +116,12 @@ def _legend(grid: Grid) -> list[str]:
         LEAKS: "test images leak from training",
         SHARES: "shares images with the training set, not cross-domain",
     }
-    marks = {
-        mark
-        for source in grid.train_on
-        for target in grid.test_on
-        for mark in _marks(grid, source, target)
-    }
-    lines = ["; ".join(f"{mark} {words}" for mark, words in keys.items() if mark in marks)]
+    marks = {mark for cell in grid.cells.values() for mark in _marks(cell)}
+    lines = ["mean over seeds [95 % interval], sd over seeds; outlined: in-domain"]
+    if marks & keys.keys():
+        lines.append("; ".join(f"{mark} {words}" for mark, words in keys.items() if mark in marks))
     lines += [f"{APART} {SEEDS_APART}"] if APART in marks else []
-    lines += [WARNED] if grid.warnings() else []
-    return [
-        "mean over seeds [95 % interval], sd over seeds; outlined: in-domain",
-        *filter(None, lines),
-    ]
+    return lines + ([WARNED] if grid.warnings() else [])
 
 
 def _heat_map_size(grid: Grid) -> tuple[float, float]:
@@ -160,8 +134,7 @@ def _lines(grid: Grid) -> list[str]:
     """What stands below each other: the training sets, and in a map of AUCs the audit's
     classifiers.
     """
-    without = dict.fromkeys(name for name, _ in grid.no_pixels) if grid.metric == "auc" else ()
-    return [*grid.train_on, *without]
+    return [*grid.train_on, *(grid.baselines if grid.metric == "auc" else ())]
 
 
 def _colour_value(row: ResultRow) -> float:
@@ -193,40 +166,27 @@ def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
 
 
 def _draw_cell(
-    axes: Axes,
-    at: tuple[int, int],
-    row: ResultRow | None,
-    colours: Colormap,
-    scale: Normalize,
-    marks: str,
+    axes: Axes, at: tuple[int, int], cell: GridCell, colours: Colormap, scale: Normalize
 ) -> None:
     x, y = at
-    box = (x - 0.5, y - 0.5)
-    if row is None or not row.has_number:
-        axes.add_patch(
-            Rectangle(
-                box, 1, 1, facecolor="#eeeeee", edgecolor="#b5b5b5", hatch="////", linewidth=0
-            )
-        )
+    middle: Style = {"ha": "center", "va": "center"}
+    if cell.domain == "in":
+        outline: Style = {"fill": False, "edgecolor": "black", "linewidth": 2.2, "zorder": 3}
+        axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, **outline))
+    if cell.number is None:
+        empty: Style = {"facecolor": "#eeeeee", "edgecolor": "#b5b5b5", "hatch": "////"}
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0, **empty))
         background = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        axes.text(
-            x,
-            y,
-            state_words(row),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="#333333",
-            bbox=background,
-        )
+        words = state_words(cell.row)
+        axes.text(x, y, words, fontsize=8, color="#333333", bbox=background, **middle)
         return
-    colour = colours(scale(_colour_value(row)))
-    axes.add_patch(Rectangle(box, 1, 1, facecolor=colour, edgecolor="white", linewidth=1))
-    ink = "white" if _luminance(colour) < 0.45 else "black"
-    e = row.estimate
-    spread = e.seeds > 1 and math.isfinite(e.sd)
-    middle: Style = {"ha": "center", "va": "center", "color": ink}
-    axes.text(x, y - (0.2 if spread else 0.12), f"{number(e.value)}{marks}", fontsize=11, **middle)
+    colour = colours(scale(_colour_value(cell.number)))
+    full: Style = {"facecolor": colour, "edgecolor": "white", "linewidth": 1}
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **full))
+    middle["color"] = "white" if _luminance(colour) < 0.45 else "black"
+    e = cell.number.estimate
+    spread, value = e.seeds > 1 and math.isfinite(e.sd), f"{number(e.value)}{_marks(cell)}"
+    axes.text(x, y - (0.2 if spread else 0.12), value, fontsize=11, **middle)
     axes.text(x, y + (0.09 if spread else 0.2), ends(e.low, e.high), fontsize=8, **middle)
     if spread:
         axes.text(x, y + 0.32, f"sd {number(e.sd)}, n={e.seeds}", fontsize=7, **middle)
@@ -266,16 +226,8 @@ def _wrapped(name: str) -> str:
 
 
 def _counts(grid: Grid, test_on: str) -> str:
-    rows = [
-        row
-        for (_, target), row in grid.cells.items()
-        if target == test_on and row is not None and row.state == "done"
-    ]
-    return (
-        f"{span(r.estimate.n_real for r in rows)} / {span(r.estimate.n_fake for r in rows)}"
-        if rows
-        else ""
-    )
+    rows = [row for row in grid.rows() if row.test_on == test_on and row.state == "done"]
+    return images_text(rows) if rows else ""
 
 
 def roc_curves(
@@ -520,10 +472,7 @@ def _draw_robustness(
 
 def _say_images(axes: Axes, rows: Sequence[ResultRow], title: str) -> None:
     """Write what a panel rests on into its title, and inside it why points have no interval."""
-    images = (
-        f"{span(r.estimate.n_real for r in rows)} real / {span(r.estimate.n_fake for r in rows)}"
-        " fake"
-    )
+    images = images_text(rows, reals=" real", fakes=" fake")
     axes.set_title(f"{title}\n{images}" if rows else title, fontsize=9)
     bare = [r.estimate.note for r in rows if math.isnan(r.estimate.low)]
     if bare:

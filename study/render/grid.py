@@ -5,10 +5,11 @@ both draw.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 
-from study.analysis.results import Domain, ResultRow, Results
+from study.analysis.results import Domain, ResultRow, Results, Role
 from study.core.records import NO_DEGRADATION
 from study.statistics.methods import POOLED
 from study.statistics.metrics import METRICS
@@ -22,36 +23,51 @@ THRESHOLD_TITLES = {
 }
 
 
+Place = tuple[str, str]  # train_on, test_on
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridCell:
+    """What is known of one training set and one test set.
+
+    row: the mean over seeds, or where there is none the row that tells the cell's state; None where
+    the results have nothing on the cell. clean: the mean without the images that leak from
+    training, for a cell that has some. overlap: why it is not cross-domain, though the test set is
+    no member of the training set. apart: whether it has several seeds, none of which lies in the
+    interval of their mean.
+    """
+
+    row: ResultRow | None
+    domain: Domain
+    clean: ResultRow | None = None
+    overlap: str = ""
+    apart: bool = False
+
+    @property
+    def number(self) -> ResultRow | None:
+        """The row of a cell that has a number."""
+        return self.row if self.row is not None and self.row.has_number else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The cells of one detector: training sets x test sets, both in the order of the long form.
+    """The cells of one detector: training sets x test sets, both in the order of the results.
 
-    cells: (train_on, test_on) -> the mean row of the quantity, or where there is none the row that
-    tells the cell's state; None where the long form has nothing on the cell. without_leaks: the
-    same without the images that training has seen, for cells that
-    have some. shared: cell -> why it is not cross-domain, for cells that share images with their
-    training set.
-    apart: cells with several seeds, none of which lies in the interval of their mean.
-    domains: cell -> what it counts as.
-    no_pixels: (classifier, test_on) -> the audit's AUC without a picture; empty where there was no
-    audit. No part of any summary.
-    warned: test_on -> what the audit warns of.
+    baselines: classifier of the audit -> test set -> its AUC without a picture; empty where there
+    was no audit. No part of any summary. warned: test set -> what the audit warns of.
     """
 
     detector: str
+    role: Role
     metric: str
     threshold: str
     degradation: str
     level: str
     train_on: tuple[str, ...]
     test_on: tuple[str, ...]
-    cells: dict[tuple[str, str], ResultRow | None]
-    no_pixels: dict[tuple[str, str], ResultRow] = field(default_factory=dict)
-    without_leaks: dict[tuple[str, str], ResultRow] = field(default_factory=dict)
-    shared: dict[tuple[str, str], str] = field(default_factory=dict)
-    apart: frozenset[tuple[str, str]] = frozenset()
-    domains: dict[tuple[str, str], Domain] = field(default_factory=dict)
-    warned: dict[str, str] = field(default_factory=dict)
+    cells: Mapping[Place, GridCell]
+    baselines: Mapping[str, Mapping[str, ResultRow]]
+    warned: Mapping[str, str]
 
     @property
     def title(self) -> str:
@@ -66,12 +82,12 @@ class Grid:
         return ", ".join(parts)
 
     def warnings(self) -> dict[str, str]:
-        """Return test_on -> what the audit warns of, for the columns that are to be marked."""
+        """Return test set -> what the audit warns of, for the columns that are to be marked."""
         return {test_on: why for test_on, why in self.warned.items() if test_on in self.test_on}
 
     def rows(self) -> list[ResultRow]:
         """Return the rows of the cells that have any, training set by training set."""
-        return [row for row in self.cells.values() if row is not None]
+        return [cell.row for cell in self.cells.values() if cell.row is not None]
 
 
 def pick(
@@ -84,55 +100,68 @@ def pick(
     level: str = "image",
 ) -> Grid:
     """Return the matrix of a detector and a quantity. Its cells hold the mean over seeds."""
-    rows = results.rows
     mine = [
         row
-        for row in rows
-        if row.detector == detector and row.degradation == degradation and not row.subset
+        for row in results.rows
+        if (row.detector, row.degradation, row.subset) == (detector, degradation, "")
     ]
-    measured = [r for r in mine if (r.metric, r.threshold) == (metric, threshold)]
-    quantity = [r for r in measured if r.seed == "mean"]
-    means = {(r.train_on, r.test_on): r for r in quantity if _is_all(r, level)}
-    seeds = [r for r in measured if r.seed != "mean" and _is_all(r, level)]
-    states = {(r.train_on, r.test_on): r for r in mine if r.state != "done"}
+    quantity = [row for row in mine if (row.metric, row.threshold) == (metric, threshold)]
+    measured = [row for row in quantity if row.level == level and not row.leak_free]
+    rows = {_place(row): row for row in mine if row.state != "done"}
+    rows |= {_place(row): row for row in measured if row.seed == "mean"}
+    clean = {
+        _place(row): row
+        for row in quantity
+        if row.level == level and row.leak_free and row.seed == "mean"
+    }
+    seeds: dict[Place, list[ResultRow]] = {}
+    for row in measured:
+        if row.seed != "mean" and row.has_number:
+            seeds.setdefault(_place(row), []).append(row)
+    domains = {(pair.train_on, pair.test_on): pair.domain for pair in results.pairs}
+    domains |= {_place(row): row.domain for row in mine}
+    overlaps = results.overlaps()
     train_on = tuple(dict.fromkeys(row.train_on for row in mine))
     test_on = tuple(dict.fromkeys(row.test_on for row in mine))
-    places = [(source, target) for source in train_on for target in test_on]
+    baselines: dict[str, dict[str, ResultRow]] = {}
+    for row in results.rows:
+        if row.role == "baseline":
+            baselines.setdefault(row.detector, {})[row.test_on] = row
     return Grid(
         detector=detector,
+        role=mine[0].role if mine else "detector",
         metric=metric,
         threshold=threshold,
         degradation=degradation,
         level=level,
         train_on=train_on,
         test_on=test_on,
-        cells={place: means.get(place, states.get(place)) for place in places},
-        no_pixels={(row.detector, row.test_on): row for row in rows if row.role == "baseline"},
-        without_leaks={
-            (r.train_on, r.test_on): r for r in quantity if r.level == level and r.leak_free
+        cells={
+            place: GridCell(
+                row=rows.get(place),
+                domain=domains.get(place, "unknown"),
+                clean=clean.get(place),
+                overlap=overlaps.get(place, ""),
+                apart=_seeds_apart(rows.get(place), seeds.get(place, [])),
+            )
+            for place in product(train_on, test_on)
         },
-        shared={
-            place: note
-            for place, note in results.overlaps().items()
-            if place in means and means[place].state == "done"
-        },
-        apart=frozenset(place for place, row in means.items() if _seeds_apart(row, seeds)),
-        domains={(row.train_on, row.test_on): row.domain for row in mine},
+        baselines=baselines,
         warned=results.warnings(),
     )
 
 
-def _seeds_apart(mean: ResultRow, seeds: Iterable[ResultRow]) -> bool:
-    """Whether a cell has several seeds, and none of them lies in the interval of their mean."""
+def _place(row: ResultRow) -> Place:
+    return row.train_on, row.test_on
+
+
+def _seeds_apart(mean: ResultRow | None, seeds: Sequence[ResultRow]) -> bool:
+    """Whether there are several seeds, and none of them lies in the interval of their mean."""
+    if mean is None or len(seeds) < 2:
+        return False
     low, high = mean.estimate.low, mean.estimate.high
-    place = (mean.train_on, mean.test_on)
-    values = [r.estimate.value for r in seeds if (r.train_on, r.test_on) == place and r.has_number]
     # no interval: NaN, and False
-    return len(values) > 1 and all(value < low or value > high for value in values)
-
-
-def _is_all(row: ResultRow, level: str) -> bool:
-    return row.level == level and not row.leak_free
+    return all(row.estimate.value < low or row.estimate.value > high for row in seeds)
 
 
 def state_words(row: ResultRow | None) -> str:
@@ -150,14 +179,19 @@ def span(numbers: Iterable[int]) -> str:
     return "-".join(f"{n}" for n in (found if len(found) < 2 else (found[0], found[-1])))
 
 
+def images_text(rows: Sequence[ResultRow], *, reals: str = "", fakes: str = "") -> str:
+    """Return the images that rows rest on: `100 / 150`, real and fake, with words after each."""
+    n_real, n_fake = (row.estimate.n_real for row in rows), (row.estimate.n_fake for row in rows)
+    return f"{span(n_real)}{reals} / {span(n_fake)}{fakes}"
+
+
 def prevalence(row: ResultRow) -> float:
     """Return the share of fakes among the images of a cell, in [0, 1]; NaN where there are none."""
-    total = row.estimate.n_real + row.estimate.n_fake
-    return row.estimate.n_fake / total if total else math.nan
+    return row.estimate.n_fake / row.images if row.images else math.nan
 
 
 def detectors(results: Results) -> list[str]:
-    """Return the detectors, in the order of the long form; the audit's classifiers are none."""
+    """Return the detectors, in the order of the results; the audit's classifiers are none."""
     return [*dict.fromkeys(row.detector for row in results.rows if row.role != "baseline")]
 
 

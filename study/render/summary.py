@@ -7,9 +7,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from study.core.records import ELSEWHERE, NO_TRAINING
+from study.core.records import NO_TRAINING
 from study.render.grid import Grid
-from study.render.numbers import number, rounded
+from study.render.numbers import counted, number, rounded
 from study.statistics.matrix import MatrixSummary, summarise
 from study.statistics.metrics import METRICS
 
@@ -17,21 +17,23 @@ UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
 
 
 def summary_of(grid: Grid) -> MatrixSummary:
-    """Return the summary of a grid's cells; those without a number count as undefined."""
-    values = {
-        place: row.estimate.value if row is not None and row.has_number else math.nan
-        for place, row in grid.cells.items()
-    }
-    members = {
-        source: [target for target in grid.test_on if grid.domains.get((source, target)) == "in"]
-        for source in grid.train_on
-    }
+    """Return the summary of a grid's cells; those without a number count as undefined. Each cell
+    has its own chance level: without leaked images, or without what could not be decoded, one test
+    set has another prevalence.
+    """
+    metric = METRICS[grid.metric]
+    numbers = {place: cell.number for place, cell in grid.cells.items()}
+    estimates = {place: row.estimate for place, row in numbers.items() if row is not None}
+    members: dict[str, list[str]] = {source: [] for source in grid.train_on}
+    for (source, target), cell in grid.cells.items():
+        if cell.domain == "in":
+            members[source].append(target)
     return summarise(
-        values,
+        {place: estimates[place].value if place in estimates else math.nan for place in numbers},
         members,
-        _chances(grid),
-        greater_is_better=METRICS[grid.metric].greater_is_better,
-        shared=grid.shared.keys(),
+        {place: metric.chance(n_real=e.n_real, n_fake=e.n_fake) for place, e in estimates.items()},
+        greater_is_better=metric.greater_is_better,
+        shared={place for place, cell in grid.cells.items() if cell.domain == "neither"},
     )
 
 
@@ -81,33 +83,18 @@ def without_leaks(grid: Grid) -> Grid | None:
     does.
     """
     left = {
-        place: row
-        for place, row in grid.without_leaks.items()
-        if (whole := grid.cells.get(place)) is not None and whole.has_number
+        place: replace(cell, row=cell.clean, clean=None)
+        for place, cell in grid.cells.items()
+        if cell.clean is not None and cell.number is not None
     }
-    return replace(grid, cells={**grid.cells, **left}, without_leaks={}) if left else None
-
-
-def _chances(grid: Grid) -> dict[tuple[str, str], float]:
-    """Each cell's own: without leaked images, or without what could not be decoded, one test set
-    has another prevalence.
-    """
-    held = {
-        place: row.estimate
-        for place, row in grid.cells.items()
-        if row is not None and row.has_number
-    }
-    return {
-        place: METRICS[grid.metric].chance(n_real=one.n_real, n_fake=one.n_fake)
-        for place, one in held.items()
-    }
+    return replace(grid, cells={**grid.cells, **left}) if left else None
 
 
 def summary_lines(grid: Grid) -> list[str]:
     """Return the summary as lines of text. `vs chance` is positive where better than chance, a gap
     where worse across domains.
     """
-    if _trained_elsewhere(grid):
+    if grid.role == "external":
         return [f"{UNKNOWN_DOMAIN}: no in-domain and no cross-domain mean"]
     clean = without_leaks(grid)
     return [*_lines(grid), *([_clean_line(clean)] if clean else [])]
@@ -123,26 +110,18 @@ def _clean_line(clean: Grid) -> str:
 
 
 def _lines(grid: Grid) -> list[str]:
-    found = as_shown(summary_of(grid))
-    sign = 1 if METRICS[grid.metric].greater_is_better else -1
-    inside = _text(
-        found.in_domain_mean, sign * found.in_domain_above_chance, cells=found.n_in_domain
-    )
+    exact, sign = summary_of(grid), 1 if METRICS[grid.metric].greater_is_better else -1
+    found = as_shown(exact)
+    inside = _text(found.in_domain_mean, sign * found.in_domain_above_chance, found.n_in_domain)
     across = _text(
-        found.cross_domain_mean, sign * found.cross_domain_above_chance, cells=found.n_cross_domain
+        found.cross_domain_mean, sign * found.cross_domain_above_chance, found.n_cross_domain
     )
-    exact = summary_of(grid)
-    centred = (
-        math.nan
-        if math.isclose(exact.gap, exact.gap_above_chance, abs_tol=1e-9)
-        else found.gap_above_chance
-    )
-    ends = [f"gap {_text(found.gap, centred)}{_why_no_gap(grid)}"]
+    is_plain = math.isclose(exact.gap, exact.gap_above_chance, abs_tol=1e-9)
+    gap = _text(found.gap, math.nan if is_plain else found.gap_above_chance)
+    ends = [f"gap {gap}{_why_no_gap(grid)}"]
     if found.worst_cell is not None:
-        ends.append(
-            f"worst {_text(found.worst, sign * found.worst_above_chance)}:"
-            f" {' -> '.join(found.worst_cell)}"
-        )
+        worst = _text(found.worst, sign * found.worst_above_chance)
+        ends.append(f"worst {worst}: {' -> '.join(found.worst_cell)}")
     if found.n_shared:
         ends.append(f"in neither mean: {found.n_shared} with images of the training set")
     if found.n_undefined:
@@ -154,11 +133,11 @@ def summary_cells(grid: Grid) -> list[str]:
     """Return the summary as cells of a table: in-domain mean, cross-domain mean, gap, worst cell,
     cells without a number.
     """
-    found = summary_of(grid)
-    if _trained_elsewhere(grid):
-        return ["unknown", "unknown", UNKNOWN_DOMAIN, "unknown", str(found.n_undefined)]
+    if grid.role == "external":
+        undefined = str(summary_of(grid).n_undefined)
+        return ["unknown", "unknown", UNKNOWN_DOMAIN, "unknown", undefined]
     clean = without_leaks(grid)
-    cells, more = _cells(grid), _cells(clean) if clean else _cells(grid)
+    cells, more = _cells(grid), _cells(clean or grid)
     # Where the two say different things, both stand there.
     return [
         a if a == b else f"{a}; without leaked images {b}" for a, b in zip(cells, more, strict=True)
@@ -167,29 +146,23 @@ def summary_cells(grid: Grid) -> list[str]:
 
 def _cells(grid: Grid) -> list[str]:
     found = as_shown(summary_of(grid))
-    worst = (
-        f"{number(found.worst)} ({' -> '.join(found.worst_cell)})"
-        if found.worst_cell is not None
-        else "none"
-    )
-    means = [_text(mean, math.nan) for mean in (found.in_domain_mean, found.cross_domain_mean)]
-    return [*means, _text(found.gap, math.nan) + _why_no_gap(grid), worst, str(found.n_undefined)]
-
-
-def _trained_elsewhere(grid: Grid) -> bool:
-    return set(grid.train_on) == {ELSEWHERE}
+    worst = "none"
+    if found.worst_cell is not None:
+        worst = f"{number(found.worst)} ({' -> '.join(found.worst_cell)})"
+    means = [number(found.in_domain_mean), number(found.cross_domain_mean)]
+    return [*means, number(found.gap) + _why_no_gap(grid), worst, str(found.n_undefined)]
 
 
 def _why_no_gap(grid: Grid) -> str:
-    """Return, in brackets, why a detector that is not trained has no gap; of another the two means
-    say what is missing.
+    """Why a detector that is not trained has no gap; of another the two means say what is
+    missing.
     """
     return " (not trained: no test set is in-domain)" if set(grid.train_on) == {NO_TRAINING} else ""
 
 
-def _text(value: float, over_chance: float, *, cells: int = 0) -> str:
+def _text(value: float, over_chance: float, cells: int = 0) -> str:
     if math.isnan(value):
         return "undefined"
     more = [] if math.isnan(over_chance) else [f"{number(over_chance, signed=True)} vs chance"]
-    more += [f"{cells} cell{'s' if cells > 1 else ''}"] if cells else []
+    more += [counted(cells, "cell")] if cells else []
     return number(value) + (f" ({', '.join(more)})" if more else "")

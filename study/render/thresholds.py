@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from study.analysis.results import Domain, Results
+from study.analysis.results import Domain, ResultRow, Results
 from study.core.records import Estimate
-from study.render.grid import Grid, detectors, pick, state_words
+from study.render.grid import GridCell, detectors, pick, state_words
 from study.render.table import Cell, Column, Table, markdown, table, text
 from study.statistics.thresholds import THRESHOLDS
 
@@ -57,24 +57,22 @@ def transfers(results: Results, detector: str) -> list[Transfer]:
     kept = pick(results, detector, "real_accuracy", "source_fpr5")
     return [
         Transfer(
-            train_on=source,
-            test_on=target,
-            balanced_accuracy={name: _number(grid, source, target) for name, grid in grids.items()},
-            fpr=_complement(_number(kept, source, target)),
-            state=_state(grids["fixed"], source, target),
-            domain=kept.domains[source, target],
+            train_on=place[0],
+            test_on=place[1],
+            balanced_accuracy={name: _estimate(grid.cells[place]) for name, grid in grids.items()},
+            fpr=_complement(_estimate(cell)),
+            state=_state(grids["fixed"].cells[place].row),
+            domain=cell.domain,
         )
-        for source, target in kept.cells
+        for place, cell in kept.cells.items()
     ]
 
 
-def _number(grid: Grid, source: str, target: str) -> Estimate | None:
-    row = grid.cells[source, target]
-    return row.estimate if row is not None and row.has_number else None
+def _estimate(cell: GridCell) -> Estimate | None:
+    return cell.number.estimate if cell.number else None
 
 
-def _state(grid: Grid, source: str, target: str) -> str:
-    row = grid.cells[source, target]
+def _state(row: ResultRow | None) -> str:
     return "" if row is not None and row.state == "done" else state_words(row)
 
 
@@ -82,16 +80,7 @@ def _complement(found: Estimate | None) -> Estimate | None:
     """1 - a share: its interval turns over, and its spread stays."""
     if found is None:
         return None
-    return Estimate(
-        value=1 - found.value,
-        low=1 - found.high,
-        high=1 - found.low,
-        n_real=found.n_real,
-        n_fake=found.n_fake,
-        seeds=found.seeds,
-        sd=found.sd,
-        note=found.note,
-    )
+    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
 
 
 def markdown_transfer(results: Results) -> str:
