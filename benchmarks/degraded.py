@@ -28,7 +28,7 @@ from study.core.records import NO_DEGRADATION
 from study.jobs.cell import CellJob
 from study.jobs.degraded import DegradedJob, assemble, degraded_jobs, is_through, run_degraded
 from study.planning.cells import plan_cells
-from study.planning.setup import Setup, set_up
+from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import load_study
 from study.runtime.local import LocalLauncher
 from study.store.store import Store
@@ -71,7 +71,7 @@ def write_photos(folder: Path, *, per_class: int, side: int) -> None:
 
 
 def timed(
-    setup: Setup, jobs_of: Callable[[Sequence[CellJob]], list[DegradedJob]]
+    setup: OpenStudy, jobs_of: Callable[[Sequence[CellJob]], list[DegradedJob]]
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Return the CPU seconds of scoring all degraded cells (other programs' work does not count),
     and the logits.
@@ -90,7 +90,7 @@ def timed(
     return seconds, logits
 
 
-def a_pass_each(setup: Setup, cells: Sequence[CellJob], *, by_seed: bool) -> list[DegradedJob]:
+def a_pass_each(setup: OpenStudy, cells: Sequence[CellJob], *, by_seed: bool) -> list[DegradedJob]:
     """The jobs that decode and degrade anew for every detector and member; by_seed: for every
     winner too.
     """
@@ -127,7 +127,7 @@ def main() -> None:
                 [str(folder / "degraded.toml"), "--results", str(folder / "results"), "--local"]
             )
         study = load_study(str(folder / "degraded.toml"), degradations=SUITES)
-        setup = set_up(study, results=folder / "results", weights_root=None, firewall=False)
+        setup = open_study(study, results=folder / "results", weights_root=None, firewall=False)
         members, images = len(study.conditions()) - 1, 2 * options.images
         print(
             f"{images} images of {options.side} x {options.side * 3 // 4}, {members} degradations,"

@@ -25,7 +25,7 @@ from typing import Any
 from study.core.identity import whole_file
 from study.core.records import EpochRecord, Params, TrialResult
 from study.jobs.trial import run_trial
-from study.planning.setup import Setup, set_up
+from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import parse_study
 from study.runtime.attempt import attempt_trial
 from study.search.spaces import Parameter, Space, Value
@@ -170,7 +170,7 @@ def _row(benchmark: Benchmark, settings: Params, result: TrialResult) -> dict[st
     }
 
 
-def _setup(benchmark: Benchmark, options: argparse.Namespace) -> Setup:
+def _setup(benchmark: Benchmark, options: argparse.Namespace) -> OpenStudy:
     table = {
         "name": f"record_{benchmark.name}",
         "detectors": [benchmark.detector],
@@ -180,7 +180,9 @@ def _setup(benchmark: Benchmark, options: argparse.Namespace) -> Setup:
         "run": {"threads": 1, "precision": options.precision},
     }
     study = parse_study(table, where="record_trials.py")
-    return set_up(study, results=options.results, weights_root=options.weights_root, firewall=True)
+    return open_study(
+        study, results=options.results, weights_root=options.weights_root, firewall=True
+    )
 
 
 def record(benchmark: Benchmark, options: argparse.Namespace) -> None:
@@ -199,7 +201,7 @@ def record(benchmark: Benchmark, options: argparse.Namespace) -> None:
     setup = _setup(benchmark, options)
     (pairing,) = setup.study.pairings()
     for number, settings in enumerate(todo):
-        job = setup.trial_job(pairing, number, {**benchmark.space.constants, **settings})
+        job = setup.jobs.trial(pairing, number, {**benchmark.space.constants, **settings})
         result = attempt_trial(run_trial, job, _ignore, threads=1)
         setup.store.drop_checkpoint(job.trial.key)
         rows.append(_row(benchmark, settings, result))

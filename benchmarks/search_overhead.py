@@ -31,7 +31,9 @@ from study.data.catalog import DataConfig
 from study.detectors import registry
 from study.jobs.trial import TrialJob
 from study.jobs.workspace import Workspace
-from study.planning.setup import Setup
+from study.planning.keys import Keys
+from study.planning.open_study import OpenStudy, searches_of
+from study.planning.searches import search_driver
 from study.planning.study import Budget, Study
 from study.runtime.launcher import open_launcher
 from study.search.spaces import load_space
@@ -86,7 +88,7 @@ def _auc(job: TrialJob) -> float:
 
 def make_setup(
     folder: Path, name: str, *, training_sets: int, trials: int, detectors: tuple[str, ...]
-) -> Setup:
+) -> OpenStudy:
     """Return a study whose data nobody opens."""
     sets = tuple(f"set_{i}" for i in range(training_sets))
     study = Study(
@@ -105,16 +107,15 @@ def make_setup(
         precision="float32",
         firewall=True,
     )
-    setup = Setup(
+    specs = {d: registry.resolve(d, options={}, weights_root=None) for d in detectors}
+    spaces = {detector: load_space(detector) for detector in detectors}
+    setup = OpenStudy(
         study=study,
         workspace=workspace,
         store=Store(folder, name),
-        specs={
-            detector: registry.resolve(detector, options={}, weights_root=None)
-            for detector in detectors
-        },
-        spaces={detector: load_space(detector) for detector in detectors},
-        data_keys=dict.fromkeys(sets, "no data"),
+        keys=Keys(study=study, specs=specs, data=dict.fromkeys(sets, "no data")),
+        searches=searches_of(study, specs, spaces, {}),
+        starts={},
     )
     setup.store.prepare()
     return setup
@@ -158,7 +159,7 @@ def timed(function: Callable[..., Any], parts: dict[str, float], name: str) -> C
     return call
 
 
-def measure(setup: Setup, *, local: bool, seconds: float, recorded: bool) -> Run:
+def measure(setup: OpenStudy, *, local: bool, seconds: float, recorded: bool) -> Run:
     """Search the study once. recorded: through the sweep's recorder, or just counted."""
     total = len(setup.study.pairings()) * setup.study.budget.trials
     run = Run(trials=total, slots=1 if local else SLOTS, trial_s=seconds)
@@ -173,7 +174,7 @@ def measure(setup: Setup, *, local: bool, seconds: float, recorded: bool) -> Run
         add(job, result)
         computed.append(time.process_time())
 
-    driver = setup.search(known, on_result)
+    driver = search_driver(setup, known, on_result)
     opened, start = time.time(), time.perf_counter()
     with open_launcher(
         local=local, address=None, threads=1, slots=SLOTS, scratch=setup.store.folder / "ray"
@@ -186,7 +187,7 @@ def measure(setup: Setup, *, local: bool, seconds: float, recorded: bool) -> Run
     return run
 
 
-def _recorder(setup: Setup, run: Run) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _recorder(setup: OpenStudy, run: Run) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return `known` and `add` of what a sweep writes with: the store, MLflow's SQLite database,
     Optuna's journal.
     """
@@ -199,12 +200,14 @@ def _recorder(setup: Setup, run: Run) -> tuple[Callable[..., Any], Callable[...,
     return record.known, timed(record.add, run.parts, "all of the recorder")
 
 
-def proposals_alone(setup: Setup) -> float:
+def proposals_alone(setup: OpenStudy) -> float:
     """Return the seconds of a whole search in which every result is known: proposals and
     bookkeeping, nothing run.
     """
     start = time.perf_counter()
-    driver = setup.search(lambda job: trial(job, lambda _: None, seconds=0), lambda *_: None)
+    driver = search_driver(
+        setup, lambda job: trial(job, lambda _: None, seconds=0), lambda *_: None
+    )
     assert driver.finished()
     return time.perf_counter() - start
 
@@ -268,7 +271,7 @@ def main() -> None:
         sweep(make_setup(Path(temporary), "sweep", training_sets=3, trials=8, detectors=("npr",)))
 
 
-def sweep(setup: Setup) -> None:
+def sweep(setup: OpenStudy) -> None:
     run = measure(setup, local=False, seconds=2.0, recorded=True)
     limit = SWEEP_GOAL * run.ideal + run.start_up
     show(f"2 s, recorded, Ray, {SLOTS} slots", run, "")

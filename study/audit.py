@@ -18,7 +18,7 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.analysis.audit import StudyAudit
-    from study.planning.setup import Setup
+    from study.planning.open_study import OpenStudy
 
 EXAMPLES = """
 python -m study.audit quick
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from study.render.audit import as_json, as_text
 
     if options.study:
-        setup = cli.open_setup(options, firewall=False)
+        setup = cli.open_study(options, firewall=False)
         with setup.store.lock():
             audit = write_audit(setup)
     else:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return cli.DONE
 
 
-def write_audit(setup: Setup) -> StudyAudit:
+def write_audit(setup: OpenStudy) -> StudyAudit:
     """Audit a study and write its audit.json; what the cache holds is not read again."""
     from study.analysis.audit import audit_study
     from study.render.audit import as_json

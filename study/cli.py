@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from study.planning.cost import PairingOutlook
-    from study.planning.setup import Setup
+    from study.planning.open_study import OpenStudy
     from study.planning.study import Study
     from study.runtime.launcher import Launcher
 
@@ -141,7 +141,7 @@ def class_folders(given: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def launcher(setup: Setup, options: argparse.Namespace, *, workers: int = 1) -> Launcher:
+def launcher(setup: OpenStudy, options: argparse.Namespace, *, workers: int = 1) -> Launcher:
     """Open the launcher that the options ask for, for work of this study. workers: of one trial."""
     from study.runtime.launcher import open_launcher
 
@@ -156,7 +156,7 @@ def launcher(setup: Setup, options: argparse.Namespace, *, workers: int = 1) -> 
     )
 
 
-def slots_here(setup: Setup, options: argparse.Namespace) -> int:
+def slots_here(setup: OpenStudy, options: argparse.Namespace) -> int:
     """Return how many trials of a study run side by side, with these options, on this machine.
 
     Raises ConfigError where it has not the CPUs or GPUs of one.
@@ -181,7 +181,7 @@ def slots_here(setup: Setup, options: argparse.Namespace) -> int:
 
 def refuse_over_budget(
     pairings: Sequence[PairingOutlook],
-    setup: Setup,
+    setup: OpenStudy,
     options: argparse.Namespace,
     *,
     measured: bool = False,
@@ -291,10 +291,10 @@ def notes(study: Study) -> list[str]:
     return found
 
 
-def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
-    """Load the study that the options name and resolve it on this machine. Raises StudyError."""
+def open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
+    """Load the study that the options name and open it on this machine. Raises StudyError."""
     from study.core.errors import ConfigError
-    from study.planning.setup import set_up
+    from study.planning.open_study import open_study as open_here
     from study.planning.study_file import load_study
 
     for option in ("budget_hours", "slots"):
@@ -305,7 +305,7 @@ def open_setup(options: argparse.Namespace, *, firewall: bool) -> Setup:
     study = load_study(
         options.study, options.set, data_root=options.data_root, degradations=degradations
     )
-    return set_up(
+    return open_here(
         study,
         results=results_folder(options, study),
         weights_root=weights_root(options),
@@ -335,7 +335,9 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
     return local_results(options.results)
 
 
-def pushed(options: argparse.Namespace, setup: Setup) -> contextlib.AbstractContextManager[None]:
+def pushed(
+    options: argparse.Namespace, setup: OpenStudy
+) -> contextlib.AbstractContextManager[None]:
     """Return a context in which what a command writes goes to results elsewhere as it is finished;
     nothing where they are here.
     """

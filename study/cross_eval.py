@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from study.jobs.cell import CellJob
     from study.jobs.winner import WinnerJob
     from study.planning.cells import PlannedCell
-    from study.planning.setup import SearchHistory, Setup
+    from study.planning.open_study import OpenStudy
+    from study.planning.selection import SearchHistory
     from study.render.choices import Choices
     from study.runtime.launcher import Launcher
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_predictions(parser)
     options = parser.parse_args(arguments)
     _check_metric(options)
-    setup = cli.open_setup(options, firewall=False)
+    setup = cli.open_study(options, firewall=False)
     with setup.store.lock(), cli.pushed(options, setup):
         return cross_eval(setup, options)
 
@@ -113,7 +114,7 @@ def _check_metric(options: argparse.Namespace) -> None:
     options.threshold = options.threshold if METRICS[options.metric].at_threshold else ""
 
 
-def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
+def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
     """Score what is missing, write and print the matrix. Returns the exit code."""
     from study.analysis.comparisons import compare_study
     from study.analysis.external import ask_for, external_cells
@@ -123,6 +124,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     from study.audit import write_audit
     from study.core.errors import StoreError
     from study.planning.cells import plan_cells
+    from study.planning.searches import replay
     from study.planning.variants import variant_cells, variants
     from study.render.answer import answer
     from study.render.audit import pairs_line
@@ -136,7 +138,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
     ):
         print(f"note: {note}")
     outside = external_cells(setup)
-    history = setup.replay()
+    history = replay(setup)
     _build_untrained(setup)
     cells = plan_cells(setup, history)
     if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
@@ -156,7 +158,11 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
         options,
         [
             *cells,
-            *(cell for _, more in variant_cells(setup, variants(setup, history)) for cell in more),
+            *(
+                cell
+                for _, more in variant_cells(setup, variants(setup.jobs, history))
+                for cell in more
+            ),
         ],
     )
     _derive(setup, plan_cells(setup, history))
@@ -195,7 +201,7 @@ def cross_eval(setup: Setup, options: argparse.Namespace) -> int:
 
 
 def _results(
-    setup: Setup,
+    setup: OpenStudy,
     cells: Sequence[PlannedCell],
     outside: Sequence[PlannedCell],
     leakage: Leakage,
@@ -222,7 +228,10 @@ def _results(
 
 
 def _track(
-    setup: Setup, cells: Sequence[PlannedCell], rows: Sequence[ResultRow], artifacts: Sequence[Path]
+    setup: OpenStudy,
+    cells: Sequence[PlannedCell],
+    rows: Sequence[ResultRow],
+    artifacts: Sequence[Path],
 ) -> None:
     """Log the matrix to MLflow, and winners that it lacks."""
     from study.tracking.mlflow_tracker import Tracker
@@ -266,7 +275,7 @@ def _named(cell: Cell) -> str:
     return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}"
 
 
-def _score(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
+def _score(setup: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
     """Score what the store lacks, and record what failed."""
     from study.core.records import NO_DEGRADATION
     from study.jobs.cell import CellJob
@@ -339,7 +348,9 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
     return {cell.scores_key: reason for job, reason in failures for cell in missing_parts(job)}
 
 
-def _score_epochs(setup: Setup, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
+def _score_epochs(
+    setup: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]
+) -> None:
     """Score every epoch that winners have kept, where the store lacks it."""
     from study.analysis.leak_price import epochs_jobs
     from study.jobs.epochs import is_scored, run_epochs
@@ -358,14 +369,14 @@ def _score_epochs(setup: Setup, options: argparse.Namespace, cells: Sequence[Pla
         )
 
 
-def _build_untrained(setup: Setup) -> None:
+def _build_untrained(setup: OpenStudy) -> None:
     """Build and keep the detectors that are not trained, where the store lacks them. Nothing to
     share out: it is done here.
     """
     from study.jobs.winner import run_winner
     from study.runtime.local import LocalLauncher
 
-    jobs = [setup.untrained_job(pairing) for pairing in setup.study.untrained()]
+    jobs = [setup.jobs.untrained(pairing) for pairing in setup.study.untrained()]
     todo = [job for job in jobs if not _is_built(job)]
     for job in todo:
         print(f"building {job.trial.pairing.detector}, which is not trained", flush=True)
@@ -376,7 +387,7 @@ def _build_untrained(setup: Setup) -> None:
         )
 
 
-def _derive(setup: Setup, cells: Sequence[PlannedCell]) -> None:
+def _derive(setup: OpenStudy, cells: Sequence[PlannedCell]) -> None:
     """Make the cells of ensembles whose members are scored. A few sums of numbers in the store:
     they are done here.
     """
@@ -411,7 +422,7 @@ def _is_scored(job: CellJob) -> bool:
 
 
 def _write(
-    setup: Setup,
+    setup: OpenStudy,
     results: Results,
     cells: Sequence[PlannedCell],
     history: Mapping[Pairing, SearchHistory],
@@ -450,7 +461,7 @@ def _write(
 
 
 def _draw(
-    setup: Setup,
+    setup: OpenStudy,
     results: Results,
     cells: Sequence[PlannedCell],
     history: Mapping[Pairing, SearchHistory],

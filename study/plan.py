@@ -17,7 +17,7 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.planning.cost import Outlook
-    from study.planning.setup import Setup
+    from study.planning.open_study import OpenStudy
     from study.planning.study import Study
 
 EXAMPLES = """
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"  {line}" for line in absent))
         print("\nstates, images and disk are known once these are here")
         return cli.DONE
-    setup = cli.open_setup(options, firewall=False)
-    outlook = look(setup)
+    opened = cli.open_study(options, firewall=False)
+    outlook = look(opened)
     _print_outlook(outlook)
-    _print_time(outlook, setup, options)
-    cli.refuse_over_budget(outlook.pairings, setup, options)
+    _print_time(outlook, opened, options)
+    cli.refuse_over_budget(outlook.pairings, opened, options)
     return cli.DONE
 
 
@@ -90,7 +90,7 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
     from study.data.names import parse_name
     from study.data.sources.cards import card_names, load_card
     from study.detectors import registry
-    from study.planning.setup import data_config
+    from study.planning.open_study import data_config
 
     catalog = Catalog(data_config(study, cli.results_folder(options)), firewall=False)
     lines = []
@@ -140,7 +140,7 @@ def _print_outlook(outlook: Outlook) -> None:
     print(f"disk:  {packs}; models so far {_bytes(outlook.models_bytes)}")
 
 
-def _print_time(outlook: Outlook, setup: Setup, options: argparse.Namespace) -> None:
+def _print_time(outlook: Outlook, opened: OpenStudy, options: argparse.Namespace) -> None:
     """Print how long the rest takes; on this machine, if it can run it at all."""
     from study.core.errors import ConfigError
 
@@ -153,7 +153,7 @@ def _print_time(outlook: Outlook, setup: Setup, options: argparse.Namespace) -> 
     else:
         print("time:  nothing left to train")
     try:
-        slots = cli.slots_here(setup, options)
+        slots = cli.slots_here(opened, options)
     except ConfigError as error:
         print(f"       not on this machine alone: {error}")
         return

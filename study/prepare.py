@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
-    from study.data.catalog import Catalog, DatasetSummary
+    from study.data.catalog import DatasetSummary
     from study.data.describe import Description
-    from study.planning.setup import Setup
+    from study.planning.open_study import OpenStudy
 
 EXAMPLES = """
 python -m study.prepare quick
@@ -56,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.describe:
         describe(options)
         return cli.DONE
-    setup = cli.open_setup(options, firewall=False)
-    prepare(setup)
+    prepare(cli.open_study(options, firewall=False))
     print(f"\nnext: {cli.again(options, 'sweep')}")
     return cli.DONE
 
@@ -86,24 +85,18 @@ def _check_options(options: argparse.Namespace) -> None:
             )
 
 
-def prepare(setup: Setup) -> None:
+def prepare(opened: OpenStudy) -> None:
     """Describe every dataset of the study and build every pack it needs."""
     from study.data.catalog import Catalog
-    from study.data.names import split_union
+    from study.planning.cost import packs_of
 
-    catalog = Catalog(setup.workspace.data, firewall=False, progress=cli.show_progress)
-    trained_on = (member for x in setup.study.train_on for member in split_union(x))
-    for name in dict.fromkeys((*trained_on, *setup.study.test_on)):
+    catalog = Catalog(opened.workspace.data, firewall=False, progress=cli.show_progress)
+    for name in opened.study.datasets():
         _print_dataset(catalog.describe(name))
-        _print_excluded(_pack(setup, catalog, name))
-
-
-def _pack(setup: Setup, catalog: Catalog, name: str) -> dict[str, str]:
-    """Build a dataset's packs; return sample id -> reason of what cannot be decoded."""
-    excluded: dict[str, str] = {}
-    for split, geometry in setup.packs_of(name):
-        excluded |= dict(catalog.open(name, split, geometry).excluded)
-    return excluded
+        excluded: dict[str, str] = {}  # sample id -> why it cannot be decoded
+        for split, geometry in packs_of(opened.study, opened.keys.specs, name):
+            excluded |= dict(catalog.open(name, split, geometry).excluded)
+        _print_excluded(excluded)
 
 
 def _print_dataset(summary: DatasetSummary) -> None:

@@ -21,7 +21,8 @@ from study import cli
 if TYPE_CHECKING:
     from study.core.records import Pairing, Trial, TrialResult
     from study.jobs.winner import WinnerJob
-    from study.planning.setup import SearchHistory, Setup
+    from study.planning.open_study import OpenStudy
+    from study.planning.selection import SearchHistory
     from study.runtime.launcher import Launcher
     from study.tracking.recording import TrialRecord, Views
 
@@ -56,51 +57,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from study.planning.study_file import toml_text
 
         options.set.append(f"search.warm_start=[{', '.join(map(toml_text, options.warm_start))}]")
-    setup = cli.open_setup(options, firewall=True)
-    with setup.store.lock(), cli.pushed(options, setup):
-        return sweep(setup, options)
+    opened = cli.open_study(options, firewall=True)
+    with opened.store.lock(), cli.pushed(options, opened):
+        return sweep(opened, options)
 
 
-def sweep(setup: Setup, options: argparse.Namespace) -> int:
+def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
     from study.planning.search_summary import write_search_summary
+    from study.planning.searches import replay
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
     from study.tracking.mlflow_tracker import Tracker, ui_command
     from study.tracking.optuna_record import dashboard_command
     from study.tracking.recording import TrialRecord, Views
 
-    setup.store.save_study(to_toml(setup.study))
-    save_starts(setup.starts, setup.study, setup.store)
-    views = Views(setup, Tracker(setup.study.name, results=setup.workspace.results))
-    record = TrialRecord(setup, views, _say)
-    _print_header(setup)
-    if not setup.study.searched():
+    opened.store.save_study(to_toml(opened.study))
+    save_starts(opened.starts, opened.study, opened.store)
+    views = Views(opened, Tracker(opened.study.name, results=opened.workspace.results))
+    record = TrialRecord(opened, views, _say)
+    _print_header(opened)
+    if not opened.study.searched():
         print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
         return cli.DONE
-    with cli.launcher(setup, options, workers=setup.study.run.workers_per_trial) as launcher:
+    with cli.launcher(opened, options, workers=opened.study.run.workers_per_trial) as launcher:
         try:
-            _measure(setup, launcher, record, options)
-            _search(setup, launcher, record)
+            _measure(opened, launcher, record, options)
+            _search(opened, launcher, record)
         finally:
-            history = setup.replay()
-            write_search_summary(setup, history)
+            history = replay(opened)
+            write_search_summary(opened, history)
         if record.standing_failures:
             print(
                 f"{record.standing_failures} failed trials stand: later generations were proposed"
                 " knowing them"
             )
-        trained, failed = _train_winners(setup, launcher, history, views)
+        trained, failed = _train_winners(opened, launcher, history, views)
     if not record.ran and not trained and not failed:
         print(
             f"\nNothing to train: {record.held} trials and all their winners are in"
-            f" {setup.store.folder}"
+            f" {opened.store.folder}"
         )
-    _print_selection(setup, history)
+    _print_selection(opened, history)
     _print_devices(history)
     for pairing, reason in failed.items():
         print(f"FAILED {pairing}: {reason}", file=sys.stderr)
-    results = setup.workspace.results
+    results = opened.workspace.results
     print(
         f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
         f" {dashboard_command(results)}"
@@ -108,8 +110,8 @@ def sweep(setup: Setup, options: argparse.Namespace) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def _print_header(setup: Setup) -> None:
-    study, budget = setup.study, setup.study.budget
+def _print_header(opened: OpenStudy) -> None:
+    study, budget = opened.study, opened.study.budget
     print(f"study {study.name}: {cli.pairings_text(study)}")
     limit = (
         f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"
@@ -119,19 +121,19 @@ def _print_header(setup: Setup) -> None:
     workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
     print(
         f"every pairing: {budget.trials} trials (the default first), {budget.epochs} epochs at"
-        f" most{limit}, {budget.seeds} winner seeds; {setup.workspace.threads} thread(s){workers} a"
-        f" trial, {setup.workspace.precision}"
+        f" most{limit}, {budget.seeds} winner seeds; {study.run.threads} thread(s){workers} a"
+        f" trial, {study.run.precision}"
     )
     print(f"search: {study.search_words()}")
     for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
         print(line)
     for pairing in study.searched():
-        if setup.trials_of(pairing) < budget.trials:
+        if opened.searches[pairing].trials < budget.trials:
             print(
-                f"{pairing.name}: its grid has {setup.trials_of(pairing)} points, fewer than"
+                f"{pairing.name}: its grid has {opened.searches[pairing].trials} points, fewer than"
                 f" {budget.trials}; all are tried"
             )
-    for pairing, starts in setup.starts.items():
+    for pairing, starts in opened.starts.items():
         print(
             f"{pairing.name}: warm start with {len(starts)} configurations"
             + "".join(f"\n  {start.origin}" for start in starts)
@@ -155,26 +157,28 @@ def _say(place: str, trial: Trial, result: TrialResult, best: float) -> None:
 
 
 def _measure(
-    setup: Setup, launcher: Launcher, record: TrialRecord, options: argparse.Namespace
+    opened: OpenStudy, launcher: Launcher, record: TrialRecord, options: argparse.Namespace
 ) -> None:
     """With --budget-hours, run trial 0 of every pairing, and refuse the study if the rest would not
     fit.
     """
     from study.jobs.trial import run_trial
     from study.planning.cost import look_at_training
+    from study.planning.searches import replay, search_driver
 
     if options.budget_hours is None:
         return
-    driver = setup.search(record.known, record.add, trials=1)
+    driver = search_driver(opened, record.known, record.add, trials=1)
     if not driver.finished():
         launcher.run_trials(driver, run_trial)
-    cli.refuse_over_budget(look_at_training(setup, setup.replay()), setup, options, measured=True)
+    cli.refuse_over_budget(look_at_training(opened, replay(opened)), opened, options, measured=True)
 
 
-def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
+def _search(opened: OpenStudy, launcher: Launcher, record: TrialRecord) -> None:
     from study.jobs.trial import run_trial
+    from study.planning.searches import search_driver
 
-    driver = setup.search(record.known, record.add)
+    driver = search_driver(opened, record.known, record.add)
     if not driver.finished():
         if record.held and not record.ran:
             print(f"{record.held} of {record.total} trials are in the store", flush=True)
@@ -182,30 +186,31 @@ def _search(setup: Setup, launcher: Launcher, record: TrialRecord) -> None:
 
 
 def _train_winners(
-    setup: Setup, launcher: Launcher, history: Mapping[Pairing, SearchHistory], views: Views
+    opened: OpenStudy, launcher: Launcher, history: Mapping[Pairing, SearchHistory], views: Views
 ) -> tuple[int, dict[str, str]]:
     """Train what the store lacks; return how many were trained, and the failures by name with their
     reason.
     """
     from study.jobs.winner import is_trained, run_winner
-    from study.planning.cells import why_no_winner
     from study.planning.variants import variant_jobs
 
     failed = {
-        pairing.name: why_no_winner(searched)
+        pairing.name: searched.why_no_winner
         for pairing, searched in history.items()
-        if not setup.winner_jobs(pairing, searched)
+        if not opened.jobs.winners(pairing, searched)
     }
     jobs = [
-        job for pairing, searched in history.items() for job in setup.winner_jobs(pairing, searched)
+        job
+        for pairing, searched in history.items()
+        for job in opened.jobs.winners(pairing, searched)
     ]
     winners = {job.trial.key for job in jobs}
-    further = variant_jobs(setup, history)
+    further = variant_jobs(opened.jobs, history, opened.store.failures())
     todo = [job for job in (*jobs, *further) if not is_trained(job)]
     for job in (*jobs, *further):
         if is_trained(job):
             # of one that was killed just after its record was written
-            setup.store.drop_checkpoint(job.trial.key)
+            opened.store.drop_checkpoint(job.trial.key)
     if todo:
         mine = sum(job.trial.key in winners for job in todo)
         beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
@@ -213,12 +218,12 @@ def _train_winners(
             f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}", flush=True
         )
         start = time.monotonic()
-        show = functools.partial(_show_winner, setup, views, winners)
+        show = functools.partial(_show_winner, opened, views, winners)
         with cli.announced(
             todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show
         ):
             failures = launcher.run_jobs(todo, run_winner, is_trained)
-        setup.store.save_failures(
+        opened.store.save_failures(
             [job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures}
         )
         for job, reason in failures:
@@ -234,25 +239,22 @@ def _train_winners(
     for job in jobs:
         if is_trained(job):
             # logged already, unless MLflow's store is a new one
-            _show_winner(setup, views, winners, job)
+            _show_winner(opened, views, winners, job)
     return len(todo), failed
 
 
-def _show_winner(setup: Setup, views: Views, winners: Container[str], job: WinnerJob) -> None:
+def _show_winner(opened: OpenStudy, views: Views, winners: Container[str], job: WinnerJob) -> None:
     if job.trial.key in winners:  # other configurations stand in the store alone
-        views.add_winner(setup.store.model(job.trial.key))
+        views.add_winner(opened.store.model(job.trial.key))
 
 
-def _print_selection(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> None:
-    from study.planning.cells import why_no_winner
-    from study.planning.selection import select
-
+def _print_selection(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> None:
     print("\nselected on source val (AUC of the default configuration -> of the winner):")
     width = max(len(pairing.name) for pairing in history)
     for pairing, searched in history.items():
-        selected = select(searched.trials)
+        selected = searched.best
         if selected is None:
-            print(f"  {pairing.name:<{width}}  none: {why_no_winner(searched)}")
+            print(f"  {pairing.name:<{width}}  none: {searched.why_no_winner}")
             continue
         (winner, result), default = (
             selected,
@@ -265,7 +267,7 @@ def _print_selection(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> 
             if default
             else "not run"
         )
-        settings = setup.spaces[pairing.detector].names()
+        settings = opened.searches[pairing].space.names()
         chosen = ", ".join(f"{k}={_short(v)}" for k, v in winner.params.items() if k in settings)
         print(
             f"  {pairing.name:<{width}}  {before} -> {result.val_auc:.3f}  trial {winner.number} "

@@ -22,7 +22,7 @@ from study.data.catalog import Catalog
 from study.data.file_index import Progress, quiet
 from study.data.leaks.find import find_leaks
 from study.data.names import split_union
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 
 WHERE = "cross-validated by group over all splits of the dataset"
 
@@ -73,7 +73,7 @@ class StudyAudit:
         return " ".join(sentence for _, audit in found if audit for sentence in audit.warnings)
 
 
-def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
+def audit_study(setup: OpenStudy, *, progress: Progress = quiet) -> StudyAudit:
     """Audit every dataset that a study trains or tests on, and every pairing of the two. Raises
     what `audit_datasets` raises.
     """
@@ -83,7 +83,7 @@ def audit_study(setup: Setup, *, progress: Progress = quiet) -> StudyAudit:
     datasets = audit_datasets(catalog, names)
     native = {audit.name: audit.native for audit in datasets if audit.native is not None}
     geometries: dict[Geometry, list[str]] = {}
-    for name, spec in setup.specs.items():
+    for name, spec in setup.keys.specs.items():
         geometries.setdefault(spec.geometry, []).append(name)
     seen = [
         InputResolution(

@@ -16,8 +16,8 @@ from study.analysis.unit_calibrations import SourceCalibration, UnitCalibrations
 from study.core.identity import derive_seed
 from study.core.parallel import ordered_map
 from study.core.records import Cell, Estimate, Pairing, Scores, TrainedDetector
-from study.planning.cells import PlannedCell, _worst, test_content
-from study.planning.setup import Setup
+from study.planning.cells import PlannedCell, test_content, worst
+from study.planning.open_study import OpenStudy
 from study.statistics.intervals import Row
 from study.statistics.methods import by_method, part, without
 from study.statistics.metrics import METRICS
@@ -25,7 +25,7 @@ from study.statistics.units import has_units, to_units
 
 
 def matrix_rows(
-    setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
+    setup: OpenStudy, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
 ) -> list[ResultRow]:
     """Return the matrix in its long form: every metric of every scored cell, and the state of every
     other.
@@ -50,7 +50,7 @@ def matrix_rows(
 
 
 def _rows(
-    setup: Setup,
+    setup: OpenStudy,
     block: Sequence[PlannedCell],
     rng_seeds: Mapping[str, int],
     leakage: Leakage,
@@ -61,13 +61,13 @@ def _rows(
     rows = (
         [*_numbers(setup, done, len(block), rng_seeds, leakage, units)]
         if done
-        else [without_number(_worst(others), "mean", leakage)]
+        else [without_number(worst(others), "mean", leakage)]
     )
     return rows + [without_number(cell, str(cell.winner_seed), leakage) for cell in others]
 
 
 def _numbers(
-    setup: Setup,
+    setup: OpenStudy,
     done: Sequence[PlannedCell],
     seeds: int,
     rng_seeds: Mapping[str, int],

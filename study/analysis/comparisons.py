@@ -32,7 +32,7 @@ from study.core.identity import derive_seed
 from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Scores
 from study.data.names import is_in_domain
 from study.planning.cells import PlannedCell, test_content
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.statistics.comparisons import JOINT, PairedAucs, Ranks, friedman, holm, spearman
 from study.statistics.delong import clustered_variance
 from study.statistics.differences import Difference, Part, total_difference
@@ -165,7 +165,7 @@ class _Column:
 
 
 def compare_study(
-    setup: Setup,
+    setup: OpenStudy,
     cells: Sequence[PlannedCell],
     leakage: Leakage = NO_LEAKS,
     *,

@@ -29,7 +29,7 @@ from study.core.errors import StoreError, unknown_name
 from study.core.identity import derive_seed
 from study.core.records import NO_TRAINING, Scores
 from study.planning.cells import PlannedCell, test_content
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.statistics.comparisons import PairedAucs, holm
 from study.statistics.differences import ALPHA, Difference, Z, smallest_difference
 from study.statistics.metrics import auc
@@ -146,7 +146,7 @@ class StudyDiff:
         return {key for key, _, _ in self.settings} - {"name"} == {"seed"} and not self.data
 
 
-def cell_files(setup: Setup, cells: Iterable[PlannedCell]) -> list[CellFile]:
+def cell_files(setup: OpenStudy, cells: Iterable[PlannedCell]) -> list[CellFile]:
     """Return what cells.csv says of a study's cells."""
     return [
         CellFile(
@@ -158,7 +158,7 @@ def cell_files(setup: Setup, cells: Iterable[PlannedCell]) -> list[CellFile]:
             state=planned.cell.state,
             model=planned.winner.key if planned.winner is not None else "",
             scores=planned.cell.scores_key,
-            train_data=setup.data_keys.get(planned.cell.pairing.train_on, ""),
+            train_data=setup.keys.data.get(planned.cell.pairing.train_on, ""),
             test_data=test_content(setup, planned.cell.test_on),
         )
         for planned in cells

@@ -32,7 +32,7 @@ from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, Pairing, Scores
 from study.data.match_predictions import match_predictions
 from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell, test_content
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.planning.study import STUDY_NAME
 from study.statistics.metrics import METRICS
 from study.statistics.thresholds import FIXED
@@ -56,7 +56,7 @@ class ExternalScores:
 
 
 def ask_for(
-    setup: Setup, predictions: Sequence[str], test_on: Sequence[str], *, probability: bool
+    setup: OpenStudy, predictions: Sequence[str], test_on: Sequence[str], *, probability: bool
 ) -> list[str]:
     """Take in what `--predictions NAME=FILE.csv` and `--test-on Y` say; return notes on it.
 
@@ -111,7 +111,7 @@ def ask_for(
     return notes
 
 
-def _name_and_file(setup: Setup, word: str) -> tuple[str, str]:
+def _name_and_file(setup: OpenStudy, word: str) -> tuple[str, str]:
     name, equals, file = word.partition("=")
     if not equals or not STUDY_NAME.fullmatch(name):
         raise ConfigError(
@@ -127,7 +127,7 @@ def _name_and_file(setup: Setup, word: str) -> tuple[str, str]:
 
 
 def _take_in(
-    setup: Setup, name: str, file: Path, test_on: str, *, probability: bool
+    setup: OpenStudy, name: str, file: Path, test_on: str, *, probability: bool
 ) -> tuple[ExternalScores, tuple[str, ...]]:
     """Match a file, keep its scores, and return what to remember, and notes."""
     dataset = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall).dataset(test_on)
@@ -154,7 +154,7 @@ def _content(scores: Scores) -> str:
     return found.hexdigest()
 
 
-def remembered(setup: Setup) -> list[ExternalScores]:
+def remembered(setup: OpenStudy) -> list[ExternalScores]:
     """Return what the study was given on any test set, by name in the order of giving. Raises
     StoreError.
     """
@@ -171,14 +171,14 @@ def remembered(setup: Setup) -> list[ExternalScores]:
         ) from None
 
 
-def external_cells(setup: Setup) -> list[PlannedCell]:
+def external_cells(setup: OpenStudy) -> list[PlannedCell]:
     """Return the cells of detectors run elsewhere, on the study's test sets: done, or stale where
     the test set has changed.
     """
     return [_cell(setup, one) for one in remembered(setup) if one.test_on in setup.study.test_on]
 
 
-def _cell(setup: Setup, given: ExternalScores) -> PlannedCell:
+def _cell(setup: OpenStudy, given: ExternalScores) -> PlannedCell:
     fresh = given.data_key == test_content(setup, given.test_on) and setup.store.has_scores(
         given.scores_key
     )
@@ -201,14 +201,14 @@ def _cell(setup: Setup, given: ExternalScores) -> PlannedCell:
     return PlannedCell(cell=cell, winner=None, job=None)
 
 
-def external_rows(setup: Setup, cells: Iterable[PlannedCell]) -> list[ResultRow]:
+def external_rows(setup: OpenStudy, cells: Iterable[PlannedCell]) -> list[ResultRow]:
     """Return the matrix rows of `external_cells`: every metric that needs no source, pooled and by
     method.
     """
     return [row for planned in cells for row in _rows(setup, planned.cell)]
 
 
-def _rows(setup: Setup, cell: Cell) -> Iterator[ResultRow]:
+def _rows(setup: OpenStudy, cell: Cell) -> Iterator[ResultRow]:
     if cell.state != "done":
         yield from (without_number(cell, seed, NO_LEAKS, "external") for seed in ("mean", "0"))
         return

@@ -21,7 +21,7 @@ from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.jobs.cell import CellJob
 from study.jobs.epochs import EpochsJob, is_scored
 from study.planning.cells import PlannedCell
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.statistics.methods import without
 from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds
@@ -61,12 +61,12 @@ class _Seed:
     kept: bool
 
 
-def epochs_jobs(setup: Setup, cells: Sequence[PlannedCell]) -> list[EpochsJob]:
+def epochs_jobs(setup: OpenStudy, cells: Sequence[PlannedCell]) -> list[EpochsJob]:
     """Return the jobs of the scored cells whose winners kept their epochs."""
     return [job for cell in cells if (job := _job(setup, cell)) is not None]
 
 
-def _job(setup: Setup, planned: PlannedCell) -> EpochsJob | None:
+def _job(setup: OpenStudy, planned: PlannedCell) -> EpochsJob | None:
     plain = planned.cell.degradation == NO_DEGRADATION and planned.cell.state == "done"
     if (
         not setup.study.run.keep_epochs
@@ -84,7 +84,7 @@ def _job(setup: Setup, planned: PlannedCell) -> EpochsJob | None:
 
 
 def leak_prices(
-    setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
+    setup: OpenStudy, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
 ) -> list[LeakPrice]:
     """Return the price of every cell whose winners' epochs are scored. leakage: tells which images
     leak from training.

@@ -16,7 +16,7 @@ from study.core.records import ELSEWHERE, FAKE, NO_TRAINING, REAL
 from study.data.leaks.find import Leaks, find_leaks, is_same_domain, shared_images
 from study.data.names import is_in_domain
 from study.jobs.workspace import open_catalog
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 
 Place = tuple[str, str]  # train_on, test_on
 
@@ -74,12 +74,12 @@ class Leakage:
 NO_LEAKS = Leakage()
 
 
-def pair_rows(setup: Setup, leakage: Leakage) -> tuple[PairRow, ...]:
+def pair_rows(setup: OpenStudy, leakage: Leakage) -> tuple[PairRow, ...]:
     """Return the pairs of a study: every training set with every test set, in the study's order."""
     return tuple(leakage.pair(*place) for place in product(_trained_on(setup), setup.study.test_on))
 
 
-def leakage_of(setup: Setup) -> Leakage:
+def leakage_of(setup: OpenStudy) -> Leakage:
     """Compare every training set of a study with every test set. What was compared once is in the
     cache.
 
@@ -95,5 +95,5 @@ def leakage_of(setup: Setup) -> Leakage:
     )
 
 
-def _trained_on(setup: Setup) -> list[str]:
+def _trained_on(setup: OpenStudy) -> list[str]:
     return [name for name in dict.fromkeys(setup.study.train_on) if name != NO_TRAINING]

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from study.data.leaks.find import SAME_DOMAIN
 from study.data.names import split_union
 from study.jobs.workspace import open_catalog
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 
 Names = tuple[str, str]
 Identities = Callable[[str], Mapping[str, Names]]  # test set -> sample id -> its two kin names
@@ -32,7 +32,7 @@ def own_names(test_on: str) -> Mapping[str, Names]:
     return {}
 
 
-def identities_of(setup: Setup) -> Identities:
+def identities_of(setup: OpenStudy) -> Identities:
     """Return what tells images apart by their content. The catalog must be open to test splits."""
     catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
 

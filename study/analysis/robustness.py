@@ -20,7 +20,7 @@ from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.overlap_groups import Images, identities_of, overlap_groups
 from study.core.records import NO_DEGRADATION, Cell, CellState, Pairing, Scores
 from study.planning.cells import PlannedCell
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.statistics.comparisons import JOINT
 from study.statistics.delong import clustered_variance, influence
 from study.statistics.differences import Difference, normal_difference
@@ -98,7 +98,7 @@ def mean_drop(found: Sequence[Robustness]) -> Difference:
 
 
 def robustness(
-    setup: Setup, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
+    setup: OpenStudy, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
 ) -> list[Robustness]:
     """Return what every degradation of a study costs in every place of its matrix, in the matrix's
     order.
@@ -120,7 +120,7 @@ def robustness(
     ]
 
 
-def _groups(setup: Setup, cells: Sequence[PlannedCell]) -> dict[str, Groups]:
+def _groups(setup: OpenStudy, cells: Sequence[PlannedCell]) -> dict[str, Groups]:
     """The number of every image's group, test set by test set; test sets that share images have
     numbers in common.
 
@@ -210,7 +210,7 @@ def _on(scores: Scores, images: NDArray[np.str_]) -> Scores:
 
 
 def _of_block(
-    setup: Setup,
+    setup: OpenStudy,
     by_degradation: Mapping[str, Mapping[int, Cell]],
     groups: Groups | None,
     leaked: Collection[str],

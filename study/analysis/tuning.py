@@ -22,7 +22,7 @@ from study.analysis.significance import Verdict, by_interval, judge
 from study.core.identity import derive_seed
 from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.planning.cells import PlannedCell, test_content
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.planning.variants import DEFAULT, Variant
 from study.statistics.comparisons import PairedAucs, holm
 from study.statistics.differences import ALPHA, Difference
@@ -87,7 +87,7 @@ class Contrast:
 
 
 def contrasts(
-    setup: Setup,
+    setup: OpenStudy,
     cells: Sequence[PlannedCell],
     others: Sequence[tuple[Variant, Sequence[PlannedCell]]],
     leakage: Leakage = NO_LEAKS,
@@ -122,7 +122,9 @@ def contrasts(
     return _adjusted(found)
 
 
-def _on_val(setup: Setup, variant: Variant, winners: Mapping[tuple[Pairing, int], str]) -> Contrast:
+def _on_val(
+    setup: OpenStudy, variant: Variant, winners: Mapping[tuple[Pairing, int], str]
+) -> Contrast:
     """Compare by the AUCs on source val that the records hold."""
     failures, pairs, missing, same = setup.store.failures(), [], [], True
     for job in variant.jobs:
@@ -139,7 +141,7 @@ def _on_val(setup: Setup, variant: Variant, winners: Mapping[tuple[Pairing, int]
 
 
 def _on_test(
-    setup: Setup,
+    setup: OpenStudy,
     variant: Variant,
     test_on: str,
     tuned: Mapping[int, PlannedCell],
@@ -173,7 +175,7 @@ def _on_test(
     return replace(found, seedless=seedless, leaked=leaks, kept=kept and leaks > 0)
 
 
-def _paired(setup: Setup, test_on: str, both: Sequence[Sequence[Scores]]) -> Difference:
+def _paired(setup: OpenStudy, test_on: str, both: Sequence[Sequence[Scores]]) -> Difference:
     """Compare mean logits over seeds; all of a test set's cells have the same images."""
     first = both[0][0]
     means = [np.mean([one.logit.astype(np.float64) for one in side], axis=0) for side in both]

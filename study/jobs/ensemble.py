@@ -28,7 +28,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from study.core.identity import digest
 from study.core.records import (
     DetectorSpec,
     Geometry,
@@ -44,7 +43,6 @@ from study.statistics.metrics import auc, nll
 from study.statistics.thresholds import fit_temperature, source_thresholds
 from study.store.store import Store
 
-ENSEMBLE_VERSION = 1  # raised when a change of the code gives the same members another ensemble
 STACKED = "ensemble_stacked"
 C = 1.0  # inverse L2 strength of the stacked one, scikit-learn's default
 NO_IMAGE = Geometry(size_px=0, mode="crop")
@@ -54,6 +52,8 @@ NO_IMAGE = Geometry(size_px=0, mode="crop")
 class EnsembleJob:
     """A cell to be derived from its members'. members: their names, sorted; models, scores: their
     keys, in the same order.
+
+    key: of the ensemble, decided by its members. scores_key: of the cell's scores.
     """
 
     workspace: Workspace
@@ -62,21 +62,8 @@ class EnsembleJob:
     members: tuple[str, ...]
     models: tuple[str, ...]
     scores: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """The key of the ensemble: the rule, and the trained detectors that it is made of."""
-        return digest(
-            "ensemble",
-            ENSEMBLE_VERSION,
-            self.pairing.detector,
-            list(zip(self.members, self.models, strict=True)),
-        )
-
-    @property
-    def scores_key(self) -> str:
-        """The key of the cell's scores."""
-        return digest("ensemble scores", self.key, self.scores)
+    key: str
+    scores_key: str
 
 
 @dataclass(frozen=True, kw_only=True)

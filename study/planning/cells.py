@@ -1,27 +1,22 @@
-"""From the store to the matrix: which cells there are, what state they are in, and the numbers of
-those that are scored.
+"""Which cells a study has, and what the store has of each: its state, its winner, its scores.
 
-Metrics are always derived from scores, so this trains nothing and scores nothing.
+Nothing is trained here, and nothing scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from study.core.records import (
-    NO_DEGRADATION,
-    Cell,
-    CellState,
-    Pairing,
-    TrainedDetector,
-)
+from study.core.records import NO_DEGRADATION, Cell, Pairing, TrainedDetector
 from study.jobs.cell import CellJob
 from study.jobs.ensemble import EnsembleJob
-from study.jobs.workspace import open_catalog
-from study.planning.setup import SearchHistory, Setup
-
-Place = tuple[Pairing, str, int, str]  # pairing, test set, winner seed, degradation
+from study.planning.jobs import Jobs
+from study.planning.open_study import OpenStudy
+from study.planning.searches import replay
+from study.planning.selection import SearchHistory
+from study.planning.study import Study
+from study.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,152 +32,126 @@ class PlannedCell:
 
 
 def plan_cells(
-    setup: Setup, history: Mapping[Pairing, SearchHistory] | None = None
+    opened: OpenStudy, history: Mapping[Pairing, SearchHistory] | None = None
 ) -> list[PlannedCell]:
     """Return every cell of the study in the order pairing, test set, degradation, seed.
 
-    history: what `setup.replay()` gave, if it is known.
+    history: what `replay` gave, if it is known.
     """
-    history = setup.replay() if history is None else history
-    failures, pairings = setup.store.failures(), setup.study.pairings()
-    ensembles = [pairing for pairing in pairings if pairing.detector in setup.study.ensembles]
-    cells: dict[Place, PlannedCell] = {}
-    for pairing in pairings:
-        if pairing not in ensembles:
-            cells.update(_built_cells(setup, pairing, history.get(pairing), failures))
-    for pairing in ensembles:
-        cells.update(_ensemble_cells(setup, pairing, cells, failures))
-    return [cells[place] for pairing in pairings for place in _places(setup, pairing)]
+    history = replay(opened) if history is None else history
+    study, failures = opened.study, opened.store.failures()
+    planned: dict[Cell, PlannedCell] = {}
+    for pairing in study.pairings():
+        if pairing.detector not in study.ensembles:
+            searched = history.get(pairing)
+            planned.update(_built_cells(opened, pairing, searched, failures))
+    for pairing in study.pairings():
+        for cell in _cells_of(study, pairing) if pairing.detector in study.ensembles else ():
+            members = {
+                name: planned[replace(cell, pairing=replace(pairing, detector=name))]
+                for name in study.ensembles[pairing.detector]
+            }
+            planned[cell] = _ensemble_cell(opened.jobs, opened.store, cell, members, failures)
+    return [planned[cell] for pairing in study.pairings() for cell in _cells_of(study, pairing)]
 
 
-def _places(setup: Setup, pairing: Pairing) -> list[Place]:
-    study = setup.study
-    seeds, conditions = range(study.seeds_of(pairing)), study.conditions()
+def _cells_of(study: Study, pairing: Pairing) -> list[Cell]:
+    """The cells of a pairing, before anything is known of them."""
     return [
-        (pairing, test_on, seed, condition)
+        Cell(
+            pairing=pairing,
+            winner_seed=seed,
+            test_on=test_on,
+            degradation=degradation,
+            state="planned",
+        )
         for test_on in study.test_on
-        for condition in conditions
-        for seed in seeds
+        for degradation in study.conditions()
+        for seed in range(study.seeds_of(pairing))
     ]
 
 
 def _built_cells(
-    setup: Setup, pairing: Pairing, searched: SearchHistory | None, failures: Mapping[str, str]
-) -> Iterator[tuple[Place, PlannedCell]]:
+    opened: OpenStudy,
+    pairing: Pairing,
+    searched: SearchHistory | None,
+    failures: Mapping[str, str],
+) -> Iterator[tuple[Cell, PlannedCell]]:
     """Give the cells of a pairing whose winners are networks. searched: None where it is not
     trained.
     """
-    found = (
-        [setup.untrained_job(pairing)] if searched is None else setup.winner_jobs(pairing, searched)
-    )
-    jobs = {job.winner_seed: job for job in found}
-    lost = (
-        why_no_winner(searched) if searched is not None and searched.complete and not jobs else ""
-    )
-    waiting = "not built yet" if searched is None else "not trained yet"
-    winners = {
-        seed: setup.store.model(job.trial.key)
-        for seed, job in jobs.items()
-        if setup.store.has_model(job.trial.key)
-    }
-    for place in _places(setup, pairing):
-        _, test_on, seed, degradation = place
-        if seed in winners:
-            job = setup.cell_job(winners[seed].key, test_on, degradation)
-            planned = scored_or_not(setup, place, winners[seed], job, failures)
+    if searched is None:
+        jobs, lost, waiting = [opened.jobs.untrained(pairing)], "", "not built yet"
+    else:
+        jobs, waiting = opened.jobs.winners(pairing, searched), "not trained yet"
+        lost = searched.why_no_winner if searched.complete and not jobs else ""
+    keys = {job.winner_seed: job.trial.key for job in jobs}
+    models = {seed: opened.store.find_model(key) for seed, key in keys.items()}
+    for cell in _cells_of(opened.study, pairing):
+        winner = models.get(cell.winner_seed)
+        if winner is not None:
+            job = opened.jobs.cell(winner.key, cell.test_on, cell.degradation)
+            yield cell, scored_or_not(opened.store, cell, winner, job, failures)
         else:
-            reason = lost or (failures.get(jobs[seed].trial.key, "") if seed in jobs else "")
-            planned = _unscored(place, "failed" if reason else "planned", reason=reason or waiting)
-        yield place, planned
+            reason = lost or failures.get(keys.get(cell.winner_seed, ""), "")
+            cell_then = replace(
+                cell, state="failed" if reason else "planned", reason=reason or waiting
+            )
+            yield cell, PlannedCell(cell=cell_then, winner=None, job=None)
 
 
-def _ensemble_cells(
-    setup: Setup, pairing: Pairing, cells: Mapping[Place, PlannedCell], failures: Mapping[str, str]
-) -> Iterator[tuple[Place, PlannedCell]]:
-    """Give the cells of an ensemble, from those of its members."""
-    members = [
-        Pairing(detector=name, train_on=pairing.train_on)
-        for name in setup.study.ensembles[pairing.detector]
-    ]
-    for place in _places(setup, pairing):
-        parts = [cells[member, *place[1:]] for member in members]
-        missing = [part.cell for part in parts if part.cell.state != "done"]
-        if missing:
-            worst = _worst(missing)
-            reason = f"its member {worst.pairing.detector}: {worst.reason or 'not scored yet'}"
-            yield place, _unscored(place, worst.state, reason=reason)
-            continue
-        job = EnsembleJob(
-            workspace=setup.workspace,
-            pairing=pairing,
-            winner_seed=place[2],
-            members=tuple(member.detector for member in members),
-            models=tuple(part.winner.key for part in parts if part.winner is not None),
-            scores=tuple(part.cell.scores_key for part in parts),
+def _ensemble_cell(
+    jobs: Jobs,
+    store: Store,
+    cell: Cell,
+    members: Mapping[str, PlannedCell],
+    failures: Mapping[str, str],
+) -> PlannedCell:
+    """A cell of an ensemble, from those of its members."""
+    missing = [member.cell for member in members.values() if member.cell.state != "done"]
+    if missing:
+        one = worst(missing)
+        reason = f"its member {one.pairing.detector}: {one.reason or 'not scored yet'}"
+        return PlannedCell(
+            cell=replace(cell, state=one.state, reason=reason), winner=None, job=None
         )
-        winner = setup.store.model(job.key) if setup.store.has_model(job.key) else None
-        yield place, scored_or_not(setup, place, winner, job, failures)
-
-
-def _unscored(place: Place, state: CellState, *, reason: str) -> PlannedCell:
-    return PlannedCell(cell=_cell(place, state, reason=reason), winner=None, job=None)
+    job = jobs.ensemble_cell(
+        cell.pairing,
+        cell.winner_seed,
+        {name: one.winner.key for name, one in members.items() if one.winner is not None},
+        [one.cell.scores_key for one in members.values()],
+    )
+    return scored_or_not(store, cell, store.find_model(job.key), job, failures)
 
 
 def scored_or_not(
-    setup: Setup,
-    place: Place,
+    store: Store,
+    cell: Cell,
     winner: TrainedDetector | None,
     job: CellJob | EnsembleJob,
     failures: Mapping[str, str],
 ) -> PlannedCell:
-    """Return the cell of a trained detector, as the store has it, and the job that scores it."""
+    """Return a cell as the store has it, and the job that scores it. winner: None while an ensemble
+    is not made.
+    """
     key = job.scores_key
-    if winner is not None and setup.store.has_scores(key):
-        cell = _cell(place, "done", scores_key=key)
-    elif place[3] != NO_DEGRADATION and (reason := setup.store.not_applicable(key)):
-        cell = _cell(place, "not_applicable", reason=reason, scores_key=key)
-    else:
-        cell = _cell(
-            place,
-            "failed" if key in failures else "planned",
-            reason=failures.get(key, ""),
-            scores_key=key,
-        )
+    cell = replace(cell, scores_key=key)
+    if winner is not None and store.has_scores(key):
+        cell = replace(cell, state="done")
+    elif cell.degradation != NO_DEGRADATION and (reason := store.not_applicable(key)):
+        cell = replace(cell, state="not_applicable", reason=reason)
+    elif key in failures:
+        cell = replace(cell, state="failed", reason=failures[key])
     return PlannedCell(cell=cell, winner=winner, job=job)
 
 
-def _cell(place: Place, state: CellState, *, reason: str = "", scores_key: str = "") -> Cell:
-    pairing, test_on, seed, degradation = place
-    return Cell(
-        pairing=pairing,
-        winner_seed=seed,
-        test_on=test_on,
-        degradation=degradation,
-        state=state,
-        reason=reason,
-        scores_key=scores_key,
-    )
-
-
-def _worst(missing: Sequence[Cell]) -> Cell:
-    """The cell that stands for several without a number: a failed one where there is one."""
+def worst(missing: Sequence[Cell]) -> Cell:
+    """Return the cell that stands for several without a number: a failed one where there is one."""
     return next((cell for cell in missing if cell.state == "failed"), missing[0])
 
 
-def why_no_winner(searched: SearchHistory) -> str:
-    """Say why a search that has used its budget selected nothing."""
-    reasons = [result.reason for _, result in searched.trials if result.state == "failed"]
-    return (
-        f"no trial gave a result ({reasons[-1]})"
-        if reasons
-        else "no trial gave a defined validation AUC"
-    )
-
-
-def test_content(setup: Setup, test_on: str) -> str:
+def test_content(opened: OpenStudy, test_on: str) -> str:
     """The content key of a test split: detectors are compared on the same resamples of the same
     images.
     """
-    return open_catalog(setup.workspace.data, firewall=setup.workspace.firewall).key(
-        test_on, ("test",)
-    )
+    return opened.catalog.key(test_on, ("test",))

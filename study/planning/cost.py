@@ -8,16 +8,19 @@ said to be.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.core.records import Pairing
+from study.core.records import DetectorSpec, Geometry, Pairing, Split
 from study.data.catalog import DatasetSummary
 from study.data.names import split_union
-from study.jobs.workspace import open_catalog
+from study.jobs.workspace import TRAINED_ON
 from study.planning.cells import PlannedCell, plan_cells
-from study.planning.selection import select
-from study.planning.setup import PastTrial, SearchHistory, Setup
+from study.planning.open_study import OpenStudy
+from study.planning.searches import replay
+from study.planning.selection import SearchHistory, Trials
+from study.planning.study import Study
 from study.planning.variants import fits_of, variant_jobs
 
 
@@ -32,14 +35,14 @@ class PairingOutlook:
     """
 
     pairing: Pairing
-    trials: int
-    done: int
-    failed: int
+    trials: int = 0
+    done: int = 0
+    failed: int = 0
     winners: int
     trained: int
-    val_auc: float
-    seconds_left: float
-    seconds_at_most: float
+    val_auc: float = math.nan
+    seconds_left: float = 0.0
+    seconds_at_most: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,90 +71,87 @@ class Outlook:
         return sum(p.seconds_at_most for p in self.pairings)
 
 
-def look(setup: Setup) -> Outlook:
+def look(opened: OpenStudy) -> Outlook:
     """Return the outlook of a study whose datasets are at hand. Trains nothing, scores nothing,
     builds no pack.
     """
-    history = setup.replay()
-    catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
-    names = dict.fromkeys(
-        member for x in (*setup.study.train_on, *setup.study.test_on) for member in split_union(x)
-    )
-    datasets = tuple(catalog.describe(name) for name in names)
-    made, missing = _packs(setup, datasets)
-    cells = tuple(plan_cells(setup, history))
-    searched = {outlook.pairing: outlook for outlook in look_at_training(setup, history)}
+    history = replay(opened)
+    datasets = tuple(opened.catalog.describe(name) for name in opened.study.datasets())
+    made, missing = _packs(opened, datasets)
+    cells = tuple(plan_cells(opened, history))
+    searched = {outlook.pairing: outlook for outlook in look_at_training(opened, history)}
+    models = opened.store.folder.glob("models/*/detector.safetensors")
     return Outlook(
         pairings=tuple(
-            searched.get(pairing) or _unsearched(setup, pairing, cells)
-            for pairing in setup.study.pairings()
+            searched.get(pairing) or _unsearched(opened.study, pairing, cells)
+            for pairing in opened.study.pairings()
         ),
         cells=cells,
         datasets=datasets,
         packs_bytes=made + missing,
         packs_to_make=missing,
-        models_bytes=sum(
-            f.stat().st_size for f in setup.store.folder.glob("models/*/detector.safetensors")
-        ),
+        models_bytes=sum(file.stat().st_size for file in models),
     )
 
 
+def _unsearched(study: Study, pairing: Pairing, cells: Sequence[PlannedCell]) -> PairingOutlook:
+    """A detector that is not trained, or an ensemble: no trials, and winners that take no
+    training.
+    """
+    mine = (cell.winner for cell in cells if cell.cell.pairing == pairing)
+    trained = len({winner.key for winner in mine if winner is not None})
+    return PairingOutlook(pairing=pairing, winners=study.seeds_of(pairing), trained=trained)
+
+
 def look_at_training(
-    setup: Setup, history: dict[Pairing, SearchHistory]
+    opened: OpenStudy, history: Mapping[Pairing, SearchHistory]
 ) -> tuple[PairingOutlook, ...]:
     """Return the outlook of the trials and winners of every pairing that is searched; no test split
     is looked at.
     """
-    return tuple(_pairing(setup, pairing, history) for pairing in history)
+    store = opened.store
+    further = Counter(
+        job.trial.pairing
+        for job in variant_jobs(opened.jobs, history, store.failures())
+        if not store.has_model(job.trial.key)
+    )
+    return tuple(_pairing(opened, pairing, history, further[pairing]) for pairing in history)
 
 
 def _pairing(
-    setup: Setup, pairing: Pairing, history: dict[Pairing, SearchHistory]
+    opened: OpenStudy, pairing: Pairing, history: Mapping[Pairing, SearchHistory], further: int
 ) -> PairingOutlook:
-    searched = history[pairing]
-    jobs = setup.winner_jobs(pairing, searched)
-    trained = sum(setup.store.has_model(job.trial.key) for job in jobs)
-    selected = select(searched.trials)
-    trials = len(searched.trials) if searched.complete else setup.trials_of(pairing)
-    fits, winners = trials - len(searched.trials), setup.study.budget.seeds - trained
-    further = _further(setup, pairing, history) if jobs else fits_of(setup, pairing)
-    states = [result.state for _, result in searched.trials]
+    """further: how many other configurations are still to be trained with the winners' seeds."""
+    searched, search, seeds = history[pairing], opened.searches[pairing], opened.study.budget.seeds
+    jobs = opened.jobs.winners(pairing, searched)
+    trained = sum(opened.store.has_model(job.trial.key) for job in jobs)
+    trials = len(searched.trials) if searched.complete else search.trials
+    left = trials - len(searched.trials)
+    winners = seeds - trained + (further if jobs else fits_of(opened.study, pairing))
+    states = Counter(result.state for _, result in searched.trials)
+
+    def seconds(of_fit: Callable[[Trials], float]) -> float:
+        each = _estimate(opened, pairing, history, of_fit)
+        return _of_all(opened.study, searched, left, winners, each)
+
     return PairingOutlook(
         pairing=pairing,
         trials=trials,
-        done=len(states) - states.count("failed"),
-        failed=states.count("failed"),
-        winners=setup.study.budget.seeds,
+        done=len(searched.trials) - states["failed"],
+        failed=states["failed"],
+        winners=seeds,
         trained=trained,
-        val_auc=selected[1].val_auc if selected else math.nan,
-        seconds_left=_of_all(
-            setup,
-            searched,
-            fits,
-            winners + further,
-            _estimate(setup, pairing, history, _seconds_per_fit),
-        ),
-        seconds_at_most=_of_all(
-            setup,
-            searched,
-            fits,
-            winners + further,
-            _estimate(setup, pairing, history, _longest_fit),
-        ),
+        val_auc=searched.best[1].val_auc if searched.best else math.nan,
+        seconds_left=seconds(_seconds_per_fit),
+        seconds_at_most=seconds(lambda trials: _longest_fit(trials, search.epochs)),
     )
 
 
-def _further(setup: Setup, pairing: Pairing, history: dict[Pairing, SearchHistory]) -> int:
-    """How many other configurations are still to be trained with the winners' seeds."""
-    jobs = [job for job in variant_jobs(setup, history) if job.trial.pairing == pairing]
-    return sum(not setup.store.has_model(job.trial.key) for job in jobs)
-
-
-def _of_all(setup: Setup, searched: SearchHistory, trials: int, winners: int, each: float) -> float:
+def _of_all(study: Study, searched: SearchHistory, trials: int, winners: int, each: float) -> float:
     """Seconds of so many trials and winners of `each` seconds; a limit of device time ends the
     trials, the last one in full.
     """
-    limit = setup.study.budget.gpu_seconds / setup.gpus_per_trial()
+    limit = study.budget.gpu_seconds / study.run.devices_per_trial
     spent = sum(result.seconds for _, result in searched.trials)
     search = trials * each if trials else 0.0
     if limit and trials:
@@ -159,57 +159,34 @@ def _of_all(setup: Setup, searched: SearchHistory, trials: int, winners: int, ea
     return search + (winners * each if winners else 0.0)
 
 
-def _unsearched(setup: Setup, pairing: Pairing, cells: Sequence[PlannedCell]) -> PairingOutlook:
-    """A detector that is not trained, or an ensemble: no trials, and winners that take no
-    training.
-    """
-    return PairingOutlook(
-        pairing=pairing,
-        trials=0,
-        done=0,
-        failed=0,
-        winners=setup.study.seeds_of(pairing),
-        trained=len(
-            {
-                cell.winner.key
-                for cell in cells
-                if cell.cell.pairing == pairing and cell.winner is not None
-            }
-        ),
-        val_auc=math.nan,
-        seconds_left=0.0,
-        seconds_at_most=0.0,
-    )
-
-
-Seconds = Callable[[Setup, Pairing, PastTrial], float]
-
-
 def _estimate(
-    setup: Setup, pairing: Pairing, history: dict[Pairing, SearchHistory], seconds: Seconds
+    opened: OpenStudy,
+    pairing: Pairing,
+    history: Mapping[Pairing, SearchHistory],
+    of_fit: Callable[[Trials], float],
 ) -> float:
     """Seconds of one fit by this pairing's trials; else by the same detector's elsewhere, in
     proportion to the training images.
     """
-    own = seconds(setup, pairing, history[pairing].trials)
+    own = of_fit(history[pairing].trials)
     if not math.isnan(own):
         return own
-    others = {
-        o: seconds(setup, o, s.trials) / _train_images(setup, o)
-        for o, s in history.items()
-        if o.detector == pairing.detector
-    }
-    rates = [rate for rate in others.values() if not math.isnan(rate)]
-    return sum(rates) / len(rates) * _train_images(setup, pairing) if rates else math.nan
+    others = [
+        of_fit(searched.trials) / _train_images(opened, other)
+        for other, searched in history.items()
+        if other.detector == pairing.detector
+    ]
+    rates = [rate for rate in others if not math.isnan(rate)]
+    return sum(rates) / len(rates) * _train_images(opened, pairing) if rates else math.nan
 
 
-def _seconds_per_fit(setup: Setup, pairing: Pairing, trials: PastTrial) -> float:
+def _seconds_per_fit(trials: Trials) -> float:
     """Mean seconds of the trials that were not stopped; NaN where there are none."""
     seconds = [result.seconds for _, result in trials if result.state == "done"]
     return sum(seconds) / len(seconds) if seconds else math.nan
 
 
-def _longest_fit(setup: Setup, pairing: Pairing, trials: PastTrial) -> float:
+def _longest_fit(trials: Trials, epochs: int) -> float:
     """Seconds of a fit that uses all its epochs, by those per epoch of the first trial that was
     done: trial 0 unless it failed.
 
@@ -219,28 +196,38 @@ def _longest_fit(setup: Setup, pairing: Pairing, trials: PastTrial) -> float:
     done = [result for _, result in trials if result.state == "done"]
     if not done:
         return math.nan
-    full = [
-        result.seconds / len(result.history) * setup.epochs_of(pairing)
-        for result in done
-        if result.history
-    ]
+    full = [result.seconds / len(result.history) * epochs for result in done if result.history]
     return max([*full[:1], *(result.seconds for result in done)])
 
 
-def _train_images(setup: Setup, pairing: Pairing) -> int:
-    catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
-    return sum(catalog.describe(name).images("train") for name in split_union(pairing.train_on))
+def _train_images(opened: OpenStudy, pairing: Pairing) -> int:
+    members = split_union(pairing.train_on)
+    return sum(opened.catalog.describe(name).images("train") for name in members)
 
 
-def _packs(setup: Setup, datasets: Sequence[DatasetSummary]) -> tuple[int, int]:
+def packs_of(
+    study: Study, specs: Mapping[str, DetectorSpec], dataset: str
+) -> list[tuple[Split, Geometry]]:
+    """Return what a study reads of a dataset: train and val for what is trained on it, test where
+    it is tested on.
+    """
+    wanted: list[tuple[Split, Geometry]] = []
+    for spec in specs.values():
+        trains = dataset in study.members() and spec.learner != "none"
+        splits: list[Split] = list(TRAINED_ON) if trains else []
+        splits += ["test"] if dataset in study.test_on else []
+        wanted += [(split, spec.geometry) for split in splits]
+    return list(dict.fromkeys(wanted))
+
+
+def _packs(opened: OpenStudy, datasets: Sequence[DatasetSummary]) -> tuple[int, int]:
     """Bytes of the packs that exist and of those still to make; detectors of one geometry share
     theirs.
     """
-    catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
     made = missing = 0
     for dataset in datasets:
-        for split, geometry in setup.packs_of(dataset.name):
+        for split, geometry in packs_of(opened.study, opened.keys.specs, dataset.name):
             size = dataset.images(split) * geometry.size_px**2 * 3
-            packed = catalog.packed(dataset.name, split, geometry)
+            packed = opened.catalog.packed(dataset.name, split, geometry)
             made, missing = made + size * packed, missing + size * (not packed)
     return made, missing

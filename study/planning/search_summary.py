@@ -14,42 +14,35 @@ from typing import Any
 
 from study.core.identity import derive_seed
 from study.core.records import Pairing
-from study.planning.selection import select
-from study.planning.setup import PastTrial, SearchHistory, Setup
+from study.planning.open_study import OpenStudy
+from study.planning.selection import SearchHistory, Trials, is_candidate
 from study.search.importances import importances
 from study.store.store import SCHEMA
 
 
-def write_search_summary(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> None:
+def write_search_summary(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> None:
     """Write search.json: for each pairing its best-so-far curve, time per trial, and importances of
     the settings searched.
     """
     table = {
         "schema": SCHEMA,
-        "order_dependent": list(setup.study.order_dependent()),
-        "rules": dataclasses.asdict(setup.study.search),
+        "order_dependent": list(opened.study.order_dependent()),
+        "rules": dataclasses.asdict(opened.study.search),
         "pairings": {
-            pairing.name: _pairing(setup, pairing, searched)
+            pairing.name: _pairing(opened, pairing, searched)
             for pairing, searched in history.items()
         },
     }
-    setup.store.save_text(setup.store.folder / "search.json", json.dumps(table, indent=2) + "\n")
+    opened.store.save_text(opened.store.folder / "search.json", json.dumps(table, indent=2) + "\n")
 
 
-def _pairing(setup: Setup, pairing: Pairing, searched: SearchHistory) -> dict[str, Any]:
-    selected = select(searched.trials)
-    space = setup.spaces[pairing.detector]
-    done = [
-        (t.params, r.val_auc)
-        for t, r in searched.trials
-        if r.state == "done" and math.isfinite(r.val_auc)
-    ]
-    values, reason = importances(
-        space, done, seed=derive_seed("importances", setup.study.seed, pairing.name)
-    )
+def _pairing(opened: OpenStudy, pairing: Pairing, searched: SearchHistory) -> dict[str, Any]:
+    space, seed = opened.searches[pairing].space, opened.study.seed
+    done = [(t.params, r.val_auc) for t, r in searched.trials if is_candidate(r)]
+    values, reason = importances(space, done, seed=derive_seed("importances", seed, pairing.name))
     return {
         "complete": searched.complete,
-        "winner": selected[0].number if selected else None,
+        "winner": searched.best[0].number if searched.best else None,
         "trials": [
             {
                 "number": t.number,
@@ -66,13 +59,13 @@ def _pairing(setup: Setup, pairing: Pairing, searched: SearchHistory) -> dict[st
     }
 
 
-def best_so_far(trials: PastTrial) -> list[float | None]:
+def best_so_far(trials: Trials) -> list[float | None]:
     """Return, after each trial in order, the highest source-val AUC of those that were done; None
     before the first.
     """
     best, curve = -math.inf, []
     for _, result in trials:
-        if result.state == "done" and math.isfinite(result.val_auc):
+        if is_candidate(result):
             best = max(best, result.val_auc)
         curve.append(best if math.isfinite(best) else None)
     return curve

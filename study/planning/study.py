@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Label, Pairing
+from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Label, Pairing, TrialResult
 from study.core.validation import MustBe, Plain, Switch
 from study.data.images.degradations import members_of
 from study.data.images.videos import FRAMES_PER_VIDEO
+from study.data.names import split_union
 from study.detectors import registry
 
 # the learners that train something: what is searched, and what an ensemble may be made of
@@ -72,6 +73,18 @@ class Search:
     scheduler: Literal["patience", "asha"] = "patience"
     warm_start: AnyNames = ()
 
+    def takes(self, result: TrialResult) -> bool:
+        """Tell whether a result on record stands: done, stopped where this search has a scheduler
+        that stops, or failed for good.
+
+        A failure that need not happen again (a killed worker, a full disk) does not.
+        """
+        return (
+            result.state == "done"
+            or result.permanent
+            or (result.state == "stopped" and self.scheduler == "asha")
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -124,6 +137,11 @@ class Run:
     ] = 0.0
     keep_epochs: Switch = False
 
+    @property
+    def devices_per_trial(self) -> float:
+        """How many devices a trial holds: GPUs, or slots where there is none."""
+        return (self.gpus_per_trial or 1.0) * self.workers_per_trial
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
@@ -173,6 +191,14 @@ class Study:
     def untrained(self) -> list[Pairing]:
         """Return the pairings of detectors that are not trained."""
         return [p for p in self.pairings() if p.train_on == NO_TRAINING]
+
+    def members(self) -> tuple[str, ...]:
+        """Return the datasets that training sets are made of, unions taken apart, each once."""
+        return tuple(dict.fromkeys(name for x in self.train_on for name in split_union(x)))
+
+    def datasets(self) -> tuple[str, ...]:
+        """Return every dataset of the study once, those that are trained on first."""
+        return tuple(dict.fromkeys((*self.members(), *self.test_on)))
 
     def seeds_of(self, pairing: Pairing) -> int:
         """Return how many winners a pairing has: the budget's seeds, or one where there is nothing

@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.core.records import NO_DEGRADATION, Pairing
+from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.data.names import is_in_domain
 from study.jobs.winner import WinnerJob
 from study.planning.cells import PlannedCell, scored_or_not
-from study.planning.selection import select
-from study.planning.setup import SearchHistory, Setup
+from study.planning.jobs import Jobs
+from study.planning.open_study import OpenStudy
+from study.planning.selection import SearchHistory
+from study.planning.study import Study
 
 DEFAULT = "default"
 
@@ -42,97 +44,81 @@ class Variant:
         return self.source == DEFAULT
 
 
-def variants(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> list[Variant]:
+def variants(jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> list[Variant]:
     """Return what the study's budget asks for, of the pairings that have winners. A source without
     a winner gives none.
     """
-    found = []
-    for pairing, searched in history.items():
-        if not setup.winner_jobs(pairing, searched):
-            continue
-        if setup.study.budget.default_winners:
-            default = setup.jobs_with(
-                pairing, setup.spaces[pairing.detector].default(), 0, role="default"
-            )
-            found.append(Variant(pairing=pairing, source=DEFAULT, jobs=tuple(default)))
-        if setup.study.budget.transfer:
-            found += _from_others(setup, pairing, history)
+    budget, found = jobs.study.budget, []
+    winners = {pairing: one.winner for pairing, one in history.items() if one.winner}
+
+    def add(pairing: Pairing, source: str, made: list[WinnerJob]) -> None:
+        found.append(Variant(pairing=pairing, source=source, jobs=tuple(made)))
+
+    for pairing in winners:
+        if budget.default_winners:
+            default = jobs.searches[pairing].space.default()
+            add(pairing, DEFAULT, jobs.retrained(pairing, default, 0, role="default"))
+        for other, winner in winners.items() if budget.transfer else ():
+            if other.detector == pairing.detector and other != pairing:
+                role = f"best on {other.train_on},"
+                add(pairing, other.train_on, jobs.retrained(pairing, winner.params, -1, role=role))
     return found
 
 
-def _from_others(
-    setup: Setup, pairing: Pairing, history: Mapping[Pairing, SearchHistory]
-) -> list[Variant]:
-    found = []
-    for other, searched in history.items():
-        selected = select(searched.trials) if searched.complete else None
-        if other.detector == pairing.detector and other != pairing and selected is not None:
-            jobs = setup.jobs_with(
-                pairing, selected[0].params, -1, role=f"best on {other.train_on},"
-            )
-            found.append(Variant(pairing=pairing, source=other.train_on, jobs=tuple(jobs)))
-    return found
-
-
-def variant_jobs(setup: Setup, history: Mapping[Pairing, SearchHistory]) -> list[WinnerJob]:
+def variant_jobs(
+    jobs: Jobs, history: Mapping[Pairing, SearchHistory], failures: Mapping[str, str]
+) -> list[WinnerJob]:
     """Return the jobs of all variants that are no winner's, each once, but those that diverged:
     these would diverge again.
     """
     taken = {
         job.trial.key
         for pairing, searched in history.items()
-        for job in setup.winner_jobs(pairing, searched)
+        for job in jobs.winners(pairing, searched)
     }
-    failures = setup.store.failures()
-    jobs = {
-        job.trial.key: job
-        for variant in variants(setup, history)
-        for job in variant.jobs
-        if job.trial.key not in taken
-    }
+    found = {job.trial.key: job for variant in variants(jobs, history) for job in variant.jobs}
     return [
-        job for key, job in jobs.items() if not failures.get(key, "").startswith("DivergedError")
+        job
+        for key, job in found.items()
+        if key not in taken and not failures.get(key, "").startswith("DivergedError")
     ]
 
 
-def fits_of(setup: Setup, pairing: Pairing) -> int:
+def fits_of(study: Study, pairing: Pairing) -> int:
     """Return how many fits of a pairing are variants, at most: none of them is known before its
     search has ended.
     """
-    budget = setup.study.budget
     others = sum(
-        other.detector == pairing.detector and other != pairing for other in setup.study.searched()
+        other.detector == pairing.detector and other != pairing for other in study.searched()
     )
-    return budget.seeds * (budget.default_winners + budget.transfer * others)
+    return study.budget.seeds * (study.budget.default_winners + study.budget.transfer * others)
 
 
 def variant_cells(
-    setup: Setup, found: Sequence[Variant]
+    opened: OpenStudy, found: Sequence[Variant]
 ) -> list[tuple[Variant, list[PlannedCell]]]:
     """Return the cells of each variant, where it is trained: the default's on every test set, the
     others' on the in-domain ones.
     """
-    failures = setup.store.failures()
-    return [(variant, _cells(setup, variant, failures)) for variant in found]
+    failures = opened.store.failures()
+    return [(variant, _cells(opened, variant, failures)) for variant in found]
 
 
-def _cells(setup: Setup, variant: Variant, failures: Mapping[str, str]) -> list[PlannedCell]:
-    source = variant.pairing.train_on
-    places = [y for y in setup.study.test_on if variant.is_default or is_in_domain(source, y)]
-    trained = [
-        setup.store.model(job.trial.key)
-        for job in variant.jobs
-        if setup.store.has_model(job.trial.key)
-    ]
-    seeds = {job.trial.key: job.winner_seed for job in variant.jobs}
-    return [
-        scored_or_not(
-            setup,
-            (variant.pairing, y, seeds[one.key], NO_DEGRADATION),
-            one,
-            setup.cell_job(one.key, y),
-            failures,
-        )
-        for y in places
-        for one in trained
-    ]
+def _cells(opened: OpenStudy, variant: Variant, failures: Mapping[str, str]) -> list[PlannedCell]:
+    pairing, cells = variant.pairing, []
+    trained = [(job, opened.store.find_model(job.trial.key)) for job in variant.jobs]
+    for test_on in opened.study.test_on:
+        if not (variant.is_default or is_in_domain(pairing.train_on, test_on)):
+            continue
+        for job, model in trained:
+            if model is not None:
+                cell = Cell(
+                    pairing=pairing,
+                    winner_seed=job.winner_seed,
+                    test_on=test_on,
+                    degradation=NO_DEGRADATION,
+                    state="planned",
+                )
+                scoring = opened.jobs.cell(model.key, test_on)
+                cells.append(scored_or_not(opened.store, cell, model, scoring, failures))
+    return cells

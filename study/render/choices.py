@@ -17,7 +17,8 @@ from study.analysis.results import Results
 from study.analysis.tuning import Contrast, contrasts
 from study.core.records import Pairing
 from study.planning.cells import PlannedCell
-from study.planning.setup import SearchHistory, Setup
+from study.planning.open_study import OpenStudy
+from study.planning.selection import SearchHistory
 from study.planning.variants import variant_cells, variants
 from study.render.files import write_tuning
 from study.render.leak_price import markdown_prices, price_line
@@ -58,7 +59,7 @@ class Choices:
 
 
 def choices_of(
-    setup: Setup,
+    setup: OpenStudy,
     history: Mapping[Pairing, SearchHistory],
     cells: Sequence[PlannedCell],
     results: Results,
@@ -73,7 +74,7 @@ def choices_of(
     return Choices(
         gaps=tuple(selection_gaps(val_aucs, results.rows)),
         contrasts=tuple(
-            contrasts(setup, cells, variant_cells(setup, variants(setup, history)), leakage)
+            contrasts(setup, cells, variant_cells(setup, variants(setup.jobs, history)), leakage)
         ),
         prices=tuple(leak_prices(setup, cells, leakage)),
         shared=frozenset(results.overlaps()),

@@ -17,6 +17,7 @@ they cannot (`history`).
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,14 +48,14 @@ class PairingSearch:
 
     trials: of this pairing, where it has fewer than the others (a grid that is smaller than the
     budget).
-    epochs: after which a trial is over anyway, and is not stopped; None where that is not known.
+    epochs: after which a trial is over anyway, and is not stopped; 0 where that is not known.
     """
 
     pairing: Pairing
     space: Space
     first: tuple[Params, ...] = ()
-    trials: int | None = None
-    epochs: int | None = None
+    trials: int = sys.maxsize
+    epochs: int = 0
 
 
 class _Progress(Generic[J]):
@@ -70,7 +71,7 @@ class _Progress(Generic[J]):
     def __init__(self, search: PairingSearch, trials: int, halving: Halving | None) -> None:
         self.pairing, self.space = search.pairing, search.space
         self.first = search.first or (search.space.default(),)
-        self.trials = trials if search.trials is None else min(trials, search.trials)
+        self.trials = min(trials, search.trials)
         self.halving, self.epochs = halving, search.epochs
         self.generation = -1
         self.jobs: dict[int, J] = {}

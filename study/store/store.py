@@ -279,6 +279,10 @@ class Store:
         """Return the record of a trained detector. Raises StoreError where there is none."""
         return read_trained(self.model_folder(key))
 
+    def find_model(self, key: str) -> TrainedDetector | None:
+        """Return the record of a trained detector, None where it is not trained."""
+        return self.model(key) if self.has_model(key) else None
+
     def val_scores(self, key: str) -> Scores:
         """Return what a trained detector scored on its source's val. Raises StoreError for one that
         was not trained.

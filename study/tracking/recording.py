@@ -13,7 +13,7 @@ from collections.abc import Callable
 from study.core.errors import StoreError
 from study.core.records import Pairing, TrainedDetector, Trial, TrialResult
 from study.jobs.trial import TrialJob
-from study.planning.setup import Setup
+from study.planning.open_study import OpenStudy
 from study.tracking.mlflow_tracker import Tracker
 from study.tracking.optuna_record import OptunaRecord
 
@@ -21,14 +21,14 @@ from study.tracking.optuna_record import OptunaRecord
 class Views:
     """MLflow and Optuna's storage, each given up with a warning at its first error."""
 
-    def __init__(self, setup: Setup, tracker: Tracker) -> None:
+    def __init__(self, setup: OpenStudy, tracker: Tracker) -> None:
         self._setup, self._tracker = setup, tracker
         self._optuna = OptunaRecord(setup.study.name, results=setup.workspace.results)
         self._given_up: set[str] = set()
 
     def add_trial(self, trial: Trial, result: TrialResult) -> None:
         """Show a trial that has ended."""
-        space = self._setup.spaces[trial.pairing.detector]
+        space = self._setup.searches[trial.pairing].space
         self._try("MLflow", lambda: self._tracker.log_trial(trial, result))
         self._try("Optuna's storage", lambda: self._optuna.add(trial, result, space))
 
@@ -65,13 +65,13 @@ class TrialRecord:
     """
 
     def __init__(
-        self, setup: Setup, views: Views, say: Callable[[str, Trial, TrialResult, float], None]
+        self, setup: OpenStudy, views: Views, say: Callable[[str, Trial, TrialResult, float], None]
     ) -> None:
         self._setup, self._views, self._say = setup, views, say
         self._trials = setup.store.trials()
         self._best: dict[Pairing, float] = {}
         self._answered: set[str] = set()
-        self.total = sum(setup.trials_of(pairing) for pairing in setup.study.searched())
+        self.total = sum(search.trials for search in setup.searches.values())
         self._ended: set[tuple[Pairing, int]] = set()
         self.held, self.ran, self.standing_failures = 0, 0, 0
 
@@ -84,7 +84,7 @@ class TrialRecord:
         """
         for trial, result in reversed(self._trials):
             if trial.key == job.trial.key and (
-                self._setup.takes(result) or self._is_built_upon(job.trial, result)
+                self._setup.study.search.takes(result) or self._is_built_upon(job.trial, result)
             ):
                 self._answered.add(trial.key)
                 return result
@@ -134,7 +134,7 @@ class TrialRecord:
         self._views.add_trial(trial, result)
 
     def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
-        if self._setup.takes(result):
+        if self._setup.study.search.takes(result):
             self._setup.store.drop_checkpoint(trial.key)
 
     def _is_on_record(self, trial: Trial) -> bool:

@@ -19,7 +19,7 @@ from study.analysis.results_csv import read_results
 from study.core.errors import ConfigError, DataError, FirewallError
 from study.core.records import NO_PIXELS, NO_TRAINING
 from study.data.audit.findings import Finding
-from study.planning.setup import set_up
+from study.planning.open_study import open_study
 from study.planning.study_file import load_study
 from study.render.audit import as_json, pairs_line
 from study.render.figures import heat_map
@@ -347,7 +347,7 @@ def test_a_study_says_what_its_detectors_make_of_a_resolution(
 
 def test_an_audit_behind_the_firewall_is_refused(run: tuple[list[str], Store]) -> None:
     _, store = run
-    setup = set_up(
+    setup = open_study(
         load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=True
     )
     with pytest.raises(FirewallError, match="every split"):

@@ -20,7 +20,8 @@ from study.analysis.leak_price import epochs_jobs, leak_prices
 from study.core.records import NO_TRAINING, Pairing
 from study.jobs.cell import load_detector, score_cell
 from study.planning.cells import plan_cells
-from study.planning.setup import Setup, set_up
+from study.planning.open_study import OpenStudy, open_study
+from study.planning.searches import replay
 from study.planning.study_file import load_study
 from study.planning.variants import DEFAULT, variant_jobs, variants
 from study.search.spaces import load_space
@@ -44,9 +45,9 @@ def run(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
 
 
 @pytest.fixture(scope="module")
-def setup(run: StudyRun) -> Setup:
+def setup(run: StudyRun) -> OpenStudy:
     study = load_study(str(run.store.study_file))
-    return set_up(study, results=run.store.results, weights_root=None, firewall=False)
+    return open_study(study, results=run.store.results, weights_root=None, firewall=False)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +57,16 @@ def table(run: StudyRun) -> list[dict[str, str]]:
 
 
 def test_every_pairing_has_its_default_and_the_others_configurations(
-    run: StudyRun, setup: Setup
+    run: StudyRun, setup: OpenStudy
 ) -> None:
-    history = setup.replay()
-    found = {(v.pairing, v.source): v for v in variants(setup, history)}
+    history = replay(setup)
+    found = {(v.pairing, v.source): v for v in variants(setup.jobs, history)}
     pairings = [
         Pairing(detector=d, train_on=x) for d in ("spectrum", "npr") for x in ("alpha", "beta")
     ]
     other = {"alpha": "beta", "beta": "alpha"}
     assert set(found) == {(p, source) for p in pairings for source in (DEFAULT, other[p.train_on])}
-    winners = {p: setup.winner_jobs(p, history[p]) for p in pairings}
+    winners = {p: setup.jobs.winners(p, history[p]) for p in pairings}
     for (pairing, source), variant in found.items():
         expected = (
             load_space(pairing.detector).default()
@@ -84,7 +85,7 @@ def test_every_pairing_has_its_default_and_the_others_configurations(
             assert (job.trial.key == winner.trial.key) == same
     models = {folder.name for folder in (run.store.folder / "models").iterdir()}
     assert models == {job.trial.key for jobs in winners.values() for job in jobs} | {
-        j.trial.key for j in variant_jobs(setup, history)
+        j.trial.key for j in variant_jobs(setup.jobs, history, setup.store.failures())
     }
     assert any(
         job.trial.key != winners[p][0].trial.key
@@ -95,11 +96,11 @@ def test_every_pairing_has_its_default_and_the_others_configurations(
 
 
 def test_tuned_minus_default_is_what_the_store_holds(
-    run: StudyRun, setup: Setup, table: list[dict[str, str]]
+    run: StudyRun, setup: OpenStudy, table: list[dict[str, str]]
 ) -> None:
-    history = setup.replay()
-    for variant in variants(setup, history):
-        winners = setup.winner_jobs(variant.pairing, history[variant.pairing])
+    history = replay(setup)
+    for variant in variants(setup.jobs, history):
+        winners = setup.jobs.winners(variant.pairing, history[variant.pairing])
         mine = [
             r
             for r in table
@@ -113,7 +114,7 @@ def test_tuned_minus_default_is_what_the_store_holds(
             for jobs in (winners, variant.jobs):
                 if row["test_on"]:
                     scored = [
-                        run.store.scores(setup.cell_job(j.trial.key, row["test_on"]).scores_key)
+                        run.store.scores(setup.jobs.cell(j.trial.key, row["test_on"]).scores_key)
                         for j in jobs
                     ]
                     sides.append([roc_auc_score(s.label, s.logit) for s in scored])
@@ -136,7 +137,7 @@ def test_tuned_minus_default_is_what_the_store_holds(
             )
 
 
-def test_the_matrix_and_the_ranking_know_nothing_of_them(run: StudyRun, setup: Setup) -> None:
+def test_the_matrix_and_the_ranking_know_nothing_of_them(run: StudyRun, setup: OpenStudy) -> None:
     rows = [
         r
         for r in csv.DictReader(run.store.matrix_file.open(encoding="utf-8"))
@@ -152,7 +153,7 @@ def test_the_matrix_and_the_ranking_know_nothing_of_them(run: StudyRun, setup: S
     )
 
 
-def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: Setup) -> None:
+def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: OpenStudy) -> None:
     cells = plan_cells(setup)
     jobs = {job.cell.scores_key: job for job in epochs_jobs(setup, cells)}
     mine = [c for c in cells if c.cell.pairing.detector == "npr"]
@@ -186,7 +187,7 @@ def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: 
     assert "an upper bound" in (run.store.folder / "tables.md").read_text(encoding="utf-8")
 
 
-def test_the_selected_epochs_weights_are_the_winners(run: StudyRun, setup: Setup) -> None:
+def test_the_selected_epochs_weights_are_the_winners(run: StudyRun, setup: OpenStudy) -> None:
     planned = next(c for c in plan_cells(setup) if c.cell.pairing.detector == "npr")
     whole = load_file(run.store.model_folder(planned.winner.key) / "detector.safetensors")
     kept = load_file(run.store.epoch_file(planned.winner.key, planned.winner.best_epoch))
@@ -197,14 +198,14 @@ def test_the_selected_epochs_weights_are_the_winners(run: StudyRun, setup: Setup
     )
 
 
-def test_selection_gap_stands_in_the_tables(run: StudyRun, setup: Setup) -> None:
-    history, shown = setup.replay(), (run.store.folder / "tables.md").read_text(encoding="utf-8")
+def test_selection_gap_stands_in_the_tables(run: StudyRun, setup: OpenStudy) -> None:
+    history, shown = replay(setup), (run.store.folder / "tables.md").read_text(encoding="utf-8")
     pairing = Pairing(detector="npr", train_on="alpha")
-    jobs = setup.winner_jobs(pairing, history[pairing])
+    jobs = setup.jobs.winners(pairing, history[pairing])
     val = np.mean(
         [roc_auc_score(s.label, s.logit) for s in (run.store.val_scores(j.trial.key) for j in jobs)]
     )
-    scores = [run.store.scores(setup.cell_job(j.trial.key, "alpha").scores_key) for j in jobs]
+    scores = [run.store.scores(setup.jobs.cell(j.trial.key, "alpha").scores_key) for j in jobs]
     test = np.mean([roc_auc_score(s.label, s.logit) for s in scores])
     assert f"| npr | alpha | alpha | {val:.3f} | {test:.3f} | {val - test:+.3f} |" in shown
 
@@ -262,19 +263,19 @@ def test_without_the_switches_nothing_further_is_trained(study_file: Path, tmp_p
 
 def test_another_configuration_that_diverged_is_a_result_and_is_not_tried_again(
     run: StudyRun,
-    setup: Setup,
+    setup: OpenStudy,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(run.store.results, tmp_path / "r")
     store = Store(tmp_path / "r", "small")
-    lost = variant_jobs(setup, setup.replay())[0].trial
+    lost = variant_jobs(setup.jobs, replay(setup), setup.store.failures())[0].trial
     pairing, keys = (
         lost.pairing,
         [
             job.trial.key
-            for job in variant_jobs(setup, setup.replay())
+            for job in variant_jobs(setup.jobs, replay(setup), setup.store.failures())
             if job.trial.params == lost.params
         ],
     )

@@ -33,7 +33,7 @@ from study.jobs import degraded
 from study.jobs.cell import CellJob, load_detector
 from study.jobs.workspace import scoring_runtime
 from study.planning.cells import PlannedCell, plan_cells
-from study.planning.setup import Setup, set_up
+from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import load_study
 from study.runtime.local import LocalLauncher
 from study.store.store import Store
@@ -130,13 +130,13 @@ def run(clean: StudyRun) -> StudyRun:
     return StudyRun(arguments, Store(results, "degraded"))
 
 
-def setup_of(run: StudyRun, *degradations: str) -> Setup:
+def setup_of(run: StudyRun, *degradations: str) -> OpenStudy:
     """The study as other code has it, under other degradations where these are given."""
     chosen = load_study(str(run.store.study_file), degradations=degradations or None)
-    return set_up(chosen, results=run.store.results, weights_root=None, firewall=False)
+    return open_study(chosen, results=run.store.results, weights_root=None, firewall=False)
 
 
-def cells_of(setup: Setup) -> dict[tuple[str, str, str, int], PlannedCell]:
+def cells_of(setup: OpenStudy) -> dict[tuple[str, str, str, int], PlannedCell]:
     return {
         (c.cell.pairing.detector, c.cell.test_on, c.cell.degradation, c.cell.winner_seed): c
         for c in plan_cells(setup)
@@ -458,7 +458,7 @@ def test_plan_counts_the_degraded_cells_of_a_study(
     assert states == "cells: 48 done, 12 not_applicable, 36 planned"
 
 
-def degraded_cells(setup: Setup) -> list[CellJob]:
+def degraded_cells(setup: OpenStudy) -> list[CellJob]:
     jobs = [c.job for c in plan_cells(setup) if c.cell.degradation != NO_DEGRADATION]
     return [job for job in jobs if isinstance(job, CellJob)]
 

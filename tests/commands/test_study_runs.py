@@ -18,7 +18,7 @@ from study import cross_eval, plan, prepare, sweep
 from study.core.errors import DataError, FirewallError
 from study.core.records import NO_PIXELS, Scores, TrainedDetector
 from study.data.catalog import Catalog
-from study.planning.setup import set_up
+from study.planning.open_study import open_study
 from study.planning.study_file import load_study
 from study.store.store import Store
 from tests.commands.conftest import StudyRun, run_both
@@ -70,13 +70,13 @@ def scored_cells(store: Store) -> list[tuple[tuple[str, str, str, str], Scores]]
     """Every scores file with the cell it belongs to, found by its images and by scoring's own key,
     not by the matrix.
     """
-    setup = set_up(
+    setup = open_study(
         load_study(str(store.study_file)), results=store.results, weights_root=None, firewall=False
     )
     cells = []
     for trained in winners(store):
         for test_on in ("alpha", "beta"):
-            scores = store.scores(setup.cell_job(trained.key, test_on).scores_key)
+            scores = store.scores(setup.jobs.cell(trained.key, test_on).scores_key)
             assert {str(name).split("/")[0] for name in scores.sample_id} == {test_on}
             cells.append(
                 (
@@ -248,13 +248,15 @@ def test_interrupted_anywhere_the_result_is_the_same(
 def test_the_sweep_cannot_open_a_test_split(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = set_up(load_study(str(study_file)), results=tmp_path, weights_root=None, firewall=True)
+    setup = open_study(
+        load_study(str(study_file)), results=tmp_path, weights_root=None, firewall=True
+    )
     catalog = Catalog(setup.workspace.data, firewall=True)
     with pytest.raises(FirewallError, match="test split of 'alpha' cannot be opened"):
-        catalog.open("alpha", "test", setup.specs["npr"].geometry)
+        catalog.open("alpha", "test", setup.keys.specs["npr"].geometry)
     assert set(catalog.dataset("alpha").samples["split"].to_pylist()) == {"train", "val"}
     with pytest.raises(FirewallError):
-        setup.cell_job("any", "alpha")
+        setup.jobs.cell("any", "alpha")
     opened: list[str] = []
     original = Catalog.open
     monkeypatch.setattr(
@@ -278,7 +280,7 @@ def test_the_sweep_does_not_depend_on_what_test_images_show(
     study_file: Path, local_run: StudyRun, data_copy: Path, tmp_path: Path
 ) -> None:
     """Every test image is replaced by noise; trials stay bitwise what they were."""
-    setup = set_up(
+    setup = open_study(
         load_study(str(study_file)), results=tmp_path / "a", weights_root=None, firewall=False
     )
     manifest = data_copy / "alpha" / "manifest.csv"
@@ -364,8 +366,10 @@ def test_a_diverging_trial_is_a_recorded_failure_and_the_others_go_on(
             raise DivergedError("the training loss is nan in epoch 1")
         return original(detector, *args, **kwargs)  # type: ignore[arg-type]
 
-    setup = set_up(load_study(str(study_file)), results=tmp_path, weights_root=None, firewall=True)
-    trial_seed = setup.trial(setup.study.pairings()[0], 0, {}).seed
+    setup = open_study(
+        load_study(str(study_file)), results=tmp_path, weights_root=None, firewall=True
+    )
+    trial_seed = setup.keys.seed(0)
     monkeypatch.setattr(trial_job, "fit", sometimes)
     arguments = [str(study_file), "--results", str(tmp_path), "--local", "--set", "budget.trials=2"]
     assert sweep.main(arguments) == 1
@@ -383,7 +387,7 @@ def test_a_diverging_trial_is_a_recorded_failure_and_the_others_go_on(
 def test_a_broken_image_is_left_out_and_counted(
     study_file: Path, data_copy: Path, tmp_path: Path
 ) -> None:
-    setup = set_up(
+    setup = open_study(
         load_study(str(study_file)), results=tmp_path / "probe", weights_root=None, firewall=False
     )
     samples = Catalog(setup.workspace.data, firewall=False).dataset("beta").samples.to_pylist()
@@ -427,8 +431,8 @@ def test_a_worker_refuses_data_that_changed_since_its_key_was_made(
     from study.jobs import trial as trial_job
 
     arguments = load_study(str(study_file), data_root=str(data_copy))
-    setup = set_up(arguments, results=tmp_path, weights_root=None, firewall=True)
-    job = setup.trial_job(setup.study.pairings()[0], 0, {})
+    setup = open_study(arguments, results=tmp_path, weights_root=None, firewall=True)
+    job = setup.jobs.trial(setup.study.pairings()[0], 0, {})
     victim = next(files_of(data_copy / "alpha"))
     victim.write_bytes(victim.read_bytes() + b"\0")
     elsewhere = replace(
@@ -453,7 +457,7 @@ def test_scoring_sets_the_threads_of_the_study(
     from study.planning.cells import plan_cells
 
     arguments = [a for a in local_run.arguments if a != "--local"]
-    setup = set_up(
+    setup = open_study(
         load_study(arguments[0]), results=Path(arguments[2]), weights_root=None, firewall=False
     )
     job = next(c.job for c in plan_cells(setup) if c.job is not None)

@@ -11,7 +11,7 @@ import pytest
 
 from study import plan
 from study.core.records import NO_TRAINING
-from study.planning.setup import set_up
+from study.planning.open_study import open_study
 from study.planning.study_file import load_study
 from tests.commands.conftest import run_both
 from tests.factories import write_dataset
@@ -68,12 +68,12 @@ def test_balance_is_in_the_key_of_a_trial_and_of_no_score(study_file: Path, tmp_
         study = load_study(
             str(study_file), [f"data.balance={balance}", 'train_on=["alpha", "alpha+beta"]']
         )
-        setup = set_up(study, results=tmp_path / "results", weights_root=None, firewall=False)
+        setup = open_study(study, results=tmp_path / "results", weights_root=None, firewall=False)
         trials = [
-            setup.trial(pairing, 0, setup.spaces["spectrum"].default()).key
+            setup.keys.trial(pairing, 0, setup.searches[pairing].space.default())
             for pairing in study.pairings()
         ]
-        return trials, [setup.cell_job("model", name).scores_key for name in study.test_on]
+        return trials, [setup.jobs.cell("model", name).scores_key for name in study.test_on]
 
     (none, scores), (by_class, same), (by_dataset, still) = (
         keys("none"),

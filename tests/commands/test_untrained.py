@@ -15,7 +15,7 @@ from study.core.errors import StoreError
 from study.core.records import NO_TRAINING
 from study.jobs.cell import load_detector
 from study.planning.cells import plan_cells
-from study.planning.setup import set_up
+from study.planning.open_study import open_study
 from study.planning.study_file import load_study
 from study.store.store import Store
 from tests.commands.conftest import StudyRun, run_both
@@ -66,7 +66,7 @@ def test_ensembles_fill_the_matrix_beside_their_members(run: StudyRun) -> None:
 
 def test_an_ensembles_cell_is_made_of_the_same_cell_of_its_members(run: StudyRun) -> None:
     cells = plan_cells(
-        set_up(
+        open_study(
             load_study(str(run.store.study_file)),
             results=run.store.results,
             weights_root=None,
@@ -253,11 +253,11 @@ def test_its_model_rests_on_the_checkpoint_and_the_prompts_and_on_no_data(
 ) -> None:
     def key(*overrides: str) -> str:
         study = load_study(str(study_file), ['detectors=["clip_zero_shot"]', *overrides])
-        setup = set_up(
+        setup = open_study(
             study, results=tmp_path / "results", weights_root=Path(clip[1]), firewall=True
         )
         (pairing,) = setup.study.pairings()
-        return setup.untrained_job(pairing).trial.key
+        return setup.jobs.untrained(pairing).trial.key
 
     assert key() == key('train_on=["beta"]', "budget.seeds=5", "seed=7")
     assert key() != key('detector.clip_zero_shot.prompts="faces"')

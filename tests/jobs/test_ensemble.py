@@ -18,6 +18,7 @@ from study.data.catalog import DataConfig
 from study.jobs.cell import load_detector
 from study.jobs.ensemble import EnsembleJob, is_derived, run_ensemble
 from study.jobs.workspace import Workspace
+from study.planning.keys import ensemble_cell_key, ensemble_key
 from study.statistics.methods import part
 from study.store.store import Store
 
@@ -97,6 +98,8 @@ def job(
     detector: str = "ensemble",
     test: str = "here",
     members: tuple[str, ...] = tuple(MEMBERS),
+    models: tuple[str, ...] = (),
+    scores: tuple[str, ...] = (),
 ) -> EnsembleJob:
     workspace = Workspace(
         results=store.results,
@@ -107,13 +110,18 @@ def job(
         precision="float32",
         firewall=False,
     )
+    models = models or tuple(f"model-{name}" for name in members)
+    scores = scores or tuple(f"{name} {test}" for name in members)
+    key = ensemble_key(detector, members, models)
     return EnsembleJob(
         workspace=workspace,
         pairing=Pairing(detector=detector, train_on="a"),
         winner_seed=0,
         members=members,
-        models=tuple(f"model-{name}" for name in members),
-        scores=tuple(f"{name} {test}" for name in members),
+        models=models,
+        scores=scores,
+        key=key,
+        scores_key=ensemble_cell_key(key, scores),
     )
 
 
@@ -138,8 +146,8 @@ def test_the_scale_of_a_member_has_no_say(store: Store) -> None:
     larger = some_scores(0, scale=4000.0, split="val")
     store.save_model(replace(trained("npr", 4000.0), key="large"), {}, larger, (), 1.0)
     store.save_scores("large here", some_scores(0, scale=4000.0, split="here"))
-    other = replace(
-        job(store),
+    other = job(
+        store,
         models=("large", *job(store).models[1:]),
         scores=("large here", *job(store).scores[1:]),
     )
@@ -232,7 +240,7 @@ def test_keys_hold_the_rule_the_members_and_their_scores(store: Store) -> None:
         job(store),
         job(store, "ensemble_stacked"),
         job(store, members=("npr", "spectrum")),
-        replace(job(store), models=("x", "y", "z")),
+        job(store, models=("x", "y", "z")),
     ]
     assert len({j.key for j in jobs}) == len(jobs)
     assert job(store).key == job(store, test="there").key
@@ -275,7 +283,7 @@ def test_members_that_scored_other_images_are_combined_on_those_of_all(
             replace(trained(name, MEMBERS[name]), key=f"new-{name}"), {}, mine, (), 1.0
         )
         models.append(f"new-{name}")
-    one = replace(job(store, detector), models=tuple(models))
+    one = job(store, detector, models=tuple(models))
     run_ensemble(one)
     made = store.scores(one.scores_key)
     kept = np.setdiff1d(np.arange(N), [3, 4, 9])

@@ -28,6 +28,5 @@ def history(*trials: tuple[str, float, int]) -> Any:
     ],
 )
 def test_at_most_is_no_less_than_about(trials: Any, about: float, most: float) -> None:
-    setup: Any = SimpleNamespace(epochs_of=lambda _: 4)
-    assert _seconds_per_fit(setup, None, trials) == about  # type: ignore[arg-type]
-    assert _longest_fit(setup, None, trials) == most >= about  # type: ignore[arg-type]
+    assert _seconds_per_fit(trials) == about
+    assert _longest_fit(trials, 4) == most >= about

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from study.planning.setup import set_up
+from study.planning.open_study import open_study
 from study.planning.study_file import parse_study
 from tests.contract.stand_ins import make_case
 from tests.factories import write_dataset
@@ -29,14 +29,14 @@ def test_a_head_that_the_study_chooses_is_not_searched(
         "detector": {NAME: options},
         "data": {"root": str(tmp_path / "data")},
     }
-    setup = set_up(
+    setup = open_study(
         parse_study(table, where="s.toml"),
         results=tmp_path / "results",
         weights_root=case.folder,
         firewall=True,
     )
-    space = setup.spaces[NAME]
+    (space,) = [search.space for search in setup.searches.values()]
     assert ("head_width" in space.names()) == (width is None)
     assert space.constants.get("head_width") == width
-    assert setup.specs[NAME].options["head_width"] == (width or 0)
+    assert setup.keys.specs[NAME].options["head_width"] == (width or 0)
     assert space.default()["head_width"] == (width or 0)

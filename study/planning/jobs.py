@@ -1,0 +1,167 @@
+"""The jobs of a study: what there is to train and to score, each with the key of its result.
+
+A job says what to do; `study/jobs/` does it, on whatever machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from study.core.records import NO_DEGRADATION, Pairing, Params, Trial
+from study.data.catalog import Catalog
+from study.jobs.cell import CellJob
+from study.jobs.ensemble import EnsembleJob
+from study.jobs.trial import TrialJob
+from study.jobs.winner import WinnerJob
+from study.jobs.workspace import Workspace, open_catalog
+from study.planning.keys import Keys, cell_key, ensemble_cell_key, ensemble_key
+from study.planning.selection import SearchHistory
+from study.planning.study import Study
+from study.planning.warm_start import Starts
+from study.search.driver import PairingSearch
+
+WINNER = "winner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Makes the jobs of a study. searches: what is searched, by pairing. starts: of a warm
+    start.
+    """
+
+    workspace: Workspace
+    keys: Keys
+    searches: Mapping[Pairing, PairingSearch]
+    starts: Starts
+
+    @property
+    def study(self) -> Study:
+        """The study whose jobs they are."""
+        return self.keys.study
+
+    @property
+    def catalog(self) -> Catalog:
+        """Its data, test splits shut behind the firewall."""
+        return open_catalog(self.workspace.data, firewall=self.workspace.firewall)
+
+    def trial(self, pairing: Pairing, number: int, params: Params) -> TrialJob:
+        """Return the job that trains `params` as trial `number` of a pairing's search."""
+        trial = replace(
+            self._fit(pairing, number, params, self._origin(pairing, number)),
+            search=self.keys.rules(self.searches[pairing]),
+        )
+        return TrialJob(
+            workspace=self.workspace,
+            spec=self.keys.specs[pairing.detector],
+            trial=trial,
+            data_key=self.keys.data[pairing.train_on],
+            workers=self.study.run.workers_per_trial,
+        )
+
+    def _fit(self, pairing: Pairing, number: int, params: Params, origin: str) -> Trial:
+        return Trial(
+            key=self.keys.trial(pairing, number, params),
+            pairing=pairing,
+            number=number,
+            params=params,
+            seed=self.keys.seed(number),
+            epochs=self.study.budget.epochs,
+            origin=origin,
+        )
+
+    def _origin(self, pairing: Pairing, number: int) -> str:
+        """Where the configuration of a trial comes from: the default, a warm start, the sampler."""
+        first = ("default", *(start.origin for start in self.starts.get(pairing, ())))
+        return first[number] if number < len(first) else self.study.search.sampler
+
+    def winners(self, pairing: Pairing, history: SearchHistory) -> list[WinnerJob]:
+        """Return the S jobs that retrain a pairing's selected configuration; [] while it has
+        none.
+        """
+        winner = history.winner
+        return self.retrained(pairing, winner.params, winner.number) if winner else []
+
+    def retrained(
+        self, pairing: Pairing, params: Params, winner_trial: int, *, role: str = WINNER
+    ) -> list[WinnerJob]:
+        """Return the S jobs that train `params` on a pairing with the winners' seeds. The same
+        `params` give the same jobs.
+
+        winner_trial: the trial of the pairing's own search that tried them, -1 for none. role: what
+        the record calls the result.
+        """
+        spec = self.keys.specs[pairing.detector]
+        # What low-rank matrices moved is merged in the end, and an epoch of theirs cannot be put
+        # back.
+        keeps = (
+            self.study.run.keep_epochs
+            and spec.learner == "gradient"
+            and params.get("schedule") != "lora"
+        )
+        return [
+            WinnerJob(
+                workspace=self.workspace,
+                spec=spec,
+                trial=self._fit(pairing, -1 - seed, params, f"{role} seed {seed}"),
+                data_key=self.keys.data[pairing.train_on],
+                winner_seed=seed,
+                winner_trial=winner_trial,
+                keep_epochs=role == WINNER and keeps,
+            )
+            for seed in range(self.study.budget.seeds)
+        ]
+
+    def untrained(self, pairing: Pairing) -> WinnerJob:
+        """Return the job that builds a detector which is not trained."""
+        trial = Trial(
+            key=self.keys.untrained(pairing.detector),
+            pairing=pairing,
+            number=-1,
+            params={},
+            seed=0,
+            epochs=0,
+            origin="not trained",
+        )
+        return WinnerJob(
+            workspace=self.workspace,
+            spec=self.keys.specs[pairing.detector],
+            trial=trial,
+            data_key="",
+            winner_seed=0,
+            winner_trial=-1,
+        )
+
+    def cell(self, model: str, test_on: str, degradation: str = NO_DEGRADATION) -> CellJob:
+        """Return the job that scores a winner, given by its key, on a test set. Raises
+        FirewallError behind the firewall.
+        """
+        content = self.catalog.key(test_on, ("test",))
+        return CellJob(
+            workspace=self.workspace,
+            model=model,
+            test_on=test_on,
+            scores_key=cell_key(
+                model, test_on, content, degradation, threads=self.workspace.threads
+            ),
+            data_key=content,
+            degradation=degradation,
+        )
+
+    def ensemble_cell(
+        self, pairing: Pairing, seed: int, models: Mapping[str, str], scores: Sequence[str]
+    ) -> EnsembleJob:
+        """Return the job that makes a cell of an ensemble. models: the keys of the winners with
+        this seed, by member. scores: the keys of their cells, in the same order.
+        """
+        key = ensemble_key(pairing.detector, tuple(models), tuple(models.values()))
+        return EnsembleJob(
+            workspace=self.workspace,
+            pairing=pairing,
+            winner_seed=seed,
+            members=tuple(models),
+            models=tuple(models.values()),
+            scores=tuple(scores),
+            key=key,
+            scores_key=ensemble_cell_key(key, scores),
+        )

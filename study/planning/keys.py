@@ -1,0 +1,119 @@
+"""Keys: what decides a result. What has the same key is the same, so the store finds a result again
+by its key, and a restart does only what is missing.
+
+A key is the digest (`study/core/identity.py`) of everything that may change the result, and of a
+version that is raised when the code gives another one. Nothing else is in it: no path, no name of
+the study, no number of slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from study.core.identity import derive_seed, digest
+from study.core.records import NO_DEGRADATION, DetectorSpec, Pairing, Params
+from study.data.images.degradations import DEGRADATION_VERSION
+from study.data.names import split_union
+from study.detectors import registry
+from study.planning.study import Study
+from study.search.driver import PairingSearch
+from study.training.recipe import Recipe
+
+# Each is raised when a change of the code gives another result for the same inputs.
+TRAINING_VERSION = 2  # of a fit
+SCORING_VERSION = 1  # of the scores of the same weights
+ENSEMBLE_VERSION = 1  # of an ensemble of the same members
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys of what a study trains. study: with its precision settled. specs: of the detectors
+    that are built, by name. data: the content of train and val, by training set.
+    """
+
+    study: Study
+    specs: Mapping[str, DetectorSpec]
+    data: Mapping[str, str]
+
+    def seed(self, number: int) -> int:
+        """Return the seed of a fit. All trials of a study share one; each winner has its own.
+
+        number: of the trial; below 0 it is winner seed `-1 - number`.
+        """
+        return derive_seed(self.study.seed, "trial" if number >= 0 else f"winner {-1 - number}")
+
+    def trial(self, pairing: Pairing, number: int, params: Params) -> str:
+        """Return the key of a trial, or of a winner. number: as in `seed`."""
+        run, spec = self.study.run, self.specs[pairing.detector]
+        return digest(
+            "trial",
+            TRAINING_VERSION,
+            spec,
+            registry.entry(spec.name).arguments,
+            _train_data(pairing.train_on, self.data[pairing.train_on]),
+            Recipe.from_params(params, learner=spec.learner, where=pairing.name),
+            self.seed(number),
+            self.study.budget.epochs,
+            run.threads,
+            run.precision,
+            run.workers_per_trial if number >= 0 else 1,
+            *self._balance(pairing.train_on),
+        )
+
+    def untrained(self, detector: str) -> str:
+        """Return the key of a detector that is not trained. No data and no seed decide what it
+        is.
+        """
+        run, spec = self.study.run, self.specs[detector]
+        arguments = registry.entry(spec.name).arguments
+        return digest("untrained", TRAINING_VERSION, spec, arguments, run.threads, run.precision)
+
+    def rules(self, search: PairingSearch) -> str:
+        """Return the key of a search: of all but the results, and the order in which they come,
+        that decides what is proposed.
+        """
+        default, *starts = search.first
+        return digest(
+            "search",
+            self.trial(search.pairing, 0, default),
+            self.study.search,
+            self.study.budget.generation,
+            search.space.digest,
+            starts,
+        )
+
+    def _balance(self, train_on: str) -> list[str]:
+        """What draws of a training set are balanced by; those of a single dataset are balanced by
+        class.
+        """
+        balance = self.study.data.balance
+        return [] if balance == "none" else [balance if len(split_union(train_on)) > 1 else "class"]
+
+
+def _train_data(name: str, content: str) -> str:
+    """Content and order of train and val: a union's images are ordered by their dataset's name."""
+    members = sorted(split_union(name))
+    return digest("train", content, members if len(members) > 1 else [])
+
+
+def cell_key(model: str, test_on: str, test_data: str, degradation: str, *, threads: int) -> str:
+    """Return the key of a cell's scores. model: the key of the winner. test_data: the content of
+    the test split.
+    """
+    version = () if degradation == NO_DEGRADATION else (DEGRADATION_VERSION,)
+    return digest(
+        "scores", SCORING_VERSION, model, test_on, test_data, degradation, threads, *version
+    )
+
+
+def ensemble_key(name: str, members: Sequence[str], models: Sequence[str]) -> str:
+    """Return the key of an ensemble: its rule, and the winners that it is made of. members: their
+    detectors, sorted. models: their keys, in the same order.
+    """
+    return digest("ensemble", ENSEMBLE_VERSION, name, list(zip(members, models, strict=True)))
+
+
+def ensemble_cell_key(ensemble: str, scores: Sequence[str]) -> str:
+    """Return the key of an ensemble's scores. scores: the keys of its members' cells."""
+    return digest("ensemble scores", ensemble, scores)

@@ -1,0 +1,182 @@
+"""A study on this machine: every name looked up, every dataset found, every key computed. All
+commands start here.
+
+`open_study` does what is cheap and can fail (names, weights files, datasets, splits) before
+anything expensive starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.core.errors import ConfigError, DataError
+from study.core.records import DetectorSpec, Pairing
+from study.data.catalog import Catalog, DataConfig, data_root
+from study.detectors import registry
+from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
+from study.planning.jobs import Jobs
+from study.planning.keys import Keys
+from study.planning.study import Study
+from study.planning.study_file import load_study
+from study.planning.warm_start import Starts, find_starts, settled_sources
+from study.search.driver import PairingSearch
+from study.search.proposals import grid_size
+from study.search.spaces import Space, load_space
+from study.store.store import Store
+from study.training.runtime import TorchRuntime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenStudy:
+    """A study with everything resolved. Whoever needs one part of it takes that part.
+
+    searches: what is searched, by pairing. starts: what a warm start tries first.
+    """
+
+    study: Study
+    workspace: Workspace
+    store: Store
+    keys: Keys
+    searches: Mapping[Pairing, PairingSearch]
+    starts: Starts
+
+    @property
+    def jobs(self) -> Jobs:
+        """What there is to train and to score."""
+        return Jobs(
+            workspace=self.workspace, keys=self.keys, searches=self.searches, starts=self.starts
+        )
+
+    @property
+    def catalog(self) -> Catalog:
+        """The data, test splits shut behind the firewall."""
+        return open_catalog(self.workspace.data, firewall=self.workspace.firewall)
+
+
+def open_study(
+    study: Study, *, results: Path, weights_root: Path | None, firewall: bool
+) -> OpenStudy:
+    """Resolve a study on this machine; `firewall` shuts every test split.
+
+    Raises StudyError of the kind that fits: an unknown dataset or space, missing weights, a folder
+    without usable splits.
+    """
+    results = results.absolute()
+    specs = {
+        name: registry.resolve(
+            name, options=study.detector.get(name, {}), weights_root=weights_root
+        )
+        for name in study.detectors
+        if name not in study.ensembles
+    }
+    # What the study says of a detector's head is not searched.
+    spaces = {
+        name: load_space(name).fixed(study.detector.get(name, {}))
+        for name, spec in specs.items()
+        if spec.learner != "none"
+    }
+    data = data_config(study, results)
+    store = Store(results, study.name)
+    store.prepare()
+    catalog = open_catalog(data, firewall=firewall)
+    _find_data(study, catalog)
+    study = _settled(study, store)
+    workspace = Workspace(
+        results=results,
+        study=study.name,
+        data=data,
+        weights_root=weights_root,
+        threads=study.run.threads,
+        precision=study.run.precision,
+        firewall=firewall,
+    )
+    starts = find_starts(study, spaces, store)
+    content = {name: catalog.key(name, TRAINED_ON) for name in study.train_on}
+    return OpenStudy(
+        study=study,
+        workspace=workspace,
+        store=store,
+        keys=Keys(study=study, specs=specs, data=content),
+        searches=searches_of(study, specs, spaces, starts),
+        starts=starts,
+    )
+
+
+def data_config(study: Study, results: Path) -> DataConfig:
+    """Return where a study's data come from. Raises DataError where it names a folder that does not
+    exist.
+    """
+    root, url = data_root(study.data.root)
+    return DataConfig(
+        root=root,
+        url=url,
+        cache=results.absolute() / "cache",
+        max_per_class=study.data.max_per_class or None,
+        frames_per_video=study.data.frames_per_video,
+        class_folders=dict(study.data.class_folders),
+        balance=study.data.balance,
+        unify=study.data.unify,
+        shuffle_seed=study.seed if study.data.shuffle_labels else None,
+    )
+
+
+def searches_of(
+    study: Study, specs: Mapping[str, DetectorSpec], spaces: Mapping[str, Space], starts: Starts
+) -> dict[Pairing, PairingSearch]:
+    """Return what of each pairing is searched. A grid that is smaller than the budget has fewer
+    trials. A logistic regression has one epoch.
+    """
+    searches = {}
+    for pairing in study.searched():
+        space, trials = spaces[pairing.detector], study.budget.trials
+        first = (space.default(), *(start.params for start in starts.get(pairing, ())))
+        if study.search.sampler == "grid":
+            trials = min(trials, grid_size(space, first))
+        is_logistic = specs[pairing.detector].learner == "logistic"
+        searches[pairing] = PairingSearch(
+            pairing=pairing,
+            space=space,
+            first=first,
+            trials=trials,
+            epochs=1 if is_logistic else study.budget.epochs,
+        )
+    return searches
+
+
+def _find_data(study: Study, catalog: Catalog) -> None:
+    """Look up every dataset. Raises DataError where one is missing, or a test set has no test
+    split.
+    """
+    for name in study.members():
+        catalog.dataset(name)
+    for name in study.test_on:
+        if not catalog.has_test(name):
+            raise DataError(
+                f"dataset '{name}' has no test split; take it out of test_on, or give it one (see"
+                " README, Datasets)"
+            )
+
+
+def _settled(study: Study, store: Store) -> Study:
+    """The study with `precision = "auto"` and the warm start settled: as its store was begun with,
+    else by this machine.
+    """
+    precision = study.run.precision
+    if precision == "auto" and store.study_file.is_file():
+        precision = load_study(str(store.study_file)).run.precision
+    try:
+        runtime = TorchRuntime.resolve(threads=study.run.threads, precision=precision)
+    except ConfigError as error:
+        if study.run.precision != "auto" or precision == "auto":
+            raise
+        raise ConfigError(
+            f"the study in '{store.folder}' was begun in {precision} ({error}); go on with it on"
+            " such a machine, or begin another with --set name=..."
+        ) from None
+    return replace(
+        study,
+        run=replace(study.run, precision=runtime.precision),
+        search=replace(study.search, warm_start=settled_sources(study, store)),
+    )
