@@ -1,22 +1,59 @@
 """CSV files that people write: opened and read in one way, with errors that name file and line.
 
-UTF-8 with or without a byte-order mark; quotes must close; a row of empty fields, as
-spreadsheets leave them, is passed over.
+UTF-8 with or without a byte-order mark; quotes must close; a row of empty fields, as spreadsheets
+leave them, is passed over.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from study.core.errors import DataError
+from study.data.layouts.listing import in_blocks
 
 if TYPE_CHECKING:
     from _csv import Reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvRows:
+    """What stands below a header.
+
+    path: for messages. columns: texts, stripped, by our names. names: our names -> the file's.
+    line: (N,) int64, the line at which each row ends.
+    """
+
+    path: Path
+    columns: pa.Table
+    names: Mapping[str, str]
+    line: NDArray[np.int64]
+
+    def where(self, row: int) -> str:
+        """Return file and line of a row, as a message begins."""
+        return f"{self.path}, line {self.line[row]}"
+
+    def translated(self, name: str, words: Mapping[str, int | str], rule: str) -> pa.ChunkedArray:
+        """Return a column with every word, in any case, as what it stands for. Raises DataError
+        with `rule` for another.
+        """
+        values = self.columns[name]
+        spellings = values.unique()
+        meant = [words.get(value.lower()) for value in spellings.to_pylist()]
+        if None in meant:
+            wrong = spellings.filter(pa.array([word is None for word in meant]))
+            row = pc.index(pc.is_in(values, value_set=wrong), True).as_py()
+            raise DataError(f"{self.where(row)}: {self.names[name]} '{values[row]}' {rule}")
+        return pc.take(pa.array(meant), pc.index_in(values, value_set=spellings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +71,15 @@ class CsvFile:
         """The line at which the row ends that was read last."""
         return self.reader.line_num
 
+    def place(self, name: str, header: Sequence[str] = ()) -> int | None:
+        """Return where a column stands, None where there is none. Raises DataError for two of a
+        name. header: in place of the file's own spelling.
+        """
+        names = header or self.header
+        if names.count(name) > 1:
+            raise DataError(f"{self.path}, line 1: the column '{name}' stands there twice")
+        return names.index(name) if name in names else None
+
     def rows(self, last: int) -> Iterator[list[str]]:
         """Yield the rows below the header. Raises DataError for one that has no field number `last`
         (from 0).
@@ -48,6 +94,25 @@ class CsvFile:
                 )
             yield fields
 
+    def read(self, places: Mapping[str, int]) -> CsvRows:
+        """Read all rows, of which never more than a block are Python objects. places: our names ->
+        places. Raises DataError where there is no row.
+        """
+        tables, lines = [], []
+        for block in in_blocks((row, self.line) for row in self.rows(max(places.values()))):
+            rows, line = zip(*block, strict=True)
+            texts = {name: [row[at].strip() for row in rows] for name, at in places.items()}
+            tables.append(pa.table(texts, schema=pa.schema(dict.fromkeys(texts, pa.string()))))
+            lines.append(np.array(line, dtype=np.int64))
+        if not tables:
+            raise DataError(f"{self.path} lists no images: there is no line below the header")
+        return CsvRows(
+            path=self.path,
+            columns=pa.concat_tables(tables),
+            names={name: self.header[at] for name, at in places.items()},
+            line=np.concatenate(lines),
+        )
+
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[CsvFile]:
@@ -58,9 +123,8 @@ def open_csv(path: Path) -> Iterator[CsvFile]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            yield CsvFile(
-                path=path, header=[field.strip() for field in next(reader, [])], reader=reader
-            )
+            header = [field.strip() for field in next(reader, [])]
+            yield CsvFile(path=path, header=header, reader=reader)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

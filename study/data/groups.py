@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.core.errors import DataError
-from study.data.layouts.listing import BLOCK, in_blocks
+from study.data.layouts.listing import column_blocks, in_blocks
 
 LIST_FOLDERS = ("", "splits", "dataset/splits")
 UNMATCHED = "the card's group_pattern does not match its path"
@@ -53,10 +53,9 @@ def pattern_columns(
     in which such lists may lie. others: paths beside the listed ones, for their links. Raises
     DataError for a broken list of the official split, and for lists that differ.
     """
-    blocks = (
-        listed["path"].slice(start, BLOCK).to_pylist() for start in range(0, listed.num_rows, BLOCK)
+    read = pa.concat_tables(
+        [_read_paths(paths, pattern) for paths in column_blocks(listed["path"])]
     )
-    read = pa.concat_tables([_read_paths(block, pattern) for block in blocks])
     lists = _read_lists(way) if has_partners(pattern) else {}
     joined: dict[str, str] = {}
     if has_partners(pattern):

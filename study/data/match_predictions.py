@@ -2,12 +2,12 @@
 
 A CSV file with the columns
 
-    sample_id   as in the store, `<dataset>/<path>`; or path, wholly or in part: the longest
-    agreement from the file's name upwards
-                counts, so that `/their/disk/fake/0001.png` and `fake/0001.png` are both
+    sample_id   as in the store, `<dataset>/<path>`; or
+    path        wholly or in part: the longest agreement from the file's name upwards counts, so
+                that `/their/disk/fake/0001.png` and `fake/0001.png` are both
                 `<dataset>/fake/0001.png`
-    score       a finite number, higher = more fake: a logit, or with `probability` p(fake) in [0,
-    1]
+    score       a finite number, higher = more fake: a logit, or with `probability` p(fake) in
+                [0, 1]
     label       need not be there; where it is, it must be the dataset's
 
 Nothing is guessed: a path that fits several images, two lines of one image, and a label that
@@ -22,13 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from study.core.errors import DataError
 from study.core.records import Scores
-from study.data.datasets import Dataset
+from study.data.csv_file import CsvRows
+from study.data.datasets import Dataset, strings
 from study.data.datasets import labels as labels_of
-from study.data.datasets import strings as strings_of
-from study.data.predictions import fields, labels, logits
+from study.data.predictions import labels, logits, read_rows
 
 SHOWN = 3  # names in a note; the store has them all
 NO_PREDICTION = "no prediction"
@@ -51,40 +52,46 @@ def match_predictions(path: Path, dataset: Dataset, *, probability: bool = False
     for a line that fits several images, a second line of one image, a label that is not the
     dataset's; and for a file of which no line is of a test image.
     """
-    found, lines = fields(path, {}, needed=("score",), optional=("sample_id", "path", "label"))
-    name = next((name for name in ("sample_id", "path") if name in found), None)
-    if name is None:
+    lines = read_rows(path, {}, needed=("score",), optional=("sample_id", "path", "label"))
+    by = next((name for name in ("sample_id", "path") if name in lines.names), None)
+    if by is None:
         raise DataError(
             f"{path}, line 1: there is neither a column 'sample_id' nor 'path' to match images by"
         )
-    logit, notes = logits(path, lines, found["score"], "score", probability=probability)
-    rows = _Images(dataset).rows(path, lines, found[name])
-    if "label" in found:
-        _check_labels(path, lines, rows, labels(path, lines, found["label"], "label"), dataset)
-    split, problem = strings_of(dataset.samples["split"]), strings_of(dataset.samples["problem"])
+    logit, notes = logits(lines, probability=probability)
+    names = lines.columns[by].to_pylist()
+    rows = _PathIndex(dataset).rows(lines, names)
+    if "label" in lines.names:
+        _check_labels(lines, rows, dataset)
+    split, problem = strings(dataset.samples["split"]), strings(dataset.samples["problem"])
     usable = (split == "test") & (problem == "")
-    kept = [i for i, row in enumerate(rows) if row is not None and usable[row]]
-    if not kept:
+    matched = rows >= 0
+    kept = np.flatnonzero(matched & usable[rows])
+    if not len(kept):
         raise DataError(
-            f"{path}: none of its {len(lines)} lines is of a test image of '{dataset.name}' (line"
-            f" {lines[0]}: '{found[name][0]}'; an image of it:"
-            f" '{dataset.samples['id'][int(np.flatnonzero(usable)[0])].as_py()}')"
+            f"{path}: none of its {len(names)} lines is of a test image of '{dataset.name}' (line"
+            f" {lines.line[0]}: '{names[0]}'; an image of it:"
+            f" '{dataset.samples['id'][int(np.flatnonzero(usable)[0])]}')"
         )
-    order = np.array([rows[i] for i in kept], dtype=np.intp)
-    scores = _scores(
-        dataset.samples,
-        order,
-        logit[kept],
-        listed=int((split == "test").sum()),
-        usable=usable,
-        split=split,
-    )
-    notes += _extra(found[name], rows, split, dataset.name)
-    notes += _missing(scores)
+    scores = _scores(dataset.samples, rows[kept], logit[kept], in_test=split == "test")
+
+    def note(said: str, of: NDArray[np.bool_]) -> list[str]:
+        some = [names[line] for line in np.flatnonzero(of)]
+        return [f"{len(some)} {said}: {_some(some)}"] if some else []
+
+    notes += note(f"lines fit no image of '{dataset.name}'", ~matched)
+    for other in ("train", "val"):
+        said = f"lines are of {other} images of '{dataset.name}' and are left out"
+        notes += note(said, matched & (split[rows] == other))
+    missing = [name for name, reason in scores.excluded if reason == NO_PREDICTION]
+    if missing:
+        notes.append(
+            f"{len(missing)} of {scores.listed} test images have no prediction: {_some(missing)}"
+        )
     return MatchResult(scores=scores, notes=tuple(notes))
 
 
-class _Images:
+class _PathIndex:
     """The images of a dataset, of all splits, by the ends of their paths."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -95,23 +102,19 @@ class _Images:
             for end in _ends(name):
                 self._ends.setdefault(end, []).append(row)
 
-    def rows(self, path: Path, lines: Sequence[int], names: Sequence[str]) -> list[int | None]:
-        """Return each name's row of the dataset, None where there is none."""
-        rows: list[int | None] = []
+    def rows(self, lines: CsvRows, names: Sequence[str]) -> NDArray[np.intp]:
+        """Return each name's row of the dataset, (N,), -1 where there is none."""
+        rows = [self._row(lines.where(line), name) for line, name in enumerate(names)]
         taken: dict[int, int] = {}
-        for line, name in zip(lines, names, strict=True):
-            row = self._row(path, line, name)
-            if row is not None and row in taken:
+        for line, row in enumerate(rows):
+            if row >= 0 and taken.setdefault(row, line) != line:
                 raise DataError(
-                    f"{path}, line {line}: '{name}' is the image of line {taken[row]} again; give"
-                    " each image once"
+                    f"{lines.where(line)}: '{names[line]}' is the image of line"
+                    f" {lines.line[taken[row]]} again; give each image once"
                 )
-            if row is not None:
-                taken[row] = line
-            rows.append(row)
-        return rows
+        return np.array(rows, dtype=np.intp)
 
-    def _row(self, path: Path, line: int, name: str) -> int | None:
+    def _row(self, where: str, name: str) -> int:
         plain = name.replace("\\", "/").removeprefix("./")
         for table in (self._ids, self._paths):
             if plain in table:
@@ -119,13 +122,13 @@ class _Images:
         fits = self._ends.get(plain, [])  # it names the end of an image's path
         if len(fits) > 1:
             raise DataError(
-                f"{path}, line {line}: '{name}' fits {len(fits)} images of the dataset; give more"
-                " of their paths"
+                f"{where}: '{name}' fits {len(fits)} images of the dataset; give more of their"
+                " paths"
             )
         if fits:
             return fits[0]
         # an image's path is the end of it
-        return next((self._paths[end] for end in _ends(plain) if end in self._paths), None)
+        return next((self._paths[end] for end in _ends(plain) if end in self._paths), -1)
 
 
 def _ends(path: str) -> Iterator[str]:
@@ -134,80 +137,37 @@ def _ends(path: str) -> Iterator[str]:
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
-def _check_labels(
-    path: Path,
-    lines: Sequence[int],
-    rows: Sequence[int | None],
-    given: np.ndarray,
-    dataset: Dataset,
-) -> None:
-    own = labels_of(dataset.samples)
-    for line, row, label in zip(lines, rows, given.tolist(), strict=True):
-        if row is not None and own[row] != label:
-            name = dataset.samples["id"][row].as_py()
-            raise DataError(
-                f"{path}, line {line}: label {label}, but {name} has {own[row]} (1 is fake); mend"
-                " one of the two"
-            )
+def _check_labels(lines: CsvRows, rows: NDArray[np.intp], dataset: Dataset) -> None:
+    given, own = labels(lines), labels_of(dataset.samples)
+    differ = np.flatnonzero((rows >= 0) & (own[rows] != given))
+    if len(differ):
+        line, row = int(differ[0]), int(rows[differ[0]])
+        raise DataError(
+            f"{lines.where(line)}: label {given[line]}, but {dataset.samples['id'][row]} has"
+            f" {own[row]} (1 is fake); mend one of the two"
+        )
 
 
 def _scores(
     samples: pa.Table,
-    order: np.ndarray,
-    logit: np.ndarray,
+    order: NDArray[np.intp],
+    logit: NDArray[np.float64],
     *,
-    listed: int,
-    usable: np.ndarray,
-    split: np.ndarray,
+    in_test: NDArray[np.bool_],
 ) -> Scores:
-    sorted_by_id = np.argsort(strings_of(samples["id"])[order], kind="stable")
-    order, logit = order[sorted_by_id], logit[sorted_by_id]
+    by_id = np.argsort(strings(samples["id"])[order], kind="stable")
     held = np.isin(np.arange(samples.num_rows), order)
-    left_out = samples.filter(pa.array((split == "test") & ~held))
+    left_out = samples.filter(pa.array(in_test & ~held))
     reasons = [problem or NO_PREDICTION for problem in left_out["problem"].to_pylist()]
-    rows = samples.take(pa.array(order))
-    columns = {name: strings_of(rows[name]) for name in ("group", "unit", "method")}
+    rows = samples.take(pa.array(order[by_id]))
+    columns = {name: strings(rows[name]) for name in ("group", "unit", "method")}
     return Scores(
-        sample_id=strings_of(rows["id"]),
+        sample_id=strings(rows["id"]),
         label=labels_of(rows),
-        logit=logit,
-        listed=listed,
+        logit=logit[by_id],
+        listed=int(in_test.sum()),
         excluded=tuple(zip(left_out["id"].to_pylist(), reasons, strict=True)),
         **columns,
-    )
-
-
-def _extra(
-    names: Sequence[str], rows: Sequence[int | None], split: np.ndarray, dataset: str
-) -> list[str]:
-    """What is to be said of the lines that no test image has."""
-    unknown = [name for name, row in zip(names, rows, strict=True) if row is None]
-    notes = (
-        [f"{len(unknown)} lines fit no image of '{dataset}': {_some(unknown)}"] if unknown else []
-    )
-    for other in ("train", "val"):
-        here = [
-            name
-            for name, row in zip(names, rows, strict=True)
-            if row is not None and split[row] == other
-        ]
-        notes += (
-            [
-                f"{len(here)} lines are of {other} images of '{dataset}' and are left out:"
-                f" {_some(here)}"
-            ]
-            if here
-            else []
-        )
-    return notes
-
-
-def _missing(scores: Scores) -> list[str]:
-    missing = [name for name, reason in scores.excluded if reason == NO_PREDICTION]
-    return (
-        [f"{len(missing)} of {scores.listed} test images have no prediction: {_some(missing)}"]
-        if missing
-        else []
     )
 
 

@@ -5,7 +5,8 @@ A header line first, UTF-8 with or without a byte-order mark; other columns are 
     label   0, real, 1 or fake, in any case
     score   a finite number, higher = more fake: a logit, or with `probability` p(fake) in [0, 1]
     group   which images belong together; an empty one is an image of its own, as all are without
-    the column method  what made the image; real or fake where empty
+            the column
+    method  what made the image; real or fake where empty
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy.special import logit as log_odds
 
 from study.core.errors import DataError, unknown_name
 from study.core.records import Scores
-from study.data.csv_file import open_csv
+from study.data.csv_file import CsvFile, CsvRows, open_csv
 
 # a table with gaps may have been written with 0.0 and 1.0
 LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
@@ -53,155 +54,111 @@ def read_predictions(
     missing or doubled column, a row with too few fields, a label that is none, a score that is not
     a finite number, or no probability where it must be one.
     """
-    found, lines = fields(path, columns)
-    score, notes = logits(
-        path, lines, found["score"], columns.get("score", "score"), probability=probability
-    )
-    label = labels(path, lines, found["label"], columns.get("label", "label"))
-    ids = [f"line {line:08d}" for line in lines]
-    group = (
-        [name or own for name, own in zip(found["group"], ids, strict=True)]
-        if "group" in found
-        else ids
-    )
-    methods = found.get("method", [""] * len(ids))
-    method = [
-        name or ("real", "fake")[one] for name, one in zip(methods, label.tolist(), strict=True)
-    ]
+    rows = read_rows(path, columns)
+    logit, notes = logits(rows, probability=probability)
+    label = labels(rows)
+    ids = [f"line {line:08d}" for line in rows.line.tolist()]
+
+    def given(name: str, otherwise: Sequence[str]) -> NDArray[np.str_]:
+        texts = rows.columns[name].to_pylist() if name in rows.names else otherwise
+        both = zip(texts, otherwise, strict=True)
+        return np.array([text or other for text, other in both], dtype=np.str_)
+
     scores = Scores(
         sample_id=np.array(ids, dtype=np.str_),
-        group=np.array(group, dtype=np.str_),
+        group=given("group", ids),
         unit=np.array(ids, dtype=np.str_),
-        method=np.array(method, dtype=np.str_),
+        method=given("method", [("real", "fake")[one] for one in label.tolist()]),
         label=label,
-        logit=score,
+        logit=logit,
         listed=len(ids),
     )
     return Predictions(scores=scores, notes=tuple(notes))
 
 
-def fields(
+def read_rows(
     path: Path,
     columns: Mapping[str, str],
     needed: Sequence[str] = NEEDED,
     optional: Sequence[str] = OPTIONAL,
-) -> tuple[dict[str, list[str]], list[int]]:
-    """Return the columns that are there, by our names, stripped, and the line at which each row
-    ends.
-
-    columns: our names -> the file's, where these differ; needed, optional: ours. Raises DataError
-    as `read_predictions` does.
+) -> CsvRows:
+    """Return the columns that are there. columns: our names -> the file's, where these differ;
+    needed, optional: ours. Raises DataError as `read_predictions` does.
     """
-    lines: list[int] = []
     with open_csv(path) as file:
-        places = _header(path, file.header, columns, needed, optional)
-        found: dict[str, list[str]] = {name: [] for name in places}
-        for row in file.rows(max(places.values())):
-            for name, place in places.items():
-                found[name].append(row[place].strip())
-            lines.append(file.line)
-    if not lines:
-        raise DataError(f"{path} lists no images: there is no line below the header")
-    return found, lines
+        return file.read(_places(file, columns, needed, optional))
 
 
-def _header(
-    path: Path,
-    names: Sequence[str],
-    columns: Mapping[str, str],
-    needed: Sequence[str],
-    optional: Sequence[str],
+def _places(
+    file: CsvFile, columns: Mapping[str, str], needed: Sequence[str], optional: Sequence[str]
 ) -> dict[str, int]:
     """Return where each of our columns stands."""
-    if not any(names):
+    where, shown = f"{file.path}, line 1", [name for name in file.header if name]
+    if not shown:
         raise DataError(
-            f"{path}, line 1: the file is empty; it must begin with the columns' names, like"
+            f"{where}: the file is empty; it must begin with the columns' names, like"
             f" {','.join(needed)}"
         )
-    places = {}
-    if len(names) == 1 and ";" in names[0]:
+    if len(file.header) == 1 and ";" in shown[0]:
         raise DataError(
-            f"{path}, line 1: the file is separated by ';' ({names[0]}); it must be by ',': save it"
-            " as such"
+            f"{where}: the file is separated by ';' ({shown[0]}); it must be by ',': save it as"
+            " such"
         )
+    places = {}
     for ours in (*needed, *optional):
         name = columns.get(ours, ours)
-        if names.count(name) > 1:
-            raise DataError(f"{path}, line 1: the column '{name}' stands there twice")
-        if name in names:
-            places[ours] = names.index(name)
+        place = file.place(name)
+        if place is not None:
+            places[ours] = place
         elif ours in columns or ours in needed:
-            known = unknown_name(
-                "column", name, [shown for shown in names if shown], where=f"{path}, line 1"
-            )
-            hint = (
-                f"--{ours} NAME says which it is"
-                if needed is NEEDED
-                else "rename the column that it is"
-            )
-            raise DataError(f"{known}; {hint}")
+            says = f"--{ours} NAME says which it is"
+            hint = says if needed is NEEDED else "rename the column that it is"
+            raise DataError(f"{unknown_name('column', name, shown, where=where)}; {hint}")
     return places
 
 
-def logits(
-    path: Path, lines: Sequence[int], texts: Sequence[str], name: str, *, probability: bool
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the scores of a column as float64 logits (N,), and notes on them. Raises DataError as
+def logits(rows: CsvRows, *, probability: bool) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the column score as float64 logits (N,), and notes on them. Raises DataError as
     `read_predictions` does.
     """
-    score = _numbers(path, lines, texts, name)
-    if probability:
-        _refuse_improbable(path, lines, score)
-        return _logits(score)
-    doubtful = len(score) and score.min() >= 0 and score.max() <= 1
-    note = (
-        "all scores lie in [0, 1] and are taken as logits; if they are probabilities, say"
-        " --probability"
-    )
-    return score, [note] if doubtful else []
+    score = _numbers(rows, "score")
+    outside = (score < 0) | (score > 1)
+    if not probability:
+        note = "all scores lie in [0, 1] and are taken as logits; if they are probabilities, say"
+        return score, [] if outside.any() else [f"{note} --probability"]
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise DataError(
+            f"{rows.where(row)}: score {score[row]:g} is no probability in [0, 1]; leave"
+            " --probability out for logits"
+        )
+    return _log_odds(score)
 
 
-def _numbers(
-    path: Path, lines: Sequence[int], texts: Sequence[str], name: str
-) -> NDArray[np.float64]:
-    values = np.empty(len(texts))
-    for row, text in enumerate(texts):
+def _numbers(rows: CsvRows, name: str) -> NDArray[np.float64]:
+    values = np.empty(rows.columns.num_rows)
+    for row, text in enumerate(rows.columns[name].to_pylist()):
+        shown = f"{rows.names[name]} '{text}'"
         try:
             values[row] = float(text)
         except ValueError:
-            raise DataError(f"{path}, line {lines[row]}: {name} '{text}' is not a number") from None
+            raise DataError(f"{rows.where(row)}: {shown} is not a number") from None
         if not math.isfinite(values[row]):
             raise DataError(
-                f"{path}, line {lines[row]}: {name} '{text}' is not finite; leave such images out,"
-                " and say how many"
+                f"{rows.where(row)}: {shown} is not finite; leave such images out, and say how many"
             )
     return values
 
 
-def labels(path: Path, lines: Sequence[int], texts: Sequence[str], name: str) -> NDArray[np.uint8]:
-    """Return the labels of a column, (N,) uint8. Raises DataError, naming the line, for one that is
+def labels(rows: CsvRows) -> NDArray[np.uint8]:
+    """Return the column label, (N,) uint8. Raises DataError, naming the line, for one that is
     none.
     """
-    words = [LABELS.get(text.lower()) for text in texts]
-    if None in words:
-        row = words.index(None)
-        raise DataError(
-            f"{path}, line {lines[row]}: {name} '{texts[row]}' must be 0 or real, 1 or fake"
-        )
-    return np.array(words, dtype=np.uint8)
+    found = rows.translated("label", LABELS, "must be 0 or real, 1 or fake")
+    return np.asarray(found).astype(np.uint8)
 
 
-def _refuse_improbable(path: Path, lines: Sequence[int], score: NDArray[np.float64]) -> None:
-    bad = np.flatnonzero((score < 0) | (score > 1))
-    if bad.size:
-        where = f"{path}, line {lines[bad[0]]}"
-        raise DataError(
-            f"{where}: score {score[bad[0]]:g} is no probability in [0, 1]; leave --probability out"
-            " for logits"
-        )
-
-
-def _logits(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
+def _log_odds(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
     """Probabilities as logits, and a note where some are exactly 0 or 1: these go just beyond all
     others, on their side.
     """
@@ -212,7 +169,6 @@ def _logits(probability: NDArray[np.float64]) -> tuple[NDArray[np.float64], list
     clipped = int((~inside).sum())
     note = (
         f"{clipped} of {len(logit)} probabilities are exactly 0 or 1 and have no logit: taken as"
-        f" {low:.1f} and {EDGE:.1f}, "
+        f" {low:.1f} and {EDGE:.1f}, beyond all others; the nll depends on that"
     )
-    note += "beyond all others; the nll depends on that"
     return logit, [note] if clipped else []

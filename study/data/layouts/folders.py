@@ -2,23 +2,23 @@
 
 Recognised, in this order:
 
-    manifest.csv                            overrides guessing (manifest.py)
-    train|val|valid|validation|test / CLASS official splits
-    CLASS / train|val|valid|validation|test the same, where all folders in the class folders are
-    such
-    CLASS                                   no splits: they are made by group (splits.py)
+    manifest.csv             overrides guessing (manifest.py)
+    SPLIT / CLASS            official splits
+    CLASS / SPLIT            the same, where all folders in the class folders are splits
+    CLASS                    no splits: they are made by group (splits.py)
 
-where CLASS is `real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the
-card's `class_folders`. A folder below a recognised class is a method (`fake/stylegan/x.jpg`);
-otherwise the method is the class folder's name, or what the card's `methods` calls it. A named
-class folder (`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none of
-this is found and the folder holds a single folder, as unpacked archives do, that one is looked at.
+where SPLIT is `train`, `val`, `valid`, `validation` or `test`, and CLASS is `real`/`fake` in any
+case, `0_real`/`1_fake`, or a folder named in the study's or the card's `class_folders`. A folder
+below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise the method is the class
+folder's name, or what the card's `methods` calls it. A named class folder (`FaceSwap`) is itself a
+method: folders below it (a video each) are not. Where none of this is found and the folder holds a
+single folder, as unpacked archives do, that one is looked at.
 
 A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`)
 before `{member}` takes it. Each says where class folders lie and what the names on the way mean:
 
     { path = "manipulated_sequences/{member:FaceSwap|NeuralTextures}/{compression}/frames|images",
-    label = "fake" }
+      label = "fake" }
 
 Between slashes stands one folder's name; `a|b` is either, `*` any text, `{word}` any text that is
 kept, `{word:a|b}` one of those. The words `class`, `split`, `member` and `method` are understood:
@@ -41,29 +41,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from study.core.errors import ConfigError, DataError, unknown_name
-from study.core.records import FAKE, REAL, DatasetCard, Split
-from study.data.layouts.listing import BLOCK, LISTING_SCHEMA, Listing, Walker, in_blocks
+from study.core.records import FAKE, REAL, DatasetCard
+from study.data.layouts.listing import (
+    LISTING_SCHEMA,
+    SPLIT_NAMES,
+    Listing,
+    Walker,
+    column_blocks,
+    in_blocks,
+    joined,
+)
 from study.data.layouts.manifest import MANIFEST, has_manifest, read_manifest
 from study.data.layouts.reals import read_reals, relabelled
 from study.data.layouts.unreached import ignored_files, unreached
 from study.data.names import DatasetName
 
-SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 CLASS_NAMES = {"real": REAL, "fake": FAKE, "0_real": REAL, "1_fake": FAKE}
 CLASS_WORDS = {REAL: "real", FAKE: "fake"}
 
-BY_MANIFEST, BY_SPLITS, BY_CLASSES = (
-    f"{MANIFEST} lists the images",
-    "split folders with class folders in them",
-    "class folders",
-)
+BY_MANIFEST = f"{MANIFEST} lists the images"
+BY_SPLITS = "split folders with class folders in them"
 BY_CLASS_SPLITS = "class folders with split folders in them"
+BY_CLASSES = "class folders"
 
 _DEEPEST_WRAPPER = 3
 
@@ -74,8 +73,8 @@ class Part:
     its images are.
 
     member: the dataset of the folder that it belongs to, "" for all of them. words: what else a
-    card's folders say of it.
-    reals: the card's, of a folder of fakes; the label of an image is then what that file says.
+    card's folders say of it. reals: the card's, of a folder of fakes; the label of an image is then
+    what that file says.
     """
 
     folder: str
@@ -93,13 +92,11 @@ class Layout:
     """How a folder is understood. `root` is what paths are relative to; no parts means that there
     is a manifest.
 
-    rule: which of the rules of this file's header matched, for a person.
-    skipped: (folder, reason) of folders beside the classes that hold no part of the dataset.
-    others: class folders that a member or subset leaves out. methods: the only methods of fakes
-    that it has, none for all.
-    way: the folders from the dataset's own down to the class folders, these too, or to that which
-    holds the manifest. What else
-        lies there, such as the lists of an official split, is the dataset's.
+    rule: which of the rules of this file's header matched, for a person. skipped: (folder, reason)
+    of folders beside the classes that hold no part of the dataset. others: class folders that a
+    member or subset leaves out. methods: the only methods of fakes that it has, none for all. way:
+    the folders from the dataset's own down to the class folders, these too, or to that which holds
+    the manifest. What else lies there, such as the lists of an official split, is the dataset's.
     """
 
     root: Path
@@ -120,26 +117,16 @@ class Layout:
         """The layout in a few words, for a person."""
         if not self.parts:
             return MANIFEST
-        split_at, class_at = (-1, 0) if self.rule == BY_CLASS_SPLITS else (0, -1)
-        splits = ", ".join(
-            dict.fromkeys(part.folder.split("/")[split_at] for part in self.parts if part.split)
-        )
-        classes = ", ".join(
-            dict.fromkeys(
-                f"{part.folder.split('/')[class_at]} ({CLASS_WORDS[part.label]})"
-                for part in self.parts
-            )
-        )
-        files = "".join(
-            f"; real among fakes by {file}"
-            for file in {part.reals["file"] for part in self.parts if part.reals}
-        )
-        if not splits:
-            return f"{classes}{files}"
-        return (
-            f"{classes} / {splits}{files}"
-            if self.rule == BY_CLASS_SPLITS
-            else f"{splits} / {classes}{files}"
+        class_first = self.rule == BY_CLASS_SPLITS
+        names = [(part, part.folder.split("/")) for part in self.parts]
+        splits = [name[-1 if class_first else 0] for part, name in names if part.split]
+        classes = [
+            f"{name[0 if class_first else -1]} ({CLASS_WORDS[part.label]})" for part, name in names
+        ]
+        words = [", ".join(dict.fromkeys(found)) for found in (splits, classes) if found]
+        files = {part.reals["file"] for part in self.parts if part.reals}
+        return " / ".join(reversed(words) if class_first else words) + "".join(
+            f"; real among fakes by {file}" for file in files
         )
 
 
@@ -153,7 +140,7 @@ def find_layout(
     Raises DataError for a folder that holds split folders and class folders side by side, for class
     folders that hold split folders and others, and for a manifest that is no file.
     """
-    layout = _find(folder, card=card, class_folders=class_folders)
+    layout = _find(folder, card, {**(card.class_folders if card else {}), **(class_folders or {})})
     if layout is None:
         return None
     ends = [layout.root, *(layout.root / part.folder for part in layout.parts)]
@@ -161,28 +148,24 @@ def find_layout(
     return replace(layout, way=tuple(sorted(way, key=lambda path: (len(path.parts), path))))
 
 
-def _find(
-    folder: Path, *, card: DatasetCard | None, class_folders: Mapping[str, int] | None
-) -> Layout | None:
-    named = {**(card.class_folders if card else {}), **(class_folders or {})}
-    methods = card.methods if card else {}
-    if has_manifest(folder):
-        return Layout(root=folder, parts=(), rule=BY_MANIFEST)
-    if card and card.subfolder and (folder / card.subfolder).is_dir():
+def _find(folder: Path, card: DatasetCard | None, named: Mapping[str, int]) -> Layout | None:
+    if card and card.subfolder and (folder / card.subfolder).is_dir() and not has_manifest(folder):
         folder = folder / card.subfolder
     for _ in range(_DEEPEST_WRAPPER + 1):
         if has_manifest(folder):
-            return Layout(root=folder, parts=(), rule=BY_MANIFEST)
+            return _by_manifest(folder)
         walker = Walker(folder)
         layout = _by_card_within(folder, card, named) if card and card.folders else None
-        layout = layout or _recognise(walker, named=named, methods=methods)
-        if layout:
-            return layout
+        layout = layout or _recognise(walker, named, card.methods if card else {})
         below = walker.folders("")
-        if len(below) != 1:
-            return None
+        if layout or len(below) != 1:
+            return layout
         folder = folder / below[0]
     return None
+
+
+def _by_manifest(folder: Path) -> Layout:
+    return Layout(root=folder, parts=(), rule=BY_MANIFEST)
 
 
 def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
@@ -195,25 +178,21 @@ def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
     parts, methods = layout.parts, name.where.get("method", ())
     if name.member and layout.members:
         if name.member not in layout.members:
-            raise DataError(
-                unknown_name(
-                    "dataset", shown, [f"{name.base}:{member}" for member in layout.members]
-                )
-            )
+            members = [f"{name.base}:{member}" for member in layout.members]
+            raise DataError(unknown_name("dataset", shown, members))
         parts = tuple(part for part in parts if part.member in ("", name.member))
     elif name.member:
         methods = (*methods, name.member)
     words = sorted({word for part in parts for word in part.words})
     for key, values in name.where.items():
+        if key not in ("method", *words):
+            valid = ["method", *words]
+            raise ConfigError(unknown_name("condition", key, valid, where=f"dataset '{shown}'"))
         if key != "method":
-            if key not in words:
-                raise ConfigError(
-                    unknown_name("condition", key, ["method", *words], where=f"dataset '{shown}'")
-                )
             parts = tuple(part for part in parts if part.words.get(key) in (*values, None))
     for word in words:
-        values = tuple(sorted({part.words[word] for part in parts if word in part.words}))
-        if not values or (len(values) > 1 and word not in name.where):
+        left = {part.words[word] for part in parts if word in part.words}
+        if not left or (len(left) > 1 and word not in name.where):
             valid = sorted({part.words[word] for part in layout.parts if word in part.words})
             raise DataError(
                 f"dataset '{shown}' has {word} {', '.join(valid)}; name one:"
@@ -227,9 +206,8 @@ def other_paths(layout: Layout, listing: Listing) -> Iterator[str]:
     """Yield the paths of the images that a member or subset leaves out. listing: what `read_layout`
     returned for the layout.
     """
-    for chunk in listing.others.chunks:
-        for start in range(0, len(chunk), BLOCK):
-            yield from chunk.slice(start, BLOCK).to_pylist()
+    for block in column_blocks(listing.others):
+        yield from block
     walker = Walker(layout.root)
     for part in layout.others:
         yield from (image.path for image in walker.images(part.folder))
@@ -244,11 +222,8 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
     else:
         walker = Walker(layout.root)
         tables = [table for part in layout.parts for table in _list_part(walker, part)]
-        listing = Listing(
-            table=pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables]),
-            layout=layout.text,
-            skipped=_skipped(layout, walker),
-        )
+        table = pa.concat_tables([LISTING_SCHEMA.empty_table(), *tables])
+        listing = Listing(table=table, layout=layout.text, skipped=_skipped(layout, walker))
     if layout.methods:
         listing = _with_methods(listing, layout.methods, name=name)
     _check_classes(listing, name=name, root=layout.root)
@@ -275,11 +250,8 @@ def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> L
         if method not in known:
             raise DataError(unknown_name("method", method, known, where=f"dataset '{name}'"))
     kept = pc.or_(pc.invert(fake), pc.is_in(listing.table["method"], value_set=pa.array(methods)))
-    return replace(
-        listing,
-        table=listing.table.filter(kept),
-        others=listing.table.filter(pc.invert(kept))["path"],
-    )
+    others = listing.table["path"].filter(pc.invert(kept))
+    return replace(listing, table=listing.table.filter(kept), others=others)
 
 
 def _by_card_within(
@@ -296,12 +268,13 @@ def _by_card_within(
     if any(part.member != below[0] for part in layout.parts):
         return layout
     if has_manifest(folder / below[0]):
-        return Layout(root=folder / below[0], parts=(), rule=BY_MANIFEST)
+        return _by_manifest(folder / below[0])
     within = _by_card_within(folder / below[0], card, named, deepest=deepest - 1)
-    decided = within and (
-        not within.parts or len({part.label for part in within.parts}) == len(CLASS_WORDS)
-    )
-    return within if decided else layout
+    return within if within and (not within.parts or _both_classes(within.parts)) else layout
+
+
+def _both_classes(parts: Sequence[Part]) -> bool:
+    return len({part.label for part in parts}) == len(CLASS_WORDS)
 
 
 def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Layout | None:
@@ -316,56 +289,40 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
     found: dict[str, Part] = {}
     for entry in card.folders:
         segments = [re.compile(segment_pattern(segment)) for segment in entry["path"].split("/")]
-        for folder, words in _descend(
-            walker, "", segments, {key: value for key, value in entry.items() if key != "path"}
-        ):
+        given = {key: value for key, value in entry.items() if key != "path"}
+        no_split = None if "{split" in entry["path"] else ""
+        for folder, words in _descend(walker, "", segments, given):
             label = classes.get(words.pop("label", words.pop("class", "")).lower())
-            split = splits.get(
-                words.pop("split", "").lower(), None if "{split" in entry["path"] else ""
-            )
+            split = splits.get(words.pop("split", "").lower(), no_split)
             if label is not None and split is not None:
                 found.setdefault(folder, _part(folder, label, split, words, card))
-    found = {
-        folder: part
-        for folder, part in found.items()
+    parts = tuple(
+        found[folder]
+        for folder in sorted(found)
         if not any(other.startswith(f"{folder}/") for other in found)
-    }
-    if not found:
-        return None
-    used = {folder.split("/")[0] for folder in found}
-    beside = [
-        (name, "holds no class folder that the card knows")
-        for name in walker.folders("")
-        if name not in used
-    ]
-    parts = tuple(found[folder] for folder in sorted(found))
-    return Layout(
-        root=walker.root,
-        parts=parts,
-        rule=f"the folders of the card {card.name}",
-        skipped=(*walker.skipped, *beside),
     )
+    used = {part.folder.split("/")[0] for part in parts}
+    why = "holds no class folder that the card knows"
+    beside = [(name, why) for name in walker.folders("") if name not in used]
+    rule = f"the folders of the card {card.name}"
+    skipped = (*walker.skipped, *beside)
+    return Layout(root=walker.root, parts=parts, rule=rule, skipped=skipped) if parts else None
 
 
 def _part(folder: str, label: int, split: str, words: dict[str, str], card: DatasetCard) -> Part:
     member = words.pop("member", "")
     member = card.methods.get(member, member)
-    method = (
-        words.pop("method", "")
-        or (member if label == FAKE else "")
-        or folder.rsplit("/", maxsplit=1)[-1]
-    )
-    method = card.methods.get(method, method)
-    reals = card.reals if label == FAKE else {}
+    method = words.pop("method", "") or (member if label == FAKE else "")
+    method = method or folder.rsplit("/", maxsplit=1)[-1]
     return Part(
         folder=folder,
         split=split,
         label=label,
-        method=method,
+        method=card.methods.get(method, method),
         methods_below=False,
         member=member,
         words=words,
-        reals=reals,
+        reals=card.reals if label == FAKE else {},
     )
 
 
@@ -379,8 +336,8 @@ def _descend(
     for name in walker.folders(folder):
         match = segments[0].fullmatch(name)
         if match:
-            below = f"{folder}/{name}" if folder else name
-            yield from _descend(walker, below, segments[1:], {**words, **match.groupdict()})
+            both = {**words, **match.groupdict()}
+            yield from _descend(walker, joined(folder, name), segments[1:], both)
 
 
 def segment_pattern(segment: str) -> str:
@@ -403,44 +360,52 @@ def _either(text: str) -> str:
 
 
 def _recognise(
-    walker: Walker, *, named: Mapping[str, int], methods: Mapping[str, str]
+    walker: Walker, named: Mapping[str, int], methods: Mapping[str, str]
 ) -> Layout | None:
-    folders = walker.folders("")
-    classes = _class_parts(folders, above="", split="", named=named, methods=methods)
-    splits: list[Part] = []
-    used = {part.folder for part in classes}
-    ignored: list[str] = []
-    for folder in folders:
-        if folder.lower() in SPLIT_NAMES and folder not in used:
-            below = walker.folders(folder)
-            parts = _class_parts(
-                below, above=folder, split=SPLIT_NAMES[folder.lower()], named=named, methods=methods
+    def class_parts(above: str, split: str) -> dict[str, Part]:
+        """The class folders in a folder, by their names."""
+        return {
+            name: Part(
+                folder=joined(above, name),
+                split=split,
+                label=label,
+                method=methods.get(name, name),
+                methods_below=name not in named,
             )
-            splits += parts
-            if parts:
-                used.add(folder)
-                ignored += [
-                    f"{folder}/{name}"
-                    for name in below
-                    if f"{folder}/{name}" not in {part.folder for part in parts}
-                ]
+            for name in walker.folders(above)
+            if (label := named.get(name, CLASS_NAMES.get(name.lower()))) is not None
+        }
+
+    top = walker.folders("")
+    classes = class_parts("", "")
+    by_split = {
+        name: parts
+        for name in top
+        if name.lower() in SPLIT_NAMES and name not in classes
+        if (parts := class_parts(name, SPLIT_NAMES[name.lower()]))
+    }
+    splits = [part for parts in by_split.values() for part in parts.values()]
     if splits and classes:
         raise DataError(
             f"'{walker.root}' holds split folders ({splits[0].folder}) and class folders"
-            f" ({classes[0].folder}) side by side; keep one kind, or list the images in {MANIFEST}"
+            f" ({next(iter(classes))}) side by side; keep one kind, or list the images in"
+            f" {MANIFEST}"
         )
     if not splits and not classes:
         return None
-    ignored += [name for name in folders if name not in used]
-    skipped = (
-        *walker.skipped,
-        *((folder, "neither a split nor a class folder") for folder in ignored),
-    )
-    within = _splits_within(walker, classes)
+    ignored = [
+        f"{split}/{name}"
+        for split, parts in by_split.items()
+        for name in walker.folders(split)
+        if name not in parts
+    ]
+    ignored += [name for name in top if name not in classes and name not in by_split]
+    why = "neither a split nor a class folder"
+    skipped = (*walker.skipped, *((folder, why) for folder in ignored))
+    within = _splits_within(walker, list(classes.values()))
     rule = BY_SPLITS if splits else BY_CLASS_SPLITS if within else BY_CLASSES
-    return Layout(
-        root=walker.root, parts=tuple(splits or within or classes), rule=rule, skipped=skipped
-    )
+    found = tuple(splits or within or classes.values())
+    return Layout(root=walker.root, parts=found, rule=rule, skipped=skipped)
 
 
 def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
@@ -450,60 +415,29 @@ def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
     Raises DataError where folders of both kinds are mixed: a split would be lost, or taken for a
     method.
     """
-    below = {part.folder: walker.folders(part.folder) for part in classes}
+    below = [(part, name) for part in classes for name in walker.folders(part.folder)]
     parts = [
         replace(part, folder=f"{part.folder}/{name}", split=SPLIT_NAMES[name.lower()])
-        for part in classes
-        for name in below[part.folder]
+        for part, name in below
         if name.lower() in SPLIT_NAMES
     ]
-    others = [
-        f"'{folder}/{name}' is none"
-        for folder, names in below.items()
-        for name in names
-        if name.lower() not in SPLIT_NAMES
-    ]
+    others = [f"'{p.folder}/{n}' is none" for p, n in below if n.lower() not in SPLIT_NAMES]
     others += [
-        f"'{folder}' holds images that are in none" for folder in below if walker.loose(folder)
+        f"'{part.folder}' holds images that are in none"
+        for part in classes
+        if walker.loose(part.folder)
     ]
-    others += [f"'{folder}' holds none" for folder, names in below.items() if not names]
+    holding = [part for part, _ in below]
+    others += [f"'{part.folder}' holds none" for part in classes if part not in holding]
     if parts and not others:
         return parts
-    if any(part.methods_below for part in parts) or len({part.label for part in parts}) == len(
-        CLASS_WORDS
-    ):
+    if any(part.methods_below for part in parts) or _both_classes(parts):
         raise DataError(
             f"'{walker.root}': class folders hold split folders ({parts[0].folder}), and"
             f" {others[0]}; make every folder in the class folders train, val or test, or rename"
             f" those that are no splits, or list the images in {MANIFEST}"
         )
     return []
-
-
-def _class_parts(
-    folders: list[str],
-    *,
-    above: str,
-    split: str,
-    named: Mapping[str, int],
-    methods: Mapping[str, str],
-) -> list[Part]:
-    parts = []
-    for folder in folders:
-        label = named.get(folder, CLASS_NAMES.get(folder.lower()))
-        if label is not None:
-            path = f"{above}/{folder}" if above else folder
-            method = methods.get(folder, folder)
-            parts.append(
-                Part(
-                    folder=path,
-                    split=split,
-                    label=label,
-                    method=method,
-                    methods_below=folder not in named,
-                )
-            )
-    return parts
 
 
 def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
@@ -514,44 +448,32 @@ def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
     listed = read_reals(walker.root / part.folder, part.reals) if part.reals else {}
     for found in in_blocks(walker.images(part.folder)):
         paths, size, changed_ns, problem = zip(*found, strict=True)
-        nested = [
-            path[below:].partition("/") if part.methods_below else ("", "", "") for path in paths
-        ]
+        nested = [path[below:].partition("/") for path in paths] if part.methods_below else []
+        names = [name.strip() if slash else "" for name, slash, _ in nested] or [""] * len(paths)
         # as of a manifest
-        methods = [
-            (name.strip() if slash else "") or part.method.strip() for name, slash, _ in nested
-        ]
+        method = [name or part.method.strip() for name in names]
+        read = {"path": paths, "method": method, "problem": problem}
+        read |= {"size": size, "changed_ns": changed_ns}
         same = {"label": part.label, "split": part.split, "group": "", "video": ""}
-        columns = {
-            "path": paths,
-            "method": methods,
-            "size": size,
-            "changed_ns": changed_ns,
-            "problem": problem,
-        }
-        columns |= {name: [value] * len(found) for name, value in same.items()}
+        columns = read | {name: [value] * len(found) for name, value in same.items()}
         table = pa.table(columns, schema=LISTING_SCHEMA)
-        yield (
-            relabelled(table, listed, folder=part.folder, file=part.reals["file"])
-            if part.reals
-            else table
-        )
+        if part.reals:
+            table = relabelled(table, listed, folder=part.folder, file=part.reals["file"])
+        yield table
 
 
 def _check_classes(listing: Listing, *, name: str, root: Path) -> None:
     """Every class needs an image; which split it is in is checked where splits are made."""
     n_fake = pc.sum(listing.table["label"]).as_py() or 0
     counts = {REAL: listing.table.num_rows - n_fake, FAKE: n_fake}
-    for label, count in counts.items():
-        if not count:
-            unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
-            hint = (
-                f"; not used: {unused}; class folders of other names go into data.class_folders or"
-                " --class-folder"
-                if unused
-                else ""
-            )
-            raise DataError(
-                f"dataset '{name}' has no {CLASS_WORDS[label]} images ({counts[REAL]} real,"
-                f" {counts[FAKE]} fake; understood as: {listing.layout}) in '{root}'{hint}"
-            )
+    empty = next((CLASS_WORDS[label] for label, count in counts.items() if not count), None)
+    if empty:
+        unused = ", ".join(f"{folder} ({reason})" for folder, reason in listing.skipped[:4])
+        hint = (
+            f"; not used: {unused}; class folders of other names go into data.class_folders or"
+            " --class-folder"
+        )
+        raise DataError(
+            f"dataset '{name}' has no {empty} images ({counts[REAL]} real, {counts[FAKE]} fake;"
+            f" understood as: {listing.layout}) in '{root}'{hint if unused else ''}"
+        )

@@ -3,16 +3,17 @@
 Written by folders.py and manifest.py (CSV), read by datasets.py. Columns of
 `Listing.table` (Arrow):
 
-    path      str     relative to the dataset's root, `/` between folders; of a video's frame
-    `clip.mp4#frame=000012` (videos.py) label     uint8   0 real, 1 fake
-    method    str     what made it
-    group     str     the split key, "" where the listing does not say
-    video     str     the video a frame is from, "" where the listing does not say
-    split     str     the official split, "" where there is none
-    problem   str     why the image cannot be used, "" where nothing is known against it
-    size      int64   bytes, -1 where the file is missing
-    changed_ns int64   ctime, the time of last change, which nobody can set back; -1 where the file
-    is missing
+    path        str     relative to the dataset's root, `/` between folders; of a video's frame
+                        `clip.mp4#frame=000012` (videos.py)
+    label       uint8   0 real, 1 fake
+    method      str     what made it
+    group       str     the split key, "" where the listing does not say
+    video       str     the video a frame is from, "" where the listing does not say
+    split       str     the official split, "" where there is none
+    problem     str     why the image cannot be used, "" where nothing is known against it
+    size        int64   bytes, -1 where the file is missing
+    changed_ns  int64   ctime, the time of last change, which nobody can set back; -1 where the file
+                        is missing
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -34,6 +35,7 @@ from study.data.images.decode import EXTENSIONS, VIDEO_EXTENSIONS, refuse_passin
 BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
 SUFFIXES = (*EXTENSIONS, *VIDEO_EXTENSIONS)
 LEAVES = "symbolic link that leaves the dataset's folder"
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 T = TypeVar("T")
 
@@ -100,7 +102,7 @@ class Walker:
             for entry in self._scan(folder)
             if not entry.name.startswith(".")
             and _is_dir(entry)
-            and not self._skips(entry, _join(folder, entry.name), chain=())
+            and not self._skips(entry, joined(folder, entry.name), chain=())
         )
 
     def images(self, folder: str) -> Iterator[ImageFile]:
@@ -120,7 +122,7 @@ class Walker:
         while waiting:
             current, chain = waiting.pop()
             for entry in self._scan(current):
-                path = _join(current, entry.name)
+                path = joined(current, entry.name)
                 if entry.name.startswith("."):
                     continue
                 if _is_dir(entry):
@@ -210,6 +212,17 @@ def in_blocks(rows: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
         yield block
 
 
+def column_blocks(column: pa.ChunkedArray, size: int = BLOCK) -> Iterator[list[Any]]:
+    """Yield the values of a column in lists of `size`, the last one shorter."""
+    for start in range(0, len(column), size):
+        yield column.slice(start, size).to_pylist()
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of what has a name in a folder, "" for the root."""
+    return f"{folder}/{name}" if folder else name
+
+
 def readable(path: str) -> str:
     """Return a path that any text file can hold: bytes that are not valid UTF-8 are written
     `\\xff`.
@@ -231,10 +244,6 @@ def _missing(path: str, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return "file is missing"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

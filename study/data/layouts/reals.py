@@ -75,9 +75,10 @@ def relabelled(table: pa.Table, listed: Mapping[str, int], *, folder: str, file:
 
 
 def _column(file: CsvFile, name: str) -> int:
-    if name not in file.header:
+    place = file.place(name)
+    if place is None:
         raise DataError(f"{file.path}, line 1: no column '{name}' in '{','.join(file.header)}'")
-    return file.header.index(name)
+    return place
 
 
 def _label(text: str, *, name: str, file: CsvFile) -> int:
