@@ -7,29 +7,21 @@ not imported from here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from study.core.errors import DataError
-from study.data.images.decode import UndecodableError, UnreadableError, decode_image
-from study.data.images.geometry import fit_geometry
 from study.detectors.base import Detector
 from study.jobs.cell import load_detector
+from study.jobs.score_images import score_images
 from study.statistics.metrics import sigmoid
-
-BATCH = 64  # images scored at a time
 
 
 class DetectorModel:
     """Image files in, scores out."""
 
     def __init__(self, detector: Detector) -> None:
-        self._detector = detector.eval()
+        self._detector = detector
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Score image files.
@@ -41,24 +33,8 @@ class DetectorModel:
         """
         import pandas as pd
 
-        paths = list(_paths(model_input))
-        batches = [self._logits(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH)]
-        logit = np.concatenate([np.zeros(0), *batches])
+        logit = score_images(self._detector, [*_paths(model_input)])
         return pd.DataFrame({"logit": logit, "probability": sigmoid(logit)})
-
-    def _logits(self, paths: Sequence[Path]) -> NDArray[np.float64]:
-        pixels = np.stack([self._pixels(path) for path in paths])  # (B, S, S, 3) uint8
-        with torch.inference_mode():
-            logit: NDArray[np.float32] = (
-                self._detector(self._detector.prepare(torch.from_numpy(pixels))).float().numpy()
-            )
-        return logit.astype(np.float64)
-
-    def _pixels(self, path: Path) -> NDArray[np.uint8]:
-        try:
-            return fit_geometry(decode_image(path), self._detector.spec.geometry)
-        except (UndecodableError, UnreadableError) as error:
-            raise DataError(f"image '{path}' cannot be scored: {error}") from error
 
 
 def _paths(model_input: Any) -> Iterable[Path]:
