@@ -59,7 +59,7 @@ def _scores(labels: ArrayLike, scores: ArrayLike, groups: Sequence[Any] | None) 
         )
     wrong = np.flatnonzero(~np.isin(label, (0, 1)))
     if wrong.size:
-        raise DataError(f"label {label[wrong[0]]!r} at {wrong[0]} must be 0 (real) or 1 (fake)")
+        raise DataError(f"label {label[wrong[0]]} at {wrong[0]} must be 0 (real) or 1 (fake)")
     bad = np.flatnonzero(~np.isfinite(logit))
     if bad.size:
         raise DataError(f"score {logit[bad[0]]} at {bad[0]} is not finite; leave such images out")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.analysis.cells_csv import CellFile, read_cells
-from study.analysis.results import Results, read_results
+from study.analysis.results import Results
+from study.analysis.results_csv import read_results
 from study.core.errors import ConfigError, StoreError, unknown_name
 from study.core.records import NO_DEGRADATION, TrainedDetector
 from study.detectors.base import Detector
