@@ -46,13 +46,14 @@ class ScoredFile:
 
 def score_file(name: str, read: Predictions, *, replicates: int = REPLICATES) -> ScoredFile:
     """Estimate everything that a file of predictions allows, pooled and by method."""
-    levels = {"image": _rows(read.scores, brief=False, replicates=replicates)}
+    levels = {"image": estimates_of(read.scores, brief=False, replicates=replicates)}
     for level, places in by_method(read.scores).items():
-        levels[level] = _rows(part(read.scores, places), brief=True, replicates=replicates)
+        levels[level] = estimates_of(part(read.scores, places), brief=True, replicates=replicates)
     return ScoredFile(name=name, scores=read.scores, levels=levels, notes=read.notes)
 
 
-def _rows(scores: Scores, *, brief: bool, replicates: int) -> list[Row]:
+def estimates_of(scores: Scores, *, brief: bool = False, replicates: int = REPLICATES) -> list[Row]:
+    """Return every metric of scores that have no source; brief: the AUC and what counts tell."""
     cell = estimate_cell(
         [scores],
         [{"fixed": FIXED}],

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from study.analysis.scored_file import estimates_of
 from study.core.errors import DataError
 from study.core.records import Scores
-from study.statistics.intervals import estimate_cell
-from study.statistics.thresholds import FIXED
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RNG_SEED = 0  # of the bootstrap: the same scores give the same numbers
 
 
 def evaluate(
@@ -38,14 +34,10 @@ def evaluate(
     """
     import pandas as pd
 
-    rows = estimate_cell(
-        [_scores(labels, scores, groups)], [{"fixed": FIXED}], [math.nan], rng_seed=RNG_SEED
-    ).rows
     names = ("value", "low", "high", "n_real", "n_fake", "reason", "note")
     table = [
         [row.metric, row.threshold, *(getattr(row.estimate, name) for name in names)]
-        for row in rows
-        if row.seed == "0" and not row.metric.endswith("_scaled")
+        for row in estimates_of(_scores(labels, scores, groups))
     ]
     columns = ["metric", "threshold", "value", "low", "high", "n_real", "n_fake"]
     return pd.DataFrame(table, columns=[*columns, "undefined", "note"])

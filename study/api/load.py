@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from study.analysis.cells_csv import CellFile, read_cells
 from study.analysis.results import Results
@@ -133,7 +132,7 @@ class LoadedDetector:
         """The network, in evaluation mode. Raises StoreError where it is missing or damaged."""
         return load_detector(self._folder)
 
-    def score(self, images: Sequence[Image] | NDArray[np.uint8]) -> pd.DataFrame:
+    def score(self, images: Iterable[Image]) -> pd.DataFrame:
         """Score images: paths, or RGB pixels (H, W, 3) uint8, alone or as an array (N, H, W, 3).
 
         Returns a table with a row an image, in the order given: `logit`, higher is more fake, and
@@ -148,6 +147,6 @@ class LoadedDetector:
         return pd.DataFrame({"logit": logit, "probability": sigmoid(logit)})
 
 
-def _check(kind: str, name: str, valid: Sequence[str] | dict[str, None]) -> None:
+def _check(kind: str, name: str, valid: Collection[str]) -> None:
     if name not in valid:
         raise ConfigError(unknown_name(kind, name, valid))

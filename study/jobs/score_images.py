@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +22,7 @@ BATCH = 64  # images scored at a time
 Image = str | Path | NDArray[np.uint8]
 
 
-def score_images(detector: Detector, images: Sequence[Image]) -> NDArray[np.float64]:
+def score_images(detector: Detector, images: Iterable[Image]) -> NDArray[np.float64]:
     """Return one logit per image, (N,) float64 in the order given; higher is more fake.
 
     images: paths, or RGB pixels (H, W, 3) uint8, which may differ in size; an array (N, H, W, 3) is
