@@ -2,26 +2,24 @@
 `open_clip:ViT-B-32/laion2b_s34b_b79k`.
 
 Names, checkpoints and preprocessing are what the installed library says. Only here is a library
-asked for them, and importing one
-takes seconds: a name of ours never comes here.
+asked for them, and importing one takes seconds: a name of ours never comes here.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, cast
 
 from study.core.errors import ConfigError
 from study.core.records import Geometry
-from study.detectors.registry import HEAD_WIDTH, HUB, SCHEDULES, Entry
+from study.detectors.entry import HEAD_WIDTH, SCHEDULES, Entry
 from study.detectors.weights import Source
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 SHOWN = 3
-SAFE_NAME = "model.safetensors"
 
 
 @cache
@@ -42,22 +40,21 @@ def _timm_entry(name: str) -> Entry:
     if not timm.is_model_pretrained(name) or name not in _timm_names():
         raise ConfigError(_unknown("timm", name, _timm_names(), "timm.list_pretrained()"))
     config: Any = timm.get_pretrained_cfg(name)
-    repository = config.hf_hub_id or ""
-    source = Source(
-        backbone=config.architecture,
-        pretrained=config.tag or "",
-        repository=repository,
-        filename=SAFE_NAME if repository else "",
-        older="pytorch_model.bin" if repository else "",
-        origin=f"{HUB}/{repository}/resolve/main/{SAFE_NAME}" if repository else config.url,
-        classifier=(config.classifier,)
-        if isinstance(config.classifier, str)
-        else tuple(config.classifier or ()),
+    classifier = config.classifier or ()
+    known: dict[str, Any] = {
+        "backbone": config.architecture,
+        "pretrained": config.tag or "",
+        "classifier": (classifier,) if isinstance(classifier, str) else tuple(classifier),
+    }
+    source = (
+        Source.on_hub(config.hf_hub_id, fallback="pytorch_model.bin", **known)
+        if config.hf_hub_id
+        else Source(origin=config.url, **known)
     )
     return Entry(
         about=f"{config.architecture} of timm, weights {config.tag}",
         family="timm_network",
-        geometry=timm_geometry(name, config),
+        geometry=_timm_geometry(name, config),
         mean=config.mean,
         std=config.std,
         source=source,
@@ -66,28 +63,21 @@ def _timm_entry(name: str) -> Entry:
     )
 
 
-def timm_geometry(name: str, config: Any) -> Geometry:
-    """Return timm's preprocessing of a checkpoint for evaluation (`timm.data.create_transform`).
-    Raises ConfigError.
-    """
+def _timm_geometry(name: str, config: Any) -> Geometry:
+    """Timm's preprocessing of a checkpoint for evaluation (`timm.data.create_transform`)."""
     channels, size, width = config.input_size
+    interpolation = config.interpolation
     resize = math.floor(size / config.crop_pct)
-    known = config.interpolation in INTERPOLATIONS and channels == 3 and size == width
+    known = interpolation in INTERPOLATIONS and channels == 3 and size == width
     # of a smaller one timm pads the border
     if known and config.crop_mode == "center" and resize >= size:
         return Geometry(
-            size_px=size, mode="resize_crop", resize_px=resize, interpolation=config.interpolation
+            size_px=size, mode="resize_crop", resize_px=resize, interpolation=interpolation
         )
     if known and config.crop_mode == "squash" and resize == size:
-        return Geometry(size_px=size, mode="squash", interpolation=config.interpolation)
-    said = (
-        f"input {config.input_size}, {config.crop_mode} crop of {config.crop_pct:g},"
-        f" {config.interpolation}"
-    )
-    raise ConfigError(
-        f"detector timm:{name}: its preprocessing ({said}) is not offered here: choose another"
-        " checkpoint"
-    )
+        return Geometry(size_px=size, mode="squash", interpolation=interpolation)
+    said = f"{config.crop_mode} crop of {config.crop_pct:g}, {interpolation}"
+    raise ConfigError(_not_offered(f"timm:{name}", f"input {config.input_size}, {said}"))
 
 
 @cache
@@ -109,13 +99,12 @@ def _open_clip_entry(name: str) -> Entry:
         raise ConfigError(_unknown("open_clip", name, known, "open_clip.list_pretrained()"))
     model, _, tag = name.partition("/")
     config = cast(Mapping[str, Any], open_clip.get_pretrained_cfg(model, tag))
+    size = open_clip.get_model_config(model)["vision_cfg"]["image_size"]
     return Entry(
         about=f"visual encoder of open_clip's {model}, weights {tag}",
         family="clip",
         source=_open_clip_source(model, tag, config),
-        geometry=_open_clip_geometry(
-            name, config, open_clip.get_model_config(model)["vision_cfg"]["image_size"]
-        ),
+        geometry=_open_clip_geometry(name, config, size),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         options=HEAD_WIDTH,
@@ -130,21 +119,12 @@ def _open_clip_source(model: str, tag: str, config: Mapping[str, Any]) -> Source
     """
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
+    known: dict[str, Any] = {"backbone": model, "pretrained": tag, "prefix": "visual."}
     repository, _, file = str(config.get("hf_hub") or "").rpartition("/")
-    names = (file, "") if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
-    filename, older = names if repository else ("", "")
-    origin = (
-        f"{HUB}/{repository}/resolve/main/{filename}" if repository else str(config.get("url", ""))
-    )
-    return Source(
-        backbone=model,
-        pretrained=tag,
-        repository=repository,
-        filename=filename,
-        older=older,
-        origin=origin,
-        prefix="visual.",
-    )
+    if not repository:
+        return Source(origin=str(config.get("url", "")), **known)
+    name, fallback = (file, "") if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    return Source.on_hub(repository, name, fallback=fallback, **known)
 
 
 def _open_clip_geometry(name: str, config: Mapping[str, Any], size: Any) -> Geometry:
@@ -156,14 +136,17 @@ def _open_clip_geometry(name: str, config: Mapping[str, Any], size: Any) -> Geom
         return Geometry(
             size_px=size, mode="resize_crop", resize_px=size, interpolation=interpolation
         )
-    said = f"{size} px, {mode}, {interpolation}"
-    raise ConfigError(
-        f"detector open_clip:{name}: its preprocessing ({said}) is not offered here: choose another"
+    raise ConfigError(_not_offered(f"open_clip:{name}", f"{size} px, {mode}, {interpolation}"))
+
+
+def _not_offered(name: str, preprocessing: str) -> str:
+    return (
+        f"detector {name}: its preprocessing ({preprocessing}) is not offered here: choose another"
         " checkpoint"
     )
 
 
-def _unknown(library: str, name: str, known: Sequence[str] | frozenset[str], how: str) -> str:
+def _unknown(library: str, name: str, known: Collection[str], how: str) -> str:
     """The message for a name that a library does not have: nearest first, since it has
     thousands.
     """

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.core.errors import ConfigError, WeightsError, unknown_name
+from study.core.errors import ConfigError, WeightsError
 from study.core.records import DetectorSpec, Geometry, Learner, Params
+from study.core.validation import check_keys
 from study.detectors import weights
+from study.detectors.entry import HEAD_WIDTH, RGB, Entry, Option, Schedule
 from study.detectors.prompts import prompt_options
 from study.detectors.weights import Source
 
@@ -29,107 +31,60 @@ if TYPE_CHECKING:
 
     from study.detectors.base import Detector
 
-RGB = tuple[float, float, float]
-UNFREEZING = ("head", "last_stage", "full", "progressive", "lp_ft")
-SCHEDULES = (*UNFREEZING, "lora")  # the last one for a network with attention
-HALF: RGB = (0.5, 0.5, 0.5)
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
-HUB = "https://huggingface.co"
 LIBRARIES = ("timm", "open_clip")  # what may stand before the colon of a name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """A whole number that a study may choose when a detector is built: its default, its range, what
-    it must be a multiple of.
-    """
-
-    default: int
-    low: int
-    high: int
-    multiple: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A detector's line in the registry. `arguments` go to the family's `create` and are fixed by
-    the name.
-
-    schedules: the unfreezing schedules that make sense; () for a detector that is not trained by
-    gradient. A library's line has
-        `lora` whatever the network: `schedules_of` looks.
-    own_head: the family gives the head, so there is no choice of one.
-    prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes
-    by default, or "".
-    """
-
-    about: str
-    family: str
-    geometry: Geometry
-    mean: RGB = HALF
-    std: RGB = HALF
-    learner: Learner = "gradient"
-    source: Source | None = None
-    options: Mapping[str, Option] = field(default_factory=dict)
-    schedules: tuple[str, ...] = UNFREEZING
-    own_head: bool = False
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    prompts: str = ""
-
-
-WIDEST_HEAD = 8192
-# The head of a pretrained backbone: linear, or with one hidden layer of this width.
-HEAD_WIDTH: Mapping[str, Option] = {"head_width": Option(default=0, low=0, high=WIDEST_HEAD)}
 HEAD_SETTINGS = ("head_width", "head_dropout")  # what a configuration may say of the head
 
 
 def _timm(backbone: str, tag: str, classifier: str) -> Source:
-    repository, name = f"timm/{backbone}.{tag}", "model.safetensors"
-    origin = f"{HUB}/{repository}/resolve/main/{name}"
-    return Source(
+    return Source.on_hub(
+        f"timm/{backbone}.{tag}",
         backbone=backbone,
         pretrained=tag,
-        origin=origin,
-        repository=repository,
-        filename=name,
         classifier=(classifier,),
     )
 
 
-def _openai_clip(backbone: str, repository: str) -> Source:
-    name = "open_clip_model.safetensors"
-    origin = f"{HUB}/{repository}/resolve/main/{name}"
-    return Source(
-        backbone=backbone,
-        pretrained="openai",
-        origin=origin,
-        repository=repository,
-        filename=name,
-        prefix="visual.",
-    )
-
-
+# What several lines share.
+_IMAGENET: dict[str, Any] = {
+    "family": "timm_network",
+    "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=256),
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
+    "options": HEAD_WIDTH,
+}
+_BILINEAR = Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear")
 # timm offers no weights for this width. These inputs are the checkpoint's own (pixels in [-1, 1]),
 # not timm's default.
-_MOBILENET = Source(
-    backbone="mobilenetv2_035",
-    pretrained="keras_in1k",
-    classifier=("classifier",),
-    lone=True,
-    origin="MobileNetV2 0.35 at 224 px of Keras Applications (ImageNet), converted to timm's names",
-)
-
+_MOBILENET: dict[str, Any] = {
+    "family": "timm_network",
+    "geometry": Geometry(size_px=224, mode="squash"),
+    "arguments": {"pad_type": "same"},
+    "source": Source(
+        backbone="mobilenetv2_035",
+        pretrained="keras_in1k",
+        classifier=("classifier",),
+        only=True,
+        origin="MobileNetV2 0.35 at 224 px of Keras Applications (ImageNet), converted to timm's"
+        " names",
+    ),
+}
 _CLIP_B32: dict[str, Any] = {
     "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=224),
     "mean": CLIP_MEAN,
     "std": CLIP_STD,
-    "source": _openai_clip("ViT-B-32", "timm/vit_base_patch32_clip_224.openai"),
+    "source": Source.on_hub(
+        "timm/vit_base_patch32_clip_224.openai",
+        "open_clip_model.safetensors",
+        backbone="ViT-B-32",
+        pretrained="openai",
+        prefix="visual.",
+    ),
     "arguments": {"force_quick_gelu": True},
 }
-
 # A linear probe: the body stays frozen, and the head, a convex problem, is solved to its minimum
 # (study/training/logistic.py).
 _PROBE: dict[str, Any] = {"learner": "logistic", "schedules": ()}
@@ -166,46 +121,28 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "mobilenetv2_035": Entry(
         about="MobileNetV2 0.35, ImageNet weights",
-        family="timm_network",
-        arguments={"pad_type": "same"},
-        source=_MOBILENET,
-        geometry=Geometry(size_px=224, mode="squash"),
         options=HEAD_WIDTH,
+        **_MOBILENET,
     ),
     "mobilenetv2_035_linear": Entry(
         about="frozen MobileNetV2 0.35, linear head",
-        family="timm_network",
-        arguments={"pad_type": "same"},
-        source=_MOBILENET,
-        geometry=Geometry(size_px=224, mode="squash"),
+        **_MOBILENET,
         **_PROBE,
     ),
     "resnet18": Entry(
         about="ResNet-18, torchvision's ImageNet weights",
-        family="timm_network",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
         source=_timm("resnet18", "tv_in1k", "fc"),
-        options=HEAD_WIDTH,
+        **{**_IMAGENET, "geometry": _BILINEAR},
     ),
     "resnet50": Entry(
         about="ResNet-50, torchvision's first ImageNet weights",
-        family="timm_network",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256, interpolation="bilinear"),
         source=_timm("resnet50", "tv_in1k", "fc"),
-        options=HEAD_WIDTH,
+        **{**_IMAGENET, "geometry": _BILINEAR},
     ),
     "convnext_tiny": Entry(
         about="ConvNeXt-Tiny, its authors' ImageNet weights",
-        family="timm_network",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256),
         source=_timm("convnext_tiny", "fb_in1k", "head.fc"),
-        options=HEAD_WIDTH,
+        **_IMAGENET,
     ),
     "clip_zero_shot": Entry(
         about="OpenAI's CLIP ViT-B/32 and a fixed ensemble of prompts, no training",
@@ -290,17 +227,15 @@ def library_of(name: str) -> str:
     return library if colon and library in LIBRARIES else ""
 
 
-def check_name(name: str, *, where: str = "") -> None:
-    """Refuse a name that is neither a detector's, nor an ensemble's, nor a library's. Raises
-    ConfigError, as `entry` does.
+def check_name(name: str) -> None:
+    """Raise ConfigError for a name that is neither a detector's, nor an ensemble's, nor a
+    library's.
     """
     if library_of(name):
-        entry(name, where=where)
-    elif name not in DETECTORS and name not in ENSEMBLES:
+        entry(name)
+    else:
         libraries = [f"{library}:..." for library in LIBRARIES]
-        raise ConfigError(
-            unknown_name("detector", name, [*DETECTORS, *ENSEMBLES, *libraries], where=where)
-        )
+        check_keys([name], [*DETECTORS, *ENSEMBLES, *libraries], noun="detector")
 
 
 def learner_of(name: str) -> Learner:
@@ -310,25 +245,17 @@ def learner_of(name: str) -> Learner:
     return "members" if name in ENSEMBLES else entry(name).learner
 
 
-def entry(name: str, *, where: str = "") -> Entry:
-    """Return the line of a detector that is built.
-
-    Raises ConfigError for an unknown name, with the nearest ones, and for an ensemble; the message
-    opens with `where`.
+def entry(name: str) -> Entry:
+    """Return the line of a detector that is built. Raises ConfigError for an unknown name, with the
+    nearest ones, and for an ensemble.
     """
     if library_of(name):
         from study.detectors.library import library_entry
 
-        try:
-            return library_entry(name)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}" if where else str(error)) from None
-    check_name(name, where=where)
+        return library_entry(name)
+    check_name(name)
     if name in ENSEMBLES:
-        raise ConfigError(
-            f"{where + ': ' if where else ''}'{name}' is made of its members' scores and is not"
-            " built"
-        )
+        raise ConfigError(f"'{name}' is made of its members' scores and is not built")
     return DETECTORS[name]
 
 
@@ -372,25 +299,17 @@ def resolve(
     and not to be had (with `download` False the hub's cache is looked at, its servers are not
     asked).
     """
-    line = entry(name)
-    chosen = check_options(name, options)
+    line, spec, chosen = entry(name), spec_of(name), check_options(name, options)
     if line.prompts:
         from study.detectors.clip_text import check_lengths
 
-        check_lengths(
-            spec_of(name).backbone,
-            str(chosen["prompts_real"]).split("\n") + str(chosen["prompts_fake"]).split("\n"),
-        )
-    source = line.source
-    digest = (
-        weights.file_digest(weights.find(source, weights_root, download=download)) if source else ""
-    )
-    return replace(
-        spec_of(name),
-        geometry=_resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px))),
-        weights=digest,
-        options=chosen,
-    )
+        prompts = [str(chosen[f"prompts_{label}"]).split("\n") for label in ("real", "fake")]
+        check_lengths(spec.backbone, [text for texts in prompts for text in texts])
+    digest = ""
+    if line.source:
+        digest = weights.file_digest(weights.find(line.source, weights_root, download=download))
+    geometry = _resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px)))
+    return replace(spec, geometry=geometry, weights=digest, options=chosen)
 
 
 def spec_of(name: str) -> DetectorSpec:
@@ -398,7 +317,6 @@ def spec_of(name: str) -> DetectorSpec:
     defaults, no digest.
     """
     line = entry(name)
-    source = line.source
     return DetectorSpec(
         name=name,
         family=line.family,
@@ -406,8 +324,8 @@ def spec_of(name: str) -> DetectorSpec:
         mean=line.mean,
         std=line.std,
         learner=line.learner,
-        backbone=source.backbone if source else "",
-        pretrained=source.pretrained if source else "",
+        backbone=line.source.backbone if line.source else "",
+        pretrained=line.source.pretrained if line.source else "",
         options=check_options(name, {}),
     )
 
@@ -419,18 +337,16 @@ def with_head(spec: DetectorSpec, params: Params) -> DetectorSpec:
     A configuration that says nothing of the head leaves it as the study's options have it.
     """
     chosen = {key: params[key] for key in HEAD_SETTINGS if key in params}
-    return replace(spec, options={**spec.options, **chosen}) if chosen else spec
+    return replace(spec, options={**spec.options, **chosen})
 
 
 def without_head(spec: DetectorSpec) -> DetectorSpec:
     """Return a spec as far as it decides a detector's features."""
-    return replace(
-        spec,
-        options={key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS},
-    )
+    options = {key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS}
+    return replace(spec, options=options)
 
 
-def schedules_of(name: str) -> tuple[str, ...]:
+def schedules_of(name: str) -> tuple[Schedule, ...]:
     """Return the schedules that a detector can be trained by.
 
     A library's model is built for it, empty: `lora` is for one with attention, all of it known
@@ -460,21 +376,16 @@ def check_options(name: str, options: Params) -> dict[str, int | str]:
     be read.
     """
     known, chosen = entry(name).options, detector_options(name)
+    check_keys(options, chosen, noun="option", where=f"detector {name}")
     for key, value in options.items():
-        if key not in chosen:
-            raise ConfigError(unknown_name("option", key, chosen, where=f"detector {name}"))
         chosen[key] = _whole(name, key, value, known[key]) if key in known else str(value)
     texts = prompt_options(str(chosen.pop("prompts"))) if "prompts" in chosen else {}
     return {**chosen, **texts}
 
 
 def _whole(name: str, key: str, value: object, option: Option) -> int:
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or not option.low <= value <= option.high
-        or value % option.multiple
-    ):
+    allowed = range(option.low, option.high + 1)
+    if type(value) is not int or value not in allowed or value % option.multiple:
         multiple = f", a multiple of {option.multiple}" if option.multiple > 1 else ""
         raise ConfigError(
             f"detector {name}: {key} = {value!r}: give a whole number from {option.low} to"
@@ -494,7 +405,7 @@ def build(spec: DetectorSpec, *, weights_root: Path | None, seed: int) -> Detect
     detector = create(spec, seed)
     if source is not None:
         path = weights.find(source, weights_root)
-        if not spec.weights or weights.file_digest(path) != spec.weights:
+        if weights.file_digest(path) != spec.weights:
             raise WeightsError(
                 f"weights file {path} is not the one that {spec.name} was resolved with; resolve it"
                 " anew"
@@ -510,10 +421,9 @@ def restore(spec: DetectorSpec, state: Mapping[str, Tensor]) -> Detector:
     Raises WeightsError where a tensor is missing, foreign, or of another shape.
     """
     detector = create(spec, 0)
+    aligned = {name: weights.aligned(tensor) for name, tensor in state.items()}
     try:
-        detector.load_state_dict(
-            {k: weights.aligned(v) for k, v in state.items()}, strict=True, assign=True
-        )
+        detector.load_state_dict(aligned, strict=True, assign=True)
     except RuntimeError as error:
         raise WeightsError(
             f"trained weights do not fit {spec.name}: {' '.join(str(error).split())[:300]}"

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "STUDY_WEIGHTS"
 EXTENSIONS = (".safetensors", ".pth", ".pt", ".bin")
+HUB = "https://huggingface.co"
+SAFE_NAME = "model.safetensors"
 NAMED = 4  # keys that an error message names before it counts the others
 
 
@@ -47,12 +49,12 @@ class Source:
 
     repository, filename: on the Hugging Face hub, as the library itself names them; both "" where
     it offers none.
-    older: the name under which repositories without `filename` have the weights, or "".
+    fallback: the name under which repositories without `filename` have the weights, or "".
     origin: for a person, what to fetch where the hub cannot be reached.
     prefix: the part of the file that is the backbone (`visual.` in a CLIP checkpoint); other keys
     are not read.
     classifier: keys of the library's own classifier, ignored, since the detector has its own head.
-    lone: no library has weights of this backbone, so that its name alone says which they are.
+    only: no library has weights of this backbone, so that its name alone says which they are.
     """
 
     backbone: str
@@ -60,10 +62,16 @@ class Source:
     origin: str
     repository: str = ""
     filename: str = ""
-    older: str = ""
+    fallback: str = ""
     prefix: str = ""
     classifier: tuple[str, ...] = ()
-    lone: bool = False
+    only: bool = False
+
+    @classmethod
+    def on_hub(cls, repository: str, filename: str = SAFE_NAME, **fields: Any) -> Source:
+        """Return the source of a file on the hub."""
+        origin = f"{HUB}/{repository}/resolve/main/{filename}"
+        return cls(repository=repository, filename=filename, origin=origin, **fields)
 
     @property
     def stem(self) -> str:
@@ -84,13 +92,13 @@ def weights_folder(weights_root: Path | None) -> Path | None:
 def local_file(source: Source, weights_root: Path | None) -> Path | None:
     """Return the local file of a backbone's weights, or None where there is none."""
     return _first(weights_root, source.stem) or (
-        _first(weights_root, source.backbone) if source.lone else None
+        _first(weights_root, source.backbone) if source.only else None
     )
 
 
 def unnamed_file(source: Source, weights_root: Path | None) -> Path | None:
     """Return a local file that is some weights of a backbone and does not say which, or None."""
-    return None if source.lone else _first(weights_root, source.backbone)
+    return None if source.only else _first(weights_root, source.backbone)
 
 
 def _first(weights_root: Path | None, stem: str) -> Path | None:
@@ -109,7 +117,7 @@ def cached_file(source: Source) -> Path | None:
 
     found = (
         try_to_load_from_cache(source.repository, name)
-        for name in (source.filename, source.older)
+        for name in (source.filename, source.fallback)
         if name
     )
     return next((Path(path) for path in found if isinstance(path, str)), None)
@@ -157,9 +165,9 @@ def _download(source: Source) -> Path:
         return Path(hf_hub_download(source.repository, source.filename))
     except EntryNotFoundError as error:
         # the latter: the hub gave no answer
-        if not source.older or isinstance(error, LocalEntryNotFoundError):
+        if not source.fallback or isinstance(error, LocalEntryNotFoundError):
             raise
-        return Path(hf_hub_download(source.repository, source.older))
+        return Path(hf_hub_download(source.repository, source.fallback))
     finally:
         logger.setLevel(level)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 from study.core.errors import ConfigError, located
 from study.core.records import Learner, Params
 from study.core.validation import MustBe, check_keys, validated
-from study.detectors.registry import WIDEST_HEAD
+from study.detectors.entry import WIDEST_HEAD, Schedule
 
 LOGISTIC_ONLY = ("C",)
 
@@ -84,7 +84,7 @@ class Recipe:
     lr: Positive = 1e-3
     layer_decay: Decay = 1.0
     batch_size: BatchSize = 32
-    schedule: Literal["head", "last_stage", "full", "progressive", "lp_ft", "lora"] = "full"
+    schedule: Schedule = "full"
     optimizer: Optimizer = "adamw"
     weight_decay: NotNegative = 0.01
     warmup_share: Share = 0.1

@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from study.core.errors import ConfigError, WeightsError
+from study.core.errors import ConfigError, WeightsError, located
 from study.core.records import DetectorSpec, Geometry
 from study.detectors import registry, weights
 from study.detectors.clip import empty_tower, tower_depths
+from study.detectors.entry import SCHEDULES
 from study.detectors.library import library_entry
 from study.detectors.skeleton import empty, is_convolutional
 from study.detectors.stages import depths_in_order, stages_by_depth, timm_depths
@@ -241,7 +242,7 @@ def test_a_timm_name_is_answered_by_timm() -> None:
         "model.safetensors",
         ("fc",),
     )
-    assert (line.mean, line.std, line.schedules) == (theirs.mean, theirs.std, registry.SCHEDULES)
+    assert (line.mean, line.std, line.schedules) == (theirs.mean, theirs.std, SCHEDULES)
     assert line.geometry == Geometry(
         size_px=224, mode="resize_crop", resize_px=math.floor(224 / 0.95)
     )
@@ -261,7 +262,7 @@ def test_a_name_without_a_tag_is_timms_default() -> None:
 def test_an_open_clip_name_is_answered_by_open_clip() -> None:
     line = registry.entry("open_clip:ViT-B-32/openai")
     ours = registry.entry("clip_linear")
-    assert replace(line.source, older="") == ours.source  # type: ignore[type-var]
+    assert replace(line.source, fallback="") == ours.source  # type: ignore[type-var]
     assert (line.geometry, line.mean, line.std, line.arguments) == (
         ours.geometry,
         ours.mean,
@@ -311,8 +312,8 @@ def test_an_open_clip_name_is_answered_by_open_clip() -> None:
     ],
 )
 def test_a_name_that_is_not_offered_is_one_line(name: str, words: list[str]) -> None:
-    with pytest.raises(ConfigError) as caught:
-        registry.entry(name, where="my.toml")
+    with pytest.raises(ConfigError) as caught, located("my.toml"):
+        registry.entry(name)
     message = str(caught.value)
     assert message.startswith("my.toml: ") and "\n" not in message and len(message) < 400
     for word in words:

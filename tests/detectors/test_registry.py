@@ -16,6 +16,7 @@ from study.core.identity import digest
 from study.core.records import Geometry
 from study.data.images.geometry import check_geometry
 from study.detectors import registry
+from study.detectors.entry import SCHEDULES
 
 SCRATCH = ("npr", "resnet18_scratch", "spectrum")
 PRETRAINED = (
@@ -43,7 +44,7 @@ def test_every_line_holds_together(name: str) -> None:
     line = registry.entry(name)
     check_geometry(line.geometry)
     assert importlib.util.find_spec(f"study.detectors.{line.family}") is not None
-    assert set(line.schedules) <= set(registry.SCHEDULES)
+    assert set(line.schedules) <= set(SCHEDULES)
     assert bool(line.schedules) == (line.learner == "gradient")
     assert name != "clip_zero_shot" or line.learner == "none"
     assert (line.source is None) == (name in SCRATCH)

@@ -44,7 +44,7 @@ def timm_entry(name: str) -> Entry:
         pretrained="tests",
         origin=f"https://example.org/{name}",
         classifier=(CLASSIFIERS[name],),
-        lone=True,
+        only=True,
     )
     return Entry(
         about=name,
@@ -88,7 +88,7 @@ def clip_entry(folder: Path) -> Entry:
         pretrained="tests",
         origin="https://example.org/clip",
         prefix="visual.",
-        lone=True,
+        only=True,
     )
     geometry = Geometry(size_px=SIZE_PX, mode="resize_crop", resize_px=SIZE_PX)
     return Entry(

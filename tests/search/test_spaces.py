@@ -18,6 +18,7 @@ import pytest
 
 from study.core.errors import ConfigError
 from study.detectors import registry
+from study.detectors.entry import SCHEDULES, UNFREEZING
 from study.planning.study_file import load_study
 from study.search.spaces import Space, load_space, parse_space, space_names
 from study.training.recipe import Recipe
@@ -238,8 +239,8 @@ def test_a_librarys_model_without_attention_has_the_shared_space_without_what_ne
     assert set(attentive.names()) - set(convolutional.names()) == low_rank
     assert attentive.default() == convolutional.default()
     for space, choices in (
-        (attentive, set(registry.SCHEDULES)),
-        (convolutional, set(registry.UNFREEZING)),
+        (attentive, set(SCHEDULES)),
+        (convolutional, set(UNFREEZING)),
     ):
         drawn = [space.suggest(Drawn(seed)) for seed in range(200)]
         assert {params["schedule"] for params in drawn} == choices

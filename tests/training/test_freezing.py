@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from study.core.records import EpochRecord
-from study.detectors.registry import UNFREEZING
+from study.detectors.entry import UNFREEZING
 from study.training import features
 from study.training.fit import fit
 from study.training.optimizers import make_optimizer

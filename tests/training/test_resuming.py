@@ -8,7 +8,7 @@ import pytest
 
 from study.core.errors import TrialStopped
 from study.core.records import EpochRecord
-from study.detectors.registry import UNFREEZING
+from study.detectors.entry import UNFREEZING
 from study.training import checkpoints, features
 from study.training.recipe import OPTIMIZERS
 from tests.training.fakes import FakeSession, InterruptedError, tiny

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.detectors.registry import SCHEDULES
+from study.detectors.entry import SCHEDULES
 from study.training.recipe import Recipe
 from study.training.schedules import freeze, learning_rate, phases
 from tests.training.fakes import tiny
