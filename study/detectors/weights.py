@@ -5,12 +5,11 @@ No torch until a file is read: finding and digesting are needed to plan a study.
 
 A file is looked for, in this order:
 1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`. The weights
-root is what the caller
-   gives (`--weights-root`), else the environment's STUDY_WEIGHTS. `<backbone>.<extension>` does not
-   say which weights of that
-   backbone it holds: it is refused, but for a backbone that no library has weights of.
+   root is what the caller gives (`--weights-root`), else the environment's STUDY_WEIGHTS.
+   `<backbone>.<extension>` does not say which weights of that backbone it holds: it is refused, but
+   for a backbone that no library has weights of.
 2. the cache of the Hugging Face hub, then the hub itself: the repository that timm or open_clip
-names for this checkpoint.
+   names for this checkpoint.
 
 Nothing else is tried, and nothing goes on without the weights: a network is built without memory
 (torch's meta device) and takes its tensors from the file, so that no random number could stay in
@@ -83,17 +82,14 @@ def weights_folder(weights_root: Path | None) -> Path | None:
     """Return the folder of local weights: `weights_root`, else the environment's STUDY_WEIGHTS,
     else None.
     """
-    if weights_root is not None:
-        return given_path(weights_root)
-    named = os.environ.get(ENVIRONMENT, "")
+    named = weights_root or os.environ.get(ENVIRONMENT)
     return given_path(named) if named else None
 
 
 def local_file(source: Source, weights_root: Path | None) -> Path | None:
     """Return the local file of a backbone's weights, or None where there is none."""
-    return _first(weights_root, source.stem) or (
-        _first(weights_root, source.backbone) if source.only else None
-    )
+    named = _first(weights_root, source.stem)
+    return named or (_first(weights_root, source.backbone) if source.only else None)
 
 
 def unnamed_file(source: Source, weights_root: Path | None) -> Path | None:
@@ -108,18 +104,11 @@ def _first(weights_root: Path | None, stem: str) -> Path | None:
 
 
 def cached_file(source: Source) -> Path | None:
-    """Return the file of a backbone in the hub's cache on this machine, or None. Touches no
-    network.
-    """
-    if not source.repository:
-        return None
+    """Return the file of a backbone in the hub's cache here, or None. Touches no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = (
-        try_to_load_from_cache(source.repository, name)
-        for name in (source.filename, source.fallback)
-        if name
-    )
+    names = [name for name in (source.filename, source.fallback) if name]
+    found = (try_to_load_from_cache(source.repository, name) for name in names)
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
@@ -130,8 +119,7 @@ def find(source: Source, weights_root: Path | None, *, download: bool = True) ->
     a local file whose name says the backbone alone.
     """
     path = local_file(source, weights_root)
-    unnamed = None if path else unnamed_file(source, weights_root)
-    if unnamed is not None:
+    if path is None and (unnamed := unnamed_file(source, weights_root)):
         raise WeightsError(
             f"weights file {unnamed} does not say which weights of {source.backbone} it holds: if"
             f" they are '{source.pretrained}' ({source.origin}), rename it to"
@@ -140,20 +128,19 @@ def find(source: Source, weights_root: Path | None, *, download: bool = True) ->
     path = path or cached_file(source)
     if path is not None:
         return path
-    if not download or not source.repository:
-        raise WeightsError(_missing(source, weights_root, ""))
-    try:
-        return _download(source)
-    # the hub's client raises errors of several libraries, all of which mean the same here
-    except Exception as error:
-        raise WeightsError(
-            _missing(source, weights_root, f" (the hub: {type(error).__name__})")
-        ) from error
+    why, cause = "", None
+    if download and source.repository:
+        try:
+            return _download(source)
+        # the hub's client raises errors of several libraries, all of which mean the same here
+        except Exception as error:
+            why, cause = f" (the hub: {type(error).__name__})", error
+    raise WeightsError(_missing(source, weights_root, why)) from cause
 
 
 def _download(source: Source) -> Path:
-    """Fetch a file through the hub's client, which tries for half a minute where there is no
-    network; its warnings say no more.
+    """Fetch a file through the hub's client, which tries for half a minute without a network; its
+    warnings say no more.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -173,11 +160,9 @@ def _download(source: Source) -> Path:
 
 
 def _missing(source: Source, weights_root: Path | None, why: str) -> str:
-    folder = weights_folder(weights_root)
-    ending = Path(source.origin).suffix
-    place = (
-        f"{folder or '<folder>'}/{source.stem}{ending if ending in EXTENSIONS else '.safetensors'}"
-    )
+    folder, ending = weights_folder(weights_root), Path(source.origin).suffix
+    ending = ending if ending in EXTENSIONS else ".safetensors"
+    place = f"{folder or '<folder>'}/{source.stem}{ending}"
     how = "" if folder else f" and name that folder with --weights-root or {ENVIRONMENT}"
     return (
         f"pretrained weights '{source.pretrained}' of {source.backbone} are not on this"
@@ -228,11 +213,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
-    if (
-        not isinstance(state, Mapping)
-        or not state
-        or not all(isinstance(v, torch.Tensor) for v in state.values())
-    ):
+    tensors = state.values() if isinstance(state, Mapping) else ()
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         raise WeightsError(
             f"weights file {path} holds no state dict of tensors; fetch the state dict in the"
             " library's own names"
@@ -268,9 +250,7 @@ def load_backbone(
             logging.getLogger(__name__).debug("no conversion of %s", path, exc_info=True)
     _check_keys(wanted, state, path, source.backbone)
     loaded = {k: aligned(v.to(wanted[k].dtype)) for k, v in state.items()}
-    broken = [
-        k for k, v in loaded.items() if v.is_floating_point() and not bool(v.isfinite().all())
-    ]
+    broken = [k for k, v in loaded.items() if not bool(v.isfinite().all())]
     if broken:
         raise WeightsError(
             f"weights file {path} holds values that are not finite in {_some(broken)}; fetch it"
@@ -289,21 +269,18 @@ def aligned(tensor: Tensor) -> Tensor:
 
 
 def _selected(state: State, wanted: State, source: Source) -> dict[str, Tensor]:
-    """The part of a file that is the backbone, in its names; a count of batches that is absent is
-    0.
-    """
+    """The part of a file that is the backbone, in its names; an absent count of batches is 0."""
     import torch
 
-    inside = {
-        k.removeprefix(source.prefix): v for k, v in state.items() if k.startswith(source.prefix)
-    }
-    found = {k: v for k, v in inside.items() if k in wanted or not _is_classifier(k, source)}
-    counts = {
-        k: torch.zeros((), dtype=v.dtype)
-        for k, v in wanted.items()
-        if k.endswith("num_batches_tracked")
-    }
-    return {**counts, **found}
+    counts = [k for k in wanted if k.endswith("num_batches_tracked")]
+    found = {k: torch.zeros((), dtype=wanted[k].dtype) for k in counts}
+    for key, tensor in state.items():
+        inside = key.removeprefix(source.prefix)
+        if key.startswith(source.prefix) and (
+            inside in wanted or not _is_classifier(inside, source)
+        ):
+            found[inside] = tensor
+    return found
 
 
 def _is_classifier(key: str, source: Source) -> bool:
@@ -318,15 +295,12 @@ def _fits(wanted: State, state: State) -> bool:
     return wanted.keys() == state.keys() and all(wanted[k].shape == state[k].shape for k in wanted)
 
 
-def _check_keys(
-    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, backbone: str
-) -> None:
+def _check_keys(wanted: State, state: State, path: Path, backbone: str) -> None:
+    both = wanted.keys() & state.keys()
     problems = {
-        "lacks": sorted(set(wanted) - set(state)),
-        "has unknown": sorted(set(state) - set(wanted)),
-        "has another shape for": sorted(
-            k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape
-        ),
+        "lacks": sorted(wanted.keys() - state.keys()),
+        "has unknown": sorted(state.keys() - wanted.keys()),
+        "has another shape for": sorted(k for k in both if wanted[k].shape != state[k].shape),
     }
     said = "; ".join(f"{what} {_some(keys)}" for what, keys in problems.items() if keys)
     if said:
