@@ -1,10 +1,10 @@
-"""What a fit keeps after every epoch, and what of the detector that is: the tensors that its
-schedule can move.
+"""What a fit keeps after every epoch, and which of the detector's tensors: those that its schedule
+can change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,30 +92,23 @@ def load(session: Session, identity: str, processes: ProcessGroup) -> Checkpoint
     )
 
 
-def movable(detector: Detector, stages: int) -> dict[str, Tensor]:
-    """Return what training can move, by name: parameters and saved buffers of the first stages, and
-    all low-rank matrices.
+def trained_tensors(detector: Detector, stages: int) -> dict[str, Tensor]:
+    """Return what training can change, by name: parameters and saved buffers of the first stages,
+    and all low-rank matrices.
 
     Where those are all stages it is all that is saved: statistics of a layer without parameters are
     in no stage.
     """
-    saved = set(detector.state_dict())
+    saved = detector.state_dict()
+    named = (*detector.named_parameters(), *detector.named_buffers())
+    live = {name: tensor for name, tensor in named if name in saved}
     if stages >= len(detector.stages()):
-        return {name: tensor for name, tensor in _named(detector) if name in saved}
-    chosen = detector.stages()[:stages]
-    parts: Iterable[Tensor] = (p for stage in chosen for p in stage.all_parameters())
-    buffers: Iterable[Tensor] = (
-        b for stage in chosen for module in stage.modules for b in module.buffers()
-    )
-    moving = {id(tensor) for tensor in (*parts, *buffers, *adapter_parameters(detector))}
-    return {
-        name: tensor for name, tensor in _named(detector) if id(tensor) in moving and name in saved
-    }
-
-
-def _named(detector: Detector) -> Iterator[tuple[str, Tensor]]:
-    yield from detector.named_parameters()
-    yield from detector.named_buffers()
+        return live
+    changed = {id(parameter) for parameter in adapter_parameters(detector)}
+    for stage in detector.stages()[:stages]:
+        changed |= {id(parameter) for parameter in stage.all_parameters()}
+        changed |= {id(buffer) for module in stage.modules for buffer in module.buffers()}
+    return {name: tensor for name, tensor in live.items() if id(tensor) in changed}
 
 
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,27 +6,27 @@ is in its arguments: the detector as built, the images, the recipe, epochs, seed
 precision.
 
 * The best epoch has the highest source-val AUC; ties go to the lower NLL, then to the earlier
-epoch.
+  epoch.
 * Patience counts within the last phase, from its first epoch: a phase with a share of the epochs
-always gets it, as unfreezing
-  usually costs an epoch or two before it pays. Where the rate falls on a plateau, it counts from
-  the first fall after the best
-  epoch: what the lower rate brings is seen before the fit ends.
+  always gets it, as unfreezing usually costs an epoch or two before it pays. Where the rate falls
+  on a plateau, it counts from the first fall after the best epoch: what the lower rate brings is
+  seen before the fit ends.
 * While the head alone is trained, the frozen body's features are computed once
-(study/training/features.py).
+  (study/training/features.py).
 * A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as
-built.
+  built.
 * What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In
-the last case the result says
-  so in its `note`.
+  the last case the result says so in its `note`.
 * Low-rank matrices (study/training/lora.py) live while a detector is trained; a fit leaves them
-merged into the weights.
+  merged into the weights.
 """
 
 from __future__ import annotations
 
 import copy
 import time
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ from study.training.schedules import (
     warmed_up,
 )
 from study.training.score import finite_logits, score
-from study.training.session import FitResult, Images, Session, tell
+from study.training.session import FitResult, Images, Session, report_epoch
 from study.training.steps import Steps
 
 __all__ = ["FitResult", "Session", "fit"]
@@ -79,8 +79,8 @@ def fit(
     detector: as `registry.build` gives it. train, val: the source's splits, both classes in each,
     in the detector's geometry.
     epochs: at least 1; a `logistic` detector has one. seed: of order, flips and dropout.
-    world: the workers that train it together; each calls this with the same arguments, and each has
-    the result.
+    processes: the workers that train it together; each calls this with the same arguments, and each
+    has the result.
     strata: the stratum of each training image (N,), where all are to be drawn alike often
     (study/training/balance.py).
 
@@ -123,7 +123,8 @@ def fit(
         processes=processes,
         strata=strata,
     )
-    run.tell_again()
+    for record in run.history:  # what a checkpoint brought
+        report_epoch(session, record, processes)
     while not run.finished():
         run.epoch()
     return run.result()
@@ -178,57 +179,65 @@ def identity_of(
     )
 
 
+@dataclass
 class _Run:
-    """One fit under way. `history` and the tensors of `movable` are its state; all else follows
-    from the arguments.
+    """One fit under way. `history` and the tensors that training changes are its state; all else
+    follows from the arguments, which are those of `fit`.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        train: Images,
-        val: Images,
-        recipe: Recipe,
-        *,
-        epochs: int,
-        seed: int,
-        runtime: TorchRuntime,
-        session: Session,
-        processes: ProcessGroup,
-        strata: Strata | None = None,
-    ) -> None:
-        self.detector, self.train, self.val, self.recipe = detector, train, val, recipe
-        self.runtime, self.session, self.processes = runtime, session, processes
-        self.plan = phases(recipe, n_stages=len(detector.stages()), epochs=epochs)
+    detector: Detector
+    train: Images
+    val: Images
+    recipe: Recipe
+    _: KW_ONLY
+    epochs: int
+    seed: int
+    runtime: TorchRuntime
+    session: Session
+    processes: ProcessGroup
+    strata: Strata | None = None
+
+    def __post_init__(self) -> None:
+        """Make the plan of phases, the low-rank matrices where it has some, and go on from the
+        session's checkpoint.
+        """
+        self.plan = phases(self.recipe, n_stages=len(self.detector.stages()), epochs=self.epochs)
         self.identity = identity_of(
-            detector.spec,
-            train,
-            val,
-            recipe,
-            epochs=epochs,
-            seed=seed,
-            runtime=runtime,
-            workers=processes.size,
-            strata=strata,
+            self.detector.spec,
+            self.train,
+            self.val,
+            self.recipe,
+            epochs=self.epochs,
+            seed=self.seed,
+            runtime=self.runtime,
+            workers=self.processes.size,
+            strata=self.strata,
         )
         if any(phase.adapters for phase in self.plan):
             adapt(
-                detector,
-                rank=recipe.lora_rank,
-                alpha=recipe.lora_alpha,
-                blocks=recipe.lora_blocks,
-                seed=seed,
+                self.detector,
+                rank=self.recipe.lora_rank,
+                alpha=self.recipe.lora_alpha,
+                blocks=self.recipe.lora_blocks,
+                seed=self.seed,
             )
-        self.movable = checkpoints.movable(detector, max(phase.stages for phase in self.plan))
+        stages = max(phase.stages for phase in self.plan)
+        self.trained = checkpoints.trained_tensors(self.detector, stages)
         self.steps = Steps(
-            detector, train, recipe, seed=seed, runtime=runtime, processes=processes, strata=strata
+            self.detector,
+            self.train,
+            self.recipe,
+            seed=self.seed,
+            runtime=self.runtime,
+            processes=self.processes,
+            strata=self.strata,
         )
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_logit = np.empty(0, dtype=np.float32)
         self.best_state: dict[str, Tensor] = {}
         self.val_features: Tensor | None = None
-        self.micro_batches = [0] * processes.size  # of all ranks, as of the last checkpoint
+        self.micro_batches = [0] * self.processes.size  # of all ranks, as of the last checkpoint
         self._resume()
 
     # where the run stands
@@ -254,38 +263,25 @@ class _Run:
         if self.recipe.lr_schedule != "plateau":
             return done - max(self.best_epoch + 1, last_start) >= self.recipe.patience
         falls = plateau_falls(self._aucs_since(last_start), patience=self.recipe.plateau_patience)
-        fallen = next(
-            (last_start + fall for fall in falls if last_start + fall > self.best_epoch), done
-        )
-        return done - fallen >= self.recipe.patience
+        since = [last_start + fall for fall in falls if last_start + fall > self.best_epoch]
+        return bool(since) and done - since[0] >= self.recipe.patience
 
     def result(self) -> FitResult:
         """Put the best epoch's weights into the detector and say what was reached."""
-        checkpoints.fill(self.movable, self.best_state)
+        checkpoints.fill(self.trained, self.best_state)
         merge(self.detector)
         self.detector.eval()
         best = self.history[self.best_epoch]
+        smallest = min((size for size in self.micro_batches if size), default=0)
+        note = f"micro-batch {smallest} of {self.recipe.batch_size} after running out of memory"
         return FitResult(
             history=tuple(self.history),
             best_epoch=self.best_epoch,
             val_auc=best.val_auc,
             val_nll=best.val_nll,
             val_logit=self.best_logit,
-            note=self._note(),
+            note=note if smallest else "",
         )
-
-    def _note(self) -> str:
-        smallest = min((size for size in self.micro_batches if size), default=0)
-        return (
-            f"micro-batch {smallest} of {self.recipe.batch_size} after running out of memory"
-            if smallest
-            else ""
-        )
-
-    def tell_again(self) -> None:
-        """Report the epochs that a checkpoint brought."""
-        for record in self.history:
-            tell(self.session, record, self.processes)
 
     # one epoch
 
@@ -296,12 +292,8 @@ class _Run:
         phase, start = self.phase(epoch)
         if self.steps.optimizer is None:
             self._enter(phase)
-        loss, rate = self.steps.epoch(
-            epoch,
-            phase,
-            done=epoch - start,
-            rate=lambda step, of: self._rate(phase, step, of, start),
-        )
+        rate_of = partial(self._rate, phase, start)
+        loss, rate = self.steps.epoch(epoch, phase, done=epoch - start, rate=rate_of)
         logit = self._val_logit(epoch)
         record = EpochRecord(
             epoch=epoch,
@@ -313,45 +305,36 @@ class _Run:
             seconds=time.perf_counter() - began,
         )
         self.history.append(record)
-        if self.best_epoch < 0 or _goodness(record) > _goodness(self.history[self.best_epoch]):
-            self.best_epoch, self.best_logit, self.best_state = (
-                epoch,
-                logit,
-                checkpoints.copies(self.movable),
-            )
+        # a strict comparison leaves a tie to the earlier epoch
+        if self.best_epoch < 0 or _order(record) > _order(self.history[self.best_epoch]):
+            self.best_epoch, self.best_logit = epoch, logit
+            self.best_state = checkpoints.copies(self.trained)
         if epoch + 1 == start + phase.epochs:
             self.steps.end()
             self.val_features = None
         self._save()
         # the other ranks wait here until the checkpoint is on disk
-        tell(self.session, record, self.processes)
+        report_epoch(self.session, record, self.processes)
 
     def _enter(self, phase: Phase) -> None:
         """Freeze, make the phase's optimizer, and the features where the head alone is trained."""
         self.steps.begin(phase)
         flips = [False, True] if self.recipe.flip else [False]
         if (
-            phase.head_alone
-            and not changes_pixels(self.recipe)
-            and len(self.detector.stages()) > 1
-            and SHARED.fits(self.detector, self.val, *[self.train for _ in flips])
+            not phase.head_alone
+            or changes_pixels(self.recipe)
+            or len(self.detector.stages()) == 1
+            or not SHARED.fits(self.detector, self.val, *[self.train for _ in flips])
         ):
-            body = body_digest(self.detector)
+            return
+        body = body_digest(self.detector)
+        kept = partial(
+            SHARED.get, self.detector, body, runtime=self.runtime, processes=self.processes
+        )
+        self.steps.views = [kept(self.train, flip=flip) for flip in flips]
+        self.val_features = kept(self.val)
 
-            def kept(images: Images, flip: bool) -> Tensor:
-                return SHARED.get(
-                    self.detector,
-                    body,
-                    images,
-                    runtime=self.runtime,
-                    flip=flip,
-                    processes=self.processes,
-                )
-
-            self.steps.views = [kept(self.train, flip) for flip in flips]
-            self.val_features = kept(self.val, False)
-
-    def _rate(self, phase: Phase, step: int, steps: int, start: int) -> float:
+    def _rate(self, phase: Phase, start: int, step: int, steps: int) -> float:
         """Learning rate of a phase's step; on a plateau it follows from the val AUC of the phase's
         epochs so far.
         """
@@ -375,9 +358,8 @@ class _Run:
                 return score(
                     self.detector, self.val, runtime=self.runtime, processes=self.processes
                 )
-            return finite_logits(
-                head_logits(self.detector, self.val_features, processes=self.processes), self.val
-            )
+            logits = head_logits(self.detector, self.val_features, processes=self.processes)
+            return finite_logits(logits, self.val)
         except ScoreError as error:
             raise DivergedError(
                 f"a logit on source val is not finite after epoch {epoch}: lower lr or clip_norm"
@@ -391,11 +373,8 @@ class _Run:
             return
         optimizer = self.steps.optimizer
         # The same tensors twice are written once by torch.save.
-        state = (
-            self.best_state
-            if self.best_epoch == len(self.history) - 1
-            else checkpoints.copies(self.movable)
-        )
+        is_best = self.best_epoch == len(self.history) - 1
+        state = self.best_state if is_best else checkpoints.copies(self.trained)
         checkpoint = Checkpoint(
             history=tuple(self.history),
             best_epoch=self.best_epoch,
@@ -416,13 +395,13 @@ class _Run:
         self.best_state = dict(checkpoint.best_state)
         self.micro_batches = checkpoint.micro_batches
         self.steps.micro_batch = self.micro_batches[self.processes.rank]
-        checkpoints.fill(self.movable, checkpoint.state)
+        checkpoints.fill(self.trained, checkpoint.state)
         if checkpoint.optimizer is not None:
             self._enter(self.phase(len(self.history) - 1)[0])
             assert self.steps.optimizer is not None
             self.steps.optimizer.load_state_dict(checkpoint.optimizer)
 
 
-def _goodness(record: EpochRecord) -> tuple[float, float]:
-    """What the best epoch has most of; a strict comparison leaves a tie to the earlier epoch."""
+def _order(record: EpochRecord) -> tuple[float, float]:
+    """What the best epoch has most of."""
     return record.val_auc, -record.val_nll

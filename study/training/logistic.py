@@ -23,7 +23,7 @@ from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import finite_logits
-from study.training.session import FitResult, Images, Session, tell
+from study.training.session import FitResult, Images, Session, report_epoch
 
 MAX_ITERATIONS = 5000
 TOLERANCE = 1e-10
@@ -71,7 +71,7 @@ def fit_logistic(
         learning_rate=0.0,
         seconds=time.perf_counter() - began,
     )
-    tell(session, record, processes)
+    report_epoch(session, record, processes)
     detector.eval()
     return FitResult(
         history=(record,),

@@ -88,9 +88,8 @@ def adapt(detector: Detector, *, rank: int, alpha: float, blocks: int, seed: int
     """
     generator = torch.Generator().manual_seed(derive_seed("lora", seed))
     for module, name in adapted_projections(detector, blocks):
-        change = LowRank(
-            getattr(module, name).detach(), rank=rank, alpha=alpha, generator=generator
-        )
+        weight = getattr(module, name).detach()
+        change = LowRank(weight, rank=rank, alpha=alpha, generator=generator)
         parametrize.register_parametrization(module, name, change)
 
 

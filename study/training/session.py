@@ -1,6 +1,4 @@
-"""What the training loop is given and what it gives: images, a session to talk to, a result. Floor
-2.
-"""
+"""What the training loop is given and what it gives: images, a session to report to, a result."""
 
 from __future__ import annotations
 
@@ -85,7 +83,7 @@ class FitResult:
     note: str = ""
 
 
-def tell(session: Session, record: EpochRecord, processes: ProcessGroup) -> None:
+def report_epoch(session: Session, record: EpochRecord, processes: ProcessGroup) -> None:
     """Report an epoch on the first rank. Where that raises TrialStopped, it is raised on every
     rank, so that none waits for it.
     """

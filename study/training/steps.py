@@ -1,26 +1,24 @@
 """The steps of an epoch: batches, the loss of a batch, its gradient, the optimizer's move.
 
 * The last batch is what is left, smaller; a single image left over joins the batch before it, since
-BatchNorm has no variance
-  over one value. No image is dropped or seen twice in an epoch, unless strata are drawn alike often
-  (study/training/balance.py).
+  BatchNorm has no variance over one value. No image is dropped or seen twice in an epoch, unless
+  strata are drawn alike often (study/training/balance.py).
 * Several workers (study/training/process_group.py) share out each batch: `batch_size` is that of
-all
-together, gradients and losses are
-  summed with the same weight for every image, and every worker takes the same step. Live BatchNorm
-  normalises over a worker's own share; its running statistics are averaged over workers, weighted
-  by images, at the end of each epoch. We do not use torch's
-  DistributedDataParallel: phases change what is trained, a share may be empty or cut up by its own
-  worker alone, and it gives shares, not images, the same weight.
+  all together, gradients and losses are summed with the same weight for every image, and every
+  worker takes the same step. Live BatchNorm normalises over a worker's own share; its running
+  statistics are averaged over workers, weighted by images, at the end of each epoch. We do not use
+  torch's DistributedDataParallel: phases change what is trained, a share may be empty or cut up by
+  its own worker alone, and it gives shares, not images, the same weight.
 * Where memory runs out in a step, the step is done again in micro-batches of half the size, and so
-are all after it. The gradient
-  is that of the whole batch, but live BatchNorm then normalises over the micro-batch.
+  are all after it. The gradient is that of the whole batch, but live BatchNorm then normalises over
+  the micro-batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 import torch
@@ -45,9 +43,7 @@ from study.training.session import Images
 
 
 def batches(n: int, batch_size: int, order: Tensor) -> list[Tensor]:
-    """Cut an order of images (N,) into batches; a single image left over joins the batch before
-    it.
-    """
+    """Cut an order of images (N,) into batches; one image left over joins the batch before."""
     parts = list(torch.split(order, batch_size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
@@ -55,6 +51,7 @@ def batches(n: int, batch_size: int, order: Tensor) -> list[Tensor]:
     return parts
 
 
+@dataclass
 class Steps:
     """Trains a detector, epoch by epoch, on this rank's share of every batch.
 
@@ -63,41 +60,32 @@ class Steps:
     network computes them.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        train: Images,
-        recipe: Recipe,
-        *,
-        seed: int,
-        runtime: TorchRuntime,
-        processes: ProcessGroup,
-        strata: Strata | None = None,
-    ) -> None:
-        self.detector, self.train, self.recipe, self.seed, self.strata = (
-            detector,
-            train,
-            recipe,
-            seed,
-            strata,
-        )
-        self.runtime, self.processes = runtime, processes
-        self.label = torch.from_numpy(train.label.astype(np.float32)).to(runtime.device)
-        self.weight = (
-            class_weights(self.label) if recipe.loss == "balanced_bce" and strata is None else None
-        )
-        self.draws: Draws | None = None  # of the epoch under way
-        self.optimizer: torch.optim.Optimizer | None = None  # None between phases
-        self.norms: list[_BatchNorm] = []  # those that are trained in this phase
-        self.views: list[Tensor] = []
-        self.micro_batch = 0
+    detector: Detector
+    train: Images
+    recipe: Recipe
+    _: KW_ONLY
+    seed: int
+    runtime: TorchRuntime
+    processes: ProcessGroup
+    strata: Strata | None = None
+    micro_batch: int = 0
+    views: list[Tensor] = field(default_factory=list)
+    draws: Draws | None = None  # of the epoch under way
+    optimizer: torch.optim.Optimizer | None = None  # None between phases
+    norms: list[_BatchNorm] = field(default_factory=list)  # those that are trained in this phase
+
+    def __post_init__(self) -> None:
+        """Put the labels on the device, and the weights of the classes where the loss has some."""
+        label = self.train.label.astype(np.float32)
+        self.label = torch.from_numpy(label).to(self.runtime.device)
+        weighted = self.recipe.loss == "balanced_bce" and self.strata is None
+        self.weight = class_weights(self.label) if weighted else None
 
     def begin(self, phase: Phase) -> None:
         """Freeze what the phase does not train, and make its optimizer."""
         freeze(self.detector, phase.stages, adapters=phase.adapters)
-        self.norms = [
-            m for m in self.detector.modules() if isinstance(m, _BatchNorm) and m.training
-        ]
+        norms = (m for m in self.detector.modules() if isinstance(m, _BatchNorm))
+        self.norms = [norm for norm in norms if norm.training]
         self.optimizer = make_optimizer(self.detector, self.recipe, phase.lr)
 
     def end(self) -> None:
@@ -126,12 +114,9 @@ class Steps:
         for number, part in enumerate(parts, start=done * len(parts)):
             now = rate(number, steps)
             row = rows[part]
-            batch = mix(
-                self.recipe,
-                Batch(order[part], row, flip[row]),
-                derive_seed("mixup", self.seed, epoch, number),
-            )
-            loss = self._step(batch, now)
+            batch = Batch(order[part], row, flip[row])
+            mixing = derive_seed("mixup", self.seed, epoch, number)
+            loss = self._step(mix(self.recipe, batch, mixing), now)
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss is {loss} in epoch {epoch} ({phase.name}, learning rate {now:.2g}):"
@@ -140,10 +125,12 @@ class Steps:
             total += loss * len(part)
             highest = max(highest, now)
             mine += len(self.processes.share(part))
-        self.processes.average(
-            [b for norm in self.norms for b in norm.buffers() if b.is_floating_point()], weight=mine
-        )
+        statistics = [b for b in self._norm_buffers() if b.is_floating_point()]
+        self.processes.average(statistics, weight=mine)
         return total / n, highest
+
+    def _norm_buffers(self) -> list[Tensor]:
+        return [buffer for norm in self.norms for buffer in norm.buffers()]
 
     def _step(self, batch: Batch, rate: float) -> float:
         """Train on one batch, here on this rank's share of it, and return the batch's loss before
@@ -170,9 +157,7 @@ class Steps:
         """
         assert self.optimizer is not None
         while True:
-            before = StepSnapshot(
-                self.runtime.device, [b for norm in self.norms for b in norm.buffers()]
-            )
+            before = StepSnapshot(self.runtime.device, self._norm_buffers())
             try:
                 return self._accumulate(batch, of)
             except torch.OutOfMemoryError:
@@ -191,9 +176,8 @@ class Steps:
         total = torch.zeros((), device=self.label.device)
         for part in batch.cut(self._pieces):
             with self.runtime.autocast():
-                features = F.dropout(
-                    self._features(part), self.recipe.dropout, training=self.recipe.dropout > 0
-                )
+                dropout = self.recipe.dropout
+                features = F.dropout(self._features(part), dropout, training=dropout > 0)
                 logits = self.detector.classify(features)
             mean = part.keep * self._loss(logits, part.index)
             if part.partner is not None:
@@ -219,17 +203,11 @@ class Steps:
     def _loss(self, logits: Tensor, index: Tensor) -> Tensor:
         """The mean loss of logits (B,) if they were those of the images of `index` (B,)."""
         index = index.to(self.label.device)
-        return bce(
-            logits,
-            self.label[index],
-            self.recipe.label_smoothing,
-            None if self.weight is None else self.weight[index],
-        )
+        weight = None if self.weight is None else self.weight[index]
+        return bce(logits, self.label[index], self.recipe.label_smoothing, weight)
 
     def _input(self, batch: Batch) -> Tensor:
-        """The network's input for a batch's images (not their partners), augmented, then
-        mirrored.
-        """
+        """The network's input for a batch's images (not their partners): augmented, mirrored."""
         pixels = self.train.gather(batch.index.numpy())
         if self.draws is not None:
             pixels = self.draws.apply(torch.from_numpy(pixels), batch.row).numpy()
@@ -243,8 +221,8 @@ class Steps:
                 x = batch.keep * x + (1 - batch.keep) * self._input(batch.partner)
             return self.detector.features(x)
         index = batch.index.to(self.views[0].device)
+        straight = self.views[0][index]
         if len(self.views) == 1:
-            return self.views[0][index]
-        return torch.where(
-            batch.flip.to(index.device)[:, None], self.views[1][index], self.views[0][index]
-        )
+            return straight
+        flip = batch.flip.to(index.device)[:, None]
+        return torch.where(flip, self.views[1][index], straight)
