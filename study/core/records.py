@@ -122,10 +122,9 @@ class DetectorSpec:
     scratch.
     mean, std: per RGB channel, on pixels scaled to [0, 1].
     learner: `gradient` (the training loop), `logistic` (logistic regression of the head on fixed
-    features), `none` (nothing is
-        trained: there is nothing to search, and every seed is the same), or `members` (an ensemble:
-        it sees the logits of other detectors and no image, so its geometry has size 0, and its mean
-        and std mean nothing).
+    features), `none` (nothing is trained: there is nothing to search, and every seed is the same),
+    or `members` (an ensemble: it sees the logits of other detectors and no image, so its geometry
+    has size 0, and its mean and std mean nothing).
     """
 
     name: str
@@ -249,8 +248,7 @@ class Scores:
     """One logit per image, sorted by `sample_id`; higher is more fake.
 
     sample_id, group, unit, method: (N,) str; label: (N,) uint8, 1 = fake; logit: (N,) float32,
-    finite; float64
-        where they were read from somebody's file.
+    finite; float64 where they were read from somebody's file.
     listed: images that the dataset lists in this split; N of them could be decoded.
     excluded: (sample id, reason) of the others.
     """

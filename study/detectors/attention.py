@@ -50,16 +50,12 @@ class Projection(NamedTuple):
 
 
 def projections(network: nn.Module) -> list[Projection]:
-    """Return the projections of every attention in a network, in the order of its modules; [] where
-    it has none.
-    """
+    """Return the projections of every attention of a network, in the order of its modules."""
     return [found for module in network.modules() for found in _projections_of(module)]
 
 
 def unknown_attention(network: nn.Module) -> list[str]:
-    """Return the classes of those attentions of a network that have weights and no projection known
-    here, sorted.
-    """
+    """Return the classes of attentions that have weights and no projection known here, sorted."""
     owners = {id(found.module) for found in projections(network)}
     unknown = {
         type(module).__name__
@@ -87,9 +83,7 @@ def _named(module: nn.Module) -> Iterator[tuple[str, Projection]]:
 
 
 def _linear(child: Any, *, bare: bool) -> nn.Linear | None:
-    """The linear layer that a child is, or wraps as its only one beside a norm and an
-    activation.
-    """
+    """The linear layer that a child is, or wraps as its only one with a norm and an activation."""
     if isinstance(child, nn.Linear):
         return child
     if bare or not isinstance(child, nn.Module):

@@ -86,9 +86,7 @@ class Detector(nn.Module):
         self.register_buffer("_shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Turn uint8 RGB images (B, S, S, 3) into the float32 network input (B, 3, S, S): (x / 255
-        - mean) / std.
-        """
+        """Turn uint8 RGB (B, S, S, 3) into float32 input (B, 3, S, S): (x / 255 - mean) / std."""
         # strides stay: this is the channels_last format already
         x = images.permute(0, 3, 1, 2).to(torch.float32)
         return x * cast(Tensor, self._scale) + cast(Tensor, self._shift)
@@ -106,9 +104,7 @@ class Detector(nn.Module):
         return self.classify(self.features(x))
 
     def load_pretrained(self, path: Path, source: Source) -> None:
-        """Fill the backbone from a weights file. Raises WeightsError, and changes nothing, where
-        the file does not fit it.
-        """
+        """Fill the backbone. Raises WeightsError, changing nothing, where a file does not fit."""
         load_backbone(cast(nn.Module, self.backbone), path, source)
 
     def body_stages(self) -> tuple[Stage, ...]:
@@ -116,7 +112,5 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def stages(self) -> tuple[Stage, ...]:
-        """All stages, the head first and the stem last; every parameter is in exactly one of
-        them.
-        """
+        """All stages, the head first, the stem last; every parameter is in exactly one of them."""
         return (Stage("head", (self.head,)), *self.body_stages())

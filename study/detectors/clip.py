@@ -40,9 +40,7 @@ class ClipDetector(Detector):
         return cast(Tensor, embedded[0] if isinstance(embedded, tuple) else embedded)
 
     def body_stages(self) -> tuple[Stage, ...]:
-        """The encoder's blocks, the last one (with the final norm and projection) first; patch
-        embedding is the stem.
-        """
+        """The blocks, the last (with norm and projection) first; the stem embeds the patches."""
         return stages_by_depth(self.backbone, tower_depths(self.backbone))
 
 
@@ -77,9 +75,7 @@ def embedding_width(model: str) -> int:
 
 
 def parts(model: str, *, force_quick_gelu: bool = False) -> dict[str, Any]:
-    """Return what open_clip builds a model from, by its own configuration; no part of it fetches
-    weights of its own.
-    """
+    """Return what open_clip builds a model from, by its own configuration, without fetching."""
     config = cast(Mapping[str, Any], open_clip.get_model_config(model))
     return {
         "embed_dim": config["embed_dim"],

@@ -54,9 +54,7 @@ class ClipAdapter(PromptedClip):
     """The adapter and its classifier are the head; the image encoder below it stays frozen."""
 
     def classify(self, features: Tensor) -> Tensor:
-        """Embeddings of unit length (B, D) to logits (B,), in float32 under autocast too: it is
-        what its similarities need.
-        """
+        """Embeddings of unit length (B, D) to logits (B,), in float32 under autocast too."""
         with torch.autocast(features.device.type, enabled=False):
             six = similarity_features(*self.similarities(features))
             return cast(Tensor, self.head(features.float(), six)).squeeze(1)
@@ -80,9 +78,7 @@ def similarity_features(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def create(spec: DetectorSpec, *, force_quick_gelu: bool = False) -> ClipAdapter:
-    """Build the detector of `spec`, its encoder and its prompts' embeddings to be filled from a
-    file.
-    """
+    """Build the detector of `spec`; a file fills its encoder and its prompts' embeddings."""
     return ClipAdapter(
         spec, AdapterHead(embedding_width(spec.backbone)), force_quick_gelu=force_quick_gelu
     )

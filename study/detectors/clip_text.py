@@ -1,6 +1,4 @@
-"""CLIP detectors that compare an image with prompts: the texts are embedded once, when the detector
-is built.
-"""
+"""CLIP detectors that compare an image with prompts, which are embedded when one is built."""
 
 from __future__ import annotations
 

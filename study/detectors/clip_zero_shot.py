@@ -33,7 +33,5 @@ class ClipZeroShot(PromptedClip):
 
 
 def create(spec: DetectorSpec, *, force_quick_gelu: bool = False) -> ClipZeroShot:
-    """Build the detector of `spec`, its encoder and its prompts' embeddings to be filled from a
-    file.
-    """
+    """Build the detector of `spec`; a file fills its encoder and its prompts' embeddings."""
     return ClipZeroShot(spec, nn.Identity(), force_quick_gelu=force_quick_gelu)

@@ -82,9 +82,7 @@ def _timm_geometry(name: str, config: Any) -> Geometry:
 
 @cache
 def _timm_names() -> frozenset[str]:
-    """Every name that timm has weights for, with its tag and, for the tag that timm takes by
-    default, without.
-    """
+    """Every name that timm has weights for: with its tag, and without it for timm's default tag."""
     import timm
 
     tagged = timm.list_pretrained()
@@ -147,9 +145,7 @@ def _not_offered(name: str, preprocessing: str) -> str:
 
 
 def _unknown(library: str, name: str, known: Collection[str], how: str) -> str:
-    """The message for a name that a library does not have: nearest first, since it has
-    thousands.
-    """
+    """The message for a name that a library lacks: the nearest, since it has thousands."""
     close = difflib.get_close_matches(name, sorted(known), n=SHOWN, cutoff=0.4)
     hint = f": did you mean {', '.join(repr(f'{library}:{c}') for c in close)}?" if close else "."
     return (

@@ -1,5 +1,4 @@
-"""Neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR 2024). Floor
-2.
+"""Neighbouring pixel relationships into a small ResNet, from scratch (Tan et al., CVPR 2024).
 
 Up-sampling inside a generator makes pixels of one 2 x 2 cell depend on each other. NPR shows it:
 each pixel minus the one that represents its cell. As in the authors' code

@@ -1,5 +1,5 @@
-"""Sets of prompts: what a real and what a fake image is called in words, from a file. Floor 2,
-without torch.
+"""Sets of prompts: what a real and what a fake image is called in words, from a file.
+Without torch.
 
     real = ["a photo", "a photograph taken with a camera"]
     fake = ["a synthetic image"]
@@ -29,9 +29,7 @@ def prompt_sets() -> list[str]:
 
 
 def read_prompts(name: str) -> Texts:
-    """Return the (real, fake) prompts of a set that ships, or of a file. Raises ConfigError with
-    what is wrong.
-    """
+    """Return the (real, fake) prompts of a set that ships, or of a file. Raises ConfigError."""
     if not name.endswith(".toml"):
         if name not in prompt_sets():
             raise ConfigError(

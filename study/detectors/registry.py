@@ -228,9 +228,7 @@ def library_of(name: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError for a name that is neither a detector's, nor an ensemble's, nor a
-    library's.
-    """
+    """Raise ConfigError for a name that is no detector's, no ensemble's, and no library's."""
     if library_of(name):
         entry(name)
     else:

@@ -1,6 +1,4 @@
-"""ResNet-18 from random weights (He et al., CVPR 2016), as the CIFAKE project trains it. Floor
-2.
-"""
+"""ResNet-18 from random weights (He et al., CVPR 2016), as the CIFAKE project trains it."""
 
 from __future__ import annotations
 

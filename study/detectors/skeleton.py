@@ -51,9 +51,7 @@ def _in_memory(build: Callable[[], nn.Module]) -> nn.Module:
 
 @contextmanager
 def _parameters_left_empty() -> Iterator[None]:
-    """Put every parameter on the meta device as soon as a module takes it, so that none is drawn at
-    random for nothing.
-    """
+    """Put every parameter on the meta device as a module takes it: none is drawn for nothing."""
     register = nn.Module.register_parameter
 
     def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -88,7 +86,5 @@ def _computed(network: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 
 
 def is_convolutional(network: nn.Module) -> bool:
-    """Say whether a network works on maps rather than on tokens: a transformer has one convolution,
-    its patch embedding.
-    """
+    """Say whether a network works on maps. A transformer has one convolution, on its patches."""
     return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1

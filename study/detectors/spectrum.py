@@ -40,9 +40,7 @@ def _rings(size_px: int) -> tuple[Tensor, Tensor]:
 
 
 class Spectrum(Detector):
-    """D = number of rings: mean log power of the luminance per whole distance from zero frequency,
-    corners included.
-    """
+    """D rings: mean log power of the luminance by whole distance from zero, corners included."""
 
     channels_last = False
 

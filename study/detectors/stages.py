@@ -17,9 +17,7 @@ CLASSIFIER = "(classifier)"
 
 
 class _BesideClassifier:
-    """A network's parameter names followed by one that no rule of a `group_matcher` names, as a
-    classifier's would be.
-    """
+    """A network's parameter names, then one that no `group_matcher` names, as a classifier's."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network

@@ -34,9 +34,7 @@ class TimmNetwork(Detector):
         self.channels_last = is_convolutional(backbone)
 
     def features(self, x: Tensor) -> Tensor:
-        """Prepared images (B, 3, S, S) to pooled features (B, D). Raises ConfigError for a network
-        that does not pool.
-        """
+        """Prepared images (B, 3, S, S) to pooled (B, D). Raises ConfigError where none pools."""
         features = cast(Tensor, self.backbone(x))
         if features.ndim != POOLED_NDIM:
             raise ConfigError(
@@ -50,16 +48,12 @@ class TimmNetwork(Detector):
         return stages_by_depth(self.backbone, timm_depths(self.backbone))
 
     def load_pretrained(self, path: Path, source: Source) -> None:
-        """Fill the network from a file in timm's names, or in an older form that timm itself knows
-        how to convert.
-        """
+        """Fill the network from a file in timm's names, or in an older form that timm converts."""
         weights.load_backbone(self.backbone, path, source, convert=_converted)
 
 
 def _converted(state: State, network: nn.Module) -> State:
-    """The state by the filter that timm keeps beside the network's class for checkpoints of other
-    forms, where it has one.
-    """
+    """The state by timm's own filter for checkpoints of other forms, where the class has one."""
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     return state if convert is None else cast("State", convert(dict(state), network))
 

@@ -79,9 +79,7 @@ class Source:
 
 
 def weights_folder(weights_root: Path | None) -> Path | None:
-    """Return the folder of local weights: `weights_root`, else the environment's STUDY_WEIGHTS,
-    else None.
-    """
+    """Return the folder of local weights: `weights_root`, else STUDY_WEIGHTS, else None."""
     named = weights_root or os.environ.get(ENVIRONMENT)
     return given_path(named) if named else None
 
@@ -139,9 +137,7 @@ def find(source: Source, weights_root: Path | None, *, download: bool = True) ->
 
 
 def _download(source: Source) -> Path:
-    """Fetch a file through the hub's client, which tries for half a minute without a network; its
-    warnings say no more.
-    """
+    """Fetch a file by the hub's client, which tries for half a minute without a network."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -176,9 +172,7 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a weights file, computed once per process for an unchanged file. Raises
-    WeightsError.
-    """
+    """Return a weights file's SHA-256, once a process unless it changes. Raises WeightsError."""
     try:
         status = path.stat()
         return _digest(path, status.st_size, status.st_mtime_ns)

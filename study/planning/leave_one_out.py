@@ -42,9 +42,7 @@ def expand_all_but(train_on: Sequence[str], test_on: Sequence[str]) -> tuple[str
 
 
 def _leaves_out(name: str) -> tuple[str, ...] | None:
-    """What a name of `train_on` leaves out: () for each in turn; None for a name that is no
-    `all-but`.
-    """
+    """What a name leaves out: () for each dataset in turn; None for a name that is no `all-but`."""
     word, colon, dataset = name.partition(":")
     if word != ALL_BUT:
         return None

@@ -94,9 +94,8 @@ class Data:
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
     frames_per_video: how many frames are taken of a video file, evenly.
     balance: what an epoch of training draws alike often: `none`, every image once; `class`, real
-    and fake; `dataset`, real and fake
-        of every dataset of a union. Validation and test images are scored once each, whatever it
-        says.
+    and fake; `dataset`, real and fake of every dataset of a union. Validation and test images are
+    scored once each, whatever it says.
     unify: re-encode both classes alike before anything else (same size, same JPEG quality;
     data/images/unify.py).
     shuffle_labels: the null control: labels of train and val are dealt out anew by the study's seed
@@ -122,9 +121,8 @@ class Run:
     workers_per_trial: processes that train one trial together, each with `threads` threads and a
     share of every batch.
     gpus_per_trial: 0.5 lets two trials share a GPU and its memory; 0 stands for one a worker, where
-    there are any. It changes no
-        result but that of a trial whose memory runs out: that goes on with a smaller micro-batch,
-        and says so.
+    there are any. It changes no result but that of a trial whose memory runs out: that goes on with
+    a smaller micro-batch, and says so.
     keep_epochs: winners keep the weights of every epoch, for the leak price; it changes no result,
     and takes disk and scoring.
     """
@@ -173,9 +171,7 @@ class Study:
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pairings(self) -> list[Pairing]:
-        """Every detector on every training set, in the order of the file; one that is not trained
-        once, with `NO_TRAINING`.
-        """
+        """Every detector on every training set, in order; an untrained one on `NO_TRAINING`."""
         sets = {
             d: (NO_TRAINING,) if registry.learner_of(d) == "none" else self.train_on
             for d in self.detectors
@@ -183,9 +179,7 @@ class Study:
         return [Pairing(detector=d, train_on=x) for d in self.detectors for x in sets[d]]
 
     def searched(self) -> list[Pairing]:
-        """Return the pairings that are trained, and so searched: all but those of untrained
-        detectors and of ensembles.
-        """
+        """Return the pairings that are trained, and so searched: none untrained, no ensembles."""
         return [p for p in self.pairings() if registry.learner_of(p.detector) in TRAINED]
 
     def untrained(self) -> list[Pairing]:
@@ -207,9 +201,7 @@ class Study:
         return 1 if pairing.train_on == NO_TRAINING else self.budget.seeds
 
     def conditions(self) -> tuple[str, ...]:
-        """Return what is done to the images of every test set: nothing (`NO_DEGRADATION`), and each
-        degradation once.
-        """
+        """Return what is done to test images: nothing (`NO_DEGRADATION`), then each degradation."""
         return (NO_DEGRADATION, *members_of(self.degradations))
 
     def search_words(self) -> str:

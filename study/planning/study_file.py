@@ -198,9 +198,7 @@ class _EnsembleOptions:
 def _ensembles(
     tables: Mapping[str, Any], detectors: Sequence[str]
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return the members of each ensemble among `detectors`, sorted: those that the study names,
-    else all that are trained.
-    """
+    """Return the members of each ensemble, sorted: those that the study names, else all trained."""
     trained = tuple(d for d in detectors if registry.learner_of(d) in TRAINED)
     named: dict[str, tuple[str, ...]] = {}
     for name, table in tables.items():
@@ -229,9 +227,7 @@ def _check_members(name: str, members: Sequence[str], trained: Sequence[str]) ->
 
 
 def to_toml(study: Study) -> str:
-    """Return the study as TOML with every default written out; `parse_study` of it gives the same
-    study.
-    """
+    """Return the study as TOML with every default; `parse_study` of it gives the same study."""
     table = dataclasses.asdict(study)
     lines = [
         f"{key} = {_toml_value(value)}"
@@ -265,7 +261,5 @@ def _toml_value(value: Any) -> str:
 
 
 def toml_text(text: str) -> str:
-    """Return a text or key as TOML writes it: as JSON does, but without its pairs of surrogates,
-    and with DEL escaped.
-    """
+    """Return a text or key as TOML has it: JSON's form, without surrogates, and DEL escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

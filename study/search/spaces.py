@@ -1,5 +1,5 @@
-"""Search spaces: the TOML of `search_spaces/` read, checked, and given out as configurations. Floor
-3, without optuna and torch.
+"""Search spaces: the TOML of `search_spaces/` read, checked, and given out as configurations.
+Without optuna and torch.
 
     schema = 1
     [constants]                       # settings that every trial has
@@ -14,9 +14,10 @@
     high = 0.4
     log = false                       # optional
     grid = [0.1, 0.2, 0.4]            # optional: the points of a grid search; otherwise both ends
-    and their middle default = 0.3
+                                      # and their middle
+    default = 0.3
     when = { schedule = ["progressive"] }   # optional: searched only where a categorical setting
-    above has one of these values
+                                            # above has one of these values
 
 A setting that is not searched under its `when` is left out of the configuration, and the recipe's
 own default holds. Whatever a space can produce must be a recipe (`study/training/recipe.py`) of the
@@ -94,9 +95,7 @@ class Parameter:
         return cast("Value", trial.suggest_categorical(self.name, self.choices))
 
     def text(self) -> str:
-        """Return the range as a person reads it: `0.0001 to 0.01 (log)`, `16 | 32 | 64`, with its
-        condition.
-        """
+        """Return the range to read: `0.0001 to 0.01 (log)`, `16 | 32 | 64`, and its condition."""
         if self.kind == "categorical":
             values = " | ".join(str(choice) for choice in self.choices)
         else:
@@ -151,9 +150,7 @@ class Space:
         return self._configuration({p.name: p.default for p in self.parameters})
 
     def suggest(self, trial: Suggester) -> Params:
-        """Ask for a configuration, constants included; conditional settings are asked for where
-        their condition holds.
-        """
+        """Ask for a configuration, constants included, and for settings whose condition holds."""
         params: dict[str, Value] = dict(self.constants)
         for parameter in self.parameters:
             if parameter.is_active(params):
@@ -206,9 +203,7 @@ class Space:
         return size
 
     def fixed(self, values: Params) -> Space:
-        """Return the space in which those of these settings that it has are constants, no longer
-        searched.
-        """
+        """Return the space in which these settings, where it has them, are constants."""
         known = {
             name: value
             for name, value in values.items()

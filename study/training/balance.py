@@ -40,9 +40,7 @@ def epoch_order(n: int, strata: Strata | None, generator: torch.Generator) -> Te
 
 
 def even_weights(strata: Strata) -> NDArray[np.float64]:
-    """Return weights of the images (N,), mean 1, with which all strata weigh alike, for a logistic
-    regression.
-    """
+    """Return weights (N,), mean 1, with which all strata weigh alike in a logistic regression."""
     _, number, counts = np.unique(strata, return_inverse=True, return_counts=True)
     weights: NDArray[np.float64] = len(strata) / (len(counts) * counts[number])
     return weights
@@ -54,8 +52,6 @@ def strata_key(strata: Strata | None) -> list[str]:
 
 
 def _draw(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` draws of some images: every one equally often, and a random part of them once
-    more.
-    """
+    """Return `count` draws of images: each equally often, a random part of them once more."""
     rest = torch.randperm(len(images), generator=generator)[: count % len(images)]
     return torch.cat([images.repeat(count // len(images)), images[rest]])

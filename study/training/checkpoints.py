@@ -1,6 +1,4 @@
-"""What a fit keeps after every epoch, and which of the detector's tensors: those that its schedule
-can change.
-"""
+"""What a fit keeps after every epoch: its history, and the tensors its schedule can change."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Features of a frozen body, computed once per image and view while only the head is trained. Floor
-2.
+"""Features of a frozen body, computed once per image and view while only the head is trained.
 
 A frozen body in evaluation mode gives an image the same features in every epoch and, for pretrained
 weights, in every trial. They are computed in one order and batch size whatever the recipe, so that
@@ -67,9 +66,7 @@ def compute_features(
 def head_logits(
     detector: Detector, features: Tensor, *, processes: ProcessGroup = ALONE
 ) -> list[NDArray[np.float32]]:
-    """Return the head's logits, computed in the batches of `score`: bit for bit what scoring the
-    images themselves gives.
-    """
+    """Return the head's logits in `score`'s batches: bit for bit what scoring the images gives."""
 
     def rows(index: NDArray[np.int64]) -> Tensor:
         return detector.classify(features[index[0] : index[-1] + 1])
@@ -90,9 +87,7 @@ class FeatureCache:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def fits(self, detector: Detector, *images: Images) -> bool:
-        """Say whether the features of these images (float32) are within the limit together. The
-        same on every machine.
-        """
+        """Say whether the float32 features of these images fit together, on any machine."""
         return sum(map(len, images)) * detector.n_features * 4 <= self.limit_bytes
 
     def get(

@@ -131,9 +131,7 @@ def fit(
 
 
 def check_images(detector: Detector, images: Images, split: str) -> None:
-    """Raise ConfigError for images of another size than the detector's, DataError for a split
-    without both classes.
-    """
+    """Raise ConfigError for images not of the detector's size, DataError without both classes."""
     size_px = detector.spec.geometry.size_px
     if images.size_px != size_px:
         raise ConfigError(
@@ -335,9 +333,7 @@ class _Run:
         self.val_features = kept(self.val)
 
     def _rate(self, phase: Phase, start: int, step: int, steps: int) -> float:
-        """Learning rate of a phase's step; on a plateau it follows from the val AUC of the phase's
-        epochs so far.
-        """
+        """The rate of a phase's step; on a plateau by the val AUCs of the phase's epochs so far."""
         if self.recipe.lr_schedule == "cosine":
             return learning_rate(phase.lr, step, steps, self.recipe.warmup_share)
         rate = warmed_up(phase.lr, step, steps, self.recipe.warmup_share)

@@ -1,6 +1,4 @@
-"""Convex training: features once, scikit-learn's logistic regression to its minimum, folded into
-the detector's head.
-"""
+"""Convex training: features once, then logistic regression to its minimum, into the head."""
 
 from __future__ import annotations
 

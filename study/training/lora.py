@@ -29,9 +29,7 @@ from study.detectors.base import Detector
 
 
 class LowRank(nn.Module):
-    """The change of one weight matrix. down: (rank, columns), up: (rows, rank); both float32, as
-    the weight is.
-    """
+    """The change of one weight. down: (rank, columns), up: (rows, rank); float32 like it."""
 
     def __init__(
         self, weight: Tensor, *, rank: int, alpha: float, generator: torch.Generator
@@ -46,9 +44,7 @@ class LowRank(nn.Module):
         self.scale = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The adapted weight (rows, columns), in float32 under autocast too: what is trained is
-        what is scored.
-        """
+        """The adapted weight (rows, columns), float32 under autocast too, as it will be scored."""
         with torch.autocast(weight.device.type, enabled=False):
             return weight + self.scale * (self.up @ self.down)
 
@@ -104,17 +100,13 @@ def adapter_parameters(detector: Detector) -> list[nn.Parameter]:
 
 
 def adapter_size(detector: Detector, *, rank: int, blocks: int) -> int:
-    """Return how many numbers `adapt` would add. Raises ConfigError for a detector without
-    attention.
-    """
+    """Return how many numbers `adapt` would add. Raises ConfigError without attention."""
     found = adapted_projections(detector, blocks)
     return rank * sum(sum(getattr(module, name).shape) for module, name in found)
 
 
 def merge(detector: Detector) -> None:
-    """Add the low-rank matrices to the weights they change and drop them, in place; nothing where
-    there are none.
-    """
+    """Add the low-rank matrices to the weights they change, and drop them, in place."""
     for module in list(detector.modules()):
         if not parametrize.is_parametrized(module):
             continue

@@ -19,8 +19,6 @@ def bce(logits: Tensor, label: Tensor, smoothing: float, weight: Tensor | None =
 
 
 def class_weights(label: Tensor) -> Tensor:
-    """Return weights (N,) of a split's images with labels (N,) in {0, 1}: both classes count alike,
-    and their mean is 1.
-    """
+    """Return weights (N,), mean 1, for labels (N,) in {0, 1}: both classes count alike."""
     fakes = label.mean()
     return torch.where(label > 0, 0.5 / fakes, 0.5 / (1 - fakes))

@@ -39,9 +39,7 @@ def in_halves(
 
 
 class StepSnapshot:
-    """What an attempt at a training step changes on its way, as it was: torch's generators and some
-    buffers.
-    """
+    """What a training step changes on its way, as it was: torch's generators, some buffers."""
 
     def __init__(self, device: str, buffers: Sequence[Tensor]) -> None:
         self._device, self._buffers = device, buffers

@@ -1,6 +1,4 @@
-"""The optimizer of a phase: which parameters it moves, at which share of the phase's rate, with
-which decay.
-"""
+"""A phase's optimizer: which parameters it moves, at which share of the rate, which decay."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 comes together.
 
 A `ProcessGroup` is a rank among `size` processes with one `torch.distributed` group; with one
-process
-everything here is nothing at all. Whatever a decision rests on (a loss, a logit) is brought
+process everything here is nothing at all. Whatever a decision rests on (a loss, a logit) is brought
 together first, so that it is the same bits on every rank.
 """
 
@@ -41,9 +40,7 @@ class ProcessGroup:
         return cls(rank=dist.get_rank(), size=dist.get_world_size())
 
     def share(self, batch: Tensor) -> Tensor:
-        """Return this rank's slice of a batch (B, ...): ranks in order, sizes alike, at least two
-        images or none.
-        """
+        """Return this rank's slice of a batch (B, ...): in order, even, no single image."""
         parts = even_parts(batch, self.size, least=LEAST_SHARE)
         return parts[self.rank] if self.rank < len(parts) else batch[:0]
 
@@ -88,9 +85,7 @@ class ProcessGroup:
         return sum(self.each(value))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Put the sum of all ranks' gradients into each; a parameter that has one on no rank is
-        left without.
-        """
+        """Put the sum of all ranks' gradients into each; one that no rank has stays absent."""
         if self.size == 1:
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -140,9 +135,7 @@ def even_parts(batch: Tensor, count: int, *, least: int) -> list[Tensor]:
 
 
 def _device(own: torch.device) -> torch.device:
-    """Return where a tensor must lie to be sent: gloo sends from memory, NCCL from this process's
-    GPU.
-    """
+    """Return where a tensor must lie to be sent: gloo sends from memory, NCCL from the GPU."""
     if dist.get_backend() != "nccl":
         return torch.device("cpu")
     return own if own.type == "cuda" else torch.device("cuda", torch.cuda.current_device())

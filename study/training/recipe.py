@@ -1,6 +1,4 @@
-"""How a detector is trained: the settings that a search chooses, checked. Without
-torch.
-"""
+"""How a detector is trained: the settings that a search chooses, checked. Without torch."""
 
 from __future__ import annotations
 
@@ -37,9 +35,8 @@ class Recipe:
     lr: peak learning rate of the first phase; in `progressive` and `lp_ft` the later phases have
     `lr` x their ratio.
     layer_decay: a stage k steps below the head has the phase's rate x layer_decay^k; 1 gives all
-    stages the same. As in ELECTRA
-        (Clark et al., ICLR 2020) and BEiT (Bao et al., ICLR 2022), after Howard and Ruder (ULMFiT,
-        ACL 2018).
+    stages the same. As in ELECTRA (Clark et al., ICLR 2020) and BEiT (Bao et al., ICLR 2022), after
+    Howard and Ruder (ULMFiT, ACL 2018).
     batch_size: images per step, at least 2; of all workers together where several train one
     detector.
     schedule: which stages are trained when (study/training/schedules.py).
@@ -48,36 +45,31 @@ class Recipe:
     weight_decay: on weights of two and more dimensions; biases and norms are never decayed.
     warmup_share: share of a phase's steps over which its rate rises linearly.
     lr_schedule: after the warm-up, `cosine`: half a cosine down to 0 at the phase's end; `plateau`:
-    the rate is multiplied by
-        `plateau_factor` after more than `plateau_patience` epochs without a better val AUC (torch's
-        ReduceLROnPlateau), anew in each phase; `constant`: it stays.
+    the rate is multiplied by `plateau_factor` after more than `plateau_patience` epochs without a
+    better val AUC (torch's ReduceLROnPlateau), anew in each phase; `constant`: it stays.
     flip: probability of a horizontal flip, per image and epoch.
     crop, colour, blur, jpeg: probabilities of those augmentations (study/training/augment.py), per
     image and epoch.
     mixup: alpha of the Beta distribution by which a batch is mixed with another order of itself
     (Zhang et al., ICLR 2018); 0: none.
     loss: `bce`, the mean over images; `balanced_bce` weights the classes so that each has half of
-    the training set's loss
-        (which they have as `bce` where `data.balance` draws them alike often; both are then the
-        same).
+    the training set's loss (which they have as `bce` where `data.balance` draws them alike often;
+    both are then the same).
     label_smoothing: e turns the targets 0, 1 into e / 2, 1 - e / 2.
     clip_norm: greatest L2 norm of the gradient of all trained parameters; 0 for none.
     patience: epochs without a better source val after which the last phase ends; with `plateau` so
-    many after the rate was first
-        lowered since the best epoch; 0 for none.
+    many after the rate was first lowered since the best epoch; 0 for none.
     dropout: on the features before the head.
     head_share, last_stage_share: share of the epochs of those phases (`progressive`; `lp_ft` has
     the first alone). last_stage_lr_ratio, full_lr_ratio: learning rate of those phases relative to
     `lr`.
     lora_rank, lora_alpha: of the low-rank matrices of `lora` (study/training/lora.py): a weight
-    learns as W + alpha / rank x B A.
-    lora_blocks: how many stages with attention have them, counted from the head; 0, or more than
-    there are: all.
-    lora_lr_ratio: their learning rate relative to `lr`, which is the head's.
+    learns as W + alpha / rank x B A. lora_blocks: how many stages with attention have them, counted
+    from the head; 0, or more than there are: all. lora_lr_ratio: their learning rate relative to
+    `lr`, which is the head's.
     head_width: units of the head's hidden layer, 0 for a linear head. head_dropout: on those units.
-    Both decide what is built:
-        `registry.with_head` takes them from a configuration, and the training loop finds the head
-        as it is.
+    Both decide what is built: `registry.with_head` takes them from a configuration, and the
+    training loop finds the head as it is.
     C: inverse L2 strength of the logistic regression, on standardised features.
     """
 

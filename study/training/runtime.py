@@ -32,9 +32,7 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 @cache
 def cpu_has_bfloat16() -> bool:
-    """Say whether this processor multiplies bfloat16 matrices itself (Linux on x86; elsewhere
-    False).
-    """
+    """Say whether this processor multiplies bfloat16 matrices (Linux on x86; elsewhere False)."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -92,15 +90,11 @@ class TorchRuntime:
 
     @property
     def kind(self) -> str:
-        """Return the kind of device, `cpu` or `cuda`: on the same kind a fit gives the same result,
-        on another a like one.
-        """
+        """Return the kind of device, `cpu` or `cuda`: on one kind a fit always gives one result."""
         return torch.device(self.device).type
 
     def apply(self) -> None:
-        """Set this process's torch: threads, deterministic algorithms, full float32 products (no
-        TF32).
-        """
+        """Set this process's torch: threads, deterministic algorithms, float32 without TF32."""
         # cuBLAS is deterministic with this setting alone, and reads it at its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(self.threads)
@@ -114,17 +108,13 @@ class TorchRuntime:
         torch.backends.cuda.matmul.allow_tf32 = False
 
     def place(self, detector: Detector) -> None:
-        """Move a detector to the device, its convolutions to channels_last where they dominate; in
-        place.
-        """
+        """Move a detector to the device, in channels_last where convolutions dominate; in place."""
         detector.to(self.device)
         if detector.channels_last:
             detector.to(memory_format=torch.channels_last)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Return the context of training's forward passes: bfloat16 autocast, or nothing in
-        float32.
-        """
+        """Return the context of training's forward passes: bfloat16 autocast, or float32."""
         return torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @staticmethod

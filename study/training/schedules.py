@@ -6,9 +6,10 @@ Schedules, over a detector's stages ordered from head to stem:
   last_stage    the head and the stage below it.
   full          every stage.
   progressive   head, then last_stage, then full, each with its share of the epochs and its own
-  learning rate. lp_ft         linear probe, then fine-tune (Kumar et al., ICLR 2022): head, then
-  full. lora          the head, and low-rank matrices beside the frozen weights of the attention
-  below it (study/training/lora.py).
+                learning rate.
+  lp_ft         linear probe, then fine-tune (Kumar et al., ICLR 2022): head, then full.
+  lora          the head, and low-rank matrices beside the frozen weights of the attention below it
+                (study/training/lora.py).
 In the schedules of one phase `lr` is that phase's rate; in the others it is the head phase's, and
 the later ones have their ratio.
 """
@@ -81,9 +82,7 @@ def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
 
 
 def _apportion(shares: list[float], epochs: int) -> list[int]:
-    """Share out whole epochs in proportion, at least one each; what rounding leaves goes where most
-    is owed.
-    """
+    """Share out whole epochs, at least one each; what rounding leaves goes where most is owed."""
     owed = [share / sum(shares) * epochs for share in shares]
     lengths = [max(1, math.floor(o)) for o in owed]
     places = range(len(shares))

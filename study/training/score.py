@@ -22,9 +22,7 @@ BATCH_SIZE = 64
 
 
 def slices(n: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Give the indices 0 .. n - 1 in order, in batches; the last one is shorter, none is left
-    out.
-    """
+    """Give the indices 0 to n - 1 in batches, in order, none left out; the last one is shorter."""
     for start in range(0, n, batch_size):
         yield np.arange(start, min(start + batch_size, n), dtype=np.int64)
 
@@ -32,9 +30,7 @@ def slices(n: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
 def to_input(
     detector: Detector, images: NDArray[np.uint8], device: str, flip: Tensor | None = None
 ) -> Tensor:
-    """Turn uint8 images (B, S, S, 3) into the network's input on the device; `flip` (B,) bool
-    mirrors those, left to right.
-    """
+    """Turn uint8 images (B, S, S, 3) into input on the device; `flip` (B,) bool mirrors those."""
     pixels = torch.from_numpy(images)
     if flip is not None:
         pixels = torch.where(flip.view(-1, 1, 1, 1), pixels.flip(2), pixels)
@@ -43,9 +39,7 @@ def to_input(
 
 @contextmanager
 def evaluating(detector: Detector) -> Iterator[None]:
-    """Put a detector into evaluation mode without gradients, and every module back into its own
-    mode afterwards.
-    """
+    """Put a detector into evaluation mode, without gradients, and every module back afterwards."""
     modes = [(module, module.training) for module in detector.modules()]
     detector.eval()
     try:

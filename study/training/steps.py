@@ -133,9 +133,7 @@ class Steps:
         return [buffer for norm in self.norms for buffer in norm.buffers()]
 
     def _step(self, batch: Batch, rate: float) -> float:
-        """Train on one batch, here on this rank's share of it, and return the batch's loss before
-        the step.
-        """
+        """Train on one batch, by this rank's share, and return the batch's loss before the step."""
         assert self.optimizer is not None
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -188,9 +186,7 @@ class Steps:
         return total
 
     def _pieces(self, batch: Tensor) -> list[Tensor]:
-        """Cut this rank's share (B,) into micro-batches; a BatchNorm that is trained needs two
-        images in each.
-        """
+        """Cut this rank's share (B,) into micro-batches, of two or more for a trained BatchNorm."""
         count = math.ceil(len(batch) / self.micro_batch) if self.micro_batch else 1
         return even_parts(batch, count, least=2 if self.norms else 1)
 
