@@ -41,7 +41,7 @@ class Stage(NamedTuple):
         )
 
 
-def small_(layer: nn.Linear) -> nn.Linear:
+def near_zero_(layer: nn.Linear) -> nn.Linear:
     """Give a layer near-zero weights and no bias, in place; return it."""
     nn.init.normal_(layer.weight, std=HEAD_INIT_STD)
     nn.init.zeros_(layer.bias)
@@ -55,9 +55,9 @@ def make_head(n_features: int, width: int, dropout: float = 0.0) -> nn.Module:
     dropout: on the hidden units.
     """
     if not width:
-        return small_(nn.Linear(n_features, 1))
+        return near_zero_(nn.Linear(n_features, 1))
     hidden = nn.Sequential(nn.GELU(), nn.Dropout(dropout))
-    return nn.Sequential(nn.Linear(n_features, width), hidden, small_(nn.Linear(width, 1)))
+    return nn.Sequential(nn.Linear(n_features, width), hidden, near_zero_(nn.Linear(width, 1)))
 
 
 class Detector(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
 from study.detectors.base import Detector, Stage
-from study.detectors.skeleton import empty, is_convolutional
+from study.detectors.meta_device import empty, is_convolutional
 from study.detectors.stages import depths_in_order, stages_by_depth, timm_depths
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
-from study.detectors.base import small_
+from study.detectors.base import near_zero_
 from study.detectors.clip import embedding_width
 from study.detectors.clip_text import PromptedClip
 
@@ -32,7 +32,7 @@ class AdapterHead(nn.Module):
         super().__init__()
         self.adapter = nn.Sequential(*_layers((width, *ADAPTER), DROPOUT["adapter"]))
         hidden = _layers((ADAPTER[-1] + SIMILARITIES, *CLASSIFIER), DROPOUT["classifier"])
-        self.classifier = nn.Sequential(*hidden, small_(nn.Linear(CLASSIFIER[-1], 1)))
+        self.classifier = nn.Sequential(*hidden, near_zero_(nn.Linear(CLASSIFIER[-1], 1)))
 
     def forward(self, embedding: Tensor, similarity: Tensor) -> Tensor:
         """Embeddings (B, D) and similarity features (B, 6) to (B, 1)."""

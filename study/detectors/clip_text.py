@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from study.core.errors import ConfigError
 from study.core.records import DetectorSpec
 from study.detectors.clip import ClipDetector, empty_tower, parts
-from study.detectors.skeleton import empty
+from study.detectors.meta_device import empty
 from study.detectors.weights import Source, file_digest, load_backbone
 
 

@@ -13,7 +13,7 @@ from study.core.errors import ConfigError
 from study.core.records import DetectorSpec
 from study.detectors import weights
 from study.detectors.base import Detector, Stage
-from study.detectors.skeleton import empty, is_convolutional
+from study.detectors.meta_device import empty, is_convolutional
 from study.detectors.stages import stages_by_depth, timm_depths
 from study.detectors.weights import Source
 

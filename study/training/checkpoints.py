@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ class Checkpoint:
     history: tuple[EpochRecord, ...]
     best_epoch: int
     best_logit: NDArray[np.float32]
-    best_state: Mapping[str, Tensor]
-    state: Mapping[str, Tensor]
+    best_state: dict[str, Tensor]
+    state: dict[str, Tensor]
     optimizer: dict[str, Any] | None
     micro_batches: list[int]
 
@@ -47,15 +47,11 @@ def save(session: Session, identity: str, checkpoint: Checkpoint) -> None:
     """
     session.save(
         {
+            **vars(checkpoint),
             "schema": CHECKPOINT_SCHEMA,
             "identity": identity,
             "history": [asdict(record) for record in checkpoint.history],
-            "best_epoch": checkpoint.best_epoch,
             "best_logit": torch.from_numpy(checkpoint.best_logit),
-            "best_state": dict(checkpoint.best_state),
-            "state": dict(checkpoint.state),
-            "optimizer": checkpoint.optimizer,
-            "micro_batches": checkpoint.micro_batches,
         }
     )
 
@@ -79,15 +75,9 @@ def load(session: Session, identity: str, processes: ProcessGroup) -> Checkpoint
         )
     if state is None:
         return None
-    return Checkpoint(
-        history=tuple(EpochRecord(**record) for record in state["history"]),
-        best_epoch=int(state["best_epoch"]),
-        best_logit=state["best_logit"].numpy(),
-        best_state=state["best_state"],
-        state=state["state"],
-        optimizer=state["optimizer"],
-        micro_batches=list(state["micro_batches"]),
-    )
+    history = tuple(EpochRecord(**record) for record in state["history"])
+    kept = {**state, "history": history, "best_logit": state["best_logit"].numpy()}
+    return Checkpoint(**{field.name: kept[field.name] for field in fields(Checkpoint)})
 
 
 def trained_tensors(detector: Detector, stages: int) -> dict[str, Tensor]:

@@ -388,7 +388,7 @@ class _Run:
             return
         self.history = list(checkpoint.history)
         self.best_epoch, self.best_logit = checkpoint.best_epoch, checkpoint.best_logit
-        self.best_state = dict(checkpoint.best_state)
+        self.best_state = checkpoint.best_state
         self.micro_batches = checkpoint.micro_batches
         self.steps.micro_batch = self.micro_batches[self.processes.rank]
         checkpoints.fill(self.trained, checkpoint.state)

@@ -12,7 +12,7 @@ from study.core.errors import ConfigError
 from study.detectors import registry
 from study.detectors.attention import projections, unknown_attention
 from study.detectors.clip import empty_tower
-from study.detectors.skeleton import empty
+from study.detectors.meta_device import empty
 from study.training.lora import adapted_projections
 
 # Twelve blocks of a joint projection and one of the output, and more where the last column says so.

@@ -22,7 +22,7 @@ from study.detectors import registry, weights
 from study.detectors.clip import empty_tower, tower_depths
 from study.detectors.entry import SCHEDULES
 from study.detectors.library import library_entry
-from study.detectors.skeleton import empty, is_convolutional
+from study.detectors.meta_device import empty, is_convolutional
 from study.detectors.stages import depths_in_order, stages_by_depth, timm_depths
 from study.detectors.timm_network import TimmNetwork
 from study.detectors.weights import Source

@@ -14,7 +14,7 @@ import torch
 from study.core.errors import ConfigError
 from study.detectors import registry
 from study.detectors.base import Detector, Stage
-from study.detectors.skeleton import empty
+from study.detectors.meta_device import empty
 from study.detectors.timm_network import TimmNetwork
 from study.search.spaces import parse_space
 from study.training import features
