@@ -320,10 +320,7 @@ class Rate(Bound):
             self.exact(replace(number, auc=end, value=end, recall=end, real_accuracy=end))
             for end in (1.0, 0.0)
         )
-        return (
-            right[0] if right else np.inf,
-            wrong[1] if wrong and not number.oracle else -np.inf,
-        )
+        return (right[0] if right else np.inf, wrong[1] if wrong and not number.oracle else -np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)

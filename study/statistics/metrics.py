@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,7 @@ from study.statistics.exact import (
     CornerBound,
     Count,
     Rate,
+    Trials,
     mean_precision,
 )
 from study.statistics.ranking import Floats, checked, curves, placed_below, rank, ratio
@@ -147,25 +148,12 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-class Chance(Protocol):
-    """The level that scores without information reach on a test set."""
-
-    def __call__(self, *, n_real: int, n_fake: int) -> float:
-        """Return the level; NaN where there is none."""
-
-
-def no_chance(*, n_real: int, n_fake: int) -> float:
-    """Return NaN: scores without information have no level of their own."""
-    return float("nan")
+Chance = Callable[..., float]  # of n_real and n_fake, by name
 
 
 def always(level: float) -> Chance:
     """Return the chance level that is the same on every test set."""
-
-    def chance(*, n_real: int, n_fake: int) -> float:
-        return level
-
-    return chance
+    return lambda *, n_real, n_fake: level
 
 
 def prevalence(*, n_real: int, n_fake: int) -> float:
@@ -182,7 +170,7 @@ NEEDS = {
     "called": "no image is called fake",
 }
 BOTH = frozenset({"real", "fake"})
-NOTHING_KNOWN = Bound()
+NO_CHANCE, NOTHING_KNOWN = always(float("nan")), Bound()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +181,8 @@ class Metric:
     function: its values (R,) in R replicates at once, NaN where undefined: a function of
     `Replicates`, or, where a threshold is needed, of the `Confusion` at it.
     greater_is_better: true, too, of what is neither better nor worse, as a threshold.
-    chance: what scores without information give on a test set; NaN without such a level.
+    chance: of n_real and n_fake, what scores without information give on a test set with so many
+    images; NaN where there is no such level.
     needs: of `NEEDS`, what must be there for it to be defined.
     bound: what is known of its error beside the replicates.
     """
@@ -202,7 +191,7 @@ class Metric:
     title: str
     function: Callable[[Any], Floats]
     greater_is_better: bool = True
-    chance: Chance = no_chance
+    chance: Chance = NO_CHANCE
     needs: frozenset[str] = frozenset()
     bound: Bound = NOTHING_KNOWN
 
@@ -244,16 +233,6 @@ def precision(c: Confusion) -> Floats:
     return ratio(c.tp, c.tp + c.fp) * c.both
 
 
-def recall(c: Confusion) -> Floats:
-    """(R,) the share of the fakes that is called fake, in [0, 1]."""
-    return c.recall
-
-
-def real_accuracy(c: Confusion) -> Floats:
-    """(R,) the share of the reals that is not called fake, in [0, 1]."""
-    return c.real_accuracy
-
-
 def _eer_threshold(r: Replicates) -> Floats:
     _, cut, share = r.equal_error
     return ranking.equal_error_threshold(r.curves, r.level, cut, share)
@@ -285,24 +264,50 @@ def _worst_precision(e: float, odds: float) -> float:
     return mean_precision(0, 1 - e, e * odds) + mean_precision(1 - e, 1, odds)
 
 
+def _rate(
+    name: str,
+    title: str,
+    function: Callable[[Confusion], Floats],
+    *,
+    of: Trials | None = None,
+    chance: Chance = NO_CHANCE,
+    maximised: bool = False,
+) -> Metric:
+    """A metric at a threshold. of, maximised: see `Rate`."""
+    needs = {
+        "groups": frozenset[str](),
+        "real": {"real"},
+        "fake": {"fake"},
+        "called": BOTH | {"called"},
+    }
+    return Metric(
+        name=name,
+        title=title,
+        function=function,
+        chance=chance,
+        needs=THRESHOLD | (needs[of] if of else BOTH),
+        bound=Rate(rate=function, of=of, maximised=maximised),
+    )
+
+
 def _count(
     name: str,
     title: str,
     of: Literal["real", "fake"],
-    function: Callable[[Confusion], Floats],
+    counted: Callable[[Confusion], Floats],
     *,
     right: bool,
 ) -> Metric:
     """A count of images of a class, NaN where the class is missing."""
 
-    def count(c: Confusion) -> Floats:
+    def function(c: Confusion) -> Floats:
         images = c.n_fake if of == "fake" else c.n_real
-        return function(c) * np.where(images > 0, 1.0, np.nan)
+        return counted(c) * np.where(images > 0, 1.0, np.nan)
 
     return Metric(
         name=name,
         title=title,
-        function=count,
+        function=function,
         greater_is_better=right,
         needs=THRESHOLD | {of},
         bound=Count(of=of, right=right),
@@ -310,8 +315,7 @@ def _count(
 
 
 NO_ECE_INTERVAL = Bound(
-    interval="none",
-    why="no interval: an ECE lies above its truth, and its replicates higher still",
+    interval="none", why="no interval: an ECE lies above its truth, and its replicates higher still"
 )
 TEMPERATURE, THRESHOLD = frozenset({"temperature"}), frozenset({"threshold"})
 AFTER = "after temperature scaling"
@@ -387,50 +391,19 @@ METRICS: Mapping[str, Metric] = _by_name(
         needs=TEMPERATURE,
         bound=NO_ECE_INTERVAL,
     ),
-    Metric(
-        name="accuracy",
-        title="accuracy",
-        function=accuracy,
-        needs=THRESHOLD,
-        bound=Rate(rate=accuracy, of="groups"),
-    ),
-    Metric(
-        name="balanced_accuracy",
-        title="balanced accuracy",
-        function=balanced_accuracy,
+    _rate("accuracy", "accuracy", accuracy, of="groups"),
+    _rate(
+        "balanced_accuracy",
+        "balanced accuracy",
+        balanced_accuracy,
         chance=always(0.5),
-        needs=BOTH | THRESHOLD,
-        bound=Rate(rate=balanced_accuracy, maximised=True),
+        maximised=True,
     ),
-    Metric(name="f1", title="F1", function=f1, needs=BOTH | THRESHOLD, bound=Rate(rate=f1)),
-    Metric(
-        name="precision",
-        title="precision",
-        function=precision,
-        needs=BOTH | THRESHOLD | {"called"},
-        bound=Rate(rate=precision, of="called"),
-    ),
-    Metric(
-        name="recall",
-        title="recall",
-        function=recall,
-        needs=THRESHOLD | {"fake"},
-        bound=Rate(rate=recall, of="fake"),
-    ),
-    Metric(
-        name="real_accuracy",
-        title="accuracy on reals",
-        function=real_accuracy,
-        needs=THRESHOLD | {"real"},
-        bound=Rate(rate=real_accuracy, of="real"),
-    ),
-    Metric(
-        name="fake_accuracy",
-        title="accuracy on fakes",
-        function=recall,
-        needs=THRESHOLD | {"fake"},
-        bound=Rate(rate=recall, of="fake"),
-    ),
+    _rate("f1", "F1", f1),
+    _rate("precision", "precision", precision, of="called"),
+    _rate("recall", "recall", lambda c: c.recall, of="fake"),
+    _rate("real_accuracy", "accuracy on reals", lambda c: c.real_accuracy, of="real"),
+    _rate("fake_accuracy", "accuracy on fakes", lambda c: c.recall, of="fake"),
     _count("tp", "fakes called fake", "fake", lambda c: c.tp, right=True),
     _count("fp", "reals called fake", "real", lambda c: c.fp, right=False),
     _count("tn", "reals called real", "real", lambda c: c.n_real - c.fp, right=True),
