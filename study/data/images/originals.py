@@ -21,7 +21,14 @@ from study.core.records import Split
 from study.data.datasets import Dataset, labels, strings
 from study.data.images.decode import UndecodableError
 from study.data.images.unify import unify
-from study.data.images.videos import Run, map_files, read_indexed, read_indexed_frames, runs
+from study.data.images.videos import (
+    Run,
+    checked,
+    map_files,
+    read_indexed,
+    read_indexed_frames,
+    runs,
+)
 
 R = TypeVar("R")
 
@@ -124,15 +131,9 @@ class Originals:
             place += len(chosen)
             if file.frames:
                 of = [self._files[at] for at in chosen]
-                yield from (partial(_decoded, pixels) for pixels in _pixels(file, of))
+                yield from (partial(checked, pixels) for pixels in _pixels(file, of))
             else:
                 yield partial(self.read, int(chosen[0]))
-
-
-def _decoded(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
-    if isinstance(pixels, str):
-        raise UndecodableError(pixels)
-    return pixels
 
 
 def _rows(dataset: Dataset, split: Split) -> pa.Table:

@@ -26,11 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from study.core.errors import DataError
 from study.core.parallel import ordered_map
 from study.core.records import FAKE, REAL
 from study.data.images.steps import jpeg, resize
-from study.data.images.videos import read_file_header
+from study.data.images.videos import changed, read_file_header
 
 UNIFY_VERSION = 1
 QUALITY = 75
@@ -76,5 +75,5 @@ def common_side(samples: pa.Table, root: Path) -> int:
 def _short_side(path: str) -> int:
     header = read_file_header(path)
     if header is None:
-        raise DataError(f"'{path}' changed since it was indexed; run the command again")
+        raise changed(path)
     return min(header[1:])

@@ -22,6 +22,7 @@ import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -89,7 +90,11 @@ def load_image(path: str) -> NDArray[np.uint8]:
     frame = split_frame(path)
     if frame is None:
         return decode_image(Path(path))
-    found = next(decode_frames(Path(frame[0]), [frame[1]]))
+    return checked(next(decode_frames(Path(frame[0]), [frame[1]])))
+
+
+def checked(found: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
+    """Return pixels. Raises UndecodableError with the reason that stands in their place."""
     if isinstance(found, str):
         raise UndecodableError(found)
     return found
@@ -103,20 +108,15 @@ def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
     """
     frame = split_frame(path)
     if frame:
-        found = next(read_indexed_frames(frame[0], [(frame[1], sha256)]))
-        if isinstance(found, str):
-            raise UndecodableError(found)
-        return found
+        return checked(next(read_indexed_frames(frame[0], [(frame[1], sha256)])))
     try:
         data = read_bytes(Path(path))
     except UndecodableError as error:
-        raise _changed(path, f" ({error})") from None
+        raise changed(path, f" ({error})") from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise _changed(path)
-    try:
+        raise changed(path)
+    with _readable_before(path):
         return decode_image(data)
-    except UnreadableError as error:
-        raise _passing(path, error) from None
 
 
 def read_indexed_frames(
@@ -130,29 +130,32 @@ def read_indexed_frames(
     try:
         video = file_sha256(Path(path))
     except OSError as error:
-        raise _changed(path, f" (cannot be read: {error.strerror})") from None
+        raise changed(path, f" (cannot be read: {error.strerror})") from None
     if any(sha256 != frame_sha256(video, number) for number, sha256 in frames):
-        raise _changed(path)
-    return _named(path, decode_frames(Path(path), [number for number, _ in frames]))
+        raise changed(path)
+
+    def decoded() -> Iterator[NDArray[np.uint8] | str]:
+        with _readable_before(path):
+            yield from decode_frames(Path(path), [number for number, _ in frames])
+
+    return decoded()
 
 
-def _named(
-    path: str, frames: Iterator[NDArray[np.uint8] | str]
-) -> Iterator[NDArray[np.uint8] | str]:
-    try:
-        yield from frames
-    except UnreadableError as error:
-        raise _passing(path, error) from None
-
-
-def _changed(path: str, why: str = "") -> DataError:
+def changed(path: str, why: str = "") -> DataError:
+    """Return the error for a file that is another than the one in the index."""
     return DataError(f"'{path}' changed since it was indexed{why}; run the command again")
 
 
-def _passing(path: str, error: UnreadableError) -> DataError:
-    return DataError(
-        f"'{path}' could be read when it was indexed, and not now: {error}; run the command again"
-    )
+@contextmanager
+def _readable_before(path: str) -> Iterator[None]:
+    """Name the file where what could be read when it was indexed cannot be now."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise DataError(
+            f"'{path}' could be read when it was indexed, and not now: {error}; run the command"
+            " again"
+        ) from None
 
 
 def runs(paths: Iterable[str]) -> Iterator[Run]:
@@ -213,36 +216,54 @@ def inspect_video(path: Path) -> VideoInfo:
     """Count a video's frames without decoding them. Raises DataError where the disk does not
     answer, now or in the middle.
     """
-    import av
-
     try:
         sha256 = file_sha256(path)
     except OSError as error:
         refuse_passing(path, error)
         return VideoInfo("", 0, f"cannot be read: {error.strerror or type(error).__name__}")
     try:
-        with av.open(str(path)) as container:
-            stream = _stream(container)
-            frames = sum(
-                1 for packet in container.demux(stream) if packet.size and not packet.is_discard
-            )
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        _refuse_failing(path, error)
-        return VideoInfo("" if _passes(error) else sha256, 0, _reason(error))
+        with _opened(path) as (container, stream):
+            frames = len(_packet_sizes(container, stream))
+    except UnreadableError as error:
+        return VideoInfo("", 0, str(error))
+    except UndecodableError as error:
+        return VideoInfo(sha256, 0, str(error))
     return VideoInfo(sha256, frames, "" if frames else "a video without frames")
 
 
-def _stream(container: InputContainer) -> VideoStream:
-    """The first video stream, to be decoded by one thread. Raises ValueError where there is none,
-    or it is too large.
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Give a video and its first video stream, to be decoded by one thread.
+
+    Raises, also while it is read, UndecodableError with the reason, UnreadableError for what has
+    nothing to do with the video, such as no memory, and DataError where the disk does not answer.
     """
-    if not container.streams.video:
-        raise ValueError("no video in the file")
-    stream = container.streams.video[0]
-    if stream.width * stream.height > MAX_PIXELS:
-        raise ValueError(f"{stream.width} x {stream.height} pixels are more than {MAX_PIXELS}")
-    stream.codec_context.thread_count = 1
-    return stream
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError("no video in the file")
+            stream = container.streams.video[0]
+            if stream.width * stream.height > MAX_PIXELS:
+                size = f"{stream.width} x {stream.height}"
+                raise ValueError(f"{size} pixels are more than {MAX_PIXELS}")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except MemoryError:
+        raise UnreadableError(NO_MEMORY) from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        _refuse_failing(path, error)
+        text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        reason = f"no readable video: {text or type(error).__name__}"
+        passes = getattr(error, "errno", None) in _REFUSED
+        raise (UnreadableError if passes else UndecodableError)(reason) from None
+
+
+def _packet_sizes(container: InputContainer, stream: VideoStream) -> list[int]:
+    """Bytes of every frame, without decoding one."""
+    packets = container.demux(stream)
+    return [packet.size for packet in packets if packet.size and not packet.is_discard]
 
 
 def _refuse_failing(path: Path, error: Exception) -> None:
@@ -263,17 +284,6 @@ def _refuse_failing(path: Path, error: Exception) -> None:
     refuse_passing(path, error)
 
 
-def _passes(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _REFUSED
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return NO_MEMORY
-    text = getattr(error, "strerror", None) or str(error)
-    return f"no readable video: {' '.join(text.split()) or type(error).__name__}"
-
-
 def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | str]:
     """Yield the frames of a video by their numbers, ascending, as (H, W, 3) uint8 RGB; for one that
     cannot be had, why not.
@@ -281,23 +291,18 @@ def decode_frames(path: Path, frames: Sequence[int]) -> Iterator[NDArray[np.uint
     Raises UnreadableError for what has nothing to do with the video, such as no memory; DataError
     where the disk does not answer.
     """
-    import av
-
     waiting = list(frames)
     reason = _LEFT_OUT
     try:
-        with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(_stream(container))):
+        with _opened(path) as (container, stream):
+            for number, frame in enumerate(container.decode(stream)):
                 if waiting and number == waiting[0]:
                     waiting.pop(0)
                     yield _pixels(frame)
                 if not waiting:
                     return
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        _refuse_failing(path, error)
-        reason = _reason(error)
-        if _passes(error):
-            raise UnreadableError(reason) from None
+    except UndecodableError as error:
+        reason = str(error)
     yield from [reason] * len(waiting)
 
 
@@ -337,29 +342,16 @@ class VideoEncoding(NamedTuple):
 
 def stored_as(path: Path) -> VideoEncoding:
     """Tell how a video is stored, sound left out. Raises UndecodableError with the reason."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = _stream(container)
-            sizes = [
-                packet.size
-                for packet in container.demux(stream)
-                if packet.size and not packet.is_discard
-            ]
-            codec = stream.codec_context
-            kind = f"{codec.name} video in {container.format.long_name}"
-            return VideoEncoding(kind, codec.pix_fmt or "", sum(sizes) / max(len(sizes), 1))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise UndecodableError(_reason(error)) from None
+    with _opened(path) as (container, stream):
+        sizes = _packet_sizes(container, stream)
+        codec = stream.codec_context
+        kind = f"{codec.name} video in {container.format.long_name}"
+        return VideoEncoding(kind, codec.pix_fmt or "", sum(sizes) / max(len(sizes), 1))
 
 
 def _video_header(path: Path) -> tuple[str, int, int] | None:
-    import av
-
     try:
-        with av.open(str(path)) as container:
-            stream = _stream(container)
+        with _opened(path) as (_, stream):
             return f"{stream.codec_context.name} video", stream.width, stream.height
-    except (av.FFmpegError, OSError, ValueError):
+    except DataError:  # why it cannot be decoded is said where it is decoded
         return None
