@@ -1,8 +1,8 @@
 """What sets the classes of a dataset apart, trait by trait, and what of it a reader must be told.
 
-A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a
-kind (a format, a mode) by that of having it. So many traits are looked at that some would stand out
-by chance: their intervals hold all together at 95 % (Bonferroni), and only a whole interval above a
+A trait is compared by the AUC of the trait itself, turned so that it is at least .5; a kind (a
+format, a mode) by that of having it. So many traits are looked at that some would stand out by
+chance: their intervals hold all together at 95 % (Bonferroni), and only a whole interval above a
 mark is worth a sentence.
 """
 
@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from study.core.records import Estimate
+from study.core.records import FAKE, REAL, Estimate
 from study.data.audit.pixels import BORDER, BRIGHTNESS, COLOUR, STATISTICS
 from study.data.audit.traits import KINDS, METADATA, NO_JPEG, SIZES, Traits
 from study.statistics.cross_validated import cross_validated_auc
@@ -60,12 +60,10 @@ class Comparison:
     """One trait in both classes.
 
     kind: of a trait of words, which of them; "" of a number. real, fake: the share of the class'
-    images that have it, (1,),
-        among its JPEGs where only a JPEG can; of a number its `QUANTILES`, (5,). NaN where no image
-        of the class has one.
-    auc: of the trait alone, at least .5, its interval simultaneous over all traits; NaN with a
-    reason where it does not vary or a
-        class has none. higher: the class in which it is larger, or more frequent.
+    images that have it, (1,), among its JPEGs where only a JPEG can; of a number its `QUANTILES`,
+    (5,). NaN where no image of the class has one. auc: of the trait alone, at least .5, its
+    interval simultaneous over all traits; NaN with a reason where it does not vary or a class has
+    none. higher: the class in which it is larger, or more frequent.
     """
 
     trait: str
@@ -76,57 +74,73 @@ class Comparison:
     higher: Literal["real", "fake"]
 
 
+class Column(NamedTuple):
+    """One trait of the N images. word: of a trait of words, which; "" of a number. values: (N,),
+    of a word 1 or 0; NaN where an image has no such trait.
+    """
+
+    trait: str
+    word: str
+    values: NDArray[np.float64]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which images have the trait, (N,)."""
+        return ~np.isnan(self.values)
+
+    @property
+    def varies(self) -> bool:
+        """Whether two images differ in it."""
+        return len(np.unique(self.values[self.known])) > 1
+
+
+def columns_of(traits: Traits, numbers: Sequence[str] = ()) -> list[Column]:
+    """Return a column for every word of every kind, and for some numbers.
+
+    What only a JPEG has is compared among JPEGs: how many there are is the format's matter.
+    """
+    words = [
+        Column(name, word, np.where(found != NO_JPEG, found == word, np.nan))
+        for name, found in ((name, traits.kinds[name]) for name in KINDS)
+        for word in np.unique(found[found != NO_JPEG]).tolist()
+    ]
+    return words + [Column(name, "", traits.numbers[name]) for name in numbers]
+
+
 def compare(traits: Traits) -> tuple[Comparison, ...]:
     """Compare all traits of both classes: kinds by the share of each of their words, numbers by
     their quantiles.
     """
-    columns = [
-        *kind_columns(traits),
-        *((name, "", traits.numbers[name]) for name in (*SIZES, *STATISTICS)),
-    ]
-    tests = sum(len(np.unique(values[~np.isnan(values)])) > 1 for _, _, values in columns)
-    confidence = 1 - (1 - CONFIDENCE) / max(tests, 1)
-    return tuple(
-        _comparison(traits, name, kind, values, confidence) for name, kind, values in columns
-    )
+    columns = columns_of(traits, (*SIZES, *STATISTICS))
+    confidence = 1 - (1 - CONFIDENCE) / max(sum(column.varies for column in columns), 1)
+    return tuple(_comparison(traits, column, confidence) for column in columns)
 
 
-def kind_columns(traits: Traits) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
-    """Yield for every word (trait, word, (N,) whether an image has it: 1, 0, NaN where only a JPEG
-    can and it is none).
-    """
-    for name in KINDS:
-        words = traits.kinds[name]
-        # what only a JPEG has is compared among JPEGs: how many there are is the format's matter
-        known = words != NO_JPEG
-        for word in np.unique(words[known]).tolist():
-            yield name, word, np.where(known, words == word, np.nan)
-
-
-def _comparison(
-    traits: Traits, name: str, kind: str, values: NDArray[np.float64], confidence: float
-) -> Comparison:
-    known = ~np.isnan(values)
-    label, group, held = traits.label[known], traits.group[known], values[known]
-    of_class = held[label == 0], held[label == 1]
-    if kind:
-        real, fake = ((float(part.mean()),) if len(part) else (math.nan,) for part in of_class)
-    else:
-        real, fake = (
-            tuple(np.quantile(part, QUANTILES).tolist()) if len(part) else (math.nan,) * 5
-            for part in of_class
-        )
+def _comparison(traits: Traits, column: Column, confidence: float) -> Comparison:
+    known = column.known
+    label, group, held = traits.label[known], traits.group[known], column.values[known]
+    real, fake = (_summary(held[label == value], column.word) for value in (REAL, FAKE))
     auc = cross_validated_auc(label, held, group, np.zeros(len(label)), confidence=confidence)
     if len(np.unique(held)) == 1 and not auc.reason:
-        auc = replace(
-            auc, value=math.nan, low=math.nan, high=math.nan, reason="the same in every image"
-        )
+        why = "the same in every image"
+        auc = replace(auc, value=math.nan, low=math.nan, high=math.nan, reason=why)
     lower = auc.value < 0.5
     if lower:
         auc = replace(auc, value=1 - auc.value, low=1 - auc.high, high=1 - auc.low)
     return Comparison(
-        trait=name, kind=kind, real=real, fake=fake, auc=auc, higher="real" if lower else "fake"
+        trait=column.trait,
+        kind=column.word,
+        real=real,
+        fake=fake,
+        auc=auc,
+        higher="real" if lower else "fake",
     )
+
+
+def _summary(held: NDArray[np.float64], word: str) -> tuple[float, ...]:
+    if not len(held):
+        return (math.nan,) if word else (math.nan,) * len(QUANTILES)
+    return (float(held.mean()),) if word else tuple(np.quantile(held, QUANTILES).tolist())
 
 
 def severity(auc: Estimate) -> Severity | None:
@@ -166,7 +180,7 @@ def _clearest(comparisons: Sequence[Comparison]) -> Iterator[Finding]:
     )
     if best is not None:
         yield from _finding(
-            best.trait, f"{_words(best)} alone", best.auc, _evidence(best, comparisons)
+            best.trait, f"{title(best.trait)} alone", best.auc, _evidence(best, comparisons)
         )
 
 
@@ -180,47 +194,55 @@ def _finding(code: str, subject: str, auc: Estimate, evidence: str = "") -> Iter
         "info": "is a weak cue to the class",
     }[found]
     more = f" ({evidence})" if evidence else ""
-    numbers = f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
-    yield Finding(code=code, severity=found, sentence=f"{subject} {verb}: {numbers}{more}.")
+    yield Finding(code=code, severity=found, sentence=f"{subject} {verb}: {auc_words(auc)}{more}.")
+
+
+def auc_words(auc: Estimate) -> str:
+    """Return an AUC and its interval as sentences have them."""
+    return f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
 
 
 def in_words(trait: str) -> str:
     """Return what a trait is called, without a capital."""
-    return WORDS.get(
-        trait, trait.replace("_", " ").replace(" less ", " less the ").replace(" sd", " (sd)")
-    )
+    plain = trait.replace("_", " ").replace(" less ", " less the ").replace(" sd", " (sd)")
+    return WORDS.get(trait, plain)
 
 
-def _words(comparison: Comparison) -> str:
-    words = in_words(comparison.trait)
-    return words[0].upper() + words[1:]
+def title(trait: str) -> str:
+    """Return what a trait is called, with a capital."""
+    return in_words(trait)[0].upper() + in_words(trait)[1:]
 
 
 def _evidence(comparison: Comparison, comparisons: Sequence[Comparison]) -> str:
     """Return what the two classes look like in the trait, in words."""
-    real, fake = comparison.real, comparison.fake
+    sides = {"real": comparison.real, "fake": comparison.fake}
     if not comparison.kind:
-        return f"median of the reals {real[2]:.4g}, of the fakes {fake[2]:.4g}"
+        return medians(*(found[QUANTILES.index(0.5)] for found in sides.values()))
     always = {
         side: next((c.kind for c in comparisons if getattr(c, side)[0] == 1.0), None)
-        for side in ("real", "fake")
+        for side in sides
     }
     if always["real"] and always["fake"]:
         each = {side: kind_words(comparison.trait, word) for side, word in always.items() if word}
         return f"every real is {each['real']} and every fake {each['fake']}"
-    return (
-        f"{real[0]:.0%} of the reals and {fake[0]:.0%} of the fakes are"
-        f" {kind_words(comparison.trait, comparison.kind)}"
-    )
+    return shares(comparison.trait, comparison.kind, comparison.real[0], comparison.fake[0])
+
+
+def medians(real: float, fake: float) -> str:
+    """Return the medians of a number in both classes, in words."""
+    return f"median of the reals {real:.4g}, of the fakes {fake:.4g}"
+
+
+def shares(trait: str, word: str, real: float, fake: float) -> str:
+    """Return the shares of both classes that have a word, in words."""
+    return f"{real:.0%} of the reals and {fake:.0%} of the fakes are {kind_words(trait, word)}"
 
 
 def kind_words(trait: str, word: str) -> str:
     """Return what images of a kind are, to stand after "are"."""
     if trait in ("profile", "exif"):
-        return ("with " if word == "yes" else "without ") + {
-            "profile": "a profile",
-            "exif": "EXIF",
-        }[trait]
+        has = {"profile": "a profile", "exif": "EXIF"}[trait]
+        return f"{'with' if word == 'yes' else 'without'} {has}"
     if trait == "progressive":
         return "progressive" if word == "yes" else "sequential"
     return word
