@@ -192,9 +192,7 @@ class Catalog:
         return self._datasets[name]
 
     def has_test(self, name: str) -> bool:
-        """Tell whether a dataset has a test split, also where its rows were dropped. Raises what
-        `dataset` raises.
-        """
+        """Tell whether a dataset has a test split, also where it is hidden. Raises as `dataset`."""
         self.dataset(name)
         return self._has_test[name]
 
@@ -259,9 +257,7 @@ class Catalog:
         return all((self.config.cache / "packs" / key).is_dir() for key in keys)
 
     def describe(self, name: str) -> DatasetSummary:
-        """Return what one dataset holds: of train and val only behind the firewall. Raises what
-        `dataset` raises.
-        """
+        """Return what one dataset holds, behind the firewall without test. Raises as `dataset`."""
         dataset = self.dataset(name)
         samples = dataset.samples
         codes, _ = datasets.group_codes(samples)

@@ -58,9 +58,7 @@ class CsvRows:
 
 @dataclass(frozen=True, kw_only=True)
 class CsvFile:
-    """An open file. path: for messages. header: the fields of its first line, stripped; none for an
-    empty file.
-    """
+    """An open file. path: for messages. header: fields of its first line, stripped; maybe none."""
 
     path: Path
     header: Sequence[str]
@@ -116,9 +114,7 @@ class CsvFile:
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[CsvFile]:
-    """Open a CSV file and read its header. Raises DataError where the file cannot be read, is no
-    UTF-8 or no CSV.
-    """
+    """Open a CSV file and read its header. Raises DataError for what is no readable UTF-8 CSV."""
     reader = None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -254,9 +254,7 @@ def strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
 
 
 def words(column: pa.ChunkedArray) -> NDArray[np.str_]:
-    """Return a text column of few different values as (N,) str, what `strings` gives, without an
-    object a row.
-    """
+    """Return a text column of few values as (N,) str: `strings` without an object a row."""
     encoded = _encoded(column)
     values: NDArray[np.str_] = np.array(encoded.dictionary.to_pylist() or [""], dtype=np.str_)
     return cast("NDArray[np.str_]", values[np.asarray(encoded.indices)])
@@ -283,9 +281,7 @@ def with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
 
 
 def own_groups(table: pa.Table) -> pa.Array:
-    """Return the group of every image by itself, from its columns path, sha256 and pixels: what it
-    has where none is given.
-    """
+    """Return the group an image has where none is given, from its path, sha256 and pixels."""
     unreadable = pc.binary_join_element_wise("unreadable", table["path"], " ")
     broken = pc.binary_join_element_wise("undecodable", table["sha256"], " ")
     readable = pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
@@ -293,9 +289,7 @@ def own_groups(table: pa.Table) -> pa.Array:
 
 
 def _pixel_groups(table: pa.Table) -> pa.Table:
-    """Give every image without a group its own pixels as one: equal pictures stay together,
-    whatever their files.
-    """
+    """Give every image without a group its pixels as one: equal pictures stay together."""
     group = pc.if_else(pc.equal(table["group"], ""), own_groups(table), table["group"])
     return with_columns(table, pa.table({"group": group}))
 

@@ -117,9 +117,7 @@ def _name_of(folder: Path) -> str:
 def _assembled(
     listing: Listing, *, name: str, card: DatasetCard | None, layout: Layout, index: FileIndex
 ) -> tuple[pa.Table, bool, str]:
-    """The images with groups and splits, whether these are official, and why it is no dataset
-    yet.
-    """
+    """The images with groups and splits, whether these are official, and why it is no dataset."""
     others = other_paths(layout, listing) if card and has_partners(card.group_pattern) else ()
     try:
         dataset = datasets.assemble(
@@ -179,9 +177,7 @@ def examples(description: Description, each: int) -> dict[tuple[int, str], tuple
 
 
 def _spread(images: Sequence[tuple[str, str]]) -> list[str]:
-    """Paths of (path, group) in the order of a hash: first one of every group, then the second of
-    each, and so on.
-    """
+    """Paths of (path, group) by a hash: one of every group, then the second of each, and so on."""
     ordered = sorted(images, key=lambda image: unit_interval("contact sheet", image[0]))
     seen: Counter[str] = Counter()
     turns = []
@@ -192,9 +188,7 @@ def _spread(images: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def load_example(description: Description, path: str) -> NDArray[np.uint8]:
-    """Return the pixels of one of its usable images, (H, W, 3). Raises UndecodableError where it
-    changed meanwhile.
-    """
+    """Return the pixels of a usable image, (H, W, 3). Raises UndecodableError if it changed."""
     return load_image(f"{description.layout.root}/{path}")
 
 
@@ -225,9 +219,7 @@ def write_manifest(description: Description, path: Path) -> int:
 
 
 def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
-    """(path, label, method, group, split, video) of every file, with a video's frames in one
-    row.
-    """
+    """(path, label, method, group, split, video) of every file; a video's frames are one row."""
     names = ("path", "label", "method", "group", "split", "video", "problem", "sha256")
     rows: dict[str, tuple[str, ...]] = {}
     for path, label, method, group, split, video, problem, sha256 in zip(

@@ -109,9 +109,7 @@ def _looked_up(column: pa.ChunkedArray, table: Mapping[str, str]) -> pa.ChunkedA
 
 
 def _read_paths(paths: Iterable[str], pattern: str) -> pa.Table:
-    """Return what a pattern reads from paths: columns group, partner and video, "" where it gives
-    nothing or does not match.
-    """
+    """Return columns group, partner, video that a pattern reads; "" where it gives nothing."""
     compiled = re.compile(pattern)
     matches = [compiled.search(path) for path in paths]
 
@@ -153,9 +151,7 @@ def _joined(links: Iterable[list[str]]) -> dict[str, str]:
 
 
 def _read_lists(way: Sequence[Path]) -> dict[str, list[list[str]]]:
-    """Return the linked keys of every split, or nothing where there are no lists. Raises DataError
-    for lists that differ.
-    """
+    """Return every split's linked keys, {} without lists. Raises DataError where lists differ."""
     found = {folder: lists for folder in reversed(way) if (lists := _read_lists_of(folder))}
     nearest = next(iter(found), None)
     for folder, lists in found.items():

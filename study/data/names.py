@@ -136,9 +136,7 @@ def split_union(name: str) -> tuple[str, ...]:
 
 
 def check_apart(name: str) -> None:
-    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`), which would count
-    twice.
-    """
+    """Raise ConfigError for a union of which two members share fakes (`d+d:m1`): counted twice."""
     for one, other in combinations(split_union(name), 2):
         if overlap(one, other):
             raise ConfigError(
@@ -148,18 +146,14 @@ def check_apart(name: str) -> None:
 
 
 def is_in_domain(train_on: str, test_on: str) -> bool:
-    """Say whether a test set is a member of a training set, or part of one (`ffpp:FaceSwap` of
-    `ffpp`); of a union, all of it.
-    """
+    """Say whether all of a test set is a member of a training set, or a part of one."""
     return all(
         any(_holds(one, test) for one in split_union(train_on)) for test in split_union(test_on)
     )
 
 
 def _holds(train_on: str, test_on: str) -> bool:
-    """Say whether one dataset's name says that it holds another: the same, or a part of it, by
-    member or by narrower conditions.
-    """
+    """Say whether one name is another or holds it: by member, or by wider conditions."""
     if train_on == test_on or {NO_TRAINING, ELSEWHERE} & {train_on, test_on}:
         return train_on == test_on
     whole, part = parse_name(train_on), parse_name(test_on)

@@ -32,9 +32,7 @@ EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every floa
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """A file's scores, float64 logits in the order of its lines (`sample_id` is `line 00000012`),
-    and notes on them.
-    """
+    """float64 logits in the order of a file's lines (ids: `line 00000012`), and notes on them."""
 
     scores: Scores
     notes: tuple[str, ...]
@@ -118,9 +116,7 @@ def _places(
 
 
 def logits(rows: CsvRows, *, probability: bool) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the column score as float64 logits (N,), and notes on them. Raises DataError as
-    `read_predictions` does.
-    """
+    """Return the scores as float64 logits (N,), and notes on them. Raises DataError."""
     score = _numbers(rows, "score")
     outside = (score < 0) | (score > 1)
     if not probability:
@@ -151,9 +147,7 @@ def _numbers(rows: CsvRows, name: str) -> NDArray[np.float64]:
 
 
 def labels(rows: CsvRows) -> NDArray[np.uint8]:
-    """Return the column label, (N,) uint8. Raises DataError, naming the line, for one that is
-    none.
-    """
+    """Return the column label, (N,) uint8. Raises DataError, naming the line, for another word."""
     found = rows.translated("label", LABELS, "must be 0 or real, 1 or fake")
     return np.asarray(found).astype(np.uint8)
 

@@ -22,9 +22,7 @@ SHUFFLED: tuple[Split, Split] = ("train", "val")
 
 
 def shuffled(rows: pa.Table, split: Split, seed: int) -> pa.Table:
-    """Return the samples of one split with new labels, or a test split as it is. seed: of the
-    study; it decides all.
-    """
+    """Return the samples of a split with labels dealt out by the study's seed; test as it is."""
     if split not in SHUFFLED:
         return rows
     codes, names = group_codes(rows)
@@ -35,9 +33,7 @@ def shuffled(rows: pa.Table, split: Split, seed: int) -> pa.Table:
 
 
 def _dealt(group: NDArray[np.integer], label: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """The new labels (N,): as many (group, label) are fake as before, in each class the same share
-    of them.
-    """
+    """The new labels (N,): as many (group, label) are fake as before, alike in each class."""
     rng = np.random.default_rng(seed)
     blocks, block = np.unique(group.astype(np.int64) * 2 + label, return_inverse=True)
     old = blocks % 2

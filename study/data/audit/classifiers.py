@@ -42,9 +42,7 @@ def metadata_auc(traits: Traits) -> Estimate:
 
 
 def border_brightness_auc(traits: Traits) -> Estimate:
-    """Return the cross-validated AUC of a classifier of brightness, colour, and border against
-    centre.
-    """
+    """Return the cross-validated AUC of a classifier of brightness, colour, border and centre."""
     return _classifier_auc(traits, [traits.numbers[name] for name in STATISTICS])
 
 

@@ -108,9 +108,7 @@ def columns_of(traits: Traits, numbers: Sequence[str] = ()) -> list[Column]:
 
 
 def compare(traits: Traits) -> tuple[Comparison, ...]:
-    """Compare all traits of both classes: kinds by the share of each of their words, numbers by
-    their quantiles.
-    """
+    """Compare all traits of both classes: words of kinds by their shares, numbers by quantiles."""
     columns = columns_of(traits, (*SIZES, *STATISTICS))
     confidence = 1 - (1 - CONFIDENCE) / max(sum(column.varies for column in columns), 1)
     return tuple(_comparison(traits, column, confidence) for column in columns)
@@ -144,9 +142,7 @@ def _summary(held: NDArray[np.float64], word: str) -> tuple[float, ...]:
 
 
 def severity(auc: Estimate) -> Severity | None:
-    """Return how serious a cue is by where its interval begins; None where it is none, or not worth
-    a word.
-    """
+    """Return how serious a cue is by where its interval begins; None where not worth a word."""
     for name, mark in (("critical", SEPARATES), ("warning", TELLS)):
         if auc.low > mark:
             # The names compared are the literals of the return type; mypy does not narrow a string

@@ -39,9 +39,7 @@ SUBSAMPLING = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0
 
 @cache
 def standard_tables() -> NDArray[np.int64]:
-    """Return the tables of the qualities 1 to 100, (100, 2, 64): luminance, chrominance, in the
-    order of rows.
-    """
+    """Return the tables of qualities 1 to 100, (100, 2, 64): luminance, chrominance, row by row."""
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None, None]
     tables: NDArray[np.int64] = np.clip(

@@ -117,9 +117,7 @@ def method_findings(traits: Traits, separating: Collection[str]) -> Iterator[Fin
 def _cue(
     traits: Traits, column: Column, part: Bools, confidence: float
 ) -> tuple[float, float, str, str] | None:
-    """Where its interval begins, its AUC, the trait, and what to say of it; None where it tells
-    nothing apart.
-    """
+    """Where its interval begins, its AUC, the trait, what to say; None where it tells nothing."""
     known = part & column.known
     fake, held = traits.label[known] == FAKE, column.values[known]
     # its interval begins below

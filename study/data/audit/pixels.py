@@ -71,9 +71,7 @@ def _moments(values: NDArray[np.float32]) -> tuple[list[float], list[float]]:
 
 
 def _frame(planes: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the four sides of the border (top and bottom with the corners) and the centre, (4, h,
-    w) each.
-    """
+    """Return the border's sides (top and bottom with corners) and the centre, (4, h, w) each."""
     height, width = planes.shape[1:]
     down, across = max(height // 20, 1), max(width // 20, 1)
     # a picture of two rows is all border

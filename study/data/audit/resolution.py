@@ -21,9 +21,7 @@ MISMATCH = 1.5  # from this ratio of median short sides on, it is stated
 
 @dataclass(frozen=True, kw_only=True)
 class Native:
-    """What resolution images have: median width and height, and quantiles .05 .5 .95 of the short
-    side, in pixels.
-    """
+    """Resolution of images in pixels: median width, height; short side's quantiles .05 .5 .95."""
 
     width: float
     height: float

@@ -28,9 +28,7 @@ ACCENTS = ((0, 95, 160), (175, 60, 20))  # real, fake
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the sheet: a class and method, how many images it has in all, and those shown with
-    their captions.
-    """
+    """A row of the sheet: a class and method, its number of images, and some with captions."""
 
     label: int
     method: str
@@ -40,9 +38,7 @@ class Row:
 
 
 def write_sheet(rows: Sequence[Row], path: Path, *, title: str) -> None:
-    """Write the sheet as PNG, whole or not at all; its bytes depend on the arguments alone. Raises
-    OSError where it cannot.
-    """
+    """Write the sheet as PNG, whole or not at all; the same bytes every time. Raises OSError."""
     columns = max(len(row.images) for row in rows)
     width = 2 * MARGIN + LABEL + columns * (TILE + GAP) - GAP
     height = 2 * MARGIN + HEAD + len(rows) * (_row_height() + GAP) - GAP

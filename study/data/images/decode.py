@@ -131,9 +131,7 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
 
 
 def read_header(path: Path) -> tuple[str, int, int] | None:
-    """Return format, width and height in pixels as a file's header says, or None where it is no
-    image. No pixel is decoded.
-    """
+    """Return format, width and height by a file's header, None for no image. Decodes nothing."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return str(image.format), image.width, image.height

@@ -56,9 +56,7 @@ class Degradation:
 
 
 def parse_degradation(name: str) -> Degradation:
-    """Return the degradation of a member's name. Raises ConfigError for a name or a number that
-    there is not.
-    """
+    """Return the degradation of a member's name. Raises ConfigError for a wrong name or number."""
     found = [_STEP.fullmatch(part) for part in name.split("+")]
     steps = tuple((match[1], float(match[2])) for match in found if match)
     if len(steps) < len(found):

@@ -112,9 +112,7 @@ class Originals:
         return len(self.sample_id)
 
     def read(self, at: int) -> NDArray[np.uint8]:
-        """Return the pixels of the image at `at`, (H, W, 3) uint8. Raises what `read_original`
-        raises.
-        """
+        """Return the pixels of the image at `at`, (H, W, 3) uint8. Raises as `read_original`."""
         path, sha256, unified_px = self._files[at]
         return read_original(Path(path), sha256, unified_px)
 

@@ -62,18 +62,14 @@ class Step:
 
 
 def resize(pixels: Pixels, size: tuple[int, int], interpolation: str = "bicubic") -> Pixels:
-    """Return an image resized to (width, height) by Pillow, antialiased; as it is where it has that
-    size.
-    """
+    """Return an image resized to (width, height) by Pillow, antialiased; at that size as it is."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, RESAMPLING[interpolation]))
 
 
 def down(pixels: Pixels, factor: float) -> Pixels:
-    """Return an image with both sides times a factor, bicubic; sides are rounded, and at least
-    1.
-    """
+    """Return an image with both sides times a factor, bicubic, rounded, at least 1."""
     height, width = pixels.shape[:2]
     return resize(pixels, (max(1, round(width * factor)), max(1, round(height * factor))))
 

@@ -38,9 +38,7 @@ SMALLEST = 0.05  # of a class may be smaller than the common short side
 
 
 def unify(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 as every image of its dataset, (side_px, side_px, 3)
-    uint8.
-    """
+    """Return an image (H, W, 3) uint8 as all of its dataset are, (side_px, side_px, 3) uint8."""
     height, width = pixels.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2

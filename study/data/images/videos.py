@@ -195,17 +195,13 @@ def map_files(
 
 
 def sampled(total: int, wanted: int) -> list[int]:
-    """Return the numbers of the frames that are taken of a video of `total` frames, ascending and
-    distinct.
-    """
+    """Return the numbers of the frames taken of a video of `total` frames, ascending, distinct."""
     taken = min(total, wanted)
     return [(2 * number + 1) * total // (2 * taken) for number in range(taken)]
 
 
 class VideoInfo(NamedTuple):
-    """What is known of a video before a frame is decoded. sha256: of the file, "" where it cannot
-    be read now.
-    """
+    """A video before a frame is decoded. sha256: of the file, "" where it cannot be read now."""
 
     sha256: str
     frames: int

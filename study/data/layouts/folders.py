@@ -231,9 +231,7 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
 
 
 def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
-    """What was passed over of a folder whose class folders a walker has listed: folders, links,
-    images in no class, other files.
-    """
+    """What was passed over: folders, links, images in no class, other files."""
     skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
     named = {path for path, _ in skipped}
     reached = {part.folder for part in (*layout.parts, *layout.others)}
@@ -441,9 +439,7 @@ def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
 
 
 def _list_part(walker: Walker, part: Part) -> Iterator[pa.Table]:
-    """Yield the images of a class folder, `BLOCK` of them at a time: no more are ever Python
-    objects.
-    """
+    """Yield the images of a class folder, `BLOCK` at a time: no more are ever Python objects."""
     below = len(part.folder) + 1
     listed = read_reals(walker.root / part.folder, part.reals) if part.reals else {}
     for found in in_blocks(walker.images(part.folder)):

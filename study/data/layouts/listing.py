@@ -94,9 +94,7 @@ class Walker:
         self._real = os.path.realpath(root)
 
     def folders(self, folder: str) -> list[str]:
-        """Return the names of the visible folders directly in `folder` (relative to the root, "" is
-        the root itself), sorted.
-        """
+        """Return the names of the visible folders in `folder` ("" is the root), sorted."""
         return sorted(
             entry.name
             for entry in self._scan(folder)
@@ -106,9 +104,7 @@ class Walker:
         )
 
     def images(self, folder: str) -> Iterator[ImageFile]:
-        """Yield every image below `folder`, in no particular order. Raises DataError for a folder
-        that may not be read.
-        """
+        """Yield every image below `folder`, unsorted. Raises DataError for an unreadable folder."""
         above = [
             self.root,
             *(
@@ -224,9 +220,7 @@ def joined(folder: str, name: str) -> str:
 
 
 def readable(path: str) -> str:
-    """Return a path that any text file can hold: bytes that are not valid UTF-8 are written
-    `\\xff`.
-    """
+    """Return a path that any text file can hold: bytes that are no UTF-8 are written `\\xff`."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -236,9 +230,7 @@ def _not_a_file(status: os.stat_result) -> str:
 
 
 def _missing(path: str, error: OSError | ValueError) -> str:
-    """Why a file has no size. Raises DataError where that says nothing about the file and may
-    pass.
-    """
+    """Why a file has no size. Raises DataError where that is not the file's fault and may pass."""
     if isinstance(error, OSError):
         refuse_passing(readable(path), error)
     if isinstance(error, FileNotFoundError):

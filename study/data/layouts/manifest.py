@@ -88,9 +88,7 @@ def lists_urls(root: Path) -> bool:
 
 
 def missing_hint(root: Path, path: str) -> str:
-    """Return what may be wrong with a path, if its file is missing and there is one where it may
-    mean; "" otherwise.
-    """
+    """Return what may be wrong with a missing file's path, if one is where it may mean, or ""."""
     if os.path.lexists(f"{root}/{path}"):
         return ""
     slashes = path.replace("\\", "/")
@@ -166,9 +164,7 @@ def _urls(rows: CsvRows) -> pa.ChunkedArray:
 
 
 def _inside(rows: CsvRows) -> pa.ChunkedArray:
-    """Return paths in their one spelling. Raises DataError where one is empty, absolute or climbs
-    out of the folder.
-    """
+    """Return paths in their one spelling. Raises DataError for one that is empty or leaves."""
     paths = rows.columns["path"]
     unusual = pc.match_substring_regex(paths, _NOT_PLAIN)
     at = np.flatnonzero(unusual).tolist()

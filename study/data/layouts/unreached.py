@@ -40,9 +40,7 @@ def unreached(walker: Walker, reached: Collection[str]) -> Iterator[tuple[str, s
 
 
 def ignored_files(ignored: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Yield what files of a dataset's class folders were not looked at. ignored: their number by
-    suffix (`Walker.ignored`).
-    """
+    """Yield what files were not looked at. ignored: their number by suffix (`Walker.ignored`)."""
     ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     for suffix, number in ranked[:SUFFIXES]:
         what = f"*{suffix}" if suffix else "files without a suffix"

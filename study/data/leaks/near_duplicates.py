@@ -114,9 +114,7 @@ class _Buckets:
         self._order = np.argsort(values, kind="stable")
 
     def pairs(self, values: Ints) -> tuple[Ints, Ints]:
-        """Return (place in values, place here) of all that lie in the 17 buckets around each
-        value.
-        """
+        """Return (place in values, place here) of all in the 17 buckets around each value."""
         probes = (values[:, None] ^ _PROBES).ravel()
         counts = self.counts[probes]
         ends = np.cumsum(counts)
@@ -143,9 +141,7 @@ def _blocks(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _closest(i: Ints, j: Ints, bits: Ints) -> tuple[Ints, Ints, Ints]:
-    """Keep of every image the `PER_IMAGE` pairs with the fewest bits: frames of one scene are all
-    alike.
-    """
+    """Keep of every image the `PER_IMAGE` nearest pairs: frames of one scene are all alike."""
     order = np.lexsort((j, bits, i))
     i, j, bits = i[order], j[order], bits[order]
     rank = np.arange(len(i)) - np.searchsorted(i, i)
@@ -164,9 +160,7 @@ def _verified(
 
 
 def _first_of_each(i: Ints, j: Ints, bits: Ints, alike: NDArray[np.float64]) -> NearestImages:
-    """Keep of every image the pair with the fewest bits, then the highest correlation, then the
-    first place.
-    """
+    """Keep of every image the pair with fewest bits, then highest correlation, then first place."""
     order = np.lexsort((j, -alike, bits, i))
     _, first = np.unique(i[order], return_index=True)
     best = order[first]

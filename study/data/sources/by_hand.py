@@ -11,9 +11,7 @@ from study.core.records import DatasetCard
 
 
 def by_hand(card: DatasetCard, *, data_root: Path | None, why: str) -> str:
-    """Return how to get a dataset, in one line. why: what is the matter, as the end of "dataset 'x'
-    (1 GB)".
-    """
+    """Return how to get a dataset, in a line. why: what is wrong, as the end of "dataset 'x'"."""
     folder = (data_root or Path("DIR")) / card.name
     named = (
         ""

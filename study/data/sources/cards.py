@@ -26,18 +26,14 @@ def card_names() -> list[str]:
 
 
 def load_card(name: str) -> DatasetCard:
-    """Read the card of a dataset. Raises ConfigError for an unknown name and for a card that is not
-    as it must be.
-    """
+    """Read the card of a dataset. Raises ConfigError for an unknown name and for a broken card."""
     if name not in card_names():
         raise ConfigError(unknown_name("dataset card", name, card_names()))
     return parse_card((_folder() / f"{name}.toml").read_text(encoding="utf-8"), name=name)
 
 
 def parse_card(text: str, *, name: str) -> DatasetCard:
-    """Turn the TOML text of a card into a `DatasetCard`. Raises ConfigError naming the card, the
-    key and the value.
-    """
+    """Read the TOML text of a card. Raises ConfigError naming the card, the key and the value."""
     with located(f"card {name}"):
         card = validated(DatasetCard, read_toml(text), given={"name": name})
         _check_card(card)

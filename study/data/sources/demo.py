@@ -99,9 +99,7 @@ PHOTOGRAPHS: Mapping[str, Photograph] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A part of a photograph: its pixels `[top:bottom, left:right]`. `group` is its key, in every
-    dataset.
-    """
+    """A part of a photograph, `[top:bottom, left:right]`. group: its key, in every dataset."""
 
     photograph: str
     group: str
@@ -198,9 +196,7 @@ def _levels(values: Pixels, bits: int) -> Pixels:
 
 
 def _smoothed(values: Pixels) -> Pixels:
-    """Return 256 x the values smoothed by the binomial filter 1 4 6 4 1 along both axes (about a
-    Gaussian of sigma 1 px).
-    """
+    """Return 256 x the values smoothed by 1 4 6 4 1 along both axes (a Gaussian, sigma 1 px)."""
     for axis in (0, 1):
         values = ndimage.correlate1d(values, np.array([1, 4, 6, 4, 1]), axis=axis, mode="nearest")
     return values
@@ -241,9 +237,7 @@ NEAREST_OUTER = 102  # a tenth: what 1 8 1 takes from the neighbouring cell
 
 
 def _nearest(crop: Pixels, _donor: Pixels, _bits: Bits) -> Pixels:
-    """Halve, double by nearest neighbour, smooth by 1 8 1 (a decoder's up-sampling, then a
-    convolution).
-    """
+    """Halve, double by nearest neighbour, smooth by 1 8 1 (as a decoder's up-sampling does)."""
     phase = (NEAREST_OUTER, ONE)
     return _upsampled(crop, ((phase, phase), (phase, phase)))
 
@@ -269,9 +263,7 @@ def _blend(crop: Pixels, donor: Pixels, bits: Bits) -> Pixels:
 
 
 def _denoise(crop: Pixels, _donor: Pixels, _bits: Bits) -> Pixels:
-    """Take the median of every 5 x 5 pixels, then sharpen what is left, as an over-smoothing
-    denoiser does.
-    """
+    """Take the median of every 5 x 5 pixels, then sharpen, as an over-smoothing denoiser does."""
     return _with_fine_detail_of(
         crop, ndimage.median_filter(crop, size=(5, 5, 1), mode="nearest"), 0
     )
@@ -305,9 +297,7 @@ def _doubled(values: Pixels, axis: int, first: Taps, second: Taps) -> Pixels:
 
 
 def _oval(bits: Bits) -> Pixels:
-    """Return a mask (S, S, 1) from 0 to 256: an upright oval near the centre whose edge falls off
-    over about 6 pixels.
-    """
+    """Return a mask (S, S, 1), 0 to 256: an upright oval near the centre, its edge about 6 px."""
     width, height, feather = bits.integer(20, 24), bits.integer(24, 29), 6  # semi-axes
     across = np.arange(CROP_PX) - bits.integer(28, 35)
     down = np.arange(CROP_PX)[:, None] - bits.integer(29, 34)
@@ -319,9 +309,7 @@ def _oval(bits: Bits) -> Pixels:
 
 
 def _colours_of(crop: Pixels, donor: Pixels, mask: Pixels) -> Pixels:
-    """Return the donor at scale 256 with the crop's mean and contrast inside the mask, channel by
-    channel.
-    """
+    """Return the donor at scale 256 with the crop's mean and contrast in the mask, by channel."""
     weight = int(mask.sum())
     means = [256 * (image * mask).sum(axis=(0, 1)) // weight for image in (crop, donor)]
     spreads = [
@@ -350,9 +338,7 @@ def _grained(patch: Pixels, bits: Bits) -> Pixels:
 
 @dataclass(frozen=True, kw_only=True)
 class Generator:
-    """A simulated generator. family: what kind of trace it leaves; method: its name in
-    manifests.
-    """
+    """A simulated generator. family: the kind of trace it leaves; method: its manifests' name."""
 
     family: str
     method: str

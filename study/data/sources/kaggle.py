@@ -16,9 +16,7 @@ from study.data.sources.by_hand import by_hand
 
 
 def cached(card: DatasetCard) -> Path | None:
-    """Return the folder of the newest complete copy of a card's dataset in kagglehub's cache, or
-    None.
-    """
+    """Return the newest complete copy of a card's dataset in kagglehub's cache, or None."""
     folder = _cache_folder() / "datasets" / card.handle
     try:
         versions = sorted(

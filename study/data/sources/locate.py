@@ -49,9 +49,7 @@ class Sources:
         return RemoteRoot(self.url, cache=self.cache, progress=self.progress) if self.url else None
 
     def names(self) -> list[str]:
-        """Return the names of all datasets: recognised folders below the data root, and cards.
-        Nothing is downloaded.
-        """
+        """Return the names of all datasets, below the data root and cards. Downloads nothing."""
         return sorted({*self.folder_names(), *card_names()})
 
     def folder_names(self) -> list[str]:
@@ -195,9 +193,7 @@ class Sources:
 
     @staticmethod
     def _card(name: str) -> DatasetCard | None:
-        """The card of that name, or of the Kaggle dataset whose archive unpacks into a folder of
-        that name.
-        """
+        """The card of a name, or of the Kaggle dataset that unpacks into such a folder."""
         if name in card_names():
             return load_card(name)
         cards = (load_card(known) for known in card_names())

@@ -86,9 +86,7 @@ class RemoteFolder:
         self._system, self._path = _driver(self.url)
 
     def folders(self) -> list[str]:
-        """Return the names of the visible folders directly in it, sorted; [] where it holds nothing
-        or does not exist.
-        """
+        """Return the visible folders directly in it, sorted; [] where it holds none or is none."""
         nothing: list[dict[str, Any]] = []
         entries = self._ask(lambda: self._system.ls(self._path, detail=True), absent=nothing)
         names = (
@@ -120,9 +118,7 @@ class RemoteFolder:
         return files
 
     def put(self, source: Path, path: str) -> RemoteFile:
-        """Write a local file to `path` in this folder; a reader there sees the old one or the new
-        one, never half.
-        """
+        """Write a local file to `path`; a reader there sees the old one or the new one whole."""
         place = f"{self._path}/{path}"
 
         def write() -> RemoteFile:
@@ -244,9 +240,7 @@ def _fetch_into(folder: Path, item: Download) -> None:
 
 
 def fetch(file: RemoteFile, target: Path) -> None:
-    """Write a file to `target`, whole or not at all; a part of this version is gone on with. Raises
-    DataError.
-    """
+    """Write a file to `target`, whole or not at all, going on with a part. Raises DataError."""
     system, path = _driver(file.url)
     part = target.with_name(f".{digest('part', target.name, file)}{PART_SUFFIX}")
     target.parent.mkdir(parents=True, exist_ok=True)
