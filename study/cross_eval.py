@@ -20,6 +20,7 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.analysis.audit import StudyAudit
+    from study.analysis.choices import Choices
     from study.analysis.leakage import Leakage
     from study.analysis.results import ResultRow, Results
     from study.analysis.robustness import Robustness
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from study.planning.cells import PlannedCell
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
-    from study.render.choices import Choices
     from study.runtime.launcher import Launcher
 
 EXAMPLES = """
@@ -116,6 +116,7 @@ def _check_metric(options: argparse.Namespace) -> None:
 
 def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
     """Score what is missing, write and print the matrix. Returns the exit code."""
+    from study.analysis.choices import choices_of
     from study.analysis.comparisons import compare_study
     from study.analysis.external import ask_for, external_cells
     from study.analysis.leakage import leakage_of
@@ -128,9 +129,8 @@ def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
     from study.planning.variants import variant_cells, variants
     from study.render.answer import answer
     from study.render.audit import pairs_line
-    from study.render.choices import choices_of
     from study.render.files import remove_stale, write_comparisons
-    from study.render.robustness import robustness_text
+    from study.render.printed import printed
     from study.tracking.mlflow_tracker import ui_command
 
     for note in ask_for(
@@ -182,13 +182,11 @@ def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
         if name not in setup.study.conditions()
     ]
     artifacts = [
-        *_write(setup, results, cells, history, choices, degraded, notes),
+        *_write(setup, results, cells, history, choices, degraded, notes, leakage),
         *write_comparisons(compared, setup.store.folder),
     ]
-    artifacts += choices.write(setup.store)
-    print(_tables(results, choices, options))
-    if degraded:
-        print(f"\n{robustness_text(degraded)}")
+    quantity = (options.metric, options.threshold)
+    print(printed(results, choices, degraded, quantity, transfer=options.transfer))
     for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
         print(f"\nnote: {note}")
     _track(setup, cells, results.rows, artifacts)
@@ -429,105 +427,36 @@ def _write(
     choices: Choices,
     degraded: Sequence[Robustness],
     notes: Sequence[str],
+    leakage: Leakage,
 ) -> list[Path]:
     """Write the results, the tables, and the figures; return the files."""
     from study.analysis.cells_csv import csv_text
     from study.analysis.diff import cell_files
     from study.analysis.results_csv import write_results
-    from study.planning.study_file import to_toml
-    from study.render.robustness import robustness_markdown
-    from study.render.tables import markdown_tables
-    from study.render.thresholds import markdown_transfer
-
-    setup.store.save_study(to_toml(setup.study))
-    files = write_results(results, setup.store.folder)
-    setup.store.save_text(setup.store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
-    tables = setup.store.folder / "tables.md"
-    parts = [
-        markdown_tables(results),
-        markdown_transfer(results),
-        *choices.markdown(),
-        robustness_markdown(degraded),
-    ]
-    parts += ["\n".join(f"Note: {note}.\n" for note in notes)]
-    setup.store.save_text(tables, "\n".join(part for part in parts if part))
-    return [
-        *files,
-        tables,
-        setup.store.study_file,
-        setup.store.audit_file,
-        *_draw(setup, results, cells, history),
-    ]
-
-
-def _draw(
-    setup: OpenStudy,
-    results: Results,
-    cells: Sequence[PlannedCell],
-    history: Mapping[Pairing, SearchHistory],
-) -> list[Path]:
-    """Draw each detector's heat map and robustness curves, the ROC curves, and the best-so-far
-    curves; return the files.
-    """
+    from study.analysis.roc import roc_of_means
     from study.core.records import NO_DEGRADATION
-    from study.data.images.steps import STEPS
-    from study.planning.search_summary import best_so_far as curve_of
-    from study.render.figures import (
-        best_so_far,
-        heat_map,
-        robustness_curves,
-        roc_curves,
-    )
-    from study.tracking.metric_names import slug
+    from study.planning.search_summary import best_so_far
+    from study.planning.study_file import to_toml
+    from study.render.files import draw, write_tables, write_tuning
 
-    drawn = []
-    for detector in setup.study.detectors:
-        drawn.append(setup.store.figures / f"heat_map_{slug(detector)}_auc.png")
-        heat_map(results, detector, "auc", drawn[-1])
-        curves = {
-            family: setup.store.figures / f"robustness_{slug(detector)}_{family}.png"
-            for family, step in STEPS.items()
-            if step.axis
-        }
-        drawn += [
-            path
-            for family, path in curves.items()
-            if robustness_curves(results, detector, family, path)
-        ]
-    clean = [
-        c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION
+    store = setup.store
+    store.save_study(to_toml(setup.study))
+    store.save_text(store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
+    done = [c.cell for c in cells if c.cell.state == "done"]
+    scores = [
+        (cell.test_on, cell.pairing, store.scores(cell.scores_key))
+        for cell in done
+        if cell.degradation == NO_DEGRADATION
     ]
-    scores = [(cell.test_on, cell.pairing, setup.store.scores(cell.scores_key)) for cell in clean]
-    drawn.append(setup.store.figures / "roc.png")
-    roc_curves(scores, drawn[-1], warned=results.warnings())
-    if history:
-        drawn.append(setup.store.figures / "best_so_far.png")
-        best_so_far(
-            {pairing: curve_of(searched.trials) for pairing, searched in history.items()}, drawn[-1]
-        )
-    return drawn
-
-
-def _tables(results: Results, choices: Choices, options: argparse.Namespace) -> str:
-    """Return what is printed of each detector: its matrix, what was chosen for it, and on request
-    its threshold transfer.
-    """
-    from study.render.grid import detectors
-    from study.render.tables import text_table
-    from study.render.thresholds import text_transfer
-
-    parts = []
-    for detector in detectors(results):
-        parts.append(
-            "\n".join(
-                [
-                    text_table(results, detector, options.metric, options.threshold),
-                    *choices.lines(detector),
-                ]
-            )
-        )
-        parts += [text_transfer(results, detector)] if options.transfer else []
-    return "\n\n".join(parts)
+    searches = {pairing: best_so_far(searched.trials) for pairing, searched in history.items()}
+    return [
+        *write_results(results, store.folder),
+        *write_tables(results, choices, degraded, notes, store.folder),
+        *write_tuning(choices.contrasts, store.folder),
+        store.study_file,
+        store.audit_file,
+        *draw(results, roc_of_means(scores, leakage), searches, store.figures),
+    ]
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ ONLY_HERE = {
     "fsspec": "data/sources/remote.py",
     "kagglehub": "data/sources/kaggle.py",
     "optuna": ("search/", "tracking/optuna_record.py"),
-    "matplotlib": "render/figures.py",
+    "matplotlib": "render/figures/",
     "av": "data/images/videos.py",
     "pydantic": "core/validation.py",
     "pydantic_core": "core/validation.py",

@@ -31,7 +31,7 @@ from study.core.records import NO_TRAINING, Scores
 from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
 from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.differences import ALPHA, Difference, Z, smallest_difference
+from study.statistics.differences import Difference, Z, smallest_difference
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats
 from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
@@ -88,30 +88,6 @@ class Change:
     def verdict(self) -> Verdict:
         """What it is, over images and seeds."""
         return judge(self.p_holm, by_p(self.p_noise), same=self.difference.how == SAME)
-
-    @property
-    def beyond_images(self) -> bool:
-        """Whether it is more than the sampling of images."""
-        return self.p_holm < ALPHA
-
-    @property
-    def moved(self) -> bool:
-        """Whether it is more than noise, of images and of training seeds."""
-        return self.beyond_images and self.p_noise < ALPHA
-
-    @property
-    def seeds_unknown(self) -> bool:
-        """Whether it is more than the sampling of images, and what training seeds explain of it is
-        not known.
-        """
-        return self.beyond_images and math.isnan(self.p_noise)
-
-    @property
-    def untested(self) -> bool:
-        """Whether it cannot be told from noise or from more, for the reason that its difference
-        gives.
-        """
-        return math.isnan(self.difference.p)
 
     @property
     def same(self) -> bool:

@@ -17,6 +17,7 @@ from statistics import fmean
 import numpy as np
 
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.results import Domain
 from study.core.records import NO_DEGRADATION, Pairing, Scores
 from study.jobs.cell import CellJob
 from study.jobs.epochs import EpochsJob, is_scored
@@ -40,6 +41,7 @@ class LeakPrice:
 
     pairing: Pairing
     test_on: str
+    domain: Domain
     honest: float
     claimed: float
     price: SeedDifference
@@ -102,7 +104,10 @@ def leak_prices(
         found.setdefault((pairing, test_on), []).append(
             _seed(scores, planned.winner.best_epoch, leakage.leaked(pairing.train_on, test_on))
         )
-    return [_price(pairing, test_on, seeds) for (pairing, test_on), seeds in found.items()]
+    return [
+        _price(pairing, test_on, seeds, leakage.domain(pairing.train_on, test_on))
+        for (pairing, test_on), seeds in found.items()
+    ]
 
 
 def _seed(scores: Mapping[int, Scores], selected: int, leaked: Collection[str]) -> _Seed:
@@ -117,10 +122,11 @@ def _seed(scores: Mapping[int, Scores], selected: int, leaked: Collection[str]) 
     )
 
 
-def _price(pairing: Pairing, test_on: str, seeds: Sequence[_Seed]) -> LeakPrice:
+def _price(pairing: Pairing, test_on: str, seeds: Sequence[_Seed], domain: Domain) -> LeakPrice:
     return LeakPrice(
         pairing=pairing,
         test_on=test_on,
+        domain=domain,
         honest=fmean(seed.honest for seed in seeds),
         claimed=fmean(seed.claimed for seed in seeds),
         price=over_seeds([seed.claimed - seed.honest for seed in seeds]),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.overlap_groups import Images, identities_of, overlap_groups
+from study.analysis.results import Domain
 from study.core.records import NO_DEGRADATION, Cell, CellState, Pairing, Scores
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
@@ -56,13 +57,13 @@ class Robustness:
     applicable to them; unmatched: a degraded one only, as their clean form is too elongated for the
     detector. leaked: how many of both leak from training; they are left out, unless a class is gone
     without them (`kept`). state, reason: of the degraded cells.
-    shared: whether the test set has so many images of the training set that it is not cross-domain.
     error: what its images add to the sampling error of auc - clean; None where that is not defined.
     """
 
     detector: str
     train_on: str
     test_on: str
+    domain: Domain = "unknown"
     degradation: str
     auc: float
     clean: float
@@ -73,7 +74,6 @@ class Robustness:
     unmatched: int = 0
     leaked: int = 0
     kept: bool = False
-    shared: bool = False
     error: DropError | None = None
 
 
@@ -112,7 +112,7 @@ def robustness(
         seeds = blocks.setdefault((cell.pairing, cell.test_on), {}).setdefault(cell.degradation, {})
         seeds[cell.winner_seed] = cell
     return [
-        replace(found, shared=(found.train_on, found.test_on) in leakage.related)
+        replace(found, domain=leakage.domain(found.train_on, found.test_on))
         for (pairing, test_on), by_degradation in blocks.items()
         for found in _of_block(
             setup, by_degradation, groups.get(test_on), leakage.leaked(pairing.train_on, test_on)

@@ -18,6 +18,7 @@ from statistics import fmean
 import numpy as np
 
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.results import Domain
 from study.analysis.significance import Verdict, by_interval, judge
 from study.core.identity import derive_seed
 from study.core.records import NO_DEGRADATION, Pairing, Scores
@@ -25,7 +26,7 @@ from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
 from study.planning.variants import DEFAULT, Variant
 from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.differences import ALPHA, Difference
+from study.statistics.differences import Difference
 from study.statistics.methods import without
 from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds, same_logits
@@ -35,7 +36,8 @@ VAL = ""  # the test_on of a contrast on source val
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """The tuned configuration and another, in one place; test_on is `VAL` on source val.
+    """The tuned configuration and another, in one place; test_on is `VAL` on source val, whose
+    domain is `in`.
 
     tuned, other: AUC in [0, 1], mean over the seeds that both have. images: NaN with a reason where
     it does not apply (source val, the same models). same: the other configuration is the tuned one.
@@ -48,6 +50,7 @@ class Contrast:
     pairing: Pairing
     source: str
     test_on: str
+    domain: Domain = "unknown"
     tuned: float
     other: float
     seeds: SeedDifference
@@ -64,26 +67,6 @@ class Contrast:
         """What the difference is, over images and seeds, which are pairs."""
         by_seeds = by_interval(self.images.value, self.seeds.low, self.seeds.high)
         return judge(self.p_holm, self.seedless or by_seeds, same=self.same)
-
-    @property
-    def beyond_images(self) -> bool:
-        """Whether it is more than the sampling of images."""
-        return self.p_holm < ALPHA
-
-    @property
-    def seeds_unknown(self) -> bool:
-        """Whether what training seeds explain of it is not known: of one seed, or of several that
-        differ alike.
-        """
-        return not self.seedless and math.isnan(self.seeds.low)
-
-    @property
-    def more_than_noise(self) -> bool:
-        """Whether it is more than the sampling of images, and its interval over training seeds lies
-        on the same side of 0.
-        """
-        beyond_seeds = self.seeds.low > 0 if self.images.value > 0 else self.seeds.high < 0
-        return self.beyond_images and (self.seedless or beyond_seeds)
 
 
 def contrasts(
@@ -119,7 +102,11 @@ def contrasts(
                     leakage.leaked(variant.pairing.train_on, test_on),
                 )
             )
-    return _adjusted(found)
+    placed = [
+        replace(c, domain=leakage.domain(c.pairing.train_on, c.test_on or c.pairing.train_on))
+        for c in found
+    ]
+    return _adjusted(placed)
 
 
 def _on_val(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import groupby
 from statistics import fmean
 
 from study.analysis.comparisons import Comparisons, Pair
+from study.analysis.significance import Verdict
 from study.render.numbers import counted, number, p_words, with_interval
 from study.statistics.differences import ALPHA
 
@@ -79,33 +79,13 @@ def _leads(found: Comparisons, best: str) -> list[str]:
     """How far the best is ahead, and of whom by more than the images' sampling and the training
     seeds explain.
     """
-    mine = sorted(
-        (pair for pair in found.mean_pairs if pair.first == best),
-        key=lambda pair: VERDICTS.index(_verdict(pair)),
-    )
+    mine = [pair for pair in found.mean_pairs if pair.first == best]
+    leads = {verdict: [p for p in mine if p.verdict is verdict] for verdict in Verdict}
     return [
-        f"{kind}: its lead on {listed(map(_lead, pairs))}."
-        for kind, pairs in groupby(mine, key=_verdict)
+        f"{verdict.value[0].upper()}{verdict.value[1:]}: its lead on {listed(map(_lead, pairs))}."
+        for verdict, pairs in leads.items()
+        if pairs
     ]
-
-
-VERDICTS = (
-    "More than noise, of images and of training seeds",
-    "More than noise of the images, but no more than training seeds could explain",
-    "More than noise of the images; whether of training seeds too is unknown",
-    "Over the images, not more than noise",
-    "Cannot be tested",
-)
-
-
-def _verdict(pair: Pair) -> str:
-    """Which of `VERDICTS` a lead has. What is undefined is neither noise nor more."""
-    both, seeds, unknown, level, untested = VERDICTS
-    if math.isnan(pair.p_holm):
-        return untested
-    if pair.p_holm >= ALPHA:
-        return level
-    return unknown if math.isnan(pair.p_noise) else both if pair.p_noise < ALPHA else seeds
 
 
 def _lead(pair: Pair) -> str:
@@ -114,7 +94,7 @@ def _lead(pair: Pair) -> str:
         return f"{pair.second} of {number(d.value)} ({d.reason}{_over_seeds(pair)})"
     lead = with_interval(d.value, d.low, d.high)
     text = f"{pair.second} of {lead}, {p_words(pair.p_holm)}{_over_seeds(pair)}"
-    unseen = pair.p_holm >= ALPHA and not math.isnan(d.smallest)
+    unseen = pair.verdict is Verdict.NOT_MORE and not math.isnan(d.smallest)
     return f"{text} (a lead of {number(d.smallest)} would show 4 times in 5)" if unseen else text
 
 

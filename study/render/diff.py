@@ -9,21 +9,13 @@ from typing import Any
 
 from study.analysis.cells_csv import Place
 from study.analysis.diff import BY_INTERVALS, Change, StudyDiff
+from study.analysis.significance import Verdict
 from study.core.records import NO_DEGRADATION
 from study.render.numbers import json_number
 from study.render.table import GAP, Cell, Column, table, text
 from study.statistics.seeds import SeedLead
 
-SCHEMA = 2
-MOVED = "moved by more than noise"
-BY_SEEDS = (
-    "moved by more than the sampling of images, but no more than training seeds could explain"
-)
-UNKNOWN = "moved by more than the sampling of images, the seeds' share unknown"
-LEVEL = "not more than the sampling of images"
-UNTESTED = "cannot be tested"
-SAME_SCORES = "hold the same scores"
-VERDICTS = (MOVED, BY_SEEDS, UNKNOWN, LEVEL, UNTESTED, SAME_SCORES)
+SCHEMA = 3
 SEED_ONLY = """The study files differ in the seed only: whatever moved, moved by chance, of images,
 of training or of the search's draw, and the last of these is in no interval and no p here."""
 
@@ -54,32 +46,23 @@ def as_text(found: StudyDiff) -> str:
 
 
 def _summary(found: StudyDiff) -> str:
-    counted = Counter(map(_verdict, found.changes))
+    number = Counter(change.verdict for change in found.changes)
     counts = [
-        f"  {counted[verdict]} {verdict}"
-        for verdict in VERDICTS
-        if counted[verdict] or verdict == MOVED
+        f"{GAP}{number[verdict]} {verdict.value}"
+        for verdict in Verdict
+        if number[verdict] or verdict is Verdict.MORE_THAN_NOISE
     ]
     return "\n".join([f"{len(found.changes)} cells with an AUC in both:", *counts])
-
-
-def _verdict(change: Change) -> str:
-    """Which of `VERDICTS` a change has."""
-    if change.same or change.untested:
-        return SAME_SCORES if change.same else UNTESTED
-    if not change.beyond_images:
-        return LEVEL
-    return UNKNOWN if change.seeds_unknown else MOVED if change.moved else BY_SEEDS
 
 
 def _changes(found: StudyDiff) -> list[str]:
     """Tables of the cells that differ, the largest difference first."""
     parts = []
     ranked = sorted(found.changes, key=lambda c: -abs(c.second - c.first))
-    for verdict in VERDICTS[:-1]:
-        chosen = [c for c in ranked if _verdict(c) == verdict]
-        if chosen:
-            parts.append(f"{verdict}:\n{text(table(HEAD, map(_row, chosen)))}")
+    for verdict in Verdict:
+        chosen = [c for c in ranked if c.verdict is verdict]
+        if chosen and verdict is not Verdict.SAME:
+            parts.append(f"{verdict.value}:\n{text(table(HEAD, map(_row, chosen)))}")
     if parts:
         parts.append(EXPLAINED)
     return parts
@@ -175,8 +158,9 @@ def _object(change: Change) -> dict[str, Any]:
     }
     numbers |= {"seeds_p": s.p, "p_noise": change.p_noise}
     tested = {name: json_number(value) for name, value in numbers.items()}
+    verdict = change.verdict
     words = {
-        "verdict": _verdict(change),
+        "verdict": verdict.value,
         "how": d.how,
         "undefined": d.reason,
         "seeds_undefined": s.reason,
@@ -185,10 +169,10 @@ def _object(change: Change) -> dict[str, Any]:
     return {
         **_place(change.place),
         **tested,
-        "moved": change.moved,
-        "beyond_images": change.beyond_images,
-        "untested": change.untested,
-        "same_scores": change.same,
+        "moved": verdict is Verdict.MORE_THAN_NOISE,
+        "beyond_images": verdict.is_beyond_images,
+        "untested": verdict is Verdict.UNTESTED,
+        "same_scores": verdict is Verdict.SAME,
         **words,
     }
 

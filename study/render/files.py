@@ -1,5 +1,5 @@
-"""What stands in a study's folder to be read: its texts are written here, and figures that are out
-of date are deleted.
+"""What stands in a study's folder to be read: its texts and figures are written here, and figures
+that are out of date are deleted.
 """
 
 from __future__ import annotations
@@ -7,12 +7,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons
+from study.analysis.results import Results
+from study.analysis.robustness import Robustness
+from study.analysis.roc import RocCurve
 from study.analysis.tuning import Contrast
 from study.core.errors import StoreError
 from study.core.identity import whole_file
+from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
+from study.render.figures.heat_map import heat_map
+from study.render.figures.ranks import critical_difference
+from study.render.figures.robustness import FAMILIES, robustness_curves
+from study.render.figures.roc import roc_curves
+from study.render.figures.search import best_so_far
+from study.render.leak_price import markdown_prices
+from study.render.robustness import robustness_markdown
+from study.render.selection_gap import markdown_gaps
+from study.render.tables import markdown_tables
+from study.render.thresholds import markdown_transfer
 from study.render.tuning import tuning_csv, tuning_markdown
+from study.tracking.metric_names import slug
 
 # what `cross_eval` draws
 DRAWN = (
@@ -24,12 +40,29 @@ DRAWN = (
 )
 
 
+def write_tables(
+    results: Results,
+    choices: Choices,
+    degraded: Sequence[Robustness],
+    notes: Sequence[str],
+    folder: Path,
+) -> list[Path]:
+    """Write tables.md; return it. Raises StoreError."""
+    parts = [
+        markdown_tables(results),
+        markdown_transfer(results),
+        markdown_gaps(choices.gaps),
+        markdown_prices(choices.prices),
+        robustness_markdown(degraded),
+        "\n".join(f"Note: {note}.\n" for note in notes),
+    ]
+    return _write(folder, {"tables.md": "\n".join(filter(None, parts))})
+
+
 def write_comparisons(found: Comparisons, folder: Path) -> list[Path]:
     """Write comparisons.md, comparisons.csv and, where ranks exist, the diagram among the figures;
     return the files. Raises StoreError.
     """
-    from study.render.figures import critical_difference
-
     texts = {
         "comparisons.md": comparisons_markdown(found),
         "comparisons.csv": comparisons_csv(found),
@@ -47,6 +80,30 @@ def write_tuning(found: Sequence[Contrast], folder: Path) -> list[Path]:
     """
     texts = {"tuning.md": tuning_markdown(found), "tuning.csv": tuning_csv(found)}
     return _write(folder, texts) if found else []
+
+
+def draw(
+    results: Results,
+    curves: Sequence[RocCurve],
+    searches: Mapping[Pairing, Sequence[float | None]],
+    folder: Path,
+) -> list[Path]:
+    """Draw each detector's heat map and robustness curves, the ROC curves, and how the searches
+    went, where there were any (see `best_so_far`); return the files. Raises StoreError.
+    """
+    drawn = []
+    for detector in dict.fromkeys(row.detector for row in results.rows if row.role == "detector"):
+        drawn.append(folder / f"heat_map_{slug(detector)}_auc.png")
+        heat_map(results, detector, "auc", drawn[-1])
+        for family in FAMILIES:
+            path = folder / f"robustness_{slug(detector)}_{family}.png"
+            drawn += [path] if robustness_curves(results, detector, family, path) else []
+    drawn.append(folder / "roc.png")
+    roc_curves(curves, drawn[-1], warned=results.warnings())
+    if searches:
+        drawn.append(folder / "best_so_far.png")
+        best_so_far(searches, drawn[-1])
+    return drawn
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:

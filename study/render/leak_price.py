@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from study.analysis.leak_price import LeakPrice
-from study.data.names import is_in_domain
 from study.render.numbers import counted, leaked_text, leaks_words, number
 from study.render.table import Cell, Column, markdown, table
 
@@ -38,7 +37,7 @@ def markdown_prices(found: Sequence[LeakPrice]) -> str:
 
 
 def _row(one: LeakPrice) -> list[Cell]:
-    star = " *" if is_in_domain(one.pairing.train_on, one.test_on) else ""
+    star = " *" if one.domain == "in" else ""
     return [
         one.pairing.detector,
         one.pairing.train_on,

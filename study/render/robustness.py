@@ -14,10 +14,14 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from study.analysis.robustness import Robustness, mean_drop
-from study.data.names import is_in_domain
 from study.render.numbers import number, with_interval
 from study.render.table import Table, fold, markdown, table, terminal_width, text
 
+TITLES = {
+    "in": "in-domain cells",
+    "cross": "cross-domain cells",
+    "neither": "neither: images of the training set",
+}
 CAPTION = "mean over cells and seeds (change from clean, same images [95 % interval])"
 
 
@@ -44,19 +48,8 @@ def robustness_markdown(found: Sequence[Robustness]) -> str:
 
 def _tables(found: Sequence[Robustness]) -> list[tuple[str, Table]]:
     """(title, table) of the cells in domain and across domains, where there are any."""
-    parts: dict[str, list[Robustness]] = {
-        kind: [] for kind in ("in-domain", "cross-domain", "neither: images of the training set")
-    }
-    for r in found:
-        inside, across, neither = parts.values()
-        (inside if is_in_domain(r.train_on, r.test_on) else neither if r.shared else across).append(
-            r
-        )
-    return [
-        (kind.replace("domain", "domain cells"), _table(mine))
-        for kind, mine in parts.items()
-        if mine
-    ]
+    parts = {title: [r for r in found if r.domain == domain] for domain, title in TITLES.items()}
+    return [(title, _table(mine)) for title, mine in parts.items() if mine]
 
 
 def _table(found: Sequence[Robustness]) -> Table:

@@ -9,11 +9,12 @@ set whose search found the other configuration best.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from statistics import fmean
 
+from study.analysis.significance import Verdict
 from study.analysis.tuning import VAL, Contrast
-from study.data.names import is_in_domain
 from study.planning.variants import DEFAULT
 from study.render.numbers import leaked_text, leaks_words, number
 from study.render.table import Cell, Column, csv_text, markdown, table
@@ -75,7 +76,7 @@ def _contrasts(found: Sequence[Contrast]) -> str:
 
 
 def _row(c: Contrast) -> list[Cell]:
-    star = " *" if c.test_on != VAL and is_in_domain(c.pairing.train_on, c.test_on) else ""
+    star = " *" if c.test_on != VAL and c.domain == "in" else ""
     place = [c.pairing.detector, c.pairing.train_on, c.source, (c.test_on or "source val") + star]
     if c.reason:
         return [*place, c.reason, *[""] * 5]
@@ -102,65 +103,40 @@ def _moved(found: Sequence[Contrast]) -> str:
     return markdown(table(head, rows))
 
 
-def tuning_line(
-    found: Sequence[Contrast], detector: str, shared: Collection[tuple[str, str]] = ()
-) -> str:
+def tuning_line(found: Sequence[Contrast], detector: str) -> str:
     """Return what is printed of a detector: what tuning has gained on source val, in domain and
-    across domains; "" if unknown.
-
-    shared: (train_on, test_on) that are in neither mean, as the test set holds images of the
-    training set.
+    across domains; "" if unknown. Test sets with images of the training set are in neither mean.
     """
     mine = [
         c for c in found if c.source == DEFAULT and not c.reason and c.pairing.detector == detector
     ]
     if not mine:
         return ""
-    kinds: dict[str, list[Contrast]] = {"source val": [], "in-domain": [], "cross-domain": []}
-    for c in mine:
-        place = c.pairing.train_on, c.test_on
-        if c.test_on == VAL:
-            kinds["source val"].append(c)
-        elif place not in shared:
-            kinds["in-domain" if is_in_domain(*place) else "cross-domain"].append(c)
+    tested = [c for c in mine if c.test_on != VAL]
+    kinds = {
+        "source val": [c for c in mine if c.test_on == VAL],
+        "in-domain": [c for c in tested if c.domain == "in"],
+        "cross-domain": [c for c in tested if c.domain == "cross"],
+    }
     means = [
         f"{name} {number(fmean(c.tuned - c.other for c in of), signed=True)}"
         for name, of in kinds.items()
         if of
     ]
-    tested = [c for c in mine if c.test_on != VAL]
-    better = sum(c.more_than_noise and c.images.value > 0 for c in tested)
-    worse = sum(c.more_than_noise and c.images.value < 0 for c in tested)
-    untested = sum(math.isnan(c.p_holm) and not c.same for c in tested)
+    verdicts = Counter(c.verdict for c in tested)
+    more = [c.images.value for c in tested if c.verdict is Verdict.MORE_THAN_NOISE]
     said = [f"tuned - default in AUC: {', '.join(means)}"]
     if tested:
-        counts = [
-            f"on {better} of {len(tested)} cells better by more than noise",
-            f"on {worse} worse",
-        ]
-        counts += [f"{untested} cannot be tested"] if untested else []
-        said.append(", ".join(counts))
-    said += _images_only(tested)
+        better = f"on {sum(v > 0 for v in more)} of {len(tested)} cells better by more than noise"
+        untested = verdicts[Verdict.UNTESTED]
+        counts = [better, f"on {sum(v < 0 for v in more)} worse"]
+        said.append(", ".join(counts + ([f"{untested} cannot be tested"] if untested else [])))
+    less = (Verdict.SEEDS_EXPLAIN, Verdict.SEEDS_UNKNOWN)
+    said += [f"on {verdicts[one]} {one.value}" for one in less if verdicts[one]]
     said += leaks_words([c.kept for c in tested if c.leaked])
-    return "; ".join(said) + _default_won(mine)
-
-
-def _images_only(tested: Sequence[Contrast]) -> list[str]:
-    """What is more than the sampling of images, but not known to be more than what training seeds
-    change.
-    """
-    only = [c for c in tested if c.beyond_images and not c.more_than_noise]
-    unknown = sum(c.seeds_unknown for c in only)
-    kinds = {
-        "no more than training seeds could explain": len(only) - unknown,
-        "the seeds' share unknown": unknown,
-    }
-    return [f"on {n} more than the sampling of images, {why}" for why, n in kinds.items() if n]
-
-
-def _default_won(found: Sequence[Contrast]) -> str:
-    same = [c.pairing.train_on for c in found if c.test_on == VAL and c.same]
-    return f" (the default was selected on {', '.join(same)})" if same else ""
+    same = [c.pairing.train_on for c in mine if c.test_on == VAL and c.same]
+    ends = f" (the default was selected on {', '.join(same)})" if same else ""
+    return "; ".join(said) + ends
 
 
 def tuning_csv(found: Sequence[Contrast]) -> str:

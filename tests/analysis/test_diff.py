@@ -17,6 +17,7 @@ from study import ls
 from study.analysis.cells_csv import CellFile, csv_text
 from study.analysis.diff import BY_INTERVALS, SAME, compare_versions, open_version
 from study.analysis.results_csv import read_matrix, write_matrix
+from study.analysis.significance import Verdict
 from study.core.errors import ConfigError, StoreError
 from study.core.records import NO_PIXELS, Scores
 from study.render.diff import as_json, as_text
@@ -109,13 +110,14 @@ def test_the_cell_that_moved_is_told_from_those_that_did_not(
         write(tmp_path / "y", after, group=images_a_group),
     )
     changes = {change.place[2]: change for change in found.changes}
-    assert {name: change.beyond_images for name, change in changes.items()} == {
+    assert {name: change.verdict.is_beyond_images for name, change in changes.items()} == {
         "a": False,
         "b": True,
         "c": False,
     }
     # one seed a side
-    assert changes["b"].seeds_unknown and not any(change.moved for change in changes.values())
+    assert changes["b"].verdict is Verdict.SEEDS_UNKNOWN
+    assert Verdict.MORE_THAN_NOISE not in {change.verdict for change in changes.values()}
     for name, change in changes.items():
         old, new = made(name, before[name], images_a_group=images_a_group), made(name, after[name])
         assert change.second - change.first == pytest.approx(
@@ -147,8 +149,8 @@ def test_pairing_finds_what_two_intervals_cannot(tmp_path: Path) -> None:
         for name, found in (("paired", with_scores), ("not", without))
     }
     assert (
-        b["paired"].beyond_images
-        and not b["not"].beyond_images
+        b["paired"].verdict.is_beyond_images
+        and not b["not"].verdict.is_beyond_images
         and b["not"].difference.how == BY_INTERVALS
     )
     old, new = (made("b", found["b"]) for found in (before, after))
@@ -172,7 +174,7 @@ def test_the_same_store_is_the_same(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", logits())
     found = diff(folder, folder)
     assert {c.difference.how for c in found.changes} == {SAME} and not any(
-        c.beyond_images for c in found.changes
+        c.verdict.is_beyond_images for c in found.changes
     )
     assert found.settings == () and found.data == () and found.only_first == found.only_second == ()
 
@@ -239,10 +241,10 @@ def test_what_cannot_be_tested_is_counted_for_itself(tmp_path: Path) -> None:
     found = diff(first, second)
     words = as_text(found)
     assert (
-        "0 moved by more than noise\n" in words
-        and "  1 moved by more than the sampling of images, the seeds' share" in words
+        f"0 {Verdict.MORE_THAN_NOISE.value}\n" in words
+        and f"  1 {Verdict.SEEDS_UNKNOWN.value}" in words
     )
-    assert "1 not more than the sampling of images\n  1 cannot be tested\n\n" in words
+    assert f"1 {Verdict.NOT_MORE.value}\n  1 cannot be tested\n\n" in words
     assert (
         "npr @ a -> c" in words.split("cannot be tested:")[1]
         and "a class comes from one group" in words
@@ -291,16 +293,16 @@ def test_a_change_is_more_than_noise_only_if_seeds_do_not_explain_it_either(tmp_
         assert (change.seeds.low, change.seeds.high) == pytest.approx(
             tuple(welch.confidence_interval())
         )
-        assert change.beyond_images and not change.seeds_unknown
+        assert change.verdict.is_beyond_images and change.verdict is not Verdict.SEEDS_UNKNOWN
     assert (
-        found["steady"].moved
-        and not found["shaky"].moved
+        found["steady"].verdict is Verdict.MORE_THAN_NOISE
+        and found["shaky"].verdict is Verdict.SEEDS_EXPLAIN
         and found["shaky"].p_noise >= found["shaky"].seeds.p > 0.05
     )
-    assert "  1 moved by more than noise\n" in as_text(steady)
+    assert f"  1 {Verdict.MORE_THAN_NOISE.value}\n" in as_text(steady)
     assert "but no more than training seeds could explain:\n" in as_text(
         shaky
-    ) and "0 moved by more than noise" in as_text(shaky)
+    ) and f"0 {Verdict.MORE_THAN_NOISE.value}" in as_text(shaky)
     by_matrix = diff(tmp_path / "x", write(tmp_path / "z", *of_seeds(0.5, 0.02, 4), keep=False))
     assert {c.place[2]: c for c in by_matrix.changes}["b"].seeds.p == pytest.approx(
         found["steady"].seeds.p
@@ -344,7 +346,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert ls.main(["diff", "x", str(second), "--results", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert (
-        "1 moved by more than the sampling of images, the seeds' share unknown" in shown
+        f"1 {Verdict.SEEDS_UNKNOWN.value}" in shown
         and "npr @ a -> b" in shown
         and "budget.trials: 3 -> 4" in shown
     )

@@ -21,6 +21,7 @@ from study.analysis.comparisons import compare_scores
 from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix, write_matrix
+from study.analysis.selection_gap import selection_gaps
 from study.analysis.tuning import VAL
 from study.core.records import Cell, Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
@@ -30,7 +31,7 @@ from study.render.answer import answer
 from study.render.comparisons import comparisons_csv, comparisons_markdown
 from study.render.grid import pick
 from study.render.leak_price import markdown_prices, price_line
-from study.render.selection_gap import gap_line, markdown_gaps, selection_gaps
+from study.render.selection_gap import gap_line, markdown_gaps
 from study.render.summary import summary_cells, summary_lines, summary_of
 from study.render.tables import markdown_tables, text_table
 from study.render.tuning import tuning_line, tuning_markdown

@@ -22,7 +22,7 @@ from study.data.audit.findings import Finding
 from study.planning.open_study import open_study
 from study.planning.study_file import load_study
 from study.render.audit import as_json, pairs_line
-from study.render.figures import heat_map
+from study.render.figures.heat_map import heat_map
 from study.render.tables import text_table
 from study.store.store import Store
 from tests.factories import picture, write_dataset, write_video

@@ -5,14 +5,15 @@ a file.
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from study import cross_eval, ls
+from study import ls
+from study.analysis.results import Results
 from study.core.errors import ConfigError
 from study.detectors import registry
+from study.render.files import draw
+from tests.render.synthetic_matrix import row
 
 NAMES = ("npr", "timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai", "open_clip:ViT-B-32-openai")
 
@@ -22,13 +23,10 @@ def test_heat_maps_of_any_detector_lie_in_the_figures_folder(
 ) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr(
-        "study.render.figures.heat_map", lambda rows, detector, metric, path: drawn.append(path)
+        "study.render.files.heat_map", lambda rows, detector, metric, path: drawn.append(path)
     )
-    monkeypatch.setattr("study.render.figures.roc_curves", lambda scores, path, **_: None)
-    setup: Any = SimpleNamespace(
-        study=SimpleNamespace(detectors=NAMES), store=SimpleNamespace(figures=tmp_path)
-    )
-    cross_eval._draw(setup, [], [], {})
+    monkeypatch.setattr("study.render.files.roc_curves", lambda curves, path, **_: None)
+    draw(Results(rows=tuple(row(name) for name in NAMES)), [], {}, tmp_path)
     assert [path.parent for path in drawn] == [tmp_path] * len(NAMES)
     assert (
         len({path.name for path in drawn}) == len(NAMES) and drawn[0].name == "heat_map_npr_auc.png"

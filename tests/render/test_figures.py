@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from study.analysis.results import DatasetRow, PairRow
+from study.analysis.roc import roc_of_means
 from study.core.errors import StoreError
 from study.core.records import NO_PIXELS, Pairing, Scores
-from study.render import figures
-from study.render.figures import critical_difference, heat_map, robustness_curves, roc_curves
+from study.render.figures import canvas
+from study.render.figures.heat_map import heat_map
+from study.render.figures.ranks import critical_difference
+from study.render.figures.robustness import robustness_curves
+from study.render.figures.roc import roc_curves
 from study.statistics.comparisons import friedman
 from tests.render.synthetic_matrix import NAN, matrix, results, row, without_number
 
@@ -24,13 +29,12 @@ from tests.render.synthetic_matrix import NAN, matrix, results, row, without_num
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures, which are saved as well."""
     kept: list[Figure] = []
-    save = figures._save
 
-    def keep(figure: Figure, path: Path) -> None:
+    def keep(figure: Figure) -> FigureCanvasAgg:
         kept.append(figure)
-        save(figure, path)
+        return FigureCanvasAgg(figure)
 
-    monkeypatch.setattr(figures, "_save", keep)
+    monkeypatch.setattr(canvas, "FigureCanvasAgg", keep)
     return kept
 
 
@@ -153,7 +157,7 @@ def test_what_the_audit_warns_of_is_marked_in_every_figure_with_a_key(
         robustness_curves(found, "npr", "jpeg", tmp_path / "jpeg.png")
         pairing = Pairing(detector="npr", train_on="a")
         roc_curves(
-            [(t, pairing, scores(1.0)) for t in "ab"],
+            roc_of_means((t, pairing, scores(1.0)) for t in "ab"),
             tmp_path / "roc.png",
             warned=["b"] if warned else [],
         )
@@ -274,7 +278,7 @@ def test_roc_curves_have_a_panel_a_test_set_and_a_curve_a_pairing(
         for p in pairings
         for s in range(2)
     ]
-    roc_curves(made, tmp_path / "roc.png")
+    roc_curves(roc_of_means(made), tmp_path / "roc.png")
     (figure,) = drawn
     assert is_picture(tmp_path / "roc.png")
     assert [axes.get_title() for axes in figure.axes] == ["test on a", "test on b", "test on c"]
@@ -294,7 +298,7 @@ def test_a_roc_curve_is_that_of_the_mean_logit_over_seeds(
     from sklearn.metrics import roc_auc_score, roc_curve
 
     pairing, seeds = Pairing(detector="npr", train_on="a"), [scores(1.0, seed=s) for s in range(3)]
-    roc_curves([("b", pairing, seed) for seed in seeds], tmp_path / "roc.png")
+    roc_curves(roc_of_means(("b", pairing, seed) for seed in seeds), tmp_path / "roc.png")
     expected = roc_curve(seeds[0].label, np.mean([s.logit.astype(float) for s in seeds], axis=0))[
         :2
     ]
@@ -309,8 +313,9 @@ def test_a_roc_curve_is_that_of_the_mean_logit_over_seeds(
 def test_a_test_set_with_one_class_has_no_curve_and_says_so(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
+    one_class = scores(1.0, label=np.ones(60, np.uint8))
     roc_curves(
-        [("b", Pairing(detector="npr", train_on="a"), scores(1.0, label=np.ones(60, np.uint8)))],
+        roc_of_means([("b", Pairing(detector="npr", train_on="a"), one_class)]),
         tmp_path / "roc.png",
     )
     assert len(drawn[0].axes[0].lines) == 1

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from study.analysis.selection_gap import selection_gaps
 from study.core.records import Pairing
-from study.render.figures import best_so_far
-from study.render.selection_gap import gap_line, markdown_gaps, selection_gaps
+from study.render.figures.search import best_so_far
+from study.render.selection_gap import gap_line, markdown_gaps
 from study.render.thresholds import markdown_transfer, text_transfer, transfers
 from tests.render.synthetic_matrix import results, row, without_number
 

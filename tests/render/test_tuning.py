@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from study.analysis.significance import Verdict
 from study.analysis.tuning import VAL, Contrast
 from study.core.records import Pairing
 from study.planning.variants import DEFAULT
@@ -26,6 +27,7 @@ def contrast(
         pairing=Pairing(detector="npr", train_on=train_on),
         source=source,
         test_on=test_on,
+        domain="in" if test_on in (VAL, train_on) else "cross",
         tuned=0.8,
         other=0.8 - mean,
         seeds=over_seeds(differences),
@@ -43,7 +45,7 @@ FOUND = [
 
 
 def test_a_line_counts_cells_and_keeps_related_ones_out_of_the_means() -> None:
-    line = tuning_line(FOUND, "npr", shared={("a", "c")})
+    line = tuning_line([*FOUND[:-1], replace(FOUND[-1], domain="neither")], "npr")
     assert (
         "source val +0.060, in-domain +0.030, cross-domain -0.020; on 0 of 3 cells better by more"
         " than noise, on 1 worse" in line
@@ -68,18 +70,16 @@ def test_more_than_noise_needs_an_interval_over_seeds_without_0() -> None:
             images=Difference(value=0.1, low=0.05, high=0.2, p=0.01),
         ),
     }
-    assert {name for name, c in cells.items() if c.more_than_noise} == {
+    assert {name for name, c in cells.items() if c.verdict is Verdict.MORE_THAN_NOISE} == {
         "narrow",
         "worse",
         "no seed changes it",
     }
-    assert {name for name, c in cells.items() if c.seeds_unknown} == {"one", "alike by chance"}
+    unknown = {name for name, c in cells.items() if c.verdict is Verdict.SEEDS_UNKNOWN}
+    assert unknown == {"one", "alike by chance"}
     line = tuning_line(list(cells.values()), "npr")
     assert "; on 2 of 7 cells better by more than noise, on 1 worse" in line
-    assert (
-        "; on 2 more than the sampling of images, no more than training seeds could explain" in line
-    )
-    assert "; on 2 more than the sampling of images, the seeds' share unknown" in line
+    assert f"; on 2 {Verdict.SEEDS_EXPLAIN.value}; on 2 {Verdict.SEEDS_UNKNOWN.value}" in line
 
 
 def test_what_cannot_be_tested_is_counted_and_says_why() -> None:

@@ -1,0 +1,110 @@
+"""What the figures have in common: panels, styles of lines, legends, and PNG files drawn without a
+display.
+
+Figures are built from matplotlib's objects and never through pyplot, whose state is global.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from study.core.errors import StoreError
+from study.core.identity import whole_file
+from study.core.records import Pairing
+
+DPI = 150
+PANEL = 3.4  # inches
+MAX_PANELS_ACROSS = 3
+DASHES: tuple[tuple[float, ...], ...] = (
+    (),
+    (5, 1.5),
+    (1.2, 1.2),
+    (6, 1.5, 1.2, 1.5),
+    (9, 2),
+    (3, 1, 1, 1, 1, 1),
+)
+WARNED = "! a confound or a leak: see the tables"
+
+Style = dict[str, Any]  # keyword arguments of a matplotlib line
+
+CHANCE: Style = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
+THICK, THIN = 2.4, 1.2  # in-domain, and every other
+
+
+def panels(
+    n: int, *, height: float = PANEL, room: float = 2.6, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of n panels side by side and below each other. height: of a panel; room:
+    beside them for a legend; both in inches.
+    """
+    across = 2 if n == 4 else min(n, MAX_PANELS_ACROSS) or 1
+    down = math.ceil(n / across) or 1
+    figure = Figure(figsize=(PANEL * across + room, height * down + 0.6), layout="constrained")
+    every = list(figure.subplots(down, across, squeeze=False, sharey=share_y).flat)
+    for axes in every[n:]:
+        axes.set_axis_off()
+    return figure, every[:n]
+
+
+def label(axes: Axes, x: str, y: str = "") -> None:
+    """Name the axes of a panel, and lay a grid behind it."""
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#e5e5e5", linewidth=0.5)
+
+
+def legend(figure: Figure, lines: Mapping[str, Style], title: str = "") -> None:
+    """Say beside the panels what each style of line is."""
+    handles = [Line2D([], [], label=words, **style) for words, style in lines.items()]
+    place: Style = {"loc": "outside right upper", "frameon": False}
+    figure.legend(handles=handles, fontsize=7, title=title, title_fontsize=8, **place)
+
+
+def styles_of(pairings: Sequence[Pairing]) -> dict[Pairing, Style]:
+    """Return how each pairing is drawn: its colour is the detector, its dashes the training set."""
+    detectors = list(dict.fromkeys(pairing.detector for pairing in pairings))
+    sources = list(dict.fromkeys(pairing.train_on for pairing in pairings))
+    palette = colormaps["tab10" if len(detectors) <= 10 else "tab20"]
+    styles: dict[Pairing, Style] = {}
+    for pairing in pairings:
+        dashes = DASHES[sources.index(pairing.train_on) % len(DASHES)]
+        colour = palette(detectors.index(pairing.detector) % palette.N)
+        line = (0, dashes) if dashes else "-"
+        styles[pairing] = {"color": colour, "linewidth": 1.3, "linestyle": line}
+    return styles
+
+
+def wrapped(name: str) -> str:
+    """Return a name in lines of about 20 characters, a union broken at its members."""
+    return "\n".join(textwrap.wrap(name.replace("+", "+ "), 20)).replace("+ ", "+")
+
+
+def panel_title(test_on: str, warned: Collection[str]) -> str:
+    """Return the title of a test set's panel, marked where the audit warns of it."""
+    return f"test on {wrapped(test_on)}{' !' if test_on in warned else ''}"
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the file appears whole or not at all. Raises StoreError where it cannot be
+    written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            FigureCanvasAgg(figure).print_figure(
+                temporary, format="png", dpi=DPI, metadata={"Software": None}
+            )
+    except OSError as error:
+        raise StoreError(
+            f"cannot write '{path}': {error.strerror or error}; choose another --results folder"
+        ) from error

@@ -1,0 +1,192 @@
+"""The heat map: the matrix of a detector and a quantity as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from study.analysis.results import ResultRow, Results
+from study.core.records import NO_DEGRADATION
+from study.render.figures.canvas import WARNED, Style, save, wrapped
+from study.render.grid import SEEDS_APART, Grid, GridCell, images_text, pick, state_words
+from study.render.numbers import ends, number
+from study.statistics.metrics import METRICS
+
+CELL_WIDTH, CELL_HEIGHT = 1.45, 0.9  # inches
+LEAKS, SHARES, APART = "\N{DAGGER}", "\N{DOUBLE DAGGER}", "\N{SECTION SIGN}"  # marks
+
+
+def heat_map(
+    results: Results,
+    detector: str,
+    metric: str,
+    path: Path,
+    *,
+    threshold: str = "",
+    degradation: str = NO_DEGRADATION,
+    level: str = "image",
+) -> None:
+    """Draw a detector's matrix: training sets down, test sets across, each cell with its value and
+    95 % interval.
+
+    In-domain cells are outlined; a cell without a number is hatched and says its state; a dagger
+    marks cells with images that leak from training, a double one those that share so many that they
+    are not cross-domain, a section sign those of whose seeds none lies in the interval of their
+    mean. Where there are several seeds their standard deviation stands below. Where the quantity
+    has a chance level the colours diverge from it (white is chance, blue is better, red is worse),
+    otherwise brighter is better. Raises StoreError where the file cannot be written.
+    """
+    grid = pick(results, detector, metric, threshold, degradation=degradation, level=level)
+    figure = Figure(figsize=_heat_map_size(grid), layout="constrained")
+    axes = figure.add_subplot()
+    colours, scale, label = _colour_scale(grid)
+    for y, source in enumerate(_lines(grid)):
+        for x, target in enumerate(grid.test_on):
+            _draw_cell(axes, (x, y), _cell_at(grid, source, target), colours, scale)
+    _label_axes(axes, grid)
+    bar = figure.colorbar(
+        ScalarMappable(norm=scale, cmap=colours), ax=axes, fraction=0.04, pad=0.02, aspect=18
+    )
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    figure.suptitle(f"{detector}: {grid.title}", fontsize=11, fontweight="bold")
+    axes.set_title("\n".join(_legend(grid)), fontsize=8, loc="left")
+    save(figure, path)
+
+
+def _cell_at(grid: Grid, source: str, target: str) -> GridCell:
+    """A cell of the matrix, or of one of the audit's classifiers."""
+    of_audit = grid.baselines.get(source, {}).get(target)
+    return grid.cells.get((source, target)) or GridCell(row=of_audit, domain="unknown")
+
+
+def _marks(cell: GridCell) -> str:
+    """The marks of a number, as the notes of the tables say at length."""
+    marked = {LEAKS: cell.clean is not None, SHARES: cell.overlap != "", APART: cell.apart}
+    return "".join(mark for mark, is_marked in marked.items() if is_marked and cell.number)
+
+
+def _legend(grid: Grid) -> list[str]:
+    """What stands above a heat map, a line each: what its cells hold, and every mark that it
+    has.
+    """
+    keys = {
+        LEAKS: "test images leak from training",
+        SHARES: "shares images with the training set, not cross-domain",
+    }
+    marks = {mark for cell in grid.cells.values() for mark in _marks(cell)}
+    lines = ["mean over seeds [95 % interval], sd over seeds; outlined: in-domain"]
+    if marks & keys.keys():
+        lines.append("; ".join(f"{mark} {words}" for mark, words in keys.items() if mark in marks))
+    lines += [f"{APART} {SEEDS_APART}"] if APART in marks else []
+    return lines + ([WARNED] if grid.warnings() else [])
+
+
+def _heat_map_size(grid: Grid) -> tuple[float, float]:
+    return 3.0 + CELL_WIDTH * max(len(grid.test_on), 2), 1.7 + CELL_HEIGHT * max(
+        len(_lines(grid)), 2
+    )
+
+
+def _lines(grid: Grid) -> list[str]:
+    """What stands below each other: the training sets, and in a map of AUCs the audit's
+    classifiers.
+    """
+    return [*grid.train_on, *(grid.baselines if grid.metric == "auc" else ())]
+
+
+def _colour_value(row: ResultRow) -> float:
+    """What a cell is coloured by: how much better than chance it is, or its value."""
+    if not _diverges(row.metric):
+        return row.estimate.value
+    metric = METRICS[row.metric]
+    chance = metric.chance(n_real=row.estimate.n_real, n_fake=row.estimate.n_fake)
+    return (row.estimate.value - chance) * (1.0 if metric.greater_is_better else -1.0)
+
+
+def _diverges(metric: str) -> bool:
+    """Whether a metric's chance level has a colour of its own: it has room on both sides."""
+    return METRICS[metric].chance(n_real=1, n_fake=1) == 0.5
+
+
+def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
+    if _diverges(grid.metric):
+        return colormaps["RdBu"], Normalize(-0.5, 0.5), "better than chance by"
+    values = [_colour_value(row) for row in grid.rows() if row.has_number]
+    if not METRICS[grid.metric].greater_is_better:
+        return colormaps["cividis_r"], Normalize(0.0, max(values, default=1.0)), grid.metric
+    inside = all(0.0 <= value <= 1.0 for value in values)
+    return (
+        colormaps["cividis"],
+        Normalize(0.0, 1.0) if inside else Normalize(min(values), max(values)),
+        grid.metric,
+    )
+
+
+def _draw_cell(
+    axes: Axes, at: tuple[int, int], cell: GridCell, colours: Colormap, scale: Normalize
+) -> None:
+    x, y = at
+    middle: Style = {"ha": "center", "va": "center"}
+    if cell.domain == "in":
+        outline: Style = {"fill": False, "edgecolor": "black", "linewidth": 2.2, "zorder": 3}
+        axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, **outline))
+    if cell.number is None:
+        empty: Style = {"facecolor": "#eeeeee", "edgecolor": "#b5b5b5", "hatch": "////"}
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0, **empty))
+        background = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        words = state_words(cell.row)
+        axes.text(x, y, words, fontsize=8, color="#333333", bbox=background, **middle)
+        return
+    colour = colours(scale(_colour_value(cell.number)))
+    full: Style = {"facecolor": colour, "edgecolor": "white", "linewidth": 1}
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **full))
+    middle["color"] = "white" if _luminance(colour) < 0.45 else "black"
+    e = cell.number.estimate
+    spread, value = e.seeds > 1 and math.isfinite(e.sd), f"{number(e.value)}{_marks(cell)}"
+    axes.text(x, y - (0.2 if spread else 0.12), value, fontsize=11, **middle)
+    axes.text(x, y + (0.09 if spread else 0.2), ends(e.low, e.high), fontsize=8, **middle)
+    if spread:
+        axes.text(x, y + 0.32, f"sd {number(e.sd)}, n={e.seeds}", fontsize=7, **middle)
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Relative luminance in [0, 1] of an RGB colour (Rec. 709 weights), for a text colour that can
+    be read on it.
+    """
+    red, green, blue = colour[:3]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _label_axes(axes: Axes, grid: Grid) -> None:
+    across, down = len(grid.test_on), len(_lines(grid))
+    axes.set(
+        xlim=(-0.5, across - 0.5),
+        ylim=(down - 0.5, -0.5),
+        xlabel="test on (real / fake images)",
+        ylabel="train on",
+    )
+    axes.set_xticks(
+        range(across),
+        [
+            f"{wrapped(name)}{' !' if name in grid.warnings() else ''}\n{_counts(grid, name)}"
+            for name in grid.test_on
+        ],
+        fontsize=8,
+    )
+    axes.set_yticks(range(down), [wrapped(name) for name in _lines(grid)], fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _counts(grid: Grid, test_on: str) -> str:
+    rows = [row for row in grid.rows() if row.test_on == test_on and row.state == "done"]
+    return images_text(rows) if rows else ""
