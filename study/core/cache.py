@@ -1,0 +1,194 @@
+"""The cache: what takes long to make, and follows from its inputs and the code, is kept.
+
+One rule for all of it. An entry lies in `<cache>/<kind>/<code>/<inputs>`: the digests of the code
+that makes it (code.py) and of all that it is made of. Where either changes, the entry is another
+one, so nobody has to raise a number. It then replaces the entry of the same inputs by other code.
+
+An entry is a file or a folder. It appears whole or not at all: it is written under a temporary
+name and renamed. Two processes may make the same one at once. It carries a SHA-256 of every 4 MiB.
+A file is checked each time it is read, a folder when a process first opens it, by all processor
+cores at once. One core checks about 1 GB a second. What is damaged is made again, with a line that
+says so.
+
+A file begins with a line of JSON, its checksums, and then comes the content. The checksums of a
+folder's files are the content of `sums.json` in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from study.core.code import code_digest, place_of
+from study.core.errors import StoreError
+from study.core.identity import digest, whole_file, whole_folder
+from study.core.parallel import one_at_a_time, ordered_map
+
+BLOCK = 1 << 22  # bytes to a checksum
+SUMS = "sums.json"
+ABSENT = "absent"
+_LOG = logging.getLogger(__name__)
+_checked: dict[Path, list[tuple[int, int]]] = {}  # sizes and times of folders that were whole
+
+
+class Cache:
+    """Entries of one kind: what one piece of code makes."""
+
+    def __init__(
+        self, kind: str, made_by: Sequence[Callable[..., Any]], *, libraries: Sequence[str] = ()
+    ) -> None:
+        """kind: name of the folder. made_by: the functions and classes that decide the content.
+        libraries: those whose version decides it, as package indexes call them.
+        """
+        self.kind = kind
+        self._code = tuple(map(place_of, made_by)), tuple(libraries)
+
+    def path(self, cache: Path, name: str) -> Path:
+        """Return where an entry lies. name: the digest of its inputs, with or without a suffix."""
+        return cache / self.kind / code_digest(*self._code) / name
+
+    def get(self, cache: Path, inputs: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, as JSON gives it back; from the cache where that has it.
+
+        inputs: what `digest` takes. A dataclass comes back as a mapping, a tuple as a list.
+        Raises what `make` raises, and StoreError where the cache cannot be written.
+        """
+        path = self.path(cache, f"{digest(inputs)}.json")
+        content = read_entry(path)
+        if content is None:
+            content = json.dumps(make(), default=dataclasses.asdict).encode()
+            with writing(cache):
+                write_entry(path, content)
+                remove_others(path)
+        return json.loads(content)
+
+    def folder(self, cache: Path, inputs: Any, make: Callable[[Path], None]) -> Path:
+        """Return the folder that `make` fills; the one in the cache where that has it.
+
+        One process makes it, and others wait for it. Raises what `make` raises, and StoreError
+        where the cache cannot be written.
+        """
+        path = self.path(cache, digest(inputs))
+        if _damage(path):
+            with writing(cache), one_at_a_time(path):
+                damage = _damage(path)  # another process may have made it meanwhile
+                if damage:
+                    _say(path, damage)
+                    shutil.rmtree(path, ignore_errors=True)
+                    with whole_folder(path) as temporary:
+                        make(temporary)
+                        _seal(temporary)
+                    remove_others(path)
+        return path
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Turn a failed write below the cache folder into a StoreError of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(
+            f"the cache folder '{cache}' cannot be written: {reason}; name another results folder"
+            " with --results"
+        ) from None
+
+
+def write_entry(path: Path, content: bytes) -> None:
+    """Write a file of the cache. Raises OSError."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(json.dumps(_sums_of(content)).encode() + b"\n" + content)
+
+
+def read_entry(path: Path) -> bytes | None:
+    """Return the content of a file of the cache; None where it is absent or damaged, and says the
+    latter.
+    """
+    try:
+        return _content(path)
+    except OSError:
+        return None
+    except ValueError:
+        _say(path, path.name)
+        return None
+
+
+def remove_others(path: Path) -> None:
+    """Remove what other code made of the same inputs. Raises OSError."""
+    for code in path.parent.parent.iterdir():
+        if code != path.parent:
+            other = code / path.name
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
+
+
+def _say(path: Path, damage: str) -> None:
+    if damage != ABSENT:
+        _LOG.warning("'%s' in the cache is damaged (%s): it is made again", path, damage)
+
+
+def _content(path: Path) -> bytes:
+    """The content of a file as it was written. Raises OSError, and ValueError where it is not."""
+    sums, _, content = path.read_bytes().partition(b"\n")
+    if json.loads(sums) != _sums_of(content):
+        raise ValueError(path)
+    return content
+
+
+def _damage(folder: Path) -> str:
+    """The name of a file that is not as it was written, `ABSENT` for no folder, "" for a whole
+    one.
+    """
+    if not folder.is_dir():
+        return ABSENT
+    try:
+        files = _files(folder)
+        states = [file.stat() for file in files.values()]
+        state = [(one.st_size, one.st_mtime_ns) for one in states]
+        if _checked.get(folder) != state:
+            sums = json.loads(_content(folder / SUMS))
+            for name in files.keys() | sums.keys():
+                if name not in files or _sums_of(files[name]) != sums.get(name):
+                    return name
+            _checked[folder] = state
+    except (OSError, ValueError):
+        return SUMS
+    return ""
+
+
+def _seal(folder: Path) -> None:
+    """Write the checksums of all files of a folder, each of which is on the disk then."""
+    files = _files(folder)
+    for file in files.values():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    sums = {name: _sums_of(file) for name, file in files.items()}
+    write_entry(folder / SUMS, json.dumps(sums).encode())
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path for path in found if path.name != SUMS}
+
+
+def _sums_of(content: bytes | Path) -> dict[str, Any]:
+    """The number of bytes, and the SHA-256 of every block of them."""
+    if isinstance(content, bytes):
+        blocks = (content[start : start + BLOCK] for start in range(0, len(content), BLOCK))
+        return {"bytes": len(content), "sha256": [hashlib.sha256(b).hexdigest() for b in blocks]}
+    with content.open("rb") as file:
+        size, number = os.fstat(file.fileno()).st_size, file.fileno()
+        one = lambda start: hashlib.sha256(os.pread(number, BLOCK, start)).hexdigest()  # noqa: E731
+        sha256 = list(ordered_map(one, range(0, size, BLOCK), at_once=1))
+    return {"bytes": size, "sha256": sha256}
