@@ -25,11 +25,10 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from study.data import datasets
-from study.data.file_index import INDEX_SCHEMA, FileIndex
+from study.data.file_index import INDEX, FileIndex
 from study.data.layouts.folders import Layout, read_layout
 from study.data.layouts.listing import Listing
 
@@ -153,10 +152,9 @@ def write_index(index: FileIndex, table: pa.Table) -> None:
     columns = {"sha256": numbers, "pixels": numbers, "problem": table["problem"]}
     known = pa.table(
         {**{name: table[name] for name in ("path", "size", "changed_ns")}, **columns},
-        schema=INDEX_SCHEMA,
+        schema=INDEX.schema,
     )
-    index.path.parent.mkdir(parents=True)
-    pq.write_table(known, index.path)
+    INDEX.write(index.cache, INDEX.folder(index.cache, index.name, index.place), known)
 
 
 def timed(work: Callable[[], Result], what: str, rows: int) -> tuple[Result, float]:

@@ -4,12 +4,13 @@ it.
 
 from __future__ import annotations
 
+import ast
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from study.core import identity
+from study.core import code
 
 
 @pytest.fixture(scope="session")
@@ -33,20 +34,41 @@ def _ctrl_c_is_heard() -> None:
 
 
 @pytest.fixture
-def other_code(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Let a source file, by its name, or a library be another one, as far as the keys of caches
-    know.
+def other_code(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """Let every function of a source file, by its name, or a library be another one, as far as the
+    keys of caches know.
     """
 
     def change(changed: str) -> None:
-        sha256, version = identity.file_sha256, identity.version
+        copy = tmp_path_factory.mktemp("code") / code.PACKAGE.name
+        for file in code.PACKAGE.rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            target = copy / file.relative_to(code.PACKAGE)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(otherwise(text) if file.name == changed else text, encoding="utf-8")
+        version = code.version
         monkeypatch.setattr(
-            identity, "file_sha256", lambda path: "other" if path.name == changed else sha256(path)
+            code, "version", lambda name: "other" if name == changed else version(name)
         )
-        monkeypatch.setattr(
-            identity, "version", lambda name: "other" if name == changed else version(name)
-        )
-        identity.code_digest.cache_clear()
+        monkeypatch.setattr(code, "PACKAGE", copy)
+        forget_code()
 
     yield change
-    identity.code_digest.cache_clear()
+    forget_code()
+
+
+def otherwise(text: str) -> str:
+    """Return a module whose functions and classes do one thing more."""
+    tree = ast.parse(text)
+    for statement in tree.body:
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            statement.body += ast.parse("more = 1").body
+    return ast.unparse(tree)
+
+
+def forget_code() -> None:
+    """Have code be read from the disk again, as a new process does."""
+    for remembered in (code.code_digest, code._statements, code._read):
+        remembered.cache_clear()

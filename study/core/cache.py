@@ -81,7 +81,8 @@ class Cache:
             with writing(cache), one_at_a_time(path):
                 damage = _damage(path)  # another process may have made it meanwhile
                 if damage:
-                    _say(path, damage)
+                    if damage != ABSENT:
+                        _say(path / damage)
                     shutil.rmtree(path, ignore_errors=True)
                     with whole_folder(path) as temporary:
                         make(temporary)
@@ -118,7 +119,7 @@ def read_entry(path: Path) -> bytes | None:
     except OSError:
         return None
     except ValueError:
-        _say(path, path.name)
+        _say(path)
         return None
 
 
@@ -133,9 +134,8 @@ def remove_others(path: Path) -> None:
                 other.unlink(missing_ok=True)
 
 
-def _say(path: Path, damage: str) -> None:
-    if damage != ABSENT:
-        _LOG.warning("'%s' in the cache is damaged (%s): it is made again", path, damage)
+def _say(damaged: Path) -> None:
+    _LOG.warning("'%s' in the cache is damaged: it is made again", damaged)
 
 
 def _content(path: Path) -> bytes:
@@ -160,7 +160,7 @@ def _damage(folder: Path) -> str:
             sums = json.loads(_content(folder / SUMS))
             for name in files.keys() | sums.keys():
                 if name not in files or _sums_of(files[name]) != sums.get(name):
-                    return name
+                    return str(name)
             _checked[folder] = state
     except (OSError, ValueError):
         return SUMS

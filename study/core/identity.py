@@ -15,7 +15,6 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -69,25 +68,6 @@ def file_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def code_digest(*sources: Path, libraries: tuple[str, ...]) -> str:
-    """Return the key of the code that makes a number: of Python files, of all those in folders, and
-    of libraries by their versions.
-
-    A cache whose content takes seconds to make is keyed by this: a constant or a formula that
-    changes needs no one to remember it.
-    """
-    files = [
-        file
-        for source in sources
-        for file in (sorted(source.glob("*.py")) if source.is_dir() else [source])
-    ]
-    return digest(
-        {f"{file.parent.name}/{file.name}": file_sha256(file) for file in files},
-        {name: version(name) for name in libraries},
-    )
 
 
 def unit_interval(salt: str, key: str) -> float:

@@ -251,10 +251,8 @@ class Catalog:
     def packed(self, name: str, split: Split, geometry: Geometry) -> bool:
         """Whether `open` would find every pack already built. Raises what `dataset` raises."""
         self._check_split(name, split)
-        keys = [
-            packs.pack_key(self.dataset(member), split, geometry) for member in split_union(name)
-        ]
-        return all((self.config.cache / "packs" / key).is_dir() for key in keys)
+        cache, members = self.config.cache, map(self.dataset, split_union(name))
+        return all(packs.is_packed(member, split, geometry, cache=cache) for member in members)
 
     def describe(self, name: str) -> DatasetSummary:
         """Return what one dataset holds, behind the firewall without test. Raises as `dataset`."""

@@ -41,8 +41,12 @@ class RowCache:
         unless_empty: a column; a row in which it is "" is used and not kept. For the others see
         `Cache`.
         """
-        self._cache = Cache(kind, made_by, libraries=libraries)
-        self._schema, self._of, self._unless_empty = schema, of, unless_empty
+        self.made_by, self._cache = made_by, Cache(kind, made_by, libraries=libraries)
+        self.schema, self._of, self._unless_empty = schema, of, unless_empty
+
+    def folder(self, cache: Path, name: str, inputs: Any) -> Path:
+        """Return where the table of a dataset lies."""
+        return self._cache.path(cache, f"{file_name(name)}-{digest(inputs)}")
 
     def rows(
         self,
@@ -53,19 +57,21 @@ class RowCache:
         make: Callable[[pa.Table], Iterable[Mapping[str, Any]]],
         *,
         part: int,
-        progress: Callable[[int, int], None],
+        progress: Callable[[str, int, int], None],
+        doing: str,
         report: int = 256,
     ) -> pa.Table:
         """Return the row of every row of `wanted`, in that order. Those that are missing are made.
 
         name, inputs: of the table. make: gets rows of `wanted` and yields the other columns of
-        each, in order. part: rows that a killed run may lose. report: rows to a word of progress.
+        each, in order. part: rows that a killed run may lose. doing: what `progress` says every
+        `report` rows.
         Raises what `make` raises, and then keeps what was made. Raises StoreError where the cache
         cannot be written.
         """
-        folder = self._cache.path(cache, f"{file_name(name)}-{digest(inputs)}")
+        folder = self.folder(cache, name, inputs)
         files = sorted(folder.glob("*.rows"))
-        known = pa.concat_tables([self._schema.empty_table(), *map(self._read, files)])
+        known = pa.concat_tables([self.schema.empty_table(), *map(self._read, files)])
         keys = self._keys(wanted)
         codes = np.asarray(keys.dictionary_encode().indices)
         missing = np.flatnonzero(pc.is_null(pc.index_in(keys, value_set=self._keys(known))))
@@ -78,11 +84,11 @@ class RowCache:
                     rows.append(row)
                     done = start + len(rows)
                     if done % report == 0 or done == todo.num_rows:
-                        progress(done, todo.num_rows)
+                        progress(doing, done, todo.num_rows)
             finally:  # an interrupted run keeps what it has made
                 if rows:
                     tables.append(self._table(block.slice(0, len(rows)), rows))
-                    files.append(self._write(cache, folder, tables[-1]))
+                    files.append(self.write(cache, folder, tables[-1]))
         if todo.num_rows or len(files) > 1:
             self._join(cache, folder, files, known, tables[1:])
         found = pa.concat_tables(tables)
@@ -92,10 +98,10 @@ class RowCache:
         self, cache: Path, folder: Path, files: Sequence[Path], known: pa.Table, new: list[pa.Table]
     ) -> None:
         """Make one file of all. Killed before the others are gone, they say the same once more."""
-        made = pa.concat_tables([self._schema.empty_table(), *new])
+        made = pa.concat_tables([self.schema.empty_table(), *new])
         of = self._of[0]
         old = known.filter(pc.invert(pc.is_in(known[of], value_set=made[of].combine_chunks())))
-        self._write(cache, folder, pa.concat_tables([old, made]))
+        self.write(cache, folder, pa.concat_tables([old, made]))
         with writing(cache):
             for file in files:
                 file.unlink(missing_ok=True)
@@ -104,10 +110,11 @@ class RowCache:
     def _read(self, file: Path) -> pa.Table:
         content = read_entry(file)
         if content is None:
-            return self._schema.empty_table()
-        return pq.read_table(pa.BufferReader(content), schema=self._schema)
+            return self.schema.empty_table()
+        return pq.read_table(pa.BufferReader(content), schema=self.schema)
 
-    def _write(self, cache: Path, folder: Path, rows: pa.Table) -> Path:
+    def write(self, cache: Path, folder: Path, rows: pa.Table) -> Path:
+        """Add rows to the table in a folder, as a file of its own. Raises StoreError."""
         if self._unless_empty:
             rows = rows.filter(pc.not_equal(rows[self._unless_empty], ""))
         content, file = io.BytesIO(), folder / f"{uuid.uuid4().hex[:12]}.rows"
@@ -121,9 +128,9 @@ class RowCache:
             block[field.name].combine_chunks()
             if field.name in self._of
             else pa.array([row.get(field.name) for row in rows], field.type)
-            for field in self._schema
+            for field in self.schema
         ]
-        return pa.table(arrays, schema=self._schema)
+        return pa.table(arrays, schema=self.schema)
 
     def _keys(self, table: pa.Table) -> pa.Array:
         texts = [pc.cast(table[name], pa.large_string()) for name in self._of]

@@ -43,7 +43,7 @@ def search_driver(
         halving=study.search.scheduler == "asha",
         seconds=study.budget.gpu_seconds / study.run.devices_per_trial,
         history=lambda pairing: _recorded(opened, pairing, known),
-        proposer=remembered(opened.workspace.data.cache / "proposals"),
+        proposer=remembered(opened.workspace.data.cache),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from study.analysis.estimates import cached_estimates
 from study.core import parallel
 from study.core.records import Cell, Pairing, Scores
 from study.planning.cells import PlannedCell
-from study.statistics.intervals import estimate_cell
+from study.statistics.intervals import CellEstimates, estimate_cell
 
 GIVEN = {"fixed": 0.0, "source": float("nan"), "source_fpr5": float("-inf")}
 CALL: dict[str, Any] = {"rng_seed": 3, "brief": False}
@@ -38,7 +39,7 @@ def scored(seed: int, n: int = 40) -> Scores:
 
 
 def kept(folder: Path) -> list[Path]:
-    return sorted((folder / "estimates").iterdir())
+    return sorted((folder / "estimates").glob("*/*"))
 
 
 def test_kept_estimates_are_those_of_the_scores_and_are_derived_once(
@@ -66,11 +67,15 @@ def test_kept_estimates_are_those_of_the_scores_and_are_derived_once(
 
 
 def test_whatever_decides_the_numbers_decides_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_code: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(
-        estimates, "estimate_cell", lambda *_, **__: estimates.CellEstimates(rows=[], oracle=())
-    )
+    made: list[int] = []
+
+    def counted(*_: Any, **__: Any) -> CellEstimates:
+        made.append(1)
+        return CellEstimates(rows=[], oracle=())
+
+    monkeypatch.setattr(estimates, "estimate_cell", counted)
     one = scored(0)
     group = np.array([f"g{i // 2}" for i in range(40)])
     higher = one.logit.copy()
@@ -95,9 +100,12 @@ def test_whatever_decides_the_numbers_decides_the_key(
     for number, (thresholds, temperature, call) in enumerate(others, start=len(changed) + 1):
         cached_estimates(tmp_path, [one], [thresholds], [temperature], **call)
         assert len(kept(tmp_path)) == number
-    monkeypatch.setattr(estimates, "_code", lambda: "other statistics")
-    cached_estimates(tmp_path, [one], [GIVEN], [1.0], **CALL)
-    assert len(kept(tmp_path)) == len(changed) + len(others) + 1
+    for number, other in enumerate(["ranking.py", "scipy"], start=len(kept(tmp_path)) + 1):
+        other_code(other)
+        for _ in range(2):
+            cached_estimates(tmp_path, [one], [GIVEN], [1.0], **CALL)
+            assert len(made) == number
+    assert len(kept(tmp_path)) == len(changed) + len(others)  # in place of that of the other code
 
 
 def test_the_matrix_is_the_same_for_any_number_of_threads(

@@ -684,12 +684,12 @@ Catalog(config, firewall=True).dataset("mine")
         ).returncode
         == -signal.SIGKILL
     )
-    parts = list((tmp_path / "cache" / "index").glob("*.part"))
+    parts = list((tmp_path / "cache").glob("index/*/*/*"))
     assert len(parts) >= 2
     history: list[int] = []
     found = make_catalog(progress=lambda what, done, total: history.append(total)).dataset("mine")
     assert history and max(history) == 48 - 8 * len(parts)
-    assert [path.suffix for path in (tmp_path / "cache" / "index").iterdir()] == [".parquet"]
+    assert [path.suffix for path in (tmp_path / "cache").glob("index/*/*/*")] == [".rows"]
     again: list[int] = []
     assert (
         make_catalog(progress=lambda what, done, total: again.append(total)).dataset("mine").digest
@@ -703,7 +703,7 @@ def test_a_damaged_index_is_made_again(
 ) -> None:
     write_dataset(root / "d", n=40, size=8)
     expected = make_catalog().dataset("d").digest
-    (index,) = (tmp_path / "cache" / "index").glob("*.parquet")
+    (index,) = (tmp_path / "cache").glob("index/*/*/*")
     index.write_bytes(b"PAR1 and then nothing")
     assert make_catalog().dataset("d").digest == expected
 

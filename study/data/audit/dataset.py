@@ -2,32 +2,26 @@
 section 8).
 
 All images of the dataset are audited, of every split: an audit describes the data, and
-nothing of it goes back into search. `<cache>/audits/<key>.json` keeps what takes time, the two
-classifiers, by all that decides them: the data, this folder's code and that of study/statistics/,
-numpy, scipy and scikit-learn.
+nothing of it goes back into search. `<cache>/audits/` keeps what takes time, the two classifiers.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import study.statistics
-from study.core.identity import code_digest, digest, whole_file
+from study.core.cache import Cache
 from study.core.records import FAKE, REAL, Estimate
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
-from study.data.audit.traits import Traits, traits_of, traits_version
+from study.data.audit.traits import TRAITS, Traits, traits_of
 from study.data.catalog import Catalog
 from study.data.datasets import Dataset, group_codes, strings
-from study.data.file_index import cache_writes
 from study.data.leaks.find import KINDS, ORDER, Leaks, leaks_across, leaks_within
 from study.data.splits import straddling
 
@@ -35,6 +29,11 @@ CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "metadata_auc": metadata_auc,
     "border_brightness_auc": border_brightness_auc,
 }
+AUDITS = Cache(
+    "audits",
+    [metadata_auc, border_brightness_auc, *TRAITS.made_by],
+    libraries=("numpy", "scipy", "scikit-learn", "Pillow", "av"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,27 +120,11 @@ def _partial(traits: Traits, cues: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estimate]:
-    key = digest("audit", _code(), traits_version(dataset), dataset.digest)
-    path = cache / "audits" / f"{key}.json"
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Estimate(**held[name]) for name in CLASSIFIERS}
-    except (OSError, ValueError, KeyError, TypeError):  # absent, or none of ours: made anew
-        found = {name: classifier(traits) for name, classifier in CLASSIFIERS.items()}
-        with cache_writes(cache), whole_file(path) as temporary:
-            temporary.write_text(
-                json.dumps({name: dataclasses.asdict(e) for name, e in found.items()}),
-                encoding="utf-8",
-            )
-        return found
+    def fit() -> dict[str, Estimate]:
+        return {name: classifier(traits) for name, classifier in CLASSIFIERS.items()}
 
-
-def _code() -> str:
-    return code_digest(
-        Path(__file__).parent,
-        Path(study.statistics.__path__[0]),
-        libraries=("numpy", "scipy", "scikit-learn"),
-    )
+    kept = AUDITS.get(cache, (dataset.digest, dataset.unified_px), fit)
+    return {name: Estimate(**kept[name]) for name in CLASSIFIERS}
 
 
 def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:

@@ -1,16 +1,16 @@
 """The traits of every image of a dataset: how its file was made, how large it is, and a few
 statistics of its pixels.
 
-`<cache>/traits/*.parquet`, one file a dataset folder, one row a content: a file's traits
-hang on its bytes alone, so a row holds wherever the file lies. An image that cannot be decoded has
-no traits; the dataset lists it with its reason.
+`<cache>/traits/`, one table a dataset folder, one row a content: a file's traits hang on its bytes
+alone, so a row holds wherever the file lies. An image that cannot be decoded has no traits; the
+dataset lists it with its reason.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,44 +18,34 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from study.core.errors import DataError
-from study.core.identity import digest, file_sha256, whole_file
+from study.core.identity import file_sha256
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.datasets import Dataset
-from study.data.file_index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, quiet
 from study.data.images.decode import (
-    DECODE_VERSION,
     FORMATS,
     UndecodableError,
     UnreadableError,
     decode_image,
     read_bytes,
 )
-from study.data.images.unify import QUALITY, UNIFY_VERSION, unify
+from study.data.images.unify import QUALITY, unify
 from study.data.images.videos import Run, map_files, read_indexed_frames, stored_as
-from study.data.names import file_name, parse_name
+from study.data.names import parse_name
+from study.data.row_cache import RowCache
 
-TRAITS_VERSION = 1  # raised when a change of the code gives the same file other traits
-KEEP_EVERY = 2048  # images: what a killed run loses at most
+PART = 2048  # images whose traits a killed run may lose at most
 
 KINDS = ("format", "mode", "subsampling", "tables", "progressive", "profile", "exif")  # words
 NO_JPEG = "none"  # the subsampling, tables and progression of what is no JPEG
 SIZES = ("jpeg_quality", "width", "height", "aspect", "bytes_per_pixel")  # numbers
 METADATA = (*KINDS, *SIZES)
 COLUMNS = (*METADATA, *STATISTICS)
-SCHEMA = pa.schema(
-    [
-        ("sha256", pa.string()),
-        *((name, pa.string()) for name in KINDS),
-        *((name, pa.float64()) for name in (*SIZES, *STATISTICS)),
-        ("problem", pa.string()),
-    ]
-)
 UNIFIED: dict[str, str | float] = {
     **dict.fromkeys(("progressive", "profile", "exif"), "no"),
     **{
@@ -66,7 +56,7 @@ UNIFIED: dict[str, str | float] = {
         "jpeg_quality": float(QUALITY),
     },
 }
-Row = dict[str, str | float | None]  # a row of that table, on its way into it
+Row = dict[str, str | float | None]  # the traits of one image, and why it has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +88,15 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     """
     samples = dataset.samples
     usable = samples.filter(pc.equal(samples["problem"], ""))
-    known = _known(dataset, usable, cache, progress)
-    table = known.take(
-        pc.index_in(usable["sha256"].combine_chunks(), value_set=known["sha256"].combine_chunks())
+    table = TRAITS.rows(
+        cache,
+        parse_name(dataset.name).base,
+        (os.path.realpath(dataset.root), dataset.unified_px),
+        usable,
+        partial(_made, dataset),
+        part=PART,
+        progress=progress,
+        doing=f"reading traits of {dataset.name}",
     )
     read = np.array(pc.equal(table["problem"], ""))
     left_out = samples.filter(pc.not_equal(samples["problem"], ""))
@@ -126,51 +122,11 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     )
 
 
-def traits_version(dataset: Dataset) -> str:
-    """Return the digest of all but the files that decides the traits of a dataset's images."""
-    unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
-    return digest(TRAITS_VERSION, DECODE_VERSION, *unified)
-
-
-def _known(dataset: Dataset, usable: pa.Table, cache: Path, progress: Progress) -> pa.Table:
-    """Return a table that has the traits of every usable image, and keep it."""
-    key = digest("traits", traits_version(dataset), os.path.realpath(dataset.root))
-    path = cache / "traits" / f"{file_name(parse_name(dataset.name).base)}-{key}.parquet"
-    known = _read(path)
-    todo = usable.filter(
-        pc.invert(pc.is_in(usable["sha256"], value_set=known["sha256"].combine_chunks()))
-    )
-    # one of equal files is enough
-    jobs = dict(zip(todo["sha256"].to_pylist(), todo["path"].to_pylist(), strict=True))
-    fresh: list[Row] = []
-    try:
-        work = [(f"{dataset.root}/{relative}", sha256) for sha256, relative in jobs.items()]
-        for done, row in enumerate(
-            map_files(partial(_rows_of_file, dataset.unified_px), work), start=1
-        ):
-            fresh.append(row)
-            if done % 256 == 0 or done == len(jobs):
-                progress(f"reading traits of {dataset.name}", done, len(jobs))
-            if len(fresh) == KEEP_EVERY:
-                known, fresh = _keep(path, known, fresh, cache), []
-    finally:  # an interrupted run keeps what it has read
-        if fresh:
-            known = _keep(path, known, fresh, cache)
-    return known
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path, schema=SCHEMA)
-    except (OSError, pa.ArrowException):  # absent, or none of ours: both mean that nothing is known
-        return SCHEMA.empty_table()
-
-
-def _keep(path: Path, known: pa.Table, fresh: list[Row], cache: Path) -> pa.Table:
-    table = pa.concat_tables([known, pa.Table.from_pylist(fresh, schema=SCHEMA)])
-    with cache_writes(cache), whole_file(path) as temporary:
-        pq.write_table(table, temporary)
-    return table
+def _made(dataset: Dataset, rows: pa.Table) -> Iterator[Row]:
+    """Read the traits of images, rows of `Dataset.samples`, in order."""
+    paths, sha256 = rows["path"].to_pylist(), rows["sha256"].to_pylist()
+    work = [(f"{dataset.root}/{path}", one) for path, one in zip(paths, sha256, strict=True)]
+    return map_files(partial(_rows_of_file, dataset.unified_px), work)
 
 
 def _rows_of_file(unified_px: int | None, file: Run, sha256: Sequence[str]) -> list[Row]:
@@ -301,3 +257,19 @@ def _has_exif(image: Image.Image) -> bool:
 
 def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
+
+
+TRAITS = RowCache(
+    "traits",
+    [_made],
+    pa.schema(
+        [
+            ("sha256", pa.string()),
+            *((name, pa.string()) for name in KINDS),
+            *((name, pa.float64()) for name in (*SIZES, *STATISTICS)),
+            ("problem", pa.string()),
+        ]
+    ),
+    of=("sha256",),
+    libraries=("numpy", "Pillow", "av"),
+)

@@ -1,17 +1,15 @@
 """Packs: the images of a split, decoded once, as one file of uint8 squares that every process maps
 and shares.
 
-`<cache>/packs/<key>/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and
-`pack.json` (schema, ids, the images left out and why, shape). The key is that of the content: ids,
-SHA-256 of the files' bytes, geometry, decoder, how images are unified; not the place of the folder.
-A pack appears whole or not at all. An image that cannot be decoded is listed with its reason
-and has no row: nothing stands in for it.
+An entry of `<cache>/packs/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and
+`pack.json` (ids, the images left out and why, shape). Its key is that of the content: ids, SHA-256
+of the files' bytes, geometry, decoder, how images are unified; not the place of the folder. An
+image that cannot be decoded is listed with its reason and has no row: nothing stands in for it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -23,18 +21,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from study.core.cache import Cache
 from study.core.errors import DataError, StoreError
-from study.core.identity import digest, whole_folder
-from study.core.parallel import one_at_a_time
+from study.core.identity import digest
 from study.core.records import Balance, Geometry, Split
 from study.data.datasets import Dataset, columns_digest, labels, strings
-from study.data.file_index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, quiet
 from study.data.images.decode import DECODE_VERSION, UndecodableError
 from study.data.images.geometry import check_geometry, fit_geometry
 from study.data.images.originals import Original, map_originals
 from study.data.images.unify import UNIFY_VERSION
 
-PACK_SCHEMA_NUMBER = 1
 IMAGES, PACK = "images.u8", "pack.json"
 
 
@@ -45,34 +42,15 @@ class Pack:
     ids: (N,) str, sorted. excluded: (id, reason) of the images that have no row.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Read a pack's description. Raises StoreError for a pack that is damaged or of another
-        version.
-        """
-        self.folder = folder
-        try:
-            description = json.loads((folder / PACK).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"pack '{folder}' is damaged ({error}); delete this folder, it is made again"
-            ) from None
-        if description.get("schema") != PACK_SCHEMA_NUMBER:
-            found = description.get("schema")
-            raise StoreError(
-                f"pack '{folder}' has schema {found}, this version reads {PACK_SCHEMA_NUMBER};"
-                " delete this folder"
-            )
+    def __init__(self, folder: Path, key: str) -> None:
+        """key: of the content (`pack_key`)."""
+        self.folder, self.key = folder, key
+        description = json.loads((folder / PACK).read_text(encoding="utf-8"))
         self.ids = np.array(description["ids"], dtype=np.str_)
         self.excluded = tuple(
             (str(sample), str(reason)) for sample, reason in description["excluded"]
         )
         self.shape: tuple[int, int, int, int] = tuple(description["shape"])
-        size = (folder / IMAGES).stat().st_size if (folder / IMAGES).is_file() else 0
-        if len(self.ids) != self.shape[0] or size != int(np.prod(self.shape)):
-            raise StoreError(
-                f"pack '{folder}' is damaged ({size} bytes, not {int(np.prod(self.shape))}); delete"
-                " this folder, it is made again"
-            )
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
@@ -119,7 +97,7 @@ class ImageSet:
             np.arange(len(parts), dtype=np.uint16), [rows.num_rows for rows in kept]
         )[order]
         self._row_of = np.concatenate([np.arange(rows.num_rows) for rows in kept])[order]
-        self._pack_keys = tuple(sorted(pack.folder.name for pack in self._packs))
+        self._pack_keys = tuple(sorted(pack.key for pack in self._packs))
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -175,12 +153,18 @@ class ImageSet:
 
 
 def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
-    """Return the key of the pack of a split in a geometry. Raises DataError where the dataset has
+    """Return the key of the images of a split in a geometry. Raises DataError where the dataset has
     no such split.
     """
     content = columns_digest(dataset.rows(split), ["id", "sha256", "problem"])
     unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
-    return digest("pack", PACK_SCHEMA_NUMBER, DECODE_VERSION, geometry, content, *unified)
+    # the 1 stays: the fits under way of earlier versions have it in their keys
+    return digest("pack", 1, DECODE_VERSION, geometry, content, *unified)
+
+
+def is_packed(dataset: Dataset, split: Split, geometry: Geometry, *, cache: Path) -> bool:
+    """Whether the pack of a split is built. Raises what `pack_key` raises."""
+    return PACKS.path(cache, digest(pack_key(dataset, split, geometry))).is_dir()
 
 
 def open_pack(
@@ -192,21 +176,14 @@ def open_pack(
     ConfigError for an impossible geometry, StoreError where the cache cannot be written.
     """
     check_geometry(geometry)
-    rows = dataset.rows(split)
-    folder = cache / "packs" / pack_key(dataset, split, geometry)
-    if not folder.is_dir():
-        with cache_writes(cache), one_at_a_time(folder):
-            if not folder.is_dir():
-                _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
-                with whole_folder(folder) as temporary:
-                    _build(
-                        temporary,
-                        dataset,
-                        rows,
-                        geometry,
-                        lambda n, of: progress(f"packing {dataset.name} {split}", n, of),
-                    )
-    pack = Pack(folder)
+    rows, key = dataset.rows(split), pack_key(dataset, split, geometry)
+
+    def build(folder: Path) -> None:
+        _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
+        told = partial(progress, f"packing {dataset.name} {split}")
+        _build(folder, dataset, rows, geometry, told)
+
+    pack = Pack(PACKS.folder(cache, key, build), key)
     for value, word in ((0, "real"), (1, "fake")):
         if not (labels(_kept(rows, pack)) == value).any():
             first = (
@@ -251,10 +228,8 @@ def _build(
                 file.write(result.data)
             if done % 256 == 0 or done == len(table):
                 progress(done, len(table))
-        file.flush()
-        os.fsync(file.fileno())
     shape = [len(ids), geometry.size_px, geometry.size_px, 3]
-    description = {"schema": PACK_SCHEMA_NUMBER, "shape": shape, "ids": ids, "excluded": excluded}
+    description = {"shape": shape, "ids": ids, "excluded": excluded}
     (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
 
 
@@ -286,3 +261,6 @@ def _refuse_full_disk(needed: int, cache: Path, *, name: str) -> None:
             f" {free / 1e9:.1f} GB free; lower data.max_per_class or name another results folder"
             " with --results"
         )
+
+
+PACKS = Cache("packs", [_build], libraries=("numpy", "Pillow", "av"))

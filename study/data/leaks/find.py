@@ -17,9 +17,8 @@ Embedding distance is not used: features belong to a detector, and the audit com
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -29,13 +28,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from study.core.identity import code_digest, digest, whole_file
+from study.core.cache import Cache
 from study.core.records import FAKE, REAL, Split
 from study.data.catalog import Catalog
 from study.data.datasets import labels, strings
-from study.data.file_index import cache_writes
 from study.data.leaks.near_duplicates import nearest
-from study.data.leaks.perceptual_hashes import PerceptualHashes, read_hashes
+from study.data.leaks.perceptual_hashes import PRINTS, PerceptualHashes, read_hashes
 from study.data.names import split_union
 
 Kind = Literal["exact", "near", "group"]
@@ -222,39 +220,15 @@ def _cached(
         (source, source_splits, catalog.key(source, source_splits)),
     ]
     same_folder = catalog.dataset(images).root.resolve() == catalog.dataset(source).root.resolve()
-    key = digest("leaks", _code(), content, same_folder)
-    cache = catalog.config.cache
-    path = cache / "leaks" / f"{key}.json"
-    known = _load(path)
-    if known is not None:
-        return known
-    here = _side(catalog, images, image_splits)
-    there = (
-        here
-        if (source, source_splits) == (images, image_splits)
-        else _side(catalog, source, source_splits)
-    )
-    found = _compare(here, there, same_folder=same_folder)
-    with cache_writes(cache), whole_file(path) as temporary:
-        temporary.write_text(json.dumps([asdict(leak) for leak in found]), encoding="utf-8")
-    return found
 
+    def compare() -> list[Leak]:
+        here = _side(catalog, images, image_splits)
+        itself = (source, source_splits) == (images, image_splits)
+        there = here if itself else _side(catalog, source, source_splits)
+        return _compare(here, there, same_folder=same_folder)
 
-def _code() -> str:
-    here = Path(__file__).parent
-    return code_digest(
-        here / "find.py",
-        here / "near_duplicates.py",
-        here / "perceptual_hashes.py",
-        libraries=("numpy", "scipy"),
-    )
-
-
-def _load(path: Path) -> list[Leak] | None:
-    try:
-        return [Leak(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):  # absent, or not leaks: made anew
-        return None
+    kept = LEAKS.get(catalog.config.cache, (content, same_folder), compare)
+    return [Leak(**fields) for fields in kept]
 
 
 def _side(catalog: Catalog, name: str, splits: Sequence[Split]) -> _Side:
@@ -392,3 +366,6 @@ def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
         f"{leaks.images}: {percent} % of {images} {('reals', 'fakes')[label]} ({n} of {total})"
         f" {verb} {where}"
     )
+
+
+LEAKS = Cache("leaks", [_compare, *PRINTS.made_by], libraries=("numpy", "scipy", "Pillow", "av"))

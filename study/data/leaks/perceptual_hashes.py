@@ -15,47 +15,38 @@ chance more often than two pictures.
 A flat picture (black, white, a plain colour) has no print worth comparing: its hash is that of its
 noise.
 
-`<cache>/prints/*.parquet`, one file a dataset folder, one row a picture, by the digest of its
-pixels. What was made is kept.
+`<cache>/prints/`, one table a dataset folder, one row a picture, by the digest of its pixels.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from study.core.identity import digest, whole_file
-from study.data.datasets import Dataset, strings
-from study.data.file_index import Progress, cache_writes, quiet
-from study.data.images.decode import DECODE_VERSION, UndecodableError
+from study.data.datasets import Dataset
+from study.data.file_index import Progress, quiet
+from study.data.images.decode import UndecodableError
 from study.data.images.originals import Original, map_originals
-from study.data.names import file_name, parse_name
+from study.data.names import parse_name
+from study.data.row_cache import RowCache
 
-# raised when a change of the code gives the same pixels other prints: making them anew decodes
-# every image
-PRINT_VERSION = 2
 COARSE_PX, THUMBNAIL_PX, HASH_SIDE = 32, 16, 8
 # grey levels, standard deviation over a thumbnail: a darker or plainer picture says too little
 FLAT_BELOW = 4.0
 THUMBNAIL_BYTES = THUMBNAIL_PX**2 * 3
 BATCH = 256  # images whose coarse form is in memory at a time
-_SCHEMA = pa.schema(
-    [
-        ("pixels", pa.string()),
-        ("hash", pa.uint64()),
-        ("mirror", pa.uint64()),
-        ("thumbnail", pa.binary(THUMBNAIL_BYTES)),
-    ]
-)
+PART = 1 << 13  # images whose prints a killed run may lose at most
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -140,66 +131,31 @@ def read_hashes(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     written.
     """
     usable = dataset.samples.filter(pc.equal(dataset.samples["problem"], ""))
-    base = parse_name(dataset.name).base
-    sizes = (COARSE_PX, THUMBNAIL_PX, HASH_SIDE)
-    key = digest("prints", PRINT_VERSION, sizes, DECODE_VERSION, os.path.realpath(dataset.root))
-    path = cache / "prints" / f"{file_name(base)}-{key}.parquet"
-    known = _read(path)
-    missing = usable.filter(
-        pc.invert(pc.is_in(usable["pixels"], value_set=known["pixels"].combine_chunks()))
+    table = PRINTS.rows(
+        cache,
+        parse_name(dataset.name).base,
+        os.path.realpath(dataset.root),
+        usable,
+        partial(_made, dataset.root),
+        part=PART,
+        progress=progress,
+        doing=f"comparing {dataset.name}",
     )
-    if missing.num_rows:
-        known = _make(dataset, missing, known, path, cache=cache, progress=progress)
-    place = pc.index_in(usable["pixels"], value_set=known["pixels"].combine_chunks())
-    raw = known["thumbnail"].combine_chunks()
-    thumbnail = np.frombuffer(b"".join(raw.to_pylist()), dtype=np.uint8).reshape(
-        -1, THUMBNAIL_PX, THUMBNAIL_PX, 3
-    )
-    hashes, mirrors = (np.array(known[name], dtype=np.uint64) for name in ("hash", "mirror"))
-    return PerceptualHashes(hash=hashes, mirror=mirrors, thumbnail=thumbnail).take(
-        np.array(place, dtype=np.intp)
-    )
+    thumbnail = np.frombuffer(b"".join(table["thumbnail"].to_pylist()), dtype=np.uint8)
+    hashes, mirrors = (np.array(table[name], dtype=np.uint64) for name in ("hash", "mirror"))
+    sides = (THUMBNAIL_PX, THUMBNAIL_PX, 3)
+    return PerceptualHashes(hash=hashes, mirror=mirrors, thumbnail=thumbnail.reshape(-1, *sides))
 
 
-def _make(
-    dataset: Dataset,
-    missing: pa.Table,
-    known: pa.Table,
-    path: Path,
-    *,
-    cache: Path,
-    progress: Progress,
-) -> pa.Table:
-    """Return the known prints and those of the missing images; also where it is interrupted, what
-    was made is kept.
-    """
-    _, first = np.unique(strings(missing["pixels"]), return_index=True)
-    rows = missing.take(np.sort(first))
-    jobs = [
-        Original(f"{dataset.root}/{p}", sha)
-        for p, sha in zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
-    ]
-    parts = [known]
+def _made(root: Path, rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Make the prints of images, rows of `Dataset.samples`, in order."""
+    paths, sha256 = rows["path"].to_pylist(), rows["sha256"].to_pylist()
+    jobs = [Original(f"{root}/{path}", sha) for path, sha in zip(paths, sha256, strict=True)]
     images = map_originals(_coarse_or_refused, jobs)
-    try:
-        for start in range(0, len(jobs), BATCH):
-            made = np.stack(list(islice(images, BATCH)))
-            parts.append(_table(rows["pixels"].slice(start, len(made)), prints_of(made)))
-            progress(f"comparing {dataset.name}", start + len(made), len(jobs))
-    finally:
-        known = pa.concat_tables(parts)
-        if len(parts) > 1:
-            with cache_writes(cache), whole_file(path) as temporary:
-                pq.write_table(known, temporary)
-    return known
-
-
-def _table(pixels: pa.ChunkedArray, hashes: PerceptualHashes) -> pa.Table:
-    thumbnails = pa.array([one.tobytes() for one in hashes.thumbnail], pa.binary(THUMBNAIL_BYTES))
-    both = {"hash": pa.array(hashes.hash), "mirror": pa.array(hashes.mirror)}
-    return pa.table(
-        {"pixels": pixels.combine_chunks(), **both, "thumbnail": thumbnails}, schema=_SCHEMA
-    )
+    while batch := list(islice(images, BATCH)):
+        made = prints_of(np.stack(batch))
+        for one, mirror, thumbnail in zip(made.hash, made.mirror, made.thumbnail, strict=True):
+            yield {"hash": one, "mirror": mirror, "thumbnail": thumbnail.tobytes()}
 
 
 def _coarse_or_refused(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
@@ -208,12 +164,21 @@ def _coarse_or_refused(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
     return coarse(pixels)
 
 
-def _read(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path, schema=_SCHEMA)
-    except (OSError, pa.ArrowException):  # absent, or not prints: both mean that nothing is known
-        return _SCHEMA.empty_table()
-
-
 def _in_parts(images: NDArray[np.uint8], size: int = 4096) -> list[NDArray[np.uint8]]:
     return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+PRINTS = RowCache(
+    "prints",
+    [_made],
+    pa.schema(
+        [
+            ("pixels", pa.string()),
+            ("hash", pa.uint64()),
+            ("mirror", pa.uint64()),
+            ("thumbnail", pa.binary(THUMBNAIL_BYTES)),
+        ]
+    ),
+    of=("pixels",),
+    libraries=("numpy", "Pillow", "scipy", "av"),
+)

@@ -28,10 +28,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
+from study.core.cache import writing
 from study.core.errors import DataError
 from study.core.identity import digest, file_sha256, whole_file, whole_folder
 from study.core.parallel import one_at_a_time
-from study.data.file_index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, quiet
 from study.data.layouts.listing import readable
 from study.data.names import file_name
 
@@ -118,7 +119,7 @@ def unpack_all(
     """
     place = _place(folder, cache=cache, name=name)
     paths = _paths(found, folder)
-    with cache_writes(cache), one_at_a_time(place):
+    with writing(cache), one_at_a_time(place):
         known = dict(_read(_ledger(place)))
         if not known and place.exists():  # nobody knows what that is from
             shutil.rmtree(place)

@@ -21,10 +21,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from study.core.cache import writing
 from study.core.errors import DataError
 from study.core.identity import digest, file_sha256, whole_file
 from study.core.parallel import one_at_a_time
-from study.data.file_index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, quiet
 from study.data.layouts.listing import SUFFIXES
 from study.data.layouts.manifest import MANIFEST, check_manifest, lists_urls
 from study.data.names import can_name, file_name
@@ -170,7 +171,7 @@ def _write_manifest(manifest: Path, target: Path, sha256: str, *, cache: Path) -
     from just that one.
     """
     mark = target.with_name(".manifest.sha256")
-    with cache_writes(cache), one_at_a_time(target.parent):
+    with writing(cache), one_at_a_time(target.parent):
         if target.is_file() and mark.is_file() and mark.read_text(encoding="utf-8") == sha256:
             return
         mark.unlink(missing_ok=True)  # killed from here on, it is made again
@@ -215,7 +216,7 @@ def _copied(
     """Return the copy of what is listed now, made where it is missing. wanted: path and URL of what
     may not exist.
     """
-    with cache_writes(cache), one_at_a_time(pointer):
+    with writing(cache), one_at_a_time(pointer):
         files = listing()
         table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
         folder = pointer.parent / f"{file_name(name)}-{digest('copy', source, table)}"

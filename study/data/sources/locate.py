@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from study.core.cache import writing
 from study.core.errors import DataError, unknown_name
 from study.core.identity import digest, whole_folder
 from study.core.records import DatasetCard
-from study.data.file_index import Progress, cache_writes, quiet
+from study.data.file_index import Progress, quiet
 from study.data.images.decode import EXTENSIONS
 from study.data.layouts.folders import Layout, choose, find_layout
 from study.data.layouts.listing import Walker
@@ -225,7 +226,7 @@ class Sources:
         if not folder.is_dir():
             if not make:
                 return None
-            with cache_writes(self.cache), whole_folder(folder) as temporary:
+            with writing(self.cache), whole_folder(folder) as temporary:
                 demo.build(name, temporary)
         return folder
 
