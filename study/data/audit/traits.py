@@ -93,7 +93,7 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
         parse_name(dataset.name).base,
         (os.path.realpath(dataset.root), dataset.unified_px),
         usable,
-        partial(_made, dataset),
+        partial(_made, dataset.root, dataset.unified_px),
         part=PART,
         progress=progress,
         doing=f"reading traits of {dataset.name}",
@@ -122,11 +122,11 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     )
 
 
-def _made(dataset: Dataset, rows: pa.Table) -> Iterator[Row]:
+def _made(root: Path, unified_px: int | None, rows: pa.Table) -> Iterator[Row]:
     """Read the traits of images, rows of `Dataset.samples`, in order."""
     paths, sha256 = rows["path"].to_pylist(), rows["sha256"].to_pylist()
-    work = [(f"{dataset.root}/{path}", one) for path, one in zip(paths, sha256, strict=True)]
-    return map_files(partial(_rows_of_file, dataset.unified_px), work)
+    work = [(f"{root}/{path}", one) for path, one in zip(paths, sha256, strict=True)]
+    return map_files(partial(_rows_of_file, unified_px), work)
 
 
 def _rows_of_file(unified_px: int | None, file: Run, sha256: Sequence[str]) -> list[Row]:

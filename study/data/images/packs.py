@@ -180,8 +180,14 @@ def open_pack(
 
     def build(folder: Path) -> None:
         _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
+        usable = rows.filter(pc.equal(rows["problem"], ""))
+        paths, sha256 = (usable[name].to_pylist() for name in ("path", "sha256"))
+        files = [
+            Original(f"{dataset.root}/{path}", sha, dataset.unified_px)
+            for path, sha in zip(paths, sha256, strict=True)
+        ]
         told = partial(progress, f"packing {dataset.name} {split}")
-        _build(folder, dataset, rows, geometry, told)
+        _build(folder, rows, files, geometry, told)
 
     pack = Pack(PACKS.folder(cache, key, build), key)
     for value, word in ((0, "real"), (1, "fake")):
@@ -199,27 +205,20 @@ def open_pack(
 
 def _build(
     folder: Path,
-    dataset: Dataset,
     rows: pa.Table,
+    files: Sequence[Original],
     geometry: Geometry,
     progress: Callable[[int, int], None],
 ) -> None:
     """Decode in parallel, write in the order of the ids; at no time are more than a few dozen
-    images in memory.
+    images in memory. files: of the rows without a problem.
     """
-    table = [
-        *zip(*(rows[name].to_pylist() for name in ("id", "path", "sha256", "problem")), strict=True)
-    ]
-    files = [
-        Original(f"{dataset.root}/{path}", sha256, dataset.unified_px)
-        for _, path, sha256, problem in table
-        if not problem
-    ]
+    table = [*zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True)]
     squares = map_originals(partial(_square, geometry), files)
     ids: list[str] = []
     excluded: list[tuple[str, str]] = []
     with (folder / IMAGES).open("wb") as file:
-        for done, (sample, _, _, problem) in enumerate(table, start=1):
+        for done, (sample, problem) in enumerate(table, start=1):
             result = problem or next(squares)
             if isinstance(result, str):
                 excluded.append((sample, result))
