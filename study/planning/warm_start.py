@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from study.core.errors import ConfigError, StoreError
 from study.core.paths import given_path
-from study.core.records import Pairing, Params, Trial, TrialResult
-from study.planning.selection import rank
+from study.core.records import Pairing, Params
+from study.planning.selection import Trials, is_candidate, rank
 from study.planning.study import Study
 from study.search.spaces import Space
 from study.store.store import SCHEMA, Store, check_schema
@@ -39,10 +38,43 @@ Starts = Mapping[Pairing, tuple[Start, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """An older study, or one pairing of it."""
+    """An older study, or one pairing of it. pairing: its name, or "" for all. is_own: whether it is
+    the study that is started.
+    """
 
-    store: Store
-    pairing: str  # its name, or "" for all
+    study: str
+    pairing: str
+    trials: Trials
+    is_own: bool
+
+    def starts(self, pairing: Pairing, space: Space) -> list[list[Start]]:
+        """Return what the space holds of the finished trials, best first, by training set; the
+        pairing's own before the others.
+        """
+        by_pairing: dict[Pairing, list[tuple[tuple[float, float, int], Params]]] = {}
+        for trial, result in self.trials:
+            other = trial.pairing
+            if (
+                is_candidate(result)
+                and other.detector == pairing.detector
+                and self.pairing in ("", other.name)
+                and not (self.is_own and other == pairing)
+            ):
+                ranked = by_pairing.setdefault(other, [])
+                ranked.append((rank(result, trial.number), trial.params))
+        lists = []
+        for other in sorted(by_pairing, key=lambda other: (other != pairing, other)):
+            origin = f"warm start: {self.study}/{other.name} trial"
+            best = sorted(by_pairing[other], key=lambda pair: pair[0])
+            adopted = [(number, space.adopt(params)) for (_, _, number), params in best]
+            lists.append(
+                [
+                    Start(params=params, origin=f"{origin} {number}")
+                    for number, params in adopted
+                    if params is not None
+                ]
+            )
+        return lists
 
 
 def settled_sources(study: Study, store: Store) -> tuple[str, ...]:
@@ -52,14 +84,15 @@ def settled_sources(study: Study, store: Store) -> tuple[str, ...]:
     Raises ConfigError where the store was begun otherwise: what it holds was proposed under other
     rules.
     """
-    said, begun = study.search.warm_start, _begun(store)
-    if begun is None:
+    said, table = study.search.warm_start, _table(store)
+    if table is None:
         if said and store.trials_file.exists():
             raise ConfigError(
                 f"the study in '{store.folder}' was begun without a warm start; give this one"
                 " another name (--set name=...)"
             )
         return said
+    begun = tuple(table["sources"])
     if said and said != begun:
         raise ConfigError(
             f"the study in '{store.folder}' was begun with warm_start = {list(begun)}, not"
@@ -79,57 +112,72 @@ def find_starts(study: Study, spaces: Mapping[str, Space], store: Store) -> Star
     """
     if not study.search.warm_start:
         return {}
-    kept = _read(store)
+    kept = _kept(store)
     missing = [pairing for pairing in study.searched() if pairing.name not in kept]
-    sources = [_source(text, store.results) for text in study.search.warm_start] if missing else []
     room = min(max(1, study.budget.generation - 1), study.budget.trials - 1)
     if missing and room < 1:
         raise ConfigError(
             "budget.trials = 1 has room for the default configuration only: raise it, or leave"
             " warm_start away"
         )
-    found = {
-        pairing: tuple(_best(pairing, spaces[pairing.detector], sources, own=store, room=room))
-        for pairing in missing
-    }
-    for text, source in zip(study.search.warm_start, sources, strict=False):
-        if not kept and not any(
-            any(_ranked(p, spaces[p.detector], source, store)) for p in missing
-        ):
+    found: dict[Pairing, list[list[Start]]] = {pairing: [] for pairing in missing}
+    for text in study.search.warm_start if missing else ():
+        source = _source(text, store)
+        of_source = {p: source.starts(p, spaces[p.detector]) for p in missing}
+        if not kept and not any(any(lists) for lists in of_source.values()):
+            there = sorted({trial.pairing.name for trial, _ in source.trials})
             raise ConfigError(
                 f"warm_start: '{text}' has no finished trial that fits a pairing of this study"
                 f" (detectors {', '.join(dict.fromkeys(p.detector for p in missing))}); its"
-                f" pairings: {', '.join(_pairings(source)) or 'none'}"
+                f" pairings: {', '.join(there) or 'none'}"
             )
+        for pairing, lists in of_source.items():
+            found[pairing] += lists
     return {
-        pairing: kept.get(pairing.name) or found.get(pairing, ()) for pairing in study.searched()
+        pairing: kept[pairing.name]
+        if pairing.name in kept
+        else _best(found[pairing], spaces[pairing.detector], room)
+        for pairing in study.searched()
     }
+
+
+def _best(lists: Sequence[Sequence[Start]], space: Space, room: int) -> tuple[Start, ...]:
+    """The first `room` configurations that differ: the best of each list, then the second of each,
+    and so on.
+    """
+    tried, best = [space.searched(space.default())], []
+    for start in itertools.chain.from_iterable(itertools.zip_longest(*lists)):
+        if start is not None and space.searched(start.params) not in tried:
+            tried.append(space.searched(start.params))
+            best.append(start)
+    return tuple(best[:room])
 
 
 def save_starts(starts: Starts, study: Study, store: Store) -> None:
     """Settle them in the store."""
     if not study.search.warm_start:
         return
-    pairings = {pairing.name: [vars(start) for start in found] for pairing, found in starts.items()}
-    kept = {
-        name: [vars(start) for start in found]
-        for name, found in _read(store).items()
-        if name not in pairings
-    }
+    found = _kept(store) | {pairing.name: settled for pairing, settled in starts.items()}
     table = {
         "schema": SCHEMA,
         "sources": list(study.search.warm_start),
-        "pairings": kept | pairings,
+        "pairings": {name: [asdict(start) for start in one] for name, one in found.items()},
     }
     store.save_text(store.folder / FILE, json.dumps(table, indent=2) + "\n")
 
 
-def _table(store: Store) -> dict[str, object] | None:
+def _kept(store: Store) -> dict[str, tuple[Start, ...]]:
+    """What was settled when the study was begun, by the name of the pairing."""
+    pairings = (_table(store) or {}).get("pairings", {})
+    return {name: tuple(Start(**start) for start in found) for name, found in pairings.items()}
+
+
+def _table(store: Store) -> dict[str, Any] | None:
     path = store.folder / FILE
     if not path.is_file():
         return None
     try:
-        table: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise StoreError(
             f"'{path}' cannot be read ({error}): the study's warm start is lost; give it another"
@@ -139,22 +187,11 @@ def _table(store: Store) -> dict[str, object] | None:
     return table
 
 
-def _begun(store: Store) -> tuple[str, ...] | None:
-    table = _table(store)
-    return None if table is None else tuple(table["sources"])  # type: ignore[arg-type]
-
-
-def _read(store: Store) -> dict[str, tuple[Start, ...]]:
-    table = _table(store)
-    pairings: dict[str, list[dict[str, object]]] = table["pairings"] if table else {}  # type: ignore[assignment]
-    return {name: tuple(Start(**start) for start in found) for name, found in pairings.items()}  # type: ignore[arg-type]
-
-
-def _source(text: str, results: Path) -> _Source:
+def _source(text: str, own: Store) -> _Source:
     """Find `STUDY` or `STUDY/DETECTOR @ SET`; STUDY is a name below the results, or the folder of a
     store.
     """
-    studies = [(text, "")]
+    studies, results = [(text, "")], own.results
     if " @ " in text:
         parts = text.split("/")
         studies = [("/".join(parts[:n]), "/".join(parts[n:])) for n in range(len(parts) - 1, 0, -1)]
@@ -162,66 +199,13 @@ def _source(text: str, results: Path) -> _Source:
         for folder in (given_path(name).absolute(), results / name):
             store = Store(folder.parent, folder.name)
             if store.trials_file.is_file():
-                return _Source(store=store, pairing=pairing)
+                is_own = folder.resolve() == own.folder.resolve()
+                return _Source(
+                    study=folder.name, pairing=pairing, trials=store.trials(), is_own=is_own
+                )
     here = sorted(path.parent.name for path in results.glob("*/trials.parquet"))
     raise ConfigError(
         f"warm_start: no study with trials at '{studies[0][0]}'; give the name of one in"
         f" '{results}' ({', '.join(here) or 'none yet'}), the path of a study's results folder, or"
         " one of these and '/DETECTOR @ TRAINING SET'"
     )
-
-
-def _pairings(source: _Source) -> list[str]:
-    return sorted({trial.pairing.name for trial, _ in source.store.trials()})
-
-
-def _best(
-    pairing: Pairing, space: Space, sources: Sequence[_Source], *, own: Store, room: int
-) -> Iterator[Start]:
-    """Give the best configurations that the space holds: the best of each source's pairings, then
-    the second of each, and so on.
-    """
-    lists = [ranked for source in sources for ranked in _ranked(pairing, space, source, own)]
-    given = [space.searched(space.default())]
-    for start in (
-        start for starts in itertools.zip_longest(*lists) for start in starts if start is not None
-    ):
-        if len(given) > room:
-            return
-        if space.searched(start.params) not in given:
-            given.append(space.searched(start.params))
-            yield start
-
-
-def _ranked(pairing: Pairing, space: Space, source: _Source, own: Store) -> list[list[Start]]:
-    """What the space holds of the source's finished trials, best first, by training set; the
-    pairing's own before the others.
-    """
-    store = source.store
-    is_own = store.folder.resolve() == own.folder.resolve()
-    by_pairing: dict[Pairing, list[tuple[Trial, TrialResult]]] = {}
-    for trial, result in store.trials():
-        wanted = (
-            source.pairing in ("", trial.pairing.name)
-            and trial.pairing.detector == pairing.detector
-        )
-        if (
-            wanted
-            and result.state == "done"
-            and math.isfinite(result.val_auc)
-            and not (is_own and trial.pairing == pairing)
-        ):
-            by_pairing.setdefault(trial.pairing, []).append((trial, result))
-    lists = []
-    for other in sorted(by_pairing, key=lambda other: (other != pairing, other)):
-        best = sorted(by_pairing[other], key=lambda pair: rank(pair[1], pair[0].number))
-        adopted = [(trial.number, space.adopt(trial.params)) for trial, _ in best]
-        origin = f"warm start: {store.folder.name}/{other.name} trial"
-        lists.append(
-            [
-                Start(params=params, origin=f"{origin} {number}")
-                for number, params in adopted
-                if params is not None
-            ]
-        )
-    return lists

@@ -1,6 +1,5 @@
 """The search over all pairings at once: proposals, dealt out as jobs to whoever has a slot free.
 
-
 By generations (the default), a generation is proposed from the results of those before it and from
 a seed of its own, and the next one when all of it has ended; while one pairing waits, the others'
 jobs fill the slots. So neither the number of slots, nor the order in which trials end, nor an
@@ -61,17 +60,19 @@ class PairingSearch:
 class _Progress(Generic[J]):
     """How far one pairing's search has come.
 
-    generation: the number of the open one, from 0; -1 before the first. jobs: its jobs that have
-    not ended, by trial number.
-    queue: those of them that nobody works on. history: those that have ended, in the order in which
-    they were learned of.
-    results: of all trials so far, by key: equal configurations are trained once.
+    seconds: of all its trials, after which no more are dealt; 0 for no limit. generation: the
+    number of the open one, from 0; -1 before the first. jobs: its jobs that have not ended, by
+    trial number. queue: those of them that nobody works on. history: those that have ended, in the
+    order in which they were learned of. results: of all trials so far, by key: equal configurations
+    are trained once.
     """
 
-    def __init__(self, search: PairingSearch, trials: int, halving: Halving | None) -> None:
+    def __init__(
+        self, search: PairingSearch, trials: int, seconds: float, halving: Halving | None
+    ) -> None:
         self.pairing, self.space = search.pairing, search.space
         self.first = search.first or (search.space.default(),)
-        self.trials = min(trials, search.trials)
+        self.trials, self.seconds = min(trials, search.trials), seconds
         self.halving, self.epochs = halving, search.epochs
         self.generation = -1
         self.jobs: dict[int, J] = {}
@@ -79,14 +80,28 @@ class _Progress(Generic[J]):
         self.history: dict[int, PastTrial] = {}
         self.results: dict[str, TrialResult] = {}
 
-    def seconds(self) -> float:
-        """Seconds that the trials so far took, each trained once."""
-        return sum(result.seconds for result in self.results.values())
+    @property
+    def begun(self) -> int:
+        """How many trials have been proposed."""
+        return len(self.history) + len(self.jobs)
 
-    def seconds_with_running(self) -> float:
-        """Likewise, with those under way taken to be as long as the others were on average."""
-        running = len(self.jobs) - len(self.queue)
-        return self.seconds() * (1 + running / max(1, len(self.results)))
+    def is_out_of_time(self) -> bool:
+        """Tell whether the trials so far, each trained once, took all the seconds there are."""
+        return bool(self.seconds and self._spent() >= self.seconds)
+
+    def is_used_up(self) -> bool:
+        """Tell whether no trial is left to propose."""
+        return len(self.history) >= self.trials or self.is_out_of_time()
+
+    def has_room(self) -> bool:
+        """Tell whether the seconds allow for another trial beside those under way, taken to be as
+        long as the others were on average.
+        """
+        running = (len(self.jobs) - len(self.queue)) / max(1, len(self.results))
+        return not self.seconds or self._spent() * (1 + running) < self.seconds
+
+    def _spent(self) -> float:
+        return sum(result.seconds for result in self.results.values())
 
 
 class SearchDriver(Generic[J]):
@@ -128,12 +143,12 @@ class SearchDriver(Generic[J]):
     ) -> None:
         assert trials >= 1 and generation >= 1, (trials, generation)
         self._progress: dict[Pairing, _Progress[J]] = {
-            search.pairing: _Progress(search, trials, Halving() if halving else None)
+            search.pairing: _Progress(search, trials, seconds, Halving() if halving else None)
             for search in searches
         }
         assert len(self._progress) == len(searches), "a pairing is searched once"
         self._generation, self._study_seed, self._sampler = generation, study_seed, sampler
-        self._asynchronous, self._seconds, self._proposer = asynchronous, seconds, proposer
+        self._asynchronous, self._proposer = asynchronous, proposer
         self._make_job, self._known, self._on_result = make_job, known, on_result
         if asynchronous:
             for progress in self._progress.values():
@@ -150,21 +165,14 @@ class SearchDriver(Generic[J]):
             return self._next_alone()
         for progress in self._progress.values():
             self._advance(progress)
-        ready = [
-            progress
-            for progress in self._progress.values()
-            if progress.queue and self._has_room(progress)
-        ]
-        return (
-            min(ready, key=lambda progress: progress.generation).queue.popleft() if ready else None
-        )
+        ready = [p for p in self._progress.values() if p.queue and p.has_room()]
+        return min(ready, key=lambda p: p.generation).queue.popleft() if ready else None
 
     def finished(self) -> bool:
         """Tell whether every trial of every pairing has ended. Takes in what is known first, so it
         may call `on_result`.
         """
-        # each takes in what is known
-        ended = [self.has_ended(pairing) for pairing in self._progress]
+        ended = [self.has_ended(pairing) for pairing in self._progress]  # each takes in what is known
         return all(ended)
 
     def has_ended(self, pairing: Pairing) -> bool:
@@ -174,7 +182,7 @@ class SearchDriver(Generic[J]):
         progress = self._progress[pairing]
         if not self._asynchronous:
             self._advance(progress)
-        return not progress.jobs and self._is_used_up(progress)
+        return not progress.jobs and progress.is_used_up()
 
     def tell(self, job: J, result: TrialResult) -> None:
         """Take in the result of a job that was dealt. Jobs of the same generation with an equal key
@@ -196,52 +204,41 @@ class SearchDriver(Generic[J]):
         reason = progress.halving.report(job.trial.number, record) if progress.halving else ""
         return "" if record.epoch + 1 == progress.epochs else reason
 
-    def _is_used_up(self, progress: _Progress[J]) -> bool:
-        return len(progress.history) >= progress.trials or bool(
-            self._seconds and progress.seconds() >= self._seconds
-        )
-
-    def _has_room(self, progress: _Progress[J]) -> bool:
-        """Tell whether the seconds allow for another trial beside those under way."""
-        return not self._seconds or progress.seconds_with_running() < self._seconds
-
     def _drop_undealt(self, progress: _Progress[J]) -> None:
         """Give up what is left of a generation whose pairing has used its seconds."""
-        if self._seconds and progress.seconds() >= self._seconds:
+        if progress.is_out_of_time():
             undealt = {job.trial.key for job in progress.queue}
             progress.queue.clear()
-            progress.jobs = {
-                number: job for number, job in progress.jobs.items() if job.trial.key not in undealt
-            }
+            progress.jobs = {n: j for n, j in progress.jobs.items() if j.trial.key not in undealt}
 
     def _advance(self, progress: _Progress[J]) -> None:
         """Open generations until one has something left to do, or the budget is used."""
         self._drop_undealt(progress)
-        while not progress.jobs and not self._is_used_up(progress):
+        while not progress.jobs and not progress.is_used_up():
             progress.generation += 1
             first = len(progress.history)
-            count = min(self._generation, progress.trials - first)
-            for number, params in enumerate(
-                self._propose(progress, count, progress.first[first : first + count]), start=first
-            ):
+            proposed = self._propose(
+                progress, first, min(self._generation, progress.trials - first)
+            )
+            for number, params in enumerate(proposed, start=first):
                 progress.jobs[number] = self._make_job(progress.pairing, number, params)
             for job in list(progress.jobs.values()):
                 if job.trial.number in progress.jobs:  # it has not ended with an equal one
                     self._settle_or_queue(progress, job)
             self._drop_undealt(progress)
 
-    def _propose(self, progress: _Progress[J], count: int, first: Sequence[Params]) -> list[Params]:
+    def _propose(self, progress: _Progress[J], number: int, count: int) -> list[Params]:
+        """Propose `count` trials from `number` on. By generations results count in trial order,
+        else in the order in which they were learned of.
+        """
+        history = progress.history
         return self._proposer(
             progress.space,
-            (
-                list(progress.history.values())
-                if self._asynchronous
-                else [progress.history[n] for n in sorted(progress.history)]
-            ),
+            [history[n] for n in (history if self._asynchronous else sorted(history))],
             count=count,
             seed=derive_seed("search", self._study_seed, progress.pairing.name),
             sampler=self._sampler,
-            first=first,
+            first=progress.first[number : number + count],
             running=[job.trial.params for job in progress.jobs.values()],
         )
 
@@ -280,12 +277,7 @@ class SearchDriver(Generic[J]):
                 self._end(progress, job, result)
 
     def _next_alone(self) -> J | None:
-        open_ones = [
-            p
-            for p in self._progress.values()
-            if len(p.history) + len(p.jobs) < p.trials and self._has_room(p)
-        ]
-        for progress in sorted(open_ones, key=lambda p: len(p.history) + len(p.jobs)):
+        for progress in sorted(self._progress.values(), key=lambda p: p.begun):
             job = self._propose_alone(progress)
             if job is not None:
                 return job
@@ -295,22 +287,15 @@ class SearchDriver(Generic[J]):
         """Propose trials until one has to be trained; None where the budget ends first, or an equal
         one is under way.
         """
-        while len(progress.history) + len(progress.jobs) < progress.trials and self._has_room(
-            progress
-        ):
-            number = next(
-                n
-                for n in range(progress.trials)
-                if n not in progress.history and n not in progress.jobs
-            )
-            (params,) = self._propose(progress, 1, progress.first[number : number + 1])
+        while progress.begun < progress.trials and progress.has_room():
+            taken = {*progress.history, *progress.jobs}
+            number = next(n for n in range(progress.trials) if n not in taken)
+            (params,) = self._propose(progress, number, 1)
             job = self._make_job(progress.pairing, number, params)
             under_way = any(other.trial.key == job.trial.key for other in progress.jobs.values())
             progress.jobs[number] = job
-            if under_way:
-                continue  # it ends with the other
-            result = progress.results.get(job.trial.key) or self._known(job)
-            if result is None:
-                return job
-            self._end(progress, job, result)
+            if not under_way:  # else it ends with the other
+                self._settle_or_queue(progress, job)
+            if progress.queue:
+                return progress.queue.popleft()
         return None

@@ -1,5 +1,4 @@
-"""What to try next: a sampler of Optuna's, asked as a pure function of what has been tried. Floor
-3.
+"""What to try next: a sampler of Optuna's, asked as a pure function of what has been tried.
 
 No study is kept between calls, and no storage: a fresh in-memory study is given the history in
 trial order and a sampler seeded from the pairing and the generation, and is asked for one
@@ -7,11 +6,13 @@ generation of configurations. Whoever holds the history can therefore repeat eve
 
 Samplers:
   tpe      tree-structured Parzen estimator, multivariate and grouped by condition (Bergstra et al.
-  2011; Falkner et al. 2018). random   independent draws (Bergstra & Bengio 2012): the baseline of
-  every other. gp       Gaussian process with log expected improvement, over the settings that every
-  trial has; the others are drawn at random. cmaes    CMA-ES (Hansen 2016) over the numbers that
-  every trial has; choices and conditional settings are drawn at random. grid     every point of the
-  space's grid once, in an order drawn from the seed.
+           2011; Falkner et al. 2018)
+  random   independent draws (Bergstra & Bengio 2012): the baseline of every other
+  gp       Gaussian process with log expected improvement, over the settings that every trial has;
+           the others are drawn at random
+  cmaes    CMA-ES (Hansen 2016) over the numbers that every trial has; choices and conditional
+           settings are drawn at random
+  grid     every point of the space's grid once, in an order drawn from the seed
 """
 
 from __future__ import annotations
