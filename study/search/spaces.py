@@ -28,10 +28,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
+from itertools import product
 from typing import Annotated, Any, Literal, Protocol, cast
 
 from study.core.errors import ConfigError, located, unknown_name
@@ -81,9 +82,7 @@ class Parameter:
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
     def is_active(self, params: Params) -> bool:
-        """Tell whether this setting is searched, given the settings above it; one that is left out
-        satisfies no condition.
-        """
+        """Tell whether it is searched under the settings above; one left out meets no condition."""
         return all(name in params and params[name] in values for name, values in self.when.items())
 
     def suggest(self, trial: Suggester) -> Value:
@@ -147,20 +146,14 @@ class Space:
 
     def default(self) -> Params:
         """Return the default configuration, trial 0 of every pairing."""
-        return self._configuration({p.name: p.default for p in self.parameters})
+        return self._configuration(lambda parameter: parameter.default)
 
     def suggest(self, trial: Suggester) -> Params:
         """Ask for a configuration, constants included, and for settings whose condition holds."""
-        params: dict[str, Value] = dict(self.constants)
-        for parameter in self.parameters:
-            if parameter.is_active(params):
-                params[parameter.name] = parameter.suggest(trial)
-        return params
+        return self._configuration(lambda parameter: parameter.suggest(trial))
 
     def grid_size(self) -> int:
-        """Return how many configurations a grid has: the product of the settings' points,
-        conditional ones where they hold.
-        """
+        """Return how many configurations the grid has; conditional ones count where they hold."""
         return self._grid_size(dict(self.constants), 0)
 
     def grid_point(self, number: int) -> Params:
@@ -204,27 +197,17 @@ class Space:
 
     def fixed(self, values: Params) -> Space:
         """Return the space in which these settings, where it has them, are constants."""
-        known = {
-            name: value
-            for name, value in values.items()
-            if name in self.constants or name in self.names()
-        }
-        return Space(
-            self.detector,
-            {**self.constants, **known},
-            tuple(p for p in self.parameters if p.name not in known),
-        )
+        own = {*self.constants, *self.names()}
+        known = {name: value for name, value in values.items() if name in own}
+        left = tuple(p for p in self.parameters if p.name not in known)
+        return Space(self.detector, {**self.constants, **known}, left)
 
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
         """Return the space in which a categorical setting has these choices alone; what is searched
         under others only goes.
         """
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
-        return Space(
-            self.detector,
-            self.constants,
-            tuple(parameter for parameter in kept if parameter is not None),
-        )
+        return Space(self.detector, self.constants, tuple(p for p in kept if p is not None))
 
     def adopt(self, params: Params) -> Params | None:
         """Return a configuration found elsewhere as one of this space, with its constants; None
@@ -255,37 +238,34 @@ class Space:
         """Yield configurations at the edges: the default, each end of each parameter, and all low
         or all high in every branch.
         """
+
+        def of(values: Mapping[str, Value]) -> Params:
+            return self._configuration(lambda parameter: values[parameter.name])
+
         defaults = {p.name: p.default for p in self.parameters}
-        parents = sorted({name for p in self.parameters for name in p.when})
-        branches: list[dict[str, Value]] = [{}]
-        for parameter in self.parameters:
-            if parameter.name in parents:
-                branches = [
-                    {**branch, parameter.name: choice}
-                    for branch in branches
-                    for choice in parameter.choices
-                ]
-        for branch in branches:
-            yield self._configuration({**defaults, **branch})
+        parents = {name for p in self.parameters for name in p.when}
+        branching = [p for p in self.parameters if p.name in parents]
+        for choices in product(*(p.choices for p in branching)):
+            branch = {p.name: choice for p, choice in zip(branching, choices, strict=True)}
+            yield of({**defaults, **branch})
             for end in (0, -1):
-                yield self._configuration({p.name: p.ends()[end] for p in self.parameters} | branch)
+                yield of({p.name: p.ends()[end] for p in self.parameters} | branch)
             for parameter in self.parameters:
                 for value in parameter.ends() if parameter.name not in branch else ():
-                    yield self._configuration({**defaults, parameter.name: value, **branch})
+                    yield of({**defaults, parameter.name: value, **branch})
 
-    def _configuration(self, values: Mapping[str, Value]) -> Params:
+    def _configuration(self, value_of: Callable[[Parameter], Value]) -> Params:
         params: dict[str, Value] = dict(self.constants)
         for parameter in self.parameters:
             if parameter.is_active(params):
-                params[parameter.name] = values[parameter.name]
+                params[parameter.name] = value_of(parameter)
         return params
 
 
 def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Parameter | None:
     if parameter.name == name:
-        return dataclasses.replace(
-            parameter, choices=tuple(choice for choice in parameter.choices if choice in choices)
-        )
+        left = tuple(choice for choice in parameter.choices if choice in choices)
+        return dataclasses.replace(parameter, choices=left)
     if name not in parameter.when:
         return parameter
     left = tuple(value for value in parameter.when[name] if value in choices)

@@ -27,6 +27,7 @@ import copy
 import time
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,31 +99,13 @@ def fit(
     check_images(detector, val, "val")
     runtime.apply()
     runtime.place(detector)
+    shared: dict[str, Any] = {"runtime": runtime, "session": session, "processes": processes}
+    shared["strata"] = strata
     if detector.spec.learner == "logistic":
         from study.training.logistic import fit_logistic
 
-        return fit_logistic(
-            detector,
-            train,
-            val,
-            recipe,
-            runtime=runtime,
-            session=session,
-            processes=processes,
-            strata=strata,
-        )
-    run = _Run(
-        detector,
-        train,
-        val,
-        recipe,
-        epochs=epochs,
-        seed=seed,
-        runtime=runtime,
-        session=session,
-        processes=processes,
-        strata=strata,
-    )
+        return fit_logistic(detector, train, val, recipe, **shared)
+    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, **shared)
     for record in run.history:  # what a checkpoint brought
         report_epoch(session, record, processes)
     while not run.finished():
