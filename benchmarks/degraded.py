@@ -30,6 +30,7 @@ from study.jobs.degraded import DegradedJob, assemble, degraded_jobs, is_through
 from study.planning.cells import plan_cells
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import load_study
+from study.runtime.interface import Terms
 from study.runtime.local import LocalLauncher
 from study.store.store import Store
 
@@ -79,7 +80,10 @@ def timed(
     planned = [c.job for c in plan_cells(setup) if c.cell.degradation != NO_DEGRADATION]
     cells = [job for job in planned if isinstance(job, CellJob)]
     start = time.process_time()
-    failures = LocalLauncher(threads=1).run_jobs(jobs_of(cells), run_degraded, is_through)
+    terms = Terms(threads=1, failures=setup.store.tracebacks)
+    failures = LocalLauncher(terms).run_jobs(
+        jobs_of(cells), run_degraded, is_through, lambda job: job.key
+    )
     assemble(cells)
     seconds = time.process_time() - start
     assert not failures, failures

@@ -28,6 +28,7 @@ from study.jobs.trial import run_trial
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import parse_study
 from study.runtime.attempt import attempt_trial
+from study.runtime.interface import Terms
 from study.search.spaces import Parameter, Space, Value
 
 TABLE = Path(__file__).with_name("recorded_trials.csv")
@@ -159,7 +160,7 @@ def _write_table(rows: list[dict[str, Any]]) -> None:
 
 def _row(benchmark: Benchmark, settings: Params, result: TrialResult) -> dict[str, Any]:
     if result.state != "done" and not result.permanent:
-        raise SystemExit(f"{benchmark.name} {dict(settings)}: {result.reason}")
+        raise SystemExit(f"{benchmark.name} {dict(settings)}: {result.failure}")
     return {
         "benchmark": benchmark.name,
         **settings,
@@ -202,7 +203,9 @@ def record(benchmark: Benchmark, options: argparse.Namespace) -> None:
     (pairing,) = setup.study.pairings()
     for number, settings in enumerate(todo):
         job = setup.jobs.trial(pairing, number, {**benchmark.space.constants, **settings})
-        result = attempt_trial(run_trial, job, _ignore, threads=1)
+        result = attempt_trial(
+            run_trial, job, _ignore, Terms(threads=1, failures=setup.store.tracebacks)
+        )
         setup.store.drop_checkpoint(job.trial.key)
         rows.append(_row(benchmark, settings, result))
         _write_table(rows)

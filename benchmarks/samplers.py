@@ -105,7 +105,7 @@ def search(
     def known(job: ReplayedJob) -> TrialResult:
         value = answers.of(job.trial.params)
         state: Any = "failed" if math.isnan(value) else "done"
-        return TrialResult(key=job.trial.key, state=state, permanent=True, val_auc=value)
+        return TrialResult(key=job.trial.key, state=state, val_auc=value)
 
     driver = SearchDriver(
         [

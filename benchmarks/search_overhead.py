@@ -35,6 +35,7 @@ from study.planning.keys import Keys
 from study.planning.open_study import OpenStudy, searches_of
 from study.planning.searches import search_driver
 from study.planning.study import Budget, Study
+from study.runtime.interface import Terms
 from study.runtime.launcher import open_launcher
 from study.search.spaces import load_space
 from study.store.store import Store
@@ -169,7 +170,7 @@ def measure(setup: OpenStudy, *, local: bool, seconds: float, recorded: bool) ->
 
     def on_result(job: TrialJob, result: TrialResult) -> None:
         if result.state != "done":
-            raise SystemExit(f"a trial failed: {result.reason}")
+            raise SystemExit(f"a trial failed: {result.failure or result.reason}")
         begins.append(float(result.note))
         add(job, result)
         computed.append(time.process_time())
@@ -177,7 +178,11 @@ def measure(setup: OpenStudy, *, local: bool, seconds: float, recorded: bool) ->
     driver = search_driver(setup, known, on_result)
     opened, start = time.time(), time.perf_counter()
     with open_launcher(
-        local=local, address=None, threads=1, slots=SLOTS, scratch=setup.store.folder / "ray"
+        local=local,
+        address=None,
+        terms=Terms(threads=1, failures=setup.store.tracebacks),
+        slots=SLOTS,
+        scratch=setup.store.folder / "ray",
     ) as launcher:
         launcher.run_trials(driver, functools.partial(trial, seconds=seconds))
         run.wall = time.perf_counter() - start

@@ -1,9 +1,9 @@
-"""Before anybody trusts a column: what sets a dataset's classes apart that has nothing to do with
-being fake.
+"""Look for confounds, leaks and resolutions of datasets, with baselines that see no pixel.
 
     python -m study.audit quick
 
-Reads every split of every dataset, and feeds nothing back into search. Of a study it
+Before anybody trusts a column: what sets a dataset's classes apart that has nothing to do with
+being fake. Reads every split of every dataset, and feeds nothing back into search. Of a study it
 writes results/<study>/audit.json.
 """
 
@@ -32,12 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("audit", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser, optional=True)
+    cli.add_log_options(parser)
     parser.add_argument(
         "--datasets", nargs="+", metavar="NAME", help="audit these datasets instead of a study's"
     )
     cli.add_class_folder_option(parser, "--datasets")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON document")
-    options = parser.parse_args(arguments)
+    options = cli.parse(parser, arguments)
     _check(options)
     from study.render.audit import as_json, as_text
 

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import math
 import os
+import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from study.core.failures import Failure
     from study.planning.cost import PairingOutlook
     from study.planning.open_study import OpenStudy
     from study.planning.study import Study
-    from study.runtime.launcher import Launcher
+    from study.runtime.interface import Launcher, Terms
 
 Job = TypeVar("Job")
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+LOG = logging.getLogger("study")
 
 
 def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
@@ -84,8 +88,42 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how much is shown of what a command does."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "-v",
+        "--verbose",
+        dest="log_level",
+        action="store_const",
+        const=logging.DEBUG,
+        default=logging.INFO,
+        help="show more of what is done: tracebacks of what fails, where work runs",
+    )
+    group.add_argument(
+        "-q",
+        "--quiet",
+        dest="log_level",
+        action="store_const",
+        const=logging.WARNING,
+        help="show results, warnings and errors only",
+    )
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of a command, and show as much of what it does as they say."""
+    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options.command_line = f"{parser.prog} {shlex.join(words)}"
+    from study.core.log import set_up
+
+    set_up(getattr(options, "log_level", logging.INFO))
+    return options
+
+
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the work runs."""
+    """Add the options that say where the work runs, and how much is shown of it."""
+    add_log_options(parser)
     parser.add_argument(
         "--local",
         action="store_true",
@@ -101,6 +139,11 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="how many trials run side by side (default: as the machine allows)",
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="raise at the first failure, with its traceback; else the others go on",
     )
 
 
@@ -148,11 +191,20 @@ def launcher(setup: OpenStudy, options: argparse.Namespace, *, workers: int = 1)
     return open_launcher(
         local=options.local,
         address=options.address,
-        threads=setup.workspace.threads,
+        terms=terms(setup, options),
         slots=options.slots,
         scratch=setup.store.folder / "ray",
         workers=workers,
         gpus_per_trial=setup.study.run.gpus_per_trial or None,
+    )
+
+
+def terms(setup: OpenStudy, options: argparse.Namespace) -> Terms:
+    """Return what holds for all work of a study, wherever it runs."""
+    from study.runtime.interface import Terms
+
+    return Terms(
+        threads=setup.workspace.threads, failures=setup.store.tracebacks, debug=options.debug
     )
 
 
@@ -199,9 +251,8 @@ def refuse_over_budget(
     unknown = [p.pairing.name for p in pairings if math.isnan(p.seconds_at_most)]
     if measured:
         for name in unknown:
-            print(
-                f"warning: trial 0 of {name} failed, so its time is unknown and not counted",
-                file=sys.stderr,
+            LOG.warning(
+                f"warning: trial 0 of {name} failed, so its time is unknown and not counted"
             )
     elif unknown:
         raise ConfigError(
@@ -305,12 +356,18 @@ def open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
     study = load_study(
         options.study, options.set, data_root=options.data_root, degradations=degradations
     )
-    return open_here(
+    opened = open_here(
         study,
         results=results_folder(options, study),
         weights_root=weights_root(options),
         firewall=firewall,
     )
+    if hasattr(options, "log_level"):
+        from study.core.log import FILE_ONLY, keep
+
+        keep(opened.store.run_log)
+        LOG.info(options.command_line, extra=FILE_ONLY)
+    return opened
 
 
 def results_folder(options: argparse.Namespace, study: Study | None = None) -> Path:
@@ -362,8 +419,6 @@ def weights_root(options: argparse.Namespace) -> Path | None:
 
 def again(options: argparse.Namespace, command: str) -> str:
     """Return the command line that runs `command` on the same study in the same places."""
-    import shlex
-
     words = ["python", "-m", f"study.{command}", options.study]
     for key in options.set:
         words += ["--set", key]
@@ -384,25 +439,27 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     interrupted.
     """
     from study.core.errors import StudyError
+    from study.core.log import FILE_ONLY, set_up
 
+    set_up()
     try:
         code = main(None)
     except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        LOG.error(f"error: {error}")
         code = BAD_INPUT
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # whoever read our output has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = DONE
         else:
-            print(f"error: {error}; what was finished is kept", file=sys.stderr)
+            LOG.error(f"error: {error}; what was finished is kept")
             code = BAD_INPUT
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted: what was finished is kept; run the same command again to go on",
-            file=sys.stderr,
-        )
+        LOG.error("\ninterrupted: what was finished is kept; run the same command again to go on")
         code = INTERRUPTED
+    except Exception:
+        LOG.error("this should not have happened:", exc_info=True, extra=FILE_ONLY)
+        raise
     sys.stdout.flush()
     sys.exit(code)
 
@@ -422,10 +479,8 @@ def announced(
     def look() -> None:
         for job in [job for job in waiting if done(job)]:
             waiting.remove(job)
-            print(
-                f"[{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}] {name(job)}",
-                flush=True,
-            )
+            place = f"{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}"
+            LOG.info(f"[{place}] {name(job)}")
             then(job)
 
     def watch() -> None:
@@ -442,9 +497,28 @@ def announced(
         look()
 
 
+def say_what_is_left(
+    left: Iterable[tuple[str, str, Failure]], said: Callable[[Failure], str] = str
+) -> None:
+    """Say what a command could not do, as (state, name, failure); equal failures once, with their
+    number.
+    """
+    alike: dict[tuple[str, str], list[tuple[str, Failure]]] = {}
+    for state, name, failure in left:
+        alike.setdefault((state.upper(), failure.text), []).append((name, failure))
+    for (state, _), ((name, failure), *more) in alike.items():
+        LOG.error(f"{state} {name}: {said(failure)}")
+        if more:
+            LOG.error(f"  and {len(more)} more likewise: {', '.join(name for name, _ in more)}")
+
+
 def show_progress(what: str, done: int, total: int) -> None:
-    """Show progress on one line of a terminal; nothing where the output is not one."""
-    if sys.stderr.isatty():
+    """Show progress on one line of a terminal; nothing where the output is not one, or less is to
+    be shown.
+    """
+    from study.core.log import shows
+
+    if sys.stderr.isatty() and shows(logging.INFO):
         print(
             f"\r  {what}: {done}/{total}",
             end="\n" if done >= total else "",

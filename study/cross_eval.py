@@ -10,7 +10,6 @@ their members' scores.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,13 +23,14 @@ if TYPE_CHECKING:
     from study.analysis.leakage import Leakage
     from study.analysis.results import ResultRow, Results
     from study.analysis.robustness import Robustness
+    from study.core.failures import Failure
     from study.core.records import Cell, Pairing
     from study.jobs.cell import CellJob
     from study.jobs.winner import WinnerJob
     from study.planning.cells import PlannedCell
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
-    from study.runtime.launcher import Launcher
+    from study.runtime.interface import Launcher
 
 EXAMPLES = """
 python -m study.cross_eval quick
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ),
     )
     _add_predictions(parser)
-    options = parser.parse_args(arguments)
+    options = cli.parse(parser, arguments)
     _check_metric(options)
     setup = cli.open_study(options, firewall=False)
     with setup.store.lock(), cli.pushed(options, setup):
@@ -136,10 +136,10 @@ def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
     for note in ask_for(
         setup, options.predictions, options.test_on, probability=options.probability
     ):
-        print(f"note: {note}")
+        cli.LOG.info(f"note: {note}")
     outside = external_cells(setup)
     history = replay(setup)
-    _build_untrained(setup)
+    _build_untrained(setup, options)
     cells = plan_cells(setup, history)
     if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
         others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
@@ -165,7 +165,7 @@ def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
             ),
         ],
     )
-    _derive(setup, plan_cells(setup, history))
+    _derive(setup, options, plan_cells(setup, history))
     cells = plan_cells(setup, history)
     _score_epochs(setup, options, cells)
     leakage = leakage_of(setup)
@@ -188,7 +188,7 @@ def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
     quantity = (options.metric, options.threshold)
     print(printed(results, choices, degraded, quantity, transfer=options.transfer))
     for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
-        print(f"\nnote: {note}")
+        cli.LOG.info(f"\nnote: {note}")
     _track(setup, cells, results.rows, artifacts)
     print(
         f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow: "
@@ -242,10 +242,13 @@ def _track(
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:
-    """Print what is left, a line a cell."""
-    left = [c.cell for c in cells if c.cell.state not in SETTLED]
-    for cell in left:
-        print(f"{cell.state.upper()} {_named(cell)}: {cell.reason}", file=sys.stderr)
+    """Say what is left."""
+    from study.core.failures import Failure
+
+    left = [c for c in cells if c.cell.state not in SETTLED]
+    cli.say_what_is_left(
+        (c.cell.state, _named(c.cell), c.failure or Failure(message=c.cell.reason)) for c in left
+    )
     return cli.SOME_FAILED if left else cli.DONE
 
 
@@ -285,26 +288,22 @@ def _score(setup: OpenStudy, options: argparse.Namespace, cells: Sequence[Planne
     settled = sum(c.cell.state in SETTLED for c in cells)
     if not todo:
         waiting = f"; {len(cells) - settled} have no winner" if settled < len(cells) else ""
-        print(f"Nothing to score: {settled} cells are in {setup.store.folder}{waiting}\n")
+        cli.LOG.info(f"Nothing to score: {settled} cells are in {setup.store.folder}{waiting}\n")
         return
-    print(f"scoring {len(todo)} cells ({settled} are in the store)", flush=True)
+    cli.LOG.info(f"scoring {len(todo)} cells ({settled} are in the store)")
     start = time.monotonic()
     with cli.launcher(setup, options) as launcher:
         failed = _score_clean(launcher, [c for c in todo if c.cell.degradation == NO_DEGRADATION])
         failed |= _score_degraded(
             launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION]
         )
-    print(
-        f"scored {len(todo) - len(failed)} cells in {cli.seconds_text(time.monotonic() - start)}\n",
-        flush=True,
-    )
+    seconds = cli.seconds_text(time.monotonic() - start)
+    cli.LOG.info(f"scored {len(todo) - len(failed)} cells in {seconds}\n")
     setup.store.save_failures([c.cell.scores_key for c in todo], failed)
 
 
-def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
-    """Score cells on test sets as they are, a job each; return the reasons of those that failed, by
-    scores key.
-    """
+def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
+    """Score cells on test sets as they are, a job each; return the failures by scores key."""
     from study.jobs.cell import CellJob, run_cell
 
     geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
@@ -317,13 +316,12 @@ def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, 
         if c.winner
     }
     with cli.announced(jobs, _is_scored, lambda job: named[job.scores_key]):
-        failures = launcher.run_jobs(jobs, run_cell, _is_scored)
-    return {job.scores_key: reason for job, reason in failures}
+        return launcher.run_jobs(jobs, run_cell, _is_scored, lambda job: job.scores_key)
 
 
-def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, str]:
-    """Score cells on degraded test sets, a job for every stretch of images; return the reasons of
-    those that failed.
+def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
+    """Score cells on degraded test sets, a job for every stretch of images; return the failures by
+    scores key.
     """
     from study.jobs.cell import CellJob
     from study.jobs.degraded import (
@@ -341,9 +339,12 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
         is_through,
         lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}",
     ):
-        failures = launcher.run_jobs(jobs, run_degraded, is_through)
+        failures = launcher.run_jobs(jobs, run_degraded, is_through, lambda job: job.key)
     assemble(cell_jobs)
-    return {cell.scores_key: reason for job, reason in failures for cell in missing_parts(job)}
+    for job in jobs:
+        if failure := failures.pop(job.key, None):  # of all its cells
+            failures |= {cell.scores_key: failure for cell in missing_parts(job)}
+    return failures
 
 
 def _score_epochs(
@@ -356,18 +357,19 @@ def _score_epochs(
     todo = [job for job in epochs_jobs(setup, cells) if not is_scored(job)]
     if not todo:
         return
-    print(f"scoring the epochs of {len(todo)} cells, for the leak price", flush=True)
+    cli.LOG.info(f"scoring the epochs of {len(todo)} cells, for the leak price")
     todo.sort(key=lambda job: job.cell.test_on)
     with cli.launcher(setup, options) as launcher:
-        failures = launcher.run_jobs(todo, run_epochs, is_scored)
-    for job, reason in failures:
-        print(
-            f"warning: no leak price of {job.cell.model} on {job.cell.test_on}: {reason}",
-            file=sys.stderr,
-        )
+        failures = launcher.run_jobs(todo, run_epochs, is_scored, lambda job: job.key)
+    for job in todo:
+        if job.key in failures:
+            cli.LOG.warning(
+                f"warning: no leak price of {job.cell.model} on {job.cell.test_on}:"
+                f" {failures[job.key]}"
+            )
 
 
-def _build_untrained(setup: OpenStudy) -> None:
+def _build_untrained(setup: OpenStudy, options: argparse.Namespace) -> None:
     """Build and keep the detectors that are not trained, where the store lacks them. Nothing to
     share out: it is done here.
     """
@@ -377,15 +379,15 @@ def _build_untrained(setup: OpenStudy) -> None:
     jobs = [setup.jobs.untrained(pairing) for pairing in setup.study.untrained()]
     todo = [job for job in jobs if not _is_built(job)]
     for job in todo:
-        print(f"building {job.trial.pairing.detector}, which is not trained", flush=True)
-    failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(todo, run_winner, _is_built)
+        cli.LOG.info(f"building {job.trial.pairing.detector}, which is not trained")
+    failures = LocalLauncher(cli.terms(setup, options)).run_jobs(
+        todo, run_winner, _is_built, lambda job: job.trial.key
+    )
     if todo:
-        setup.store.save_failures(
-            [job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures}
-        )
+        setup.store.save_failures([job.trial.key for job in todo], failures)
 
 
-def _derive(setup: OpenStudy, cells: Sequence[PlannedCell]) -> None:
+def _derive(setup: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
     """Make the cells of ensembles whose members are scored. A few sums of numbers in the store:
     they are done here.
     """
@@ -395,15 +397,12 @@ def _derive(setup: OpenStudy, cells: Sequence[PlannedCell]) -> None:
     todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state not in SETTLED]
     if not todo:
         return
-    failures = LocalLauncher(threads=setup.workspace.threads).run_jobs(
-        todo, run_ensemble, is_derived
+    failures = LocalLauncher(cli.terms(setup, options)).run_jobs(
+        todo, run_ensemble, is_derived, lambda job: job.scores_key
     )
-    setup.store.save_failures(
-        [job.scores_key for job in todo], {job.scores_key: reason for job, reason in failures}
-    )
-    print(
-        f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n",
-        flush=True,
+    setup.store.save_failures([job.scores_key for job in todo], failures)
+    cli.LOG.info(
+        f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n"
     )
 
 

@@ -1,7 +1,6 @@
-"""List what there is: detectors, datasets, search spaces, presets, and the runs of a results
-folder; or what differs between two.
+"""List detectors, datasets, search spaces, presets, runs, or what differs between two runs.
 
-    python -m study.ls detectors
+python -m study.ls detectors
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--json", action="store_true", help="of diff: print everything as one JSON object"
     )
     cli.add_place_options(parser)
-    options = parser.parse_args(arguments)
+    options = cli.parse(parser, arguments)
     if options.what not in listings:
         from study.core.errors import ConfigError, unknown_name
 

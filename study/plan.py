@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="how many trials run side by side (default: as the machine allows)",
     )
-    options = parser.parse_args(arguments)
+    options = cli.parse(parser, arguments)
     from study.planning.cost import look
     from study.planning.study_file import load_study
 

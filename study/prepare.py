@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("prepare", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser, optional=True)
+    cli.add_log_options(parser)
     parser.add_argument(
         "--describe",
         metavar="FOLDER",
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="with --describe: where sheet and manifest are written (default: here)",
     )
-    options = parser.parse_args(arguments)
+    options = cli.parse(parser, arguments)
     _check_options(options)
     if options.describe:
         describe(options)

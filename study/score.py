@@ -1,9 +1,9 @@
-"""Every metric and interval for anybody's predictions: a CSV file with a label and a score per
-image.
+"""Compute every metric and interval for anybody's predictions, from a CSV file.
 
     python -m study.score predictions.csv
 
-The same metrics, intervals and undefined cases as in the matrix.
+The file has a label and a score per image. The same metrics, intervals and undefined cases as in
+the matrix.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--probability", action="store_true", help="the scores are p(fake) in [0, 1], not logits"
     )
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
-    print(score(parser.parse_args(arguments)))
+    print(score(cli.parse(parser, arguments)))
     return cli.DONE
 
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 import time
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from study import cli
 
 if TYPE_CHECKING:
+    from study.core.failures import Failure, Said
     from study.core.records import Pairing, Trial, TrialResult
     from study.jobs.winner import WinnerJob
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
-    from study.runtime.launcher import Launcher
+    from study.runtime.interface import Launcher
     from study.tracking.recording import TrialRecord, Views
 
 EXAMPLES = """
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             " budget. May be given several times"
         ),
     )
-    options = parser.parse_args(arguments)
+    options = cli.parse(parser, arguments)
     if options.warm_start:
         from study.planning.study_file import toml_text
 
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
+    from study.core.failures import Said
     from study.planning.search_summary import write_search_summary
     from study.planning.searches import replay
     from study.planning.study_file import to_toml
@@ -75,8 +77,9 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     opened.store.save_study(to_toml(opened.study))
     save_starts(opened.starts, opened.study, opened.store)
     views = Views(opened, Tracker(opened.study.name, results=opened.workspace.results))
-    record = TrialRecord(opened, views, _say)
-    _print_header(opened)
+    said = Said()
+    record = TrialRecord(opened, views, functools.partial(_say, said))
+    _say_header(opened)
     if not opened.study.searched():
         print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
         return cli.DONE
@@ -88,20 +91,19 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
             history = replay(opened)
             write_search_summary(opened, history)
         if record.standing_failures:
-            print(
+            cli.LOG.info(
                 f"{record.standing_failures} failed trials stand: later generations were proposed"
                 " knowing them"
             )
-        trained, failed = _train_winners(opened, launcher, history, views)
+        trained, failed = _train_winners(opened, launcher, history, views, said)
     if not record.ran and not trained and not failed:
-        print(
+        cli.LOG.info(
             f"\nNothing to train: {record.held} trials and all their winners are in"
             f" {opened.store.folder}"
         )
     _print_selection(opened, history)
     _print_devices(history)
-    for pairing, reason in failed.items():
-        print(f"FAILED {pairing}: {reason}", file=sys.stderr)
+    cli.say_what_is_left([("failed", *one) for one in failed.items()], said)
     results = opened.workspace.results
     print(
         f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
@@ -110,49 +112,48 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def _print_header(opened: OpenStudy) -> None:
+def _say_header(opened: OpenStudy) -> None:
     study, budget = opened.study, opened.study.budget
-    print(f"study {study.name}: {cli.pairings_text(study)}")
+    cli.LOG.info(f"study {study.name}: {cli.pairings_text(study)}")
     limit = (
         f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"
         if budget.gpu_seconds
         else ""
     )
     workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
-    print(
+    cli.LOG.info(
         f"every pairing: {budget.trials} trials (the default first), {budget.epochs} epochs at"
         f" most{limit}, {budget.seeds} winner seeds; {study.run.threads} thread(s){workers} a"
         f" trial, {study.run.precision}"
     )
-    print(f"search: {study.search_words()}")
+    cli.LOG.info(f"search: {study.search_words()}")
     for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
-        print(line)
+        cli.LOG.info(line)
     for pairing in study.searched():
         if opened.searches[pairing].trials < budget.trials:
-            print(
+            cli.LOG.info(
                 f"{pairing.name}: its grid has {opened.searches[pairing].trials} points, fewer than"
                 f" {budget.trials}; all are tried"
             )
     for pairing, starts in opened.starts.items():
-        print(
+        cli.LOG.info(
             f"{pairing.name}: warm start with {len(starts)} configurations"
             + "".join(f"\n  {start.origin}" for start in starts)
         )
     for note in cli.notes(study):
-        print(f"note: {note}")
+        cli.LOG.info(f"note: {note}")
 
 
-def _say(place: str, trial: Trial, result: TrialResult, best: float) -> None:
-    """Print a trial that has ended."""
+def _say(said: Said, place: str, trial: Trial, result: TrialResult, best: float) -> None:
+    """Say that a trial has ended, and how."""
     name = f"{place} {trial.pairing.name}  trial {trial.number}"
-    if result.state == "failed":
-        print(f"{name}  failed: {result.reason}", flush=True)
+    if result.failure is not None:
+        cli.LOG.warning(f"{name}  failed: {said(result.failure)}")
         return
     notes = "".join(f"; {text}" for text in (result.reason, result.note) if text)
-    print(
+    cli.LOG.info(
         f"{name}  val AUC {result.val_auc:.3f} (best {best:.3f})"
-        f"  {len(result.history)} epochs, {cli.seconds_text(result.seconds)}{notes}",
-        flush=True,
+        f"  {len(result.history)} epochs, {cli.seconds_text(result.seconds)}{notes}"
     )
 
 
@@ -181,21 +182,23 @@ def _search(opened: OpenStudy, launcher: Launcher, record: TrialRecord) -> None:
     driver = search_driver(opened, record.known, record.add)
     if not driver.finished():
         if record.held and not record.ran:
-            print(f"{record.held} of {record.total} trials are in the store", flush=True)
+            cli.LOG.info(f"{record.held} of {record.total} trials are in the store")
         launcher.run_trials(driver, run_trial)
 
 
 def _train_winners(
-    opened: OpenStudy, launcher: Launcher, history: Mapping[Pairing, SearchHistory], views: Views
-) -> tuple[int, dict[str, str]]:
-    """Train what the store lacks; return how many were trained, and the failures by name with their
-    reason.
-    """
+    opened: OpenStudy,
+    launcher: Launcher,
+    history: Mapping[Pairing, SearchHistory],
+    views: Views,
+    said: Said,
+) -> tuple[int, dict[str, Failure]]:
+    """Train what the store lacks; return how many were trained, and the failures by name."""
     from study.jobs.winner import is_trained, run_winner
     from study.planning.variants import variant_jobs
 
     failed = {
-        pairing.name: searched.why_no_winner
+        pairing.name: replace(searched.why_no_winner(said), traceback_file=None)
         for pairing, searched in history.items()
         if not opened.jobs.winners(pairing, searched)
     }
@@ -214,28 +217,22 @@ def _train_winners(
     if todo:
         mine = sum(job.trial.key in winners for job in todo)
         beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
-        print(
-            f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}", flush=True
-        )
+        cli.LOG.info(f"\ntraining {mine} winners ({len(jobs) - mine} are in the store){beside}")
         start = time.monotonic()
         show = functools.partial(_show_winner, opened, views, winners)
         with cli.announced(
             todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show
         ):
-            failures = launcher.run_jobs(todo, run_winner, is_trained)
-        opened.store.save_failures(
-            [job.trial.key for job in todo], {job.trial.key: reason for job, reason in failures}
-        )
-        for job, reason in failures:
+            failures = launcher.run_jobs(todo, run_winner, is_trained, lambda job: job.trial.key)
+        opened.store.save_failures([job.trial.key for job in todo], failures)
+        for job in (job for job in todo if job.trial.key in failures):
+            failure, name = failures[job.trial.key], job.trial.pairing.name
             if job.trial.key in winners:
-                failed[f"{job.trial.pairing.name} seed {job.winner_seed}"] = reason
+                failed[f"{name} seed {job.winner_seed}"] = failure
             else:  # as a failed trial: a result of its own
-                print(f"{job.trial.pairing.name}  {job.trial.origin}  failed: {reason}", flush=True)
-        print(
-            f"trained {len(todo) - len(failures)} of {len(todo)} in"
-            f" {cli.seconds_text(time.monotonic() - start)}",
-            flush=True,
-        )
+                cli.LOG.warning(f"{name}  {job.trial.origin}  failed: {said(failure)}")
+        seconds = cli.seconds_text(time.monotonic() - start)
+        cli.LOG.info(f"trained {len(todo) - len(failures)} of {len(todo)} in {seconds}")
     for job in jobs:
         if is_trained(job):
             # logged already, unless MLflow's store is a new one
@@ -254,7 +251,7 @@ def _print_selection(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]
     for pairing, searched in history.items():
         selected = searched.best
         if selected is None:
-            print(f"  {pairing.name:<{width}}  none: {searched.why_no_winner}")
+            print(f"  {pairing.name:<{width}}  none: see FAILED")
             continue
         (winner, result), default = (
             selected,
@@ -287,7 +284,7 @@ def _print_devices(history: Mapping[Pairing, SearchHistory]) -> None:
     )
     if len(kinds) > 1:
         counts = ", ".join(f"{count} on {kind}" for kind, count in sorted(kinds.items()))
-        print(
+        cli.LOG.info(
             f"note: trials ran on several kinds of device ({counts}); run again on one kind, some"
             " differ in their last digits"
         )

@@ -5,6 +5,7 @@ command's help answers at once.
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,20 @@ def test_imports_point_down(path: Path) -> None:
             assert layer(other) <= layer(here), (
                 f"{here} (layer {layer(here)}) imports {other} (layer {layer(other)})"
             )
+
+
+# Folders in which files import each other still, to be emptied.
+CIRCLES = ("detectors/",)
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Over all imports, those inside functions too: what a file needs lies below it."""
+    below = {
+        here: {other for module in imported(path) if (other := local_path(module)) is not None}
+        for path in sources()
+        if not (here := str(path.relative_to(PACKAGE))).startswith(CIRCLES)
+    }
+    graphlib.TopologicalSorter(below).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("library", ONLY_HERE)

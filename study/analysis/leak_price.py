@@ -98,7 +98,7 @@ def leak_prices(
             continue
         pairing, test_on = planned.cell.pairing, planned.cell.test_on
         keys = {planned.winner.best_epoch: planned.cell.scores_key} | {
-            epoch: job.key(epoch) for epoch in job.epochs
+            epoch: job.scores_key(epoch) for epoch in job.epochs
         }
         scores = {epoch: setup.store.scores(key) for epoch, key in keys.items()}
         found.setdefault((pairing, test_on), []).append(

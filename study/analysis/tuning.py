@@ -122,7 +122,7 @@ def _on_val(
         elif setup.store.has_model(other):
             pairs.append((setup.store.model(tuned).val_auc, setup.store.model(other).val_auc))
         else:
-            missing.append(failures.get(other, "not trained yet"))
+            missing.append(str(failures.get(other, "not trained yet")))
     images = Difference(value=math.nan, reason="source val")
     return _contrast(variant, VAL, pairs, images, same=same, reason="" if pairs else missing[0])
 

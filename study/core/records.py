@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from study.core.failures import Failure
 from study.core.validation import MustBe
 
 REAL, FAKE = 0, 1
@@ -201,7 +202,7 @@ class TrialResult:
     """How a trial ended.
 
     state: `done`; `stopped` by a scheduler before its epochs were used, `reason` says where;
-    `failed` for a reason. `permanent` failures (a diverged loss) are not tried again.
+    `failed`, and `failure` says why.
     note: what a reader of a trial that was done should know (a smaller micro-batch after running
     out of memory), or "".
     device_kind: `cpu` or `cuda`, where a trial that was done was computed; "" for the others.
@@ -212,12 +213,17 @@ class TrialResult:
     reason: str = ""
     note: str = ""
     device_kind: str = ""
-    permanent: bool = False
+    failure: Failure | None = None
     val_auc: float = float("nan")
     val_nll: float = float("nan")
     best_epoch: int = -1
     history: tuple[EpochRecord, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it failed for good (a diverged loss), and is not tried again."""
+        return self.failure is not None and self.failure.permanent
 
 
 @dataclass(frozen=True, kw_only=True)

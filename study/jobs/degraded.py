@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from study.core.failures import Failure, failure_of
+from study.core.identity import digest
 from study.core.parallel import ordered_map
 from study.core.records import FAKE, REAL, Geometry, Scores
 from study.data.images.decode import UndecodableError
@@ -52,6 +54,11 @@ class DegradedJob:
     start: int
     stop: int
     cells: tuple[CellJob, ...]
+
+    @property
+    def key(self) -> str:
+        """The key of this job among others."""
+        return digest("stretch", self.test_on, self.data_key, self.start, self.stop)
 
     @property
     def conditions(self) -> str:
@@ -107,15 +114,14 @@ def _is_settled(store: Store, cell: CellJob) -> bool:
     return store.has_scores(cell.scores_key) or bool(store.not_applicable(cell.scores_key))
 
 
-def run_degraded(job: DegradedJob) -> None:
+def run_degraded(job: DegradedJob) -> dict[str, Failure]:
     """Score a stretch of a test set in the cells that lack it, and write their parts.
 
-    A cell that fails does not keep the others from their parts; the first failure is raised at the
-    end.
+    A cell that fails does not keep the others from their parts. Return the failures by scores key.
     """
     cells = missing_parts(job)
     if not cells:
-        return
+        return {}
     store = Store(job.workspace.results, job.workspace.study)
     originals = _originals(cells[0])
     runtime = scoring_runtime(job.workspace)
@@ -125,8 +131,7 @@ def run_degraded(job: DegradedJob) -> None:
         stretch.score(batch + job.start)
     for key, part in stretch.parts.items():
         store.save_part(key, job.start, np.concatenate(part.logits), part.excluded)
-    if stretch.failures:
-        raise next(iter(stretch.failures.values()))
+    return stretch.failures
 
 
 def _originals(cell: CellJob) -> Originals:
@@ -184,7 +189,7 @@ class _Stretch:
         self._features: dict[Condition, Tensor] = {}  # of the batch, by the body that was used last
         self._body = ""
         self.parts = {cell.scores_key: _Part() for cell in cells}
-        self.failures: dict[str, Exception] = {}  # by cell; its part is given up
+        self.failures: dict[str, Failure] = {}  # by cell; its part is given up
 
     def score(self, batch: NDArray[np.int64]) -> None:
         """Decode the images of an index (B,) and score them in every cell that has not failed."""
@@ -214,7 +219,7 @@ class _Stretch:
 
     def _give_up(self, keys: Sequence[str], error: Exception) -> None:
         for key in keys:
-            self.failures[key] = error
+            self.failures[key] = failure_of(error, self._store.tracebacks / f"{key}.txt")
             del self.parts[key]
 
     def _score_cell(

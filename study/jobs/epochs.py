@@ -18,7 +18,12 @@ class EpochsJob:
     cell: CellJob
     epochs: tuple[int, ...]
 
-    def key(self, epoch: int) -> str:
+    @property
+    def key(self) -> str:
+        """The key of this job among others."""
+        return digest("epochs", self.cell.scores_key)
+
+    def scores_key(self, epoch: int) -> str:
         """The key of one epoch's scores."""
         return digest("epoch scores", self.cell.scores_key, epoch)
 
@@ -30,18 +35,18 @@ def run_epochs(job: EpochsJob) -> None:
     store = _store(job)
     detector = load_detector(store.model_folder(job.cell.model))
     for epoch in job.epochs:
-        if store.has_scores(job.key(epoch)):
+        if store.has_scores(job.scores_key(epoch)):
             continue
         # of now: on a GPU scoring gives a detector other tensors for its buffers
         tensors = detector.state_dict()
         for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
             tensors[name].copy_(value)
-        store.save_scores(job.key(epoch), score_cell(job.cell, detector))
+        store.save_scores(job.scores_key(epoch), score_cell(job.cell, detector))
 
 
 def is_scored(job: EpochsJob) -> bool:
     """Tell whether the store has the scores of all epochs."""
-    return all(_store(job).has_scores(job.key(epoch)) for epoch in job.epochs)
+    return all(_store(job).has_scores(job.scores_key(epoch)) for epoch in job.epochs)
 
 
 def _store(job: EpochsJob) -> Store:

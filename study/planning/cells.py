@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Cell, Pairing, TrainedDetector
 from study.jobs.cell import CellJob
 from study.jobs.ensemble import EnsembleJob
@@ -29,6 +30,7 @@ class PlannedCell:
     cell: Cell
     winner: TrainedDetector | None
     job: CellJob | EnsembleJob | None
+    failure: Failure | None = None
 
 
 def plan_cells(
@@ -75,16 +77,16 @@ def _built_cells(
     opened: OpenStudy,
     pairing: Pairing,
     searched: SearchHistory | None,
-    failures: Mapping[str, str],
+    failures: Mapping[str, Failure],
 ) -> Iterator[tuple[Cell, PlannedCell]]:
     """Give the cells of a pairing whose winners are networks. searched: None where it is not
     trained.
     """
     if searched is None:
-        jobs, lost, waiting = [opened.jobs.untrained(pairing)], "", "not built yet"
+        jobs, lost, waiting = [opened.jobs.untrained(pairing)], None, "not built yet"
     else:
         jobs, waiting = opened.jobs.winners(pairing, searched), "not trained yet"
-        lost = searched.why_no_winner if searched.complete and not jobs else ""
+        lost = searched.why_no_winner() if searched.complete and not jobs else None
     keys = {job.winner_seed: job.trial.key for job in jobs}
     models = {seed: opened.store.find_model(key) for seed, key in keys.items()}
     for cell in _cells_of(opened.study, pairing):
@@ -93,11 +95,8 @@ def _built_cells(
             job = opened.jobs.cell(winner.key, cell.test_on, cell.degradation)
             yield cell, scored_or_not(opened.store, cell, winner, job, failures)
         else:
-            reason = lost or failures.get(keys.get(cell.winner_seed, ""), "")
-            cell_then = replace(
-                cell, state="failed" if reason else "planned", reason=reason or waiting
-            )
-            yield cell, PlannedCell(cell=cell_then, winner=None, job=None)
+            failure = lost or failures.get(keys.get(cell.winner_seed, ""))
+            yield cell, _without_job(replace(cell, reason=waiting), failure)
 
 
 def _ensemble_cell(
@@ -105,16 +104,18 @@ def _ensemble_cell(
     store: Store,
     cell: Cell,
     members: Mapping[str, PlannedCell],
-    failures: Mapping[str, str],
+    failures: Mapping[str, Failure],
 ) -> PlannedCell:
     """A cell of an ensemble, from those of its members."""
-    missing = [member.cell for member in members.values() if member.cell.state != "done"]
+    missing = [member for member in members.values() if member.cell.state != "done"]
     if missing:
-        one = worst(missing)
-        reason = f"its member {one.pairing.detector}: {one.reason or 'not scored yet'}"
-        return PlannedCell(
-            cell=replace(cell, state=one.state, reason=reason), winner=None, job=None
-        )
+        one = worst([member.cell for member in missing])
+        name = f"its member {one.pairing.detector}: "
+        failure = next(member.failure for member in missing if member.cell is one)
+        if failure is not None:
+            failure = replace(failure, type="", message=name + failure.text)
+        reason = name + (one.reason or "not scored yet")
+        return _without_job(replace(cell, state=one.state, reason=reason), failure)
     job = jobs.ensemble_cell(
         cell.pairing,
         cell.winner_seed,
@@ -124,25 +125,32 @@ def _ensemble_cell(
     return scored_or_not(store, cell, store.find_model(job.key), job, failures)
 
 
+def _without_job(cell: Cell, failure: Failure | None) -> PlannedCell:
+    if failure is not None:
+        cell = replace(cell, state="failed", reason=str(failure))
+    return PlannedCell(cell=cell, winner=None, job=None, failure=failure)
+
+
 def scored_or_not(
     store: Store,
     cell: Cell,
     winner: TrainedDetector | None,
     job: CellJob | EnsembleJob,
-    failures: Mapping[str, str],
+    failures: Mapping[str, Failure],
 ) -> PlannedCell:
     """Return a cell as the store has it, and the job that scores it. winner: None while an ensemble
     is not made.
     """
-    key = job.scores_key
+    key, failure = job.scores_key, None
     cell = replace(cell, scores_key=key)
     if winner is not None and store.has_scores(key):
         cell = replace(cell, state="done")
     elif cell.degradation != NO_DEGRADATION and (reason := store.not_applicable(key)):
         cell = replace(cell, state="not_applicable", reason=reason)
     elif key in failures:
-        cell = replace(cell, state="failed", reason=failures[key])
-    return PlannedCell(cell=cell, winner=winner, job=job)
+        failure = failures[key]
+        cell = replace(cell, state="failed", reason=str(failure))
+    return PlannedCell(cell=cell, winner=winner, job=job, failure=failure)
 
 
 def worst(missing: Sequence[Cell]) -> Cell:

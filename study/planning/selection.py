@@ -5,9 +5,10 @@ firewall).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+from study.core.failures import Failure
 from study.core.records import Trial, TrialResult
 
 Trials = Sequence[tuple[Trial, TrialResult]]
@@ -32,13 +33,19 @@ class SearchHistory:
         """The selected trial; None before the budget is used, and where there is none."""
         return self.best[0] if self.complete and self.best else None
 
-    @property
-    def why_no_winner(self) -> str:
-        """Why a search that has used its budget selected nothing."""
-        reasons = [result.reason for _, result in self.trials if result.state == "failed"]
-        if reasons:
-            return f"no trial gave a result ({reasons[-1]})"
-        return "no trial gave a defined validation AUC"
+    def why_no_winner(
+        self, said: Callable[[Failure], str] = lambda failure: failure.text
+    ) -> Failure:
+        """Return why a search that has used its budget selected nothing: how many of its trials
+        failed, and the last failure, in the words of `said`.
+        """
+        failures = [result.failure for _, result in self.trials if result.failure is not None]
+        if not failures:
+            return Failure(message="no trial gave a defined validation AUC")
+        alike = len({failure.text for failure in failures}) == 1
+        counted = f"{len(failures)} failed{'' if alike else ', the last one'}"
+        message = f"no trial gave a result ({counted}: {said(failures[-1])})"
+        return replace(failures[-1], type="", message=message)
 
 
 def rank(result: TrialResult, number: int) -> tuple[float, float, int]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.data.names import is_in_domain
 from study.jobs.winner import WinnerJob
@@ -66,7 +67,7 @@ def variants(jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> list[Varia
 
 
 def variant_jobs(
-    jobs: Jobs, history: Mapping[Pairing, SearchHistory], failures: Mapping[str, str]
+    jobs: Jobs, history: Mapping[Pairing, SearchHistory], failures: Mapping[str, Failure]
 ) -> list[WinnerJob]:
     """Return the jobs of all variants that are no winner's, each once, but those that diverged:
     these would diverge again.
@@ -80,7 +81,7 @@ def variant_jobs(
     return [
         job
         for key, job in found.items()
-        if key not in taken and not failures.get(key, "").startswith("DivergedError")
+        if key not in taken and not (key in failures and failures[key].permanent)
     ]
 
 
@@ -104,7 +105,9 @@ def variant_cells(
     return [(variant, _cells(opened, variant, failures)) for variant in found]
 
 
-def _cells(opened: OpenStudy, variant: Variant, failures: Mapping[str, str]) -> list[PlannedCell]:
+def _cells(
+    opened: OpenStudy, variant: Variant, failures: Mapping[str, Failure]
+) -> list[PlannedCell]:
     pairing, cells = variant.pairing, []
     trained = [(job, opened.store.find_model(job.trial.key)) for job in variant.jobs]
     for test_on in opened.study.test_on:

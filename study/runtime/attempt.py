@@ -1,4 +1,4 @@
-"""One attempt at a piece of work, wherever it runs: an exception becomes a reason, and threads are
+"""One attempt at a piece of work, wherever it runs: an exception becomes a failure, and threads are
 what the study says.
 """
 
@@ -8,52 +8,51 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection
-from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from study.core.errors import DivergedError, TrialStopped
+from study.core.errors import TrialStopped
+from study.core.failures import Failure, WorkFailed, failure_of, raise_elsewhere
 from study.core.records import EpochRecord, Report, TrialResult
-from study.runtime.launcher import J
-
-W = TypeVar("W")
-LONGEST_REASON = 400  # characters: it stands in one line of a table
+from study.runtime.interface import J, Terms, W, Work
 
 
-def reason_of(error: BaseException) -> str:
-    """Return `<type>: <message>` in one line."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
-
-
-def death_of(error: BaseException, *, times: int) -> str:
+def death_of(error: BaseException, *, times: int) -> Failure:
     """Return why a piece of work has no result whose worker died that many times, from what Ray
     says of its last death.
     """
     text = str(error)
     if "low on memory" in text:
-        return (
+        message = (
             f"its worker was killed {times} times by Ray's memory monitor: the machine has not"
             " enough memory for it"
         )
-    found = re.search(r"Worker exit type: (\w+)\s+Worker exit detail: ([^.]+)", text)
-    cause = f"{found[1]}: {found[2]}" if found else reason_of(error)
-    return f"its worker process died {times} times, most often for want of memory ({cause})"
+    else:
+        found = re.search(r"Worker exit type: (\w+)\s+Worker exit detail: ([^.]+)", text)
+        cause = f"{found[1]}: {found[2]}" if found else Failure.of(error).text
+        message = f"its worker process died {times} times, most often for want of memory ({cause})"
+    return Failure(type="WorkerDied", message=message)
 
 
 def attempt_trial(
-    work: Callable[[J, Report], TrialResult], job: J, report: Report, *, threads: int
+    work: Callable[[J, Report], TrialResult],
+    job: J,
+    report: Report,
+    terms: Terms,
+    *,
+    rank: int = 0,
 ) -> TrialResult:
     """Do one trial; what it raises becomes a failed result. Interruptions (KeyboardInterrupt,
     SystemExit) are not caught.
 
     Where `report` raises TrialStopped, the result is a stopped one with its text as the reason.
+    rank: of this worker among those of the trial.
 
-    threads: of BLAS during the work. In a Ray worker it would be the number of its CPUs, in a plain
-    process that of the machine's cores, and sums would differ in their last digits. Torch has a
-    setting of its own, made by the work (TorchRuntime).
+    `terms.threads` are those of BLAS during the work. In a Ray worker they would be the number of
+    its CPUs, in a plain process that of the machine's cores, and sums would differ in their last
+    digits. Torch has a setting of its own, made by the work (TorchRuntime).
     """
-    start = time.monotonic()
+    start, key = time.monotonic(), job.trial.key
     reported: dict[int, EpochRecord] = {}
 
     def noted(record: EpochRecord) -> None:
@@ -61,18 +60,36 @@ def attempt_trial(
         report(record)
 
     try:
-        with threadpool_limits(limits=threads, user_api="blas"):
+        with threadpool_limits(limits=terms.threads, user_api="blas"):
             return work(job, noted)
     except TrialStopped as stop:
-        return stopped_trial(job.trial.key, str(stop), reported.values())
+        return stopped_trial(key, str(stop), reported.values())
     except Exception as error:
+        failure = _failure(error, terms, key if rank == 0 else f"{key}-worker{rank}")
         return TrialResult(
-            key=job.trial.key,
-            state="failed",
-            reason=reason_of(error),
-            permanent=isinstance(error, DivergedError),
-            seconds=time.monotonic() - start,
+            key=key, state="failed", failure=failure, seconds=time.monotonic() - start
         )
+
+
+def attempt_job(work: Work[W], job: W, terms: Terms, key: str) -> dict[str, Failure]:
+    """Do one job; return its failure by its key, or those of its parts; {} where all went well.
+    Threads as in `attempt_trial`.
+    """
+    try:
+        with threadpool_limits(limits=terms.threads, user_api="blas"):
+            failures = dict(work(job) or {})
+    except Exception as error:
+        return {key: _failure(error, terms, key)}
+    if terms.debug and failures:
+        raise_elsewhere(next(iter(failures.values())))
+    return failures
+
+
+def _failure(error: Exception, terms: Terms, key: str) -> Failure:
+    failure = failure_of(error, terms.failures / f"{key}.txt")
+    if terms.debug:
+        raise WorkFailed(str(failure)) from error
+    return failure
 
 
 def stopped_trial(key: str, reason: str, history: Collection[EpochRecord]) -> TrialResult:
@@ -100,13 +117,3 @@ def stopped_trial(key: str, reason: str, history: Collection[EpochRecord]) -> Tr
 def _goodness(record: EpochRecord) -> tuple[float, float]:
     auc, nll = record.val_auc, record.val_nll
     return -math.inf if math.isnan(auc) else auc, -math.inf if math.isnan(nll) else -nll
-
-
-def attempt_job(work: Callable[[W], None], job: W, *, threads: int) -> str:
-    """Do one job; return "" or the reason of its failure. `threads` as in `attempt_trial`."""
-    try:
-        with threadpool_limits(limits=threads, user_api="blas"):
-            work(job)
-    except Exception as error:
-        return reason_of(error)
-    return ""

@@ -17,17 +17,18 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from study.core.errors import ConfigError
+from study.core.failures import Failure
 from study.core.records import Report, TrialResult
-from study.runtime.launcher import J, W
+from study.runtime.interface import J, Launcher, Terms, W, Work
 from study.runtime.places import Places, share_out
 
 if TYPE_CHECKING:
     from study.search.driver import SearchDriver
 
+LOG = logging.getLogger(__name__)
 # jobs and results are small, images are mapped files; Ray refuses less than 75 MiB
 OBJECT_STORE_BYTES = 128 << 20
 ENVIRONMENT = {
@@ -144,7 +145,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-class RayLauncher:
+class RayLauncher(Launcher):
     """Runs trials as one Tune run and jobs as one Train group (see `Launcher`). Ray starts with the
     first work that there is.
 
@@ -154,15 +155,15 @@ class RayLauncher:
 
     def __init__(
         self,
+        terms: Terms,
         *,
         address: str | None,
-        threads: int,
         slots: int | None,
         scratch: Path,
         workers: int = 1,
         gpus_per_trial: float | None = None,
     ) -> None:
-        self._address, self._threads, self._slots, self._scratch = address, threads, slots, scratch
+        self._terms, self._address, self._slots, self._scratch = terms, address, slots, scratch
         self._workers, self._gpus_per_trial = workers, gpus_per_trial
         self._cluster: Cluster | None = None
 
@@ -176,31 +177,36 @@ class RayLauncher:
         from study.runtime.tune import run_trials
 
         with self._folder() as folder:
-            run_trials(driver, work, places=held, threads=self._threads, storage=folder)
+            run_trials(driver, work, self._terms, places=held, storage=folder)
 
     def run_jobs(
-        self, jobs: Sequence[W], work: Callable[[W], None], done: Callable[[W], bool]
-    ) -> list[tuple[W, str]]:
+        self,
+        jobs: Sequence[W],
+        work: Work[W],
+        done: Callable[[W], bool],
+        key: Callable[[W], str],
+    ) -> dict[str, Failure]:
         """Do the jobs that are not done, as many at a time as there are slots."""
         if all(done(job) for job in jobs):
-            return []
+            return {}
         held = self._places()
         from study.runtime.train import run_jobs
 
         with self._folder() as folder:
-            return run_jobs(jobs, work, done, places=held, threads=self._threads, storage=folder)
+            return run_jobs(jobs, work, done, key, self._terms, places=held, storage=folder)
 
     def _places(self, *, workers: int = 1, gpus_per_trial: float | None = None) -> Places:
         if self._cluster is None:
             self._cluster = Cluster(self._address)
-        nodes = self._cluster.nodes()
-        return share_out(
-            nodes,
-            threads=self._threads,
+        places = share_out(
+            self._cluster.nodes(),
+            threads=self._terms.threads,
             slots=self._slots,
             workers=workers,
             gpus_per_trial=gpus_per_trial,
         )
+        LOG.debug("Ray at %s: %d at a time, each %s", self._cluster.address, places.slots, places)
+        return places
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path]:
@@ -221,14 +227,3 @@ class RayLauncher:
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -1,5 +1,5 @@
-"""How work travels to Ray's workers: as bytes, with functions that workers could not import packed
-along.
+"""How work travels to Ray's workers, as bytes, with functions that they could not import packed
+along; and under which names a trial's results travel back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from ray import cloudpickle
 
 PACKAGE = __name__.partition(".")[0]
+# what a trial reports to Tune: an EpochRecord after each epoch, its TrialResult at the end
+RECORD, RESULT = "record", "result"
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,7 +26,7 @@ class Payload:
     data: bytes
 
     def __repr__(self) -> str:
-        return "parcel"
+        return "payload"
 
     def open(self) -> Any:
         """Return what was packed."""

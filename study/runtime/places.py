@@ -131,15 +131,3 @@ def given_back() -> Iterator[None]:
     finally:
         for name in placement_groups() - before:
             ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
-
-
-def use_own_gpu() -> None:
-    """Make the GPU that Ray Train gave this worker the current one; it may see those of all workers
-    on its node.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        from ray.train.torch import get_device
-
-        torch.cuda.set_device(get_device())

@@ -1,17 +1,13 @@
 """A trial of several workers: a Ray Train group of its own, watched over by a small Tune actor.
 
-
 Every worker does the trial's work in one torch.distributed group. What they have to say they write
-into files in a folder that all
-nodes see: it is there as soon as it is written, and still there when its writer is dead. The
-group's failures are decided here, not by Ray Train, which cannot tell an exception (the trial
-failed) from a death (the trial is begun again).
+into files in a folder that all nodes see. The group's failures are decided here, not by Ray Train,
+which cannot tell an exception (the trial failed) from a death (the trial is begun again).
 """
 
 from __future__ import annotations
 
 import contextlib
-import pickle
 import re
 import threading
 import uuid
@@ -31,88 +27,75 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.tune.result import DONE
 from ray.util.placement_group import PlacementGroup
 
-from study.core.identity import whole_file
+from study.core.failures import Failure
 from study.core.records import EpochRecord, TrialResult
 from study.runtime.attempt import attempt_trial, death_of
-from study.runtime.local import NO_RESULT
-from study.runtime.payload import Payload
-from study.runtime.places import Places, use_own_gpu
-from study.runtime.tune import RECORD, RESULT, RETRIES
+from study.runtime.group import SharedFiles, group_settings, use_own_gpu
+from study.runtime.interface import NO_RESULT, RETRIES, Terms
+from study.runtime.payload import RECORD, RESULT, Payload
+from study.runtime.places import Places
 
 # a byte: Tune refuses nothing at all, and a part of a CPU would be missing to the workers
 WATCHER = {"memory": 1.0}
-START_ATTEMPTS = 20  # to find places for all workers, on a cluster that others use
 STOP_SECONDS = 20.0  # to wait for a group that is stopped
 POLL_SECONDS = 0.1
 
 
-class Mail:
-    """What the workers of a group write to the one who watches over it: small files, each whole as
-    soon as it is seen.
-    """
+class Mail(SharedFiles):
+    """What the workers of a group write to the one who watches over it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._sent = self._read = 0
+        super().__init__(folder)
+        self._sent = self._received = 0
 
     def send(self, record: EpochRecord) -> None:
         """Send an epoch's record. One worker of a group does."""
-        self._write(f"record-{self._sent}", record)
+        self.write(f"record-{self._sent}", record)
         self._sent += 1
 
     def receive(self) -> EpochRecord | None:
         """Return the next record, in the order in which they were sent, or None."""
-        record: EpochRecord | None = self._load(f"record-{self._read}")
-        self._read += record is not None
+        record: EpochRecord | None = self.read(f"record-{self._received}")
+        self._received += record is not None
         return record
 
     def end(self, rank: int, result: TrialResult) -> None:
         """Write down what a worker's work came to."""
-        self._write(f"end-{rank}", result)
+        self.write(f"end-{rank}", result)
 
     def ends(self, workers: int) -> dict[int, TrialResult]:
         """Return what was written down, by rank."""
-        found = {rank: self._load(f"end-{rank}") for rank in range(workers)}
+        found = {rank: self.read(f"end-{rank}") for rank in range(workers)}
         return {rank: result for rank, result in found.items() if result is not None}
 
     def take_places(self) -> None:
         """Write down which places this worker's group has."""
         held = ray.util.get_current_placement_group()
-        self._write("places", None if held is None else held.id.hex())
+        self.write("places", None if held is None else held.id.hex())
 
     def give_back_places(self) -> None:
         """Give back the group's places if they are still held; whoever sits there is killed."""
-        name = self._load("places")
+        name = self.read("places")
         if name is not None:
             ray.util.remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(name)))
-
-    def _write(self, name: str, thing: Any) -> None:
-        with whole_file(self._folder / name) as path:
-            path.write_bytes(pickle.dumps(thing))
-
-    def _load(self, name: str) -> Any:
-        path = self._folder / name
-        return pickle.loads(path.read_bytes()) if path.exists() else None
 
 
 def _worker(config: dict[str, Any]) -> None:
     """What each worker of the group does. A failed one raises, which ends the others: they may wait
-    for it for ever.
+    for it for ever. The first worker's reports are the trial's.
     """
     use_own_gpu()
-    work, job = config["parcel"].open()
-    mail, rank = Mail(Path(config["mail"])), ray.train.get_context().get_world_rank()
+    rank = ray.train.get_context().get_world_rank()
+    work, job = config["payload"].open()
+    mail = Mail(Path(config["mail"]))
     if rank == 0:
         mail.take_places()
-    result = attempt_trial(work, job, mail.send if rank == 0 else _drop, threads=config["threads"])
+    report = mail.send if rank == 0 else lambda _: None
+    result = attempt_trial(work, job, report, config["terms"], rank=rank)
     if rank == 0 or result.state == "failed":
         mail.end(rank, result)
     if result.state == "failed":
-        raise RuntimeError(result.reason)
-
-
-def _drop(record: EpochRecord) -> None:
-    """The first worker's reports are the trial's."""
+        raise RuntimeError(str(result.failure))
 
 
 class _Group(TorchTrainer):
@@ -151,8 +134,14 @@ class _Attempt:
     of their own.
     """
 
-    def __init__(self, payload: Payload, places: Places, threads: int, folder: Path) -> None:
-        self.mail, self._group = Mail(folder), _group(payload, places, threads, folder)
+    def __init__(self, payload: Payload, places: Places, terms: Terms, folder: Path) -> None:
+        self.mail = Mail(folder)
+        self._group = _Group(
+            _worker,
+            train_loop_config={"payload": payload, "mail": str(folder), "terms": terms},
+            torch_config=TorchConfig(backend="nccl" if places.gpus else "gloo"),
+            **group_settings(places, workers=places.workers, folder=folder),
+        )
         self.error: Exception | None = None
         self.ended = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -178,27 +167,6 @@ class _Attempt:
         self.mail.give_back_places()
 
 
-def _group(payload: Payload, places: Places, threads: int, folder: Path) -> _Group:
-    return _Group(
-        _worker,
-        train_loop_config={"parcel": payload, "mail": str(folder), "threads": threads},
-        torch_config=TorchConfig(backend="nccl" if places.gpus else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=places.workers,
-            use_gpu=places.gpus > 0,
-            resources_per_worker={"CPU": places.cpus}
-            | ({"GPU": places.gpus} if places.gpus else {}),
-        ),
-        run_config=ray.train.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            failure_config=ray.train.FailureConfig(
-                max_failures=0, controller_failure_limit=START_ATTEMPTS
-            ),
-        ),
-    )
-
-
 class SeveralWorkers(tune.Trainable):
     """Watches over one trial's group, and over a second one where a worker of the first died. Each
     step is an epoch, or the end.
@@ -208,16 +176,20 @@ class SeveralWorkers(tune.Trainable):
         """Begin. Where an earlier watcher of this trial died, its group's places may still be
         held.
         """
-        self._terms, self._deaths = config, 0
+        self._config, self._deaths = config, 0
         self._trial_folder = Path(config["folder"]) / f"groups-{self.trial_id}"
         for folder in self._trial_folder.glob("*"):
             Mail(folder).give_back_places()
         self._begin()
 
     def _begin(self) -> None:
-        terms, folder = self._terms, self._trial_folder / uuid.uuid4().hex[:12]
-        folder.mkdir(parents=True)
-        self._attempt = _Attempt(terms["parcel"], terms["places"], terms["threads"], folder)
+        config = self._config
+        self._attempt = _Attempt(
+            config["payload"],
+            config["places"],
+            config["terms"],
+            self._trial_folder / uuid.uuid4().hex[:12],
+        )
 
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's record, or for the result."""
@@ -238,22 +210,21 @@ class SeveralWorkers(tune.Trainable):
         """Return what the trial came to with the group that has ended; None where a worker died and
         it is to be begun again.
         """
-        key, error = self._terms["parcel"].open()[1].trial.key, self._attempt.error
-        workers = self._terms["places"].workers
+        key, error = self._config["payload"].open()[1].trial.key, self._attempt.error
+        workers = self._config["places"].workers
         ends = self._attempt.mail.ends(workers)
         result = outcome(ends)
         if result is not None:
             return result
         if error is None:
-            return TrialResult(key=key, state="failed", reason=NO_RESULT)
+            return TrialResult(key=key, state="failed", failure=NO_RESULT)
         self._deaths += 1
         if self._deaths <= RETRIES:
             return None
         if len(ends) == workers:  # all live, and lost each other
             return ends[0]
-        return TrialResult(
-            key=key, state="failed", reason=death_of(_cause(error, ends), times=self._deaths)
-        )
+        failure = death_of(_cause(error, ends), times=self._deaths)
+        return TrialResult(key=key, state="failed", failure=failure)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial."""
@@ -275,22 +246,16 @@ def outcome(ends: dict[int, TrialResult]) -> TrialResult | None:
     failure or died.
     """
     failures = [ends[rank] for rank in sorted(ends) if ends[rank].state == "failed"]
-    own = [result for result in failures if not _lost_another(result.reason)]
+    own = [result for result in failures if not _lost_another(result.failure)]
     if own:
         return own[0]
     return None if failures else ends.get(0)
 
 
-def _lost_another(reason: str) -> bool:
+def _lost_another(failure: Failure | None) -> bool:
     """Tell whether a failure is that of torch.distributed, whose other end has gone."""
-    return (
-        re.search(
-            r"gloo|nccl|Dist(Backend|Network)Error|Connection (closed|reset) by peer",
-            reason,
-            re.IGNORECASE,
-        )
-        is not None
-    )
+    signs = r"gloo|nccl|Dist(Backend|Network)Error|Connection (closed|reset) by peer"
+    return failure is not None and bool(re.search(signs, failure.text, re.IGNORECASE))
 
 
 def _cause(error: Exception, ends: dict[int, TrialResult]) -> Exception:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic
 
 from study.core.records import EpochRecord, TrialResult
 from study.runtime.attempt import stopped_trial
-from study.runtime.launcher import J
+from study.runtime.interface import J
 
 if TYPE_CHECKING:
     from study.search.driver import SearchDriver
@@ -23,7 +23,7 @@ class TrialRun(Generic[J]):
     """
 
     def __init__(self, driver: SearchDriver[J], job: J) -> None:
-        self._dealer, self.job = driver, job
+        self._driver, self.job = driver, job
         self._history: dict[int, EpochRecord] = {}
         self.reason = ""
 
@@ -32,7 +32,7 @@ class TrialRun(Generic[J]):
         new = record.epoch not in self._history
         self._history[record.epoch] = record
         if new and not self.reason:
-            self.reason = self._dealer.report(self.job, record)
+            self.reason = self._driver.report(self.job, record)
         return self.reason
 
     def stopped(self) -> TrialResult:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -20,10 +21,11 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from study.core.failures import Failure, raise_elsewhere
 from study.core.records import EpochRecord, Report, TrialResult
 from study.runtime.attempt import attempt_trial, death_of
-from study.runtime.launcher import J
-from study.runtime.payload import Payload, pack
+from study.runtime.interface import RETRIES, J, Terms
+from study.runtime.payload import RECORD, RESULT, Payload, pack
 from study.runtime.places import Places, given_back
 from study.runtime.trial_run import TrialRun
 
@@ -32,29 +34,25 @@ if TYPE_CHECKING:
 
     from study.search.driver import SearchDriver
 
-RETRIES = 1  # of a trial whose worker died
-# what a trial reports to Tune: an EpochRecord after each epoch, its TrialResult at the end
-RECORD, RESULT = "record", "result"
-
 
 def run_trials(
     driver: SearchDriver[J],
     work: Callable[[J, Report], TrialResult],
+    terms: Terms,
     *,
     places: Places,
-    threads: int,
     storage: Path,
 ) -> None:
     """Run everything that the driver deals; see `Launcher.run_trials`. storage: an empty folder
     that all nodes see.
     """
-    table = _Table(driver, work)
+    table = _Table(driver, work, debug=terms.debug)
     attempts = 0
     while not driver.finished():
         attempts += 1
         try:
             with given_back():
-                _fit(table, places, threads, storage / f"tune-{attempts}")
+                _fit(table, places, replace(terms, debug=False), storage / f"tune-{attempts}")
         except Exception as error:
             killed = _out_of_memory(error)
             if killed is None:
@@ -67,14 +65,12 @@ def run_trials(
             raise KeyboardInterrupt  # Tune was told to stop by a signal that it takes for itself
 
 
-def _fit(table: _Table[J], places: Places, threads: int, folder: Path) -> None:
+def _fit(table: _Table[J], places: Places, terms: Terms, folder: Path) -> None:
     tuner = tune.Tuner(
         _trainable(places),
         tune_config=tune.TuneConfig(
             num_samples=-1,  # until the searcher says that it has finished
-            search_alg=_Searcher(
-                table, {"places": places, "threads": threads, "folder": str(folder)}
-            ),
+            search_alg=_Searcher(table, {"places": places, "terms": terms, "folder": str(folder)}),
             scheduler=_Scheduler(table, places),
             max_concurrent_trials=places.slots,
             reuse_actors=True,
@@ -114,9 +110,9 @@ def _trial(config: dict[str, Any]) -> None:
     drops the next trial without a word if that is not enough.
     """
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "600"
-    work, job = config["parcel"].open()
+    work, job = config["payload"].open()
     keep_to_share(config["places"].gpus)
-    result = attempt_trial(work, job, _report, threads=config["threads"])
+    result = attempt_trial(work, job, _report, config["terms"])
     tune.report({RESULT: result})
 
 
@@ -149,11 +145,17 @@ def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
 
 class _Table(Generic[J]):
     """What is in flight, between the driver and Tune. `error`: what a callback of the driver
-    raised; Tune would lose its type.
+    raised, or with `debug` a failed trial; Tune would lose its type.
     """
 
-    def __init__(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
-        self._dealer, self._work = driver, work
+    def __init__(
+        self,
+        driver: SearchDriver[J],
+        work: Callable[[J, Report], TrialResult],
+        *,
+        debug: bool = False,
+    ) -> None:
+        self._driver, self._work, self._debug = driver, work, debug
         self._in_flight: dict[str, TrialRun[J]] = {}
         self._suspects: deque[TrialRun[J]] = deque()
         self._alone = False
@@ -161,7 +163,7 @@ class _Table(Generic[J]):
         self.error: BaseException | None = None
 
     def deal(self, trial_id: str) -> Payload | None:
-        """Return the next job's parcel, or None while there is nothing to begin."""
+        """Return the next job's payload, or None while there is nothing to begin."""
         if self._in_flight and (self._alone or self._suspects):
             return None
         self._alone = bool(self._suspects)
@@ -172,8 +174,8 @@ class _Table(Generic[J]):
         return pack(self._work, trial_run.job)
 
     def _begin(self) -> TrialRun[J] | None:
-        job = self._dealer.next()
-        return None if job is None else TrialRun(self._dealer, job)
+        job = self._driver.next()
+        return None if job is None else TrialRun(self._driver, job)
 
     def report(self, trial_id: str, record: EpochRecord) -> bool:
         """Take in an epoch of a trial in flight; tell whether it is to go on."""
@@ -181,16 +183,23 @@ class _Table(Generic[J]):
 
     def finished(self) -> bool:
         """Tell whether there is nothing left to begin or to wait for."""
-        return self.error is not None or self._dealer.finished()
+        return self.error is not None or self._driver.finished()
 
-    def settle(self, trial_id: str, result: TrialResult | None, reason: str = "") -> None:
-        """Tell the driver how a trial in flight has ended: its result, or the reason why it has
-        none.
-        """
-        job = self._in_flight.pop(trial_id).job
-        self._dealer.tell(
-            job, result or TrialResult(key=job.trial.key, state="failed", reason=reason)
-        )
+    def settle(self, trial_id: str, result: TrialResult) -> None:
+        """Tell the driver how a trial in flight has ended."""
+        self._tell(self._in_flight.pop(trial_id).job, result)
+
+    def settle_lost(self, trial_id: str, failure: Failure) -> None:
+        """Tell the driver of a trial in flight whose worker died."""
+        self._tell_lost(self._in_flight.pop(trial_id).job, failure)
+
+    def _tell_lost(self, job: J, failure: Failure) -> None:
+        self._tell(job, TrialResult(key=job.trial.key, state="failed", failure=failure))
+
+    def _tell(self, job: J, result: TrialResult) -> None:
+        self._driver.tell(job, result)
+        if self._debug and result.failure is not None:
+            raise_elsewhere(result.failure)
 
     def settle_stopped(self, trial_id: str) -> None:
         """Tell the driver of a trial that ended without a result, if it was the driver that wanted
@@ -211,10 +220,7 @@ class _Table(Generic[J]):
             key = trial_run.job.trial.key
             self._kills[key] = self._kills.get(key, 0) + (len(trial_runs) == 1)
             if self._kills[key] > RETRIES:
-                reason = death_of(error, times=self._kills[key])
-                self._dealer.tell(
-                    trial_run.job, TrialResult(key=key, state="failed", reason=reason)
-                )
+                self._tell_lost(trial_run.job, death_of(error, times=self._kills[key]))
             else:
                 self._suspects.append(trial_run)
 
@@ -223,12 +229,12 @@ class _Searcher(Searcher):
     """Deals the table's jobs to Tune. What it raises is kept in the table, and ends the run as if
     the search had finished.
 
-    terms: what every trial's configuration holds beside its parcel.
+    shared: what every trial's configuration holds beside its payload.
     """
 
-    def __init__(self, table: _Table[Any], terms: dict[str, Any]) -> None:
+    def __init__(self, table: _Table[Any], shared: dict[str, Any]) -> None:
         super().__init__()
-        self._table, self._terms = table, terms
+        self._table, self._shared = table, shared
 
     def suggest(self, trial_id: str) -> Any:
         table = self._table
@@ -239,7 +245,7 @@ class _Searcher(Searcher):
         except Exception as error:
             table.error = error
             return Searcher.FINISHED
-        return None if payload is None else {"parcel": payload, **self._terms}
+        return None if payload is None else {"payload": payload, **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -267,7 +273,7 @@ class _Failures(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         try:
             error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-            self._table.settle(trial.trial_id, None, death_of(error, times=RETRIES + 1))
+            self._table.settle_lost(trial.trial_id, death_of(error, times=RETRIES + 1))
         except Exception as caught:
             self._table.error = caught
 

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from study.core.errors import StoreError
+from study.core.failures import Failure
 from study.core.identity import whole_file, whole_folder
 from study.core.parallel import try_lock
 from study.core.records import EpochRecord, Pairing, Scores, TrainedDetector, Trial, TrialResult
@@ -33,10 +34,8 @@ from study.core.records import EpochRecord, Pairing, Scores, TrainedDetector, Tr
 SCHEMA = 1
 _RESULT_COLUMNS = (
     "state",
-    "reason",
     "note",
     "device_kind",
-    "permanent",
     "val_auc",
     "val_nll",
     "best_epoch",
@@ -58,7 +57,8 @@ _TRIAL_COLUMNS = pa.schema(
         ("device_kind", pa.string()),
         ("origin", pa.string()),
         ("search", pa.string()),
-        ("permanent", pa.bool_()),
+        ("failure_type", pa.string()),
+        ("traceback_file", pa.string()),
         ("val_auc", pa.float64()),
         ("val_nll", pa.float64()),
         ("best_epoch", pa.int32()),
@@ -98,6 +98,8 @@ class Store:
         self.study_file = self.folder / "study.toml"
         self.audit_file = self.folder / "audit.json"
         self.failures_file = self.folder / "failures.json"
+        self.run_log = self.folder / "run.log"
+        self.tracebacks = self.folder / "failures"  # `<key>.txt`, written by workers
         self.figures = self.folder / "figures"
 
     # The folder itself
@@ -151,7 +153,8 @@ class Store:
         """Return every trial on record, in the order of writing; [] before the first."""
         if not self.trials_file.exists():
             return []
-        return [_trial_from_row(row) for row in self._read_table(self.trials_file).to_pylist()]
+        rows = self._read_table(self.trials_file).to_pylist()
+        return [_trial_from_row(row, self.tracebacks) for row in rows]
 
     def save_trials(self, trials: list[tuple[Trial, TrialResult]]) -> None:
         """Replace the record of trials."""
@@ -203,9 +206,9 @@ class Store:
 
     # Winners and cells that failed
 
-    def failures(self) -> dict[str, str]:
-        """Return why winners (by trial key) and cells (by scores key) failed when they were last
-        tried.
+    def failures(self) -> dict[str, Failure]:
+        """Return the failures of winners (by trial key) and cells (by scores key) at their last
+        try.
         """
         if not self.failures_file.is_file():
             return {}
@@ -217,17 +220,22 @@ class Store:
                 " again"
             ) from None
         check_schema(str(table.get("schema", "")), self.failures_file)
-        return dict(table["reasons"])
+        # older stores have texts
+        return {key: Failure.parse(text) for key, text in table.get("reasons", {}).items()} | {
+            key: _failure(tracebacks=self.tracebacks, **columns)
+            for key, columns in table.get("failures", {}).items()
+        }
 
-    def save_failures(self, tried: Iterable[str], failed: Mapping[str, str]) -> None:
-        """Record the outcome of jobs that were tried: `failed` holds the reasons of those without a
-        result.
+    def save_failures(self, tried: Iterable[str], failed: Mapping[str, Failure]) -> None:
+        """Record the outcome of jobs that were tried: `failed` holds the failures of those without
+        a result.
         """
-        reasons = {
-            key: reason for key, reason in self.failures().items() if key not in set(tried)
-        } | dict(failed)
+        before = self.failures()
+        for key in tried:
+            before.pop(key, None)
+        table = {key: _columns(failure) for key, failure in (before | dict(failed)).items()}
         self.save_text(
-            self.failures_file, json.dumps({"schema": SCHEMA, "reasons": reasons}, indent=2) + "\n"
+            self.failures_file, json.dumps({"schema": SCHEMA, "failures": table}, indent=2) + "\n"
         )
 
     # Trained detectors
@@ -478,7 +486,25 @@ def _write_scores(path: Path, scores: Scores) -> None:
     pq.write_table(table, path)
 
 
+def _columns(failure: Failure) -> dict[str, str]:
+    """A failure as the store has it; of its file the name, because stores are moved."""
+    file = failure.traceback_file
+    return {
+        "reason": failure.message,
+        "failure_type": failure.type,
+        "traceback_file": file.name if file else "",
+    }
+
+
+def _failure(*, tracebacks: Path, reason: str, failure_type: str, traceback_file: str) -> Failure:
+    if not failure_type:  # as older stores have it
+        return Failure.parse(reason)
+    file = tracebacks / traceback_file if traceback_file else None
+    return Failure(type=failure_type, message=reason, traceback_file=file)
+
+
 def _row_from_trial(trial: Trial, result: TrialResult) -> dict[str, Any]:
+    failed = _columns(result.failure or Failure())
     return {
         "detector": trial.pairing.detector,
         "train_on": trial.pairing.train_on,
@@ -489,12 +515,14 @@ def _row_from_trial(trial: Trial, result: TrialResult) -> dict[str, Any]:
         "epochs": trial.epochs,
         "origin": trial.origin,
         "search": trial.search,
+        **failed,
+        "reason": failed["reason"] or result.reason,
         **{name: getattr(result, name) for name in _RESULT_COLUMNS},
         "history": [dataclasses.asdict(epoch) for epoch in result.history],
     }
 
 
-def _trial_from_row(row: Mapping[str, Any]) -> tuple[Trial, TrialResult]:
+def _trial_from_row(row: Mapping[str, Any], tracebacks: Path) -> tuple[Trial, TrialResult]:
     pairing = Pairing(detector=row["detector"], train_on=row["train_on"])
     trial = Trial(
         key=row["key"],
@@ -506,7 +534,13 @@ def _trial_from_row(row: Mapping[str, Any]) -> tuple[Trial, TrialResult]:
         origin=row["origin"],
         search=row["search"],
     )
-    # older tables have no device_kind
+    # older tables have no device_kind, and a failure's type before its message
     values = {name: row[name] for name in ("key", *_RESULT_COLUMNS) if name in row}
+    failed = {name: row.get(name) or "" for name in ("reason", "failure_type", "traceback_file")}
+    values |= (
+        {"failure": _failure(tracebacks=tracebacks, **failed)}
+        if row["state"] == "failed" and any(failed.values())
+        else {"reason": row["reason"]}
+    )
     result = TrialResult(**values, history=tuple(EpochRecord(**epoch) for epoch in row["history"]))
     return trial, result

@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "fake-image-study"
 LOADER = "study.tracking.logged_model"
-MAX_REASON = 500  # characters of a failure's reason that are kept
 FIGURES = (".png", ".svg", ".pdf")
 
 # Read by mlflow when it is first used; what the user has set is kept.
@@ -342,14 +341,8 @@ class Tracker:
     def _log_trial(self, trial: Trial, result: TrialResult) -> RunKey:
         from mlflow.entities import Param, RunTag
 
-        key, reason = (
-            (
-                "winner" if trial.number < 0 else "trial",
-                trial.pairing.name,
-                trial.key,
-            ),
-            result.reason[:MAX_REASON],
-        )
+        key = "winner" if trial.number < 0 else "trial", trial.pairing.name, trial.key
+        reason = result.failure.text if result.failure else result.reason
         if self._is_complete(key, state="done") or self._is_complete(
             key, state=result.state, reason=reason
         ):

@@ -139,7 +139,8 @@ def _state(result: TrialResult) -> TrialState:
 
 
 def _attributes(trial: Trial, result: TrialResult) -> Mapping[str, object]:
-    described = {"reason": result.reason, "note": result.note, "origin": trial.origin}
+    reason = result.failure.text if result.failure else result.reason
+    described = {"reason": reason, "note": result.note, "origin": trial.origin}
     return {
         "key": trial.key,
         "number": trial.number,

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
 from study.analysis.leak_price import epochs_jobs, leak_prices
+from study.core.failures import Failure
 from study.core.records import NO_TRAINING, Pairing
 from study.jobs.cell import load_detector, score_cell
 from study.planning.cells import plan_cells
@@ -169,7 +170,9 @@ def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: 
         assert sorted([best, *job.epochs]) == run.store.epochs(key) == [0, 1, 2]
         aucs = {}
         for epoch in (0, 1, 2):
-            scores = run.store.scores(planned.cell.scores_key if epoch == best else job.key(epoch))
+            scores = run.store.scores(
+                planned.cell.scores_key if epoch == best else job.scores_key(epoch)
+            )
             aucs[epoch] = roc_auc_score(scores.label, scores.logit)
         by_place.setdefault((planned.cell.pairing, planned.cell.test_on), []).append(
             (aucs[best], max(aucs.values()))
@@ -282,7 +285,9 @@ def test_another_configuration_that_diverged_is_a_result_and_is_not_tried_again(
     mine = [key for key in keys if run.store.model(key).trial.pairing == pairing]
     for key in mine:
         shutil.rmtree(store.model_folder(key))
-    store.save_failures(mine, dict.fromkeys(mine, "DivergedError: the loss is nan"))
+    store.save_failures(
+        mine, dict.fromkeys(mine, Failure(type="DivergedError", message="the loss is nan"))
+    )
     monkeypatch.setattr("study.jobs.trial.fit", lambda *a, **k: pytest.fail("trained"))
     arguments = [
         str(tmp_path / "r") if word == str(run.store.results) else word for word in run.arguments

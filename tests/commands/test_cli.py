@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from study import cli
+from study.core.log import set_up
 
 
 def test_durations_as_a_person_says_them() -> None:
@@ -24,6 +25,7 @@ def test_durations_as_a_person_says_them() -> None:
 def test_every_job_is_announced_once_and_what_failed_is_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    set_up()
     finished: set[int] = set()
     with cli.announced([1, 2, 3], finished.__contains__, lambda job: f"job {job}"):
         finished.update((3, 1))

@@ -24,6 +24,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from study import cross_eval, plan, sweep
+from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Scores
 from study.data.catalog import Catalog, DataConfig
 from study.data.images import videos
@@ -35,6 +36,7 @@ from study.jobs.workspace import scoring_runtime
 from study.planning.cells import PlannedCell, plan_cells
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import load_study
+from study.runtime.interface import Terms
 from study.runtime.local import LocalLauncher
 from study.store.store import Store
 from study.training.features import compute_features, head_logits
@@ -484,23 +486,24 @@ def test_a_kill_loses_the_stretches_under_way_and_the_next_run_does_the_rest(
                 # in the third stretch
                 patch.setattr(degraded, "head_logits", _killer(after=2 * 8 + 3))
                 with pytest.raises(KeyboardInterrupt):
-                    LocalLauncher(threads=1).run_jobs(
-                        jobs, degraded.run_degraded, degraded.is_through
-                    )
+                    run_here(jobs, store)
             assert [degraded.is_through(job) for job in jobs] == [True, True, *[False] * 4]
             degraded.assemble(cells)
             assert not any(store.has_scores(cell.scores_key) for cell in cells)
         decodes = _counted(monkeypatch)
-        assert (
-            LocalLauncher(threads=1).run_jobs(jobs, degraded.run_degraded, degraded.is_through)
-            == []
-        )
+        assert run_here(jobs, store) == {}
         assert decodes.total() == (7 + 24 if killed else 23 + 24)
         degraded.assemble(cells)
         assert not (store.folder / "parts").exists()
         logits.append({cell.scores_key: store.scores(cell.scores_key).logit for cell in cells})
     assert logits[0].keys() == logits[1].keys()
     assert all(np.array_equal(logits[0][key], logits[1][key]) for key in logits[0])
+
+
+def run_here(jobs: list[degraded.DegradedJob], store: Store) -> dict[str, Failure]:
+    return LocalLauncher(Terms(threads=1, failures=store.tracebacks)).run_jobs(
+        jobs, degraded.run_degraded, degraded.is_through, lambda job: job.key
+    )
 
 
 def _eights(n: int) -> list[tuple[int, int]]:
@@ -525,9 +528,8 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
     clean: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(clean.store.results, tmp_path / "results")
-    cells = degraded_cells(
-        setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), "blur1", "jpeg50")
-    )
+    store = Store(tmp_path / "results", "degraded")
+    cells = degraded_cells(setup_of(replace(clean, store=store), "blur1", "jpeg50"))
     seen: list[str] = []
 
     def noted(detector: Detector, *arguments: Any, **options: Any) -> Tensor:
@@ -535,12 +537,7 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
         return compute_features(detector, *arguments, **options)
 
     monkeypatch.setattr(degraded, "compute_features", noted)
-    assert (
-        LocalLauncher(threads=1).run_jobs(
-            degraded.degraded_jobs(cells), degraded.run_degraded, degraded.is_through
-        )
-        == []
-    )
+    assert run_here(degraded.degraded_jobs(cells), store) == {}
     # Two test sets of one batch, two degradations. The seeds of npr have bodies of their own;
     # spectrum trains its head only.
     assert Counter(seen) == {"npr": 2 * 2 * 2, "spectrum": 2 * 2}
@@ -576,14 +573,18 @@ def test_a_cell_that_fails_keeps_no_other_from_its_score(
     with monkeypatch.context() as patch:
         patch.setattr(degraded, "head_logits", broken)
         assert cross_eval.main(arguments) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
-    for seed, line in enumerate(lines):
-        assert line.startswith(
-            f"FAILED npr @ alpha -> beta blur0.7 seed {seed}: ScoreError: the score of"
-            " beta/test/fake/"
-        )
-        assert "is nan" in line
+    line, likewise = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "FAILED npr @ alpha -> beta blur0.7 seed 0: ScoreError: the score of beta/test/fake/"
+    )
+    assert "is nan" in line
+    assert likewise == "  and 1 more likewise: npr @ alpha -> beta blur0.7 seed 1"
+    failures = Store(tmp_path / "results", "degraded").failures()
+    assert len(failures) == 2
+    for key, failure in failures.items():  # each cell has a traceback of its own
+        assert failure.type == "ScoreError" and failure.traceback_file is not None
+        assert failure.traceback_file.stem == key
+        assert "in finite_logits" in failure.traceback_file.read_text(encoding="utf-8")
     rows = [
         r
         for r in matrix(Store(tmp_path / "results", "degraded"))

@@ -214,7 +214,7 @@ def test_a_failure_stands_once_later_generations_build_on_it(
         patch.setattr(trial_job, "run_trial", unlucky)
         assert sweep.main(args) == 0
         assert sweep.main(args) == 0  # tried again, in vain
-        assert "failed: OSError: disk full" in capsys.readouterr().out
+        assert "failed: OSError: disk full" in capsys.readouterr().err
         assert sweep.main([*args, "--set", "budget.trials=4"]) == 0
     store = Store(tmp_path, "small")
     before = store.trials()

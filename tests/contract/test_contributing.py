@@ -1,5 +1,6 @@
 """CONTRIBUTING's recipes, done as their text says in a copy of this project: a detector, which then
-passes the contract suite by its name; a degradation, which then has a row in matrix.csv.
+passes the contract suite by its name; a degradation, which then has a row in matrix.csv; a command,
+which is then listed and passes the house's tests.
 """
 
 from __future__ import annotations
@@ -127,3 +128,33 @@ def test_the_recipe_for_a_degradation_works_as_written(tmp_path: Path) -> None:
     assert nll["alpha", "gamma2"] == pytest.approx(nll["dark", "none"], rel=1e-12)
     assert nll["alpha", "gamma2"] != pytest.approx(nll["alpha", "none"], rel=1e-3)
     assert (results / "figures" / "robustness_spectrum_gamma.png").is_file()
+
+
+@pytest.mark.slow
+def test_the_recipe_for_a_command_works_as_written(tmp_path: Path) -> None:
+    """One new file, and no other touched."""
+    (code,) = code_blocks("command")
+    copy_project(tmp_path)
+    comment, _, body = code.partition("\n")
+    file = tmp_path / comment.removeprefix("# ")
+    assert file.parent == tmp_path / "study" and not file.exists()
+    file.write_text(body, encoding="utf-8")
+    write_dataset(tmp_path / "data" / "alpha", layout="train_valid_test", n=40)
+    study = STUDY.replace('test_on = ["alpha", "dark"]', "")
+    (tmp_path / "gamma.toml").write_text(study, encoding="utf-8")
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+        return done.stdout
+
+    assert f"  {file.stem}  " in run("study") and "Count the trials" in run("study")
+    for called in (["study", file.stem], [f"study.{file.stem}"]):
+        assert run(*called, "gamma.toml").splitlines() == ["0 trials", "0 winners", "0 cells"]
+    run("pytest", "-q", "-p", "no:cacheprovider", "tests/test_house.py")

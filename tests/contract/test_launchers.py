@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from study.core.failures import Failure
 from study.core.records import EpochRecord, Pairing, Trial, TrialResult
-from study.runtime.launcher import Launcher, open_launcher
+from study.runtime.interface import NO_RESULT, Launcher
+from study.runtime.launcher import open_launcher
 from study.training.fit import fit
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
@@ -31,6 +33,8 @@ from tests.runtime.small_work import (
     begun,
     do_piece,
     piece_done,
+    piece_key,
+    terms,
 )
 from tests.training.fakes import FakeSession, Plain, images, plain
 
@@ -62,14 +66,18 @@ def open_way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
     def opened(way: str) -> Launcher:
         if way == "local":
             return open_launcher(
-                local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch"
+                local=True,
+                address=None,
+                terms=terms(tmp_path),
+                slots=None,
+                scratch=tmp_path / "scratch",
             )
         address = request.getfixturevalue("ray_address")
         before.append(left_processes())
         return open_launcher(
             local=False,
             address=address,
-            threads=1,
+            terms=terms(tmp_path),
             slots=2,
             scratch=tmp_path / "scratch",
             workers=2 if way == "several" else 1,
@@ -176,7 +184,7 @@ def test_same_seed_and_data_same_scores(way: str, open_way: Callable[[str], Laun
         launcher.run_trials(driver, fit_trial)
     for number, seed in enumerate(seeds):
         result, (_, alone) = driver.results[number], train(seed, lambda _: None, ALONE)
-        assert (result.state, result.reason) == ("done", "")
+        assert (result.state, result.reason, result.failure) == ("done", "", None)
         assert [record.phase for record in result.history] == [
             record.phase for record in alone.history
         ]
@@ -224,7 +232,7 @@ def test_the_same_weights_score_the_same(
 ) -> None:
     jobs = [(tmp_path, seed) for seed in (3, 4, 5)]
     with open_way(way_of_jobs) as launcher:
-        assert launcher.run_jobs(jobs, score_job, scored) == []
+        assert launcher.run_jobs(jobs, score_job, scored, lambda job: str(job[1])) == {}
     (tmp_path / "alone").mkdir()
     for job in jobs:
         score_job((tmp_path / "alone", job[1]))
@@ -235,7 +243,7 @@ def test_the_same_weights_score_the_same(
 
 # misfortunes
 
-DIED = "its worker process died 2 times, most often for want of memory"
+DIED = "WorkerDied: its worker process died 2 times, most often for want of memory"
 ENDS = {
     "": ("done", "", False),
     "raise": ("failed", "ValueError: bad value", False),
@@ -281,10 +289,10 @@ def test_every_misfortune_ends_as_a_value(
     for fate, result in zip(fates, results, strict=True):
         state, reason, permanent = ENDS[fate]
         assert (result.state, result.permanent) == (state, permanent), (fate, result)
-        assert result.reason.startswith(reason) and bool(result.reason) == bool(reason), (
-            fate,
-            result,
-        )
+        why = result.failure.text if result.failure else result.reason
+        assert why.startswith(reason) and bool(why) == bool(reason), (fate, result)
+        raised = fate in ("raise", "diverge")
+        assert raised == bool(result.failure and result.failure.traceback_file), (fate, result)
         assert len(result.history) == {"done": 2, "stopped": 1, "failed": 0}[state], (fate, result)
     stopped = results[fates.index("stop")]
     assert (stopped.val_auc, stopped.val_nll, stopped.best_epoch, stopped.seconds) == (
@@ -313,11 +321,13 @@ def test_jobs_that_fail_leave_nothing_or_lose_their_worker(
     names = ["a", "raise", "b", "empty", "c"] + ["die_once"] * (way_of_jobs != "local")
     do_piece((tmp_path, "b"))
     with open_way(way_of_jobs) as launcher:
-        failed = launcher.run_jobs([(tmp_path, name) for name in names], do_piece, piece_done)
-    assert failed == [
-        ((tmp_path, "raise"), "ValueError: bad piece"),
-        ((tmp_path, "empty"), "the work ended without leaving a result"),
-    ]
+        failed = launcher.run_jobs(
+            [(tmp_path, name) for name in names], do_piece, piece_done, piece_key
+        )
+    file = tmp_path / "failures" / "raise.txt"
+    bad = Failure(type="ValueError", message="bad piece", traceback_file=file)
+    assert failed == {"raise": bad, "empty": NO_RESULT}
+    assert file.read_text(encoding="utf-8").endswith("ValueError: bad piece\n")
     assert all(piece_done((tmp_path, name)) for name in names if name not in ("raise", "empty"))
     assert (begun(tmp_path, "b"), begun(tmp_path, "raise")) == (1, 1)
     assert "die_once" not in names or begun(tmp_path, "die_once") == 2

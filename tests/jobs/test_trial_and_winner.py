@@ -211,7 +211,9 @@ def test_every_epoch_is_scored_with_its_own_statistics(
     epochs_job = EpochsJob(cell=cell, epochs=(0, 1, 2))
     run_epochs(epochs_job)
     for epoch in range(3):
-        np.testing.assert_array_equal(store.scores(epochs_job.key(epoch)).logit, expected[epoch])
+        np.testing.assert_array_equal(
+            store.scores(epochs_job.scores_key(epoch)).logit, expected[epoch]
+        )
     assert not np.array_equal(expected[1], expected[2])
 
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from study.core.errors import DivergedError
 from study.core.identity import derive_seed, digest
 from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
+from study.runtime.interface import Terms
 from study.search.driver import PairingSearch, SearchDriver
 from study.search.spaces import load_space
 
@@ -27,6 +28,11 @@ PAIRINGS = [
     Pairing(detector="npr", train_on="a"),
     Pairing(detector="npr", train_on="b"),
 ]
+
+
+def terms(folder: Path, threads: int = 1) -> Terms:
+    """Terms of a launcher that leaves tracebacks in `folder/failures`."""
+    return Terms(threads=threads, failures=folder / "failures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +210,10 @@ def do_piece(piece: Piece) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if name != "empty":
         (folder / name).write_text(str(os.getpid()))
+
+
+def piece_key(piece: Piece) -> str:
+    return piece[1]
 
 
 def begun(folder: Path, name: str) -> int:

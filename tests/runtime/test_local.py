@@ -15,9 +15,11 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from study.core.errors import ConfigError, DivergedError, TrialStopped
+from study.core.failures import LONGEST, Failure
 from study.core.records import EpochRecord, Report, Trial, TrialResult
-from study.runtime.attempt import LONGEST_REASON, attempt_job, attempt_trial, death_of, reason_of
-from study.runtime.launcher import Launcher, open_launcher
+from study.runtime.attempt import attempt_job, attempt_trial, death_of
+from study.runtime.interface import Launcher
+from study.runtime.launcher import open_launcher
 from tests.runtime.small_work import (
     PAIRINGS,
     RecordedSearch,
@@ -25,12 +27,15 @@ from tests.runtime.small_work import (
     compute,
     epoch,
     interrupting,
+    terms,
 )
+
+NOWHERE = terms(Path("/nowhere"))  # of work that does not fail
 
 
 def local(tmp_path: Path) -> Launcher:
     return open_launcher(
-        local=True, address=None, threads=1, slots=None, scratch=tmp_path / "scratch"
+        local=True, address=None, terms=terms(tmp_path), slots=None, scratch=tmp_path / "scratch"
     )
 
 
@@ -99,7 +104,7 @@ def test_a_stopped_trial_has_the_scores_of_its_best_epoch(
             raise TrialStopped("by hand")
 
     trial = Trial(key="k", pairing=PAIRINGS[0], number=0, params={}, seed=0, epochs=9)
-    result = attempt_trial(work, SmallJob(trial=trial, folder=Path(), driver=0), report, threads=1)
+    result = attempt_trial(work, SmallJob(trial=trial, folder=Path(), driver=0), report, NOWHERE)
     assert (result.key, result.state, result.reason, result.permanent) == (
         "k",
         "stopped",
@@ -117,7 +122,7 @@ def test_a_worker_that_reports_nothing_is_stopped_with_the_first() -> None:
 
     trial = Trial(key="k", pairing=PAIRINGS[0], number=0, params={}, seed=0, epochs=9)
     result = attempt_trial(
-        work, SmallJob(trial=trial, folder=Path(), driver=0), lambda _: None, threads=1
+        work, SmallJob(trial=trial, folder=Path(), driver=0), lambda _: None, NOWHERE
     )
     assert (result.state, result.reason, result.history) == (
         "stopped",
@@ -158,7 +163,7 @@ def test_options_that_cannot_be_had_are_refused(
             **{
                 "local": False,
                 "address": None,
-                "threads": 1,
+                "terms": terms(tmp_path),
                 "slots": None,
                 "scratch": tmp_path,
                 **options,
@@ -167,10 +172,10 @@ def test_options_that_cannot_be_had_are_refused(
 
 
 def test_reasons_are_one_short_line() -> None:
-    assert reason_of(ValueError("two\n  lines")) == "ValueError: two lines"
-    assert reason_of(DivergedError("nan")) == "DivergedError: nan"
-    assert reason_of(RuntimeError()) == "RuntimeError"
-    assert len(reason_of(ValueError("x" * 1000))) == LONGEST_REASON
+    assert Failure.of(ValueError("two\n  lines")).text == "ValueError: two lines"
+    assert Failure.of(DivergedError("nan")).text == "DivergedError: nan"
+    assert Failure.of(RuntimeError()).text == "RuntimeError"
+    assert len(Failure.of(ValueError("x" * 1000)).text) == LONGEST
 
 
 def test_a_death_is_told_in_rays_words_without_its_advice() -> None:
@@ -179,11 +184,11 @@ def test_a_death_is_told_in_rays_words_without_its_advice() -> None:
         " Some common causes include: ..."
     )
     assert (
-        death_of(RuntimeError(text), times=2)
+        death_of(RuntimeError(text), times=2).message
         == "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of"
         " file)"
     )
-    assert death_of(ValueError("lost"), times=2).endswith("(ValueError: lost)")
+    assert death_of(ValueError("lost"), times=2).message.endswith("(ValueError: lost)")
 
 
 def blas_threads() -> set[int]:
@@ -194,7 +199,8 @@ def blas_threads() -> set[int]:
 def test_blas_has_the_threads_of_the_study_during_the_work_only(threads: int) -> None:
     np.ones((2, 2)) @ np.ones((2, 2))
     before, seen = blas_threads(), list[set[int]]()
-    assert attempt_job(lambda _: seen.append(blas_threads()), None, threads=threads) == ""
+    given = terms(Path("/nowhere"), threads)
+    assert attempt_job(lambda _: seen.append(blas_threads()), None, given, "k") == {}
     assert seen == [{threads}]
     assert blas_threads() == before
 
@@ -203,11 +209,13 @@ def test_opening_a_launcher_imports_nothing_heavy() -> None:
     code = """
 import sys
 from pathlib import Path
+from study.runtime.interface import Terms
 from study.runtime.launcher import open_launcher
+terms = Terms(threads=1, failures=Path("x"))
+given = dict(address=None, terms=terms, slots=None, scratch=Path("x"))
 for local in (True, False):
-    given = dict(local=local, address=None, threads=1, slots=None, scratch=Path("/nowhere"))
-    with open_launcher(**given) as launcher:
-        assert launcher.run_jobs([1, 2], print, lambda job: True) == []
+    with open_launcher(local=local, **given) as launcher:
+        assert launcher.run_jobs([1, 2], print, lambda job: True, str) == {}
 print({"torch", "optuna", "ray"} & set(sys.modules))
 """
     assert (

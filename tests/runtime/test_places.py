@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from study.core.errors import ConfigError
+from study.core.failures import Failure
 from study.runtime.places import Places, share_out
 
 
@@ -174,10 +175,11 @@ def test_the_ledger_tells_who_holds_what_and_how_it_ended(tmp_path: Path) -> Non
         True,
         False,
     ]
-    ledger.end(0, "")
-    ledger.end(1, "ValueError: x")
+    failures = {"one": Failure(type="ValueError", message="x")}
+    ledger.end(0, {})
+    ledger.end(1, failures)
     other = Ledger(tmp_path)  # another process
-    assert [other.reason(index) for index in range(4)] == ["", "ValueError: x", None, None]
+    assert [other.failures(index) for index in range(4)] == [{}, failures, None, None]
     assert (other.held_by(0, 4), other.held_by(1, 4), other.held_by(2, 4)) == (None, 2, None)
     other.close()
     assert not ledger.take(3, 0)
@@ -189,7 +191,7 @@ def test_a_train_worker_computes_on_the_gpu_that_it_was_given(
     import ray.train.torch
     import torch
 
-    from study.runtime.places import use_own_gpu
+    from study.runtime.group import use_own_gpu
 
     chosen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)

@@ -17,7 +17,8 @@ import pytest
 
 from study.core.errors import ConfigError
 from study.core.records import EpochRecord, TrialResult
-from study.runtime.launcher import Launcher, open_launcher
+from study.runtime.interface import Launcher
+from study.runtime.launcher import open_launcher
 from tests.runtime.leftovers import nothing_is_held
 from tests.runtime.small_work import (
     PAIRINGS,
@@ -26,6 +27,7 @@ from tests.runtime.small_work import (
     compute,
     epoch,
     interrupting,
+    terms,
 )
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -34,7 +36,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 @pytest.fixture
 def launcher(ray_address: str, tmp_path: Path) -> Launcher:
     return open_launcher(
-        local=False, address=ray_address, threads=1, slots=2, scratch=tmp_path / "scratch"
+        local=False,
+        address=ray_address,
+        terms=terms(tmp_path),
+        slots=2,
+        scratch=tmp_path / "scratch",
     )
 
 
@@ -54,7 +60,9 @@ def test_same_proposals_and_results_as_without_ray(
     runs = []
     for runner in (
         launcher,
-        open_launcher(local=True, address=None, threads=1, slots=None, scratch=tmp_path),
+        open_launcher(
+            local=True, address=None, terms=terms(tmp_path), slots=None, scratch=tmp_path
+        ),
     ):
         history = RecordedSearch(tmp_path, trials=4, generation=2)
         with runner:
@@ -108,7 +116,11 @@ def test_stopped_trials_leave_their_worker_to_the_next(
         tmp_path, pairings=PAIRINGS[1:2], trials=6, generation=3, stop={0: 0, 1: 1, 4: 2}
     )
     launcher = open_launcher(
-        local=False, address=ray_address, threads=1, slots=1, scratch=tmp_path / "scratch"
+        local=False,
+        address=ray_address,
+        terms=terms(tmp_path),
+        slots=1,
+        scratch=tmp_path / "scratch",
     )
     with launcher:
         launcher.run_trials(history.driver, watched)
@@ -151,16 +163,21 @@ def test_another_address_than_the_connected_one_is_refused(
 ) -> None:
     with (
         open_launcher(
-            local=False, address="127.0.0.1:1", threads=1, slots=None, scratch=tmp_path
+            local=False,
+            address="127.0.0.1:1",
+            terms=terms(tmp_path),
+            slots=None,
+            scratch=tmp_path,
         ) as launcher,
         pytest.raises(ConfigError, match=r"cannot join the Ray cluster at '127\.0\.0\.1:1'"),
     ):
-        launcher.run_jobs([1], print, lambda _: False)
+        launcher.run_jobs([1], print, lambda _: False, str)
 
 
 SCRIPT = """
 import os, signal, sys, threading
 from pathlib import Path
+from study.runtime.interface import Terms
 from study.runtime.launcher import open_launcher
 
 def press_ctrl_c(driver):
@@ -169,9 +186,11 @@ def press_ctrl_c(driver):
     threading.Event().wait()
 
 try:
-    given = dict(local=False, address=None, threads=1, slots=2, scratch=Path(sys.argv[1]))
+    scratch = Path(sys.argv[1])
+    terms = Terms(threads=1, failures=scratch)
+    given = dict(local=False, address=None, terms=terms, slots=2, scratch=scratch)
     with open_launcher(**given) as launcher:
-        launcher.run_jobs([os.getpid()], press_ctrl_c, lambda _: False)
+        launcher.run_jobs([os.getpid()], press_ctrl_c, lambda _: False, str)
 except KeyboardInterrupt:
     print("interrupted")
 """

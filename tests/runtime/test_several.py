@@ -15,22 +15,34 @@ import pytest
 import ray.train
 
 from study.core.errors import ConfigError
+from study.core.failures import Failure
 from study.core.records import EpochRecord, TrialResult
 from study.runtime import several
+from study.runtime.interface import NO_RESULT
 from study.runtime.launcher import open_launcher
 from study.runtime.payload import pack
 from study.runtime.places import Places
 from study.runtime.several import Mail, SeveralWorkers, outcome
 from tests.runtime.leftovers import left_processes, nothing_is_left
-from tests.runtime.small_work import PAIRINGS, RecordedSearch, SmallJob, compute, epoch, meet
+from tests.runtime.small_work import (
+    PAIRINGS,
+    RecordedSearch,
+    SmallJob,
+    compute,
+    epoch,
+    meet,
+    terms,
+)
 
 # NaN, which a failure has, is not equal to itself
 NUMBERS = {"key": "k", "val_auc": 0.5, "val_nll": 0.5}
 DONE = TrialResult(state="done", **NUMBERS)
-RAISED = TrialResult(state="failed", reason="ValueError: x", **NUMBERS)
-DIVERGED = TrialResult(state="failed", reason="DivergedError: nan", permanent=True, **NUMBERS)
-GLOO = "RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:3"
-ALONE = TrialResult(state="failed", reason=GLOO, **NUMBERS)
+RAISED = TrialResult(state="failed", failure=Failure(type="ValueError", message="x"), **NUMBERS)
+DIVERGED = TrialResult(
+    state="failed", failure=Failure(type="DivergedError", message="nan"), **NUMBERS
+)
+GLOO = Failure.of(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]"))
+ALONE = TrialResult(state="failed", failure=GLOO, **NUMBERS)
 DEATH = RuntimeError("Worker exit type: SYSTEM_ERROR Worker exit detail: End of file. And more.")
 
 
@@ -88,15 +100,15 @@ def steps(
     monkeypatch.setattr(
         several,
         "_Attempt",
-        lambda payload, places, threads, folder: PlayedAttempt(folder, *next(waiting)),
+        lambda payload, places, terms, folder: PlayedAttempt(folder, *next(waiting)),
     )
     watcher = SeveralWorkers.__new__(SeveralWorkers)
     watcher._trial_info = None
     watcher.setup(
         {
-            "parcel": pack(compute, history.driver.next()),
+            "payload": pack(compute, history.driver.next()),
             "places": Places(slots=1, cpus=1, gpus=0, workers=2),
-            "threads": 1,
+            "terms": terms(tmp_path),
             "folder": str(tmp_path / "groups"),
         }
     )
@@ -144,7 +156,8 @@ def test_a_second_death_fails_the_trial_with_the_death_as_its_reason(
     )[-1]
     assert result.state == "failed" and not result.permanent
     assert (
-        result.reason
+        result.failure is not None
+        and result.failure.message
         == "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of"
         " file)"
     )
@@ -154,7 +167,7 @@ def test_workers_that_lose_each_other_twice_fail_with_their_own_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = ray.train.WorkerGroupError(
-        "both failed", {0: RuntimeError(GLOO), 1: RuntimeError(GLOO)}
+        "both failed", {0: RuntimeError(GLOO.text), 1: RuntimeError(GLOO.text)}
     )
     result = steps(
         [({0: ALONE, 1: ALONE}, 0, error)] * 2,
@@ -169,7 +182,8 @@ def test_a_group_that_leaves_no_result_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (result,) = steps([({}, 0, None)], RecordedSearch(tmp_path, trials=1), tmp_path, monkeypatch)
-    assert (result.state, result.reason) == ("failed", "the work ended without leaving a result")
+    assert (result.state, result.failure) == ("failed", NO_RESULT)
+    assert NO_RESULT.message == "the work ended without leaving a result"
 
 
 def interrupting_together(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult:
@@ -192,7 +206,7 @@ def test_ctrl_c_ends_a_trial_of_several_workers_and_nothing_is_left(
     launcher = open_launcher(
         local=False,
         address=ray_address,
-        threads=1,
+        terms=terms(tmp_path),
         slots=None,
         scratch=tmp_path / "scratch",
         workers=2,
@@ -213,7 +227,7 @@ def test_a_cluster_too_small_for_a_trial_is_refused_before_any_work(
     launcher = open_launcher(
         local=False,
         address=ray_address,
-        threads=2,
+        terms=terms(tmp_path, threads=2),
         slots=None,
         scratch=tmp_path / "scratch",
         workers=2,

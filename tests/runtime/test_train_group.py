@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from study.runtime import train
+from study.runtime.payload import Payload
 from study.runtime.places import Places
 from study.runtime.train import Ledger, run_jobs
-from tests.runtime.small_work import Piece, begun, do_piece, piece_done
+from tests.runtime.small_work import Piece, begun, do_piece, piece_done, piece_key, terms
 
 DEATH = RuntimeError("Worker exit type: SYSTEM_ERROR Worker exit detail: End of file. And more.")
 Group = Callable[[Sequence[Piece], Ledger], dict[int, Exception]]
@@ -24,10 +25,9 @@ def play(
 ) -> list[tuple[str, str]]:
     """Run jobs with a played group; return the failures by name."""
 
-    def run_group(
-        jobs: Sequence[Piece], work: Any, ledger: Ledger, **_: Any
-    ) -> dict[int, Exception]:
-        return group(jobs, ledger)
+    def run_group(payload: Payload, ledger: Ledger, **_: Any) -> dict[int, Exception]:
+        _, jobs, _ = payload.open()
+        return group([job for job, _ in jobs], ledger)
 
     monkeypatch.setattr(train, "_run_group", run_group)
     storage = folder / "storage"
@@ -37,11 +37,12 @@ def play(
         pieces,
         do_piece,
         piece_done,
+        piece_key,
+        terms(folder),
         places=Places(slots=2, cpus=1, gpus=0),
-        threads=1,
         storage=storage,
     )
-    return [(name, reason) for (_, name), reason in failed]
+    return [(name, failure.message) for name, failure in failed.items()]
 
 
 def two_workers(jobs: Sequence[Piece], ledger: Ledger) -> dict[int, Exception]:
@@ -55,7 +56,7 @@ def two_workers(jobs: Sequence[Piece], ledger: Ledger) -> dict[int, Exception]:
             if index + 1 < len(jobs):
                 ledger.take(index + 1, 1 - rank)
             return {rank: DEATH}
-        ledger.end(index, train.attempt_job(do_piece, job, threads=1))
+        ledger.end(index, train.attempt_job(do_piece, job, terms(job[0]), job[1]))
     return {}
 
 
@@ -67,7 +68,7 @@ def test_a_job_that_kills_its_worker_twice_is_given_up_and_all_others_are_done(
     died = (
         "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
     )
-    assert failed == [("die1", died), ("raise", "ValueError: bad piece"), ("die2", died)]
+    assert failed == [("die1", died), ("raise", "bad piece"), ("die2", died)]
     assert all(piece_done((tmp_path, name)) for name in "abcd")
     assert [begun(tmp_path, name) for name in ("a", "b", "raise", "c", "d")] == [1, 1, 1, 1, 1]
 

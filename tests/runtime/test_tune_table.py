@@ -16,8 +16,9 @@ from ray.exceptions import OutOfMemoryError
 
 from study.core.records import EpochRecord, Pairing, TrialResult
 from study.runtime import tune
+from study.runtime.interface import Terms
 from study.runtime.places import Places
-from tests.runtime.small_work import PAIRINGS, RecordedSearch, SmallJob, compute, epoch
+from tests.runtime.small_work import PAIRINGS, RecordedSearch, SmallJob, compute, epoch, terms
 
 PLACES = Places(slots=2, cpus=1, gpus=0)
 
@@ -43,7 +44,7 @@ class FakeTune:
         monkeypatch.setattr(tune, "_fit", self.fit)
         monkeypatch.setattr(tune, "given_back", contextlib.nullcontext)
 
-    def fit(self, table: Any, places: Places, threads: int, folder: Path) -> None:
+    def fit(self, table: Any, places: Places, terms: Terms, folder: Path) -> None:
         self.runs += 1
         searcher, running = tune._Searcher(table, {}), dict[str, SmallJob]()
         while True:
@@ -55,7 +56,7 @@ class FakeTune:
                     return
                 if config is None:
                     break
-                running[str(self.trials)] = config["parcel"].open()[1]
+                running[str(self.trials)] = config["payload"].open()[1]
             self.together.append([job.trial.key for job in running.values()])
             if self.kills(list(running.values())):
                 raise memory_kill()
@@ -64,7 +65,7 @@ class FakeTune:
 
 
 def run(history: RecordedSearch, tmp_path: Path) -> None:
-    tune.run_trials(history.driver, compute, places=PLACES, threads=1, storage=tmp_path)
+    tune.run_trials(history.driver, compute, terms(tmp_path), places=PLACES, storage=tmp_path)
 
 
 def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(
@@ -78,9 +79,9 @@ def test_a_trial_that_is_too_large_fails_alone_and_the_others_go_on(
     run(history, tmp_path)
     assert history.driver.finished()
     failed = [
-        (j.trial.pairing, j.trial.number, r.reason)
+        (j.trial.pairing, j.trial.number, r.failure.message)
         for j, r in history.results
-        if r.state == "failed"
+        if r.failure is not None
     ]
     assert failed == [
         (
@@ -154,7 +155,7 @@ def tell(scheduler: Any, trial_id: str, record: EpochRecord) -> str:
 def test_a_trial_that_was_stopped_from_outside_is_not_told(tmp_path: Path) -> None:
     history = RecordedSearch(tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=1)
     _, searcher, scheduler = table_of(history)
-    assert "parcel" in searcher.suggest("x")
+    assert "payload" in searcher.suggest("x")
     assert tell(scheduler, "x", epoch(0, 0.5)) == "CONTINUE"
     searcher.on_trial_complete("x", {"epoch": 1})
     searcher.on_trial_complete("x", None)

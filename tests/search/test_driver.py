@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from study.core.failures import Failure
 from study.core.identity import digest
 from study.core.records import Pairing, Params, Trial, TrialResult
 from study.search.driver import PairingSearch, SearchDriver
@@ -41,7 +42,9 @@ def outcome(job: Job) -> TrialResult:
     """
     draw = int(digest("outcome", job.trial.key)[:8], 16) / 16**8
     if draw < 0.1:
-        return TrialResult(key=job.trial.key, state="failed", reason="ValueError: drawn")
+        return TrialResult(
+            key=job.trial.key, state="failed", failure=Failure(type="ValueError", message="drawn")
+        )
     return TrialResult(
         key=job.trial.key, state="done", val_auc=math.nan if draw < 0.2 else draw, val_nll=1.0
     )

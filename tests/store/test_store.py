@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from study.core.errors import StoreError
+from study.core.failures import Failure
 from study.core.records import (
     DetectorSpec,
     EpochRecord,
@@ -98,14 +99,15 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_trials_read_back_equal(store: Store) -> None:
-    failed = TrialResult(key="k2", state="failed", reason="loss is nan", permanent=True)
+    failure = Failure(type="DivergedError", message="loss is nan")
+    failed = TrialResult(key="k2", state="failed", failure=failure)
     trials = [(TRIAL, RESULT), (dataclasses.replace(TRIAL, key="k2", number=1), failed)]
     assert store.trials() == []
     store.save_trials(trials)
     first, second = store.trials()
     assert first == trials[0]
     assert second[1].state == "failed"
-    assert second[1].reason == "loss is nan"
+    assert second[1].failure == failure
     assert second[1].permanent
     assert np.isnan(second[1].val_auc)
 

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from study.core.errors import StoreError
+from study.core.failures import Failure
 from study.core.records import EpochRecord, Pairing, Trial, TrialResult
 from study.search.importances import importances
 from study.search.spaces import Parameter, Space, load_space
@@ -78,7 +79,9 @@ def test_every_trial_stands_with_values_curve_and_time(tmp_path: Path) -> None:
     )
     record.add(
         trial(2),
-        result(2, math.nan, state="failed", reason="DivergedError: nan", history=()),
+        result(
+            2, math.nan, state="failed", failure=Failure.parse("DivergedError: nan"), history=()
+        ),
         SPACE,
     )
     first, second, third = read(tmp_path)

@@ -16,6 +16,7 @@ import pytest
 
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
+from study.core.failures import Failure
 from study.tracking.metric_names import dataset_digest, metric_name
 from study.tracking.mlflow_tracker import Tracker, ui_command
 from tests.render.synthetic_matrix import matrix, row, without_number
@@ -115,7 +116,7 @@ def test_a_failed_trial_that_is_done_at_last_is_replaced(results: Path) -> None:
     failed = replace(
         result,
         state="failed",
-        reason="OSError: disk full",
+        failure=Failure(type="OSError", message="disk full"),
         val_auc=math.nan,
         val_nll=math.nan,
         history=(),

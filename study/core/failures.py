@@ -1,0 +1,111 @@
+"""Failures as values: what went wrong with a piece of work, and the file with its traceback.
+
+A trial, a winner or a cell that raises does not end a command. The worker leaves the traceback in
+`results/<study>/failures/<key>.txt`, and the failure travels on as a record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.core.errors import DivergedError
+from study.core.identity import whole_file
+
+LOG = logging.getLogger(__name__)
+LONGEST = 400  # characters of a failure's text: it stands in one line of a table
+PERMANENT = (DivergedError.__name__,)  # the same work fails so again, and is not tried again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a piece of work has no result.
+
+    type: the name of the exception's class, or what befell the worker (`WorkerDied`, `NoResult`);
+    "" for a text whose type nobody knows. message: one line. traceback_file: None where nothing was
+    raised, or nothing could be written.
+    """
+
+    type: str = ""
+    message: str = ""
+    traceback_file: Path | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Return an exception as a failure, its message in one line and cut to `LONGEST`."""
+        kind = type(error).__name__
+        message, room = " ".join(str(error).split()), LONGEST - len(f"{kind}: ")
+        return cls(
+            type=kind, message=message if len(message) <= room else message[: room - 3] + "..."
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Failure:
+        """Return the failure that a text `Type: message` tells of, as older stores have it."""
+        found = re.fullmatch(r"([A-Za-z_]\w*)(?:: (.*))?", text, re.DOTALL)
+        return cls(type=found[1], message=found[2] or "") if found else cls(message=text)
+
+    @property
+    def text(self) -> str:
+        """`Type: message`, the same for the same failure of several jobs."""
+        return ": ".join(part for part in (self.type, self.message) if part)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the same work would fail in the same way again."""
+        return self.type in PERMANENT
+
+    def __str__(self) -> str:
+        """Return the text with the path of the traceback, short where it is in this folder."""
+        if self.traceback_file is None:
+            return self.text
+        path, here = self.traceback_file, Path.cwd()
+        return (
+            f"{self.text} (traceback: {path.relative_to(here) if here in path.parents else path})"
+        )
+
+
+class WorkFailed(Exception):  # noqa: N818
+    """With `--debug`: a piece of work failed, and nothing goes on. No user's error: it is shown
+    with its traceback.
+    """
+
+
+class Said:
+    """Says each failure once: its text and path at first, and later that it is the same."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+
+    def __call__(self, failure: Failure) -> str:
+        """Return what to say of a failure."""
+        if failure.text in self._texts:
+            return f"{failure.type or 'the same'}, as above"
+        self._texts.add(failure.text)
+        return str(failure)
+
+
+def failure_of(error: BaseException, file: Path) -> Failure:
+    """Return an exception as a failure, and leave its traceback in a file, whole. A full disk does
+    not hide what failed: then there is no file.
+    """
+    failure, text = Failure.of(error), "".join(traceback.format_exception(error))
+    LOG.debug(text.rstrip())
+    with contextlib.suppress(OSError):
+        with whole_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        failure = replace(failure, traceback_file=file)
+    return failure
+
+
+def raise_elsewhere(failure: Failure) -> None:
+    """Raise WorkFailed for the failure of another process, with what it left of its traceback."""
+    text = ""
+    if failure.traceback_file is not None:
+        with contextlib.suppress(OSError):
+            text = "\n\n" + failure.traceback_file.read_text(encoding="utf-8").rstrip()
+    raise WorkFailed(f"{failure}{text}")

@@ -1,0 +1,69 @@
+"""What a command says while it runs: plain lines on the terminal, and the study's `run.log`.
+
+Progress and notes are INFO and go to stdout, warnings and errors to stderr. What is the result of a
+command (tables, listings, what to do next) is printed and not logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+LOG = logging.getLogger("study")  # every module's logger is below it
+FILE_ONLY = {"file_only": True}  # `extra` of what the terminal need not show
+
+
+class _Terminal(logging.Handler):
+    """Plain lines; the streams are those of the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record. A reader that has gone is the command's business."""
+        if not hasattr(record, "file_only"):
+            stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+            print(self.format(record), file=stream, flush=True)
+
+
+class _RunLog(logging.FileHandler):
+    """Lines with the time. A full disk ends no command: what it does comes first."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, where that is possible."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say nothing."""
+
+
+class _Timed(logging.Formatter):
+    """The time before a line, without the empty lines around it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line."""
+        return f"{self.formatTime(record)} {record.message.strip()}"
+
+
+def set_up(level: int = logging.INFO) -> None:
+    """Show what is at or above a level on the terminal, and end what an earlier command set up."""
+    for handler in list(LOG.handlers):
+        LOG.removeHandler(handler)
+        handler.close()
+    LOG.setLevel(min(level, logging.INFO))
+    LOG.propagate = False
+    terminal = _Terminal(level)
+    LOG.addHandler(terminal)
+
+
+def shows(level: int) -> bool:
+    """Tell whether the terminal shows records of a level."""
+    return any(isinstance(h, _Terminal) and level >= h.level for h in LOG.handlers)
+
+
+def keep(path: Path) -> None:
+    """Append what is said from now on to a file, from INFO on."""
+    handler = _RunLog(path, encoding="utf-8", delay=True)
+    handler.setFormatter(_Timed())
+    handler.setLevel(logging.INFO)
+    LOG.addHandler(handler)

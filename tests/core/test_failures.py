@@ -1,0 +1,83 @@
+"""Failures as values: their text, their type, and the file with the traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from study.core.errors import DivergedError
+from study.core.failures import LONGEST, Failure, Said, WorkFailed, failure_of, raise_elsewhere
+
+
+def planted() -> None:
+    raise ValueError("two\n  lines")
+
+
+def caught(file: Path) -> Failure:
+    try:
+        planted()
+    except ValueError as error:
+        return failure_of(error, file)
+    raise AssertionError
+
+
+def test_a_failure_is_one_short_line() -> None:
+    assert Failure.of(ValueError("two\n  lines")).text == "ValueError: two lines"
+    assert Failure.of(RuntimeError()).text == "RuntimeError"
+    assert len(Failure.of(ValueError("x" * 1000)).text) == LONGEST
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("DivergedError: the loss is nan", "DivergedError", "the loss is nan"),
+        ("RuntimeError", "RuntimeError", ""),
+        ("its worker process died 2 times (A: b)", "", "its worker process died 2 times (A: b)"),
+    ],
+)
+def test_texts_of_older_stores_are_understood(text: str, kind: str, message: str) -> None:
+    failure = Failure.parse(text)
+    assert (failure.type, failure.message, failure.text) == (kind, message, text)
+    assert failure.permanent == (kind == "DivergedError")
+
+
+def test_only_what_would_fail_again_is_permanent() -> None:
+    assert Failure.of(DivergedError("nan")).permanent
+    assert not Failure.of(ValueError("nan")).permanent
+
+
+def test_the_traceback_names_file_and_line_and_its_path_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "failures" / "k.txt"
+    failure = caught(file)
+    text = file.read_text(encoding="utf-8")
+    assert f'test_failures.py", line {planted.__code__.co_firstlineno + 1}, in planted' in text
+    assert [path.name for path in file.parent.iterdir()] == ["k.txt"]
+    assert str(failure) == f"ValueError: two lines (traceback: {file})"
+    monkeypatch.chdir(tmp_path)
+    assert str(failure) == "ValueError: two lines (traceback: failures/k.txt)"
+    with pytest.raises(WorkFailed, match="in planted"):
+        raise_elsewhere(failure)
+
+
+def test_where_nothing_can_be_written_the_failure_is_still_told(tmp_path: Path) -> None:
+    (tmp_path / "failures").write_text("in the way")
+    failure = caught(tmp_path / "failures" / "k.txt")
+    assert failure == Failure(type="ValueError", message="two lines")
+    assert str(failure) == failure.text
+    with pytest.raises(WorkFailed, match="ValueError: two lines"):
+        raise_elsewhere(failure)
+
+
+def test_equal_failures_are_said_once() -> None:
+    said = Said()
+    first, second = (
+        Failure(type="OSError", message="full", traceback_file=Path("/f") / name) for name in "ab"
+    )
+    assert [said(first), said(second)] == [
+        "OSError: full (traceback: /f/a)",
+        "OSError, as above",
+    ]
+    assert said(Failure(type="OSError", message="gone")) == "OSError: gone"
