@@ -123,7 +123,7 @@ def test_keys_of_cells(root: Path) -> None:
     assert jobs.cell(MODEL, "alpha").scores_key == "efa2e3287cef710fdedb"
     assert jobs.cell(MODEL, "beta", "blur1+jpeg50").scores_key == "71f5289550347562d120"
     epochs = EpochsJob(cell=jobs.cell(MODEL, "alpha"), epochs=(4,))
-    assert epochs.key(4) == "67f4db0d0d03e6fe61c3"
+    assert epochs.scores_key(4) == "67f4db0d0d03e6fe61c3"
 
 
 def test_keys_of_ensembles(root: Path) -> None:
