@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import ast
+import logging
 import signal
 from collections.abc import Callable, Iterator
 
@@ -57,6 +58,18 @@ def other_code(
 
     yield change
     forget_code()
+
+
+@pytest.fixture
+def cache_said() -> Iterator[list[str]]:
+    """What the cache says, line by line, whatever a command of this process made of the log."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("study.core.cache")
+    logger.addHandler(handler)
+    yield said
+    logger.removeHandler(handler)
 
 
 def otherwise(text: str) -> str:

@@ -7,8 +7,8 @@ one, so nobody has to raise a number. It then replaces the entry of the same inp
 An entry is a file or a folder. It appears whole or not at all: it is written under a temporary
 name and renamed. Two processes may make the same one at once. It carries a SHA-256 of every 4 MiB.
 A file is checked each time it is read, a folder when a process first opens it, by all processor
-cores at once. One core checks about 1 GB a second. What is damaged is made again, with a line that
-says so.
+cores at once. That takes one core 0.6 s a GB, 0.09 ms an image of 224 pixels. What is damaged is
+made again, with a line that says so.
 
 A file begins with a line of JSON, its checksums, and then comes the content. The checksums of a
 folder's files are the content of `sums.json` in it.
@@ -126,7 +126,7 @@ def read_entry(path: Path) -> bytes | None:
 def remove_others(path: Path) -> None:
     """Remove what other code made of the same inputs. Raises OSError."""
     for code in path.parent.parent.iterdir():
-        if code != path.parent:
+        if code != path.parent and code.is_dir():
             other = code / path.name
             if other.is_dir():
                 shutil.rmtree(other, ignore_errors=True)

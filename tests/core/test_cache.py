@@ -90,18 +90,16 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 20, -1, -8])
-def test_a_flipped_bit_of_a_value_is_found(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int
-) -> None:
+def test_a_flipped_bit_of_a_value_is_found(tmp_path: Path, cache_said: list[str], at: int) -> None:
     VALUES.get(tmp_path, "x", lambda: VALUE)
     (entry,) = entries(tmp_path)
     whole = entry.read_bytes()
     flip(entry, at)
     assert read_entry(entry) is None
-    caplog.clear()
+    cache_said.clear()
     assert VALUES.get(tmp_path, "x", lambda: VALUE) == VALUE
-    (said,) = caplog.records
-    assert str(entry) in said.getMessage() and "\n" not in said.getMessage()
+    (said,) = cache_said
+    assert str(entry) in said and "\n" not in said
     assert entry.read_bytes() == whole
     assert VALUES.get(tmp_path, "x", forgotten) == VALUE
 
@@ -111,7 +109,7 @@ def test_a_flipped_bit_of_a_value_is_found(
 )
 def test_a_flipped_bit_of_a_folder_is_found_by_the_next_process_to_open_it(
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    cache_said: list[str],
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     at: int,
@@ -121,8 +119,8 @@ def test_a_flipped_bit_of_a_folder_is_found_by_the_next_process_to_open_it(
     flip(folder / name, at)
     monkeypatch.setattr(module, "_checked", {})
     FOLDERS.folder(tmp_path, "x", fill)
-    (said,) = caplog.records
-    assert f"/{name}' in the cache" in said.getMessage() and "\n" not in said.getMessage()
+    (said,) = cache_said
+    assert f"/{name}' in the cache" in said and "\n" not in said
     assert (folder / name).read_bytes() == whole
     FOLDERS.folder(tmp_path, "x", forgotten)
 
@@ -153,6 +151,14 @@ def test_other_code_makes_another_entry_in_place_of_the_old_one(
     new = FOLDERS.folder(tmp_path, "x", fill)
     assert new != old and new.is_dir() and not old.exists()
     assert len(list(tmp_path.glob("values/*/*"))) == 2  # y is still that of the old code
+
+
+def test_files_of_an_earlier_layout_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "values").mkdir()
+    (tmp_path / "values" / "0123456789abcdef0123.json").write_text("{}", encoding="utf-8")
+    assert VALUES.get(tmp_path, "x", lambda: 1) == 1
+    (tmp_path / "folders" / "0123456789abcdef0123").mkdir(parents=True)
+    assert FOLDERS.folder(tmp_path, "x", fill).is_dir()
 
 
 def writer(folder: Path, *arguments: str) -> subprocess.Popen[str]:
