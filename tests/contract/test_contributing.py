@@ -164,7 +164,8 @@ def test_the_recipe_for_a_metric_works_as_written(tmp_path: Path) -> None:
     insert(file, "\n\nMETRICS: Mapping[str, Metric]", f"\n\n{function}", before=True)
     text = file.read_text(encoding="utf-8")
     assert text.endswith("\n)\n")
-    file.write_text(text.removesuffix(")\n") + textwrap.indent(entry, "    ") + ")\n", "utf-8")
+    entry_line = textwrap.indent(f"{entry.rstrip()},\n", "    ")
+    file.write_text(text.removesuffix(")\n") + entry_line + ")\n", encoding="utf-8")
     name, title = re.findall(r"(?:name|title)=\"(.*)\",", entry)
     hold_to_contract(tmp_path, "test_metrics", name)
 
