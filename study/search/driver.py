@@ -172,9 +172,8 @@ class SearchDriver(Generic[J]):
         """Tell whether every trial of every pairing has ended. Takes in what is known first, so it
         may call `on_result`.
         """
-        ended = [
-            self.has_ended(pairing) for pairing in self._progress
-        ]  # each takes in what is known
+        # each takes in what is known
+        ended = [self.has_ended(pairing) for pairing in self._progress]
         return all(ended)
 
     def has_ended(self, pairing: Pairing) -> bool:
