@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from study.core.errors import StoreError
-from study.store.store import check_schema
+from study.store.files import check_schema
 
 SCHEMA = 1
 Place = tuple[str, str, str, str]  # detector, train_on, test_on, degradation

@@ -12,9 +12,7 @@ in-domain or cross-domain mean and no rank.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from study.analysis.cell_rows import parts_of, place_of, without_number
 from study.analysis.estimates import cached_estimates
 from study.analysis.leakage import NO_LEAKS
 from study.analysis.results import ResultRow
-from study.core.errors import ConfigError, StoreError, unknown_name
+from study.core.errors import ConfigError, unknown_name
 from study.core.identity import derive_seed, digest
 from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, Pairing, Scores
 from study.data.match_predictions import match_predictions
@@ -36,7 +34,7 @@ from study.planning.open_study import OpenStudy
 from study.planning.study import STUDY_NAME
 from study.statistics.metrics import METRICS
 from study.statistics.thresholds import FIXED
-from study.store.store import SCHEMA, check_schema
+from study.store.files import read_json
 
 FILE = "predictions.json"
 
@@ -105,9 +103,8 @@ def ask_for(
         )
         kept[name, given.test_on] = given
         notes += [f"{name} on {given.test_on}: {note}" for note in said]
-    table = {"schema": SCHEMA, "predictions": [dataclasses.asdict(one) for one in kept.values()]}
     if predictions:
-        setup.store.save_text(setup.store.folder / FILE, json.dumps(table, indent=2) + "\n")
+        setup.store.save_json(setup.store.folder / FILE, {"predictions": list(kept.values())})
     return notes
 
 
@@ -161,14 +158,8 @@ def remembered(setup: OpenStudy) -> list[ExternalScores]:
     path = setup.store.folder / FILE
     if not path.is_file():
         return []
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        check_schema(str(table.get("schema", "")), path)
-        return [ExternalScores(**entry) for entry in table["predictions"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"'{path}' cannot be read ({error}); remove it and give --predictions again"
-        ) from None
+    table = read_json(path, "remove it and give --predictions again")
+    return [ExternalScores(**entry) for entry in table["predictions"]]
 
 
 def external_cells(setup: OpenStudy) -> list[PlannedCell]:

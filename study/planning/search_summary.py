@@ -7,7 +7,6 @@ Derived from the trials on record; nothing is read from it again.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,6 @@ from study.core.records import Pairing
 from study.planning.open_study import OpenStudy
 from study.planning.selection import SearchHistory, Trials, is_candidate
 from study.search.importances import importances
-from study.store.store import SCHEMA
 
 
 def write_search_summary(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> None:
@@ -25,7 +23,6 @@ def write_search_summary(opened: OpenStudy, history: Mapping[Pairing, SearchHist
     the settings searched.
     """
     table = {
-        "schema": SCHEMA,
         "order_dependent": list(opened.study.order_dependent()),
         "rules": dataclasses.asdict(opened.study.search),
         "pairings": {
@@ -33,7 +30,7 @@ def write_search_summary(opened: OpenStudy, history: Mapping[Pairing, SearchHist
             for pairing, searched in history.items()
         },
     }
-    opened.store.save_text(opened.store.folder / "search.json", json.dumps(table, indent=2) + "\n")
+    opened.store.save_json(opened.store.folder / "search.json", table)
 
 
 def _pairing(opened: OpenStudy, pairing: Pairing, searched: SearchHistory) -> dict[str, Any]:

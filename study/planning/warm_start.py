@@ -9,18 +9,18 @@ store, so that it does not change while the older study grows.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from study.core.errors import ConfigError, StoreError
+from study.core.errors import ConfigError
 from study.core.paths import given_path
 from study.core.records import Pairing, Params
 from study.planning.selection import Trials, is_candidate, rank
 from study.planning.study import Study
 from study.search.spaces import Space
-from study.store.store import SCHEMA, Store, check_schema
+from study.store.files import read_json
+from study.store.store import Store
 
 FILE = "warm_start.json"
 
@@ -158,12 +158,8 @@ def save_starts(starts: Starts, study: Study, store: Store) -> None:
     if not study.search.warm_start:
         return
     found = _kept(store) | {pairing.name: settled for pairing, settled in starts.items()}
-    table = {
-        "schema": SCHEMA,
-        "sources": list(study.search.warm_start),
-        "pairings": {name: [asdict(start) for start in one] for name, one in found.items()},
-    }
-    store.save_text(store.folder / FILE, json.dumps(table, indent=2) + "\n")
+    table = {"sources": study.search.warm_start, "pairings": found}
+    store.save_json(store.folder / FILE, table)
 
 
 def _kept(store: Store) -> dict[str, tuple[Start, ...]]:
@@ -174,17 +170,8 @@ def _kept(store: Store) -> dict[str, tuple[Start, ...]]:
 
 def _table(store: Store) -> dict[str, Any] | None:
     path = store.folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise StoreError(
-            f"'{path}' cannot be read ({error}): the study's warm start is lost; give it another"
-            " name"
-        ) from None
-    check_schema(str(table.get("schema", "")), path)
-    return table
+    instead = "the study's warm start is lost: give it another name (--set name=...)"
+    return read_json(path, instead) if path.is_file() else None
 
 
 def _source(text: str, own: Store) -> _Source:

@@ -31,7 +31,7 @@ from study.core.errors import DataError, StoreError
 from study.core.identity import digest, whole_file, whole_folder
 from study.core.parallel import try_lock
 from study.data.sources.remote import PART_SUFFIX, RemoteFile, RemoteFolder, fetch
-from study.store.store import check_table
+from study.store.files import check_table
 
 LOCAL_FOLDERS = ("checkpoints", "ray")
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
-import types
 import typing
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,67 +19,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from study.core.errors import StoreError
 from study.core.failures import Failure
 from study.core.identity import whole_file, whole_folder
 from study.core.parallel import try_lock
-from study.core.records import EpochRecord, Pairing, Scores, TrainedDetector, Trial, TrialResult
+from study.core.records import EpochRecord, Scores, TrainedDetector, Trial, TrialResult
+from study.store.files import SCHEMA, check_schema, json_text, read_json, unreadable
+from study.store.tables import (
+    failure_columns,
+    failure_from,
+    read_scores,
+    read_trials,
+    write_scores,
+    write_trials,
+)
 
-SCHEMA = 1
-_RESULT_COLUMNS = (
-    "state",
-    "note",
-    "device_kind",
-    "val_auc",
-    "val_nll",
-    "best_epoch",
-    "seconds",
-)
-_SCHEMA_KEY = b"study_schema"
-_TRIAL_COLUMNS = pa.schema(
-    [
-        ("detector", pa.string()),
-        ("train_on", pa.string()),
-        ("number", pa.int32()),
-        ("key", pa.string()),
-        ("params", pa.string()),  # JSON: every detector has its own
-        ("seed", pa.int64()),
-        ("epochs", pa.int32()),
-        ("state", pa.string()),
-        ("reason", pa.string()),
-        ("note", pa.string()),
-        ("device_kind", pa.string()),
-        ("origin", pa.string()),
-        ("search", pa.string()),
-        ("failure_type", pa.string()),
-        ("traceback_file", pa.string()),
-        ("val_auc", pa.float64()),
-        ("val_nll", pa.float64()),
-        ("best_epoch", pa.int32()),
-        ("seconds", pa.float64()),
-        (
-            "history",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("epoch", pa.int32()),
-                        ("phase", pa.string()),
-                        ("train_loss", pa.float64()),
-                        ("val_auc", pa.float64()),
-                        ("val_nll", pa.float64()),
-                        ("learning_rate", pa.float64()),
-                        ("seconds", pa.float64()),
-                    ]
-                )
-            ),
-        ),
-    ],
-    metadata={_SCHEMA_KEY: str(SCHEMA).encode()},
-)
 Record = TypeVar("Record")
 
 
@@ -147,22 +101,22 @@ class Store:
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
+    def save_json(self, path: Path, table: Mapping[str, Any]) -> None:
+        """Write a small table that `read_json` reads again."""
+        self.save_text(path, json_text(table))
+
     # Trials
 
     def trials(self) -> list[tuple[Trial, TrialResult]]:
         """Return every trial on record, in the order of writing; [] before the first."""
         if not self.trials_file.exists():
             return []
-        rows = self._read_table(self.trials_file).to_pylist()
-        return [_trial_from_row(row, self.tracebacks) for row in rows]
+        return read_trials(self.trials_file, self.tracebacks)
 
     def save_trials(self, trials: list[tuple[Trial, TrialResult]]) -> None:
         """Replace the record of trials."""
-        table = pa.Table.from_pylist(
-            [_row_from_trial(t, r) for t, r in trials], schema=_TRIAL_COLUMNS
-        )
         with whole_file(self.trials_file) as path:
-            pq.write_table(table, path)
+            write_trials(path, trials)
 
     # Checkpoints of fits under way
 
@@ -212,17 +166,10 @@ class Store:
         """
         if not self.failures_file.is_file():
             return {}
-        try:
-            table = json.loads(self.failures_file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise StoreError(
-                f"'{self.failures_file}' cannot be read ({error}); remove it and run the command"
-                " again"
-            ) from None
-        check_schema(str(table.get("schema", "")), self.failures_file)
+        table = read_json(self.failures_file)
         # older stores have texts
         return {key: Failure.parse(text) for key, text in table.get("reasons", {}).items()} | {
-            key: _failure(tracebacks=self.tracebacks, **columns)
+            key: failure_from(columns, self.tracebacks)
             for key, columns in table.get("failures", {}).items()
         }
 
@@ -233,10 +180,8 @@ class Store:
         before = self.failures()
         for key in tried:
             before.pop(key, None)
-        table = {key: _columns(failure) for key, failure in (before | dict(failed)).items()}
-        self.save_text(
-            self.failures_file, json.dumps({"schema": SCHEMA, "failures": table}, indent=2) + "\n"
-        )
+        table = {key: failure_columns(failure) for key, failure in (before | dict(failed)).items()}
+        self.save_json(self.failures_file, {"failures": table})
 
     # Trained detectors
 
@@ -273,15 +218,9 @@ class Store:
                 }
                 save_file(tensors, folder / "detector.safetensors")
             if val is not None:
-                _write_scores(folder / "val_scores.parquet", val)
-            record = {
-                "schema": SCHEMA,
-                **dataclasses.asdict(trained),
-                "history": history,
-                "seconds": seconds,
-            }
-            text = json.dumps(record, indent=2, default=dataclasses.asdict, allow_nan=True)
-            (folder / "detector.json").write_text(text + "\n", encoding="utf-8")
+                write_scores(folder / "val_scores.parquet", val)
+            record = {**dataclasses.asdict(trained), "history": history, "seconds": seconds}
+            (folder / "detector.json").write_text(json_text(record), encoding="utf-8")
 
     def model(self, key: str) -> TrainedDetector:
         """Return the record of a trained detector. Raises StoreError where there is none."""
@@ -301,7 +240,7 @@ class Store:
                 f"'{path.parent}' has no scores on a source's val: the detector was not trained"
                 " on any"
             )
-        return self._read_scores(path)
+        return read_scores(path)
 
     # Scores
 
@@ -312,7 +251,7 @@ class Store:
     def save_scores(self, key: str, scores: Scores) -> None:
         """Write the scores of one cell."""
         with whole_file(self.scores_file(key)) as path:
-            _write_scores(path, scores)
+            write_scores(path, scores)
 
     def has_scores(self, key: str) -> bool:
         """Tell whether a cell is scored."""
@@ -322,7 +261,7 @@ class Store:
         """Return the scores of one cell. Raises StoreError where they are missing or of another
         schema.
         """
-        return self._read_scores(self.scores_file(key))
+        return read_scores(self.scores_file(key))
 
     # Cells under way: stretches of a test set, and those that there is nothing to score in
 
@@ -359,9 +298,7 @@ class Store:
                     (str(sample), str(reason)) for sample, reason in arrays["excluded"]
                 )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise StoreError(
-                f"'{path}' cannot be read ({error}); remove it and run the command again"
-            ) from None
+            raise unreadable(path, error) from None
 
     def drop_parts(self, key: str) -> None:
         """Remove the parts of a cell that is whole."""
@@ -373,174 +310,39 @@ class Store:
         """Record that a cell has no number because its degradation cannot be applied to its
         images.
         """
-        self.save_text(
-            self._not_applicable_file(key), json.dumps({"schema": SCHEMA, "reason": reason}) + "\n"
-        )
+        self.save_json(self._not_applicable_file(key), {"reason": reason})
 
     def not_applicable(self, key: str) -> str:
         """Return why a cell's degradation cannot be applied; "" where it can, or nobody has
         tried.
         """
         path = self._not_applicable_file(key)
-        if not path.is_file():
-            return ""
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise StoreError(
-                f"'{path}' cannot be read ({error}); remove it and run the command again"
-            ) from None
-        check_schema(str(table.get("schema", "")), path)
-        return str(table["reason"])
+        return str(read_json(path)["reason"]) if path.is_file() else ""
 
     def _not_applicable_file(self, key: str) -> Path:
         return self.folder / "scores" / f"{key}.not_applicable.json"
-
-    # Files
-
-    def _read_scores(self, path: Path) -> Scores:
-        table = self._read_table(path)
-        meta = json.loads(table.schema.metadata[b"study_scores"])
-        return Scores(
-            sample_id=_strings(table, "sample_id"),
-            group=_strings(table, "group"),
-            unit=_strings(table, "unit"),
-            method=_strings(table, "method"),
-            label=table["label"].to_numpy().astype(np.uint8),
-            logit=table["logit"].to_numpy().copy(),
-            listed=meta["listed"],
-            excluded=tuple((name, reason) for name, reason in meta["excluded"]),
-        )
-
-    def _read_table(self, path: Path) -> pa.Table:
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(
-                f"'{path}' cannot be read ({error}); remove it and run the command again"
-            ) from None
-        check_table(table, path)
-        return table
-
-
-def check_table(table: pa.Table, path: Path | str) -> None:
-    """Refuse a table of another schema by name. Raises StoreError."""
-    check_schema((table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(), path)
-
-
-def check_schema(found: str, path: Path | str) -> None:
-    """Refuse a file of another schema by name. Raises StoreError."""
-    if found != str(SCHEMA):
-        raise StoreError(
-            f"'{path}' has schema {found or '(none)'}, this version reads {SCHEMA}; use --results"
-            " with another folder"
-        )
 
 
 def read_trained(folder: Path) -> TrainedDetector:
     """Return the record of the trained detector in `folder`. Raises StoreError where it is missing
     or of another schema.
     """
-    path = folder / "detector.json"
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise StoreError(f"no trained detector in '{folder}' ({error})") from None
-    check_schema(str(table.get("schema", "")), path)
-    return _record(TrainedDetector, table)
+    path, instead = folder / "detector.json", f"remove the folder '{folder}' and run again"
+    if not path.is_file():
+        raise StoreError(f"no trained detector in '{folder}' (there is no {path.name})")
+    return _record(TrainedDetector, read_json(path, instead))
 
 
 def _record(kind: type[Record], table: Mapping[str, Any]) -> Record:
     """Rebuild a frozen record from its JSON form: nested records, and tuples where the record has
     them.
     """
-    hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        value, hint = table[field.name], hints[field.name]
+    for name, hint in typing.get_type_hints(kind).items():
+        value = table[name]
         if dataclasses.is_dataclass(hint):
             value = _record(typing.cast(type[Any], hint), value)
-        elif typing.get_origin(hint) is tuple and not isinstance(hint, types.UnionType):
+        elif typing.get_origin(hint) is tuple:
             value = tuple(value)
-        values[field.name] = value
+        values[name] = value
     return kind(**values)
-
-
-def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
-    return np.asarray(table[name].to_pylist(), dtype=np.str_)
-
-
-def _write_scores(path: Path, scores: Scores) -> None:
-    columns = {
-        "sample_id": pa.array(scores.sample_id.tolist(), pa.string()),
-        "group": pa.array(scores.group.tolist(), pa.string()),
-        "unit": pa.array(scores.unit.tolist(), pa.string()),
-        "method": pa.array(scores.method.tolist(), pa.string()),
-        "label": pa.array(scores.label.astype(np.uint8)),
-        "logit": pa.array(scores.logit),  # float64 where somebody else made them
-    }
-    meta = {"listed": scores.listed, "excluded": list(scores.excluded)}
-    table = pa.table(columns).replace_schema_metadata(
-        {_SCHEMA_KEY: str(SCHEMA), b"study_scores": json.dumps(meta)}
-    )
-    pq.write_table(table, path)
-
-
-def _columns(failure: Failure) -> dict[str, str]:
-    """A failure as the store has it; of its file the name, because stores are moved."""
-    file = failure.traceback_file
-    return {
-        "reason": failure.message,
-        "failure_type": failure.type,
-        "traceback_file": file.name if file else "",
-    }
-
-
-def _failure(*, tracebacks: Path, reason: str, failure_type: str, traceback_file: str) -> Failure:
-    if not failure_type:  # as older stores have it
-        return Failure.parse(reason)
-    file = tracebacks / traceback_file if traceback_file else None
-    return Failure(type=failure_type, message=reason, traceback_file=file)
-
-
-def _row_from_trial(trial: Trial, result: TrialResult) -> dict[str, Any]:
-    failed = _columns(result.failure or Failure())
-    return {
-        "detector": trial.pairing.detector,
-        "train_on": trial.pairing.train_on,
-        "number": trial.number,
-        "key": trial.key,
-        "params": json.dumps(dict(trial.params), sort_keys=True),
-        "seed": trial.seed,
-        "epochs": trial.epochs,
-        "origin": trial.origin,
-        "search": trial.search,
-        **failed,
-        "reason": failed["reason"] or result.reason,
-        **{name: getattr(result, name) for name in _RESULT_COLUMNS},
-        "history": [dataclasses.asdict(epoch) for epoch in result.history],
-    }
-
-
-def _trial_from_row(row: Mapping[str, Any], tracebacks: Path) -> tuple[Trial, TrialResult]:
-    pairing = Pairing(detector=row["detector"], train_on=row["train_on"])
-    trial = Trial(
-        key=row["key"],
-        pairing=pairing,
-        number=row["number"],
-        params=json.loads(row["params"]),
-        seed=row["seed"],
-        epochs=row["epochs"],
-        origin=row["origin"],
-        search=row["search"],
-    )
-    # older tables have no device_kind, and a failure's type before its message
-    values = {name: row[name] for name in ("key", *_RESULT_COLUMNS) if name in row}
-    failed = {name: row.get(name) or "" for name in ("reason", "failure_type", "traceback_file")}
-    values |= (
-        {"failure": _failure(tracebacks=tracebacks, **failed)}
-        if row["state"] == "failed" and any(failed.values())
-        else {"reason": row["reason"]}
-    )
-    result = TrialResult(**values, history=tuple(EpochRecord(**epoch) for epoch in row["history"]))
-    return trial, result

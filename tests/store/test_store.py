@@ -191,7 +191,7 @@ def test_a_damaged_file_is_named(store: Store) -> None:
 def test_a_killed_writer_leaves_no_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save_trials([(TRIAL, RESULT)])
     monkeypatch.setattr(
-        "study.store.store.pq.write_table", lambda table, path: (path.write_bytes(b"half"), 1 / 0)
+        "study.store.files.pq.write_table", lambda table, path: (path.write_bytes(b"half"), 1 / 0)
     )
     with pytest.raises(ZeroDivisionError):
         store.save_trials([])
