@@ -68,9 +68,7 @@ class PromptedClip(ClipDetector):
 
 
 def check_lengths(model: str, texts: Sequence[str]) -> None:
-    """Raise ConfigError for a prompt of more tokens than an open_clip model reads: its tokenizer
-    would cut it without a word.
-    """
+    """Raise ConfigError for a prompt that an open_clip model's tokenizer would cut silently."""
     tokenizer = open_clip.get_tokenizer(model)
     for text in texts:
         tokens = len(tokenizer.encode(text)) + 2  # and those that begin and end a text

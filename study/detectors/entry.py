@@ -21,9 +21,7 @@ WIDEST_HEAD = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """A whole number that a study may choose when a detector is built: its default, its range, what
-    it must be a multiple of.
-    """
+    """A whole number that a study may choose: default, range, what it is a multiple of."""
 
     default: int
     low: int

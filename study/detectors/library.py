@@ -112,9 +112,7 @@ def _open_clip_entry(name: str) -> Entry:
 
 
 def _open_clip_source(model: str, tag: str, config: Mapping[str, Any]) -> Source:
-    """open_clip writes a repository as `owner/name/`, or as `owner/name/file` where the file has a
-    name of its own.
-    """
+    """open_clip writes a repository as `owner/name/`, or `owner/name/file` where it names one."""
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     known: dict[str, Any] = {"backbone": model, "pretrained": tag, "prefix": "visual."}

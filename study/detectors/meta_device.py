@@ -1,6 +1,4 @@
-"""Networks without numbers: every tensor that a weights file has to bring is on torch's meta
-device.
-"""
+"""Networks without numbers: what a weights file has to bring is on torch's meta device."""
 
 from __future__ import annotations
 

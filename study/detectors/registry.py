@@ -220,9 +220,7 @@ def names() -> list[str]:
 
 
 def library_of(name: str) -> str:
-    """Return the library that a detector is named by (`timm` of `timm:resnet18.a1_in1k`), or "" for
-    a name of its own.
-    """
+    """Return the library that a name is of (`timm` of `timm:resnet18.a1_in1k`), "" for none."""
     library, colon, _ = name.partition(":")
     return library if colon and library in LIBRARIES else ""
 
@@ -237,9 +235,7 @@ def check_name(name: str) -> None:
 
 
 def learner_of(name: str) -> Learner:
-    """Return how a detector comes to its parameters: `members` for an ensemble. Raises ConfigError
-    for an unknown name.
-    """
+    """Return how a detector is fitted, `members` for an ensemble. Raises ConfigError."""
     return "members" if name in ENSEMBLES else entry(name).learner
 
 
@@ -311,9 +307,7 @@ def resolve(
 
 
 def spec_of(name: str) -> DetectorSpec:
-    """Return the spec of a detector as far as it is known without its weights: its options at their
-    defaults, no digest.
-    """
+    """Return a detector's spec without its weights: options at their defaults, no digest."""
     line = entry(name)
     return DetectorSpec(
         name=name,
@@ -430,9 +424,7 @@ def restore(spec: DetectorSpec, state: Mapping[str, Tensor]) -> Detector:
 
 
 def create(spec: DetectorSpec, seed: int) -> Detector:
-    """Build a detector's network with random numbers from `seed`; a backbone that is to be filled
-    from a file stays empty.
-    """
+    """Build a network from `seed`; a backbone that a file is to fill stays empty."""
     import torch
 
     line = entry(spec.name)

@@ -24,9 +24,7 @@ POOLED_NDIM = 2
 
 
 class TimmNetwork(Detector):
-    """A timm network without its classifier; features are its pooled (and, where it has one,
-    normed) last activations.
-    """
+    """A timm network without classifier; features are its last activations, pooled and normed."""
 
     def __init__(self, spec: DetectorSpec, backbone: nn.Module) -> None:
         super().__init__(spec, int(cast(int, backbone.head_hidden_size)))
@@ -59,9 +57,7 @@ def _converted(state: State, network: nn.Module) -> State:
 
 
 def create(spec: DetectorSpec, **arguments: Any) -> TimmNetwork:
-    """Build the detector of `spec` with an empty backbone, to be filled from a file; `arguments` go
-    to `timm.create_model`.
-    """
+    """Build the detector of `spec`, its backbone empty; `arguments` go to `timm.create_model`."""
     return TimmNetwork(
         spec,
         empty(

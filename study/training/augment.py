@@ -42,9 +42,7 @@ LEAST_SIGMA = 0.1  # below it a blur moves no pixel value by as much as one leve
 
 
 def changes_pixels(recipe: Recipe) -> bool:
-    """Tell whether images are changed by more than a flip, so that nothing of them can be computed
-    once for all epochs.
-    """
+    """Tell whether more than a flip changes images: nothing can be computed once for all epochs."""
     return any((recipe.crop, recipe.colour, recipe.blur, recipe.jpeg, recipe.mixup))
 
 
@@ -59,17 +57,13 @@ class Draws:
 
     @classmethod
     def draw(cls, recipe: Recipe, n: int, generator: torch.Generator) -> Draws | None:
-        """Draw for an epoch; None where the recipe has no augmentation beyond the flip, and then
-        nothing is drawn.
-        """
+        """Draw for an epoch; None, and nothing drawn, where the recipe augments by flips alone."""
         if not any((recipe.crop, recipe.colour, recipe.blur, recipe.jpeg)):
             return None
         return cls(recipe, torch.rand(n, 14, generator=generator, dtype=torch.float64))
 
     def apply(self, images: Tensor, row: Tensor) -> Tensor:
-        """Return augmented copies of uint8 images (B, S, S, 3), each by its row (B,) of what was
-        drawn.
-        """
+        """Return augmented copies of uint8 images (B, S, S, 3), each by its row (B,) of draws."""
         return torch.stack(
             [
                 self._one(image, self.uniform[i].tolist())

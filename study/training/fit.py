@@ -141,9 +141,7 @@ def identity_of(
     workers: int,
     strata: Strata | None = None,
 ) -> str:
-    """Return the digest of all that decides what a fit is after an epoch: a checkpoint with another
-    is another fit's.
-    """
+    """Return the digest of all that decides a fit: another fit's checkpoint has another."""
     several = [workers] if workers > 1 else []
     return digest(
         spec,
@@ -179,9 +177,7 @@ class _Run:
     strata: Strata | None = None
 
     def __post_init__(self) -> None:
-        """Make the plan of phases, the low-rank matrices where it has some, and go on from the
-        session's checkpoint.
-        """
+        """Plan the phases, adapt where one trains adapters, go on from the session's checkpoint."""
         self.plan = phases(self.recipe, n_stages=len(self.detector.stages()), epochs=self.epochs)
         self.identity = identity_of(
             self.detector.spec,

@@ -43,9 +43,7 @@ def cpu_has_bfloat16() -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TorchRuntime:
-    """device: `cpu`, `cuda` or `cuda:N`. threads: of one operation on the CPU. precision: of
-    training's forward passes.
-    """
+    """device: `cpu`, `cuda` or `cuda:N`. threads: on the CPU. precision: of forward passes."""
 
     device: str
     threads: int

@@ -115,9 +115,7 @@ def warmed_up(peak: float, step: int, steps: int, warmup_share: float) -> float:
 
 
 def plateau_factor(values: Sequence[float], *, factor: float, patience: int) -> float:
-    """Return what the rate is multiplied by after epochs with these val AUCs: `factor` once for
-    each of `plateau_falls`.
-    """
+    """Return what the rate is multiplied by after these val AUCs: `factor` for each fall."""
     return math.prod([factor] * len(plateau_falls(values, patience=patience)))
 
 

@@ -60,9 +60,7 @@ class Session(Protocol):
         ...
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a checkpoint: tensors, strings, numbers, lists and dicts. It must be on disk, whole,
-        before this returns.
-        """
+        """Keep a checkpoint, on disk and whole on return: tensors, texts, numbers, lists, dicts."""
         ...
 
 
