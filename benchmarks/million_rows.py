@@ -66,22 +66,23 @@ def split(root: Path, cache: Path, rows: int) -> float:
     seconds.
     """
     print(f"{'':<34}{'seconds':>9}{'rows/s':>12}{'peak GB':>9}")
+    layout = Layout(root=root, rule="manifest.csv lists the images", parts=())
     listing, listed = timed(
-        lambda: read_layout(
-            Layout(root=root, rule="manifest.csv lists the images", parts=()), name="big"
-        ),
-        "list: CSV to columns, look for files",
-        rows,
+        lambda: read_layout(layout, name="big"), "list: CSV to columns, look for files", rows
     )
     table = as_if_there(listing.table)
     index = FileIndex(cache=cache, root=root, name="big")
     write_index(index, table)
+    folder = datasets.ListedFolder(
+        name="big",
+        card=None,
+        layout=layout,
+        listing=Listing(table=table, layout=listing.layout),
+        index=index,
+    )
 
     def assemble(limit: int | None) -> datasets.Dataset:
-        whole = Listing(table=table, layout=listing.layout)
-        return datasets.assemble(
-            whole, name="big", card=None, root=root, index=index, max_per_class=limit
-        )
+        return datasets.assemble(folder, max_per_class=limit)
 
     dataset, split_up = timed(lambda: assemble(None), "group, split, look up hashes", rows)
     assert dataset.samples.num_rows == rows

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -99,19 +98,6 @@ class DatasetCard:
     # regular expression on the relative path; its group "group" is the split key (data/groups.py)
     group_pattern: str = ""
     hazards: Annotated[tuple[str, ...], MustBe("a list of sentences")] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One image of a dataset. `id` is `<dataset>/<relative path>`, unique within a study."""
-
-    id: str
-    path: Path
-    label: int
-    method: str
-    group: str
-    unit: str
-    split: Split
 
 
 @dataclass(frozen=True, kw_only=True)

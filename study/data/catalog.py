@@ -21,16 +21,13 @@ from study.core.paths import given_path, is_url
 from study.core.records import SPLITS, Balance, Geometry, Split
 from study.data import datasets, splits
 from study.data.datasets import Dataset
-from study.data.file_index import FileIndex, Progress, quiet
-from study.data.groups import has_partners
+from study.data.file_index import Progress, quiet
 from study.data.images import packs
 from study.data.images.decode import DECODE_VERSION
 from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.data.images.unify import UNIFY_VERSION, common_side
 from study.data.images.videos import FRAMES_PER_VIDEO
-from study.data.layouts.folders import other_paths, read_layout
-from study.data.layouts.frames import with_frames
 from study.data.names import UNION, check_apart, parse_name, split_union
 from study.data.shuffled import SHUFFLE_VERSION, SHUFFLED, shuffled
 from study.data.sources.cards import card_names
@@ -259,7 +256,6 @@ class Catalog:
         dataset = self.dataset(name)
         samples = dataset.samples
         codes, _ = datasets.group_codes(samples)
-        left_out = samples.filter(pc.not_equal(samples["problem"], ""))
         groups = samples.group_by("split").aggregate([("group", "count_distinct")])
         return DatasetSummary(
             name=name,
@@ -268,7 +264,7 @@ class Catalog:
             layout=dataset.layout,
             official=dataset.official,
             digest=dataset.digest,
-            counts=_counts(samples),
+            counts=_counts(dataset.usable),
             groups=dict(
                 zip(
                     groups["split"].to_pylist(),
@@ -278,9 +274,7 @@ class Catalog:
             ),
             grouped=not pc.all(pc.equal(samples["group"], datasets.own_groups(samples))).as_py(),
             straddling=splits.straddling(codes, datasets.words(samples["split"])),
-            excluded=tuple(
-                zip(left_out["id"].to_pylist(), left_out["problem"].to_pylist(), strict=True)
-            ),
+            excluded=tuple(datasets.unusable(samples)),
             skipped=dataset.skipped,
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
         )
@@ -318,43 +312,20 @@ class Catalog:
             )
         found = self._sources.find(name)
         assert found is not None, "with download=True a source is found or an error raised"
-        card, layout = found
-        index = FileIndex(
+        folder = datasets.list_folder(
+            name,
+            *found,
             cache=self.config.cache,
-            root=layout.root,
-            name=parse_name(name).base,
+            frames_per_video=self.config.frames_per_video,
             progress=self.progress,
         )
-        linked = card is not None and has_partners(card.group_pattern)
-        listing = with_frames(
-            read_layout(layout, name=name),
-            name=name,
-            index=index,
-            frames_per_video=self.config.frames_per_video,
-            grouped=bool(card and card.group_pattern),
-        )
-        dataset = datasets.assemble(
-            listing,
-            name=name,
-            card=card,
-            root=layout.root,
-            index=index,
-            max_per_class=self.config.max_per_class,
-            others=other_paths(layout, listing) if linked else (),
-            way=layout.way,
-        )
-        return (
-            replace(dataset, unified_px=common_side(dataset.samples, dataset.root))
-            if self.config.unify
-            else dataset
-        )
+        dataset = datasets.assemble(folder, max_per_class=self.config.max_per_class)
+        if not self.config.unify:
+            return dataset
+        return replace(dataset, unified_px=common_side(dataset.samples, dataset.root))
 
 
-def _counts(samples: pa.Table) -> tuple[Count, ...]:
-    usable = samples.filter(pc.equal(samples["problem"], ""))
+def _counts(usable: pa.Table) -> tuple[Count, ...]:
     table = usable.group_by(["split", "label", "method"]).aggregate([([], "count_all")])
-    counts = [
-        Count(split=row["split"], label=row["label"], method=row["method"], images=row["count_all"])
-        for row in table.to_pylist()
-    ]
+    counts = [Count(images=row.pop("count_all"), **row) for row in table.to_pylist()]
     return tuple(sorted(counts, key=lambda c: (SPLITS.index(c.split), c.label, c.method)))

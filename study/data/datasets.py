@@ -19,10 +19,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -31,22 +31,18 @@ from numpy.typing import NDArray
 
 from study.core.errors import DataError
 from study.core.identity import KEY_LENGTH, digest
-from study.core.records import DatasetCard, Sample, Split
+from study.core.records import DatasetCard, Split
 from study.data import splits
-from study.data.file_index import FileIndex
+from study.data.file_index import FileIndex, Progress, quiet
 from study.data.groups import pattern_columns
+from study.data.layouts.folders import Layout, other_paths, read_layout
+from study.data.layouts.frames import with_frames
 from study.data.layouts.listing import Listing
 from study.data.layouts.manifest import missing_hint
+from study.data.names import parse_name
 
-CONTENT = (
-    "path",
-    "label",
-    "method",
-    "group",
-    "video",
-    "split",
-    "sha256",
-)  # what a dataset is, wherever it lies and whatever its name
+# what a dataset is, wherever it lies and whatever its name
+CONTENT = ("path", "label", "method", "group", "video", "split", "sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +72,14 @@ class Dataset:
         """
         return content_digest(self.samples)
 
+    @property
+    def usable(self) -> pa.Table:
+        """The samples that can be used: those without a problem."""
+        return usable(self.samples)
+
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return (real, fake) of every split, usable images only."""
-        usable = self.samples.filter(pc.equal(self.samples["problem"], ""))
-        return splits.realised(words(usable["split"]), labels(usable))
+        return splits.realised(words(self.usable["split"]), labels(self.usable))
 
     def rows(self, split: Split) -> pa.Table:
         """Return the samples of one split, sorted by id. Raises DataError where the dataset has no
@@ -92,74 +92,95 @@ class Dataset:
             )
         return rows
 
-    def sample(self, row: int) -> Sample:
-        """Return one row as a record, its path made absolute."""
-        fields = {
-            name: self.samples[name][row].as_py()
-            for name in ("id", "path", "label", "method", "group", "unit", "split")
-        }
-        fields["path"] = self.root / str(fields["path"])
-        return Sample(**fields)
-
     def without(self, split: Split) -> Dataset:
         """Return the dataset with no trace of one split."""
-        return replace(
-            self, samples=self.samples.filter(pc.not_equal(self.samples["split"], split))
-        )
+        others = pc.not_equal(self.samples["split"], split)
+        return replace(self, samples=self.samples.filter(others))
 
 
-def assemble(
-    listing: Listing,
-    *,
+def usable(rows: pa.Table) -> pa.Table:
+    """Return the rows without a problem."""
+    return rows.filter(pc.equal(rows["problem"], ""))
+
+
+def unusable(rows: pa.Table, name: str = "id") -> list[tuple[str, str]]:
+    """Return (id, reason) of the rows with a problem; another column in place of the id."""
+    left_out = rows.filter(pc.not_equal(rows["problem"], ""))
+    return [*zip(left_out[name].to_pylist(), left_out["problem"].to_pylist(), strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedFolder:
+    """A dataset's folder, listed, with frames in the place of videos. index: of its files."""
+
+    name: str
+    card: DatasetCard | None
+    layout: Layout
+    listing: Listing
+    index: FileIndex
+
+
+def list_folder(
     name: str,
     card: DatasetCard | None,
-    root: Path,
-    index: FileIndex,
-    max_per_class: int | None = None,
-    others: Iterable[str] = (),
-    way: Sequence[Path] = (),
-) -> Dataset:
-    """Turn a listing into a dataset: groups, subset, splits, digests. others: paths in the folder
-    that are not of this dataset.
+    layout: Layout,
+    *,
+    cache: Path,
+    frames_per_video: int,
+    progress: Progress = quiet,
+) -> ListedFolder:
+    """List a folder. Raises what `read_layout` and `with_frames` raise."""
+    index = FileIndex(cache=cache, root=layout.root, name=parse_name(name).base, progress=progress)
+    listing = with_frames(
+        read_layout(layout, name=name),
+        name=name,
+        index=index,
+        frames_per_video=frames_per_video,
+        grouped=bool(card and card.group_pattern),
+    )
+    return ListedFolder(name=name, card=card, layout=layout, listing=listing, index=index)
 
-    way: folders in which lists of an official split may lie (`Layout.way`).
+
+def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Dataset:
+    """Turn a listing into a dataset: groups, subset, splits, digests.
+
     Raises DataError for a split without both classes and where only some images have one,
     StoreError where the index cannot be written.
     """
+    name, card, layout, listing = folder.name, folder.card, folder.layout, folder.listing
     table = listing.table.sort_by("path")
     if card and card.group_pattern:
-        table = with_columns(
-            table, pattern_columns(table, card.group_pattern, way=way, others=others)
-        )
+        others = other_paths(layout, listing)
+        read = pattern_columns(table, card.group_pattern, way=layout.way, others=others)
+        table = with_columns(table, read)
     if pc.any(pc.equal(table["group"], "")).as_py():
-        table = _pixel_groups(with_columns(table, index.fingerprint(table)))
+        table = _pixel_groups(with_columns(table, folder.index.fingerprint(table)))
     official = bool(pc.any(pc.not_equal(table["split"], "")).as_py())
     if official:
         _refuse_unsplit(table, name=name)
     codes, groups = group_codes(table)
     split = splits.assign_splits(codes, groups, words(table["split"]))
-    table = with_columns(table, pa.table({"split": pa.array(split, pa.string())}))
+    table = with_columns(table, {"split": pa.array(split, pa.string())})
     if max_per_class:
-        table = table.filter(
-            pa.array(splits.take_per_class(codes, groups, labels(table), max_per_class))
-        )
+        taken = splits.take_per_class(codes, groups, labels(table), max_per_class)
+        table = table.filter(pa.array(taken))
     if "pixels" not in table.column_names:
-        table = with_columns(table, index.fingerprint(table))
-    usable = table.filter(pc.equal(table["problem"], ""))
-    if not usable.num_rows:
+        table = with_columns(table, folder.index.fingerprint(table))
+    good = usable(table)
+    if not good.num_rows:
         problem, path = table["problem"][0], table["path"][0]
-        hint = missing_hint(root, path.as_py())
+        hint = missing_hint(layout.root, path.as_py())
         raise DataError(
             f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because:"
             f" {problem}{hint}"
         )
-    splits.check_splits(words(usable["split"]), labels(usable), name=name, official=official)
+    splits.check_splits(words(good["split"]), labels(good), name=name, official=official)
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(
         name=name,
         card=card,
-        root=root,
+        root=layout.root,
         layout=listing.layout,
         official=official,
         samples=samples,
@@ -182,14 +203,10 @@ def _refuse_torn_units(samples: pa.Table, *, name: str) -> None:
     """A unit (the frames of one video) has one label and one group, and so one split: its frames
     must not be on both sides.
     """
-    counts = (
-        samples.filter(pc.not_equal(samples["video"], ""))
-        .group_by("unit")
-        .aggregate(
-            [("label", "count_distinct"), ("group", "count_distinct"), ("split", "count_distinct")]
-        )
-    )
-    for column in ("label", "group", "split"):
+    columns = ("label", "group", "split")
+    frames = samples.filter(pc.not_equal(samples["video"], ""))
+    counts = frames.group_by("unit").aggregate([(name, "count_distinct") for name in columns])
+    for column in columns:
         torn = counts.filter(pc.greater(counts[f"{column}_count_distinct"], 1))["unit"]
         if len(torn):
             raise DataError(
@@ -270,9 +287,9 @@ def labels(table: pa.Table) -> NDArray[np.uint8]:
     return np.asarray(table["label"]).astype(np.uint8)
 
 
-def with_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+def with_columns(table: pa.Table, columns: pa.Table | Mapping[str, Any]) -> pa.Table:
     """Return a table with some columns replaced or added."""
-    for name in columns.column_names:
+    for name in columns if isinstance(columns, Mapping) else columns.column_names:
         if name in table.column_names:
             table = table.set_column(table.column_names.index(name), name, columns[name])
         else:
@@ -291,10 +308,10 @@ def own_groups(table: pa.Table) -> pa.Array:
 def _pixel_groups(table: pa.Table) -> pa.Table:
     """Give every image without a group its pixels as one: equal pictures stay together."""
     group = pc.if_else(pc.equal(table["group"], ""), own_groups(table), table["group"])
-    return with_columns(table, pa.table({"group": group}))
+    return with_columns(table, {"group": group})
 
 
-def _identities(table: pa.Table, *, name: str) -> pa.Table:
+def _identities(table: pa.Table, *, name: str) -> dict[str, pa.ChunkedArray]:
     ids = pc.binary_join_element_wise(name, table["path"], "/")
     video_unit = pc.binary_join_element_wise(name, table["method"], table["video"], "/")
-    return pa.table({"id": ids, "unit": pc.if_else(pc.equal(table["video"], ""), ids, video_unit)})
+    return {"id": ids, "unit": pc.if_else(pc.equal(table["video"], ""), ids, video_unit)}

@@ -23,8 +23,7 @@ from study.core.identity import unit_interval, whole_file
 from study.core.parallel import ordered_map
 from study.core.records import DatasetCard
 from study.data import datasets
-from study.data.file_index import FileIndex, Progress, quiet
-from study.data.groups import has_partners
+from study.data.file_index import Progress, quiet
 from study.data.images.videos import (
     FRAMES_PER_VIDEO,
     load_image,
@@ -32,9 +31,7 @@ from study.data.images.videos import (
     runs,
     split_frame,
 )
-from study.data.layouts.folders import Layout, other_paths, read_layout
-from study.data.layouts.frames import with_frames
-from study.data.layouts.listing import Listing
+from study.data.layouts.folders import Layout
 from study.data.names import RESERVED, can_name
 from study.data.sources.locate import Sources
 
@@ -83,23 +80,19 @@ def describe_folder(
     )
     found = sources.whole(name, shown=name)
     assert found is not None, "with download=True a source is found or an error raised"
-    card, layout = found
-    index = FileIndex(cache=cache, root=layout.root, name=name, progress=progress)
-    grouped = bool(card and card.group_pattern)
-    listing = read_layout(layout, name=name)
-    listing = with_frames(
-        listing, name=name, index=index, frames_per_video=frames_per_video, grouped=grouped
+    listed = datasets.list_folder(
+        name, *found, cache=cache, frames_per_video=frames_per_video, progress=progress
     )
-    table, official, refusal = _assembled(listing, name=name, card=card, layout=layout, index=index)
+    table, official, refusal = _assembled(listed)
     return Description(
         name=name,
-        card=card,
-        layout=layout,
+        card=listed.card,
+        layout=listed.layout,
         table=table,
         official=official,
         refusal=refusal,
-        skipped=listing.skipped,
-        formats=_formats(table.filter(pc.equal(table["problem"], "")), layout.root, progress),
+        skipped=listed.listing.skipped,
+        formats=_formats(datasets.usable(table), listed.layout.root, progress),
     )
 
 
@@ -114,35 +107,19 @@ def _name_of(folder: Path) -> str:
     return folder.name
 
 
-def _assembled(
-    listing: Listing, *, name: str, card: DatasetCard | None, layout: Layout, index: FileIndex
-) -> tuple[pa.Table, bool, str]:
+def _assembled(folder: datasets.ListedFolder) -> tuple[pa.Table, bool, str]:
     """The images with groups and splits, whether these are official, and why it is no dataset."""
-    others = other_paths(layout, listing) if card and has_partners(card.group_pattern) else ()
     try:
-        dataset = datasets.assemble(
-            listing,
-            name=name,
-            card=card,
-            root=layout.root,
-            index=index,
-            others=others,
-            way=layout.way,
-        )
+        dataset = datasets.assemble(folder)
+        table, official, refusal = dataset.samples, dataset.official, ""
     except DataError as error:
-        table = listing.table.sort_by("path")
-        unsplit = pa.table({"split": pa.array([""] * table.num_rows, pa.string())})
-        table = datasets.with_columns(
-            datasets.with_columns(table, index.fingerprint(table)), unsplit
-        )
-        return _with_own(table), False, str(error)
-    return _with_own(dataset.samples), dataset.official, ""
-
-
-def _with_own(table: pa.Table) -> pa.Table:
-    """Empty the group of an image that is one by itself: nothing says what it belongs to."""
+        table, official, refusal = folder.listing.table.sort_by("path"), False, str(error)
+        table = datasets.with_columns(table, folder.index.fingerprint(table))
+        table = datasets.with_columns(table, {"split": pa.array([""] * len(table), pa.string())})
+    # nothing says what an image belongs to that is a group by itself
     own = pc.equal(table["group"], datasets.own_groups(table))
-    return datasets.with_columns(table, pa.table({"group": pc.if_else(own, "", table["group"])}))
+    group = pc.if_else(own, "", table["group"])
+    return datasets.with_columns(table, {"group": group}), official, refusal
 
 
 def _formats(
@@ -168,7 +145,7 @@ def examples(description: Description, each: int) -> dict[tuple[int, str], tuple
 
     They are of as many groups as there are: not eight frames of one video.
     """
-    usable = description.table.filter(pc.equal(description.table["problem"], ""))
+    usable = datasets.usable(description.table)
     found: dict[tuple[int, str], list[tuple[str, str]]] = {}
     columns = (usable[name].to_pylist() for name in ("label", "method", "path", "group"))
     for label, method, path, group in zip(*columns, strict=True):

@@ -37,11 +37,6 @@ TORN = "its two videos are not in one list of the official split"
 UNLISTED = "its video is in no list of the official split"
 
 
-def has_partners(pattern: str) -> bool:
-    """Whether a pattern links keys, so that the whole folder has to be looked at."""
-    return bool(pattern) and "partner" in re.compile(pattern).groupindex
-
-
 def pattern_columns(
     listed: pa.Table, pattern: str, *, way: Sequence[Path], others: Iterable[str] = ()
 ) -> pa.Table:
@@ -56,12 +51,12 @@ def pattern_columns(
     read = pa.concat_tables(
         [_read_paths(paths, pattern) for paths in column_blocks(listed["path"])]
     )
-    lists = _read_lists(way) if has_partners(pattern) else {}
+    lists: dict[str, list[list[str]]] = {}
     joined: dict[str, str] = {}
-    if has_partners(pattern):
-        joined = _joined(
-            [pair for pairs in lists.values() for pair in pairs] or _links(read, others, pattern)
-        )
+    if "partner" in re.compile(pattern).groupindex:  # it links keys, over the whole folder
+        lists = _read_lists(way)
+        listed_links = [pair for pairs in lists.values() for pair in pairs]
+        joined = _joined(listed_links or _links(read, others, pattern))
     official = {key: split for split, pairs in lists.items() for pair in pairs for key in pair}
     if pc.any(pc.not_equal(listed["split"], "")).as_py():
         official = {}

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
@@ -25,7 +24,7 @@ from study.core.errors import DataError
 from study.core.identity import file_sha256
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
-from study.data.datasets import Dataset
+from study.data.datasets import Dataset, labels, strings, unusable, usable, with_columns
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import (
     FORMATS,
@@ -34,6 +33,7 @@ from study.data.images.decode import (
     decode_image,
     read_bytes,
 )
+from study.data.images.originals import originals_of
 from study.data.images.unify import QUALITY, unify
 from study.data.images.videos import Run, map_files, read_indexed_frames, stored_as
 from study.data.names import parse_name
@@ -86,46 +86,33 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be
     written.
     """
-    samples = dataset.samples
-    usable = samples.filter(pc.equal(samples["problem"], ""))
+    rows = dataset.usable
     table = TRAITS.rows(
         cache,
         parse_name(dataset.name).base,
         (os.path.realpath(dataset.root), dataset.unified_px),
-        usable,
+        rows,
         partial(_made, dataset.root, dataset.unified_px),
         part=PART,
         progress=progress,
         doing=f"reading traits of {dataset.name}",
     )
-    read = np.array(pc.equal(table["problem"], ""))
-    left_out = samples.filter(pc.not_equal(samples["problem"], ""))
-    unread = [*zip(left_out["path"].to_pylist(), left_out["problem"].to_pylist(), strict=True)]
-    unread += [
-        (path, reason)
-        for path, reason in zip(
-            usable["path"].to_pylist(), table["problem"].to_pylist(), strict=True
-        )
-        if reason
-    ]
-    table, usable = table.filter(pa.array(read)), usable.filter(pa.array(read))
+    now = with_columns(rows, {"problem": table["problem"]})
+    unread = (*unusable(dataset.samples, "path"), *unusable(now, "path"))
+    table, rows = usable(table), usable(now)
     return Traits(
-        kinds={name: np.array(table[name].to_pylist(), dtype=np.str_) for name in KINDS},
-        numbers={
-            name: np.array(table[name].to_pylist(), dtype=np.float64)
-            for name in (*SIZES, *STATISTICS)
-        },
-        label=np.array(usable["label"], dtype=np.uint8),
-        group=np.array(usable["group"].to_pylist(), dtype=np.str_),
-        method=np.array(usable["method"].to_pylist(), dtype=np.str_),
-        unread=tuple(unread),
+        kinds={name: strings(table[name]) for name in KINDS},
+        numbers={name: np.array(table[name], np.float64) for name in (*SIZES, *STATISTICS)},
+        label=labels(rows),
+        group=strings(rows["group"]),
+        method=strings(rows["method"]),
+        unread=unread,
     )
 
 
 def _made(root: Path, unified_px: int | None, rows: pa.Table) -> Iterator[Row]:
     """Read the traits of images, rows of `Dataset.samples`, in order."""
-    paths, sha256 = rows["path"].to_pylist(), rows["sha256"].to_pylist()
-    work = [(f"{root}/{path}", one) for path, one in zip(paths, sha256, strict=True)]
+    work = [(one.path, one.sha256) for one in originals_of(rows, root)]
     return map_files(partial(_rows_of_file, unified_px), work)
 
 

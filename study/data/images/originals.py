@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.core.records import Split
-from study.data.datasets import Dataset, labels, strings
+from study.data.datasets import Dataset, labels, strings, unusable, usable, with_columns
 from study.data.images.decode import UndecodableError
 from study.data.images.unify import unify
 from study.data.images.videos import (
@@ -39,6 +39,12 @@ class Original(NamedTuple):
     path: str
     sha256: str
     unified_px: int | None = None
+
+
+def originals_of(rows: pa.Table, root: Path, unified_px: int | None = None) -> list[Original]:
+    """Return the files of samples, in their order."""
+    pairs = zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
+    return [Original(f"{root}/{path}", sha256, unified_px) for path, sha256 in pairs]
 
 
 def read_original(path: Path, sha256: str, unified_px: int | None = None) -> NDArray[np.uint8]:
@@ -96,16 +102,13 @@ class Originals:
         """Read no image yet. Raises DataError where a dataset has no such split."""
         rows = pa.concat_tables([_rows(member, split) for member in members]).sort_by("id")
         self.listed = rows.num_rows
-        unusable = rows.filter(pc.not_equal(rows["problem"], ""))
-        self.excluded = tuple(
-            zip(unusable["id"].to_pylist(), unusable["problem"].to_pylist(), strict=True)
-        )
-        rows = rows.filter(pc.equal(rows["problem"], ""))
+        self.excluded = tuple(unusable(rows))
+        rows = usable(rows)
         self.sample_id, self.group, self.unit, self.method = (
             strings(rows[name]) for name in ("id", "group", "unit", "method")
         )
         self.label = labels(rows)
-        columns = (rows[name].to_pylist() for name in ("file", "sha256", "unified_px"))
+        columns = (rows[name].to_pylist() for name in Original._fields)
         self._files = [Original(*row) for row in zip(*columns, strict=True)]
 
     def __len__(self) -> int:
@@ -135,11 +138,8 @@ class Originals:
 
 
 def _rows(dataset: Dataset, split: Split) -> pa.Table:
-    rows = dataset.rows(split).select(
-        ["id", "path", "group", "unit", "method", "label", "sha256", "problem"]
-    )
+    rows = dataset.rows(split)
+    path = pc.binary_join_element_wise(str(dataset.root), rows["path"], "/")
     unified = pa.array([dataset.unified_px] * rows.num_rows, pa.int32())
-    rows = rows.append_column(
-        "file", pc.binary_join_element_wise(str(dataset.root), rows["path"], "/")
-    )
-    return rows.append_column("unified_px", unified)
+    columns = ("id", "group", "unit", "method", "label", "sha256", "problem")
+    return with_columns(rows.select(columns), {"path": path, "unified_px": unified})

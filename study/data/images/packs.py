@@ -25,11 +25,11 @@ from study.core.cache import Cache
 from study.core.errors import DataError, StoreError
 from study.core.identity import digest
 from study.core.records import Balance, Geometry, Split
-from study.data.datasets import Dataset, columns_digest, labels, strings
+from study.data.datasets import Dataset, columns_digest, labels, strings, usable
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import DECODE_VERSION, UndecodableError
 from study.data.images.geometry import check_geometry, fit_geometry
-from study.data.images.originals import Original, map_originals
+from study.data.images.originals import Original, map_originals, originals_of
 from study.data.images.unify import UNIFY_VERSION
 
 IMAGES, PACK = "images.u8", "pack.json"
@@ -180,14 +180,9 @@ def open_pack(
 
     def build(folder: Path) -> None:
         _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
-        usable = rows.filter(pc.equal(rows["problem"], ""))
-        paths, sha256 = (usable[name].to_pylist() for name in ("path", "sha256"))
-        files = [
-            Original(f"{dataset.root}/{path}", sha, dataset.unified_px)
-            for path, sha in zip(paths, sha256, strict=True)
-        ]
-        told = partial(progress, f"packing {dataset.name} {split}")
-        _build(folder, rows, files, geometry, told)
+        files = originals_of(usable(rows), dataset.root, dataset.unified_px)
+        report = partial(progress, f"packing {dataset.name} {split}")
+        _build(folder, rows, files, geometry, report)
 
     pack = Pack(PACKS.folder(cache, key, build), key)
     for value, word in ((0, "real"), (1, "fake")):

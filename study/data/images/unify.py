@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from study.core.parallel import ordered_map
 from study.core.records import FAKE, REAL
+from study.data.datasets import labels, usable
 from study.data.images.steps import jpeg, resize
 from study.data.images.videos import changed, read_file_header
 
@@ -53,11 +54,11 @@ def common_side(samples: pa.Table, root: Path) -> int:
     samples: columns of `Dataset.samples`. Raises DataError where a file changed since it was
     indexed.
     """
-    usable = samples.filter(pc.equal(samples["problem"], ""))
-    of_train = usable.filter(pc.equal(usable["split"], "train"))
+    rows = usable(samples)
+    of_train = rows.filter(pc.equal(rows["split"], "train"))
     # the test split decides nothing, where it need not
-    rows = of_train if of_train.num_rows else usable
-    label = np.array(rows["label"])
+    rows = of_train if of_train.num_rows else rows
+    label = labels(rows)
     short = np.fromiter(
         ordered_map(_short_side, [f"{root}/{path}" for path in rows["path"].to_pylist()]),
         dtype=np.int64,

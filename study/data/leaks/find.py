@@ -233,7 +233,7 @@ def _cached(
 
 def _side(catalog: Catalog, name: str, splits: Sequence[Split]) -> _Side:
     dataset = catalog.dataset(name)
-    usable = dataset.samples.filter(pc.equal(dataset.samples["problem"], ""))
+    usable = dataset.usable
     hashes = read_hashes(dataset, cache=catalog.config.cache, progress=catalog.progress)
     mine = np.flatnonzero(np.isin(strings(usable["split"]), list(splits)))
     rows = usable.select(["id", "label", "group", "pixels"]).take(mine)

@@ -30,14 +30,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
 from study.data.datasets import Dataset
 from study.data.file_index import Progress, quiet
-from study.data.images.decode import UndecodableError
-from study.data.images.originals import Original, map_originals
+from study.data.images.originals import map_originals, originals_of
+from study.data.images.videos import checked
 from study.data.names import parse_name
 from study.data.row_cache import RowCache
 
@@ -130,12 +129,11 @@ def read_hashes(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be
     written.
     """
-    usable = dataset.samples.filter(pc.equal(dataset.samples["problem"], ""))
     table = PRINTS.rows(
         cache,
         parse_name(dataset.name).base,
         os.path.realpath(dataset.root),
-        usable,
+        dataset.usable,
         partial(_made, dataset.root),
         part=PART,
         progress=progress,
@@ -149,19 +147,12 @@ def read_hashes(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
 
 def _made(root: Path, rows: pa.Table) -> Iterator[dict[str, Any]]:
     """Make the prints of images, rows of `Dataset.samples`, in order."""
-    paths, sha256 = rows["path"].to_pylist(), rows["sha256"].to_pylist()
-    jobs = [Original(f"{root}/{path}", sha) for path, sha in zip(paths, sha256, strict=True)]
-    images = map_originals(_coarse_or_refused, jobs)
+    # it could be decoded when it was indexed
+    images = map_originals(lambda pixels: coarse(checked(pixels)), originals_of(rows, root))
     while batch := list(islice(images, BATCH)):
         made = prints_of(np.stack(batch))
         for one, mirror, thumbnail in zip(made.hash, made.mirror, made.thumbnail, strict=True):
             yield {"hash": one, "mirror": mirror, "thumbnail": thumbnail.tobytes()}
-
-
-def _coarse_or_refused(pixels: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
-    if isinstance(pixels, str):  # it could be decoded when it was indexed
-        raise UndecodableError(pixels)
-    return coarse(pixels)
 
 
 def _in_parts(images: NDArray[np.uint8], size: int = 4096) -> list[NDArray[np.uint8]]:

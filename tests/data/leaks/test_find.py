@@ -268,7 +268,7 @@ def test_an_interrupted_comparison_keeps_its_prints(
 ) -> None:
     monkeypatch.setattr("study.data.leaks.perceptual_hashes.BATCH", 32)
     write_scenes(root / "d", n=50)
-    real = library.read_hashes.__globals__["_coarse_or_refused"]
+    real = library.read_hashes.__globals__["coarse"]
     seen: list[int] = []
 
     def interrupted(pixels: Any) -> Any:
@@ -277,11 +277,11 @@ def test_an_interrupted_comparison_keeps_its_prints(
             raise KeyboardInterrupt
         return real(pixels)
 
-    monkeypatch.setattr("study.data.leaks.perceptual_hashes._coarse_or_refused", interrupted)
+    monkeypatch.setattr("study.data.leaks.perceptual_hashes.coarse", interrupted)
     with pytest.raises(KeyboardInterrupt):
         leaks_within(make_catalog(), "d", "train")
     monkeypatch.setattr(
-        "study.data.leaks.perceptual_hashes._coarse_or_refused",
+        "study.data.leaks.perceptual_hashes.coarse",
         lambda pixels: (seen.append(1), real(pixels))[1],
     )
     seen.clear()
