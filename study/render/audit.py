@@ -14,10 +14,10 @@ from typing import Any
 from study.analysis.audit import InputResolution, PairAudit, StudyAudit
 from study.core.records import Estimate
 from study.data.audit.dataset import DatasetAudit
-from study.data.audit.findings import QUANTILES, Comparison, Finding
+from study.data.audit.findings import QUANTILES, Comparison
 from study.data.audit.traits import METADATA
-from study.render.numbers import counted, json_number
-from study.render.table import Table, table, text
+from study.render.numbers import between, counted, json_number, number
+from study.render.table import Table, fold, table, text
 
 SCHEMA = 1
 SHOWN = (
@@ -35,21 +35,18 @@ def as_json(audit: StudyAudit) -> str:
     """Return an audit as one JSON document: `datasets` has one object a dataset; of a study also
     `resolutions` and `pairs`.
     """
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "datasets": [_dataset(one) for one in audit.datasets],
-    }
+    document: dict[str, Any] = {"schema": SCHEMA, "datasets": [*map(_dataset, audit.datasets)]}
     if audit.pairs:
-        document |= {
-            "resolutions": [_seen(one) for one in audit.seen],
-            "pairs": [_pair(one) for one in audit.pairs],
-        }
+        document |= {"resolutions": [*map(_seen, audit.seen)], "pairs": [*map(_pair, audit.pairs)]}
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _dataset(audit: DatasetAudit) -> dict[str, Any]:
-    native = audit.native
-    sides = dict(zip(("p5", "median", "p95"), native.short_side, strict=True)) if native else None
+    native = None
+    if audit.native:
+        sides = dict(zip(("p5", "median", "p95"), audit.native.short_side, strict=True))
+        size = {"width": audit.native.width, "height": audit.native.height}
+        native = {**size, "short_side": sides}
     return {
         "name": audit.name,
         "listed": audit.listed,
@@ -62,40 +59,25 @@ def _dataset(audit: DatasetAudit) -> dict[str, Any]:
             "in_several_splits": audit.torn_groups,
         },
         "unified_px": audit.unified_px,
-        "native": (
-            {"width": native.width, "height": native.height, "short_side": sides}
-            if native
-            else None
-        ),
+        "native": native,
         "metadata_auc": _estimate(audit.metadata_auc),
         "border_brightness_auc": _estimate(audit.border_brightness_auc),
-        "findings": [_finding(finding) for finding in audit.findings],
+        "findings": [vars(finding) for finding in audit.findings],
         "traits": [_trait(comparison) for comparison in audit.comparisons],
     }
 
 
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    numbers = {name: json_number(getattr(estimate, name)) for name in ("value", "low", "high")}
-    counts = {
-        "n": estimate.n_real + estimate.n_fake,
-        "n_real": estimate.n_real,
-        "n_fake": estimate.n_fake,
-    }
-    return {**numbers, **counts, "undefined": estimate.reason, "note": estimate.note}
-
-
-def _finding(finding: Finding) -> dict[str, str]:
-    return {"code": finding.code, "severity": finding.severity, "sentence": finding.sentence}
+def _estimate(e: Estimate) -> dict[str, Any]:
+    numbers = {name: json_number(getattr(e, name)) for name in ("value", "low", "high")}
+    counts = {"n": e.n_real + e.n_fake, "n_real": e.n_real, "n_fake": e.n_fake}
+    return {**numbers, **counts, "undefined": e.reason, "note": e.note}
 
 
 def _trait(comparison: Comparison) -> dict[str, Any]:
     def side(values: tuple[float, ...]) -> Any:
         numbers = [json_number(value) for value in values]
-        return (
-            numbers[0]
-            if comparison.kind
-            else dict(zip([f"p{q * 100:g}" for q in QUANTILES], numbers, strict=True))
-        )
+        names = [f"p{q * 100:g}" for q in QUANTILES]
+        return numbers[0] if comparison.kind else dict(zip(names, numbers, strict=True))
 
     return {
         "trait": comparison.trait,
@@ -108,28 +90,15 @@ def _trait(comparison: Comparison) -> dict[str, Any]:
 
 
 def _seen(seen: InputResolution) -> dict[str, Any]:
-    geometry = {
-        "size_px": seen.geometry.size_px,
-        "mode": seen.geometry.mode,
-        "resize_px": seen.geometry.resize_px,
-    }
-    return {
-        "dataset": seen.dataset,
-        "detectors": list(seen.detectors),
-        **geometry,
-        "scale": seen.scale,
-        "share_seen": seen.share,
-    }
+    geometry = {name: getattr(seen.geometry, name) for name in ("size_px", "mode", "resize_px")}
+    where = {"dataset": seen.dataset, "detectors": list(seen.detectors)}
+    return {**where, **geometry, "scale": seen.scale, "share_seen": seen.share}
 
 
 def _pair(pair: PairAudit) -> dict[str, Any]:
-    findings = [_finding(finding) for finding in pair.findings]
-    return {
-        "train_on": pair.train_on,
-        "test_on": pair.test_on,
-        "leaked": pair.leaked,
-        "findings": findings,
-    }
+    place = {"train_on": pair.train_on, "test_on": pair.test_on}
+    findings = [vars(finding) for finding in pair.findings]
+    return {**place, "leaked": pair.leaked, "findings": findings}
 
 
 def as_text(audit: StudyAudit) -> str:
@@ -164,64 +133,52 @@ def pairs_line(audit: StudyAudit, study: str) -> str:
     found = [f"resolution mismatches {mismatches}"] if mismatches else []
     if leaked:
         found.append(f"leaked test images {sum(leaked)} in {counted(len(leaked), 'pair')}")
+    if not found:
+        return ""
     return (
         f"between training and test sets: {', '.join(found)}; read them with python -m study.audit"
         f" {study}"
-        if found
-        else ""
     )
 
 
 def _dataset_text(audit: DatasetAudit) -> str:
+    found = [_fold(f"{finding.severity}: {finding.sentence}") for finding in audit.findings]
     lines = [
-        _head(audit),
-        f"  {_groups(audit)}",
+        *_head(audit),
         "",
         _indented(table(("trait", "", "real", "fake", "AUC alone"), _traits(audit))),
+        "",
+        f"  metadata only:         AUC {_interval(audit.metadata_auc)}",
+        f"  border and brightness: AUC {_interval(audit.border_brightness_auc)}",
+        "",
+        *(found or [f"  nothing found that sets the classes apart{_limit(audit)}"]),
     ]
-    lines += ["", f"  metadata only:         AUC {_interval(audit.metadata_auc)}"]
-    lines += [f"  border and brightness: AUC {_interval(audit.border_brightness_auc)}", ""]
-    found = [_fold(f"{finding.severity}: {finding.sentence}") for finding in audit.findings]
-    return "\n".join(
-        [*lines, *(found or [f"  nothing found that sets the classes apart{_limit(audit)}"])]
-    )
+    return "\n".join(lines)
+
+
+def _head(audit: DatasetAudit) -> list[str]:
+    said = [f"{audit.name}: {audit.n_real} real, {audit.n_fake} fake images"]
+    if audit.unread:
+        said.append(f"{len(audit.unread)} of {audit.listed} unreadable")
+    if audit.native:
+        said.append(f"{audit.native.width:g} x {audit.native.height:g} px (median)")
+    said += ["re-encoded alike (unify)"] if audit.unified_px else []
+    torn = "each on one side of every split"
+    if audit.torn_groups:
+        torn = f"{audit.torn_groups} of them in more than one split"
+    groups = f"{audit.groups} groups, {audit.mixed_groups} of them with reals and fakes"
+    return [", ".join(said), f"  {groups}, {torn}"]
 
 
 def _limit(audit: DatasetAudit) -> str:
-    """Return what nothing was found of could still be: the upper end of the two classifiers'
-    intervals; "" where there is none.
+    """What nothing was found of could still be: the upper end of the two classifiers' intervals; ""
+    where there is none.
     """
-    highest = max(
-        (
-            e.high
-            for e in (audit.metadata_auc, audit.border_brightness_auc)
-            if math.isfinite(e.high)
-        ),
-        default=math.nan,
-    )
-    return (
-        ""
-        if math.isnan(highest)
-        else f" ({audit.groups} groups: an AUC below about {highest:.2f} could be missed)"
-    )
-
-
-def _head(audit: DatasetAudit) -> str:
-    unread = f", {len(audit.unread)} of {audit.listed} unreadable" if audit.unread else ""
-    native = (
-        f", {audit.native.width:g} x {audit.native.height:g} px (median)" if audit.native else ""
-    )
-    unified = ", re-encoded alike (unify)" if audit.unified_px else ""
-    return f"{audit.name}: {audit.n_real} real, {audit.n_fake} fake images{unread}{native}{unified}"
-
-
-def _groups(audit: DatasetAudit) -> str:
-    torn = (
-        f"{audit.torn_groups} of them in more than one split"
-        if audit.torn_groups
-        else "each on one side of every split"
-    )
-    return f"{audit.groups} groups, {audit.mixed_groups} of them with reals and fakes, {torn}"
+    highs = [e.high for e in (audit.metadata_auc, audit.border_brightness_auc)]
+    known = [high for high in highs if math.isfinite(high)]
+    if not known:
+        return ""
+    return f" ({audit.groups} groups: an AUC below about {max(known):.2f} could be missed)"
 
 
 def _traits(audit: DatasetAudit) -> Iterator[tuple[str, str, str, str, str]]:
@@ -239,30 +196,23 @@ def _share(share: float) -> str:
 
 
 def _range(quantiles: Sequence[float]) -> str:
-    return (
-        "-"
-        if math.isnan(quantiles[2])
-        else f"{quantiles[2]:.4g} ({quantiles[0]:.4g} to {quantiles[4]:.4g})"
-    )
+    low, _, median, _, high = quantiles
+    return "-" if math.isnan(median) else f"{median:.4g} ({low:.4g} to {high:.4g})"
 
 
 def _interval(auc: Estimate) -> str:
     if math.isnan(auc.value):
         return f"undefined: {auc.reason}"
-    ends = f"[{auc.low:.3f}, {auc.high:.3f}]" if math.isfinite(auc.low) else "[no interval]"
-    return f"{auc.value:.3f} {ends}" + (f"  {auc.note}" if auc.note else "")
+    note = f"  {auc.note}" if auc.note else ""
+    return f"{number(auc.value)} {between(auc.low, auc.high) or '[no interval]'}{note}"
 
 
 def _seen_text(seen: Sequence[InputResolution]) -> str:
     head = ("dataset", "model px", "how", "detectors", "scaled by", "share of the side seen")
     rows = [
         (
-            s.dataset,
-            f"{s.geometry.size_px}",
-            s.geometry.mode,
-            ", ".join(s.detectors),
-            f"x{s.scale:.3g}",
-            f"{s.share:.0%}",
+            *(s.dataset, f"{s.geometry.size_px}", s.geometry.mode, ", ".join(s.detectors)),
+            *(f"x{s.scale:.3g}", f"{s.share:.0%}"),
         )
         for s in seen
     ]
@@ -274,6 +224,4 @@ def _indented(made: Table) -> str:
 
 
 def _fold(line: str) -> str:
-    return textwrap.fill(
-        line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
-    )
+    return textwrap.indent(fold(line, WIDTH - 2), "  ")

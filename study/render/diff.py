@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from study.analysis.cells_csv import Place
@@ -24,19 +23,16 @@ def as_text(found: StudyDiff) -> str:
     """Return the difference for a person: what moved, what is noise, what only one has, what was
     set otherwise.
     """
-    parts = [
-        f"{found.first} -> {found.second}",
-        SEED_ONLY if found.seed_only else "",
-        _summary(found),
-        *_changes(found),
-    ]
-    parts += [_listed("no number in both", [f"{_name(p)}: {a} -> {b}" for p, a, b in found.states])]
-    parts += [_listed(f"only in {found.first}", [_name(p) for p in found.only_first])]
-    parts += [_listed(f"only in {found.second}", [_name(p) for p in found.only_second])]
-    parts += [_listed("study files", [f"{key}: {a} -> {b}" for key, a, b in found.settings])]
-    parts += [
-        _listed("data of different content", [f"{name} ({splits})" for name, splits in found.data])
-    ]
+    parts = [f"{found.first} -> {found.second}", SEED_ONLY if found.seed_only else ""]
+    parts += [_summary(found), *_changes(found)]
+    lists = {
+        "no number in both": [f"{_name(p)}: {a} -> {b}" for p, a, b in found.states],
+        f"only in {found.first}": [_name(place) for place in found.only_first],
+        f"only in {found.second}": [_name(place) for place in found.only_second],
+        "study files": [f"{key}: {a} -> {b}" for key, a, b in found.settings],
+        "data of different content": [f"{name} ({splits})" for name, splits in found.data],
+    }
+    parts += [f"\n{GAP}".join([f"{title}:", *lines]) for title, lines in lists.items() if lines]
     if not found.data_known:
         parts.append(
             "whether the data are the same is not known: one of them has no cells.csv; run its"
@@ -110,18 +106,14 @@ def _seeds(seeds: SeedLead) -> Cell:
 
 def _name(place: Place) -> str:
     detector, train_on, test_on, degradation = place
-    return f"{detector} @ {train_on} -> {test_on}" + (
-        "" if degradation == NO_DEGRADATION else f" ?{degradation}"
-    )
-
-
-def _listed(title: str, lines: Sequence[str]) -> str:
-    return f"\n{GAP}".join([f"{title}:", *lines]) if lines else ""
+    degraded = "" if degradation == NO_DEGRADATION else f" ?{degradation}"
+    return f"{detector} @ {train_on} -> {test_on}{degraded}"
 
 
 def as_json(found: StudyDiff) -> str:
     """Return the difference as one JSON object; NaN is null."""
-    table = {
+    data = [{"dataset": name, "splits": splits} for name, splits in found.data]
+    document = {
         "schema": SCHEMA,
         "first": found.first,
         "second": found.second,
@@ -131,49 +123,29 @@ def as_json(found: StudyDiff) -> str:
         "only_second": [_place(p) for p in found.only_second],
         "seed_only": found.seed_only,
         "settings": [{"key": key, "first": a, "second": b} for key, a, b in found.settings],
-        "data": (
-            [{"dataset": name, "splits": splits} for name, splits in found.data]
-            if found.data_known
-            else None
-        ),
+        "data": data if found.data_known else None,
     }
-    return json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _object(change: Change) -> dict[str, Any]:
-    d, s = change.difference, change.seeds
-    numbers = {
-        "first": change.first,
-        "second": change.second,
-        "difference": d.value,
-        "low": d.low,
-        "high": d.high,
-    }
-    numbers |= {
-        "p": d.p,
-        "p_holm": change.p_holm,
-        "seeds_difference": s.mean,
-        "seeds_low": s.low,
-        "seeds_high": s.high,
-    }
+    d, s, verdict = change.difference, change.seeds, change.verdict
+    numbers = {"first": change.first, "second": change.second, "difference": d.value}
+    numbers |= {"low": d.low, "high": d.high, "p": d.p, "p_holm": change.p_holm}
+    numbers |= {"seeds_difference": s.mean, "seeds_low": s.low, "seeds_high": s.high}
     numbers |= {"seeds_p": s.p, "p_noise": change.p_noise}
-    tested = {name: json_number(value) for name, value in numbers.items()}
-    verdict = change.verdict
-    words = {
+    return {
+        **_place(change.place),
+        **{name: json_number(value) for name, value in numbers.items()},
+        "moved": verdict is Verdict.MORE_THAN_NOISE,
+        "beyond_images": verdict.is_beyond_images,
+        "untested": verdict is Verdict.UNTESTED,
+        "same_scores": verdict is Verdict.SAME,
         "verdict": verdict.value,
         "how": d.how,
         "undefined": d.reason,
         "seeds_undefined": s.reason,
         "note": d.note,
-    }
-    return {
-        **_place(change.place),
-        **tested,
-        "moved": verdict is Verdict.MORE_THAN_NOISE,
-        "beyond_images": verdict.is_beyond_images,
-        "untested": verdict is Verdict.UNTESTED,
-        "same_scores": verdict is Verdict.SAME,
-        **words,
     }
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any
 
 from study.core.records import FAKE, REAL, SPLITS
 from study.data.describe import Description
@@ -22,15 +20,15 @@ REASONS = 20  # images that are left out, named
 
 def describe_text(found: Description) -> str:
     """Return everything that was understood of a folder, over several lines."""
-    blocks = [
-        _head(found),
-        _folders(found),
-        _counts(found),
-        _groups(found),
-        _formats(found),
-        _left_out(found),
-    ]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+    parts = (_head, _folders, _counts, _groups, _formats, _left_out)
+    return "\n\n".join("\n".join(block) for part in parts if (block := part(found)))
+
+
+def _usable(found: Description, *columns: str) -> list[tuple[Any, ...]]:
+    """These columns of the images that can be used, a row each."""
+    *kept, problems = (found.table[name].to_pylist() for name in (*columns, "problem"))
+    rows = zip(*kept, strict=True)
+    return [row for row, problem in zip(rows, problems, strict=True) if not problem]
 
 
 def _head(found: Description) -> list[str]:
@@ -88,44 +86,35 @@ def _folders(found: Description) -> list[str]:
         (
             f"{part.folder}/",
             f"fake, or real by {part.reals['file']}" if part.reals else CLASS_WORDS[part.label],
-            _method(part.method, part.methods_below),
+            part.method + (", or the folder below" if part.methods_below else ""),
             part.split or "-",
             of_folder[part.folder],
         )
         for part in found.layout.parts
     ]
-    head = ("class folder", "class", "method", "split", Column("images", "count"))
-    return _lines(head, rows)
-
-
-def _method(method: str, below: bool) -> str:
-    return f"{method}, or the folder below" if below else method
+    return _lines(("class folder", "class", "method", "split", Column("images", "count")), rows)
 
 
 def _counts(found: Description) -> list[str]:
     """Images and groups by split, class and method."""
-    usable = found.table.filter(pc.equal(found.table["problem"], ""))
-    counted = usable.group_by(["split", "label", "method"]).aggregate(
-        [([], "count_all"), ("group", "count_distinct")]
-    )
-    single = _singles(usable)
-    rows = []
-    for row in counted.to_pylist():
-        key = (row["split"], row["label"], row["method"])
-        # those without a group share "", and each is one
-        groups = row["group_count_distinct"] + max(single[key] - 1, 0)
-        rows.append((key, row["count_all"], groups))
-    rows.sort(key=lambda row: (([*SPLITS, ""].index(row[0][0])), row[0][1:]))
-    lines = _lines(
-        ("split", "class", "method", Column("images", "count"), Column("groups", "count")),
-        [
-            (split or "none", CLASS_WORDS[label], method, images, groups)
-            for (split, label, method), images, groups in rows
-        ],
-    )
-    total = {
-        label: int(pc.sum(pc.equal(usable["label"], label)).as_py() or 0) for label in (REAL, FAKE)
-    }
+    usable = _usable(found, "split", "label", "method", "group", "path")
+    images = Counter(row[:3] for row in usable)
+    # those without a group share "", and each is one
+    groups = Counter(row[:3] for row in {row[:4] for row in usable if row[3]})
+    groups.update(row[:3] for row in usable if not row[3])
+    rows = [
+        (split or "none", CLASS_WORDS[label], method, number, groups[split, label, method])
+        for (split, label, method), number in sorted(
+            images.items(), key=lambda item: ([*SPLITS, ""].index(item[0][0]), item[0][1:])
+        )
+    ]
+    head = ("split", "class", "method", Column("images", "count"), Column("groups", "count"))
+    label = Counter(row[1] for row in usable)
+    frames = [frame for *_, path in usable if (frame := split_frame(path))]
+    videos = ""
+    if frames:
+        files = {file for file, _ in frames}
+        videos = f", {len(frames):,} of them frames of {len(files):,} videos"
     origin = "made by group, 70/15/15; fill in the split column to fix it otherwise"
     if found.official:
         origin = (
@@ -133,57 +122,21 @@ def _counts(found: Description) -> list[str]:
             " group)"
         )
     origin = "none yet" if found.refusal else origin
-    return [
-        *lines,
-        (
-            f"{total[REAL]:,} real and {total[FAKE]:,} fake images{_of_videos(usable)}; split:"
-            f" {origin}"
-        ),
-    ]
-
-
-def _of_videos(usable: pa.Table) -> str:
-    frames = [frame for frame in map(split_frame, usable["path"].to_pylist()) if frame]
-    return (
-        f", {len(frames):,} of them frames of {len({file for file, _ in frames}):,} videos"
-        if frames
-        else ""
-    )
-
-
-def _singles(usable: pa.Table) -> Counter[tuple[str, int, str]]:
-    alone = (
-        usable.filter(pc.equal(usable["group"], ""))
-        .group_by(["split", "label", "method"])
-        .aggregate([([], "count_all")])
-    )
-    return Counter(
-        {(row["split"], row["label"], row["method"]): row["count_all"] for row in alone.to_pylist()}
-    )
+    classes = f"{label[REAL]:,} real and {label[FAKE]:,} fake images"
+    return [*_lines(head, rows), f"{classes}{videos}; split: {origin}"]
 
 
 def _groups(found: Description) -> list[str]:
     """Where the groups are from, and how large they are."""
-    given = found.table.filter(
-        pc.and_(pc.not_equal(found.table["group"], ""), pc.equal(found.table["problem"], ""))
-    )
-    alone = int(
-        pc.sum(
-            pc.equal(found.table.filter(pc.equal(found.table["problem"], ""))["group"], "")
-        ).as_py()
-        or 0
-    )
+    sizes = Counter(group for (group,) in _usable(found, "group"))
+    alone = sizes.pop("", 0)
     lines = []
-    if given.num_rows:
-        sizes = (
-            given.group_by("group")
-            .aggregate([([], "count_all")])
-            .sort_by([("count_all", "descending"), ("group", "ascending")])
-        )
-        largest = sizes.slice(0, 3).to_pylist()
-        text = ", ".join(f"{row['group']} ({row['count_all']:,})" for row in largest)
-        largest_text = f", the largest {text}" if largest[0]["count_all"] > 1 else ", each has one"
-        lines.append(f"groups: {sizes.num_rows:,} of {given.num_rows:,} images{largest_text}")
+    if sizes:
+        largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:3]
+        words = ", each has one"
+        if largest[0][1] > 1:
+            words = f", the largest {', '.join(f'{name} ({n:,})' for name, n in largest)}"
+        lines.append(f"groups: {len(sizes):,} of {sizes.total():,} images{words}")
     if alone:
         lines.append(
             f"no group: {alone:,} images, each one by itself (equal pictures together). If they are"
@@ -197,43 +150,34 @@ def _formats(found: Description) -> list[str]:
     """File formats and sizes of each class: where they differ, they alone tell the classes
     apart.
     """
+    sizes: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
+    for (label, form, width, height), number in found.formats.items():
+        sizes.setdefault((label, form), []).append((number, width, height))
     lines = ["formats and sizes"]
-    for label in (REAL, FAKE):
-        of_class = {key[1:]: number for key, number in found.formats.items() if key[0] == label}
-        for form in sorted({key[0] for key in of_class}):
-            sizes = sorted(
-                (
-                    (number, width, height)
-                    for (name, width, height), number in of_class.items()
-                    if name == form
-                ),
-                reverse=True,
-            )
-            total = sum(number for number, *_ in sizes)
-            text = ", ".join(
-                f"{width} x {height} ({number:,})" for number, width, height in sizes[:SIZES]
-            )
-            more = f" and {len(sizes) - SIZES:,} other sizes" if len(sizes) > SIZES else ""
-            lines.append(
-                f"  {CLASS_WORDS[label]}  {form or 'no image'}  {total:,}"
-                + (f": {text}{more}" if form else "")
-            )
+    for label, form in sorted(sizes):
+        mine = sorted(sizes[label, form], reverse=True)
+        named = ", ".join(f"{width} x {height} ({n:,})" for n, width, height in mine[:SIZES])
+        more = f" and {len(mine) - SIZES:,} other sizes" if len(mine) > SIZES else ""
+        total = sum(number for number, *_ in mine)
+        lines.append(
+            f"  {CLASS_WORDS[label]}  {form or 'no image'}  {total:,}"
+            + (f": {named}{more}" if form else "")
+        )
     return lines
 
 
 def _left_out(found: Description) -> list[str]:
-    bad = found.table.filter(pc.not_equal(found.table["problem"], ""))
+    rows = zip(found.table["path"].to_pylist(), found.table["problem"].to_pylist(), strict=True)
+    bad = [(path, problem) for path, problem in rows if problem]
     lines = [f"not used: {folder}: {reason}" for folder, reason in found.skipped[:SHOWN]]
     if len(found.skipped) > SHOWN:
         lines.append(f"not used: {len(found.skipped) - SHOWN:,} more")
-    if bad.num_rows:
-        lines.append(
-            f"left out: {bad.num_rows:,} of {found.table.num_rows:,} images, counted as coverage"
-        )
-        reasons = Counter(bad["problem"].to_pylist())
+    if bad:
+        total = found.table.num_rows
+        lines.append(f"left out: {len(bad):,} of {total:,} images, counted as coverage")
+        reasons = Counter(problem for _, problem in bad)
         lines += [f"  {number:,} x {reason}" for reason, number in reasons.most_common(REASONS)]
-        pairs = zip(bad["path"].to_pylist()[:REASONS], bad["problem"].to_pylist(), strict=False)
-        lines += [f"    {path}: {reason}" for path, reason in pairs]
+        lines += [f"    {path}: {reason}" for path, reason in bad[:REASONS]]
     return lines or ["left out: nothing"]
 
 

@@ -347,7 +347,7 @@ def test_the_leak_price_is_of_images_that_training_has_not_seen(
     """Three epochs of one winner, the second selected: by hand, with and without the leaked
     images.
     """
-    job = SimpleNamespace(epochs=(0, 2), key=str)
+    job = SimpleNamespace(epochs=(0, 2), scores_key=str)
     monkeypatch.setattr(leak_price, "_job", lambda *_: job)
     monkeypatch.setattr(leak_price, "is_scored", lambda _: True)
     setup = cast(Any, SimpleNamespace(store=SimpleNamespace(scores=lambda key: scored(int(key)))))
