@@ -203,7 +203,7 @@ class Space:
         return Space(self.detector, {**self.constants, **known}, left)
 
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
-        """Return the space in which a setting has these choices alone; what needs others is gone."""
+        """Return the space in which a setting has these choices alone, less what needs others."""
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
         return Space(self.detector, self.constants, tuple(p for p in kept if p is not None))
 
