@@ -24,13 +24,14 @@ import numpy as np
 from cell_statistics import GOAL_S, scores
 from PIL import Image
 
-from study.analysis.cell_rows import matrix_rows
-from study.analysis.comparisons import ScoredSample, compare_scores
+from study.analysis.calibrations import Calibrations
+from study.analysis.cell_rows import cell_rows
+from study.analysis.comparisons import compare_detectors
+from study.analysis.score_set import ScoreSet
 from study.core.parallel import cpu_count, ordered_map
 from study.core.records import Cell, Pairing
 from study.data.audit.dataset import audit_dataset
 from study.data.catalog import Catalog, DataConfig
-from study.jobs.workspace import Workspace
 from study.planning.cells import PlannedCell
 from study.statistics.thresholds import source_thresholds
 from study.store.store import Store
@@ -94,29 +95,19 @@ def measure(folder: Path, images: int, detectors: int) -> None:
     wall, cpu = timed(lambda: Catalog(data, firewall=False).dataset(NAME))
     print(f"(index of {images:,} images, before: {wall:.1f} s, {cpu:.1f} s CPU)")
     store = Store(folder / "results", "made")
-    workspace = Workspace(
-        results=folder / "results",
-        study="made",
-        data=data,
-        weights_root=None,
-        threads=1,
-        precision="f32",
-        firewall=False,
-    )
-    setup = cast(
-        Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace)
-    )
     cells = plan(store, images, detectors)
-    named = [(NAME, cell.cell.pairing, cell.cell.scores_key) for cell in cells]
+    keys = [planned.cell.scores_key for planned in cells]
+    held = ScoreSet(((key, store.scores(key)) for key in keys), rng_seed=lambda _: 0)
+    given = {"cache": data.cache, "calibrations": Calibrations(store)}
     for run in ("first", "again"):
         print(f"\n{run}:")
         total = np.zeros(2)
         for what, work in (
             ("audit", lambda: audit_dataset(Catalog(data, firewall=False), NAME)),
-            (f"matrix of {detectors} cells", lambda: matrix_rows(setup, cells)),
+            (f"matrix of {detectors} cells", lambda: cell_rows(held, cells, **given)),
             (
                 f"{detectors * (detectors - 1) // 2} comparisons",
-                lambda: compare_scores(_scored(store, named), lambda _: 0),
+                lambda: compare_detectors(held, [planned.cell for planned in cells]),
             ),
         ):
             found = timed(work)
@@ -125,10 +116,6 @@ def measure(folder: Path, images: int, detectors: int) -> None:
         met = "met" if total[0] <= GOAL_S else "NOT met"
         goal = f"goal {GOAL_S:.0f} s: {total[0] / GOAL_S:.2f} of it, {met}"
         print(f"  {'together':24} {total[0]:8.1f} s   {total[1]:8.1f} s CPU   {goal}")
-
-
-def _scored(store: Store, named: list[tuple[str, Pairing, str]]) -> list[ScoredSample]:
-    return [(test_on, pairing, store.scores(key), 0) for test_on, pairing, key in named]
 
 
 def main() -> None:

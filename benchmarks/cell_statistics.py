@@ -20,8 +20,9 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from study.analysis.comparisons import compare_scores
-from study.core.records import Pairing, Scores
+from study.analysis.comparisons import compare_detectors
+from study.analysis.score_set import ScoreSet
+from study.core.records import Cell, Pairing, Scores
 from study.statistics.intervals import estimate_cell
 from study.statistics.resampling import REPLICATES, bootstrap_auc, clusters, draws
 from study.statistics.thresholds import source_thresholds
@@ -89,12 +90,21 @@ def measure(images: int, detectors: int, seeds: int, frames: int) -> None:
     estimates = timed(
         lambda: [estimate_cell(one, [given] * seeds, [1.0] * seeds, rng_seed=0) for one in found]
     )
-    scored = [
-        ("made", Pairing(detector=f"d{d}", train_on="x"), one, seed)
-        for d, of in enumerate(found)
-        for seed, one in enumerate(of)
+    cells = [
+        Cell(
+            pairing=Pairing(detector=f"d{d}", train_on="x"),
+            winner_seed=seed,
+            test_on="made",
+            degradation="none",
+            state="done",
+            scores_key=f"{d} {seed}",
+        )
+        for d in range(detectors)
+        for seed in range(seeds)
     ]
-    compared = timed(lambda: compare_scores(scored, lambda _: 0))
+    files = {f"{d} {seed}": one for d, of in enumerate(found) for seed, one in enumerate(of)}
+    held = ScoreSet(files.items(), rng_seed=lambda _: 0)
+    compared = timed(lambda: compare_detectors(held, cells))
     total = estimates + compared
     pairs = detectors * (detectors - 1) // 2
     print(

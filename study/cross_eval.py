@@ -18,11 +18,8 @@ from typing import TYPE_CHECKING
 from study import cli
 
 if TYPE_CHECKING:
-    from study.analysis.audit import StudyAudit
-    from study.analysis.choices import Choices
-    from study.analysis.leakage import Leakage
-    from study.analysis.results import ResultRow, Results
-    from study.analysis.robustness import Robustness
+    from study.analysis.analyses import Analyses, VariantCells
+    from study.analysis.leak_price import KeptEpochs
     from study.core.failures import Failure
     from study.core.records import Cell, Pairing
     from study.jobs.cell import CellJob
@@ -74,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_predictions(parser)
     options = cli.parse(parser, arguments)
     _check_metric(options)
-    setup = cli.open_study(options, firewall=False)
-    with setup.store.lock(), cli.pushed(options, setup):
-        return cross_eval(setup, options)
+    opened = cli.open_study(options, firewall=False)
+    with opened.store.lock(), cli.pushed(options, opened):
+        return cross_eval(opened, options)
 
 
 def _add_predictions(parser: argparse.ArgumentParser) -> None:
@@ -114,192 +111,101 @@ def _check_metric(options: argparse.Namespace) -> None:
     options.threshold = options.threshold if METRICS[options.metric].at_threshold else ""
 
 
-def cross_eval(setup: OpenStudy, options: argparse.Namespace) -> int:
-    """Score what is missing, write and print the matrix. Returns the exit code."""
-    from study.analysis.choices import choices_of
-    from study.analysis.comparisons import compare_study
+def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
+    """Score what is missing, derive everything, write and print it. Returns the exit code."""
+    from study.analysis.analyses import analyse
     from study.analysis.external import ask_for, external_cells
-    from study.analysis.leakage import leakage_of
-    from study.analysis.results_csv import degradations_in
-    from study.analysis.robustness import robustness
     from study.audit import write_audit
-    from study.core.errors import StoreError
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
     from study.planning.variants import variant_cells, variants
-    from study.render.answer import answer
     from study.render.audit import pairs_line
-    from study.render.files import remove_stale, write_comparisons
-    from study.render.printed import printed
-    from study.tracking.mlflow_tracker import ui_command
 
-    for note in ask_for(
-        setup, options.predictions, options.test_on, probability=options.probability
-    ):
+    given = options.predictions, options.test_on
+    for note in ask_for(opened, *given, probability=options.probability):
         cli.LOG.info(f"note: {note}")
-    outside = external_cells(setup)
-    history = replay(setup)
-    _build_untrained(setup, options)
-    cells = plan_cells(setup, history)
-    if not setup.study.untrained() and not outside and not any(c.winner for c in cells):
-        others = sum(1 for _ in setup.store.folder.glob("models/*/detector.json"))
-        hint = (
-            f" (it holds {others} of other configurations: if the sweep had --set, give the same"
-            " here)"
-            if others
-            else ""
-        )
-        raise StoreError(
-            f"no winners of this study in '{setup.store.folder}'{hint}; first run:"
-            f" {cli.again(options, 'sweep')}"
-        )
-    _score(
-        setup,
-        options,
-        [
-            *cells,
-            *(
-                cell
-                for _, more in variant_cells(setup, variants(setup.jobs, history))
-                for cell in more
-            ),
-        ],
-    )
-    _derive(setup, options, plan_cells(setup, history))
-    cells = plan_cells(setup, history)
-    _score_epochs(setup, options, cells)
-    leakage = leakage_of(setup)
-    audit = write_audit(setup)
-    results = _results(setup, cells, outside, leakage, audit)
+    outside, history = external_cells(opened), replay(opened)
+    _build_untrained(opened, options)
+    cells = plan_cells(opened, history)
+    if not opened.study.untrained() and not outside:
+        _check_winners(opened, options, cells)
+    tried: VariantCells = variant_cells(opened, variants(opened.jobs, history))
+    cells, tried = _scored(opened, options, cells, tried)
+    epochs = _scored_epochs(opened, options, cells)
     cells += outside
-    compared = compare_study(setup, cells, leakage, marked=[*results.warnings()])
-    choices = choices_of(setup, history, cells, results, leakage)
-    notes = [note for note in (pairs_line(audit, options.study), *cli.notes(setup.study)) if note]
-    degraded = robustness(setup, cells, leakage)
-    gone = [
-        name
-        for name in degradations_in(setup.store.matrix_file)
-        if name not in setup.study.conditions()
-    ]
-    artifacts = [
-        *_write(setup, results, cells, history, choices, degraded, notes, leakage),
-        *write_comparisons(compared, setup.store.folder),
-    ]
-    quantity = (options.metric, options.threshold)
-    print(printed(results, choices, degraded, quantity, transfer=options.transfer))
-    for note in [*notes, *_left_out(options, gone, remove_stale(setup.store.figures, artifacts))]:
-        cli.LOG.info(f"\nnote: {note}")
-    _track(setup, cells, results.rows, artifacts)
-    print(
-        f"\nmatrix:  {setup.store.matrix_file}\nfigures: {setup.store.figures}\nmlflow: "
-        f" {ui_command(setup.workspace.results)}"
-    )
-    print(f"\n{answer(compared)}")
+    audit = write_audit(opened)
+    found = analyse(opened, cells, tried, epochs, audit)
+    notes = [note for note in (pairs_line(audit, options.study), *cli.notes(opened.study)) if note]
+    gone = _degradations_gone(opened)
+    files = _write(opened, found, cells, history, notes)
+    _print(opened, options, found, [*notes, *_left_out(opened, options, gone, files)])
+    _track(opened, cells, found, files)
+    _print_places(opened, found)
     return _exit_code(cells)
 
 
-def _results(
-    setup: OpenStudy,
-    cells: Sequence[PlannedCell],
-    outside: Sequence[PlannedCell],
-    leakage: Leakage,
-    audit: StudyAudit,
-) -> Results:
-    """Return the numbers of the study's cells, of detectors run elsewhere, and of the audit."""
-    from study.analysis.audit import dataset_rows, no_pixel_rows
-    from study.analysis.cell_rows import matrix_rows
-    from study.analysis.external import external_rows
-    from study.analysis.leakage import pair_rows
-    from study.analysis.results import Results
-
-    test_on = setup.study.test_on
-    rows = [
-        *matrix_rows(setup, cells, leakage),
-        *external_rows(setup, outside),
-        *no_pixel_rows(audit, test_on),
-    ]
-    return Results(
-        rows=tuple(rows),
-        datasets=dataset_rows(audit, test_on),
-        pairs=pair_rows(setup, leakage),
-    )
-
-
-def _track(
-    setup: OpenStudy,
-    cells: Sequence[PlannedCell],
-    rows: Sequence[ResultRow],
-    artifacts: Sequence[Path],
+def _check_winners(
+    opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]
 ) -> None:
-    """Log the matrix to MLflow, and winners that it lacks."""
-    from study.tracking.mlflow_tracker import Tracker
+    """Raise StoreError where there is nothing that could be scored."""
+    from study.core.errors import StoreError
 
-    tracker = Tracker(setup.study.name, results=setup.workspace.results)
-    for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
-        # logged already, unless MLflow's store is a new one
-        tracker.log_winner(winner, setup.store.model_folder(winner.key))
-    tracker.log_matrix(rows, artifacts)
-
-
-def _exit_code(cells: Sequence[PlannedCell]) -> int:
-    """Say what is left."""
-    from study.core.failures import Failure
-
-    left = [c for c in cells if c.cell.state not in SETTLED]
-    cli.say_what_is_left(
-        (c.cell.state, _named(c.cell), c.failure or Failure(message=c.cell.reason)) for c in left
+    if any(planned.winner for planned in cells):
+        return
+    others = sum(1 for _ in opened.store.folder.glob("models/*/detector.json"))
+    hint = (
+        f" (it holds {others} of other configurations: if the sweep had --set, give the same here)"
+        if others
+        else ""
     )
-    return cli.SOME_FAILED if left else cli.DONE
-
-
-def _left_out(
-    options: argparse.Namespace, degradations: Sequence[str], figures: Sequence[str]
-) -> list[str]:
-    """Say what the matrix before had and this one has not, and which figures went with it."""
-    said = []
-    if degradations:
-        more = " ".join(degradations)
-        said.append(
-            f"this matrix is without {more}, which the one before had: their scores stay in the"
-            f" store. With them: {cli.again(options, 'cross_eval')} --degradations {more}, or the"
-            " study's key `degradations`"
-        )
-    return said + (
-        [f"removed figures that are not of this matrix: {', '.join(figures)}"] if figures else []
+    raise StoreError(
+        f"no winners of this study in '{opened.store.folder}'{hint}; first run:"
+        f" {cli.again(options, 'sweep')}"
     )
 
 
-def _named(cell: Cell) -> str:
-    from study.core.records import NO_DEGRADATION
+def _scored(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    cells: Sequence[PlannedCell],
+    tried: VariantCells,
+) -> tuple[list[PlannedCell], VariantCells]:
+    """Score what the store lacks, then what is made of scores; return the cells as they are by
+    then. tried: the cells of other configurations.
+    """
+    from study.planning.cells import refreshed
 
-    degraded = "" if cell.degradation == NO_DEGRADATION else f" {cell.degradation}"
-    return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}"
+    _score(opened, options, [*cells, *(planned for _, mine in tried for planned in mine)])
+    cells = refreshed(opened, cells)
+    if _derive(opened, options, cells):
+        cells = refreshed(opened, cells)
+    return cells, [(variant, refreshed(opened, mine)) for variant, mine in tried]
 
 
-def _score(setup: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
+def _score(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
     """Score what the store lacks, and record what failed."""
     from study.core.records import NO_DEGRADATION
     from study.jobs.cell import CellJob
 
-    cells = [c for c in cells if c.cell.pairing.detector not in setup.study.ensembles]
+    cells = [c for c in cells if c.cell.pairing.detector not in opened.study.ensembles]
     # each once
     cells = list({c.cell.scores_key or str(number): c for number, c in enumerate(cells)}.values())
     todo = [c for c in cells if isinstance(c.job, CellJob) and c.cell.state not in SETTLED]
     settled = sum(c.cell.state in SETTLED for c in cells)
     if not todo:
         waiting = f"; {len(cells) - settled} have no winner" if settled < len(cells) else ""
-        cli.LOG.info(f"Nothing to score: {settled} cells are in {setup.store.folder}{waiting}\n")
+        cli.LOG.info(f"Nothing to score: {settled} cells are in {opened.store.folder}{waiting}\n")
         return
     cli.LOG.info(f"scoring {len(todo)} cells ({settled} are in the store)")
     start = time.monotonic()
-    with cli.launcher(setup, options) as launcher:
+    with cli.launcher(opened, options) as launcher:
         failed = _score_clean(launcher, [c for c in todo if c.cell.degradation == NO_DEGRADATION])
         failed |= _score_degraded(
             launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION]
         )
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"scored {len(todo) - len(failed)} cells in {seconds}\n")
-    setup.store.save_failures([c.cell.scores_key for c in todo], failed)
+    opened.store.save_failures([c.cell.scores_key for c in todo], failed)
 
 
 def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
@@ -347,19 +253,22 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
     return failures
 
 
-def _score_epochs(
-    setup: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]
-) -> None:
-    """Score every epoch that winners have kept, where the store lacks it."""
-    from study.analysis.leak_price import epochs_jobs
+def _scored_epochs(
+    opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]
+) -> list[KeptEpochs]:
+    """Score every epoch that winners have kept, where the store lacks it; return what they have
+    kept.
+    """
+    from study.analysis.leak_price import kept_epochs
     from study.jobs.epochs import is_scored, run_epochs
 
-    todo = [job for job in epochs_jobs(setup, cells) if not is_scored(job)]
+    kept = kept_epochs(opened, cells)
+    todo = [one.job for one in kept if not is_scored(one.job)]
     if not todo:
-        return
+        return kept
     cli.LOG.info(f"scoring the epochs of {len(todo)} cells, for the leak price")
     todo.sort(key=lambda job: job.cell.test_on)
-    with cli.launcher(setup, options) as launcher:
+    with cli.launcher(opened, options) as launcher:
         failures = launcher.run_jobs(todo, run_epochs, is_scored, lambda job: job.key)
     for job in todo:
         if job.key in failures:
@@ -367,43 +276,45 @@ def _score_epochs(
                 f"warning: no leak price of {job.cell.model} on {job.cell.test_on}:"
                 f" {failures[job.key]}"
             )
+    return kept
 
 
-def _build_untrained(setup: OpenStudy, options: argparse.Namespace) -> None:
+def _build_untrained(opened: OpenStudy, options: argparse.Namespace) -> None:
     """Build and keep the detectors that are not trained, where the store lacks them. Nothing to
     share out: it is done here.
     """
     from study.jobs.winner import run_winner
     from study.runtime.local import LocalLauncher
 
-    jobs = [setup.jobs.untrained(pairing) for pairing in setup.study.untrained()]
+    jobs = [opened.jobs.untrained(pairing) for pairing in opened.study.untrained()]
     todo = [job for job in jobs if not _is_built(job)]
     for job in todo:
         cli.LOG.info(f"building {job.trial.pairing.detector}, which is not trained")
-    failures = LocalLauncher(cli.terms(setup, options)).run_jobs(
+    failures = LocalLauncher(cli.terms(opened, options)).run_jobs(
         todo, run_winner, _is_built, lambda job: job.trial.key
     )
     if todo:
-        setup.store.save_failures([job.trial.key for job in todo], failures)
+        opened.store.save_failures([job.trial.key for job in todo], failures)
 
 
-def _derive(setup: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
-    """Make the cells of ensembles whose members are scored. A few sums of numbers in the store:
-    they are done here.
+def _derive(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> bool:
+    """Make the cells of ensembles whose members are scored; tell whether there was any to make. A
+    few sums of numbers in the store: they are done here.
     """
     from study.jobs.ensemble import EnsembleJob, is_derived, run_ensemble
     from study.runtime.local import LocalLauncher
 
     todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state not in SETTLED]
     if not todo:
-        return
-    failures = LocalLauncher(cli.terms(setup, options)).run_jobs(
+        return False
+    failures = LocalLauncher(cli.terms(opened, options)).run_jobs(
         todo, run_ensemble, is_derived, lambda job: job.scores_key
     )
-    setup.store.save_failures([job.scores_key for job in todo], failures)
+    opened.store.save_failures([job.scores_key for job in todo], failures)
     cli.LOG.info(
         f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n"
     )
+    return True
 
 
 def _is_built(job: WinnerJob) -> bool:
@@ -419,43 +330,120 @@ def _is_scored(job: CellJob) -> bool:
 
 
 def _write(
-    setup: OpenStudy,
-    results: Results,
+    opened: OpenStudy,
+    found: Analyses,
     cells: Sequence[PlannedCell],
     history: Mapping[Pairing, SearchHistory],
-    choices: Choices,
-    degraded: Sequence[Robustness],
     notes: Sequence[str],
-    leakage: Leakage,
 ) -> list[Path]:
     """Write the results, the tables, and the figures; return the files."""
     from study.analysis.cells_csv import csv_text
     from study.analysis.diff import cell_files
     from study.analysis.results_csv import write_results
-    from study.analysis.roc import roc_of_means
-    from study.core.records import NO_DEGRADATION
     from study.planning.search_summary import best_so_far
     from study.planning.study_file import to_toml
-    from study.render.files import draw, write_tables, write_tuning
+    from study.render.files import draw, write_comparisons, write_tables, write_tuning
 
-    store = setup.store
-    store.save_study(to_toml(setup.study))
-    store.save_text(store.folder / "cells.csv", csv_text(cell_files(setup, cells)))
-    done = [c.cell for c in cells if c.cell.state == "done"]
-    scores = [
-        (cell.test_on, cell.pairing, store.scores(cell.scores_key))
-        for cell in done
-        if cell.degradation == NO_DEGRADATION
-    ]
+    store, folder = opened.store, opened.store.folder
+    store.save_study(to_toml(opened.study))
+    store.save_text(folder / "cells.csv", csv_text(cell_files(opened, cells)))
     searches = {pairing: best_so_far(searched.trials) for pairing, searched in history.items()}
     return [
-        *write_results(results, store.folder),
-        *write_tables(results, choices, degraded, notes, store.folder),
-        *write_tuning(choices.contrasts, store.folder),
+        *write_results(found.results, folder),
+        *write_tables(found.results, found.choices, found.robustness, notes, folder),
+        *write_tuning(found.choices.contrasts, folder),
         store.study_file,
         store.audit_file,
-        *draw(results, roc_of_means(scores, leakage), searches, store.figures),
+        *draw(found.results, found.curves, searches, store.figures),
+        *write_comparisons(found.comparisons, folder),
     ]
+
+
+def _degradations_gone(opened: OpenStudy) -> list[str]:
+    """The degradations of the matrix before, which this one has not."""
+    from study.analysis.results_csv import degradations_in
+
+    before, conditions = degradations_in(opened.store.matrix_file), opened.study.conditions()
+    return [name for name in before if name not in conditions]
+
+
+def _left_out(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    degradations: Sequence[str],
+    files: Sequence[Path],
+) -> list[str]:
+    """Delete figures that are not of this matrix; say which, and what else it has not. files: those
+    just written.
+    """
+    from study.render.files import remove_stale
+
+    said = []
+    if degradations:
+        more = " ".join(degradations)
+        said.append(
+            f"this matrix is without {more}, which the one before had: their scores stay in the"
+            f" store. With them: {cli.again(options, 'cross_eval')} --degradations {more}, or the"
+            " study's key `degradations`"
+        )
+    figures = remove_stale(opened.store.figures, files)
+    if figures:
+        said.append(f"removed figures that are not of this matrix: {', '.join(figures)}")
+    return said
+
+
+def _print(
+    opened: OpenStudy, options: argparse.Namespace, found: Analyses, notes: Sequence[str]
+) -> None:
+    """Print the matrices of every detector, and what is to be known of them."""
+    from study.render.printed import printed
+
+    quantity = options.metric, options.threshold
+    tables = (found.results, found.choices, found.robustness)
+    print(printed(*tables, quantity, transfer=options.transfer))
+    for note in notes:
+        cli.LOG.info(f"\nnote: {note}")
+
+
+def _print_places(opened: OpenStudy, found: Analyses) -> None:
+    """Print where everything is, and the answer."""
+    from study.render.answer import answer
+    from study.tracking.mlflow_tracker import ui_command
+
+    print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
+    print(f"mlflow:  {ui_command(opened.workspace.results)}")
+    print(f"\n{answer(found.comparisons)}")
+
+
+def _track(
+    opened: OpenStudy, cells: Sequence[PlannedCell], found: Analyses, files: Sequence[Path]
+) -> None:
+    """Log the matrix to MLflow, and winners that it lacks."""
+    from study.tracking.mlflow_tracker import Tracker
+
+    tracker = Tracker(opened.study.name, results=opened.workspace.results)
+    for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
+        # logged already, unless MLflow's store is a new one
+        tracker.log_winner(winner, opened.store.model_folder(winner.key))
+    tracker.log_matrix(found.results.rows, files)
+
+
+def _exit_code(cells: Sequence[PlannedCell]) -> int:
+    """Say what is left."""
+    from study.core.failures import Failure
+
+    left = [c for c in cells if c.cell.state not in SETTLED]
+    cli.say_what_is_left(
+        (c.cell.state, _named(c.cell), c.failure or Failure(message=c.cell.reason)) for c in left
+    )
+    return cli.SOME_FAILED if left else cli.DONE
+
+
+def _named(cell: Cell) -> str:
+    from study.core.records import NO_DEGRADATION
+
+    degraded = "" if cell.degradation == NO_DEGRADATION else f" {cell.degradation}"
+    return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ Only a lead that images and seeds together do not explain is more than noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -18,32 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from study.analysis.leakage import NO_LEAKS, Leakage
-from study.analysis.overlap_groups import (
-    Identities,
-    Images,
-    identities_of,
-    overlap_groups,
-    own_names,
-)
+from study.analysis.overlap_groups import Images, overlap_groups
+from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, by_p, judge
-from study.core.errors import ScoreError
-from study.core.identity import derive_seed
-from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Pairing, Scores
-from study.data.names import is_in_domain
-from study.planning.cells import PlannedCell, test_content
-from study.planning.open_study import OpenStudy
+from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing
 from study.statistics.comparisons import JOINT, PairedAucs, Ranks, friedman, holm, spearman
 from study.statistics.delong import clustered_variance
 from study.statistics.differences import Difference, Part, total_difference
-from study.statistics.metrics import auc
 from study.statistics.ranking import Floats, Ints
 from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 
-CellScores = tuple[
-    str, Pairing, Scores, int
-]  # test set, pairing, the scores of one winner, its seed
 Family = Mapping[str, NDArray[np.str_]]  # test set -> the group of each image, over the family
+Place = tuple[str, str]  # train_on, test_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +115,7 @@ class _Column:
     of_seeds: tuple[Mapping[int, float], ...]
     seedless: tuple[bool, ...]
 
-    def place(self, detector: str, train_on: str) -> int | None:
+    def find(self, detector: str, train_on: str) -> int | None:
         """Where the detector stands among the AUCs, as trained on that set or not trained at all;
         None where it is not scored.
         """
@@ -140,178 +126,90 @@ class _Column:
 
     def auc(self, detector: str, train_on: str) -> float:
         """The detector's AUC; NaN where it is not scored here."""
-        at = self.place(detector, train_on)
+        at = self.find(detector, train_on)
         return math.nan if at is None else float(self.aucs.aucs[at])
 
-    def seeds(self, detector: str, train_on: str) -> tuple[Mapping[int, float], bool]:
-        """The AUCs of the detector, which must be scored here, by seed; and whether no seed can
-        change them.
-        """
-        at = self.place(detector, train_on)
+    def place(self, detector: str, train_on: str) -> int:
+        """Where a detector stands that is scored here."""
+        at = self.find(detector, train_on)
         assert at is not None, "only cells that every detector has a number in are compared"
-        return self.of_seeds[at], self.seedless[at]
+        return at
 
     def weights(self, signed: Mapping[str, float], sources: Collection[str]) -> Floats:
-        """The weights of the contrast that adds each detector, with its sign, over the training
-        sets `sources`.
+        """The weights (K,) of the contrast that adds each detector, with its sign, over the
+        training sets `sources`.
         """
         weights = np.zeros(len(self.pairings))
         for source in sources:
             for detector, weight in signed.items():
-                at = self.place(detector, source)
-                assert at is not None, "only cells that every detector has a number in are compared"
-                weights[at] += weight
+                weights[self.place(detector, source)] += weight
         return weights
 
 
-def compare_study(
-    setup: OpenStudy,
-    cells: Sequence[PlannedCell],
-    leakage: Leakage = NO_LEAKS,
-    *,
-    marked: Collection[str] = (),
+def compare_detectors(
+    scores: ScoreSet, cells: Iterable[Cell], *, marked: Collection[str] = ()
 ) -> Comparisons:
     """Compare the detectors of a study by the cells that are scored; degraded ones are left out.
 
-    leakage: tells which cells share images with their training set and are therefore not
-    cross-domain.
-    marked: the test sets that the audit warns of.
+    A detector that is not trained stands beside the others of every training set. So does one that
+    was run elsewhere, on the images that it and another both have; as its training set is not known
+    it has no cross-domain mean, and no rank. marked: the test sets that the audit warns of.
 
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """
-    done = [
-        c.cell for c in cells if c.cell.state == "done" and c.cell.degradation == NO_DEGRADATION
-    ]
-    scores = [
-        (cell.test_on, cell.pairing, setup.store.scores(cell.scores_key), cell.winner_seed)
-        for cell in done
-    ]
-    found = compare_scores(
-        scores,
-        lambda test_on: derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on)),
-        related=leakage.related.keys(),
-        identities=identities_of(setup),
-    )
-    scored = {(cell.pairing.train_on, cell.test_on) for cell in done}
-    leaked = {place: len(leaks.ids()) for place, leaks in leakage.leaks.items() if place in scored}
-    return replace(found, leaked=leaked, marked=tuple(marked))
-
-
-def compare_scores(
-    scores: Sequence[CellScores],
-    seed_of: Callable[[str], int],
-    *,
-    related: Collection[tuple[str, str]] = (),
-    identities: Identities = own_names,
-) -> Comparisons:
-    """Compare detectors by their scores, several of one test set and pairing being of its seeds.
-
-    A detector that is not trained stands beside the others of every training set. So does one that
-    was run elsewhere, on the images that it and another both have; as its training set is not known
-    it has no cross-domain mean, and no rank.
-
-    seed_of: test set -> the seed of its resampling. related: cells that are not cross-domain
-    whatever their names say.
-    kin: tells which images of two test sets are the same.
-    Raises ScoreError as `compare_study`.
-    """
-    outside = [one for one in scores if one[1].train_on == ELSEWHERE]
-    outside_pairs = [
-        pair for one in outside for pair in _external_pairs(one, scores, seed_of(one[0]))
-    ]
-    strangers = tuple(dict.fromkeys(pairing.detector for _, pairing, _, _ in outside))
-    scores = [one for one in scores if one[1].train_on != ELSEWHERE]
-    test_sets = tuple(dict.fromkeys(test_on for test_on, _, _, _ in scores))
-    columns = {
-        name: _column([one for one in scores if one[0] == name], seed_of(name))
-        for name in test_sets
-    }
-    sources = list(dict.fromkeys(pairing.train_on for _, pairing, _, _ in scores))
+    clean = [c for c in cells if c.state == "done" and c.degradation == NO_DEGRADATION]
+    mine = [cell for cell in clean if cell.pairing.train_on != ELSEWHERE]
+    outside = [cell for cell in clean if cell.pairing.train_on == ELSEWHERE]
+    test_sets = tuple(dict.fromkeys(cell.test_on for cell in mine))
+    columns = {y: _column(scores, [c for c in mine if c.test_on == y]) for y in test_sets}
+    sources = [*dict.fromkeys(cell.pairing.train_on for cell in mine)]
     pairs = [pair for name, column in columns.items() for pair in _pairs_of(name, column)]
-    pairs = sorted(
-        [*pairs, *outside_pairs], key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on)
-    )
-    detectors = tuple(dict.fromkeys(pairing.detector for _, pairing, _, _ in scores))
+    pairs += [pair for cell in outside for pair in _external_pairs(scores, cell, clean)]
+    pairs.sort(key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on))
     trained_on = [x for x in sources if x != NO_TRAINING] or sources
-    across = [
-        (x, y)
-        for x in trained_on
-        for y in columns
-        if not is_in_domain(x, y) and (x, y) not in related
-    ]
-    compared, cells = _common_cells(columns, detectors, across)
-    by_cell = {d: tuple(columns[y].auc(d, x) for x, y in cells) for d in compared if cells}
-    single = {
-        d: [float(np.mean([*columns[y].seeds(d, x)[0].values()])) for x, y in cells]
-        for d in by_cell
-    }
-    means = {d: float(np.mean(aucs)) for d, aucs in by_cell.items()}
-    best_first = sorted(means, key=lambda d: -means[d])
-    shared = overlap_groups(
-        {y: columns[y].images for y in dict.fromkeys(y for _, y in cells)}, identities
-    )
-    pairings = tuple(dict.fromkeys(pairing for _, pairing, _, _ in scores))
-    agreement, rows = spearman(_cross_domain_table(columns, pairings, related))
+    domain = scores.leakage.domain
+    across = [(x, y) for x in trained_on for y in columns if domain(x, y) == "cross"]
+    detectors = tuple(dict.fromkeys(cell.pairing.detector for cell in mine))
+    contest = _contest(scores, columns, detectors, across)
+    agreement, rows = spearman(_cross_domain_table(scores, columns, mine))
+    leaks, scored = scores.leakage.leaks, {(c.pairing.train_on, c.test_on) for c in clean}
+    strangers = dict.fromkeys(cell.pairing.detector for cell in outside)
     return Comparisons(
         pairs=_adjusted(pairs),
-        cross_domain={d: means[d] for d in best_first},
-        by_cell={d: by_cell[d] for d in best_first},
-        of_single_models={d: float(np.mean(single[d])) for d in best_first},
-        cells=cells,
-        left_out=(*(d for d in detectors if d not in compared), *strangers),
-        mean_pairs=_noise(
-            _adjusted(
-                [
-                    _mean_pair(columns, cells, shared, means, a, b)
-                    for a, b in combinations(best_first, 2)
-                ]
-            )
-        ),
-        ranks=friedman(_by_family(_means_by_test_set(columns, best_first, cells), cells, shared)),
-        overlap_groups=tuple(map(tuple, shared)),
+        cross_domain=contest.means,
+        by_cell=contest.by_cell,
+        of_single_models=contest.of_single_models(),
+        cells=contest.cells,
+        left_out=(*(d for d in detectors if d not in contest.compared), *strangers),
+        mean_pairs=_noise(_adjusted([contest.pair(*p) for p in combinations(contest.means, 2)])),
+        ranks=friedman(contest.by_family()),
+        overlap_groups=tuple(map(tuple, contest.families)),
         test_sets=test_sets,
         agreement=agreement,
         rows=rows,
+        leaked={place: len(found.ids()) for place, found in leaks.items() if place in scored},
+        marked=tuple(marked),
     )
 
 
-def _column(scored: Sequence[CellScores], rng_seed: int) -> _Column:
-    """One test set's column, from its scores."""
-    whole = scored[0][2]
-    common = whole.sample_id
-    for _, _, one, _ in scored[1:]:
-        common = np.intersect1d(common, one.sample_id)
-    first = _on(whole, common)
-    logits: dict[Pairing, dict[int, Floats]] = {}
-    for _, pairing, one, seed in scored:
-        kept = _on(one, common)
-        for name in ("label", "group"):
-            differs = np.flatnonzero(getattr(one, name)[kept] != getattr(whole, name)[first])
-            if differs.size:
-                image = common[differs[0]]
-                raise ScoreError(
-                    f"{name} of {image} differs between scores: score its test set again with all"
-                    " detectors"
-                )
-        logits.setdefault(pairing, {})[seed] = one.logit[kept].astype(np.float64)
-    label, group = whole.label[first], whole.group[first]
-    means = [np.mean(list(seeds.values()), axis=0) for seeds in logits.values()]
+def _column(scores: ScoreSet, cells: Sequence[Cell]) -> _Column:
+    """One test set's column, from its cells."""
+    held = scores.aligned(cell.scores_key for cell in cells)
+    rows: dict[Pairing, dict[int, int]] = {}  # pairing -> seed -> which of the scorings it is
+    for row, cell in enumerate(cells):
+        rows.setdefault(cell.pairing, {})[cell.winner_seed] = row
+    means = [held.mean_logit([*seeds.values()]) for seeds in rows.values()]
+    rng_seed, aucs = scores.rng_seed(cells[0].test_on), held.aucs
     return _Column(
-        pairings=tuple(logits),
-        aucs=PairedAucs(label, means, group, rng_seed=rng_seed),
-        images=Images(sample_id=whole.sample_id[first], group=group, label=label),
-        of_seeds=tuple(
-            {seed: auc(label, one) for seed, one in seeds.items()} for seeds in logits.values()
-        ),
+        pairings=tuple(rows),
+        aucs=PairedAucs(held.label, means, held.group, rng_seed=rng_seed),
+        images=held,
+        of_seeds=tuple({seed: aucs[row] for seed, row in seeds.items()} for seeds in rows.values()),
         seedless=tuple(
-            p.train_on == NO_TRAINING or same_logits([*seeds.values()])
-            for p, seeds in logits.items()
+            p.train_on == NO_TRAINING or same_logits([held.logits[row] for row in seeds.values()])
+            for p, seeds in rows.items()
         ),
     )
-
-
-def _on(scores: Scores, images: NDArray[np.str_]) -> NDArray[np.bool_]:
-    return np.isin(scores.sample_id, images)
 
 
 def _pairs_of(test_on: str, column: _Column) -> Iterable[Pair]:
@@ -347,20 +245,22 @@ def _trained_on(a: Pairing, b: Pairing) -> list[str]:
     )
 
 
-def _external_pairs(one: CellScores, scores: Sequence[CellScores], rng_seed: int) -> Iterable[Pair]:
+def _external_pairs(scores: ScoreSet, cell: Cell, cells: Sequence[Cell]) -> Iterable[Pair]:
     """A detector run elsewhere against every other on its test set, each time on the images that
     both have.
     """
-    test_on, pairing, own, _ = one
-    seen = False
-    for other in dict.fromkeys(p for name, p, _, _ in scores if name == test_on):
-        seen = seen or other == pairing
+    beside: dict[Pairing, list[Cell]] = {}
+    for one in cells:
+        if one.test_on == cell.test_on:
+            beside.setdefault(one.pairing, []).append(one)
+    order = [*beside]
+    for pairing, theirs in beside.items():
         # of two such detectors the first is compared
-        if other == pairing or (other.train_on == ELSEWHERE and not seen):
+        is_later = order.index(pairing) >= order.index(cell.pairing)
+        if pairing == cell.pairing or (pairing.train_on == ELSEWHERE and not is_later):
             continue
-        theirs = [its for its in scores if its[:2] == (test_on, other)]
-        if np.intersect1d(own.sample_id, theirs[0][2].sample_id).size:
-            yield from _pairs_of(test_on, _column([*theirs, one], rng_seed))
+        if len(scores.aligned([theirs[0].scores_key, cell.scores_key])):
+            yield from _pairs_of(cell.test_on, _column(scores, [*theirs, cell]))
 
 
 def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
@@ -369,166 +269,189 @@ def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(replace(pair, p_holm=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
 
 
-def _common_cells(
-    columns: Mapping[str, _Column], detectors: Sequence[str], places: Sequence[tuple[str, str]]
-) -> tuple[list[str], tuple[tuple[str, str], ...]]:
-    """The detectors that have an AUC in some of the cross-domain `places`, and the places that all
-    of them have one in.
-    """
-    held = {
-        d: [(x, y) for x, y in places if not math.isnan(columns[y].auc(d, x))] for d in detectors
-    }
-    compared = [detector for detector in detectors if held[detector]]
-    every = held[compared[0]] if compared else []
-    return compared, tuple(
-        cell for cell in every if all(cell in held[detector] for detector in compared)
-    )
-
-
-def _means_by_test_set(
-    columns: Mapping[str, _Column], detectors: Sequence[str], cells: Sequence[tuple[str, str]]
-) -> Floats:
-    """(n, K) each detector's mean AUC on each test set, over the training sets that make it
-    cross-domain.
-    """
-    sources = {y: [x for x, target in cells if target == y] for _, y in cells}
-    rows = [
-        [np.mean([columns[y].auc(d, x) for x in trained]) for d in detectors]
-        for y, trained in sources.items()
-    ]
-    return np.array(rows, dtype=np.float64).reshape(len(sources), len(detectors))
-
-
-def _by_family(
-    values: Floats, cells: Sequence[tuple[str, str]], shared: Sequence[Family]
-) -> Floats:
-    """(families, K) what ranks the detectors: of a test set for itself their means, of a family
-    minus their mean ranks in it.
-    """
-    rows = dict(zip(dict.fromkeys(y for _, y in cells), values, strict=True))
-    found = [
-        (
-            rows[next(iter(one))]
-            if len(one) == 1
-            else -rankdata([-rows[y] for y in one], axis=1).mean(axis=0)
-        )
-        for one in shared
-    ]
-    return np.array(found, dtype=np.float64).reshape(len(shared), values.shape[1])
-
-
-def _mean_pair(
-    columns: Mapping[str, _Column],
-    cells: Sequence[tuple[str, str]],
-    shared: Sequence[Family],
-    means: Mapping[str, float],
-    first: str,
-    second: str,
-) -> Pair:
-    """Compare two cross-domain means. Within a family of test sets scorings are correlated,
-    families are independent.
-    """
-    signed = {first: 1 / len(cells), second: -1 / len(cells)}
-    weights = {
-        y: columns[y].weights(signed, [x for x, target in cells if target == y])
-        for family in shared
-        for y in family
-    }
-    aucs = {y: columns[y].aucs for y in weights}
-    reason = "; ".join(f"{y}: {aucs[y].reason}" for y in aucs if aucs[y].reason)
-    kinds = {JOINT if len(family) > 1 else aucs[y].how for family in shared for y in family}
-    sets = len(aucs)
-    note = "; ".join(f"{y}: {aucs[y].note}" for y in aucs if aucs[y].note)
-    how = f"{' and '.join(sorted(kinds))}, {sets} test set{'s' if sets > 1 else ''}"
-    difference = Difference(value=means[first] - means[second], how=how, reason=reason, note=note)
-    if not reason:
-        difference = total_difference(
-            [_part(columns, family, weights) for family in shared], how=how, note=note
-        )
-    seeds = _seed_lead(columns, cells, first, second)
-    tested = [difference.p, seeds.p, p_of_both(difference.value, difference.error**2, seeds)]
-    return Pair(
-        train_on="",
-        test_on="",
-        first=first,
-        second=second,
-        auc_first=means[first],
-        auc_second=means[second],
-        difference=difference,
-        p_holm=math.nan,
-        n_real=sum(one.n_real for one in aucs.values()),
-        n_fake=sum(one.n_fake for one in aucs.values()),
-        n_groups=sum(one.n_groups for one in aucs.values()),
-        seeds=seeds,
-        p_noise=float(np.max(tested)),
-    )
-
-
-def _part(columns: Mapping[str, _Column], family: Family, weights: Mapping[str, Floats]) -> Part:
-    """What a family of test sets adds to a contrast, weights (K,) a test set; it has the pairs that
-    its smallest one has.
-    """
-    aucs = {y: columns[y].aucs for y in family}
-    scale = sum(float(np.abs(weights[y]).sum()) / 2 for y in family)
-    variance = _variance(columns, family, weights)
-    part = Part(
-        value=sum(float(weights[y] @ aucs[y].aucs) for y in family),
-        variance=variance,
-        pairs=min(one.pairs for one in aucs.values()),
-        scale=scale,
-    )
-    return (
-        part
-        if part.varies
-        else replace(part, alike=all(aucs[y].every_pair_alike(weights[y]) for y in family))
-    )
-
-
-def _variance(
-    columns: Mapping[str, _Column], family: Family, weights: Mapping[str, Floats]
-) -> float:
-    """The sampling variance of a family's part of a contrast, weights (K,) a test set."""
-    if len(family) == 1:
-        (only,) = family
-        return columns[only].aucs.contrast(weights[only])[1]
-    influences = np.concatenate([columns[y].aucs.influence(weights[y]) for y in family])
-    label = np.concatenate([columns[y].images.label for y in family])
-    return clustered_variance(influences, label, np.concatenate([*family.values()]))
-
-
-def _seed_lead(
-    columns: Mapping[str, _Column], cells: Sequence[tuple[str, str]], first: str, second: str
-) -> SeedLead:
-    """The lead over training seeds: of each detector the mean AUC over the cells, for every seed
-    that has scored all of them.
-    """
-    sides, seedless = [], []
-    for detector in (first, second):
-        aucs, fixed = zip(*(columns[y].seeds(detector, x) for x, y in cells), strict=True)
-        common = [seed for seed in aucs[0] if all(seed in one for one in aucs)]
-        seedless.append(all(fixed))
-        sides.append([float(np.mean([one[seed] for one in aucs])) for seed in common])
-    return lead_over_seeds(*sides, seedless=(seedless[0], seedless[1]))
-
-
 def _noise(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """The pairs with Holm's p over images and seeds."""
     adjusted = holm([pair.p_noise for pair in pairs])
     return tuple(replace(pair, p_noise=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
 
 
-def _cross_domain_table(
+@dataclass(frozen=True, kw_only=True)
+class _Contest:
+    """The comparison of cross-domain means.
+
+    compared: the detectors that have an AUC across domains. cells: where all of them have one.
+    families: the test sets of `cells`, those that share images together. by_cell: detector -> its
+    AUCs in `cells`, best mean first.
+    """
+
+    columns: Mapping[str, _Column]
+    compared: tuple[str, ...]
+    cells: tuple[Place, ...]
+    families: Sequence[Family]
+    by_cell: Mapping[str, tuple[float, ...]]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Detector -> mean AUC of its mean logit over `cells`, best first."""
+        return {d: float(np.mean(aucs)) for d, aucs in self.by_cell.items()}
+
+    def seeds_in(self, detector: str, place: Place) -> tuple[Mapping[int, float], bool]:
+        """A detector's AUCs in one cell by seed; and whether no seed can change them."""
+        x, y = place
+        at = self.columns[y].place(detector, x)
+        return self.columns[y].of_seeds[at], self.columns[y].seedless[at]
+
+    def of_single_models(self) -> dict[str, float]:
+        """Detector -> the mean over `cells` of the mean over seeds of each seed's AUC."""
+        return {
+            d: float(
+                np.mean([np.mean([*self.seeds_in(d, place)[0].values()]) for place in self.cells])
+            )
+            for d in self.by_cell
+        }
+
+    def sources(self, test_on: str) -> list[str]:
+        """The training sets of the cells of a test set."""
+        return [x for x, y in self.cells if y == test_on]
+
+    def by_family(self) -> Floats:
+        """(families, K) what ranks the detectors: of a test set for itself their means over its
+        training sets, of a family minus their mean ranks in it.
+        """
+        means = {
+            y: [np.mean([self.columns[y].auc(d, x) for x in self.sources(y)]) for d in self.by_cell]
+            for y in dict.fromkeys(y for _, y in self.cells)
+        }
+        found = [
+            (
+                means[next(iter(one))]
+                if len(one) == 1
+                else -rankdata([-np.array(means[y]) for y in one], axis=1).mean(axis=0)
+            )
+            for one in self.families
+        ]
+        shape = len(self.families), len(self.by_cell)
+        return np.array(found, dtype=np.float64).reshape(shape)
+
+    def pair(self, first: str, second: str) -> Pair:
+        """Compare two cross-domain means. Within a family of test sets scorings are correlated,
+        families are independent.
+        """
+        means, signed = self.means, {first: 1 / len(self.cells), second: -1 / len(self.cells)}
+        order = [y for family in self.families for y in family]
+        weights = {y: self.columns[y].weights(signed, self.sources(y)) for y in order}
+        aucs = {y: self.columns[y].aucs for y in order}
+        difference = self._difference(means[first] - means[second], weights)
+        seeds = self._seed_lead(first, second)
+        tested = [difference.p, seeds.p, p_of_both(difference.value, difference.error**2, seeds)]
+        return Pair(
+            train_on="",
+            test_on="",
+            first=first,
+            second=second,
+            auc_first=means[first],
+            auc_second=means[second],
+            difference=difference,
+            p_holm=math.nan,
+            n_real=sum(one.n_real for one in aucs.values()),
+            n_fake=sum(one.n_fake for one in aucs.values()),
+            n_groups=sum(one.n_groups for one in aucs.values()),
+            seeds=seeds,
+            p_noise=float(np.max(tested)),
+        )
+
+    def _difference(self, value: float, weights: Mapping[str, Floats]) -> Difference:
+        """The difference of two means over images. weights: (K,) a test set."""
+        aucs = {y: self.columns[y].aucs for y in weights}
+        reason = "; ".join(f"{y}: {aucs[y].reason}" for y in aucs if aucs[y].reason)
+        kinds = {
+            JOINT if len(family) > 1 else aucs[y].how for family in self.families for y in family
+        }
+        note = "; ".join(f"{y}: {aucs[y].note}" for y in aucs if aucs[y].note)
+        sets = f"{len(aucs)} test set{'s' if len(aucs) > 1 else ''}"
+        how = f"{' and '.join(sorted(kinds))}, {sets}"
+        if reason:
+            return Difference(value=value, how=how, reason=reason, note=note)
+        parts = [self._part(family, weights) for family in self.families]
+        return total_difference(parts, how=how, note=note)
+
+    def _part(self, family: Family, weights: Mapping[str, Floats]) -> Part:
+        """What a family of test sets adds to a contrast, weights (K,) a test set; it has the pairs
+        that its smallest one has.
+        """
+        aucs = {y: self.columns[y].aucs for y in family}
+        part = Part(
+            value=sum(float(weights[y] @ aucs[y].aucs) for y in family),
+            variance=self._variance(family, weights),
+            pairs=min(one.pairs for one in aucs.values()),
+            scale=sum(float(np.abs(weights[y]).sum()) / 2 for y in family),
+        )
+        if part.varies:
+            return part
+        return replace(part, alike=all(aucs[y].every_pair_alike(weights[y]) for y in family))
+
+    def _variance(self, family: Family, weights: Mapping[str, Floats]) -> float:
+        """The sampling variance of a family's part of a contrast, weights (K,) a test set."""
+        if len(family) == 1:
+            (only,) = family
+            return self.columns[only].aucs.contrast(weights[only])[1]
+        influences = np.concatenate([self.columns[y].aucs.influence(weights[y]) for y in family])
+        label = np.concatenate([self.columns[y].images.label for y in family])
+        return clustered_variance(influences, label, np.concatenate([*family.values()]))
+
+    def _seed_lead(self, first: str, second: str) -> SeedLead:
+        """The lead over training seeds: of each detector the mean AUC over the cells, for every
+        seed that has scored all of them.
+        """
+        sides, seedless = [], []
+        for detector in (first, second):
+            mine = [self.seeds_in(detector, place) for place in self.cells]
+            aucs, fixed = zip(*mine, strict=True)
+            common = [seed for seed in aucs[0] if all(seed in one for one in aucs)]
+            seedless.append(all(fixed))
+            sides.append([float(np.mean([one[seed] for one in aucs])) for seed in common])
+        return lead_over_seeds(*sides, seedless=(seedless[0], seedless[1]))
+
+
+def _contest(
+    scores: ScoreSet,
     columns: Mapping[str, _Column],
-    pairings: Sequence[Pairing],
-    related: Collection[tuple[str, str]],
+    detectors: Sequence[str],
+    across: Sequence[Place],
+) -> _Contest:
+    """The comparison of the detectors that have an AUC in some of the cross-domain cells `across`,
+    over the cells that all of them have one in.
+    """
+    held = {
+        d: [(x, y) for x, y in across if not math.isnan(columns[y].auc(d, x))] for d in detectors
+    }
+    compared = tuple(detector for detector in detectors if held[detector])
+    every = held[compared[0]] if compared else []
+    cells = tuple(place for place in every if all(place in held[one] for one in compared))
+    by_cell = {d: tuple(columns[y].auc(d, x) for x, y in cells) for d in compared if cells}
+    best_first = sorted(by_cell, key=lambda d: -float(np.mean(by_cell[d])))
+    images = {y: columns[y].images for y in dict.fromkeys(y for _, y in cells)}
+    return _Contest(
+        columns=columns,
+        compared=compared,
+        cells=cells,
+        families=overlap_groups(images, scores.identities),
+        by_cell={d: by_cell[d] for d in best_first},
+    )
+
+
+def _cross_domain_table(
+    scores: ScoreSet, columns: Mapping[str, _Column], cells: Iterable[Cell]
 ) -> Floats:
     """(pairings, test sets) AUCs, NaN where a pairing was trained on the test set or on images of
     its dataset.
     """
+    pairings = [*dict.fromkeys(cell.pairing for cell in cells)]
 
     def auc(pairing: Pairing, test_on: str) -> float:
-        inside = is_in_domain(pairing.train_on, test_on) or (pairing.train_on, test_on) in related
-        return math.nan if inside else columns[test_on].auc(pairing.detector, pairing.train_on)
+        if scores.leakage.domain(pairing.train_on, test_on) != "cross":
+            return math.nan
+        return columns[test_on].auc(pairing.detector, pairing.train_on)
 
     rows = [[auc(pairing, test_on) for test_on in columns] for pairing in pairings]
     return np.array(rows, dtype=np.float64).reshape(len(pairings), len(columns))

@@ -85,14 +85,14 @@ class Change:
     p_noise: float = math.nan
 
     @property
-    def verdict(self) -> Verdict:
-        """What it is, over images and seeds."""
-        return judge(self.p_holm, by_p(self.p_noise), same=self.difference.how == SAME)
-
-    @property
     def same(self) -> bool:
         """Whether both hold the same scores."""
         return self.difference.how == SAME
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it is, over images and seeds."""
+        return judge(self.p_holm, by_p(self.p_noise), same=self.same)
 
 
 @dataclass(frozen=True, kw_only=True)

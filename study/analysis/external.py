@@ -13,27 +13,20 @@ in-domain or cross-domain mean and no rank.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from study.analysis.cell_rows import parts_of, place_of, without_number
-from study.analysis.estimates import cached_estimates
-from study.analysis.leakage import NO_LEAKS
-from study.analysis.results import ResultRow
 from study.core.errors import ConfigError, unknown_name
-from study.core.identity import derive_seed, digest
+from study.core.identity import digest
 from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, Pairing, Scores
 from study.data.match_predictions import match_predictions
 from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
 from study.planning.study import STUDY_NAME
-from study.statistics.metrics import METRICS
-from study.statistics.thresholds import FIXED
 from study.store.files import read_json
 
 FILE = "predictions.json"
@@ -190,36 +183,3 @@ def _cell(setup: OpenStudy, given: ExternalScores) -> PlannedCell:
         scores_key=given.scores_key,
     )
     return PlannedCell(cell=cell, winner=None, job=None)
-
-
-def external_rows(setup: OpenStudy, cells: Iterable[PlannedCell]) -> list[ResultRow]:
-    """Return the matrix rows of `external_cells`: every metric that needs no source, pooled and by
-    method.
-    """
-    return [row for planned in cells for row in _rows(setup, planned.cell)]
-
-
-def _rows(setup: OpenStudy, cell: Cell) -> Iterator[ResultRow]:
-    if cell.state != "done":
-        yield from (without_number(cell, seed, NO_LEAKS, "external") for seed in ("mean", "0"))
-        return
-    scores = setup.store.scores(cell.scores_key)
-    rng_seed = derive_seed(setup.study.seed, "bootstrap", test_content(setup, cell.test_on))
-    for part_of, (held,) in parts_of([scores], ()):
-        brief, cache = bool(part_of.subset), setup.workspace.data.cache
-        found = cached_estimates(
-            cache, [held], [{"fixed": FIXED}], [math.nan], rng_seed=rng_seed, brief=brief
-        )
-        for row in found.rows:
-            if not METRICS[row.metric].scaled:
-                yield ResultRow(
-                    **place_of(cell, "external", NO_LEAKS),
-                    level=part_of.level,
-                    subset=part_of.subset,
-                    seed=row.seed,
-                    metric=row.metric,
-                    threshold=row.threshold,
-                    estimate=row.estimate,
-                    coverage=scores.coverage,
-                    state="done",
-                )

@@ -10,21 +10,17 @@ that leak from training are left out of both sides: what they give is another le
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
-from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.results import Domain
-from study.core.records import NO_DEGRADATION, Pairing, Scores
+from study.analysis.score_set import ScoreSet
+from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.jobs.cell import CellJob
 from study.jobs.epochs import EpochsJob, is_scored
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
-from study.statistics.methods import without
-from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds
 
 
@@ -51,86 +47,66 @@ class LeakPrice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seed:
-    """One seed of a cell: AUC and number of the selected epoch and of the one that the test set
-    would choose.
+class KeptEpochs:
+    """A scored cell whose winner kept its epochs, the one that was selected, and the job that
+    scores the others.
     """
 
-    honest: float
-    claimed: float
-    epochs: tuple[int, int]
-    leaked: int
-    kept: bool
+    cell: Cell
+    selected: int
+    job: EpochsJob
+
+    @property
+    def keys(self) -> dict[int, str]:
+        """Epoch -> the key of its scores, the selected one first."""
+        others = {epoch: self.job.scores_key(epoch) for epoch in self.job.epochs}
+        return {self.selected: self.cell.scores_key} | others
 
 
-def epochs_jobs(setup: OpenStudy, cells: Sequence[PlannedCell]) -> list[EpochsJob]:
-    """Return the jobs of the scored cells whose winners kept their epochs."""
-    return [job for cell in cells if (job := _job(setup, cell)) is not None]
-
-
-def _job(setup: OpenStudy, planned: PlannedCell) -> EpochsJob | None:
-    plain = planned.cell.degradation == NO_DEGRADATION and planned.cell.state == "done"
-    if (
-        not setup.study.run.keep_epochs
-        or planned.winner is None
-        or not isinstance(planned.job, CellJob)
-        or not plain
-    ):
-        return None
-    others = [
-        epoch
-        for epoch in setup.store.epochs(planned.winner.key)
-        if epoch != planned.winner.best_epoch
-    ]
-    return EpochsJob(cell=planned.job, epochs=tuple(others)) if others else None
-
-
-def leak_prices(
-    setup: OpenStudy, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
-) -> list[LeakPrice]:
-    """Return the price of every cell whose winners' epochs are scored. leakage: tells which images
-    leak from training.
-    """
-    found: dict[tuple[Pairing, str], list[_Seed]] = {}
+def kept_epochs(setup: OpenStudy, cells: Iterable[PlannedCell]) -> list[KeptEpochs]:
+    """Return the scored cells whose winners kept other epochs than the selected one."""
+    if not setup.study.run.keep_epochs:
+        return []
+    found = []
     for planned in cells:
-        job = _job(setup, planned)
-        if job is None or planned.winner is None or not is_scored(job):
-            continue
-        pairing, test_on = planned.cell.pairing, planned.cell.test_on
-        keys = {planned.winner.best_epoch: planned.cell.scores_key} | {
-            epoch: job.scores_key(epoch) for epoch in job.epochs
-        }
-        scores = {epoch: setup.store.scores(key) for epoch, key in keys.items()}
-        found.setdefault((pairing, test_on), []).append(
-            _seed(scores, planned.winner.best_epoch, leakage.leaked(pairing.train_on, test_on))
-        )
-    return [
-        _price(pairing, test_on, seeds, leakage.domain(pairing.train_on, test_on))
-        for (pairing, test_on), seeds in found.items()
-    ]
+        winner, job, cell = planned.winner, planned.job, planned.cell
+        is_clean = cell.degradation == NO_DEGRADATION and cell.state == "done"
+        if winner is not None and isinstance(job, CellJob) and is_clean:
+            others = [e for e in setup.store.epochs(winner.key) if e != winner.best_epoch]
+            if others:
+                of_cell = EpochsJob(cell=job, epochs=tuple(others))
+                found.append(KeptEpochs(cell=cell, selected=winner.best_epoch, job=of_cell))
+    return found
 
 
-def _seed(scores: Mapping[int, Scores], selected: int, leaked: Collection[str]) -> _Seed:
-    """Of the scores of every epoch of one winner, all of the same images."""
-    left = {epoch: without(one, leaked) for epoch, one in scores.items()}
-    leaks = len(scores[selected].label) - len(left[selected].label)
-    kept = leaks > 0 and len(np.unique(left[selected].label)) < 2
-    aucs = {epoch: auc(one.label, one.logit) for epoch, one in (scores if kept else left).items()}
-    best = max(aucs, key=lambda epoch: (aucs[epoch], epoch == selected))
-    return _Seed(
-        honest=aucs[selected], claimed=aucs[best], epochs=(selected, best), leaked=leaks, kept=kept
-    )
+def leak_prices(scores: ScoreSet, kept: Iterable[KeptEpochs]) -> list[LeakPrice]:
+    """Return the price of every cell whose winners' epochs are scored."""
+    places: dict[tuple[Pairing, str], list[KeptEpochs]] = {}
+    for one in kept:
+        if is_scored(one.job):
+            places.setdefault((one.cell.pairing, one.cell.test_on), []).append(one)
+    return [_price(scores, seeds) for seeds in places.values()]
 
 
-def _price(pairing: Pairing, test_on: str, seeds: Sequence[_Seed], domain: Domain) -> LeakPrice:
+def _price(scores: ScoreSet, seeds: Sequence[KeptEpochs]) -> LeakPrice:
+    """The price of one place. seeds: its winners, of each the scores of every epoch."""
+    cell, honest, claimed, epochs = seeds[0].cell, [], [], []
+    for seed in seeds:
+        keys = seed.keys
+        held = scores.aligned(keys.values()).leak_free(scores.leaked(cell))
+        aucs = dict(zip(keys, held.aucs, strict=True))
+        best = max(aucs, key=lambda epoch: (aucs[epoch], epoch == seed.selected))
+        honest.append(aucs[seed.selected])
+        claimed.append(aucs[best])
+        epochs.append((seed.selected, best))
     return LeakPrice(
-        pairing=pairing,
-        test_on=test_on,
-        domain=domain,
-        honest=fmean(seed.honest for seed in seeds),
-        claimed=fmean(seed.claimed for seed in seeds),
-        price=over_seeds([seed.claimed - seed.honest for seed in seeds]),
-        epochs=tuple(seed.epochs for seed in seeds),
-        leaked=seeds[0].leaked,
-        kept=seeds[0].kept,
+        pairing=cell.pairing,
+        test_on=cell.test_on,
+        domain=scores.leakage.domain(cell.pairing.train_on, cell.test_on),
+        honest=fmean(honest),
+        claimed=fmean(claimed),
+        price=over_seeds([a - b for a, b in zip(claimed, honest, strict=True)]),
+        epochs=tuple(epochs),
+        leaked=held.leaked,
+        kept=held.kept,
     )

@@ -8,25 +8,21 @@ Images that leak from training are in neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.leakage import NO_LEAKS, Leakage
-from study.analysis.overlap_groups import Images, identities_of, overlap_groups
+from study.analysis.overlap_groups import overlap_groups
 from study.analysis.results import Domain
-from study.core.records import NO_DEGRADATION, Cell, CellState, Pairing, Scores
-from study.planning.cells import PlannedCell
-from study.planning.open_study import OpenStudy
+from study.analysis.score_set import Aligned, ScoreSet
+from study.core.records import NO_DEGRADATION, Cell, CellState, Pairing
 from study.statistics.comparisons import JOINT
 from study.statistics.delong import clustered_variance, influence
 from study.statistics.differences import Difference, normal_difference
-from study.statistics.methods import part, without
-from study.statistics.metrics import auc
 
 
 class Groups(NamedTuple):
@@ -63,7 +59,7 @@ class Robustness:
     detector: str
     train_on: str
     test_on: str
-    domain: Domain = "unknown"
+    domain: Domain
     degradation: str
     auc: float
     clean: float
@@ -97,49 +93,39 @@ def mean_drop(found: Sequence[Robustness]) -> Difference:
     )
 
 
-def robustness(
-    setup: OpenStudy, cells: Sequence[PlannedCell], leakage: Leakage = NO_LEAKS
-) -> list[Robustness]:
+def robustness(scores: ScoreSet, cells: Sequence[Cell]) -> list[Robustness]:
     """Return what every degradation of a study costs in every place of its matrix, in the matrix's
     order.
-
-    leakage: tells which images leak from training, and which test sets are not cross-domain.
     """
-    groups = _groups(setup, cells)
-    blocks: dict[tuple[Pairing, str], dict[str, dict[int, Cell]]] = {}
-    for planned in cells:
-        cell = planned.cell
-        seeds = blocks.setdefault((cell.pairing, cell.test_on), {}).setdefault(cell.degradation, {})
-        seeds[cell.winner_seed] = cell
+    groups = _groups(scores, cells)
+    blocks: dict[tuple[Pairing, str], dict[str, list[Cell]]] = {}
+    for cell in cells:
+        of_place = blocks.setdefault((cell.pairing, cell.test_on), {})
+        of_place.setdefault(cell.degradation, []).append(cell)
     return [
-        replace(found, domain=leakage.domain(found.train_on, found.test_on))
-        for (pairing, test_on), by_degradation in blocks.items()
-        for found in _of_block(
-            setup, by_degradation, groups.get(test_on), leakage.leaked(pairing.train_on, test_on)
-        )
+        _of_cells(scores, seeds, _both(scores, of_place[NO_DEGRADATION], seeds), groups)
+        for of_place in blocks.values()
+        for degradation, seeds in of_place.items()
+        if degradation != NO_DEGRADATION
     ]
 
 
-def _groups(setup: OpenStudy, cells: Sequence[PlannedCell]) -> dict[str, Groups]:
+def _groups(scores: ScoreSet, cells: Sequence[Cell]) -> dict[str, Groups]:
     """The number of every image's group, test set by test set; test sets that share images have
     numbers in common.
 
     Which images are scored hangs on a detector's geometry (some are too elongated for it), so those
     of all detectors count.
     """
-    clean: dict[str, dict[Pairing, str]] = {}
-    if any(planned.cell.degradation != NO_DEGRADATION for planned in cells):
-        for cell in (planned.cell for planned in cells):
+    clean: dict[str, list[str]] = {}
+    if any(cell.degradation != NO_DEGRADATION for cell in cells):
+        for cell in cells:
             if cell.state == "done" and cell.degradation == NO_DEGRADATION:
-                # all seeds have the same images
-                clean.setdefault(cell.test_on, {}).setdefault(cell.pairing, cell.scores_key)
-    images = {
-        test_on: _images(setup.store.scores(key) for key in keys.values())
-        for test_on, keys in clean.items()
-    }
+                clean.setdefault(cell.test_on, []).append(cell.scores_key)
+    images = {test_on: scores.images(keys) for test_on, keys in clean.items()}
     found: dict[str, Groups] = {}
     start = 0
-    for family in overlap_groups(images, identities_of(setup)) if images else []:
+    for family in overlap_groups(images, scores.identities) if images else []:
         code = np.unique(np.concatenate([*family.values()]), return_inverse=True)[1] + start
         start = int(code.max()) + 1
         ends = np.cumsum([len(group) for group in family.values()])[:-1]
@@ -150,112 +136,73 @@ def _groups(setup: OpenStudy, cells: Sequence[PlannedCell]) -> dict[str, Groups]
     return found
 
 
-def _images(held: Iterable[Scores]) -> Images:
-    """The images that are in some of several scores of a test set, sorted by sample id."""
-    columns = [(s.sample_id, s.group, s.label) for s in held]
-    ids, group, label = (np.concatenate(column) for column in zip(*columns, strict=True))
-    sample_id, first = np.unique(ids, return_index=True)
-    return Images(sample_id=sample_id, group=group[first], label=label[first])
-
-
-def _error(pairs: Sequence[tuple[Scores, Scores]], groups: Groups | None) -> DropError | None:
-    """The error of a cell's drop; pairs: degraded and clean scores of the same images, a seed
-    each.
-    """
-    label = pairs[0][0].label
-    if groups is None or min((label == 0).sum(), (label == 1).sum()) < 2:
-        return None
-    group = groups.code[np.isin(groups.sample_id, pairs[0][0].sample_id)]
-    assert len(group) == len(label), "every image of a pair has a clean score"
-    if min(len(np.unique(group[label == of])) for of in (0, 1)) < 2:
-        return None
-    total = sum(influence(label, a.logit) - influence(label, b.logit) for a, b in pairs) / len(
-        pairs
-    )
-    return DropError(influence=np.asarray(total, dtype=np.float32), label=label, group=group)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Paired:
-    """The scores of one seed on the images that have both, and how many have not."""
+class _Both:
+    """One seed, degraded and clean in this order, on the images that have both scores and do not
+    leak; and how many images have one score only.
+    """
 
-    degraded: Scores
-    clean: Scores
+    pair: Aligned
     left_out: int
     unmatched: int
-    leaked: int
-    kept: bool
 
 
-def _paired(degraded: Scores, clean: Scores, leaked: Collection[str]) -> _Paired:
-    """Put two scores side by side, without the leaked images where both classes are left without
-    them.
-    """
-    both = _on(degraded, clean.sample_id), _on(clean, degraded.sample_id)
-    left = [without(one, leaked) for one in both]
-    leaks = len(both[0].logit) - len(left[0].logit)
-    kept = leaks > 0 and len(np.unique(left[0].label)) < 2
-    return _Paired(
-        degraded=(both if kept else left)[0],
-        clean=(both if kept else left)[1],
-        left_out=len(clean.logit) - len(both[1].logit),
-        unmatched=len(degraded.logit) - len(both[0].logit),
-        leaked=leaks,
-        kept=kept,
-    )
-
-
-def _on(scores: Scores, images: NDArray[np.str_]) -> Scores:
-    return part(scores, np.flatnonzero(np.isin(scores.sample_id, images)))
-
-
-def _of_block(
-    setup: OpenStudy,
-    by_degradation: Mapping[str, Mapping[int, Cell]],
-    groups: Groups | None,
-    leaked: Collection[str],
-) -> Iterator[Robustness]:
-    done = {
-        seed: cell for seed, cell in by_degradation[NO_DEGRADATION].items() if cell.state == "done"
-    }
-    clean = (
-        {seed: setup.store.scores(cell.scores_key) for seed, cell in done.items()}
-        if len(by_degradation) > 1
-        else {}
-    )
-    for degradation, seeds in by_degradation.items():
-        if degradation != NO_DEGRADATION:
-            held = {
-                seed: setup.store.scores(c.scores_key)
-                for seed, c in seeds.items()
-                if c.state == "done" and seed in clean
-            }
-            yield _of_cells(
-                [*seeds.values()],
-                [_paired(s, clean[seed], leaked) for seed, s in held.items()],
-                groups,
+def _both(scores: ScoreSet, clean: Sequence[Cell], degraded: Sequence[Cell]) -> Iterator[_Both]:
+    """Give the seeds that have both scores."""
+    held = {cell.winner_seed: cell for cell in clean if cell.state == "done"}
+    for cell in degraded:
+        if cell.state == "done" and cell.winner_seed in held:
+            other = held[cell.winner_seed]
+            common = scores.aligned([cell.scores_key, other.scores_key])
+            yield _Both(
+                pair=common.leak_free(scores.leaked(cell)),
+                left_out=len(scores.of(other).logit) - len(common),
+                unmatched=len(scores.of(cell).logit) - len(common),
             )
 
 
-def _of_cells(cells: Sequence[Cell], seeds: Sequence[_Paired], groups: Groups | None) -> Robustness:
+def _of_cells(
+    scores: ScoreSet, cells: Sequence[Cell], seeds: Iterator[_Both], groups: Mapping[str, Groups]
+) -> Robustness:
     """One degradation of one place. cells: of all seeds. seeds: those that have both scores; all
     have the same images.
     """
-    pairs = [(one.degraded, one.clean) for one in seeds if len(np.unique(one.degraded.label)) == 2]
+    both = [*seeds]
+    pairs = [one.pair for one in both if one.pair.has_both_classes]
     cell = next((cell for cell in cells if cell.state != "done"), cells[0])
+    aucs = [pair.aucs for pair in pairs]
+    last = both[-1] if both else None
     return Robustness(
         detector=cell.pairing.detector,
         train_on=cell.pairing.train_on,
         test_on=cell.test_on,
+        domain=scores.leakage.domain(cell.pairing.train_on, cell.test_on),
         degradation=cell.degradation,
-        auc=fmean(auc(a.label, a.logit) for a, _ in pairs) if pairs else math.nan,
-        clean=fmean(auc(b.label, b.logit) for _, b in pairs) if pairs else math.nan,
-        images=len(seeds[-1].degraded.logit) if seeds else 0,
-        left_out=seeds[-1].left_out if seeds else 0,
-        unmatched=seeds[-1].unmatched if seeds else 0,
-        leaked=seeds[-1].leaked if seeds else 0,
-        kept=bool(seeds) and seeds[-1].kept,
+        auc=fmean(degraded for degraded, _ in aucs) if aucs else math.nan,
+        clean=fmean(clean for _, clean in aucs) if aucs else math.nan,
+        images=len(last.pair) if last else 0,
+        left_out=last.left_out if last else 0,
+        unmatched=last.unmatched if last else 0,
+        leaked=last.pair.leaked if last else 0,
+        kept=last.pair.kept if last else False,
         state=cell.state,
         reason=cell.reason,
-        error=_error(pairs, groups) if pairs else None,
+        error=_error(pairs, groups.get(cell.test_on)) if pairs else None,
+    )
+
+
+def _error(pairs: Sequence[Aligned], groups: Groups | None) -> DropError | None:
+    """The error of a cell's drop; pairs: degraded and clean scores of the same images, a seed
+    each.
+    """
+    label = pairs[0].label
+    if groups is None or min((label == 0).sum(), (label == 1).sum()) < 2:
+        return None
+    group = groups.code[np.isin(groups.sample_id, pairs[0].sample_id)]
+    assert len(group) == len(label), "every image of a pair has a clean score"
+    if min(len(np.unique(group[label == of])) for of in (0, 1)) < 2:
+        return None
+    drops = [influence(label, pair.logits[0]) - influence(label, pair.logits[1]) for pair in pairs]
+    return DropError(
+        influence=np.asarray(sum(drops) / len(pairs), dtype=np.float32), label=label, group=group
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.results import Domain
-from study.core.records import Pairing, Scores
+from study.analysis.score_set import ScoreSet
+from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.statistics.metrics import roc
 from study.statistics.ranking import Floats
 
@@ -41,40 +41,26 @@ class RocCurve:
         return float(np.trapezoid(self.true_positives, self.false_positives))
 
 
-def roc_of_means(
-    scores: Iterable[tuple[str, Pairing, Scores]], leakage: Leakage = NO_LEAKS
-) -> list[RocCurve]:
-    """Return the curves in the order of the scores.
-
-    scores: (test_on, pairing, scores) of every scored cell; several with the same test set and
-    pairing are its seeds, of which the images count that all of them scored.
+def roc_of_means(scores: ScoreSet, cells: Iterable[Cell]) -> list[RocCurve]:
+    """Return the curves of the scored clean cells, in their order, on the images that all seeds of
+    a pairing have scored.
     """
-    places: dict[tuple[str, Pairing], list[Scores]] = {}
-    for test_on, pairing, one in scores:
-        places.setdefault((test_on, pairing), []).append(one)
-    curves = []
-    for (test_on, pairing), seeds in places.items():
-        false_positives, true_positives = _mean_curve(seeds)
-        curves.append(
-            RocCurve(
-                test_on=test_on,
-                pairing=pairing,
-                domain=leakage.domain(pairing.train_on, test_on),
-                false_positives=false_positives,
-                true_positives=true_positives,
-            )
-        )
-    return curves
+    places: dict[tuple[Pairing, str], list[str]] = {}
+    for cell in cells:
+        if cell.state == "done" and cell.degradation == NO_DEGRADATION:
+            places.setdefault((cell.pairing, cell.test_on), []).append(cell.scores_key)
+    return [_curve(scores, *place, keys) for place, keys in places.items()]
 
 
-def _mean_curve(seeds: Sequence[Scores]) -> tuple[Floats, Floats]:
-    common = seeds[0].sample_id
-    for other in seeds[1:]:
-        common = np.intersect1d(common, other.sample_id)
-    kept = [np.isin(one.sample_id, common) for one in seeds]
-    logits = [one.logit[keep].astype(np.float64) for one, keep in zip(seeds, kept, strict=True)]
-    label = seeds[0].label[kept[0]]
-    if label.size == 0 or label.min() == label.max():
-        return np.empty(0), np.empty(0)
-    false_positives, true_positives, _ = roc(label, np.mean(logits, axis=0))
-    return false_positives, true_positives
+def _curve(scores: ScoreSet, pairing: Pairing, test_on: str, keys: Sequence[str]) -> RocCurve:
+    held = scores.aligned(keys)
+    rates = np.empty(0), np.empty(0)
+    if held.has_both_classes:
+        rates = roc(held.label, held.mean_logit())[:2]
+    return RocCurve(
+        test_on=test_on,
+        pairing=pairing,
+        domain=scores.leakage.domain(pairing.train_on, test_on),
+        false_positives=rates[0],
+        true_positives=rates[1],
+    )

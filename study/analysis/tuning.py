@@ -11,33 +11,28 @@ leaks, the images that training has seen are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-import numpy as np
-
-from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.results import Domain
+from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, by_interval, judge
-from study.core.identity import derive_seed
-from study.core.records import NO_DEGRADATION, Pairing, Scores
-from study.planning.cells import PlannedCell, test_content
-from study.planning.open_study import OpenStudy
+from study.core.records import NO_DEGRADATION, Pairing
+from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT, Variant
 from study.statistics.comparisons import PairedAucs, holm
 from study.statistics.differences import Difference
-from study.statistics.methods import without
-from study.statistics.metrics import auc
 from study.statistics.seeds import SeedDifference, over_seeds, same_logits
+from study.store.store import Store
 
 VAL = ""  # the test_on of a contrast on source val
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """The tuned configuration and another, in one place; test_on is `VAL` on source val, whose
-    domain is `in`.
+    """The tuned configuration and another, in one place; test_on is `VAL` on source val, which is
+    in-domain.
 
     tuned, other: AUC in [0, 1], mean over the seeds that both have. images: NaN with a reason where
     it does not apply (source val, the same models). same: the other configuration is the tuned one.
@@ -50,7 +45,7 @@ class Contrast:
     pairing: Pairing
     source: str
     test_on: str
-    domain: Domain = "unknown"
+    domain: Domain
     tuned: float
     other: float
     seeds: SeedDifference
@@ -70,109 +65,86 @@ class Contrast:
 
 
 def contrasts(
-    setup: OpenStudy,
+    scores: ScoreSet,
+    store: Store,
     cells: Sequence[PlannedCell],
     others: Sequence[tuple[Variant, Sequence[PlannedCell]]],
-    leakage: Leakage = NO_LEAKS,
 ) -> list[Contrast]:
     """Return every variant's contrasts with its pairing's winners: source val, then the test sets
-    that it is scored on.
+    that it is scored on. store: holds the AUCs on source val.
     """
-    cells = [c for c in cells if c.cell.degradation == NO_DEGRADATION]
-    winners = {
-        (c.cell.pairing, c.cell.winner_seed): c.winner.key for c in cells if c.winner is not None
-    }
+    clean = [planned for planned in cells if planned.cell.degradation == NO_DEGRADATION]
     found = []
     for variant, mine in others:
-        found.append(_on_val(setup, variant, winners))
-        for test_on in dict.fromkeys(c.cell.test_on for c in mine):
-            tuned = {
-                c.cell.winner_seed: c
-                for c in cells
-                if (c.cell.pairing, c.cell.test_on) == (variant.pairing, test_on)
-            }
-            other = {c.cell.winner_seed: c for c in mine if c.cell.test_on == test_on}
-            found.append(
-                _on_test(
-                    setup,
-                    variant,
-                    test_on,
-                    tuned,
-                    other,
-                    leakage.leaked(variant.pairing.train_on, test_on),
-                )
-            )
-    placed = [
-        replace(c, domain=leakage.domain(c.pairing.train_on, c.test_on or c.pairing.train_on))
-        for c in found
-    ]
-    return _adjusted(placed)
+        own = [planned for planned in clean if planned.cell.pairing == variant.pairing]
+        winners = {p.cell.winner_seed: p.winner.key for p in own if p.winner is not None}
+        found.append(_on_val(store, variant, winners))
+        for test_on in dict.fromkeys(planned.cell.test_on for planned in mine):
+            tuned, other = (_scored_keys(side, test_on) for side in (own, mine))
+            found.append(_on_test(scores, variant, test_on, tuned, other))
+    return _adjusted(found)
 
 
-def _on_val(
-    setup: OpenStudy, variant: Variant, winners: Mapping[tuple[Pairing, int], str]
-) -> Contrast:
-    """Compare by the AUCs on source val that the records hold."""
-    failures, pairs, missing, same = setup.store.failures(), [], [], True
+def _scored_keys(cells: Sequence[PlannedCell], test_on: str) -> dict[int, str]:
+    """Seed -> the key of its scores, of the cells of a test set that are scored."""
+    on_it = [planned.cell for planned in cells if planned.cell.test_on == test_on]
+    return {cell.winner_seed: cell.scores_key for cell in on_it if cell.state == "done"}
+
+
+def _on_val(store: Store, variant: Variant, winners: Mapping[int, str]) -> Contrast:
+    """Compare by the AUCs on source val that the records hold. winners: seed -> key."""
+    failures, pairs, missing, same = store.failures(), [], [], True
     for job in variant.jobs:
-        tuned, other = winners.get((variant.pairing, job.winner_seed)), job.trial.key
+        tuned, other = winners.get(job.winner_seed), job.trial.key
         same = same and tuned == other
         if tuned is None:
             missing.append("no winner")
-        elif setup.store.has_model(other):
-            pairs.append((setup.store.model(tuned).val_auc, setup.store.model(other).val_auc))
+        elif store.has_model(other):
+            pairs.append((store.model(tuned).val_auc, store.model(other).val_auc))
         else:
             missing.append(str(failures.get(other, "not trained yet")))
     images = Difference(value=math.nan, reason="source val")
-    return _contrast(variant, VAL, pairs, images, same=same, reason="" if pairs else missing[0])
+    reason = "" if pairs else missing[0]
+    return _contrast(variant, VAL, "in", pairs, images, same=same, reason=reason)
 
 
 def _on_test(
-    setup: OpenStudy,
+    scores: ScoreSet,
     variant: Variant,
     test_on: str,
-    tuned: Mapping[int, PlannedCell],
-    other: Mapping[int, PlannedCell],
-    leaked: Collection[str],
+    tuned: Mapping[int, str],
+    other: Mapping[int, str],
 ) -> Contrast:
-    done = [s for s in other if s in tuned and tuned[s].cell.state == other[s].cell.state == "done"]
-    if not done:
-        return _contrast(
-            variant,
-            test_on,
-            [],
-            Difference(value=math.nan),
-            same=False,
-            reason="not scored in both",
-        )
-    both = [
-        [setup.store.scores(side[seed].cell.scores_key) for seed in done] for side in (tuned, other)
-    ]
-    left = [[without(one, leaked) for one in side] for side in both]
-    kept = len(np.unique(left[0][0].label)) < 2
-    leaks = len(both[0][0].label) - len(left[0][0].label)
-    both = both if kept else left
-    same = all(tuned[s].cell.scores_key == other[s].cell.scores_key for s in done)
-    seedless = all(same_logits([one.logit.astype(np.float64) for one in side]) for side in both)
-    images = (
-        Difference(value=0.0, reason="the same models") if same else _paired(setup, test_on, both)
+    """Compare on a test set, without the images that leak. tuned, other: seed -> scores key."""
+    train_on = variant.pairing.train_on
+    domain = scores.leakage.domain(train_on, test_on)
+    keys = [(tuned[seed], other[seed]) for seed in other if seed in tuned]
+    if not keys:
+        none, reason = Difference(value=math.nan), "not scored in both"
+        return _contrast(variant, test_on, domain, [], none, same=False, reason=reason)
+    both = scores.aligned([key for side in zip(*keys, strict=True) for key in side])
+    both = both.leak_free(scores.leakage.leaked(train_on, test_on))
+    sides = both.logits[: len(keys)], both.logits[len(keys) :]
+    same = all(mine == theirs for mine, theirs in keys)
+    images = Difference(value=0.0, reason="the same models")
+    if not same:
+        means = [side.mean(axis=0) for side in sides]
+        rng_seed = scores.rng_seed(test_on)
+        images = PairedAucs(both.label, means, both.group, rng_seed=rng_seed).difference(0, 1)
+    aucs = both.aucs
+    pairs = [*zip(aucs[: len(keys)], aucs[len(keys) :], strict=True)]
+    return replace(
+        _contrast(variant, test_on, domain, pairs, images, same=same),
+        seedless=all(same_logits([*side]) for side in sides),
+        leaked=both.leaked,
+        kept=both.kept,
     )
-    pairs = [(auc(a.label, a.logit), auc(b.label, b.logit)) for a, b in zip(*both, strict=True)]
-    found = _contrast(variant, test_on, pairs, images, same=same)
-    return replace(found, seedless=seedless, leaked=leaks, kept=kept and leaks > 0)
-
-
-def _paired(setup: OpenStudy, test_on: str, both: Sequence[Sequence[Scores]]) -> Difference:
-    """Compare mean logits over seeds; all of a test set's cells have the same images."""
-    first = both[0][0]
-    means = [np.mean([one.logit.astype(np.float64) for one in side], axis=0) for side in both]
-    rng_seed = derive_seed(setup.study.seed, "bootstrap", test_content(setup, test_on))
-    return PairedAucs(first.label, means, first.group, rng_seed=rng_seed).difference(0, 1)
 
 
 def _contrast(
     variant: Variant,
     test_on: str,
+    domain: Domain,
     pairs: Sequence[tuple[float, float]],
     images: Difference,
     *,
@@ -183,6 +155,7 @@ def _contrast(
         pairing=variant.pairing,
         source=variant.source,
         test_on=test_on,
+        domain=domain,
         tuned=fmean(tuned for tuned, _ in pairs) if pairs else math.nan,
         other=fmean(other for _, other in pairs) if pairs else math.nan,
         seeds=over_seeds([tuned - other for tuned, other in pairs]),

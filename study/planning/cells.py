@@ -45,16 +45,39 @@ def plan_cells(
     planned: dict[Cell, PlannedCell] = {}
     for pairing in study.pairings():
         if pairing.detector not in study.ensembles:
-            searched = history.get(pairing)
-            planned.update(_built_cells(opened, pairing, searched, failures))
-    for pairing in study.pairings():
-        for cell in _cells_of(study, pairing) if pairing.detector in study.ensembles else ():
-            members = {
-                name: planned[replace(cell, pairing=replace(pairing, detector=name))]
-                for name in study.ensembles[pairing.detector]
+            planned.update(_built_cells(opened, pairing, history.get(pairing), failures))
+    cells = [cell for pairing in study.pairings() for cell in _cells_of(study, pairing)]
+    return _with_ensembles(opened, planned, cells, failures)
+
+
+def refreshed(opened: OpenStudy, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Return planned cells as the store has them by now. What they are, and the jobs that score
+    them, stays; an ensemble's hang on its members, which must be among them.
+    """
+    failures, now = opened.store.failures(), {}
+    for one in cells:
+        cell = replace(one.cell, state="planned", reason="", scores_key="")
+        now[cell] = one
+        if isinstance(one.job, CellJob):
+            now[cell] = scored_or_not(opened.store, cell, one.winner, one.job, failures)
+    return _with_ensembles(opened, now, [*now], failures)
+
+
+def _with_ensembles(
+    opened: OpenStudy,
+    planned: dict[Cell, PlannedCell],
+    cells: Sequence[Cell],
+    failures: Mapping[str, Failure],
+) -> list[PlannedCell]:
+    """The cells in order. planned: what is known of them, but of those of ensembles."""
+    for cell in cells:
+        if members := opened.study.ensembles.get(cell.pairing.detector):
+            of = {
+                name: planned[replace(cell, pairing=replace(cell.pairing, detector=name))]
+                for name in members
             }
-            planned[cell] = _ensemble_cell(opened.jobs, opened.store, cell, members, failures)
-    return [planned[cell] for pairing in study.pairings() for cell in _cells_of(study, pairing)]
+            planned[cell] = _ensemble_cell(opened.jobs, opened.store, cell, of, failures)
+    return [planned[cell] for cell in cells]
 
 
 def _cells_of(study: Study, pairing: Pairing) -> list[Cell]:

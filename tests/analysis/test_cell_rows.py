@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
-from study.analysis import cell_rows
-from study.analysis.cell_rows import matrix_rows
-from study.analysis.leakage import Leakage
-from study.core.records import Cell, Pairing, Scores
+from study.analysis.calibrations import Calibrations
+from study.analysis.cell_rows import cell_rows
+from study.analysis.leakage import NO_LEAKS, Leakage
+from study.core.records import Pairing, Scores
 from study.planning.cells import PlannedCell
+from tests.analysis.score_sets import CellScores, score_set
 
 PAIRING = Pairing(detector="npr", train_on="a")
 THRESHOLDS = {"fixed": 0.0, "source": 0.3, "source_fpr5": 1.4}
@@ -33,35 +35,26 @@ def scored(seed: int) -> Scores:
     )
 
 
+def rows_of(
+    cells: Sequence[CellScores],
+    winner: object,
+    cache: Path,
+    *,
+    val: Scores | None = None,
+    leakage: Leakage = NO_LEAKS,
+) -> list[Any]:
+    """The matrix of some cells of one winner, without a study around it."""
+    scores, made = score_set(cells, leakage=leakage)
+    planned = [PlannedCell(cell=cell, winner=cast(Any, winner), job=None) for cell in made]
+    store = cast(Any, SimpleNamespace(val_scores=lambda key: val))
+    return cell_rows(scores, planned, cache=cache, calibrations=Calibrations(store))
+
+
 @pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """The matrix of one cell of two seeds, without a study around it."""
-    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(scores=lambda key: scored(int(key)))
-    study = SimpleNamespace(seed=0, pairings=lambda: [PAIRING], test_on=("b",))
-    planned = []
-    for seed in (0, 1):
-        cell = Cell(
-            pairing=PAIRING,
-            winner_seed=seed,
-            test_on="b",
-            degradation="none",
-            state="done",
-            scores_key=str(seed),
-        )
-        winner = SimpleNamespace(winner_seed=seed, thresholds=THRESHOLDS, temperature=1.0)
-        planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
-    return matrix_rows(
-        cast(
-            Any,
-            SimpleNamespace(
-                store=store,
-                study=study,
-                workspace=SimpleNamespace(data=SimpleNamespace(cache=tmp_path)),
-            ),
-        ),
-        planned,
-    )
+def rows(tmp_path: Path) -> list[Any]:
+    """The matrix of one cell of two seeds."""
+    winner = SimpleNamespace(thresholds=THRESHOLDS, temperature=1.0)
+    return rows_of([("b", PAIRING, scored(seed), seed) for seed in (0, 1)], winner, tmp_path)
 
 
 def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:
@@ -127,39 +120,24 @@ def probability(logits: np.ndarray) -> np.ndarray:
     return (1 / (1 + np.exp(-logits.astype(float)))).reshape(-1, 2).mean(axis=1)
 
 
-def unit_rows(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, val: Scores | None, temperature: float = 1.0
-) -> list[Any]:
+def unit_rows(folder: Path, val: Scores | None, temperature: float = 1.0) -> list[Any]:
     """The matrix of one winner with thresholds of frames, on videos. val: what it scored on its
     source's val.
     """
-    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(scores=lambda key: frames("test", TEST), val_scores=lambda key: val)
-    cell = Cell(
-        pairing=PAIRING,
-        winner_seed=0,
-        test_on="b",
-        degradation="none",
-        state="done",
-        scores_key="0",
-    )
     thresholds = THRESHOLDS if val else {"fixed": 0.0, "source": np.nan, "source_fpr5": np.nan}
-    winner = SimpleNamespace(key="w", winner_seed=0, thresholds=thresholds, temperature=temperature)
-    workspace = SimpleNamespace(data=SimpleNamespace(cache=folder))
-    setup = cast(
-        Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace)
-    )
+    winner = SimpleNamespace(key="w", thresholds=thresholds, temperature=temperature)
     leaked = Leakage(
         leaks={("a", "b"): cast(Any, SimpleNamespace(ids=lambda: ("test/000.png", "test/001.png")))}
     )
-    return matrix_rows(setup, [PlannedCell(cell=cell, winner=cast(Any, winner), job=None)], leaked)
+    cells = [("b", PAIRING, frames("test", TEST), 0)]
+    return rows_of(cells, winner, folder, val=val, leakage=leaked)
 
 
 def test_units_are_judged_by_thresholds_and_a_temperature_of_source_vals_units(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     val = frames("val", VAL)
-    rows = unit_rows(monkeypatch, tmp_path, val)
+    rows = unit_rows(tmp_path, val)
     found = {
         (r.level, r.leak_free, r.metric, r.threshold): r.estimate for r in rows if r.seed == "mean"
     }
@@ -183,11 +161,9 @@ def test_units_are_judged_by_thresholds_and_a_temperature_of_source_vals_units(
     assert not any("single images" in r.estimate.note for r in rows)
 
 
-def test_a_source_without_units_is_said_where_it_decides(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_source_without_units_is_said_where_it_decides(tmp_path: Path) -> None:
     val = frames("val", VAL, units=False)
-    rows = unit_rows(monkeypatch, tmp_path, val)
+    rows = unit_rows(tmp_path, val)
     history = {
         (r.level, r.leak_free, r.threshold or r.metric)
         for r in rows
@@ -210,14 +186,8 @@ def test_a_source_without_units_is_said_where_it_decides(
     assert found["unit", False, "tp", "source_fpr5"] == (np.log(p / (1 - p))[20:] >= -0.5).sum()
 
 
-def test_units_of_a_detector_without_a_source_have_no_source_threshold(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rows = [
-        r
-        for r in unit_rows(monkeypatch, tmp_path, None, np.nan)
-        if (r.level, r.seed) == ("unit", "mean")
-    ]
+def test_units_of_a_detector_without_a_source_have_no_source_threshold(tmp_path: Path) -> None:
+    rows = [r for r in unit_rows(tmp_path, None, np.nan) if (r.level, r.seed) == ("unit", "mean")]
     undefined = {
         r.threshold or r.metric for r in rows if r.estimate.reason.startswith("the source ")
     }

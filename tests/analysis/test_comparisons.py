@@ -15,8 +15,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from study.analysis.comparisons import Comparisons, compare_scores
+from study.analysis.comparisons import Comparisons, compare_detectors
+from study.analysis.leakage import NO_LEAKS
 from study.analysis.overlap_groups import Images, overlap_groups, own_names
+from study.analysis.score_set import open_scores
 from study.core.errors import ScoreError
 from study.core.records import NO_TRAINING, Pairing, Scores
 from study.render.answer import answer
@@ -25,8 +27,7 @@ from study.render.files import write_comparisons
 from study.render.numbers import number
 from study.statistics.comparisons import compare, holm
 from study.store.store import Store
-
-CellScores = tuple[str, Pairing, Scores, int]
+from tests.analysis.score_sets import CellScores, clean_cell, score_set
 
 
 def made(test_on: str, logit: np.ndarray, *, images_a_group: int = 1) -> Scores:
@@ -80,7 +81,7 @@ def study(
 
 
 def compared(scores: Iterable[CellScores]) -> Comparisons:
-    return compare_scores(list(scores), len)
+    return compare_detectors(*score_set(scores))
 
 
 def mean_logit(scores: Sequence[CellScores], detector: str, x: str, y: str) -> np.ndarray:
@@ -383,35 +384,27 @@ def test_the_files_hold_every_pair(tmp_path: Path) -> None:
 
 
 def test_a_study_is_read_from_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    from study.analysis import comparisons
-    from study.core.records import Cell
+    from study.analysis import score_set as library
 
     scores = study({"one": 1.0, "two": 0.5}, ["aa", "bbb"], seeds=1)
-    cells = [
-        SimpleNamespace(
-            cell=Cell(
-                pairing=p,
-                winner_seed=0,
-                test_on=y,
-                degradation=degradation,
-                state=state,
-                scores_key=str(i),
-            )
-        )
-        for i, (y, p, _, _) in enumerate(scores)
-        for degradation, state in (("none", "done"), ("jpeg75", "done"))
-    ]
-    cells.append(
-        SimpleNamespace(cell=replace(cells[0].cell, state="failed", scores_key="none such"))
-    )
-    monkeypatch.setattr(comparisons, "test_content", lambda setup, test_on: test_on)
-    monkeypatch.setattr(comparisons, "identities_of", lambda setup: own_names)
-    setup = SimpleNamespace(
-        study=SimpleNamespace(seed=0), store=SimpleNamespace(scores=lambda key: scores[int(key)][2])
-    )
-    found = comparisons.compare_study(cast(Any, setup), cast(Any, cells), marked=["bbb"])
+    clean = [clean_cell(p, y, 0, str(i)) for i, (y, p, _, _) in enumerate(scores)]
+    cells = [one for c in clean for one in (c, replace(c, degradation="jpeg75"))]
+    cells.append(replace(cells[0], state="failed", scores_key="none such"))
+    monkeypatch.setattr(library, "test_content", lambda setup, test_on: test_on)
+    monkeypatch.setattr(library, "identities_of", lambda setup: own_names)
+    read: list[str] = []
+
+    def stored(key: str) -> Scores:
+        read.append(key)
+        return scores[int(key)][2]
+
+    setup = SimpleNamespace(study=SimpleNamespace(seed=0), store=SimpleNamespace(scores=stored))
+    keys = [cell.scores_key for cell in cells if cell.state == "done"]
+    opened = open_scores(cast(Any, setup), keys, NO_LEAKS)
+    found = compare_detectors(opened, cells, marked=["bbb"])
     assert found.marked == ("bbb",)
     assert [p.difference for p in found.pairs] == [p.difference for p in compared(scores).pairs]
+    assert read == [str(i) for i in range(len(scores))]
 
 
 def parts_of_one(

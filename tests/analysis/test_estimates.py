@@ -11,13 +11,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from study.analysis import cell_rows, estimates
-from study.analysis.cell_rows import matrix_rows
+from study.analysis import estimates
+from study.analysis.calibrations import Calibrations
+from study.analysis.cell_rows import cell_rows
 from study.analysis.estimates import cached_estimates
 from study.core import parallel
-from study.core.records import Cell, Pairing, Scores
+from study.core.records import Pairing, Scores
 from study.planning.cells import PlannedCell
 from study.statistics.intervals import CellEstimates, estimate_cell
+from tests.analysis.score_sets import score_set
 
 GIVEN = {"fixed": 0.0, "source": float("nan"), "source_fpr5": float("-inf")}
 CALL: dict[str, Any] = {"rng_seed": 3, "brief": False}
@@ -111,23 +113,16 @@ def test_whatever_decides_the_numbers_decides_the_key(
 def test_the_matrix_is_the_same_for_any_number_of_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(scores=lambda key: scored(int(key)))
-    planned = []
-    for number in range(5):
-        place = {
-            "pairing": Pairing(detector=f"d{number}", train_on="a"),
-            "test_on": "b",
-            "degradation": "none",
-        }
-        cell = Cell(**place, winner_seed=0, state="done", scores_key=str(number))  # type: ignore[arg-type]
-        winner = SimpleNamespace(winner_seed=0, thresholds=GIVEN, temperature=1.0)
-        planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
+    scores, cells = score_set(
+        [("b", Pairing(detector=f"d{i}", train_on="a"), scored(i), 0) for i in range(5)]
+    )
+    winner = cast(Any, SimpleNamespace(thresholds=GIVEN, temperature=1.0))
+    planned = [PlannedCell(cell=cell, winner=winner, job=None) for cell in cells]
+    calibrations = Calibrations(cast(Any, None))
     found = []
     for threads in (1, 4):
         monkeypatch.setattr(parallel, "cpu_count", lambda threads=threads: threads)
-        workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / str(threads)))
-        setup = SimpleNamespace(store=store, study=SimpleNamespace(seed=0), workspace=workspace)
-        found.append(repr(matrix_rows(cast(Any, setup), planned)))
-        assert len(kept(tmp_path / str(threads))) == 5
+        cache = tmp_path / str(threads)
+        found.append(repr(cell_rows(scores, planned, cache=cache, calibrations=calibrations)))
+        assert len(kept(cache)) == 5
     assert found[0] == found[1]

@@ -15,15 +15,18 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
-from study.analysis import cell_rows, leak_price, tuning
-from study.analysis.cell_rows import matrix_rows
-from study.analysis.comparisons import compare_scores
+from study.analysis import leak_price
+from study.analysis.calibrations import Calibrations
+from study.analysis.cell_rows import cell_rows
+from study.analysis.comparisons import compare_detectors
+from study.analysis.leak_price import KeptEpochs, leak_prices
 from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix, write_matrix
+from study.analysis.score_set import ScoreSet
 from study.analysis.selection_gap import selection_gaps
-from study.analysis.tuning import VAL
-from study.core.records import Cell, Pairing, Scores
+from study.analysis.tuning import contrasts
+from study.core.records import Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
 from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT
@@ -35,7 +38,7 @@ from study.render.selection_gap import gap_line, markdown_gaps
 from study.render.summary import summary_cells, summary_lines, summary_of
 from study.render.tables import markdown_tables, text_table
 from study.render.tuning import tuning_line, tuning_markdown
-from study.statistics.differences import Difference
+from tests.analysis.score_sets import clean_cell, score_set
 from tests.data.leaks.test_near_duplicates import scene
 from tests.factories import write_image
 from tests.render.synthetic_matrix import results, row
@@ -74,8 +77,28 @@ def leaks_of(ids: list[str], label: list[int]) -> Leaks:
     )
 
 
+def cells_with(
+    ids: list[str], frames: int = 1, *, related: bool = False, train_on: str = "a"
+) -> tuple[ScoreSet, list[PlannedCell]]:
+    """One cell of two seeds in which some images leak, without a study around it."""
+    pairing = Pairing(detector="npr", train_on=train_on)
+    scores, cells = score_set(
+        [("b", pairing, scored(seed, frames), seed) for seed in (0, 1)],
+        leakage=leakage_with(ids, frames, related=related, train_on=train_on),
+    )
+    winners = [
+        SimpleNamespace(
+            key=str(s), winner_seed=s, thresholds={"fixed": 0.0}, temperature=1.0, val_auc=0.9
+        )
+        for s in (0, 1)
+    ]
+    return scores, [
+        PlannedCell(cell=cell, winner=cast(Any, winner), job=None)
+        for cell, winner in zip(cells, winners, strict=True)
+    ]
+
+
 def rows_with(
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     ids: list[str],
     *,
@@ -83,33 +106,11 @@ def rows_with(
     related: bool = False,
     train_on: str = "a",
 ) -> list[ResultRow]:
-    """The matrix of one cell of two seeds in which some images leak, without a study around it."""
-    monkeypatch.setattr(cell_rows, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(
-        scores=lambda key: scored(int(key), frames),
-        val_scores=lambda key: scored(int(key) + 2, frames),
-    )
-    workspace = SimpleNamespace(data=SimpleNamespace(cache=tmp_path / "cache"))
-    pairing = Pairing(detector="npr", train_on=train_on)
-    study = SimpleNamespace(seed=0, pairings=lambda: [pairing], test_on=("b",))
-    planned = []
-    for seed in (0, 1):
-        cell = Cell(
-            pairing=pairing,
-            winner_seed=seed,
-            test_on="b",
-            degradation="none",
-            state="done",
-            scores_key=str(seed),
-        )
-        winner = SimpleNamespace(
-            key=str(seed), winner_seed=seed, thresholds={"fixed": 0.0}, temperature=1.0
-        )
-        planned.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
-    setup = cast(Any, SimpleNamespace(store=store, study=study, workspace=workspace))
-    return matrix_rows(
-        setup, planned, leakage_with(ids, frames, related=related, train_on=train_on)
-    )
+    """The matrix of that cell."""
+    scores, planned = cells_with(ids, frames, related=related, train_on=train_on)
+    store = cast(Any, SimpleNamespace(val_scores=lambda key: scored(int(key) + 2, frames)))
+    cache = tmp_path / "cache"
+    return cell_rows(scores, planned, cache=cache, calibrations=Calibrations(store))
 
 
 def leakage_with(
@@ -122,10 +123,8 @@ def leakage_with(
     )
 
 
-def test_a_cell_stands_with_and_without_its_leaked_images(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rows = rows_with(monkeypatch, tmp_path, LEAKED)
+def test_a_cell_stands_with_and_without_its_leaked_images(tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, LEAKED)
     found = {(r.level, r.leak_free, r.seed, r.metric, r.threshold): r for r in rows}
     for seed in (0, 1):
         one = scored(seed)
@@ -146,8 +145,8 @@ def test_a_cell_stands_with_and_without_its_leaked_images(
     }
 
 
-def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rows = rows_with(monkeypatch, tmp_path, LEAKED)
+def test_the_tables_show_both_numbers(tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, LEAKED)
     means = {r.leak_free: r.estimate.value for r in rows if (r.seed, r.metric) == ("mean", "auc")}
     assert means[True] < means[False] - 0.01
     for text in (text_table(results(rows), "npr", width=400), markdown_tables(results(rows))):
@@ -160,10 +159,8 @@ def test_the_tables_show_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "not found" not in text_table(results([row()]), "npr", width=400)
 
 
-def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rows = rows_with(
-        monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4
-    )
+def test_units_are_made_of_what_is_left(tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, [f"b/{i:03d}.png" for i in (0, 1, 2, 3, 4, 8)], frames=4)
     counts = {
         (r.level, r.leak_free): (r.estimate.n_real, r.estimate.n_fake)
         for r in rows
@@ -177,10 +174,8 @@ def test_units_are_made_of_what_is_left(monkeypatch: pytest.MonkeyPatch, tmp_pat
     }
 
 
-def test_a_test_set_that_leaks_altogether_is_undefined_without(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rows = rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)])
+def test_a_test_set_that_leaks_altogether_is_undefined_without(tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, [f"b/{i:03d}.png" for i in range(120)])
     left = [r for r in rows if r.leak_free]
     assert left
     ranked = [r.estimate for r in left if r.metric in ("auc", "ap", "nll", "accuracy")]
@@ -190,10 +185,8 @@ def test_a_test_set_that_leaks_altogether_is_undefined_without(
     )
 
 
-def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rows = rows_with(monkeypatch, tmp_path, LEAKED, related=True)
+def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, LEAKED, related=True)
     shared = leakage_with(LEAKED, related=True).pair("a", "b")
     assert (shared.domain, shared.overlap, shared.leaked) == ("neither", len(LEAKED) / 60, 15)
     assert (shared.n_real, shared.n_fake) == (60, 60)
@@ -219,8 +212,9 @@ def test_comparisons_leave_such_cells_out_of_their_means() -> None:
             scores.append(
                 (test_on, Pairing(detector=detector, train_on="a"), scored(10 * place + number), 0)
             )
-    assert compare_scores(scores, len).cells == (("a", "b"), ("a", "c"))
-    left = compare_scores(scores, len, related=[("a", "b")])
+    assert compare_detectors(*score_set(scores)).cells == (("a", "b"), ("a", "c"))
+    related = Leakage(related={("a", "b"): leaks_of([], [])})
+    left = compare_detectors(*score_set(scores, leakage=related))
     assert left.cells == (("a", "c"),)
     expected = {
         d: roc_auc_score(s.label, s.logit)
@@ -231,11 +225,11 @@ def test_comparisons_leave_such_cells_out_of_their_means() -> None:
     assert dict(left.cross_domain) == pytest.approx(expected)
 
 
-def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_summary_has_both_numbers(tmp_path: Path) -> None:
     """Two in-domain cells, of which one leaks: the means by hand, and nothing more where nothing
     leaks.
     """
-    rows = rows_with(monkeypatch, tmp_path, LEAKED, train_on="b")
+    rows = rows_with(tmp_path, LEAKED, train_on="b")
     rows += [row(train_on="b", test_on="c", value=0.6)]
     means = {
         r.leak_free: r.estimate.value
@@ -256,12 +250,8 @@ def test_the_summary_has_both_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert all("leak" not in cell for cell in summary_cells(pick(results([row()]), "npr", "auc")))
 
 
-def test_the_selection_gap_is_of_images_that_training_has_not_seen(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rows = rows_with(monkeypatch, tmp_path, LEAKED, train_on="b")
-    pairing = Pairing(detector="npr", train_on="b")
-    (gap,) = selection_gaps({(pairing, 0): 0.9, (pairing, 1): 0.9}, rows)
+def test_the_selection_gap_is_of_images_that_training_has_not_seen() -> None:
+    (gap,) = selection_gaps(*cells_with(LEAKED, train_on="b"))
     expected = []
     for seed in (0, 1):
         one = scored(seed)
@@ -271,54 +261,28 @@ def test_the_selection_gap_is_of_images_that_training_has_not_seen(
     assert "| 15 left out |" in markdown_gaps([gap]) and "leaked images left out" in gap_line(
         [gap], "npr"
     )
-    (gap,) = selection_gaps(
-        {(pairing, 0): 0.9},
-        rows_with(monkeypatch, tmp_path, [f"b/{i:03d}.png" for i in range(120)], train_on="b"),
-    )
+    scores, cells = cells_with([f"b/{i:03d}.png" for i in range(120)], train_on="b")
+    (gap,) = selection_gaps(scores, cells[:1])
     assert gap.kept and gap.test_auc == pytest.approx(
         roc_auc_score(scored(0).label, scored(0).logit)
     )
     assert "120 kept: a class is gone without" in markdown_gaps([gap])
 
 
-def test_tuned_minus_default_is_of_images_that_training_has_not_seen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tuning, "test_content", lambda setup, test_on: test_on)
-    store = SimpleNamespace(
-        scores=lambda key: scored(int(key)), failures=dict, has_model=lambda key: False
-    )
-    setup = cast(Any, SimpleNamespace(store=store, study=SimpleNamespace(seed=0)))
-
-    def side(first: int) -> list[PlannedCell]:
-        keys = {seed: str(first + seed) for seed in (0, 1)}
-        made = [
-            Cell(
-                pairing=PAIRING,
-                winner_seed=s,
-                test_on="b",
-                degradation="none",
-                state="done",
-                scores_key=key,
-            )
-            for s, key in keys.items()
-        ]
-        return [PlannedCell(cell=cell, winner=None, job=None) for cell in made]
-
-    variant = cast(Any, SimpleNamespace(pairing=PAIRING, source=DEFAULT, jobs=[]))
-    monkeypatch.setattr(
-        tuning,
-        "_on_val",
-        lambda *_: tuning._contrast(variant, VAL, [], Difference(value=np.nan), same=False),
-    )
+def test_tuned_minus_default_is_of_images_that_training_has_not_seen() -> None:
+    store = cast(Any, SimpleNamespace(failures=dict, has_model=lambda key: False))
+    job = SimpleNamespace(winner_seed=0, trial=SimpleNamespace(key="none"))
+    variant = cast(Any, SimpleNamespace(pairing=PAIRING, source=DEFAULT, jobs=[job]))
     label = scored(0).label[np.isin(scored(0).sample_id, LEAKED)].tolist()
     leakage = Leakage(leaks={("a", "b"): leaks_of(LEAKED, label)})
     for known, ids in ((leakage, LEAKED), (NO_LEAKS, [])):
-        (found,) = (
-            c
-            for c in tuning.contrasts(setup, side(0), [(variant, side(10))], known)
-            if c.test_on == "b"
+        scores, cells = score_set(
+            [("b", PAIRING, scored(first + seed), seed) for first in (0, 10) for seed in (0, 1)],
+            leakage=known,
         )
+        planned = [PlannedCell(cell=cell, winner=None, job=None) for cell in cells]
+        made = contrasts(scores, store, planned[:2], [(variant, planned[2:])])
+        (found,) = (c for c in made if c.test_on == "b")
         kept = ~np.isin(scored(0).sample_id, ids)
         aucs = {
             key: roc_auc_score(scored(key).label[kept], scored(key).logit[kept])
@@ -347,24 +311,15 @@ def test_the_leak_price_is_of_images_that_training_has_not_seen(
     """Three epochs of one winner, the second selected: by hand, with and without the leaked
     images.
     """
-    job = SimpleNamespace(epochs=(0, 2), scores_key=str)
-    monkeypatch.setattr(leak_price, "_job", lambda *_: job)
     monkeypatch.setattr(leak_price, "is_scored", lambda _: True)
-    setup = cast(Any, SimpleNamespace(store=SimpleNamespace(scores=lambda key: scored(int(key)))))
-    cell = Cell(
-        pairing=PAIRING,
-        winner_seed=0,
-        test_on="b",
-        degradation="none",
-        state="done",
-        scores_key="1",
-    )
-    planned = [PlannedCell(cell=cell, winner=cast(Any, SimpleNamespace(best_epoch=1)), job=None)]
+    job = cast(Any, SimpleNamespace(epochs=(0, 2), scores_key=str))
+    kept_by = KeptEpochs(cell=clean_cell(PAIRING, "b", 0, "1"), selected=1, job=job)
     reals = scored(0).sample_id[scored(0).label == 0].tolist()
     for ids, leaked, kept in (([], [], False), (LEAKED, LEAKED, False), (reals, [], True)):
         label = scored(0).label[np.isin(scored(0).sample_id, ids)].tolist()
         leakage = Leakage(leaks={("a", "b"): leaks_of(ids, label)}) if ids else NO_LEAKS
-        (price,) = leak_price.leak_prices(setup, planned, leakage)
+        scores, _ = score_set([("b", PAIRING, scored(e), e) for e in range(3)], leakage=leakage)
+        (price,) = leak_prices(scores, [kept_by])
         inside = ~np.isin(scored(0).sample_id, leaked)
         aucs = [
             roc_auc_score(scored(epoch).label[inside], scored(epoch).logit[inside])
@@ -384,7 +339,7 @@ def test_comparisons_say_which_cells_hold_leaked_images() -> None:
         ("b", Pairing(detector=d, train_on="a"), scored(seed), 0)
         for seed, d in enumerate(("npr", "spectrum"))
     ]
-    found = compare_scores(pairs, len)
+    found = compare_detectors(*score_set(pairs))
     assert "leak" not in comparisons_markdown(found) + comparisons_csv(found)
     found = replace(found, leaked={("a", "b"): 15})
     sentence = (

@@ -6,24 +6,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from study.analysis import robustness as library
 from study.analysis.leakage import NO_LEAKS, Leakage
-from study.analysis.overlap_groups import own_names
-from study.analysis.robustness import Groups, Robustness, _error, mean_drop
-from study.core.records import Cell, Pairing, Scores
+from study.analysis.robustness import Groups, Robustness, _error, mean_drop, robustness
+from study.analysis.score_set import align
+from study.core.records import Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
-from study.planning.cells import PlannedCell
 from study.render.robustness import robustness_markdown, robustness_text
 from study.statistics.comparisons import PairedAucs
 from study.statistics.methods import part
+from tests.analysis.score_sets import score_set
 
 N = 120
 
@@ -48,10 +45,12 @@ def cell(pairs: list[tuple[Scores, Scores]], first_group: int) -> Robustness:
         for side in zip(*pairs, strict=True)
     ]
     groups = Groups(pairs[0][0].sample_id, np.arange(first_group, first_group + N))
+    aligned = [align(pair) for pair in pairs]
     return Robustness(
         detector="npr",
         train_on="x",
         test_on="y",
+        domain="cross",
         degradation="blur1",
         auc=float(aucs[0]),
         clean=float(aucs[1]),
@@ -59,7 +58,7 @@ def cell(pairs: list[tuple[Scores, Scores]], first_group: int) -> Robustness:
         left_out=0,
         state="done",
         reason="",
-        error=_error(pairs, groups),
+        error=_error(aligned, groups),
     )
 
 
@@ -100,27 +99,15 @@ def on(seed: int, kept: np.ndarray, shift: float) -> Scores:
 
 
 def robust(
-    monkeypatch: pytest.MonkeyPatch,
-    stored: dict[tuple[str, str], Scores],
-    leakage: Leakage = NO_LEAKS,
+    stored: dict[tuple[str, str], Scores], leakage: Leakage = NO_LEAKS
 ) -> dict[str, Robustness]:
     """What the degradation costs each detector of a store, (detector, degradation) -> scores."""
-    monkeypatch.setattr(library, "identities_of", lambda setup: own_names)
-    places = [
-        Cell(
-            pairing=Pairing(detector=d, train_on="a"),
-            winner_seed=0,
-            test_on="b",
-            degradation=g,
-            state="done",
-            scores_key=f"{d} {g}",
-        )
-        for d, g in stored
-    ]
-    held = {f"{d} {g}": scores for (d, g), scores in stored.items()}
-    setup = cast(Any, SimpleNamespace(store=SimpleNamespace(scores=held.__getitem__)))
-    planned = [PlannedCell(cell=place, winner=None, job=None) for place in places]
-    return {found.detector: found for found in library.robustness(setup, planned, leakage)}
+    scores, cells = score_set(
+        [("b", Pairing(detector=d, train_on="a"), one, 0) for (d, _), one in stored.items()],
+        leakage=leakage,
+    )
+    cells = [replace(c, degradation=g) for c, (_, g) in zip(cells, stored, strict=True)]
+    return {found.detector: found for found in robustness(scores, cells)}
 
 
 def aucs(scores: Scores, kept: np.ndarray) -> float:
@@ -128,7 +115,7 @@ def aucs(scores: Scores, kept: np.ndarray) -> float:
     return float(roc_auc_score(scores.label[inside], scores.logit[inside]))
 
 
-def test_detectors_whose_geometries_leave_out_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detectors_whose_geometries_leave_out_other_images() -> None:
     """Two images are too elongated for one detector, and one of them is not once it is degraded; a
     third cannot be degraded.
     """
@@ -142,7 +129,7 @@ def test_detectors_whose_geometries_leave_out_other_images(monkeypatch: pytest.M
         ("cropped", "long64"): on(3, np.setdiff1d(every, [7]), 1.0),
     }
     for order in (stored, dict(reversed(stored.items()))):
-        found = robust(monkeypatch, order)
+        found = robust(order)
         one = found["resized"]
         assert one.auc == pytest.approx(aucs(stored["resized", "long64"], both))
         assert one.clean == pytest.approx(aucs(stored["resized", "none"], both))
@@ -169,7 +156,7 @@ def test_detectors_whose_geometries_leave_out_other_images(monkeypatch: pytest.M
         assert "cropped: long64 is not applicable to 1 of 120 images of b;" in text
 
 
-def test_images_that_leak_are_in_neither_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_leak_are_in_neither_side() -> None:
     every = np.arange(N)
     stored = {("npr", "none"): on(0, every, 2.0), ("npr", "jpeg50"): on(1, every, 1.0)}
     ids = made(np.zeros(N)).sample_id
@@ -190,16 +177,16 @@ def test_images_that_leak_are_in_neither_side(monkeypatch: pytest.MonkeyPatch) -
         )
         return Leakage(leaks={("a", "b"): of})
 
-    one = robust(monkeypatch, stored, leaks(every[:30]))["npr"]
+    one = robust(stored, leaks(every[:30]))["npr"]
     assert one.auc == pytest.approx(aucs(stored["npr", "jpeg50"], every[30:]))
     assert one.clean == pytest.approx(aucs(stored["npr", "none"], every[30:]))
     assert (one.images, one.leaked, one.kept, one.left_out) == (N - 30, 30, False, 0)
     assert one.error is not None and len(one.error.label) == N - 30
     assert "Test images that leak from training: a -> b 30, left out." in robustness_markdown([one])
-    all_reals = robust(monkeypatch, stored, leaks(every[::2]))["npr"]
+    all_reals = robust(stored, leaks(every[::2]))["npr"]
     assert all_reals.clean == pytest.approx(aucs(stored["npr", "none"], every))
     assert (all_reals.images, all_reals.leaked, all_reals.kept) == (N, 60, True)
     assert "a -> b 60, kept, as a class is gone without them, under jpeg50." in robustness_text(
         [all_reals], width=200
     )
-    assert "leak" not in robustness_text([robust(monkeypatch, stored)["npr"]], width=200)
+    assert "leak" not in robustness_text([robust(stored)["npr"]], width=200)

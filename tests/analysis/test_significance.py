@@ -77,6 +77,7 @@ def test_seeds_that_are_pairs(
         pairing=Pairing(detector="a", train_on="x"),
         source="default",
         test_on="y",
+        domain="cross",
         tuned=0.9,
         other=0.8,
         seeds=SeedDifference(mean=0.1, low=low, high=high, sd=0.1, seeds=3),

@@ -16,7 +16,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
-from study.analysis.leak_price import epochs_jobs, leak_prices
+from study.analysis.leak_price import kept_epochs, leak_prices
+from study.analysis.leakage import NO_LEAKS
+from study.analysis.score_set import open_scores
 from study.core.failures import Failure
 from study.core.records import NO_TRAINING, Pairing
 from study.jobs.cell import load_detector, score_cell
@@ -156,7 +158,8 @@ def test_the_matrix_and_the_ranking_know_nothing_of_them(run: StudyRun, setup: O
 
 def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: OpenStudy) -> None:
     cells = plan_cells(setup)
-    jobs = {job.cell.scores_key: job for job in epochs_jobs(setup, cells)}
+    kept = kept_epochs(setup, cells)
+    jobs = {one.cell.scores_key: one.job for one in kept}
     mine = [c for c in cells if c.cell.pairing.detector == "npr"]
     # spectrum is a logistic regression and has no epochs
     assert set(jobs) == {c.cell.scores_key for c in mine}
@@ -177,7 +180,8 @@ def test_the_leak_price_is_the_best_epoch_on_the_test_set(run: StudyRun, setup: 
         by_place.setdefault((planned.cell.pairing, planned.cell.test_on), []).append(
             (aucs[best], max(aucs.values()))
         )
-    for price in leak_prices(setup, cells):
+    keys = [key for one in kept for key in one.keys.values()]
+    for price in leak_prices(open_scores(setup, keys, NO_LEAKS), kept):
         honest, claimed = np.transpose(by_place.pop((price.pairing, price.test_on)))
         assert (price.honest, price.claimed) == pytest.approx(
             (honest.mean(), claimed.mean()), abs=1e-12

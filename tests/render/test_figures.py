@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from study.analysis.results import DatasetRow, PairRow
-from study.analysis.roc import roc_of_means
+from study.analysis.roc import RocCurve, roc_of_means
 from study.core.errors import StoreError
 from study.core.records import NO_PIXELS, Pairing, Scores
 from study.render.figures import canvas
@@ -22,6 +22,7 @@ from study.render.figures.ranks import critical_difference
 from study.render.figures.robustness import robustness_curves
 from study.render.figures.roc import roc_curves
 from study.statistics.comparisons import friedman
+from tests.analysis.score_sets import CellScores, score_set
 from tests.render.synthetic_matrix import NAN, matrix, results, row, without_number
 
 
@@ -157,7 +158,7 @@ def test_what_the_audit_warns_of_is_marked_in_every_figure_with_a_key(
         robustness_curves(found, "npr", "jpeg", tmp_path / "jpeg.png")
         pairing = Pairing(detector="npr", train_on="a")
         roc_curves(
-            roc_of_means((t, pairing, scores(1.0)) for t in "ab"),
+            curves([(t, pairing, scores(1.0), 0) for t in "ab"]),
             tmp_path / "roc.png",
             warned=["b"] if warned else [],
         )
@@ -268,17 +269,21 @@ def scores(shift: float, *, seed: int = 0, n: int = 60, label: np.ndarray | None
     )
 
 
+def curves(made: list[CellScores]) -> list[RocCurve]:
+    return roc_of_means(*score_set(made))
+
+
 def test_roc_curves_have_a_panel_a_test_set_and_a_curve_a_pairing(
     drawn: list[Figure], tmp_path: Path
 ) -> None:
     pairings = [Pairing(detector=d, train_on=t) for d in ("npr", "spectrum") for t in ("a", "b")]
     made = [
-        (t, p, scores(2.0 if t == p.train_on else 0.3, seed=s))
+        (t, p, scores(2.0 if t == p.train_on else 0.3, seed=s), s)
         for t in ("a", "b", "c")
         for p in pairings
         for s in range(2)
     ]
-    roc_curves(roc_of_means(made), tmp_path / "roc.png")
+    roc_curves(curves(made), tmp_path / "roc.png")
     (figure,) = drawn
     assert is_picture(tmp_path / "roc.png")
     assert [axes.get_title() for axes in figure.axes] == ["test on a", "test on b", "test on c"]
@@ -298,7 +303,8 @@ def test_a_roc_curve_is_that_of_the_mean_logit_over_seeds(
     from sklearn.metrics import roc_auc_score, roc_curve
 
     pairing, seeds = Pairing(detector="npr", train_on="a"), [scores(1.0, seed=s) for s in range(3)]
-    roc_curves(roc_of_means(("b", pairing, seed) for seed in seeds), tmp_path / "roc.png")
+    made = [("b", pairing, one, number) for number, one in enumerate(seeds)]
+    roc_curves(curves(made), tmp_path / "roc.png")
     expected = roc_curve(seeds[0].label, np.mean([s.logit.astype(float) for s in seeds], axis=0))[
         :2
     ]
@@ -315,7 +321,7 @@ def test_a_test_set_with_one_class_has_no_curve_and_says_so(
 ) -> None:
     one_class = scores(1.0, label=np.ones(60, np.uint8))
     roc_curves(
-        roc_of_means([("b", Pairing(detector="npr", train_on="a"), one_class)]),
+        curves([("b", Pairing(detector="npr", train_on="a"), one_class, 0)]),
         tmp_path / "roc.png",
     )
     assert len(drawn[0].axes[0].lines) == 1

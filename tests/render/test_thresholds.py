@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from study.analysis.selection_gap import selection_gaps
-from study.core.records import Pairing
+from study.core.records import Pairing, Scores
+from study.planning.cells import PlannedCell
 from study.render.figures.search import best_so_far
 from study.render.selection_gap import gap_line, markdown_gaps
 from study.render.thresholds import markdown_transfer, text_transfer, transfers
+from tests.analysis.score_sets import score_set
 from tests.render.synthetic_matrix import results, row, without_number
 
 VALUES = {"fixed": 0.6, "source": 0.7, "source_fpr5": 0.65, "oracle": 0.82}
@@ -68,19 +73,23 @@ def test_a_detector_without_a_source_has_no_source_threshold() -> None:
     )
 
 
+def of_auc(auc: float) -> Scores:
+    """Scores of one fake and 200 reals, of which so many lie below it."""
+    ids = np.array([f"{i:03d}" for i in range(201)])
+    label = (np.arange(201) == 200).astype(np.uint8)
+    logit = np.append(np.arange(200), 200 * auc - 0.5).astype(np.float32)
+    return Scores(
+        sample_id=ids, group=ids, unit=ids, method=ids, label=label, logit=logit, listed=201
+    )
+
+
 def test_selection_gap_by_hand() -> None:
-    rows = [
-        row("npr", "a+b", test_on, value, seed=seed)
-        for test_on, seed, value in (
-            ("a", "0", 0.8),
-            ("a", "1", 0.9),
-            ("b", "0", 0.685),
-            ("c", "0", 0.5),
-            ("a", "mean", 0.85),
-        )
-    ]
     pairing = Pairing(detector="npr", train_on="a+b")
-    gaps = selection_gaps({(pairing, 0): 0.95, (pairing, 1): 0.92}, rows)
+    places = [("a", 0, 0.8), ("a", 1, 0.9), ("b", 0, 0.685), ("c", 0, 0.5)]
+    scores, cells = score_set((y, pairing, of_auc(auc), seed) for y, seed, auc in places)
+    winners = [cast(Any, SimpleNamespace(val_auc=auc)) for auc in (0.95, 0.92)]
+    planned = [PlannedCell(cell=c, winner=winners[c.winner_seed], job=None) for c in cells]
+    gaps = selection_gaps(scores, planned)
     assert [(g.test_on, g.seeds) for g in gaps] == [("a", 2), ("b", 1)]
     assert [g.gap for g in gaps] == pytest.approx([0.935 - 0.85, 0.265])
     assert gaps[0].sd == pytest.approx((0.15 - 0.02) / math.sqrt(2)) and math.isnan(gaps[1].sd)

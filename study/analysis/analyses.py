@@ -1,0 +1,86 @@
+"""Everything that the scores of a study say, derived of one `ScoreSet`: what cross_eval writes and
+prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.analysis.audit import StudyAudit, dataset_rows, no_pixel_rows
+from study.analysis.calibrations import Calibrations
+from study.analysis.cell_rows import cell_rows
+from study.analysis.choices import Choices
+from study.analysis.comparisons import Comparisons, compare_detectors
+from study.analysis.leak_price import KeptEpochs, leak_prices
+from study.analysis.leakage import leakage_of, pair_rows
+from study.analysis.results import Results
+from study.analysis.robustness import Robustness, robustness
+from study.analysis.roc import RocCurve, roc_of_means
+from study.analysis.score_set import ScoreSet, open_scores
+from study.analysis.selection_gap import selection_gaps
+from study.analysis.tuning import contrasts
+from study.jobs.epochs import is_scored
+from study.planning.cells import PlannedCell
+from study.planning.open_study import OpenStudy
+from study.planning.variants import Variant
+
+VariantCells = Sequence[tuple[Variant, Sequence[PlannedCell]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analyses:
+    """The tables of a study; () where it has nothing of a kind."""
+
+    results: Results
+    comparisons: Comparisons
+    choices: Choices
+    robustness: tuple[Robustness, ...]
+    curves: tuple[RocCurve, ...]
+
+
+def analyse(
+    setup: OpenStudy,
+    cells: Sequence[PlannedCell],
+    variants: VariantCells,
+    epochs: Sequence[KeptEpochs],
+    audit: StudyAudit,
+) -> Analyses:
+    """Derive everything. Trains nothing, scores nothing, and opens each file of scores once.
+
+    cells: of the study, and of detectors run elsewhere. variants: the cells of other configurations
+    of its pairings. epochs: what winners have kept.
+    """
+    more = [planned for _, of_variant in variants for planned in of_variant]
+    keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
+    keys += [key for one in epochs if is_scored(one.job) for key in one.keys.values()]
+    scores = open_scores(setup, keys, leakage_of(setup))
+    results = results_of(setup, scores, cells, audit)
+    plain = [planned.cell for planned in cells]
+    return Analyses(
+        results=results,
+        comparisons=compare_detectors(scores, plain, marked=[*results.warnings()]),
+        choices=Choices(
+            gaps=tuple(selection_gaps(scores, cells)),
+            contrasts=tuple(contrasts(scores, setup.store, cells, variants)),
+            prices=tuple(leak_prices(scores, epochs)),
+        ),
+        robustness=tuple(robustness(scores, plain)),
+        curves=tuple(roc_of_means(scores, plain)),
+    )
+
+
+def results_of(
+    setup: OpenStudy, scores: ScoreSet, cells: Sequence[PlannedCell], audit: StudyAudit
+) -> Results:
+    """Return the numbers of the cells and of the audit, and what is known of test sets and
+    pairs.
+    """
+    test_on = setup.study.test_on
+    cache, calibrations = setup.workspace.data.cache, Calibrations(setup.store)
+    rows = cell_rows(scores, cells, cache=cache, calibrations=calibrations)
+    return Results(
+        rows=(*rows, *no_pixel_rows(audit, test_on)),
+        datasets=dataset_rows(audit, test_on),
+        pairs=pair_rows(setup, scores.leakage),
+    )

@@ -1,0 +1,37 @@
+"""Made-up scores as the score set of a study, shared by tests and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.overlap_groups import Identities, own_names
+from study.analysis.score_set import ScoreSet
+from study.core.records import Cell, Pairing, Scores
+
+CellScores = tuple[str, Pairing, Scores, int]  # test set, pairing, the scores of a winner, its seed
+
+
+def clean_cell(pairing: Pairing, test_on: str, seed: int, key: str) -> Cell:
+    """A scored cell of a clean test set."""
+    return Cell(
+        pairing=pairing,
+        winner_seed=seed,
+        test_on=test_on,
+        degradation="none",
+        state="done",
+        scores_key=key,
+    )
+
+
+def score_set(
+    scores: Iterable[CellScores],
+    *,
+    leakage: Leakage = NO_LEAKS,
+    identities: Identities = own_names,
+) -> tuple[ScoreSet, list[Cell]]:
+    """A score set of those scores, and their cells in that order."""
+    given = list(scores)
+    cells = [clean_cell(p, y, seed, str(i)) for i, (y, p, _, seed) in enumerate(given)]
+    files = [(cell.scores_key, one) for cell, (_, _, one, _) in zip(cells, given, strict=True)]
+    return ScoreSet(files, rng_seed=len, leakage=leakage, identities=identities), cells
