@@ -31,9 +31,10 @@ from study.core.records import NO_TRAINING, Scores
 from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
 from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.differences import Difference, Z, smallest_difference
+from study.statistics.differences import Difference, smallest_difference
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats
+from study.statistics.resampling import Z
 from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 from study.store.store import Store
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,12 +29,16 @@ from study.statistics.differences import (
     Part,
     total_difference,
 )
-from study.statistics.ranking import Floats, Ints, checked
-from study.statistics.resampling import CONFIDENCE, REPLICATES, bootstrap_auc, clusters
+from study.statistics.ranking import Floats, Ints, checked, placed_below
+from study.statistics.resampling import (
+    CONFIDENCE,
+    FEW_GROUPS,
+    REPLICATES,
+    bootstrap_auc,
+    clusters,
+)
 
 NAN = float("nan")
-FEW_GROUPS = 10  # as in intervals.py
-SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 DELONG, BOOTSTRAP = "paired DeLong", "paired cluster bootstrap"
 JOINT = "paired clustered DeLong"  # over test sets that share images
 
@@ -177,31 +180,7 @@ def _cross_counts(fake: NDArray[np.bool_], score: Floats) -> tuple[Ints, ...]:
     counts (Ryser, 1957): scorings with equal counts order every pair of a real and a fake alike.
     """
     fakes, reals = score[fake], score[~fake]
-    return tuple(
-        np.searchsorted(np.sort(b), a, side=side)
-        for a, b in ((fakes, reals), (reals, fakes))
-        for side in SIDES
-    )
-
-
-def compare(
-    label: ArrayLike,
-    first: ArrayLike,
-    second: ArrayLike,
-    group: ArrayLike,
-    *,
-    replicates: int = REPLICATES,
-    rng_seed: int,
-) -> Difference:
-    """Return the difference in AUC of two scorings of the same N images: label (N,), logits (N,)
-    each, group (N,) str.
-
-    Paired DeLong where every group has one image, else the paired stratified cluster bootstrap.
-    Raises ScoreError where a score is not finite or shapes differ.
-    """
-    return PairedAucs(
-        label, (first, second), group, replicates=replicates, rng_seed=rng_seed
-    ).difference(0, 1)
+    return *placed_below(fakes, reals), *placed_below(reals, fakes)
 
 
 def holm(p: ArrayLike) -> Floats:

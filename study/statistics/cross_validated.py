@@ -21,17 +21,16 @@ from scipy.special import stdtrit
 
 from study.core.records import Estimate
 from study.statistics.delong import placements
+from study.statistics.differences import NO_VARIANCE
 from study.statistics.exact import clopper_pearson
 from study.statistics.ranking import Floats, Ints, checked
-from study.statistics.resampling import CONFIDENCE, Clusters, clusters
+from study.statistics.resampling import CONFIDENCE, FEW_GROUPS, Clusters, clusters
 
 NAN = float("nan")
 FOLDS = 5
 # groups of a class in a fold: with fewer, its AUC is often 1 by chance, and its variance then 0
 ENOUGH = 8
 LEAST = 2  # groups of a class in a fold: below it, nothing is known of how its AUC varies
-FEW_GROUPS = 10  # as in intervals.py
-NO_VARIANCE = 1e-20  # below it only rounding is left
 
 
 def folds_by_group(

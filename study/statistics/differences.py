@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 from scipy.special import ndtr, ndtri
 
-from study.statistics.resampling import CONFIDENCE
+from study.statistics.resampling import CONFIDENCE, Z
 
 NAN = float("nan")
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
 NO_VARIANCE = 1e-20  # of an AUC: below it only rounding is left
 ROUNDING = 1e-12
-Z = float(ndtri((1 + CONFIDENCE) / 2))
 # what separating differs from guessing by: the smallest lead that every pair of a real and a fake
 # can show alike
 TIE = 0.5

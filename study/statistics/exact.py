@@ -146,6 +146,12 @@ class Bound:
         """Bound a number that no replicate changes; None where no bound is known."""
         return None
 
+    def bounds_lowest(self, number: Number) -> bool:
+        """Say whether the lowest number of all in such a sample has a bound that others can be held
+        to.
+        """
+        return True
+
     def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
         """Return the lower bound that the highest number would have in such a sample, and the upper
         bound of the lowest one.
@@ -153,33 +159,18 @@ class Bound:
         No other number may claim more: its interval must reach down to the first and up to the
         second. Infinite where none is known.
         """
-        return np.inf, -np.inf
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankingBound(Bound):
-    """Of a metric of the ranking, where the AUC is 1 or 0.
-
-    bounds_lowest: whether the lowest number that a sample of this size can give has a bound.
-    """
-
-    bounds_lowest: bool = True
-
-    def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
-        """Return the lower bound of the highest number and the upper bound of the lowest one."""
-        found = [
-            self.exact(replace(number, auc=auc, value=auc if greater_is_better else 1 - auc))
-            for auc in (1.0, 0.0)
-        ]
-        highest, lowest = found if greater_is_better else reversed(found)
-        return (
-            highest[0] if highest else np.inf,
-            lowest[1] if lowest and self.bounds_lowest else -np.inf,
+        best = float(greater_is_better)
+        right, wrong = (
+            self.exact(replace(number, value=value, auc=auc, recall=auc, real_accuracy=auc))
+            for value, auc in ((best, 1.0), (1 - best, 0.0))
         )
+        highest, lowest = (right, wrong) if greater_is_better else (wrong, right)
+        low = highest[0] if highest else np.inf
+        return low, lowest[1] if lowest and self.bounds_lowest(number) else -np.inf
 
 
 @dataclass(frozen=True, kw_only=True)
-class AucBound(RankingBound):
+class AucBound(Bound):
     """Of the AUC: where it is 1 or 0 all of m disjoint real-fake pairs agree."""
 
     interval: Literal["delong"] = "delong"
@@ -194,7 +185,7 @@ class AucBound(RankingBound):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CornerBound(RankingBound):
+class CornerBound(Bound):
     """Of a metric that follows from the corner that the population's ROC passes.
 
     Where the sample is separated it passes (e, 1 - e) on its upper left, e of `separated_eer`;
@@ -207,6 +198,10 @@ class CornerBound(RankingBound):
     worst: Callable[[float, float], float]
     best: Callable[[float, float], float]
     least: Callable[[float], float] | None = None
+
+    def bounds_lowest(self, number: Number) -> bool:
+        """Say so where the lowest is that of all wrong scores, whatever the prevalence."""
+        return self.least is None
 
     def exact(self, number: Number) -> Exact | None:
         """Bound a metric where the AUC is 1 or 0."""
@@ -278,6 +273,8 @@ class Rate(Bound):
         """Bound a share of 0 or 1 directly; else, where one class is all right or all wrong,
         through both classes; at the oracle threshold of separated scores through their EER.
         """
+        if self.of == "called" and not number.called:
+            return None
         if number.oracle and number.auc == 1.0 and number.support.pairs:
             return self._of_separation(number.support)
         if self.of and number.value in (0.0, 1.0):
@@ -289,7 +286,7 @@ class Rate(Bound):
         support = number.support
         tpr = _half_error(number.recall, support.fake)
         tnr = _half_error(number.real_accuracy, support.real)
-        low, high = (self._at(*ends, support) for ends in zip(tpr, tnr, strict=True))
+        low, high = sorted(self._at(*ends, support) for ends in zip(tpr, tnr, strict=True))
         groups = f"{support.fake} and {support.real} groups"
         return low, high, f"exact bound (Clopper-Pearson, {groups})"
 
@@ -299,8 +296,9 @@ class Rate(Bound):
         """
         e = separated_eer(support.pairs)
         least = max(1 - 2 * e, 0.0)
-        low = 1 - e if self.maximised else self._at(least, least, support)
-        return low, 1.0, f"exact bound (perfect separation, {support.pairs} disjoint pairs)"
+        worst = 1 - e if self.maximised else self._at(least, least, support)
+        low, high = sorted((worst, self._at(1.0, 1.0, support)))
+        return low, high, f"exact bound (perfect separation, {support.pairs} disjoint pairs)"
 
     def _at(self, tpr: float, tnr: float, support: Support) -> float:
         """The metric at these rates and the sample's prevalence; 0 where nothing would be called
@@ -310,17 +308,9 @@ class Rate(Bound):
         shares = Confusion(tp=pi * tpr, fp=(1 - pi) * (1 - tnr), n_fake=pi, n_real=1 - pi)
         return float(np.nan_to_num(self.rate(shares)))
 
-    def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
-        """Return the lower bound of all right calls and the upper bound of all wrong ones; at the
-        oracle threshold only the first is known.
-        """
-        if self.of == "called" and not number.called:
-            return np.inf, -np.inf
-        right, wrong = (
-            self.exact(replace(number, auc=end, value=end, recall=end, real_accuracy=end))
-            for end in (1.0, 0.0)
-        )
-        return (right[0] if right else np.inf, wrong[1] if wrong and not number.oracle else -np.inf)
+    def bounds_lowest(self, number: Number) -> bool:
+        """Say so but for the oracle threshold, at which nothing is known of all wrong scores."""
+        return not number.oracle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +331,10 @@ class Count(Bound):
             return None
         low, high = clopper_pearson(value, images)
         return images * low, images * high
+
+    def edges(self, number: Number, *, greater_is_better: bool) -> Interval:
+        """Return none: the rate that it makes has them."""
+        return np.inf, -np.inf
 
     def exact(self, number: Number) -> Exact | None:
         """Bound a count of none or of all of its class by the bound of its class' rate."""

@@ -343,7 +343,6 @@ METRICS: Mapping[str, Metric] = _by_name(
         # the least that any curve can have: Boyd et al. (2012)
         bound=CornerBound(
             interval="logit",
-            bounds_lowest=False,  # it depends on the prevalence
             worst=_worst_precision,
             best=lambda e, odds: e + (1 - e) / (1 + odds * (1 - e)),
             least=lambda odds: mean_precision(0, 1, odds),

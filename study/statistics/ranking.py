@@ -251,8 +251,10 @@ def best_balanced_threshold(c: Curves, level: Floats) -> Floats:
     missing.
     """
     n_fake, n_real = c.n_fake[:, None], c.n_real[:, None]
-    # times both class sizes: whole numbers, equality is exact
+    # (R, K + 1) TPR - FPR times both class sizes: whole numbers, so that equality is exact
     youden = c.tp * (n_real + n_fake) - c.called * n_fake
+    # (R,) the last cut that has the maximum, and from there the first one of its plateau: `longer`
+    # are the replicates whose plateau goes on
     last = len(level) - youden[:, ::-1].argmax(axis=1)
     first, longer = last.copy(), np.arange(len(last))
     while longer.size:

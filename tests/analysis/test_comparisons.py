@@ -25,7 +25,7 @@ from study.render.answer import answer
 from study.render.comparisons import COLUMNS, comparisons_csv, comparisons_markdown
 from study.render.files import write_comparisons
 from study.render.numbers import number
-from study.statistics.comparisons import compare, holm
+from study.statistics.comparisons import PairedAucs, holm
 from study.store.store import Store
 from tests.analysis.score_sets import CellScores, clean_cell, score_set
 
@@ -113,7 +113,8 @@ def test_every_pair_in_every_cell_is_the_paired_comparison_of_mean_logits(
             mean_logit(scores, d, pair.train_on, pair.test_on) for d in (pair.first, pair.second)
         )
         one = scores[0][2]
-        direct = compare(one.label, first, second, one.group, rng_seed=len(pair.test_on))
+        both = PairedAucs(one.label, (first, second), one.group, rng_seed=len(pair.test_on))
+        direct = both.difference(0, 1)
         assert pair.difference == direct
         assert pair.auc_first == pytest.approx(roc_auc_score(one.label, first))
     assert [p.p_holm for p in found.pairs] == pytest.approx(
@@ -346,7 +347,8 @@ def test_images_are_matched_by_name_and_what_one_lacks_is_left_out_for_all() -> 
     found = compared([*scores[:-1], (y, pairing, replace(last, **columns), seed)])
     pair = next(p for p in found.pairs if (p.train_on, p.test_on) == ("bbb", "bbb"))
     first, second = (mean_logit(scores, d, "bbb", "bbb")[kept] for d in ("one", "two"))
-    assert pair.difference == compare(last.label[kept], first, second, last.group[kept], rng_seed=3)
+    both = PairedAucs(last.label[kept], (first, second), last.group[kept], rng_seed=3)
+    assert pair.difference == both.difference(0, 1)
     wrong = replace(last, label=1 - last.label)
     with pytest.raises(ScoreError, match=r"label of bbb/0000.png differs"):
         compared([*scores[:-1], (y, pairing, wrong, seed)])

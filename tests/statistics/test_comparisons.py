@@ -17,7 +17,6 @@ from study.statistics.comparisons import (
     DELONG,
     PairedAucs,
     cliques,
-    compare,
     critical_difference,
     friedman,
     holm,
@@ -32,6 +31,10 @@ from study.statistics.differences import (
     total_difference,
 )
 from study.statistics.resampling import bootstrap_auc
+
+
+def compare(label, first, second, group, **options):
+    return PairedAucs(label, (first, second), group, **options).difference(0, 1)
 
 
 def alone(n: int) -> np.ndarray:

@@ -7,7 +7,6 @@ every mark of `findings.py`; in the images that have it, it is as good as the la
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -28,6 +27,7 @@ from study.data.audit.findings import (
     title,
 )
 from study.data.audit.traits import SIZES, Traits
+from study.statistics import metrics
 from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
 
@@ -121,9 +121,9 @@ def _cue(
     known = part & column.known
     fake, held = traits.label[known] == FAKE, column.values[known]
     # its interval begins below
-    if fake.all() or not fake.any() or abs(_auc(fake, held) - 0.5) <= TELLS - 0.5:
+    if fake.all() or not fake.any() or abs(metrics.auc(fake, held) - 0.5) <= TELLS - 0.5:
         return None
-    sign = 1 if _auc(fake, held) > 0.5 else -1
+    sign = 1 if metrics.auc(fake, held) > 0.5 else -1
     auc = cross_validated_auc(
         fake, sign * held, traits.group[known], np.zeros(len(held)), confidence=confidence
     )
@@ -135,10 +135,3 @@ def _cue(
         evidence = medians(float(np.median(held[~fake])), float(np.median(held[fake])))
     says = f"tells them from the other class: {auc_words(auc)} ({evidence})"
     return auc.low, auc.value, column.trait, f"{in_words(column.trait)} {says}"
-
-
-def _auc(fake: Bools, values: NDArray[np.float64]) -> float:
-    """The Mann-Whitney AUC without an interval: most columns are looked at no further."""
-    reals = np.sort(values[~fake])
-    below = sum(np.searchsorted(reals, values[fake], side) for side in ("left", "right"))
-    return float(np.mean(below)) / (2 * len(reals)) if len(reals) else math.nan
