@@ -120,6 +120,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     from study.planning.searches import replay
     from study.planning.variants import variant_cells, variants
     from study.render.audit import pairs_line
+    from study.render.study_text import study_notes
 
     given = options.predictions, options.test_on
     for note in ask_for(opened, *given, probability=options.probability):
@@ -135,7 +136,9 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     cells += outside
     audit = write_audit(opened)
     found = analyse(opened, cells, tried, epochs, audit)
-    notes = [note for note in (pairs_line(audit, options.study), *cli.notes(opened.study)) if note]
+    notes = [
+        note for note in (pairs_line(audit, options.study), *study_notes(opened.study)) if note
+    ]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
     _print(opened, options, found, [*notes, *_left_out(opened, options, gone, files)])

@@ -59,27 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_size(study: Study) -> None:
+    from study.render.study_text import study_lines
+
     budget, winners = study.budget, sum(study.seeds_of(pairing) for pairing in study.pairings())
-    conditions = len(study.conditions())
-    degraded = (
-        f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}"
-        if conditions > 1
-        else ""
+    conditions, tests = len(study.conditions()), f"{len(study.test_on)} test sets"
+    if conditions > 1:
+        tests += f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}"
+    first, *lines = study_lines(
+        study,
+        f"{len(study.searched()) * budget.trials} trials ({budget.trials} a pairing,"
+        f" {budget.epochs} epochs at most), {winners} winners ({budget.seeds} seeds),"
+        f" {winners * len(study.test_on) * conditions} cells ({tests})",
     )
-    cells = (
-        f"{winners * len(study.test_on) * conditions} cells ({len(study.test_on)} test"
-        f" sets{degraded})"
-    )
-    print(f"study {study.name}: {cli.pairings_text(study)}")
-    print(f"  search: {study.search_words()}")
-    print(
-        f"  {len(study.searched()) * budget.trials} trials ({budget.trials} a pairing,"
-        f" {budget.epochs} epochs at most), {winners} winners ({budget.seeds} seeds), {cells}"
-    )
-    for line in (*cli.variant_lines(study), *cli.untrained_lines(study), *cli.balance_lines(study)):
-        print(f"  {line}")
-    for note in cli.notes(study):
-        print(f"  note: {note}")
+    print("\n  ".join([first, *lines]))
 
 
 def _absent(study: Study, options: argparse.Namespace) -> list[str]:
@@ -94,17 +86,13 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
 
     catalog = Catalog(data_config(study, cli.results_folder(options)), firewall=False)
     lines = []
-    for name in dict.fromkeys(
-        member for x in (*study.train_on, *study.test_on) for member in catalog.members(x)
-    ):
+    members = (name for x in (*study.train_on, *study.test_on) for name in catalog.members(x))
+    for name in dict.fromkeys(members):
         base = parse_name(name).base
         card = load_card(base) if base in card_names() else None
         if not catalog.available(name) and not (card and card.source == "demo"):
-            lines.append(
-                f"dataset {name}: {card.title}, {card.size_gb:g} GB, {card.homepage}"
-                if card
-                else f"dataset {name}"
-            )
+            about = f": {card.title}, {card.size_gb:g} GB, {card.homepage}" if card else ""
+            lines.append(f"dataset {name}{about}")
     for name in (name for name in study.detectors if name not in study.ensembles):
         status = registry.weights_status(name, cli.weights_root(options))
         if status in ("to download", "missing"):
@@ -113,27 +101,38 @@ def _absent(study: Study, options: argparse.Namespace) -> list[str]:
 
 
 def _print_outlook(outlook: Outlook) -> None:
-    print(
-        f"\n{'dataset':<24}{'train':>8}{'val':>8}{'test':>8}{'excluded':>10}{'groups':>8}{'files':>10}"
-    )
-    for d in outlook.datasets:
-        print(
-            f"{d.name:<24}{d.images('train'):>8}{d.images('val'):>8}{d.images('test'):>8}"
-            f"{len(d.excluded):>10}{sum(d.groups.values()):>8}{_bytes(d.n_bytes):>10}"
-        )
-    width = max(len(p.pairing.name) for p in outlook.pairings) + 2
-    print(
-        f"\n{'pairing':<{width}}{'trials':>9}{'failed':>8}{'winners':>9}{'scored':>9}"
-        f"{'best val AUC':>14}{'left':>14}"
-    )
+    from study.core.records import SPLITS
+    from study.render.table import Column, table, text
+
+    datasets = [
+        [
+            one.name,
+            *(one.images(split) for split in SPLITS),
+            len(one.excluded),
+            sum(one.groups.values()),
+            _bytes(one.n_bytes),
+        ]
+        for one in outlook.datasets
+    ]
+    counts = [Column(name, "count") for name in (*SPLITS, "excluded", "groups", "files")]
+    print(f"\n{text(table(['dataset', *counts], datasets))}")
+    rows = []
     for p in outlook.pairings:
         cells = [c.cell.state for c in outlook.cells if c.cell.pairing == p.pairing]
-        auc = "-" if math.isnan(p.val_auc) else f"{p.val_auc:.3f}"
-        trials = f"{p.done}/{p.trials}" if p.trials else "-"
-        winners, scored = f"{p.trained}/{p.winners}", f"{cells.count('done')}/{len(cells)}"
-        print(
-            f"{p.pairing.name:<{width}}{trials:>9}{p.failed:>8}{winners:>9}{scored:>9}{auc:>14}{_left(p.seconds_left):>14}"
+        rows.append(
+            [
+                p.pairing.name,
+                f"{p.done}/{p.trials}" if p.trials else "-",
+                p.failed,
+                f"{p.trained}/{p.winners}",
+                f"{cells.count('done')}/{len(cells)}",
+                "-" if math.isnan(p.val_auc) else p.val_auc,
+                _left(p.seconds_left),
+            ]
         )
+    names = ("trials", "failed", "winners", "scored", "best val AUC", "left")
+    columns = [Column(name, "number" if name.endswith("AUC") else "count") for name in names]
+    print(f"\n{text(table(['pairing', *columns], rows))}")
     states = Counter(c.cell.state for c in outlook.cells)
     packs = f"packs {_bytes(outlook.packs_bytes)}, of which {_bytes(outlook.packs_to_make)} to make"
     print(f"\ncells: {', '.join(f'{n} {state}' for state, n in states.items())}")

@@ -97,7 +97,9 @@ def prepare(opened: OpenStudy) -> None:
         excluded: dict[str, str] = {}  # sample id -> why it cannot be decoded
         for split, geometry in packs_of(opened.study, opened.keys.specs, name):
             excluded |= dict(catalog.open(name, split, geometry).excluded)
-        _print_excluded(excluded)
+        if excluded:
+            print(f"  {len(excluded)} images are left out and counted as coverage:")
+        _print_first([f"{one}: {reason}" for one, reason in sorted(excluded.items())], "    ")
 
 
 def _print_dataset(summary: DatasetSummary) -> None:
@@ -119,19 +121,15 @@ def _print_dataset(summary: DatasetSummary) -> None:
         )
     if summary.straddling:
         print(f"  warning: {summary.straddling} groups are in more than one of the official splits")
-    for folder, reason in summary.skipped[:SHOWN]:
-        print(f"  not used: {folder}: {reason}")
-    if len(summary.skipped) > SHOWN:
-        print(f"  not used: {len(summary.skipped) - SHOWN} more")
+    _print_first([f"{folder}: {reason}" for folder, reason in summary.skipped], "  not used: ")
 
 
-def _print_excluded(excluded: dict[str, str]) -> None:
-    if excluded:
-        print(f"  {len(excluded)} images are left out and counted as coverage:")
-    for sample, reason in sorted(excluded.items())[:SHOWN]:
-        print(f"    {sample}: {reason}")
-    if len(excluded) > SHOWN:
-        print(f"    and {len(excluded) - SHOWN} more")
+def _print_first(lines: Sequence[str], before: str) -> None:
+    """Print the first lines, and how many more there are."""
+    for line in lines[:SHOWN]:
+        print(f"{before}{line}")
+    if len(lines) > SHOWN:
+        print(f"{before}and {len(lines) - SHOWN} more")
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -222,21 +220,12 @@ def _sweep_on(
 
     name = toml_text(usable_name(found))
     study = re.sub(r"[^A-Za-z0-9_.-]", "_", found.name).lstrip("_.-")[:64] or "mine"
-    words = [
-        "python",
-        "-m",
-        "study.sweep",
-        "quick",
-        "--set",
-        f"name={study}",
-        "--set",
-        f"train_on=[{name}]",
-    ]
+    changes = [f"name={study}", f"train_on=[{name}]"]
     if class_folders:
         given = ", ".join(f"{toml_text(k)} = {v}" for k, v in class_folders.items())
-        words += ["--set", f"data.class_folders={{{given}}}"]
-    words += ["--results", options.results] if options.results != "results" else []
-    return shlex.join([*words, "--data-root", str(folder.parent)])
+        changes.append(f"data.class_folders={{{given}}}")
+    places = {"results": options.results, "data_root": str(folder.parent), "weights_root": None}
+    return cli.again(argparse.Namespace(study="quick", set=changes, **places), "sweep")
 
 
 if __name__ == "__main__":

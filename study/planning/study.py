@@ -204,23 +204,6 @@ class Study:
         """Return what is done to test images: nothing (`NO_DEGRADATION`), then each degradation."""
         return (NO_DEGRADATION, *members_of(self.degradations))
 
-    def search_words(self) -> str:
-        """Say in one line how configurations are found."""
-        mode = (
-            f"in generations of {self.budget.generation}"
-            if self.search.mode == "generations"
-            else "one by one (async)"
-        )
-        warning = (
-            "; order-dependent: " + ", ".join(self.order_dependent())
-            if self.order_dependent()
-            else ""
-        )
-        return (
-            f"{self.search.sampler}, {mode}, {self.search.scheduler}, {self.budget.trials}"
-            f" trials{warning}"
-        )
-
     def order_dependent(self) -> tuple[str, ...]:
         """Return what makes the search hang on the machine and on which trial ends first; () for a
         search that repeats exactly.

@@ -1,0 +1,125 @@
+"""A study in words: what is said of it before it is searched, and what the search selected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from study.core.records import Pairing, TrialResult
+from study.planning.selection import SearchHistory
+from study.planning.study import Study
+from study.search.driver import PairingSearch
+
+
+def study_lines(study: Study, size: str, further: Sequence[str] = ()) -> list[str]:
+    """Return what is said of a study before anything is done. size: how much there is to do, in a
+    line. further: lines of this machine's.
+    """
+    trained = dict.fromkeys(pairing.detector for pairing in study.searched())
+    search = study.search
+    mode = (
+        f"in generations of {study.budget.generation}"
+        if search.mode == "generations"
+        else "one by one (async)"
+    )
+    return [
+        f"study {study.name}: {len(trained)} detectors x {len(study.train_on)} training sets ="
+        f" {len(study.searched())} pairings",
+        f"search: {search.sampler}, {mode}, {search.scheduler}, {study.budget.trials} trials",
+        size,
+        *_what_else(study),
+        *further,
+        *(f"note: {note}" for note in study_notes(study)),
+    ]
+
+
+def _what_else(study: Study) -> list[str]:
+    """What is trained besides the winners, what needs no training, and how images are drawn."""
+    said = []
+    if study.searched() and study.budget.default_winners:
+        said.append(
+            "the default configuration too, with the winners' seeds, where it is not the selected"
+            " one (budget.default_winners)"
+        )
+    if study.searched() and study.budget.transfer:
+        said.append(
+            "the configuration found best on each training set, on all the others (budget.transfer)"
+        )
+    for pairing in study.untrained():
+        name = pairing.detector
+        said.append(f"{name}: nothing to train for it; cross_eval builds and scores it")
+    for name, members in study.ensembles.items():
+        made_of = ", ".join(members)
+        said.append(f"{name}: nothing to train for it; cross_eval makes it of {made_of}")
+    drawn = {"class": "real and fake images", "dataset": "real and fake images of every dataset"}
+    if study.data.balance in drawn:
+        said.append(f"drawn alike often in training: {drawn[study.data.balance]}")
+    return said
+
+
+def study_notes(study: Study) -> list[str]:
+    """Return what a reader of a study's numbers must know of how it was made; nothing of an
+    ordinary one.
+    """
+    found = []
+    if study.order_dependent():
+        found.append(
+            f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which"
+            " trial ends first; another run may select other configurations"
+        )
+    if study.data.unify:
+        found.append(
+            "unified: both classes were re-encoded alike before training and testing (same size,"
+            " same JPEG quality)"
+        )
+    if study.data.shuffle_labels:
+        found.append(
+            "null control: the labels of train and val were shuffled before training; any AUC away"
+            " from .5 is no skill"
+        )
+    return found
+
+
+def selection_text(
+    history: Mapping[Pairing, SearchHistory], searches: Mapping[Pairing, PairingSearch]
+) -> str:
+    """Return what each search selected, a line a pairing: the AUC on source val of the default
+    configuration and of the winner, and the winner's settings.
+    """
+    lines = ["selected on source val (AUC of the default configuration -> of the winner):"]
+    width = max(len(pairing.name) for pairing in history)
+    for pairing, searched in history.items():
+        text = "none: see FAILED"
+        if searched.best is not None:
+            winner, result = searched.best
+            settings = searches[pairing].space.names()
+            chosen = ", ".join(
+                f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}"
+                for k, v in winner.params.items()
+                if k in settings
+            )
+            before = _auc(next((r for t, r in searched.trials if t.number == 0), None))
+            text = f"{before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}"
+        lines.append(f"  {pairing.name:<{width}}  {text}")
+    return "\n".join(lines)
+
+
+def _auc(result: TrialResult | None) -> str:
+    if result is None:
+        return "not run"
+    return result.state if result.state == "failed" else f"{result.val_auc:.3f}"
+
+
+def devices_note(history: Mapping[Pairing, SearchHistory]) -> str:
+    """Say where trials ran on several kinds of device: run again on one of them, they would differ
+    in their last digits. "" where they did not.
+    """
+    results = (result for searched in history.values() for _, result in searched.trials)
+    kinds = Counter(result.device_kind for result in results if result.device_kind)
+    counts = ", ".join(f"{count} on {kind}" for kind, count in sorted(kinds.items()))
+    if len(kinds) < 2:
+        return ""
+    return (
+        f"note: trials ran on several kinds of device ({counts}); run again on one kind, some"
+        " differ in their last digits"
+    )
