@@ -30,14 +30,8 @@ python -m study.ls presets
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("ls", __doc__.splitlines()[0], EXAMPLES)
-    listings = {
-        "detectors": _detectors,
-        "datasets": _datasets,
-        "spaces": _spaces,
-        "presets": _presets,
-        "runs": _runs,
-    }
-    listings["diff"] = _diff
+    listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces}
+    listings |= {"presets": _presets, "runs": _runs, "diff": _diff}
     parser.add_argument("what", metavar="WHAT", help=", ".join(listings))
     parser.add_argument(
         "names",
@@ -50,13 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     cli.add_place_options(parser)
     options = cli.parse(parser, arguments)
-    if options.what not in listings:
-        from study.core.errors import ConfigError, unknown_name
+    from study.core.errors import ConfigError, unknown_name
 
+    if options.what not in listings:
         raise ConfigError(unknown_name("listing", options.what, listings))
     if options.what != "spaces" and len(options.names) != (2 if options.what == "diff" else 0):
-        from study.core.errors import ConfigError
-
         raise ConfigError(
             f"ls {options.what} with {len(options.names)} names: diff takes two studies, spaces"
             " detectors, every other listing none"
@@ -89,13 +81,12 @@ def _detectors(options: argparse.Namespace) -> None:
         f"""
 parameters: all that make the score, backbone and head. trained: those that the default
 configuration ever trains.
-weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}), cached (by the
-Hugging Face hub's client),
-  to download (from the hub, when a study first needs it), missing (on no hub: a study says which
-  file to get and where to put it), to rename (a file is there that does not say which weights of
-  its backbone it holds: a study says its name).
+weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}"}),
+  cached (by the Hugging Face hub's client), to download (from the hub, when a study first needs
+  it), missing (on no hub: a study says which file to get and where to put it), to rename (a file
+  is there that does not say which weights of its backbone it holds: a study says its name).
 learner: gradient (the training loop), logistic (a head solved to its minimum), none (not trained),
-members (of others' scores).
+  members (of others' scores).
 Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have
 weights for."""
     )
@@ -122,13 +113,12 @@ def _datasets(options: argparse.Namespace) -> None:
     from study.render.table import table, text
 
     root, url = data_root(options.data_root or "")
-    catalog = Catalog(
-        DataConfig(root=root, url=url, cache=cli.results_folder(options).absolute() / "cache"),
-        firewall=True,
-    )
+    cache = cli.results_folder(options).absolute() / "cache"
+    catalog = Catalog(DataConfig(root=root, url=url, cache=cache), firewall=True)
+    cards = {name: load_card(name) for name in catalog.names() if name in card_names()}
     rows = []
     for name in catalog.names():
-        card = load_card(name) if name in card_names() else None
+        card = cards.get(name)
         try:
             here = "yes" if catalog.available(name) else _how(card)
         except DataError as error:  # one folder that is not as it must be does not hide the others
@@ -138,7 +128,7 @@ def _datasets(options: argparse.Namespace) -> None:
         about += f" ({', '.join(parts)})" if parts else ""
         rows.append((name, here, _size_text(card), about))
     print(text(table(("dataset", "here", "size", "what"), rows)))
-    print(f"\n{cards_text(load_card(name) for name in catalog.names() if name in card_names())}")
+    print(f"\n{cards_text(cards.values())}")
 
 
 def _size_text(card: DatasetCard | None) -> str:
@@ -149,14 +139,12 @@ def _size_text(card: DatasetCard | None) -> str:
 
 def _how(card: DatasetCard | None) -> str:
     """How a dataset comes here that is not: in few words."""
-    if card and card.source in ("demo", "folder"):
-        return {"demo": "made when used", "folder": "by hand"}[card.source]
-    source = (
-        {"kaggle": "Kaggle", "huggingface": "Hugging Face"}[card.source]
-        if card
-        else "the data root"
-    )
-    return f"from {source}{', then unpacked' if card and card.archives else ''}"
+    if card is None:
+        return "from the data root"
+    ways = {"demo": "made when used", "folder": "by hand"}
+    ways |= {"kaggle": "from Kaggle", "huggingface": "from Hugging Face"}
+    unpacked = card.archives and ways[card.source].startswith("from")
+    return ways[card.source] + (", then unpacked" if unpacked else "")
 
 
 SHARED = {
@@ -172,17 +160,13 @@ def _spaces(options: argparse.Namespace) -> None:
     from study.render.table import table, text
     from study.search.spaces import load_space
 
-    titles = {name: name for name in options.names} or {
-        **{name: name for name in registry.names()},
-        **SHARED,
-    }
+    titles = {name: name for name in options.names or registry.names()}
+    titles |= {} if options.names else SHARED
     for title, name in titles.items():
         space = load_space(name)
+        file = f"search_spaces/{registry.library_of(name) or name}.toml"
         note = "; lora where all attention of the model is known" if title in SHARED else ""
-        print(
-            f"\n{title} (search_spaces/{registry.library_of(name) or name}.toml):"
-            f" {_size(space)}{note}"
-        )
+        print(f"\n{title} ({file}): {_size(space)}{note}")
         settings = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
         settings += [(f"  {key}", str(value), "-") for key, value in space.constants.items()]
         print(text(table(("  setting", "default", "searched"), settings)))
@@ -202,15 +186,12 @@ def _presets(_: argparse.Namespace) -> None:
     from study.planning.study_file import preset_names
     from study.render.table import table, text
 
-    folder = resources.files("study.planning.presets")
-    first = {
-        name: (folder / f"{name}.toml").read_text(encoding="utf-8").splitlines()[0]
-        for name in preset_names()
-    }
-    about = [
-        (name, line.removeprefix("#").split(":", 1)[-1].strip()) for name, line in first.items()
-    ]
-    print(text(table(("preset", "what"), about)))
+    rows = []
+    for name in preset_names():
+        file = resources.files("study.planning.presets") / f"{name}.toml"
+        first = file.read_text(encoding="utf-8").splitlines()[0]
+        rows.append((name, first.removeprefix("#").split(":", 1)[-1].strip()))
+    print(text(table(("preset", "what"), rows)))
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -221,12 +202,10 @@ def _runs(options: argparse.Namespace) -> None:
     rows = []
     for file in sorted(results.glob("*/study.toml")):
         store = Store(results, file.parent.name)
-        models, scores = (
-            len(list(store.folder.glob(pattern)))
-            for pattern in ("models/*/detector.json", "scores/*.parquet")
-        )
+        patterns = ("models/*/detector.json", "scores/*.parquet")
+        files = (len(list(store.folder.glob(pattern))) for pattern in patterns)
         matrix = "yes" if store.matrix_file.exists() else "no"
-        rows.append((file.parent.name, len(store.trials()), models, scores, matrix))
+        rows.append((file.parent.name, len(store.trials()), *files, matrix))
     if not rows:
         print(f"no runs in '{results}'; start one: python -m study.sweep quick")
         return
@@ -238,9 +217,8 @@ def _diff(options: argparse.Namespace) -> None:
     from study.analysis.diff import compare_versions, open_version
     from study.render.diff import as_json, as_text
 
-    found = compare_versions(
-        *(open_version(word, cli.results_folder(options)) for word in options.names)
-    )
+    results = cli.results_folder(options)
+    found = compare_versions(*(open_version(word, results) for word in options.names))
     print(as_json(found) if options.json else as_text(found))
 
 

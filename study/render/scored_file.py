@@ -22,32 +22,20 @@ def as_json(found: ScoredFile) -> str:
     number is a string.
     """
     n, fakes = len(found.scores.label), found.n_fake
-    head = {
-        "schema": SCHEMA,
-        "file": found.name,
-        "images": n,
-        "real": n - fakes,
-        "fake": fakes,
-        "groups": found.groups,
+    document = {
+        **{"schema": SCHEMA, "file": found.name, "images": n, "real": n - fakes, "fake": fakes},
+        **{"groups": found.groups, "notes": found.notes},
+        "rows": [_object(level, row) for level, rows in found.levels.items() for row in rows],
     }
-    rows = [_object(level, row) for level, rows in found.levels.items() for row in rows]
-    return json.dumps(
-        {**head, "notes": found.notes, "rows": rows}, indent=1, ensure_ascii=False, allow_nan=False
-    )
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _object(level: str, row: Row) -> dict[str, str | float | int | None]:
     e = row.estimate
-    numbers = {name: _json(getattr(e, name)) for name in ("value", "low", "high")}
-    counts = {"n_real": e.n_real, "n_fake": e.n_fake}
     return {
-        "level": level,
-        "metric": row.metric,
-        "threshold": row.threshold,
-        **numbers,
-        **counts,
-        "undefined": e.reason,
-        "note": e.note,
+        **{"level": level, "metric": row.metric, "threshold": row.threshold},
+        **{name: _json(getattr(e, name)) for name in ("value", "low", "high")},
+        **{"n_real": e.n_real, "n_fake": e.n_fake, "undefined": e.reason, "note": e.note},
     }
 
 
@@ -59,31 +47,23 @@ def as_text(found: ScoredFile) -> str:
     """Return everything as tables."""
     n, fakes, groups = len(found.scores.label), found.n_fake, found.groups
     kind = (
-        "cluster bootstrap over groups"
-        if groups < n
-        else (
-            "every image its own group; DeLong for the AUC, Clopper-Pearson for rates at a given"
-            " threshold, else the bootstrap"
-        )
+        "every image its own group; DeLong for the AUC, Clopper-Pearson for rates at a given"
+        " threshold, else the bootstrap"
     )
-    share = f", prevalence {fakes / n:.3f}"
-    # first: it may be that all that follows is wrong
-    parts = [f"note: {note}" for note in found.notes]
-    parts += [
-        (
-            f"{found.name}: {n} images ({n - fakes} real, {fakes} fake{share}), {groups} groups\n95"
-            f" % intervals: {kind}"
-        ),
-        text(table(HEAD, map(_row, found.levels["image"]))),
-    ]
+    if groups < n:
+        kind = "cluster bootstrap over groups"
+    classes = f"{n - fakes} real, {fakes} fake, prevalence {fakes / n:.3f}"
     methods = [_method(level, rows) for level, rows in found.levels.items() if level != "image"]
-    if methods:
-        parts.append(text(table(HEAD_BY_METHOD, methods)))
-    thresholds = (
+    parts = [
+        # first: it may be that all that follows is wrong
+        *(f"note: {note}" for note in found.notes),
+        f"{found.name}: {n} images ({classes}), {groups} groups\n95 % intervals: {kind}",
+        text(table(HEAD, map(_row, found.levels["image"]))),
+        *([text(table(HEAD_BY_METHOD, methods))] if methods else []),
         "thresholds are logits: fixed is 0 (p = 0.5); oracle is chosen on these very images, an"
-        " upper bound"
-    )
-    return "\n\n".join([*parts, thresholds])
+        " upper bound",
+    ]
+    return "\n\n".join(parts)
 
 
 HEAD = ("metric", "threshold", Column("value", "number", places=4), "95 % interval", "")

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from study.analysis.results import Domain, ResultRow, Results
-from study.core.records import Estimate
-from study.render.grid import GridCell, detectors, pick, state_words
-from study.render.table import Cell, Column, Table, markdown, table, text
+from study.analysis.results import Domain, Results
+from study.render.grid import detectors, pick, state_words
+from study.render.table import Cell, Column, Interval, Table, markdown, table, text
 from study.statistics.thresholds import THRESHOLDS
 
 HEAD: tuple[str | Column, ...] = (
@@ -29,58 +28,50 @@ HEAD: tuple[str | Column, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """One cell. balanced_accuracy: by threshold, None where there is no number. fpr: of
-    `source_fpr5` on the target, or None.
+    """One cell. balanced_accuracy: by threshold, NaN where there is no number. fpr: of
+    `source_fpr5` on the target, with its interval; NaN where there is none.
 
     state: what a cell shows that has no number at all, else "".
     """
 
     train_on: str
     test_on: str
-    balanced_accuracy: Mapping[str, Estimate | None]
-    fpr: Estimate | None
-    state: str
     domain: Domain
+    balanced_accuracy: Mapping[str, float]
+    fpr: Interval
+    state: str
 
     @property
     def lost(self) -> float:
         """What the oracle has more than the source's threshold: what a threshold costs that does
         not fit; NaN where unknown.
         """
-        oracle, source = self.balanced_accuracy["oracle"], self.balanced_accuracy["source"]
-        return oracle.value - source.value if oracle and source else math.nan
+        return self.balanced_accuracy["oracle"] - self.balanced_accuracy["source"]
 
 
 def transfers(results: Results, detector: str) -> list[Transfer]:
     """Return a detector's cells, training set by training set, images as they are."""
     grids = {name: pick(results, detector, "balanced_accuracy", name) for name in THRESHOLDS}
     kept = pick(results, detector, "real_accuracy", "source_fpr5")
-    return [
-        Transfer(
-            train_on=place[0],
-            test_on=place[1],
-            balanced_accuracy={name: _estimate(grid.cells[place]) for name, grid in grids.items()},
-            fpr=_complement(_estimate(cell)),
-            state=_state(grids["fixed"].cells[place].row),
-            domain=cell.domain,
+    found = []
+    for place, cell in kept.cells.items():
+        numbers = {name: grid.cells[place].number for name, grid in grids.items()}
+        row, reals = grids["fixed"].cells[place].row, cell.number
+        e = reals.estimate if reals else None
+        found.append(
+            Transfer(
+                train_on=place[0],
+                test_on=place[1],
+                domain=cell.domain,
+                balanced_accuracy={
+                    name: one.estimate.value if one else math.nan for name, one in numbers.items()
+                },
+                # 1 - a share: its interval turns over
+                fpr=(1 - e.value, 1 - e.high, 1 - e.low) if e else (math.nan,) * 3,
+                state="" if row is not None and row.state == "done" else state_words(row),
+            )
         )
-        for place, cell in kept.cells.items()
-    ]
-
-
-def _estimate(cell: GridCell) -> Estimate | None:
-    return cell.number.estimate if cell.number else None
-
-
-def _state(row: ResultRow | None) -> str:
-    return "" if row is not None and row.state == "done" else state_words(row)
-
-
-def _complement(found: Estimate | None) -> Estimate | None:
-    """1 - a share: its interval turns over, and its spread stays."""
-    if found is None:
-        return None
-    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
+    return found
 
 
 def markdown_transfer(results: Results) -> str:
@@ -112,12 +103,7 @@ def _table(results: Results, detector: str) -> Table:
 
 
 def _row(cell: Transfer) -> list[Cell]:
+    place = [cell.train_on, cell.test_on + (" *" if cell.domain == "in" else "")]
     if cell.state:
-        return [cell.train_on, _starred(cell), cell.state, *[""] * (len(HEAD) - 3)]
-    values = [math.nan if e is None else e.value for e in cell.balanced_accuracy.values()]
-    fpr = (math.nan,) * 3 if cell.fpr is None else (cell.fpr.value, cell.fpr.low, cell.fpr.high)
-    return [cell.train_on, _starred(cell), *values, cell.lost, fpr]
-
-
-def _starred(cell: Transfer) -> str:
-    return cell.test_on + (" *" if cell.domain == "in" else "")
+        return [*place, cell.state, *[""] * (len(HEAD) - 3)]
+    return [*place, *cell.balanced_accuracy.values(), cell.lost, cell.fpr]

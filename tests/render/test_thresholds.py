@@ -40,10 +40,10 @@ def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_bec
         without_number("npr", "a", "c", "failed", "the disk is on fire"),
     ]
     _home, away, lost = transfers(results(rows), "npr")
-    assert {name: e.value for name, e in away.balanced_accuracy.items() if e} == VALUES
+    assert away.balanced_accuracy == VALUES
     assert away.lost == pytest.approx(0.12)
-    assert (away.fpr.value, away.fpr.low, away.fpr.high) == pytest.approx((0.3, 0.25, 0.4))
-    assert lost.state == "failed" and lost.fpr is None
+    assert away.fpr == pytest.approx((0.3, 0.25, 0.4))
+    assert lost.state == "failed" and math.isnan(lost.fpr[0])
     text = text_transfer(results(rows), "npr").splitlines()
     assert text[1].split()[:4] == ["train", "on", "test", "on"]
     assert text[3].split() == [
@@ -66,7 +66,7 @@ def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_bec
 def test_a_detector_without_a_source_has_no_source_threshold() -> None:
     rows = [r for r in cell("(none)", "b") if r.threshold in ("", "fixed", "oracle")]
     (found,) = transfers(results(rows), "npr")
-    assert found.balanced_accuracy["source"] is None and math.isnan(found.lost)
+    assert math.isnan(found.balanced_accuracy["source"]) and math.isnan(found.lost)
     assert (
         "| (none) | b | 0.600 | undefined | undefined | 0.820 | undefined | undefined |"
         in markdown_transfer(results(rows))

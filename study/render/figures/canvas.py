@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from study.analysis.results import Domain
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import Pairing
@@ -38,7 +39,6 @@ WARNED = "! a confound or a leak: see the tables"
 Style = dict[str, Any]  # keyword arguments of a matplotlib line
 
 CHANCE: Style = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
-THICK, THIN = 2.4, 1.2  # in-domain, and every other
 
 
 def panels(
@@ -90,9 +90,14 @@ def wrapped(name: str) -> str:
     return "\n".join(textwrap.wrap(name.replace("+", "+ "), 20)).replace("+ ", "+")
 
 
-def panel_title(test_on: str, warned: Collection[str]) -> str:
-    """Return the title of a test set's panel, marked where the audit warns of it."""
-    return f"test on {wrapped(test_on)}{' !' if test_on in warned else ''}"
+def marked(test_on: str, warned: Collection[str]) -> str:
+    """Return the name of a test set, marked where the audit warns of it."""
+    return f"{wrapped(test_on)}{' !' if test_on in warned else ''}"
+
+
+def width(domain: Domain) -> float:
+    """Return the width of a curve, in points: in-domain ones are thick."""
+    return 2.4 if domain == "in" else 1.2
 
 
 def save(figure: Figure, path: Path) -> None:

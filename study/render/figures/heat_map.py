@@ -15,7 +15,8 @@ from matplotlib.patches import Rectangle
 
 from study.analysis.results import ResultRow, Results
 from study.core.records import NO_DEGRADATION
-from study.render.figures.canvas import WARNED, Style, save, wrapped
+from study.render.figures import canvas
+from study.render.figures.canvas import Style
 from study.render.grid import SEEDS_APART, Grid, GridCell, images_text, pick, state_words
 from study.render.numbers import ends, number
 from study.statistics.metrics import METRICS
@@ -59,7 +60,7 @@ def heat_map(
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(f"{detector}: {grid.title}", fontsize=11, fontweight="bold")
     axes.set_title("\n".join(_legend(grid)), fontsize=8, loc="left")
-    save(figure, path)
+    canvas.save(figure, path)
 
 
 def _cell_at(grid: Grid, source: str, target: str) -> GridCell:
@@ -87,7 +88,7 @@ def _legend(grid: Grid) -> list[str]:
     if marks & keys.keys():
         lines.append("; ".join(f"{mark} {words}" for mark, words in keys.items() if mark in marks))
     lines += [f"{APART} {SEEDS_APART}"] if APART in marks else []
-    return lines + ([WARNED] if grid.warnings() else [])
+    return lines + ([canvas.WARNED] if grid.warnings() else [])
 
 
 def _heat_map_size(grid: Grid) -> tuple[float, float]:
@@ -174,15 +175,10 @@ def _label_axes(axes: Axes, grid: Grid) -> None:
         xlabel="test on (real / fake images)",
         ylabel="train on",
     )
-    axes.set_xticks(
-        range(across),
-        [
-            f"{wrapped(name)}{' !' if name in grid.warnings() else ''}\n{_counts(grid, name)}"
-            for name in grid.test_on
-        ],
-        fontsize=8,
-    )
-    axes.set_yticks(range(down), [wrapped(name) for name in _lines(grid)], fontsize=8)
+    warned = grid.warnings()
+    names = [f"{canvas.marked(name, warned)}\n{_counts(grid, name)}" for name in grid.test_on]
+    axes.set_xticks(range(across), names, fontsize=8)
+    axes.set_yticks(range(down), [canvas.wrapped(name) for name in _lines(grid)], fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

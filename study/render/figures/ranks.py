@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from study.render.figures.canvas import Style, save
+from study.render.figures import canvas
+from study.render.figures.canvas import Style
 from study.statistics.comparisons import Ranks
 
 LONGEST_NAME = 36  # characters of a detector's name
@@ -50,7 +51,7 @@ def critical_difference(names: Sequence[str], ranks: Ranks, path: Path) -> None:
         test = f"too few to test: {ranks.n} test sets"
     title = f"Mean rank by cross-domain AUC (1 is best); {test}"
     figure.suptitle(title, fontsize=10, fontweight="bold")
-    save(figure, path)
+    canvas.save(figure, path)
 
 
 def _draw_rank(axes: Axes, rank: float, name: str, corner: tuple[float, float]) -> None:

@@ -14,20 +14,8 @@ from study.analysis.results import ResultRow, Results
 from study.core.records import NO_DEGRADATION, Pairing
 from study.data.images.degradations import number_of
 from study.data.images.steps import STEPS, Axis
-from study.render.figures.canvas import (
-    CHANCE,
-    THICK,
-    THIN,
-    WARNED,
-    Style,
-    label,
-    legend,
-    panel_title,
-    panels,
-    save,
-    styles_of,
-    wrapped,
-)
+from study.render.figures import canvas
+from study.render.figures.canvas import Style
 from study.render.grid import images_text
 
 FAMILIES = {name: step.axis for name, step in STEPS.items() if step.axis is not None}
@@ -53,20 +41,20 @@ def robustness_curves(results: Results, detector: str, family: str, path: Path) 
     rows = [row for row in every if row.degradation in places]
     test_sets, warned = list(dict.fromkeys(row.test_on for row in every)), results.warnings()
     sources = dict.fromkeys(row.train_on for row in every)
-    styles = styles_of([Pairing(detector=source, train_on=source) for source in sources])
-    figure, all_axes = panels(len(test_sets))
+    styles = canvas.styles_of([Pairing(detector=source, train_on=source) for source in sources])
+    figure, all_axes = canvas.panels(len(test_sets))
     for axes, test_on in zip(all_axes, test_sets, strict=True):
         mine = [row for row in rows if row.test_on == test_on]
         _draw_panel(axes, mine, places, {p.train_on: style for p, style in styles.items()})
         _label(axes, axis, places)
-        _say_images(axes, mine, panel_title(test_on, warned))
-    lines = {wrapped(pairing.train_on): style for pairing, style in styles.items()}
-    legend(figure, {**lines, "chance": CHANCE}, "train on")
+        _say_images(axes, mine, f"test on {canvas.marked(test_on, warned)}")
+    lines = {canvas.wrapped(pairing.train_on): style for pairing, style in styles.items()}
+    canvas.legend(figure, {**lines, "chance": canvas.CHANCE}, "train on")
     caption = "mean over seeds, 95 % intervals; thick: in-domain"
     caption += "; leaked images left out" if leaks else ""
-    marked = f"\n{WARNED}" if warned.keys() & {*test_sets} else ""
+    marked = f"\n{canvas.WARNED}" if warned.keys() & {*test_sets} else ""
     figure.suptitle(f"{detector}: AUC against {axis.label} ({caption}){marked}", fontsize=9)
-    save(figure, path)
+    canvas.save(figure, path)
     return True
 
 
@@ -109,20 +97,20 @@ def _draw_panel(
         value, low, high = np.array(
             [(row.estimate.value, row.estimate.low, row.estimate.high) for row in mine]
         ).T
-        width = THICK if mine[0].domain == "in" else THIN
-        axes.plot(x, value, **(style | {"linewidth": width}), marker="o", markersize=3)
+        line = style | {"linewidth": canvas.width(mine[0].domain), "marker": "o", "markersize": 3}
+        axes.plot(x, value, **line)
         axes.vlines(x, low, high, color=style["color"], linewidth=0.9)
 
 
 def _label(axes: Axes, axis: Axis, places: Mapping[str, float]) -> None:
-    axes.axhline(0.5, **CHANCE)
+    axes.axhline(0.5, **canvas.CHANCE)
     ticks = sorted(places.values())
     names = ["clean" if at == axis.clean else f"{at:g}" for at in ticks]
     axes.set_xticks(ticks, names, rotation=60)
     if axis.falls:
         axes.invert_xaxis()  # from mild to strong
     axes.set_ylim(-0.02, 1.02)
-    label(axes, axis.label, "AUC")
+    canvas.label(axes, axis.label, "AUC")
 
 
 def _say_images(axes: Axes, rows: Sequence[ResultRow], title: str) -> None:

@@ -10,19 +10,8 @@ from matplotlib.lines import Line2D
 
 from study.analysis.roc import RocCurve
 from study.core.records import Pairing
-from study.render.figures.canvas import (
-    CHANCE,
-    THICK,
-    THIN,
-    WARNED,
-    Style,
-    label,
-    legend,
-    panel_title,
-    panels,
-    save,
-    styles_of,
-)
+from study.render.figures import canvas
+from study.render.figures.canvas import Style
 from study.render.numbers import number
 
 MOST_AUCS = 8  # said in a panel
@@ -35,33 +24,33 @@ def roc_curves(curves: Sequence[RocCurve], path: Path, *, warned: Collection[str
     warns of, whose panels are marked. Raises StoreError where the file cannot be written.
     """
     test_sets = list(dict.fromkeys(curve.test_on for curve in curves))
-    styles = styles_of(list(dict.fromkeys(curve.pairing for curve in curves)))
-    figure, every = panels(len(test_sets))
+    styles = canvas.styles_of(list(dict.fromkeys(curve.pairing for curve in curves)))
+    figure, every = canvas.panels(len(test_sets))
     for axes, test_on in zip(every, test_sets, strict=True):
         _draw_panel(axes, [curve for curve in curves if curve.test_on == test_on], styles)
-        axes.set_title(panel_title(test_on, warned), fontsize=9)
-    key = ["thick: in-domain", *([WARNED] if {*warned} & {*test_sets} else [])]
+        axes.set_title(f"test on {canvas.marked(test_on, warned)}", fontsize=9)
+    key = ["thick: in-domain", *([canvas.WARNED] if {*warned} & {*test_sets} else [])]
     what = (
         "ROC of the mean logit over seeds; AUC: of that curve (the matrix has the mean over seeds)"
     )
     figure.suptitle("\n".join([what, "; ".join(key)]), fontsize=9)
     lines = {f"{p.detector}, {p.train_on}": style for p, style in styles.items()}
-    legend(figure, {**lines, "chance": CHANCE}, "detector, train on")
-    save(figure, path)
+    canvas.legend(figure, {**lines, "chance": canvas.CHANCE}, "detector, train on")
+    canvas.save(figure, path)
 
 
 def _draw_panel(axes: Axes, curves: Sequence[RocCurve], styles: Mapping[Pairing, Style]) -> None:
-    axes.plot([0, 1], [0, 1], **CHANCE)
+    axes.plot([0, 1], [0, 1], **canvas.CHANCE)
     drawn = [curve for curve in curves if curve.is_defined]
     for curve in drawn:
-        style = styles[curve.pairing] | {"linewidth": THICK if curve.domain == "in" else THIN}
+        style = styles[curve.pairing] | {"linewidth": canvas.width(curve.domain)}
         axes.plot(curve.false_positives, curve.true_positives, **style)
     if drawn:
         _say_aucs(axes, drawn, styles)
     else:
         axes.text(0.5, 0.5, "undefined: one class only", ha="center", fontsize=8)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    label(axes, "false positive rate", "true positive rate")
+    canvas.label(axes, "false positive rate", "true positive rate")
 
 
 def _say_aucs(axes: Axes, curves: Sequence[RocCurve], styles: Mapping[Pairing, Style]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from study.core.records import Pairing
-from study.render.figures.canvas import PANEL, label, legend, panels, save, styles_of, wrapped
+from study.render.figures import canvas
 
 
 def best_so_far(curves: Mapping[Pairing, Sequence[float | None]], path: Path) -> None:
@@ -21,19 +21,19 @@ def best_so_far(curves: Mapping[Pairing, Sequence[float | None]], path: Path) ->
     """
     sources = list(dict.fromkeys(pairing.train_on for pairing in curves))
     detectors = list(dict.fromkeys(pairing.detector for pairing in curves))
-    styles = styles_of([Pairing(detector=name, train_on="") for name in detectors])
+    styles = canvas.styles_of([Pairing(detector=name, train_on="") for name in detectors])
     lines = dict(zip(detectors, styles.values(), strict=True))
-    figure, every = panels(len(sources), height=0.8 * PANEL, room=1.8, share_y=True)
+    figure, every = canvas.panels(len(sources), height=0.8 * canvas.PANEL, room=1.8, share_y=True)
     for axes, source in zip(every, sources, strict=True):
         for pairing, curve in curves.items():
             if pairing.train_on == source:
                 heights = [math.nan if value is None else value for value in curve]
                 style = lines[pairing.detector] | {"where": "post", "marker": "o", "markersize": 3}
                 axes.step(range(len(heights)), heights, **style)
-        axes.set_title(f"train on {wrapped(source)}", fontsize=9)
+        axes.set_title(f"train on {canvas.wrapped(source)}", fontsize=9)
         # as matplotlib's own, at whole numbers
         axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
-        label(axes, "trial (0 is the default)")
+        canvas.label(axes, "trial (0 is the default)")
     every[0].set_ylabel("best source-val AUC so far", fontsize=8)
-    legend(figure, lines)
-    save(figure, path)
+    canvas.legend(figure, lines)
+    canvas.save(figure, path)
