@@ -26,7 +26,7 @@ from PIL import Image
 from study import sweep
 from study.core.records import NO_DEGRADATION
 from study.jobs.cell import CellJob
-from study.jobs.degraded import DegradedJob, assemble, degraded_jobs, is_through, run_degraded
+from study.jobs.degraded import DegradedJob, assemble, degraded_jobs, run_degraded
 from study.planning.cells import plan_cells
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import load_study
@@ -81,9 +81,7 @@ def timed(
     cells = [job for job in planned if isinstance(job, CellJob)]
     start = time.process_time()
     terms = Terms(threads=1, failures=setup.store.tracebacks)
-    failures = LocalLauncher(terms).run_jobs(
-        jobs_of(cells), run_degraded, is_through, lambda job: job.key
-    )
+    failures = LocalLauncher(terms).run_jobs(jobs_of(cells), run_degraded)
     assemble(cells)
     seconds = time.process_time() - start
     assert not failures, failures

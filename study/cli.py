@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from study.core.failures import Failure
+    from study.jobs.workspace import Job
     from study.planning.cost import PairingOutlook
     from study.planning.open_study import OpenStudy
     from study.planning.study import Study
     from study.runtime.interface import Launcher, Terms
 
-Job = TypeVar("Job")
+W = TypeVar("W", bound="Job")
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LOG = logging.getLogger("study")
 
@@ -395,10 +396,9 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
 
 @contextlib.contextmanager
 def announced(
-    jobs: Sequence[Job],
-    done: Callable[[Job], bool],
-    name: Callable[[Job], str],
-    then: Callable[[Job], None] = lambda _: None,
+    jobs: Sequence[W],
+    name: Callable[[W], str],
+    then: Callable[[W], None] = lambda _: None,
 ) -> Iterator[None]:
     """While jobs run somewhere, say of each that the store has its result, at most two seconds
     after it came; then do `then`.
@@ -406,7 +406,7 @@ def announced(
     waiting, stop = list(jobs), threading.Event()
 
     def look() -> None:
-        for job in [job for job in waiting if done(job)]:
+        for job in [job for job in waiting if job.is_done()]:
             waiting.remove(job)
             place = f"{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}"
             LOG.info(f"[{place}] {name(job)}")

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from study.analysis.leak_price import KeptEpochs
     from study.core.failures import Failure
     from study.core.records import Cell, Pairing
-    from study.jobs.cell import CellJob
-    from study.jobs.winner import WinnerJob
     from study.planning.cells import PlannedCell
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
@@ -224,8 +222,8 @@ def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, 
         for c in cells
         if c.winner
     }
-    with cli.announced(jobs, _is_scored, lambda job: named[job.scores_key]):
-        return launcher.run_jobs(jobs, run_cell, _is_scored, lambda job: job.scores_key)
+    with cli.announced(jobs, lambda job: named[job.scores_key]):
+        return launcher.run_jobs(jobs, run_cell)
 
 
 def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
@@ -233,26 +231,19 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
     scores key.
     """
     from study.jobs.cell import CellJob
-    from study.jobs.degraded import (
-        assemble,
-        degraded_jobs,
-        is_through,
-        missing_parts,
-        run_degraded,
-    )
+    from study.jobs.degraded import assemble, degraded_jobs, run_degraded
 
     cell_jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
     jobs = degraded_jobs(cell_jobs)
     with cli.announced(
         jobs,
-        is_through,
         lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}",
     ):
-        failures = launcher.run_jobs(jobs, run_degraded, is_through, lambda job: job.key)
+        failures = launcher.run_jobs(jobs, run_degraded)
     assemble(cell_jobs)
     for job in jobs:
-        if failure := failures.pop(job.key, None):  # of all its cells
-            failures |= {cell.scores_key: failure for cell in missing_parts(job)}
+        if failure := failures.pop(job.result_key, None):  # of all its cells
+            failures |= {cell.scores_key: failure for cell in job.missing()}
     return failures
 
 
@@ -263,21 +254,21 @@ def _scored_epochs(
     kept.
     """
     from study.analysis.leak_price import kept_epochs
-    from study.jobs.epochs import is_scored, run_epochs
+    from study.jobs.epochs import run_epochs
 
     kept = kept_epochs(opened, cells)
-    todo = [one.job for one in kept if not is_scored(one.job)]
+    todo = [one.job for one in kept if not one.job.is_done()]
     if not todo:
         return kept
     cli.LOG.info(f"scoring the epochs of {len(todo)} cells, for the leak price")
     todo.sort(key=lambda job: job.cell.test_on)
     with cli.launcher(opened, options) as launcher:
-        failures = launcher.run_jobs(todo, run_epochs, is_scored, lambda job: job.key)
+        failures = launcher.run_jobs(todo, run_epochs)
     for job in todo:
-        if job.key in failures:
+        if job.result_key in failures:
             cli.LOG.warning(
                 f"warning: no leak price of {job.cell.model} on {job.cell.test_on}:"
-                f" {failures[job.key]}"
+                f" {failures[job.result_key]}"
             )
     return kept
 
@@ -290,12 +281,10 @@ def _build_untrained(opened: OpenStudy, options: argparse.Namespace) -> None:
     from study.runtime.local import LocalLauncher
 
     jobs = [opened.jobs.untrained(pairing) for pairing in opened.study.untrained()]
-    todo = [job for job in jobs if not _is_built(job)]
+    todo = [job for job in jobs if not job.is_done()]
     for job in todo:
         cli.LOG.info(f"building {job.trial.pairing.detector}, which is not trained")
-    failures = LocalLauncher(cli.terms(opened, options)).run_jobs(
-        todo, run_winner, _is_built, lambda job: job.trial.key
-    )
+    failures = LocalLauncher(cli.terms(opened, options)).run_jobs(todo, run_winner)
     if todo:
         opened.store.save_failures([job.trial.key for job in todo], failures)
 
@@ -304,32 +293,18 @@ def _derive(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[Plan
     """Make the cells of ensembles whose members are scored; tell whether there was any to make. A
     few sums of numbers in the store: they are done here.
     """
-    from study.jobs.ensemble import EnsembleJob, is_derived, run_ensemble
+    from study.jobs.ensemble import EnsembleJob, run_ensemble
     from study.runtime.local import LocalLauncher
 
     todo = [c.job for c in cells if isinstance(c.job, EnsembleJob) and c.cell.state not in SETTLED]
     if not todo:
         return False
-    failures = LocalLauncher(cli.terms(opened, options)).run_jobs(
-        todo, run_ensemble, is_derived, lambda job: job.scores_key
-    )
+    failures = LocalLauncher(cli.terms(opened, options)).run_jobs(todo, run_ensemble)
     opened.store.save_failures([job.scores_key for job in todo], failures)
     cli.LOG.info(
         f"made {len(todo) - len(failures)} cells of ensembles from their members' scores\n"
     )
     return True
-
-
-def _is_built(job: WinnerJob) -> bool:
-    from study.store.store import Store
-
-    return Store(job.workspace.results, job.workspace.study).has_model(job.trial.key)
-
-
-def _is_scored(job: CellJob) -> bool:
-    from study.store.store import Store
-
-    return Store(job.workspace.results, job.workspace.study).has_scores(job.scores_key)
 
 
 def _write(

@@ -192,7 +192,6 @@ def _train_winners(
     said: Said,
 ) -> tuple[int, dict[str, Failure]]:
     """Train what the store lacks; return how many were trained, and the failures by name."""
-    from study.jobs.winner import is_trained
     from study.planning.variants import variant_jobs
 
     store, failed, winners = opened.store, {}, []
@@ -203,14 +202,14 @@ def _train_winners(
             reason = searched.why_no_winner(said)
             failed[pairing.name] = replace(reason, traceback_file=None)
     further = variant_jobs(opened.jobs, history, store.failures())
-    todo = [job for job in (*winners, *further) if not is_trained(job)]
+    todo = [job for job in (*winners, *further) if not job.is_done()]
 
     def show(job: WinnerJob) -> None:
         if job in winners:  # other configurations stand in the store alone
             views.add_winner(store.model(job.trial.key))
 
     for job in (*winners, *further):
-        if is_trained(job):
+        if job.is_done():
             # of one that was killed just after its record was written
             store.drop_checkpoint(job.trial.key)
             show(job)  # logged already, unless MLflow's store is a new one
@@ -232,16 +231,14 @@ def _train(
     show: Callable[[WinnerJob], None],
 ) -> Mapping[str, Failure]:
     """Train winners and further configurations, and say so; return the failures by key."""
-    from study.jobs.winner import is_trained, run_winner
+    from study.jobs.winner import run_winner
 
     mine = sum(job in winners for job in todo)
     beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
     cli.LOG.info(f"\ntraining {mine} winners ({len(winners) - mine} are in the store){beside}")
     start = time.monotonic()
-    with cli.announced(
-        todo, is_trained, lambda job: f"{job.trial.pairing.name}  {job.trial.origin}", show
-    ):
-        failures = launcher.run_jobs(todo, run_winner, is_trained, lambda job: job.trial.key)
+    with cli.announced(todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show):
+        failures = launcher.run_jobs(todo, run_winner)
     opened.store.save_failures([job.trial.key for job in todo], failures)
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"trained {len(todo) - len(failures)} of {len(todo)} in {seconds}")

@@ -20,7 +20,6 @@ from study.analysis.roc import RocCurve, roc_of_means
 from study.analysis.score_set import ScoreSet, open_scores
 from study.analysis.selection_gap import selection_gaps
 from study.analysis.tuning import contrasts
-from study.jobs.epochs import is_scored
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
 from study.planning.variants import Variant
@@ -53,7 +52,7 @@ def analyse(
     """
     more = [planned for _, of_variant in variants for planned in of_variant]
     keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
-    keys += [key for one in epochs if is_scored(one.job) for key in one.keys.values()]
+    keys += [key for one in epochs if one.job.is_done() for key in one.keys.values()]
     scores = open_scores(setup, keys, leakage_of(setup))
     results = results_of(setup, scores, cells, audit)
     plain = [planned.cell for planned in cells]

@@ -18,7 +18,7 @@ from study.analysis.results import Domain
 from study.analysis.score_set import ScoreSet
 from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.jobs.cell import CellJob
-from study.jobs.epochs import EpochsJob, is_scored
+from study.jobs.epochs import EpochsJob
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
 from study.statistics.seeds import SeedDifference, over_seeds
@@ -83,7 +83,7 @@ def leak_prices(scores: ScoreSet, kept: Iterable[KeptEpochs]) -> list[LeakPrice]
     """Return the price of every cell whose winners' epochs are scored."""
     places: dict[tuple[Pairing, str], list[KeptEpochs]] = {}
     for one in kept:
-        if is_scored(one.job):
+        if one.job.is_done():
             places.setdefault((one.cell.pairing, one.cell.test_on), []).append(one)
     return [_price(scores, seeds) for seeds in places.values()]
 

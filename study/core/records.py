@@ -226,12 +226,12 @@ class TrainedDetector:
     trial: Trial
     spec: DetectorSpec
     winner_seed: int
-    winner_trial: int
+    winner_trial: int = -1
     thresholds: Mapping[str, float]
-    temperature: float
-    val_auc: float
-    val_nll: float
-    best_epoch: int
+    temperature: float = float("nan")
+    val_auc: float = float("nan")
+    val_nll: float = float("nan")
+    best_epoch: int = -1
     provenance: Mapping[str, str]
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from study.core.errors import StoreError
 from study.core.records import NO_DEGRADATION, Scores
+from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.jobs.workspace import Workspace, open_catalog, refuse_changed_data, scoring_runtime
-from study.store.store import Store, read_trained
+from study.store.store import read_trained
 from study.training.score import score
 
 
@@ -31,13 +32,22 @@ class CellJob:
     data_key: str
     degradation: str = NO_DEGRADATION
 
+    @property
+    def result_key(self) -> str:
+        """The key of its scores."""
+        return self.scores_key
+
+    def is_done(self) -> bool:
+        """Tell whether the store has the scores."""
+        return self.workspace.store.has_scores(self.scores_key)
+
 
 def run_cell(job: CellJob) -> None:
     """Score a trained detector on a test split and write one logit per image to the store."""
-    store = Store(job.workspace.results, job.workspace.study)
-    if store.has_scores(job.scores_key):
-        return
-    store.save_scores(job.scores_key, score_cell(job, load_detector(store.model_folder(job.model))))
+    if not job.is_done():
+        store = job.workspace.store
+        detector = load_detector(store.model_folder(job.model))
+        store.save_scores(job.scores_key, score_cell(job, detector))
 
 
 def score_cell(job: CellJob, detector: Detector) -> Scores:
@@ -71,7 +81,7 @@ def load_detector(folder: Path) -> Detector:
     return registry.restore(trained.spec, load_file(folder / "detector.safetensors")).eval()
 
 
-def image_scores(images: ImageSet, logit: NDArray[np.float32]) -> Scores:
+def image_scores(images: ImageSet | Originals, logit: NDArray[np.float32]) -> Scores:
     """Return the scores of a set of images: logit (N,) float32, in the order of the set."""
     return Scores(
         sample_id=images.sample_id,

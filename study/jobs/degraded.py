@@ -1,17 +1,17 @@
 """Degraded cells: every image of a test set is decoded once, degraded in every way, and shown to
 every detector.
 
-A job is a stretch of `STRETCH` images of a test set with all the cells that lack it;
-workers share the stretches out, and write for each cell a part with the logits of the stretch. A
-kill loses the stretch that each worker is at. The parts of all stretches make the cell
-(`assemble`), whose scores are those that a pack of the degraded images would have given:
-degradation comes before geometry, and batches are the same.
+A job is a stretch of `STRETCH` images of a test set with all the cells that lack it; workers share
+the stretches out, and write for each cell a part with the logits of the stretch. A kill loses the
+stretch that each worker is at. The parts of all stretches make the cell (`assemble`), whose scores
+are those that a pack of the degraded images would have given: degradation comes before geometry,
+and batches are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -21,18 +21,17 @@ from torch import Tensor
 from study.core.failures import Failure, failure_of
 from study.core.identity import digest
 from study.core.parallel import ordered_map
-from study.core.records import FAKE, REAL, Geometry, Scores
+from study.core.records import FAKE, REAL, Geometry
 from study.data.images.decode import UndecodableError
 from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.geometry import fit_geometry
 from study.data.images.originals import Originals
 from study.detectors.base import Detector
-from study.jobs.cell import CellJob
+from study.jobs.cell import CellJob, image_scores
 from study.jobs.detector_cache import DetectorCache
-from study.jobs.workspace import Workspace, open_catalog, refuse_changed_data, scoring_runtime
-from study.store.store import Store
+from study.jobs.workspace import open_catalog, refuse_changed_data, scoring_runtime
+from study.statistics.methods import part
 from study.training.features import compute_features, head_logits
-from study.training.runtime import TorchRuntime
 from study.training.score import BATCH_SIZE, finite_logits, slices
 
 # images; whole batches, so that those of a stretch are those of the whole test set
@@ -40,98 +39,68 @@ STRETCH = 4 * BATCH_SIZE
 
 # a degradation, and the square that a detector makes of the degraded image
 Condition = tuple[str, Geometry]
+Square = NDArray[np.uint8] | str  # (S, S, 3), or the reason why there is none
 
 
 @dataclass(frozen=True, kw_only=True)
 class DegradedJob:
-    """The images from `start` to before `stop` of a test set, to be scored in the cells `cells`.
-    data_key: as in a `CellJob`.
+    """The images from `start` to before `stop` of a test set, to be scored in the cells `cells`,
+    which are all of it.
     """
 
-    workspace: Workspace
-    test_on: str
-    data_key: str
+    cells: tuple[CellJob, ...]
     start: int
     stop: int
-    cells: tuple[CellJob, ...]
 
     @property
-    def key(self) -> str:
-        """The key of this job among others."""
-        return digest("stretch", self.test_on, self.data_key, self.start, self.stop)
+    def test_on(self) -> str:
+        """The test set."""
+        return self.cells[0].test_on
+
+    @property
+    def result_key(self) -> str:
+        """The key of the stretch, whatever the cells."""
+        return digest("stretch", self.test_on, self.cells[0].data_key, self.start, self.stop)
 
     @property
     def conditions(self) -> str:
         """How many ways the images are seen in, in words."""
-        counts = {
-            word: len({getattr(cell, name) for cell in self.cells})
-            for word, name in _COUNTED.items()
-        }
+        degradations = {cell.degradation for cell in self.cells}
+        counts = {"degradation": len(degradations), "winner": len({c.model for c in self.cells})}
         return " x ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in counts.items())
 
+    def missing(self) -> list[CellJob]:
+        """Return the cells that are not settled and lack their part."""
+        part_file, place = self.cells[0].workspace.store.part_file, (self.start, self.stop)
+        lacking = [cell for cell in self.cells if not part_file(cell.scores_key, *place).is_file()]
+        return [cell for cell in lacking if not _is_settled(cell)]
 
-_COUNTED = {"degradation": "degradation", "winner": "model"}
+    def is_done(self) -> bool:
+        """Tell whether every cell has its part."""
+        return not self.missing()
+
+
+def _is_settled(cell: CellJob) -> bool:
+    store = cell.workspace.store
+    return store.has_scores(cell.scores_key) or bool(store.not_applicable(cell.scores_key))
 
 
 def degraded_jobs(cells: Sequence[CellJob]) -> list[DegradedJob]:
     """Return the jobs of degraded cells, test set by test set, stretch by stretch."""
-    jobs = []
-    for test_on in dict.fromkeys(cell.test_on for cell in cells):
-        mine = tuple(cell for cell in cells if cell.test_on == test_on)
-        workspace, data_key = mine[0].workspace, mine[0].data_key
-        jobs += [
-            DegradedJob(
-                workspace=workspace,
-                test_on=test_on,
-                data_key=data_key,
-                start=start,
-                stop=stop,
-                cells=mine,
-            )
-            for start, stop in _stretches(len(_originals(mine[0])))
-        ]
-    return jobs
-
-
-def is_through(job: DegradedJob) -> bool:
-    """Tell whether every cell of a job has its part."""
-    return not missing_parts(job)
-
-
-def missing_parts(job: DegradedJob) -> list[CellJob]:
-    """Return the cells of a job that are not settled and lack their part."""
-    store = Store(job.workspace.results, job.workspace.study)
     return [
-        cell for cell in job.cells if not (_has_part(store, job, cell) or _is_settled(store, cell))
+        DegradedJob(cells=mine, start=start, stop=stop)
+        for mine in _by_test_set(cells)
+        for start, stop in _stretches(len(_originals(mine[0])))
     ]
 
 
-def _has_part(store: Store, job: DegradedJob, cell: CellJob) -> bool:
-    return store.part_file(cell.scores_key, job.start, job.stop).is_file()
+def _by_test_set(cells: Sequence[CellJob]) -> list[tuple[CellJob, ...]]:
+    names = dict.fromkeys(cell.test_on for cell in cells)
+    return [tuple(cell for cell in cells if cell.test_on == name) for name in names]
 
 
-def _is_settled(store: Store, cell: CellJob) -> bool:
-    return store.has_scores(cell.scores_key) or bool(store.not_applicable(cell.scores_key))
-
-
-def run_degraded(job: DegradedJob) -> dict[str, Failure]:
-    """Score a stretch of a test set in the cells that lack it, and write their parts.
-
-    A cell that fails does not keep the others from their parts. Return the failures by scores key.
-    """
-    cells = missing_parts(job)
-    if not cells:
-        return {}
-    store = Store(job.workspace.results, job.workspace.study)
-    originals = _originals(cells[0])
-    runtime = scoring_runtime(job.workspace)
-    _KEPT.only({store.model_folder(cell.model) for cell in cells})
-    stretch = _Stretch(store, runtime, originals, cells)
-    for batch in slices(job.stop - job.start, BATCH_SIZE):
-        stretch.score(batch + job.start)
-    for key, part in stretch.parts.items():
-        store.save_part(key, job.start, np.concatenate(part.logits), part.excluded)
-    return stretch.failures
+def _stretches(n: int) -> list[tuple[int, int]]:
+    return [(start, min(start + STRETCH, n)) for start in range(0, n, STRETCH)]
 
 
 def _originals(cell: CellJob) -> Originals:
@@ -140,12 +109,29 @@ def _originals(cell: CellJob) -> Originals:
     return catalog.originals(cell.test_on, "test")
 
 
+def run_degraded(job: DegradedJob) -> dict[str, Failure]:
+    """Score a stretch of a test set in the cells that lack it, and write their parts.
+
+    A cell that fails does not keep the others from their parts. Return the failures by scores key.
+    """
+    cells = job.missing()
+    if not cells:
+        return {}
+    stretch, store = _Stretch(cells), cells[0].workspace.store
+    for batch in slices(job.stop - job.start, BATCH_SIZE):
+        stretch.score(batch + job.start)
+    for key, made in stretch.parts.items():
+        store.save_part(key, job.start, np.concatenate(made.logits), made.excluded)
+    return stretch.failures
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one cell has of a stretch. logits: of each batch, NaN for the images that are left
-    out.
+    """What one cell has of a stretch. seen: how its detector sees the images. logits: (B,) float32
+    of each batch, NaN for the images that are left out; those stand in `excluded` with the reason.
     """
 
+    seen: Condition
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
 
@@ -172,48 +158,50 @@ class _Batch:
 class _Stretch:
     """A stretch on its way, batch by batch. In memory are one batch's squares, of every degradation
     and geometry asked for.
+
+    parts: of the cells that have not failed, by scores key. failures: of the others.
     """
 
-    def __init__(
-        self, store: Store, runtime: TorchRuntime, originals: Originals, cells: Sequence[CellJob]
-    ) -> None:
-        self._store, self._runtime, self._originals = store, runtime, originals
-        specs = {cell.model: store.model(cell.model).spec for cell in cells}
+    def __init__(self, cells: Sequence[CellJob]) -> None:
+        workspace = cells[0].workspace
+        self._store, self._originals = workspace.store, _originals(cells[0])
+        self._runtime = scoring_runtime(workspace)
+        specs = {cell.model: self._store.model(cell.model).spec for cell in cells}
         # Winners of one detector come one after the other: those with the same body share the
         # features of the batch.
         models = sorted(specs, key=lambda model: specs[model].name)
-        self._cells = {model: [cell for cell in cells if cell.model == model] for model in models}
-        self._seen: dict[str, Condition] = {
-            cell.scores_key: (cell.degradation, specs[cell.model].geometry) for cell in cells
+        self._keys = {m: [cell.scores_key for cell in cells if cell.model == m] for m in models}
+        self.parts = {
+            cell.scores_key: _Part(seen=(cell.degradation, specs[cell.model].geometry))
+            for cell in cells
         }
-        self._features: dict[Condition, Tensor] = {}  # of the batch, by the body that was used last
-        self._body = ""
-        self.parts = {cell.scores_key: _Part() for cell in cells}
-        self.failures: dict[str, Failure] = {}  # by cell; its part is given up
+        self.failures: dict[str, Failure] = {}
+        _KEPT.only({self._store.model_folder(model) for model in models})
 
     def score(self, batch: NDArray[np.int64]) -> None:
         """Decode the images of an index (B,) and score them in every cell that has not failed."""
-        wanted = list(dict.fromkeys(self._seen[key] for key in self.parts))
+        wanted = list(dict.fromkeys(one.seen for one in self.parts.values()))
         if not wanted:
             return
-        self._body = ""
-        views = list(
-            ordered_map(partial(_views, wanted), self._originals.readers(batch), at_once=1)
-        )
-        for model, cells in self._cells.items():
-            keys = [cell.scores_key for cell in cells if cell.scores_key in self.parts]
-            if not keys:
+        readers = self._originals.readers(batch)
+        views = list(ordered_map(partial(_views, wanted), readers, at_once=1))
+        features: dict[Condition, Tensor] = {}  # of the batch, by the body that was used last
+        body = ""
+        for model, keys in self._keys.items():
+            open_keys = [key for key in keys if key in self.parts]
+            if not open_keys:
                 continue
             try:
                 one = _KEPT.get(self._store.model_folder(model), self._runtime)
             except Exception as error:
-                self._give_up(keys, error)
+                self._give_up(open_keys, error)
                 continue
-            if one.body != self._body:
-                self._body, self._features = one.body, {}
-            for key in keys:
+            if one.body != body:
+                body, features = one.body, {}
+            for key in open_keys:
+                squares = [view[self.parts[key].seen] for view in views]
                 try:
-                    self._score_cell(key, one.detector, batch, views)
+                    self._score_cell(self.parts[key], one.detector, batch, squares, features)
                 except Exception as error:  # of this cell; the others go on
                     self._give_up([key], error)
 
@@ -224,57 +212,54 @@ class _Stretch:
 
     def _score_cell(
         self,
-        key: str,
+        mine: _Part,
         detector: Detector,
         batch: NDArray[np.int64],
-        views: Sequence[Mapping[Condition, NDArray[np.uint8] | str]],
+        squares: Sequence[Square],
+        features: dict[Condition, Tensor],
     ) -> None:
-        seen = [view[self._seen[key]] for view in views]
-        kept = np.array([not isinstance(square, str) for square in seen])
+        """Add a batch to a cell's part; what is not in `features` yet is put there."""
         ids = self._originals.sample_id[batch]
+        kept = np.array([not isinstance(square, str) for square in squares])
         logit = np.full(len(batch), np.nan, dtype=np.float32)
         if kept.any():
             images = _Batch(
                 sample_id=ids[kept],
                 label=self._originals.label[batch][kept],
-                pixels=np.stack([square for square in seen if not isinstance(square, str)]),
+                pixels=np.stack([square for square in squares if not isinstance(square, str)]),
                 size_px=detector.spec.geometry.size_px,
             )
-            if self._seen[key] not in self._features:
-                self._features[self._seen[key]] = compute_features(
-                    detector, images, runtime=self._runtime
-                )
-            logit[kept] = finite_logits(
-                head_logits(detector, self._features[self._seen[key]]), images
-            )
-        self.parts[key].logits.append(logit)
-        self.parts[key].excluded.extend(
-            (str(one), why) for one, why in zip(ids, seen, strict=True) if isinstance(why, str)
+            if mine.seen not in features:
+                features[mine.seen] = compute_features(detector, images, runtime=self._runtime)
+            logit[kept] = finite_logits(head_logits(detector, features[mine.seen]), images)
+        mine.logits.append(logit)
+        mine.excluded.extend(
+            (str(one), why) for one, why in zip(ids, squares, strict=True) if isinstance(why, str)
         )
 
 
 def _views(
     wanted: Sequence[Condition], read: Callable[[], NDArray[np.uint8]]
-) -> dict[Condition, NDArray[np.uint8] | str]:
-    """Read an image once; return its square by degradation and geometry, or the reason why there is
-    none.
-    """
+) -> dict[Condition, Square]:
+    """Read an image once; return its square in every condition."""
     pixels = read()
-    views: dict[Condition, NDArray[np.uint8] | str] = {}
+    views: dict[Condition, Square] = {}
     for name in dict.fromkeys(name for name, _ in wanted):
         geometries = [geometry for other, geometry in wanted if other == name]
-        try:
-            degraded = degrade(pixels, parse_degradation(name))
-        except UndecodableError as error:
-            views |= {(name, geometry): str(error) for geometry in geometries}
-        else:
-            views |= {(name, geometry): _square(degraded, geometry) for geometry in geometries}
+        degraded = _or_reason(degrade, pixels, parse_degradation(name))
+        for geometry in geometries:
+            views[name, geometry] = (
+                degraded
+                if isinstance(degraded, str)
+                else _or_reason(fit_geometry, degraded, geometry)
+            )
     return views
 
 
-def _square(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8] | str:
+def _or_reason(step: Callable[..., NDArray[np.uint8]], *arguments: object) -> Square:
+    """Return what a step makes of an image, or the reason why it cannot."""
     try:
-        return fit_geometry(image, geometry)
+        return step(*arguments)
     except UndecodableError as error:
         return str(error)
 
@@ -286,36 +271,25 @@ def assemble(cells: Sequence[CellJob]) -> None:
     """Make every cell that has all its parts: its scores, or the reason why its degradation is not
     applicable to the test set.
     """
-    for test_on in dict.fromkeys(cell.test_on for cell in cells):
-        mine = [cell for cell in cells if cell.test_on == test_on]
+    for mine in _by_test_set(cells):
         originals = _originals(mine[0])
+        places = _stretches(len(originals))
         for cell in mine:
-            store = Store(cell.workspace.results, cell.workspace.study)
-            places = _stretches(len(originals))
-            if not _is_settled(store, cell) and all(
-                store.part_file(cell.scores_key, *place).is_file() for place in places
-            ):
-                _settle(
-                    store,
-                    cell,
-                    originals,
-                    [store.part(cell.scores_key, *place) for place in places],
-                )
-            if _is_settled(store, cell):
+            store = cell.workspace.store
+            files = (store.part_file(cell.scores_key, *place) for place in places)
+            if not _is_settled(cell) and all(file.is_file() for file in files):
+                _settle(cell, originals, [store.part(cell.scores_key, *p) for p in places])
+            if _is_settled(cell):
                 store.drop_parts(cell.scores_key)
 
 
-def _stretches(n: int) -> list[tuple[int, int]]:
-    return [(start, min(start + STRETCH, n)) for start in range(0, n, STRETCH)]
-
-
 def _settle(
-    store: Store,
     cell: CellJob,
     originals: Originals,
     parts: Sequence[tuple[NDArray[np.float32], tuple[tuple[str, str], ...]]],
 ) -> None:
-    logit = np.concatenate([logit for logit, _ in parts])
+    """Write a cell's scores, made of its parts: (logits, what is left out) of each stretch."""
+    store, logit = cell.workspace.store, np.concatenate([logit for logit, _ in parts])
     left_out = {sample: reason for _, excluded in parts for sample, reason in excluded}
     kept = ~np.isnan(logit)
     for label, word in ((REAL, "real"), (FAKE, "fake")):
@@ -328,14 +302,7 @@ def _settle(
             )
             store.save_not_applicable(cell.scores_key, reason)
             return
-    scores = Scores(
-        sample_id=originals.sample_id[kept],
-        group=originals.group[kept],
-        unit=originals.unit[kept],
-        method=originals.method[kept],
-        label=originals.label[kept],
-        logit=logit[kept],
-        listed=originals.listed,
-        excluded=tuple(sorted([*originals.excluded, *left_out.items()])),
-    )
-    store.save_scores(cell.scores_key, scores)
+    scores = part(image_scores(originals, logit), np.flatnonzero(kept))
+    excluded = tuple(sorted([*originals.excluded, *left_out.items()]))
+    whole = replace(scores, listed=originals.listed, excluded=excluded)
+    store.save_scores(cell.scores_key, whole)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,24 +28,22 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from study.core.records import (
-    DetectorSpec,
-    Geometry,
-    Pairing,
-    Params,
-    Scores,
-    TrainedDetector,
-    Trial,
-)
-from study.jobs.workspace import Workspace, provenance
+from study.core.records import DetectorSpec, Geometry, Pairing, Scores, TrainedDetector, Trial
+from study.jobs.workspace import Workspace, now, provenance
 from study.statistics.methods import part
 from study.statistics.metrics import auc, nll
 from study.statistics.thresholds import fit_temperature, source_thresholds
-from study.store.store import Store
 
 STACKED = "ensemble_stacked"
 C = 1.0  # inverse L2 strength of the stacked one, scikit-learn's default
-NO_IMAGE = Geometry(size_px=0, mode="crop")
+NO_NETWORK = DetectorSpec(
+    name="",
+    family="ensemble",
+    geometry=Geometry(size_px=0, mode="crop"),
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    learner="members",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +62,16 @@ class EnsembleJob:
     scores: tuple[str, ...]
     key: str
     scores_key: str
+
+    @property
+    def result_key(self) -> str:
+        """The key of its scores."""
+        return self.scores_key
+
+    def is_done(self) -> bool:
+        """Tell whether the store has the ensemble's record and the cell's scores."""
+        store = self.workspace.store
+        return store.has_model(self.key) and store.has_scores(self.scores_key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,23 +144,22 @@ def run_ensemble(job: EnsembleJob) -> None:
 
     Raises StoreError where a member's record or scores are missing.
     """
-    if is_derived(job):
+    if job.is_done():
         return
-    store = Store(job.workspace.results, job.workspace.study)
+    store = job.workspace.store
     if not store.has_model(job.key):
-        _make(store, job)
-    combination = _combination(store.model(job.key).spec, job.members)
+        _make(job)
+    options = store.model(job.key).spec.options
+    weights = np.array([options[f"weight_{name}"] for name in job.members], dtype=np.float64)
+    combination = Combination(weights=weights, bias=float(options["bias"]))
     store.save_scores(job.scores_key, combination.of([store.scores(key) for key in job.scores]))
 
 
-def is_derived(job: EnsembleJob) -> bool:
-    """Tell whether the store has the ensemble's record and the cell's scores."""
-    store = Store(job.workspace.results, job.workspace.study)
-    return store.has_model(job.key) and store.has_scores(job.scores_key)
-
-
-def _make(store: Store, job: EnsembleJob) -> None:
-    """Derive an ensemble from its members' scores on source val and write its record."""
+def _make(job: EnsembleJob) -> None:
+    """Derive an ensemble from its members' scores on source val and write its record. Its weights
+    are what it has for a configuration; its trial has no epoch, and a seed for nothing.
+    """
+    store = job.workspace.store
     began = time.perf_counter()
     parts = on_common_images([store.val_scores(key) for key in job.models])
     if job.pairing.detector == STACKED:
@@ -160,69 +167,32 @@ def _make(store: Store, job: EnsembleJob) -> None:
     else:
         combination = mean_of([store.model(key).temperature for key in job.models])
     val = combination.of(parts)
-    options = _options(combination, job.members)
+    weights = zip(job.members, combination.weights, strict=True)
+    options = {f"weight_{name}": float(weight) for name, weight in weights}
+    options |= {"bias": combination.bias}
+    members = zip(job.members, job.models, strict=True)
+    trial = Trial(
+        key=job.key,
+        pairing=job.pairing,
+        number=-1 - job.winner_seed,
+        params=options,
+        seed=0,
+        epochs=0,
+        origin=f"the winners {', '.join(job.members)} with seed {job.winner_seed}",
+    )
     trained = TrainedDetector(
         key=job.key,
-        trial=_trial(job, options),
-        spec=_spec(job.pairing.detector, options),
+        trial=trial,
+        spec=replace(NO_NETWORK, name=job.pairing.detector, options=options),
         winner_seed=job.winner_seed,
-        winner_trial=-1,
         thresholds=source_thresholds(val.label, val.logit),
         temperature=fit_temperature(val.label, val.logit),
         val_auc=auc(val.label, val.logit),
         val_nll=nll(val.label, val.logit),
-        best_epoch=-1,
         provenance={
             **provenance(),
-            "members": ", ".join(
-                f"{name} {key}" for name, key in zip(job.members, job.models, strict=True)
-            ),
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "members": ", ".join(f"{name} {key}" for name, key in members),
+            "made": now(),
         },
     )
     store.save_model(trained, None, val, (), time.perf_counter() - began)
-
-
-def _trial(job: EnsembleJob, options: Params) -> Trial:
-    """An ensemble's stand-in for a trial: its weights are what it has for a configuration; no
-    epoch, and a seed for nothing.
-    """
-    number, origin = (
-        -1 - job.winner_seed,
-        f"the winners {', '.join(job.members)} with seed {job.winner_seed}",
-    )
-    return Trial(
-        key=job.key,
-        pairing=job.pairing,
-        number=number,
-        params=options,
-        seed=0,
-        epochs=0,
-        origin=origin,
-    )
-
-
-def _spec(name: str, options: Params) -> DetectorSpec:
-    return DetectorSpec(
-        name=name,
-        family="ensemble",
-        geometry=NO_IMAGE,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        learner="members",
-        options=options,
-    )
-
-
-def _options(combination: Combination, members: Sequence[str]) -> Mapping[str, float]:
-    weights = {
-        f"weight_{name}": float(weight)
-        for name, weight in zip(members, combination.weights, strict=True)
-    }
-    return {**weights, "bias": combination.bias}
-
-
-def _combination(spec: DetectorSpec, members: Sequence[str]) -> Combination:
-    """What the record of an ensemble says that it does."""
-    weights = np.array([spec.options[f"weight_{name}"] for name in members], dtype=np.float64)
-    return Combination(weights=weights, bias=float(spec.options["bias"]))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from study.core.identity import digest
 from study.jobs.cell import CellJob, load_detector, score_cell
-from study.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +18,25 @@ class EpochsJob:
     epochs: tuple[int, ...]
 
     @property
-    def key(self) -> str:
-        """The key of this job among others."""
+    def result_key(self) -> str:
+        """The key of all its scores together."""
         return digest("epochs", self.cell.scores_key)
 
     def scores_key(self, epoch: int) -> str:
         """The key of one epoch's scores."""
         return digest("epoch scores", self.cell.scores_key, epoch)
 
+    def is_done(self) -> bool:
+        """Tell whether the store has the scores of all epochs."""
+        store = self.cell.workspace.store
+        return all(store.has_scores(self.scores_key(epoch)) for epoch in self.epochs)
+
 
 def run_epochs(job: EpochsJob) -> None:
     """Score a cell with every epoch's weights and write them to the store."""
     from safetensors.torch import load_file
 
-    store = _store(job)
+    store = job.cell.workspace.store
     detector = load_detector(store.model_folder(job.cell.model))
     for epoch in job.epochs:
         if store.has_scores(job.scores_key(epoch)):
@@ -42,12 +46,3 @@ def run_epochs(job: EpochsJob) -> None:
         for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
             tensors[name].copy_(value)
         store.save_scores(job.scores_key(epoch), score_cell(job.cell, detector))
-
-
-def is_scored(job: EpochsJob) -> bool:
-    """Tell whether the store has the scores of all epochs."""
-    return all(_store(job).has_scores(job.scores_key(epoch)) for epoch in job.epochs)
-
-
-def _store(job: EpochsJob) -> Store:
-    return Store(job.cell.workspace.results, job.cell.workspace.study)

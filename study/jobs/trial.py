@@ -92,9 +92,7 @@ def fit_trial(
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
     spec = registry.with_head(job.spec, trial.params)
     detector = registry.build(spec, weights_root=workspace.weights_root, seed=trial.seed)
-    session = _StoreSession(
-        Store(workspace.results, workspace.study), trial.key, report, keep=keep_epochs
-    )
+    session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(
         detector,
         train,

@@ -10,7 +10,7 @@ from study.core.records import TrainedDetector
 from study.detectors import registry
 from study.jobs.cell import image_scores
 from study.jobs.trial import FitJob, fit_trial
-from study.jobs.workspace import provenance, runtime_of
+from study.jobs.workspace import now, provenance, runtime_of
 from study.statistics.thresholds import FIXED, fit_temperature, source_thresholds
 from study.store.store import Store
 
@@ -28,6 +28,18 @@ class WinnerJob(FitJob):
     winner_trial: int
     keep_epochs: bool = False
 
+    @property
+    def result_key(self) -> str:
+        """The key of the winner."""
+        return self.trial.key
+
+    def is_done(self) -> bool:
+        """Tell whether the store has the winner, and its epochs where they are kept."""
+        store = self.workspace.store
+        return store.has_model(self.trial.key) and (
+            not self.keep_epochs or bool(store.epochs(self.trial.key))
+        )
+
 
 def run_winner(job: WinnerJob) -> None:
     """Train a selected configuration with one seed and write it to the store, thresholds from
@@ -36,8 +48,8 @@ def run_winner(job: WinnerJob) -> None:
     A detector that is not trained is built and written as it is; it has no source, and so none of
     what a source decides.
     """
-    store = Store(job.workspace.results, job.workspace.study)
-    if is_trained(job):
+    store = job.workspace.store
+    if job.is_done():
         # of one that was killed just after its record was written
         store.drop_checkpoint(job.trial.key)
         return
@@ -62,46 +74,26 @@ def run_winner(job: WinnerJob) -> None:
     store.drop_checkpoint(job.trial.key)
 
 
-def is_trained(job: WinnerJob) -> bool:
-    """Tell whether the store has what a winner's job makes."""
-    store = Store(job.workspace.results, job.workspace.study)
-    return store.has_model(job.trial.key) and (
-        not job.keep_epochs or bool(store.epochs(job.trial.key))
-    )
-
-
 def _keep_untrained(store: Store, job: WinnerJob) -> None:
     began = time.perf_counter()
     runtime_of(job.workspace).apply()
-    detector = registry.build(
-        job.spec, weights_root=job.workspace.weights_root, seed=job.trial.seed
-    )
+    root = job.workspace.weights_root
+    detector = registry.build(job.spec, weights_root=root, seed=job.trial.seed)
     nothing = float("nan")
-    trained = _trained(
-        job,
-        thresholds={"fixed": FIXED, "source": nothing, "source_fpr5": nothing},
-        temperature=nothing,
-        val_auc=nothing,
-        val_nll=nothing,
-        best_epoch=-1,
-    )
+    trained = _trained(job, thresholds={"fixed": FIXED, "source": nothing, "source_fpr5": nothing})
     store.save_model(trained, detector.state_dict(), None, (), time.perf_counter() - began)
 
 
 def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> TrainedDetector:
     """Return a winner's record. note: of its training. found: what its source's val gave."""
-    said = {"note": note} if note else {}
+    made = {"note": note} if note else {}
+    made |= {"device_kind": runtime_of(job.workspace).kind, "made": now()}
     return TrainedDetector(
         key=job.trial.key,
         trial=job.trial,
         spec=registry.with_head(job.spec, job.trial.params),
         winner_seed=job.winner_seed,
         winner_trial=job.winner_trial,
-        provenance={
-            **provenance(),
-            **said,
-            "device_kind": runtime_of(job.workspace).kind,
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        },
+        provenance={**provenance(), **made},
         **found,
     )

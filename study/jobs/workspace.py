@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import platform
 import subprocess
+import time
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -19,6 +21,7 @@ from study.core.errors import DataError
 from study.core.identity import canonical_json
 from study.core.records import Split
 from study.data.catalog import Catalog, DataConfig
+from study.store.store import Store
 from study.training.runtime import TorchRuntime
 
 TRAINED_ON: tuple[Split, Split] = ("train", "val")  # the splits that training and selection see
@@ -41,6 +44,22 @@ class Workspace:
     precision: str
     firewall: bool
     device: str = "auto"
+
+    @property
+    def store(self) -> Store:
+        """Where results are kept."""
+        return Store(self.results, self.study)
+
+
+class Job(Protocol):
+    """A piece of work whose result the store keeps under `result_key`."""
+
+    @property
+    def result_key(self) -> str: ...  # noqa: D102
+
+    def is_done(self) -> bool:
+        """Tell whether the store has the result."""
+        ...
 
 
 _CATALOGS: dict[tuple[str, bool], Catalog] = {}
@@ -100,6 +119,11 @@ def provenance() -> dict[str, str]:
         "commit": _commit(),
         "device": device,
     }
+
+
+def now() -> str:
+    """Return the time of the clock, UTC, as results say when they were made."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _commit() -> str:

@@ -71,15 +71,15 @@ def attempt_trial(
         )
 
 
-def attempt_job(work: Work[W], job: W, terms: Terms, key: str) -> dict[str, Failure]:
-    """Do one job; return its failure by its key, or those of its parts; {} where all went well.
-    Threads as in `attempt_trial`.
+def attempt_job(work: Work[W], job: W, terms: Terms) -> dict[str, Failure]:
+    """Do one job; return its failures by the key of the result, {} where all went well. Threads as
+    in `attempt_trial`.
     """
     try:
         with threadpool_limits(limits=terms.threads, user_api="blas"):
             failures = dict(work(job) or {})
     except Exception as error:
-        return {key: _failure(error, terms, key)}
+        return {job.result_key: _failure(error, terms, job.result_key)}
     if terms.debug and failures:
         raise_elsewhere(next(iter(failures.values())))
     return failures

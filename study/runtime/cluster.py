@@ -183,17 +183,15 @@ class RayLauncher(Launcher):
         self,
         jobs: Sequence[W],
         work: Work[W],
-        done: Callable[[W], bool],
-        key: Callable[[W], str],
     ) -> dict[str, Failure]:
         """Do the jobs that are not done, as many at a time as there are slots."""
-        if all(done(job) for job in jobs):
+        if all(job.is_done() for job in jobs):
             return {}
         held = self._places()
         from study.runtime.train import run_jobs
 
         with self._folder() as folder:
-            return run_jobs(jobs, work, done, key, self._terms, places=held, storage=folder)
+            return run_jobs(jobs, work, self._terms, places=held, storage=folder)
 
     def _places(self, *, workers: int = 1, gpus_per_trial: float | None = None) -> Places:
         if self._cluster is None:

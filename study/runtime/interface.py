@@ -13,10 +13,12 @@ from study.core.failures import Failure
 from study.core.records import Report, TrialResult
 
 if TYPE_CHECKING:
-    from study.search.driver import Job, SearchDriver
+    from study.jobs.workspace import Job
+    from study.search.driver import Job as SearchJob
+    from study.search.driver import SearchDriver
 
-J = TypeVar("J", bound="Job")
-W = TypeVar("W")
+J = TypeVar("J", bound="SearchJob")
+W = TypeVar("W", bound="Job")
 Work = Callable[[W], Mapping[str, Failure] | None]  # does a job; returns the failures of its parts
 RETRIES = 1  # of a trial or a job whose worker died
 NO_RESULT = Failure(type="NoResult", message="the work ended without leaving a result")
@@ -63,15 +65,13 @@ class Launcher(ABC):
         self,
         jobs: Sequence[W],
         work: Work[W],
-        done: Callable[[W], bool],
-        key: Callable[[W], str],
     ) -> dict[str, Failure]:
-        """Do every job that is not done; return the failures by key, in the order of `jobs`.
+        """Do every job that is not done; return the failures by the key of the result, in the order
+        of `jobs`.
 
         work: does one job and leaves its result in the store; module-level and idempotent. Of a job
-        of several parts it may return the failures of some. done: says whether the store has the
-        result. key: of a job, different for each. Jobs are begun in their order: neighbours had
-        better share their data. A job whose worker dies is begun once more.
+        with several results it may return the failures of some. Jobs are begun in their order:
+        neighbours had better share their data. A job whose worker dies is begun once more.
 
         Raises KeyboardInterrupt after an orderly stop.
         """

@@ -57,15 +57,13 @@ class LocalLauncher(Launcher):
         self,
         jobs: Sequence[W],
         work: Work[W],
-        done: Callable[[W], bool],
-        key: Callable[[W], str],
     ) -> dict[str, Failure]:
         """Do one job after the other."""
         failures: dict[str, Failure] = {}
         for job in jobs:
-            if done(job):
+            if job.is_done():
                 continue
-            failed = attempt_job(work, job, self._terms, key(job))
-            if failed or not done(job):
-                failures |= failed or {key(job): NO_RESULT}
+            failed = attempt_job(work, job, self._terms)
+            if failed or not job.is_done():
+                failures |= failed or {job.result_key: NO_RESULT}
         return failures

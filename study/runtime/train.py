@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,6 @@ class Ledger(SharedFiles):
 def run_jobs(
     jobs: Sequence[W],
     work: Work[W],
-    done: Callable[[W], bool],
-    key: Callable[[W], str],
     terms: Terms,
     *,
     places: Places,
@@ -84,11 +82,11 @@ def run_jobs(
     deaths: Counter[int] = Counter()
     fruitless = 0
     for group in itertools.count(1):
-        todo = [i for i, job in enumerate(jobs) if i not in failures and not done(job)]
+        todo = [i for i, job in enumerate(jobs) if i not in failures and not job.is_done()]
         if not todo:
             break
         ledger = Ledger(storage / f"jobs-{group}")
-        payload = pack(work, [(jobs[i], key(jobs[i])) for i in todo], terms)
+        payload = pack(work, [jobs[i] for i in todo], terms)
         died = _run_group(payload, ledger, workers=min(places.slots, len(todo)), places=places)
         ended = {
             i: failed for n, i in enumerate(todo) if (failed := ledger.failures(n)) is not None
@@ -96,8 +94,8 @@ def run_jobs(
         for i, failed in ended.items():
             if failed and terms.debug:
                 raise_elsewhere(next(iter(failed.values())))
-            if failed or not done(jobs[i]):
-                failures[i] = failed or {key(jobs[i]): NO_RESULT}
+            if failed or not jobs[i].is_done():
+                failures[i] = failed or {jobs[i].result_key: NO_RESULT}
         blamed = {
             todo[place]: error
             for rank, error in died.items()
@@ -106,10 +104,10 @@ def run_jobs(
         deaths.update(blamed.keys())
         for i, error in blamed.items():
             if deaths[i] > RETRIES:
-                failures[i] = {key(jobs[i]): death_of(error, times=deaths[i])}
+                failures[i] = {jobs[i].result_key: death_of(error, times=deaths[i])}
         fruitless = 0 if ended or blamed else fruitless + 1
         if fruitless > RETRIES:
-            failures |= {i: {key(jobs[i]): _no_start(died)} for i in todo}
+            failures |= {i: {jobs[i].result_key: _no_start(died)} for i in todo}
     return {name: failure for i in sorted(failures) for name, failure in failures[i].items()}
 
 
@@ -178,9 +176,9 @@ def _worker(config: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     work, jobs, terms = config["payload"].open()
     ledger, quiet = Ledger(Path(config["ledger"])), replace(terms, debug=False)
-    for index, (job, key) in enumerate(jobs):
+    for index, job in enumerate(jobs):
         if ledger.take(index, rank):
-            failures = attempt_job(work, job, quiet, key)
+            failures = attempt_job(work, job, quiet)
             ledger.end(index, failures)
             if failures and terms.debug:
                 ledger.close()

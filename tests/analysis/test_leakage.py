@@ -311,7 +311,7 @@ def test_the_leak_price_is_of_images_that_training_has_not_seen(
     """Three epochs of one winner, the second selected: by hand, with and without the leaked
     images.
     """
-    monkeypatch.setattr(leak_price, "is_scored", lambda _: True)
+    monkeypatch.setattr(leak_price.EpochsJob, "is_done", lambda _: True)
     job = cast(Any, SimpleNamespace(epochs=(0, 2), scores_key=str))
     kept_by = KeptEpochs(cell=clean_cell(PAIRING, "b", 0, "1"), selected=1, job=job)
     reals = scored(0).sample_id[scored(0).label == 0].tolist()

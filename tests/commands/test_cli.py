@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,7 +28,15 @@ def test_every_job_is_announced_once_and_what_failed_is_not(
 ) -> None:
     set_up()
     finished: set[int] = set()
-    with cli.announced([1, 2, 3], finished.__contains__, lambda job: f"job {job}"):
+
+    class Job(NamedTuple):
+        result_key: str
+
+        def is_done(self) -> bool:
+            return int(self.result_key) in finished
+
+    jobs = [Job(number) for number in "123"]
+    with cli.announced(jobs, lambda job: f"job {job.result_key}"):
         finished.update((3, 1))
     assert capsys.readouterr().out.splitlines() == ["[1/3] job 1", "[2/3] job 3"]
 

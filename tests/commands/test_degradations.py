@@ -487,7 +487,7 @@ def test_a_kill_loses_the_stretches_under_way_and_the_next_run_does_the_rest(
                 patch.setattr(degraded, "head_logits", _killer(after=2 * 8 + 3))
                 with pytest.raises(KeyboardInterrupt):
                     run_here(jobs, store)
-            assert [degraded.is_through(job) for job in jobs] == [True, True, *[False] * 4]
+            assert [job.is_done() for job in jobs] == [True, True, *[False] * 4]
             degraded.assemble(cells)
             assert not any(store.has_scores(cell.scores_key) for cell in cells)
         decodes = _counted(monkeypatch)
@@ -502,7 +502,7 @@ def test_a_kill_loses_the_stretches_under_way_and_the_next_run_does_the_rest(
 
 def run_here(jobs: list[degraded.DegradedJob], store: Store) -> dict[str, Failure]:
     return LocalLauncher(Terms(threads=1, failures=store.tracebacks)).run_jobs(
-        jobs, degraded.run_degraded, degraded.is_through, lambda job: job.key
+        jobs, degraded.run_degraded
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,13 +27,12 @@ from study.training.session import FitResult
 from tests.runtime.leftovers import left_processes, nothing_is_left
 from tests.runtime.small_work import (
     PAIRINGS,
+    Piece,
     RecordedSearch,
     SmallJob,
     befalls,
     begun,
     do_piece,
-    piece_done,
-    piece_key,
     terms,
 )
 from tests.training.fakes import FakeSession, Plain, images, plain
@@ -203,16 +202,25 @@ def test_same_seed_and_data_same_scores(way: str, open_way: Callable[[str], Laun
     assert sorted((r.epoch, r.seconds) for r in driver.reported) == sorted(in_results)
 
 
-ScoreJob = tuple[Path, int]
+class ScoreJob(NamedTuple):
+    folder: Path
+    seed: int
+
+    @property
+    def result_key(self) -> str:
+        return f"logit-{self.seed}"
+
+    def is_done(self) -> bool:
+        return logit_file(self).exists()
 
 
 def logit_file(job: ScoreJob) -> Path:
-    return job[0] / f"logit-{job[1]}.npy"
+    return job.folder / f"{job.result_key}.npy"
 
 
 def score_job(job: ScoreJob) -> None:
     """Train, as a winner is, and score other images, as a cell is."""
-    detector, _ = train(job[1], lambda _: None, ALONE)
+    detector, _ = train(job.seed, lambda _: None, ALONE)
     np.save(
         logit_file(job),
         score(
@@ -223,22 +231,17 @@ def score_job(job: ScoreJob) -> None:
     )
 
 
-def scored(job: ScoreJob) -> bool:
-    return logit_file(job).exists()
-
-
 def test_the_same_weights_score_the_same(
     way_of_jobs: str, open_way: Callable[[str], Launcher], tmp_path: Path
 ) -> None:
-    jobs = [(tmp_path, seed) for seed in (3, 4, 5)]
+    jobs = [ScoreJob(tmp_path, seed) for seed in (3, 4, 5)]
     with open_way(way_of_jobs) as launcher:
-        assert launcher.run_jobs(jobs, score_job, scored, lambda job: str(job[1])) == {}
+        assert launcher.run_jobs(jobs, score_job) == {}
     (tmp_path / "alone").mkdir()
     for job in jobs:
-        score_job((tmp_path / "alone", job[1]))
-        np.testing.assert_array_equal(
-            np.load(logit_file(job)), np.load(logit_file((tmp_path / "alone", job[1])))
-        )
+        alone = job._replace(folder=tmp_path / "alone")
+        score_job(alone)
+        np.testing.assert_array_equal(np.load(logit_file(job)), np.load(logit_file(alone)))
 
 
 # misfortunes
@@ -319,16 +322,14 @@ def test_jobs_that_fail_leave_nothing_or_lose_their_worker(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     names = ["a", "raise", "b", "empty", "c"] + ["die_once"] * (way_of_jobs != "local")
-    do_piece((tmp_path, "b"))
+    do_piece(Piece(tmp_path, "b"))
     with open_way(way_of_jobs) as launcher:
-        failed = launcher.run_jobs(
-            [(tmp_path, name) for name in names], do_piece, piece_done, piece_key
-        )
+        failed = launcher.run_jobs([Piece(tmp_path, name) for name in names], do_piece)
     file = tmp_path / "failures" / "raise.txt"
     bad = Failure(type="ValueError", message="bad piece", traceback_file=file)
     assert failed == {"raise": bad, "empty": NO_RESULT}
     assert file.read_text(encoding="utf-8").endswith("ValueError: bad piece\n")
-    assert all(piece_done((tmp_path, name)) for name in names if name not in ("raise", "empty"))
+    assert all(Piece(tmp_path, name).is_done() for name in names if name not in ("raise", "empty"))
     assert (begun(tmp_path, "b"), begun(tmp_path, "raise")) == (1, 1)
     assert "die_once" not in names or begun(tmp_path, "die_once") == 2
     assert capfd.readouterr() == ("", "")

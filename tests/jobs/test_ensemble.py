@@ -16,7 +16,7 @@ from study.core.errors import StoreError
 from study.core.records import DetectorSpec, Geometry, Pairing, Scores, TrainedDetector, Trial
 from study.data.catalog import DataConfig
 from study.jobs.cell import load_detector
-from study.jobs.ensemble import EnsembleJob, is_derived, run_ensemble
+from study.jobs.ensemble import EnsembleJob, run_ensemble
 from study.jobs.workspace import Workspace
 from study.planning.keys import ensemble_cell_key, ensemble_key
 from study.statistics.methods import part
@@ -209,9 +209,9 @@ def test_thresholds_temperature_and_val_metrics_are_those_of_its_own_val_scores(
 
 def test_its_record_says_what_it_is_made_of_and_is_no_network(store: Store) -> None:
     one = job(store)
-    assert not is_derived(one)
+    assert not one.is_done()
     run_ensemble(one)
-    assert is_derived(one)
+    assert one.is_done()
     record = store.model(one.key)
     assert (
         record.provenance["members"]
@@ -314,4 +314,4 @@ def test_members_that_saw_other_labels_are_not_combined(store: Store) -> None:
     store.save_scores("npr here", replace(scores, label=1 - scores.label))
     with pytest.raises(AssertionError, match="different labels"):
         run_ensemble(job(store))
-    assert not is_derived(job(store))
+    assert not job(store).is_done()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -189,11 +190,13 @@ class RecordedSearch:
 
 # Jobs of a list: (folder, name). A job leaves a file with its process in it.
 
-Piece = tuple[Path, str]
 
+class Piece(NamedTuple):
+    folder: Path
+    result_key: str
 
-def piece_done(piece: Piece) -> bool:
-    return (piece[0] / piece[1]).exists()
+    def is_done(self) -> bool:
+        return (self.folder / self.result_key).exists()
 
 
 def do_piece(piece: Piece) -> None:
@@ -210,10 +213,6 @@ def do_piece(piece: Piece) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if name != "empty":
         (folder / name).write_text(str(os.getpid()))
-
-
-def piece_key(piece: Piece) -> str:
-    return piece[1]
 
 
 def begun(folder: Path, name: str) -> int:

@@ -22,6 +22,7 @@ from study.runtime.interface import Launcher
 from study.runtime.launcher import open_launcher
 from tests.runtime.small_work import (
     PAIRINGS,
+    Piece,
     RecordedSearch,
     SmallJob,
     compute,
@@ -200,7 +201,8 @@ def test_blas_has_the_threads_of_the_study_during_the_work_only(threads: int) ->
     np.ones((2, 2)) @ np.ones((2, 2))
     before, seen = blas_threads(), list[set[int]]()
     given = terms(Path("/nowhere"), threads)
-    assert attempt_job(lambda _: seen.append(blas_threads()), None, given, "k") == {}
+    piece = Piece(Path("/nowhere"), "k")
+    assert attempt_job(lambda _: seen.append(blas_threads()), piece, given) == {}
     assert seen == [{threads}]
     assert blas_threads() == before
 
@@ -209,13 +211,14 @@ def test_opening_a_launcher_imports_nothing_heavy() -> None:
     code = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from study.runtime.interface import Terms
 from study.runtime.launcher import open_launcher
 terms = Terms(threads=1, failures=Path("x"))
 given = dict(address=None, terms=terms, slots=None, scratch=Path("x"))
 for local in (True, False):
     with open_launcher(local=local, **given) as launcher:
-        assert launcher.run_jobs([1, 2], print, lambda job: True, str) == {}
+        assert launcher.run_jobs([SimpleNamespace(is_done=lambda: True)] * 2, print) == {}
 print({"torch", "optuna", "ray"} & set(sys.modules))
 """
     assert (

@@ -22,6 +22,7 @@ from study.runtime.launcher import open_launcher
 from tests.runtime.leftovers import nothing_is_held
 from tests.runtime.small_work import (
     PAIRINGS,
+    Piece,
     RecordedSearch,
     SmallJob,
     compute,
@@ -171,18 +172,26 @@ def test_another_address_than_the_connected_one_is_refused(
         ) as launcher,
         pytest.raises(ConfigError, match=r"cannot join the Ray cluster at '127\.0\.0\.1:1'"),
     ):
-        launcher.run_jobs([1], print, lambda _: False, str)
+        launcher.run_jobs([Piece(tmp_path, "a")], print)
 
 
 SCRIPT = """
 import os, signal, sys, threading
 from pathlib import Path
+from typing import NamedTuple
 from study.runtime.interface import Terms
 from study.runtime.launcher import open_launcher
 
-def press_ctrl_c(driver):
+class Job(NamedTuple):
+    driver: int
+    result_key: str = "k"
+
+    def is_done(self):
+        return False
+
+def press_ctrl_c(job):
     print("a worker's own words")
-    os.kill(driver, signal.SIGINT)
+    os.kill(job.driver, signal.SIGINT)
     threading.Event().wait()
 
 try:
@@ -190,7 +199,7 @@ try:
     terms = Terms(threads=1, failures=scratch)
     given = dict(local=False, address=None, terms=terms, slots=2, scratch=scratch)
     with open_launcher(**given) as launcher:
-        launcher.run_jobs([os.getpid()], press_ctrl_c, lambda _: False, str)
+        launcher.run_jobs([Job(os.getpid())], press_ctrl_c)
 except KeyboardInterrupt:
     print("interrupted")
 """

@@ -14,7 +14,7 @@ from study.runtime import train
 from study.runtime.payload import Payload
 from study.runtime.places import Places
 from study.runtime.train import Ledger, run_jobs
-from tests.runtime.small_work import Piece, begun, do_piece, piece_done, piece_key, terms
+from tests.runtime.small_work import Piece, begun, do_piece, terms
 
 DEATH = RuntimeError("Worker exit type: SYSTEM_ERROR Worker exit detail: End of file. And more.")
 Group = Callable[[Sequence[Piece], Ledger], dict[int, Exception]]
@@ -27,17 +27,15 @@ def play(
 
     def run_group(payload: Payload, ledger: Ledger, **_: Any) -> dict[int, Exception]:
         _, jobs, _ = payload.open()
-        return group([job for job, _ in jobs], ledger)
+        return group(jobs, ledger)
 
     monkeypatch.setattr(train, "_run_group", run_group)
     storage = folder / "storage"
     storage.mkdir()
-    pieces = [(folder, name) for name in names]
+    pieces = [Piece(folder, name) for name in names]
     failed = run_jobs(
         pieces,
         do_piece,
-        piece_done,
-        piece_key,
         terms(folder),
         places=Places(slots=2, cpus=1, gpus=0),
         storage=storage,
@@ -52,11 +50,11 @@ def two_workers(jobs: Sequence[Piece], ledger: Ledger) -> dict[int, Exception]:
     for index, job in enumerate(jobs):
         rank = index % 2
         assert ledger.take(index, rank)
-        if job[1].startswith("die"):
+        if job.result_key.startswith("die"):
             if index + 1 < len(jobs):
                 ledger.take(index + 1, 1 - rank)
             return {rank: DEATH}
-        ledger.end(index, train.attempt_job(do_piece, job, terms(job[0]), job[1]))
+        ledger.end(index, train.attempt_job(do_piece, job, terms(job.folder)))
     return {}
 
 
@@ -69,7 +67,7 @@ def test_a_job_that_kills_its_worker_twice_is_given_up_and_all_others_are_done(
         "its worker process died 2 times, most often for want of memory (SYSTEM_ERROR: End of file)"
     )
     assert failed == [("die1", died), ("raise", "bad piece"), ("die2", died)]
-    assert all(piece_done((tmp_path, name)) for name in "abcd")
+    assert all(Piece(tmp_path, name).is_done() for name in "abcd")
     assert [begun(tmp_path, name) for name in ("a", "b", "raise", "c", "d")] == [1, 1, 1, 1, 1]
 
 
@@ -78,7 +76,7 @@ def test_an_interrupted_neighbour_is_not_blamed(
 ) -> None:
     """`b` is under way beside `die1`, twice, and is done at the third time."""
     assert [name for name, _ in play(two_workers, ["die1", "b"], tmp_path, monkeypatch)] == ["die1"]
-    assert piece_done((tmp_path, "b"))
+    assert Piece(tmp_path, "b").is_done()
 
 
 def test_work_that_leaves_nothing_is_a_failure(
@@ -118,7 +116,7 @@ def test_groups_that_do_not_start_are_tried_twice_then_all_is_given_up(
 def test_what_is_done_already_is_not_handed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    do_piece((tmp_path, "b"))
+    do_piece(Piece(tmp_path, "b"))
     assert play(two_workers, ["a", "b", "c"], tmp_path, monkeypatch) == []
     assert [begun(tmp_path, name) for name in "abc"] == [1, 1, 1]
 
