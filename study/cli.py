@@ -47,68 +47,35 @@ def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False
     """Add STUDY, which may be left out where it is `optional`, and the options that say where
     things are.
     """
-    parser.add_argument(
-        "study",
-        nargs="?" if optional else None,
-        metavar="STUDY",
-        help="a preset's name (python -m study.ls presets) or the path of a study file (.toml)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the study, for example --set budget.trials=5",
-    )
+    what = "a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
+    nargs = "?" if optional else None
+    parser.add_argument("study", nargs=nargs, metavar="STUDY", help=what)
+    what = "override a key of the study, for example --set budget.trials=5"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
     add_place_options(parser)
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where results, data and weights are."""
-    parser.add_argument(
-        "--results",
-        default="results",
-        metavar="DIR",
-        help="where the store is kept, or the URL of that (default: results)",
-    )
-    parser.add_argument(
-        "--data-root",
-        metavar="DIR",
-        help=(
-            "a folder with one folder per dataset, or its URL (s3://...); overrides data.root of"
-            " the study"
-        ),
-    )
-    parser.add_argument(
-        "--weights-root",
-        metavar="DIR",
-        help=(
-            "a folder with pretrained weights as files (default: STUDY_WEIGHTS, else the libraries'"
-            " hubs)"
-        ),
-    )
+    what = "where the store is kept, or the URL of that (default: results)"
+    parser.add_argument("--results", default="results", metavar="DIR", help=what)
+    what = "a folder with one folder per dataset, or its URL (s3://...); overrides data.root"
+    parser.add_argument("--data-root", metavar="DIR", help=f"{what} of the study")
+    what = "a folder with pretrained weights as files (default: STUDY_WEIGHTS, else the libraries'"
+    parser.add_argument("--weights-root", metavar="DIR", help=f"{what} hubs)")
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how much is shown of what a command does."""
+    parser.set_defaults(log_level=logging.INFO)
     group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "-v",
-        "--verbose",
-        dest="log_level",
-        action="store_const",
-        const=logging.DEBUG,
-        default=logging.INFO,
-        help="show more of what is done: tracebacks of what fails, where work runs",
-    )
-    group.add_argument(
-        "-q",
-        "--quiet",
-        dest="log_level",
-        action="store_const",
-        const=logging.WARNING,
-        help="show results, warnings and errors only",
-    )
+    for flags, level, what in (
+        (("-v", "--verbose"), logging.DEBUG, "more: tracebacks of what fails, where work runs"),
+        (("-q", "--quiet"), logging.WARNING, "results, warnings and errors only"),
+    ):
+        group.add_argument(
+            *flags, dest="log_level", action="store_const", const=level, help=f"show {what}"
+        )
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -125,50 +92,35 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the work runs, and how much is shown of it."""
     add_log_options(parser)
-    parser.add_argument(
-        "--local",
-        action="store_true",
-        help="run everything in this process, without Ray; the same scores",
-    )
-    parser.add_argument(
-        "--address",
-        metavar="ADDRESS",
-        help="join a running Ray cluster (default: a cluster of this machine alone)",
-    )
-    parser.add_argument(
-        "--slots",
-        type=int,
-        metavar="N",
-        help="how many trials run side by side (default: as the machine allows)",
-    )
-    parser.add_argument(
-        "--debug",
-        action="store_true",
-        help="raise at the first failure, with its traceback; else the others go on",
-    )
+    what = "run everything in this process, without Ray; the same scores"
+    parser.add_argument("--local", action="store_true", help=what)
+    what = "join a running Ray cluster (default: a cluster of this machine alone)"
+    parser.add_argument("--address", metavar="ADDRESS", help=what)
+    add_slots_option(parser)
+    what = "raise at the first failure, with its traceback; else the others go on"
+    parser.add_argument("--debug", action="store_true", help=what)
+
+
+def add_slots_option(parser: argparse.ArgumentParser) -> None:
+    """Add the limit on what runs at a time."""
+    what = "how many trials run side by side (default: as the machine allows)"
+    parser.add_argument("--slots", type=int, metavar="N", help=what)
 
 
 def add_budget_option(parser: argparse.ArgumentParser) -> None:
     """Add the limit on a study's time."""
-    parser.add_argument(
-        "--budget-hours",
-        type=float,
-        metavar="H",
-        help=(
-            "refuse a study whose training may take more than H hours on this machine, by the"
-            " measured time of every trial 0"
-        ),
+    what = (
+        "refuse a study whose training may take more than H hours on this machine, by the measured"
+        " time of every trial 0"
     )
+    parser.add_argument("--budget-hours", type=float, metavar="H", help=what)
 
 
 def add_class_folder_option(parser: argparse.ArgumentParser, belongs_to: str) -> None:
     """Add the option that says what class a folder holds, where no study says it."""
+    what = f"with {belongs_to}: a class folder that is named otherwise, NAME=real or NAME=fake"
     parser.add_argument(
-        "--class-folder",
-        action="append",
-        default=[],
-        metavar="NAME=CLASS",
-        help=f"with {belongs_to}: a class folder that is named otherwise, NAME=real or NAME=fake",
+        "--class-folder", action="append", default=[], metavar="NAME=CLASS", help=what
     )
 
 
@@ -352,15 +304,11 @@ def again(options: argparse.Namespace, command: str) -> str:
     words = ["python", "-m", f"study.{command}", options.study]
     for key in options.set:
         words += ["--set", key]
-    if options.results != "results":
-        words += ["--results", options.results]
-    for flag, value in (
-        ("--data-root", options.data_root),
-        ("--weights-root", options.weights_root),
-    ):
-        words += [flag, value] if value else []
+    words += ["--results", options.results] if options.results != "results" else []
+    for name in ("data_root", "weights_root", "address"):
+        value = getattr(options, name, None)
+        words += [f"--{name.replace('_', '-')}", value] if value else []
     words += ["--local"] if getattr(options, "local", False) else []
-    words += ["--address", options.address] if getattr(options, "address", None) else []
     return shlex.join(words)
 
 

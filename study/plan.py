@@ -32,12 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.command_parser("plan", __doc__.splitlines()[0], EXAMPLES)
     cli.add_study_options(parser)
     cli.add_budget_option(parser)
-    parser.add_argument(
-        "--slots",
-        type=int,
-        metavar="N",
-        help="how many trials run side by side (default: as the machine allows)",
-    )
+    cli.add_slots_option(parser)
     options = cli.parse(parser, arguments)
     from study.planning.cost import look
     from study.planning.study_file import load_study

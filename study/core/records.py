@@ -207,6 +207,11 @@ class TrialResult:
     seconds: float = 0.0
 
     @property
+    def why(self) -> str:
+        """Why it was stopped, or failed, in one line; "" for one that was done."""
+        return self.failure.text if self.failure else self.reason
+
+    @property
     def permanent(self) -> bool:
         """Whether it failed for good (a diverged loss), and is not tried again."""
         return self.failure is not None and self.failure.permanent

@@ -1,16 +1,19 @@
-"""What training groups of Ray Train have in common: their settings, and the small files by which
-their workers speak.
+"""What training groups of Ray Train have in common: how they are started, and the small files by
+which their workers speak.
 """
 
 from __future__ import annotations
 
 import pickle
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from study.core.identity import whole_file
 from study.runtime.places import Places
@@ -38,25 +41,58 @@ class SharedFiles:
         return pickle.loads(path.read_bytes()) if path.exists() else None
 
 
-def group_settings(places: Places, *, workers: int, folder: Path) -> dict[str, Any]:
-    """Return the settings of a group of `workers`, whose failures are decided here and not by Ray
-    Train. folder: its own, named as no group before it.
+class Group:
+    """A group of workers that does `work`, started in a thread. `error`: what ended it, None where
+    all workers came to an end of their own.
+
+    Ray Train would install a handler for Ctrl-C that it never takes away, that waits for a group
+    which is only starting, and that ends this process with exit code 0. In a thread it installs
+    none, and the main thread is interrupted as ever.
     """
-    return {
-        "scaling_config": ray.train.ScalingConfig(
-            num_workers=workers,
-            use_gpu=places.gpus > 0,
-            resources_per_worker={"CPU": places.cpus}
-            | ({"GPU": places.gpus} if places.gpus else {}),
-        ),
-        "run_config": ray.train.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            failure_config=ray.train.FailureConfig(
-                max_failures=0, controller_failure_limit=START_ATTEMPTS
+
+    def __init__(
+        self,
+        work: Callable[[dict[str, Any]], None],
+        config: dict[str, Any],
+        *,
+        workers: int,
+        places: Places,
+        folder: Path,
+        backend: str = "gloo",
+        trainer: type[TorchTrainer] = TorchTrainer,
+    ) -> None:
+        """Start. config: what `work` is given. folder: named as that of no group before it. Its
+        failures are decided by whoever started it, and not by Ray Train.
+        """
+        gpus = {"GPU": places.gpus} if places.gpus else {}
+        self.trainer = trainer(
+            work,
+            train_loop_config=config,
+            torch_config=TorchConfig(backend=backend),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers,
+                use_gpu=places.gpus > 0,
+                resources_per_worker={"CPU": places.cpus, **gpus},
             ),
-        ),
-    }
+            run_config=ray.train.RunConfig(
+                name=folder.name,
+                storage_path=str(folder.parent),
+                failure_config=ray.train.FailureConfig(
+                    max_failures=0, controller_failure_limit=START_ATTEMPTS
+                ),
+            ),
+        )
+        self.error: Exception | None = None
+        self.ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.trainer.fit()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ended.set()
 
 
 def use_own_gpu() -> None:

@@ -63,14 +63,15 @@ def share_out(
     else:
         gpus = math.floor(gpus_per_trial * SHARES + 1e-6) / SHARES
     possible = sum(_fitting(node, cpus, gpus) for node in nodes) // workers
-    places = Places(
-        slots=max(1, min(possible, slots or possible)), cpus=cpus, gpus=gpus, workers=workers
-    )
+    at_once = max(1, min(possible, slots or possible))
+    places = Places(slots=at_once, cpus=cpus, gpus=gpus, workers=workers)
     if not possible:
-        raise ConfigError(
-            f"one trial needs {places}; the cluster has {_there(nodes)}:"
-            f" {_way_out(workers, gpus_per_trial)}"
+        there = ", ".join(
+            f"a node with {int(node.get('CPU', 0))} CPU and {int(node.get('GPU', 0))} GPU"
+            for node in nodes
         )
+        way_out = _way_out(workers, gpus_per_trial)
+        raise ConfigError(f"one trial needs {places}; the cluster has {there}: {way_out}")
     return places
 
 
@@ -80,22 +81,12 @@ def _fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
     return min(by_cpu, int(node.get("GPU", 0)) * math.floor(1 / gpus + 1e-6)) if gpus else by_cpu
 
 
-def _there(nodes: Sequence[dict[str, float]]) -> str:
-    """Say what a cluster has, node by node."""
-    return ", ".join(
-        f"a node with {int(node.get('CPU', 0))} CPU and {int(node.get('GPU', 0))} GPU"
-        for node in nodes
-    )
-
-
 def _way_out(workers: int, gpus_per_trial: float | None) -> str:
     if workers > 1:
         return "lower run.workers_per_trial or run.threads, or join a larger cluster"
-    return (
-        "join another cluster"
-        if gpus_per_trial is None
-        else "leave run.gpus_per_trial away, or join a cluster with GPUs"
-    )
+    if gpus_per_trial is not None:
+        return "leave run.gpus_per_trial away, or join a cluster with GPUs"
+    return "join another cluster"
 
 
 def placement_groups() -> set[str]:
@@ -106,11 +97,8 @@ def placement_groups() -> set[str]:
     from ray.util import placement_group_table
 
     job = ray.get_runtime_context().get_job_id()
-    return {
-        name
-        for name, group in placement_group_table().items()
-        if group["state"] != "REMOVED" and name.endswith(job)
-    }
+    held = (name for name, one in placement_group_table().items() if one["state"] != "REMOVED")
+    return {name for name in held if name.endswith(job)}
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import ray
 import ray.exceptions
 import ray.train
 from ray import tune
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 # There is no public way to stop a group from outside; pyproject.toml pins Ray.
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -30,7 +29,7 @@ from ray.util.placement_group import PlacementGroup
 from study.core.failures import Failure
 from study.core.records import EpochRecord, TrialResult
 from study.runtime.attempt import attempt_trial, death_of
-from study.runtime.group import SharedFiles, group_settings, use_own_gpu
+from study.runtime.group import Group, SharedFiles, use_own_gpu
 from study.runtime.interface import NO_RESULT, RETRIES, Terms
 from study.runtime.payload import RECORD, RESULT, Payload
 from study.runtime.places import Places
@@ -98,8 +97,8 @@ def _worker(config: dict[str, Any]) -> None:
         raise RuntimeError(str(result.failure))
 
 
-class _Group(TorchTrainer):
-    """A training group whose controller can be reached, and which leaves no watchman of Ray's
+class _Trainer(TorchTrainer):
+    """A trainer of a group whose controller can be reached, and which leaves no watchman of Ray's
     behind.
 
     That is a detached actor which looks after the places of a controller that dies. Without
@@ -129,41 +128,31 @@ class _Group(TorchTrainer):
             ray.kill(self.controller)
 
 
-class _Attempt:
-    """One group at work on a trial. `error`: what ended it, None where all workers came to an end
-    of their own.
-    """
+class _Attempt(Group):
+    """One group at work on a trial."""
 
     def __init__(self, payload: Payload, places: Places, terms: Terms, folder: Path) -> None:
         self.mail = Mail(folder)
-        self._group = _Group(
+        super().__init__(
             _worker,
-            train_loop_config={"payload": payload, "mail": str(folder), "terms": terms},
-            torch_config=TorchConfig(backend="nccl" if places.gpus else "gloo"),
-            **group_settings(places, workers=places.workers, folder=folder),
+            {"payload": payload, "mail": str(folder), "terms": terms},
+            workers=places.workers,
+            places=places,
+            folder=folder,
+            backend="nccl" if places.gpus else "gloo",
+            trainer=_Trainer,
         )
-        self.error: Exception | None = None
-        self.ended = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self._group.fit()
-        except Exception as error:
-            self.error = error
-        finally:
-            self.ended.set()
 
     def abort(self) -> None:
         """End the group and give its places back; no harm where it has ended."""
-        while not self.ended.wait(POLL_SECONDS) and self._group.controller is None:
+        while not self.ended.wait(POLL_SECONDS) and self.trainer.controller is None:
             pass  # it is being started
         if self.ended.is_set():
             return
         with contextlib.suppress(ray.exceptions.RayError):  # the controller dies of it
-            ray.get(self._group.controller.abort.remote(), timeout=STOP_SECONDS)
+            ray.get(self.trainer.controller.abort.remote(), timeout=STOP_SECONDS)
         if not self.ended.wait(STOP_SECONDS):
-            ray.kill(self._group.controller)
+            ray.kill(self.trainer.controller)
         self.mail.give_back_places()
 
 
@@ -183,13 +172,8 @@ class SeveralWorkers(tune.Trainable):
         self._begin()
 
     def _begin(self) -> None:
-        config = self._config
-        self._attempt = _Attempt(
-            config["payload"],
-            config["places"],
-            config["terms"],
-            self._trial_folder / uuid.uuid4().hex[:12],
-        )
+        terms = (self._config[name] for name in ("payload", "places", "terms"))
+        self._attempt = _Attempt(*terms, self._trial_folder / uuid.uuid4().hex[:12])
 
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's record, or for the result."""

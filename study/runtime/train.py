@@ -7,8 +7,8 @@ again for what is left; the store is the memory.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,11 +17,10 @@ from typing import Any
 
 import ray.exceptions
 import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from study.core.failures import Failure, raise_elsewhere
 from study.runtime.attempt import attempt_job, death_of
-from study.runtime.group import SharedFiles, group_settings, use_own_gpu
+from study.runtime.group import Group, SharedFiles, use_own_gpu
 from study.runtime.interface import NO_RESULT, RETRIES, Terms, W, Work
 from study.runtime.payload import Payload, pack
 from study.runtime.places import Places, given_back
@@ -123,38 +122,17 @@ def _run_group(
     Ray's error.
 
     A group that does not start, or whose controller dies, is rank -1. An interruption stops it.
-
-    Ray Train would install a handler for Ctrl-C that it never takes away, that waits for a group
-    which is only starting, and that ends this process with exit code 0. In a thread it installs
-    none, and the main thread is interrupted as ever.
     """
-    folder = ledger.folder
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"payload": payload, "ledger": str(folder)},
-        torch_config=TorchConfig(backend="gloo"),
-        **group_settings(places, workers=workers, folder=folder.with_name(f"train-{folder.name}")),
-    )
-    ended, errors = threading.Event(), list[Exception]()
-
-    def fit() -> None:
+    config = {"payload": payload, "ledger": str(ledger.folder)}
+    folder = ledger.folder.with_name(f"train-{ledger.folder.name}")
+    with contextlib.ExitStack() as at_last, given_back():
+        group = Group(_worker, config, workers=workers, places=places, folder=folder)
+        at_last.callback(group.ended.wait, STOP_SECONDS)  # once its places are given back
         try:
-            trainer.fit()
-        except Exception as error:
-            errors.append(error)
+            group.ended.wait()
         finally:
-            ended.set()
-
-    try:
-        with given_back():
-            try:
-                threading.Thread(target=fit, daemon=True).start()
-                ended.wait()
-            finally:
-                ledger.close()  # a group that gets its places only now finds nothing to do
-    finally:
-        ended.wait(STOP_SECONDS)
-    return _deaths(errors[0]) if errors else {}
+            ledger.close()  # a group that gets its places only now finds nothing to do
+    return {} if group.error is None else _deaths(group.error)
 
 
 def _deaths(error: Exception) -> dict[int, Exception]:

@@ -9,9 +9,11 @@ never restored: the store is the memory.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -30,8 +32,6 @@ from study.runtime.places import Places, given_back
 from study.runtime.trial_run import TrialRun
 
 if TYPE_CHECKING:
-    from ray.tune.experiment import Trial as TuneTrial
-
     from study.search.driver import SearchDriver
 
 
@@ -47,12 +47,12 @@ def run_trials(
     that all nodes see.
     """
     table = _Table(driver, work, debug=terms.debug)
-    attempts = 0
+    attempts = itertools.count(1)
     while not driver.finished():
-        attempts += 1
+        folder = storage / f"tune-{next(attempts)}"
         try:
             with given_back():
-                _fit(table, places, replace(terms, debug=False), storage / f"tune-{attempts}")
+                _fit(table, places, replace(terms, debug=False), folder)
         except Exception as error:
             killed = _out_of_memory(error)
             if killed is None:
@@ -74,8 +74,8 @@ def _fit(table: _Table[J], places: Places, terms: Terms, folder: Path) -> None:
             scheduler=_Scheduler(table, places),
             max_concurrent_trials=places.slots,
             reuse_actors=True,
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
             name=folder.name,
@@ -96,10 +96,6 @@ def _trainable(places: Places) -> Any:
     from study.runtime.several import WATCHER, SeveralWorkers
 
     return tune.with_resources(SeveralWorkers, WATCHER)
-
-
-def _name(trial: TuneTrial) -> str:
-    return str(trial.trial_id)
 
 
 def _trial(config: dict[str, Any]) -> None:
@@ -126,12 +122,11 @@ def keep_to_share(gpus: float) -> None:
 
     What it wants beyond is then its own OutOfMemoryError, and never a neighbour's.
     """
-    if not 0 < gpus < 1:
-        return
-    import torch
+    if 0 < gpus < 1:
+        import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(gpus)
+        if torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(gpus)
 
 
 def _out_of_memory(error: BaseException | None) -> OutOfMemoryError | None:
@@ -162,20 +157,27 @@ class _Table(Generic[J]):
         self._kills: dict[str, int] = {}
         self.error: BaseException | None = None
 
+    @contextlib.contextmanager
+    def keeping_errors(self) -> Iterator[None]:
+        """Keep what the block raises as `error`."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+
     def deal(self, trial_id: str) -> Payload | None:
         """Return the next job's payload, or None while there is nothing to begin."""
         if self._in_flight and (self._alone or self._suspects):
             return None
         self._alone = bool(self._suspects)
-        trial_run = self._suspects.popleft() if self._suspects else self._begin()
-        if trial_run is None:
+        if self._suspects:
+            trial_run = self._suspects.popleft()
+        elif (job := self._driver.next()) is not None:
+            trial_run = TrialRun(self._driver, job)
+        else:
             return None
         self._in_flight[trial_id] = trial_run
         return pack(self._work, trial_run.job)
-
-    def _begin(self) -> TrialRun[J] | None:
-        job = self._driver.next()
-        return None if job is None else TrialRun(self._driver, job)
 
     def report(self, trial_id: str, record: EpochRecord) -> bool:
         """Take in an epoch of a trial in flight; tell whether it is to go on."""
@@ -237,28 +239,22 @@ class _Searcher(Searcher):
         self._table, self._shared = table, shared
 
     def suggest(self, trial_id: str) -> Any:
-        table = self._table
-        try:
-            if table.finished():
-                return Searcher.FINISHED
-            payload = table.deal(trial_id)
-        except Exception as error:
-            table.error = error
-            return Searcher.FINISHED
-        return None if payload is None else {"payload": payload, **self._shared}
+        with self._table.keeping_errors():
+            if not self._table.finished():
+                payload = self._table.deal(trial_id)
+                return None if payload is None else {"payload": payload, **self._shared}
+        return Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         if error or self._table.error is not None:
             return  # an error comes with its reason through the callback
-        try:
+        with self._table.keeping_errors():
             if result and RESULT in result:
                 self._table.settle(trial_id, result[RESULT])
             else:
                 self._table.settle_stopped(trial_id)
-        except Exception as caught:
-            self._table.error = caught
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing is saved."""
@@ -271,11 +267,9 @@ class _Failures(tune.Callback):
         self._table = table
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        try:
+        with self._table.keeping_errors():
             error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
             self._table.settle_lost(trial.trial_id, death_of(error, times=RETRIES + 1))
-        except Exception as caught:
-            self._table.error = caught
 
 
 class _Scheduler(FIFOScheduler):
@@ -292,13 +286,11 @@ class _Scheduler(FIFOScheduler):
         self._table, self._places, self._told = table, places, False
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        table = self._table
-        try:
+        table, goes_on = self._table, False
+        with table.keeping_errors():
             goes_on = table.error is None and (
                 RECORD not in result or table.report(trial.trial_id, result[RECORD])
             )
-        except Exception as error:
-            table.error, goes_on = error, False
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

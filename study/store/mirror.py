@@ -8,8 +8,8 @@ trials. So a reader there never sees a model without its weights, and after a ki
 machine goes on from what was pushed. What was not is done again, with the same result, for every
 key holds all that decides it.
 
-Left on the machine: caches, checkpoints and epochs of fits under way, and the views that have
-addresses of their own (MLflow, Optuna). Parts of a cell under way are pushed, and deleted there
+Left on the machine: caches, its log, checkpoints and epochs of fits under way, and the views that
+have addresses of their own (MLflow, Optuna). Parts of a cell under way are pushed, and deleted there
 once its scores are there. One machine at a time may write a study: of two, the table of trials of
 the last one stands there, until the other one adds its own.
 
@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -33,7 +33,9 @@ from study.core.parallel import try_lock
 from study.data.sources.remote import PART_SUFFIX, RemoteFile, RemoteFolder, fetch
 from study.store.files import check_table
 
+LOG = logging.getLogger(__name__)
 LOCAL_FOLDERS = ("checkpoints", "ray")
+RUN_LOG = "run.log"
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
 RECORD = "detector.json"
 TRIALS = "trials.parquet"
@@ -257,18 +259,16 @@ def _push_or_warn(mirror: Mirror) -> None:
     try:
         mirror.push()
     except StoreError as error:
-        print(
-            f"warning: {error}; it is pushed by the next command that reaches it",
-            file=sys.stderr,
-            flush=True,
-        )
+        LOG.warning(f"warning: {error}; it is pushed by the next command that reaches it")
 
 
 def _is_kept(path: str) -> bool:
-    """Whether a file is one that machines have in common: neither hidden nor an epoch of a fit
-    under way.
+    """Whether a file is one that machines have in common: neither hidden, nor a machine's log, nor
+    an epoch of a fit under way.
     """
-    return not any(name.startswith(".") or name.endswith(UNDER_WAY) for name in path.split("/")[1:])
+    names = path.split("/")[1:]
+    hidden = any(name.startswith(".") or name.endswith(UNDER_WAY) for name in names)
+    return not hidden and names != [RUN_LOG]
 
 
 def _past(paths: Iterable[str], *, scores: Iterable[str]) -> set[str]:

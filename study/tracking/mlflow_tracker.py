@@ -23,21 +23,16 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest, file_sha256
-from study.core.records import (
-    EpochRecord,
-    Pairing,
-    TrainedDetector,
-    Trial,
-    TrialResult,
-)
+from study.core.records import EpochRecord, Pairing, TrainedDetector, Trial, TrialResult
 from study.tracking.metric_names import (
     dataset_digest,
     dataset_name,
@@ -50,7 +45,7 @@ from study.tracking.mlflow_address import is_server, tracking_uri, without_passw
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Metric, Run
+    from mlflow.entities import LoggedModel, Run
 
 DISTRIBUTION = "fake-image-study"
 LOADER = "study.tracking.logged_model"
@@ -125,6 +120,11 @@ def _one_line_errors(uri: str) -> Iterator[None]:
 
 
 RunKey = tuple[str, str, str]  # kind, pairing, key
+Number = tuple[str, float, int, int]  # a metric: name, value, time in milliseconds, step
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)
 
 
 def _tags_of(pairing: Pairing) -> dict[str, str]:
@@ -135,46 +135,26 @@ def _tags_of(pairing: Pairing) -> dict[str, str]:
     }
 
 
-def _history_metrics(result: TrialResult, start_ms: int) -> Iterator[Metric]:
+def _numbers(result: TrialResult, start_ms: int, end_ms: int) -> Iterator[Number]:
     """Per-epoch curves: the step is the epoch; times are those of training, as if it had begun when
-    the run was opened.
+    the run was opened. Then what the trial came to, where it is a number.
     """
-    from mlflow.entities import Metric
-
     seconds = 0.0
     for record in result.history:
         seconds += record.seconds
-        values = {
-            "train_loss": record.train_loss,
-            "val_auc": record.val_auc,
-            "val_nll": record.val_nll,
-            "learning_rate": record.learning_rate,
-            "epoch_seconds": record.seconds,
-        }
-        for name, value in values.items():
-            yield Metric(name, value, start_ms + round(seconds * 1000), record.epoch)
-
-
-def _final_metrics(result: TrialResult, end_ms: int) -> Iterator[Metric]:
-    from mlflow.entities import Metric
-
-    values = {
-        "best_val_auc": result.val_auc,
-        "best_val_nll": result.val_nll,
-        "seconds": result.seconds,
-    }
-    if result.best_epoch >= 0:
-        values["best_epoch"] = result.best_epoch
-    return (
-        Metric(name, value, end_ms, 0) for name, value in values.items() if math.isfinite(value)
-    )
+        for name in ("train_loss", "val_auc", "val_nll", "learning_rate", "seconds"):
+            shown = "epoch_seconds" if name == "seconds" else name
+            yield shown, getattr(record, name), start_ms + round(seconds * 1000), record.epoch
+    best = result.best_epoch if result.best_epoch >= 0 else math.nan
+    values = ("best_val_auc", result.val_auc), ("best_val_nll", result.val_nll)
+    for name, value in (*values, ("seconds", result.seconds), ("best_epoch", best)):
+        if math.isfinite(value):
+            yield name, value, end_ms, 0
 
 
 def _params(trial: Trial) -> dict[str, str]:
-    return {slug(k): str(v) for k, v in trial.params.items()} | {
-        "seed": str(trial.seed),
-        "max_epochs": str(trial.epochs),
-    }
+    own = {"seed": str(trial.seed), "max_epochs": str(trial.epochs)}
+    return {slug(k): str(v) for k, v in trial.params.items()} | own
 
 
 def _winner_result(trained: TrainedDetector, folder: Path) -> TrialResult:
@@ -225,16 +205,12 @@ class Tracker:
     def _open_experiment(self, results: Path) -> str:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
-            # A server decides for itself where files go; a database does not.
-            here = (
-                None
-                if is_server(self.uri)
-                else (results.absolute() / "mlartifacts" / self._study).as_uri()
-            )
-            tags = {
-                "study.name": self._study,
-                "mlflow.experimentKind": "custom_model_development",
-            }  # the pages for training, not chat
+            here = (results.absolute() / "mlartifacts" / self._study).as_uri()
+            if is_server(self.uri):  # it decides for itself where files go
+                here = None
+            # the pages for training, not chat
+            kind = "custom_model_development"
+            tags = {"study.name": self._study, "mlflow.experimentKind": kind}
             return self._client.create_experiment(self._study, artifact_location=here, tags=tags)
         if found.lifecycle_stage != "active":
             raise StoreError(
@@ -247,30 +223,45 @@ class Tracker:
     def _runs(self) -> dict[RunKey, Run]:
         """Our runs of this experiment, by key; read once."""
         if self._runs_cache is None:
-            self._runs_cache, page = {}, None
-            while page is None or page.token:
-                page = self._client.search_runs(
-                    [self._experiment],
-                    "tags.`study.kind` != ''",
-                    max_results=1000,
-                    page_token=page.token if page else None,
-                )
-                for run in page:
-                    tags = run.data.tags
-                    self._runs_cache[
-                        tags["study.kind"], tags.get("study.pairing", ""), tags["study.key"]
-                    ] = run
+            ours = {"filter_string": "tags.`study.kind` != ''", "max_results": 1000}
+            self._runs_cache = {}
+            for run in self._all(self._client.search_runs, **ours):
+                tags = run.data.tags
+                key = tags["study.kind"], tags.get("study.pairing", ""), tags["study.key"]
+                self._runs_cache[key] = run
         return self._runs_cache
 
     def _models(self) -> list[LoggedModel]:
         if self._models_cache is None:
-            self._models_cache, page = [], None
-            while page is None or page.token:
-                page = self._client.search_logged_models(
-                    [self._experiment], page_token=page.token if page else None
-                )
-                self._models_cache += [m for m in page if "study.key" in m.tags]
+            found = self._all(self._client.search_logged_models)
+            self._models_cache = [model for model in found if "study.key" in model.tags]
         return self._models_cache
+
+    def _all(self, search: Callable[..., Any], **terms: Any) -> Iterator[Any]:
+        """Give what a search of this experiment finds, page by page."""
+        page = None
+        while page is None or page.token:
+            token = page.token if page else None
+            page = search([self._experiment], page_token=token, **terms)
+            yield from page
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        numbers: Iterable[Number] = (),
+        params: Mapping[str, str] = MappingProxyType({}),
+        tags: Mapping[str, str] = MappingProxyType({}),
+        **of_model: str,
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(*number, **of_model) for number in numbers],
+            params=[Param(*param) for param in params.items()],
+            tags=[RunTag(*tag) for tag in tags.items()],
+        )
 
     def _new_run(
         self,
@@ -284,14 +275,9 @@ class Tracker:
         """Open a run in the place of any earlier one of the same key, which goes to the trash."""
         if (earlier := self._runs().pop(key, None)) is not None:
             self._client.delete_run(earlier.info.run_id)
-        kind, pairing, own = key
-        own_tags = {
-            "study.kind": kind,
-            "study.pairing": pairing,
-            "study.key": own,
-            "mlflow.parentRunId": parent,
-        }
-        all_tags = {**tags, **{name: value for name, value in own_tags.items() if value}}
+        names = ("study.kind", "study.pairing", "study.key", "mlflow.parentRunId")
+        own = zip(names, (*key, parent), strict=True)
+        all_tags = {**tags, **{name: value for name, value in own if value}}
         start_ms = round((time.time() - seconds) * 1000)
         run = self._client.create_run(
             self._experiment, start_time=start_ms, tags=all_tags, run_name=name
@@ -303,14 +289,10 @@ class Tracker:
         self, key: RunKey, state: str, *, end_ms: int, tags: Mapping[str, str] | None = None
     ) -> None:
         """End a run; its state is the last thing written."""
-        from mlflow.entities import RunTag
-
-        run = self._runs()[key]
-        self._client.set_terminated(
-            run.info.run_id, "FAILED" if state == "failed" else "FINISHED", end_time=end_ms
-        )
+        run, status = self._runs()[key], "FAILED" if state == "failed" else "FINISHED"
+        self._client.set_terminated(run.info.run_id, status, end_time=end_ms)
         final = {**(tags or {}), "study.state": state}
-        self._client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in final.items()])
+        self._log(run.info.run_id, tags=final)
         run.data.tags.update(final)
 
     def _is_complete(self, key: RunKey, **tags: str) -> bool:
@@ -339,39 +321,29 @@ class Tracker:
             self._log_trial(trial, result)
 
     def _log_trial(self, trial: Trial, result: TrialResult) -> RunKey:
-        from mlflow.entities import Param, RunTag
-
         key = "winner" if trial.number < 0 else "trial", trial.pairing.name, trial.key
-        reason = result.failure.text if result.failure else result.reason
-        if self._is_complete(key, state="done") or self._is_complete(
-            key, state=result.state, reason=reason
-        ):
+        file = result.failure.traceback_file if result.failure else None
+        same = {"state": result.state, "reason": result.why}
+        if self._is_complete(key, state="done") or self._is_complete(key, **same):
             return key
         name = f"winner, seed {-1 - trial.number}" if trial.number < 0 else f"trial {trial.number}"
-        described = {
-            "number": str(trial.number),
-            "reason": reason,
-            "origin": trial.origin,
-            "note": result.note,
-        }
         tags = {
             **_tags_of(trial.pairing),
-            **{f"study.{name}": text for name, text in described.items()},
+            "study.number": str(trial.number),
+            "study.reason": result.why,
+            "study.traceback": f"failures/{file.name}" if file else "",
+            "study.origin": trial.origin,
+            "study.note": result.note,
         }
-        run = self._new_run(
-            key, name, tags, seconds=result.seconds, parent=self._pairing_run(trial.pairing)
-        )
-        end_ms = run.info.start_time + round(result.seconds * 1000)
-        self._client.log_batch(
+        parent = self._pairing_run(trial.pairing)
+        run = self._new_run(key, name, tags, seconds=result.seconds, parent=parent)
+        start_ms = run.info.start_time
+        end_ms = start_ms + round(result.seconds * 1000)
+        self._log(
             run.info.run_id,
-            metrics=[
-                *_history_metrics(result, run.info.start_time),
-                *_final_metrics(result, end_ms),
-            ],
-            params=[Param(k, v) for k, v in _params(trial).items()],
-            tags=[
-                RunTag("study.phases", ", ".join(dict.fromkeys(r.phase for r in result.history)))
-            ],
+            numbers=_numbers(result, start_ms, end_ms),
+            params=_params(trial),
+            tags={"study.phases": ", ".join(dict.fromkeys(r.phase for r in result.history))},
         )
         self._complete(key, result.state, end_ms=end_ms)
         return key
@@ -395,45 +367,35 @@ class Tracker:
             self._make_current(model)
 
     def _new_model(self, trained: TrainedDetector, folder: Path) -> LoggedModel:
-        from mlflow.entities import LoggedModelOutput, Metric
+        from mlflow.entities import LoggedModelOutput
 
-        trial = trained.trial
+        trial, pairing = trained.trial, trained.trial.pairing
         run_id = self._runs()[self._log_trial(trial, _winner_result(trained, folder))].info.run_id
+        name = f"{pairing.detector}-{pairing.train_on}-seed{trained.winner_seed}"
         model = self._client.create_logged_model(
             self._experiment,
-            name=re.sub(
-                r"[^\w-]",
-                "-",
-                f"{trial.pairing.detector}-{trial.pairing.train_on}-seed{trained.winner_seed}",
-            )[:200],
+            name=re.sub(r"[^\w-]", "-", name)[:200],
             source_run_id=run_id,
             params=_params(trial)
             | {f"threshold_{k}": repr(v) for k, v in trained.thresholds.items()},
-            tags=_tags_of(trial.pairing)
+            tags=_tags_of(pairing)
             | {
                 "study.key": trained.key,
                 "study.seed": str(trained.winner_seed),
                 "study.trial": str(trained.winner_trial),
             }
             | {f"provenance.{slug(k)}": str(v) for k, v in trained.provenance.items()},
-            model_type=trial.pairing.detector,
+            model_type=pairing.detector,
         )
         with tempfile.TemporaryDirectory() as scratch:
             _save_pyfunc(Path(scratch) / "model", folder, model_id=model.model_id, run_id=run_id)
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
-        self._client.log_outputs(
-            run_id, [LoggedModelOutput(model.model_id, step=max(trained.best_epoch, 0))]
-        )
-        now_ms = round(time.time() * 1000)
-        source_val = {"source_val_auc": trained.val_auc, "source_val_nll": trained.val_nll}
-        self._client.log_batch(
-            run_id,
-            metrics=[
-                Metric(k, v, now_ms, 0, model_id=model.model_id)
-                for k, v in source_val.items()
-                if math.isfinite(v)
-            ],
-        )
+        output = LoggedModelOutput(model.model_id, step=max(trained.best_epoch, 0))
+        self._client.log_outputs(run_id, [output])
+        now_ms = _now_ms()
+        source_val = ("source_val_auc", trained.val_auc), ("source_val_nll", trained.val_nll)
+        numbers = [(name, value, now_ms, 0) for name, value in source_val if math.isfinite(value)]
+        self._log(run_id, numbers=numbers, model_id=model.model_id)
         model = self._client.finalize_logged_model(model.model_id, "READY")
         self._models().append(model)
         return model
@@ -461,8 +423,6 @@ class Tracker:
             self._log_model_metrics(rows)
 
     def _log_matrix_run(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
-        from mlflow.entities import Metric, RunTag
-
         key, content = ("matrix", "", "matrix"), _content_digest(rows, artifacts)
         if self._is_complete(key, content=content):
             return
@@ -474,32 +434,27 @@ class Tracker:
         }
         states = Counter(cells.values())
         run_id = self._new_run(key, "matrix", {"study.cells": canonical_json(states)}).info.run_id
-        now_ms = round(time.time() * 1000)
-        self._client.log_batch(
+        now_ms = _now_ms()
+        self._log(
             run_id,
-            metrics=[Metric(metric_name(row), row.estimate.value, now_ms, 0) for row in means],
-            tags=[RunTag(f"name.{k}", v) for k, v in original_names(means).items()],
+            numbers=[(metric_name(row), row.estimate.value, now_ms, 0) for row in means],
+            tags={f"name.{k}": v for k, v in original_names(means).items()},
         )
         self._log_test_sets(run_id, rows)
         for path in artifacts:
-            self._client.log_artifact(
-                run_id, str(path), "figures" if path.suffix in FIGURES else None
-            )
-        self._complete(
-            key, "done", end_ms=round(time.time() * 1000), tags={"study.content": content}
-        )
+            folder = "figures" if path.suffix in FIGURES else None
+            self._client.log_artifact(run_id, str(path), folder)
+        self._complete(key, "done", end_ms=_now_ms(), tags={"study.content": content})
 
     def _log_test_sets(self, run_id: str, rows: Sequence[ResultRow]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        names = sorted({dataset_name(row) for row in rows})
         datasets = [
             Dataset(name, dataset_digest(name), "local", canonical_json({"name": name}))
-            for name in names
+            for name in sorted({dataset_name(row) for row in rows})
         ]
-        self._client.log_inputs(
-            run_id, [DatasetInput(d, [InputTag("mlflow.data.context", "test")]) for d in datasets]
-        )
+        tags = [InputTag("mlflow.data.context", "test")]
+        self._client.log_inputs(run_id, [DatasetInput(one, tags) for one in datasets])
 
     def _log_model_metrics(self, rows: Sequence[ResultRow]) -> None:
         """Add to every current model the numbers that it does not have yet.
@@ -510,35 +465,19 @@ class Tracker:
         """
         from mlflow.entities import Metric
 
-        steps = {
-            name: step for step, name in enumerate(sorted({dataset_name(row) for row in rows}))
-        }
+        names, now_ms = sorted({dataset_name(row) for row in rows}), _now_ms()
+        steps = {name: step for step, name in enumerate(names)}
         models = {_place(m): m for m in self._models() if m.tags.get("study.current") == "true"}
-        now_ms = round(time.time() * 1000)
         for place, model in models.items():
             held, new = _latest_metrics(model), []
             for row in rows:
-                name, dataset = (
-                    slug(quantity(row)) + ("/unit" if row.level == "unit" else ""),
-                    dataset_name(row),
-                )
-                value = row.estimate.value
-                if (
-                    (row.detector, row.train_on, row.seed) == place
-                    and math.isfinite(value)
-                    and held.get((name, dataset)) != value
-                ):
-                    new.append(
-                        Metric(
-                            name,
-                            value,
-                            now_ms,
-                            steps[dataset],
-                            model.model_id,
-                            dataset,
-                            dataset_digest(dataset),
-                        )
-                    )
+                if (row.detector, row.train_on, row.seed) != place:
+                    continue
+                name = slug(quantity(row)) + ("/unit" if row.level == "unit" else "")
+                value, dataset = row.estimate.value, dataset_name(row)
+                if math.isfinite(value) and held.get((name, dataset)) != value:
+                    number = name, value, now_ms, steps[dataset]
+                    new.append(Metric(*number, model.model_id, dataset, dataset_digest(dataset)))
             if new:
                 self._client.log_batch(str(model.source_run_id), metrics=new)
                 self._models_cache = None  # what it says of the models' metrics is out of date
@@ -549,10 +488,8 @@ def _place(model: LoggedModel) -> tuple[str, str, str]:
 
 
 def _is_of(model: LoggedModel, trained: TrainedDetector) -> bool:
-    return (model.tags["study.key"], model.tags["study.pairing"]) == (
-        trained.key,
-        trained.trial.pairing.name,
-    )
+    found = model.tags["study.key"], model.tags["study.pairing"]
+    return found == (trained.key, trained.trial.pairing.name)
 
 
 def _latest_metrics(model: LoggedModel) -> dict[tuple[str, str | None], float]:

@@ -10,7 +10,6 @@ import datetime
 import math
 import os
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,13 +82,10 @@ class OptunaRecord:
                 storage=self._open(), study_name=name, direction="maximize", load_if_exists=True
             )
             attributes = [t.user_attrs for t in study.get_trials(deepcopy=False)]
-            self._studies[name] = (
-                study,
-                {
-                    (f"{a.get('key')} {a.get('state')}", int(a.get("number", -1)))
-                    for a in attributes
-                },
-            )
+            held = {
+                (f"{a.get('key')} {a.get('state')}", int(a.get("number", -1))) for a in attributes
+            }
+            self._studies[name] = study, held
         return self._studies[name]
 
     def _open(self) -> optuna.storages.BaseStorage:
@@ -109,19 +105,14 @@ def _frozen(trial: Trial, result: TrialResult, space: Space) -> optuna.trial.Fro
 
     from study.search.proposals import distribution
 
-    searched = space.searched(trial.params)
-    state = _state(result)
-    curve = {
-        record.epoch + 1: record.val_auc
-        for record in result.history
-        if math.isfinite(record.val_auc)
-    }
+    searched, state = space.searched(trial.params), _state(result)
+    curve = {e.epoch + 1: e.val_auc for e in result.history if math.isfinite(e.val_auc)}
     frozen = create_trial(
         state=state,
         value=result.val_auc if state.name == "COMPLETE" else None,
         params=searched,
         distributions={p.name: distribution(p) for p in space.parameters if p.name in searched},
-        user_attrs=dict(_attributes(trial, result)),
+        user_attrs=_attributes(trial, result),
         intermediate_values=curve,
     )
     # Optuna takes the time from the clock; the dashboard's timeline wants when the trial ran.
@@ -138,14 +129,8 @@ def _state(result: TrialResult) -> TrialState:
     return TrialState.PRUNED if result.state == "stopped" else TrialState.COMPLETE
 
 
-def _attributes(trial: Trial, result: TrialResult) -> Mapping[str, object]:
-    reason = result.failure.text if result.failure else result.reason
-    described = {"reason": reason, "note": result.note, "origin": trial.origin}
-    return {
-        "key": trial.key,
-        "number": trial.number,
-        "state": result.state,
-        "seconds": result.seconds,
-        "best_epoch": result.best_epoch,
-        **{name: text for name, text in described.items() if text},
-    }
+def _attributes(trial: Trial, result: TrialResult) -> dict[str, object]:
+    found = {"key": trial.key, "number": trial.number, "state": result.state}
+    found |= {"seconds": result.seconds, "best_epoch": result.best_epoch}
+    described = {"reason": result.why, "note": result.note, "origin": trial.origin}
+    return found | {name: text for name, text in described.items() if text}

@@ -7,7 +7,7 @@ be reached the sweep goes on, and the next command writes what is missing there.
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable
 
 from study.core.errors import StoreError
@@ -16,6 +16,8 @@ from study.jobs.trial import TrialJob
 from study.planning.open_study import OpenStudy
 from study.tracking.mlflow_tracker import Tracker
 from study.tracking.optuna_record import OptunaRecord
+
+LOG = logging.getLogger(__name__)
 
 
 class Views:
@@ -46,11 +48,9 @@ class Views:
             write()
         except StoreError as error:
             self._given_up.add(view)
-            print(
+            LOG.warning(
                 f"warning: nothing more is written to {view}; run the command again to write the"
-                f" rest ({error})",
-                file=sys.stderr,
-                flush=True,
+                f" rest ({error})"
             )
 
 
@@ -79,8 +79,8 @@ class TrialRecord:
         """Answer from the store.
 
         A failure that need not happen again (a killed worker, a full disk) is tried once more,
-        unless later generations were
-        proposed knowing it: to try it now would put all of them in doubt.
+        unless later generations were proposed knowing it: to try it now would put all of them in
+        doubt.
         """
         for trial, result in reversed(self._trials):
             if trial.key == job.trial.key and (
@@ -94,12 +94,10 @@ class TrialRecord:
         study = self._setup.study
         if result.state != "failed" or study.search.mode != "generations":
             return False
-        same = (
-            t for t, _ in self._trials if (t.pairing, t.search) == (trial.pairing, trial.search)
-        )
+        size = study.budget.generation
+        same = (t for t, _ in self._trials if t.pairing == trial.pairing)
         return any(
-            t.number // study.budget.generation > trial.number // study.budget.generation
-            for t in same
+            t.number // size > trial.number // size for t in same if t.search == trial.search
         )
 
     def add(self, job: TrialJob, result: TrialResult) -> None:
@@ -119,18 +117,12 @@ class TrialRecord:
             self._views.add_trial(trial, result)
             return
         self.ran += 1
-        self._trials = [
-            *((t, r) for t, r in self._trials if not _gives_way(t, r, trial)),
-            (trial, result),
-        ]
+        kept = [(t, r) for t, r in self._trials if not _gives_way(t, r, trial)]
+        self._trials = [*kept, (trial, result)]
         self._setup.store.save_trials(self._trials)
         self._drop_checkpoint(trial, result)
-        self._say(
-            f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]",
-            trial,
-            result,
-            self._best[trial.pairing],
-        )
+        place = f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]"
+        self._say(place, trial, result, self._best[trial.pairing])
         self._views.add_trial(trial, result)
 
     def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
