@@ -9,7 +9,8 @@ machine goes on from what was pushed. What was not is done again, with the same 
 key holds all that decides it.
 
 Left on the machine: caches, its log, checkpoints and epochs of fits under way, and the views that
-have addresses of their own (MLflow, Optuna). Parts of a cell under way are pushed, and deleted there
+have addresses of their own (MLflow, Optuna). Parts of a cell under way are pushed, and deleted
+there
 once its scores are there. One machine at a time may write a study: of two, the table of trials of
 the last one stands there, until the other one adds its own.
 
