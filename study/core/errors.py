@@ -77,6 +77,12 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return next((v for v in valid if matches and v.lower() == matches[0]), None)
 
 
+def in_a_line(error: Exception, longest: int = 160) -> str:
+    """Return the type and the text of an exception of another library, cut where it is long."""
+    text = " ".join(str(error).split()) or "no reason given"
+    return f"{type(error).__name__}: {text[:longest]}{'...' if len(text) > longest else ''}"
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "") -> str:
     """Return the message for an unknown name: what it is, the nearest valid one, and all valid
     ones.

@@ -45,29 +45,20 @@ EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif",
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # videos.py
 
 _REMEDIES = {
-    "remove the file, or leave it out by a manifest.csv": ("EIO", "EREMOTEIO"),
-    "raise the limit of open files (ulimit -n)": ("EMFILE",),
-    "end other programs: the machine has too many files open": ("ENFILE",),
-    "end other programs: the machine has no memory left": ("ENOMEM",),
+    "remove the file, or leave it out by a manifest.csv": "EIO EREMOTEIO",
+    "raise the limit of open files (ulimit -n)": "EMFILE",
+    "end other programs: the machine has too many files open": "ENFILE",
+    "end other programs: the machine has no memory left": "ENOMEM",
     "see to the disk or the mount that it lies on": (
-        *(
-            "ECONNABORTED",
-            "ECONNREFUSED",
-            "ECONNRESET",
-            "EHOSTDOWN",
-            "EHOSTUNREACH",
-            "ENETDOWN",
-            "ENETRESET",
-            "ENETUNREACH",
-        ),
-        *("ENOTCONN", "ESHUTDOWN", "ESTALE", "ETIMEDOUT"),
+        "ECONNABORTED ECONNREFUSED ECONNRESET EHOSTDOWN EHOSTUNREACH ENETDOWN ENETRESET"
+        " ENETUNREACH ENOTCONN ESHUTDOWN ESTALE ETIMEDOUT"
     ),
 }
 # what a machine, a disk or a network lacks for a while, and what helps where it stays so
 PASSING = {
     getattr(errno, name): remedy
     for remedy, names in _REMEDIES.items()
-    for name in names
+    for name in names.split()
     if hasattr(errno, name)
 }
 NO_MEMORY = "does not fit into memory"

@@ -39,6 +39,8 @@ from study.data.names import file_name
 T = TypeVar("T")
 # size, ctime and SHA-256 of an archive; nothing while its folder may be half or none
 Entry = list[int | str]
+# a path, what it is if no file or folder, and the bytes of a file
+Member = tuple[str, str, IO[bytes] | None]
 
 BLOCK = 2**18  # bytes in memory at a time
 
@@ -54,15 +56,12 @@ def find_archives(folder: Path, pattern: str) -> list[Path]:
     of an archive that is not found is deleted.
     """
     lost: list[DataError] = []
-    wanted = pattern.split("/") if pattern else []
-    found = (
-        [path for names in (wanted, ["*", *wanted]) for path in _matching(folder, names, lost)]
-        if wanted
-        else []
-    )
+    wanted = pattern.split("/")
+    places = [wanted, ["*", *wanted]] if pattern else []
+    found = sorted(path for names in places for path in _matching(folder, names, lost))
     if found and lost:
         raise lost[0]
-    return sorted(found)
+    return found
 
 
 def _matching(folder: Path, names: Sequence[str], lost: list[DataError]) -> Iterator[Path]:
@@ -71,9 +70,7 @@ def _matching(folder: Path, names: Sequence[str], lost: list[DataError]) -> Iter
     """
     with _reading("folder", folder), os.scandir(folder) as listed:
         entries = [
-            entry
-            for entry in listed
-            if not entry.name.startswith(".") and fnmatchcase(entry.name, names[0])
+            e for e in listed if not e.name.startswith(".") and fnmatchcase(e.name, names[0])
         ]
     for entry in entries:
         path = folder / entry.name
@@ -83,14 +80,13 @@ def _matching(folder: Path, names: Sequence[str], lost: list[DataError]) -> Iter
             if is_file:
                 yield path
         elif len(names) > 1:
+            is_folder = False
             try:
                 with _reading("link", path):
-                    is_folder = (
-                        stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
-                    )
+                    mode = entry.stat().st_mode if entry.is_symlink() else 0
+                    is_folder = stat.S_ISDIR(mode) or entry.is_dir()
             except DataError as error:
                 lost.append(error)
-                continue
             if is_folder:
                 yield from _matching(path, names[1:], lost)
 
@@ -124,7 +120,9 @@ def unpack_all(
         if not known and place.exists():  # nobody knows what that is from
             shutil.rmtree(place)
         for path in known.keys() - paths.keys():
-            _clear(place, path, known)
+            _empty(place, path, known)
+            del known[path]
+            _write(place, known)
         for done, (path, archive) in enumerate(paths.items(), start=1):
             _unpack_into(place, path, archive, known)
             progress(f"unpacking {name}", done, len(found))
@@ -149,13 +147,6 @@ def _unpack_into(place: Path, path: str, archive: Path, known: dict[str, Entry])
     _write(place, known)
 
 
-def _clear(place: Path, path: str, known: dict[str, Entry]) -> None:
-    """Delete what an archive gave, and forget it."""
-    _empty(place, path, known)
-    del known[path]
-    _write(place, known)
-
-
 def _empty(place: Path, path: str, known: dict[str, Entry]) -> None:
     """Delete the folder of an archive, whoever made it; killed from here on, it is known that
     something may be there.
@@ -171,8 +162,13 @@ def unpack(archive: Path, into: Path) -> None:
     that it is refused for.
     """
     members = _zip_members if archive.name.endswith(".zip") else _tar_members
-    for member, source in _opened(archive, members(archive)):
-        target = into / _inside(member, archive)
+    for member, wrong, source in _opened(archive, members(archive)):
+        why = f"{wrong} and no file" if wrong else _leaving(member)
+        if why:
+            raise DataError(
+                f"archive '{archive}' holds '{member}', {why}; nothing of it is unpacked"
+            )
+        target = into / member
         try:
             if source is None:
                 target.mkdir(parents=True, exist_ok=True)
@@ -255,36 +251,24 @@ def _write(place: Path, known: Mapping[str, Entry]) -> None:
         temporary.write_text(json.dumps(known), encoding="utf-8")
 
 
-def _inside(member: str, archive: Path) -> PurePosixPath:
+def _leaving(member: str) -> str:
+    """Why a member may not be written where its path says, "" where it may."""
     path = PurePosixPath(member)
-    if (
-        path.is_absolute()
-        or ".." in path.parts
-        or "\\" in member
-        or "\0" in member
-        or ":" in member[:2]
-    ):
-        raise DataError(
-            f"archive '{archive}' holds '{member}', which would leave its folder; nothing of it is"
-            " unpacked"
-        )
-    return path
+    odd = "\\" in member or "\0" in member or ":" in member[:2]
+    leaves = path.is_absolute() or ".." in path.parts or odd
+    return "which would leave its folder" if leaves else ""
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+def _tar_members(archive: Path) -> Iterator[Member]:
     plain = archive.name.endswith(".tar")
     with (
         archive.open("rb") if plain else gzip.open(archive) as stream,
         tarfile.open(fileobj=stream, mode="r:") as tar,
     ):
         for member in tar:
-            if not member.isdir() and not member.isreg():
-                raise _refused(
-                    archive,
-                    member.name,
-                    "a link" if member.issym() or member.islnk() else "a device",
-                )
-            yield member.name, None if member.isdir() else tar.extractfile(member)
+            wrong = "a link" if member.issym() or member.islnk() else "a device"
+            wrong = "" if member.isdir() or member.isreg() else wrong
+            yield member.name, wrong, tar.extractfile(member) if member.isreg() else None
         # tarfile takes an archive that was cut between members for a whole one
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
@@ -293,24 +277,17 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             pass
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+def _zip_members(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             # the upper bits of a Unix mode: 0 unknown, 4 folder, 8 file, 10 link
-            kind = member.external_attr >> 28
-            if kind not in (0, 4, 8):
-                raise _refused(archive, member.filename, "a link" if kind == 10 else "a device")
-            if member.is_dir():
-                yield member.filename, None
+            kinds = {0: "", 4: "", 8: "", 10: "a link"}
+            wrong = kinds.get(member.external_attr >> 28, "a device")
+            if wrong or member.is_dir():
+                yield member.filename, wrong, None
             else:
                 with file.open(member) as source:
-                    yield member.filename, source
-
-
-def _refused(archive: Path, member: str, what: str) -> DataError:
-    return DataError(
-        f"archive '{archive}' holds '{member}', {what} and no file; nothing of it is unpacked"
-    )
+                    yield member.filename, "", source
 
 
 def _blocks(source: IO[bytes]) -> Iterator[bytes]:
@@ -320,17 +297,10 @@ def _blocks(source: IO[bytes]) -> Iterator[bytes]:
 
 def _opened(archive: Path, parts: Iterator[T]) -> Iterator[T]:
     """Turn what is wrong with an archive into a line that names it."""
+    broken = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
     try:
         yield from parts
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        OSError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+    except (*broken, OSError, RuntimeError, NotImplementedError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         # these two come of what the archive says
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):

@@ -18,7 +18,8 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 from study.core.cache import writing
@@ -69,19 +70,14 @@ class RemoteRoot:
         return name in self._folders
 
     def _here(self) -> list[str]:
-        sources = [
-            str(_read(pointer).get("source", ""))
-            for pointer in sorted((self.cache / "remote").glob("*.json"))
-        ]
-        return [
-            source.removeprefix(f"{self.url}/")
-            for source in sources
-            if source.startswith(f"{self.url}/")
-        ]
+        pointers = sorted((self.cache / "remote").glob("*.json"))
+        sources = [str(_read(pointer).get("source", "")) for pointer in pointers]
+        below = f"{self.url}/"
+        return [source.removeprefix(below) for source in sources if source.startswith(below)]
 
     def copy(self, name: str) -> Path | None:
         """Return the local copy of a dataset's folder, or None where there is none. Asks nobody."""
-        return _known(self._pointer(name))
+        return self._copy(name).folder
 
     def fetch(self, name: str) -> Path:
         """Return the local copy of a dataset's folder, fetched where it is missing. Raises
@@ -95,17 +91,67 @@ class RemoteRoot:
                 raise DataError(f"'{remote.url}' holds no files")
             return files
 
-        return self.copy(name) or _copied(
-            self._pointer(name),
-            remote.url,
-            listing,
-            name=name,
-            cache=self.cache,
-            progress=self.progress,
-        )
+        return self.copy(name) or self._copy(name).make(remote.url, listing)
 
-    def _pointer(self, name: str) -> Path:
-        return _pointer(self.cache, name, f"{self.url}/{name}")
+    def _copy(self, name: str) -> _Copy:
+        key = digest("remote", f"{self.url}/{name}")
+        return _Copy(name=name, key=key, cache=self.cache, progress=self.progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Copy:
+    """What lies here of one source. name: of the dataset. key: of the source."""
+
+    name: str
+    key: str
+    cache: Path
+    progress: Progress
+
+    @property
+    def _pointer(self) -> Path:
+        return self.cache / "remote" / f"{file_name(self.name)}-{self.key}.json"
+
+    @property
+    def folder(self) -> Path | None:
+        """The copy, None where there is none."""
+        name = str(_read(self._pointer).get("folder", ""))
+        folder = self._pointer.with_name(name) if name else None
+        return folder if folder and folder.is_dir() else None
+
+    @property
+    def missing(self) -> list[str]:
+        """The URLs of a manifest that did not exist when it was fetched."""
+        missing = _read(self._pointer).get("missing", [])
+        return [str(url) for url in missing] if isinstance(missing, list) else []
+
+    def make(
+        self,
+        source: str,
+        listing: Callable[[], dict[str, RemoteFile]],
+        wanted: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Return the copy of what is listed now, made where it is missing. wanted: path and URL of
+        what may not exist.
+        """
+        with writing(self.cache), one_at_a_time(self._pointer):
+            files = listing()
+            table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
+            name = f"{file_name(self.name)}-{digest('copy', source, table)}"
+            folder, unfinished = (self._pointer.with_name(name + end) for end in ("", ".partial"))
+            if not folder.is_dir():
+                unfinished.mkdir(parents=True, exist_ok=True)
+                todo = [Download(file=file, path=path) for path, file in files.items()]
+                fetch_all(todo, unfinished, partial(self.progress, f"fetching {self.name}"))
+                if listing() != files:
+                    raise DataError(
+                        f"'{source}' changed while it was fetched; run the command again"
+                    )
+                unfinished.rename(folder)
+            missing = [url for path, url in (wanted or {}).items() if path not in files]
+            known = {"source": source, "folder": folder.name, "missing": missing}
+            with whole_file(self._pointer) as temporary:
+                temporary.write_text(json.dumps(known), encoding="utf-8")
+        return folder
 
 
 def manifest_copy(
@@ -121,41 +167,28 @@ def manifest_copy(
     if not lists_urls(folder):
         return folder
     sha256 = file_sha256(folder / MANIFEST)
-    pointer = _pointer(cache, name, "manifest", sha256)
-    known = _known(pointer)
+    key = digest("remote", "manifest", sha256)
+    copy = _Copy(name=name, key=key, cache=cache, progress=progress)
+    known = copy.folder
     if not known and not fetch:
         return None
-    missing = _missing(pointer)
-    if not known or (fetch and missing and _some_appeared(missing)):
-        known = _fetch_listed(folder, pointer, name=name, cache=cache, progress=progress)
+    if not known or (fetch and copy.missing and _some_appeared(copy.missing)):
+        known = _fetch_listed(folder, copy)
     _write_manifest(folder / MANIFEST, known / MANIFEST, sha256, cache=cache)
     return known
 
 
-def _fetch_listed(
-    folder: Path, pointer: Path, *, name: str, cache: Path, progress: Progress
-) -> Path:
+def _fetch_listed(folder: Path, copy: _Copy) -> Path:
     """Return the copy of the images that a manifest lists."""
     # mistakes are named in the file that has them, before anything is fetched
     listed = check_manifest(folder, urls=True)
     places = {url: local_path(url) for url in listed["path"].to_pylist()}
 
     def listing() -> dict[str, RemoteFile]:
-        found = look_up(
-            list(places), lambda done, total: progress(f"looking up {name}", done, total)
-        )
+        found = look_up(list(places), partial(copy.progress, f"looking up {copy.name}"))
         return {places[file.url]: file for file in found if file is not None}
 
-    source = f"{folder / MANIFEST}"
-    return _copied(
-        pointer,
-        source,
-        listing,
-        name=name,
-        cache=cache,
-        progress=progress,
-        wanted={p: u for u, p in places.items()},
-    )
+    return copy.make(f"{folder / MANIFEST}", listing, {path: url for url, path in places.items()})
 
 
 def _some_appeared(urls: Sequence[str]) -> bool:
@@ -203,40 +236,6 @@ def _fitting(segment: str) -> str:
     return digest("segment", segment) + (suffix if suffix.lower() in SUFFIXES else "")
 
 
-def _copied(
-    pointer: Path,
-    source: str,
-    listing: Callable[[], dict[str, RemoteFile]],
-    *,
-    name: str,
-    cache: Path,
-    progress: Progress,
-    wanted: Mapping[str, str] | None = None,
-) -> Path:
-    """Return the copy of what is listed now, made where it is missing. wanted: path and URL of what
-    may not exist.
-    """
-    with writing(cache), one_at_a_time(pointer):
-        files = listing()
-        table = {path: [file.url, file.size, file.tag] for path, file in files.items()}
-        folder = pointer.parent / f"{file_name(name)}-{digest('copy', source, table)}"
-        partial = folder.with_name(f"{folder.name}.partial")
-        if not folder.is_dir():
-            partial.mkdir(parents=True, exist_ok=True)
-            todo = [Download(file=file, path=path) for path, file in files.items()]
-            fetch_all(todo, partial, lambda done, total: progress(f"fetching {name}", done, total))
-            if listing() != files:
-                raise DataError(f"'{source}' changed while it was fetched; run the command again")
-            partial.rename(folder)
-        missing = [url for path, url in (wanted or {}).items() if path not in files]
-        with whole_file(pointer) as temporary:
-            temporary.write_text(
-                json.dumps({"source": source, "folder": folder.name, "missing": missing}),
-                encoding="utf-8",
-            )
-    return folder
-
-
 def _rewrite(manifest: Path, target: Path) -> None:
     """Write a manifest with the local paths of its URLs, line by line as it was."""
     with (
@@ -248,26 +247,10 @@ def _rewrite(manifest: Path, target: Path) -> None:
         place = [field.strip().lower() for field in header].index("path")
         writer.writerow(header)
         for fields in reader:
-            writer.writerow(
-                [*fields[:place], local_path(fields[place].strip()), *fields[place + 1 :]]
-                if any(field.strip() for field in fields)
-                else []
-            )
-
-
-def _pointer(cache: Path, name: str, *source: str) -> Path:
-    return cache / "remote" / f"{file_name(name)}-{digest('remote', *source)}.json"
-
-
-def _known(pointer: Path) -> Path | None:
-    folder = pointer.parent / str(_read(pointer).get("folder", ""))
-    return folder if pointer.is_file() and folder != pointer.parent and folder.is_dir() else None
-
-
-def _missing(pointer: Path) -> list[str]:
-    """The URLs of a manifest that did not exist when it was fetched."""
-    missing = _read(pointer).get("missing", [])
-    return [str(url) for url in missing] if isinstance(missing, list) else []
+            is_row = any(field.strip() for field in fields)
+            if is_row:
+                fields[place] = local_path(fields[place].strip())
+            writer.writerow(fields if is_row else [])
 
 
 def _read(pointer: Path) -> Mapping[str, object]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from study.core.errors import DataError
+from study.core.errors import DataError, in_a_line
 from study.core.paths import given_path
 from study.core.records import DatasetCard
 from study.data.sources.by_hand import by_hand
@@ -123,5 +123,4 @@ def _reason(error: Exception) -> str:
         ("http", "requests")
     ):
         return "Hugging Face cannot be reached"
-    text = " ".join(str(error).split()) or "no reason given"
-    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"
+    return in_a_line(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from study.core.errors import DataError
+from study.core.errors import DataError, in_a_line
 from study.core.records import DatasetCard
 from study.data.sources.by_hand import by_hand
 
@@ -18,25 +18,12 @@ from study.data.sources.by_hand import by_hand
 def cached(card: DatasetCard) -> Path | None:
     """Return the newest complete copy of a card's dataset in kagglehub's cache, or None."""
     folder = _cache_folder() / "datasets" / card.handle
-    try:
-        versions = sorted(
-            (
-                int(entry.name)
-                for entry in (folder / "versions").iterdir()
-                if entry.name.isdecimal()
-            ),
-            reverse=True,
-        )
-    except OSError:
-        return None
-    return next(
-        (
-            folder / "versions" / str(version)
-            for version in versions
-            if (folder / f"{version}.complete").exists()
-        ),
-        None,
-    )
+    versions = [
+        version
+        for version in (folder / "versions").glob("*")
+        if version.name.isdecimal() and (folder / f"{version.name}.complete").exists()
+    ]
+    return max(versions, key=lambda version: int(version.name), default=None)
 
 
 def fetch(card: DatasetCard, *, data_root: Path | None) -> Path:
@@ -69,5 +56,4 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, (requests.ConnectionError, requests.Timeout)):
         return "Kaggle cannot be reached"
-    text = " ".join(str(error).split()) or "no reason given"
-    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"
+    return in_a_line(error)

@@ -62,16 +62,18 @@ class Sources:
         """
         if self.remote:
             return self.remote.names()
-        if self.root is None:
-            return []
-        if not self.root.is_dir():
+        root = self._checked_root()
+        # a dataset may be a link to where it lies
+        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root else []
+        return [name for name in names if can_name(name) and self._recognised(name)]
+
+    def _checked_root(self) -> Path | None:
+        if self.root is not None and not self.root.is_dir():
             raise DataError(
                 f"the data root '{self.root}' is not a folder; name one that holds a folder per"
                 " dataset"
             )
-        # a dataset may be a link to where it lies
-        names = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
-        return [name for name in names if can_name(name) and self._recognised(name)]
+        return self.root
 
     def find(self, name: str, *, download: bool = True) -> tuple[DatasetCard | None, Layout] | None:
         """Return a dataset's card, if it has one, and how its folder is laid out.
@@ -90,21 +92,14 @@ class Sources:
         """What `find` returns, of all that a folder holds. shown: the name as it was written."""
         card = self._card(base)
         folder = self._folder(base)
-        if (
-            folder is None
-            and self.remote
-            and self._is_elsewhere(self.remote, base, card, ask=download)
-        ):
-            if not download:
-                return None
-            folder = self.remote.fetch(base)
-        if folder is None:
-            if card is None:
-                raise DataError(unknown_name("dataset", shown, self.names(), where=self._where()))
+        remote = self.remote
+        if not folder and remote and self._is_elsewhere(remote, base, card, ask=download):
+            folder = remote.fetch(base) if download else None
+        elif not folder and card is None:
+            raise DataError(unknown_name("dataset", shown, self.names(), where=self._where()))
+        elif not folder and card:
             folder = self._card_folder(card, download=download)
-        if folder is None:
-            return None
-        folder = self._unpacked(folder, card, unpack=download) if card else folder
+        folder = self._unpacked(folder, card, unpack=download) if folder and card else folder
         if folder is None:
             return None
         layout = find_layout(folder, card=card, class_folders=self.class_folders)
@@ -170,25 +165,15 @@ class Sources:
     def _folder(self, name: str) -> Path | None:
         if self.remote:
             return self.remote.copy(name)
-        if self.root is None or name.startswith(".") or Path(name).name != name:
+        if name.startswith(".") or Path(name).name != name:
             return None
-        if not self.root.is_dir():
-            raise DataError(
-                f"the data root '{self.root}' is not a folder; name one that holds a folder per"
-                " dataset"
-            )
-        return self.root / name if (self.root / name).is_dir() else None
+        root = self._checked_root()
+        return root / name if root and (root / name).is_dir() else None
 
     def _recognised(self, name: str) -> bool:
+        folder, card = self._folder(name) or Path(), self._card(name)
         try:
-            return (
-                find_layout(
-                    self._folder(name) or Path(),
-                    card=self._card(name),
-                    class_folders=self.class_folders,
-                )
-                is not None
-            )
+            return bool(find_layout(folder, card=card, class_folders=self.class_folders))
         except DataError:  # it is a dataset, and what is wrong with it is said when it is opened
             return True
 
@@ -197,10 +182,8 @@ class Sources:
         """The card of a name, or of the Kaggle dataset that unpacks into such a folder."""
         if name in card_names():
             return load_card(name)
-        cards = (load_card(known) for known in card_names())
-        return next(
-            (card for card in cards if card.handle and card.handle.split("/")[1] == name), None
-        )
+        cards = map(load_card, card_names())
+        return next((card for card in cards if card.handle.partition("/")[2] == name), None)
 
     def _card_folder(self, card: DatasetCard, *, download: bool) -> Path | None:
         if card.source == "demo":
@@ -208,24 +191,20 @@ class Sources:
         if card.source == "kaggle":
             return kaggle.fetch(card, data_root=self.root) if download else kaggle.cached(card)
         if card.source == "huggingface":
-            return (
-                huggingface.fetch(card, data_root=self.root)
-                if download
-                else huggingface.cached(card)
-            )
+            hub = huggingface
+            return hub.fetch(card, data_root=self.root) if download else hub.cached(card)
         if not download:
             return None
-        raise DataError(
-            by_hand(card, data_root=self.root, why="is not here, and is not downloaded by itself")
-        )
+        why = "is not here, and is not downloaded by itself"
+        raise DataError(by_hand(card, data_root=self.root, why=why))
 
     def _demo_folder(self, name: str, *, make: bool) -> Path | None:
         from study.data.sources import demo
 
         folder = self.cache / "demo" / f"{name}-{digest('demo', name, demo.VERSION)}"
+        if not folder.is_dir() and not make:
+            return None
         if not folder.is_dir():
-            if not make:
-                return None
             with writing(self.cache), whole_folder(folder) as temporary:
                 demo.build(name, temporary)
         return folder

@@ -19,39 +19,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from study.core.errors import ConfigError, DataError
+from study.core.errors import ConfigError, DataError, in_a_line
 from study.core.identity import digest
 from study.core.parallel import ordered_map
 
 T = TypeVar("T")
 
+# package -> the kinds of URL that it is the driver of
 DRIVERS = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "az": "adlfs",
-    "http": "aiohttp",
-    "https": "aiohttp",
-    "sftp": "paramiko",
-    "ssh": "paramiko",
+    "s3fs": ("s3", "s3a"),
+    "gcsfs": ("gs", "gcs"),
+    "adlfs": ("abfs", "abfss", "az"),
+    "aiohttp": ("http", "https"),
+    "paramiko": ("sftp", "ssh"),
 }
 # an object appears whole, and a rename is a copy
 WHOLE_PUTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 PART_SUFFIX = ".part"
 THREADS = 16  # requests at a time: they wait for the network, not for a processor
-_TAGS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "content_md5",
-    "mtime",
-    "LastModified",
-    "last_modified",
-    "created",
-)
+_TAGS = "ETag etag md5Hash content_md5 mtime LastModified last_modified created"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +140,7 @@ class RemoteFolder:
                 return absent
             raise DataError(f"'{self.url}' does not exist") from None
         except Exception as error:  # every driver raises its own
-            raise DataError(f"'{self.url}' cannot be reached: {_reason(error)}") from None
+            raise DataError(f"'{self.url}' cannot be reached: {in_a_line(error)}") from None
 
 
 def look_up(urls: Sequence[str], progress: Callable[[int, int], None]) -> list[RemoteFile | None]:
@@ -195,16 +181,16 @@ def _driver(url: str) -> tuple[Any, str]:
         # no url_to_fs: it takes `::` in a name for a chain
         system = fsspec.filesystem(kind, **driver._get_kwargs_from_urls(url))
     except ImportError as error:
-        package = DRIVERS.get(kind)
+        package = next((package for package, kinds in DRIVERS.items() if kind in kinds), None)
         extra = " (or install this project with its extra [s3])" if package == "s3fs" else ""
-        how = f"pip install {package}{extra}" if package else _reason(error)
+        how = f"pip install {package}{extra}" if package else in_a_line(error)
         raise ConfigError(
             f"'{url}': {kind}:// needs a driver that is not installed: {how}"
         ) from None
     except ValueError as error:
         known = ", ".join(f"{name}://" for name in ("s3", "gs", "abfs", "https", "sftp", "file"))
         raise ConfigError(
-            f"'{url}': {_reason(error)}; known are {known} and whatever else fsspec has"
+            f"'{url}': {in_a_line(error)}; known are {known} and whatever else fsspec has"
         ) from None
     return system, str(driver._strip_protocol(url))
 
@@ -214,7 +200,7 @@ def _kind(url: str) -> str:
 
 
 def _file(url: str, info: Mapping[str, Any]) -> RemoteFile:
-    tag = next((info[key] for key in _TAGS if info.get(key)), "")
+    tag = next((info[key] for key in _TAGS.split() if info.get(key)), "")
     if isinstance(tag, datetime):  # some drivers give the time of a listed file as a number
         tag = tag.timestamp()
     size = info.get("size")
@@ -228,7 +214,7 @@ def _look(url: str) -> RemoteFile | None:
     except FileNotFoundError:
         return None
     except Exception as error:
-        raise DataError(f"'{url}' cannot be reached: {_reason(error)}") from None
+        raise DataError(f"'{url}' cannot be reached: {in_a_line(error)}") from None
 
 
 def _is_there(path: Path, size: int) -> bool:
@@ -259,7 +245,7 @@ def fetch(file: RemoteFile, target: Path) -> None:
         raise DataError(f"'{file.url}' was listed and is gone; run the command again") from None
     except Exception as error:
         raise DataError(
-            f"'{file.url}' cannot be fetched: {_reason(error)}; what is here is kept, run the"
+            f"'{file.url}' cannot be fetched: {in_a_line(error)}; what is here is kept, run the"
             " command again"
         ) from None
     size = part.stat().st_size
@@ -270,8 +256,3 @@ def fetch(file: RemoteFile, target: Path) -> None:
             " command again"
         )
     part.replace(target)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or "no reason given"
-    return f"{type(error).__name__}: {text[:160]}{'...' if len(text) > 160 else ''}"
