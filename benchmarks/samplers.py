@@ -11,7 +11,7 @@ a study of its own), and every proposal is answered with the recorded trial near
 Trial 0 is the same for every sampler: the default of the project's own search space, or what was
 recorded nearest to it (`record_trials.py`).
 
-PerceptualHashes, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard
+Prints, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard
 error), the regret, the mean val AUC of what was proposed, and a comparison with random draws,
 paired by seed. Takes about ten minutes, most of them for `gp`.
 """

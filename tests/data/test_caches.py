@@ -22,7 +22,7 @@ from study.search.spaces import load_space
 from tests.data.conftest import MakeCatalog
 from tests.factories import write_dataset
 
-KINDS = ["audits", "estimates", "index", "leaks", "packs", "prints", "proposals", "traits"]
+KINDS = ["audits", "estimates", "hashes", "index", "leaks", "packs", "proposals", "traits"]
 
 
 @pytest.fixture

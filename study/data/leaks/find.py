@@ -17,11 +17,11 @@ Embedding distance is not used: features belong to a detector, and the audit com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from study.core.cache import Cache
 from study.core.records import FAKE, REAL, Split
 from study.data.catalog import Catalog
-from study.data.datasets import labels, strings
+from study.data.datasets import labels, strings, words
 from study.data.leaks.near_duplicates import nearest
-from study.data.leaks.perceptual_hashes import PRINTS, PerceptualHashes, read_hashes
+from study.data.leaks.perceptual_hashes import HASHES, PerceptualHashes, read_hashes
 from study.data.names import split_union
 
 Kind = Literal["exact", "near", "group"]
@@ -86,13 +86,9 @@ class Leaks:
     found: tuple[Leak, ...]
 
     def ids(self, *, kind: Kind | None = None, label: int | None = None) -> tuple[str, ...]:
-        """Return the images that leak, of one kind and class where these are given; each once,
-        sorted.
-        """
-        wanted = (
-            leak for leak in self.found if kind in (None, leak.kind) and label in (None, leak.label)
-        )
-        return tuple(sorted({leak.image for leak in wanted}))
+        """Return the images that leak, of one kind and class where given; each once, sorted."""
+        found = (leak for leak in self.found if kind in (None, leak.kind))
+        return tuple(sorted({leak.image for leak in found if label in (None, leak.label)}))
 
     def share(self, label: int, *, kind: Kind | None = None) -> float:
         """Return which share of a class leaks, in [0, 1]; NaN where the class is empty."""
@@ -100,9 +96,7 @@ class Leaks:
         return len(self.ids(kind=kind, label=label)) / total if total else float("nan")
 
     def copies(self, label: int) -> float:
-        """Return which share of a class is in the source, exact or near, in [0, 1]; 0 where the
-        class is empty.
-        """
+        """Return the share of a class that is in the source, exact or near; 0 of an empty one."""
         copied = {leak.image for leak in self.found if leak.kind != "group" and leak.label == label}
         return len(copied) / max((self.real, self.fake)[label], 1)
 
@@ -122,7 +116,7 @@ def find_leaks(catalog: Catalog, train_on: str, test_on: str) -> Leaks:
     Raises what `Catalog.dataset` raises, FirewallError behind the firewall, StoreError where the
     cache cannot be written.
     """
-    return _between(catalog, test_on, ("test",), train_on, TRAINING)
+    return _between(catalog, _Part(test_on, ("test",)), _Part(train_on, TRAINING))
 
 
 def leaks_across(catalog: Catalog, name: str) -> tuple[Leaks, ...]:
@@ -131,9 +125,8 @@ def leaks_across(catalog: Catalog, name: str) -> tuple[Leaks, ...]:
     """
     present = _splits_of(catalog, name)
     pairs: tuple[tuple[Split, Split], ...] = (("val", "train"), ("test", "train"), ("test", "val"))
-    return tuple(
-        _between(catalog, name, (a,), name, (b,)) for a, b in pairs if a in present and b in present
-    )
+    there = [pair for pair in pairs if {*pair} <= {*present}]
+    return tuple(_between(catalog, _Part(name, (a,)), _Part(name, (b,))) for a, b in there)
 
 
 def leaks_within(catalog: Catalog, name: str, split: Split) -> Leaks:
@@ -143,7 +136,7 @@ def leaks_within(catalog: Catalog, name: str, split: Split) -> Leaks:
     Frames of one video resemble each other and are known to belong together; what is near in
     another group is not.
     """
-    return _between(catalog, name, (split,), name, (split,))
+    return _between(catalog, _Part(name, (split,)), _Part(name, (split,)))
 
 
 def shared_images(catalog: Catalog, train_on: str, test_on: str) -> Leaks:
@@ -152,48 +145,49 @@ def shared_images(catalog: Catalog, train_on: str, test_on: str) -> Leaks:
 
     `is_same_domain` says from this whether the two share a domain.
     """
-    return _between(catalog, test_on, _splits_of(catalog, test_on), train_on, TRAINING)
+    images = _Part(test_on, _splits_of(catalog, test_on))
+    return _between(catalog, images, _Part(train_on, TRAINING))
 
 
 def is_same_domain(shared: Leaks) -> bool:
-    """Say whether a dataset has enough copies in a training set (1 % of a class, exact or near) not
-    to be another domain.
-    """
+    """Say whether 1 % of a class or more, exact or near, are in a training set: no other domain."""
     return max(shared.copies(REAL), shared.copies(FAKE)) >= SAME_DOMAIN
 
 
+class _Part(NamedTuple):
+    """Some splits of a dataset or union."""
+
+    name: str
+    splits: tuple[Split, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Side:
-    """Usable images of some splits of one dataset: columns id, label, group, pixels of `rows`, and
-    their prints, in that order.
+class _Usable:
+    """The usable images of some splits of one dataset: columns id, label, group, pixels of `rows`,
+    and their perceptual hashes, in that order.
     """
 
     rows: pa.Table
     hashes: PerceptualHashes
-    root: Path
 
 
-def _between(
-    catalog: Catalog,
-    images: str,
-    image_splits: Sequence[Split],
-    source: str,
-    source_splits: Sequence[Split],
-) -> Leaks:
-    members, sources = split_union(images), split_union(source)
+def _between(catalog: Catalog, images: _Part, source: _Part) -> Leaks:
+    members = split_union(images.name)
     found = [
-        _cached(catalog, one, image_splits, other, source_splits)
-        for one, other in product(members, sources)
-    ]  # of a union each member apart: its result serves every union that it is in
-    counts = [_counts(catalog, member, image_splits) for member in members]
+        leak
+        # of a union each member apart: its result serves every union that it is in
+        for one, other in product(members, split_union(source.name))
+        for leak in _cached(catalog, _Part(one, images.splits), _Part(other, source.splits))
+    ]
+    counts = [catalog.dataset(name).counts()[split] for name in members for split in images.splits]
     return Leaks(
-        images=images,
-        image_splits=tuple(image_splits),
-        source=source,
-        source_splits=tuple(source_splits),
+        images=images.name,
+        image_splits=images.splits,
+        source=source.name,
+        source_splits=source.splits,
         real=sum(real for real, _ in counts),
         fake=sum(fake for _, fake in counts),
-        found=_strongest(leak for part in found for leak in part),
+        found=_strongest(found),
     )
 
 
@@ -207,43 +201,32 @@ def _strongest(found: Iterable[Leak]) -> tuple[Leak, ...]:
     return tuple(best[key] for key in sorted(best))
 
 
-def _cached(
-    catalog: Catalog,
-    images: str,
-    image_splits: Sequence[Split],
-    source: str,
-    source_splits: Sequence[Split],
-) -> list[Leak]:
+def _cached(catalog: Catalog, images: _Part, source: _Part) -> list[Leak]:
     """The leaks of one dataset into another, from the cache where they are in it."""
-    content = [
-        (images, image_splits, catalog.key(images, image_splits)),
-        (source, source_splits, catalog.key(source, source_splits)),
-    ]
-    same_folder = catalog.dataset(images).root.resolve() == catalog.dataset(source).root.resolve()
+    content = [(*part, catalog.key(*part)) for part in (images, source)]
+    roots = {catalog.dataset(part.name).root.resolve() for part in (images, source)}
+    same_folder = len(roots) == 1
 
     def compare() -> list[Leak]:
-        here = _side(catalog, images, image_splits)
-        itself = (source, source_splits) == (images, image_splits)
-        there = here if itself else _side(catalog, source, source_splits)
+        here = _usable(catalog, images)
+        there = here if source == images else _usable(catalog, source)
         return _compare(here, there, same_folder=same_folder)
 
     kept = LEAKS.get(catalog.config.cache, (content, same_folder), compare)
     return [Leak(**fields) for fields in kept]
 
 
-def _side(catalog: Catalog, name: str, splits: Sequence[Split]) -> _Side:
-    dataset = catalog.dataset(name)
+def _usable(catalog: Catalog, part: _Part) -> _Usable:
+    dataset = catalog.dataset(part.name)
     usable = dataset.usable
     hashes = read_hashes(dataset, cache=catalog.config.cache, progress=catalog.progress)
-    mine = np.flatnonzero(np.isin(strings(usable["split"]), list(splits)))
+    mine = np.flatnonzero(np.isin(words(usable["split"]), part.splits))
     rows = usable.select(["id", "label", "group", "pixels"]).take(mine)
-    return _Side(rows=rows, hashes=hashes.take(mine), root=dataset.root)
+    return _Usable(rows=rows, hashes=hashes.take(mine))
 
 
-def _compare(images: _Side, source: _Side, *, same_folder: bool) -> list[Leak]:
-    """Every leak of `images` from `source`; where they are one set, of the later image from the
-    earlier one.
-    """
+def _compare(images: _Usable, source: _Usable, *, same_folder: bool) -> list[Leak]:
+    """Every leak of `images` from `source`; in one set, of the later image from the earlier."""
     (pixels, its_pixels), (group, its_group) = (
         _codes(images.rows, source.rows, name) for name in ("pixels", "group")
     )
@@ -266,11 +249,8 @@ def _compare(images: _Side, source: _Side, *, same_folder: bool) -> list[Leak]:
 
 def _codes(images: pa.Table, source: pa.Table, name: str) -> tuple[Ints, Ints]:
     """The values of a column of both as numbers, equal where they are equal."""
-    both = (
-        pa.chunked_array([*images[name].chunks, *source[name].chunks], pa.string())
-        .combine_chunks()
-        .dictionary_encode()
-    )
+    texts = pa.chunked_array([*images[name].chunks, *source[name].chunks], pa.string())
+    both = texts.combine_chunks().dictionary_encode()
     codes = np.asarray(both.indices, dtype=np.intp)
     return codes[: images.num_rows], codes[images.num_rows :]
 
@@ -302,13 +282,10 @@ def _share_a_key(images: pa.Table, source: pa.Table) -> bool:
 
 
 def _leaks(
-    images: _Side, source: _Side, *, exact: Ints, near: Any, group: Ints | None = None
+    images: _Usable, source: _Usable, *, exact: Ints, near: Any, group: Ints | None = None
 ) -> list[Leak]:
-    names, sources, label = (
-        strings(images.rows["id"]),
-        strings(source.rows["id"]),
-        labels(images.rows),
-    )
+    names, sources = strings(images.rows["id"]), strings(source.rows["id"])
+    label = labels(images.rows)
 
     def leak(kind: Kind, image: int, place: int, bits: int, correlation: float) -> Leak:
         return Leak(
@@ -323,27 +300,15 @@ def _leaks(
     found = [leak("exact", i, exact[i], 0, 1.0) for i in np.flatnonzero(exact >= 0).tolist()]
     found += [leak("near", i, j, int(bits), float(r)) for i, j, bits, r in zip(*near, strict=True)]
     if group is not None:
-        found += [
-            leak("group", i, group[i], _NOT_COMPARED, float("nan"))
-            for i in np.flatnonzero(group >= 0).tolist()
-        ]
+        of_group = np.flatnonzero(group >= 0).tolist()
+        found += [leak("group", i, group[i], _NOT_COMPARED, math.nan) for i in of_group]
     return found
 
 
 def _splits_of(catalog: Catalog, name: str) -> tuple[Split, ...]:
     """The splits that all datasets of a union have, of which some may have no train."""
-    present = [
-        set(catalog.dataset(member).samples["split"].unique().to_pylist())
-        for member in split_union(name)
-    ]
+    present = [set(words(catalog.dataset(one).samples["split"])) for one in split_union(name)]
     return tuple(split for split in ORDER if all(split in splits for splits in present))
-
-
-def _counts(catalog: Catalog, name: str, splits: Sequence[Split]) -> tuple[int, int]:
-    counts = catalog.dataset(name).counts()
-    return sum(counts[split][REAL] for split in splits), sum(
-        counts[split][FAKE] for split in splits
-    )
 
 
 def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
@@ -352,9 +317,8 @@ def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
     images, source = "+".join(leaks.image_splits), "+".join(leaks.source_splits)
     within = leaks.images == leaks.source and leaks.image_splits == leaks.source_splits
     elsewhere = source if leaks.images == leaks.source else f"{source} of {leaks.source}"
-    where = (
-        f"the same split{', in another group' if kind == 'near' else ''}" if within else elsewhere
-    )
+    another = ", in another group" if kind == "near" else ""
+    where = f"the same split{another}" if within else elsewhere
     verb = {
         "exact": ("has an exact copy in", "have an exact copy in"),
         "near": ("has a near duplicate in", "have a near duplicate in"),
@@ -362,10 +326,8 @@ def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
     }[kind][n != 1]
     share = 100 * n / total
     percent = f"{share:.1f}" if share >= 0.05 else "under 0.1"
-    return (
-        f"{leaks.images}: {percent} % of {images} {('reals', 'fakes')[label]} ({n} of {total})"
-        f" {verb} {where}"
-    )
+    of = f"{images} {('reals', 'fakes')[label]} ({n} of {total})"
+    return f"{leaks.images}: {percent} % of {of} {verb} {where}"
 
 
-LEAKS = Cache("leaks", [_compare, *PRINTS.made_by], libraries=("numpy", "scipy", "Pillow", "av"))
+LEAKS = Cache("leaks", [_compare, *HASHES.made_by], libraries=("numpy", "scipy", "Pillow", "av"))

@@ -1,21 +1,20 @@
-"""Prints: what is left of a picture after re-encoding and resizing, small enough to compare every
-image with every other.
+"""Perceptual hashes: what is left of a picture after re-encoding and resizing, small enough to
+compare every image with every other.
 
-A print is a function of the decoded pixels alone:
+They are a function of the decoded pixels alone:
 
 * the image's 32 x 32 box-averaged form; of its grey values (Rec. 601) the two-dimensional DCT, of
-that the 8 x 8 lowest
-  frequencies: each gives one bit, set where it lies above their median without the constant term.
-  This 64-bit hash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
-  2010) finds candidates, and so does that of the picture mirrored left to right, whose frequencies
-  are the same but for the sign of the odd columns;
+  that the 8 x 8 lowest frequencies: each gives one bit, set where it lies above their median
+  without the constant term. This 64-bit hash (Zauner, "Implementation and Benchmarking of
+  Perceptual Image Hash Functions", 2010) finds candidates, and so does that of the picture mirrored
+  left to right, whose frequencies are the same but for the sign of the odd columns;
 * the 16 x 16 RGB thumbnail, by whose correlation a candidate is verified: two hashes agree by
-chance more often than two pictures.
+  chance more often than two pictures.
 
-A flat picture (black, white, a plain colour) has no print worth comparing: its hash is that of its
+A flat picture (black, white, a plain colour) has no hash worth comparing: its hash is that of its
 noise.
 
-`<cache>/prints/`, one table a dataset folder, one row a picture, by the digest of its pixels.
+`<cache>/hashes/`, one table a dataset folder, one row a picture, by the digest of its pixels.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ COARSE_PX, THUMBNAIL_PX, HASH_SIDE = 32, 16, 8
 FLAT_BELOW = 4.0
 THUMBNAIL_BYTES = THUMBNAIL_PX**2 * 3
 BATCH = 256  # images whose coarse form is in memory at a time
-PART = 1 << 13  # images whose prints a killed run may lose at most
+PART = 1 << 13  # images whose hashes a killed run may lose at most
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualHashes:
-    """The prints of N images. hash, mirror: (N,) uint64, of the picture and of it mirrored;
-    thumbnail: (N, 16, 16, 3) uint8.
+    """Of N images. hash, mirror: (N,) uint64, of the picture and of it mirrored; thumbnail:
+    (N, 16, 16, 3) uint8.
     """
 
     hash: NDArray[np.uint64]
@@ -62,29 +61,27 @@ class PerceptualHashes:
     @property
     def flat(self) -> NDArray[np.bool_]:
         """Which pictures, (N,), are too plain to be compared."""
-        spread = [
-            part.reshape(len(part), -1).std(axis=1, dtype=np.float32)
-            for part in _in_parts(self.thumbnail)
-        ]
-        return np.concatenate([np.zeros(0, dtype=np.float32), *spread]) < FLAT_BELOW
+        spread = np.zeros(len(self.hash), dtype=np.float32)
+        for start in range(0, len(spread), 4096):  # floats of all at once would be many
+            part = self.thumbnail[start : start + 4096]
+            spread[start : start + 4096] = part.reshape(len(part), -1).std(1, dtype=np.float32)
+        return spread < FLAT_BELOW
 
     def take(self, index: NDArray[np.integer]) -> PerceptualHashes:
-        """Return the prints at `index`."""
+        """Return the hashes at `index`."""
         return PerceptualHashes(
             hash=self.hash[index], mirror=self.mirror[index], thumbnail=self.thumbnail[index]
         )
 
     def mirrored(self) -> PerceptualHashes:
-        """Return the prints of the same pictures mirrored left to right."""
+        """Return the hashes of the same pictures mirrored left to right."""
         return PerceptualHashes(
             hash=self.mirror, mirror=self.hash, thumbnail=self.thumbnail[:, :, ::-1]
         )
 
 
 def coarse(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) uint8 averaged over the areas of 32 x 32 boxes, (32, 32, 3)
-    uint8.
-    """
+    """Return an image (H, W, 3) uint8 averaged over 32 x 32 boxes, (32, 32, 3) uint8."""
     height, width = pixels.shape[:2]
     if height % COARSE_PX == width % COARSE_PX == 0:  # the same, much faster
         factor = (width // COARSE_PX, height // COARSE_PX)
@@ -95,18 +92,14 @@ def coarse(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((COARSE_PX, COARSE_PX), Image.Resampling.BOX))
 
 
-def prints_of(coarse_images: NDArray[np.uint8]) -> PerceptualHashes:
-    """Return the prints of images (N, 32, 32, 3) uint8 as `coarse` gives them."""
+def hashes_of(coarse_images: NDArray[np.uint8]) -> PerceptualHashes:
+    """Return the hashes of images (N, 32, 32, 3) uint8 as `coarse` gives them."""
     from scipy.fft import dctn
 
     n, half = len(coarse_images), COARSE_PX // THUMBNAIL_PX
     if not n:
-        nothing = np.zeros(0, dtype=np.uint64)
-        return PerceptualHashes(
-            hash=nothing,
-            mirror=nothing,
-            thumbnail=np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX, 3), dtype=np.uint8),
-        )
+        nothing, no_pixels = np.zeros(0, dtype=np.uint64), coarse_images[:, ::half, ::half]
+        return PerceptualHashes(hash=nothing, mirror=nothing, thumbnail=no_pixels)
     frequencies = dctn(coarse_images @ _LUMA, axes=(1, 2), norm="ortho")
     low = frequencies[:, :HASH_SIDE, :HASH_SIDE]
     boxes = coarse_images.reshape(n, THUMBNAIL_PX, half, THUMBNAIL_PX, half, 3)
@@ -123,13 +116,13 @@ def _hash(low: NDArray[np.floating]) -> NDArray[np.uint64]:
 
 
 def read_hashes(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> PerceptualHashes:
-    """Return the prints of a dataset's usable images in the order of its samples; those that are
+    """Return the hashes of a dataset's usable images in the order of its samples; those that are
     missing are made, and kept.
 
     Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be
     written.
     """
-    table = PRINTS.rows(
+    table = HASHES.rows(
         cache,
         parse_name(dataset.name).base,
         os.path.realpath(dataset.root),
@@ -146,21 +139,17 @@ def read_hashes(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
 
 
 def _made(root: Path, rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """Make the prints of images, rows of `Dataset.samples`, in order."""
+    """Make the hashes of images, rows of `Dataset.samples`, in order."""
     # it could be decoded when it was indexed
     images = map_originals(lambda pixels: coarse(checked(pixels)), originals_of(rows, root))
     while batch := list(islice(images, BATCH)):
-        made = prints_of(np.stack(batch))
+        made = hashes_of(np.stack(batch))
         for one, mirror, thumbnail in zip(made.hash, made.mirror, made.thumbnail, strict=True):
             yield {"hash": one, "mirror": mirror, "thumbnail": thumbnail.tobytes()}
 
 
-def _in_parts(images: NDArray[np.uint8], size: int = 4096) -> list[NDArray[np.uint8]]:
-    return [images[start : start + size] for start in range(0, len(images), size)]
-
-
-PRINTS = RowCache(
-    "prints",
+HASHES = RowCache(
+    "hashes",
     [_made],
     pa.schema(
         [

@@ -27,7 +27,7 @@ from study.data.leaks.find import (
     shared_images,
 )
 from study.data.leaks.near_duplicates import nearest
-from study.data.leaks.perceptual_hashes import coarse, prints_of
+from study.data.leaks.perceptual_hashes import coarse, hashes_of
 from tests.data.conftest import MakeCatalog
 from tests.data.leaks.test_near_duplicates import scene
 from tests.factories import files_of, write_dataset, write_ffpp, write_image, write_manifest
@@ -287,7 +287,7 @@ def test_an_interrupted_comparison_keeps_its_prints(
     seen.clear()
     leaks_within(make_catalog(), "d", "train")
     assert 0 < len(seen) < 300
-    made = make_catalog().config.cache.glob("prints/*/*/*")
+    made = make_catalog().config.cache.glob("hashes/*/*/*")
     assert [path.suffix for path in made] == [".rows"]
 
 
@@ -373,10 +373,10 @@ def test_aligned_faces_are_not_each_others_copies() -> None:
     again when it is one.
     """
     faces = [aligned_face(seed, 32) for seed in range(1200)]
-    hashes = prints_of(np.stack([coarse(face) for face in faces]))
+    hashes = hashes_of(np.stack([coarse(face) for face in faces]))
     i, j, bits, alike = nearest(hashes, hashes, lambda a, b: a != b)
     assert len(i) == 0, list(zip(i, j, bits, alike, strict=True))
-    turned = prints_of(
+    turned = hashes_of(
         np.stack([coarse(np.ascontiguousarray(face[:, ::-1])) for face in faces[:100]])
     )
     assert nearest(turned, hashes, lambda a, b: np.ones(len(a), dtype=np.bool_))[1].tolist() == [

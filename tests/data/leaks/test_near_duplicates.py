@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from study.data.leaks.near_duplicates import LEAST_CORRELATION, MOST_BITS, candidates, nearest
-from study.data.leaks.perceptual_hashes import FLAT_BELOW, PerceptualHashes, coarse, prints_of
+from study.data.leaks.perceptual_hashes import FLAT_BELOW, PerceptualHashes, coarse, hashes_of
 
 Pixels = NDArray[np.uint8]
 
@@ -49,7 +49,7 @@ def resized(
 
 
 def hashes(images: list[Pixels]) -> PerceptualHashes:
-    return prints_of(np.stack([coarse(image) for image in images]))
+    return hashes_of(np.stack([coarse(image) for image in images]))
 
 
 def all_pairs(i: NDArray[np.intp], _: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -186,6 +186,6 @@ def test_cropped_and_rotated_copies_are_beyond_it() -> None:
 
 
 def test_nothing_among_nothing() -> None:
-    nothing, one = prints_of(np.zeros((0, 32, 32, 3), dtype=np.uint8)), hashes([scene(1)])
+    nothing, one = hashes_of(np.zeros((0, 32, 32, 3), dtype=np.uint8)), hashes([scene(1)])
     for a, b in ((nothing, one), (one, nothing), (nothing, nothing)):
         assert [len(column) for column in nearest(a, b, all_pairs)] == [0, 0, 0, 0]
