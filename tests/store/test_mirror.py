@@ -21,6 +21,7 @@ import pytest
 
 from study import cross_eval, sweep
 from study.core.errors import ConfigError, DataError, StoreError
+from study.core.log import set_up
 from study.core.records import Pairing, Trial, TrialResult
 from study.store.mirror import Mirror, local_results, pushing
 from study.store.store import Store
@@ -507,6 +508,7 @@ def test_a_place_that_cannot_be_reached_says_so(
     url: str, on: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     on("first")
+    set_up()
     mirror = Mirror(url, "small")
     put(mirror, "trials.parquet", "a")
 
