@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,8 @@ Place = tuple[str, str]
 
 ALL = "*"
 PACKAGE = Path(__file__).parents[1]
+# Python 3.11 counts the depth of a tree in one place for all threads, and fails where two parse
+_PARSING = threading.Lock()
 _NOT_RUN = {"annotation", "returns", "type_params", "type_comment", "ctx", "kind"}
 
 
@@ -79,7 +82,9 @@ def _statements(module: str) -> dict[str, list[ast.stmt]] | None:
     if file is None:
         return None
     found: dict[str, list[ast.stmt]] = {"": []}
-    for statement in ast.parse(file.read_bytes()).body:
+    with _PARSING:
+        tree = ast.parse(file.read_bytes())
+    for statement in tree.body:
         for name, binding in _bindings(statement):
             found.setdefault(name, []).append(binding)
     return found

@@ -15,7 +15,6 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, sweep
-from study.analysis import leak_price
 from study.analysis.calibrations import Calibrations
 from study.analysis.cell_rows import cell_rows
 from study.analysis.comparisons import compare_detectors
@@ -311,8 +310,7 @@ def test_the_leak_price_is_of_images_that_training_has_not_seen(
     """Three epochs of one winner, the second selected: by hand, with and without the leaked
     images.
     """
-    monkeypatch.setattr(leak_price.EpochsJob, "is_done", lambda _: True)
-    job = cast(Any, SimpleNamespace(epochs=(0, 2), scores_key=str))
+    job = cast(Any, SimpleNamespace(epochs=(0, 2), scores_key=str, is_done=lambda: True))
     kept_by = KeptEpochs(cell=clean_cell(PAIRING, "b", 0, "1"), selected=1, job=job)
     reals = scored(0).sample_id[scored(0).label == 0].tolist()
     for ids, leaked, kept in (([], [], False), (LEAKED, LEAKED, False), (reals, [], True)):

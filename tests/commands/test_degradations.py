@@ -172,7 +172,7 @@ def test_three_suites_of_two_detectors_and_two_seeds_decode_every_image_once(
     shutil.copytree(clean.store.results, tmp_path / "results")
     setup = setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), *SUITES)
     decodes = _counted(monkeypatch)
-    options = argparse.Namespace(local=True, address=None, slots=None)
+    options = argparse.Namespace(local=True, address=None, slots=None, debug=False)
     cross_eval._score(setup, options, plan_cells(setup))
     files = [
         path

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -94,7 +95,7 @@ def test_every_trial_is_in_optunas_storage_and_in_mlflow_when_the_next_one_ends(
     seen: list[tuple[int, int, int]] = []
     logged: list[Trial] = []
 
-    def say(place: str, trial: Trial, result: TrialResult, best: float) -> None:
+    def say(said: Any, place: str, trial: Trial, result: TrialResult, best: float) -> None:
         journal = tmp_path / "optuna.journal"
         storage = JournalStorage(JournalFileBackend(str(journal)))
         shown = (
