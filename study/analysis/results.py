@@ -32,6 +32,7 @@ class ResultRow:
     leak_free: whether the test images that leak from training are left out.
     domain: `in` where the test set is a member of the training set, `cross` where it is not,
     `neither` where the two share images, `unknown` where the training set is not known.
+    (A baseline is cross-validated on the test set itself, whatever its domain says.)
     seed: `0`, `1`, ... for one winner, `mean` over them. threshold: its name, "" for none.
     estimate: the number, its interval and counts; its `reason` says why it is undefined.
     coverage: scored / listed images, in [0, 1]. state, reason: of the cell.
