@@ -32,7 +32,7 @@ from tests.data.conftest import MakeCatalog
 from tests.data.leaks.test_near_duplicates import scene
 from tests.factories import files_of, write_dataset, write_ffpp, write_image, write_manifest
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
 def write_scenes(folder: Path, *, start: int = 0, n: int = 12) -> Path:
