@@ -5,7 +5,7 @@ Trials, winners, scores and data are known by keys that hold these constants, so
 the code that changes no result leaves every result where it is. `versions.json` holds each
 constant's value and the digest of the syntax tree of its code (study/core/code.py).
 
-    python -m tests.core.test_versions NAME ...    records the present digests
+    python -m tests.core.test_versions [NAME ...]    records the present digests, of all or of some
 """
 
 from __future__ import annotations
@@ -97,4 +97,4 @@ def record(constants: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    record(sys.argv[1:])
+    record(sys.argv[1:] or list(BEHIND))

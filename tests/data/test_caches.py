@@ -5,6 +5,7 @@ there is made again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,16 @@ def use(root: Path, make_catalog: MakeCatalog) -> Callable[[], str]:
         return repr(parts)
 
     return run
+
+
+def test_processes_that_index_at_once_lose_nothing(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "d", n=40, size=16)
+    with ThreadPoolExecutor(4) as pool:
+        digests = set(pool.map(lambda _: make_catalog().dataset("d").digest, range(4)))
+    told: list[str] = []
+    again = make_catalog(progress=lambda what, *_: told.append(what)).dataset("d")
+    assert digests == {again.digest}
+    assert told == []
 
 
 def test_a_flipped_bit_anywhere_is_found(

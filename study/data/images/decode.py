@@ -19,8 +19,7 @@ Colour profiles are ignored.
 * More than `MAX_PIXELS` pixels is refused from the header, before memory is taken.
 
 `DECODE_VERSION` is part of every key that holds pixels: raise it when those of any file change.
-What is refused is part of the keys by itself, and remembered in the index (file_index.py, which has
-a number of its own).
+What is refused is part of the keys by itself, and kept in the index (file_index.py).
 """
 
 from __future__ import annotations
