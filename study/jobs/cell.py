@@ -14,7 +14,7 @@ from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector
-from study.jobs.workspace import Workspace, open_catalog, refuse_changed_data, scoring_runtime
+from study.jobs.workspace import Workspace, refuse_changed_data, scoring_runtime
 from study.store.store import read_trained
 from study.training.score import score
 
@@ -55,7 +55,7 @@ def score_cell(job: CellJob, detector: Detector) -> Scores:
     split.
     """
     workspace = job.workspace
-    catalog = open_catalog(workspace.data, firewall=workspace.firewall)
+    catalog = workspace.catalog
     refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
     images = catalog.open(job.test_on, "test", detector.spec.geometry)
     runtime = scoring_runtime(workspace)

@@ -29,7 +29,7 @@ from study.data.images.originals import Originals
 from study.detectors.base import Detector
 from study.jobs.cell import CellJob, image_scores
 from study.jobs.detector_cache import DetectorCache
-from study.jobs.workspace import open_catalog, refuse_changed_data, scoring_runtime
+from study.jobs.workspace import refuse_changed_data, scoring_runtime
 from study.statistics.methods import part
 from study.training.features import compute_features, head_logits
 from study.training.score import BATCH_SIZE, finite_logits, slices
@@ -104,7 +104,7 @@ def _stretches(n: int) -> list[tuple[int, int]]:
 
 
 def _originals(cell: CellJob) -> Originals:
-    catalog = open_catalog(cell.workspace.data, firewall=cell.workspace.firewall)
+    catalog = cell.workspace.catalog
     refuse_changed_data(catalog.key(cell.test_on, ("test",)), cell.data_key, cell.test_on)
     return catalog.originals(cell.test_on, "test")
 

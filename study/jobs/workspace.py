@@ -50,6 +50,11 @@ class Workspace:
         """Where results are kept."""
         return Store(self.results, self.study)
 
+    @property
+    def catalog(self) -> Catalog:
+        """The data; behind the firewall every test split is shut."""
+        return open_catalog(self.data, firewall=self.firewall)
+
 
 class Job(Protocol):
     """A piece of work whose result the store keeps under `result_key`."""

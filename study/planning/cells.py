@@ -185,4 +185,4 @@ def test_content(opened: OpenStudy, test_on: str) -> str:
     """The content key of a test split: detectors are compared on the same resamples of the same
     images.
     """
-    return opened.catalog.key(test_on, ("test",))
+    return opened.workspace.catalog.key(test_on, ("test",))

@@ -76,7 +76,7 @@ def look(opened: OpenStudy) -> Outlook:
     builds no pack.
     """
     history = replay(opened)
-    datasets = tuple(opened.catalog.describe(name) for name in opened.study.datasets())
+    datasets = tuple(opened.workspace.catalog.describe(name) for name in opened.study.datasets())
     made, missing = _packs(opened, datasets)
     cells = tuple(plan_cells(opened, history))
     searched = {outlook.pairing: outlook for outlook in look_at_training(opened, history)}
@@ -202,7 +202,7 @@ def _longest_fit(trials: Trials, epochs: int) -> float:
 
 def _train_images(opened: OpenStudy, pairing: Pairing) -> int:
     members = split_union(pairing.train_on)
-    return sum(opened.catalog.describe(name).images("train") for name in members)
+    return sum(opened.workspace.catalog.describe(name).images("train") for name in members)
 
 
 def packs_of(
@@ -228,6 +228,6 @@ def _packs(opened: OpenStudy, datasets: Sequence[DatasetSummary]) -> tuple[int, 
     for dataset in datasets:
         for split, geometry in packs_of(opened.study, opened.keys.specs, dataset.name):
             size = dataset.images(split) * geometry.size_px**2 * 3
-            packed = opened.catalog.packed(dataset.name, split, geometry)
+            packed = opened.workspace.catalog.packed(dataset.name, split, geometry)
             made, missing = made + size * packed, missing + size * (not packed)
     return made, missing

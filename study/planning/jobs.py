@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.core.records import NO_DEGRADATION, Pairing, Params, Trial
-from study.data.catalog import Catalog
 from study.jobs.cell import CellJob
 from study.jobs.ensemble import EnsembleJob
 from study.jobs.trial import TrialJob
 from study.jobs.winner import WinnerJob
-from study.jobs.workspace import Workspace, open_catalog
+from study.jobs.workspace import Workspace
 from study.planning.keys import Keys, cell_key, ensemble_cell_key, ensemble_key
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
@@ -39,11 +38,6 @@ class Jobs:
     def study(self) -> Study:
         """The study whose jobs they are."""
         return self.keys.study
-
-    @property
-    def catalog(self) -> Catalog:
-        """Its data, test splits shut behind the firewall."""
-        return open_catalog(self.workspace.data, firewall=self.workspace.firewall)
 
     def trial(self, pairing: Pairing, number: int, params: Params) -> TrialJob:
         """Return the job that trains `params` as trial `number` of a pairing's search."""
@@ -136,7 +130,7 @@ class Jobs:
         """Return the job that scores a winner, given by its key, on a test set. Raises
         FirewallError behind the firewall.
         """
-        content = self.catalog.key(test_on, ("test",))
+        content = self.workspace.catalog.key(test_on, ("test",))
         return CellJob(
             workspace=self.workspace,
             model=model,

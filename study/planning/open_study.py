@@ -49,11 +49,6 @@ class OpenStudy:
             workspace=self.workspace, keys=self.keys, searches=self.searches, starts=self.starts
         )
 
-    @property
-    def catalog(self) -> Catalog:
-        """The data, test splits shut behind the firewall."""
-        return open_catalog(self.workspace.data, firewall=self.workspace.firewall)
-
 
 def open_study(
     study: Study, *, results: Path, weights_root: Path | None, firewall: bool
