@@ -12,7 +12,6 @@ from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Cell, Pairing, TrainedDetector
 from study.jobs.cell import CellJob
 from study.jobs.ensemble import EnsembleJob
-from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
 from study.planning.searches import replay
 from study.planning.selection import SearchHistory
@@ -41,43 +40,57 @@ def plan_cells(
     history: what `replay` gave, if it is known.
     """
     history = replay(opened) if history is None else history
-    study, failures = opened.study, opened.store.failures()
+    study, states = opened.study, CellStates(opened.store)
     planned: dict[Cell, PlannedCell] = {}
     for pairing in study.pairings():
         if pairing.detector not in study.ensembles:
-            planned.update(_built_cells(opened, pairing, history.get(pairing), failures))
+            planned.update(_built_cells(opened, pairing, history.get(pairing), states))
     cells = [cell for pairing in study.pairings() for cell in _cells_of(study, pairing)]
-    return _with_ensembles(opened, planned, cells, failures)
+    return _with_ensembles(opened, planned, cells, states)
 
 
 def refreshed(opened: OpenStudy, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Return planned cells as the store has them by now. What they are, and the jobs that score
     them, stays; an ensemble's hang on its members, which must be among them.
     """
-    failures, now = opened.store.failures(), {}
+    states, now = CellStates(opened.store), {}
     for one in cells:
         cell = replace(one.cell, state="planned", reason="", scores_key="")
-        now[cell] = one
-        if isinstance(one.job, CellJob):
-            now[cell] = scored_or_not(opened.store, cell, one.winner, one.job, failures)
-    return _with_ensembles(opened, now, [*now], failures)
+        job = one.job
+        now[cell] = states.of(cell, one.winner, job) if isinstance(job, CellJob) else one
+    return _with_ensembles(opened, now, [*now], states)
 
 
-def _with_ensembles(
-    opened: OpenStudy,
-    planned: dict[Cell, PlannedCell],
-    cells: Sequence[Cell],
-    failures: Mapping[str, Failure],
-) -> list[PlannedCell]:
-    """The cells in order. planned: what is known of them, but of those of ensembles."""
-    for cell in cells:
-        if members := opened.study.ensembles.get(cell.pairing.detector):
-            of = {
-                name: planned[replace(cell, pairing=replace(cell.pairing, detector=name))]
-                for name in members
-            }
-            planned[cell] = _ensemble_cell(opened.jobs, opened.store, cell, of, failures)
-    return [planned[cell] for cell in cells]
+class CellStates:
+    """What a store has of cells: their scores, or why there are none. Failures are read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self._failures = store, store.failures()
+
+    def of(
+        self, cell: Cell, winner: TrainedDetector | None, job: CellJob | EnsembleJob
+    ) -> PlannedCell:
+        """Return a cell as the store has it, and the job that scores it. winner: None while an
+        ensemble is not made.
+        """
+        key, failure = job.scores_key, None
+        cell = replace(cell, scores_key=key)
+        if winner is not None and self.store.has_scores(key):
+            cell = replace(cell, state="done")
+        elif cell.degradation != NO_DEGRADATION and (reason := self.store.not_applicable(key)):
+            cell = replace(cell, state="not_applicable", reason=reason)
+        elif failure := self._failures.get(key):
+            cell = replace(cell, state="failed", reason=str(failure))
+        return PlannedCell(cell=cell, winner=winner, job=job, failure=failure)
+
+    def lost(self, cell: Cell, failure: Failure | None = None, *, winner: str = "") -> PlannedCell:
+        """Return a cell that no job can score yet; a failed one for a failure, of its own or of its
+        `winner`, given by its key.
+        """
+        failure = failure or self._failures.get(winner)
+        if failure is not None:
+            cell = replace(cell, state="failed", reason=str(failure))
+        return PlannedCell(cell=cell, winner=None, job=None, failure=failure)
 
 
 def _cells_of(study: Study, pairing: Pairing) -> list[Cell]:
@@ -97,10 +110,7 @@ def _cells_of(study: Study, pairing: Pairing) -> list[Cell]:
 
 
 def _built_cells(
-    opened: OpenStudy,
-    pairing: Pairing,
-    searched: SearchHistory | None,
-    failures: Mapping[str, Failure],
+    opened: OpenStudy, pairing: Pairing, searched: SearchHistory | None, states: CellStates
 ) -> Iterator[tuple[Cell, PlannedCell]]:
     """Give the cells of a pairing whose winners are networks. searched: None where it is not
     trained.
@@ -116,64 +126,44 @@ def _built_cells(
         winner = models.get(cell.winner_seed)
         if winner is not None:
             job = opened.jobs.cell(winner.key, cell.test_on, cell.degradation)
-            yield cell, scored_or_not(opened.store, cell, winner, job, failures)
+            yield cell, states.of(cell, winner, job)
         else:
-            failure = lost or failures.get(keys.get(cell.winner_seed, ""))
-            yield cell, _without_job(replace(cell, reason=waiting), failure)
+            key = keys.get(cell.winner_seed, "")
+            yield cell, states.lost(replace(cell, reason=waiting), lost, winner=key)
+
+
+def _with_ensembles(
+    opened: OpenStudy,
+    planned: dict[Cell, PlannedCell],
+    cells: Sequence[Cell],
+    states: CellStates,
+) -> list[PlannedCell]:
+    """The cells in order. planned: what is known of them, but of those of ensembles."""
+    for cell in cells:
+        if names := opened.study.ensembles.get(cell.pairing.detector):
+            pairings = [replace(cell.pairing, detector=name) for name in names]
+            members = [planned[replace(cell, pairing=pairing)] for pairing in pairings]
+            planned[cell] = _ensemble_cell(opened, cell, members, states)
+    return [planned[cell] for cell in cells]
 
 
 def _ensemble_cell(
-    jobs: Jobs,
-    store: Store,
-    cell: Cell,
-    members: Mapping[str, PlannedCell],
-    failures: Mapping[str, Failure],
+    opened: OpenStudy, cell: Cell, members: Sequence[PlannedCell], states: CellStates
 ) -> PlannedCell:
     """A cell of an ensemble, from those of its members."""
-    missing = [member for member in members.values() if member.cell.state != "done"]
+    missing = [member.cell for member in members if member.cell.state != "done"]
     if missing:
-        one = worst([member.cell for member in missing])
+        one = worst(missing)
         name = f"its member {one.pairing.detector}: "
-        failure = next(member.failure for member in missing if member.cell is one)
+        failure = next(member.failure for member in members if member.cell is one)
         if failure is not None:
             failure = replace(failure, type="", message=name + failure.text)
         reason = name + (one.reason or "not scored yet")
-        return _without_job(replace(cell, state=one.state, reason=reason), failure)
-    job = jobs.ensemble_cell(
-        cell.pairing,
-        cell.winner_seed,
-        {name: one.winner.key for name, one in members.items() if one.winner is not None},
-        [one.cell.scores_key for one in members.values()],
-    )
-    return scored_or_not(store, cell, store.find_model(job.key), job, failures)
-
-
-def _without_job(cell: Cell, failure: Failure | None) -> PlannedCell:
-    if failure is not None:
-        cell = replace(cell, state="failed", reason=str(failure))
-    return PlannedCell(cell=cell, winner=None, job=None, failure=failure)
-
-
-def scored_or_not(
-    store: Store,
-    cell: Cell,
-    winner: TrainedDetector | None,
-    job: CellJob | EnsembleJob,
-    failures: Mapping[str, Failure],
-) -> PlannedCell:
-    """Return a cell as the store has it, and the job that scores it. winner: None while an ensemble
-    is not made.
-    """
-    key, failure = job.scores_key, None
-    cell = replace(cell, scores_key=key)
-    if winner is not None and store.has_scores(key):
-        cell = replace(cell, state="done")
-    elif cell.degradation != NO_DEGRADATION and (reason := store.not_applicable(key)):
-        cell = replace(cell, state="not_applicable", reason=reason)
-    elif key in failures:
-        failure = failures[key]
-        cell = replace(cell, state="failed", reason=str(failure))
-    return PlannedCell(cell=cell, winner=winner, job=job, failure=failure)
+        return states.lost(replace(cell, state=one.state, reason=reason), failure)
+    models = {one.cell.pairing.detector: one.winner.key for one in members if one.winner}
+    scores = [one.cell.scores_key for one in members]
+    job = opened.jobs.ensemble_cell(cell.pairing, cell.winner_seed, models, scores)
+    return states.of(cell, opened.store.find_model(job.key), job)
 
 
 def worst(missing: Sequence[Cell]) -> Cell:

@@ -3,7 +3,8 @@ by its key, and a restart does only what is missing.
 
 A key is the digest (`study/core/identity.py`) of everything that may change the result, and of a
 version that is raised when the code gives another one. Nothing else is in it: no path, no name of
-the study, no number of slots.
+the study, no number of slots. Keys of what is derived from a cell stand beside it: one epoch's
+scores in `study/jobs/epochs.py`, scores made elsewhere in `study/analysis/external.py`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.data.names import is_in_domain
 from study.jobs.winner import WinnerJob
-from study.planning.cells import PlannedCell, scored_or_not
+from study.planning.cells import CellStates, PlannedCell
 from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
 from study.planning.selection import SearchHistory
@@ -51,19 +51,16 @@ def variants(jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> list[Varia
     """
     budget, found = jobs.study.budget, []
     winners = {pairing: one.winner for pairing, one in history.items() if one.winner}
-
-    def add(pairing: Pairing, source: str, made: list[WinnerJob]) -> None:
-        found.append(Variant(pairing=pairing, source=source, jobs=tuple(made)))
-
     for pairing in winners:
         if budget.default_winners:
             default = jobs.searches[pairing].space.default()
-            add(pairing, DEFAULT, jobs.retrained(pairing, default, 0, role="default"))
+            found.append((pairing, DEFAULT, jobs.retrained(pairing, default, 0, role="default")))
         for other, winner in winners.items() if budget.transfer else ():
             if other.detector == pairing.detector and other != pairing:
                 role = f"best on {other.train_on},"
-                add(pairing, other.train_on, jobs.retrained(pairing, winner.params, -1, role=role))
-    return found
+                mine = jobs.retrained(pairing, winner.params, -1, role=role)
+                found.append((pairing, other.train_on, mine))
+    return [Variant(pairing=p, source=source, jobs=tuple(mine)) for p, source, mine in found]
 
 
 def variant_jobs(
@@ -101,27 +98,24 @@ def variant_cells(
     """Return the cells of each variant, where it is trained: the default's on every test set, the
     others' on the in-domain ones.
     """
-    failures = opened.store.failures()
-    return [(variant, _cells(opened, variant, failures)) for variant in found]
+    states = CellStates(opened.store)
+    return [(variant, _cells(opened, variant, states)) for variant in found]
 
 
-def _cells(
-    opened: OpenStudy, variant: Variant, failures: Mapping[str, Failure]
-) -> list[PlannedCell]:
+def _cells(opened: OpenStudy, variant: Variant, states: CellStates) -> list[PlannedCell]:
     pairing, cells = variant.pairing, []
-    trained = [(job, opened.store.find_model(job.trial.key)) for job in variant.jobs]
+    models = [(job.winner_seed, opened.store.find_model(job.trial.key)) for job in variant.jobs]
     for test_on in opened.study.test_on:
         if not (variant.is_default or is_in_domain(pairing.train_on, test_on)):
             continue
-        for job, model in trained:
+        for seed, model in models:
             if model is not None:
                 cell = Cell(
                     pairing=pairing,
-                    winner_seed=job.winner_seed,
+                    winner_seed=seed,
                     test_on=test_on,
                     degradation=NO_DEGRADATION,
                     state="planned",
                 )
-                scoring = opened.jobs.cell(model.key, test_on)
-                cells.append(scored_or_not(opened.store, cell, model, scoring, failures))
+                cells.append(states.of(cell, model, opened.jobs.cell(model.key, test_on)))
     return cells

@@ -17,9 +17,12 @@ AGAIN = "remove it and run the command again"
 _SCHEMA_KEY = b"study_schema"
 
 
-def unreadable(path: Path, error: Exception, instead: str = AGAIN) -> StoreError:
-    """Return the error for a file that is damaged. instead: what to do."""
-    return StoreError(f"'{path}' cannot be read ({error}); {instead}")
+class DamagedFileError(StoreError):
+    """A file of a store cannot be read."""
+
+    def __init__(self, path: Path | str, error: Exception, instead: str = AGAIN) -> None:
+        """instead: what to do."""
+        super().__init__(f"'{path}' cannot be read ({error}); {instead}")
 
 
 def json_text(table: Mapping[str, Any]) -> str:
@@ -34,7 +37,7 @@ def read_json(path: Path, instead: str = AGAIN) -> dict[str, Any]:
     try:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise unreadable(path, error, instead) from None
+        raise DamagedFileError(path, error, instead) from None
     check_schema(str(table.get("schema", "")), path)
     return table
 
@@ -45,19 +48,17 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[bytes, str] | Non
     pq.write_table(table.replace_schema_metadata(schema), path)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Return a Parquet file. Raises StoreError where it cannot be read or has another schema."""
+def read_table(path: Path, name: str = "") -> pa.Table:
+    """Return a Parquet file. name: for a person, if it is not the path.
+
+    Raises DamagedFileError where it cannot be read, and StoreError where it has another schema.
+    """
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise unreadable(path, error) from None
-    check_table(table, path)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedFileError(name or path, error) from None
+    check_schema((table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(), name or path)
     return table
-
-
-def check_table(table: pa.Table, path: Path | str) -> None:
-    """Refuse a table of another schema by name. Raises StoreError."""
-    check_schema((table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(), path)
 
 
 def check_schema(found: str, path: Path | str) -> None:

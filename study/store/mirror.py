@@ -32,7 +32,8 @@ from study.core.errors import DataError, StoreError
 from study.core.identity import digest, whole_file, whole_folder
 from study.core.parallel import try_lock
 from study.data.sources.remote import PART_SUFFIX, RemoteFile, RemoteFolder, fetch
-from study.store.files import check_table
+from study.store.files import DamagedFileError
+from study.store.tables import read_trials, write_trials
 
 LOG = logging.getLogger(__name__)
 LOCAL_FOLDERS = ("checkpoints", "ray")
@@ -40,7 +41,6 @@ RUN_LOG = "run.log"
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
 RECORD = "detector.json"
 TRIALS = "trials.parquet"
-TRIAL = ("detector", "train_on", "number", "key")  # the columns that say which trial a row is
 KEYED = ("models", "scores")  # folders of files with a key: their content never changes
 SECONDS = 5.0  # between two looks for finished files
 
@@ -290,31 +290,22 @@ def _join_trials(here: Path, there: Path, *, name: str) -> bool:
     """Append to the table of trials `there` those that only the table `here` has; return whether
     there are any.
 
-    name: of the table there, for a person. Of a version that lacked some column texts are "".
-    Raises StoreError for another schema.
+    name: of the table there, for a person. Raises StoreError for another schema.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
+    tracebacks = here.parent / "failures"
     try:
-        mine, theirs = pq.read_table(here), pq.read_table(there)
-    except (OSError, pa.ArrowException):  # what cannot be read is said where it is used
+        mine, theirs = read_trials(here, tracebacks), read_trials(there, tracebacks, name)
+    except DamagedFileError:  # it is said where it is used
         return False
-    for table, path in ((mine, str(here)), (theirs, name)):
-        check_table(table, path)
-    names = [
-        pc.binary_join_element_wise(*(pc.cast(table[name], pa.string()) for name in TRIAL), "\0")
-        for table in (mine, theirs)
+    known = {(trial.pairing, trial.number, trial.key) for trial, _ in theirs}
+    only = [
+        (trial, result)
+        for trial, result in mine
+        if (trial.pairing, trial.number, trial.key) not in known
     ]
-    only = mine.filter(pc.invert(pc.is_in(names[0], value_set=names[1])))
-    if only.num_rows:
-        joined = pa.concat_tables([theirs, only], promote_options="default")
-        for place, column in enumerate(joined.schema):
-            if pa.types.is_string(column.type):
-                joined = joined.set_column(place, column, pc.fill_null(joined[place], ""))
-        pq.write_table(joined, there)
-    return bool(only.num_rows)
+    if only:
+        write_trials(there, [*theirs, *only])
+    return bool(only)
 
 
 def _order(path: str) -> tuple[int, str]:

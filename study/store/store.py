@@ -26,7 +26,7 @@ from study.core.failures import Failure
 from study.core.identity import whole_file, whole_folder
 from study.core.parallel import try_lock
 from study.core.records import EpochRecord, Scores, TrainedDetector, Trial, TrialResult
-from study.store.files import SCHEMA, check_schema, json_text, read_json, unreadable
+from study.store.files import SCHEMA, DamagedFileError, check_schema, json_text, read_json
 from study.store.tables import (
     failure_columns,
     failure_from,
@@ -298,7 +298,7 @@ class Store:
                     (str(sample), str(reason)) for sample, reason in arrays["excluded"]
                 )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise unreadable(path, error) from None
+            raise DamagedFileError(path, error) from None
 
     def drop_parts(self, key: str) -> None:
         """Remove the parts of a cell that is whole."""

@@ -39,12 +39,13 @@ def write_trials(path: Path, trials: Sequence[tuple[Trial, TrialResult]]) -> Non
     write_table(path, pa.Table.from_pylist(rows, schema=_COLUMNS))
 
 
-def read_trials(path: Path, tracebacks: Path) -> list[tuple[Trial, TrialResult]]:
+def read_trials(path: Path, tracebacks: Path, name: str = "") -> list[tuple[Trial, TrialResult]]:
     """Return trials in the order of the table. tracebacks: the folder of their failures' files.
+    name: of the table, for a person, if it is not the path.
 
-    Raises StoreError where the table cannot be read or has another schema.
+    Raises DamagedFileError where it cannot be read, and StoreError where it has another schema.
     """
-    return [_trial(row, tracebacks) for row in read_table(path).to_pylist()]
+    return [_trial(row, tracebacks) for row in read_table(path, name).to_pylist()]
 
 
 def _row(trial: Trial, result: TrialResult) -> dict[str, Any]:
