@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from study.jobs.workspace import Job
     from study.planning.cost import PairingOutlook
     from study.planning.open_study import OpenStudy
-    from study.planning.study import Study
+    from study.planning.study import Run, Study
     from study.runtime.interface import Launcher, Terms
 
 W = TypeVar("W", bound="Job")
@@ -161,7 +161,7 @@ def terms(setup: OpenStudy, options: argparse.Namespace) -> Terms:
     )
 
 
-def slots_here(setup: OpenStudy, options: argparse.Namespace) -> int:
+def slots_here(run: Run, options: argparse.Namespace) -> int:
     """Return how many trials of a study run side by side, with these options, on this machine.
 
     Raises ConfigError where it has not the CPUs or GPUs of one.
@@ -174,7 +174,6 @@ def slots_here(setup: OpenStudy, options: argparse.Namespace) -> int:
     if getattr(options, "local", False):
         return 1
     machine = {"CPU": float(cpu_count()), "GPU": float(torch.cuda.device_count())}
-    run = setup.study.run
     return share_out(
         [machine],
         threads=run.threads,
@@ -186,7 +185,7 @@ def slots_here(setup: OpenStudy, options: argparse.Namespace) -> int:
 
 def refuse_over_budget(
     pairings: Sequence[PairingOutlook],
-    setup: OpenStudy,
+    study: Study,
     options: argparse.Namespace,
     *,
     measured: bool = False,
@@ -213,13 +212,13 @@ def refuse_over_budget(
             f" {len(pairings)} pairings); {again(options, 'sweep')} --budget-hours"
             f" {options.budget_hours:g} runs every trial 0 first and then decides"
         )
-    slots = slots_here(setup, options)
+    slots = slots_here(study.run, options)
     needed = sum(p.seconds_at_most for p in pairings if not math.isnan(p.seconds_at_most)) / slots
     if needed > options.budget_hours * 3600:
         raise ConfigError(
             f"the study may train for {seconds_text(needed)} on {slots} slot(s) of this machine,"
             f" more than --budget-hours {options.budget_hours:g}: lower budget.trials"
-            f" ({setup.study.budget.trials}), budget.epochs ({setup.study.budget.epochs}) or"
+            f" ({study.budget.trials}), budget.epochs ({study.budget.epochs}) or"
             " data.max_per_class; what has been trained is kept"
         )
 
@@ -274,9 +273,7 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
     return local_results(options.results)
 
 
-def pushed(
-    options: argparse.Namespace, setup: OpenStudy
-) -> contextlib.AbstractContextManager[None]:
+def pushed(options: argparse.Namespace, study: Study) -> contextlib.AbstractContextManager[None]:
     """Return a context in which what a command writes goes to results elsewhere as it is finished;
     nothing where they are here.
     """
@@ -286,7 +283,7 @@ def pushed(
         return contextlib.nullcontext()
     from study.store.mirror import Mirror, pushing
 
-    return pushing(Mirror(options.results, setup.study.name))
+    return pushing(Mirror(options.results, study.name))
 
 
 def weights_root(options: argparse.Namespace) -> Path | None:

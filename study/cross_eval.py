@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = cli.parse(parser, arguments)
     _check_metric(options)
     opened = cli.open_study(options, firewall=False)
-    with opened.store.lock(), cli.pushed(options, opened):
+    with opened.store.lock(), cli.pushed(options, opened.study):
         return cross_eval(opened, options)
 
 
@@ -128,7 +128,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     cells = plan_cells(opened, history)
     if not opened.study.untrained() and not outside:
         _check_winners(opened, options, cells)
-    tried: VariantCells = variant_cells(opened, variants(opened.jobs, history))
+    tried: VariantCells = variant_cells(opened.jobs, variants(opened.jobs, history))
     cells, tried = _scored(opened, options, cells, tried)
     epochs = _scored_epochs(opened, options, cells)
     cells += outside
@@ -177,10 +177,10 @@ def _scored(
     from study.planning.cells import refreshed
 
     _score(opened, options, [*cells, *(planned for _, mine in tried for planned in mine)])
-    cells = refreshed(opened, cells)
+    cells = refreshed(opened.jobs, cells)
     if _derive(opened, options, cells):
-        cells = refreshed(opened, cells)
-    return cells, [(variant, refreshed(opened, mine)) for variant, mine in tried]
+        cells = refreshed(opened.jobs, cells)
+    return cells, [(variant, refreshed(opened.jobs, mine)) for variant, mine in tried]
 
 
 def _score(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:

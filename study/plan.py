@@ -17,8 +17,7 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.planning.cost import Outlook
-    from study.planning.open_study import OpenStudy
-    from study.planning.study import Study
+    from study.planning.study import Run, Study
 
 EXAMPLES = """
 python -m study.plan quick
@@ -45,11 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"  {line}" for line in absent))
         print("\nstates, images and disk are known once these are here")
         return cli.DONE
-    opened = cli.open_study(options, firewall=False)
-    outlook = look(opened)
+    outlook = look(cli.open_study(options, firewall=False))
     _print_outlook(outlook)
-    _print_time(outlook, opened, options)
-    cli.refuse_over_budget(outlook.pairings, opened, options)
+    _print_time(outlook, study.run, options)
+    cli.refuse_over_budget(outlook.pairings, study, options)
     return cli.DONE
 
 
@@ -134,7 +132,7 @@ def _print_outlook(outlook: Outlook) -> None:
     print(f"disk:  {packs}; models so far {_bytes(outlook.models_bytes)}")
 
 
-def _print_time(outlook: Outlook, opened: OpenStudy, options: argparse.Namespace) -> None:
+def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None:
     """Print how long the rest takes; on this machine, if it can run it at all."""
     from study.core.errors import ConfigError
 
@@ -147,7 +145,7 @@ def _print_time(outlook: Outlook, opened: OpenStudy, options: argparse.Namespace
     else:
         print("time:  nothing left to train")
     try:
-        slots = cli.slots_here(opened, options)
+        slots = cli.slots_here(run, options)
     except ConfigError as error:
         print(f"       not on this machine alone: {error}")
         return

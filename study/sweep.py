@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from study.jobs.winner import WinnerJob
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
+    from study.planning.study import Study
+    from study.planning.warm_start import Starts
     from study.runtime.interface import Launcher
+    from study.search.driver import PairingSearch
     from study.tracking.recording import TrialRecord, Views
 
 EXAMPLES = """
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options.set.append(f"search.warm_start=[{', '.join(map(toml_text, options.warm_start))}]")
     opened = cli.open_study(options, firewall=True)
-    with opened.store.lock(), cli.pushed(options, opened):
+    with opened.store.lock(), cli.pushed(options, opened.study):
         return sweep(opened, options)
 
 
@@ -77,7 +80,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     store, results = opened.store, opened.workspace.results
     store.save_study(to_toml(opened.study))
     save_starts(opened.starts, opened.study, store)
-    _say_header(opened)
+    _say_header(opened.study, opened.searches, opened.starts)
     if not opened.searches:
         print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
         return cli.DONE
@@ -111,11 +114,11 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def _say_header(opened: OpenStudy) -> None:
+def _say_header(study: Study, searches: Mapping[Pairing, PairingSearch], starts: Starts) -> None:
     """Say what every pairing gets, and what a grid or a warm start makes of it."""
     from study.render.study_text import study_lines
 
-    study, budget = opened.study, opened.study.budget
+    budget = study.budget
     device_time = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"
     workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
     size = (
@@ -126,19 +129,19 @@ def _say_header(opened: OpenStudy) -> None:
     grids = [
         f"{pairing.name}: its grid has {search.trials} points, fewer than {budget.trials}; all are"
         " tried"
-        for pairing, search in opened.searches.items()
+        for pairing, search in searches.items()
         if search.trials < budget.trials
     ]
-    starts = [
+    warm = [
         "\n  ".join(
             [
                 f"{pairing.name}: warm start with {len(found)} configurations",
                 *(start.origin for start in found),
             ]
         )
-        for pairing, found in opened.starts.items()
+        for pairing, found in starts.items()
     ]
-    for line in study_lines(study, size, [*grids, *starts]):
+    for line in study_lines(study, size, [*grids, *warm]):
         cli.LOG.info(line)
 
 
@@ -166,8 +169,8 @@ def _measure(
 
     if options.budget_hours is not None:
         _search(opened, launcher, record, trials=1)
-        pairings = look_at_training(opened, replay(opened))
-        cli.refuse_over_budget(pairings, opened, options, measured=True)
+        pairings = look_at_training(opened.jobs, replay(opened))
+        cli.refuse_over_budget(pairings, opened.study, options, measured=True)
 
 
 def _search(

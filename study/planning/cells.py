@@ -12,6 +12,7 @@ from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Cell, Pairing, TrainedDetector
 from study.jobs.cell import CellJob
 from study.jobs.ensemble import EnsembleJob
+from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
 from study.planning.searches import replay
 from study.planning.selection import SearchHistory
@@ -44,21 +45,21 @@ def plan_cells(
     planned: dict[Cell, PlannedCell] = {}
     for pairing in study.pairings():
         if pairing.detector not in study.ensembles:
-            planned.update(_built_cells(opened, pairing, history.get(pairing), states))
+            planned.update(_built_cells(opened.jobs, pairing, history.get(pairing), states))
     cells = [cell for pairing in study.pairings() for cell in _cells_of(study, pairing)]
-    return _with_ensembles(opened, planned, cells, states)
+    return _with_ensembles(opened.jobs, planned, cells, states)
 
 
-def refreshed(opened: OpenStudy, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+def refreshed(jobs: Jobs, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Return planned cells as the store has them by now. What they are, and the jobs that score
     them, stays; an ensemble's hang on its members, which must be among them.
     """
-    states, now = CellStates(opened.store), {}
+    states, now = CellStates(jobs.workspace.store), {}
     for one in cells:
         cell = replace(one.cell, state="planned", reason="", scores_key="")
         job = one.job
         now[cell] = states.of(cell, one.winner, job) if isinstance(job, CellJob) else one
-    return _with_ensembles(opened, now, [*now], states)
+    return _with_ensembles(jobs, now, [*now], states)
 
 
 class CellStates:
@@ -110,45 +111,45 @@ def _cells_of(study: Study, pairing: Pairing) -> list[Cell]:
 
 
 def _built_cells(
-    opened: OpenStudy, pairing: Pairing, searched: SearchHistory | None, states: CellStates
+    jobs: Jobs, pairing: Pairing, searched: SearchHistory | None, states: CellStates
 ) -> Iterator[tuple[Cell, PlannedCell]]:
     """Give the cells of a pairing whose winners are networks. searched: None where it is not
     trained.
     """
     if searched is None:
-        jobs, lost, waiting = [opened.jobs.untrained(pairing)], None, "not built yet"
+        winners, lost, waiting = [jobs.untrained(pairing)], None, "not built yet"
     else:
-        jobs, waiting = opened.jobs.winners(pairing, searched), "not trained yet"
-        lost = searched.why_no_winner() if searched.complete and not jobs else None
-    keys = {job.winner_seed: job.trial.key for job in jobs}
-    models = {seed: opened.store.find_model(key) for seed, key in keys.items()}
-    for cell in _cells_of(opened.study, pairing):
+        winners, waiting = jobs.winners(pairing, searched), "not trained yet"
+        lost = searched.why_no_winner() if searched.complete and not winners else None
+    keys = {job.winner_seed: job.trial.key for job in winners}
+    models = {seed: states.store.find_model(key) for seed, key in keys.items()}
+    for cell in _cells_of(jobs.study, pairing):
         winner = models.get(cell.winner_seed)
         if winner is not None:
-            job = opened.jobs.cell(winner.key, cell.test_on, cell.degradation)
-            yield cell, states.of(cell, winner, job)
+            scoring = jobs.cell(winner.key, cell.test_on, cell.degradation)
+            yield cell, states.of(cell, winner, scoring)
         else:
             key = keys.get(cell.winner_seed, "")
             yield cell, states.lost(replace(cell, reason=waiting), lost, winner=key)
 
 
 def _with_ensembles(
-    opened: OpenStudy,
+    jobs: Jobs,
     planned: dict[Cell, PlannedCell],
     cells: Sequence[Cell],
     states: CellStates,
 ) -> list[PlannedCell]:
     """The cells in order. planned: what is known of them, but of those of ensembles."""
     for cell in cells:
-        if names := opened.study.ensembles.get(cell.pairing.detector):
+        if names := jobs.study.ensembles.get(cell.pairing.detector):
             pairings = [replace(cell.pairing, detector=name) for name in names]
             members = [planned[replace(cell, pairing=pairing)] for pairing in pairings]
-            planned[cell] = _ensemble_cell(opened, cell, members, states)
+            planned[cell] = _ensemble_cell(jobs, cell, members, states)
     return [planned[cell] for cell in cells]
 
 
 def _ensemble_cell(
-    opened: OpenStudy, cell: Cell, members: Sequence[PlannedCell], states: CellStates
+    jobs: Jobs, cell: Cell, members: Sequence[PlannedCell], states: CellStates
 ) -> PlannedCell:
     """A cell of an ensemble, from those of its members."""
     missing = [member.cell for member in members if member.cell.state != "done"]
@@ -162,8 +163,8 @@ def _ensemble_cell(
         return states.lost(replace(cell, state=one.state, reason=reason), failure)
     models = {one.cell.pairing.detector: one.winner.key for one in members if one.winner}
     scores = [one.cell.scores_key for one in members]
-    job = opened.jobs.ensemble_cell(cell.pairing, cell.winner_seed, models, scores)
-    return states.of(cell, opened.store.find_model(job.key), job)
+    job = jobs.ensemble_cell(cell.pairing, cell.winner_seed, models, scores)
+    return states.of(cell, states.store.find_model(job.key), job)
 
 
 def worst(missing: Sequence[Cell]) -> Cell:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.core.records import DetectorSpec, Geometry, Pairing, Split
-from study.data.catalog import DatasetSummary
+from study.data.catalog import Catalog, DatasetSummary
 from study.data.names import split_union
 from study.jobs.workspace import TRAINED_ON
 from study.planning.cells import PlannedCell, plan_cells
+from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
 from study.planning.searches import replay
 from study.planning.selection import SearchHistory, Trials
@@ -76,10 +77,11 @@ def look(opened: OpenStudy) -> Outlook:
     builds no pack.
     """
     history = replay(opened)
-    datasets = tuple(opened.workspace.catalog.describe(name) for name in opened.study.datasets())
-    made, missing = _packs(opened, datasets)
+    catalog = opened.workspace.catalog
+    datasets = tuple(catalog.describe(name) for name in opened.study.datasets())
+    made, missing = _packs(opened.study, opened.keys.specs, catalog, datasets)
     cells = tuple(plan_cells(opened, history))
-    searched = {outlook.pairing: outlook for outlook in look_at_training(opened, history)}
+    searched = {outlook.pairing: outlook for outlook in look_at_training(opened.jobs, history)}
     models = opened.store.folder.glob("models/*/detector.safetensors")
     return Outlook(
         pairings=tuple(
@@ -104,35 +106,35 @@ def _unsearched(study: Study, pairing: Pairing, cells: Sequence[PlannedCell]) ->
 
 
 def look_at_training(
-    opened: OpenStudy, history: Mapping[Pairing, SearchHistory]
+    jobs: Jobs, history: Mapping[Pairing, SearchHistory]
 ) -> tuple[PairingOutlook, ...]:
     """Return the outlook of the trials and winners of every pairing that is searched; no test split
     is looked at.
     """
-    store = opened.store
+    store = jobs.workspace.store
     further = Counter(
         job.trial.pairing
-        for job in variant_jobs(opened.jobs, history, store.failures())
+        for job in variant_jobs(jobs, history, store.failures())
         if not store.has_model(job.trial.key)
     )
-    return tuple(_pairing(opened, pairing, history, further[pairing]) for pairing in history)
+    return tuple(_pairing(jobs, pairing, history, further[pairing]) for pairing in history)
 
 
 def _pairing(
-    opened: OpenStudy, pairing: Pairing, history: Mapping[Pairing, SearchHistory], further: int
+    jobs: Jobs, pairing: Pairing, history: Mapping[Pairing, SearchHistory], further: int
 ) -> PairingOutlook:
     """further: how many other configurations are still to be trained with the winners' seeds."""
-    searched, search, seeds = history[pairing], opened.searches[pairing], opened.study.budget.seeds
-    jobs = opened.jobs.winners(pairing, searched)
-    trained = sum(opened.store.has_model(job.trial.key) for job in jobs)
+    searched, search, seeds = history[pairing], jobs.searches[pairing], jobs.study.budget.seeds
+    winners, catalog = jobs.winners(pairing, searched), jobs.workspace.catalog
+    trained = sum(jobs.workspace.store.has_model(job.trial.key) for job in winners)
     trials = len(searched.trials) if searched.complete else search.trials
     left = trials - len(searched.trials)
-    winners = seeds - trained + (further if jobs else fits_of(opened.study, pairing))
+    fits = seeds - trained + (further if winners else fits_of(jobs.study, pairing))
     states = Counter(result.state for _, result in searched.trials)
 
     def seconds(of_fit: Callable[[Trials], float]) -> float:
-        each = _estimate(opened, pairing, history, of_fit)
-        return _of_all(opened.study, searched, left, winners, each)
+        each = _estimate(catalog, pairing, history, of_fit)
+        return _of_all(jobs.study, searched, left, fits, each)
 
     return PairingOutlook(
         pairing=pairing,
@@ -160,7 +162,7 @@ def _of_all(study: Study, searched: SearchHistory, trials: int, winners: int, ea
 
 
 def _estimate(
-    opened: OpenStudy,
+    catalog: Catalog,
     pairing: Pairing,
     history: Mapping[Pairing, SearchHistory],
     of_fit: Callable[[Trials], float],
@@ -172,12 +174,12 @@ def _estimate(
     if not math.isnan(own):
         return own
     others = [
-        of_fit(searched.trials) / _train_images(opened, other)
+        of_fit(searched.trials) / _train_images(catalog, other)
         for other, searched in history.items()
         if other.detector == pairing.detector
     ]
     rates = [rate for rate in others if not math.isnan(rate)]
-    return sum(rates) / len(rates) * _train_images(opened, pairing) if rates else math.nan
+    return sum(rates) / len(rates) * _train_images(catalog, pairing) if rates else math.nan
 
 
 def _seconds_per_fit(trials: Trials) -> float:
@@ -200,9 +202,9 @@ def _longest_fit(trials: Trials, epochs: int) -> float:
     return max([*full[:1], *(result.seconds for result in done)])
 
 
-def _train_images(opened: OpenStudy, pairing: Pairing) -> int:
+def _train_images(catalog: Catalog, pairing: Pairing) -> int:
     members = split_union(pairing.train_on)
-    return sum(opened.workspace.catalog.describe(name).images("train") for name in members)
+    return sum(catalog.describe(name).images("train") for name in members)
 
 
 def packs_of(
@@ -220,14 +222,19 @@ def packs_of(
     return list(dict.fromkeys(wanted))
 
 
-def _packs(opened: OpenStudy, datasets: Sequence[DatasetSummary]) -> tuple[int, int]:
+def _packs(
+    study: Study,
+    specs: Mapping[str, DetectorSpec],
+    catalog: Catalog,
+    datasets: Sequence[DatasetSummary],
+) -> tuple[int, int]:
     """Bytes of the packs that exist and of those still to make; detectors of one geometry share
     theirs.
     """
     made = missing = 0
     for dataset in datasets:
-        for split, geometry in packs_of(opened.study, opened.keys.specs, dataset.name):
+        for split, geometry in packs_of(study, specs, dataset.name):
             size = dataset.images(split) * geometry.size_px**2 * 3
-            packed = opened.workspace.catalog.packed(dataset.name, split, geometry)
+            packed = catalog.packed(dataset.name, split, geometry)
             made, missing = made + size * packed, missing + size * (not packed)
     return made, missing

@@ -15,6 +15,7 @@ from study.core.identity import derive_seed
 from study.core.records import Pairing
 from study.planning.open_study import OpenStudy
 from study.planning.selection import SearchHistory, Trials, is_candidate
+from study.search.driver import PairingSearch
 from study.search.importances import importances
 
 
@@ -26,17 +27,17 @@ def write_search_summary(opened: OpenStudy, history: Mapping[Pairing, SearchHist
         "order_dependent": list(opened.study.order_dependent()),
         "rules": dataclasses.asdict(opened.study.search),
         "pairings": {
-            pairing.name: _pairing(opened, pairing, searched)
+            pairing.name: _pairing(opened.searches[pairing], searched, opened.study.seed)
             for pairing, searched in history.items()
         },
     }
     opened.store.save_json(opened.store.folder / "search.json", table)
 
 
-def _pairing(opened: OpenStudy, pairing: Pairing, searched: SearchHistory) -> dict[str, Any]:
-    space, seed = opened.searches[pairing].space, opened.study.seed
+def _pairing(search: PairingSearch, searched: SearchHistory, seed: int) -> dict[str, Any]:
+    seed = derive_seed("importances", seed, search.pairing.name)
     done = [(t.params, r.val_auc) for t, r in searched.trials if is_candidate(r)]
-    values, reason = importances(space, done, seed=derive_seed("importances", seed, pairing.name))
+    values, reason = importances(search.space, done, seed=seed)
     return {
         "complete": searched.complete,
         "winner": searched.best[0].number if searched.best else None,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from study.core.records import Pairing, Trial, TrialResult
 from study.jobs.trial import TrialJob
+from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
 from study.planning.selection import SearchHistory
 from study.search.driver import SearchDriver
@@ -42,22 +43,20 @@ def search_driver(
         asynchronous=study.search.mode == "async",
         halving=study.search.scheduler == "asha",
         seconds=study.budget.gpu_seconds / study.run.devices_per_trial,
-        history=lambda pairing: _recorded(opened, pairing, known),
+        history=lambda pairing: _recorded(opened.jobs, pairing, known),
         proposer=remembered(opened.workspace.data.cache),
     )
 
 
-def _recorded(
-    opened: OpenStudy, pairing: Pairing, known: Known
-) -> list[tuple[TrialJob, TrialResult]]:
+def _recorded(jobs: Jobs, pairing: Pairing, known: Known) -> list[tuple[TrialJob, TrialResult]]:
     """The trials on record that were proposed under today's rules and would be the same trials
     today, in the order of record.
     """
-    rules = opened.keys.rules(opened.searches[pairing])
+    rules = jobs.keys.rules(jobs.searches[pairing])
     found: dict[int, tuple[TrialJob, TrialResult]] = {}
-    for trial, _ in opened.store.trials():
+    for trial, _ in jobs.workspace.store.trials():
         if trial.pairing == pairing and trial.search == rules:
-            job = opened.jobs.trial(pairing, trial.number, trial.params)
+            job = jobs.trial(pairing, trial.number, trial.params)
             result = known(job) if job.trial == trial else None
             if result is not None:
                 found.setdefault(trial.number, (job, result))

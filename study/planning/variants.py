@@ -22,7 +22,6 @@ from study.data.names import is_in_domain
 from study.jobs.winner import WinnerJob
 from study.planning.cells import CellStates, PlannedCell
 from study.planning.jobs import Jobs
-from study.planning.open_study import OpenStudy
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
 
@@ -92,20 +91,18 @@ def fits_of(study: Study, pairing: Pairing) -> int:
     return study.budget.seeds * (study.budget.default_winners + study.budget.transfer * others)
 
 
-def variant_cells(
-    opened: OpenStudy, found: Sequence[Variant]
-) -> list[tuple[Variant, list[PlannedCell]]]:
+def variant_cells(jobs: Jobs, found: Sequence[Variant]) -> list[tuple[Variant, list[PlannedCell]]]:
     """Return the cells of each variant, where it is trained: the default's on every test set, the
     others' on the in-domain ones.
     """
-    states = CellStates(opened.store)
-    return [(variant, _cells(opened, variant, states)) for variant in found]
+    states = CellStates(jobs.workspace.store)
+    return [(variant, _cells(jobs, variant, states)) for variant in found]
 
 
-def _cells(opened: OpenStudy, variant: Variant, states: CellStates) -> list[PlannedCell]:
+def _cells(jobs: Jobs, variant: Variant, states: CellStates) -> list[PlannedCell]:
     pairing, cells = variant.pairing, []
-    models = [(job.winner_seed, opened.store.find_model(job.trial.key)) for job in variant.jobs]
-    for test_on in opened.study.test_on:
+    models = [(job.winner_seed, states.store.find_model(job.trial.key)) for job in variant.jobs]
+    for test_on in jobs.study.test_on:
         if not (variant.is_default or is_in_domain(pairing.train_on, test_on)):
             continue
         for seed, model in models:
@@ -117,5 +114,5 @@ def _cells(opened: OpenStudy, variant: Variant, states: CellStates) -> list[Plan
                     degradation=NO_DEGRADATION,
                     state="planned",
                 )
-                cells.append(states.of(cell, model, opened.jobs.cell(model.key, test_on)))
+                cells.append(states.of(cell, model, jobs.cell(model.key, test_on)))
     return cells
