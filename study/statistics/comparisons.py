@@ -29,13 +29,13 @@ from study.statistics.differences import (
     Part,
     total_difference,
 )
-from study.statistics.ranking import Floats, Ints, checked, placed_below
+from study.statistics.ranking import Floats, Ints, checked, missing_class, placed_below
 from study.statistics.resampling import (
     CONFIDENCE,
-    FEW_GROUPS,
     REPLICATES,
     bootstrap_auc,
     clusters,
+    few_groups,
 )
 
 NAN = float("nan")
@@ -94,18 +94,13 @@ class PairedAucs:
     @property
     def reason(self) -> str:
         """Why no difference here has an interval, or ""."""
-        if not self.n_real + self.n_fake:
-            return "no images"
-        if not self.n_real or not self.n_fake:
-            return f"no {'fake' if self.n_real else 'real'} images"
-        one = min(int(self._groups.real.sum()), int(self._groups.fake.sum())) < 2
-        return "a class comes from one group" if one else ""
+        alone = "a class comes from one group" if min(self._groups.by_class) < 2 else ""
+        return missing_class(self._fake) or alone
 
     @property
     def note(self) -> str:
         """What is to be said of every difference here, or ""."""
-        fewest = min(int(self._groups.real.sum()), int(self._groups.fake.sum()))
-        return f"few groups ({fewest})" if fewest < FEW_GROUPS else ""
+        return few_groups(min(self._groups.by_class))
 
     def contrast(self, weights: ArrayLike) -> tuple[float, float]:
         """Return the weighted sum of the AUCs, weights (K,), and its sampling variance; NaN where
@@ -125,9 +120,7 @@ class PairedAucs:
         )
 
     def influence(self, weights: ArrayLike) -> Floats:
-        """(N,) what each image adds to the error of the weighted sum of the AUCs, weights (K,);
-        both classes must be there.
-        """
+        """(N,) each image's part in the error of the AUCs' sum by weights (K,), of both classes."""
         total = np.zeros(len(self._fake))
         for weight, score in zip(np.asarray(weights).tolist(), self._scores, strict=True):
             if weight:
@@ -208,9 +201,8 @@ class Ranks:
     outcome can show more.
     critical_difference: in mean rank, by Nemenyi; NaN where undefined.
     cliques: the largest sets of detectors, best first, whose mean ranks differ by less; all in one
-    where Friedman's test finds no
-        difference, since Nemenyi's only follows it. left_out: test sets that not every detector has
-        a number on.
+    where Friedman's test finds no difference, since Nemenyi's only follows it. left_out: test sets
+    that not every detector has a number on.
     """
 
     n: int
@@ -273,9 +265,7 @@ def _why_no_test(n: int, k: int, least_p: float, ranks: Floats) -> str:
 
 
 def _friedman_statistic(ranks: Floats) -> float:
-    """Friedman's chi squared: spread of the rank sums over the spread that shuffling within the
-    rows gives, ties counted.
-    """
+    """Friedman's chi squared, ties counted: the rank sums' spread over that of shuffled rows."""
     n, k = ranks.shape
     between = float(((ranks.sum(axis=0) - n * (k + 1) / 2) ** 2).sum())
     within = float(((ranks - (k + 1) / 2) ** 2).sum())
@@ -299,9 +289,7 @@ def critical_difference(n: int, k: int) -> float:
 
 
 def cliques(mean_ranks: ArrayLike, reach: float) -> tuple[tuple[int, ...], ...]:
-    """Return the largest sets of two or more detectors, mean ranks (K,), that lie within less than
-    `reach`, best first.
-    """
+    """Return the largest sets of two or more mean ranks (K,) within `reach`, best first."""
     ranks = np.asarray(mean_ranks, dtype=np.float64)
     order = np.argsort(ranks, kind="stable")
     found: list[tuple[int, ...]] = []

@@ -13,7 +13,7 @@ nothing to learn. One fold that holds everything gives the interval of a plain A
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +22,9 @@ from scipy.special import stdtrit
 from study.core.records import Estimate
 from study.statistics.delong import placements
 from study.statistics.differences import NO_VARIANCE
-from study.statistics.exact import clopper_pearson
-from study.statistics.ranking import Floats, Ints, checked
-from study.statistics.resampling import CONFIDENCE, FEW_GROUPS, Clusters, clusters
+from study.statistics.exact import agreeing
+from study.statistics.ranking import Floats, Ints, checked, missing_class
+from study.statistics.resampling import CONFIDENCE, Clusters, clusters, few_groups
 
 NAN = float("nan")
 FOLDS = 5
@@ -46,20 +46,14 @@ def folds_by_group(
     """
     groups = clusters(label, group)
     of_group = np.zeros(len(groups), dtype=np.intp)
-    fewest = min(int(groups.real.sum()), int(groups.fake.sum()))
-    for k in range(max(min(folds, fewest // ENOUGH), 2), 1, -1):
+    for k in range(max(min(folds, min(groups.by_class) // ENOUGH), 2), 1, -1):
         rng = np.random.default_rng([rng_seed, k])
         start = 0
         for stratum in groups.strata:
             of_group[rng.permutation(stratum)] = (start + np.arange(len(stratum))) % k
             start += len(stratum)
-        if (
-            min(
-                int(np.bincount(of_group[of], minlength=k).min())
-                for of in (groups.real, groups.fake)
-            )
-            >= LEAST
-        ):
+        held = [np.bincount(of_group[of], minlength=k) for of in (groups.real, groups.fake)]
+        if np.min(held) >= LEAST:
             return of_group[groups.member]
     return np.zeros(len(groups.member), dtype=np.intp)
 
@@ -87,12 +81,8 @@ def cross_validated_auc(
     Raises ScoreError where a score is not finite.
     """
     fake, values = checked(label, score)
-    n_fake = int(fake.sum())
-    n_real = len(fake) - n_fake
-    if not n_real or not n_fake:
-        return undefined(
-            f"no {'fake' if n_real else 'real'} images" if len(fake) else "no images", fake
-        )
+    if reason := missing_class(fake):
+        return undefined(reason, fake)
     folds = np.asarray(fold)
     parts = [
         _Fold.of(fake[folds == k], values[folds == k], np.asarray(group)[folds == k])
@@ -106,7 +96,7 @@ def cross_validated_auc(
     low, high, note = _interval(value, found, groups, confidence)
     if not np.ptp(values):
         note = "no interval: every score is the same"
-    return Estimate(value=value, low=low, high=high, n_real=n_real, n_fake=n_fake, note=note)
+    return replace(undefined("", fake), value=value, low=low, high=high, note=note)
 
 
 def undefined(reason: str, label: ArrayLike) -> Estimate:
@@ -124,9 +114,7 @@ def undefined(reason: str, label: ArrayLike) -> Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fold:
-    """One fold: its AUC, that AUC's variance, how many groups of a class it has at least, how many
-    disjoint real-fake pairs.
-    """
+    """A fold's AUC and its variance, groups of its rarer class, disjoint real-fake pairs."""
 
     auc: float
     variance: float
@@ -140,7 +128,7 @@ class _Fold:
         groups = clusters(fake, group)
         above, below = placements(fake, score)
         value = float(above.mean())
-        g_fake, g_real = int(groups.fake.sum()), int(groups.real.sum())
+        g_real, g_fake = groups.by_class
         influence = np.empty(len(fake))
         # With ddof = 1 by class, so that groups of one image give DeLong's variance exactly.
         influence[fake] = (above - value) / len(above) * np.sqrt(g_fake / max(g_fake - 1, 1))
@@ -152,17 +140,14 @@ class _Fold:
 def _interval(
     value: float, folds: Sequence[_Fold], groups: Clusters, confidence: float
 ) -> tuple[float, float, str]:
-    fewest = min(int(groups.real.sum()), int(groups.fake.sum()))
+    fewest = min(groups.by_class)
     if min(fold.fewest for fold in folds) < LEAST:
         return NAN, NAN, "interval undefined: a class comes from one group"
-    note = f"few groups ({fewest})" if fewest < FEW_GROUPS else ""
-    k = len(folds)
+    note, k = few_groups(fewest), len(folds)
     variance = sum(fold.variance for fold in folds) / k * (1.0 if k == 1 else 1 / k + 1 / (k - 1))
     if variance > NO_VARIANCE:
         reach = float(stdtrit(fewest - 1, (1 + confidence) / 2)) * float(np.sqrt(variance))
         return max(value - reach, 0.0), min(value + reach, 1.0), note
     if value in (0.0, 1.0):
-        pairs = sum(fold.pairs for fold in folds)
-        low, high = clopper_pearson(round(value * pairs), pairs, confidence)
-        return low, high, f"exact bound (Clopper-Pearson, {pairs} disjoint pairs)"
+        return agreeing(value, sum(fold.pairs for fold in folds), "disjoint pairs", confidence)
     return NAN, NAN, "no interval: the folds show no variance"

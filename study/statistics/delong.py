@@ -1,8 +1,7 @@
 """DeLong's interval of an AUC, for samples in which every image is its own group; his variance with
 groups of several images.
 
-Numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu
-(2014).
+Numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu (2014).
 """
 
 from __future__ import annotations

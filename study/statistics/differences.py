@@ -151,9 +151,7 @@ def _reaches(part: Part) -> tuple[float, float]:
 
 
 def _least_reach(lead: float, pairs: int) -> float:
-    """How far down from a lead an interval reaches at least; below 0 where it may be as narrow as
-    it is.
-    """
+    """How far down an interval reaches from a lead at least; below 0 where that is no demand."""
     return lead - _exact_low(max(lead, TIE), pairs)
 
 

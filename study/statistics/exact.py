@@ -37,6 +37,12 @@ def clopper_pearson(successes: float, n: float, confidence: float = CONFIDENCE) 
     return low, high
 
 
+def agreeing(share: float, n: int, what: str, confidence: float = CONFIDENCE) -> Exact:
+    """Bound a share of 0 or 1: none or all of `n` independent trials, named by `what`."""
+    low, high = clopper_pearson(round(share * n), n, confidence)
+    return low, high, f"exact bound (Clopper-Pearson, {n} {what})"
+
+
 def korn_graubard(value: float, variance: float, *, images: float, groups: int) -> Interval:
     """Return the interval of a proportion in (0, 1) with clustered images: Clopper-Pearson at the
     effective sample size.
@@ -88,9 +94,7 @@ class Support:
         return self.n_fake / max(self.n_real + self.n_fake, 1)
 
     def trials(self, of: Trials) -> tuple[int, int]:
-        """Return the images and the groups that a share is of; where it is of those called fake,
-        all of them.
-        """
+        """Return the images and the groups that a share is of; all, where of those called fake."""
         by_class = {"real": (self.n_real, self.real), "fake": (self.n_fake, self.fake)}
         return by_class.get(of, (self.n_real + self.n_fake, self.groups))
 
@@ -179,9 +183,7 @@ class AucBound(Bound):
         """Bound an AUC of 1 or 0 by Clopper-Pearson on m of m."""
         if not number.separates:
             return None
-        pairs = number.support.pairs
-        low, high = clopper_pearson(round(number.auc * pairs), pairs)
-        return low, high, f"exact bound (Clopper-Pearson, {pairs} disjoint pairs)"
+        return agreeing(number.auc, number.support.pairs, "disjoint pairs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,9 +238,7 @@ class AtFpr(CornerBound):
             return found
         if number.value not in (0.0, 1.0):
             return None
-        n = number.support.fake
-        low, high = clopper_pearson(round(number.value * n), n)
-        return low, high, f"exact bound (Clopper-Pearson, {n} groups, cut taken as given)"
+        return agreeing(number.value, number.support.fake, "groups, cut taken as given")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,9 +257,7 @@ class Rate(Bound):
     def proportion(
         self, value: float, variance: float, support: Support, called: Callable[[], float]
     ) -> Interval | None:
-        """Return Clopper and Pearson's interval where every group has one image, else Korn and
-        Graubard's.
-        """
+        """Return Clopper and Pearson's interval; of groups of images Korn and Graubard's."""
         if self.of is None or not 0 < value < 1 or not variance > NO_WIDTH**2:
             return None
         images, groups = support.trials(self.of)
@@ -279,8 +277,7 @@ class Rate(Bound):
             return self._of_separation(number.support)
         if self.of and number.value in (0.0, 1.0):
             n = number.called if self.of == "called" else number.support.trials(self.of)[1]
-            low, high = clopper_pearson(round(number.value * n), n)
-            return low, high, f"exact bound (Clopper-Pearson, {n} groups)"
+            return agreeing(number.value, n, "groups")
         if self.of in ("real", "fake") or not {number.recall, number.real_accuracy} & {0.0, 1.0}:
             return None
         support = number.support
@@ -301,9 +298,7 @@ class Rate(Bound):
         return low, high, f"exact bound (perfect separation, {support.pairs} disjoint pairs)"
 
     def _at(self, tpr: float, tnr: float, support: Support) -> float:
-        """The metric at these rates and the sample's prevalence; 0 where nothing would be called
-        fake.
-        """
+        """The metric at these rates and the sample's prevalence; 0 where nothing is called fake."""
         pi = np.array(support.prevalence)
         shares = Confusion(tp=pi * tpr, fp=(1 - pi) * (1 - tnr), n_fake=pi, n_real=1 - pi)
         return float(np.nan_to_num(self.rate(shares)))
@@ -315,9 +310,7 @@ class Rate(Bound):
 
 @dataclass(frozen=True, kw_only=True)
 class Count(Bound):
-    """Of a confusion count. of: its class. right: whether it counts images that are called what
-    they are.
-    """
+    """Of a confusion count. of: its class. right: whether it counts images called what they are."""
 
     of: Literal["real", "fake"]
     right: bool
@@ -342,9 +335,9 @@ class Count(Bound):
         rate = number.recall if self.of == "fake" else number.real_accuracy
         if rate not in (0.0, 1.0) or number.value not in (0.0, float(images)):
             return None
-        low, high = clopper_pearson(round(rate * groups), groups)
+        low, high, note = agreeing(rate, groups, "groups")
         low, high = (low, high) if self.right else (1 - high, 1 - low)
-        return images * low, images * high, f"exact bound (Clopper-Pearson, {groups} groups)"
+        return images * low, images * high, note
 
 
 def mean_precision(start: float, stop: float, false_positives: float) -> float:
@@ -359,4 +352,4 @@ def _half_error(rate: float, n: int) -> Interval:
     """The interval of a rate of 0 or 1 at half the error; of any other, nothing is known."""
     if rate not in (0.0, 1.0):
         return 0.0, 1.0
-    return clopper_pearson(round(rate * n), n, (1 + CONFIDENCE) / 2)
+    return agreeing(rate, n, "", (1 + CONFIDENCE) / 2)[:2]

@@ -25,11 +25,11 @@ from study.statistics.metrics import METRICS, NEEDS
 from study.statistics.ranking import Floats
 from study.statistics.replicates import ORACLE, MeanLoss, Replicates, Sample
 from study.statistics.resampling import (
-    FEW_GROUPS,
     NO_WIDTH,
     REPLICATES,
     clusters,
     draws,
+    few_groups,
     logit_interval,
     percentile_interval,
 )
@@ -173,8 +173,8 @@ class _Cell:
         self.one_image_a_group = len(groups) == len(label)
         self.support = Support(
             groups=len(groups),
-            real=int(groups.real.sum()),
-            fake=int(groups.fake.sum()),
+            real=groups.by_class[0],
+            fake=groups.by_class[1],
             pairs=groups.pairs,
             n_real=int((label == 0).sum()),
             n_fake=int((label == 1).sum()),
@@ -243,8 +243,7 @@ class _Cell:
         fewest = min(n for n in (self.support.real, self.support.fake) if n)
         if fewest < 2:
             return NAN, NAN, [*notes, "interval undefined: a class comes from one group"]
-        if fewest < FEW_GROUPS:
-            notes.append(f"few groups ({fewest})")
+        notes.append(few_groups(fewest))
         replicates = len(self.sampled)
         if missing := replicates - int(self.defined[row, at]):
             notes.append(f"{missing} of {replicates} replicates undefined")

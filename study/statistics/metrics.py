@@ -38,9 +38,7 @@ def sigmoid(logit: ArrayLike) -> Floats:
 
 
 def auc(label: ArrayLike, logit: ArrayLike) -> float:
-    """Area under the ROC, in [0, 1]: how often a fake scores above a real (Mann-Whitney), ties
-    counting half.
-    """
+    """AUC (Mann-Whitney), in [0, 1]: how often a fake scores above a real, ties counting half."""
     fake, score = checked(label, logit)
     fakes, reals = np.sort(score[fake]), score[~fake]
     below, not_above = placed_below(fakes, reals)
@@ -48,9 +46,7 @@ def auc(label: ArrayLike, logit: ArrayLike) -> float:
 
 
 def average_precision(label: ArrayLike, logit: ArrayLike) -> float:
-    """Step-wise average precision in [0, 1] with fake positive, tied scores taken in one step;
-    chance is the prevalence.
-    """
+    """Step-wise average precision in [0, 1], fake positive, tied scores in one step."""
     return float(ranking.average_precision(curves(rank(label, logit)))[0])
 
 
@@ -83,9 +79,7 @@ def eer(label: ArrayLike, logit: ArrayLike) -> tuple[float, float]:
 
 
 def tpr_at_fpr(label: ArrayLike, logit: ArrayLike, max_fpr: float) -> float:
-    """Highest TPR among the ROC points with FPR <= `max_fpr`, both in [0, 1]; coarse where 1 /
-    max_fpr exceeds the reals.
-    """
+    """Highest TPR where FPR <= `max_fpr`, both in [0, 1]; coarse where that is below 1 / reals."""
     return float(ranking.tpr_at_fpr(curves(rank(label, logit)), max_fpr)[0])
 
 
@@ -114,17 +108,13 @@ def squared_errors(label: ArrayLike, logit: ArrayLike) -> Floats:
 
 
 def log_losses(label: ArrayLike, logit: ArrayLike) -> Floats:
-    """(N,) negative log-likelihood in nats, softplus of the logit's margin: exact where the
-    probability is saturated.
-    """
+    """(N,) negative log-likelihood in nats, softplus of the margin: exact where p saturates."""
     fake, score = checked(label, logit)
     return np.logaddexp(0.0, np.where(fake, -score, score))
 
 
 def brier(label: ArrayLike, logit: ArrayLike) -> float:
-    """Brier score: the mean squared difference of p(fake) and the label, in [0, 1], lower is
-    better.
-    """
+    """Brier score: the mean squared error of p(fake), in [0, 1], lower is better."""
     return _mean(squared_errors(label, logit))
 
 
@@ -134,9 +124,7 @@ def nll(label: ArrayLike, logit: ArrayLike) -> float:
 
 
 def ece(label: ArrayLike, logit: ArrayLike, bins: int = ECE_BINS) -> float:
-    """Expected calibration error of p(fake) in [0, 1], over `bins` bins of equal mass between which
-    ties are never parted.
-    """
+    """Expected calibration error of p(fake), in [0, 1]; `bins` of equal mass, ties never parted."""
     ranked = rank(label, logit)
     c = curves(ranked)
     return float(
@@ -227,9 +215,7 @@ def f1(c: Confusion) -> Floats:
 
 
 def precision(c: Confusion) -> Floats:
-    """(R,) the share of fakes in what is called fake, in [0, 1]; it compares the classes, and is
-    NaN where either is missing.
-    """
+    """(R,) the share of fakes in what is called fake, in [0, 1]; NaN where a class is missing."""
     return ratio(c.tp, c.tp + c.fp) * c.both
 
 

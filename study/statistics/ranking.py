@@ -1,12 +1,11 @@
 """Ranked scores and the counts under every threshold: the one place where scores are compared with
 each other.
 
-Numpy only. The plain metrics and every bootstrap replicate are computed by the same
-functions here, over an array of
-R replicates at once: a sample is one replicate in which each image weighs 1, a bootstrap replicate
-gives an image the number of times its group was drawn. Images are sorted once per sample; ties are
-exact because a step of the ROC is a distinct score. A rate that a replicate does not define (a
-class missing) is NaN.
+Numpy only. The plain metrics and every bootstrap replicate are computed by the same functions here,
+over an array of R replicates at once: a sample is one replicate in which each image weighs 1, a
+bootstrap replicate gives an image the number of times its group was drawn. Images are sorted once
+per sample; ties are exact because a step of the ROC is a distinct score. A rate that a replicate
+does not define (a class missing) is NaN.
 """
 
 from __future__ import annotations
@@ -44,6 +43,13 @@ def checked(label: ArrayLike, logit: ArrayLike) -> tuple[NDArray[np.bool_], Floa
     return fake, score
 
 
+def missing_class(fake: NDArray[np.bool_]) -> str:
+    """Return why a sample has no AUC, by its images' being fake (N,); "" where it has one."""
+    if not len(fake):
+        return "no images"
+    return "no real images" if fake.all() else "" if fake.any() else "no fake images"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
     """N images from the highest score to the lowest, in K levels of equal score.
@@ -60,9 +66,7 @@ class Ranking:
 
 
 def rank(label: ArrayLike, logit: ArrayLike) -> Ranking:
-    """Sort a sample: label (N,), 1 = fake; logit (N,). Raises ScoreError where a score is not
-    finite.
-    """
+    """Sort a sample: label (N,), 1 = fake; logit (N,). Raises ScoreError where not finite."""
     fake, score = checked(label, logit)
     order = np.argsort(-score, kind="stable")
     falling = score[order]
@@ -124,9 +128,7 @@ class Curves:
 
 
 def curves(ranking: Ranking, weight: NDArray[np.uint8] | None = None) -> Curves:
-    """Cumulate weights along a ranking: weight (R, N) in ranked order; None is the sample itself,
-    each image weighing 1.
-    """
+    """Cumulate weights (R, N) in ranked order; None is the sample itself, each image weighing 1."""
     weight = np.ones((1, len(ranking.order)), np.uint8) if weight is None else weight
     fakes, images = (weight * ranking.fake).astype(np.float64), weight.astype(np.float64)
     tp, called = _cumulated(fakes), _cumulated(images)
@@ -167,9 +169,7 @@ def ratio(numerator: Any, denominator: Any) -> Floats:
 
 
 def auc(c: Curves) -> Floats:
-    """(R,) Mann-Whitney probability that a fake scores above a real, ties counting half: the area
-    under the full ROC.
-    """
+    """(R,) how often a fake scores above a real, ties counting half: the area under the ROC."""
     # Per level, reals times the fakes above it and half of those tied with it; a level's reals are
     # images - fakes.
     above = np.einsum("rk,rk->r", c.images, c.tp[:, 1:]) - np.einsum(
@@ -180,9 +180,7 @@ def auc(c: Curves) -> Floats:
 
 
 def average_precision(c: Curves) -> Floats:
-    """(R,) step-wise average precision: the sum over levels of the rise in recall times the
-    precision there.
-    """
+    """(R,) average precision: the sum over levels of the rise in recall times the precision."""
     gained = np.einsum("rk,rk->r", c.fakes, c.tp[:, 1:] / np.maximum(c.called[:, 1:], 1))
     return c.with_both_classes(ratio(gained, c.n_fake))
 
@@ -196,9 +194,7 @@ def equal_error(c: Curves) -> tuple[Floats, Ints, Floats]:
     n_fake, n_real = c.n_fake[:, None], c.n_real[:, None]
 
     def excess(cut: Ints) -> Floats:
-        """FNR - FPR, times both class sizes: whole numbers, falling along the cuts from positive to
-        negative.
-        """
+        """FNR - FPR, times both class sizes: whole numbers, falling along the cuts from above 0."""
         tp, fp = c.at(cut)
         return (n_fake - tp) * n_real - fp * n_fake
 
@@ -278,9 +274,7 @@ def midpoint(level: Floats, first: Ints, last: Ints) -> Floats:
 
 
 def cut_of(level: Floats, threshold: Floats) -> Ints:
-    """(R,) the cut that a threshold makes: how many levels are at least as high. Infinite
-    thresholds cut at the ends.
-    """
+    """(R,) a threshold's cut: how many levels reach it; infinite ones cut at the ends."""
     return np.asarray(len(level) - np.searchsorted(level[::-1], threshold, side="left"))
 
 
@@ -302,8 +296,6 @@ def equal_mass_bins(c: Curves, bins: int) -> Ints:
 
 
 def calibration_error(c: Curves, probability: Floats, cuts: Ints) -> Floats:
-    """(R,) expected calibration error of p(fake), (K,) per level: bins' |mean probability - share
-    of fakes|, by their mass.
-    """
+    """(R,) ECE of p(fake), (K,) per level: bins' |mean p - share of fakes|, by their mass."""
     excess = pick(_cumulated(c.images * probability), cuts) - pick(c.tp, cuts)
     return ratio(np.abs(np.diff(excess, axis=1)).sum(axis=1), c.called[:, -1])

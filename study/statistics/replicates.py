@@ -122,9 +122,7 @@ class Sample:
 
     @cached_property
     def oracle(self) -> float:
-        """The threshold, a logit, that maximises balanced accuracy on this very sample; NaN where a
-        class is missing.
-        """
+        """The threshold, a logit, with the sample's best balanced accuracy; NaN without a class."""
         return float(ranking.best_balanced_threshold(curves(self.ranked), self.ranked.level)[0])
 
     def groups_called(self, threshold: str) -> int:
@@ -189,9 +187,7 @@ class Replicates:
         return ranking.equal_mass_bins(self.curves, ECE_BINS)
 
     def at(self, threshold: str) -> Confusion:
-        """Return what is called fake at the named threshold; the oracle is chosen in each
-        replicate anew.
-        """
+        """Return what is called fake at a threshold; each replicate chooses its own oracle."""
         if threshold == ORACLE:
             c = self.curves
             cut = ranking.best_balanced_threshold(c, self.level)

@@ -49,11 +49,14 @@ class Clusters:
         return tuple(np.flatnonzero(kind) for kind in kinds)
 
     @property
+    def by_class(self) -> tuple[int, int]:
+        """How many groups hold reals, and how many fakes."""
+        return int(self.real.sum()), int(self.fake.sum())
+
+    @property
     def pairs(self) -> int:
-        """How many disjoint pairs of groups exist, of which one gives a real and the other a fake:
-        independent comparisons.
-        """
-        return min(int(self.real.sum()), int(self.fake.sum()), len(self) // 2)
+        """How many disjoint pairs of groups there are of which one gives a real and one a fake."""
+        return min(*self.by_class, len(self) // 2)
 
     def totals(self, values: Floats) -> Floats:
         """(N, M) values per image -> (G, M) their sums per group."""
@@ -68,6 +71,11 @@ def clusters(label: ArrayLike, group: ArrayLike) -> Clusters:
     fake = np.asarray(label).astype(bool)
     held = [np.bincount(member[of], minlength=len(names)) > 0 for of in (~fake, fake)]
     return Clusters(member=member, real=held[0], fake=held[1])
+
+
+def few_groups(fewest: int) -> str:
+    """Return what is to be said of a sample by the groups of its rarer class, or ""."""
+    return f"few groups ({fewest})" if fewest < FEW_GROUPS else ""
 
 
 def blocks(replicates: int, width: int) -> Iterator[int]:
@@ -121,9 +129,7 @@ class ResampledAuc:
         self._real, self._fake = groups.member[reals], groups.member[fakes]
 
     def __call__(self, count: NDArray[np.uint8]) -> Floats:
-        """(r,) the AUC of replicates that drew each group `count` (r, G) times; NaN where the
-        sample lacks a class.
-        """
+        """(r,) AUCs where each group was drawn `count` (r, G) times; NaN without both classes."""
         if not len(self._real) or not len(self._fake):
             return np.full(len(count), np.nan)
         real, found = count.take(self._real, axis=1), count.take(self._fake, axis=1)

@@ -141,9 +141,7 @@ def _no_spread(values: Floats) -> str:
 
 
 def same_logits(logits: Sequence[Floats]) -> bool:
-    """Whether several seeds gave the very same logits (N,), but for rounding. Equal AUCs do not say
-    so: they may coincide.
-    """
+    """Whether seeds gave the same logits (N,), but for rounding: equal AUCs may coincide."""
     return len(logits) > 1 and all(
         np.abs(one - logits[0]).max() <= ROUNDING * np.ptp(one) for one in logits[1:] if len(one)
     )

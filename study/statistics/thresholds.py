@@ -1,10 +1,9 @@
 """The named thresholds and the temperature, from a sample of labels and logits (PROTOCOL section
 4).
 
-Numpy and scipy only. An image is called fake when logit >= threshold. A threshold is a
-logit in float64, and may be
--inf (every image is fake) or +inf (none is). Compare it with scores as float64: in float32 it can
-round onto a score. Raises ScoreError where a score is not finite.
+Numpy and scipy only. An image is called fake when logit >= threshold. A threshold is a logit in
+float64, and may be -inf (every image is fake) or +inf (none is). Compare it with scores as float64:
+in float32 it can round onto a score. Raises ScoreError where a score is not finite.
 """
 
 from __future__ import annotations
@@ -79,9 +78,7 @@ def fit_temperature(label: ArrayLike, logit: ArrayLike) -> float:
     target = np.where(fake, (fake.sum() + 1) / (fake.sum() + 2), 1 / ((~fake).sum() + 2))
 
     def slope(log_scale: float) -> float:
-        """Sign and size of the loss's derivative by the scale 1 / T: rising, since the loss is
-        convex in it.
-        """
+        """The loss's derivative by the scale 1 / T, in which it is convex: rising."""
         return float(score @ (sigmoid(score * np.exp(log_scale)) - target))
 
     flattest = float(np.log(FLATTEST / size.max()))

@@ -60,9 +60,7 @@ def to_units(scores: Scores) -> Scores:
 
 
 def _log_mean(logit: Floats, start: NDArray[np.intp]) -> Floats:
-    """Log of the summed sigmoids of each unit's logits; the unit's size cancels between the two
-    signs.
-    """
+    """Log of each unit's summed sigmoids; the unit's size cancels between the two signs."""
     return np.asarray(np.logaddexp.reduceat(-np.logaddexp(0.0, -logit), start))
 
 
