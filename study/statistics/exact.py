@@ -37,7 +37,7 @@ def clopper_pearson(successes: float, n: float, confidence: float = CONFIDENCE) 
     return low, high
 
 
-def agreeing(share: float, n: int, what: str, confidence: float = CONFIDENCE) -> Exact:
+def agreeing(share: float, n: float, what: str, confidence: float = CONFIDENCE) -> Exact:
     """Bound a share of 0 or 1: none or all of `n` independent trials, named by `what`."""
     low, high = clopper_pearson(round(share * n), n, confidence)
     return low, high, f"exact bound (Clopper-Pearson, {n} {what})"
@@ -103,16 +103,18 @@ class Support:
 class Number:
     """The value of a metric in one scoring, and what its bound rests on.
 
-    auc: of the same scores. recall, real_accuracy: at the same threshold. called: groups that hold
-    an image called fake there. oracle: whether the threshold was chosen on these very scores.
+    variance: of its replicates. auc: of the same scores. recall, real_accuracy: at the same
+    threshold. called: groups with an image that is called fake there. oracle: whether the threshold
+    was chosen on these very scores.
     """
 
     value: float
     support: Support
+    variance: float = np.nan
     auc: float = np.nan
     recall: float = np.nan
     real_accuracy: float = np.nan
-    called: int = 0
+    called: float = 0
     oracle: bool = False
 
     @property
@@ -137,13 +139,8 @@ class Bound:
         """Return what is to be said of the metric in such a sample, or ""."""
         return ""
 
-    def proportion(
-        self, value: float, variance: float, support: Support, called: Callable[[], float]
-    ) -> Interval | None:
-        """Return its interval at a given threshold where it is a proportion, else None.
-
-        variance: of the replicates. called: tells how many groups hold an image called fake.
-        """
+    def proportion(self, number: Number) -> Interval | None:
+        """Return its interval at a given threshold where it is a proportion, else None."""
         return None
 
     def exact(self, number: Number) -> Exact | None:
@@ -254,18 +251,16 @@ class Rate(Bound):
     of: Trials | None = None
     maximised: bool = False
 
-    def proportion(
-        self, value: float, variance: float, support: Support, called: Callable[[], float]
-    ) -> Interval | None:
+    def proportion(self, number: Number) -> Interval | None:
         """Return Clopper and Pearson's interval; of groups of images Korn and Graubard's."""
-        if self.of is None or not 0 < value < 1 or not variance > NO_WIDTH**2:
+        if self.of is None or not 0 < number.value < 1 or not number.variance > NO_WIDTH**2:
             return None
-        images, groups = support.trials(self.of)
+        images, groups = number.support.trials(self.of)
         if images > groups:
-            return korn_graubard(value, variance, images=images, groups=groups)
+            return korn_graubard(number.value, number.variance, images=images, groups=groups)
         # Independent trials: nothing is to be learned of their number from a bootstrap's noise.
-        n = called() if self.of == "called" else images
-        return clopper_pearson(value * n, n)
+        n = number.called if self.of == "called" else images
+        return clopper_pearson(number.value * n, n)
 
     def exact(self, number: Number) -> Exact | None:
         """Bound a share of 0 or 1 directly; else, where one class is all right or all wrong,
@@ -315,14 +310,12 @@ class Count(Bound):
     of: Literal["real", "fake"]
     right: bool
 
-    def proportion(
-        self, value: float, variance: float, support: Support, called: Callable[[], float]
-    ) -> Interval | None:
+    def proportion(self, number: Number) -> Interval | None:
         """Return the interval of the rate that it makes, times the images."""
-        images, groups = support.trials(self.of)
-        if images > groups or not 0 < value < images:
+        images, groups = number.support.trials(self.of)
+        if images > groups or not 0 < number.value < images:
             return None
-        low, high = clopper_pearson(value, images)
+        low, high = clopper_pearson(number.value, images)
         return images * low, images * high
 
     def edges(self, number: Number, *, greater_is_better: bool) -> Interval:

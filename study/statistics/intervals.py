@@ -11,7 +11,8 @@ and always a note; no other number's interval claims more than those bounds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from statistics import fmean, harmonic_mean, stdev
 
 import numpy as np
@@ -131,9 +132,11 @@ def columns_of(sample: Sample) -> list[Column]:
 
 def values_of(sample: Sample, count: NDArray[np.uint8]) -> Floats:
     """Return the columns' values (R, M) in replicates that drew each group `count` (R, G) times."""
-    columns, replicates = columns_of(sample), Replicates(sample=sample, count=count)
-    at = {t: replicates.at(t) if t else replicates for t in dict.fromkeys(t for _, t in columns)}
-    return np.stack([METRICS[name].function(at[t]) for name, t in columns], axis=1)
+    replicates, values = Replicates(sample=sample, count=count), []
+    for threshold, columns in groupby(columns_of(sample), key=lambda column: column[1]):
+        given = replicates.at(threshold) if threshold else replicates
+        values += [METRICS[name].function(given) for name, _ in columns]
+    return np.stack(values, axis=1)
 
 
 def _check(seeds: Sequence[Scores]) -> None:
@@ -157,6 +160,10 @@ def _mean(values: Floats, axis: int) -> Floats:
     """Mean over what is defined; NaN where nothing is."""
     defined = np.count_nonzero(~np.isnan(values), axis=axis)
     return np.where(defined > 0, np.nansum(values, axis=axis) / np.maximum(defined, 1), np.nan)
+
+
+def _joined(notes: Sequence[str]) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 class _Cell:
@@ -183,6 +190,8 @@ class _Cell:
             threshold: [one.groups_called(threshold) for one in samples]
             for threshold in dict.fromkeys(threshold for _, threshold in columns if threshold)
         }
+        n_real, n_fake = self.support.n_real, self.support.n_fake
+        self.empty = Estimate(value=NAN, low=NAN, high=NAN, n_real=n_real, n_fake=n_fake)
         # (R, S, M) -> (R, S + 1, M) -> (S + 1, M)
         self.sampled = np.concatenate([sampled, _mean(sampled, axis=1)[:, None]], axis=1)
         self.low, self.high, self.defined = percentile_interval(self.sampled)
@@ -202,7 +211,7 @@ class _Cell:
     def _of_seed(self, seed: int, at: int) -> Estimate:
         value = float(self.values[seed, at])
         if np.isnan(value):
-            return self._undefined(self._reason(seed, self.columns[at]))
+            return replace(self.empty, reason=self._reason(seed, self.columns[at]))
         low, high, notes = self._interval(seed, at, value)
         if high - low <= NO_WIDTH:
             # No replicate differs: the exact bound, but no surer than that of a perfect result.
@@ -211,12 +220,12 @@ class _Cell:
             low, high, note = found or (low, high, "no replicate differs")
             low, high = min(low, lowest), max(high, highest)
             notes.append(note)
-        return self._estimate(value, low, high, notes)
+        return replace(self.empty, value=value, low=low, high=high, note=_joined(notes))
 
     def _of_mean(self, seeds: Sequence[Estimate], at: int) -> Estimate:
         defined = [estimate for estimate in seeds if not np.isnan(estimate.value)]
         if not defined:
-            return self._undefined(seeds[0].reason)
+            return seeds[0]
         value = fmean(estimate.value for estimate in defined)
         low, high, notes = self._interval(len(seeds), at, value)
         fixed = [self.high[seed, at] - self.low[seed, at] <= NO_WIDTH for seed in range(len(seeds))]
@@ -233,8 +242,15 @@ class _Cell:
             )
         if len(defined) < len(seeds):
             notes.append(f"{len(seeds) - len(defined)} of {len(seeds)} seeds undefined")
-        sd = stdev(estimate.value for estimate in defined) if len(defined) > 1 else NAN
-        return self._estimate(value, low, high, notes, seeds=len(defined), sd=sd)
+        return replace(
+            self.empty,
+            value=value,
+            low=low,
+            high=high,
+            seeds=len(defined),
+            sd=stdev(estimate.value for estimate in defined) if len(defined) > 1 else NAN,
+            note=_joined(notes),
+        )
 
     def _interval(self, row: int, at: int, value: float) -> tuple[float, float, list[str]]:
         """Return the interval of one seed, or of the mean (row S), and what is to be said of it."""
@@ -269,14 +285,15 @@ class _Cell:
         if bound.interval == "logit" and 0 < value < 1:
             return logit_interval(value, self.sampled[:, row, at])
         if threshold and threshold != ORACLE:
-            found = bound.proportion(
-                value,
-                float(self.variance[row, at]),
-                self.support,
+            called = [n for n in self._called(row, threshold) if n]
+            number = Number(
+                value=value,
+                support=self.support,
+                variance=float(self.variance[row, at]),
                 # of the mean over seeds their harmonic mean, as their variances average
-                lambda: harmonic_mean([n for n in self._called(row, threshold) if n]),
+                called=harmonic_mean(called) if called else 0,
             )
-            if found:
+            if found := bound.proportion(number):
                 return found
         return float(self.low[row, at]), float(self.high[row, at])
 
@@ -333,29 +350,3 @@ class _Cell:
         needs = METRICS[name].needs | ({"real", "fake"} if threshold == ORACLE else set())
         lacking = (why for need, why in NEEDS.items() if need in needs and not met[need])
         return next(lacking, "undefined for these scores")
-
-    def _undefined(self, reason: str) -> Estimate:
-        return self._estimate(NAN, NAN, NAN, reason=reason)
-
-    def _estimate(
-        self,
-        value: float,
-        low: float,
-        high: float,
-        notes: Sequence[str] = (),
-        *,
-        seeds: int = 1,
-        sd: float = NAN,
-        reason: str = "",
-    ) -> Estimate:
-        return Estimate(
-            value=value,
-            low=low,
-            high=high,
-            n_real=self.support.n_real,
-            n_fake=self.support.n_fake,
-            seeds=seeds,
-            sd=sd,
-            reason=reason,
-            note="; ".join(note for note in notes if note),
-        )

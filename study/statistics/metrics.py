@@ -211,12 +211,12 @@ def balanced_accuracy(c: Confusion) -> Floats:
 
 def f1(c: Confusion) -> Floats:
     """(R,) the harmonic mean of precision and recall, in [0, 1]: 0 where no fake is found."""
-    return ratio(2 * c.tp, c.n_fake + c.tp + c.fp) * c.both
+    return ratio(2 * c.tp, c.n_fake + c.tp + c.fp) * c.fakes * c.reals
 
 
 def precision(c: Confusion) -> Floats:
     """(R,) the share of fakes in what is called fake, in [0, 1]; NaN where a class is missing."""
-    return ratio(c.tp, c.tp + c.fp) * c.both
+    return ratio(c.tp, c.tp + c.fp) * c.fakes * c.reals
 
 
 def _eer_threshold(r: Replicates) -> Floats:
@@ -280,16 +280,11 @@ def _count(
     name: str,
     title: str,
     of: Literal["real", "fake"],
-    counted: Callable[[Confusion], Floats],
+    function: Callable[[Confusion], Floats],
     *,
     right: bool,
 ) -> Metric:
-    """A count of images of a class, NaN where the class is missing."""
-
-    def function(c: Confusion) -> Floats:
-        images = c.n_fake if of == "fake" else c.n_real
-        return counted(c) * np.where(images > 0, 1.0, np.nan)
-
+    """A count of images of a class. right: whether they are called what they are."""
     return Metric(
         name=name,
         title=title,
@@ -389,8 +384,8 @@ METRICS: Mapping[str, Metric] = _by_name(
     _rate("recall", "recall", lambda c: c.recall, of="fake"),
     _rate("real_accuracy", "accuracy on reals", lambda c: c.real_accuracy, of="real"),
     _rate("fake_accuracy", "accuracy on fakes", lambda c: c.recall, of="fake"),
-    _count("tp", "fakes called fake", "fake", lambda c: c.tp, right=True),
-    _count("fp", "reals called fake", "real", lambda c: c.fp, right=False),
-    _count("tn", "reals called real", "real", lambda c: c.n_real - c.fp, right=True),
-    _count("fn", "fakes called real", "fake", lambda c: c.n_fake - c.tp, right=False),
+    _count("tp", "fakes called fake", "fake", lambda c: c.tp * c.fakes, right=True),
+    _count("fp", "reals called fake", "real", lambda c: c.fp * c.reals, right=False),
+    _count("tn", "reals called real", "real", lambda c: (c.n_real - c.fp) * c.reals, right=True),
+    _count("fn", "fakes called real", "fake", lambda c: (c.n_fake - c.tp) * c.fakes, right=False),
 )

@@ -62,9 +62,14 @@ class Confusion:
         return ratio(self.n_real - self.fp, self.n_real)
 
     @cached_property
-    def both(self) -> Floats:
-        """(R,) 1 where both classes are there, else NaN."""
-        return np.where((self.n_fake > 0) & (self.n_real > 0), 1.0, np.nan)
+    def fakes(self) -> Floats:
+        """(R,) 1 where there are fakes, else NaN."""
+        return np.where(self.n_fake > 0, 1.0, np.nan)
+
+    @cached_property
+    def reals(self) -> Floats:
+        """(R,) 1 where there are reals, else NaN."""
+        return np.where(self.n_real > 0, 1.0, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +193,7 @@ class Replicates:
 
     def at(self, threshold: str) -> Confusion:
         """Return what is called fake at a threshold; each replicate chooses its own oracle."""
+        known: float | Floats
         if threshold == ORACLE:
             c = self.curves
             cut = ranking.best_balanced_threshold(c, self.level)
@@ -195,6 +201,6 @@ class Replicates:
             known, n_fake, n_real = np.where(np.isnan(cut), np.nan, 1.0), c.n_fake, c.n_real
         else:
             tp, fp = self.total(("tp", threshold)), self.total(("fp", threshold))
-            known = np.where(np.isnan(self.sample.thresholds[threshold]), np.nan, 1.0)
+            known = np.nan if np.isnan(self.sample.thresholds[threshold]) else 1.0
             n_fake, n_real = self.n_fake, self.n_real
         return Confusion(tp=tp * known, fp=fp * known, n_fake=n_fake, n_real=n_real)
