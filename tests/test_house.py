@@ -123,6 +123,16 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     graphlib.TopologicalSorter(below).prepare()  # raises CycleError, which names the circle
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "render").rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_what_is_shown_is_read_from_tables(path: Path) -> None:
+    """Never from the store, nor from what a run is made of."""
+    made_of = ("store/", "jobs/", "runtime/", "training/", "planning/open_study.py")
+    for module in imported(path):
+        assert not (local_path(module) or "").startswith(made_of), f"{path} imports {module}"
+
+
 @pytest.mark.parametrize("library", ONLY_HERE)
 def test_library_is_imported_in_one_place(library: str) -> None:
     for path in sources():

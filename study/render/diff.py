@@ -69,9 +69,8 @@ difference of the mean logits' AUCs on the same images where both stores hold th
 ("{BY_INTERVALS}") the matrices' own difference, which finds less. So change and tested can differ,
 even in sign: the mean logit over seeds is an ensemble of them, which often does better than they do
 one by one. p (Holm): the sampling of images alone. Over seeds: the change with Welch's 95 %
-interval over training seeds, of which each
-side needs two. p of both: the largest of the images' p, the seeds' and that of both errors at once,
-after Holm. More than noise: both p below .05."""
+interval over training seeds, of which each side needs two. p of both: the largest of the images' p,
+the seeds' and that of both errors at once, after Holm. More than noise: both p below .05."""
 
 
 HEAD = (

@@ -123,10 +123,6 @@ def pick(
     overlaps = results.overlaps()
     train_on = tuple(dict.fromkeys(row.train_on for row in mine))
     test_on = tuple(dict.fromkeys(row.test_on for row in mine))
-    baselines: dict[str, dict[str, ResultRow]] = {}
-    for row in results.rows:
-        if row.role == "baseline":
-            baselines.setdefault(row.detector, {})[row.test_on] = row
     return Grid(
         detector=detector,
         role=mine[0].role if mine else "detector",
@@ -146,9 +142,17 @@ def pick(
             )
             for place in product(train_on, test_on)
         },
-        baselines=baselines,
+        baselines=_baselines(results),
         warned=results.warnings(),
     )
+
+
+def _baselines(results: Results) -> dict[str, dict[str, ResultRow]]:
+    found: dict[str, dict[str, ResultRow]] = {}
+    for row in results.rows:
+        if row.role == "baseline":
+            found.setdefault(row.detector, {})[row.test_on] = row
+    return found
 
 
 def _place(row: ResultRow) -> Place:
