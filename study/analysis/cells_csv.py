@@ -7,11 +7,11 @@ Keys are digests; the data's are those of the content of train and val, and of t
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from study.core.csv_lines import csv_line
 from study.core.errors import StoreError
 from study.store.files import check_schema
 
@@ -47,11 +47,7 @@ COLUMNS = ("schema", *(field.name for field in fields(CellFile)))
 
 def csv_text(cells: Iterable[CellFile]) -> str:
     """Return cells.csv."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((SCHEMA, *astuple(cell)) for cell in cells)
-    return file.getvalue()
+    return "".join(map(csv_line, (COLUMNS, *((SCHEMA, *astuple(cell)) for cell in cells))))
 
 
 def read_cells(path: Path) -> list[CellFile]:

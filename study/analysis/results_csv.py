@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args, get_type_hints
 
 from study.analysis.results import COLUMNS, DatasetRow, PairRow, ResultRow, Results, flat
+from study.core.csv_lines import csv_line
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION, Estimate
@@ -109,34 +110,19 @@ def _result_row(row: Mapping[str, Any]) -> ResultRow:
 
 
 def _write(path: Path, kinds: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
-    texts = {name: _float_text if kind is float else _text for name, kind in kinds.items()}
     try:
         with (
             whole_file(path) as temporary,
             temporary.open("w", encoding="utf-8", newline="") as file,
         ):
-            file.write(",".join(("schema", *kinds)) + "\n")
+            file.write(csv_line(("schema", *kinds)))
             for row in rows:
-                line = [str(SCHEMA), *(text(row[name]) for name, text in texts.items())]
-                file.write(",".join(map(_quoted, line)) + "\n")
+                values = (float(row[n]) if kind is float else row[n] for n, kind in kinds.items())
+                file.write(csv_line((SCHEMA, *values)))
     except OSError as error:
         raise StoreError(
             f"cannot write '{path}': {error.strerror or error}; choose another --results folder"
         ) from error
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _float_text(value: float) -> str:
-    return "" if math.isnan(value) else repr(float(value))
-
-
-def _quoted(text: str) -> str:
-    # Not csv.writer: with lines that end in a newline it leaves a carriage return bare, and the
-    # reader then ends the row there.
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
 def _read(path: Path, kinds: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -91,49 +91,44 @@ def _left_out_notes(found: Sequence[Robustness]) -> Iterator[str]:
     """For each degradation and test set; whose it is where the detectors' geometries differ in
     it.
     """
-    notes: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    notes: dict[tuple[str, str], dict[str, list[str]]] = {}
     for r in found:
         if r.state in ("done", "not_applicable"):
-            notes.setdefault((r.degradation, r.test_on), {}).setdefault(_left_out(r), {})[
-                r.detector
-            ] = None
+            said = notes.setdefault((r.degradation, r.test_on), {})
+            said.setdefault(_left_out(r), []).append(r.detector)
     for said in notes.values():
         for sentence, detectors in said.items():
             if sentence:
-                yield sentence if len(said) == 1 else f"{', '.join(detectors)}: {sentence}"
+                whose = f"{', '.join(dict.fromkeys(detectors))}: " if len(said) > 1 else ""
+                yield whose + sentence
 
 
 def _left_out(r: Robustness) -> str:
     if r.state == "not_applicable":
         return f"{r.degradation} is not applicable to {r.test_on}: {r.reason}."
     total = r.images + r.left_out + r.unmatched + (0 if r.kept else r.leaked)
-    parts = []
+    of, said = f"of {total} images of {r.test_on}", []
     if r.left_out:
-        left_out = (
-            f"{r.degradation} is not applicable to {r.left_out} of {total} images of {r.test_on}; "
+        said.append(
+            f"{r.degradation} is not applicable to {r.left_out} {of}; they are left out, of the"
+            " clean AUC too."
         )
-        parts.append(f"{left_out}they are left out, of the clean AUC too.")
     if r.unmatched:
-        unmatched = (
-            f"{r.unmatched} of {total} images of {r.test_on} have a score under {r.degradation} but"
-            " none as they are "
+        said.append(
+            f"{r.unmatched} {of} have a score under {r.degradation} but none as they are (too"
+            " elongated); they are left out."
         )
-        parts.append(f"{unmatched}(too elongated); they are left out.")
-    return " ".join(parts)
+    return " ".join(said)
 
 
 def _leak_notes(found: Sequence[Robustness]) -> Iterator[str]:
+    ends = {False: "left out", True: "kept, as a class is gone without them, under "}
     for x, y in dict.fromkeys((r.train_on, r.test_on) for r in found):
         mine = [r for r in found if (r.train_on, r.test_on) == (x, y) and r.leaked]
-        for kept in (False, True):
+        for kept, end in ends.items():
             there = [r for r in mine if r.kept == kept]
             if there:
-                under = (
-                    f", under {', '.join(dict.fromkeys(r.degradation for r in there))}"
-                    if kept
-                    else ""
-                )
-                end = "kept, as a class is gone without them" if kept else "left out"
+                under = ", ".join(dict.fromkeys(r.degradation for r in there)) if kept else ""
                 yield (
                     f"Test images that leak from training: {x} -> {y}"
                     f" {max(r.leaked for r in there)}, {end}{under}."

@@ -6,15 +6,15 @@ numbers.py.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
+from study.core.csv_lines import csv_line
 from study.render.numbers import number, p_text, with_interval
 
 MIN_WIDTH, USUAL_WIDTH = 60, 120  # characters
@@ -31,7 +31,7 @@ class Column:
     kind: what its cells are. `text`: words. `count`: whole numbers. `number`: floats, shown to
     `places` places. `interval`: a value with the ends of its interval. `p`: p-values in [0, 1]. A
     str stands for itself in every column: a state, or why there is no number.
-    signed: numbers are shown with their sign.
+    signed: numbers are shown with their sign. places: of a `number`; an interval has three.
     """
 
     name: str
@@ -52,11 +52,9 @@ class Column:
             return with_interval(*cell, signed=self.signed)
         if self.kind == "p":
             return p_text(cell)
-        return (
-            f"{cell:,}"
-            if self.kind == "count"
-            else number(cell, signed=self.signed, places=self.places)
-        )
+        if self.kind == "count":
+            return f"{cell:,}"
+        return number(cell, signed=self.signed, places=self.places)
 
 
 @dataclass(frozen=True)
@@ -94,31 +92,23 @@ def text(table: Table, width: int | None = None) -> str:
     width: characters that a line may have. Where the columns do not fit beside each other, the
     table goes on below, and its first column stands there again. A single column is never broken.
     """
-    rows = [[cell.split("\n") for cell in row] for row in table.shown()]
-    widths = [
-        max(len(line) for line in (column.name, *(line for row in rows for line in row[at])))
-        for at, column in enumerate(table.columns)
-    ]
     lines = [[column.name for column in table.columns]]
-    for row in rows:
-        for part in range(max(map(len, row))):
-            lines.append([cell[part] if part < len(cell) else "" for cell in row])
+    for row in table.shown():
+        lines += [
+            list(part) for part in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+        ]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(table.columns))]
+
+    def padded(line: Sequence[str], at: int) -> str:
+        is_right = table.columns[at].is_right
+        return line[at].rjust(widths[at]) if is_right else line[at].ljust(widths[at])
 
     def block(places: Sequence[int]) -> str:
-        texts = [
-            GAP.join(
-                line[at].rjust(widths[at])
-                if table.columns[at].is_right
-                else line[at].ljust(widths[at])
-                for at in places
-            ).rstrip()
-            for line in lines
-        ]
+        texts = (GAP.join(padded(line, at) for at in places).rstrip() for line in lines)
         return "\n".join(filter(None, texts))
 
-    across = range(len(widths))
     if width is None:
-        return block(across)
+        return block(range(len(widths)))
     return "\n\n".join(block((0, *places)) for places in _blocks(widths, width))
 
 
@@ -165,31 +155,22 @@ def csv_text(table: Table) -> str:
 
     An interval is three columns: `name`, `name_low`, `name_high`.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    names = (
-        (column.name, f"{column.name}_low", f"{column.name}_high")
-        if column.kind == "interval"
-        else (column.name,)
-        for column in table.columns
-    )
-    writer.writerow(name for of_column in names for name in of_column)
-    for row in table.rows:
-        fields = map(_fields, table.columns, row)
-        writer.writerow(field for of_column in fields for field in of_column)
-    return file.getvalue()
+    head: list[str] = []
+    for column in table.columns:
+        ends = ("", "_low", "_high") if column.kind == "interval" else ("",)
+        head += [column.name + end for end in ends]
+    body = (csv_line(_values(table, row)) for row in table.rows)
+    return "".join([csv_line(head), *body])
 
 
-def _fields(column: Column, cell: Cell) -> list[str]:
-    if column.kind == "interval" and not isinstance(cell, tuple):
-        return [str(cell), "", ""]
-    return [_field(one) for one in (cell if isinstance(cell, tuple) else (cell,))]
-
-
-def _field(cell: str | float) -> str:
-    if isinstance(cell, float):
-        return "" if math.isnan(cell) else repr(float(cell))
-    return str(cell)
+def _values(table: Table, row: Sequence[Cell]) -> list[str | float]:
+    values: list[str | float] = []
+    for column, cell in zip(table.columns, row, strict=True):
+        several = cell if isinstance(cell, tuple) else (cell,)
+        values += several
+        if column.kind == "interval":  # a str has no ends
+            values += [""] * (3 - len(several))
+    return values
 
 
 _LATEX = {
@@ -209,16 +190,16 @@ def latex(table: Table) -> str:
     stands for itself, and numbers have a true minus.
     """
     layout = "".join("r" if column.is_right else "l" for column in table.columns)
-    head = " & ".join(_escaped(column.name) for column in table.columns)
-    body = [
-        " & ".join(map(_latex_cell, row, shown))
+    rows = [[_escaped(column.name) for column in table.columns]]
+    rows += [
+        [*map(_latex_cell, row, shown)]
         for row, shown in zip(table.rows, table.shown(), strict=True)
     ]
-    # after the \\ of the line before, these two would be read as its arguments
-    body = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in body]
-    rows = [rf"{line} \\" for line in body]
-    begin = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule", rf"{head} \\", r"\midrule"]
-    return "\n".join([*begin, *rows, r"\bottomrule", r"\end{tabular}"])
+    head, *body = (" & ".join(row) + r" \\" for row in rows)
+    lines = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    # at the start of a line these two would be read as an argument of the command before it
+    lines = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines]
+    return "\n".join([rf"\begin{{tabular}}{{{layout}}}", *lines, r"\end{tabular}"])
 
 
 def _latex_cell(cell: Cell, shown: str) -> str:

@@ -152,5 +152,5 @@ def _fields(c: Contrast) -> list[Cell]:
         *(SCHEMA, c.pairing.detector, c.pairing.train_on, c.source, c.test_on),
         *(c.tuned, c.other, s.mean, s.low, s.high, s.sd, s.seeds),
         *(d.value, d.low, d.high, d.p, c.p_holm),
-        *(str(c.same).lower(), c.leaked, str(c.kept).lower(), c.reason, d.reason, d.note),
+        *(c.same, c.leaked, c.kept, c.reason, d.reason, d.note),
     ]

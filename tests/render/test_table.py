@@ -87,6 +87,8 @@ def test_csv_has_every_bit_and_an_interval_in_three_columns() -> None:
     third = table(("x",), [(1 / 3,)])
     assert csv_text(third) == "x\n0.3333333333333333\n"
     assert csv_text(table(("a,b", 'c"'), [])) == '"a,b","c"""\n'
+    bare = csv_text(table(("x", "y"), [("a\rb", True)]))
+    assert list(csv.reader(io.StringIO(bare, newline=""))) == [["x", "y"], ["a\rb", "true"]]
 
 
 def test_latex() -> None:
@@ -102,6 +104,7 @@ y & - & failed & no seed & undefined &  \\
 \bottomrule
 \end{tabular}"""
     )
+    assert "\\toprule\n{}[x] \\\\" in latex(table(("[x]",), []))
     every = table(("x",), [("\\ $ # { } ~ ^ <",)])
     assert (
         r"\textbackslash{} \$ \# \{ \} \textasciitilde{} \textasciicircum{} \textless{}"
