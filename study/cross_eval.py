@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from study.analysis.leak_price import KeptEpochs
     from study.core.failures import Failure
     from study.core.records import Cell, Pairing
+    from study.jobs.cell import CellJob
     from study.planning.cells import PlannedCell
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
@@ -210,20 +211,34 @@ def _score(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[Plann
 
 
 def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
-    """Score cells on test sets as they are, a job each; return the failures by scores key."""
-    from study.jobs.cell import CellJob, run_cell
+    """Score cells on test sets as they are, those that share images and a frozen body in one job;
+    return the failures by scores key.
+    """
+    from study.jobs.cell import CellJob, cells_jobs, run_cells
 
-    geometries = {c.winner.key: repr(c.winner.spec.geometry) for c in cells if c.winner is not None}
-    jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
-    # neighbours share a pack
-    jobs.sort(key=lambda job: (job.test_on, geometries[job.model], job.model))
-    named = {
-        c.cell.scores_key: f"{c.cell.pairing.name} -> {c.cell.test_on}  {c.winner.trial.origin}"
-        for c in cells
-        if c.winner
+    known = [(c.job, c.winner) for c in cells if isinstance(c.job, CellJob) and c.winner]
+    names = {
+        job.scores_key: f"{winner.trial.pairing.name} -> {job.test_on}  {winner.trial.origin}"
+        for job, winner in known
     }
-    with cli.announced(jobs, lambda job: named[job.scores_key]):
-        return launcher.run_jobs(jobs, run_cell)
+    jobs = cells_jobs(known)
+    with cli.announced([cell for job in jobs for cell in job.cells], lambda c: names[c.scores_key]):
+        failures = launcher.run_jobs(jobs, run_cells)
+    return _of_cells(failures, {job.result_key: job.cells for job in jobs})
+
+
+def _of_cells(
+    failures: dict[str, Failure], jobs: Mapping[str, Sequence[CellJob]]
+) -> dict[str, Failure]:
+    """Give the failure of a whole job to all of its cells that are not done; jobs: their cells, by
+    the key of the job.
+    """
+    found: dict[str, Failure] = {}
+    for key, failure in failures.items():
+        cells = jobs.get(key)
+        lacking = [key] if cells is None else [c.scores_key for c in cells if not c.is_done()]
+        found |= dict.fromkeys(lacking, failure)
+    return found
 
 
 def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
@@ -241,10 +256,7 @@ def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[st
     ):
         failures = launcher.run_jobs(jobs, run_degraded)
     assemble(cell_jobs)
-    for job in jobs:
-        if failure := failures.pop(job.result_key, None):  # of all its cells
-            failures |= {cell.scores_key: failure for cell in job.missing()}
-    return failures
+    return _of_cells(failures, {job.result_key: job.missing() for job in jobs})
 
 
 def _scored_epochs(

@@ -129,7 +129,13 @@ def _print_outlook(outlook: Outlook) -> None:
     states = Counter(c.cell.state for c in outlook.cells)
     packs = f"packs {_bytes(outlook.packs_bytes)}, of which {_bytes(outlook.packs_to_make)} to make"
     print(f"\ncells: {', '.join(f'{n} {state}' for state, n in states.items())}")
-    print(f"disk:  {packs}; models so far {_bytes(outlook.models_bytes)}")
+    features = (
+        f"features at most {_bytes(outlook.features_bytes)}, of which"
+        f" {_bytes(outlook.features_to_make)} to make; "
+        if outlook.features_bytes
+        else ""
+    )
+    print(f"disk:  {packs}; {features}models so far {_bytes(outlook.models_bytes)}")
 
 
 def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None:

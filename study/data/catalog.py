@@ -245,6 +245,11 @@ class Catalog:
         self._check_split(name, split)
         return Originals([self.dataset(member) for member in split_union(name)], split)
 
+    def pack_key(self, name: str, split: Split, geometry: Geometry) -> str:
+        """Return the key of the pack of one dataset's split. Raises what `dataset` raises."""
+        self._check_split(name, split)
+        return packs.pack_key(self.dataset(name), split, geometry)
+
     def packed(self, name: str, split: Split, geometry: Geometry) -> bool:
         """Whether `open` would find every pack already built. Raises what `dataset` raises."""
         self._check_split(name, split)

@@ -7,6 +7,7 @@ torch only. A family's file (`study/detectors/FAMILY.py`) holds a subclass and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
+from study.detectors import weights
 from study.detectors.weights import Source, load_backbone
 
 # near-zero first logits: the first loss is ln 2, whatever the scale of the features
@@ -60,6 +62,31 @@ def make_head(n_features: int, width: int, dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(nn.Linear(n_features, width), hidden, near_zero_(nn.Linear(width, 1)))
 
 
+def head_of(spec: DetectorSpec, n_features: int) -> nn.Module:
+    """Return the head that the options of a spec ask for, on features (B, D)."""
+    width, dropout = spec.options.get("head_width", 0), spec.options.get("head_dropout", 0.0)
+    return make_head(n_features, int(width), float(dropout))
+
+
+class Head(nn.Module):
+    """The trained head of a detector without its body: `make_head`'s, features (B, D) to logits
+    (B,).
+
+    Raises RuntimeError where tensors of `state` (names below the head) are missing, foreign, or of
+    another shape.
+    """
+
+    def __init__(self, spec: DetectorSpec, n_features: int, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.head = head_of(spec, n_features)
+        aligned = {name: weights.aligned(tensor) for name, tensor in state.items()}
+        self.head.load_state_dict(aligned, strict=True, assign=True)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features (B, D) to logits (B,)."""
+        return cast(Tensor, self.head(features)).squeeze(1)
+
+
 class Detector(nn.Module):
     """An image in, one logit out: higher is more fake.
 
@@ -75,11 +102,7 @@ class Detector(nn.Module):
         super().__init__()
         self.spec = spec
         self.n_features = n_features  # D, the width of what the head reads
-        width, dropout = (
-            int(spec.options.get("head_width", 0)),
-            float(spec.options.get("head_dropout", 0.0)),
-        )
-        self.head = head if head is not None else make_head(n_features, width, dropout)
+        self.head = head if head is not None else head_of(spec, n_features)
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         # Not saved: both follow from the spec.
         self.register_buffer("_scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
@@ -87,9 +110,14 @@ class Detector(nn.Module):
 
     def prepare(self, images: Tensor) -> Tensor:
         """Turn uint8 RGB (B, S, S, 3) into float32 input (B, 3, S, S): (x / 255 - mean) / std."""
-        # strides stay: this is the channels_last format already
-        x = images.permute(0, 3, 1, 2).to(torch.float32)
-        return x * cast(Tensor, self._scale) + cast(Tensor, self._shift)
+        batch, height, width, channels = images.shape
+        # Whole rows of pixels are multiplied at a time: the same products, twice as fast.
+        scale, shift = (
+            cast(Tensor, one).flatten().repeat(width) for one in (self._scale, self._shift)
+        )
+        x = images.reshape(-1, width * channels).to(torch.float32).mul_(scale).add_(shift)
+        # this is the channels_last format
+        return x.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
     def features(self, x: Tensor) -> Tensor:
         """Everything below the head: prepared images (B, 3, S, S) float32 to features (B, D)."""

@@ -15,6 +15,7 @@ RGB = tuple[float, float, float]
 HALF: RGB = (0.5, 0.5, 0.5)
 Schedule = Literal["head", "last_stage", "full", "progressive", "lp_ft", "lora"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+HEAD_FIRST: tuple[Schedule, ...] = ("head", "progressive", "lp_ft")  # begin with the head alone
 UNFREEZING = SCHEDULES[:-1]  # `lora` is for a network with attention
 WIDEST_HEAD = 8192
 

@@ -13,12 +13,14 @@ library, and torch with it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from study.core.errors import ConfigError, WeightsError
+from study.core.identity import digest
 from study.core.records import DetectorSpec, Geometry, Learner, Params
 from study.core.validation import check_keys
 from study.detectors import weights
@@ -299,11 +301,11 @@ def resolve(
 
         prompts = [str(chosen[f"prompts_{label}"]).split("\n") for label in ("real", "fake")]
         check_lengths(spec.backbone, [text for texts in prompts for text in texts])
-    digest = ""
+    found = ""
     if line.source:
-        digest = weights.file_digest(weights.find(line.source, weights_root, download=download))
+        found = weights.file_digest(weights.find(line.source, weights_root, download=download))
     geometry = _resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px)))
-    return replace(spec, geometry=geometry, weights=digest, options=chosen)
+    return replace(spec, geometry=geometry, weights=found, options=chosen)
 
 
 def spec_of(name: str) -> DetectorSpec:
@@ -336,6 +338,33 @@ def without_head(spec: DetectorSpec) -> DetectorSpec:
     """Return a spec as far as it decides a detector's features."""
     options = {key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS}
     return replace(spec, options=options)
+
+
+def body_key(spec: DetectorSpec) -> str:
+    """Return the identity of what is below a detector's head, as built; "" where it is random.
+
+    Detectors with the same one have the same features, whatever their names and heads.
+    """
+    line = entry(spec.name)
+    if line.source is None and line.learner == "gradient":
+        return ""
+    same = replace(without_head(spec), name="", learner="none")
+    return digest("body", same, line.arguments)
+
+
+@cache
+def n_features(name: str, size_px: int) -> int:
+    """Return D, the width of what a detector's head reads. size_px: of its images. Builds the
+    network, empty.
+    """
+    spec = spec_of(name)
+    return create(replace(spec, geometry=_resized(spec.geometry, size_px)), 0).n_features
+
+
+def create_function(spec: DetectorSpec) -> Callable[..., Detector]:
+    """Return what builds a detector's network: the `create` of its family's file."""
+    family = importlib.import_module(f"study.detectors.{spec.family}")
+    return cast("Callable[..., Detector]", family.create)
 
 
 def schedules_of(name: str) -> tuple[Schedule, ...]:
@@ -427,9 +456,6 @@ def create(spec: DetectorSpec, seed: int) -> Detector:
     """Build a network from `seed`; a backbone that a file is to fill stays empty."""
     import torch
 
-    line = entry(spec.name)
-    family = importlib.import_module(f"study.detectors.{line.family}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector: Detector = family.create(spec, **line.arguments)
-    return detector
+        return create_function(spec)(spec, **entry(spec.name).arguments)

@@ -1,7 +1,12 @@
-"""A cell: a trained detector, scored on one test set."""
+"""A cell: a trained detector, scored on one test set.
+
+Winners whose body was never trained see the same features of an image. Those of one test set are
+scored in one job: the images are read once, and the network looks at each once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.core.errors import StoreError
-from study.core.records import NO_DEGRADATION, Scores
+from study.core.failures import Failure, failure_of
+from study.core.identity import digest
+from study.core.records import NO_DEGRADATION, DetectorSpec, Scores, TrainedDetector
 from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.detectors import registry
-from study.detectors.base import Detector
-from study.jobs.workspace import Workspace, refuse_changed_data, scoring_runtime
+from study.detectors.base import Detector, Head
+from study.jobs.workspace import Workspace, frozen_body, refuse_changed_data, scoring_runtime
 from study.store.store import read_trained
-from study.training.score import score
+from study.training.features import head_logits
+from study.training.recipe import Recipe
+from study.training.score import finite_logits, score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +51,119 @@ class CellJob:
         return self.workspace.store.has_scores(self.scores_key)
 
 
-def run_cell(job: CellJob) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CellsJob:
+    """Cells of one test set that a worker scores in one go: those of one winner, or of all winners
+    that have the same frozen body.
+    """
+
+    cells: tuple[CellJob, ...]
+
+    @property
+    def result_key(self) -> str:
+        """The key of the cells, whichever of them are left."""
+        return digest("cells", [cell.scores_key for cell in self.cells])
+
+    def is_done(self) -> bool:
+        """Tell whether the store has the scores of all of them."""
+        return all(cell.is_done() for cell in self.cells)
+
+
+def cells_jobs(cells: Sequence[tuple[CellJob, TrainedDetector]]) -> list[CellsJob]:
+    """Return the jobs that score cells, each with its winner. Those that share images and a frozen
+    body are one job, and neighbours share their images.
+    """
+    together: dict[tuple[str, str, str], list[CellJob]] = {}
+    for cell, winner in cells:
+        body = frozen_key(winner) or winner.key
+        place = cell.test_on, repr(winner.spec.geometry), body
+        together.setdefault(place, []).append(cell)
+    return [CellsJob(cells=tuple(together[place])) for place in sorted(together)]
+
+
+def frozen_key(winner: TrainedDetector) -> str:
+    """Return the identity of a winner's body where training left it as it was built, else ""."""
+    schedule = winner.trial.params.get("schedule", Recipe.schedule)
+    trained = winner.spec.learner == "gradient" and schedule != "head"
+    return "" if trained else registry.body_key(winner.spec)
+
+
+def run_cells(job: CellsJob) -> dict[str, Failure]:
+    """Score trained detectors on a test split and write their scores to the store. Return the
+    failures by scores key: one does not keep the others from their scores.
+    """
+    failures = {}
+    for cell in job.cells:
+        try:
+            run_cell(cell)
+        except Exception as error:
+            file = cell.workspace.store.tracebacks / f"{cell.scores_key}.txt"
+            failures[cell.scores_key] = failure_of(error, file)
+    return failures
+
+
+def run_cell(cell: CellJob) -> None:
     """Score a trained detector on a test split and write one logit per image to the store."""
-    if not job.is_done():
-        store = job.workspace.store
-        detector = load_detector(store.model_folder(job.model))
-        store.save_scores(job.scores_key, score_cell(job, detector))
+    if not cell.is_done():
+        store = cell.workspace.store
+        store.save_scores(cell.scores_key, _scores(cell, store.model(cell.model)))
+
+
+def _scores(cell: CellJob, winner: TrainedDetector) -> Scores:
+    """Score a cell: by the kept features of its images where the body is frozen."""
+    workspace, folder = cell.workspace, cell.workspace.store.model_folder(cell.model)
+    runtime = scoring_runtime(workspace)
+
+    def load() -> Detector:
+        detector = load_detector(folder)
+        runtime.place(detector)
+        return detector
+
+    body = frozen_body(workspace, winner.spec, load) if frozen_key(winner) else None
+    images = _test_images(cell, winner.spec)
+    if body is None or not body.fits((images, False), runtime=runtime):
+        return image_scores(images, score(load(), images, runtime=runtime))
+    features = body.features(images, runtime=runtime)
+    head = load_head(folder, winner.spec, features.shape[1]) or load()
+    logits = head_logits(head.to(runtime.device), features)
+    return image_scores(images, finite_logits(logits, images))
 
 
 def score_cell(job: CellJob, detector: Detector) -> Scores:
-    """Return what a detector, the job's own or one of its epochs, scores on the job's test
+    """Return what a detector that is no winner, one of a winner's epochs, scores on the job's test
     split.
     """
-    workspace = job.workspace
-    catalog = workspace.catalog
-    refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
-    images = catalog.open(job.test_on, "test", detector.spec.geometry)
-    runtime = scoring_runtime(workspace)
+    images = _test_images(job, detector.spec)
+    runtime = scoring_runtime(job.workspace)
     runtime.place(detector)
     return image_scores(images, score(detector, images, runtime=runtime))
+
+
+def _test_images(job: CellJob, spec: DetectorSpec) -> ImageSet:
+    catalog = job.workspace.catalog
+    refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
+    return catalog.open(job.test_on, "test", spec.geometry)
+
+
+def load_head(folder: Path, spec: DetectorSpec, n_features: int) -> Head | None:
+    """Return the head of a trained detector alone, in eval mode; None where it is more than what
+    `make_head` gives. Raises StoreError where it is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if registry.entry(spec.name).own_head:
+        return None
+    file = folder / "detector.safetensors"
+    try:
+        with safe_open(file, "pt") as opened:
+            names = filter(lambda name: name.startswith("head."), opened.keys())
+            state = {name.removeprefix("head."): opened.get_tensor(name) for name in names}
+        return Head(spec, n_features, state).eval()
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"'{file}' cannot be read: {reason}; remove the folder and run again"
+        ) from None
 
 
 def load_detector(folder: Path) -> Detector:

@@ -27,7 +27,7 @@ from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.geometry import fit_geometry
 from study.data.images.originals import Originals
 from study.detectors.base import Detector
-from study.jobs.cell import CellJob, image_scores
+from study.jobs.cell import CellJob, frozen_key, image_scores
 from study.jobs.detector_cache import DetectorCache
 from study.jobs.workspace import refuse_changed_data, scoring_runtime
 from study.statistics.methods import part
@@ -166,10 +166,10 @@ class _Stretch:
         workspace = cells[0].workspace
         self._store, self._originals = workspace.store, _originals(cells[0])
         self._runtime = scoring_runtime(workspace)
-        specs = {cell.model: self._store.model(cell.model).spec for cell in cells}
-        # Winners of one detector come one after the other: those with the same body share the
-        # features of the batch.
-        models = sorted(specs, key=lambda model: specs[model].name)
+        winners = {cell.model: self._store.model(cell.model) for cell in cells}
+        specs = {model: winner.spec for model, winner in winners.items()}
+        # Winners with the same body come one after the other, and share the features of the batch.
+        models = sorted(winners, key=lambda m: (frozen_key(winners[m]), specs[m].name))
         self._keys = {m: [cell.scores_key for cell in cells if cell.model == m] for m in models}
         self.parts = {
             cell.scores_key: _Part(seen=(cell.degradation, specs[cell.model].geometry))

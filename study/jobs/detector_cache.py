@@ -14,9 +14,10 @@ from pathlib import Path
 from torch import Tensor
 
 from study.core.identity import digest
+from study.detectors import registry
 from study.detectors.base import Detector
 from study.jobs.cell import load_detector
-from study.training.features import body_digest
+from study.training.features import tensors_key
 from study.training.runtime import TorchRuntime
 
 LIMIT_BYTES = 2 << 30
@@ -59,7 +60,8 @@ class DetectorCache:
 
     def _load(self, folder: Path, runtime: TorchRuntime) -> LoadedDetector:
         detector = load_detector(folder)
-        body = digest(detector.spec, body_digest(detector))
+        arguments = registry.entry(detector.spec.name).arguments  # an activation is no tensor
+        body = digest(tensors_key(detector), arguments)
         runtime.place(detector)
         twin = next(
             (

@@ -16,6 +16,7 @@ from study.detectors.base import Detector
 from study.jobs.workspace import (
     TRAINED_ON,
     Workspace,
+    frozen_body,
     open_catalog,
     refuse_changed_data,
     runtime_of,
@@ -104,6 +105,7 @@ def fit_trial(
         session=session,
         processes=processes,
         strata=train.strata(workspace.data.balance),
+        body=frozen_body(workspace, spec, lambda: detector),
     )
     return detector, val, result, sum(epoch.seconds for epoch in result.history)
 

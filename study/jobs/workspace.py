@@ -10,6 +10,7 @@ import functools
 import platform
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +20,12 @@ import torch
 
 from study.core.errors import DataError
 from study.core.identity import canonical_json
-from study.core.records import Split
+from study.core.records import DetectorSpec, Split
 from study.data.catalog import Catalog, DataConfig
+from study.detectors import registry
+from study.detectors.base import Detector
 from study.store.store import Store
+from study.training.features import FrozenBody, features_in
 from study.training.runtime import TorchRuntime
 
 TRAINED_ON: tuple[Split, Split] = ("train", "val")  # the splits that training and selection see
@@ -92,6 +96,24 @@ def scoring_runtime(workspace: Workspace) -> TorchRuntime:
     runtime = replace(runtime_of(workspace), precision="float32")
     runtime.apply()
     return runtime
+
+
+def frozen_body(
+    workspace: Workspace, spec: DetectorSpec, load: Callable[[], Detector]
+) -> FrozenBody | None:
+    """Return what is below a detector's head, with its features in the cache; None where it is
+    random, and so no other's. load: see `FrozenBody`.
+    """
+    key = registry.body_key(spec)
+    if not key:
+        return None
+    return FrozenBody(
+        key=key,
+        name=spec.name,
+        load=load,
+        made_by=(registry.create_function(spec),),
+        store=features_in(workspace.data.cache),
+    )
 
 
 def refuse_changed_data(found: str, expected: str, name: str) -> None:

@@ -11,11 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from study.core.records import DetectorSpec, Geometry, Pairing, Split
 from study.data.catalog import Catalog, DatasetSummary
 from study.data.names import split_union
-from study.jobs.workspace import TRAINED_ON
+from study.detectors import registry
+from study.detectors.entry import HEAD_FIRST
+from study.jobs.workspace import TRAINED_ON, frozen_body, runtime_of
 from study.planning.cells import PlannedCell, plan_cells
 from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
@@ -49,7 +52,7 @@ class PairingOutlook:
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
     """A study's size and state. Bytes: `packs_bytes` of all packs, `packs_to_make` of those that
-    are missing.
+    are missing; likewise of the features of frozen bodies, at most.
     """
 
     pairings: tuple[PairingOutlook, ...]
@@ -57,6 +60,8 @@ class Outlook:
     datasets: tuple[DatasetSummary, ...]
     packs_bytes: int
     packs_to_make: int
+    features_bytes: int
+    features_to_make: int
     models_bytes: int
 
     @property
@@ -80,6 +85,7 @@ def look(opened: OpenStudy) -> Outlook:
     catalog = opened.workspace.catalog
     datasets = tuple(catalog.describe(name) for name in opened.study.datasets())
     made, missing = _packs(opened.study, opened.keys.specs, catalog, datasets)
+    kept, to_keep = _features(opened, datasets)
     cells = tuple(plan_cells(opened, history))
     searched = {outlook.pairing: outlook for outlook in look_at_training(opened.jobs, history)}
     models = opened.store.folder.glob("models/*/detector.safetensors")
@@ -92,6 +98,8 @@ def look(opened: OpenStudy) -> Outlook:
         datasets=datasets,
         packs_bytes=made + missing,
         packs_to_make=missing,
+        features_bytes=kept + to_keep,
+        features_to_make=to_keep,
         models_bytes=sum(file.stat().st_size for file in models),
     )
 
@@ -238,3 +246,33 @@ def _packs(
             packed = catalog.packed(dataset.name, split, geometry)
             made, missing = made + size * packed, missing + size * (not packed)
     return made, missing
+
+
+def _features(opened: OpenStudy, datasets: Sequence[DatasetSummary]) -> tuple[int, int]:
+    """Bytes of the features that exist and of those still to make, if every detector that can be
+    trained by its head alone is: straight, and mirrored where it trains by gradient.
+    """
+    study, workspace = opened.study, opened.workspace
+    wanted: dict[tuple[str, str, bool], tuple[int, bool]] = {}
+    for dataset in datasets:
+        for spec in opened.keys.specs.values():
+            views = _views(spec)
+            body = frozen_body(workspace, spec, partial(registry.create, spec, 0))
+            if body is None or not views:
+                continue
+            for split, geometry in packs_of(study, {spec.name: spec}, dataset.name):
+                pack = workspace.catalog.pack_key(dataset.name, split, geometry)
+                width = registry.n_features(spec.name, geometry.size_px)
+                for flip in views if split == "train" else (False,):
+                    has = body.store.has(body, pack, runtime_of(workspace), flip=flip)
+                    wanted[body.key, pack, flip] = dataset.images(split) * width * 4, has
+    kept = sum(size for size, has in wanted.values() if has)
+    return kept, sum(size for size, has in wanted.values() if not has)
+
+
+def _views(spec: DetectorSpec) -> tuple[bool, ...]:
+    """The views, straight and mirrored, whose features a detector's configurations may ask for."""
+    if spec.learner == "gradient":
+        schedules = set(registry.entry(spec.name).schedules)
+        return (False, True) if schedules & set(HEAD_FIRST) else ()
+    return (False,)

@@ -42,7 +42,7 @@ from study.training import checkpoints
 from study.training.augment import changes_pixels
 from study.training.balance import Strata, strata_key
 from study.training.checkpoints import Checkpoint
-from study.training.features import SHARED, body_digest, head_logits
+from study.training.features import FrozenBody, head_logits
 from study.training.lora import adapt, merge
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
@@ -74,6 +74,7 @@ def fit(
     session: Session,
     processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
+    body: FrozenBody | None = None,
 ) -> FitResult:
     """Train a detector in place and leave the best epoch's weights in it.
 
@@ -84,6 +85,7 @@ def fit(
     has the result.
     strata: the stratum of each training image (N,), where all are to be drawn alike often
     (study/training/balance.py).
+    body: the detector's, where its features have a place on the disk.
 
     Sets this process's torch to `runtime`. Continues from the session's checkpoint, bit for bit as
     if never interrupted, and first reports the epochs before it again; a checkpoint of another fit
@@ -100,7 +102,7 @@ def fit(
     runtime.apply()
     runtime.place(detector)
     shared: dict[str, Any] = {"runtime": runtime, "session": session, "processes": processes}
-    shared["strata"] = strata
+    shared |= {"strata": strata, "body": body}
     if detector.spec.learner == "logistic":
         from study.training.logistic import fit_logistic
 
@@ -175,6 +177,7 @@ class _Run:
     session: Session
     processes: ProcessGroup
     strata: Strata | None = None
+    body: FrozenBody | None = None
 
     def __post_init__(self) -> None:
         """Plan the phases, adapt where one trains adapters, go on from the session's checkpoint."""
@@ -296,20 +299,14 @@ class _Run:
     def _enter(self, phase: Phase) -> None:
         """Freeze, make the phase's optimizer, and the features where the head alone is trained."""
         self.steps.begin(phase)
-        flips = [False, True] if self.recipe.flip else [False]
-        if (
-            not phase.head_alone
-            or changes_pixels(self.recipe)
-            or len(self.detector.stages()) == 1
-            or not SHARED.fits(self.detector, self.val, *[self.train for _ in flips])
-        ):
+        if not phase.head_alone or changes_pixels(self.recipe) or len(self.detector.stages()) == 1:
             return
-        body = body_digest(self.detector)
-        kept = partial(
-            SHARED.get, self.detector, body, runtime=self.runtime, processes=self.processes
-        )
-        self.steps.views = [kept(self.train, flip=flip) for flip in flips]
-        self.val_features = kept(self.val)
+        body = self.body or FrozenBody.of(self.detector)
+        flips = [False, True] if self.recipe.flip else [False]
+        how: dict[str, Any] = {"runtime": self.runtime, "processes": self.processes}
+        if body.fits((self.val, False), *((self.train, flip) for flip in flips), **how):
+            self.steps.views = [body.features(self.train, flip=flip, **how) for flip in flips]
+            self.val_features = body.features(self.val, **how)
 
     def _rate(self, phase: Phase, start: int, step: int, steps: int) -> float:
         """The rate of a phase's step; on a plateau by the val AUCs of the phase's epochs so far."""

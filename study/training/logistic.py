@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from study.core.records import EpochRecord
 from study.detectors.base import Detector
 from study.statistics.metrics import auc, nll
 from study.training.balance import Strata, even_weights
-from study.training.features import SHARED, body_digest, compute_features, head_logits
+from study.training.features import FrozenBody, compute_features, head_logits
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
@@ -39,16 +40,18 @@ def fit_logistic(
     session: Session,
     processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
+    body: FrozenBody | None = None,
 ) -> FitResult:
     """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random,
     no checkpoint.
 
     Features are standardised on `train`; the standardisation is folded into the head, which keeps
     working on raw features. Several workers share out the features; each then solves the same small
-    problem. strata: of the training images, weighing alike.
+    problem. strata: of the training images, weighing alike. body: as `fit` takes it.
     """
     began = time.perf_counter()
-    features, label = _features(detector, train, runtime, processes), train.label.astype(np.int64)
+    body = body or FrozenBody.of(detector)
+    features, label = _features(body, train, runtime, processes), train.label.astype(np.int64)
     with threadpool_limits(limits=runtime.threads):
         weights = None if strata is None else even_weights(strata)
         scaler = StandardScaler().fit(features, sample_weight=weights)
@@ -56,9 +59,9 @@ def fit_logistic(
     weight = standard / scaler.scale_
     bias = float(intercept - weight @ scaler.mean_)
     set_head(detector, weight, bias)
-    val_features = torch.from_numpy(
-        _features(detector, val, runtime, processes).astype(np.float32)
-    ).to(runtime.device)
+    val_features = torch.from_numpy(_features(body, val, runtime, processes).astype(np.float32)).to(
+        runtime.device
+    )
     logit = finite_logits(head_logits(detector, val_features, processes=processes), val)
     record = EpochRecord(
         epoch=0,
@@ -99,15 +102,14 @@ def solve(
 
 
 def _features(
-    detector: Detector, images: Images, runtime: TorchRuntime, processes: ProcessGroup
+    body: FrozenBody, images: Images, runtime: TorchRuntime, processes: ProcessGroup
 ) -> NDArray[np.float64]:
-    """Features (N, D) in float64, kept for the other trials of this process where they fit."""
-    if SHARED.fits(detector, images):
-        features = SHARED.get(
-            detector, body_digest(detector), images, runtime=runtime, processes=processes
-        )
+    """Features (N, D) in float64."""
+    how: dict[str, Any] = {"runtime": runtime, "processes": processes}
+    if body.fits((images, False), **how):
+        features = body.features(images, **how)
     else:
-        features = compute_features(detector, images, runtime=runtime, processes=processes)
+        features = compute_features(body.load(), images, **how)
     values = features.cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
         image = images.sample_id[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]]

@@ -8,7 +8,7 @@ together first, so that it is the same bits on every rank.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,21 +49,21 @@ class ProcessGroup:
         return list(items[self.rank :: self.size])
 
     def join(
-        self, parts: Sequence[tuple[NDArray[np.int64], Tensor]], shape: tuple[int, ...], device: str
+        self, parts: Iterable[tuple[NDArray[np.int64], Tensor]], shape: tuple[int, ...], device: str
     ) -> Tensor:
         """Bring rows together that were computed on one rank each, on all of them.
 
-        parts: this rank's (index (B,), consecutive and not empty; rows (B, ...) float32). shape: of
+        parts: this rank's (index (B,), consecutive and not empty; rows (B, ...) float32), which may
+        be computed as they are asked for: there is room for them all before the first. shape: of
         the whole, (N, ...). Returns the whole on `device`. No bit changes: added up are the bit
         patterns, with the zeros of the other ranks.
         """
-        whole = torch.zeros(shape, dtype=torch.float32, device=device)
+        whole, rows_here = torch.zeros(shape, dtype=torch.float32, device=device), 0
         for index, rows in parts:
             assert rows.dtype == torch.float32, rows.dtype
             whole[index[0] : index[-1] + 1] = rows.to(device)
-        assert self.sum(sum(len(index) for index, _ in parts)) == shape[0], (
-            "every row is computed once"
-        )
+            rows_here += len(index)
+        assert self.sum(rows_here) == shape[0], "every row is computed once"
         if self.size > 1 and whole.numel():
             bits = whole.view(torch.int32).to(_device(whole.device))
             dist.all_reduce(bits)

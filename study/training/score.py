@@ -9,14 +9,14 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from study.core.errors import ScoreError
 from study.detectors.base import Detector
 from study.training.memory import in_halves
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
-from study.training.session import Images
+from study.training.session import Images, Named
 
 BATCH_SIZE = 64
 
@@ -38,8 +38,8 @@ def to_input(
 
 
 @contextmanager
-def evaluating(detector: Detector) -> Iterator[None]:
-    """Put a detector into evaluation mode, without gradients, and every module back afterwards."""
+def evaluating(detector: nn.Module) -> Iterator[None]:
+    """Put a detector or its head into evaluation mode, without gradients, and back afterwards."""
     modes = [(module, module.training) for module in detector.modules()]
     detector.eval()
     try:
@@ -66,7 +66,7 @@ def in_batches(
     """
     mine = processes.deal(list(slices(shape[0], batch_size)))
     return processes.join(
-        [(index, in_halves(compute, index, device)) for index in mine], shape, device
+        ((index, in_halves(compute, index, device)) for index in mine), shape, device
     )
 
 
@@ -99,7 +99,7 @@ def score(
     return finite_logits([logit.cpu().numpy()], images)
 
 
-def finite_logits(batches: Sequence[NDArray[np.float32]], images: Images) -> NDArray[np.float32]:
+def finite_logits(batches: Sequence[NDArray[np.float32]], images: Named) -> NDArray[np.float32]:
     """Join logits of consecutive batches into (N,) float32. Raises ScoreError, naming the first
     image whose logit is not finite.
     """

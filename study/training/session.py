@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,19 +14,9 @@ from study.core.records import EpochRecord
 from study.training.process_group import ProcessGroup
 
 
-class Images(Protocol):
-    """What training and scoring need of a split; `study.data.images.packs.ImageSet` is one.
+class Pixels(Protocol):
+    """Pictures of one size. key: identifies the content, for caches."""
 
-    sample_id: (N,) str, sorted. label: (N,) uint8, 1 = fake. size_px: S. key: identifies the
-    content, for caches.
-    """
-
-    @property
-    def sample_id(self) -> NDArray[np.str_]: ...  # noqa: D102
-    @property
-    def label(self) -> NDArray[np.uint8]: ...  # noqa: D102
-    @property
-    def size_px(self) -> int: ...  # noqa: D102
     @property
     def key(self) -> str: ...  # noqa: D102
 
@@ -33,6 +24,33 @@ class Images(Protocol):
 
     def gather(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the images of an index (B,) as RGB (B, S, S, 3)."""
+        ...
+
+
+class Named(Protocol):
+    """Images by name. sample_id: (N,) str."""
+
+    @property
+    def sample_id(self) -> NDArray[np.str_]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+
+class Images(Pixels, Named, Protocol):
+    """What training and scoring need of a split; `study.data.images.packs.ImageSet` is one.
+
+    sample_id: sorted. label: (N,) uint8, 1 = fake. size_px: S.
+    """
+
+    @property
+    def label(self) -> NDArray[np.uint8]: ...  # noqa: D102
+    @property
+    def size_px(self) -> int: ...  # noqa: D102
+
+    def parts(self) -> Sequence[tuple[Pixels, NDArray[np.intp], NDArray[np.intp]]]:
+        """Return what the images come from: some pictures, which of them (n,), and their places
+        (n,) here.
+        """
         ...
 
 

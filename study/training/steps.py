@@ -23,7 +23,7 @@ from dataclasses import KW_ONLY, dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.core.errors import DivergedError
@@ -72,7 +72,9 @@ class Steps:
     views: list[Tensor] = field(default_factory=list)
     draws: Draws | None = None  # of the epoch under way
     optimizer: torch.optim.Optimizer | None = None  # None between phases
-    norms: list[_BatchNorm] = field(default_factory=list)  # those that are trained in this phase
+    # those that are trained in this phase
+    norms: list[_BatchNorm] = field(default_factory=list)
+    trained: list[nn.Parameter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put the labels on the device, and the weights of the classes where the loss has some."""
@@ -86,6 +88,7 @@ class Steps:
         freeze(self.detector, phase.stages, adapters=phase.adapters)
         norms = (m for m in self.detector.modules() if isinstance(m, _BatchNorm))
         self.norms = [norm for norm in norms if norm.training]
+        self.trained = [p for p in self.detector.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.detector, self.recipe, phase.lr)
 
     def end(self) -> None:
@@ -139,10 +142,9 @@ class Steps:
             group["lr"] = rate * group["factor"]
         (share,) = batch.cut(lambda tensor: [self.processes.share(tensor)])
         loss = self.backward(share, of=len(batch))
-        trained = [p for p in self.detector.parameters() if p.requires_grad]
-        self.processes.sum_gradients(trained)
+        self.processes.sum_gradients(self.trained)
         if self.recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.clip_norm)
         self.optimizer.step()
         return self.processes.sum(float(loss))
 

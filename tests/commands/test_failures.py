@@ -13,14 +13,14 @@ import pytest
 from torch import Tensor
 
 from study import cross_eval, sweep
-from study.core.failures import WorkFailed
+from study.core.failures import Failure, WorkFailed
 from study.core.records import Report, TrialResult
 from study.detectors.npr import NPR
 from study.jobs import cell, trial, winner
 from study.store.store import Store
 from tests.commands.conftest import StudyRun
 
-RUN_TRIAL, RUN_WINNER, RUN_CELL = trial.run_trial, winner.run_winner, cell.run_cell
+RUN_TRIAL, RUN_WINNER, RUN_CELLS = trial.run_trial, winner.run_winner, cell.run_cells
 BUG = "the planted bug"
 
 
@@ -41,9 +41,9 @@ def buggy_winner(job: winner.WinnerJob) -> None:
         RUN_WINNER(job)
 
 
-def buggy_cell(job: cell.CellJob) -> None:
+def buggy_cells(job: cell.CellsJob) -> dict[str, Failure]:
     with mock.patch.object(NPR, "features", features):
-        RUN_CELL(job)
+        return RUN_CELLS(job)
 
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])])
@@ -115,7 +115,7 @@ def test_what_an_earlier_run_left_is_said_with_its_file(
     assert all(HERE in f.traceback_file.read_text() for f in failures.values() if f.traceback_file)
     monkeypatch.undo()
     assert sweep.main(arguments) == 0
-    monkeypatch.setattr(cell, "run_cell", buggy_cell)
+    monkeypatch.setattr(cell, "run_cells", buggy_cells)
     capsys.readouterr()
     assert cross_eval.main(arguments) == 1
     shown = capsys.readouterr().err

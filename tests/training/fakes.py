@@ -43,6 +43,9 @@ class FakeImages:
         self.read += len(index)
         return self.pixels[index]
 
+    def parts(self) -> list[tuple[FakeImages, NDArray[np.intp], NDArray[np.intp]]]:
+        return [(self, np.arange(len(self)), np.arange(len(self)))]
+
 
 def images(
     n: int = 21, *, seed: int = 0, size_px: int = SIZE_PX, amplitude: int = 30

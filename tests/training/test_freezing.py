@@ -47,7 +47,7 @@ def test_frozen_means_frozen(schedule: str, cached: bool, monkeypatch: pytest.Mo
     others move in every epoch.
     """
     if not cached:
-        monkeypatch.setattr(features.FeatureCache, "fits", lambda *_: False)
+        monkeypatch.setattr(features.FeatureStore, "fits", lambda *_, **__: False)
     detector = tiny()
     watcher = Watcher(detector)
     run(detector, watcher, schedule=schedule, epochs=6)
@@ -251,7 +251,7 @@ def test_head_epochs_read_each_image_and_view_once() -> None:
 def test_kept_features_give_what_computing_them_anew_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     kept, anew = tiny(), tiny()
     one = run(kept, schedule="head", dropout=0.3, epochs=5)
-    monkeypatch.setattr(features.FeatureCache, "fits", lambda *_: False)
+    monkeypatch.setattr(features.FeatureStore, "fits", lambda *_, **__: False)
     two = run(anew, schedule="head", dropout=0.3, epochs=5)
     np.testing.assert_allclose(one.val_logit, two.val_logit, rtol=0, atol=1e-5)
     assert [r.train_loss for r in one.history] == pytest.approx(

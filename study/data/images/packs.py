@@ -61,6 +61,14 @@ class Pack:
             np.memmap(self.folder / IMAGES, dtype=np.uint8, mode="r", shape=self.shape)
         )
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def gather(self, index: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Return a copy of the images at `index` (B,), as (B, S, S, 3) uint8."""
+        batch: NDArray[np.uint8] = self.images[index]
+        return batch
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "images"}
 
@@ -142,14 +150,20 @@ class ImageSet:
         index = np.asarray(index, dtype=np.intp)
         rows = self._row_of[index]
         if len(self._packs) == 1:
-            batch: NDArray[np.uint8] = self._packs[0].images[rows]
-            return batch
+            return self._packs[0].gather(rows)
         batch = np.empty((len(index), self.size_px, self.size_px, 3), dtype=np.uint8)
         pack_of = self._pack_of[index]
         for number, pack in enumerate(self._packs):
             wanted = np.flatnonzero(pack_of == number)
-            batch[wanted] = pack.images[rows[wanted]]
+            batch[wanted] = pack.gather(rows[wanted])
         return batch
+
+    def parts(self) -> list[tuple[Pack, NDArray[np.intp], NDArray[np.intp]]]:
+        """Return of each pack the rows that stand here (n,), and their places (n,) in this set."""
+        places = [np.flatnonzero(self._pack_of == number) for number in range(len(self._packs))]
+        return [
+            (pack, self._row_of[mine], mine) for pack, mine in zip(self._packs, places, strict=True)
+        ]
 
 
 def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
