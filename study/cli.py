@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import math
 import os
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound="Job")
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LOG = logging.getLogger("study")
+_LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")  # in the order in which they decide
 
 
 def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
@@ -114,6 +116,21 @@ def add_budget_option(parser: argparse.ArgumentParser) -> None:
         " time of every trial 0"
     )
     parser.add_argument("--budget-hours", type=float, metavar="H", help=what)
+
+
+def add_unit_options(parser: argparse.ArgumentParser, of: str = "the scores") -> None:
+    """Add the options that say what scores are that were made elsewhere."""
+    parser.set_defaults(unit="")
+    group = parser.add_mutually_exclusive_group()
+    for unit, what in (
+        ("logit", "are logits, also where they look like another unit"),
+        ("probability", "are p(fake) in [0, 1], not logits"),
+        ("percent", "are p(fake) in [0, 100], not logits"),
+    ):
+        text = f"{of} {what}"
+        group.add_argument(f"--{unit}", dest="unit", action="store_const", const=unit, help=text)
+    what = f"{of} are higher for real images, like p(real)"
+    parser.add_argument("--higher-is-real", action="store_true", help=what)
 
 
 def add_class_folder_option(parser: argparse.ArgumentParser, belongs_to: str) -> None:
@@ -318,6 +335,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
 
     set_up()
     try:
+        _check_encodings()
         code = main(None)
     except StudyError as error:
         LOG.error(f"error: {error}")
@@ -337,6 +355,24 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
         raise
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _check_encodings() -> None:
+    """Have names printed that the output has no letters for, and refuse to read folders whose names
+    cannot be read: images would be left out for the locale's sake.
+    """
+    from study.core.errors import ConfigError
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    encoding = sys.getfilesystemencoding()
+    if encoding.replace("-", "").lower() != "utf8":
+        locale = next((f"{k}={os.environ[k]}" for k in _LOCALE if os.environ.get(k)), "no locale")
+        raise ConfigError(
+            f"file names cannot be read: with {locale} Python takes them for {encoding}; set"
+            " PYTHONUTF8=1"
+        )
 
 
 @contextlib.contextmanager

@@ -90,11 +90,7 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-on", action="append", default=[], metavar="Y", help="the test set of --predictions"
     )
-    parser.add_argument(
-        "--probability",
-        action="store_true",
-        help="the scores of --predictions are p(fake), not logits",
-    )
+    cli.add_unit_options(parser, "the scores of --predictions")
 
 
 def _check_metric(options: argparse.Namespace) -> None:
@@ -120,9 +116,11 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     from study.planning.variants import variant_cells, variants
     from study.render.audit import pairs_line
     from study.render.study_text import study_notes
+    from study.render.turned import turned_notes
 
     given = options.predictions, options.test_on
-    for note in ask_for(opened, *given, probability=options.probability):
+    how = {"unit": options.unit, "higher_is_real": options.higher_is_real}
+    for note in ask_for(opened, *given, **how):
         cli.LOG.info(f"note: {note}")
     outside, history = external_cells(opened), replay(opened)
     _build_untrained(opened, options)
@@ -135,11 +133,14 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     cells += outside
     audit = write_audit(opened)
     found = analyse(opened, cells, tried, epochs, audit)
+    turned = turned_notes(found.results)
+    for note in turned:
+        cli.LOG.warning(f"note: {note}\n")
     notes = [
         note for note in (pairs_line(audit, options.study), *study_notes(opened.study)) if note
     ]
     gone = _degradations_gone(opened)
-    files = _write(opened, found, cells, history, notes)
+    files = _write(opened, found, cells, history, [*turned, *notes])
     _print(opened, options, found, [*notes, *_left_out(opened, options, gone, files)])
     _track(opened, cells, found, files)
     _print_places(opened, found)

@@ -47,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     cli.add_class_folder_option(parser, "--describe")
     parser.add_argument(
+        "--fake-label",
+        default="",
+        metavar="VALUE",
+        help="with --describe: the value of the manifest's label that means fake",
+    )
+    parser.add_argument(
         "--out",
         default=".",
         metavar="DIR",
@@ -70,10 +76,10 @@ def _check_options(options: argparse.Namespace) -> None:
             "name either a study (python -m study.prepare STUDY) or a folder (python -m"
             " study.prepare --describe FOLDER)"
         )
-    if options.study and (options.class_folder or options.out != "."):
+    if options.study and (options.class_folder or options.fake_label or options.out != "."):
         raise ConfigError(
-            "--class-folder and --out belong to --describe; a study names class folders in"
-            " data.class_folders"
+            "--class-folder, --fake-label and --out belong to --describe; a study names class"
+            " folders in data.class_folders"
         )
     for option, value in (
         ("--set", options.set),
@@ -142,20 +148,44 @@ def describe(options: argparse.Namespace) -> None:
 
     folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
     class_folders = cli.class_folders(options.class_folder)
+    out = given_path(options.out)
+    _check_out(out)
     cache = cli.results_folder(options).absolute() / "cache"
     found = describe_folder(
-        folder, class_folders=class_folders, cache=cache, progress=cli.show_progress
+        folder,
+        class_folders=class_folders,
+        cache=cache,
+        fake_label=options.fake_label,
+        progress=cli.show_progress,
     )
     print(describe_text(found), end="\n\n")
-    _write_sheet(found, Path(options.out) / f"{found.name}-contact-sheet.png")
-    _write_manifest(found, Path(options.out) / f"{found.name}-manifest.csv")
-    if found.refusal:
+    _write_sheet(found, out / f"{found.name}-contact-sheet.png")
+    _write_manifest(found, out / f"{found.name}-manifest.csv", folder)
+    if options.fake_label:
+        print(f"\nnext, when the manifest is in its place: {_same_again(options)}")
+    elif found.refusal:
         print(
             f"\nnot usable as it is: {found.refusal}\nnext, when it is mended:"
             f" {_same_again(options)}"
         )
     else:
         print(f"\nnext: {_sweep_on(found, folder, class_folders, options)}")
+
+
+def _check_out(out: Path) -> None:
+    """Raise ConfigError where nothing can be written there, before anything is read."""
+    from study.core.errors import ConfigError
+    from study.core.identity import whole_file
+
+    try:
+        with whole_file(out / ".writable") as temporary:
+            temporary.touch()
+        (out / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out}: contact sheet and manifest cannot be written into"
+            f" '{out.absolute()}' ({error.strerror}); name another folder with --out DIR"
+        ) from None
 
 
 def _write_sheet(found: Description, path: Path) -> None:
@@ -179,10 +209,10 @@ def _write_sheet(found: Description, path: Path) -> None:
         print(f"contact sheet: {path}{more}")
 
 
-def _write_manifest(found: Description, path: Path) -> None:
+def _write_manifest(found: Description, path: Path, folder: Path) -> None:
+    """Write the manifest and say where it belongs."""
     from study.data.describe import write_manifest
 
-    place = found.layout.root / "manifest.csv"
     if path.exists() or path.is_symlink():
         print(
             f"manifest: {path} is there already and kept as it is; move it away, or use --out DIR,"
@@ -190,11 +220,17 @@ def _write_manifest(found: Description, path: Path) -> None:
         )
         return
     number = write_manifest(found, path)
-    instead = "that which lies there" if not found.layout.parts else "the folders"
-    print(
-        f"manifest: {path} ({number:,} rows). Edit it and copy it to {place}: it then decides"
-        f" instead of {instead}"
-    )
+    place = found.own_manifest or found.layout.root / "manifest.csv"
+    wrote = f"manifest: {path} ({number:,} rows"
+    if found.own_manifest:
+        print(
+            f"{wrote}: those of {place}, with labels as words and paths as the disk has them). Edit"
+            " it and copy it there: it then decides instead of that which lies there"
+        )
+    elif place.is_relative_to(folder):
+        print(f"{wrote}). Edit it and copy it to {place}: it then decides instead of the folders")
+    else:
+        print(f"{wrote}, for reading: its paths are of the unpacked archives in {place.parent})")
     if found.layout.members:
         print(
             f"  (it makes the folder one dataset; {found.name}:METHOD is then a part of it, and no"
@@ -206,6 +242,7 @@ def _same_again(options: argparse.Namespace) -> str:
     words = ["python", "-m", "study.prepare", "--describe", options.describe]
     for text in options.class_folder:
         words += ["--class-folder", text]
+    # of a manifest that has been turned no label needs an option any more
     words += ["--results", options.results] if options.results != "results" else []
     words += ["--out", options.out] if options.out != "." else []
     return shlex.join(words)

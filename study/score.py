@@ -18,6 +18,7 @@ EXAMPLES = """
 python -m study.score predictions.csv
 python -m study.score predictions.csv --label is_fake --score p_fake --probability --group video
 python -m study.score predictions.csv --json > numbers.json
+python -m study.score predictions.csv --fake-label 0
 """
 COLUMNS = ("label", "score", "group", "method")
 
@@ -40,8 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--method", metavar="COLUMN", help="what made the image (default: method, if there)"
     )
+    cli.add_unit_options(parser)
     parser.add_argument(
-        "--probability", action="store_true", help="the scores are p(fake) in [0, 1], not logits"
+        "--fake-label",
+        default="",
+        metavar="VALUE",
+        help="the value of the label that means fake; its one other value then means real",
     )
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     print(score(cli.parse(parser, arguments)))
@@ -57,7 +62,13 @@ def score(options: argparse.Namespace) -> str:
     columns = {
         name: getattr(options, name) for name in COLUMNS if getattr(options, name) is not None
     }
-    read = read_predictions(Path(options.file), columns, probability=options.probability)
+    read = read_predictions(
+        Path(options.file),
+        columns,
+        unit=options.unit,
+        fake_label=options.fake_label,
+        higher_is_real=options.higher_is_real,
+    )
     found = score_file(options.file, read)
     return as_json(found) if options.json else as_text(found)
 

@@ -47,7 +47,12 @@ class ExternalScores:
 
 
 def ask_for(
-    setup: OpenStudy, predictions: Sequence[str], test_on: Sequence[str], *, probability: bool
+    setup: OpenStudy,
+    predictions: Sequence[str],
+    test_on: Sequence[str],
+    *,
+    unit: str = "",
+    higher_is_real: bool = False,
 ) -> list[str]:
     """Take in what `--predictions NAME=FILE.csv` and `--test-on Y` say; return notes on it.
 
@@ -92,7 +97,8 @@ def ask_for(
             name,
             Path(file),
             test_on[number if len(test_on) > 1 else 0],
-            probability=probability,
+            unit=unit,
+            higher_is_real=higher_is_real,
         )
         kept[name, given.test_on] = given
         notes += [f"{name} on {given.test_on}: {note}" for note in said]
@@ -117,11 +123,11 @@ def _name_and_file(setup: OpenStudy, word: str) -> tuple[str, str]:
 
 
 def _take_in(
-    setup: OpenStudy, name: str, file: Path, test_on: str, *, probability: bool
+    setup: OpenStudy, name: str, file: Path, test_on: str, *, unit: str, higher_is_real: bool
 ) -> tuple[ExternalScores, tuple[str, ...]]:
     """Match a file, keep its scores, and return what to remember, and notes."""
     dataset = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall).dataset(test_on)
-    matched = match_predictions(file, dataset, probability=probability)
+    matched = match_predictions(file, dataset, unit=unit, higher_is_real=higher_is_real)
     data_key = test_content(setup, test_on)
     key = digest("predictions", data_key, _content(matched.scores))
     if not setup.store.has_scores(key):
@@ -130,7 +136,7 @@ def _take_in(
         name=name,
         test_on=test_on,
         file=str(file),
-        probability=probability,
+        probability=unit in ("probability", "percent"),
         scores_key=key,
         data_key=data_key,
     )

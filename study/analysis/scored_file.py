@@ -7,6 +7,8 @@ and `oracle`, and there is no temperature.
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ from study.statistics.metrics import METRICS
 from study.statistics.resampling import REPLICATES
 from study.statistics.thresholds import FIXED
 
+CHANCE = 0.5  # the AUC of scores that say nothing
 RNG_SEED = 0  # of the bootstrap: the same file gives the same numbers
 
 
@@ -49,7 +52,32 @@ def score_file(name: str, read: Predictions, *, replicates: int = REPLICATES) ->
     levels = {"image": estimates_of(read.scores, brief=False, replicates=replicates)}
     for level, places in by_method(read.scores).items():
         levels[level] = estimates_of(part(read.scores, places), brief=True, replicates=replicates)
-    return ScoredFile(name=name, scores=read.scores, levels=levels, notes=read.notes)
+    notes = (*turned_notes(levels, read.real_label), *read.notes)
+    return ScoredFile(name=name, scores=read.scores, levels=levels, notes=notes)
+
+
+def turned_notes(levels: Mapping[str, Sequence[Row]], real_label: str = "") -> list[str]:
+    """Return what is to be said first where an AUC lies wholly below 0.5. real_label: the value of
+    the label that was read as real.
+    """
+    aucs = {
+        level: row.estimate for level, rows in levels.items() for row in rows if row.metric == "auc"
+    }
+    pooled = aucs.pop("image")
+    if pooled.high < CHANCE:
+        return [
+            f"the AUC of {pooled.value:.3f} lies wholly below 0.5: higher scores go with real"
+            " images, so labels or scores seem to mean the opposite. Say --fake-label"
+            f" {shlex.quote(real_label)} if {real_label} means fake, or --higher-is-real if a"
+            " higher score means real"
+        ]
+    below = [level for level, estimate in aucs.items() if estimate.high < CHANCE]
+    if not below:
+        return []
+    return [
+        f"the AUC of {', '.join(below)} lies wholly below 0.5: by these scores its images look more"
+        " like the other class than that class does. Look whether its labels are right"
+    ]
 
 
 def estimates_of(scores: Scores, *, brief: bool = False, replicates: int = REPLICATES) -> list[Row]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from study.analysis.scored_file import estimates_of
+from study.analysis.scored_file import CHANCE, estimates_of
 from study.core.errors import DataError
 from study.core.records import Scores
+from study.data.csv_file import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,17 +29,25 @@ def evaluate(
 
     Columns: metric, threshold, value, low, high, n_real, n_fake, undefined (why a value is NaN),
     note. Thresholds: `fixed` (logit 0, p = 0.5) and `oracle` (chosen on these scores: an upper
-    bound).
+    bound). Warns where the AUC lies wholly below 0.5.
 
     Raises DataError for arrays of different lengths, labels other than 0 and 1, or a score that is
-    not finite.
+    not finite. A missing group (None, NaN) is an image of its own.
     """
     import pandas as pd
 
     names = ("value", "low", "high", "n_real", "n_fake", "reason", "note")
+    rows = estimates_of(_scores(labels, scores, groups))
+    auc = next(row.estimate for row in rows if row.metric == "auc")
+    if auc.high < CHANCE:
+        warnings.warn(
+            f"the AUC of {auc.value:.3f} lies wholly below 0.5: higher scores go with real images."
+            " Labels are 1 for fake, and a higher score means fake",
+            stacklevel=2,
+        )
     table = [
         [row.metric, row.threshold, *(getattr(row.estimate, name) for name in names)]
-        for row in estimates_of(_scores(labels, scores, groups))
+        for row in rows
     ]
     columns = ["metric", "threshold", "value", "low", "high", "n_real", "n_fake"]
     return pd.DataFrame(table, columns=[*columns, "undefined", "note"])
@@ -56,9 +66,7 @@ def _scores(labels: ArrayLike, scores: ArrayLike, groups: Sequence[Any] | None) 
     if bad.size:
         raise DataError(f"score {logit[bad[0]]} at {bad[0]} is not finite; leave such images out")
     ids: NDArray[np.str_] = np.array([f"{n:012d}" for n in range(len(label))], dtype=np.str_)
-    group = ids if groups is None else np.array([str(one) for one in groups], dtype=np.str_)
-    if group.shape != label.shape:
-        raise DataError(f"{len(group)} groups for {len(label)} images; give one for each")
+    group = ids if groups is None else _groups(groups, ids)
     return Scores(
         sample_id=ids,
         group=group,
@@ -67,4 +75,21 @@ def _scores(labels: ArrayLike, scores: ArrayLike, groups: Sequence[Any] | None) 
         label=label.astype(np.uint8),
         logit=logit,
         listed=len(label),
+    )
+
+
+def _groups(groups: Sequence[Any], ids: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Groups as texts; a missing one is the image's own id."""
+    import pandas as pd
+
+    given = list(groups)
+    if len(given) != len(ids):
+        raise DataError(f"{len(given)} groups for {len(ids)} images; give one for each")
+    missing = [bool(pd.isna(one)) or str(one).lower() in ("", *MISSING) for one in given]
+    return np.array(
+        [
+            f"image {own}" if lacks else str(one)
+            for one, own, lacks in zip(given, ids, missing, strict=True)
+        ],
+        dtype=np.str_,
     )

@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,8 +38,8 @@ from study.data.file_index import FileIndex, Progress, quiet
 from study.data.groups import pattern_columns
 from study.data.layouts.folders import Layout, other_paths, read_layout
 from study.data.layouts.frames import with_frames
-from study.data.layouts.listing import Listing
-from study.data.layouts.manifest import missing_hint
+from study.data.layouts.listing import MISSING, Listing
+from study.data.layouts.respelled import FilesBelow
 from study.data.names import parse_name
 
 # what a dataset is, wherever it lies and whatever its name
@@ -168,13 +169,13 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         table = with_columns(table, folder.index.fingerprint(table))
     good = usable(table)
     if not good.num_rows:
-        problem, path = table["problem"][0], table["path"][0]
-        hint = missing_hint(layout.root, path.as_py())
         raise DataError(
-            f"dataset '{name}': none of its {table.num_rows} images can be used, '{path}' because:"
-            f" {problem}{hint}"
+            f"dataset '{name}': none of its {table.num_rows} images can be used,"
+            f" {_why_none(table, layout.root)}"
         )
-    splits.check_splits(words(good["split"]), labels(good), name=name, official=official)
+    splits.check_splits(
+        words(good["split"]), labels(good), name=name, official=official, groups=_groups(good)
+    )
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(
@@ -185,6 +186,34 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         official=official,
         samples=samples,
         skipped=listing.skipped,
+    )
+
+
+def _why_none(table: pa.Table, root: Path) -> str:
+    """Why the first image cannot be used, and what a missing file's path may mean."""
+    path, problem = table["path"][0].as_py(), table["problem"][0].as_py()
+    meant = FilesBelow(root).meant(path) if problem.startswith(MISSING) else None
+    why = f"'{path}' because: {problem}"
+    if not meant:
+        return why
+    command = f"python -m study.prepare --describe {shlex.quote(str(root))}"
+    return f"{why}. '{meant.path}' is there: {command} writes a manifest with the disk's names"
+
+
+def _groups(good: pa.Table) -> str:
+    """What is to be said of groups that are too few or too large to be split."""
+    counts = good.group_by("group").aggregate([([], "count_all")])
+    largest = counts.sort_by([("count_all", "descending"), ("group", "ascending")]).slice(0, 1)
+    group, images = largest["group"][0].as_py(), largest["count_all"][0].as_py()
+    if images == 1:
+        return ""
+    alike = good.filter(pc.equal(good["group"], group))
+    same = len(pc.unique(alike["pixels"])) == 1
+    named = "which have equal pixels" if same else f"'{group}', say the groups"
+    few = f"{counts.num_rows:,} group{'' if counts.num_rows == 1 else 's'}"
+    return (
+        f"; {good.num_rows:,} images are of {few}, the largest has {images:,} of them ({named}),"
+        " and a group is never parted"
     )
 
 

@@ -8,9 +8,10 @@ and splits.
 from __future__ import annotations
 
 import csv
+import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from study.core.errors import DataError
 from study.core.identity import unit_interval, whole_file
 from study.core.parallel import ordered_map
+from study.core.paths import is_url
 from study.core.records import DatasetCard
 from study.data import datasets
+from study.data.csv_file import open_csv
 from study.data.file_index import Progress, quiet
 from study.data.images.videos import (
     FRAMES_PER_VIDEO,
@@ -32,6 +35,8 @@ from study.data.images.videos import (
     split_frame,
 )
 from study.data.layouts.folders import Layout
+from study.data.layouts.manifest import MANIFEST, manifest_labels
+from study.data.layouts.respelled import FilesBelow, leaves
 from study.data.names import RESERVED, can_name
 from study.data.sources.locate import Sources
 
@@ -43,8 +48,8 @@ class Description:
     """What a folder is understood to be.
 
     table: its images, columns path, label, method, group, video, split, sha256, problem. group is
-    "" for an image that is a group
-        by itself; split is "" where `refusal` says why there is none.
+    "" for an image that is a group by itself; where `refusal` says why it is no dataset, split is
+    what the folder gives.
     official: whether the splits came with the folder.
     formats: (label, format, width, height) -> number of usable images; format "" for what is no
     image.
@@ -59,20 +64,27 @@ class Description:
     skipped: tuple[tuple[str, str], ...]
     formats: Mapping[tuple[int, str, int, int], int]
 
+    @property
+    def own_manifest(self) -> Path | None:
+        """The manifest by which the folder is understood; None where its folders decide."""
+        return None if self.layout.parts else self.layout.way[-1] / MANIFEST
+
 
 def describe_folder(
     folder: Path,
     *,
     class_folders: Mapping[str, int],
     cache: Path,
+    fake_label: str = "",
     frames_per_video: int = FRAMES_PER_VIDEO,
     progress: Progress = quiet,
 ) -> Description:
     """Read a folder: list, hash, group and split its images.
 
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake. cache:
-    for the index of hashes. Raises DataError for a folder that is not there or not understood,
-    StoreError where the cache cannot be written.
+    for the index of hashes. fake_label: the value of its manifest's label that means fake. Raises
+    DataError for a folder that is not there or not understood, or has no manifest whose label could
+    be meant, StoreError where the cache cannot be written.
     """
     name = _name_of(folder)
     sources = Sources(
@@ -80,8 +92,15 @@ def describe_folder(
     )
     found = sources.whole(name, shown=name)
     assert found is not None, "with download=True a source is found or an error raised"
+    card, layout = found
+    if fake_label and layout.parts:
+        raise DataError(
+            f"--fake-label {fake_label}: '{folder}' has no manifest.csv whose label it could be;"
+            " folders are told by --class-folder"
+        )
+    layout = replace(layout, fake_label=fake_label)
     listed = datasets.list_folder(
-        name, *found, cache=cache, frames_per_video=frames_per_video, progress=progress
+        name, card, layout, cache=cache, frames_per_video=frames_per_video, progress=progress
     )
     table, official, refusal = _assembled(listed)
     return Description(
@@ -113,9 +132,9 @@ def _assembled(folder: datasets.ListedFolder) -> tuple[pa.Table, bool, str]:
         dataset = datasets.assemble(folder)
         table, official, refusal = dataset.samples, dataset.official, ""
     except DataError as error:
-        table, official, refusal = folder.listing.table.sort_by("path"), False, str(error)
+        table, refusal = folder.listing.table.sort_by("path"), str(error)
         table = datasets.with_columns(table, folder.index.fingerprint(table))
-        table = datasets.with_columns(table, {"split": pa.array([""] * len(table), pa.string())})
+        official = pc.any(pc.not_equal(table["split"], "")).as_py()
     # nothing says what an image belongs to that is a group by itself
     own = pc.equal(table["group"], datasets.own_groups(table))
     group = pc.if_else(own, "", table["group"])
@@ -173,30 +192,55 @@ def write_manifest(description: Description, path: Path) -> int:
     """Write a description as a manifest that means the same as the folder does; return the number
     of rows.
 
-    group and split are empty where the folder does not give them, so that they follow from what is
-    edited. Images that are left out for another reason than that they cannot be decoded are not
-    listed. Raises DataError where the file exists already.
+    A manifest of the folder's own is written with every row and column that it has, its labels as
+    words, and paths as the disk has them. Else group and split are empty where the folder does not
+    give them, so that they follow from what is edited, and images that are left out for another
+    reason than that they cannot be decoded are not listed. Raises DataError where the file exists
+    already.
     """
     if path.exists():
         raise DataError(
             f"'{path}' exists and is not written over; move it away, or name another folder with"
             " --out"
         )
-    rows = _manifest_rows(description)
-    with_video = any(row[-1] for row in rows)
+    own = description.own_manifest
+    header, rows = _respelled(description, own) if own else _manifest_rows(description)
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         plain = csv.writer(file, lineterminator="\n")
         # the plain one leaves a carriage return bare
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        plain.writerow((*MANIFEST_COLUMNS, "video") if with_video else MANIFEST_COLUMNS)
+        plain.writerow(header)
         for row in rows:
-            writer = quoting if any("\r" in field for field in row) else plain
-            writer.writerow(row if with_video else row[:-1])
+            (quoting if any("\r" in field for field in row) else plain).writerow(row)
     return len(rows)
 
 
-def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
-    """(path, label, method, group, split, video) of every file; a video's frames are one row."""
+Rows = tuple[Sequence[str], list[Sequence[str]]]  # a header, and what stands below it
+
+
+def _respelled(description: Description, own: Path) -> Rows:
+    """The folder's own manifest, with labels in words and the disk's names for missing files."""
+    files = FilesBelow(own.parent)
+    labels = manifest_labels(own.parent, fake_label=description.layout.fake_label)
+    with open_csv(own) as file:
+        names = [name.lower() for name in file.header]
+        path, label = names.index("path"), names.index("label")
+        more = [name for name in MANIFEST_COLUMNS if name not in names]
+        rows: list[Sequence[str]] = []
+        for number, fields in enumerate(file.rows(max(path, label))):
+            row = [*fields, *[""] * (len(names) - len(fields) + len(more))]
+            given = row[path].strip()
+            spelled = files.relative(posixpath.normpath(given))
+            there = not leaves(spelled) and (own.parent / spelled).is_file()
+            meant = None if there or is_url(given) else files.meant(given)
+            row[path] = meant.path if meant else row[path]
+            row[label] = ("real", "fake")[labels[number]]
+            rows.append(row)
+    return [*file.header, *more], rows
+
+
+def _manifest_rows(description: Description) -> Rows:
+    """The header, and a row for every file; a video's frames are one row."""
     names = ("path", "label", "method", "group", "split", "video", "problem", "sha256")
     rows: dict[str, tuple[str, ...]] = {}
     for path, label, method, group, split, video, problem, sha256 in zip(
@@ -207,12 +251,8 @@ def _manifest_rows(description: Description) -> list[tuple[str, ...]]:
             given = split if description.official else ""
             # a reader takes outer spaces of a field for none
             spelled = file if file == file.strip() else f"./{file}"
-            rows[file] = (
-                spelled,
-                ("real", "fake")[label],
-                method,
-                group,
-                given,
-                "" if video == file else video,
-            )
-    return list(rows.values())
+            words = (spelled, ("real", "fake")[label], method, group, given)
+            rows[file] = (*words, "" if video == file else video)
+    if any(row[-1] for row in rows.values()):
+        return (*MANIFEST_COLUMNS, "video"), list(rows.values())
+    return MANIFEST_COLUMNS, [row[:-1] for row in rows.values()]

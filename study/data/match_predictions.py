@@ -6,8 +6,7 @@ A CSV file with the columns
     path        wholly or in part: the longest agreement from the file's name upwards counts, so
                 that `/their/disk/fake/0001.png` and `fake/0001.png` are both
                 `<dataset>/fake/0001.png`
-    score       a finite number, higher = more fake: a logit, or with `probability` p(fake) in
-                [0, 1]
+    score       a finite number, higher = more fake, in a unit of `predictions.UNITS`
     label       need not be there; where it is, it must be the dataset's
 
 Nothing is guessed: a path that fits several images, two lines of one image, and a label that
@@ -29,6 +28,7 @@ from study.core.records import Scores
 from study.data.csv_file import CsvRows
 from study.data.datasets import Dataset, strings
 from study.data.datasets import labels as labels_of
+from study.data.label_check import FEWEST, NEARLY_ALL
 from study.data.predictions import labels, logits, read_rows
 
 SHOWN = 3  # names in a note; the store has them all
@@ -45,7 +45,9 @@ class MatchResult:
     notes: tuple[str, ...]
 
 
-def match_predictions(path: Path, dataset: Dataset, *, probability: bool = False) -> MatchResult:
+def match_predictions(
+    path: Path, dataset: Dataset, *, unit: str = "", higher_is_real: bool = False
+) -> MatchResult:
     """Read a CSV file and match it to a dataset's test split. The dataset must hold its test rows.
 
     Raises DataError, naming file, line and value, for what `predictions.read_predictions` refuses;
@@ -58,7 +60,7 @@ def match_predictions(path: Path, dataset: Dataset, *, probability: bool = False
         raise DataError(
             f"{path}, line 1: there is neither a column 'sample_id' nor 'path' to match images by"
         )
-    logit, notes = logits(lines, probability=probability)
+    logit, notes = logits(lines, unit=unit, higher_is_real=higher_is_real)
     names = lines.columns[by].to_pylist()
     rows = _PathIndex(dataset).rows(lines, names)
     if "label" in lines.names:
@@ -141,10 +143,17 @@ def _check_labels(lines: CsvRows, rows: NDArray[np.intp], dataset: Dataset) -> N
     given, own = labels(lines), labels_of(dataset.samples)
     differ = np.flatnonzero((rows >= 0) & (own[rows] != given))
     if len(differ):
-        line, row = int(differ[0]), int(rows[differ[0]])
+        line, row, known = int(differ[0]), int(rows[differ[0]]), int((rows >= 0).sum())
+        turned = len(differ) >= NEARLY_ALL * known and len(differ) >= FEWEST
+        remedy = (
+            "1 seems to mean real in the file: rename the column label, which is not needed, and"
+            " say --higher-is-real where a higher score means real"
+            if turned
+            else "mend one of the two"
+        )
         raise DataError(
             f"{lines.where(line)}: label {given[line]}, but {dataset.samples['id'][row]} has"
-            f" {own[row]} (1 is fake); mend one of the two"
+            f" {own[row]} (1 is fake), and likewise in {len(differ):,} of {known:,} lines; {remedy}"
         )
 
 

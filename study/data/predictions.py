@@ -1,17 +1,24 @@
 """Anybody's predictions, from a CSV file: labels and scores, perhaps groups and methods.
 
-A header line first, UTF-8 with or without a byte-order mark; other columns are ignored.
+A header line first (csv_file.py has what a file may be). Other columns are ignored, but where a
+column of text says the opposite of the labels in nearly all rows, the file is refused
+(label_check.py).
 
     label   0, real, 1 or fake, in any case
-    score   a finite number, higher = more fake: a logit, or with `probability` p(fake) in [0, 1]
+    score   a finite number, higher = more fake, in one of `UNITS`
     group   which images belong together; an empty one is an image of its own, as all are without
             the column
     method  what made the image; real or fake where empty
+    path    or another name of the image (`IMAGE`): each stands there once; with a column of frames
+            each frame
+
+A word for a missing value (`nan`, `None`, `NA`) is an empty field in group and method.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,38 +30,59 @@ from scipy.special import logit as log_odds
 from study.core.errors import DataError, unknown_name
 from study.core.records import Scores
 from study.data.csv_file import CsvFile, CsvRows, open_csv
+from study.data.label_check import refuse_reversed, with_fake_label
 
 # a table with gaps may have been written with 0.0 and 1.0
 LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
 NEEDED, OPTIONAL = ("label", "score"), ("group", "method")
+# what a score is: a logit, p(fake) in [0, 1] or in [0, 100]; "" is a logit that nobody vouches for
+UNITS = ("", "logit", "probability", "percent")
+IMAGE = re.compile(
+    r"(?i)(sample|image|img)_?id|path|(file|image|img)_?(name|path)|(relative|full|abs)_?path|files?"
+)
+FRAME = re.compile(r"(?i).*frame.*")
 EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every float below 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """float64 logits in the order of a file's lines (ids: `line 00000012`), and notes on them."""
+    """float64 logits in the order of a file's lines (ids: `line 00000012`), and notes on them.
+    real_label: how the file writes the label that was read as real, "" where it has none.
+    """
 
     scores: Scores
     notes: tuple[str, ...]
+    real_label: str = ""
 
 
 def read_predictions(
-    path: Path, columns: Mapping[str, str], *, probability: bool = False
+    path: Path,
+    columns: Mapping[str, str],
+    *,
+    unit: str = "",
+    fake_label: str = "",
+    higher_is_real: bool = False,
 ) -> Predictions:
     """Read a CSV file. columns: any of label, score, group, method -> what the file calls it.
 
     label and score are needed, as are group and method where `columns` names them; else these two
     are used if the file has them.
-    probability: scores are p(fake), and become logits; exact 0 and 1, which have none, are placed
-    beyond all others, with a note.
+    unit: of `UNITS`. Of p(fake), exact 0 and 1, which have no logit, are placed beyond all others,
+    with a note. fake_label: the value of the label that means fake. higher_is_real: scores are
+    higher for real images.
 
     Raises DataError, naming file, line and value: a file that cannot be read or lists nothing, a
-    missing or doubled column, a row with too few fields, a label that is none, a score that is not
-    a finite number, or no probability where it must be one.
+    missing or doubled column, a row with too few fields, a label that is none, labels that the
+    file's own words contradict, an image that stands there twice, a score that is not a finite
+    number, or none of its unit.
     """
-    rows = read_rows(path, columns)
-    logit, notes = logits(rows, probability=probability)
-    label = labels(rows)
+    rows, missing = read_rows(path, columns).without_missing("group", "method")
+    label = with_fake_label(rows, fake_label) if fake_label else labels(rows)
+    missing += refuse_reversed(rows, label, "Say --fake-label {} to turn them")
+    written = rows.columns["label"].to_pylist()
+    _refuse_repeats(rows)
+    logit, notes = logits(rows, unit=unit, higher_is_real=higher_is_real)
+    notes += [f"{what}: {why}" for what, why in missing]
     ids = [f"line {line:08d}" for line in rows.line.tolist()]
 
     def given(name: str, otherwise: Sequence[str]) -> NDArray[np.str_]:
@@ -71,7 +99,8 @@ def read_predictions(
         logit=logit,
         listed=len(ids),
     )
-    return Predictions(scores=scores, notes=tuple(notes))
+    real = next((text for text, one in zip(written, label, strict=True) if not one), "")
+    return Predictions(scores=scores, notes=tuple(notes), real_label=real)
 
 
 def read_rows(
@@ -102,7 +131,7 @@ def _places(
             f"{where}: the file is separated by ';' ({shown[0]}); it must be by ',': save it as"
             " such"
         )
-    places = {}
+    places = _of_the_image(file) if needed is NEEDED else {}
     for ours in (*needed, *optional):
         name = columns.get(ours, ours)
         place = file.place(name)
@@ -115,20 +144,90 @@ def _places(
     return places
 
 
-def logits(rows: CsvRows, *, probability: bool) -> tuple[NDArray[np.float64], list[str]]:
+def _of_the_image(file: CsvFile) -> dict[str, int]:
+    """Where the image's name stands, and the number of its frame; {} where there is no name."""
+    places = {}
+    for ours, pattern in (("path", IMAGE), ("frame", FRAME)):
+        names = (at for at, name in enumerate(file.header) if pattern.fullmatch(name))
+        place = next(names, None)
+        if place is not None:
+            places[ours] = place
+    return places if "path" in places else {}
+
+
+def _refuse_repeats(rows: CsvRows) -> None:
+    """An image that counts twice narrows every interval. A path that is the group may repeat."""
+    name = rows.names.get("path")
+    if name is None or name == rows.names.get("group"):
+        return
+    parts = [rows.columns[ours].to_pylist() for ours in ("path", "frame") if ours in rows.names]
+    images = [
+        image if image[0] else (str(row),) for row, image in enumerate(zip(*parts, strict=True))
+    ]
+    repeats = len(images) - len(set(images))
+    if not repeats:
+        return
+    first: dict[tuple[str, ...], int] = {}
+    row = next(row for row, image in enumerate(images) if first.setdefault(image, row) != row)
+    raise DataError(
+        f"{rows.where(row)}: {name} '{images[row][0]}' stands in line"
+        f" {rows.line[first[images[row]]]} already, one of {repeats:,} repeats in {len(images):,}"
+        " rows. Each image counts once: take the repeats out (a distributed sampler pads its last"
+        f" batch with them), or, where {name} names several images, say --group {name}"
+    )
+
+
+def logits(
+    rows: CsvRows, *, unit: str, higher_is_real: bool = False
+) -> tuple[NDArray[np.float64], list[str]]:
     """Return the scores as float64 logits (N,), and notes on them. Raises DataError."""
     score = _numbers(rows, "score")
-    outside = (score < 0) | (score > 1)
-    if not probability:
-        note = "all scores lie in [0, 1] and are taken as logits; if they are probabilities, say"
-        return score, [] if outside.any() else [f"{note} --probability"]
+    if unit in ("probability", "percent"):
+        logit, notes = _log_odds(_shares(rows, score, unit))
+    else:
+        logit, notes = score, [] if unit else _doubts(rows, score)
+    return (-logit if higher_is_real else logit), notes
+
+
+def _shares(rows: CsvRows, score: NDArray[np.float64], unit: str) -> NDArray[np.float64]:
+    """p(fake) in [0, 1] from scores of a unit. Raises DataError for one that is none."""
+    most = 100 if unit == "percent" else 1
+    outside = (score < 0) | (score > most)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
+        percent = unit == "probability" and score.min() >= 0 and score.max() <= 100
+        remedy = "say --percent for percentages, or" if percent else ""
         raise DataError(
-            f"{rows.where(row)}: score {score[row]:g} is no probability in [0, 1]; leave"
-            " --probability out for logits"
+            f"{rows.where(row)}: score {score[row]:g} is no {unit} in [0, {most}];"
+            f" {remedy} leave --{unit} out for logits".replace(";  ", "; ")
         )
-    return _log_odds(score)
+    return score / most
+
+
+def _doubts(rows: CsvRows, score: NDArray[np.float64]) -> list[str]:
+    """What scores that are taken as logits may be instead. Raises DataError for what is no logit:
+    up to 100, none below 0, and beyond every logit that a probability can have.
+    """
+    low, high = float(score.min()), float(score.max())
+    if low >= 0 and high <= 1:
+        return [
+            "all scores lie in [0, 1] and are taken as logits; if they are probabilities, say"
+            " --probability"
+        ]
+    if low >= 0 and EDGE < high <= 100:
+        row = int(score.argmax())
+        raise DataError(
+            f"{rows.where(row)}: score {high:g}, and all lie in [0, 100]: as logits they would call"
+            " every image fake. Say --percent if they are percentages, or --logit if they are"
+            " logits all the same"
+        )
+    if (low >= 0 or high <= 0) and len(score) > 1:
+        side, word = ("below", "fake") if low >= 0 else ("above", "real")
+        return [
+            f"no score is {side} 0, so as logits they call every image {word} at p = 0.5; if they"
+            " have another unit, say --percent or --probability"
+        ]
+    return []
 
 
 def _numbers(rows: CsvRows, name: str) -> NDArray[np.float64]:

@@ -103,11 +103,18 @@ def realised(split: SplitNames, label: NDArray[np.uint8]) -> dict[str, tuple[int
     }
 
 
-def check_splits(split: SplitNames, label: NDArray[np.uint8], *, name: str, official: bool) -> None:
+def check_splits(
+    split: SplitNames,
+    label: NDArray[np.uint8],
+    *,
+    name: str,
+    official: bool,
+    groups: str = "",
+) -> None:
     """Refuse a split without both classes, with the realised counts; raises DataError.
 
-    split, label: of the usable images only. Where splits are official, one that is absent is no
-    error before it is used.
+    split, label: of the usable images only. groups: what is to be said of them then. Where splits
+    are official, one that is absent is no error before it is used.
     """
     counts = realised(split, label)
     if not official:
@@ -121,8 +128,8 @@ def check_splits(split: SplitNames, label: NDArray[np.uint8], *, name: str, offi
             missing = "real" if not counts[wanted_split][REAL] else "fake"
             raise DataError(
                 f"dataset '{name}': its {wanted_split} split has no {missing} images"
-                f" ({show_counts(counts)}); add images or groups, raise data.max_per_class, or give"
-                " splits in manifest.csv"
+                f" ({show_counts(counts)}{'' if official else groups}); add images or groups, raise"
+                " data.max_per_class, or give splits in manifest.csv"
             )
 
 

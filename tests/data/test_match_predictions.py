@@ -98,7 +98,7 @@ def test_what_is_missing_and_what_is_too_much_is_counted_and_named(dataset: Data
 
 def test_probabilities_become_logits(dataset: Dataset, file) -> None:
     path = file("sample_id,score", "mine/test/REAL/0030.jpg,0.25", "mine/test/FAKE/0030.jpg,0.75")
-    found = match_predictions(path, dataset, probability=True).scores
+    found = match_predictions(path, dataset, unit="probability").scores
     np.testing.assert_allclose(found.logit, [np.log(3), -np.log(3)], rtol=1e-15)
     assert "say --probability" in match_predictions(path, dataset).notes[0]
 

@@ -62,7 +62,7 @@ def test_scores_between_0_and_1_are_questioned(written) -> None:
         "say --probability" in read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}).notes[0]
     )
     assert (
-        read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}, probability=True).notes == ()
+        read_predictions(written("label,score\n1,0.9\n0,0.1\n"), {}, unit="probability").notes == ()
     )
 
 
@@ -87,7 +87,7 @@ def test_probabilities_keep_their_order_and_come_back(
         "label,score\n" + "".join(f"{y},{p!r}\n" for y, p in zip(label, values, strict=True)),
         encoding="utf-8",
     )
-    read = read_predictions(path, {}, probability=True)
+    read = read_predictions(path, {}, unit="probability")
     assert np.isfinite(read.scores.logit).all()
     assert np.argsort(read.scores.logit).tolist() == np.argsort(values).tolist()
     assert metrics.sigmoid(read.scores.logit) == pytest.approx(values, abs=1e-15)
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_one_line_that_names_it(written, text, columns, message
 
 def test_a_probability_beyond_1_and_a_missing_file(written, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 3: score 1.5 is no probability"):
-        read_predictions(written("label,score\n1,0.5\n0,1.5\n"), {}, probability=True)
+        read_predictions(written("label,score\n1,0.5\n0,1.5\n"), {}, unit="probability")
     with pytest.raises(DataError, match=r"none.csv cannot be read: No such file"):
         read_predictions(tmp_path / "none.csv", {})
     with pytest.raises(DataError, match="cannot be read: Is a directory"):

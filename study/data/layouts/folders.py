@@ -97,6 +97,7 @@ class Layout:
     member or subset leaves out. methods: the only methods of fakes that it has, none for all. way:
     the folders from the dataset's own down to the class folders, these too, or to that which holds
     the manifest. What else lies there, such as the lists of an official split, is the dataset's.
+    fake_label: the value of the manifest's label that means fake, "" for 1 and `fake`.
     """
 
     root: Path
@@ -106,6 +107,7 @@ class Layout:
     others: tuple[Part, ...] = ()
     methods: tuple[str, ...] = ()
     way: tuple[Path, ...] = ()
+    fake_label: str = ""
 
     @property
     def members(self) -> list[str]:
@@ -218,7 +220,7 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
     a class without images.
     """
     if not layout.parts:
-        listing = read_manifest(layout.root)
+        listing = read_manifest(layout.root, fake_label=layout.fake_label)
     else:
         walker = Walker(layout.root)
         tables = [table for part in layout.parts for table in _list_part(walker, part)]

@@ -34,6 +34,7 @@ from study.data.images.decode import EXTENSIONS, VIDEO_EXTENSIONS, refuse_passin
 
 BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
 SUFFIXES = (*EXTENSIONS, *VIDEO_EXTENSIONS)
+MISSING = "file is missing"
 LEAVES = "symbolic link that leaves the dataset's folder"
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -234,7 +235,7 @@ def _missing(path: str, error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         refuse_passing(readable(path), error)
     if isinstance(error, FileNotFoundError):
-        return "file is missing"
+        return MISSING
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 

@@ -1,21 +1,25 @@
 """manifest.csv: a dataset that says itself what its images are.
 
-`path,label[,method,group,split,video]`, a header line first, UTF-8 with or without a byte-order
-mark. Other columns are ignored.
+`path,label[,method,group,split,video]`, a header line first (csv_file.py has what a file may be).
+Other columns are ignored, but where they, or the paths, say the opposite of the labels in nearly
+all rows, the manifest is refused (label_check.py).
 
-    path    relative to the manifest, never leaving its folder, each once; or a URL in every row
-            (copies.py)
+    path    relative to the manifest or absolute, never leaving its folder, each once; or a URL in
+            every row (copies.py)
     label   0, real, 1 or fake, in any case
     method  what made it; `real` or `fake` where empty
     group   the split key; where empty the video, and without one the image's own pixels
     split   train, val, valid, validation or test; for all rows or for none
     video   the video a frame is from; frames of one video and method are one unit
+
+A word for a missing value (`nan`, `None`, `NA`) is an empty field in the last four.
 """
 
 from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +30,17 @@ from study.core.errors import DataError
 from study.core.parallel import ordered_map
 from study.core.paths import is_url
 from study.data.csv_file import CsvFile, CsvRows, open_csv
+from study.data.label_check import refuse_reversed, with_fake_label
 from study.data.layouts.listing import (
     LEAVES,
     LISTING_SCHEMA,
+    MISSING,
     SPLIT_NAMES,
     Listing,
     Walker,
     stat_file,
 )
+from study.data.layouts.respelled import FilesBelow, leaves
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("path", "label")
@@ -46,17 +53,19 @@ _STATS = pa.schema([LISTING_SCHEMA.field(name) for name in ("size", "changed_ns"
 _STATS_AT_ONCE = 1024  # files a task: what waits is the file system
 
 
-def read_manifest(root: Path) -> Listing:
+def read_manifest(root: Path, *, fake_label: str = "") -> Listing:
     """Read `root/manifest.csv`. A listed file that is missing, or a link that leaves the folder, is
-    a row with a problem.
+    a row with a problem. fake_label: the value of the label that means fake, where it is none of
+    the words.
 
     Raises DataError, naming file, line and value, for anything else that is not as the header of
     this file says.
     """
-    table = check_manifest(root)
+    table, notes = check_manifest(root, fake_label=fake_label)
     for name, column in _stats(root, table["path"]).items():
         table = table.append_column(name, column)
-    return Listing(table=table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA), layout=MANIFEST)
+    table = table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA)
+    return Listing(table=table, layout=MANIFEST, skipped=tuple(notes))
 
 
 def has_manifest(root: Path) -> bool:
@@ -87,47 +96,32 @@ def lists_urls(root: Path) -> bool:
     return len(first) > place and is_url(first[place].strip())
 
 
-def missing_hint(root: Path, path: str) -> str:
-    """Return what may be wrong with a missing file's path, if one is where it may mean, or ""."""
-    if os.path.lexists(f"{root}/{path}"):
-        return ""
-    slashes = path.replace("\\", "/")
-    if os.path.isfile(f"{root}/{slashes}"):  # noqa: PTH113 - also of a path too long to be one
-        return f"; write / and not \\ between folders: '{slashes}'"
-    for above in (root.parent, root.parent.parent):
-        if os.path.isfile(f"{above}/{slashes}"):  # noqa: PTH113 - likewise
-            return f"; paths are relative to the manifest's folder '{root}', and not to '{above}'"
-    return ""
-
-
-def check_manifest(root: Path, *, urls: bool = False) -> pa.Table:
-    """Return the columns of a listing that `root/manifest.csv` itself gives; no file is looked at.
-    Raises as `read_manifest`.
+def check_manifest(
+    root: Path, *, urls: bool = False, fake_label: str = ""
+) -> tuple[pa.Table, list[tuple[str, str]]]:
+    """Return the columns of a listing that `root/manifest.csv` itself gives, and (what, why) of
+    what was passed over; no file is looked at but those that paths from elsewhere may mean. Raises
+    as `read_manifest`.
 
     urls: paths are URLs, and stay as they are.
     """
     with open_csv(root / MANIFEST) as file:
         rows = file.read(_places(file))
-    paths = _urls(rows) if urls else _inside(rows)
+    rows, notes = rows.without_missing("method", "group", "split", "video")
+    paths = _urls(rows) if urls else _inside(rows, root)
     _refuse_duplicates(paths, rows)
-    labels = rows.translated("label", LABELS, "must be 0 or real, 1 or fake")
+    labels = _labels(rows, fake_label)
+    command = f"python -m study.prepare --describe {shlex.quote(str(root))} --fake-label {{}}"
+    turned = f"{command} writes a manifest with the labels turned, to copy over this one"
+    notes += refuse_reversed(rows, np.asarray(labels).astype(np.uint8), turned)
+    splits = _splits(rows)
     nothing = pa.array([""] * len(paths), pa.string())
     method, group, video = (
         rows.columns[name] if name in rows.names else nothing
         for name in ("method", "group", "video")
     )
-    splits = nothing
-    if "split" in rows.names:
-        words = {"": "", **SPLIT_NAMES}
-        splits = rows.translated("split", words, "must be train, val or test")
-    without = pc.index(splits, "").as_py()
-    if without >= 0 and pc.any(pc.not_equal(splits, "")).as_py():
-        raise DataError(
-            f"{rows.where(without)}: split is empty while other rows have one; give every row a"
-            " split, or none"
-        )
     by_label = pc.if_else(pc.equal(labels, 1), "fake", "real")
-    return pa.table(
+    table = pa.table(
         {
             "path": paths,
             "label": labels,
@@ -137,6 +131,33 @@ def check_manifest(root: Path, *, urls: bool = False) -> pa.Table:
             "split": splits,
         }
     )
+    return table, notes
+
+
+def _labels(rows: CsvRows, fake_label: str) -> pa.ChunkedArray:
+    if fake_label:
+        return pa.chunked_array([with_fake_label(rows, fake_label)])
+    return rows.translated("label", LABELS, "must be 0 or real, 1 or fake")
+
+
+def manifest_labels(root: Path, *, fake_label: str = "") -> list[int]:
+    """Return the label of every row of `root/manifest.csv`, in its order. Raises DataError."""
+    with open_csv(root / MANIFEST) as file:
+        return list(_labels(file.read(_places(file)), fake_label).to_pylist())
+
+
+def _splits(rows: CsvRows) -> pa.ChunkedArray:
+    """The split of every row, "" for all where there is none. Raises DataError for some only."""
+    if "split" not in rows.names:
+        return pa.chunked_array([[""] * rows.columns.num_rows], pa.string())
+    splits = rows.translated("split", {"": "", **SPLIT_NAMES}, "must be train, val or test")
+    without = pc.index(splits, "").as_py()
+    if without >= 0 and pc.any(pc.not_equal(splits, "")).as_py():
+        raise DataError(
+            f"{rows.where(without)}: split is empty while other rows have one; give every row a"
+            " split, or none"
+        )
+    return splits
 
 
 def _places(file: CsvFile) -> dict[str, int]:
@@ -163,16 +184,19 @@ def _urls(rows: CsvRows) -> pa.ChunkedArray:
     return paths
 
 
-def _inside(rows: CsvRows) -> pa.ChunkedArray:
+def _inside(rows: CsvRows, root: Path) -> pa.ChunkedArray:
     """Return paths in their one spelling. Raises DataError for one that is empty or leaves."""
     paths = rows.columns["path"]
     unusual = pc.match_substring_regex(paths, _NOT_PLAIN)
-    at = np.flatnonzero(unusual).tolist()
-    respelled = [_spelled(paths[row].as_py(), rows.where(row)) for row in at]
+    at, files = np.flatnonzero(unusual).tolist(), FilesBelow(root)
+    respelled = [_spelled(paths[row].as_py(), files, rows.where(row)) for row in at]
     return pc.replace_with_mask(paths, unusual.combine_chunks(), pa.array(respelled, pa.string()))
 
 
-def _spelled(path: str, where: str) -> str:
+def _spelled(path: str, files: FilesBelow, where: str) -> str:
+    """A path relative to the root. One from elsewhere stays as it is where it ends like a file
+    below the root: that is a missing file, and the message says where it is.
+    """
     if not path:
         raise DataError(f"{where}: path is empty")
     if is_url(path):
@@ -180,8 +204,8 @@ def _spelled(path: str, where: str) -> str:
             f"{where}: path '{path}' is a URL, and the first row's is none; make all of them URLs,"
             " or none"
         )
-    spelled = posixpath.normpath(path)
-    if spelled.startswith(("/", "../")) or spelled in ("..", ".") or "\0" in spelled:
+    spelled = files.relative(posixpath.normpath(path))
+    if spelled in ("..", ".") or "\0" in spelled or (leaves(spelled) and not files.meant(spelled)):
         raise DataError(f"{where}: path '{path}' must be a file below the manifest's folder")
     return spelled
 
@@ -203,18 +227,25 @@ def _stats(root: Path, paths: pa.ChunkedArray) -> dict[str, pa.Array]:
     """Columns size, changed_ns and problem of every file. Folders are looked at once each, and
     resolved only where links.
     """
-    walker = Walker(root)
-    leaves: dict[str, bool] = {"": False}
+    walker, files = Walker(root), FilesBelow(root)
+    links: dict[str, bool] = {"": False}
     for folder in pc.unique(pc.replace_substring_regex(paths, r"/?[^/]*$", "")).to_pylist():
-        _leaves(walker, folder, leaves)
+        if not leaves(folder):
+            _leaves(walker, folder, links)
+
+    def stats_of(path: str) -> tuple[int, int, str]:
+        if not leaves(path):
+            if links[posixpath.dirname(path)]:
+                return -1, -1, LEAVES
+            found = stat_file(f"{root}/{path}", walker)
+            if found[2] != MISSING:
+                return found
+        meant = files.meant(path)
+        return -1, -1, f"{MISSING}: {meant.why}" if meant else MISSING
 
     def stats(block: pa.ChunkedArray) -> pa.Table:
-        found = [
-            (-1, -1, LEAVES)
-            if leaves[posixpath.dirname(path)]
-            else stat_file(f"{root}/{path}", walker)
-            for path in block.to_pylist()
-        ]
+        names = block.to_pylist()
+        found = [stats_of(path) for path in names]
         return pa.table(list(zip(*found, strict=True)), schema=_STATS)
 
     blocks = [paths.slice(start, _STATS_AT_ONCE) for start in range(0, len(paths), _STATS_AT_ONCE)]

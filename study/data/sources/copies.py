@@ -26,6 +26,7 @@ from study.core.cache import writing
 from study.core.errors import DataError
 from study.core.identity import digest, file_sha256, whole_file
 from study.core.parallel import one_at_a_time
+from study.data.csv_file import open_csv
 from study.data.file_index import Progress, quiet
 from study.data.layouts.listing import SUFFIXES
 from study.data.layouts.manifest import MANIFEST, check_manifest, lists_urls
@@ -181,7 +182,7 @@ def manifest_copy(
 def _fetch_listed(folder: Path, copy: _Copy) -> Path:
     """Return the copy of the images that a manifest lists."""
     # mistakes are named in the file that has them, before anything is fetched
-    listed = check_manifest(folder, urls=True)
+    listed, _ = check_manifest(folder, urls=True)
     places = {url: local_path(url) for url in listed["path"].to_pylist()}
 
     def listing() -> dict[str, RemoteFile]:
@@ -238,15 +239,11 @@ def _fitting(segment: str) -> str:
 
 def _rewrite(manifest: Path, target: Path) -> None:
     """Write a manifest with the local paths of its URLs, line by line as it was."""
-    with (
-        manifest.open(encoding="utf-8-sig", newline="") as source,
-        target.open("w", encoding="utf-8", newline="") as file,
-    ):
-        reader, writer = csv.reader(source), csv.writer(file, lineterminator="\n")
-        header = next(reader)
-        place = [field.strip().lower() for field in header].index("path")
-        writer.writerow(header)
-        for fields in reader:
+    with open_csv(manifest) as source, target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        place = [field.lower() for field in source.header].index("path")
+        writer.writerow(source.header)
+        for fields in source.reader:
             is_row = any(field.strip() for field in fields)
             if is_row:
                 fields[place] = local_path(fields[place].strip())
