@@ -13,6 +13,7 @@ from study.analysis.scored_file import CHANCE, estimates_of
 from study.core.errors import DataError
 from study.core.records import Scores
 from study.data.csv_file import MISSING
+from study.data.predictions import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,11 @@ def _scores(labels: ArrayLike, scores: ArrayLike, groups: Sequence[Any] | None) 
         raise DataError(f"score {logit[bad[0]]} at {bad[0]} is not finite; leave such images out")
     ids: NDArray[np.str_] = np.array([f"{n:012d}" for n in range(len(label))], dtype=np.str_)
     group = ids if groups is None else _groups(groups, ids)
+    huge = np.flatnonzero(np.abs(logit) > LARGEST)
+    if huge.size:
+        raise DataError(
+            f"score {logit[huge[0]]} at {huge[0]} is beyond {LARGEST:.2g}; divide all by one number"
+        )
     return Scores(
         sample_id=ids,
         group=group,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -19,44 +20,46 @@ SILENT = -1
 def _word(words: str) -> str:
     """A pattern of any of the words, in any case between what is no letter, or `LikeThis`."""
     capital = "|".join(word.capitalize() for word in words.split("|"))
-    return rf"(?:^|[^A-Za-z])(?i:{words})s?(?:[^A-Za-z]|$)|(?:{capital})s?(?:[^a-z]|$)"
+    return rf"(?:^|[^A-Za-z])(?i:(?:{words})s?)(?:[^A-Za-z]|$)|(?:{capital})s?(?:[^a-z]|$)"
 
 
-# as a word of it; as the whole name of a folder
-LOOSELY = {REAL: _word(_REAL), FAKE: _word(_FAKE)}
-ONLY = {
-    label: rf"(?i)(?:^|/)(?:[01]_)?(?:{words})s?(?:/|$)"
-    for label, words in ((REAL, _REAL), (FAKE, _FAKE))
-}
+# a class is said by a word of a name; `only`: by the whole name
+_LOOSELY = {REAL: _word(_REAL), FAKE: _word(_FAKE)}
+_ONLY = {k: rf"(?i)^(?:[01]_)?(?:{words})s?$" for k, words in ((REAL, _REAL), (FAKE, _FAKE))}
 _DENIED = rf"(?i)(?:^|[^a-z])(?:not|non|no|un)[^a-z]?(?:{_REAL}|{_FAKE})"
 
 
-def said(texts: pa.ChunkedArray, patterns: Mapping[int, str] = LOOSELY) -> NDArray[np.int8]:
-    """Return the class that each text says, (N,); `SILENT` for none, for both, and for a denial."""
-    encoded = pa.concat_arrays(texts.chunks).dictionary_encode()
+@lru_cache(maxsize=1 << 16)
+def class_said(name: str, *, only: bool = False) -> int:
+    """Return the class that a name says; `SILENT` where it says none, both, or denies one.
+
+    >>> class_said("training_fake"), class_said("AI-generated"), class_said("real_vs_fake")
+    (1, 1, -1)
+    """
+    said = [k for k, pattern in (_ONLY if only else _LOOSELY).items() if re.search(pattern, name)]
+    return said[0] if len(said) == 1 and not re.search(_DENIED, name) else SILENT
+
+
+def classes_said(texts: pa.ChunkedArray, *, only: bool = False) -> NDArray[np.int8]:
+    """Return the class that each path or text says, (N,): by its folders, where these do not
+    contradict each other, else by the file's name.
+    """
+    paths = pc.replace_substring(pa.concat_arrays(texts.chunks), "\\", "/")
+    folders = pc.replace_substring_regex(paths, r"/?[^/]*$", "").dictionary_encode()
+    of_folder = [_folder_says(folder, only=only) for folder in folders.dictionary.to_pylist()]
+    said: NDArray[np.int8] = np.take(np.array(of_folder, np.int8), np.asarray(folders.indices))
+    if (said != SILENT).all():
+        return said
+    names = pc.replace_substring_regex(paths, r"^.*/|\.[A-Za-z0-9]*$", "")
+    patterns = _ONLY if only else _LOOSELY
     real, fake, denied = (
-        np.asarray(pc.match_substring_regex(encoded.dictionary, pattern)).astype(bool)
+        np.asarray(pc.match_substring_regex(names, pattern)).astype(bool)
         for pattern in (patterns[REAL], patterns[FAKE], _DENIED)
     )
-    meant = np.where((real == fake) | denied, SILENT, np.where(fake, FAKE, REAL)).astype(np.int8)
-    return np.take(meant, np.asarray(encoded.indices))
+    by_name = np.where((real == fake) | denied, SILENT, np.where(fake, FAKE, REAL)).astype(np.int8)
+    return np.where(said == SILENT, by_name, said)
 
 
-def class_said(name: str) -> int | None:
-    """Return the class that a folder's name says.
-
-    >>> class_said("training_fake"), class_said("AI-generated"), class_said("stylegan")
-    (1, 1, None)
-    """
-    found = int(said(pa.chunked_array([[name]]))[0])
-    return None if found == SILENT else found
-
-
-def by_path(texts: pa.ChunkedArray, patterns: Mapping[int, str] = LOOSELY) -> NDArray[np.int8]:
-    """What paths say: their folders, and the file's name where these are silent."""
-    plain = pc.replace_substring(texts, "\\", "/")
-    folders = said(pc.replace_substring_regex(plain, r"/?[^/]*$", ""), patterns)
-    if (folders != SILENT).all():
-        return folders
-    names = said(pc.replace_substring_regex(plain, r"^.*/|\.[A-Za-z0-9]*$", ""), patterns)
-    return np.where(folders == SILENT, names, folders)
+def _folder_says(folder: str, *, only: bool) -> int:
+    said = {class_said(name, only=only) for name in folder.split("/")} - {SILENT}
+    return said.pop() if len(said) == 1 else SILENT

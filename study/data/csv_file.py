@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.core.errors import DataError
-from study.data.class_words import SILENT, by_path
+from study.data.class_words import SILENT, classes_said
 from study.data.layouts.listing import in_blocks
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class CsvFile:
         for at, name in enumerate(self.header):
             if name and at not in places.values() and self.header.count(name) == 1:
                 values = {row[at].strip() for row in rows[:_PEEKED] if at < len(row)}
-                if (by_path(pa.chunked_array([[*values, ""]])) != SILENT).any():
+                if (classes_said(pa.chunked_array([[*values, ""]])) != SILENT).any():
                     found[name] = at
         return found
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from study.core.errors import DataError, unknown_name
 from study.core.records import FAKE, REAL
-from study.data.class_words import ONLY, SILENT, by_path
+from study.data.class_words import SILENT, classes_said
 from study.data.csv_file import CsvRows
 
 NEARLY_ALL = 0.9
@@ -52,7 +52,7 @@ def contradictions(rows: CsvRows, labels: NDArray[np.uint8]) -> Iterator[Contrad
     texts = {rows.names[name]: rows.columns[name] for name in ours}
     texts |= {name: rows.texts[name] for name in rows.texts.column_names}
     for name, column in texts.items():
-        meant = by_path(column)
+        meant = classes_said(column)
         against = np.flatnonzero((meant != SILENT) & (meant != labels))
         if len(against) and not _ANSWERS.search(name):
             yield Contradiction(
@@ -75,7 +75,7 @@ def _reversed(column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[
 
     if {REAL, FAKE} <= set(meant.tolist()):
         return wrong(meant == REAL, REAL) and wrong(meant == FAKE, FAKE)
-    only = by_path(column, ONLY)
+    only = classes_said(column, only=True)
     word = int(only.max())
     return word != SILENT and wrong(only == word, word) and wrong(only == SILENT, 1 - word)
 

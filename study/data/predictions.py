@@ -38,9 +38,10 @@ NEEDED, OPTIONAL = ("label", "score"), ("group", "method")
 # what a score is: a logit, p(fake) in [0, 1] or in [0, 100]; "" is a logit that nobody vouches for
 UNITS = ("", "logit", "probability", "percent")
 IMAGE = re.compile(
-    r"(?i)(sample|image|img)_?id|path|(file|image|img)_?(name|path)|(relative|full|abs)_?path|files?"
+    r"(?i)(sample|image|img|file)s?(_?(id|name|path|file))?|((relative|full|abs)_?)?path"
 )
 FRAME = re.compile(r"(?i).*frame.*")
+LARGEST = float(np.finfo(np.float32).max)  # logits are kept as float32
 EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every float below 1
 
 
@@ -241,6 +242,11 @@ def _numbers(rows: CsvRows, name: str) -> NDArray[np.float64]:
         if not math.isfinite(values[row]):
             raise DataError(
                 f"{rows.where(row)}: {shown} is not finite; leave such images out, and say how many"
+            )
+        if abs(values[row]) > LARGEST:
+            raise DataError(
+                f"{rows.where(row)}: {shown} is beyond {LARGEST:.2g}, the largest logit; divide all"
+                " scores by one number, which keeps their order"
             )
     return values
 

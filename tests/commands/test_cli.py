@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +14,7 @@ import pytest
 
 from study import cli
 from study.core.log import set_up
+from tests.factories import write_dataset
 
 
 def test_durations_as_a_person_says_them() -> None:
@@ -92,3 +96,36 @@ def test_weights_root_comes_from_the_option_then_from_the_environment(
     assert cli.weights_root(argparse.Namespace(weights_root="~/w")) == Path.home() / "w"
     monkeypatch.delenv("STUDY_WEIGHTS")
     assert cli.weights_root(argparse.Namespace(weights_root=None)) is None
+
+
+def describe_elsewhere(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`prepare --describe` in a process of its own, where no locale is set but what is given."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
+    places = ("--results", str(folder.parent / "results"), "--out", str(folder.parent / "out"))
+    return subprocess.run(
+        [sys.executable, "-m", "study.prepare", "--describe", str(folder), *places],
+        env={**kept, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+    )
+
+
+def test_names_that_the_output_has_no_letters_for_are_printed(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine", n=2, size=8)
+    (folder / "fake" / "\U0001f600.png").write_bytes(b"x")
+    (folder / "fake" / "\u00e9.png").write_bytes(b"x")
+    done = describe_elsewhere(folder, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    assert done.returncode == cli.DONE, done.stderr
+    assert r"fake/\U0001f600.png: " in done.stdout and r"fake/\xe9.png: " in done.stdout
+
+
+def test_a_locale_in_which_names_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "mine", n=2, size=8)
+    given = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = describe_elsewhere(folder, **given)
+    if sys.platform == "linux":
+        assert done.returncode == cli.BAD_INPUT
+        assert "with LC_ALL=C Python takes them for ascii; set PYTHONUTF8=1" in done.stderr
+    assert describe_elsewhere(folder, **{**given, "PYTHONUTF8": "1"}).returncode == cli.DONE

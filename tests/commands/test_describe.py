@@ -335,6 +335,38 @@ def test_arguments_that_do_not_go_together(arguments: list[str], message: str) -
         prepare.main(arguments)
 
 
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", n=3)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setattr("study.data.describe.describe_folder", None)
+    with pytest.raises(ConfigError, match=r"--out .*file/x: .* name another folder with --out DIR"):
+        prepare.main(["--describe", str(folder), "--out", str(tmp_path / "file" / "x")])
+
+
+@pytest.mark.parametrize("kind", ["equal pictures", "one person", "a group a class"])
+def test_groups_that_leave_a_split_empty_are_named(
+    kind: str, tmp_path: Path, described: Describe
+) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", n=20)
+    files = sorted(folder.glob("*/*.png"))
+    if kind == "equal pictures":
+        for file in files:
+            shutil.copy(files[0], file) if file != files[0] else None
+        said = "40 images are of 1 group, the largest has 40 of them (which have equal pixels)"
+    else:
+        lines = ["path,label,group"]
+        for file in files:
+            group = file.parent.name if kind == "a group a class" else "person 1"
+            lines.append(f"{file.parent.name}/{file.name},{file.parent.name},{group}")
+        (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+        said = "40 images are of 1 group, the largest has 40 of them ('person 1', say the groups)"
+        if kind == "a group a class":
+            said = "40 images are of 2 groups, the largest has 20 of them ('fake', say the groups)"
+    assert f"{said}, and a group is never parted" in described(folder)
+
+
 def test_a_name_that_no_dataset_can_have(tmp_path: Path, described: Describe) -> None:
     with pytest.raises(DataError, match="rename it without"):
         described(write_dataset(tmp_path / "a+b", n=3))

@@ -145,3 +145,79 @@ def test_a_probability_beyond_1_and_a_missing_file(written, tmp_path: Path) -> N
         read_predictions(tmp_path / "none.csv", {})
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         read_predictions(tmp_path, {})
+
+
+def rows(*lines: str, head: str = "label,score") -> str:
+    return "\n".join([head, *lines])
+
+
+PERCENT = rows("1,99.4", "0,0.2", "1,51", "0,38.5")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "message"),
+    [
+        (PERCENT, "", "line 2: score 99.4, and all lie in [0, 100]: .* --percent .* --logit"),
+        (PERCENT, "probability", "line 2: score 99.4 is no probability in .* say --percent for"),
+        (rows("1,99", "0,-2"), "probability", "line 2: score 99 is no .*; leave --probability out"),
+        (rows("1,101", "0,2"), "percent", r"line 2: score 101 is no percent in \[0, 100\]"),
+        (rows("1,1e39", "0,2"), "", "line 2: score '1e39' is beyond 3.4e\\+38"),
+    ],
+)
+def test_a_score_that_cannot_be_of_its_unit(written, text: str, unit: str, message: str) -> None:
+    with pytest.raises(DataError, match=message.replace("in [0, 100]:", r"in \[0, 100\]:")):
+        read_predictions(written(text), {}, unit=unit)
+
+
+def test_percentages_are_probabilities_a_hundred_times(written) -> None:
+    read = read_predictions(written(PERCENT), {}, unit="percent")
+    assert metrics.sigmoid(read.scores.logit) == pytest.approx([0.994, 0.002, 0.51, 0.385])
+    assert read.notes == ()
+    as_said = read_predictions(written(PERCENT), {}, unit="logit")
+    assert as_said.scores.logit.tolist() == [99.4, 0.2, 51, 38.5] and as_said.notes == ()
+    turned = read_predictions(written(PERCENT), {}, unit="percent", higher_is_real=True)
+    assert turned.scores.logit.tolist() == (-read.scores.logit).tolist()
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (("3", "9"), "no score is below 0, so as logits they call every image fake"),
+        (("-3", "-9"), "no score is above 0, so as logits they call every image real"),
+        (("0.2", "0.9"), "say --probability"),
+        (("-3", "9"), ""),
+    ],
+)
+def test_scores_of_one_sign_are_questioned(written, scores: tuple[str, str], said: str) -> None:
+    notes = read_predictions(written(rows(f"0,{scores[0]}", f"1,{scores[1]}")), {}).notes
+    assert said in " ".join(notes) and len(notes) == bool(said)
+
+
+@pytest.mark.parametrize(
+    "name", ["path", "Path", "filename", "image_path", "img", "sample_id", "file"]
+)
+def test_an_image_that_stands_there_twice_is_refused(written, name: str) -> None:
+    lines = [f"x/{n}.png,{n % 2},{n - 4.5}" for n in range(10)]
+    head = f"{name},label,score"
+    assert len(read_predictions(written(rows(*lines, head=head)), {}).scores.label) == 10
+    doubled = written(rows(*lines, *lines[3:5], head=head))
+    with pytest.raises(DataError) as error:
+        read_predictions(doubled, {})
+    said = f"{doubled}, line 12: {name} 'x/3.png' stands in line 5 already, one of 2 repeats in 12"
+    assert said in str(error.value) and f"--group {name}" in str(error.value)
+    # several images of a video, as the message says
+    assert len(read_predictions(doubled, {"group": name}).scores.label) == 12
+    frames = [f"{line},{n}" for n, line in enumerate([*lines, *lines])]
+    read_predictions(written(rows(*frames, head=f"{head},frame")), {})
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "NA", "N/A", "null", "<NA>", "NaT", "NULL"])
+def test_a_word_for_a_missing_group_is_none(written, word: str) -> None:
+    lines = [f"{n % 2},{n - 4.5},{word if n < 6 else 'v'},{word}" for n in range(10)]
+    read = read_predictions(written(rows(*lines, head="label,score,group,method")), {})
+    assert len(set(read.scores.group)) == 7 and set(read.scores.group[6:]) == {"v"}
+    assert set(read.scores.method) == {"real", "fake"}
+    assert read.notes == (
+        f"group '{word}' of 6 of 10 rows: a word for a missing value, read as an empty field",
+        f"method '{word}' of 10 of 10 rows: a word for a missing value, read as an empty field",
+    )

@@ -1,0 +1,38 @@
+"""Cells below chance where no question of generalisation is: said first, with what to look at."""
+
+from __future__ import annotations
+
+import pytest
+
+from study.render.turned import turned_notes
+from tests.render.synthetic_matrix import results, row
+
+
+def test_in_domain_cells_wholly_below_a_half_are_named() -> None:
+    (note,) = turned_notes(results([row("npr", "a", "a", 0.2), row("npr", "a", "b", 0.1)]))
+    assert "npr a -> a 0.200 [0.150, 0.250]" in note and "a -> b" not in note
+    assert "train and test splits of a use the same labels" in note
+
+
+def test_scores_from_elsewhere_have_their_remedy() -> None:
+    rows = [row("theirs", "(elsewhere)", "b", 0.2, role="external", domain="unknown")]
+    (note,) = turned_notes(results(rows))
+    assert "theirs (elsewhere) -> b 0.200" in note and "with --higher-is-real" in note
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": 0.46},  # its interval reaches above a half
+        {"value": 0.7},
+        {"metric": "ap"},
+        {"seed": "0"},
+        {"degradation": "jpeg30"},
+        {"subset": "method:x"},
+        {"test_on": "b", "domain": "cross"},
+        {"role": "baseline"},
+    ],
+)
+def test_others_are_no_such_cells(changes: dict[str, object]) -> None:
+    given = {"detector": "npr", "train_on": "a", "test_on": "a", "value": 0.2, **changes}
+    assert turned_notes(results([row(**given)])) == []
