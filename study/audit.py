@@ -30,7 +30,7 @@ python -m study.audit --datasets my_photos --class-folder authentic=real --class
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("audit", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("audit", __doc__, EXAMPLES)
     cli.add_study_options(parser, optional=True)
     cli.add_log_options(parser)
     parser.add_argument(

@@ -34,11 +34,13 @@ LOG = logging.getLogger("study")
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")  # in the order in which they decide
 
 
-def command_parser(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
-    """Return a parser whose help ends with commands one can paste."""
+def command_parser(name: str, about: str | None, examples: str) -> argparse.ArgumentParser:
+    """Return a parser whose help ends with commands one can paste. about: the command's docstring,
+    of which the first line is shown; `python -OO` has none.
+    """
     return argparse.ArgumentParser(
         prog=f"python -m study.{name}",
-        description=summary,
+        description=(about or "").partition("\n")[0],
         epilog="examples:\n"
         + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -330,10 +332,13 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130
     interrupted.
     """
+    from study.core.environment import without_strangers
     from study.core.errors import StudyError
     from study.core.log import FILE_ONLY, set_up
 
     set_up()
+    for line in without_strangers():
+        LOG.warning(f"warning: {line}")
     try:
         _check_encodings()
         code = main(None)

@@ -40,7 +40,7 @@ SETTLED = ("done", "not_applicable")  # the states of cells that nothing is left
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("cross_eval", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("cross_eval", __doc__, EXAMPLES)
     cli.add_study_options(parser)
     cli.add_launch_options(parser)
     parser.add_argument(

@@ -29,7 +29,7 @@ python -m study.ls presets
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("ls", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("ls", __doc__, EXAMPLES)
     listings = {"detectors": _detectors, "datasets": _datasets, "spaces": _spaces}
     listings |= {"presets": _presets, "runs": _runs, "diff": _diff}
     parser.add_argument("what", metavar="WHAT", help=", ".join(listings))

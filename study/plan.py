@@ -28,7 +28,7 @@ python -m study.plan my_study.toml --data-root ~/datasets
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("plan", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("plan", __doc__, EXAMPLES)
     cli.add_study_options(parser)
     cli.add_budget_option(parser)
     cli.add_slots_option(parser)

@@ -37,7 +37,7 @@ SHOWN = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("prepare", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("prepare", __doc__, EXAMPLES)
     cli.add_study_options(parser, optional=True)
     cli.add_log_options(parser)
     parser.add_argument(

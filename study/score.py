@@ -25,7 +25,7 @@ COLUMNS = ("label", "score", "group", "method")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("score", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("score", __doc__, EXAMPLES)
     parser.add_argument(
         "file", metavar="FILE.csv", help="one line an image, after a line with the columns' names"
     )

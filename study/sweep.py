@@ -40,7 +40,7 @@ python -m study.sweep my_study.toml --warm-start older_study
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = cli.command_parser("sweep", __doc__.splitlines()[0], EXAMPLES)
+    parser = cli.command_parser("sweep", __doc__, EXAMPLES)
     cli.add_study_options(parser)
     cli.add_launch_options(parser)
     cli.add_budget_option(parser)

@@ -4,7 +4,8 @@ that are out of date are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from study.analysis.choices import Choices
@@ -17,11 +18,7 @@ from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
-from study.render.figures.heat_map import heat_map
-from study.render.figures.ranks import critical_difference
-from study.render.figures.robustness import FAMILIES, robustness_curves
-from study.render.figures.roc import roc_curves
-from study.render.figures.search import best_so_far
+from study.render.figures.headless import costs_only, headless
 from study.render.leak_price import markdown_prices
 from study.render.robustness import robustness_markdown
 from study.render.selection_gap import markdown_gaps
@@ -61,7 +58,7 @@ def write_tables(
 
 def write_comparisons(found: Comparisons, folder: Path) -> list[Path]:
     """Write comparisons.md, comparisons.csv and, where ranks exist, the diagram among the figures;
-    return the files. Raises StoreError.
+    return the files. A diagram that fails is left out, with a warning. Raises StoreError.
     """
     texts = {
         "comparisons.md": comparisons_markdown(found),
@@ -69,8 +66,12 @@ def write_comparisons(found: Comparisons, folder: Path) -> list[Path]:
     }
     files = _write(folder, texts)
     if found.ranks.n > 1 and len(found.cross_domain) > 1:
-        files.append(folder / "figures" / "critical_difference.png")
-        critical_difference(tuple(found.cross_domain), found.ranks, files[-1])
+        path = folder / "figures" / "critical_difference.png"
+        with costs_only(f"'{path}' is"), headless():
+            from study.render.figures.ranks import critical_difference
+
+            critical_difference(tuple(found.cross_domain), found.ranks, path)
+            files.append(path)
     return files
 
 
@@ -89,21 +90,40 @@ def draw(
     folder: Path,
 ) -> list[Path]:
     """Draw each detector's heat map and robustness curves, the ROC curves, and how the searches
-    went, where there were any (see `best_so_far`); return the files. Raises StoreError.
+    went, where there were any (see `best_so_far`); return the files. A figure that fails is left
+    out, with a warning.
     """
     drawn = []
-    for detector in dict.fromkeys(row.detector for row in results.rows if row.role == "detector"):
-        drawn.append(folder / f"heat_map_{slug(detector)}_auc.png")
-        heat_map(results, detector, "auc", drawn[-1])
-        for family in FAMILIES:
-            path = folder / f"robustness_{slug(detector)}_{family}.png"
-            drawn += [path] if robustness_curves(results, detector, family, path) else []
-    drawn.append(folder / "roc.png")
-    roc_curves(curves, drawn[-1], warned=results.warnings())
-    if searches:
-        drawn.append(folder / "best_so_far.png")
-        best_so_far(searches, drawn[-1])
+    with costs_only("the figures are"), headless():
+        for name, figure in _figures(results, curves, searches).items():
+            with costs_only(f"'{folder / name}' is"):
+                if figure(folder / name) is not False:
+                    drawn.append(folder / name)
     return drawn
+
+
+def _figures(
+    results: Results,
+    curves: Sequence[RocCurve],
+    searches: Mapping[Pairing, Sequence[float | None]],
+) -> dict[str, Callable[[Path], bool | None]]:
+    """What draws each figure, by the name of its file; it answers False where there is none."""
+    from study.render.figures.heat_map import heat_map
+    from study.render.figures.robustness import FAMILIES, robustness_curves
+    from study.render.figures.roc import roc_curves
+    from study.render.figures.search import best_so_far
+
+    figures: dict[str, Callable[[Path], bool | None]] = {}
+    for detector in dict.fromkeys(row.detector for row in results.rows if row.role == "detector"):
+        name = slug(detector)
+        figures[f"heat_map_{name}_auc.png"] = partial(heat_map, results, detector, "auc")
+        for family in FAMILIES:
+            curve = partial(robustness_curves, results, detector, family)
+            figures[f"robustness_{name}_{family}.png"] = curve
+    figures["roc.png"] = partial(roc_curves, curves, warned=results.warnings())
+    if searches:
+        figures["best_so_far.png"] = partial(best_so_far, searches)
+    return figures
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:

@@ -62,6 +62,8 @@ class Cluster:
 
         Raises ConfigError where there is no cluster at the address, or it cannot be joined.
         """
+        given = {n: v for n, v in sorted(os.environ.items()) if n.startswith(("RAY_", "TUNE_"))}
+        self._given = [name for name, value in given.items() if value != ENVIRONMENT.get(name)]
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import ray
@@ -98,10 +100,12 @@ class Cluster:
                 _temp_dir=self._temporary,
                 include_dashboard=False,
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a hook that the environment names may raise anything
             self.close()
+            hint = f", and unsetting {', '.join(self._given)} may help" if self._given else ""
             raise ConfigError(
-                f"Ray does not start on this machine ({_line(error)}); --local runs without it"
+                f"Ray does not start on this machine ({_line(error)}); --local runs without"
+                f" it{hint}"
             ) from None
 
     def _join(self, address: str) -> None:

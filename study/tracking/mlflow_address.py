@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from study.core.errors import StoreError
 
@@ -25,7 +25,7 @@ def tracking_uri(results: Path) -> str:
     """
     given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not given:
-        return f"sqlite:///{results.absolute()}/mlflow.db"
+        return _sqlite(results / "mlflow.db")
     scheme = urlsplit(given).scheme.split("+")[0]
     if scheme not in (*SERVERS, *DATABASES):
         raise StoreError(
@@ -33,8 +33,24 @@ def tracking_uri(results: Path) -> str:
             " or a database only: unset it, or give http://HOST:PORT, sqlite:///FILE,"
             " postgresql://... or mysql://..."
         )
-    head, _, path = given.partition(":///")
-    return f"{head}:///{Path(path).absolute()}" if scheme == "sqlite" and path else given
+    head, _, rest = given.partition(":///")
+    path, mark, query = rest.partition("?")
+    if scheme != "sqlite" or not path:
+        return given
+    return f"{_sqlite(Path(unquote(path)), head)}{mark}{query}"
+
+
+def _sqlite(file: Path, driver: str = "sqlite") -> str:
+    """The address of a SQLite file: they are percent-decoded, and end at a question mark.
+
+    Where a path has to be encoded its address names the driver too. MLflow would otherwise make the
+    folder that the encoded path spells.
+    """
+    path = str(file.absolute())
+    if path == unquote(path) and "?" not in path:
+        return f"{driver}:///{path}"
+    driver = "sqlite+pysqlite" if driver == "sqlite" else driver
+    return f"{driver}:///{path.replace('%', '%25').replace('?', '%3F')}"
 
 
 def is_server(uri: str) -> bool:

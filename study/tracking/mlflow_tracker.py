@@ -501,10 +501,10 @@ def _probe_database(uri: str) -> None:
     """Connect once. MLflow itself tries ten times, for a minute and a half."""
     import sqlalchemy
 
-    scheme, _, path = uri.partition(":///")
-    if scheme.startswith("sqlite") and path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(uri)
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(url)
     try:
         with engine.connect():
             pass

@@ -315,7 +315,12 @@ def test_a_folder_that_is_not_understood_says_what_it_saw(
         " image in no folder" in message
     )
     assert "real/ fake/, 0_real/ 1_fake/, or train/ test/" in message
-    assert "--class-folder authentic=real" in message
+    options = (
+        "--class-folder FaceSwap=fake --class-folder NeuralTextures=fake --class-folder"
+        " Real_youtube=real"
+    )
+    assert f"into {options} (which of them" in message  # the folder's own names, ready to paste
+    assert "10 real and 10 fake images" in described(folder, *options.split())
 
 
 @pytest.mark.parametrize(

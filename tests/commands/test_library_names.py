@@ -23,9 +23,10 @@ def test_heat_maps_of_any_detector_lie_in_the_figures_folder(
 ) -> None:
     drawn: list[Path] = []
     monkeypatch.setattr(
-        "study.render.files.heat_map", lambda rows, detector, metric, path: drawn.append(path)
+        "study.render.figures.heat_map.heat_map",
+        lambda rows, detector, metric, path: drawn.append(path),
     )
-    monkeypatch.setattr("study.render.files.roc_curves", lambda curves, path, **_: None)
+    monkeypatch.setattr("study.render.figures.roc.roc_curves", lambda curves, path, **_: None)
     draw(Results(rows=tuple(row(name) for name in NAMES)), [], {}, tmp_path)
     assert [path.parent for path in drawn] == [tmp_path] * len(NAMES)
     assert (

@@ -241,8 +241,8 @@ MANIFESTS: dict[str, tuple[str | bytes, str]] = {
         "split is empty",
     ),
     "an unknown split": (
-        "path,label,split\na.png,0,dev\nb.png,0,dev\nc.png,1,dev\nd.png,1,dev\n",
-        "split 'dev'",
+        "path,label,split\na.png,0,third\nb.png,0,third\nc.png,1,third\nd.png,1,third\n",
+        "split 'third'",
     ),
     "one class": ("path,label\na.png,0\nb.png,0\n", "no fake images"),
     "UTF-16": (MANIFEST.encode("utf-16"), ""),
@@ -357,8 +357,14 @@ FOLDERS: dict[str, tuple[Deed, Outcome]] = {
         lambda f: link(f / "train/fake/x.png", "/dev/zero"),
         {"train/fake/x.png": LEAVES},
     ),
-    "a hidden image": (lambda f: copy(f / "train/fake", ".x.png"), {}),
-    "a suffix only": (lambda f: copy(f / "train/fake", ".png"), {}),
+    "a hidden image": (
+        lambda f: copy(f / "train/fake", ".x.png"),
+        {"hidden files": "1 file that a system or a program left behind"},
+    ),
+    "a suffix only": (
+        lambda f: copy(f / "train/fake", ".png"),
+        {"hidden files": "1 file that a system or a program left behind"},
+    ),
     "no suffix": (
         lambda f: copy(f / "train/fake", "x"),
         {"files without a suffix": "1 in class folders"},
@@ -369,7 +375,11 @@ FOLDERS: dict[str, tuple[Deed, Outcome]] = {
     ),
     "files of the system": (
         lambda f: [copy(f / "train/fake", n) for n in ("Thumbs.db", "._0000.png", "desktop.ini")],
-        {"*.db": "neither images nor videos", "*.ini": "neither images nor videos"},
+        {
+            "Thumbs.db": "1 file that a system or a program left behind",
+            "._*": "1 file that a system or a program left behind",
+            "desktop.ini": "1 file that a system or a program left behind",
+        },
     ),
     "an image in no class": (
         lambda f: [copy(f / "train", "x.png"), copy(f, "y.png"), copy(f, "z.txt")],

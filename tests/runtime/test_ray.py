@@ -17,6 +17,7 @@ import pytest
 
 from study.core.errors import ConfigError
 from study.core.records import EpochRecord, TrialResult
+from study.runtime.cluster import Cluster
 from study.runtime.interface import Launcher
 from study.runtime.launcher import open_launcher
 from tests.runtime.leftovers import nothing_is_held
@@ -238,3 +239,20 @@ def marked_processes(mark: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_what_keeps_ray_from_starting_is_one_line_with_the_variables_that_may_be_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hook that another platform exports, whose module is not here."""
+
+    def init(self: Cluster, **_: object) -> None:
+        raise ModuleNotFoundError("No module named 'platform_of_others'")
+
+    monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", "platform_of_others.hook")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(Cluster, "_init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with pytest.raises(ConfigError, match=r"No module named .*RAY_RUNTIME_ENV_HOOK") as error:
+        Cluster()
+    assert "\n" not in str(error.value) and "--local runs without it" in str(error.value)

@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
+import sqlalchemy
 
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.failures import Failure
 from study.tracking.metric_names import dataset_digest, metric_name
+from study.tracking.mlflow_address import tracking_uri
 from study.tracking.mlflow_tracker import Tracker, ui_command
 from tests.render.synthetic_matrix import matrix, row, without_number
 from tests.tracking.mlflow_helpers import free_port, make_trial, make_winner
@@ -399,6 +404,40 @@ def test_the_command_that_shows_the_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert ui_command(Path("results")).startswith(
         'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI" '
     )
+
+
+ODD = ["what?now", "50%25 done", "100%", "run#1", "a b é", "q?x=%3F&a=1", "[x]*{y}", "%", "a;b@c:d"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_of_any_name_has_its_database_and_files_in_it(results: Path, name: str) -> None:
+    """And nothing lies beside it: not what its encoded name spells."""
+    folder = results.parent / name / "results"
+    folder.parent.mkdir()
+    results.rename(folder)
+    tracker = Tracker("faces", results=folder)
+    made = client(tracker).get_experiment_by_name("faces")
+    address = urlsplit(made.artifact_location)
+    assert Path(unquote(address.path)) == folder / "mlartifacts" / "faces"
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        assert ("faces",) in database.execute("select name from experiments").fetchall()
+    assert [path.name for path in folder.parent.parent.iterdir()] == [name]
+    words = shlex.split(ui_command(folder))
+    shown = words[words.index("--backend-store-uri") + 1]
+    assert shown == tracker.uri and sqlalchemy.make_url(shown).database == str(folder / "mlflow.db")
+
+
+@pytest.mark.parametrize("folder", ["plain", "what?now", "50%25", "100%"])
+def test_an_address_of_the_users_is_absolute_and_still_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///my%3Fruns.db?timeout=9")
+    url = sqlalchemy.make_url(tracking_uri(tmp_path))
+    assert url.database == f"{tmp_path}/{folder}/my?runs.db" and url.query == {"timeout": "9"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite+pysqlite:///{tmp_path}/x.db")
+    assert tracking_uri(tmp_path) == f"sqlite+pysqlite:///{tmp_path}/x.db"
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:

@@ -7,12 +7,13 @@ Recognised, in this order:
     CLASS / SPLIT            the same, where all folders in the class folders are splits
     CLASS                    no splits: they are made by group (splits.py)
 
-where SPLIT is `train`, `val`, `valid`, `validation` or `test`, and CLASS is `real`/`fake` in any
-case, `0_real`/`1_fake`, or a folder named in the study's or the card's `class_folders`. A folder
-below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise the method is the class
-folder's name, or what the card's `methods` calls it. A named class folder (`FaceSwap`) is itself a
-method: folders below it (a video each) are not. Where none of this is found and the folder holds a
-single folder, as unpacked archives do, that one is looked at.
+where SPLIT is `train`, `val` or `test` by one of many names (split_names.py), and CLASS is
+`real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the card's
+`class_folders`. A folder below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise
+the method is the class folder's name, or what the card's `methods` calls it. A named class folder
+(`FaceSwap`) is itself a method: folders below it (a video each) are not. Where none of this is
+found and the folder holds a single folder, as unpacked archives do, that one is looked at. What
+systems leave behind (left_behind.py) is not there.
 
 A card's `folders` are looked for before the last two, and in a lone folder (`GenImage/sd/...`)
 before `{member}` takes it. Each says where class folders lie and what the names on the way mean:
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,17 +43,18 @@ import pyarrow.compute as pc
 
 from study.core.errors import ConfigError, DataError, unknown_name
 from study.core.records import FAKE, REAL, DatasetCard
+from study.data.layouts.left_behind import left_beside, left_words
 from study.data.layouts.listing import (
     LISTING_SCHEMA,
-    SPLIT_NAMES,
     Listing,
     Walker,
     column_blocks,
     in_blocks,
     joined,
 )
-from study.data.layouts.manifest import MANIFEST, has_manifest, read_manifest
+from study.data.layouts.manifest import MANIFEST, has_manifest, misnamed_manifests, read_manifest
 from study.data.layouts.reals import read_reals, relabelled
+from study.data.layouts.split_names import split_of, splits_among
 from study.data.layouts.unreached import ignored_files, unreached
 from study.data.names import DatasetName
 
@@ -135,12 +137,13 @@ class Layout:
 def find_layout(
     folder: Path, *, card: DatasetCard | None = None, class_folders: Mapping[str, int] | None = None
 ) -> Layout | None:
-    """Return how a dataset's folder is laid out, or None where it is not recognised. Reads folder
-    names only.
+    """Return how a dataset's folder is laid out, or None where it is not recognised. Reads names
+    only.
 
     class_folders: label of class folders named otherwise than real/fake; they win over the card's.
-    Raises DataError for a folder that holds split folders and class folders side by side, for class
-    folders that hold split folders and others, and for a manifest that is no file.
+    Raises DataError for a folder that holds split folders and class folders side by side, or others
+    with class folders in them beside these; for class folders that hold split folders and others;
+    and for a manifest that is no file, or nearly has the name of one.
     """
     layout = _find(folder, card, {**(card.class_folders if card else {}), **(class_folders or {})})
     if layout is None:
@@ -239,7 +242,11 @@ def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
     reached = {part.folder for part in (*layout.parts, *layout.others)}
     beside = [found for found in unreached(Walker(layout.root), reached) if found[0] not in named]
     read = Counter(Path(part.reals["file"]).suffix.lower() for part in layout.parts if part.reals)
-    return (*skipped, *beside, *ignored_files(walker.ignored - read))
+    classes = {layout.root / folder for folder in reached}
+    way = [folder for folder in layout.way if folder not in classes]
+    left = walker.left + left_beside(way)
+    misnamed = [(name, f"not read: only {MANIFEST} is") for name in misnamed_manifests(way)]
+    return (*skipped, *beside, *misnamed, *left_words(left), *ignored_files(walker.ignored - read))
 
 
 def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:
@@ -285,7 +292,6 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
     datasets.
     """
     classes = {**CLASS_NAMES, **{name.lower(): label for name, label in named.items()}}
-    splits = {**SPLIT_NAMES, **card.splits}
     found: dict[str, Part] = {}
     for entry in card.folders:
         segments = [re.compile(segment_pattern(segment)) for segment in entry["path"].split("/")]
@@ -293,7 +299,8 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
         no_split = None if "{split" in entry["path"] else ""
         for folder, words in _descend(walker, "", segments, given):
             label = classes.get(words.pop("label", words.pop("class", "")).lower())
-            split = splits.get(words.pop("split", "").lower(), no_split)
+            called = words.pop("split", "").lower()
+            split = card.splits.get(called) or split_of(called) or no_split
             if label is not None and split is not None:
                 found.setdefault(folder, _part(folder, label, split, words, card))
     parts = tuple(
@@ -378,12 +385,9 @@ def _recognise(
 
     top = walker.folders("")
     classes = class_parts("", "")
-    by_split = {
-        name: parts
-        for name in top
-        if name.lower() in SPLIT_NAMES and name not in classes
-        if (parts := class_parts(name, SPLIT_NAMES[name.lower()]))
-    }
+    holding = [name for name in top if name not in classes and class_parts(name, "")]
+    names = splits_among(holding)
+    by_split = {name: class_parts(name, split) for name, split in names.items()}
     splits = [part for parts in by_split.values() for part in parts.values()]
     if splits and classes:
         raise DataError(
@@ -393,6 +397,7 @@ def _recognise(
         )
     if not splits and not classes:
         return None
+    _refuse_others(walker, [name for name in holding if name not in names], by_split or classes)
     ignored = [
         f"{split}/{name}"
         for split, parts in by_split.items()
@@ -400,12 +405,31 @@ def _recognise(
         if name not in parts
     ]
     ignored += [name for name in top if name not in classes and name not in by_split]
-    why = "neither a split nor a class folder"
-    skipped = (*walker.skipped, *((folder, why) for folder in ignored))
+    skipped = (*walker.skipped, *((folder, _why_ignored(folder)) for folder in ignored))
     within = _splits_within(walker, list(classes.values()))
     rule = BY_SPLITS if splits else BY_CLASS_SPLITS if within else BY_CLASSES
     found = tuple(splits or within or classes.values())
     return Layout(root=walker.root, parts=found, rule=rule, skipped=skipped)
+
+
+def _why_ignored(folder: str) -> str:
+    if "/" not in folder and split_of(folder):
+        return "a split folder without class folders in it"
+    return "neither a split nor a class folder"
+
+
+def _refuse_others(walker: Walker, others: Sequence[str], understood: Iterable[str]) -> None:
+    """Refuse folders that hold class folders with images and are no split: these would be lost."""
+    for name in others:
+        number = sum(1 for _ in Walker(walker.root).images(name))
+        if number:
+            known = ", ".join(f"'{folder}'" for folder in understood)
+            raise DataError(
+                f"'{walker.root}' holds {known}, and beside them '{name}' with class folders of its"
+                f" own ({number:,} images), which is not known as a split; rename it to train, val"
+                " or test, move it away (where it is a dataset by itself, to the data root), or"
+                f" list the images in {MANIFEST}"
+            )
 
 
 def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
@@ -416,12 +440,13 @@ def _splits_within(walker: Walker, classes: Sequence[Part]) -> list[Part]:
     method.
     """
     below = [(part, name) for part in classes for name in walker.folders(part.folder)]
+    splits = splits_among(dict.fromkeys(name for _, name in below))
     parts = [
-        replace(part, folder=f"{part.folder}/{name}", split=SPLIT_NAMES[name.lower()])
+        replace(part, folder=f"{part.folder}/{name}", split=splits[name])
         for part, name in below
-        if name.lower() in SPLIT_NAMES
+        if name in splits
     ]
-    others = [f"'{p.folder}/{n}' is none" for p, n in below if n.lower() not in SPLIT_NAMES]
+    others = [f"'{p.folder}/{n}' is none" for p, n in below if n not in splits]
     others += [
         f"'{part.folder}' holds images that are in none"
         for part in classes

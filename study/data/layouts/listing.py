@@ -31,12 +31,14 @@ import pyarrow as pa
 
 from study.core.errors import DataError
 from study.data.images.decode import EXTENSIONS, VIDEO_EXTENSIONS, refuse_passing
+from study.data.layouts.left_behind import files_in, left_behind
 
 BLOCK = 1 << 16  # rows that are Python objects at a time, before they become columns
 SUFFIXES = (*EXTENSIONS, *VIDEO_EXTENSIONS)
 MISSING = "file is missing"
-LEAVES = "symbolic link that leaves the dataset's folder"
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LEAVES = (
+    "symbolic link that leaves the dataset's folder; put what it leads to there (cp -RL copies it)"
+)
 
 T = TypeVar("T")
 
@@ -82,9 +84,11 @@ class ImageFile(NamedTuple):
 class Walker:
     """Finds image and video files below a dataset's root without ever leaving it.
 
-    Hidden files are passed over, and files without an image's or a video's suffix, which `images`
-    counts in `ignored`. A symbolic link is followed where its target lies inside the root; a link
-    that leaves it is an image with a problem, or a skipped folder.
+    What systems leave behind is passed over, and so are files without an image's or a video's
+    suffix; `images` counts the one in `left` and the other in `ignored`. A symbolic link is
+    followed where its target lies inside the root, or where the root is a snapshot of the Hugging
+    Face hub, whose files are links to the blobs beside it. Any other link is an image with a
+    problem, or a skipped folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -92,14 +96,17 @@ class Walker:
         self.skipped: list[tuple[str, str]] = []
         # files that `images` passed over, by their suffix in lower case
         self.ignored: Counter[str] = Counter()
+        # files that systems and programs left behind, by kind (left_behind.py)
+        self.left: Counter[str] = Counter()
         self._real = os.path.realpath(root)
+        self._places = tuple(f"{place.rstrip(os.sep)}{os.sep}" for place in _places(self._real))
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the visible folders in `folder` ("" is the root), sorted."""
         return sorted(
             entry.name
             for entry in self._scan(folder)
-            if not entry.name.startswith(".")
+            if not left_behind(entry.name)
             and _is_dir(entry)
             and not self._skips(entry, joined(folder, entry.name), chain=())
         )
@@ -120,9 +127,9 @@ class Walker:
             current, chain = waiting.pop()
             for entry in self._scan(current):
                 path = joined(current, entry.name)
-                if entry.name.startswith("."):
-                    continue
-                if _is_dir(entry):
+                if left := left_behind(entry.name):
+                    self.left[left] += files_in(entry.path) if _is_dir(entry) else 1
+                elif _is_dir(entry):
                     if not self._skips(entry, path, chain=chain):
                         real = (
                             os.path.realpath(entry.path)
@@ -140,7 +147,7 @@ class Walker:
         """Return the number of images directly in a folder."""
         return sum(
             entry.name.lower().endswith(SUFFIXES)
-            and not entry.name.startswith(".")
+            and not left_behind(entry.name)
             and not _is_dir(entry)
             for entry in self._scan(folder)
         )
@@ -170,8 +177,8 @@ class Walker:
         return bool(reason)
 
     def holds(self, real_path: str) -> bool:
-        """Whether a resolved path lies inside the root."""
-        return real_path == self._real or real_path.startswith(self._real.rstrip(os.sep) + os.sep)
+        """Whether a resolved path lies inside the root, or among the blobs of its snapshot."""
+        return real_path == self._real or real_path.startswith(self._places)
 
     def _found(self, entry: os.DirEntry[str], path: str) -> ImageFile:
         if entry.is_symlink() and not self.holds(os.path.realpath(entry.path)):
@@ -183,6 +190,14 @@ class Walker:
         problem = "" if path.isascii() or readable(path) == path else "file name is not valid UTF-8"
         problem = problem or _not_a_file(status)
         return ImageFile(readable(path), status.st_size, status.st_ctime_ns, problem)
+
+
+def _places(root: str) -> Iterator[str]:
+    """Where a root's files really lie: in it, and, of a hub's `snapshots/COMMIT`, in `blobs`."""
+    yield root
+    repository, _, below = root.rpartition(f"{os.sep}snapshots{os.sep}")
+    if below and os.path.basename(repository).startswith(("datasets--", "models--", "spaces--")):  # noqa: PTH119 - a string
+        yield os.path.join(repository, "blobs")  # noqa: PTH118 - likewise
 
 
 def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:

@@ -9,7 +9,7 @@ all rows, the manifest is refused (label_check.py).
     label   0, real, 1 or fake, in any case
     method  what made it; `real` or `fake` where empty
     group   the split key; where empty the video, and without one the image's own pixels
-    split   train, val, valid, validation or test; for all rows or for none
+    split   train, val or test, by any of their names (split_names.py); for all rows or for none
     video   the video a frame is from; frames of one video and method are one unit
 
 A word for a missing value (`nan`, `None`, `NA`) is an empty field in the last four.
@@ -17,9 +17,12 @@ A word for a missing value (`nan`, `None`, `NA`) is an empty field in the last f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
+import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +38,12 @@ from study.data.layouts.listing import (
     LEAVES,
     LISTING_SCHEMA,
     MISSING,
-    SPLIT_NAMES,
     Listing,
     Walker,
     stat_file,
 )
 from study.data.layouts.respelled import FilesBelow, leaves
+from study.data.layouts.split_names import splits_among
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("path", "label")
@@ -50,6 +53,8 @@ LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 # a path with a segment that is empty, . or .., or with a NUL
 _NOT_PLAIN = r"(^|/)\.{0,2}(/|$)|\x00"
 _STATS = pa.schema([LISTING_SCHEMA.field(name) for name in ("size", "changed_ns", "problem")])
+# Manifest.csv, manifest.csv.txt, manifest (1).csv, manifests.tsv
+_NEARLY = re.compile(r"manifests?[ _-]?(\(?\d+\)?)?(\.\w+){0,2}")
 _STATS_AT_ONCE = 1024  # files a task: what waits is the file system
 
 
@@ -70,15 +75,41 @@ def read_manifest(root: Path, *, fake_label: str = "") -> Listing:
 
 def has_manifest(root: Path) -> bool:
     """Whether there is a `root/manifest.csv`; a folder of that name is none. Raises DataError for a
-    link to nothing, or a pipe.
+    link to nothing, or a pipe, and where there is none for a file that is one by its columns and
+    nearly by its name.
     """
     path = root / MANIFEST
     if not os.path.lexists(path) or path.is_dir():
+        _refuse_misnamed(root)
         return False
     if not path.is_file():
         what = "no regular file" if path.exists() else "a link to nothing"
         raise DataError(f"'{path}' is {what}; mend it, or delete it to have the folders decide")
     return True
+
+
+def misnamed_manifests(folders: Iterable[Path]) -> list[str]:
+    """Return the names of files in some folders that nearly are a manifest's: in another case, or
+    with another suffix.
+    """
+    found: list[str] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):  # who lists its images says that it may not be read
+            names = sorted(path.name for path in folder.iterdir() if path.is_file())
+            found += [n for n in names if n != MANIFEST and _NEARLY.fullmatch(n.lower())]
+    return found
+
+
+def _refuse_misnamed(root: Path) -> None:
+    for name in misnamed_manifests([root]):
+        with (root / name).open(encoding="utf-8-sig", errors="replace") as file:
+            header = re.split(r"[,;\t]", file.readline(1000).lower())
+        if set(REQUIRED) <= {field.strip().strip('"') for field in header}:
+            raise DataError(
+                f"'{root / name}' has the columns of a manifest and is not read: only the name"
+                f" {MANIFEST} is. Rename it to {MANIFEST}, or, to have the folders decide, to a"
+                " name without manifest"
+            )
 
 
 def lists_urls(root: Path) -> bool:
@@ -150,7 +181,9 @@ def _splits(rows: CsvRows) -> pa.ChunkedArray:
     """The split of every row, "" for all where there is none. Raises DataError for some only."""
     if "split" not in rows.names:
         return pa.chunked_array([[""] * rows.columns.num_rows], pa.string())
-    splits = rows.translated("split", {"": "", **SPLIT_NAMES}, "must be train, val or test")
+    given = pc.unique(pc.utf8_lower(rows.columns["split"])).to_pylist()
+    words = {"": "", **splits_among(given)}
+    splits = rows.translated("split", words, "must be train, val or test")
     without = pc.index(splits, "").as_py()
     if without >= 0 and pc.any(pc.not_equal(splits, "")).as_py():
         raise DataError(

@@ -31,7 +31,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -403,10 +403,7 @@ def load_photograph(name: str) -> Pixels:
         " --data-root DIR"
     )
     try:
-        with (
-            (resources.files(photo.package) / photo.file).open("rb") as file,
-            Image.open(file) as image,
-        ):
+        with Image.open(_package_folder(photo.package) / photo.file) as image:
             rgb = image.convert("RGB")
     except (OSError, ImportError) as error:
         raise DataError(
@@ -418,6 +415,14 @@ def load_photograph(name: str) -> Pixels:
             f" {photo.full}; {remedy}"
         )
     return np.asarray(rgb.resize(photo.size, Image.Resampling.BICUBIC)).astype(np.int64)
+
+
+def _package_folder(package: str) -> Path:
+    """Where a package lies, which is not imported: what it reads of the environment may fail."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"the package {package} is not installed")
+    return Path(found.origin).parent
 
 
 def build(name: str, folder: Path) -> None:

@@ -7,6 +7,9 @@ card's layout and methods. Archives that a card's dataset comes in are unpacked 
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,15 +21,28 @@ from study.core.identity import digest, whole_folder
 from study.core.records import DatasetCard
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import EXTENSIONS
-from study.data.layouts.folders import Layout, choose, find_layout
+from study.data.layouts.class_names import class_guesses
+from study.data.layouts.folders import CLASS_WORDS, Layout, choose, find_layout
+from study.data.layouts.left_behind import left_behind
 from study.data.layouts.listing import Walker
-from study.data.names import can_name, parse_name
+from study.data.layouts.split_names import splits_among
+from study.data.names import UNION, can_name, parse_name
 from study.data.sources import archives, huggingface, kaggle
 from study.data.sources.by_hand import by_hand, listed
 from study.data.sources.cards import card_names, load_card
 from study.data.sources.copies import RemoteRoot, manifest_copy
 
 SHOWN = 6  # folders named in an error
+_OUT_OF_TABLES = (
+    "write the bytes of every row's image to a file below real/ or fake/ (with pandas or the"
+    " library datasets), or list such files in a manifest.csv"
+)
+_UNPACKED = "unpack the archives there, so that the folder holds real/ and fake/, and try again"
+# what images may lie inside of, and what to do then
+INSIDE = {
+    **dict.fromkeys((".parquet", ".arrow", ".tfrecord", ".h5", ".hdf5", ".npz"), _OUT_OF_TABLES),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".rar", ".7z"), _UNPACKED),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +81,8 @@ class Sources:
         root = self._checked_root()
         # a dataset may be a link to where it lies
         names = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root else []
-        return [name for name in names if can_name(name) and self._recognised(name)]
+        names = [name for name in names if can_name(name) and not left_behind(name)]
+        return [name for name in names if self._recognised(name)]
 
     def _checked_root(self) -> Path | None:
         if self.root is not None and not self.root.is_dir():
@@ -232,22 +249,59 @@ def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
     holds = [f"{path}/ ({_images(sum(1 for _ in walker.images(path)))})" for path in below[:SHOWN]]
     holds += [f"{len(below) - SHOWN} more folders"] if len(below) > SHOWN else []
     holds += [f"{path} ({why})" for path, why in walker.skipped[:2]]
-    loose = sum(
-        entry.name.lower().endswith(EXTENSIONS) for entry in folder.iterdir() if entry.is_file()
-    )
+    files = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    loose = sum(file.lower().endswith(EXTENSIONS) for file in files)
     holds += [f"{_images(loose)} in no folder"] if loose else []
+    suffixes = walker.ignored + Counter(Path(file).suffix.lower() for file in files)
+    inside = [suffix for suffix in INSIDE if suffixes[suffix]]
+    holds += [f"{suffixes[suffix]} *{suffix}" for suffix in inside]
     saw = (
         f"dataset '{name}': the layout of '{folder}' is not recognised (it holds:"
         f" {', '.join(holds) or 'nothing'}); "
     )
     if card and card.holds:
         return f"{saw}it must hold {listed(card.holds)}, or a manifest.csv"
+    if several := [path for path in below if _is_dataset(folder / path)]:
+        return f"{saw}{_several(folder, several)}"
+    if inside:
+        return f"{saw}images are read as files only: {INSIDE[inside[0]]}"
     return (
         f"{saw}expected manifest.csv (path,label[,method,group,split]), real/ fake/, 0_real/"
-        " 1_fake/, or train/ test/ (and val/) with those below; class folders of other names go"
-        " into data.class_folders, as in { authentic = 0, generated = 1 }, or, with prepare"
-        " --describe and audit --datasets, into --class-folder authentic=real --class-folder"
-        " generated=fake"
+        f" 1_fake/, or train/ test/ (and val/) with those below; {_named_classes(walker, below)}"
+    )
+
+
+def _named_classes(walker: Walker, below: Sequence[str]) -> str:
+    """What to write where class folders have other names: those of the folder at hand."""
+    splits = splits_among(below)
+    names = [n for split in splits for n in walker.folders(split)] if splits else below
+    names = list(dict.fromkeys(names))[:SHOWN]
+    words = class_guesses(names if len(names) > 1 else ["authentic", "generated"])
+    table = ", ".join(f"{json.dumps(name)} = {label}" for name, label in words.items())
+    options = [f"--class-folder {shlex.quote(f'{n}={CLASS_WORDS[w]}')}" for n, w in words.items()]
+    return (
+        f"class folders of other names go into data.class_folders, as in {{ {table} }}, or, with"
+        f" prepare --describe and audit --datasets, into {' '.join(options)} (which of them is real"
+        " is for you to say)"
+    )
+
+
+def _is_dataset(folder: Path) -> bool:
+    try:
+        return find_layout(folder) is not None
+    except DataError:  # what is wrong with it is said when it is named
+        return True
+
+
+def _several(folder: Path, names: Sequence[str]) -> str:
+    """What to do where a folder holds datasets, each in a layout of its own."""
+    usable = [name for name in names if can_name(name)] or list(names)
+    together = UNION.join(usable[:SHOWN])
+    return (
+        f"{'each of these folders' if len(names) > 1 else 'the folder below'} is a dataset by"
+        f" itself ({', '.join(names[:SHOWN])}): use --data-root {shlex.quote(str(folder))} and name"
+        f" them in the study, together as the union '{together}'; or list all images in one"
+        " manifest.csv"
     )
 
 

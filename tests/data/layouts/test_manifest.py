@@ -105,7 +105,7 @@ def test_links_out_of_the_folder_are_rows_with_a_reason(folder: Path, tmp_path: 
             "manifest.csv, line 3: label 'maybe' must be 0 or real, 1 or fake",
         ),
         ("path,label\na.png,0\nb.png,\n", "line 3: label '' must be"),
-        ("path,label,split\na.png,0,dev\n", "line 2: split 'dev' must be train, val or test"),
+        ("path,label,split\na.png,0,third\n", "line 2: split 'third' must be train, val or test"),
         (
             "path,label,split\na.png,0,train\nb.png,1,\n",
             "line 3: split is empty while other rows have one",

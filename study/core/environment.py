@@ -1,0 +1,45 @@
+"""What other programs leave in the environment, and what of it would stop this one.
+
+A notebook, a cluster or another project exports variables for its own sake. Those below end a
+command halfway, in a library that reads them: they are left out, and a line says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+
+# read as whole numbers, in libraries that raise or complain at each start otherwise
+_NUMBERS = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"),
+    *("PILLOW_ALIGNMENT", "PILLOW_BLOCK_SIZE"),
+    *("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"),
+)
+_NUMBER = re.compile(r"\s*\d+[kKmMgG]?(\s*,\s*\d+)*\s*")
+# of earlier versions of Ray: they do nothing, and it refuses to run where they are set
+_GONE = ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR")
+_USUAL = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+
+
+def without_strangers() -> Iterator[str]:
+    """Leave out of this process' environment, and so of those it starts, what would stop it; yield
+    why, a line each.
+    """
+    for name in _NUMBERS:
+        value = os.environ.get(name, "")
+        if value and not _NUMBER.fullmatch(value):
+            yield _left_out(name, "it must be a whole number")
+    for name in _GONE:
+        if name in os.environ:
+            yield _left_out(name, "Ray refuses to run with it")
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        yield _left_out("PYTHONWARNINGS", "a warning of a library must not end a command")
+        warnings.resetwarnings()
+        for category in _USUAL:  # as Python ignores them by itself
+            warnings.simplefilter("ignore", category)
+
+
+def _left_out(name: str, why: str) -> str:
+    return f"the environment's {name}={os.environ.pop(name)!r} is left out: {why}"

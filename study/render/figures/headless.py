@@ -1,0 +1,49 @@
+"""matplotlib as files of figures need it, whatever the environment says of windows and of styles.
+
+A notebook sets MPLBACKEND to a backend that other environments lack, and with it matplotlib
+does not even import. A `matplotlibrc` of the user's may ask for LaTeX. Figures need neither.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+from study.core.log import FILE_ONLY
+
+LOG = logging.getLogger(__name__)
+BACKEND = "MPLBACKEND"
+
+
+@contextlib.contextmanager
+def headless() -> Iterator[None]:
+    """Import matplotlib without the backend that the environment names, and draw in its own style.
+
+    Afterwards whoever uses matplotlib in this process has the backend and the style as before.
+    """
+    named = os.environ.pop(BACKEND, None) if "matplotlib" not in sys.modules else None
+    try:
+        import matplotlib
+    finally:
+        if named is not None:
+            os.environ[BACKEND] = named
+    if named:
+        with contextlib.suppress(ValueError):  # it is of another environment
+            matplotlib.rcParams["backend"] = named
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@contextlib.contextmanager
+def costs_only(what: str) -> Iterator[None]:
+    """Go on where something cannot be drawn: a line says so, and `run.log` has the traceback."""
+    try:
+        yield
+    except Exception as error:  # whatever a drawing library raises, the tables do not depend on it
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        LOG.warning(f"warning: {what} not drawn: {text}")
+        LOG.info("its traceback:", exc_info=True, extra=FILE_ONLY)
