@@ -321,10 +321,11 @@ def again(options: argparse.Namespace, command: str) -> str:
     for key in options.set:
         words += ["--set", key]
     words += ["--results", options.results] if options.results != "results" else []
-    for name in ("data_root", "weights_root", "address"):
+    launches = command in ("sweep", "cross_eval")
+    for name in ("data_root", "weights_root", *(["address"] if launches else [])):
         value = getattr(options, name, None)
         words += [f"--{name.replace('_', '-')}", value] if value else []
-    words += ["--local"] if getattr(options, "local", False) else []
+    words += ["--local"] if launches and getattr(options, "local", False) else []
     return shlex.join(words)
 
 

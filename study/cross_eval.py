@@ -136,14 +136,12 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     turned = turned_notes(found.results)
     for note in turned:
         cli.LOG.warning(f"note: {note}\n")
-    notes = [
-        note for note in (pairs_line(audit, options.study), *study_notes(opened.study)) if note
-    ]
+    notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, [*turned, *notes])
     _print(opened, options, found, [*notes, *_left_out(opened, options, gone, files)])
     _track(opened, cells, found, files)
-    _print_places(opened, found)
+    _print_places(opened, options, found)
     return _exit_code(cells)
 
 
@@ -396,12 +394,13 @@ def _print(
         cli.LOG.info(f"\nnote: {note}")
 
 
-def _print_places(opened: OpenStudy, found: Analyses) -> None:
+def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyses) -> None:
     """Print where everything is, and the answer."""
     from study.render.answer import answer
     from study.tracking.mlflow_tracker import ui_command
 
     print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
+    print(f"audit:   {cli.again(options, 'audit')}")
     print(f"mlflow:  {ui_command(opened.workspace.results)}")
     print(f"\n{answer(found.comparisons)}")
 

@@ -207,7 +207,8 @@ def _runs(options: argparse.Namespace) -> None:
         matrix = "yes" if store.matrix_file.exists() else "no"
         rows.append((file.parent.name, len(store.trials()), *files, matrix))
     if not rows:
-        print(f"no runs in '{results}'; start one: python -m study.sweep quick")
+        there = argparse.Namespace(study="quick", set=[], results=options.results)
+        print(f"no runs in '{results}'; start one: {cli.again(there, 'sweep')}")
         return
     counts = [Column(name, "count") for name in ("trials", "models", "scored cells")]
     print(text(table(("study", *counts, "matrix"), rows)))

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_size(study)
     absent = _absent(study, options)
     if absent:
-        print("\nnot on this machine yet (python -m study.prepare gets what can be downloaded):")
+        get = cli.again(options, "prepare")
+        print(f"\nnot on this machine yet; this gets what can be downloaded: {get}")
         print("\n".join(f"  {line}" for line in absent))
         print("\nstates, images and disk are known once these are here")
         return cli.DONE

@@ -120,11 +120,9 @@ def as_text(audit: StudyAudit) -> str:
     return "\n\n".join(parts)
 
 
-def pairs_line(audit: StudyAudit, study: str) -> str:
+def pairs_line(audit: StudyAudit) -> str:
     """Return where what stands between training and test sets can be read, for below the matrices;
     "" where nothing does.
-
-    study: the file or preset, as the command takes it.
     """
     mismatches = sum(
         finding.code == "resolution_mismatch" for pair in audit.pairs for finding in pair.findings
@@ -135,10 +133,7 @@ def pairs_line(audit: StudyAudit, study: str) -> str:
         found.append(f"leaked test images {sum(leaked)} in {counted(len(leaked), 'pair')}")
     if not found:
         return ""
-    return (
-        f"between training and test sets: {', '.join(found)}; read them with python -m study.audit"
-        f" {study}"
-    )
+    return f"between training and test sets: {', '.join(found)}; study.audit tells which"
 
 
 def _dataset_text(audit: DatasetAudit) -> str:
