@@ -34,7 +34,8 @@ class TimmNetwork(Detector):
     def features(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S) to pooled (B, D). Raises ConfigError where none pools."""
         features = cast(Tensor, self.backbone(x))
-        if features.ndim != POOLED_NDIM:
+        # while the network is traced (study/training/boundary.py) they are no tensor
+        if isinstance(features, Tensor) and features.ndim != POOLED_NDIM:
             raise ConfigError(
                 f"{self.spec.name} gives no pooled features (B, D) but {tuple(features.shape)}:"
                 " choose another model"

@@ -123,7 +123,7 @@ def _scores(cell: CellJob, winner: TrainedDetector) -> Scores:
     images = _test_images(cell, winner.spec)
     if body is None or not body.fits((images, False), runtime=runtime):
         return image_scores(images, score(load(), images, runtime=runtime))
-    features = body.features(images, runtime=runtime)
+    features = body.of_images(images, runtime=runtime)
     head = load_head(folder, winner.spec, features.shape[1]) or load()
     logits = head_logits(head.to(runtime.device), features)
     return image_scores(images, finite_logits(logits, images))

@@ -24,6 +24,9 @@ from study.training.recipe import Recipe
 # Each is raised when a change of the code gives another result for the same inputs.
 TRAINING_VERSION = 2  # of a fit
 SCORING_VERSION = 1  # of the scores of the same weights
+# Of a fit whose frozen part is computed in batches of its own. In float32 a convolution may round
+# otherwise in a shorter batch. In bfloat16 it gives the same bits.
+BOUNDARY_VERSION = 1
 ENSEMBLE_VERSION = 1  # of an ensemble of the same members
 
 
@@ -47,19 +50,21 @@ class Keys:
     def trial(self, pairing: Pairing, number: int, params: Params) -> str:
         """Return the key of a trial, or of a winner. number: as in `seed`."""
         run, spec = self.study.run, self.specs[pairing.detector]
+        recipe = Recipe.from_params(params, learner=spec.learner, where=pairing.name)
         return digest(
             "trial",
             TRAINING_VERSION,
             spec,
             registry.entry(spec.name).arguments,
             _train_data(pairing.train_on, self.data[pairing.train_on]),
-            Recipe.from_params(params, learner=spec.learner, where=pairing.name),
+            recipe,
             self.seed(number),
             self.study.budget.epochs,
             run.threads,
             run.precision,
             run.workers_per_trial if number >= 0 else 1,
             *self._balance(pairing.train_on),
+            *self._boundary(recipe),
         )
 
     def untrained(self, detector: str) -> str:
@@ -82,6 +87,15 @@ class Keys:
             self.study.budget.generation,
             search.space.digest,
             starts,
+        )
+
+    def _boundary(self, recipe: Recipe) -> list[str]:
+        """The version of fits whose last stages are trained for a while, in float32."""
+        cut = recipe.schedule in ("last_stage", "progressive")
+        return (
+            [f"boundary {BOUNDARY_VERSION}"]
+            if cut and self.study.run.precision == "float32"
+            else []
         )
 
     def _balance(self, train_on: str) -> list[str]:

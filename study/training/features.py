@@ -1,14 +1,15 @@
-"""Features of a frozen body: one forward for an image and view, whoever asks.
+"""What a frozen body makes of images: one forward for an image and view, whoever asks.
 
 A frozen body in evaluation mode gives an image the same features in every epoch, trial, seed and
-cell. They are computed pack by pack in one order and batch size, whatever the recipe, so a union of
-datasets uses those of its members, and a run that resumes sees the same bits.
+cell. So does the frozen part of a network whose last stages are trained (boundary.py). Both are
+computed pack by pack in one order and batch size, whatever the recipe, so a union of datasets uses
+those of its members, and a run that resumes sees the same bits.
 
-They lie in the cache (core/cache.py), `<cache>/features/`, an array of float32 for a pack and view.
-Its key is everything that it follows from: the body, the pack, the view, the threads, the kind of
-device, the code. Every process maps the file. The first that needs it makes it, and the others wait
-for it. It can be deleted at any time, and is then made again. Where the disk has no room for it,
-nothing is kept and the network computes anew, which is said once.
+They lie in the cache (core/cache.py), `<cache>/features/`, an array for a layer, a pack and a view.
+Its key is everything that it follows from: the body, the layer, the pack, the view, the threads,
+the kind of device, the code. Every process maps the file. The first that needs it makes it, and the
+others wait for it. It can be deleted at any time, and is then made again. Where the disk has no
+room for it, nothing is kept and the network computes anew, which is said once.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ import hashlib
 import logging
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from study.core.cache import Cache
 from study.core.identity import digest
 from study.detectors.base import Detector, Head
+from study.training.memory import in_halves
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
-from study.training.score import evaluating, in_batches, to_input
+from study.training.score import BATCH_SIZE, evaluating, in_batches, slices, to_input
 from study.training.session import Images, Pixels
 
 LIMIT_BYTES = 1 << 30
 """Most memory that kept features take in one process, beside files that are mapped."""
 RESERVE = 0.1  # of the disk's free space: stays free
 LIBRARIES = ("numpy", "torch", "timm", "open_clip_torch")  # their versions decide features
-FILE = "features.npy"
 _LOG = logging.getLogger(__name__)
 
 
@@ -86,12 +87,20 @@ def compute_features(
 
 
 def head_logits(
-    detector: Detector | Head, features: Tensor, *, processes: ProcessGroup = ALONE
+    detector: Detector | Head,
+    features: Tensor,
+    *,
+    above: nn.Module | None = None,
+    processes: ProcessGroup = ALONE,
 ) -> list[NDArray[np.float32]]:
-    """Return the head's logits in `score`'s batches: bit for bit what scoring the images gives."""
+    """Return the head's logits in `score`'s batches: bit for bit what scoring the images gives.
+
+    above: what makes features of what is given, where that is no features (boundary.py).
+    """
 
     def rows(index: NDArray[np.int64]) -> Tensor:
-        return detector.classify(features[index[0] : index[-1] + 1])
+        kept = features[index[0] : index[-1] + 1]
+        return detector.classify(kept if above is None else above(kept))
 
     with evaluating(detector):
         return [
@@ -99,6 +108,23 @@ def head_logits(
             .cpu()
             .numpy()
         ]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is kept of an image. name: in its key. run: gives it (B, ...) of prepared images (B, 3,
+    S, S), by a detector with the body in question. row_bytes: of an image. made_by: functions that
+    decide it, beside those of the body.
+    """
+
+    name: str
+    run: Callable[[Detector, Tensor], Tensor]
+    row_bytes: Callable[[Detector], int]
+    made_by: tuple[Callable[..., Any], ...] = ()
+
+
+FEATURES = Layer("features", lambda d, x: d.features(x), lambda d: d.n_features * 4)
+"""What the head reads, (B, D) float32."""
 
 
 class FeatureStore:
@@ -119,80 +145,70 @@ class FeatureStore:
         *,
         runtime: TorchRuntime,
         flip: bool = False,
+        layer: Layer = FEATURES,
         processes: ProcessGroup = ALONE,
     ) -> Tensor:
-        """Return features as `compute_features` does, not to be written to. Raises StoreError where
-        the cache cannot be written.
+        """Return a layer (N, ...) of images, on the device, in the order of `images`, not to be
+        written to. Several workers can share out `FEATURES` alone.
+
+        Raises StoreError where the cache cannot be written.
         """
-        key = digest(body.key, images.key, flip, runtime.device, runtime.threads)
+        view = _View(body, layer, flip, runtime)
+        key = digest(view.inputs(images.key), runtime.device)
         # Where one of several workers has forgotten them, all ask for them anew: it takes all.
         if processes.sum(key not in self._kept):
-            self._kept[key] = self._joined(body, images, runtime, flip, processes)
+            self._kept[key] = self._joined(view, images, processes)
         self._kept.move_to_end(key)
         features = self._kept[key]
         while len(self._kept) > 1 and sum(f.nbytes for f in self._kept.values()) > self.limit_bytes:
             self._kept.popitem(last=False)
         return features
 
-    def _joined(
-        self,
-        body: FrozenBody,
-        images: Images,
-        runtime: TorchRuntime,
-        flip: bool,
-        processes: ProcessGroup,
-    ) -> Tensor:
+    def _joined(self, view: _View, images: Images, processes: ProcessGroup) -> Tensor:
         parts = images.parts()
-        found = [self._part(body, pixels, runtime, flip, processes) for pixels, _, _ in parts]
+        found = [self._part(view, pixels, processes) for pixels, _, _ in parts]
         if len(parts) == 1 and np.array_equal(parts[0][1], np.arange(len(parts[0][0]))):
             return found[0]  # mapped, not copied
-        whole = found[0].new_empty((len(images), found[0].shape[1]))
+        whole = _room(len(images), found[0])
         for (_, rows, places), features in zip(parts, found, strict=True):
             whole[torch.from_numpy(places)] = features[torch.from_numpy(rows)]
         return whole
 
-    def _part(
-        self,
-        body: FrozenBody,
-        pixels: Pixels,
-        runtime: TorchRuntime,
-        flip: bool,
-        processes: ProcessGroup,
-    ) -> Tensor:
-        """The features of one pack, from the disk where that has them."""
-        compute = partial(_compute, body, pixels, runtime=runtime, flip=flip)
-        if self.cache is None:
-            return compute(processes=processes)
-        entries, inputs = body.entries(), _inputs(body, pixels.key, runtime, flip)
+    def _part(self, view: _View, pixels: Pixels, processes: ProcessGroup) -> Tensor:
+        """A layer of one pack, from the disk where that has it."""
+        inputs, entries = view.inputs(pixels.key), view.entries()
         together: Tensor | None = None
         if processes.size > 1:
-            missing = not entries.path(self.cache, digest(inputs)).is_dir()
-            together = compute(processes=processes) if processes.sum(missing) else None
+            assert view.layer is FEATURES
+            missing = not (self.cache and entries.path(self.cache, digest(inputs)).is_dir())
+            together = view.shared(pixels, processes) if processes.sum(missing) else None
+        if self.cache is None:
+            return view.computed(pixels) if together is None else together
 
         def make(folder: Path) -> None:
-            features = compute() if together is None else together
-            np.save(folder / FILE, features.cpu().numpy())
+            if together is None:
+                view.write(pixels, folder)
+            else:
+                np.save(folder / "float32.npy", together.cpu().numpy())
 
-        folder = entries.folder(self.cache, inputs, make)
-        # mapped for this process alone to write to, since torch has no tensors that are read only
-        mapped = np.load(folder / FILE, mmap_mode="c")
-        return torch.from_numpy(mapped).to(runtime.device)
+        return _mapped(entries.folder(self.cache, inputs, make)).to(view.runtime.device)
 
     def fits(
         self,
         body: FrozenBody,
         *views: tuple[Images, bool],
         runtime: TorchRuntime,
+        layer: Layer = FEATURES,
         processes: ProcessGroup = ALONE,
     ) -> bool:
-        """Say whether there is room for the features of these images, of each straight or mirrored;
-        the same on all workers. Where there is not, it is said, once.
+        """Say whether there is room for a layer of these images, of each straight or mirrored; the
+        same on all workers. Where there is not, it is said, once.
         """
         needed = 0
         for images, flip in views:
             for pixels, _, _ in images.parts():
-                if not self.has(body, pixels.key, runtime, flip=flip):
-                    needed += len(pixels) * body.n_features() * 4
+                if not self.has(body, pixels.key, runtime, flip=flip, layer=layer):
+                    needed += len(pixels) * layer.row_bytes(body.load())
         room = self.limit_bytes
         if self.cache is not None and needed:
             self.cache.mkdir(parents=True, exist_ok=True)
@@ -202,7 +218,7 @@ class FeatureStore:
             self._said.add(body.key)
             where = f"'{self.cache}' has room for" if self.cache else "kept in memory are at most"
             _LOG.warning(
-                "the features of %s take %.1f GB and %s %.1f GB: they are computed anew each time",
+                "what is kept of %s takes %.1f GB and %s %.1f GB: they are computed anew each time",
                 body.name,
                 needed / 1e9,
                 where,
@@ -210,25 +226,103 @@ class FeatureStore:
             )
         return not short
 
-    def has(self, body: FrozenBody, pack: str, runtime: TorchRuntime, *, flip: bool) -> bool:
-        """Tell whether the disk has the features of a pack, given by its key."""
+    def has(
+        self,
+        body: FrozenBody,
+        pack: str,
+        runtime: TorchRuntime,
+        *,
+        flip: bool,
+        layer: Layer = FEATURES,
+    ) -> bool:
+        """Tell whether the disk has a layer of a pack, given by its key."""
         if self.cache is None:
             return False
-        inputs = _inputs(body, pack, runtime, flip)
-        return body.entries().path(self.cache, digest(inputs)).is_dir()
+        view = _View(body, layer, flip, runtime)
+        return view.entries().path(self.cache, digest(view.inputs(pack))).is_dir()
 
     def clear(self) -> None:
         """Forget what is in memory."""
         self._kept.clear()
 
 
-def _inputs(body: FrozenBody, pack: str, runtime: TorchRuntime, flip: bool) -> list[Any]:
-    return [body.key, pack, flip, runtime.threads, runtime.kind]
+@dataclass(frozen=True)
+class _View:
+    """A layer of straight or mirrored images."""
+
+    body: FrozenBody
+    layer: Layer
+    flip: bool
+    runtime: TorchRuntime
+
+    def inputs(self, pack: str) -> list[Any]:
+        """What it is keyed by. pack: the key of the images."""
+        runtime = self.runtime
+        return [self.body.key, self.layer.name, pack, self.flip, runtime.threads, runtime.kind]
+
+    def entries(self) -> Cache:
+        """Return the kind of entry that it is in the cache."""
+        return _entries((*self.body.made_by, *self.layer.made_by))
+
+    def shared(self, pixels: Pixels, processes: ProcessGroup) -> Tensor:
+        """Compute features together."""
+        return compute_features(
+            self.body.load(), pixels, runtime=self.runtime, flip=self.flip, processes=processes
+        )
+
+    def computed(self, pixels: Pixels) -> Tensor:
+        """Compute them into memory, (N, ...) in the layout of the layer."""
+        whole = torch.empty(0)
+        for index, rows in self._batches(pixels):
+            whole = whole if len(whole) else _room(len(pixels), rows)
+            whole[index[0] : index[-1] + 1] = rows
+        return whole
+
+    def write(self, pixels: Pixels, folder: Path) -> None:
+        """Compute them into a file, batch by batch; `_mapped` reads it."""
+        array = None
+        for index, rows in self._batches(pixels):
+            last = rows.ndim == 4 and rows.is_contiguous(memory_format=torch.channels_last)
+            plain = rows.permute(0, 2, 3, 1) if last else rows
+            bits = plain.view(torch.int16) if rows.dtype == torch.bfloat16 else plain
+            values = bits.contiguous().cpu().numpy()
+            if array is None:
+                name = f"{str(rows.dtype).removeprefix('torch.')}{'.channels_last' * last}.npy"
+                shape = (len(pixels), *values.shape[1:])
+                array = np.lib.format.open_memmap(folder / name, "w+", values.dtype, shape)
+            array[index] = values
+
+    def _batches(self, pixels: Pixels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        detector, device = self.body.load(), self.runtime.device
+        _LOG.debug("%s looks at %d images", self.body.name, len(pixels))
+
+        def rows(index: NDArray[np.int64]) -> Tensor:
+            mirrored = torch.ones(len(index), dtype=torch.bool) if self.flip else None
+            x = to_input(detector, pixels.gather(index), device, mirrored)
+            return self.layer.run(detector, x)
+
+        with evaluating(detector):
+            for index in slices(len(pixels), BATCH_SIZE):
+                yield index, in_halves(rows, index, device)
 
 
-def _compute(body: FrozenBody, pixels: Pixels, **how: Any) -> Tensor:
-    _LOG.debug("%s looks at %d images%s", body.name, len(pixels), " mirrored" * how["flip"])
-    return compute_features(body.load(), pixels, **how)
+def _room(n: int, like: Tensor) -> Tensor:
+    """Return an empty tensor (n, ...) with the rows, layout and device of another."""
+    last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    shape = (n, *like.shape[1:])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _mapped(folder: Path) -> Tensor:
+    """Return what `_View.write` wrote. It is mapped for this process alone to write to, since torch
+    has no tensors that are read only.
+    """
+    (file,) = folder.glob("*.npy")
+    dtype, *layout, _ = file.name.split(".")
+    stored = torch.from_numpy(np.load(file, mmap_mode="c"))
+    typed = stored.view(torch.bfloat16) if dtype == "bfloat16" else stored
+    return typed.permute(0, 3, 1, 2) if layout else typed
 
 
 SHARED = FeatureStore()
@@ -262,23 +356,15 @@ class FrozenBody:
         key = tensors_key(detector)
         return cls(key=key, name=detector.spec.name, load=lambda: detector)
 
-    def features(self, images: Images, **how: Any) -> Tensor:
-        """Return features of images; see `FeatureStore.get`."""
+    def of_images(self, images: Images, **how: Any) -> Tensor:
+        """Return a layer of images; see `FeatureStore.get`."""
         return self.store.get(self, images, **how)
 
     def fits(self, *views: tuple[Images, bool], **how: Any) -> bool:
-        """Say whether there is room for features; see `FeatureStore.fits`."""
+        """Say whether there is room for a layer; see `FeatureStore.fits`."""
         return self.store.fits(self, *views, **how)
-
-    def n_features(self) -> int:
-        """Return D, the width of a row of features."""
-        return self.load().n_features
-
-    def entries(self) -> Cache:
-        """Return the kind of entry that its features are in the cache."""
-        return _entries(self.made_by)
 
 
 @cache
 def _entries(made_by: Sequence[Callable[..., Any]]) -> Cache:
-    return Cache("features", [compute_features, *made_by], libraries=LIBRARIES)
+    return Cache("features", [_View, *made_by], libraries=LIBRARIES)

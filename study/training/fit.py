@@ -11,8 +11,9 @@ precision.
   always gets it, as unfreezing usually costs an epoch or two before it pays. Where the rate falls
   on a plateau, it counts from the first fall after the best epoch: what the lower rate brings is
   seen before the fit ends.
-* While the head alone is trained, the frozen body's features are computed once
-  (study/training/features.py).
+* While the head alone is trained, the frozen body's features are computed once, and while the last
+  stages are, what the part below them makes (study/training/features.py, boundary.py). Where more
+  is trained, or pixels change every epoch, the whole network computes.
 * A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as
   built.
 * What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In
@@ -25,13 +26,13 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from study.core.errors import ConfigError, DataError, DivergedError, ScoreError
 from study.core.identity import digest
@@ -41,8 +42,9 @@ from study.statistics.metrics import auc, nll
 from study.training import checkpoints
 from study.training.augment import changes_pixels
 from study.training.balance import Strata, strata_key
+from study.training.boundary import Boundary, find_boundary
 from study.training.checkpoints import Checkpoint
-from study.training.features import FrozenBody, head_logits
+from study.training.features import FEATURES, FrozenBody, head_logits
 from study.training.lora import adapt, merge
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
@@ -55,7 +57,7 @@ from study.training.schedules import (
     plateau_falls,
     warmed_up,
 )
-from study.training.score import finite_logits, score
+from study.training.score import finite_logits, score, to_input
 from study.training.session import FitResult, Images, Session, report_epoch
 from study.training.steps import Steps
 
@@ -217,6 +219,7 @@ class _Run:
         self.best_logit = np.empty(0, dtype=np.float32)
         self.best_state: dict[str, Tensor] = {}
         self.val_features: Tensor | None = None
+        self.above: nn.Module | None = None  # what makes features of those, if they are none
         self.micro_batches = [0] * self.processes.size  # of all ranks, as of the last checkpoint
         self._resume()
 
@@ -291,22 +294,49 @@ class _Run:
             self.best_state = checkpoints.copies(self.trained)
         if epoch + 1 == start + phase.epochs:
             self.steps.end()
-            self.val_features = None
+            self.val_features = self.above = None
         self._save()
         # the other ranks wait here until the checkpoint is on disk
         report_epoch(self.session, record, self.processes)
 
     def _enter(self, phase: Phase) -> None:
-        """Freeze, make the phase's optimizer, and the features where the head alone is trained."""
+        """Freeze, make the phase's optimizer, and what is computed once below what it trains."""
         self.steps.begin(phase)
-        if not phase.head_alone or changes_pixels(self.recipe) or len(self.detector.stages()) == 1:
+        below = len(self.detector.stages()) - phase.stages
+        if below == 0 or phase.adapters or changes_pixels(self.recipe):
             return
+        layers = FEATURES, FEATURES  # of train and of val, which is looked at in float32
+        if not phase.head_alone:
+            boundary = self._boundary(phase.stages)
+            if boundary is None:
+                return
+            scoring = replace(self.runtime, precision="float32")
+            layers = (
+                boundary.layer(phase.stages, self.runtime),
+                boundary.layer(phase.stages, scoring),
+            )
+            self.above = boundary.above
         body = self.body or FrozenBody.of(self.detector)
-        flips = [False, True] if self.recipe.flip else [False]
         how: dict[str, Any] = {"runtime": self.runtime, "processes": self.processes}
-        if body.fits((self.val, False), *((self.train, flip) for flip in flips), **how):
-            self.steps.views = [body.features(self.train, flip=flip, **how) for flip in flips]
-            self.val_features = body.features(self.val, **how)
+        train = [(self.train, flip) for flip in ([False, True] if self.recipe.flip else [False])]
+        # both are asked, on every rank
+        room = [
+            body.fits(*train, layer=layers[0], **how),
+            body.fits((self.val, False), layer=layers[1], **how),
+        ]
+        if all(room):
+            self.steps.views = [
+                body.of_images(images, flip=flip, layer=layers[0], **how) for images, flip in train
+            ]
+            self.steps.above = self.above
+            self.val_features = body.of_images(self.val, layer=layers[1], **how)
+
+    def _boundary(self, stages: int) -> Boundary | None:
+        """Cut the network below its trained stages. Several workers do not: each would need all."""
+        if self.processes.size > 1:
+            return None
+        example = to_input(self.detector, self.val.gather(np.arange(2)), self.runtime.device)
+        return find_boundary(self.detector, stages, example)
 
     def _rate(self, phase: Phase, start: int, step: int, steps: int) -> float:
         """The rate of a phase's step; on a plateau by the val AUCs of the phase's epochs so far."""
@@ -330,7 +360,9 @@ class _Run:
                 return score(
                     self.detector, self.val, runtime=self.runtime, processes=self.processes
                 )
-            logits = head_logits(self.detector, self.val_features, processes=self.processes)
+            logits = head_logits(
+                self.detector, self.val_features, above=self.above, processes=self.processes
+            )
             return finite_logits(logits, self.val)
         except ScoreError as error:
             raise DivergedError(

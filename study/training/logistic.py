@@ -107,7 +107,7 @@ def _features(
     """Features (N, D) in float64."""
     how: dict[str, Any] = {"runtime": runtime, "processes": processes}
     if body.fits((images, False), **how):
-        features = body.features(images, **how)
+        features = body.of_images(images, **how)
     else:
         features = compute_features(body.load(), images, **how)
     values = features.cpu().numpy().astype(np.float64)

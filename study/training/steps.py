@@ -55,9 +55,9 @@ def batches(n: int, batch_size: int, order: Tensor) -> list[Tensor]:
 class Steps:
     """Trains a detector, epoch by epoch, on this rank's share of every batch.
 
-    micro_batch: images at a time since memory ran out; 0: the whole share. views: training
-    features, straight and mirrored, where the head alone is trained and they are kept; else the
-    network computes them.
+    micro_batch: images at a time since memory ran out; 0: the whole share. views: of the training
+    images, straight and mirrored, what the frozen part of the network makes of them, where that is
+    kept: features, or what `above` makes features of. Else the network computes all.
     """
 
     detector: Detector
@@ -70,6 +70,7 @@ class Steps:
     strata: Strata | None = None
     micro_batch: int = 0
     views: list[Tensor] = field(default_factory=list)
+    above: Callable[[Tensor], Tensor] | None = None
     draws: Draws | None = None  # of the epoch under way
     optimizer: torch.optim.Optimizer | None = None  # None between phases
     # those that are trained in this phase
@@ -93,7 +94,7 @@ class Steps:
 
     def end(self) -> None:
         """Drop what the phase needed."""
-        self.optimizer, self.views = None, []
+        self.optimizer, self.views, self.above = None, [], None
 
     def epoch(
         self, epoch: int, phase: Phase, *, done: int, rate: Callable[[int, int], float]
@@ -219,8 +220,8 @@ class Steps:
                 x = batch.keep * x + (1 - batch.keep) * self._input(batch.partner)
             return self.detector.features(x)
         index = batch.index.to(self.views[0].device)
-        straight = self.views[0][index]
-        if len(self.views) == 1:
-            return straight
-        flip = batch.flip.to(index.device)[:, None]
-        return torch.where(flip, self.views[1][index], straight)
+        kept = self.views[0][index]
+        if len(self.views) > 1:
+            flip = batch.flip.to(index.device)
+            kept[flip] = self.views[1][index[flip]]
+        return self.above(kept) if self.above else kept

@@ -86,7 +86,7 @@ def test_another_process_finds_them_on_the_disk(runtime: TorchRuntime, tmp_path:
         again = FeatureStore(tmp_path).get(OF(detector), pictures, runtime=runtime, flip=flip)
         assert pictures.read == read and torch.equal(first, again)
         assert torch.equal(again, compute_features(detector, pictures, runtime=runtime, flip=flip))
-    assert len(list(tmp_path.glob("features/*/*/features.npy"))) == 2
+    assert len(list(tmp_path.glob("features/*/*/float32.npy"))) == 2
 
 
 @pytest.mark.parametrize("change", ["threads", "pixels", "body"])
@@ -100,7 +100,7 @@ def test_what_decides_features_makes_another_entry(
         images(9, seed=change == "pixels"),
         runtime=other if change == "threads" else runtime,
     )
-    assert len(list(tmp_path.glob("features/*/*/features.npy"))) == 2
+    assert len(list(tmp_path.glob("features/*/*/float32.npy"))) == 2
 
 
 def test_a_damaged_file_is_made_again(
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_made_again(
 ) -> None:
     pictures, detector = images(30), tiny()
     first = FeatureStore(tmp_path).get(OF(detector), pictures, runtime=runtime).clone()
-    (file,) = tmp_path.glob("features/*/*/features.npy")
+    (file,) = tmp_path.glob("features/*/*/float32.npy")
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
@@ -121,7 +121,7 @@ def test_a_damaged_file_is_made_again(
 def test_what_is_mapped_is_not_changed_on_the_disk(runtime: TorchRuntime, tmp_path: Path) -> None:
     store, pictures, detector = FeatureStore(tmp_path), images(9), tiny()
     store.get(OF(detector), pictures, runtime=runtime).fill_(7.0)
-    (file,) = tmp_path.glob("features/*/*/features.npy")
+    (file,) = tmp_path.glob("features/*/*/float32.npy")
     assert not (np.load(file) == 7.0).any()
 
 
@@ -215,7 +215,7 @@ def test_a_kill_while_they_are_made_does_no_harm(runtime: TorchRuntime, tmp_path
     worker.start()
     worker.join()
     assert worker.exitcode == -signal.SIGKILL
-    assert not list(cache.glob("features/*/*/features.npy"))
+    assert not list(cache.glob("features/*/[!.]*/float32.npy"))
     pictures, detector = images(200), tiny()
     found = FeatureStore(cache).get(OF(detector), pictures, runtime=runtime)
     assert torch.equal(found, compute_features(detector, pictures, runtime=runtime))
