@@ -50,7 +50,13 @@ BEHIND = {
     "study.data.shuffled.SHUFFLE_VERSION": ["study.data.shuffled.shuffled"],
     "study.data.sources.demo.VERSION": ["study.data.sources.demo.build"],
     "study.planning.keys.TRAINING_VERSION": ["study.training.fit.fit", *FAMILIES, *THRESHOLDS],
-    "study.planning.keys.SCORING_VERSION": ["study.training.score.score", *FAMILIES],
+    "study.planning.keys.SCORING_VERSION": [
+        "study.training.score.score",
+        "study.training.features.FeatureStore",
+        "study.training.features.head_logits",
+        *FAMILIES,
+    ],
+    "study.planning.keys.BOUNDARY_VERSION": ["study.training.boundary.find_boundary"],
     "study.planning.keys.ENSEMBLE_VERSION": [
         "study.jobs.ensemble.mean_of",
         "study.jobs.ensemble.stacked",
