@@ -9,7 +9,6 @@ has no SHA-256 either, and is not kept.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from study.data.images.decode import (
     UndecodableError,
     UnreadableError,
     decode_image,
+    image_sha256,
     pixel_digest,
     read_bytes,
     refuse_passing,
@@ -130,7 +130,7 @@ def _fingerprint(path: str) -> tuple[str, str, str]:
         data = read_bytes(Path(path))
     except UndecodableError as error:
         return "", "", str(error)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = image_sha256(data)
     try:
         return sha256, pixel_digest(decode_image(data)), ""
     except UnreadableError as error:

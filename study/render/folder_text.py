@@ -167,14 +167,16 @@ def _formats(found: Description) -> list[str]:
 
 
 def _left_out(found: Description) -> list[str]:
-    rows = zip(found.table["path"].to_pylist(), found.table["problem"].to_pylist(), strict=True)
-    bad = [(path, problem) for path, problem in rows if problem]
+    columns = (found.table[name].to_pylist() for name in ("path", "problem", "label"))
+    rows = [row for row in zip(*columns, strict=True) if row[1]]
+    bad, of_class = [row[:2] for row in rows], Counter(row[2] for row in rows)
     lines = [f"not used: {folder}: {reason}" for folder, reason in found.skipped[:SHOWN]]
     if len(found.skipped) > SHOWN:
         lines.append(f"not used: {len(found.skipped) - SHOWN:,} more")
     if bad:
         total = found.table.num_rows
-        lines.append(f"left out: {len(bad):,} of {total:,} images, counted as coverage")
+        classes = f"{of_class[REAL]:,} real, {of_class[FAKE]:,} fake"
+        lines.append(f"left out: {len(bad):,} of {total:,} images ({classes}), counted as coverage")
         reasons = Counter(problem for _, problem in bad)
         lines += [f"  {number:,} x {reason}" for reason, number in reasons.most_common(REASONS)]
         lines += [f"    {path}: {reason}" for path, reason in bad[:REASONS]]

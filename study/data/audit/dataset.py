@@ -16,6 +16,7 @@ import numpy as np
 from study.core.cache import Cache
 from study.core.records import FAKE, REAL, Estimate
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc
+from study.data.audit.exclusions import exclusion_findings
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
@@ -103,7 +104,7 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
             *cues,
             *_partial(traits, cues),
             *_repeats(catalog, name),
-            *_file_findings(traits),
+            *exclusion_findings(dataset.samples, traits.unread),
         ),
         **estimates,
     )
@@ -154,13 +155,3 @@ def leak_findings(leaks: Leaks) -> Iterator[Finding]:
         yield Finding(
             code=f"leak_{kind}", severity="warning" if serious else "info", sentence=f"{sentence}."
         )
-
-
-def _file_findings(traits: Traits) -> list[Finding]:
-    if not traits.unread:
-        return []
-    path, reason = traits.unread[0]
-    sentence = (
-        f"{len(traits.unread)} images cannot be read and are left out, '{path}' because: {reason}."
-    )
-    return [Finding(code="unreadable", severity="info", sentence=sentence)]

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from study.core.errors import DataError
-from study.core.identity import file_sha256
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, statistics
 from study.data.datasets import Dataset, labels, strings, unusable, usable, with_columns
@@ -31,9 +30,11 @@ from study.data.images.decode import (
     UndecodableError,
     UnreadableError,
     decode_image,
-    read_bytes,
+    image_sha256,
 )
+from study.data.images.light_png import light_png
 from study.data.images.originals import originals_of
+from study.data.images.packed_tiff import PackedTiff, packed_tiff
 from study.data.images.unify import QUALITY, unify
 from study.data.images.videos import Run, map_files, read_indexed_frames, stored_as
 from study.data.names import parse_name
@@ -144,9 +145,10 @@ def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> 
 
 def _row_of_image(path: str, sha256: str, unified_px: int | None) -> Row:
     try:
-        if file_sha256(Path(path)) != sha256:
+        data = Path(path).read_bytes()
+        if image_sha256(data) != sha256:
             raise DataError(f"'{path}' changed since it was indexed; run the command again")
-        return {"sha256": sha256, **read_traits(read_bytes(Path(path)), unified_px), "problem": ""}
+        return {"sha256": sha256, **read_traits(data, unified_px), "problem": ""}
     except OSError as error:
         raise DataError(
             f"'{path}' changed since it was indexed ({error.strerror}); run the command again"
@@ -210,13 +212,16 @@ def _video_header(path: Path) -> tuple[dict[str, str | float], float]:
 
 
 def _header(data: bytes) -> dict[str, str | float]:
+    data, dropped = light_png(data)
+    if packed := packed_tiff(data):
+        return _packed_header(packed)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         found: dict[str, str | float] = {
             "format": (
                 "JPEG" if image.format == "MPO" else image.format or ""
             ),  # several JPEGs in one file, of which we read the first
             "mode": image.mode,
-            "profile": _yes("icc_profile" in image.info),
+            "profile": _yes("icc_profile" in image.info or b"iCCP" in dropped),
             "exif": _yes(_has_exif(image)),
             **dict.fromkeys(("subsampling", "tables", "progressive"), NO_JPEG),
             "jpeg_quality": float("nan"),
@@ -231,6 +236,17 @@ def _header(data: bytes) -> dict[str, str | float]:
                 "progressive": _yes("progressive" in image.info),
             }
         return found
+
+
+def _packed_header(packed: PackedTiff) -> dict[str, str | float]:
+    return {
+        "format": "TIFF",
+        "mode": f"{packed.bits} bits",
+        "profile": _yes(34675 in packed.tags),
+        "exif": _yes(ExifTags.IFD.Exif in packed.tags),
+        **dict.fromkeys(("subsampling", "tables", "progressive"), NO_JPEG),
+        "jpeg_quality": float("nan"),
+    }
 
 
 def _has_exif(image: Image.Image) -> bool:

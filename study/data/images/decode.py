@@ -12,18 +12,22 @@ with a grey or black rest.
 of a 32-bit BMP is no alpha
   unless its header says so.) Palettes, grey and bilevel become RGB, equal in all three channels
   where they have no colour.
-* 16 bits a channel become 8 by keeping the high byte. 32-bit integers and floats have no defined
-range and are refused.
+* Of 9 to 16 bits a channel the highest 8 are kept, of fewer than 8 the share of the largest value,
+by the depth that the file says. 32-bit integers and floats have no defined range and are refused.
 * CMYK (also the inverted kind that Adobe writes) becomes RGB by R = (1 - C)(1 - K) and so on.
 Colour profiles are ignored.
+* Texts and colour profiles of any size are passed over (an orientation in such a text, too).
 * More than `MAX_PIXELS` pixels is refused from the header, before memory is taken.
 
-`DECODE_VERSION` is part of every key that holds pixels: raise it when those of any file change.
-What is refused is part of the keys by itself, and kept in the index (file_index.py).
+`DECODE_VERSION` is part of every key that holds pixels: raise it when those of ordinary files
+change. Where those of a rare kind do, its files get another identity instead (`image_sha256`), and
+all other results stay. What is refused is part of the keys by itself, and kept in the index
+(file_index.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -36,6 +40,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from study.core.errors import DataError
+from study.data.images.light_png import chunks, light_png
+from study.data.images.packed_tiff import PackedTiff, packed_tiff
 
 DECODE_VERSION = 2
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
@@ -61,6 +67,16 @@ PASSING = {
     if hasattr(errno, name)
 }
 NO_MEMORY = "does not fit into memory"
+# what stands where an image should be, by how it begins, and what to do
+_INSTEAD = {
+    b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull` where it was cloned",
+    b"<!doctype html": "a web page, as of a failed download; get the file again",
+    b"<html": "a web page, as of a failed download; get the file again",
+    b"%pdf": "a PDF; save its pictures as PNG",
+    b"pk\3\4": "a zip archive; unpack it",
+    b"\x1f\x8b": "a gzip archive; unpack it",
+    b"par1": "a Parquet table; write the images in it to files",
+}
 
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
@@ -100,17 +116,14 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         raise UndecodableError("empty file")
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries set it, for the whole process
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _refuse_bomb(image.width, image.height)
-            image.load()
-            if image.format == "PNG":
-                _refuse_damaged_png(data)
-                _refuse_short_png(image, data)
-            return _rgb(_upright(image))
+        packed = packed_tiff(data)
+        return _of_packed(packed) if packed else _of_pillow(data)
     except UndecodableError:
         raise
     except UnidentifiedImageError:
-        raise UndecodableError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+        kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        what = instead_of_an_image(data)
+        raise UndecodableError(f"not a {kinds} image{what and f', but {what}'}") from None
     except MemoryError:
         raise UnreadableError(NO_MEMORY) from None
     # the plugins raise OSError, SyntaxError, struct.error, KeyError and more on broken files
@@ -120,13 +133,64 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         raise UndecodableError(_one_line(error)) from None
 
 
+def _of_packed(packed: PackedTiff) -> NDArray[np.uint8]:
+    _refuse_bomb(*packed.size)
+    image = Image.fromarray(packed.pixels())
+    turn = _UPRIGHT.get(packed.orientation)
+    return _rgb(image if turn is None else image.transpose(turn))
+
+
+def _of_pillow(data: bytes) -> NDArray[np.uint8]:
+    data, _ = light_png(data)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _refuse_bomb(image.width, image.height)
+        image.load()
+        if image.format == "PNG":
+            _refuse_damaged_png(data)
+            _refuse_short_png(image, data)
+        return _rgb(_upright(image))
+
+
+def image_sha256(data: bytes) -> str:
+    """Return the SHA-256 of an image's bytes, by which all keys know its pixels. Of files whose
+    pixels changed while `DECODE_VERSION` did not, it is of more than the bytes.
+    """
+    sha256 = hashlib.sha256(data)
+    if packed_tiff(data):
+        sha256.update(b"by its own depth")
+    return sha256.hexdigest()
+
+
+def instead_of_an_image(data: bytes) -> str:
+    """Return what a file is that has an image's name, and what to do, "" where that is not known.
+
+    >>> instead_of_an_image(b"version https://git-lfs.github.com/spec/v1")
+    'a Git LFS pointer; run `git lfs pull` where it was cloned'
+    """
+    start = data[:64].lstrip().lower()
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"avis"):
+        return "a HEIC or AVIF image; save it as PNG or JPEG"
+    return next((what for begin, what in _INSTEAD.items() if start.startswith(begin)), "")
+
+
 def read_header(path: Path) -> tuple[str, int, int] | None:
     """Return format, width and height by a file's header, None for no image. Decodes nothing."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return str(image.format), image.width, image.height
     except Exception:  # why it cannot be decoded is said where it is decoded
-        return None
+        return _header_read_whole(path)
+
+
+def _header_read_whole(path: Path) -> tuple[str, int, int] | None:
+    """What `read_header` returns of a file that Pillow does not open as it is."""
+    with contextlib.suppress(Exception):
+        data = path.read_bytes()
+        if packed := packed_tiff(data):
+            return ("TIFF", *packed.size)
+        with Image.open(io.BytesIO(light_png(data)[0]), formats=FORMATS) as image:
+            return str(image.format), image.width, image.height
+    return None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -173,17 +237,14 @@ def _refuse_damaged_png(data: bytes) -> None:
     """Refuse a PNG by the checksums of its pixels (CRC-32, PNG specification 5.5): Pillow looks
     only at those of other chunks.
     """
-    view, place = memoryview(data), 8
-    while place + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", view[place : place + 8])
-        end = place + 8 + length
-        if kind == b"IDAT" and view[end : end + 4] != struct.pack(
-            ">I", zlib.crc32(view[place + 4 : end])
+    view = memoryview(data)
+    for kind, start, end in chunks(data):
+        if kind == b"IDAT" and view[end - 4 : end] != struct.pack(
+            ">I", zlib.crc32(view[start + 4 : end - 4])
         ):
             raise UndecodableError("the checksum of its pixels is wrong")
         if kind == b"IEND":
             return
-        place = end + 4
 
 
 def _refuse_short_png(image: Image.Image, data: bytes) -> None:
@@ -198,13 +259,11 @@ def _refuse_short_png(image: Image.Image, data: bytes) -> None:
         return
     expected = height * (1 + (width * bits * _PNG_CHANNELS[colour] + 7) // 8)
     inflate = zlib.decompressobj()
-    held, place = 0, 8
-    while place + 8 <= len(data) and held < expected:
-        length, kind = struct.unpack(">I4s", data[place : place + 8])
-        if kind == b"IDAT":
+    held = 0
+    for kind, start, end in chunks(data):
+        if kind == b"IDAT" and held < expected:
             # never more: it may be a bomb
-            held += len(inflate.decompress(data[place + 8 : place + 8 + length], expected - held))
-        place += length + 12
+            held += len(inflate.decompress(data[start + 8 : end - 4], expected - held))
     if held < expected:
         raise UndecodableError("fewer rows than its header says")
 

@@ -40,6 +40,8 @@ from study.data.images.decode import (
     UndecodableError,
     UnreadableError,
     decode_image,
+    image_sha256,
+    instead_of_an_image,
     read_bytes,
     read_header,
     refuse_passing,
@@ -113,7 +115,7 @@ def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
         data = read_bytes(Path(path))
     except UndecodableError as error:
         raise changed(path, f" ({error})") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if image_sha256(data) != sha256:
         raise changed(path)
     with _readable_before(path):
         return decode_image(data)
@@ -251,9 +253,17 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.FFmpegError, OSError, ValueError) as error:
         _refuse_failing(path, error)
         text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-        reason = f"no readable video: {text or type(error).__name__}"
+        reason = f"no readable video: {_instead(path) or text or type(error).__name__}"
         passes = getattr(error, "errno", None) in _REFUSED
         raise (UnreadableError if passes else UndecodableError)(reason) from None
+
+
+def _instead(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return instead_of_an_image(file.read(64))
+    except OSError:
+        return ""
 
 
 def _packet_sizes(container: InputContainer, stream: VideoStream) -> list[int]:
