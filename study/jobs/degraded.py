@@ -21,15 +21,16 @@ from torch import Tensor
 from study.core.failures import Failure, failure_of
 from study.core.identity import digest
 from study.core.parallel import ordered_map
-from study.core.records import FAKE, REAL, Geometry
+from study.core.records import FAKE, REAL
 from study.data.images.decode import UndecodableError
 from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.geometry import fit_geometry
 from study.data.images.originals import Originals
 from study.detectors.base import Detector
 from study.jobs.cell import CellJob, frozen_key, image_scores
+from study.jobs.degraded_features import Condition, Seen, StretchFeatures
 from study.jobs.detector_cache import DetectorCache
-from study.jobs.workspace import refuse_changed_data, scoring_runtime
+from study.jobs.workspace import frozen_body, refuse_changed_data, scoring_runtime
 from study.statistics.methods import part
 from study.training.features import compute_features, head_logits
 from study.training.score import BATCH_SIZE, finite_logits, slices
@@ -37,8 +38,6 @@ from study.training.score import BATCH_SIZE, finite_logits, slices
 # images; whole batches, so that those of a stretch are those of the whole test set
 STRETCH = 4 * BATCH_SIZE
 
-# a degradation, and the square that a detector makes of the degraded image
-Condition = tuple[str, Geometry]
 Square = NDArray[np.uint8] | str  # (S, S, 3), or the reason why there is none
 
 
@@ -117,9 +116,10 @@ def run_degraded(job: DegradedJob) -> dict[str, Failure]:
     cells = job.missing()
     if not cells:
         return {}
-    stretch, store = _Stretch(cells), cells[0].workspace.store
+    stretch, store = _Stretch(job, cells), cells[0].workspace.store
     for batch in slices(job.stop - job.start, BATCH_SIZE):
-        stretch.score(batch + job.start)
+        stretch.score(batch)
+    stretch.features.keep()
     for key, made in stretch.parts.items():
         store.save_part(key, job.start, np.concatenate(made.logits), made.excluded)
     return stretch.failures
@@ -136,23 +136,28 @@ class _Part:
     excluded: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Batch:
-    """Degraded images in one geometry, in memory: what scoring asks for. pixels: (B, S, S, 3)
-    uint8.
-    """
+@dataclass(frozen=True)
+class _Pixels:
+    """Degraded images in one geometry, in memory: (B, S, S, 3) uint8."""
 
-    sample_id: NDArray[np.str_]
-    label: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
-    size_px: int
     key: str = ""  # nothing of it is cached
 
     def __len__(self) -> int:
-        return len(self.sample_id)
+        return len(self.pixels)
 
     def gather(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self.pixels[index]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The ids (B,) of images, for an error's sake."""
+
+    sample_id: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
 
 
 class _Stretch:
@@ -162,31 +167,37 @@ class _Stretch:
     parts: of the cells that have not failed, by scores key. failures: of the others.
     """
 
-    def __init__(self, cells: Sequence[CellJob]) -> None:
-        workspace = cells[0].workspace
+    def __init__(self, job: DegradedJob, cells: Sequence[CellJob]) -> None:
+        workspace, self._start = cells[0].workspace, job.start
         self._store, self._originals = workspace.store, _originals(cells[0])
         self._runtime = scoring_runtime(workspace)
+        self.features = StretchFeatures(workspace, cells[0].data_key, job.start, job.stop)
         winners = {cell.model: self._store.model(cell.model) for cell in cells}
-        specs = {model: winner.spec for model, winner in winners.items()}
         # Winners with the same body come one after the other, and share the features of the batch.
-        models = sorted(winners, key=lambda m: (frozen_key(winners[m]), specs[m].name))
+        models = sorted(winners, key=lambda m: (frozen_key(winners[m]), winners[m].spec.name))
         self._keys = {m: [cell.scores_key for cell in cells if cell.model == m] for m in models}
+        self._bodies = {
+            model: frozen_body(workspace, winners[model].spec, partial(self._network, model))
+            for model in models
+            if frozen_key(winners[model])
+        }
         self.parts = {
-            cell.scores_key: _Part(seen=(cell.degradation, specs[cell.model].geometry))
+            cell.scores_key: _Part(seen=(cell.degradation, winners[cell.model].spec.geometry))
             for cell in cells
         }
         self.failures: dict[str, Failure] = {}
         _KEPT.only({self._store.model_folder(model) for model in models})
 
+    def _network(self, model: str) -> Detector:
+        return _KEPT.get(self._store.model_folder(model), self._runtime).detector
+
     def score(self, batch: NDArray[np.int64]) -> None:
-        """Decode the images of an index (B,) and score them in every cell that has not failed."""
-        wanted = list(dict.fromkeys(one.seen for one in self.parts.values()))
-        if not wanted:
-            return
-        readers = self._originals.readers(batch)
-        views = list(ordered_map(partial(_views, wanted), readers, at_once=1))
+        """Score the images at some places (B,) of the stretch in every cell that has not failed.
+        They are decoded where a cell needs more than kept features.
+        """
+        views = self._views(batch)
         features: dict[Condition, Tensor] = {}  # of the batch, by the body that was used last
-        body = ""
+        before = ""
         for model, keys in self._keys.items():
             open_keys = [key for key in keys if key in self.parts]
             if not open_keys:
@@ -196,14 +207,33 @@ class _Stretch:
             except Exception as error:
                 self._give_up(open_keys, error)
                 continue
-            if one.body != body:
-                body, features = one.body, {}
+            if one.body != before:
+                before, features = one.body, {}
             for key in open_keys:
-                squares = [view[self.parts[key].seen] for view in views]
                 try:
-                    self._score_cell(self.parts[key], one.detector, batch, squares, features)
+                    self._score_cell(self.parts[key], model, batch, views, features)
                 except Exception as error:  # of this cell; the others go on
                     self._give_up([key], error)
+
+    def _views(self, batch: NDArray[np.int64]) -> list[dict[Condition, Square]]:
+        """Read the images of a batch once; return their squares in every condition of which some
+        body has no kept features.
+        """
+        wanted = dict.fromkeys(
+            self.parts[key].seen
+            for model, keys in self._keys.items()
+            for key in keys
+            if key in self.parts and self._found(model, self.parts[key].seen, batch) is None
+        )
+        if not wanted:
+            return []
+        readers = self._originals.readers(batch + self._start)
+        return list(ordered_map(partial(_views, list(wanted)), readers, at_once=1))
+
+    def _found(self, model: str, seen: Condition, batch: NDArray[np.int64]) -> Seen | None:
+        body = self._bodies.get(model)
+        places = slice(int(batch[0]), int(batch[-1]) + 1)
+        return None if body is None else self.features.find(body, seen, places)
 
     def _give_up(self, keys: Sequence[str], error: Exception) -> None:
         for key in keys:
@@ -213,29 +243,38 @@ class _Stretch:
     def _score_cell(
         self,
         mine: _Part,
-        detector: Detector,
+        model: str,
         batch: NDArray[np.int64],
-        squares: Sequence[Square],
+        views: Sequence[dict[Condition, Square]],
         features: dict[Condition, Tensor],
     ) -> None:
         """Add a batch to a cell's part; what is not in `features` yet is put there."""
-        ids = self._originals.sample_id[batch]
-        kept = np.array([not isinstance(square, str) for square in squares])
-        logit = np.full(len(batch), np.nan, dtype=np.float32)
-        if kept.any():
-            images = _Batch(
-                sample_id=ids[kept],
-                label=self._originals.label[batch][kept],
-                pixels=np.stack([square for square in squares if not isinstance(square, str)]),
-                size_px=detector.spec.geometry.size_px,
-            )
-            if mine.seen not in features:
-                features[mine.seen] = compute_features(detector, images, runtime=self._runtime)
-            logit[kept] = finite_logits(head_logits(detector, features[mine.seen]), images)
-        mine.logits.append(logit)
-        mine.excluded.extend(
-            (str(one), why) for one, why in zip(ids, squares, strict=True) if isinstance(why, str)
+        ids, detector = self._originals.sample_id[batch + self._start], self._network(model)
+        found = self._found(model, mine.seen, batch)
+        squares = [view[mine.seen] for view in views] if found is None else []
+        reasons = (
+            np.array([square if isinstance(square, str) else "" for square in squares])
+            if found is None
+            else found.reasons
         )
+        kept, logit = reasons == "", np.full(len(batch), np.nan, dtype=np.float32)
+        if kept.any():
+            if mine.seen not in features:
+                if found is None or found.features is None:
+                    pixels = np.stack([one for one in squares if not isinstance(one, str)])
+                    images = _Pixels(pixels)
+                    features[mine.seen] = compute_features(detector, images, runtime=self._runtime)
+                else:
+                    features[mine.seen] = found.features
+            logits = head_logits(detector, features[mine.seen])
+            logit[kept] = finite_logits(logits, _Named(ids[kept]))
+        body = self._bodies.get(model)
+        if body is not None and found is None:
+            self.features.add(
+                body, mine.seen, int(batch[0]), Seen(reasons, features.get(mine.seen))
+            )
+        mine.logits.append(logit)
+        mine.excluded.extend((str(ids[at]), str(reasons[at])) for at in np.flatnonzero(~kept))
 
 
 def _views(

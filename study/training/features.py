@@ -41,7 +41,13 @@ from study.training.session import Images, Pixels
 LIMIT_BYTES = 1 << 30
 """Most memory that kept features take in one process, beside files that are mapped."""
 RESERVE = 0.1  # of the disk's free space: stays free
-LIBRARIES = ("numpy", "torch", "timm", "open_clip_torch")  # their versions decide features
+LIBRARIES = (
+    "numpy",
+    "Pillow",
+    "torch",
+    "timm",
+    "open_clip_torch",
+)  # their versions decide features
 _LOG = logging.getLogger(__name__)
 
 

@@ -549,6 +549,37 @@ def test_winners_with_the_same_frozen_body_share_its_features_and_memory(
     assert len({one.detector.head.weight.data_ptr() for one in spectra}) == 2
 
 
+def test_new_winners_of_a_frozen_body_need_no_degraded_image_again(
+    clean: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of heads on a body that has seen a stretch, the scores come from what the cache has."""
+    shutil.copytree(clean.store.results, tmp_path / "results")
+    store = Store(tmp_path / "results", "degraded")
+    opened = setup_of(replace(clean, store=store), "blur1", "long40")
+    cells = [c for c in degraded_cells(opened) if store.model(c.model).spec.name == "spectrum"]
+    jobs = degraded.degraded_jobs(cells)
+    runs: list[dict[str, Any]] = []
+    for decoded in (23 + 24, 0):
+        decodes = _counted(monkeypatch)
+        assert run_here(jobs, store) == {}
+        assert decodes.total() == decoded
+        runs.append(
+            {
+                f"{cell.scores_key} {job.start}": store.part(cell.scores_key, job.start, job.stop)
+                for job in jobs
+                for cell in job.cells
+            }
+        )
+        shutil.rmtree(store.folder / "parts")
+    assert runs[0].keys() == runs[1].keys()
+    for (logit, excluded), (again, excluded_again) in zip(*(r.values() for r in runs), strict=True):
+        assert np.array_equal(logit, again, equal_nan=True) and excluded == excluded_again
+    (damaged,) = list((tmp_path / "results").glob("cache/degraded_features/*/*"))[:1]
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    decodes = _counted(monkeypatch)
+    assert run_here(jobs, store) == {} and 0 < decodes.total() <= 24
+
+
 def test_a_cell_that_fails_keeps_no_other_from_its_score(
     clean: StudyRun,
     tmp_path: Path,
