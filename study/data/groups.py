@@ -32,7 +32,10 @@ from study.core.errors import DataError
 from study.data.layouts.listing import column_blocks, in_blocks
 
 LIST_FOLDERS = ("", "splits", "dataset/splits")
-UNMATCHED = "the card's group_pattern does not match its path"
+UNMATCHED = (
+    "the card's group_pattern does not match its path; write its group into a manifest.csv, or"
+    " rename the dataset's folder, which is then read without the card"
+)
 TORN = "its two videos are not in one list of the official split"
 UNLISTED = "its video is in no list of the official split"
 

@@ -21,6 +21,7 @@ from study.core.errors import ConfigError, DataError, FirewallError, StoreError
 from study.core.records import Geometry
 from study.data.catalog import DataConfig, data_root
 from study.data.datasets import CONTENT, columns_digest, strings
+from study.data.groups import UNMATCHED
 from study.data.images.decode import UndecodableError, UnreadableError, decode_image, read_bytes
 from study.data.names import file_name, split_union
 from tests.data.conftest import MakeCatalog
@@ -312,7 +313,7 @@ def test_a_card_pattern_gives_groups(
         f"p{number}" for number in range(30)
     }
     assert [(s["path"], s["problem"]) for s in samples if s["problem"]] == [
-        ("real/stray.png", "the card's group_pattern does not match its path")
+        ("real/stray.png", UNMATCHED)
     ]
     with pytest.raises(
         DataError, match=r"By hand: get it from its authors; unpack it into '.*elsewhere/people'"

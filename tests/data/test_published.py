@@ -15,6 +15,7 @@ import pytest
 
 from study.core.errors import ConfigError, DataError
 from study.core.records import Geometry
+from study.data.groups import UNMATCHED
 from study.data.layouts.folders import find_layout
 from study.data.names import DatasetName, file_name, parse_name
 from study.data.sources import archives
@@ -423,7 +424,7 @@ def test_a_video_in_no_official_list_is_left_out(root: Path, make_catalog: MakeC
             "its two videos are not in one list of the official split"
         ),
         "ffpp:FaceSwap/FaceSwap/900_901_0.png": "its video is in no list of the official split",
-        "ffpp:FaceSwap/FaceSwap/strange.png": "the card's group_pattern does not match its path",
+        "ffpp:FaceSwap/FaceSwap/strange.png": UNMATCHED,
     }
 
 
@@ -466,20 +467,51 @@ def test_of_several_compressions_one_has_to_be_named(root: Path, make_catalog: M
         catalog.dataset("ffpp:FaceSwap?compresion=c40")
 
 
-def test_files_without_a_video_say_so(root: Path, make_catalog: MakeCatalog) -> None:
-    for label, folder in enumerate(("Real_youtube", "FaceSwap")):
-        for number in range(9):
-            write_image(
-                root / "ffpp" / folder / f"image_{number}.png", picture(label, size=8, seed=number)
+def test_files_without_a_video_say_so_and_both_remedies_work(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """Seed 001's own layout: Real_youtube/image_000.jpg."""
+    rows = []
+    for label, method in enumerate(("Real_youtube", "FaceSwap")):
+        for number in range(60):
+            path = f"{method}/image_{number:03d}.jpg"
+            write_image(root / "ffpp" / path, picture(label, size=16, seed=number))
+            rows.append(
+                {"path": path, "label": label, "method": method, "group": f"v{number // 2}"}
             )
     with pytest.raises(
         DataError,
         match=(
-            r"none of its 18 images can be used, 'FaceSwap/image_0.png' because: the card's"
-            r" group_pattern"
+            r"none of its 120 images can be used, 'FaceSwap/image_000.jpg' because: the card's"
+            r" group_pattern does not match its path; write its group into a manifest.csv, or"
         ),
     ):
         make_catalog().dataset("ffpp:FaceSwap")
+    write_manifest(root / "ffpp", rows)
+    found = make_catalog().describe("ffpp:FaceSwap")
+    assert (found.images(), sum(found.groups.values()), found.excluded) == (120, 30, ())
+    (root / "ffpp" / "manifest.csv").unlink()
+    (root / "ffpp").rename(root / "mine")
+    catalog = make_catalog(class_folders={"Real_youtube": 0, "FaceSwap": 1})
+    assert catalog.describe("mine").images() == 120 and not catalog.describe("mine").grouped
+
+
+def test_two_layouts_of_one_card_in_one_folder_are_refused(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """As published, and class folders side by side: every image twice."""
+    write_ffpp(root / "ffpp")
+    published = root / "ffpp" / "manipulated_sequences" / "FaceSwap"
+    (frames,) = (path for path in published.glob("*/*") if path.is_dir())
+    for path in sorted(frames.rglob("*.png")):
+        copy = root / "ffpp" / "FaceSwap" / path.relative_to(frames)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    names = rf"'FaceSwap' and '{frames.relative_to(root / 'ffpp')}'"
+    with pytest.raises(DataError, match=rf"fake images of one dataset in two layouts, {names}; m"):
+        make_catalog().dataset("ffpp:FaceSwap")
+    shutil.rmtree(root / "ffpp" / "FaceSwap")
+    assert make_catalog().dataset("ffpp:FaceSwap").usable.num_rows
 
 
 # GenImage, CNNDetection, ArtiFact

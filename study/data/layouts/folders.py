@@ -142,7 +142,8 @@ def find_layout(
 
     class_folders: label of class folders named otherwise than real/fake; they win over the card's.
     Raises DataError for a folder that holds split folders and class folders side by side, or others
-    with class folders in them beside these; for class folders that hold split folders and others;
+    with class folders in them beside these, or a class in two ways that the card knows; for class
+    folders that hold split folders and others;
     and for a manifest that is no file, or nearly has the name of one.
     """
     layout = _find(folder, card, {**(card.class_folders if card else {}), **(class_folders or {})})
@@ -308,12 +309,31 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
         for folder in sorted(found)
         if not any(other.startswith(f"{folder}/") for other in found)
     )
+    _refuse_two_ways(walker, parts)
     used = {part.folder.split("/")[0] for part in parts}
     why = "holds no class folder that the card knows"
     beside = [(name, why) for name in walker.folders("") if name not in used]
     rule = f"the folders of the card {card.name}"
     skipped = (*walker.skipped, *beside)
     return Layout(root=walker.root, parts=parts, rule=rule, skipped=skipped) if parts else None
+
+
+def _refuse_two_ways(walker: Walker, parts: Sequence[Part]) -> None:
+    """Refuse a class that lies there in two ways that a card knows, such as published and in class
+    folders side by side: images would count twice, or be of two compressions.
+    """
+    ways: dict[tuple[str, int], dict[tuple[str, ...], str]] = {}
+    for part in parts:
+        words = tuple(sorted(part.words))
+        ways.setdefault((part.member, part.label), {}).setdefault(words, part.folder)
+    for (_, label), folders in ways.items():
+        if len(folders) > 1:
+            first, second, *_ = sorted(folders.values())
+            raise DataError(
+                f"'{walker.root}' holds {CLASS_WORDS[label]} images of one dataset in two layouts,"
+                f" '{first}' and '{second}'; move one of them away, or list the images in"
+                f" {MANIFEST}"
+            )
 
 
 def _part(folder: str, label: int, split: str, words: dict[str, str], card: DatasetCard) -> Part:
