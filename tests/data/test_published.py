@@ -531,6 +531,15 @@ def test_genimage_is_one_dataset_a_generator_and_tests_on_its_val(
     assert {method for _, method in methods(catalog, "genimage")} == {"imagenet", "sd1.4", "biggan"}
 
 
+def test_genimage_with_its_val_by_another_name_tests_on_it(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    for path in sorted(write_genimage(root / "genimage", n=8).glob("*/*/val")):
+        path.rename(path.with_name("Validation"))
+    splits = {row["split"] for row in rows(make_catalog(), "genimage:biggan")}
+    assert splits == {"train", "val", "test"}
+
+
 def test_cnnspot_trains_on_progan_and_tests_on_each_generator(
     root: Path, make_catalog: MakeCatalog
 ) -> None:
@@ -739,10 +748,18 @@ def test_open_images_is_one_dataset_a_generator_and_a_fake_stays_with_its_photog
     }
 
 
-def test_open_images_below_split_folders(root: Path, make_catalog: MakeCatalog) -> None:
-    write_open_images(root / "open_images", n=8, splits=("train", "val", "test"))
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Training", "validation_set", "Testing")]
+)
+def test_open_images_below_split_folders(
+    root: Path, make_catalog: MakeCatalog, names: tuple[str, ...]
+) -> None:
+    write_open_images(root / "open_images", n=8, splits=(*names, "eval"))
     catalog = make_catalog()
+    # what is held out beside all three splits is no generator, though it lies where one may
     assert catalog.parts("open_images") == ["open_images:flux", "open_images:sd-inpainting"]
+    skipped = dict(catalog.describe("open_images:flux").skipped)
+    assert skipped["eval"] == "holds no class folder that the card knows"
     assert methods(catalog, "open_images:flux") == {
         (split, method): 8
         for split in ("train", "val", "test")

@@ -54,7 +54,7 @@ from study.data.layouts.listing import (
 )
 from study.data.layouts.manifest import MANIFEST, has_manifest, misnamed_manifests, read_manifest
 from study.data.layouts.reals import read_reals, relabelled
-from study.data.layouts.split_names import split_of, splits_among
+from study.data.layouts.split_names import HELD_OUT, split_of, splits_among
 from study.data.layouts.unreached import ignored_files, unreached
 from study.data.names import DatasetName
 
@@ -293,6 +293,7 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
     datasets.
     """
     classes = {**CLASS_NAMES, **{name.lower(): label for name, label in named.items()}}
+    splits: dict[str, str] = {**card.splits}
     found: dict[str, Part] = {}
     for entry in card.folders:
         segments = [re.compile(segment_pattern(segment)) for segment in entry["path"].split("/")]
@@ -301,8 +302,10 @@ def _by_card(walker: Walker, card: DatasetCard, named: Mapping[str, int]) -> Lay
         for folder, words in _descend(walker, "", segments, given):
             label = classes.get(words.pop("label", words.pop("class", "")).lower())
             called = words.pop("split", "").lower()
-            split = card.splits.get(called) or split_of(called) or no_split
-            if label is not None and split is not None:
+            read = split_of(called).replace(HELD_OUT, "")
+            split = splits.get(called) or splits.get(read, read) or no_split
+            is_member = not split_of(words.get("member", ""))  # a split is no generator
+            if label is not None and split is not None and is_member:
                 found.setdefault(folder, _part(folder, label, split, words, card))
     parts = tuple(
         found[folder]
