@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 
 from study.core.records import FAKE, REAL
 
-_REAL = "real|original|authentic|genuine|pristine|natural|nature|human|bonafide"
-_FAKE = "fake|deepfake|synthetic|synthesis|synthesi[sz]ed|generated|manipulated|forged|spoof|ai"
+_REAL = "real|original|authentic|genuine|pristine|natural|nature|human|bonafide|photo|camera"
+_FAKE = (
+    "fake|deepfake|synth|synthetic|synthesis|synthesi[sz]ed|generated|manipulated|forged|forgery"
+    "|tampered|spoof|ai|gan|diffusion"
+)
 SILENT = -1
 
 
@@ -63,3 +67,19 @@ def classes_said(texts: pa.ChunkedArray, *, only: bool = False) -> NDArray[np.in
 def _folder_says(folder: str, *, only: bool) -> int:
     said = {class_said(name, only=only) for name in folder.split("/")} - {SILENT}
     return said.pop() if len(said) == 1 else SILENT
+
+
+def guessed_classes(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Return a class for each of some class folders, of which one at least is real and one fake,
+    and the names that leave it open. Where names say one class only, the others are of the other.
+
+    >>> guessed_classes(["FaceSwap", "Real_youtube"]), guessed_classes(["stylegan", "ffhq"])
+    (({'FaceSwap': 1, 'Real_youtube': 0}, []), ({}, ['stylegan', 'ffhq']))
+    """
+    said = {name: label for name in names if (label := class_said(name)) != SILENT}
+    silent = [name for name in names if name not in said]
+    classes = {*said.values()}
+    if len(classes) == 1:
+        other = 1 - classes.pop()
+        return {name: said.get(name, other) for name in names}, []
+    return said, silent

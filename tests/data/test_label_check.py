@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from study import audit, cli, prepare, score
-from study.core.errors import DataError
+from study.core.errors import ConfigError, DataError
 from study.data.class_words import SILENT, class_said
+from study.data.layouts.folders import find_layout
 from study.data.layouts.manifest import read_manifest
 from study.data.predictions import read_predictions
 from tests.factories import picture, write_image
@@ -247,3 +248,27 @@ def test_a_method_that_lies_below_a_half_is_named(
     (tmp_path / "p.csv").write_text("\n".join(["label,score,method", *lines]), encoding="utf-8")
     assert score.main([str(tmp_path / "p.csv")]) == cli.DONE
     assert capsys.readouterr().out.startswith("note: the AUC of method:odd lies wholly below 0.5")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            {"real": 1, "fake": 0},
+            r"class folder 'real' is given as fake \(1\), .* says real",
+        ),
+        ({"Fakes": 0, "x": 1}, r"class folder 'Fakes' is given as real \(0\), .* 1 is fake"),
+        ({"0_real": 1}, "0_real"),
+        ({"Real-ESRGAN": 1, "fakery": 0, "real_fake": 0, "authentic": 0}, ""),
+    ],
+)
+def test_class_folders_that_are_named_the_wrong_way_round(
+    named: dict[str, int], message: str, tmp_path: Path
+) -> None:
+    for name in named:
+        write_image(tmp_path / name / "x.png", picture(0, size=8))
+    if message:
+        with pytest.raises(ConfigError, match=message):
+            find_layout(tmp_path, class_folders=named)
+    else:
+        assert find_layout(tmp_path, class_folders=named) is not None

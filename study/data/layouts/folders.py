@@ -43,6 +43,7 @@ import pyarrow.compute as pc
 
 from study.core.errors import ConfigError, DataError, unknown_name
 from study.core.records import FAKE, REAL, DatasetCard
+from study.data.class_words import SILENT, class_said
 from study.data.layouts.left_behind import left_beside, left_words
 from study.data.layouts.listing import (
     LISTING_SCHEMA,
@@ -146,12 +147,25 @@ def find_layout(
     folders that hold split folders and others;
     and for a manifest that is no file, or nearly has the name of one.
     """
+    _refuse_reversed(class_folders or {})
     layout = _find(folder, card, {**(card.class_folders if card else {}), **(class_folders or {})})
     if layout is None:
         return None
     ends = [layout.root, *(layout.root / part.folder for part in layout.parts)]
     way = {above for end in ends for above in (end, *end.parents) if above.is_relative_to(folder)}
     return replace(layout, way=tuple(sorted(way, key=lambda path: (len(path.parts), path))))
+
+
+def _refuse_reversed(class_folders: Mapping[str, int]) -> None:
+    """Raise ConfigError for a folder `fake` that is to hold reals: 0 is real, and 1 is fake."""
+    for name, label in class_folders.items():
+        said = class_said(name, only=True)
+        if said not in (SILENT, label):
+            raise ConfigError(
+                f"class folder '{name}' is given as {CLASS_WORDS[label]} ({label}), and its name"
+                f" says {CLASS_WORDS[said]}: in data.class_folders 0 is real and 1 is fake. If it"
+                " is meant so, rename the folder"
+            )
 
 
 def _find(folder: Path, card: DatasetCard | None, named: Mapping[str, int]) -> Layout | None:

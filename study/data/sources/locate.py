@@ -19,9 +19,9 @@ from study.core.cache import writing
 from study.core.errors import DataError, unknown_name
 from study.core.identity import digest, whole_folder
 from study.core.records import DatasetCard
+from study.data.class_words import guessed_classes
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import EXTENSIONS
-from study.data.layouts.class_names import class_guesses
 from study.data.layouts.folders import CLASS_WORDS, Layout, choose, find_layout
 from study.data.layouts.left_behind import left_behind
 from study.data.layouts.listing import Walker
@@ -121,7 +121,7 @@ class Sources:
             return None
         layout = find_layout(folder, card=card, class_folders=self.class_folders)
         if layout is None:
-            raise DataError(_unrecognised(shown, folder, card))
+            raise DataError(_unrecognised(shown, folder, card, self.class_folders))
         if layout.parts:
             return card, layout
         root = manifest_copy(
@@ -242,7 +242,9 @@ def _refuse_mixture(beside: Layout, found: Sequence[Path], *, name: str, folder:
         )
 
 
-def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
+def _unrecognised(
+    name: str, folder: Path, card: DatasetCard | None, class_folders: Mapping[str, int]
+) -> str:
     """What was seen in a folder that is not understood, and what would be."""
     walker = Walker(folder)
     below = walker.folders("")
@@ -261,8 +263,9 @@ def _unrecognised(name: str, folder: Path, card: DatasetCard | None) -> str:
     )
     if card and card.holds:
         return f"{saw}it must hold {listed(card.holds)}, or a manifest.csv"
-    if several := [path for path in below if _is_dataset(folder / path)]:
-        return f"{saw}{_several(folder, several)}"
+    layouts = {path: _layout_in(folder / path, class_folders) for path in below}
+    if several := {path: layout for path, layout in layouts.items() if layout}:
+        return f"{saw}{_several(folder, several, class_folders)}"
     if inside:
         return f"{saw}images are read as files only: {INSIDE[inside[0]]}"
     return (
@@ -275,34 +278,52 @@ def _named_classes(walker: Walker, below: Sequence[str]) -> str:
     """What to write where class folders have other names: those of the folder at hand."""
     splits = splits_among(below)
     names = [n for split in splits for n in walker.folders(split)] if splits else below
-    names = list(dict.fromkeys(names))[:SHOWN]
-    words = class_guesses(names if len(names) > 1 else ["authentic", "generated"])
-    table = ", ".join(f"{json.dumps(name)} = {label}" for name, label in words.items())
-    options = [f"--class-folder {shlex.quote(f'{n}={CLASS_WORDS[w]}')}" for n, w in words.items()]
-    return (
-        f"class folders of other names go into data.class_folders, as in {{ {table} }}, or, with"
-        f" prepare --describe and audit --datasets, into {' '.join(options)} (which of them is real"
-        " is for you to say)"
+    guesses, silent = guessed_classes(list(dict.fromkeys(names))[:SHOWN])
+    table = ", ".join(f"{json.dumps(name)} = {label}" for name, label in guesses.items())
+    options = _class_options(guesses)
+    text = (
+        f"class folders of other names go into data.class_folders{', as in' if guesses else ''}"
+        f"{f' {{ {table} }}' if guesses else ' (0 real, 1 fake)'}, or, with prepare --describe and"
+        f" audit --datasets, into {' '.join(options or ['--class-folder NAME=real or NAME=fake'])}"
     )
+    if guesses:
+        text += " (which of them is real is for you to say)"
+    return f"{text}; {', '.join(silent)}: real or fake? The names do not say" if silent else text
 
 
-def _is_dataset(folder: Path) -> bool:
+def _class_options(classes: Mapping[str, int]) -> list[str]:
+    return [f"--class-folder {shlex.quote(f'{n}={CLASS_WORDS[k]}')}" for n, k in classes.items()]
+
+
+def _layout_in(folder: Path, class_folders: Mapping[str, int]) -> Layout | None:
     try:
-        return find_layout(folder) is not None
+        return find_layout(folder, class_folders=class_folders)
     except DataError:  # what is wrong with it is said when it is named
-        return True
+        return Layout(root=folder, parts=(), rule="")
 
 
-def _several(folder: Path, names: Sequence[str]) -> str:
+def _several(folder: Path, found: Mapping[str, Layout], class_folders: Mapping[str, int]) -> str:
     """What to do where a folder holds datasets, each in a layout of its own."""
-    usable = [name for name in names if can_name(name)] or list(names)
-    together = UNION.join(usable[:SHOWN])
+    usable = [name for name in found if can_name(name)] or list(found)
+    root = f"--data-root {shlex.quote(str(folder))}"
+    words = ["python -m study.prepare --describe", shlex.quote(str(folder / usable[0]))]
+    look = f"; to look at the first: {' '.join([*words, *_class_options(class_folders)])}"
+    if len(found) > 1 and len({_files(layout) for layout in found.values()}) == 1:
+        return (
+            f"{' and '.join(found)} hold the same files, as of an archive that holds itself: use"
+            f" {root} and name '{usable[0]}' alone, or move the other away{look}"
+        )
     return (
-        f"{'each of these folders' if len(names) > 1 else 'the folder below'} is a dataset by"
-        f" itself ({', '.join(names[:SHOWN])}): use --data-root {shlex.quote(str(folder))} and name"
-        f" them in the study, together as the union '{together}'; or list all images in one"
-        " manifest.csv"
+        f"{'each of these folders' if len(found) > 1 else 'the folder below'} is a dataset by"
+        f" itself ({', '.join([*found][:SHOWN])}): use {root} and name them in the study, together"
+        f" as the union '{UNION.join(usable[:SHOWN])}'; or list all images in one"
+        f" manifest.csv{look}"
     )
+
+
+def _files(layout: Layout) -> frozenset[tuple[str, int]]:
+    """The images below a layout's root, by path and size."""
+    return frozenset((image.path, image.size) for image in Walker(layout.root).images(""))
 
 
 def _images(number: int) -> str:

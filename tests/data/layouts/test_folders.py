@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from study.core.errors import DataError
+from study.core.errors import ConfigError, DataError
+from study.core.records import DatasetCard
 from study.data.layouts.folders import find_layout, read_layout, segment_pattern
 from study.data.layouts.listing import LEAVES, Listing
 from study.data.sources.cards import load_card
@@ -100,12 +101,18 @@ def test_published_shapes_by_card_and_without(tmp_path: Path) -> None:
     assert without.table["path"].to_pylist() == with_card.table["path"].to_pylist()
 
 
-def test_class_folders_of_the_study_win_over_the_cards_and_the_recognised(tmp_path: Path) -> None:
+def test_class_folders_of_the_study_win_over_the_cards(tmp_path: Path) -> None:
+    """Not over real and fake: with these turned a study has misunderstood 0 and 1."""
     folder = write_dataset(tmp_path / "d", n=2, size=8)
-    swapped = listing_of(folder, class_folders={"real": 1, "fake": 0})
-    assert {
-        path.split("/")[0] for path, label in counts(swapped, "path", "label") if label == 1
-    } == {"real"}
+    (folder / "real").rename(folder / "a")
+    (folder / "fake").rename(folder / "b")
+    card = DatasetCard(name="d", title="D", source="folder", class_folders={"a": 0, "b": 1})
+    for given, fakes in (({}, {"b"}), ({"a": 1, "b": 0}, {"a"})):
+        layout = find_layout(folder, card=card, class_folders=given)
+        assert layout is not None
+        assert {part.folder for part in layout.parts if part.label == 1} == fakes
+    with pytest.raises(ConfigError, match="class folder 'real' is given as fake"):
+        listing_of(folder, class_folders={"real": 1, "fake": 0})
 
 
 def test_folders_beside_the_classes_are_named(tmp_path: Path) -> None:

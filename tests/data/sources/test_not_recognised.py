@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from study import prepare
 from study.core.errors import DataError
 from study.data.catalog import Catalog, DataConfig
-from study.data.layouts.class_names import class_guesses
+from study.data.class_words import guessed_classes
 from tests.factories import picture, write_dataset, write_image
 
 
@@ -73,18 +74,59 @@ def test_folders_of_other_names_are_suggested_by_their_own(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("names", "labels"),
+    ("names", "labels", "silent"),
     [
-        (["AI", "nature"], [1, 0]),
-        (["main", "genuine"], [1, 0]),  # main is not AI
-        (["stylegan", "ffhq"], [0, 1]),  # neither says anything: for a person to decide
-        (["gan_faces", "faces"], [1, 0]),
-        (["photos", "camera", "synthetic"], [0, 0, 1]),
-        (["real_and_fake", "original"], [1, 0]),
+        (["AI", "nature"], [1, 0], []),
+        (["genuine", "main"], [0, 1], []),  # main is not AI, but what is left
+        (["stylegan", "ffhq"], [], ["stylegan", "ffhq"]),  # for a person to say
+        (["gan_faces", "faces"], [1, 0], []),
+        (["photos", "camera", "synthetic"], [0, 0, 1], []),
+        (["original", "real_and_fake"], [0, 1], []),
+        (["Real_youtube", "FaceSwap", "NeuralTextures"], [0, 1, 1], []),
+        (["synthetic", "coco", "laion"], [1, 0, 0], []),
+        (["real", "fake", "flux"], [0, 1], ["flux"]),
+        (["0", "1"], [], ["0", "1"]),
     ],
 )
-def test_guesses_by_the_words_of_names(names: list[str], labels: list[int]) -> None:
-    assert list(class_guesses(names).values()) == labels
+def test_guesses_by_the_words_of_names(
+    names: list[str], labels: list[int], silent: list[str]
+) -> None:
+    guesses, open_ones = guessed_classes(names)
+    assert (list(guesses.values()), open_ones) == (labels, silent)
+
+
+@pytest.mark.parametrize("names", [("stylegan", "ffhq"), ("0", "1"), ("A", "B")])
+def test_what_names_do_not_say_is_not_suggested(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Pasted, a wrong suggestion would turn all labels."""
+    for name in names:
+        write_image(tmp_path / "data" / "mine" / name / "x.png", picture(0, size=8))
+    message = refusal(tmp_path / "data" / "mine")
+    assert "into --class-folder NAME=real or NAME=fake" in message
+    assert f"{', '.join(sorted(names))}: real or fake? The names do not say" in message
+    assert not any(f"{name}=" in message for name in names)
+
+
+def test_an_archive_that_holds_itself_is_named_and_usable_as_said(tmp_path: Path) -> None:
+    """As of Kaggle's real-and-fake-face-detection, with class folders that have to be named."""
+    folder = tmp_path / "data" / "mine"
+    for place in ("faces", "faces_detection/faces"):
+        write_dataset(folder / place, n=40, size=16)
+        (folder / place / "real").rename(folder / place / "training_real")
+        (folder / place / "fake").rename(folder / place / "training_fake")
+    assert "training_real" not in refusal(folder)
+    named = {"training_real": 0, "training_fake": 1}
+    config = DataConfig(root=folder.parent, cache=tmp_path / "cache", class_folders=named)
+    with pytest.raises(DataError) as error:
+        Catalog(config, firewall=False).describe("mine")
+    assert "faces and faces_detection hold the same files" in str(error.value)
+    words = shlex.split(str(error.value).partition("use ")[2])
+    config = DataConfig(root=Path(words[1]), cache=tmp_path / "cache", class_folders=named)
+    assert words[0] == "--data-root" and words[2:5] == ["and", "name", "faces"]
+    assert Catalog(config, firewall=False).describe("faces").images() == 80
+    look = shlex.split(str(error.value).partition("to look at the first: ")[2])
+    places = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
+    assert look[:3] == ["python", "-m", "study.prepare"]
+    assert prepare.main([*look[3:], *places]) == 0
 
 
 def hub(root: Path, link_to: Callable[[Path, Path], str]) -> Path:
