@@ -116,7 +116,6 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     from study.planning.variants import variant_cells, variants
     from study.render.audit import pairs_line
     from study.render.study_text import study_notes
-    from study.render.turned import turned_notes
 
     given = options.predictions, options.test_on
     how = {"unit": options.unit, "higher_is_real": options.higher_is_real}
@@ -133,12 +132,9 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     cells += outside
     audit = write_audit(opened)
     found = analyse(opened, cells, tried, epochs, audit)
-    turned = turned_notes(found.results)
-    for note in turned:
-        cli.LOG.warning(f"note: {note}\n")
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
-    files = _write(opened, found, cells, history, [*turned, *notes])
+    files = _write(opened, found, cells, history, notes)
     _print(opened, options, found, [*notes, *_left_out(opened, options, gone, files)])
     _track(opened, cells, found, files)
     _print_places(opened, options, found)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -94,14 +95,19 @@ def match_predictions(
 
 
 class _PathIndex:
-    """The images of a dataset, of all splits, by the ends of their paths."""
+    """The images of a dataset, of all splits, by the ends of their paths. An accent is one letter
+    or a letter and a mark (NFC, NFD): the ends are those of the same text.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._ids = {name: row for row, name in enumerate(dataset.samples["id"].to_pylist())}
         self._paths = {name: row for row, name in enumerate(dataset.samples["path"].to_pylist())}
         self._ends: dict[str, list[int]] = {}
+        self._whole: dict[str, list[int]] = {}
         for name, row in self._paths.items():
-            for end in _ends(name):
+            composed = normalize("NFC", name)
+            self._whole.setdefault(composed, []).append(row)
+            for end in _ends(composed):
                 self._ends.setdefault(end, []).append(row)
 
     def rows(self, lines: CsvRows, names: Sequence[str]) -> NDArray[np.intp]:
@@ -121,16 +127,16 @@ class _PathIndex:
         for table in (self._ids, self._paths):
             if plain in table:
                 return table[plain]
-        fits = self._ends.get(plain, [])  # it names the end of an image's path
+        plain = normalize("NFC", plain)
+        # it is the end of an image's path, or an image's path is the end of it
+        ends = (self._whole[end] for end in _ends(plain) if end in self._whole)
+        fits = self._ends.get(plain) or next(ends, [])
         if len(fits) > 1:
             raise DataError(
                 f"{where}: '{name}' fits {len(fits)} images of the dataset; give more of their"
                 " paths"
             )
-        if fits:
-            return fits[0]
-        # an image's path is the end of it
-        return next((self._paths[end] for end in _ends(plain) if end in self._paths), -1)
+        return fits[0] if fits else -1
 
 
 def _ends(path: str) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""What cross_eval prints: of each detector its matrix and what was chosen for it, then what
-degradations cost.
+"""What cross_eval prints: what may be wrong with all of it, of each detector its matrix and what
+was chosen for it, then what degradations cost.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from study.render.selection_gap import gap_line
 from study.render.tables import text_table
 from study.render.thresholds import text_transfer
 from study.render.tuning import tuning_line
+from study.render.turned import turned_notes
 
 
 def printed(
@@ -29,7 +30,7 @@ def printed(
     """Return the text. quantity: the metric of the matrices, and its threshold or "". transfer:
     whether the threshold transfer of each detector follows its matrix.
     """
-    parts = []
+    parts = [f"note: {note}" for note in turned_notes(results)]
     for detector in detectors(results):
         lines = [
             text_table(results, detector, *quantity),

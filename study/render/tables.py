@@ -27,6 +27,7 @@ from study.render.grid import (
 from study.render.numbers import ends, number
 from study.render.summary import summary_cells, summary_lines
 from study.render.table import Table, fold, markdown, table, terminal_width, text
+from study.render.turned import turned_notes
 
 HEADLINES = (  # what a tracked table shows; all else is in matrix.csv
     ("auc", ""),
@@ -79,13 +80,15 @@ def text_table(
 
 
 def markdown_tables(results: Results, quantities: Sequence[tuple[str, str]] = HEADLINES) -> str:
-    """Return the tables that are kept: a summary over detectors, then for each detector its matrix
+    """Return the tables that are kept: what may be wrong with all of them, a summary over
+    detectors, then for each detector its matrix
     of every quantity.
 
     quantities: (metric, threshold) pairs, the first of which the summary is of. Ends with a
     newline.
     """
-    parts = ["# Train on X, test on Y", _summaries(results, *quantities[0])]
+    notes = [f"Note: {note}." for note in turned_notes(results)]
+    parts = ["# Train on X, test on Y", *notes, _summaries(results, *quantities[0])]
     for detector in detectors(results):
         parts.append(f"## {detector}")
         for level in levels(results, detector):

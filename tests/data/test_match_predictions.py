@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -128,3 +130,39 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         match_predictions(file(header, *lines), dataset)
+
+
+def test_labels_that_are_all_turned_say_so(dataset: Dataset, file) -> None:
+    lines = [
+        f"{c}/{n:04d}.jpg,{int(c == 'REAL')},1" for c in ("REAL", "FAKE") for n in range(30, 38)
+    ]
+    with pytest.raises(DataError) as error:
+        match_predictions(file("path,label,score", *lines), dataset)
+    said = (
+        "line 2: label 1, but mine/test/REAL/0030.jpg has 0 (1 is fake), and likewise in 16 of 16"
+    )
+    assert said in str(error.value) and "rename the column label" in str(error.value)
+
+
+def test_units_and_direction(dataset: Dataset, file) -> None:
+    path = file("path,score", "REAL/0030.jpg,75", "FAKE/0030.jpg,25")
+    with pytest.raises(DataError, match=r"line 2: score 75, and all lie in \[0, 100\].* --percent"):
+        match_predictions(path, dataset)
+    found = match_predictions(path, dataset, unit="percent", higher_is_real=True).scores
+    assert found.sample_id.tolist() == ["mine/test/FAKE/0030.jpg", "mine/test/REAL/0030.jpg"]
+    assert found.logit == pytest.approx([np.log(3), -np.log(3)])
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("spelt", ["test/{}/{}", "{}/{}", "/home/them/mine/test/{}/{}"])
+def test_an_accent_is_the_same_letter_on_every_system(
+    spelt: str, form: Literal["NFC", "NFD"], tmp_path: Path, file
+) -> None:
+    other = "NFD" if form == "NFC" else "NFC"
+    folder = write_dataset(tmp_path / "mine", layout="train_test", n=40, size=8)
+    for path in folder.glob("test/*/*.png"):
+        path.rename(path.with_name(normalize(form, f"é{path.name}")))
+    catalog = Catalog(DataConfig(root=tmp_path, cache=tmp_path / "cache"), firewall=False)
+    lines = [normalize(other, spelt.format(c, "é0030.png")) + ",1" for c in ("REAL", "FAKE")]
+    found = match_predictions(file("path,score", *lines), catalog.dataset("mine"))
+    assert len(found.scores.label) == 2

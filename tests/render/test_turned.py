@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from study.analysis.choices import Choices
+from study.render.printed import printed
+from study.render.tables import markdown_tables
 from study.render.turned import turned_notes
 from tests.render.synthetic_matrix import results, row
 
@@ -12,6 +15,15 @@ def test_in_domain_cells_wholly_below_a_half_are_named() -> None:
     (note,) = turned_notes(results([row("npr", "a", "a", 0.2), row("npr", "a", "b", 0.1)]))
     assert "npr a -> a 0.200 [0.150, 0.250]" in note and "a -> b" not in note
     assert "train and test splits of a use the same labels" in note
+
+
+def test_it_stands_before_the_numbers() -> None:
+    table = results([row("npr", "a", "a", 0.2), row("npr", "a", "b", 0.1)])
+    none = Choices(gaps=(), contrasts=(), prices=())
+    shown = printed(table, none, (), ("auc", ""), transfer=False)
+    kept = markdown_tables(table, [("auc", "")])
+    assert shown.startswith("note: worse than chance on images of their own training sets")
+    assert kept.splitlines()[2].startswith("Note: worse than chance on images of their own")
 
 
 def test_scores_from_elsewhere_have_their_remedy() -> None:

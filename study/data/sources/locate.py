@@ -306,8 +306,8 @@ def _several(folder: Path, found: Mapping[str, Layout], class_folders: Mapping[s
     """What to do where a folder holds datasets, each in a layout of its own."""
     usable = [name for name in found if can_name(name)] or list(found)
     root = f"--data-root {shlex.quote(str(folder))}"
-    words = ["python -m study.prepare --describe", shlex.quote(str(folder / usable[0]))]
-    look = f"; to look at the first: {' '.join([*words, *_class_options(class_folders)])}"
+    command = f"python -m study.prepare --describe {shlex.quote(str(folder / usable[0]))}"
+    look = f"; to look at the first: {' '.join([command, *_class_options(class_folders)])}"
     if len(found) > 1 and len({_files(layout) for layout in found.values()}) == 1:
         return (
             f"{' and '.join(found)} hold the same files, as of an archive that holds itself: use"
