@@ -212,6 +212,7 @@ def _write_sheet(found: Description, path: Path) -> None:
 def _write_manifest(found: Description, path: Path, folder: Path) -> None:
     """Write the manifest and say where it belongs."""
     from study.data.describe import write_manifest
+    from study.render.numbers import counted
 
     if path.exists() or path.is_symlink():
         print(
@@ -220,8 +221,13 @@ def _write_manifest(found: Description, path: Path, folder: Path) -> None:
         )
         return
     number = write_manifest(found, path)
+    if not number:
+        print("manifest: none is written, as no image of the folder can be read")
+        return
     place = found.own_manifest or found.layout.root / "manifest.csv"
-    wrote = f"manifest: {path} ({number:,} rows"
+    wrote = f"manifest: {path} ({counted(number, 'row')}"
+    if left := found.files - number:
+        wrote += f", without {counted(left, 'file')} that cannot be read"
     if found.own_manifest:
         print(
             f"{wrote}: those of {place}, with labels as words and paths as the disk has them). Edit"

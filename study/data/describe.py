@@ -69,6 +69,12 @@ class Description:
         """The manifest by which the folder is understood; None where its folders decide."""
         return None if self.layout.parts else self.layout.way[-1] / MANIFEST
 
+    @property
+    def files(self) -> int:
+        """The number of its images and videos."""
+        paths = self.table["path"].to_pylist()
+        return len({(split_frame(path) or (path, 0))[0] for path in paths})
+
 
 def describe_folder(
     folder: Path,
@@ -190,7 +196,7 @@ def load_example(description: Description, path: str) -> NDArray[np.uint8]:
 
 def write_manifest(description: Description, path: Path) -> int:
     """Write a description as a manifest that means the same as the folder does; return the number
-    of rows.
+    of rows. None is written where there is none.
 
     A manifest of the folder's own is written with every row and column that it has, its labels as
     words, and paths as the disk has them. Else group and split are empty where the folder does not
@@ -205,6 +211,8 @@ def write_manifest(description: Description, path: Path) -> int:
         )
     own = description.own_manifest
     header, rows = _respelled(description, own) if own else _manifest_rows(description)
+    if not rows:
+        return 0
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         plain = csv.writer(file, lineterminator="\n")
         # the plain one leaves a carriage return bare
@@ -228,7 +236,7 @@ def _respelled(description: Description, own: Path) -> Rows:
         more = [name for name in MANIFEST_COLUMNS if name not in names]
         rows: list[Sequence[str]] = []
         for number, fields in enumerate(file.rows(max(path, label))):
-            row = [*fields, *[""] * (len(names) - len(fields) + len(more))]
+            row = [*fields[: len(names)], *[""] * (max(len(names) - len(fields), 0) + len(more))]
             given = row[path].strip()
             spelled = files.relative(posixpath.normpath(given))
             there = not leaves(spelled) and (own.parent / spelled).is_file()

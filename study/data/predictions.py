@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from scipy.special import logit as log_odds
 
 from study.core.errors import DataError, unknown_name
-from study.core.records import Scores
+from study.core.records import REAL, Scores
+from study.data.class_words import class_said
 from study.data.csv_file import CsvFile, CsvRows, open_csv
 from study.data.label_check import refuse_reversed, with_fake_label
 
@@ -39,6 +40,7 @@ NEEDED, OPTIONAL = ("label", "score"), ("group", "method")
 UNITS = ("", "logit", "probability", "percent")
 IMAGE = re.compile(
     r"(?i)(sample|image|img|file)s?(_?(id|name|path|file))?|((relative|full|abs)_?)?path"
+    r"|id|name|key"
 )
 FRAME = re.compile(r"(?i).*frame.*")
 LARGEST = float(np.finfo(np.float32).max)  # logits are kept as float32
@@ -83,6 +85,9 @@ def read_predictions(
     written = rows.columns["label"].to_pylist()
     _refuse_repeats(rows)
     logit, notes = logits(rows, unit=unit, higher_is_real=higher_is_real)
+    if class_said(rows.names["score"]) == REAL and not higher_is_real:
+        said = "is higher for real images by its name; if so, say --higher-is-real"
+        notes.insert(0, f"the score column '{rows.names['score']}' {said}")
     notes += [f"{what}: {why}" for what, why in missing]
     ids = [f"line {line:08d}" for line in rows.line.tolist()]
 
@@ -238,7 +243,9 @@ def _numbers(rows: CsvRows, name: str) -> NDArray[np.float64]:
         try:
             values[row] = float(text)
         except ValueError:
-            raise DataError(f"{rows.where(row)}: {shown} is not a number") from None
+            hint = "; take the sign off and say --percent" if text.endswith("%") else ""
+            hint = "; write a point before decimals" if "," in text else hint
+            raise DataError(f"{rows.where(row)}: {shown} is not a number{hint}") from None
         if not math.isfinite(values[row]):
             raise DataError(
                 f"{rows.where(row)}: {shown} is not finite; leave such images out, and say how many"
@@ -253,7 +260,13 @@ def _numbers(rows: CsvRows, name: str) -> NDArray[np.float64]:
 
 def labels(rows: CsvRows) -> NDArray[np.uint8]:
     """Return the column label, (N,) uint8. Raises DataError, naming the line, for another word."""
-    found = rows.translated("label", LABELS, "must be 0 or real, 1 or fake")
+    if class_said(rows.names["label"]) == REAL:
+        raise DataError(
+            f"{rows.path}: 1 in a column '{rows.names['label']}' means real by its name, and fake"
+            " here; say --fake-label 0 (or 1, if it is not meant so)"
+        )
+    rule = "must be 0 or real, 1 or fake; of two other words --fake-label says which means fake"
+    found = rows.translated("label", LABELS, rule)
     return np.asarray(found).astype(np.uint8)
 
 

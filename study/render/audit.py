@@ -38,7 +38,7 @@ def as_json(audit: StudyAudit) -> str:
     document: dict[str, Any] = {"schema": SCHEMA, "datasets": [*map(_dataset, audit.datasets)]}
     if audit.pairs:
         document |= {"resolutions": [*map(_seen, audit.seen)], "pairs": [*map(_pair, audit.pairs)]}
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def _dataset(audit: DatasetAudit) -> dict[str, Any]:

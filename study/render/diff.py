@@ -124,7 +124,7 @@ def as_json(found: StudyDiff) -> str:
         "settings": [{"key": key, "first": a, "second": b} for key, a, b in found.settings],
         "data": data if found.data_known else None,
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(document, indent=1, allow_nan=False)
 
 
 def _object(change: Change) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def as_json(found: ScoredFile) -> str:
         **{"groups": found.groups, "notes": found.notes},
         "rows": [_object(level, row) for level, rows in found.levels.items() for row in rows],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(document, indent=1, allow_nan=False)
 
 
 def _object(level: str, row: Row) -> dict[str, str | float | int | None]:

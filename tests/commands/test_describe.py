@@ -350,6 +350,21 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_is_read(
         prepare.main(["--describe", str(folder), "--out", str(tmp_path / "file" / "x")])
 
 
+def test_a_manifest_of_no_rows_is_never_written(tmp_path: Path, described: Describe) -> None:
+    """Copied to its place, it would leave a folder without a single image."""
+    kept = write_dataset(tmp_path / "kept", n=4, size=8)
+    folder = tmp_path / "data" / "mine"
+    for path in kept.glob("*/*.png"):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (folder / path.parent.name / path.name).symlink_to(path)
+    printed = described(folder)
+    assert "manifest: none is written, as no image of the folder can be read" in printed
+    assert not (tmp_path / "out" / "mine-manifest.csv").exists()
+    (folder / "real" / "0000.png").unlink()
+    shutil.copy(kept / "real" / "0000.png", folder / "real")
+    assert "mine-manifest.csv (1 row, without 7 files that cannot be read)" in described(folder)
+
+
 @pytest.mark.parametrize("kind", ["equal pictures", "one person", "a group a class"])
 def test_groups_that_leave_a_split_empty_are_named(
     kind: str, tmp_path: Path, described: Describe

@@ -105,6 +105,16 @@ def test_the_table_shows_the_same_numbers(
     assert gan[1:3] == ["30", "30"] and gan[6] == f"{right:.4f}"
 
 
+def test_json_is_json_whatever_the_output_can_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prédictions 😀.csv"
+    path.write_text("label,score,method\n0,-1,réel\n1,2,\n", encoding="utf-8")
+    assert score.main([str(path), "--json"]) == cli.DONE
+    printed = capsys.readouterr().out
+    assert printed.isascii() and json.loads(printed)["file"] == str(path)
+
+
 def test_groups_widen_the_interval(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The frames of a video share an effect, so 30 videos say less than 90 images would."""
     widths = []
@@ -153,7 +163,8 @@ def test_a_wrong_file_is_one_line_and_exit_code_2(
     assert stop.value.code == cli.BAD_INPUT
     assert (
         capsys.readouterr().err
-        == f"error: {path}, line 3: label 'maybe' must be 0 or real, 1 or fake\n"
+        == f"error: {path}, line 3: label 'maybe' must be 0 or real, 1 or fake;"
+        " of two other words --fake-label says which means fake\n"
     )
 
 

@@ -161,6 +161,8 @@ PERCENT = rows("1,99.4", "0,0.2", "1,51", "0,38.5")
         (PERCENT, "probability", "line 2: score 99.4 is no probability in .* say --percent for"),
         (rows("1,99", "0,-2"), "probability", "line 2: score 99 is no .*; leave --probability out"),
         (rows("1,101", "0,2"), "percent", r"line 2: score 101 is no percent in \[0, 100\]"),
+        (rows("1,99.4%", "0,2%"), "", "line 2: score '99.4%' is not a number; take the sign off"),
+        (rows('1,"0,9"', '0,"0,2"'), "", "line 2: score '0,9' is not a number; write a point"),
         (rows("1,1e39", "0,2"), "", "line 2: score '1e39' is beyond 3.4e\\+38"),
     ],
 )
@@ -194,7 +196,7 @@ def test_scores_of_one_sign_are_questioned(written, scores: tuple[str, str], sai
 
 
 @pytest.mark.parametrize(
-    "name", ["path", "Path", "filename", "image_path", "img", "sample_id", "file"]
+    "name", ["path", "Path", "filename", "id", "name", "image_path", "img", "sample_id", "file"]
 )
 def test_an_image_that_stands_there_twice_is_refused(written, name: str) -> None:
     lines = [f"x/{n}.png,{n % 2},{n - 4.5}" for n in range(10)]
@@ -221,3 +223,21 @@ def test_a_word_for_a_missing_group_is_none(written, word: str) -> None:
         f"group '{word}' of 6 of 10 rows: a word for a missing value, read as an empty field",
         f"method '{word}' of 10 of 10 rows: a word for a missing value, read as an empty field",
     )
+
+
+@pytest.mark.parametrize("name", ["is_real", "real", "Authentic"])
+def test_a_label_that_means_real_by_its_name_is_refused(written, name: str) -> None:
+    path = written(rows("1,-2", "0,2", head=f"{name},score"))
+    with pytest.raises(DataError, match=f"1 in a column '{name}' means real .* --fake-label 0"):
+        read_predictions(path, {"label": name})
+    assert read_predictions(path, {"label": name}, fake_label="0").scores.label.tolist() == [0, 1]
+    assert read_predictions(path, {"label": name}, fake_label="1").scores.label.tolist() == [1, 0]
+
+
+def test_a_score_that_means_real_by_its_name_is_questioned(written) -> None:
+    path = written(rows("1,-2", "0,2", head="label,p_real"))
+    (note,) = read_predictions(path, {"score": "p_real"}).notes
+    assert note == "the score column 'p_real' is higher for real images by its name; if so, say" + (
+        " --higher-is-real"
+    )
+    assert read_predictions(path, {"score": "p_real"}, higher_is_real=True).notes == ()

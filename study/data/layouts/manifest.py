@@ -168,7 +168,12 @@ def check_manifest(
 def _labels(rows: CsvRows, fake_label: str) -> pa.ChunkedArray:
     if fake_label:
         return pa.chunked_array([with_fake_label(rows, fake_label)])
-    return rows.translated("label", LABELS, "must be 0 or real, 1 or fake")
+    folder = shlex.quote(str(rows.path.parent))
+    rule = (
+        "must be 0 or real, 1 or fake; where two other words stand for them, this writes them so:"
+        f" python -m study.prepare --describe {folder} --fake-label WORD"
+    )
+    return rows.translated("label", LABELS, rule)
 
 
 def manifest_labels(root: Path, *, fake_label: str = "") -> list[int]:
