@@ -10,6 +10,7 @@ from study.training.lora import adapter_parameters
 from study.training.recipe import Recipe
 
 SGD_MOMENTUM = 0.9
+ADAM = (0.9, 0.999), 1e-8  # betas and epsilon, torch's defaults
 
 
 def make_optimizer(detector: Detector, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
@@ -42,4 +43,5 @@ def make_optimizer(detector: Detector, recipe: Recipe, lr: float) -> torch.optim
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=SGD_MOMENTUM, nesterov=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=lr)
+    betas, epsilon = ADAM
+    return kind(groups, lr=lr, betas=betas, eps=epsilon)

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study.core.records import EpochRecord
 from study.training.lora import adapter_parameters, adapter_size
 from study.training.recipe import Recipe
 
@@ -134,6 +135,45 @@ def plateau_falls(values: Sequence[float], *, patience: int) -> list[int]:
             falls.append(done)
             worse = 0
     return falls
+
+
+def phase_rate(
+    recipe: Recipe, peak: float, aucs: Sequence[float], step: int, steps: int
+) -> float:
+    """Return the rate of a phase's step; on a plateau by the val AUCs of its epochs so far."""
+    if recipe.lr_schedule == "cosine":
+        return learning_rate(peak, step, steps, recipe.warmup_share)
+    rate = warmed_up(peak, step, steps, recipe.warmup_share)
+    if recipe.lr_schedule == "constant":
+        return rate
+    return rate * plateau_factor(
+        aucs, factor=recipe.plateau_factor, patience=recipe.plateau_patience
+    )
+
+
+def is_better(record: EpochRecord, best: EpochRecord) -> bool:
+    """Tell whether an epoch is better than the best before it. A tie is not: the earlier stays."""
+    return (record.val_auc, -record.val_nll) > (best.val_auc, -best.val_nll)
+
+
+def is_over(
+    recipe: Recipe, history: Sequence[EpochRecord], best: int, last_start: int, epochs: int
+) -> bool:
+    """Tell whether a fit ends after these epochs: all ran, or patience ran out in the last phase.
+
+    best: the number of the best epoch. last_start: that of the last phase's first.
+    """
+    done = len(history)
+    if done == epochs:
+        return True
+    if not recipe.patience or done <= last_start:
+        return False
+    if recipe.lr_schedule != "plateau":
+        return done - max(best + 1, last_start) >= recipe.patience
+    aucs = [record.val_auc for record in history[last_start:]]
+    falls = plateau_falls(aucs, patience=recipe.plateau_patience)
+    since = [last_start + fall for fall in falls if last_start + fall > best]
+    return bool(since) and done - since[0] >= recipe.patience
 
 
 def freeze(detector: Detector, n_trainable_stages: int, *, adapters: bool = False) -> None:
