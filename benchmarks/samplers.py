@@ -88,7 +88,9 @@ def search(
     """Return the val AUC of every trial of one replayed search, in trial order."""
     values: list[float] = []
 
-    def make_job(pairing: Pairing, number: int, params: Params) -> ReplayedJob:
+    def make_job(
+        pairing: Pairing, number: int, params: Params, proposed: Sequence[Params]
+    ) -> ReplayedJob:
         # every proposal is answered by itself, as two learning rates are hardly ever equal
         key = digest(number, params)
         return ReplayedJob(

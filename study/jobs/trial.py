@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from study.core.errors import ConfigError
 from study.core.identity import whole_file
-from study.core.records import DetectorSpec, Report, Trial, TrialResult
+from study.core.records import DetectorSpec, Params, Report, Trial, TrialResult
 from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector
@@ -43,9 +45,11 @@ class TrialJob(FitJob):
     """A configuration to train and judge on source val.
 
     workers: processes that train it together (data parallel); each of them is given this job.
+    beside: the configurations that were proposed with it and can be trained along.
     """
 
     workers: int = 1
+    beside: tuple[Params, ...] = ()
 
 
 class _StoreSession:
@@ -68,18 +72,27 @@ class _StoreSession:
         )
         return state if not self._keep or all(kept) else None
 
+    def keep_epoch(self, epoch: int, state: Mapping[str, Tensor]) -> None:
+        if self._keep:
+            self._store.save_epoch(self._key, epoch, state)
+
     def save(self, state: dict[str, Any]) -> None:
-        if self._keep:  # first, so that a checkpoint has all of its epochs
-            self._store.save_epoch(self._key, len(state["history"]) - 1, state["state"])
         with whole_file(self._file) as path:
             torch.save(state, path)
 
 
 def fit_trial(
-    job: FitJob, report: Report, processes: ProcessGroup = ALONE, *, keep_epochs: bool = False
+    job: FitJob,
+    report: Report,
+    processes: ProcessGroup = ALONE,
+    *,
+    keep_epochs: bool = False,
+    beside: Sequence[Params] = (),
 ) -> tuple[Detector, ImageSet, FitResult, float]:
     """Train the job's detector behind the firewall; return it with source val, the result, and the
     seconds of this fit.
+
+    beside: as `fit` takes them.
     """
     workspace, trial = job.workspace, job.trial
     runtime = runtime_of(workspace)
@@ -93,12 +106,16 @@ def fit_trial(
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
     spec = registry.with_head(job.spec, trial.params)
     detector = registry.build(spec, weights_root=workspace.weights_root, seed=trial.seed)
+    recipes = [
+        Recipe.from_params(params, learner=job.spec.learner, where=trial.pairing.name)
+        for params in (trial.params, *beside)
+    ]
     session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(
         detector,
         train,
         val,
-        Recipe.from_params(trial.params, learner=job.spec.learner, where=trial.pairing.name),
+        recipes[0],
         epochs=trial.epochs,
         seed=trial.seed,
         runtime=runtime,
@@ -106,6 +123,7 @@ def fit_trial(
         processes=processes,
         strata=train.strata(workspace.data.balance),
         body=frozen_body(workspace, spec, lambda: detector),
+        beside=recipes[1:],
     )
     return detector, val, result, sum(epoch.seconds for epoch in result.history)
 
@@ -125,7 +143,7 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
             f"trial {job.trial.key} needs {job.workers} workers and {processes.size} came together:"
             " run it again"
         )
-    _, _, result, seconds = fit_trial(job, report, processes)
+    _, _, result, seconds = fit_trial(job, report, processes, beside=job.beside)
     return TrialResult(
         key=job.trial.key,
         state="done",

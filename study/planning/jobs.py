@@ -39,8 +39,12 @@ class Jobs:
         """The study whose jobs they are."""
         return self.keys.study
 
-    def trial(self, pairing: Pairing, number: int, params: Params) -> TrialJob:
-        """Return the job that trains `params` as trial `number` of a pairing's search."""
+    def trial(
+        self, pairing: Pairing, number: int, params: Params, proposed: Sequence[Params] = ()
+    ) -> TrialJob:
+        """Return the job that trains `params` as trial `number` of a pairing's search. proposed:
+        together with it.
+        """
         trial = replace(
             self._fit(pairing, number, params, self._origin(pairing, number)),
             search=self.keys.rules(self.searches[pairing]),
@@ -51,6 +55,7 @@ class Jobs:
             trial=trial,
             data_key=self.keys.data[pairing.train_on],
             workers=self.study.run.workers_per_trial,
+            beside=self.keys.beside(pairing, params, proposed),
         )
 
     def _fit(self, pairing: Pairing, number: int, params: Params, origin: str) -> Trial:

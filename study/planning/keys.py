@@ -23,6 +23,7 @@ from study.training.recipe import Recipe
 
 # Each is raised when a change of the code gives another result for the same inputs.
 TRAINING_VERSION = 2  # of a fit
+HEAD_VERSION = 1  # of the fit of a linear head alone
 SCORING_VERSION = 1  # of the scores of the same weights
 # Of a fit whose frozen part is computed in batches of its own. In float32 a convolution may round
 # otherwise in a shorter batch. In bfloat16 it gives the same bits.
@@ -65,7 +66,23 @@ class Keys:
             run.workers_per_trial if number >= 0 else 1,
             *self._balance(pairing.train_on),
             *self._boundary(recipe),
+            *self._head(pairing, params, run.workers_per_trial if number >= 0 else 1),
         )
+
+    def beside(
+        self, pairing: Pairing, params: Params, proposed: Sequence[Params]
+    ) -> tuple[Params, ...]:
+        """Return those of the configurations proposed together that can be trained along with
+        `params`: linear heads that draw the same images.
+        """
+        learner, workers = self.specs[pairing.detector].learner, self.study.run.workers_per_trial
+
+        def draws(one: Params) -> tuple[int, float, float, bool] | None:
+            alone = learner == "gradient" and self._head(pairing, one, workers)
+            return Recipe.from_params(one, learner=learner).draws if alone else None
+
+        mine = draws(params)
+        return tuple(p for p in proposed if p != params and mine and draws(p) == mine)
 
     def untrained(self, detector: str) -> str:
         """Return the key of a detector that is not trained. No data and no seed decide what it
@@ -97,6 +114,18 @@ class Keys:
             if cut and self.study.run.precision == "float32"
             else []
         )
+
+    def _head(self, pairing: Pairing, params: Params, workers: int) -> list[str | int]:
+        """The version of a linear head that is trained alone; nothing for another fit."""
+        spec = registry.with_head(self.specs[pairing.detector], params)
+        recipe = Recipe.from_params(params, learner=spec.learner, where=pairing.name)
+        by_gradient = (
+            recipe.trains_head_alone
+            and workers == 1
+            and not spec.options.get("head_width")
+            and not registry.entry(spec.name).own_head
+        )
+        return ["head", HEAD_VERSION] if spec.learner == "logistic" or by_gradient else []
 
     def _balance(self, train_on: str) -> list[str]:
         """What draws of a training set are balanced by; those of a single dataset are balanced by

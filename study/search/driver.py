@@ -113,8 +113,8 @@ class SearchDriver(Generic[J]):
     study_seed: with the pairing's name it seeds the sampler. sampler: one of `proposals.SAMPLERS`.
     asynchronous: propose one by one, from whatever has ended. halving: `asha` stops trials.
     seconds: of all trials of a pairing; when they are used up no more are dealt. 0 for no limit.
-    make_job: (pairing, trial number, params) to a job. Within a pairing, jobs whose trials have
-    equal keys are one piece of work.
+    make_job: (pairing, trial number, params, those that were proposed together) to a job. Within a
+    pairing, jobs whose trials have equal keys are one piece of work.
     known: the result that the store holds for a job, or None. Such a job is never dealt, it is told
     at once.
     on_result: called once for every job that has ended: dealt, known, or the repetition of one of
@@ -131,7 +131,7 @@ class SearchDriver(Generic[J]):
         trials: int,
         generation: int,
         study_seed: int,
-        make_job: Callable[[Pairing, int, Params], J],
+        make_job: Callable[[Pairing, int, Params, Sequence[Params]], J],
         known: Callable[[J], TrialResult | None],
         on_result: Callable[[J, TrialResult], None],
         sampler: str = "tpe",
@@ -222,7 +222,7 @@ class SearchDriver(Generic[J]):
                 progress, first, min(self._generation, progress.trials - first)
             )
             for number, params in enumerate(proposed, start=first):
-                progress.jobs[number] = self._make_job(progress.pairing, number, params)
+                progress.jobs[number] = self._make_job(progress.pairing, number, params, proposed)
             for job in list(progress.jobs.values()):
                 if job.trial.number in progress.jobs:  # it has not ended with an equal one
                     self._settle_or_queue(progress, job)
@@ -292,7 +292,7 @@ class SearchDriver(Generic[J]):
             taken = {*progress.history, *progress.jobs}
             number = next(n for n in range(progress.trials) if n not in taken)
             (params,) = self._propose(progress, number, 1)
-            job = self._make_job(progress.pairing, number, params)
+            job = self._make_job(progress.pairing, number, params, (params,))
             under_way = any(other.trial.key == job.trial.key for other in progress.jobs.values())
             progress.jobs[number] = job
             if not under_way:  # else it ends with the other

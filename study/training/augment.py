@@ -41,11 +41,6 @@ QUALITY = (30, 100)
 LEAST_SIGMA = 0.1  # below it a blur moves no pixel value by as much as one level
 
 
-def changes_pixels(recipe: Recipe) -> bool:
-    """Tell whether more than a flip changes images: nothing can be computed once for all epochs."""
-    return any((recipe.crop, recipe.colour, recipe.blur, recipe.jpeg, recipe.mixup))
-
-
 @dataclass(frozen=True)
 class Draws:
     """What was drawn for the N images of one epoch: a row of uniform numbers in [0, 1) each, and

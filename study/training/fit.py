@@ -14,6 +14,8 @@ precision.
 * While the head alone is trained, the frozen body's features are computed once, and while the last
   stages are, what the part below them makes (study/training/features.py, boundary.py). Where more
   is trained, or pixels change every epoch, the whole network computes.
+* A linear head that is trained alone from first to last does not come here (head_fit.py), unless
+  its features have no room or several workers train it; that differs by rounding.
 * A checkpoint holds the tensors that the schedule ever trains, not the frozen ones: those are as
   built.
 * What a step is, for one worker and several, and where memory runs out: study/training/steps.py. In
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
@@ -40,23 +43,17 @@ from study.core.records import DetectorSpec, EpochRecord
 from study.detectors.base import Detector
 from study.statistics.metrics import auc, nll
 from study.training import checkpoints
-from study.training.augment import changes_pixels
 from study.training.balance import Strata, strata_key
 from study.training.boundary import Boundary, find_boundary
 from study.training.checkpoints import Checkpoint
 from study.training.features import FEATURES, FrozenBody, head_logits
+from study.training.head_fit import fit_head
 from study.training.lora import adapt, merge
+from study.training.losses import not_finite
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
-from study.training.schedules import (
-    Phase,
-    learning_rate,
-    phases,
-    plateau_factor,
-    plateau_falls,
-    warmed_up,
-)
+from study.training.schedules import Phase, is_better, is_over, phase_rate, phases
 from study.training.score import finite_logits, score, to_input
 from study.training.session import FitResult, Images, Session, report_epoch
 from study.training.steps import Steps
@@ -77,6 +74,7 @@ def fit(
     processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
     body: FrozenBody | None = None,
+    beside: Sequence[Recipe] = (),
 ) -> FitResult:
     """Train a detector in place and leave the best epoch's weights in it.
 
@@ -88,6 +86,8 @@ def fit(
     strata: the stratum of each training image (N,), where all are to be drawn alike often
     (study/training/balance.py).
     body: the detector's, where its features have a place on the disk.
+    beside: recipes that the detector is trained by elsewhere, with the same seed and epochs; a head
+    alone takes them along where that is no more work.
 
     Sets this process's torch to `runtime`. Continues from the session's checkpoint, bit for bit as
     if never interrupted, and first reports the epochs before it again; a checkpoint of another fit
@@ -103,13 +103,12 @@ def fit(
     check_images(detector, val, "val")
     runtime.apply()
     runtime.place(detector)
-    shared: dict[str, Any] = {"runtime": runtime, "session": session, "processes": processes}
-    shared |= {"strata": strata, "body": body}
-    if detector.spec.learner == "logistic":
-        from study.training.logistic import fit_logistic
-
-        return fit_logistic(detector, train, val, recipe, **shared)
-    run = _Run(detector, train, val, recipe, epochs=epochs, seed=seed, **shared)
+    how: dict[str, Any] = {"epochs": epochs, "seed": seed, "strata": strata, "body": body}
+    how |= {"runtime": runtime, "session": session, "processes": processes}
+    found = fit_head(detector, train, val, recipe, beside=beside, **how)
+    if found is not None:
+        return found
+    run = _Run(detector, train, val, recipe, **how)
     for record in run.history:  # what a checkpoint brought
         report_epoch(session, record, processes)
     while not run.finished():
@@ -236,18 +235,9 @@ class _Run:
 
     def finished(self) -> bool:
         """Say whether all epochs ran, or patience ran out in the last phase."""
-        done = len(self.history)
         total = sum(phase.epochs for phase in self.plan)
-        if done == total:
-            return True
         last_start = total - self.plan[-1].epochs
-        if not self.recipe.patience or done <= last_start:
-            return False
-        if self.recipe.lr_schedule != "plateau":
-            return done - max(self.best_epoch + 1, last_start) >= self.recipe.patience
-        falls = plateau_falls(self._aucs_since(last_start), patience=self.recipe.plateau_patience)
-        since = [last_start + fall for fall in falls if last_start + fall > self.best_epoch]
-        return bool(since) and done - since[0] >= self.recipe.patience
+        return is_over(self.recipe, self.history, self.best_epoch, last_start, total)
 
     def result(self) -> FitResult:
         """Put the best epoch's weights into the detector and say what was reached."""
@@ -289,7 +279,7 @@ class _Run:
         )
         self.history.append(record)
         # a strict comparison leaves a tie to the earlier epoch
-        if self.best_epoch < 0 or _order(record) > _order(self.history[self.best_epoch]):
+        if self.best_epoch < 0 or is_better(record, self.history[self.best_epoch]):
             self.best_epoch, self.best_logit = epoch, logit
             self.best_state = checkpoints.copies(self.trained)
         if epoch + 1 == start + phase.epochs:
@@ -303,7 +293,7 @@ class _Run:
         """Freeze, make the phase's optimizer, and what is computed once below what it trains."""
         self.steps.begin(phase)
         below = len(self.detector.stages()) - phase.stages
-        if below == 0 or phase.adapters or changes_pixels(self.recipe):
+        if below == 0 or phase.adapters or self.recipe.changes_pixels:
             return
         layers = FEATURES, FEATURES  # of train and of val, which is looked at in float32
         if not phase.head_alone:
@@ -339,20 +329,8 @@ class _Run:
         return find_boundary(self.detector, stages, example)
 
     def _rate(self, phase: Phase, start: int, step: int, steps: int) -> float:
-        """The rate of a phase's step; on a plateau by the val AUCs of the phase's epochs so far."""
-        if self.recipe.lr_schedule == "cosine":
-            return learning_rate(phase.lr, step, steps, self.recipe.warmup_share)
-        rate = warmed_up(phase.lr, step, steps, self.recipe.warmup_share)
-        if self.recipe.lr_schedule == "constant":
-            return rate
-        return rate * plateau_factor(
-            self._aucs_since(start),
-            factor=self.recipe.plateau_factor,
-            patience=self.recipe.plateau_patience,
-        )
-
-    def _aucs_since(self, start: int) -> list[float]:
-        return [record.val_auc for record in self.history[start:]]
+        aucs = [record.val_auc for record in self.history[start:]]
+        return phase_rate(self.recipe, phase.lr, aucs, step, steps)
 
     def _val_logit(self, epoch: int) -> NDArray[np.float32]:
         try:
@@ -365,9 +343,7 @@ class _Run:
             )
             return finite_logits(logits, self.val)
         except ScoreError as error:
-            raise DivergedError(
-                f"a logit on source val is not finite after epoch {epoch}: lower lr or clip_norm"
-            ) from error
+            raise DivergedError(not_finite(epoch)) from error
 
     # checkpoints
 
@@ -388,6 +364,8 @@ class _Run:
             optimizer=copy.deepcopy(optimizer.state_dict()) if optimizer else None,
             micro_batches=self.micro_batches,
         )
+        # first, so that a checkpoint has all of its epochs
+        self.session.keep_epoch(len(self.history) - 1, state)
         checkpoints.save(self.session, self.identity, checkpoint)
 
     def _resume(self) -> None:
@@ -404,8 +382,3 @@ class _Run:
             self._enter(self.phase(len(self.history) - 1)[0])
             assert self.steps.optimizer is not None
             self.steps.optimizer.load_state_dict(checkpoint.optimizer)
-
-
-def _order(record: EpochRecord) -> tuple[float, float]:
-    """What the best epoch has most of."""
-    return record.val_auc, -record.val_nll

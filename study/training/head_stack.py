@@ -6,9 +6,9 @@ whose rows are heads. What differs is the order in which some numbers are added 
 
 Heads that draw the same images in the same order (one seed, batch size, probability of a flip,
 dropout, balance) are rows of one matrix; so a step gathers its images once, and multiplies twice.
-A row's bits do not hang on the other rows: rows come in multiples of `ROWS` and the features' width
-in multiples of `TILE`, with which a row of a product has the same bits however many there are
-(tests/training/test_head_stack.py).
+A row's bits do not hang on the other rows: rows come in multiples of `ROWS`, features and batches
+are as wide as a multiple of `TILE`, and then a row of a product, and of a function of each element,
+has the same bits however many there are (tests/training/test_head_stack.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
@@ -25,22 +25,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from study.core.errors import DivergedError
 from study.core.records import EpochRecord
 from study.statistics.metrics import auc, nll
-from study.training.augment import changes_pixels
 from study.training.balance import Strata, epoch_order, strata_key
-from study.training.losses import class_weights
+from study.training.losses import class_weights, diverged, not_finite
 from study.training.optimizers import ADAM, SGD_MOMENTUM
+from study.training.outcomes import Trained, linear_logits
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.schedules import is_better, is_over, phase_rate
-from study.training.score import BATCH_SIZE
 from study.training.steps import batches
 
 TILE, ROWS = 16, 4
-AT_ONCE = 64  # heads: with what their optimizer keeps they stay in a processor's cache
+AT_ONCE = 128  # heads: with what their optimizer keeps they stay in a processor's cache
 PHASE = "head"
+_NO_LOGIT = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,32 +59,8 @@ class Head:
 
     @property
     def draws(self) -> tuple[object, ...]:
-        """What decides the images of its steps, and the steps' kind: heads with the same are
-        trained in one matrix.
-        """
-        recipe = self.recipe
-        drawn = (self.seed, recipe.batch_size, recipe.flip, recipe.dropout)
-        return *drawn, recipe.optimizer == "sgd", *strata_key(self.strata)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """How a head came out. logit: of source val, by the best epoch's weight and bias.
-
-    error: why its training ended before its time; it has no best epoch then.
-    """
-
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
-    logit: NDArray[np.float32]
-    weight: Tensor
-    bias: float
-    error: DivergedError | None = None
-
-
-def is_stackable(recipe: Recipe) -> bool:
-    """Say whether a recipe trains a linear head alone, on features that are computed once."""
-    return recipe.schedule == "head" and not recipe.head_width and not changes_pixels(recipe)
+        """What decides the images of its steps: heads with the same are trained in one matrix."""
+        return self.seed, *self.recipe.draws, *strata_key(self.strata)
 
 
 def train_heads(
@@ -137,11 +112,12 @@ class _Stack:
         epochs: int,
         runtime: TorchRuntime,
     ) -> None:
-        self.views, self.val_label, self.epochs, self.runtime = views, val_label, epochs, runtime
-        self.val = val.split(BATCH_SIZE)
+        self.views, self.val, self.val_label = views, val, val_label
+        self.epochs, self.runtime = epochs, runtime
         self.heads, self.width = heads, val.shape[1]
         self.histories: list[list[EpochRecord]] = [[] for _ in heads]
-        self.best: list[Trained | None] = [None for _ in heads]
+        self.best = [(-1, _NO_LOGIT)] * len(heads)  # epoch and logits
+        self.after: list[list[NDArray[np.float32]]] = [[] for _ in heads]  # each epoch, rows of w
         self.rows = list(range(len(heads)))  # the heads that are still trained
         w = views[0].new_zeros(len(heads), views[0].shape[1])
         w[:, : self.width] = torch.stack([head.weight for head in heads])
@@ -155,50 +131,40 @@ class _Stack:
         for epoch in range(self.epochs):
             began = time.perf_counter()
             losses, rates, sizes = self._epoch(epoch)
-            reached = [self._look(epoch, n) for n in range(len(self.rows))]
-            seconds = (time.perf_counter() - began) / len(self.rows)
+            logits = self._val_logits()
+            spent = (time.perf_counter() - began) / len(self.rows)
             kept = []
-            for n, row in enumerate(list(self.rows)):
-                loss = losses[:, n].tolist()
-                error = _diverged(loss, rates[:, n].tolist(), epoch) or reached[n][3]
-                if error is not None:
+            for place, row in enumerate(self.rows):
+                steps = list(zip(losses[:, place].tolist(), rates[:, place].tolist(), strict=True))
+                error = _error(steps, logits[place], epoch)
+                if not error:
+                    loss = math.fsum(a * b for (a, _), b in zip(steps, sizes, strict=True))
+                    mean, rate = loss / sum(sizes), max(rate for _, rate in steps)
+                    self._note(place, epoch, mean, rate, logits[place], spent)
+                if error or self._is_over(row):
                     yield row, self._ended(row, error)
-                    continue
-                value, cost, logit, _ = reached[n]
-                self._note(
-                    n,
-                    EpochRecord(
-                        epoch=epoch,
-                        phase=PHASE,
-                        train_loss=math.fsum(map(lambda a, b: a * b, loss, sizes)) / sum(sizes),
-                        val_auc=value,
-                        val_nll=cost,
-                        learning_rate=float(rates[:, n].max()),
-                        seconds=seconds,
-                    ),
-                    logit,
-                )
-                history = self.histories[row]
-                best = self.best[row]
-                assert best is not None
-                if is_over(self.heads[row].recipe, history, best.best_epoch, 0, self.epochs):
-                    yield row, self._ended(row)
                 else:
-                    kept.append(n)
+                    kept.append(place)
             if len(kept) < len(self.rows):
                 self._keep(kept)
             if not self.rows:
                 return
 
-    def _ended(self, row: int, error: DivergedError | None = None) -> Trained:
-        best, history = self.best[row], tuple(self.histories[row])
-        if best is None:
-            nothing = np.empty(0, dtype=np.float32)
-            head = self.heads[row]
-            best = Trained(
-                history=(), best_epoch=-1, logit=nothing, weight=head.weight, bias=head.bias
-            )
-        return replace(best, history=history, error=error)
+    def _is_over(self, row: int) -> bool:
+        history, recipe = self.histories[row], self.heads[row].recipe
+        return is_over(recipe, history, self.best[row][0], 0, self.epochs)
+
+    def _ended(self, row: int, error: str) -> Trained:
+        best_epoch, logit = self.best[row]
+        after = np.array(self.after[row], dtype=np.float32).reshape(-1, self.width + 1)
+        return Trained(
+            history=tuple(self.histories[row]),
+            best_epoch=best_epoch,
+            logit=logit,
+            weights=after[:, :-1],
+            biases=after[:, -1],
+            error=error,
+        )
 
     def _keep(self, places: list[int]) -> None:
         """Go on with these of the present rows alone."""
@@ -277,21 +243,23 @@ class _Stack:
 
     def _step(self, image: Tensor, flip: Tensor, dropout: float, rate: Tensor) -> Tensor:
         """Train on one batch; return each head's loss (K,) before the step."""
-        w = self.state[0]
+        w, size = self.state[0], len(image)
         x = self._inputs(image.to(w.device), flip.to(w.device), dropout)
-        label = self.label[:, image] * (1 - self.smoothing) + self.smoothing / 2
-        weight = None if self.weight is None else self.weight[:, image]
+        rest = -size % TILE  # a function of an element is another at the end of an odd row
+        of_image = F.pad(image, (0, rest)).to(w.device)
+        label = self.label[:, of_image] * (1 - self.smoothing) + self.smoothing / 2
+        weight = None if self.weight is None else self.weight[:, of_image]
         with self.runtime.autocast():
-            logit = (w @ x.T).float()
+            logit = F.pad((w @ x.T).float(), (0, rest))
             loss = F.binary_cross_entropy_with_logits(logit, label, weight, reduction="none")
             error = torch.sigmoid(logit) - label
             error = error if weight is None else error * weight
-            gradient = ((error / len(image)) @ x).float()
+            gradient = ((error[:, :size] / size) @ x).float()
         if self.clips:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             gradient *= (self.clip / (norm + 1e-6)).clamp(max=1.0)
         self._move(gradient, rate)
-        return loss.mean(dim=1)
+        return loss[:, :size].mean(dim=1)
 
     def _inputs(self, image: Tensor, flip: Tensor, dropout: float) -> Tensor:
         """Features (B, D') of a batch, as Steps draws them."""
@@ -322,53 +290,48 @@ class _Stack:
         move = torch.div(mean, root.add_(epsilon), out=root)
         w.sub_(move.mul_(rate / (1 - first**self.steps_done)))
 
-    def _look(
-        self, epoch: int, place: int
-    ) -> tuple[float, float, NDArray[np.float32], DivergedError | None]:
-        """Score source val by one head, in the batches and by the operation of scoring."""
-        w = self.state[0][place]
-        weight, bias = w[None, : self.width].clone(), w[self.width : self.width + 1].clone()
-        logits = [F.linear(part, weight, bias).squeeze(1) for part in self.val]
-        logit: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
-        if not np.isfinite(logit).all():
-            return math.nan, math.nan, logit, DivergedError(not_finite(epoch))
-        return auc(self.val_label, logit), nll(self.val_label, logit), logit, None
+    def _val_logits(self) -> list[NDArray[np.float32]]:
+        """The logits (M,) of source val by each head."""
+        heads = self.state[0][: len(self.rows)]
+        return [
+            linear_logits(self.val, head[None, : self.width], head[self.width, None])
+            for head in heads
+        ]
 
-    def _note(self, place: int, record: EpochRecord, logit: NDArray[np.float32]) -> None:
-        """Take in an epoch of a head; keep its weights if it is the best so far."""
+    def _note(
+        self,
+        place: int,
+        epoch: int,
+        loss: float,
+        rate: float,
+        logit: NDArray[np.float32],
+        seconds: float,
+    ) -> None:
+        """Take in an epoch of a head."""
         row = self.rows[place]
-        history, best = self.histories[row], self.best[row]
+        history, (best, _) = self.histories[row], self.best[row]
+        record = EpochRecord(
+            epoch=epoch,
+            phase=PHASE,
+            train_loss=loss,
+            val_auc=auc(self.val_label, logit),
+            val_nll=nll(self.val_label, logit),
+            learning_rate=rate,
+            seconds=seconds,
+        )
         history.append(record)
-        if best is None or is_better(record, history[best.best_epoch]):
-            w = self.state[0][place].cpu()
-            self.best[row] = Trained(
-                history=(),
-                best_epoch=record.epoch,
-                logit=logit,
-                weight=w[: self.width].clone(),
-                bias=float(w[self.width]),
-            )
+        self.after[row].append(self.state[0][place, : self.width + 1].cpu().numpy().copy())
+        if best < 0 or is_better(record, history[best]):
+            self.best[row] = epoch, logit
 
 
 def _is_weighted(head: Head) -> bool:
     return head.recipe.loss == "balanced_bce" and head.strata is None
 
 
-def not_finite(epoch: int) -> str:
-    """Say that source val has a logit which is no number."""
-    return f"a logit on source val is not finite after epoch {epoch}: lower lr or clip_norm"
-
-
-def diverged(loss: float, epoch: int, phase: str, rate: float) -> DivergedError:
-    """Say that the loss is no number."""
-    return DivergedError(
-        f"the loss is {loss} in epoch {epoch} ({phase}, learning rate {rate:.2g}):"
-        " lower lr or clip_norm"
-    )
-
-
-def _diverged(losses: list[float], rates: list[float], epoch: int) -> DivergedError | None:
-    for loss, rate in zip(losses, rates, strict=True):
+def _error(steps: Sequence[tuple[float, float]], logit: NDArray[np.float32], epoch: int) -> str:
+    """What is wrong with an epoch's steps (loss, rate), or the logits after it; "" for nothing."""
+    for loss, rate in steps:
         if not math.isfinite(loss):
             return diverged(loss, epoch, PHASE, rate)
-    return None
+    return "" if np.isfinite(logit).all() else not_finite(epoch)

@@ -1,4 +1,4 @@
-"""Convex training: features once, then logistic regression to its minimum, into the head."""
+"""Convex training: features once, then logistic regression to its minimum."""
 
 from __future__ import annotations
 
@@ -8,61 +8,57 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from study.core.errors import DivergedError
 from study.core.records import EpochRecord
-from study.detectors.base import Detector
 from study.statistics.metrics import auc, nll
 from study.training.balance import Strata, even_weights
-from study.training.features import FrozenBody, compute_features, head_logits
+from study.training.features import FrozenBody, compute_features
+from study.training.logistic_solver import solve
+from study.training.outcomes import Trained, linear_logits
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import finite_logits
-from study.training.session import FitResult, Images, Session, report_epoch
-
-MAX_ITERATIONS = 5000
-TOLERANCE = 1e-10
-"""Of the mean loss's gradient. At scikit-learn's 1e-4, where the classes can be parted and C is
-large, L-BFGS stops after a dozen steps, at the same head for every such C."""
+from study.training.session import Images
 
 
 def fit_logistic(
-    detector: Detector,
+    body: FrozenBody,
     train: Images,
     val: Images,
     recipe: Recipe,
     *,
     runtime: TorchRuntime,
-    session: Session,
     processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
-    body: FrozenBody | None = None,
-) -> FitResult:
-    """Fit the head in place on the features of `train` and score `val`; one epoch, nothing random,
-    no checkpoint.
+) -> Trained:
+    """Fit a head on the features of `train` and score `val`; one epoch, nothing random.
 
-    Features are standardised on `train`; the standardisation is folded into the head, which keeps
-    working on raw features. Several workers share out the features; each then solves the same small
-    problem. strata: of the training images, weighing alike. body: as `fit` takes it.
+    Features are standardised on `train`; the standardisation is folded into the head, which works
+    on raw features. Several workers share out the features; each then solves the same small
+    problem. strata: of the training images, weighing alike.
     """
     began = time.perf_counter()
-    body = body or FrozenBody.of(detector)
-    features, label = _features(body, train, runtime, processes), train.label.astype(np.int64)
-    with threadpool_limits(limits=runtime.threads):
-        weights = None if strata is None else even_weights(strata)
-        scaler = StandardScaler().fit(features, sample_weight=weights)
-        standard, intercept = solve(scaler.transform(features), label, recipe.C, weights)
+    features = _features(body, train, runtime, processes)
+    weights = None if strata is None else even_weights(strata)
+    scaler = StandardScaler().fit(features, sample_weight=weights)
+    standard, intercept = (
+        one[0].numpy()
+        for one in solve(
+            torch.from_numpy(scaler.transform(features)),
+            torch.from_numpy(train.label.astype(np.float64))[None],
+            torch.tensor([recipe.C], dtype=torch.float64),
+            None if weights is None else torch.from_numpy(weights),
+        )
+    )
     weight = standard / scaler.scale_
     bias = float(intercept - weight @ scaler.mean_)
-    set_head(detector, weight, bias)
-    val_features = torch.from_numpy(_features(body, val, runtime, processes).astype(np.float32)).to(
-        runtime.device
-    )
-    logit = finite_logits(head_logits(detector, val_features, processes=processes), val)
+    head = torch.from_numpy(weight.astype(np.float32))[None].to(runtime.device)
+    offset = torch.tensor([bias], dtype=torch.float32, device=runtime.device)
+    looked = torch.from_numpy(_features(body, val, runtime, processes).astype(np.float32))
+    logit = finite_logits([linear_logits(looked.to(runtime.device), head, offset)], val)
     record = EpochRecord(
         epoch=0,
         phase="logistic",
@@ -72,33 +68,13 @@ def fit_logistic(
         learning_rate=0.0,
         seconds=time.perf_counter() - began,
     )
-    report_epoch(session, record, processes)
-    detector.eval()
-    return FitResult(
+    return Trained(
         history=(record,),
         best_epoch=0,
-        val_auc=record.val_auc,
-        val_nll=record.val_nll,
-        val_logit=logit,
+        logit=logit,
+        weights=head.cpu().numpy(),
+        biases=offset.cpu().numpy(),
     )
-
-
-def solve(
-    features: NDArray[np.float64],
-    label: NDArray[np.int64],
-    strength: float,
-    weights: NDArray[np.float64] | None,
-) -> tuple[NDArray[np.float64], float]:
-    """Return weights (D,) and bias of the logistic regression of labels (N,) on features (N, D)
-    with inverse L2 strength C.
-
-    weights: of the images (N,), or None for 1 each. The gradient is 0 up to rounding: 20,000 images
-    of 768 features take seconds.
-    """
-    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=MAX_ITERATIONS).fit(
-        features, label, weights
-    )
-    return model.coef_[0], float(model.intercept_[0])
 
 
 def _features(
@@ -115,10 +91,3 @@ def _features(
         image = images.sample_id[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]]
         raise DivergedError(f"the features of {image} are not finite")
     return values
-
-
-def set_head(detector: Detector, weight: NDArray[np.float64], bias: float) -> None:
-    """Put a linear function of raw features (D,) into the head, rounded to float32."""
-    with torch.no_grad():
-        detector.head.weight.copy_(torch.from_numpy(weight[None, :].astype(np.float32)))
-        detector.head.bias.fill_(bias)

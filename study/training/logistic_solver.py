@@ -51,7 +51,7 @@ def solve(
     weight = torch.ones_like(label) if weight is None else weight.expand(label.shape)
     heads = data.x.new_zeros(len(label), data.x.shape[1])
     order = torch.argsort(strength, stable=True)  # those of one chunk take alike many steps
-    for chunk in order.split(AT_ONCE):
+    for chunk in torch.split(order, AT_ONCE):
         heads[chunk] = _Newton(data, label[chunk], strength[chunk], weight[chunk]).run()
     weights = heads[:, : data.width]
     return weights if data.axes is None else weights @ data.axes.T, heads[:, data.width]
@@ -101,7 +101,8 @@ def _axes(x: Tensor) -> Tensor:
     squares, turn = torch.linalg.eigh(x @ x.T if few else x.T @ x)
     kept = squares > 1e-13 * squares[-1].clamp(min=1e-300)
     turn = turn[:, kept]
-    return x.T @ (turn / squares[kept].sqrt()) if few else turn
+    axes: Tensor = x.T @ (turn / squares[kept].sqrt()) if few else turn
+    return axes
 
 
 def _largest(x: Tensor, width: int) -> tuple[Tensor, Tensor]:

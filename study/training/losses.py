@@ -22,3 +22,16 @@ def class_weights(label: Tensor) -> Tensor:
     """Return weights (N,), mean 1, for labels (N,) in {0, 1}: both classes count alike."""
     fakes = label.mean()
     return torch.where(label > 0, 0.5 / fakes, 0.5 / (1 - fakes))
+
+
+def diverged(loss: float, epoch: int, phase: str, rate: float) -> str:
+    """Say that a step's loss is no number."""
+    return (
+        f"the loss is {loss} in epoch {epoch} ({phase}, learning rate {rate:.2g}):"
+        " lower lr or clip_norm"
+    )
+
+
+def not_finite(epoch: int) -> str:
+    """Say that a logit of source val is no number."""
+    return f"a logit on source val is not finite after epoch {epoch}: lower lr or clip_norm"

@@ -115,6 +115,23 @@ class Recipe:
                 " needs a share too"
             )
 
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether more than a flip changes images: nothing can be computed once for all epochs."""
+        return any((self.crop, self.colour, self.blur, self.jpeg, self.mixup))
+
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether nothing but the head is trained, on features that are computed once."""
+        return self.schedule == "head" and not self.changes_pixels
+
+    @property
+    def draws(self) -> tuple[int, float, float, bool]:
+        """What decides the images of a seed's steps, and the steps' kind: heads alone that agree in
+        it are trained together (study/training/head_stack.py).
+        """
+        return self.batch_size, self.flip, self.dropout, self.optimizer == "sgd"
+
     @classmethod
     def from_params(
         cls, params: Params, *, learner: Learner = "gradient", where: str = ""

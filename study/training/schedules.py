@@ -137,9 +137,7 @@ def plateau_falls(values: Sequence[float], *, patience: int) -> list[int]:
     return falls
 
 
-def phase_rate(
-    recipe: Recipe, peak: float, aucs: Sequence[float], step: int, steps: int
-) -> float:
+def phase_rate(recipe: Recipe, peak: float, aucs: Sequence[float], step: int, steps: int) -> float:
     """Return the rate of a phase's step; on a plateau by the val AUCs of its epochs so far."""
     if recipe.lr_schedule == "cosine":
         return learning_rate(peak, step, steps, recipe.warmup_share)

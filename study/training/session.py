@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from study.core.errors import TrialStopped
 from study.core.records import EpochRecord
@@ -74,6 +75,12 @@ class Session(Protocol):
 
         One of another fit or version is no harm: the fit sees it by its identity, starts anew and
         saves over it.
+        """
+        ...
+
+    def keep_epoch(self, epoch: int, state: Mapping[str, Tensor]) -> None:
+        """Take the trained tensors after an epoch, by name, for whoever wants every epoch's. A fit
+        may give an epoch again.
         """
         ...
 

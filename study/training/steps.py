@@ -31,7 +31,7 @@ from study.core.identity import derive_seed
 from study.detectors.base import Detector
 from study.training.augment import Batch, Draws, mix
 from study.training.balance import Strata, epoch_order
-from study.training.losses import bce, class_weights
+from study.training.losses import bce, class_weights, diverged
 from study.training.memory import StepSnapshot, free
 from study.training.optimizers import make_optimizer
 from study.training.process_group import ProcessGroup, even_parts
@@ -122,10 +122,7 @@ class Steps:
             mixing = derive_seed("mixup", self.seed, epoch, number)
             loss = self._step(mix(self.recipe, batch, mixing), now)
             if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the loss is {loss} in epoch {epoch} ({phase.name}, learning rate {now:.2g}):"
-                    " lower lr or clip_norm"
-                )
+                raise DivergedError(diverged(loss, epoch, phase.name, now))
             total += loss * len(part)
             highest = max(highest, now)
             mine += len(self.processes.share(part))

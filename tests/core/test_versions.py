@@ -57,6 +57,10 @@ BEHIND = {
         *FAMILIES,
     ],
     "study.planning.keys.BOUNDARY_VERSION": ["study.training.boundary.find_boundary"],
+    "study.planning.keys.HEAD_VERSION": [
+        "study.training.head_fit.gradient_head",
+        "study.training.head_fit.logistic_head",
+    ],
     "study.planning.keys.ENSEMBLE_VERSION": [
         "study.jobs.ensemble.mean_of",
         "study.jobs.ensemble.stacked",

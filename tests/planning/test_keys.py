@@ -1,11 +1,13 @@
 """Keys never move: a store that an older version filled opens with nothing to train or to score.
 
-The keys below are those that commit 83fed73 gave to the same studies. Where one of them changes,
+The keys below are those that commit 83fed73 gave to the same studies, but for those of linear heads
+(HEAD_VERSION). Where one of them changes,
 results on record are lost; raise a version in study/planning/keys.py if that is what you want.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ def test_keys_of_trials_and_winners(root: Path) -> None:
     assert [job.trial.key for job in winners] == ["050db24fd2d8d8132e73", "02c4bd40375f0cc79468"]
     assert keys_of(study, NPR, 0, -1, -2) == [trial.key, *(job.trial.key for job in winners)]
     union = Pairing(detector="spectrum", train_on="alpha+beta")
-    assert keys_of(study, union, 1) == ["dcbda31e93364a23d30b"]
+    assert keys_of(study, union, 1) == ["2dc928d33fa06461bd50"]
 
 
 def test_keys_hold_balance_workers_threads_and_epochs(root: Path) -> None:
@@ -84,6 +86,32 @@ def test_keys_hold_balance_workers_threads_and_epochs(root: Path) -> None:
     assert keys_of(study, NPR, 0, -1) == ["e25a1cf27c1e8fd61de8", "c3e621e3227a239447be"]
     union = Pairing(detector="npr", train_on="alpha+beta")
     assert keys_of(study, union, 0) == ["2b0e43d3befbb7f11b8a"]
+
+
+def test_what_is_trained_along_is_a_linear_head_that_draws_the_same_images(root: Path) -> None:
+    study = opened(root)
+    npr, probe = study.keys.specs["npr"], study.keys.specs["spectrum"]
+    keys = replace(study.keys, specs={"resnet18": replace(npr, name="resnet18"), "spectrum": probe})
+    pairing = Pairing(detector="resnet18", train_on="alpha")
+    first = {"schedule": "head", "lr": 0.1}
+    along = [{**first, "lr": 0.2}, {**first, "optimizer": "adam", "label_smoothing": 0.1}]
+    not_along: list[dict[str, Any]] = [
+        {"schedule": "full", "lr": 0.1},
+        {**first, "batch_size": 64},
+        {**first, "flip": 0.0},
+        {**first, "dropout": 0.2},
+        {**first, "optimizer": "sgd"},
+        {**first, "head_width": 8},
+        {**first, "crop": 0.5},
+    ]
+    proposed = [*not_along[:3], first, *along, *not_along[3:]]
+    assert keys.beside(pairing, first, proposed) == tuple(along)
+    assert keys.beside(pairing, not_along[0], proposed) == ()
+    probed = Pairing(detector="spectrum", train_on="alpha")
+    assert keys.beside(probed, {"C": 1.0}, [{"C": 1.0}, {"C": 2.0}]) == ()
+    run = replace(study.study.run, workers_per_trial=2)
+    several = replace(keys, study=replace(study.study, run=run))
+    assert several.beside(pairing, first, proposed) == ()
 
 
 def test_keys_of_data(root: Path) -> None:

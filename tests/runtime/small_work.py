@@ -148,7 +148,9 @@ class RecordedSearch:
         self.reported: list[tuple[int, int]] = []
         self.stop = stop
 
-        def make_job(pairing: Pairing, number: int, params: Params) -> SmallJob:
+        def make_job(
+            pairing: Pairing, number: int, params: Params, proposed: Sequence[Params]
+        ) -> SmallJob:
             trial = Trial(
                 key=digest(pairing, params),
                 pairing=pairing,

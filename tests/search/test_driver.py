@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -29,7 +29,7 @@ class Job:
     trial: Trial
 
 
-def make_job(pairing: Pairing, number: int, params: Params) -> Job:
+def make_job(pairing: Pairing, number: int, params: Params, proposed: Sequence[Params]) -> Job:
     key = digest(pairing, params)
     return Job(
         trial=Trial(key=key, pairing=pairing, number=number, params=params, seed=0, epochs=1)
@@ -128,6 +128,19 @@ def test_interrupted_after_every_single_result_it_still_ends(reference: Search) 
         run = Search(known).play(slots=2, stop_after=1)
         known |= {j.trial.key: r for j, r in run.ended}
     assert Search(known).play(slots=1).transcript() == reference.transcript()
+
+
+def test_a_job_is_made_with_all_that_was_proposed_with_it() -> None:
+    heard: dict[int, tuple[int, int]] = {}
+    search = Search(pairings=PAIRINGS[:1])
+
+    def listen(pairing: Pairing, number: int, params: Params, proposed: Sequence[Params]) -> Job:
+        heard[number] = len(proposed), list(proposed).index(params)
+        return make_job(pairing, number, params, proposed)
+
+    search.driver._make_job = listen
+    search.play(slots=2)
+    assert heard == {n: (2 if n > 7 else 4, n % 4) for n in range(TRIALS)}
 
 
 def test_with_everything_known_nothing_is_dealt(reference: Search) -> None:

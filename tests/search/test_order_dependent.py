@@ -5,6 +5,7 @@ a limit of seconds.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ class Job:
     trial: Trial
 
 
-def make_job(pairing: Pairing, number: int, params: Params) -> Job:
+def make_job(pairing: Pairing, number: int, params: Params, proposed: Sequence[Params]) -> Job:
     return Job(
         trial=Trial(
             key=digest(pairing, params),

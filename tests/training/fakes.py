@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,6 +198,9 @@ class FakeSession:
             if self.content is None
             else torch.load(io.BytesIO(self.content), weights_only=True)
         )
+
+    def keep_epoch(self, epoch: int, state: Mapping[str, Tensor]) -> None:
+        pass
 
     def save(self, state: dict[str, Any]) -> None:
         buffer = io.BytesIO()

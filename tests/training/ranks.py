@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,9 @@ class FileSession:
 
     def load(self) -> dict[str, Any] | None:
         return torch.load(self.file, weights_only=True) if self.file.is_file() else None
+
+    def keep_epoch(self, epoch: int, state: Mapping[str, torch.Tensor]) -> None:
+        pass
 
     def save(self, state: dict[str, Any]) -> None:
         self.saves += 1

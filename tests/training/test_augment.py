@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
 
 from study.training import augment
-from study.training.augment import Batch, Draws, blur, changes_pixels, colour, crop, jpeg, mix
+from study.training.augment import Batch, Draws, blur, colour, crop, jpeg, mix
 from study.training.fit import fit
 from study.training.losses import bce, class_weights
 from study.training.recipe import Recipe
@@ -133,9 +133,9 @@ def test_without_augmentation_nothing_is_drawn() -> None:
     before = generator.get_state()
     assert Draws.draw(Recipe(mixup=0.5), 5, generator) is None
     assert torch.equal(generator.get_state(), before)
-    assert not changes_pixels(Recipe(flip=1.0))
+    assert not Recipe(flip=1.0).changes_pixels
     assert all(
-        changes_pixels(Recipe(**{k: 0.1})) for k in ("crop", "colour", "blur", "jpeg", "mixup")
+        Recipe(**{k: 0.1}).changes_pixels for k in ("crop", "colour", "blur", "jpeg", "mixup")
     )  # type: ignore[arg-type]
 
 

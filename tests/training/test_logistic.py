@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -21,7 +20,6 @@ from study.detectors.base import Detector
 from study.search.spaces import load_space
 from study.training.features import compute_features
 from study.training.fit import fit
-from study.training.logistic import solve
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import score
@@ -64,33 +62,6 @@ def test_equals_the_pipelines_decision_function(strength: float, runtime: TorchR
     assert result.val_auc > 0.95 and result.val_logit.dtype == np.float32
     assert (result.best_epoch, len(result.history), session.records) == (0, 1, list(result.history))
     assert result.history[0].phase == "logistic"
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("strength", [1e-3, 1.0, 10.0, 1e4])
-def test_the_gradient_is_zero_where_the_classes_can_be_parted(
-    strength: float, weighted: bool
-) -> None:
-    """Where nothing but the penalty keeps the weights finite, scikit-learn's own tolerance stops
-    far from the minimum.
-    """
-    rng = np.random.default_rng(0)
-    label = np.arange(300) % 2
-    x = StandardScaler().fit_transform(
-        rng.normal(size=(300, 80)) + np.outer(label, rng.normal(size=80) / 4)
-    )
-    of_image = rng.uniform(0.5, 1.5, 300) if weighted else None
-    weight, bias = solve(x, label, strength, of_image)
-
-    def gradient(weight: NDArray[np.float64], bias: float) -> NDArray[np.float64]:
-        error = (expit(x @ weight + bias) - label) * (1.0 if of_image is None else of_image)
-        return np.append(strength * x.T @ error + weight, strength * error.sum())
-
-    left, first = (
-        np.linalg.norm(gradient(weight, bias)),
-        np.linalg.norm(gradient(np.zeros(80), 0.0)),
-    )
-    assert left < 1e-6 * first
 
 
 def test_it_is_the_same_whatever_the_seed(runtime: TorchRuntime) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from study.detectors.base import Detector
+from study.training import features
 from study.training import fit as module
 from study.training.augment import Batch
 from study.training.features import compute_features
@@ -188,7 +189,8 @@ def test_where_the_least_is_too_much_it_raises(make: Any, tried: list[int]) -> N
     assert seen == tried
 
 
-def test_a_frozen_batchnorm_allows_micro_batches_of_one() -> None:
+def test_a_frozen_batchnorm_allows_micro_batches_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features.FeatureStore, "fits", lambda *_, **__: False)
     detector = tiny()
     limit_memory(detector.head, 1)
     assert run(detector, schedule="head").note == NOTE.format(1)

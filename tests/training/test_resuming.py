@@ -15,11 +15,20 @@ from tests.training.fakes import FakeSession, InterruptedError, tiny
 from tests.training.small_fits import run, same, script, without_seconds
 
 
+def without_room_for_features(schedule: str, patch: pytest.MonkeyPatch) -> None:
+    """Else a linear head alone is trained without checkpoints (test_head_fit.py)."""
+    if schedule == "head":
+        patch.setattr(features.FeatureStore, "fits", lambda *_, **__: False)
+
+
 @pytest.mark.parametrize("schedule", UNFREEZING)
-def test_resuming_after_any_epoch_is_bit_for_bit(schedule: str) -> None:
+def test_resuming_after_any_epoch_is_bit_for_bit(
+    schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped right after the checkpoint of every epoch in turn; the process that goes on has kept
     nothing.
     """
+    without_room_for_features(schedule, monkeypatch)
     whole = tiny()
     settings = {"schedule": schedule, "dropout": 0.2, "epochs": 6}
     expected = run(whole, **settings)
@@ -101,11 +110,13 @@ def test_a_report_stops_the_fit_and_the_next_one_hears_the_history_first() -> No
     )
 
 
-def test_a_checkpoint_holds_what_the_schedule_moves() -> None:
+def test_a_checkpoint_holds_what_the_schedule_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {}
     for schedule in UNFREEZING:
         session = FakeSession()
-        run(tiny(), session, schedule=schedule)
+        with monkeypatch.context() as patch:
+            without_room_for_features(schedule, patch)
+            run(tiny(), session, schedule=schedule)
         state = session.load()
         assert state is not None
         sizes[schedule] = set(state["state"])
