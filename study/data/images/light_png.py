@@ -1,4 +1,5 @@
-"""PNG files without what Pillow refuses a whole image for: long texts and large colour profiles.
+"""PNG files without what Pillow refuses a whole image for: long texts and large colour profiles,
+and those packed in a way it does not know.
 
 A generation workflow is a compressed text of megabytes, a scanner's profile a large one: both say
 nothing about the pixels, and each belongs to one class more than to the other.
@@ -18,7 +19,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def light_png(data: bytes) -> tuple[bytes, frozenset[bytes]]:
-    """Return a PNG without the chunks that are too large for Pillow, and the kinds of these; any
+    """Return a PNG without the chunks that are too much for Pillow, and the kinds of these; any
     other file, and a PNG without such chunks, as it is.
     """
     if not data.startswith(SIGNATURE):
@@ -26,6 +27,8 @@ def light_png(data: bytes) -> tuple[bytes, frozenset[bytes]]:
     kept: list[bytes | memoryview] = [SIGNATURE]
     dropped, texts, view = set[bytes](), 0, memoryview(data)
     for kind, start, end in chunks(data):
+        if end > len(data):  # cut: that is what is wrong with it
+            return data, frozenset()
         size = _size(kind, view[start + 8 : end - 4])
         texts += size if kind in _TEXTS else 0
         too_many = kind in _TEXTS and texts > PngImagePlugin.MAX_TEXT_MEMORY
@@ -53,8 +56,9 @@ def _size(kind: bytes, body: memoryview) -> int:
         return min(len(body), PngImagePlugin.MAX_TEXT_CHUNK)  # not limited one by one
     if kind not in _COMPRESSED:
         return 0
-    content = bytes(body)
-    rest = content.partition(b"\0")[2]  # behind its name
+    rest = bytes(body).partition(b"\0")[2]  # behind its name
+    if kind != b"iTXt" and rest[:1] != b"\0":  # packed in no known way
+        return PngImagePlugin.MAX_TEXT_CHUNK + 1
     if kind == b"iTXt":
         packed, text = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
         if not packed:

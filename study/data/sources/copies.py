@@ -28,6 +28,7 @@ from study.core.identity import digest, file_sha256, whole_file
 from study.core.parallel import one_at_a_time
 from study.data.csv_file import open_csv
 from study.data.file_index import Progress, quiet
+from study.data.layouts.left_behind import left_behind
 from study.data.layouts.listing import SUFFIXES
 from study.data.layouts.manifest import MANIFEST, check_manifest, lists_urls
 from study.data.names import can_name, file_name
@@ -54,7 +55,7 @@ class RemoteRoot:
         cannot be used.
         """
         try:
-            return [name for name in self._folders if can_name(name)]
+            return [n for n in self._folders if can_name(n) and not left_behind(n)]
         except DataError:
             here = self._here()
             if not here:
