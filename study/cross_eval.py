@@ -116,7 +116,9 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     from study.planning.variants import variant_cells, variants
     from study.render.audit import pairs_line
     from study.render.study_text import study_notes
+    from study.tracking.mlflow_address import tracking_uri
 
+    tracking_uri(opened.workspace.results)  # one that can be none is refused before any work
     given = options.predictions, options.test_on
     how = {"unit": options.unit, "higher_is_real": options.higher_is_real}
     for note in ask_for(opened, *given, **how):
@@ -404,14 +406,22 @@ def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyse
 def _track(
     opened: OpenStudy, cells: Sequence[PlannedCell], found: Analyses, files: Sequence[Path]
 ) -> None:
-    """Log the matrix to MLflow, and winners that it lacks."""
+    """Log the matrix to MLflow, and winners that it lacks. Where it cannot be used a warning says
+    so: the matrix is written, and MLflow shows it.
+    """
+    from study.core.errors import StoreError
     from study.tracking.mlflow_tracker import Tracker
 
-    tracker = Tracker(opened.study.name, results=opened.workspace.results)
-    for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
-        # logged already, unless MLflow's store is a new one
-        tracker.log_winner(winner, opened.store.model_folder(winner.key))
-    tracker.log_matrix(found.results.rows, files)
+    try:
+        tracker = Tracker(opened.study.name, results=opened.workspace.results)
+        for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
+            # logged already, unless MLflow's store is a new one
+            tracker.log_winner(winner, opened.store.model_folder(winner.key))
+        tracker.log_matrix(found.results.rows, files)
+    except StoreError as error:
+        cli.LOG.warning(
+            f"warning: MLflow lacks this matrix; run the command again to write it there ({error})"
+        )
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:

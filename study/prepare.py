@@ -144,6 +144,7 @@ def describe(options: argparse.Namespace) -> None:
     """
     from study.core.paths import given_path
     from study.data.describe import describe_folder
+    from study.render.figures.headless import costs_only
     from study.render.folder_text import describe_text
 
     folder = Path(os.path.abspath(given_path(options.describe)))  # noqa: PTH100 - a link keeps its name
@@ -159,7 +160,8 @@ def describe(options: argparse.Namespace) -> None:
         progress=cli.show_progress,
     )
     print(describe_text(found), end="\n\n")
-    _write_sheet(found, out / f"{found.name}-contact-sheet.png")
+    with costs_only("the contact sheet is"):
+        _write_sheet(found, out / f"{found.name}-contact-sheet.png")
     _write_manifest(found, out / f"{found.name}-manifest.csv", folder)
     if options.fake_label:
         print(f"\nnext, when the manifest is in its place: {_same_again(options)}")

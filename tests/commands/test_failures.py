@@ -12,13 +12,15 @@ from unittest import mock
 import pytest
 from torch import Tensor
 
-from study import cross_eval, sweep
+from study import cli, cross_eval, sweep
+from study.core.errors import StoreError
 from study.core.failures import Failure, WorkFailed
 from study.core.records import Report, TrialResult
 from study.detectors.npr import NPR
 from study.jobs import cell, trial, winner
 from study.store.store import Store
 from tests.commands.conftest import StudyRun
+from tests.tracking.mlflow_helpers import free_port
 
 RUN_TRIAL, RUN_WINNER, RUN_CELLS = trial.run_trial, winner.run_winner, cell.run_cells
 BUG = "the planted bug"
@@ -179,3 +181,21 @@ def test_more_is_said_on_request(
     assert sweep.main([*arguments, "-v"]) == 1
     assert HERE in capsys.readouterr().out
     assert HERE not in (tmp_path / "small" / "run.log").read_text(encoding="utf-8")
+
+
+def test_an_mlflow_that_another_program_left_in_the_environment_costs_its_view_only(
+    local_run: StudyRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that is gone; and an address of a kind that MLflow itself has given up."""
+    matrix = local_run.store.matrix_file.read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    assert cross_eval.main(local_run.arguments) == cli.DONE
+    said = capsys.readouterr()
+    assert "warning: MLflow lacks this matrix; run the command again" in said.err
+    assert "point MLFLOW_TRACKING_URI somewhere else" in said.err
+    assert "Which detector generalises best" in said.out
+    assert local_run.store.matrix_file.read_bytes() == matrix
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    with pytest.raises(StoreError, match=r"MLFLOW_TRACKING_URI is 'databricks'.*unset it"):
+        cross_eval.main(local_run.arguments)
+    assert capsys.readouterr().out == ""
