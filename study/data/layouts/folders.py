@@ -6,6 +6,7 @@ Recognised, in this order:
     SPLIT / CLASS            official splits
     CLASS / SPLIT            the same, where all folders in the class folders are splits
     CLASS                    no splits: they are made by group (splits.py)
+    SPLIT_CLASS, CLASS-SPLIT official splits, of folders whose names say both
 
 where SPLIT is `train`, `val` or `test` by one of many names (split_names.py), and CLASS is
 `real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the card's
@@ -55,7 +56,7 @@ from study.data.layouts.listing import (
 )
 from study.data.layouts.manifest import MANIFEST, has_manifest, misnamed_manifests, read_manifest
 from study.data.layouts.reals import read_reals, relabelled
-from study.data.layouts.split_names import HELD_OUT, split_of, splits_among
+from study.data.layouts.split_names import HELD_OUT, joint_name, split_of, splits_among
 from study.data.layouts.unreached import ignored_files, unreached
 from study.data.names import DatasetName
 
@@ -66,6 +67,7 @@ BY_MANIFEST = f"{MANIFEST} lists the images"
 BY_SPLITS = "split folders with class folders in them"
 BY_CLASS_SPLITS = "class folders with split folders in them"
 BY_CLASSES = "class folders"
+BY_JOINT_NAMES = "folders whose names say split and class"
 
 _DEEPEST_WRAPPER = 3
 
@@ -125,6 +127,7 @@ class Layout:
         class_first = self.rule == BY_CLASS_SPLITS
         names = [(part, part.folder.split("/")) for part in self.parts]
         splits = [name[-1 if class_first else 0] for part, name in names if part.split]
+        splits = [] if self.rule == BY_JOINT_NAMES else splits
         classes = [
             f"{name[0 if class_first else -1]} ({CLASS_WORDS[part.label]})" for part, name in names
         ]
@@ -433,7 +436,7 @@ def _recognise(
             f" {MANIFEST}"
         )
     if not splits and not classes:
-        return None
+        return _by_joint_names(walker, {**CLASS_NAMES, **named}, methods)
     _refuse_others(walker, [name for name in holding if name not in names], by_split or classes)
     ignored = [
         f"{split}/{name}"
@@ -449,6 +452,33 @@ def _recognise(
     return Layout(root=walker.root, parts=found, rule=rule, skipped=skipped)
 
 
+def _by_joint_names(
+    walker: Walker, classes: Mapping[str, int], methods: Mapping[str, str]
+) -> Layout | None:
+    """`train_real`, `train_fake`, `test_real`, ...; None where these are not of both classes."""
+    top = walker.folders("")
+    read = {name: pair for name in top if (pair := joint_name(name, classes))}
+    splits = splits_among({split for split, _ in read.values()})
+    parts = tuple(
+        Part(
+            folder=name,
+            split=splits[split],
+            label=classes[word],
+            method=methods.get(word, word),
+            methods_below=True,
+        )
+        for name, (split, word) in read.items()
+        if split in splits
+    )
+    if not _both_classes(parts):
+        return None
+    names = [part.folder for part in parts]
+    others = [name for name in top if name not in names]
+    _refuse_others(walker, [name for name in others if name in read], names)
+    skipped = (*walker.skipped, *((name, _why_ignored(name)) for name in others))
+    return Layout(root=walker.root, parts=parts, rule=BY_JOINT_NAMES, skipped=skipped)
+
+
 def _why_ignored(folder: str) -> str:
     if "/" not in folder and split_of(folder):
         return "a split folder without class folders in it"
@@ -462,10 +492,10 @@ def _refuse_others(walker: Walker, others: Sequence[str], understood: Iterable[s
         if number:
             known = ", ".join(f"'{folder}'" for folder in understood)
             raise DataError(
-                f"'{walker.root}' holds {known}, and beside them '{name}' with class folders of its"
-                f" own ({number:,} images), which is not known as a split; rename it to train, val"
-                " or test, move it away (where it is a dataset by itself, to the data root), or"
-                f" list the images in {MANIFEST}"
+                f"'{walker.root}' holds {known}, and beside them '{name}' with images of classes"
+                f" ({number:,} images), which is not known as a split; rename it to train, val or"
+                " test, move it away (where it is a dataset by itself, to the data root), or list"
+                f" the images in {MANIFEST}"
             )
 
 

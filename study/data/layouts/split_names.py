@@ -45,3 +45,17 @@ def splits_among(names: Iterable[str]) -> dict[str, str]:
     held_out = [name for name, split in read.items() if split == HELD_OUT]
     free = [split for split in ("test", "val") if split not in found.values()]
     return {**found, held_out[0]: free[0]} if len(held_out) == 1 and free else found
+
+
+def joint_name(name: str, classes: Iterable[str]) -> tuple[str, str] | None:
+    """Return the split's and the class' words of a folder's name that says both; None for others.
+
+    >>> joint_name("train_real", ["real", "fake"]), joint_name("Fake-Testing", ["Fake"])
+    (('train', 'real'), ('testing', 'Fake'))
+    """
+    for word in classes:
+        pattern = re.escape(word.lower())
+        found = re.fullmatch(rf"(.+)[-_. ]+{pattern}|{pattern}[-_. ]+(.+)", name.lower())
+        if found and split_of(split := found[1] or found[2]):
+            return split, word
+    return None

@@ -64,6 +64,41 @@ def columns(table: object, *names: str) -> list[tuple[object, ...]]:
     return list(zip(*(table[name].to_pylist() for name in names), strict=True))  # type: ignore[index]
 
 
+@pytest.mark.parametrize("pattern", ["{split}_{label}", "{label}-{split}", "{split} {label}"])
+@pytest.mark.parametrize("names", TOGETHER, ids="/".join)
+def test_names_that_say_split_and_class(
+    tmp_path: Path, names: dict[str, str], pattern: str
+) -> None:
+    for at, (name, split) in enumerate(names.items()):
+        for label, word in enumerate(("Real", "Fake")):
+            folder = tmp_path / pattern.format(split=name, label=word)
+            for number in range(NUMBER[split]):
+                image = picture(label, size=16, seed=100 * at + number)
+                write_image(folder / f"{number}.png", image)
+    layout = find_layout(tmp_path)
+    assert layout is not None
+    listing = read_layout(layout, name="d")
+    assert not listing.skipped
+    for path, split, label in columns(listing.table, "path", "split", "label"):
+        folder = str(path).partition("/")[0]
+        name = next(name for name in sorted(names, key=len, reverse=True) if name in folder)
+        assert (names[name], ("Real", "Fake")[label]) == (
+            split,
+            folder.replace(name, "").strip("-_ "),
+        )
+
+
+def test_a_joint_name_of_no_known_split_is_refused(tmp_path: Path) -> None:
+    for name in ("train_real", "train_fake", "val_real", "test_real", "eval_real", "photos"):
+        write_image(tmp_path / name / "x.png", picture(0, size=8))
+    with pytest.raises(DataError, match=r"beside them 'eval_real' .*1 images"):
+        find_layout(tmp_path)
+    (tmp_path / "eval_real" / "x.png").unlink()
+    layout = find_layout(tmp_path)
+    assert layout is not None and {part.split for part in layout.parts} == {"train", "val", "test"}
+    assert dict(layout.skipped)["photos"] == "neither a split nor a class folder"
+
+
 @pytest.mark.parametrize("names", TOGETHER, ids="/".join)
 def test_a_manifest_knows_the_same_words(tmp_path: Path, names: dict[str, str]) -> None:
     rows = []
