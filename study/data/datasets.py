@@ -174,7 +174,12 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
             f" {_why_none(table, layout.root)}"
         )
     splits.check_splits(
-        words(good["split"]), labels(good), name=name, official=official, groups=_groups(good)
+        words(good["split"]),
+        labels(good),
+        name=name,
+        official=official,
+        groups=_groups(good),
+        limited=bool(max_per_class),
     )
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
     _refuse_torn_units(samples, name=name)
@@ -210,10 +215,11 @@ def _groups(good: pa.Table) -> str:
     alike = good.filter(pc.equal(good["group"], group))
     same = len(pc.unique(alike["pixels"])) == 1
     named = "which have equal pixels" if same else f"'{group}', say the groups"
+    remedy = "look at the files" if same else "leave it empty where images do not belong together"
     few = f"{counts.num_rows:,} group{'' if counts.num_rows == 1 else 's'}"
     return (
         f"; {good.num_rows:,} images are of {few}, the largest has {images:,} of them ({named}),"
-        " and a group is never parted"
+        f" and a group is never parted: {remedy}"
     )
 
 

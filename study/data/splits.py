@@ -110,11 +110,12 @@ def check_splits(
     name: str,
     official: bool,
     groups: str = "",
+    limited: bool = False,
 ) -> None:
     """Refuse a split without both classes, with the realised counts; raises DataError.
 
-    split, label: of the usable images only. groups: what is to be said of them then. Where splits
-    are official, one that is absent is no error before it is used.
+    split, label: of the usable images only. groups: what is to be said of them then. limited: by
+    data.max_per_class. Where splits are official, one that is absent is no error before it is used.
     """
     counts = realised(split, label)
     if not official:
@@ -128,8 +129,8 @@ def check_splits(
             missing = "real" if not counts[wanted_split][REAL] else "fake"
             raise DataError(
                 f"dataset '{name}': its {wanted_split} split has no {missing} images"
-                f" ({show_counts(counts)}{'' if official else groups}); add images or groups, raise"
-                " data.max_per_class, or give splits in manifest.csv"
+                f" ({show_counts(counts)}{'' if official else groups}); add images or groups,"
+                f"{' raise data.max_per_class,' if limited else ''} or give splits in manifest.csv"
             )
 
 
