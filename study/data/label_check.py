@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from study.core.errors import DataError, unknown_name
 from study.core.records import FAKE, REAL
 from study.data.class_words import SILENT, classes_said
-from study.data.csv_file import CsvRows
+from study.data.csv_file import MISSING, CsvRows
 
 NEARLY_ALL = 0.9
 SHOWN = 8  # values named
@@ -67,7 +67,8 @@ def contradictions(rows: CsvRows, labels: NDArray[np.uint8]) -> Iterator[Contrad
 
 def _reversed(column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[np.uint8]) -> bool:
     """Whether words of both classes stand at the wrong labels. Where they say one class alone they
-    must be a folder's whole name (`Real-ESRGAN` makes fakes), and all others be of the other.
+    must be a folder's whole name (`Real-ESRGAN` makes fakes), and all others be of the other; where
+    the others say nothing at all, the column tells what a fake was made of.
     """
 
     def wrong(rows: NDArray[np.bool_], label: int) -> bool:
@@ -77,7 +78,9 @@ def _reversed(column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[
         return wrong(meant == REAL, REAL) and wrong(meant == FAKE, FAKE)
     only = classes_said(column, only=True)
     word = int(only.max())
-    return word != SILENT and wrong(only == word, word) and wrong(only == SILENT, 1 - word)
+    nothing = pc.is_in(pc.utf8_lower(column), value_set=pa.array(["", "-", *MISSING]))
+    others = (only == SILENT) & ~np.asarray(nothing).astype(bool)
+    return word != SILENT and wrong(only == word, word) and wrong(others, 1 - word)
 
 
 def refuse_reversed(rows: CsvRows, labels: NDArray[np.uint8], remedy: str) -> list[tuple[str, str]]:

@@ -42,6 +42,7 @@ IMAGE = re.compile(
     r"(?i)(sample|image|img|file)s?(_?(id|name|path|file))?|((relative|full|abs)_?)?path"
     r"|id|name|key"
 )
+_NUMBER = re.compile(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?")
 FRAME = re.compile(r"(?i).*frame.*")
 LARGEST = float(np.finfo(np.float32).max)  # logits are kept as float32
 EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every float below 1
@@ -143,6 +144,11 @@ def _places(
         place = file.place(name)
         if place is not None:
             places[ours] = place
+        elif ours not in columns and ours in needed and any(map(_NUMBER.fullmatch, shown)):
+            raise DataError(
+                f"{where}: '{','.join(shown)}' is a row and no header; write the columns' names"
+                f" above it, like {','.join(needed)}"
+            )
         elif ours in columns or ours in needed:
             says = f"--{ours} NAME says which it is"
             hint = says if needed is NEEDED else "rename the column that it is"

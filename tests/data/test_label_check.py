@@ -143,6 +143,14 @@ def test_what_only_looks_like_a_class_refuses_nothing(
     assert table["label"].to_pylist() == [int(labels[0])] * N + [int(labels[1])] * N
 
 
+@pytest.mark.parametrize("nothing", ["", "nan", "-", "None"])
+def test_what_a_fake_was_made_of_is_no_label(nothing: str, folder: Make) -> None:
+    """A column with the real original of every fake."""
+    names, made_of = ("a/{}.png", "b/{}.png"), (nothing, "real/1.png")
+    table = read_manifest(folder(rows_of(names, ("0", "1"), "made_of", made_of))).table
+    assert table["label"].to_pylist() == [0] * N + [1] * N
+
+
 def test_a_few_that_contradict_are_said_and_the_label_decides(folder: Make) -> None:
     lines = rows_of(("real/{}.png", "fake/{}.png"), ("real", "fake"))
     lines[2] = lines[2].replace(",real,", ",fake,")

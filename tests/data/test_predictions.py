@@ -107,6 +107,12 @@ def test_probabilities_keep_their_order_and_come_back(
         ("", {}, "line 1: the file is empty"),
         ("label,score\n", {}, "lists no images"),
         (
+            "1,0.5\n0,-2e-3\n",
+            {},
+            "line 1: '1,0.5' is a row and no header; write",
+        ),
+        ("fake,0.5\n", {}, "line 1: 'fake,0.5' is a row and no header"),
+        (
             "label,scores\n1,2\n",
             {},
             (
