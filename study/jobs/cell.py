@@ -6,12 +6,13 @@ scored in one job: the images are read once, and the network looks at each once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from study.core.errors import StoreError
 from study.core.failures import Failure, failure_of
@@ -22,10 +23,13 @@ from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector, Head
 from study.jobs.workspace import Workspace, frozen_body, refuse_changed_data, scoring_runtime
-from study.store.store import read_trained
+from study.store.store import WEIGHTS, Store, read_trained
+from study.store.weights_file import read_weights
 from study.training.features import head_logits
 from study.training.recipe import Recipe
 from study.training.score import finite_logits, score
+
+HEAD = "head."  # what the names of a head's tensors begin with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +115,11 @@ def run_cell(cell: CellJob) -> None:
 
 def _scores(cell: CellJob, winner: TrainedDetector) -> Scores:
     """Score a cell: by the kept features of its images where the body is frozen."""
-    workspace, folder = cell.workspace, cell.workspace.store.model_folder(cell.model)
+    workspace = cell.workspace
     runtime = scoring_runtime(workspace)
 
     def load() -> Detector:
-        detector = load_detector(folder)
+        detector = stored_detector(workspace.store, cell.model)
         runtime.place(detector)
         return detector
 
@@ -124,7 +128,9 @@ def _scores(cell: CellJob, winner: TrainedDetector) -> Scores:
     if body is None or not body.fits((images, False), runtime=runtime):
         return image_scores(images, score(load(), images, runtime=runtime))
     features = body.of_images(images, runtime=runtime)
-    head = load_head(folder, winner.spec, features.shape[1]) or load()
+    # a head that is more than what `make_head` gives needs its detector
+    own = registry.entry(winner.spec.name).own_head
+    head = load() if own else stored_head(workspace.store, winner, features.shape[1])
     logits = head_logits(head.to(runtime.device), features)
     return image_scores(images, finite_logits(logits, images))
 
@@ -145,25 +151,20 @@ def _test_images(job: CellJob, spec: DetectorSpec) -> ImageSet:
     return catalog.open(job.test_on, "test", spec.geometry)
 
 
-def load_head(folder: Path, spec: DetectorSpec, n_features: int) -> Head | None:
-    """Return the head of a trained detector alone, in eval mode; None where it is more than what
-    `make_head` gives. Raises StoreError where it is missing or damaged.
+def stored_head(store: Store, winner: TrainedDetector, n_features: int) -> Head:
+    """Return the head of a trained detector alone, in eval mode. Raises StoreError where its
+    weights are missing or damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    named = store.weights(winner.key, prefix=HEAD)
+    state = {name.removeprefix(HEAD): tensor for name, tensor in named.items()}
+    return Head(winner.spec, n_features, state).eval()
 
-    if registry.entry(spec.name).own_head:
-        return None
-    file = folder / "detector.safetensors"
-    try:
-        with safe_open(file, "pt") as opened:
-            names = filter(lambda name: name.startswith("head."), opened.keys())
-            state = {name.removeprefix("head."): opened.get_tensor(name) for name in names}
-        return Head(spec, n_features, state).eval()
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StoreError(
-            f"'{file}' cannot be read: {reason}; remove the folder and run again"
-        ) from None
+
+def stored_detector(store: Store, key: str) -> Detector:
+    """Return a trained detector of a store, in eval mode. Raises StoreError as `load_detector`
+    does; what is damaged is set aside.
+    """
+    return _detector(store.model(key), store.model_folder(key), lambda: store.weights(key))
 
 
 def load_detector(folder: Path) -> Detector:
@@ -172,16 +173,20 @@ def load_detector(folder: Path) -> Detector:
     Raises StoreError where it is missing or damaged, and for an ensemble, which is no detector of
     its own.
     """
-    from safetensors.torch import load_file
-
     trained = read_trained(folder)
+    return _detector(trained, folder, lambda: read_weights(folder / WEIGHTS, trained.key))
+
+
+def _detector(
+    trained: TrainedDetector, folder: Path, read: Callable[[], dict[str, Tensor]]
+) -> Detector:
     if trained.spec.learner == "members":
         members = trained.provenance["members"]
         raise StoreError(
             f"'{folder}' is an ensemble and has no network: load its members ({members}) and"
             " combine their logits"
         )
-    return registry.restore(trained.spec, load_file(folder / "detector.safetensors")).eval()
+    return registry.restore(trained.spec, read()).eval()
 
 
 def image_scores(images: ImageSet | Originals, logit: NDArray[np.float32]) -> Scores:

@@ -189,7 +189,7 @@ class _Stretch:
         _KEPT.only({self._store.model_folder(model) for model in models})
 
     def _network(self, model: str) -> Detector:
-        return _KEPT.get(self._store.model_folder(model), self._runtime).detector
+        return _KEPT.get(self._store, model, self._runtime).detector
 
     def score(self, batch: NDArray[np.int64]) -> None:
         """Score the images at some places (B,) of the stretch in every cell that has not failed.
@@ -203,7 +203,7 @@ class _Stretch:
             if not open_keys:
                 continue
             try:
-                one = _KEPT.get(self._store.model_folder(model), self._runtime)
+                one = _KEPT.get(self._store, model, self._runtime)
             except Exception as error:
                 self._give_up(open_keys, error)
                 continue

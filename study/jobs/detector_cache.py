@@ -16,7 +16,8 @@ from torch import Tensor
 from study.core.identity import digest
 from study.detectors import registry
 from study.detectors.base import Detector
-from study.jobs.cell import load_detector
+from study.jobs.cell import stored_detector
+from study.store.store import Store
 from study.training.features import tensors_key
 from study.training.runtime import TorchRuntime
 
@@ -46,20 +47,20 @@ class DetectorCache:
         """Forget all but those of some model folders."""
         self._kept = {place: one for place, one in self._kept.items() if place[0] in folders}
 
-    def get(self, folder: Path, runtime: TorchRuntime) -> LoadedDetector:
-        """Return the detector of a model folder, loaded where it is not kept. Raises StoreError
+    def get(self, store: Store, key: str, runtime: TorchRuntime) -> LoadedDetector:
+        """Return a trained detector of a store, loaded where it is not kept. Raises StoreError
         where that is impossible.
         """
-        place = folder, runtime.device
+        place = store.model_folder(key), runtime.device
         if place not in self._kept:
-            one = self._load(folder, runtime)
+            one = self._load(store, key, runtime)
             if sum(kept.n_bytes for kept in self._kept.values()) + one.n_bytes > LIMIT_BYTES:
                 return one
             self._kept[place] = one
         return self._kept[place]
 
-    def _load(self, folder: Path, runtime: TorchRuntime) -> LoadedDetector:
-        detector = load_detector(folder)
+    def _load(self, store: Store, key: str, runtime: TorchRuntime) -> LoadedDetector:
+        detector = stored_detector(store, key)
         arguments = registry.entry(detector.spec.name).arguments  # an activation is no tensor
         body = digest(tensors_key(detector), arguments)
         runtime.place(detector)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from study.core.identity import digest
-from study.jobs.cell import CellJob, load_detector, score_cell
+from study.jobs.cell import CellJob, score_cell, stored_detector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +34,13 @@ class EpochsJob:
 
 def run_epochs(job: EpochsJob) -> None:
     """Score a cell with every epoch's weights and write them to the store."""
-    from safetensors.torch import load_file
-
     store = job.cell.workspace.store
-    detector = load_detector(store.model_folder(job.cell.model))
+    detector = stored_detector(store, job.cell.model)
     for epoch in job.epochs:
         if store.has_scores(job.scores_key(epoch)):
             continue
         # of now: on a GPU scoring gives a detector other tensors for its buffers
         tensors = detector.state_dict()
-        for name, value in load_file(store.epoch_file(job.cell.model, epoch)).items():
+        for name, value in store.epoch_weights(job.cell.model, epoch).items():
             tensors[name].copy_(value)
         store.save_scores(job.scores_key(epoch), score_cell(job.cell, detector))

@@ -1,7 +1,12 @@
-"""Files of a store: each carries a schema number, and one that cannot be read says what to do."""
+"""Files of a store: each carries a schema number and the SHA-256 of its content, most of them the
+key of what they are of. All that is checked at every read. One that fails says what to do.
+
+Files of versions that wrote no sums are read without that check.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +19,7 @@ from study.core.errors import StoreError
 
 SCHEMA = 1
 AGAIN = "remove it and run the command again"
+SUM = "sha256"
 _SCHEMA_KEY = b"study_schema"
 
 
@@ -22,24 +28,50 @@ class DamagedFileError(StoreError):
 
     def __init__(self, path: Path | str, error: Exception, instead: str = AGAIN) -> None:
         """instead: what to do."""
-        super().__init__(f"'{path}' cannot be read ({error}); {instead}")
+        self.what = f"'{path}' cannot be read ({error})"
+        super().__init__(f"{self.what}; {instead}")
+
+
+def not_of(key: str, found: str) -> bool:
+    """Tell whether a file is of another key than it should be; "" is not known."""
+    return bool(key and found and key != found)
 
 
 def json_text(table: Mapping[str, Any]) -> str:
     """Return a JSON file of today's schema. A record in it is written field by field."""
-    return json.dumps({"schema": SCHEMA, **table}, indent=2, default=vars) + "\n"
+    plain = json.loads(json.dumps({"schema": SCHEMA, **table}, default=vars))
+    return json.dumps({**plain, SUM: content_sum(plain)}, indent=2) + "\n"
 
 
 def read_json(path: Path, instead: str = AGAIN) -> dict[str, Any]:
     """Return what a JSON file holds. Raises StoreError, with what to do `instead`, where it cannot
-    be read or has another schema.
+    be read, is not what was written, or has another schema.
     """
     try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ValueError("it holds no table")
     except (OSError, ValueError) as error:
         raise DamagedFileError(path, error, instead) from None
+    expected = table.pop(SUM, None)
     check_schema(str(table.get("schema", "")), path)
+    check_sum(expected, table, path, instead)
     return table
+
+
+def content_sum(*content: Any) -> str:
+    """Return the SHA-256 of values of JSON, and of bytes."""
+    hasher = hashlib.sha256()
+    for one in content:
+        plain = one if isinstance(one, bytes) else json.dumps(one, sort_keys=True).encode()
+        hasher.update(b"%d " % len(plain) + plain)
+    return hasher.hexdigest()
+
+
+def check_sum(expected: str | None, content: Any, path: Path | str, instead: str = AGAIN) -> None:
+    """Refuse content that is not what was written; None is of a version that wrote no sums."""
+    if expected is not None and expected != content_sum(content):
+        raise DamagedFileError(path, ValueError("it holds what was not written"), instead)
 
 
 def write_table(path: Path, table: pa.Table, metadata: Mapping[bytes, str] | None = None) -> None:
@@ -57,7 +89,9 @@ def read_table(path: Path, name: str = "") -> pa.Table:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DamagedFileError(name or path, error) from None
-    check_schema((table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(), name or path)
+    check_schema(
+        (table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(errors="replace"), name or path
+    )
     return table
 
 

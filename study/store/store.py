@@ -1,9 +1,11 @@
 """The store: the one place results are kept, and the only writer of them (docs/design.md has the
 folder layout).
 
-Every file appears whole or not at all, carries a schema number, and is found again by a
-key that holds everything that decides its content. Nothing is ever deleted but what is under way:
-the checkpoint of a fit, the parts of a cell, once it is whole.
+Every file appears whole or not at all, carries a schema number, and is found again by a key that
+holds everything that decides its content. It says its key and the SHA-256 of its content, which are
+checked at every read. What fails is set aside in `damaged/`, and the same command makes it again.
+Nothing is ever deleted but what is under way: the checkpoint of a fit, the parts of a cell, once it
+is whole.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import dataclasses
 import os
 import shutil
 import typing
+import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +29,14 @@ from study.core.failures import Failure
 from study.core.identity import whole_file, whole_folder
 from study.core.parallel import try_lock
 from study.core.records import EpochRecord, Scores, TrainedDetector, Trial, TrialResult
-from study.store.files import SCHEMA, DamagedFileError, check_schema, json_text, read_json
+from study.store.files import (
+    SCHEMA,
+    DamagedFileError,
+    check_schema,
+    json_text,
+    not_of,
+    read_json,
+)
 from study.store.tables import (
     failure_columns,
     failure_from,
@@ -35,8 +45,12 @@ from study.store.tables import (
     write_scores,
     write_trials,
 )
+from study.store.weights_file import read_weights, write_weights
 
 Record = TypeVar("Record")
+RECORD, WEIGHTS = "detector.json", "detector.safetensors"  # of a trained detector
+AGAIN = "run the command again, which makes it anew"
+SWEEP = "run the sweep again, which trains it anew"
 
 
 class Store:
@@ -142,10 +156,14 @@ class Store:
 
     def save_epoch(self, key: str, epoch: int, weights: Mapping[str, Any]) -> None:
         """Keep the weights of one epoch of a fit that is under way."""
-        from safetensors.torch import save_file
-
         with whole_file(self.epoch_file(key, epoch, under_way=True)) as path:
-            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+            write_weights(path, weights, f"{key} epoch {epoch}")
+
+    def epoch_weights(self, key: str, epoch: int) -> dict[str, Any]:
+        """Return the weights of one epoch of a winner. Raises StoreError where they are damaged."""
+        path = self.epoch_file(key, epoch)
+        with self._set_aside(self.epochs_folder(key), "it is kept no more"):
+            return read_weights(path, f"{key} epoch {epoch}")
 
     def close_epochs(self, key: str) -> None:
         """Say that a fit has ended, and all of its epochs are here."""
@@ -193,7 +211,7 @@ class Store:
         """Tell whether the detector is trained. Its folder appears in one step, so its presence is
         enough.
         """
-        return (self.model_folder(key) / "detector.json").is_file()
+        return (self.model_folder(key) / RECORD).is_file()
 
     def save_model(
         self,
@@ -209,22 +227,44 @@ class Store:
         An ensemble has no weights; a detector that is not trained has no source, and so no scores
         on its val.
         """
-        from safetensors.torch import save_file
-
         with whole_folder(self.model_folder(trained.key)) as folder:
             if weights is not None:
-                tensors = {
-                    name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()
-                }
-                save_file(tensors, folder / "detector.safetensors")
+                write_weights(folder / WEIGHTS, weights, trained.key)
             if val is not None:
-                write_scores(folder / "val_scores.parquet", val)
+                write_scores(folder / "val_scores.parquet", val, trained.key)
             record = {**dataclasses.asdict(trained), "history": history, "seconds": seconds}
-            (folder / "detector.json").write_text(json_text(record), encoding="utf-8")
+            (folder / RECORD).write_text(json_text(record), encoding="utf-8")
 
     def model(self, key: str) -> TrainedDetector:
-        """Return the record of a trained detector. Raises StoreError where there is none."""
-        return read_trained(self.model_folder(key))
+        """Return the record of a trained detector. Raises StoreError where there is none, and where
+        it is damaged or another's: its folder is then set aside.
+        """
+        folder = self.model_folder(key)
+        with self._set_aside(folder, SWEEP):
+            trained = read_trained(folder)
+            if trained.key != key:
+                raise DamagedFileError(folder / RECORD, ValueError(f"it is of {trained.key}"))
+        return trained
+
+    def weights(self, key: str, *, prefix: str = "") -> dict[str, Any]:
+        """Return the tensors of a trained detector, those whose names begin with `prefix`. Raises
+        StoreError where they are damaged: the detector is then set aside.
+        """
+        folder = self.model_folder(key)
+        with self._set_aside(folder, SWEEP):
+            return read_weights(folder / WEIGHTS, key, prefix=prefix)
+
+    @contextlib.contextmanager
+    def _set_aside(self, path: Path, then: str) -> Iterator[None]:
+        """Where the block finds a damaged file, move `path` aside, and say what to do `then`."""
+        try:
+            yield
+        except DamagedFileError as error:
+            aside = self.folder / "damaged" / f"{path.name}-{uuid.uuid4().hex[:6]}"
+            aside.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another worker was first
+                path.rename(aside)
+            raise StoreError(f"{error.what}: it is set aside as '{aside}'; {then}") from None
 
     def find_model(self, key: str) -> TrainedDetector | None:
         """Return the record of a trained detector, None where it is not trained."""
@@ -240,7 +280,8 @@ class Store:
                 f"'{path.parent}' has no scores on a source's val: the detector was not trained"
                 " on any"
             )
-        return read_scores(path)
+        with self._set_aside(path.parent, SWEEP):
+            return read_scores(path, key)
 
     # Scores
 
@@ -251,17 +292,18 @@ class Store:
     def save_scores(self, key: str, scores: Scores) -> None:
         """Write the scores of one cell."""
         with whole_file(self.scores_file(key)) as path:
-            write_scores(path, scores)
+            write_scores(path, scores, key)
 
     def has_scores(self, key: str) -> bool:
         """Tell whether a cell is scored."""
         return self.scores_file(key).is_file()
 
     def scores(self, key: str) -> Scores:
-        """Return the scores of one cell. Raises StoreError where they are missing or of another
-        schema.
+        """Return the scores of one cell. Raises StoreError where they are missing, of another
+        schema, or damaged: they are then set aside.
         """
-        return read_scores(self.scores_file(key))
+        with self._set_aside(self.scores_file(key), AGAIN):
+            return read_scores(self.scores_file(key), key)
 
     # Cells under way: stretches of a test set, and those that there is nothing to score in
 
@@ -282,23 +324,27 @@ class Store:
             whole_file(self.part_file(key, start, start + len(logit))) as path,
             path.open("wb") as file,
         ):
-            np.savez(file, schema=SCHEMA, logit=logit.astype(np.float32), excluded=left_out)
+            of = f"{key} {start}"
+            np.savez(file, schema=SCHEMA, of=of, logit=logit.astype(np.float32), excluded=left_out)
 
     def part(
         self, key: str, start: int, stop: int
     ) -> tuple[NDArray[np.float32], tuple[tuple[str, str], ...]]:
-        """Return what `save_part` was given. Raises StoreError where it is damaged or of another
-        schema.
+        """Return what `save_part` was given. Raises StoreError where it is of another schema, or
+        damaged: it is then set aside.
         """
         path = self.part_file(key, start, stop)
-        try:
-            with np.load(path) as arrays:
-                check_schema(str(arrays["schema"]), path)
-                return arrays["logit"], tuple(
-                    (str(sample), str(reason)) for sample, reason in arrays["excluded"]
-                )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DamagedFileError(path, error) from None
+        with self._set_aside(path, AGAIN):
+            try:
+                with np.load(path) as arrays:
+                    check_schema(str(arrays["schema"]), path)
+                    if not_of(f"{key} {start}", str(arrays["of"]) if "of" in arrays else ""):
+                        raise ValueError(f"it is of {arrays['of']}")
+                    return arrays["logit"], tuple(
+                        (str(sample), str(reason)) for sample, reason in arrays["excluded"]
+                    )
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                raise DamagedFileError(path, error) from None
 
     def drop_parts(self, key: str) -> None:
         """Remove the parts of a cell that is whole."""
@@ -324,13 +370,16 @@ class Store:
 
 
 def read_trained(folder: Path) -> TrainedDetector:
-    """Return the record of the trained detector in `folder`. Raises StoreError where it is missing
-    or of another schema.
+    """Return the record of the trained detector in `folder`. Raises StoreError where it is missing,
+    damaged, or of another schema.
     """
-    path, instead = folder / "detector.json", f"remove the folder '{folder}' and run again"
+    path, instead = folder / RECORD, f"remove the folder '{folder}' and run again"
     if not path.is_file():
         raise StoreError(f"no trained detector in '{folder}' (there is no {path.name})")
-    return _record(TrainedDetector, read_json(path, instead))
+    try:
+        return _record(TrainedDetector, read_json(path, instead))
+    except (KeyError, TypeError) as error:
+        raise DamagedFileError(path, error, instead) from None
 
 
 def _record(kind: type[Record], table: Mapping[str, Any]) -> Record:

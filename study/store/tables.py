@@ -13,10 +13,18 @@ import pyarrow as pa
 
 from study.core.failures import Failure
 from study.core.records import EpochRecord, Pairing, Scores, Trial, TrialResult
-from study.store.files import read_table, write_table
+from study.store.files import (
+    DamagedFileError,
+    check_sum,
+    content_sum,
+    not_of,
+    read_table,
+    write_table,
+)
 
 _TRIAL = ("key", "number", "seed", "epochs", "origin", "search")  # fields that are columns
 _RESULT = ("state", "note", "device_kind", "val_auc", "val_nll", "best_epoch", "seconds")
+_SUM = b"study_sha256"
 _TYPES = {"int": pa.int32(), "float": pa.float64(), "str": pa.string()}
 _EPOCH = pa.struct([(field.name, _TYPES[str(field.type)]) for field in fields(EpochRecord)])
 _COLUMNS = pa.schema(
@@ -36,7 +44,8 @@ _COLUMNS = pa.schema(
 def write_trials(path: Path, trials: Sequence[tuple[Trial, TrialResult]]) -> None:
     """Write trials, a row each."""
     rows = [_row(trial, result) for trial, result in trials]
-    write_table(path, pa.Table.from_pylist(rows, schema=_COLUMNS))
+    table = pa.Table.from_pylist(rows, schema=_COLUMNS)
+    write_table(path, table, {_SUM: content_sum(table.to_pylist())})
 
 
 def read_trials(path: Path, tracebacks: Path, name: str = "") -> list[tuple[Trial, TrialResult]]:
@@ -45,7 +54,18 @@ def read_trials(path: Path, tracebacks: Path, name: str = "") -> list[tuple[Tria
 
     Raises DamagedFileError where it cannot be read, and StoreError where it has another schema.
     """
-    return [_trial(row, tracebacks) for row in read_table(path, name).to_pylist()]
+    table = read_table(path, name)
+    try:
+        rows = table.to_pylist()
+        check_sum(_said(table, _SUM), rows, name or path)
+        return [_trial(row, tracebacks) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(name or path, error) from None
+
+
+def _said(table: pa.Table, name: bytes) -> str | None:
+    found = (table.schema.metadata or {}).get(name)
+    return None if found is None else found.decode(errors="replace")
 
 
 def _row(trial: Trial, result: TrialResult) -> dict[str, Any]:
@@ -102,26 +122,48 @@ def failure_from(columns: Mapping[str, str], tracebacks: Path) -> Failure:
     )
 
 
+_SCORES, _KEY = b"study_scores", b"study_key"
 _TEXTS = ("sample_id", "group", "unit", "method")
 
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write scores, a row for each image."""
+def write_scores(path: Path, scores: Scores, key: str = "") -> None:
+    """Write scores, a row for each image. key: of what they are the scores of."""
     columns = {name: pa.array(getattr(scores, name).tolist(), pa.string()) for name in _TEXTS}
     columns["label"] = pa.array(scores.label.astype(np.uint8))
     columns["logit"] = pa.array(scores.logit)  # float64 where somebody else made them
-    meta = {"listed": scores.listed, "excluded": list(scores.excluded)}
-    write_table(path, pa.table(columns), {b"study_scores": json.dumps(meta)})
+    meta = json.dumps({"listed": scores.listed, "excluded": list(scores.excluded)})
+    sums = {_KEY: key, _SUM: content_sum(*_content(scores, meta))}
+    write_table(path, pa.table(columns), {_SCORES: meta, **sums})
 
 
-def read_scores(path: Path) -> Scores:
-    """Return scores. Raises StoreError where they cannot be read or have another schema."""
+def read_scores(path: Path, key: str = "") -> Scores:
+    """Return scores. key: what they have to be of; "" where that is not known.
+
+    Raises StoreError where they cannot be read, are another's or not what was written, or have
+    another schema.
+    """
     table = read_table(path)
-    meta = json.loads(table.schema.metadata[b"study_scores"])
-    return Scores(
-        label=table["label"].to_numpy().astype(np.uint8),
-        logit=table["logit"].to_numpy().copy(),
-        listed=meta["listed"],
-        excluded=tuple((name, reason) for name, reason in meta["excluded"]),
-        **{name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in _TEXTS},
-    )
+    found, written = _said(table, _KEY), _said(table, _SUM)
+    if not_of(key, found or ""):
+        raise DamagedFileError(path, ValueError(f"it is of {found}"))
+    try:
+        text = str(_said(table, _SCORES))
+        meta = json.loads(text)
+        scores = Scores(
+            label=table["label"].to_numpy().astype(np.uint8),
+            logit=table["logit"].to_numpy().copy(),
+            listed=meta["listed"],
+            excluded=tuple((name, reason) for name, reason in meta["excluded"]),
+            **{name: np.asarray(table[name].to_pylist(), dtype=np.str_) for name in _TEXTS},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, error) from None
+    if written is not None and written != content_sum(*_content(scores, text)):
+        raise DamagedFileError(path, ValueError("it holds what was not written"))
+    return scores
+
+
+def _content(scores: Scores, meta: str) -> list[bytes]:
+    texts = ("\0".join(getattr(scores, name).tolist()).encode() for name in _TEXTS)
+    numbers = scores.label.astype(np.uint8).tobytes(), scores.logit.tobytes()
+    return [meta.encode(), str(scores.logit.dtype).encode(), *numbers, *texts]

@@ -272,9 +272,9 @@ def test_trials_of_a_version_with_fewer_columns_are_joined(
         store = Store(local_results(url), "small")
         store.save_trials([trial(number)])
         if name == older:
-            pq.write_table(
-                pq.read_table(store.trials_file).drop_columns(["device_kind"]), store.trials_file
-            )
+            older_table = pq.read_table(store.trials_file).drop_columns(["device_kind"])
+            schema = {b"study_schema": older_table.schema.metadata[b"study_schema"]}
+            pq.write_table(older_table.replace_schema_metadata(schema), store.trials_file)
     for name in ("first", "second"):
         on(name)
         Mirror(url, "small").push()

@@ -1,0 +1,152 @@
+"""What is stored is checked when it is read: no damaged or swapped file gives another number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from study.core.errors import StoreError
+from study.store.store import Store
+from tests.store.test_store import EPOCH, RESULT, TRAINED, TRIAL, equal, some_scores
+
+FLIPS = 150  # single bits, and as many truncations, of each kind of file
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store with a file of every kind, twice, under two keys."""
+    store = Store(tmp_path / "results", "mine")
+    store.prepare()
+    for number, key in enumerate(("m1", "m2")):
+        trained = replace(TRAINED, key=key, temperature=1.5 + number)
+        weights = {"head.weight": torch.arange(6.0) + number, "stem.bias": torch.ones(3) * number}
+        store.save_model(trained, weights, moved(number), (EPOCH,), 2.5)
+        store.save_scores(key, moved(number))
+        store.save_part(key, 0, np.array([0.5 + number, 1.0], np.float32), [("a", "b")])
+        store.save_epoch(key, 0, weights)
+        store.close_epochs(key)
+    store.save_trials([(TRIAL, RESULT)])
+    return store
+
+
+def moved(by: float) -> Any:
+    scores = some_scores()
+    return replace(scores, logit=scores.logit + np.float32(by))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of stored file: where it is for a key, and all that its reader gives, as text."""
+
+    file: Callable[[Store, str], Path]
+    read: Callable[[Store, str], Any]
+
+
+def shown(scores: Any) -> Any:
+    return [np.asarray(getattr(scores, name)).tolist() for name in scores.__dataclass_fields__]
+
+
+def tensors(found: dict[str, torch.Tensor]) -> Any:
+    return {name: tensor.tolist() for name, tensor in found.items()}
+
+
+KINDS = {
+    "scores": Kind(lambda s, k: s.scores_file(k), lambda s, k: shown(s.scores(k))),
+    "val scores": Kind(
+        lambda s, k: s.model_folder(k) / "val_scores.parquet", lambda s, k: shown(s.val_scores(k))
+    ),
+    "record": Kind(lambda s, k: s.model_folder(k) / "detector.json", lambda s, k: s.model(k)),
+    "weights": Kind(
+        lambda s, k: s.model_folder(k) / "detector.safetensors",
+        lambda s, k: tensors(s.weights(k)),
+    ),
+    "head": Kind(
+        lambda s, k: s.model_folder(k) / "detector.safetensors",
+        lambda s, k: tensors(s.weights(k, prefix="head.")),
+    ),
+    "epoch": Kind(lambda s, k: s.epoch_file(k, 0), lambda s, k: tensors(s.epoch_weights(k, 0))),
+    "part": Kind(
+        lambda s, k: s.part_file(k, 0, 2),
+        lambda s, k: [s.part(k, 0, 2)[0].tolist(), s.part(k, 0, 2)[1]],
+    ),
+    "trials": Kind(lambda s, _: s.trials_file, lambda s, _: s.trials()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flipped_bits_and_truncations_are_refused_or_do_no_harm(kind: str, store: Store) -> None:
+    one = KINDS[kind]
+    file, rng = one.file(store, "m1"), np.random.default_rng(0)
+    expected, good = repr(one.read(store, "m1")), file.read_bytes()
+    refused = 0
+    for number in range(2 * FLIPS):
+        content = bytearray(good)
+        if number < FLIPS:
+            content[rng.integers(len(good))] ^= 1 << int(rng.integers(8))
+        else:
+            del content[int(rng.integers(len(good))) :]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {p: p.read_bytes() for p in file.parent.iterdir() if p.is_file()}
+        file.write_bytes(content)
+        try:
+            assert repr(one.read(store, "m1")) == expected, (number, bytes(content))
+        except StoreError:
+            refused += 1
+            for path, bytes_ in kept.items():  # what stood beside it was set aside with it
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(bytes_)
+        shutil.rmtree(store.folder / "damaged", ignore_errors=True)
+    assert refused > FLIPS, "all truncations, and most flips"
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "trials"])
+def test_the_file_of_another_key_is_refused(kind: str, store: Store) -> None:
+    one = KINDS[kind]
+    first, second = one.file(store, "m1"), one.file(store, "m2")
+    assert repr(one.read(store, "m1")) != repr(one.read(store, "m2"))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    for key in ("m1", "m2"):
+        with pytest.raises(StoreError, match=r"set aside as .*damaged"):
+            one.read(store, key)
+
+
+def test_what_is_damaged_is_set_aside_and_no_result_any_more(store: Store) -> None:
+    store.scores_file("m1").write_bytes(b"not parquet")
+    with pytest.raises(StoreError, match="run the command again, which makes it anew"):
+        store.scores("m1")
+    assert not store.has_scores("m1") and store.has_scores("m2")
+    file = store.model_folder("m1") / "detector.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="run the sweep again, which trains it anew"):
+        store.weights("m1")
+    assert not store.has_model("m1") and store.has_model("m2")
+    assert len(list((store.folder / "damaged").iterdir())) == 2
+
+
+def test_files_of_a_version_that_wrote_no_sums_are_read(store: Store) -> None:
+    import pyarrow.parquet as pq
+    from safetensors.torch import save_file
+
+    table = pq.read_table(store.scores_file("m1"))
+    older = (b"study_schema", b"study_scores")
+    metadata = {name: table.schema.metadata[name] for name in older}
+    pq.write_table(table.replace_schema_metadata(metadata), store.scores_file("m1"))
+    assert equal(store.scores("m1"), moved(0))
+    file = store.model_folder("m1") / "detector.safetensors"
+    save_file({"w": torch.ones(2)}, file)
+    assert store.weights("m1")["w"].tolist() == [1.0, 1.0]
+    record = store.model_folder("m1") / "detector.json"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    del content["sha256"]
+    record.write_text(json.dumps(content), encoding="utf-8")
+    assert store.model("m1").key == "m1"
