@@ -1,5 +1,5 @@
-"""The store: the one place results are kept, and the only writer of them (docs/design.md has the
-folder layout).
+"""The store: the one place results are kept, and the only writer of them (results/README.md
+has the folder layout).
 
 Every file appears whole or not at all, carries a schema number, and is found again by a key that
 holds everything that decides its content. It says its key and the SHA-256 of its content, which are
