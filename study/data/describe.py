@@ -11,7 +11,7 @@ import csv
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,11 @@ def describe_folder(
     """
     name = _name_of(folder)
     sources = Sources(
-        root=folder.parent, cache=cache, class_folders=class_folders, progress=progress
+        root=folder.parent,
+        cache=cache,
+        class_folders=class_folders,
+        fake_label=fake_label,
+        progress=progress,
     )
     found = sources.whole(name, shown=name)
     assert found is not None, "with download=True a source is found or an error raised"
@@ -104,7 +108,6 @@ def describe_folder(
             f"--fake-label {fake_label}: '{folder}' has no manifest.csv whose label it could be;"
             " folders are told by --class-folder"
         )
-    layout = replace(layout, fake_label=fake_label)
     listed = datasets.list_folder(
         name, card, layout, cache=cache, frames_per_video=frames_per_video, progress=progress
     )

@@ -157,17 +157,26 @@ class _Copy:
 
 
 def manifest_copy(
-    folder: Path, *, name: str, cache: Path, fetch: bool, progress: Progress = quiet
+    folder: Path,
+    *,
+    name: str,
+    cache: Path,
+    fetch: bool,
+    fake_label: str = "",
+    progress: Progress = quiet,
 ) -> Path | None:
     """Return where a dataset's images are: the folder itself, or a copy of what its manifest.csv
     lists, where that lists URLs.
 
-    fetch: whether to fetch what is not here; otherwise None is returned for it. Of a URL
+    fetch: whether to fetch what is not here; otherwise None is returned for it. fake_label: as of
+    `read_manifest`. Of a URL
     `s3://bucket/a.png` the copy is `s3/bucket/a.png`; a file that does not exist stays a row whose
     file is missing. Raises DataError, ConfigError, StoreError.
     """
     if not lists_urls(folder):
         return folder
+    # mistakes are named in the file that has them, and before anything is fetched
+    listed, _ = check_manifest(folder, urls=True, fake_label=fake_label)
     sha256 = file_sha256(folder / MANIFEST)
     key = digest("remote", "manifest", sha256)
     copy = _Copy(name=name, key=key, cache=cache, progress=progress)
@@ -175,16 +184,14 @@ def manifest_copy(
     if not known and not fetch:
         return None
     if not known or (fetch and copy.missing and _some_appeared(copy.missing)):
-        known = _fetch_listed(folder, copy)
+        known = _fetch_listed(folder, copy, listed["path"].to_pylist())
     _write_manifest(folder / MANIFEST, known / MANIFEST, sha256, cache=cache)
     return known
 
 
-def _fetch_listed(folder: Path, copy: _Copy) -> Path:
+def _fetch_listed(folder: Path, copy: _Copy, urls: Sequence[str]) -> Path:
     """Return the copy of the images that a manifest lists."""
-    # mistakes are named in the file that has them, before anything is fetched
-    listed, _ = check_manifest(folder, urls=True)
-    places = {url: local_path(url) for url in listed["path"].to_pylist()}
+    places = {url: local_path(url) for url in urls}
 
     def listing() -> dict[str, RemoteFile]:
         found = look_up(list(places), partial(copy.progress, f"looking up {copy.name}"))

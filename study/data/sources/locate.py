@@ -51,13 +51,14 @@ class Sources:
     for copies.
 
     root: the data root on this machine, or None. url: the data root elsewhere, "" where there is
-    none.
+    none. fake_label: the value that means fake in a manifest, "" for 1 and `fake`.
     """
 
     root: Path | None
     cache: Path
     class_folders: Mapping[str, int]
     url: str = ""
+    fake_label: str = ""
     progress: Progress = quiet
 
     @cached_property
@@ -125,9 +126,14 @@ class Sources:
         if layout.parts:
             return card, layout
         root = manifest_copy(
-            layout.root, name=base, cache=self.cache, fetch=download, progress=self.progress
+            layout.root,
+            name=base,
+            cache=self.cache,
+            fetch=download,
+            fake_label=self.fake_label,
+            progress=self.progress,
         )
-        return (card, replace(layout, root=root)) if root else None
+        return (card, replace(layout, root=root, fake_label=self.fake_label)) if root else None
 
     def _is_elsewhere(
         self, remote: RemoteRoot, base: str, card: DatasetCard | None, *, ask: bool

@@ -4,6 +4,7 @@ without asking anybody.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from study import prepare
 from study.core.errors import ConfigError, DataError
 from study.core.paths import is_url
 from study.data.catalog import data_root
@@ -237,6 +239,34 @@ def pool(put: Put, tmp_path: Path) -> list[dict[str, object]]:
         {"path": f"memory://bucket/pool/{path}", "label": label, "group": group}
         for path, label, group in plain
     ]
+
+
+def test_urls_with_turned_labels_are_refused_and_mended_as_said(
+    put: Put, bucket: Any, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the file of the user, also when the images are here already, and what is
+    written has the URLs.
+    """
+    turned = {"real": "1", "fake": "0"}
+    rows = [{**row, "label": turned[str(row["label"])]} for row in pool(put, tmp_path)]
+    write_manifest(root / "mine", rows)
+    places = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
+    for mended in (False, True):
+        with pytest.raises(DataError) as error:
+            prepare.main(["--describe", str(root / "mine"), *places])
+        said = str(error.value)
+        assert f"{root / 'mine' / 'manifest.csv'}, line 2: label '" in said
+        command = shlex.split(said.split("way round. ")[1].split(" writes ", maxsplit=1)[0])
+        assert command[3:] == ["--describe", str(root / "mine"), "--fake-label", "0"]
+        assert mended or prepare.main([*command[3:], *places]) == 0
+    written = tmp_path / "out" / "mine-manifest.csv"
+    assert (
+        f"({len(rows)} rows: those of {root / 'mine' / 'manifest.csv'}" in capsys.readouterr().out
+    )
+    assert written.read_text(encoding="utf-8").count("memory://bucket/pool/") == len(rows)
+    written.replace(root / "mine" / "manifest.csv")
+    assert prepare.main(["--describe", str(root / "mine"), *places]) == 0
+    assert "24 real and 24 fake images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("inner", ["inner", "archive/inner"])
