@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest, file_sha256
+from study.core.parallel import one_at_a_time
 from study.core.records import EpochRecord, Pairing, TrainedDetector, Trial, TrialResult
 from study.tracking.metric_names import (
     dataset_digest,
@@ -195,9 +196,11 @@ class Tracker:
         self._models_cache: list[LoggedModel] | None = None
         _load_mlflow()
         with _one_line_errors(self.uri), _impatient():
-            if not is_server(self.uri):
-                _probe_database(self.uri)
             from mlflow import MlflowClient
+
+            if not is_server(self.uri):
+                _make_database(self.uri, lock=results / "cache" / "mlflow.db")
+                _probe_database(self.uri)
 
             self._client: MlflowClient = MlflowClient(tracking_uri=self.uri)
             self._experiment = self._open_experiment(results)
@@ -497,14 +500,34 @@ def _latest_metrics(model: LoggedModel) -> dict[tuple[str, str | None], float]:
     return {(metric.key, metric.dataset_name): metric.value for metric in metrics}
 
 
+def _make_database(uri: str, *, lock: Path) -> None:
+    """Make a SQLite file that is not there: by one process, under another name, renamed when all of
+    its tables are there. lock: which processes ask for it to be theirs.
+    """
+    import sqlalchemy
+    from mlflow import MlflowClient
+
+    url = sqlalchemy.make_url(uri)
+    file = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or not url.database or file.is_file():
+        return
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(lock):
+        if not file.is_file():
+            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as folder:
+                made = Path(folder) / "new.db"
+                begun = sqlalchemy.URL.create(url.drivername, database=str(made))
+                text = begun.render_as_string(hide_password=False)
+                MlflowClient(tracking_uri=text).search_experiments(max_results=1)
+                made.rename(file)
+
+
 def _probe_database(uri: str) -> None:
     """Connect once. MLflow itself tries ten times, for a minute and a half."""
     import sqlalchemy
 
-    url = sqlalchemy.make_url(uri)
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(sqlalchemy.make_url(uri))
     try:
         with engine.connect():
             pass
