@@ -96,20 +96,29 @@ def misnamed_manifests(folders: Iterable[Path]) -> list[str]:
     for folder in folders:
         with contextlib.suppress(OSError):  # who lists its images says that it may not be read
             names = sorted(path.name for path in folder.iterdir() if path.is_file())
-            found += [n for n in names if n != MANIFEST and _NEARLY.fullmatch(n.lower())]
+            found += [n for n in names if n != MANIFEST and _NEARLY.fullmatch(n.strip().lower())]
     return found
 
 
 def _refuse_misnamed(root: Path) -> None:
     for name in misnamed_manifests([root]):
-        with (root / name).open(encoding="utf-8-sig", errors="replace") as file:
-            header = re.split(r"[,;\t]", file.readline(1000).lower())
-        if set(REQUIRED) <= {field.strip().strip('"') for field in header}:
+        if set(REQUIRED) <= _first_line(root / name):
             raise DataError(
                 f"'{root / name}' has the columns of a manifest and is not read: only the name"
                 f" {MANIFEST} is. Rename it to {MANIFEST}, or, to have the folders decide, to a"
                 " name without manifest"
             )
+
+
+def _first_line(path: Path) -> set[str]:
+    """The fields of a file's first line, whatever separates them, in lower case."""
+    try:
+        with open_csv(path) as file:
+            line = ",".join(file.header)
+    except DataError:  # it is no table, or one with a mistake
+        with path.open(encoding="utf-8-sig", errors="replace") as text:
+            line = text.readline(1000)
+    return {field.strip().strip('"') for field in re.split(r"[,;\t]", line.lower())}
 
 
 def lists_urls(root: Path) -> bool:

@@ -4,6 +4,7 @@ nearly a manifest is named.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -103,8 +104,10 @@ def test_splits_with_what_was_left_behind_by_two_commands(
     assert "40 real" in capsys.readouterr().out
 
 
-NEARLY = ["Manifest.csv", "manifest.CSV", "MANIFEST.CSV", "manifest.txt", "manifest.csv.txt",
-          "manifest (1).csv", "manifest-2.csv", "manifests.csv", "manifest.tsv"]  # fmt: skip
+NEARLY = [
+    *("Manifest.csv", "manifest.CSV", "MANIFEST.CSV", "manifest.txt", "manifest.csv.txt"),
+    *("manifest (1).csv", "manifest-2.csv", "manifests.csv", "manifest.tsv", "manifest.csv "),
+]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -122,6 +125,18 @@ def test_what_is_nearly_a_manifest_is_refused_by_name(
     (folder / name).rename(folder / "manifest.csv")
     layout = find_layout(folder)
     assert layout is not None and not layout.parts
+
+
+def test_a_compressed_one_is_refused_likewise_and_read_when_renamed(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "data" / "d", layout="manifest", n=30, size=16)
+    whole = summary(folder)
+    text = (folder / "manifest.csv").read_bytes()
+    (folder / "manifest.csv").unlink()
+    (folder / "manifest.csv.gz").write_bytes(gzip.compress(text))
+    with pytest.raises(DataError, match=r"manifest.csv.gz' has the columns of a manifest"):
+        summary(folder)
+    (folder / "manifest.csv.gz").rename(folder / "manifest.csv")
+    assert summary(folder).digest == whole.digest
 
 
 @pytest.mark.parametrize("name", [*NEARLY, "manifest.json", "manifest.xlsx", "Manifest"])
