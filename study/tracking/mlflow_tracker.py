@@ -118,6 +118,10 @@ def _one_line_errors(uri: str) -> Iterator[None]:
             f"MLflow at {without_password(uri)} cannot be used: {text} ({remedy}, or point"
             " MLFLOW_TRACKING_URI somewhere else)"
         ) from error
+    except ValueError as error:  # so MLflow says that it cannot read a variable of its own
+        if not str(error).startswith("Failed to convert"):
+            raise
+        raise StoreError(f"MLflow cannot be used: {error}; unset that variable") from error
 
 
 RunKey = tuple[str, str, str]  # kind, pairing, key

@@ -378,6 +378,14 @@ def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_variable_that_mlflow_cannot_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "many")
+    with pytest.raises(StoreError, match=r"'many' for MLFLOW_SQLALCHEMYSTORE_POOL_SIZE.*unset"):
+        Tracker("faces", results=tmp_path)
+
+
 def test_an_experiment_in_the_trash_is_named(results: Path) -> None:
     tracker = Tracker("faces", results=results)
     c = client(tracker)
