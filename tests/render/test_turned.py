@@ -48,3 +48,15 @@ def test_scores_from_elsewhere_have_their_remedy() -> None:
 def test_others_are_no_such_cells(changes: dict[str, object]) -> None:
     given = {"detector": "npr", "train_on": "a", "test_on": "a", "value": 0.2, **changes}
     assert turned_notes(results([row(**given)])) == []
+
+
+def test_two_datasets_whose_labels_mean_the_opposite_are_named() -> None:
+    """At home each is learned well: only between them does it show."""
+    home = [row("npr", name, name, 0.9) for name in "abc"]
+    away = [row("npr", "a", "b", 0.1), row("npr", "b", "a", 0.2)]
+    fine = [row("npr", "a", "c", 0.1), row("npr", "c", "a", 0.6)]
+    (note,) = turned_notes(results([*home, *away, *fine]))
+    assert "from a to b and back, AUC npr a -> b 0.100 [0.050, 0.150]; npr b -> a 0.200" in note
+    assert turned_notes(results([*home, away[0]])) == []  # one direction may be the detector's
+    other = row("spectrum", "a", "b", 0.7)  # and so may what another detector does not share
+    assert turned_notes(results([*home, *away, other])) == []

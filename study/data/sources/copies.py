@@ -169,9 +169,8 @@ def manifest_copy(
     lists, where that lists URLs.
 
     fetch: whether to fetch what is not here; otherwise None is returned for it. fake_label: as of
-    `read_manifest`. Of a URL
-    `s3://bucket/a.png` the copy is `s3/bucket/a.png`; a file that does not exist stays a row whose
-    file is missing. Raises DataError, ConfigError, StoreError.
+    `read_manifest`. Of a URL `s3://bucket/a.png` the copy is `s3/bucket/a.png`; a file that does
+    not exist stays a row whose file is missing. Raises DataError, ConfigError, StoreError.
     """
     if not lists_urls(folder):
         return folder
