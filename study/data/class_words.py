@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from study.core.records import FAKE, REAL
 
-_REAL = "real|original|authentic|genuine|pristine|natural|nature|human|bonafide|photo|camera"
+_CLEARLY_REAL = "real|original|authentic|genuine|pristine|bonafide"
+_REAL = f"{_CLEARLY_REAL}|natural|nature|human|photo|camera"  # what a picture shows, too
 _FAKE = (
     "fake|deepfake|synth|synthetic|synthesis|synthesi[sz]ed|generated|manipulated|forged|forgery"
     "|tampered|spoof|ai|gan|diffusion"
@@ -29,7 +30,8 @@ def _word(words: str) -> str:
 
 # a class is said by a word of a name; `only`: by the whole name
 _LOOSELY = {REAL: _word(_REAL), FAKE: _word(_FAKE)}
-_ONLY = {k: rf"(?i)^(?:[01]_)?(?:{words})s?$" for k, words in ((REAL, _REAL), (FAKE, _FAKE))}
+_WHOLE = ((REAL, _CLEARLY_REAL), (FAKE, _FAKE))
+_ONLY = {label: rf"(?i)^(?:[01]_)?(?:{words})s?$" for label, words in _WHOLE}
 _DENIED = rf"(?i)(?:^|[^a-z])(?:not|non|no|un)[^a-z]?(?:{_REAL}|{_FAKE})"
 
 

@@ -133,6 +133,7 @@ def test_a_column_of_text_that_contradicts_is_refused(
         (("coco/{}.png", "RealVisXL/{}.png"), ("0", "1")),
         (("real/{}.png", "not_real/{}.png"), ("0", "1")),
         (("humans/{}.png", "humans/g{}.png"), ("1", "0")),
+        (("cars/{}.png", "humans/{}.png"), ("0", "1")),  # what they show
         (("0/{}.png", "1/{}.png"), ("1", "0")),
     ],
 )
