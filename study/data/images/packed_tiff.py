@@ -19,7 +19,7 @@ from PIL import Image, TiffImagePlugin
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0")
 _BY_PILLOW = (1, 2, 4, 8, 16, 32, 64)
 _PACKED = (5, 8, 32773, 32946)  # LZW, deflate, PackBits: of bytes, whatever they hold
-_AT_ONCE = 1 << 22  # samples unpacked at a time
+_AT_ONCE = 1 << 18  # samples unpacked at a time
 
 
 @dataclass(frozen=True, kw_only=True)
