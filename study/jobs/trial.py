@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from study.core.errors import ConfigError
-from study.core.identity import whole_file
+from study.core.identity import digest, whole_file
 from study.core.records import DetectorSpec, Params, Report, Trial, TrialResult
 from study.data.images.packs import ImageSet
 from study.detectors import registry
@@ -81,6 +82,26 @@ class _StoreSession:
             torch.save(state, path)
 
 
+_LAST: dict[str, tuple[Detector, dict[str, Tensor]]] = {}  # a built detector, its head as built
+
+
+def _build(spec: DetectorSpec, recipe: Recipe, root: Path | None, seed: int) -> Detector:
+    """Build a detector. One whose body no fit touches serves the next fit of this process too, with
+    its head as built: to build a network takes longer than to fit a head.
+    """
+    convex = spec.learner == "logistic"
+    if not convex and not recipe.trains_head_alone:
+        return registry.build(spec, weights_root=root, seed=seed)
+    key = digest(spec, 0 if convex else seed, root)
+    if key not in _LAST:
+        _LAST.clear()
+        built = registry.build(spec, weights_root=root, seed=seed)
+        _LAST[key] = built, {name: t.clone() for name, t in built.head.state_dict().items()}
+    detector, head = _LAST[key]
+    detector.head.load_state_dict(head)
+    return detector
+
+
 def fit_trial(
     job: FitJob,
     report: Report,
@@ -105,11 +126,11 @@ def fit_trial(
     train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
     val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
     spec = registry.with_head(job.spec, trial.params)
-    detector = registry.build(spec, weights_root=workspace.weights_root, seed=trial.seed)
     recipes = [
         Recipe.from_params(params, learner=job.spec.learner, where=trial.pairing.name)
         for params in (trial.params, *beside)
     ]
+    detector = _build(spec, recipes[0], workspace.weights_root, trial.seed)
     session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(
         detector,
