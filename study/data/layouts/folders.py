@@ -67,6 +67,7 @@ BY_MANIFEST = f"{MANIFEST} lists the images"
 BY_SPLITS = "split folders with class folders in them"
 BY_CLASS_SPLITS = "class folders with split folders in them"
 BY_CLASSES = "class folders"
+FLAT_SPLIT = "a split folder without class folders in it"
 BY_JOINT_NAMES = "folders whose names say split and class"
 
 _DEEPEST_WRAPPER = 3
@@ -256,6 +257,9 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
 def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
     """What was passed over: folders, links, images in no class, other files."""
     skipped = dict.fromkeys((*layout.skipped, *walker.skipped))
+    for flat in [(folder, why) for folder, why in skipped if why == FLAT_SPLIT]:
+        number = sum(1 for _ in Walker(layout.root).images(flat[0]))
+        skipped[flat[0], f"{FLAT_SPLIT}: {number:,} images of no class"] = skipped.pop(flat)
     named = {path for path, _ in skipped}
     reached = {part.folder for part in (*layout.parts, *layout.others)}
     beside = [found for found in unreached(Walker(layout.root), reached) if found[0] not in named]
@@ -481,7 +485,7 @@ def _by_joint_names(
 
 def _why_ignored(folder: str) -> str:
     if "/" not in folder and split_of(folder):
-        return "a split folder without class folders in it"
+        return FLAT_SPLIT
     return "neither a split nor a class folder"
 
 
