@@ -10,7 +10,8 @@ A file is checked each time it is read, a folder when a process first opens it, 
 cores at once. That takes one core 0.6 s a GB, 0.09 ms an image of 224 pixels. What is damaged is
 made again, with a line that says so.
 
-A file begins with a line of JSON, its checksums, and then comes the content. The checksums of a
+A file begins with a line of JSON, its checksums and the name of the entry, and then comes the
+content. The checksums of a
 folder's files are the content of `sums.json` in it.
 """
 
@@ -86,7 +87,7 @@ class Cache:
                     shutil.rmtree(path, ignore_errors=True)
                     with whole_folder(path) as temporary:
                         make(temporary)
-                        _seal(temporary)
+                        _seal(temporary, path)
                     remove_others(path)
         return path
 
@@ -97,6 +98,8 @@ def writing(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename and cache.absolute() not in Path(str(error.filename)).absolute().parents:
+            raise  # of a file that is read
         reason = error.strerror or type(error).__name__
         raise StoreError(
             f"the cache folder '{cache}' cannot be written: {reason}; name another results folder"
@@ -104,10 +107,14 @@ def writing(cache: Path) -> Iterator[None]:
         ) from None
 
 
-def write_entry(path: Path, content: bytes) -> None:
-    """Write a file of the cache. Raises OSError."""
+def write_entry(path: Path, content: bytes, *, of: Path | None = None) -> None:
+    """Write a file of the cache. of: the entry that it belongs to, if it is not one itself. Raises
+    OSError.
+    """
     with whole_file(path) as temporary:
-        temporary.write_bytes(json.dumps(_sums_of(content)).encode() + b"\n" + content)
+        temporary.write_bytes(
+            json.dumps({**_sums_of(content), "of": _place(of or path)}).encode() + b"\n" + content
+        )
 
 
 def read_entry(path: Path) -> bytes | None:
@@ -135,15 +142,23 @@ def remove_others(path: Path) -> None:
 
 
 def _say(damaged: Path) -> None:
-    _LOG.warning("'%s' in the cache is damaged: it is made again", damaged)
+    _LOG.warning("'%s' is damaged: it is made again", damaged)
 
 
-def _content(path: Path) -> bytes:
-    """The content of a file as it was written. Raises OSError, and ValueError where it is not."""
-    sums, _, content = path.read_bytes().partition(b"\n")
-    if json.loads(sums) != _sums_of(content):
+def _content(path: Path, of: Path | None = None) -> bytes:
+    """The content of a file as it was written. Raises OSError, and ValueError where it is not, and
+    where it is that of another entry.
+    """
+    line, _, content = path.read_bytes().partition(b"\n")
+    sums, place = json.loads(line), _place(of or path)
+    if sums.pop("of", place) != place or sums != _sums_of(content):
         raise ValueError(path)
     return content
+
+
+def _place(entry: Path) -> str:
+    """What an entry is of, as it says itself."""
+    return f"{entry.parent.name}/{entry.name}"
 
 
 def _damage(folder: Path) -> str:
@@ -157,7 +172,7 @@ def _damage(folder: Path) -> str:
         states = [file.stat() for file in files.values()]
         state = [(one.st_size, one.st_mtime_ns) for one in states]
         if _checked.get(folder) != state:
-            sums = json.loads(_content(folder / SUMS))
+            sums = json.loads(_content(folder / SUMS, folder))
             for name in files.keys() | sums.keys():
                 if name not in files or _sums_of(files[name]) != sums.get(name):
                     return str(name)
@@ -167,14 +182,16 @@ def _damage(folder: Path) -> str:
     return ""
 
 
-def _seal(folder: Path) -> None:
-    """Write the checksums of all files of a folder, each of which is on the disk then."""
+def _seal(folder: Path, entry: Path) -> None:
+    """Write the checksums of all files of a folder, each of which is on the disk then. entry: the
+    folder that it becomes.
+    """
     files = _files(folder)
     for file in files.values():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
     sums = {name: _sums_of(file) for name, file in files.items()}
-    write_entry(folder / SUMS, json.dumps(sums).encode())
+    write_entry(folder / SUMS, json.dumps(sums).encode(), of=entry)
 
 
 def _files(folder: Path) -> dict[str, Path]:

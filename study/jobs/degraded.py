@@ -119,9 +119,9 @@ def run_degraded(job: DegradedJob) -> dict[str, Failure]:
     stretch, store = _Stretch(job, cells), cells[0].workspace.store
     for batch in slices(job.stop - job.start, BATCH_SIZE):
         stretch.score(batch)
-    stretch.features.keep()
     for key, made in stretch.parts.items():
         store.save_part(key, job.start, np.concatenate(made.logits), made.excluded)
+    stretch.features.keep()
     return stretch.failures
 
 
@@ -211,7 +211,7 @@ class _Stretch:
                 before, features = one.body, {}
             for key in open_keys:
                 try:
-                    self._score_cell(self.parts[key], model, batch, views, features)
+                    self._score_cell(self.parts[key], model, one.detector, batch, views, features)
                 except Exception as error:  # of this cell; the others go on
                     self._give_up([key], error)
 
@@ -244,12 +244,13 @@ class _Stretch:
         self,
         mine: _Part,
         model: str,
+        detector: Detector,
         batch: NDArray[np.int64],
         views: Sequence[dict[Condition, Square]],
         features: dict[Condition, Tensor],
     ) -> None:
         """Add a batch to a cell's part; what is not in `features` yet is put there."""
-        ids, detector = self._originals.sample_id[batch + self._start], self._network(model)
+        ids = self._originals.sample_id[batch + self._start]
         found = self._found(model, mine.seen, batch)
         squares = [view[mine.seen] for view in views] if found is None else []
         reasons = (

@@ -5,6 +5,7 @@ same body, of more seeds or another study, need neither the images nor the netwo
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from study.core.cache import Cache, read_entry, remove_others, write_entry, writing
+from study.core.errors import StoreError
 from study.core.identity import digest
 from study.core.records import Geometry
 from study.data.images.degradations import DEGRADATION_VERSION, degrade
@@ -23,6 +25,7 @@ from study.data.images.geometry import fit_geometry
 from study.jobs.workspace import Workspace, runtime_of
 from study.training.features import LIBRARIES, FrozenBody, compute_features
 
+_LOG = logging.getLogger(__name__)
 # a degradation, and the square that a detector makes of the degraded image
 Condition = tuple[str, Geometry]
 
@@ -76,7 +79,15 @@ class StretchFeatures:
         self._made.setdefault((body.key, seen), {})[start] = batch
 
     def keep(self) -> None:
-        """Write what was seen of all of the stretch. Raises StoreError where it cannot be."""
+        """Write what was seen of all of the stretch; where it cannot be written, that is said, and
+        no score hangs on it.
+        """
+        try:
+            self._keep()
+        except StoreError as error:
+            _LOG.warning("what was seen of degraded images is not kept: %s", error)
+
+    def _keep(self) -> None:
         for (key, seen), made in self._made.items():
             batches = [made[start] for start in sorted(made)]
             reasons = np.concatenate([one.reasons for one in batches])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from study.core.cache import read_entry, write_entry
 from study.core.errors import ConfigError
-from study.core.identity import digest, whole_file
+from study.core.identity import digest
 from study.core.records import DetectorSpec, Params, Report, Trial, TrialResult
 from study.data.images.packs import ImageSet
 from study.detectors import registry
@@ -64,9 +66,10 @@ class _StoreSession:
         self.report = report
 
     def load(self) -> dict[str, Any] | None:
-        if not self._file.is_file():
+        content = read_entry(self._file)
+        if content is None:
             return None
-        state: dict[str, Any] = torch.load(self._file, weights_only=True, map_location="cpu")
+        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
         kept = (
             self._store.epoch_file(self._key, n, under_way=True).is_file()
             for n in range(len(state.get("history", ())))
@@ -78,8 +81,9 @@ class _StoreSession:
             self._store.save_epoch(self._key, epoch, state)
 
     def save(self, state: dict[str, Any]) -> None:
-        with whole_file(self._file) as path:
-            torch.save(state, path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_entry(self._file, content.getvalue())
 
 
 _LAST: dict[str, tuple[Detector, dict[str, Tensor]]] = {}  # a built detector, its head as built

@@ -37,6 +37,11 @@ def not_of(key: str, found: str) -> bool:
     return bool(key and found and key != found)
 
 
+def unreadable(path: Path | str, error: OSError) -> StoreError:
+    """Return the error for a file that the system does not give: it may be as it was written."""
+    return StoreError(f"'{path}' cannot be read ({error.strerror or error})")
+
+
 def json_text(table: Mapping[str, Any]) -> str:
     """Return a JSON file of today's schema. A record in it is written field by field."""
     plain = json.loads(json.dumps({"schema": SCHEMA, **table}, default=vars))
@@ -51,7 +56,9 @@ def read_json(path: Path, instead: str = AGAIN) -> dict[str, Any]:
         table = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(table, dict):
             raise ValueError("it holds no table")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except ValueError as error:
         raise DamagedFileError(path, error, instead) from None
     expected = table.pop(SUM, None)
     check_schema(str(table.get("schema", "")), path)
@@ -87,7 +94,14 @@ def read_table(path: Path, name: str = "") -> pa.Table:
     """
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
+        # Arrow says so of damaged pages too; the system's own errors have a number
+        if error.errno is not None:
+            raise unreadable(name or path, error) from None
+        raise DamagedFileError(name or path, error) from None
+    except pa.ArrowMemoryError:
+        raise
+    except (pa.ArrowException, ValueError) as error:
         raise DamagedFileError(name or path, error) from None
     check_schema(
         (table.schema.metadata or {}).get(_SCHEMA_KEY, b"").decode(errors="replace"), name or path

@@ -36,7 +36,7 @@ from study.store.files import DamagedFileError
 from study.store.tables import read_trials, write_trials
 
 LOG = logging.getLogger(__name__)
-LOCAL_FOLDERS = ("checkpoints", "ray")
+LOCAL_FOLDERS = ("checkpoints", "ray", "damaged")
 RUN_LOG = "run.log"
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
 RECORD = "detector.json"
@@ -90,7 +90,8 @@ class Mirror:
                 {path.rpartition("/")[0] for path in there if path.endswith(f"/{RECORD}")}
             )
             wanted = [path for path, file in there.items() if self._lacks(path, file)]
-            whole = [folder for folder in models if not (self.results / folder).is_dir()]
+            absent = (folder for folder in models if not (self.results / folder).is_dir())
+            whole = [folder for folder in absent if not self._is_aside(folder)]
             for folder in whole:
                 files = {
                     path: file for path, file in there.items() if path.startswith(f"{folder}/")
@@ -190,9 +191,13 @@ class Mirror:
         part = path.split("/")[1]
         if part == "models":
             return False
-        if part in KEYED and (self.results / path).is_file():
+        if part in KEYED and ((self.results / path).is_file() or self._is_aside(path)):
             return False
         return not (self.results / path).is_file() or self._seen.get(path, [""])[0] != _tag(file)
+
+    def _is_aside(self, path: str) -> bool:
+        """Whether what was fetched was damaged: it is made anew here, and then pushed."""
+        return any((self.folder / "damaged").glob(f"{Path(path).name}-*"))
 
     def _here(self, path: str) -> list[object]:
         """Size and time of last change, nothing of a file that is gone."""
@@ -269,7 +274,7 @@ def _is_kept(path: str) -> bool:
     """
     names = path.split("/")[1:]
     hidden = any(name.startswith(".") or name.endswith(UNDER_WAY) for name in names)
-    return not hidden and names != [RUN_LOG]
+    return not hidden and names != [RUN_LOG] and names[0] not in LOCAL_FOLDERS
 
 
 def _past(paths: Iterable[str], *, scores: Iterable[str]) -> set[str]:

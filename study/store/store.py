@@ -36,6 +36,7 @@ from study.store.files import (
     json_text,
     not_of,
     read_json,
+    unreadable,
 )
 from study.store.tables import (
     failure_columns,
@@ -50,7 +51,7 @@ from study.store.weights_file import read_weights, write_weights
 Record = TypeVar("Record")
 RECORD, WEIGHTS = "detector.json", "detector.safetensors"  # of a trained detector
 AGAIN = "run the command again, which makes it anew"
-SWEEP = "run the sweep again, which trains it anew"
+SWEEP = "run the sweep again, which trains it anew (cross_eval makes an ensemble)"
 
 
 class Store:
@@ -162,7 +163,7 @@ class Store:
     def epoch_weights(self, key: str, epoch: int) -> dict[str, Any]:
         """Return the weights of one epoch of a winner. Raises StoreError where they are damaged."""
         path = self.epoch_file(key, epoch)
-        with self._set_aside(self.epochs_folder(key), "it is kept no more"):
+        with self._set_aside(self.epochs_folder(key), SWEEP):
             return read_weights(path, f"{key} epoch {epoch}")
 
     def close_epochs(self, key: str) -> None:
@@ -343,7 +344,9 @@ class Store:
                     return arrays["logit"], tuple(
                         (str(sample), str(reason)) for sample, reason in arrays["excluded"]
                     )
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            except OSError as error:
+                raise unreadable(path, error) from None
+            except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise DamagedFileError(path, error) from None
 
     def drop_parts(self, key: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.store.files import DamagedFileError, not_of
+from study.store.files import DamagedFileError, not_of, unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +27,8 @@ def read_weights(path: Path, key: str = "", *, prefix: str = "") -> dict[str, Te
     """Return the tensors whose names begin with `prefix`, by their whole names.
 
     key: whose they have to be; "" where that is not known. Raises DamagedFileError where the file
-    is missing, cannot be read, is another's, or holds what was not written. Files of versions that
-    wrote no sums are not checked.
+    is another's, or holds what was not written, and StoreError where it is missing or the system
+    does not give it. Files of versions that wrote no sums are not checked.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -38,7 +38,9 @@ def read_weights(path: Path, key: str = "", *, prefix: str = "") -> dict[str, Te
             names = [name for name in list(opened.keys()) if name.startswith(prefix)]
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in names}
         sums = dict(json.loads(said["sha256"])) if "sha256" in said else None
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (SafetensorError, TypeError, ValueError) as error:
         raise DamagedFileError(path, error) from None
     if sums is None:
         return tensors

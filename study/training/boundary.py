@@ -105,7 +105,12 @@ def _above(graph: fx.Graph, root: nn.Module, trained: set[int]) -> set[fx.Node]:
     for node in graph.nodes:
         own: Sequence[Any] = ()
         if node.op == "call_module":
-            own = list(modules[str(node.target)].parameters())
+            module = modules[str(node.target)]
+            # a layer without parameters learns too where it is in training, as dropout is
+            live = any(one.training for one in module.modules())
+            own = list(module.parameters())
+            if live:
+                found.add(node)
         elif node.op == "get_attr":
             owner, _, name = str(node.target).rpartition(".")
             own = [getattr(modules[owner], name)]
@@ -136,7 +141,7 @@ def _values(
             return None  # a size, perhaps that of the batch
         if one.shape == two.shape and torch.equal(one, two):
             found.append(one)
-        elif one.shape[0] == 1 and two.shape[0] == 2 and one.shape[1:] == two.shape[1:]:
+        elif one.ndim and (len(one), len(two)) == (1, 2) and one.shape[1:] == two.shape[1:]:
             found.append(None)
         else:
             return None

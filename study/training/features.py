@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ from study.training.session import Images, Pixels
 LIMIT_BYTES = 1 << 30
 """Most memory that kept features take in one process, beside files that are mapped."""
 RESERVE = 0.1  # of the disk's free space: stays free
+COPIED = 0.5  # of the free memory, at most, for what cannot be mapped: a union, and on a GPU
 LIBRARIES = (
     "numpy",
     "Pillow",
@@ -106,7 +108,8 @@ def head_logits(
 
     def rows(index: NDArray[np.int64]) -> Tensor:
         kept = features[index[0] : index[-1] + 1]
-        return detector.classify(kept if above is None else above(kept))
+        # a copy, because a layer may work in place
+        return detector.classify(kept if above is None else above(kept.clone()))
 
     with evaluating(detector):
         return [
@@ -210,19 +213,26 @@ class FeatureStore:
         """Say whether there is room for a layer of these images, of each straight or mirrored; the
         same on all workers. Where there is not, it is said, once.
         """
-        needed = 0
+        needed, copied = 0, 0
         for images, flip in views:
-            for pixels, _, _ in images.parts():
+            parts = images.parts()
+            for pixels, _, _ in parts:
                 if not self.has(body, pixels.key, runtime, flip=flip, layer=layer):
                     needed += len(pixels) * layer.row_bytes(body.load())
+            if len(parts) > 1 or runtime.kind != "cpu":  # else the file is mapped
+                copied += len(images) * layer.row_bytes(body.load())
         room = self.limit_bytes
         if self.cache is not None and needed:
             self.cache.mkdir(parents=True, exist_ok=True)
             room = int(shutil.disk_usage(self.cache).free * (1 - RESERVE))
+        tight = copied > _free_memory(runtime) * COPIED if copied else False
+        if tight:
+            needed, room = copied, int(_free_memory(runtime) * COPIED)
         short = processes.sum(needed > room) > 0
         if short and body.key not in self._said:
             self._said.add(body.key)
             where = f"'{self.cache}' has room for" if self.cache else "kept in memory are at most"
+            where = "memory has room for" if tight else where
             _LOG.warning(
                 "what is kept of %s takes %.1f GB and %s %.1f GB: they are computed anew each time",
                 body.name,
@@ -296,6 +306,7 @@ class _View:
                 name = f"{str(rows.dtype).removeprefix('torch.')}{'.channels_last' * last}.npy"
                 shape = (len(pixels), *values.shape[1:])
                 array = np.lib.format.open_memmap(folder / name, "w+", values.dtype, shape)
+                _allocate(folder / name)
             array[index] = values
 
     def _batches(self, pixels: Pixels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
@@ -310,6 +321,22 @@ class _View:
         with evaluating(detector):
             for index in slices(len(pixels), BATCH_SIZE):
                 yield index, in_halves(rows, index, device)
+
+
+def _free_memory(runtime: TorchRuntime) -> int:
+    """Return the free bytes of the memory that features are copied to."""
+    if runtime.kind == "cuda":
+        free: int = torch.cuda.mem_get_info(runtime.device)[0]
+        return free
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _allocate(file: Path) -> None:
+    """Take a mapped file's room on the disk now. Raises OSError where there is none: a page without
+    room would kill the process when it is written.
+    """
+    with file.open("r+b") as opened:
+        os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
 
 
 def _room(n: int, like: Tensor) -> Tensor:

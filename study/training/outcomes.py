@@ -96,13 +96,14 @@ def once(
         # all that are asked for with one another have the same lock, whichever comes first
         lock = paths[0].with_name(digest(sorted(path.name for path in paths)))
         with writing(folder), one_at_a_time(lock):
-            lacking = [n for n, path in enumerate(paths) if _read(path) is None]
-            if 0 in lacking:
-                for n, trained in zip(lacking, fit([asked[n] for n in lacking]), strict=True):
+            found = _read(paths[0])
+            if found is None:
+                lacking = [n for n, path in enumerate(paths) if n == 0 or _read(path) is None]
+                made = fit([asked[n] for n in lacking])
+                for n, trained in zip(lacking, made, strict=True):
                     write_entry(paths[n], _written(trained))
                     remove_others(paths[n])
-            found = _read(paths[0])
-    assert found is not None, f"'{paths[0]}' is gone"
+                found = made[0]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_a_flipped_bit_of_a_folder_is_found_by_the_next_process_to_open_it(
     monkeypatch.setattr(module, "_checked", {})
     FOLDERS.folder(tmp_path, "x", fill)
     (said,) = cache_said
-    assert f"/{name}' in the cache" in said and "\n" not in said
+    assert f"/{name}' is damaged" in said and "\n" not in said
     assert (folder / name).read_bytes() == whole
     FOLDERS.folder(tmp_path, "x", forgotten)
 
@@ -222,3 +223,44 @@ def test_what_is_refused_while_it_is_made_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="no"):
         FOLDERS.folder(tmp_path, "x", refuse)
     assert entries(tmp_path) == []
+
+
+def test_the_content_of_another_entry_is_made_again(
+    tmp_path: Path, cache_said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two entries, files and folders, whose contents were swapped."""
+    made: list[str] = []
+
+    def make(name: str) -> str:
+        made.append(name)
+        return name
+
+    def swap(first: Path, second: Path) -> None:
+        between = tmp_path / "between"
+        first.rename(between)
+        second.rename(first)
+        between.rename(second)
+
+    files = [VALUES.path(tmp_path, f"{digest(name)}.json") for name in ("a", "b")]
+    folders = []
+    for name in ("a", "b"):
+        VALUES.get(tmp_path, name, functools.partial(make, name))
+        folders.append(FOLDERS.folder(tmp_path, name, lambda f, n=name: _fill_with(f, n)))
+    swap(*files)
+    swap(*folders)
+    monkeypatch.setattr(module, "_checked", {})
+    for name, folder in zip(("a", "b"), folders, strict=True):
+        assert VALUES.get(tmp_path, name, functools.partial(make, name)) == name
+        again = FOLDERS.folder(tmp_path, name, lambda f, n=name: _fill_with(f, n))
+        assert again == folder and (folder / "content").read_text() == name
+    assert made == ["a", "b", "a", "b"] and len(cache_said) == 4
+
+
+def _fill_with(folder: Path, text: str) -> None:
+    (folder / "content").write_text(text)
+
+
+def test_an_error_of_a_file_that_is_read_is_not_the_caches(tmp_path: Path) -> None:
+    gone = tmp_path / "elsewhere" / "weights"
+    with pytest.raises(FileNotFoundError, match="weights"):
+        FOLDERS.folder(tmp_path / "cache", "x", lambda _: gone.read_bytes())

@@ -24,7 +24,7 @@ from study.detectors.base import Detector
 from study.jobs import trial as trial_job
 from study.jobs.cell import CellJob, load_detector, score_cell
 from study.jobs.epochs import EpochsJob, run_epochs
-from study.jobs.trial import TrialJob, run_trial
+from study.jobs.trial import TrialJob, _StoreSession, run_trial
 from study.jobs.winner import WinnerJob, run_winner
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
 from study.store.store import Store
@@ -215,6 +215,24 @@ def test_every_epoch_is_scored_with_its_own_statistics(
             store.scores(epochs_job.scores_key(epoch)).logit, expected[epoch]
         )
     assert not np.array_equal(expected[1], expected[2])
+
+
+def test_a_damaged_checkpoint_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Torch's own reader checks no sums: a flipped bit of a tensor would be another number."""
+    store = Store(tmp_path, "s")
+    session = _StoreSession(store, "k", lambda _: None)
+    assert session.load() is None
+    session.save({"state": {"w": torch.arange(8.0)}})
+    loaded = session.load()
+    assert loaded is not None and torch.equal(loaded["state"]["w"], torch.arange(8.0))
+    good = store.checkpoint_file("k").read_bytes()
+    for content in (good[:-1], b"no zip", good.replace(b"\x00\x00\x80@", b"\x00\x00\x80A", 1)):
+        assert content != good
+        store.checkpoint_file("k").write_bytes(content)
+        assert session.load() is None
+    assert caplog.text.count("is damaged") == 3
 
 
 def test_a_winner_leaves_no_checkpoint_and_says_where_it_was_trained(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -131,6 +133,27 @@ def test_what_is_damaged_is_set_aside_and_no_result_any_more(store: Store) -> No
         store.weights("m1")
     assert not store.has_model("m1") and store.has_model("m2")
     assert len(list((store.folder / "damaged").iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "trials"])
+def test_what_the_system_does_not_give_is_not_set_aside(
+    kind: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many open files, a network file system that is away: the results may be whole."""
+    one = KINDS[kind]
+    file = one.file(store, "m1")
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(file))
+
+    with monkeypatch.context() as patch:
+        for place in ("pyarrow.parquet.read_table", "safetensors.safe_open", "numpy.load"):
+            patch.setattr(place, refuse)
+        patch.setattr(Path, "read_text", refuse)
+        with pytest.raises(StoreError, match=r"cannot be read .Too many open files") as raised:
+            one.read(store, "m1")
+    assert "set aside" not in str(raised.value) and file.is_file()
+    one.read(store, "m1")
 
 
 def test_files_of_a_version_that_wrote_no_sums_are_read(store: Store) -> None:

@@ -136,6 +136,33 @@ def test_what_was_not_pushed_stays_unless_it_changed_there(url: str, on: Machine
     assert held(first) == {"trials.parquet": "a, c, d"}
 
 
+def test_what_is_damaged_there_is_replaced(url: str, on: Machine) -> None:
+    """A machine sets its copy aside, makes it anew, and pushes that; others never see the damaged
+    one's remains.
+    """
+    on("first")
+    first = Mirror(url, "small")
+    for name in ("scores/s.parquet", "models/k/detector.safetensors", "models/k/detector.json"):
+        put(first, name, "damaged")
+    first.push()
+    on("second")
+    second = Mirror(url, "small")
+    second.pull()
+    for place in ("scores/s.parquet", "models/k"):
+        (second.folder / "damaged").mkdir(exist_ok=True)
+        (second.folder / place).rename(second.folder / "damaged" / f"{Path(place).name}-1a2b3c")
+    assert Mirror(url, "small").pull() == 0
+    assert not (second.folder / "scores" / "s.parquet").exists()
+    assert not (second.folder / "models" / "k").exists()
+    for name in ("scores/s.parquet", "models/k/detector.safetensors", "models/k/detector.json"):
+        put(second, name, "made anew")
+    assert Mirror(url, "small").push() == 3
+    on("third")
+    third = Mirror(url, "small")
+    third.pull()
+    assert set(held(third).values()) == {"made anew"}
+
+
 @pytest.mark.parametrize("puts", range(len(FILES) + 1))
 def test_killed_after_any_push_a_reader_sees_no_model_without_its_weights(
     puts: int, url: str, on: Machine, monkeypatch: pytest.MonkeyPatch

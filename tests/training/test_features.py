@@ -175,6 +175,21 @@ def test_a_full_disk_keeps_nothing_and_says_so_once(
     assert store.fits(body, view, runtime=runtime), "they are there"
 
 
+def test_a_union_that_memory_has_no_room_for_is_computed_anew(
+    runtime: TorchRuntime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = images(20), images(30, seed=1)
+    store, body = FeatureStore(tmp_path), OF(tiny())
+    monkeypatch.setattr(features, "_free_memory", lambda _: 2 * 50 * 8 * 4 - 2)
+    assert store.fits(body, (first, False), (second, False), runtime=runtime), "these are mapped"
+    with caplog.at_level(logging.WARNING):
+        assert not store.fits(body, (Union(first, second), False), runtime=runtime)
+    assert "memory has room for" in caplog.text
+
+
 def _ask(cache: Path, log: Path, barrier: Any, dies: bool = False) -> None:
     """A process that wants features, and notes each forward; it may die of the second."""
 

@@ -142,7 +142,7 @@ def test_a_damaged_outcome_is_made_again(
     content[-40] ^= 1
     entry.write_bytes(content)
     assert same((one, expected), (two, fit_at(tmp_path, two, **HEAD)))
-    assert trained == [1, 1] and f"'{entry}' in the cache is damaged" in caplog.text
+    assert trained == [1, 1] and f"'{entry}' is damaged" in caplog.text
 
 
 def test_a_kill_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
