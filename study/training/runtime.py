@@ -118,7 +118,8 @@ class TorchRuntime:
         # On a GPU an operation without a deterministic kernel warns instead of ending the study. Of
         # the detectors that ship none is known to have one; a network of timm or open_clip may, and
         # then a repetition on a GPU differs in its last digits.
-        torch.use_deterministic_algorithms(True, warn_only=self.device != "cpu")
+        # (`use_deterministic_algorithms` does the same, and imports torch's compiler for 1.4 s.)
+        torch.set_deterministic_debug_mode("error" if self.device == "cpu" else "warn")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every tensor
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
