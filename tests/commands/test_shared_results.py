@@ -1,4 +1,4 @@
-"""Two studies that run at once in one fresh results folder: the numbers of each alone."""
+"""Two studies that run at once in one fresh results folder: the numbers of one alone."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ def run(studies: list[Path], results: Path) -> None:
 
 @pytest.mark.slow
 def test_two_studies_at_once_are_each_alone(study_file: Path, tmp_path: Path) -> None:
-    text = study_file.read_text(encoding="utf-8")
+    text = study_file.read_text(encoding="utf-8").replace("trials = 3", "trials = 1")
+    text = text.replace('"alpha", "beta", "alpha+beta"', '"alpha", "beta"')
     studies = []
     for name in ("first", "second"):
         studies.append(tmp_path / f"{name}.toml")
         studies[-1].write_text(text.replace('name = "small"', f'name = "{name}"'), encoding="utf-8")
     run(studies, tmp_path / "together")
-    for study in studies:
-        run([study], tmp_path / f"alone {study.stem}")
-        alone, together = (
-            Store(tmp_path / folder, study.stem) for folder in (f"alone {study.stem}", "together")
-        )
-        assert alone.matrix_file.read_text() == together.matrix_file.read_text()
+    run(studies[:1], tmp_path / "alone")
+    alone = Store(tmp_path / "alone", "first").matrix_file.read_text()
+    for name in ("first", "second"):  # they ask for the same
+        assert Store(tmp_path / "together", name).matrix_file.read_text() == alone
     left = [p for p in (tmp_path / "together").rglob("*") if p.name.endswith(".tmp")]
     assert not left and not list((tmp_path / "together").glob(".mlflow-*"))
