@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def one_by_gradient(
             x = torch.where(flip[part][:, None], views[1][part], views[0][part])
             optimizer.zero_grad()
             loss = bce(linear(x).squeeze(1), label[part], recipe.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(linear.parameters(), recipe.clip_norm)
             optimizer.step()
         with torch.no_grad():
@@ -167,7 +168,10 @@ def thousand(features: NDArray[np.float32], label: NDArray[np.uint8], heads: int
 def by_regression(x: Array, labels: NDArray[np.uint8], strength: float) -> None:
     """Print the row of logistic heads."""
     loop, stack = Clock(), Clock()
-    some = lambda rows: [one_logistic(x, y, strength) for y in rows]  # noqa: E731
+
+    def some(rows: NDArray[np.uint8]) -> list[Array]:
+        return [one_logistic(x, y, strength) for y in rows]
+
     some(labels[:1])
     ones = loop.time(lambda: some(labels[:SLICE]), SLICE)
     heads = stack.time(lambda: stacked_logistic(x, labels, strength), len(labels))
@@ -194,11 +198,14 @@ def by_gradient(
     weight = torch.from_numpy(rng.normal(scale=0.01, size=features.shape[1]).astype(np.float32))
     heads = [Head(recipe=recipe, seed=1, weight=weight, bias=0.0, label=y) for y in labels]
     loop, stack = Clock(), Clock()
-    one = lambda head: one_by_gradient(views, val, val_label, head)  # noqa: E731
-    ones = loop.time(lambda: [one(head) for head in heads[:SLICE]], SLICE)
+
+    def some(heads: Sequence[Head]) -> list[NDArray[np.float32]]:
+        return [one_by_gradient(views, val, val_label, head) for head in heads]
+
+    ones = loop.time(lambda: some(heads[:SLICE]), SLICE)
     how: dict[str, Any] = {"epochs": EPOCHS, "runtime": RUNTIME}
     found = stack.time(lambda: train_heads(views, val, val_label, heads, **how), len(heads))
-    ones += loop.time(lambda: [one(head) for head in heads[SLICE : 2 * SLICE]], SLICE)
+    ones += loop.time(lambda: some(heads[SLICE : 2 * SLICE]), SLICE)
     apart = max(np.abs(a - b.logit).max() for a, b in zip(ones, found, strict=False))
     report("gradient", loop, stack, f"val logits {apart:.0e} apart")
 
@@ -215,8 +222,8 @@ def alone(features: NDArray[np.float32], label: NDArray[np.uint8]) -> None:
                 for kept, run in zip(
                     times,
                     (
-                        lambda: one_logistic(x, y, strength),  # noqa: B023
-                        lambda: stacked_logistic(x, y[None], strength),  # noqa: B023
+                        partial(one_logistic, x, y, strength),
+                        partial(stacked_logistic, x, y[None], strength),
                     ),
                     strict=True,
                 ):

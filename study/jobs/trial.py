@@ -69,7 +69,9 @@ class _StoreSession:
         content = read_entry(self._file)
         if content is None:
             return None
-        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), weights_only=True, map_location="cpu"
+        )
         kept = (
             self._store.epoch_file(self._key, n, under_way=True).is_file()
             for n in range(len(state.get("history", ())))

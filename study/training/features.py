@@ -14,6 +14,7 @@ room for it, nothing is kept and the network computes anew, which is said once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ from study.training.session import Images, Pixels
 LIMIT_BYTES = 1 << 30
 """Most memory that kept features take in one process, beside files that are mapped."""
 RESERVE = 0.1  # of the disk's free space: stays free
-COPIED = 0.5  # of the free memory, at most, for what cannot be mapped: a union, and on a GPU
+COPIED = 0.5  # of the memory, at most, for what cannot be mapped: a union, and on a GPU
 LIBRARIES = (
     "numpy",
     "Pillow",
@@ -225,9 +226,9 @@ class FeatureStore:
         if self.cache is not None and needed:
             self.cache.mkdir(parents=True, exist_ok=True)
             room = int(shutil.disk_usage(self.cache).free * (1 - RESERVE))
-        tight = copied > _free_memory(runtime) * COPIED if copied else False
+        tight = copied > _memory(runtime) * COPIED if copied else False
         if tight:
-            needed, room = copied, int(_free_memory(runtime) * COPIED)
+            needed, room = copied, int(_memory(runtime) * COPIED)
         short = processes.sum(needed > room) > 0
         if short and body.key not in self._said:
             self._said.add(body.key)
@@ -295,19 +296,24 @@ class _View:
         return whole
 
     def write(self, pixels: Pixels, folder: Path) -> None:
-        """Compute them into a file, batch by batch; `_mapped` reads it."""
-        array = None
-        for index, rows in self._batches(pixels):
-            last = rows.ndim == 4 and rows.is_contiguous(memory_format=torch.channels_last)
-            plain = rows.permute(0, 2, 3, 1) if last else rows
-            bits = plain.view(torch.int16) if rows.dtype == torch.bfloat16 else plain
-            values = bits.contiguous().cpu().numpy()
-            if array is None:
-                name = f"{str(rows.dtype).removeprefix('torch.')}{'.channels_last' * last}.npy"
-                shape = (len(pixels), *values.shape[1:])
-                array = np.lib.format.open_memmap(folder / name, "w+", values.dtype, shape)
-                _allocate(folder / name)
-            array[index] = values
+        """Compute them into a file, batch by batch; `_mapped` reads it.
+
+        It is written and not mapped: where the disk is full, a mapped page kills the process.
+        """
+        with contextlib.ExitStack() as files:
+            file: BinaryIO | None = None
+            for _, rows in self._batches(pixels):
+                last = rows.ndim == 4 and rows.is_contiguous(memory_format=torch.channels_last)
+                plain = rows.permute(0, 2, 3, 1) if last else rows
+                bits = plain.view(torch.int16) if rows.dtype == torch.bfloat16 else plain
+                values = bits.contiguous().cpu().numpy()
+                if file is None:
+                    name = f"{str(rows.dtype).removeprefix('torch.')}{'.channels_last' * last}.npy"
+                    file = files.enter_context((folder / name).open("wb"))
+                    shape = (len(pixels), *values.shape[1:])
+                    of = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, of)
+                file.write(values.data)
 
     def _batches(self, pixels: Pixels) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         detector, device = self.body.load(), self.runtime.device
@@ -323,20 +329,14 @@ class _View:
                 yield index, in_halves(rows, index, device)
 
 
-def _free_memory(runtime: TorchRuntime) -> int:
-    """Return the free bytes of the memory that features are copied to."""
-    if runtime.kind == "cuda":
-        free: int = torch.cuda.mem_get_info(runtime.device)[0]
-        return free
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _allocate(file: Path) -> None:
-    """Take a mapped file's room on the disk now. Raises OSError where there is none: a page without
-    room would kill the process when it is written.
+def _memory(runtime: TorchRuntime) -> int:
+    """Return the bytes of the memory that features are copied to, whoever uses it now: what is kept
+    must not hang on the moment.
     """
-    with file.open("r+b") as opened:
-        os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
+    if runtime.kind == "cuda":
+        total: int = torch.cuda.mem_get_info(runtime.device)[1]
+        return total
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _room(n: int, like: Tensor) -> Tensor:

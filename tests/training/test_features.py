@@ -6,6 +6,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from study.core import cache as core_cache
+from study.core.errors import StoreError
 from study.detectors import registry
 from study.training import features
 from study.training.features import FeatureStore, FrozenBody, body_digest, compute_features
@@ -175,6 +177,21 @@ def test_a_full_disk_keeps_nothing_and_says_so_once(
     assert store.fits(body, view, runtime=runtime), "they are there"
 
 
+def test_a_disk_that_fills_meanwhile_is_an_error_and_no_death(
+    runtime: TorchRuntime, tmp_path: Path
+) -> None:
+    """By the limit of a file's size, at which a write fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written: File too large"):
+            FeatureStore(tmp_path).get(OF(tiny()), images(200), runtime=runtime)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.glob("features/*/[!.]*"))
+    FeatureStore(tmp_path).get(OF(tiny()), images(200), runtime=runtime)
+
+
 def test_a_union_that_memory_has_no_room_for_is_computed_anew(
     runtime: TorchRuntime,
     tmp_path: Path,
@@ -183,7 +200,7 @@ def test_a_union_that_memory_has_no_room_for_is_computed_anew(
 ) -> None:
     first, second = images(20), images(30, seed=1)
     store, body = FeatureStore(tmp_path), OF(tiny())
-    monkeypatch.setattr(features, "_free_memory", lambda _: 2 * 50 * 8 * 4 - 2)
+    monkeypatch.setattr(features, "_memory", lambda _: 2 * 50 * 8 * 4 - 2)
     assert store.fits(body, (first, False), (second, False), runtime=runtime), "these are mapped"
     with caplog.at_level(logging.WARNING):
         assert not store.fits(body, (Union(first, second), False), runtime=runtime)

@@ -196,8 +196,8 @@ def _places(root: str) -> Iterator[str]:
     """Where a root's files really lie: in it, and, of a hub's `snapshots/COMMIT`, in `blobs`."""
     yield root
     repository, _, below = root.rpartition(f"{os.sep}snapshots{os.sep}")
-    if below and os.path.basename(repository).startswith(("datasets--", "models--", "spaces--")):  # noqa: PTH119 - a string
-        yield os.path.join(repository, "blobs")  # noqa: PTH118 - likewise
+    if below and Path(repository).name.startswith(("datasets--", "models--", "spaces--")):
+        yield str(Path(repository, "blobs"))
 
 
 def stat_file(path: str, walker: Walker) -> tuple[int, int, str]:

@@ -13,6 +13,7 @@ import posixpath
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
@@ -38,11 +39,17 @@ class FilesBelow:
     root: Path
     _folders: dict[str, dict[str, list[str]]] = field(default_factory=dict)
 
+    @cached_property
+    def _bases(self) -> tuple[str, ...]:
+        """The folder's path as it is named, and as it really is: every row asks for it."""
+        named = os.path.abspath(self.root)  # noqa: PTH100 - takes `..` away and keeps links
+        return tuple(dict.fromkeys((named, os.path.realpath(self.root))))
+
     def relative(self, path: str) -> str:
         """Return an absolute path of what lies below the folder relative to it; others as they
         are.
         """
-        for base in dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root))):  # noqa: PTH100 - strings
+        for base in self._bases:
             if path.startswith(f"{base}/"):
                 return path[len(base) + 1 :]
         return path
