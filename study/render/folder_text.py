@@ -63,9 +63,13 @@ def asked_words(found: Description) -> dict[str, list[str]]:
     }
 
 
-def usable_name(found: Description) -> str:
-    """Return a name by which a study may use the folder, of several datasets the first."""
-    name = f"{found.name}:{found.layout.members[0]}" if found.layout.members else found.name
+def usable_name(found: Description, *, whole: bool = False) -> str:
+    """Return a name by which a study may use the folder, of several datasets the first, or all of
+    them as a `whole`.
+    """
+    name = found.name
+    if found.layout.members and not whole:
+        name = f"{name}:{found.layout.members[0]}"
     conditions = [
         f"{word}={values[0]}" for word, values in asked_words(found).items() if len(values) > 1
     ]

@@ -108,7 +108,7 @@ class Sources:
         self, base: str, *, shown: str, download: bool = True
     ) -> tuple[DatasetCard | None, Layout] | None:
         """What `find` returns, of all that a folder holds. shown: the name as it was written."""
-        card = self._card(base)
+        card = self.card(base)
         folder = self._folder(base)
         remote = self.remote
         if not folder and remote and self._is_elsewhere(remote, base, card, ask=download):
@@ -122,7 +122,7 @@ class Sources:
             return None
         layout = find_layout(folder, card=card, class_folders=self.class_folders)
         if layout is None:
-            raise DataError(_unrecognised(shown, folder, card, self.class_folders))
+            raise DataError(unrecognised(shown, folder, card, self.class_folders))
         if layout.parts:
             return card, layout
         root = manifest_copy(
@@ -194,15 +194,15 @@ class Sources:
         return root / name if root and (root / name).is_dir() else None
 
     def _recognised(self, name: str) -> bool:
-        folder, card = self._folder(name) or Path(), self._card(name)
+        folder, card = self._folder(name) or Path(), self.card(name)
         try:
             return bool(find_layout(folder, card=card, class_folders=self.class_folders))
         except DataError:  # it is a dataset, and what is wrong with it is said when it is opened
             return True
 
     @staticmethod
-    def _card(name: str) -> DatasetCard | None:
-        """The card of a name, or of the Kaggle dataset that unpacks into such a folder."""
+    def card(name: str) -> DatasetCard | None:
+        """Return the card of a name, or of the Kaggle dataset that unpacks into such a folder."""
         if name in card_names():
             return load_card(name)
         cards = map(load_card, card_names())
@@ -248,10 +248,10 @@ def _refuse_mixture(beside: Layout, found: Sequence[Path], *, name: str, folder:
         )
 
 
-def _unrecognised(
+def unrecognised(
     name: str, folder: Path, card: DatasetCard | None, class_folders: Mapping[str, int]
 ) -> str:
-    """What was seen in a folder that is not understood, and what would be."""
+    """Return what was seen in a folder that is not understood, and what would be."""
     walker = Walker(folder)
     below = walker.folders("")
     holds = [f"{path}/ ({_images(sum(1 for _ in walker.images(path)))})" for path in below[:SHOWN]]
