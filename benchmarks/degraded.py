@@ -41,6 +41,8 @@ detectors = ["spectrum", "npr"]
 train_on = ["photos"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 2
 [detector.spectrum]

@@ -10,6 +10,7 @@ their members' scores.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from study.core.failures import Failure
     from study.core.records import Cell, Pairing
     from study.jobs.cell import CellJob
+    from study.jobs.draws import DrawCellJob
     from study.planning.cells import PlannedCell
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
@@ -113,7 +115,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     from study.audit import write_audit
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
-    from study.planning.variants import variant_cells, variants
+    from study.planning.variants import draw_cells, variant_cells, variants
     from study.render.audit import pairs_line
     from study.render.study_text import study_notes
     from study.tracking.mlflow_address import tracking_uri
@@ -129,11 +131,12 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     if not opened.study.untrained() and not outside:
         _check_winners(opened, options, cells)
     tried: VariantCells = variant_cells(opened.jobs, variants(opened.jobs, history))
-    cells, tried = _scored(opened, options, cells, tried)
+    drawn = draw_cells(opened.jobs, history)
+    cells, tried = _scored(opened, options, cells, tried, drawn)
     epochs = _scored_epochs(opened, options, cells)
     cells += outside
     audit = write_audit(opened)
-    found = analyse(opened, cells, tried, epochs, audit)
+    found = analyse(opened, cells, tried, epochs, [job for job in drawn if job.is_done()], audit)
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
@@ -168,21 +171,30 @@ def _scored(
     options: argparse.Namespace,
     cells: Sequence[PlannedCell],
     tried: VariantCells,
+    drawn: Sequence[DrawCellJob],
 ) -> tuple[list[PlannedCell], VariantCells]:
     """Score what the store lacks, then what is made of scores; return the cells as they are by
-    then. tried: the cells of other configurations.
+    then. tried: the cells of other configurations. drawn: those of models of draws.
     """
     from study.planning.cells import refreshed
 
-    _score(opened, options, [*cells, *(planned for _, mine in tried for planned in mine)])
+    of_all = [*cells, *(planned for _, mine in tried for planned in mine)]
+    _score(opened, options, of_all, [job for job in drawn if not job.is_done()])
     cells = refreshed(opened.jobs, cells)
     if _derive(opened, options, cells):
         cells = refreshed(opened.jobs, cells)
     return cells, [(variant, refreshed(opened.jobs, mine)) for variant, mine in tried]
 
 
-def _score(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]) -> None:
-    """Score what the store lacks, and record what failed."""
+def _score(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    cells: Sequence[PlannedCell],
+    drawn: Sequence[DrawCellJob],
+) -> None:
+    """Score what the store lacks, and record what failed. drawn: what is left of models of
+    draws.
+    """
     from study.core.records import NO_DEGRADATION
     from study.jobs.cell import CellJob
 
@@ -191,27 +203,38 @@ def _score(opened: OpenStudy, options: argparse.Namespace, cells: Sequence[Plann
     cells = list({c.cell.scores_key or str(number): c for number, c in enumerate(cells)}.values())
     todo = [c for c in cells if isinstance(c.job, CellJob) and c.cell.state not in SETTLED]
     settled = sum(c.cell.state in SETTLED for c in cells)
-    if not todo:
+    if not todo and not drawn:
         waiting = f"; {len(cells) - settled} have no winner" if settled < len(cells) else ""
         cli.LOG.info(f"Nothing to score: {settled} cells are in {opened.store.folder}{waiting}\n")
         return
-    cli.LOG.info(f"scoring {len(todo)} cells ({settled} are in the store)")
+    models = sum(len(job.of.draws) for job in drawn)
+    beside = f"; {models} of models on draws of the training sets" if models else ""
+    cli.LOG.info(f"scoring {len(todo)} cells ({settled} are in the store){beside}")
     start = time.monotonic()
     with cli.launcher(opened, options) as launcher:
-        failed = _score_clean(launcher, [c for c in todo if c.cell.degradation == NO_DEGRADATION])
+        clean = [c for c in todo if c.cell.degradation == NO_DEGRADATION]
+        failed = _score_clean(launcher, clean, drawn)
         failed |= _score_degraded(
             launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION]
         )
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"scored {len(todo) - len(failed)} cells in {seconds}\n")
-    opened.store.save_failures([c.cell.scores_key for c in todo], failed)
+    tried = [*(c.cell.scores_key for c in todo), *(job.scores_key for job in drawn)]
+    opened.store.save_failures(tried, failed)
+    for job in drawn:
+        if job.scores_key in failed:
+            name = f"{job.of.trial.pairing.name} -> {job.test_on}  {job.of.trial.origin}"
+            cli.LOG.warning(f"warning: {name} is not scored: {failed[job.scores_key]}")
 
 
-def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
-    """Score cells on test sets as they are, those that share images and a frozen body in one job;
-    return the failures by scores key.
+def _score_clean(
+    launcher: Launcher, cells: Sequence[PlannedCell], drawn: Sequence[DrawCellJob]
+) -> dict[str, Failure]:
+    """Score cells on test sets as they are, those that share images and a frozen body in one job,
+    and models of draws; return the failures by scores key.
     """
     from study.jobs.cell import CellJob, cells_jobs, run_cells
+    from study.jobs.draws import by_kind, run_draw_cell
 
     known = [(c.job, c.winner) for c in cells if isinstance(c.job, CellJob) and c.winner]
     names = {
@@ -220,7 +243,8 @@ def _score_clean(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, 
     }
     jobs = cells_jobs(known)
     with cli.announced([cell for job in jobs for cell in job.cells], lambda c: names[c.scores_key]):
-        failures = launcher.run_jobs(jobs, run_cells)
+        work = functools.partial(by_kind, run_cells, run_draw_cell)
+        failures = launcher.run_jobs([*jobs, *drawn], work)
     return _of_cells(failures, {job.result_key: job.cells for job in jobs})
 
 

@@ -119,12 +119,13 @@ def _print_outlook(outlook: Outlook) -> None:
                 f"{p.done}/{p.trials}" if p.trials else "-",
                 p.failed,
                 f"{p.trained}/{p.winners}",
+                f"{p.drawn}/{p.draws}" if p.draws else "-",
                 f"{cells.count('done')}/{len(cells)}",
                 "-" if math.isnan(p.val_auc) else p.val_auc,
                 _left(p.seconds_left),
             ]
         )
-    names = ("trials", "failed", "winners", "scored", "best val AUC", "left")
+    names = ("trials", "failed", "winners", "draws", "scored", "best val AUC", "left")
     columns = [Column(name, "number" if name.endswith("AUC") else "count") for name in names]
     print(f"\n{text(table(['pairing', *columns], rows))}")
     states = Counter(c.cell.state for c in outlook.cells)

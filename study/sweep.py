@@ -20,13 +20,11 @@ from study import cli
 if TYPE_CHECKING:
     from study.core.failures import Failure, Said
     from study.core.records import Pairing, Trial, TrialResult
+    from study.jobs.draws import DrawsJob
     from study.jobs.winner import WinnerJob
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
-    from study.planning.study import Study
-    from study.planning.warm_start import Starts
     from study.runtime.interface import Launcher
-    from study.search.driver import PairingSearch
     from study.tracking.recording import TrialRecord, Views
 
 EXAMPLES = """
@@ -80,7 +78,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     store, results = opened.store, opened.workspace.results
     store.save_study(to_toml(opened.study))
     save_starts(opened.starts, opened.study, store)
-    _say_header(opened.study, opened.searches, opened.starts)
+    _say_header(opened)
     if not opened.searches:
         print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
         return cli.DONE
@@ -114,10 +112,11 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def _say_header(study: Study, searches: Mapping[Pairing, PairingSearch], starts: Starts) -> None:
-    """Say what every pairing gets, and what a grid or a warm start makes of it."""
+def _say_header(opened: OpenStudy) -> None:
+    """Say what every pairing gets, and what a grid, a warm start or few groups make of it."""
     from study.render.study_text import study_lines
 
+    study, searches = opened.study, opened.searches
     budget = study.budget
     device_time = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"
     workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
@@ -139,9 +138,15 @@ def _say_header(study: Study, searches: Mapping[Pairing, PairingSearch], starts:
                 *(start.origin for start in found),
             ]
         )
-        for pairing, found in starts.items()
+        for pairing, found in opened.starts.items()
     ]
-    for line in study_lines(study, size, [*grids, *warm]):
+    few = [
+        f"{pairing.name}: too few training groups to be halved, so that its training sample is not"
+        " counted"
+        for pairing in searches
+        if study.replicates_of(pairing.detector) and not opened.jobs.replicates(pairing)
+    ]
+    for line in study_lines(study, size, [*grids, *warm, *few]):
         cli.LOG.info(line)
 
 
@@ -195,7 +200,8 @@ def _train_winners(
     said: Said,
 ) -> tuple[int, dict[str, Failure]]:
     """Train what the store lacks; return how many were trained, and the failures by name."""
-    from study.planning.variants import variant_jobs
+    from study.jobs.winner import WinnerJob
+    from study.planning.variants import draws_jobs, variant_jobs
 
     store, failed, winners = opened.store, {}, []
     for pairing, searched in history.items():
@@ -205,13 +211,14 @@ def _train_winners(
             reason = searched.why_no_winner(said)
             failed[pairing.name] = replace(reason, traceback_file=None)
     further = variant_jobs(opened.jobs, history, store.failures())
-    todo = [job for job in (*winners, *further) if not job.is_done()]
+    drawn = draws_jobs(opened.jobs, history, store.failures())
+    todo = [job for job in (*winners, *further, *drawn) if not job.is_done()]
 
-    def show(job: WinnerJob) -> None:
-        if job in winners:  # other configurations stand in the store alone
+    def show(job: WinnerJob | DrawsJob) -> None:
+        if job in winners:  # other configurations, and draws, stand in the store alone
             views.add_winner(store.model(job.trial.key))
 
-    for job in (*winners, *further):
+    for job in (*winners, *further, *drawn):
         if job.is_done():
             # of one that was killed just after its record was written
             store.drop_checkpoint(job.trial.key)
@@ -219,7 +226,7 @@ def _train_winners(
     failures = _train(opened, launcher, winners, todo, show) if todo else {}
     for job in (job for job in todo if job.trial.key in failures):
         failure, name = failures[job.trial.key], job.trial.pairing.name
-        if job in winners:
+        if isinstance(job, WinnerJob) and job in winners:
             failed[f"{name} seed {job.winner_seed}"] = failure
         else:  # as a failed trial: a result of its own
             cli.LOG.warning(f"{name}  {job.trial.origin}  failed: {said(failure)}")
@@ -230,18 +237,22 @@ def _train(
     opened: OpenStudy,
     launcher: Launcher,
     winners: Sequence[WinnerJob],
-    todo: Sequence[WinnerJob],
-    show: Callable[[WinnerJob], None],
+    todo: Sequence[WinnerJob | DrawsJob],
+    show: Callable[[WinnerJob | DrawsJob], None],
 ) -> Mapping[str, Failure]:
-    """Train winners and further configurations, and say so; return the failures by key."""
+    """Train winners, further configurations and draws, and say so; return the failures by key."""
+    from study.jobs.draws import DrawsJob, by_kind, run_draws
     from study.jobs.winner import run_winner
 
     mine = sum(job in winners for job in todo)
-    beside = f", and {len(todo) - mine} further configurations" if len(todo) > mine else ""
+    models = sum(len(job.draws) for job in todo if isinstance(job, DrawsJob))
+    others = sum(not isinstance(job, DrawsJob) for job in todo) - mine
+    beside = f", {others} further configurations" if others else ""
+    beside += f", {models} models on draws of the training sets" if models else ""
     cli.LOG.info(f"\ntraining {mine} winners ({len(winners) - mine} are in the store){beside}")
     start = time.monotonic()
     with cli.announced(todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show):
-        failures = launcher.run_jobs(todo, run_winner)
+        failures = launcher.run_jobs(todo, functools.partial(by_kind, run_winner, run_draws))
     opened.store.save_failures([job.trial.key for job in todo], failures)
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"trained {len(todo) - len(failures)} of {len(todo)} in {seconds}")

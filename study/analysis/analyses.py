@@ -20,6 +20,7 @@ from study.analysis.roc import RocCurve, roc_of_means
 from study.analysis.score_set import ScoreSet, open_scores
 from study.analysis.selection_gap import selection_gaps
 from study.analysis.tuning import contrasts
+from study.jobs.draws import DrawCellJob
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
 from study.planning.variants import Variant
@@ -43,17 +44,18 @@ def analyse(
     cells: Sequence[PlannedCell],
     variants: VariantCells,
     epochs: Sequence[KeptEpochs],
+    drawn: Sequence[DrawCellJob],
     audit: StudyAudit,
 ) -> Analyses:
     """Derive everything. Trains nothing, scores nothing, and opens each file of scores once.
 
     cells: of the study, and of detectors run elsewhere. variants: the cells of other configurations
-    of its pairings. epochs: what winners have kept.
+    of its pairings. epochs: what winners have kept. drawn: the scores of models of draws.
     """
     more = [planned for _, of_variant in variants for planned in of_variant]
     keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
     keys += [key for one in epochs if one.job.is_done() for key in one.keys.values()]
-    scores = open_scores(setup, keys, leakage_of(setup))
+    scores = open_scores(setup, keys, leakage_of(setup), drawn)
     results = results_of(setup, scores, cells, audit)
     plain = [planned.cell for planned in cells]
     return Analyses(

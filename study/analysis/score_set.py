@@ -9,8 +9,9 @@ mean logit, and the images that training has not seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,14 @@ from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.overlap_groups import Identities, Images, identities_of, own_names
 from study.core.errors import ScoreError
 from study.core.identity import derive_seed
-from study.core.records import Cell, Scores
+from study.core.records import Cell, Draw, DrawKind, DrawScores, Pairing, Scores
+from study.jobs.draws import DrawCellJob
 from study.planning.cells import test_content
 from study.planning.open_study import OpenStudy
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats
 
+DrawnFile = tuple[tuple[Draw, ...], DrawScores]  # some draws, and the logits of their models
 SHARED = ("sample_id", "group", "unit", "method", "label")  # the columns that scorings share
 
 
@@ -74,8 +77,29 @@ class Aligned(Images):
         return left
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The models of a pairing that are trained on R draws of its training set, scored on N images.
+
+    numbers: (R,) of the draws, which are the same draws for every detector and training set.
+    logits: (R, 2, N) of pairs of halves, (R, 1, N) of permutations; float64.
+    """
+
+    numbers: tuple[int, ...]
+    logits: Floats
+
+    def __len__(self) -> int:
+        """How many draws there are."""
+        return len(self.numbers)
+
+    def of(self, numbers: Sequence[int]) -> Floats:
+        """Return the logits of some of the draws, in that order."""
+        return self.logits[[self.numbers.index(number) for number in numbers]]
+
+
 class ScoreSet:
-    """The scores of a run by their keys. leakage: which test images leak from training, and which
+    """The scores of a run by their keys. drawn: the logits of models of draws, with these, by
+    pairing and test set. leakage: which test images leak from training, and which
     cells are cross-domain. rng_seed: test set -> the seed of its resampling. identities: what tells
     which images of two test sets are the same.
     """
@@ -85,6 +109,7 @@ class ScoreSet:
         files: Iterable[tuple[str, Scores]],
         *,
         rng_seed: Callable[[str], int],
+        drawn: Mapping[tuple[Pairing, str], Sequence[DrawnFile]] = MappingProxyType({}),
         leakage: Leakage = NO_LEAKS,
         identities: Identities = own_names,
     ) -> None:
@@ -92,6 +117,7 @@ class ScoreSet:
         held: dict[str, Scores] = {}
         self._files = {key: _sharing(scores, held) for key, scores in files}
         self.rng_seed, self.leakage, self.identities = rng_seed, leakage, identities
+        self._drawn = drawn
 
     def of(self, cell: Cell) -> Scores:
         """Return a scored cell's scores, with all its images."""
@@ -107,6 +133,29 @@ class ScoreSet:
         """
         return align([self._files[key] for key in keys])
 
+    def drawn(
+        self, pairing: Pairing, test_on: str, kind: DrawKind, sample_id: NDArray[np.str_]
+    ) -> Drawn:
+        """Return what the models of a pairing's draws score on images of a clean test set, given by
+        id, in that order. It has no draws where there are none. A pair of halves of which one
+        failed is left out. Raises ScoreError for an image that was not scored.
+        """
+        halves = 2 if kind == "half" else 1
+        found: dict[Draw, Floats] = {}
+        for draws, scores in self._drawn.get((pairing, test_on), ()):
+            if draws[0].kind == kind:
+                logits = scores.logits[:, _places(scores.sample_id, sample_id, test_on)]
+                found.update(zip(draws, logits.astype(np.float64), strict=True))
+        good = {draw for draw, logit in found.items() if np.isfinite(logit).all()}
+        whole = {
+            number: [Draw(kind=kind, number=number, half=half) for half in range(halves)]
+            for number in sorted({draw.number for draw in good})
+        }
+        whole = {number: draws for number, draws in whole.items() if good.issuperset(draws)}
+        rows = [[found[draw] for draw in of_number] for of_number in whole.values()]
+        stacked = np.array(rows, dtype=np.float64).reshape(len(whole), halves, len(sample_id))
+        return Drawn(numbers=tuple(whole), logits=stacked)
+
     def images(self, keys: Iterable[str]) -> Images:
         """Return the images that some of several scorings of a test set have, sorted by id."""
         held = {id(scores.sample_id): scores for scores in (self._files[key] for key in keys)}
@@ -116,9 +165,11 @@ class ScoreSet:
         return Images(sample_id=sample_id, group=group[first], label=label[first])
 
 
-def open_scores(setup: OpenStudy, keys: Iterable[str], leakage: Leakage) -> ScoreSet:
+def open_scores(
+    setup: OpenStudy, keys: Iterable[str], leakage: Leakage, drawn: Sequence[DrawCellJob] = ()
+) -> ScoreSet:
     """Read a study's scores, each file once. keys: of its scored cells, and of all else that is to
-    be compared. Raises StoreError where one cannot be read.
+    be compared. drawn: jobs whose scores are there. Raises StoreError where one cannot be read.
     """
     seeds: dict[str, int] = {}
 
@@ -130,7 +181,29 @@ def open_scores(setup: OpenStudy, keys: Iterable[str], leakage: Leakage) -> Scor
         return seeds[test_on]
 
     files = ((key, setup.store.scores(key)) for key in dict.fromkeys(keys))
-    return ScoreSet(files, rng_seed=rng_seed, leakage=leakage, identities=identities_of(setup))
+    of_draws: dict[tuple[Pairing, str], list[DrawnFile]] = {}
+    for job in drawn:
+        one = job.of.draws, setup.store.draw_scores(job.scores_key)
+        of_draws.setdefault((job.of.trial.pairing, job.test_on), []).append(one)
+    return ScoreSet(
+        files,
+        rng_seed=rng_seed,
+        drawn=of_draws,
+        leakage=leakage,
+        identities=identities_of(setup),
+    )
+
+
+def _places(held: NDArray[np.str_], wanted: NDArray[np.str_], test_on: str) -> NDArray[np.intp]:
+    """Where the wanted ids stand among those held, which are sorted."""
+    places = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
+    lacking = np.flatnonzero(held[places] != wanted)
+    if lacking.size:
+        raise ScoreError(
+            f"{wanted[lacking[0]]} of {test_on} was not scored by the models of draws: run"
+            " cross_eval again"
+        )
+    return places
 
 
 def _sharing(scores: Scores, held: dict[str, Scores]) -> Scores:

@@ -181,6 +181,22 @@ class EpochRecord:
 
 
 Report = Callable[[EpochRecord], None]  # what a fit tells of each epoch
+DrawKind = Literal["half", "permuted"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Draw:
+    """A training set drawn anew, by which it is seen what the training sample decides
+    (study/data/draws.py).
+
+    kind: `half`, one of two disjoint halves of the training groups; `permuted`, the labels of train
+    and val dealt out anew. number: of the pair of halves, or of the permutation. half: 0 or 1; 0
+    for a permutation.
+    """
+
+    kind: DrawKind
+    number: int
+    half: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +279,16 @@ class Scores:
     def coverage(self) -> float:
         """Scored images / listed images, in [0, 1]; NaN where nothing is listed."""
         return len(self.logit) / self.listed if self.listed else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawScores:
+    """Logits of the models of K draws on the same N images, (K, N) float32; NaN in the row of a
+    model whose training failed. sample_id: (N,) str, sorted.
+    """
+
+    sample_id: NDArray[np.str_]
+    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)

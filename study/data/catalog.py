@@ -21,6 +21,7 @@ from study.core.paths import given_path, is_url
 from study.core.records import SPLITS, Balance, Geometry, Split
 from study.data import datasets, splits
 from study.data.datasets import Dataset
+from study.data.draws import can_be_halved
 from study.data.file_index import Progress, quiet
 from study.data.images import packs
 from study.data.images.decode import DECODE_VERSION
@@ -235,6 +236,18 @@ class Catalog:
             )
             self._opened[key] = ImageSet(parts)
         return self._opened[key]
+
+    def can_be_halved(self, name: str) -> bool:
+        """Tell whether the training groups of a dataset or union can be parted into halves with
+        both classes. Raises what `dataset` raises.
+        """
+        seed = self.config.shuffle_seed
+        members = [self.dataset(member).rows("train") for member in split_union(name)]
+        dealt = (rows if seed is None else shuffled(rows, "train", seed) for rows in members)
+        table = pa.concat_tables(
+            [datasets.usable(rows).select(["group", "label"]) for rows in dealt]
+        )
+        return can_be_halved(datasets.strings(table["group"]), datasets.labels(table))
 
     def originals(self, name: str, split: Split) -> Originals:
         """Return the images of one split of a dataset or union as they are, decoded when they are

@@ -28,12 +28,15 @@ def shuffled(rows: pa.Table, split: Split, seed: int) -> pa.Table:
     codes, names = group_codes(rows)
     # by name, whatever the order of the rows
     rank = np.argsort(np.argsort(np.array(names, dtype=np.str_)))
-    label = _dealt(rank[codes], labels(rows), derive_seed(seed, "shuffle", split))
+    label = dealt(rank[codes], labels(rows), derive_seed(seed, "shuffle", split))
     return with_columns(rows, pa.table({"label": pa.array(label, rows["label"].type)}))
 
 
-def _dealt(group: NDArray[np.integer], label: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """The new labels (N,): as many (group, label) are fake as before, alike in each class."""
+def dealt(group: NDArray[np.integer], label: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Return new labels (N,): as many (group, label) are fake as before, alike in each class.
+
+    group: (N,) the place of each image's group among their sorted names.
+    """
     rng = np.random.default_rng(seed)
     blocks, block = np.unique(group.astype(np.int64) * 2 + label, return_inverse=True)
     old = blocks % 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from torch import Tensor
 from study.core.errors import StoreError
 from study.core.failures import Failure, failure_of
 from study.core.identity import digest
-from study.core.records import NO_DEGRADATION, DetectorSpec, Scores, TrainedDetector
+from study.core.records import NO_DEGRADATION, DetectorSpec, Params, Scores, TrainedDetector
 from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.detectors import registry
@@ -30,6 +31,17 @@ from study.training.recipe import Recipe
 from study.training.score import finite_logits, score
 
 HEAD = "head."  # what the names of a head's tensors begin with
+
+
+class TestJob(Protocol):
+    """What says which test split is scored. data_key: of its content."""
+
+    @property
+    def workspace(self) -> Workspace: ...  # noqa: D102
+    @property
+    def test_on(self) -> str: ...  # noqa: D102
+    @property
+    def data_key(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +99,14 @@ def cells_jobs(cells: Sequence[tuple[CellJob, TrainedDetector]]) -> list[CellsJo
 
 def frozen_key(winner: TrainedDetector) -> str:
     """Return the identity of a winner's body where training left it as it was built, else ""."""
-    schedule = winner.trial.params.get("schedule", Recipe.schedule)
-    trained = winner.spec.learner == "gradient" and schedule != "head"
-    return "" if trained else registry.body_key(winner.spec)
+    return frozen_by(winner.spec, winner.trial.params)
+
+
+def frozen_by(spec: DetectorSpec, params: Params) -> str:
+    """Return the identity of a detector's body where a configuration does not train it, else ""."""
+    schedule = params.get("schedule", Recipe.schedule)
+    trained = spec.learner == "gradient" and schedule != "head"
+    return "" if trained else registry.body_key(spec)
 
 
 def run_cells(job: CellsJob) -> dict[str, Failure]:
@@ -124,7 +141,7 @@ def _scores(cell: CellJob, winner: TrainedDetector) -> Scores:
         return detector
 
     body = frozen_body(workspace, winner.spec, load) if frozen_key(winner) else None
-    images = _test_images(cell, winner.spec)
+    images = test_images(cell, winner.spec)
     if body is None or not body.fits((images, False), runtime=runtime):
         return image_scores(images, score(load(), images, runtime=runtime))
     features = body.of_images(images, runtime=runtime)
@@ -139,13 +156,16 @@ def score_cell(job: CellJob, detector: Detector) -> Scores:
     """Return what a detector that is no winner, one of a winner's epochs, scores on the job's test
     split.
     """
-    images = _test_images(job, detector.spec)
+    images = test_images(job, detector.spec)
     runtime = scoring_runtime(job.workspace)
     runtime.place(detector)
     return image_scores(images, score(detector, images, runtime=runtime))
 
 
-def _test_images(job: CellJob, spec: DetectorSpec) -> ImageSet:
+def test_images(job: TestJob, spec: DetectorSpec) -> ImageSet:
+    """Return the images of a job's test split. Raises DataError where they are not those that its
+    key stands for.
+    """
     catalog = job.workspace.catalog
     refuse_changed_data(catalog.key(job.test_on, ("test",)), job.data_key, job.test_on)
     return catalog.open(job.test_on, "test", spec.geometry)

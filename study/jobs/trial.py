@@ -91,9 +91,9 @@ class _StoreSession:
 _LAST: dict[str, tuple[Detector, dict[str, Tensor]]] = {}  # a built detector, its head as built
 
 
-def _build(spec: DetectorSpec, recipe: Recipe, root: Path | None, seed: int) -> Detector:
-    """Build a detector. One whose body no fit touches serves the next fit of this process too, with
-    its head as built: to build a network takes longer than to fit a head.
+def build_for(spec: DetectorSpec, recipe: Recipe, root: Path | None, seed: int) -> Detector:
+    """Return a detector to train. One whose body no fit touches serves the next fit of this process
+    too, with its head as built: to build a network takes longer than to fit a head.
     """
     convex = spec.learner == "logistic"
     if not convex and not recipe.trains_head_alone:
@@ -108,6 +108,16 @@ def _build(spec: DetectorSpec, recipe: Recipe, root: Path | None, seed: int) -> 
     return detector
 
 
+def source_images(job: FitJob) -> tuple[ImageSet, ImageSet]:
+    """Return train and val of a job, opened behind the firewall. Raises DataError where they are
+    not those that its key stands for.
+    """
+    name, catalog = job.trial.pairing.train_on, open_catalog(job.workspace.data, firewall=True)
+    refuse_changed_data(catalog.key(name, TRAINED_ON), job.data_key, name)
+    geometry = job.spec.geometry
+    return catalog.open(name, "train", geometry), catalog.open(name, "val", geometry)
+
+
 def fit_trial(
     job: FitJob,
     report: Report,
@@ -115,28 +125,24 @@ def fit_trial(
     *,
     keep_epochs: bool = False,
     beside: Sequence[Params] = (),
+    images: tuple[ImageSet, ImageSet] | None = None,
 ) -> tuple[Detector, ImageSet, FitResult, float]:
     """Train the job's detector behind the firewall; return it with source val, the result, and the
     seconds of this fit.
 
-    beside: as `fit` takes them.
+    beside: as `fit` takes them. images: in place of train and val as they are.
     """
     workspace, trial = job.workspace, job.trial
     runtime = runtime_of(workspace)
     # before anything is computed: a detector may embed its prompts when it is built
     runtime.apply()
-    catalog = open_catalog(workspace.data, firewall=True)
-    refuse_changed_data(
-        catalog.key(trial.pairing.train_on, TRAINED_ON), job.data_key, trial.pairing.train_on
-    )
-    train = catalog.open(trial.pairing.train_on, "train", job.spec.geometry)
-    val = catalog.open(trial.pairing.train_on, "val", job.spec.geometry)
+    train, val = images or source_images(job)
     spec = registry.with_head(job.spec, trial.params)
     recipes = [
         Recipe.from_params(params, learner=job.spec.learner, where=trial.pairing.name)
         for params in (trial.params, *beside)
     ]
-    detector = _build(spec, recipes[0], workspace.weights_root, trial.seed)
+    detector = build_for(spec, recipes[0], workspace.weights_root, trial.seed)
     session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(
         detector,

@@ -33,6 +33,8 @@ class PairingOutlook:
     """One pairing. Seconds are of one slot, for all of its fits that are left; NaN before anything
     like it was timed.
 
+    draws: models on draws of its training set; drawn: those of them that are trained.
+
     seconds_left: if the others take as long as those that were measured. seconds_at_most: if none
     ends before its epochs are used, by the seconds per epoch of trial 0, or if all take as long as
     the longest that was measured, if that is more: >= seconds_left.
@@ -44,6 +46,8 @@ class PairingOutlook:
     failed: int = 0
     winners: int
     trained: int
+    draws: int = 0
+    drawn: int = 0
     val_auc: float = math.nan
     seconds_left: float = 0.0
     seconds_at_most: float = 0.0
@@ -88,7 +92,8 @@ def look(opened: OpenStudy) -> Outlook:
     kept, to_keep = _features(opened, datasets)
     cells = tuple(plan_cells(opened, history))
     searched = {outlook.pairing: outlook for outlook in look_at_training(opened.jobs, history)}
-    models = opened.store.folder.glob("models/*/detector.safetensors")
+    kinds = ("models/*/detector.safetensors", "draws/*.safetensors")
+    models = [file for kind in kinds for file in opened.store.folder.glob(kind)]
     return Outlook(
         pairings=tuple(
             searched.get(pairing) or _unsearched(opened.study, pairing, cells)
@@ -138,11 +143,12 @@ def _pairing(
     trials = len(searched.trials) if searched.complete else search.trials
     left = trials - len(searched.trials)
     fits = seeds - trained + (further if winners else fits_of(jobs.study, pairing))
+    drawn = _draws(jobs, pairing, searched)
     states = Counter(result.state for _, result in searched.trials)
 
     def seconds(of_fit: Callable[[Trials], float]) -> float:
         each = _estimate(catalog, pairing, history, of_fit)
-        return _of_all(jobs.study, searched, left, fits, each)
+        return _of_all(jobs.study, searched, left, fits + drawn.fits, each)
 
     return PairingOutlook(
         pairing=pairing,
@@ -151,13 +157,41 @@ def _pairing(
         failed=states["failed"],
         winners=seeds,
         trained=trained,
+        draws=drawn.models,
+        drawn=drawn.done,
         val_auc=searched.best[1].val_auc if searched.best else math.nan,
         seconds_left=seconds(_seconds_per_fit),
         seconds_at_most=seconds(lambda trials: _longest_fit(trials, search.epochs)),
     )
 
 
-def _of_all(study: Study, searched: SearchHistory, trials: int, winners: int, each: float) -> float:
+@dataclass(frozen=True, kw_only=True)
+class _Draws:
+    """Models on draws of a training set, those that are done, and how many whole fits are left. A
+    fit on a half is half a fit.
+    """
+
+    models: int
+    done: int
+    fits: float
+
+
+def _draws(jobs: Jobs, pairing: Pairing, searched: SearchHistory) -> _Draws:
+    """Count the models on draws; before there is a winner, as if it trained what it can train."""
+    planned = jobs.draws(pairing, searched)
+    if not planned:
+        heads = jobs.keys.specs[pairing.detector].learner == "logistic"
+        pairs, nulls = jobs.replicates(pairing), jobs.study.null_models_of(heads=heads)
+        return _Draws(models=2 * pairs + nulls, done=0, fits=pairs + nulls)
+    left = [draw for job in planned if not job.is_done() for draw in job.draws]
+    models = sum(len(job.draws) for job in planned)
+    shares = (0.5 if draw.kind == "half" else 1.0 for draw in left)
+    return _Draws(models=models, done=models - len(left), fits=sum(shares))
+
+
+def _of_all(
+    study: Study, searched: SearchHistory, trials: int, winners: float, each: float
+) -> float:
     """Seconds of so many trials and winners of `each` seconds; a limit of device time ends the
     trials, the last one in full.
     """

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from study.core.records import NO_DEGRADATION, Pairing, Params, Trial
+from study.core.records import NO_DEGRADATION, Draw, Pairing, Params, Trial
 from study.jobs.cell import CellJob
+from study.jobs.draws import DrawCellJob, DrawsJob
 from study.jobs.ensemble import EnsembleJob
 from study.jobs.trial import TrialJob
 from study.jobs.winner import WinnerJob
 from study.jobs.workspace import Workspace
-from study.planning.keys import Keys, cell_key, ensemble_cell_key, ensemble_key
+from study.planning.keys import Keys, cell_key, draw_cell_key, ensemble_cell_key, ensemble_key
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
 from study.planning.warm_start import Starts
@@ -111,6 +112,69 @@ class Jobs:
             for seed in range(self.study.budget.seeds)
         ]
 
+    def draws(self, pairing: Pairing, history: SearchHistory) -> list[DrawsJob]:
+        """Return the jobs that train a pairing's selected configuration on halves of its training
+        groups and on permuted labels; [] while it has none. Those of linear heads on a frozen body
+        are one job a kind.
+        """
+        winner = history.winner
+        if winner is None:
+            return []
+        heads = self.keys.trains_heads(pairing, winner.params)
+        pairs = self.replicates(pairing)
+        halved = [Draw(kind="half", number=n, half=half) for n in range(pairs) for half in (0, 1)]
+        nulls = range(self.study.null_models_of(heads=heads))
+        permuted = [Draw(kind="permuted", number=n) for n in nulls]
+        if heads:
+            together = [tuple(draws) for draws in (halved, permuted) if draws]
+        else:
+            together = [(draw,) for draw in (*halved, *permuted)]
+        return [self._draws(pairing, winner.params, draws, heads) for draws in together]
+
+    def replicates(self, pairing: Pairing) -> int:
+        """Return how many pairs of halves there are of a pairing's training groups: 0 where these
+        are too few.
+        """
+        wanted = self.study.replicates_of(pairing.detector)
+        return wanted if wanted and self.workspace.catalog.can_be_halved(pairing.train_on) else 0
+
+    def _draws(
+        self, pairing: Pairing, params: Params, draws: tuple[Draw, ...], heads: bool
+    ) -> DrawsJob:
+        key, seed = self.keys.draws(pairing, params, draws)
+        trial = Trial(
+            key=key,
+            pairing=pairing,
+            number=-1,
+            params=params,
+            seed=seed,
+            epochs=self.study.budget.epochs,
+            origin=_origin_of(draws),
+        )
+        return DrawsJob(
+            workspace=self.workspace,
+            spec=self.keys.specs[pairing.detector],
+            trial=trial,
+            data_key=self.keys.data[pairing.train_on],
+            draws=draws,
+            draw_seed=self.study.seed,
+            heads=heads,
+        )
+
+    def draw_cell(self, of: DrawsJob, test_on: str) -> DrawCellJob:
+        """Return the job that scores the models of some draws on a clean test set. Raises
+        FirewallError behind the firewall.
+        """
+        content = self.workspace.catalog.key(test_on, ("test",))
+        threads = self.workspace.threads
+        return DrawCellJob(
+            workspace=self.workspace,
+            of=of,
+            test_on=test_on,
+            scores_key=draw_cell_key(of.trial.key, test_on, content, threads=threads),
+            data_key=content,
+        )
+
     def untrained(self, pairing: Pairing) -> WinnerJob:
         """Return the job that builds a detector which is not trained."""
         trial = Trial(
@@ -164,3 +228,13 @@ class Jobs:
             key=key,
             scores_key=ensemble_cell_key(key, scores),
         )
+
+
+def _origin_of(draws: Sequence[Draw]) -> str:
+    """What a model of one draw, or models of several, are trained on."""
+    first = draws[0]
+    if first.kind == "permuted":
+        several = f"{len(draws)} permutations of the labels"
+        return several if len(draws) > 1 else f"permuted labels {first.number + 1}"
+    several = f"{len(draws) // 2} pairs of halves"
+    return several if len(draws) > 1 else f"pair {first.number + 1}, half {first.half + 1}"

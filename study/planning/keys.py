@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from study.core.identity import derive_seed, digest
-from study.core.records import NO_DEGRADATION, DetectorSpec, Pairing, Params
+from study.core.records import NO_DEGRADATION, DetectorSpec, Draw, Pairing, Params
 from study.data.images.degradations import DEGRADATION_VERSION
 from study.data.names import split_union
 from study.detectors import registry
@@ -29,6 +29,7 @@ SCORING_VERSION = 1  # of the scores of the same weights
 # otherwise in a shorter batch. In bfloat16 it gives the same bits.
 BOUNDARY_VERSION = 1
 ENSEMBLE_VERSION = 1  # of an ensemble of the same members
+DRAWS_VERSION = 1  # of the draws of a training set, and of heads that are trained for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,21 @@ class Keys:
             *self._boundary(recipe),
             *self._head(pairing, params, run.workers_per_trial if number >= 0 else 1),
         )
+
+    def trains_heads(self, pairing: Pairing, params: Params) -> bool:
+        """Tell whether a configuration trains a linear head alone, on features that are kept."""
+        is_random = not registry.body_key(self.specs[pairing.detector])
+        return bool(self._head(pairing, params, 1)) and not is_random
+
+    def draws(self, pairing: Pairing, params: Params, draws: Sequence[Draw]) -> tuple[str, int]:
+        """Return the key of the models that a configuration becomes on draws of its training set,
+        and the seed of their training. Both halves of a pair have the same.
+        """
+        first, alone = draws[0], self.trains_heads(pairing, params)
+        parts = ["draws", first.kind, *([] if alone else [first.number])]
+        seed = derive_seed(self.study.seed, *parts)
+        of_winner = self.trial(pairing, -1, params)
+        return digest("draws", DRAWS_VERSION, of_winner, self.study.seed, draws, seed), seed
 
     def beside(
         self, pairing: Pairing, params: Params, proposed: Sequence[Params]
@@ -139,6 +155,13 @@ def _train_data(name: str, content: str) -> str:
     """Content and order of train and val: a union's images are ordered by their dataset's name."""
     members = sorted(split_union(name))
     return digest("train", content, members if len(members) > 1 else [])
+
+
+def draw_cell_key(models: str, test_on: str, test_data: str, *, threads: int) -> str:
+    """Return the key of the scores of the models of draws. models: their key. test_data: the
+    content of the test split.
+    """
+    return digest("draw scores", SCORING_VERSION, models, test_on, test_data, threads)
 
 
 def cell_key(model: str, test_on: str, test_data: str, degradation: str, *, threads: int) -> str:

@@ -20,6 +20,8 @@ from study.detectors import registry
 
 # the learners that train something: what is searched, and what an ensemble may be made of
 TRAINED = ("gradient", "logistic")
+REPLICATES = {"gradient": 10, "logistic": 50, "none": 0, "members": 0}  # pairs, by learner
+NULL_MODELS = 50  # of linear heads: next to nothing
 STUDY_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _NAMES = "a list of names, in quotes and brackets"
 
@@ -29,6 +31,9 @@ AnyNames = Annotated[tuple[Name, ...], MustBe(_NAMES)]  # none, too
 Count = Annotated[int, MustBe("a whole number of at least 1", ge=1)]
 CountOrNone = Annotated[int, MustBe("a whole number of at least 0", ge=0)]
 Amount = Annotated[float, MustBe("a number from 0 on", ge=0)]
+CountOrAuto = Annotated[
+    CountOrNone | Literal["auto"], MustBe('a whole number of at least 0, or "auto"')
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,12 @@ class Budget:
     minus default can be shown.
     transfer: the configuration found best on each training set is trained on the others, with the
     winners' seeds.
+    replicates: pairs of disjoint halves of the training groups on which each winner's configuration
+    is trained anew, so that intervals and tests count the training sample; `auto`: 50 for logistic
+    regressions, 10 for what is trained by gradient. 0: the training sample is not counted, and
+    nothing is claimed of other samples.
+    null_models: models that are trained on permuted labels, for the null band; `auto`: 50 for
+    linear heads on a frozen body, 0 for networks.
     """
 
     trials: Count = 12
@@ -54,6 +65,8 @@ class Budget:
     gpu_seconds: Amount = 0.0
     default_winners: Switch = True
     transfer: Switch = False
+    replicates: CountOrAuto = "auto"
+    null_models: CountOrAuto = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +212,20 @@ class Study:
         that a seed could change.
         """
         return 1 if pairing.train_on == NO_TRAINING else self.budget.seeds
+
+    def replicates_of(self, detector: str) -> int:
+        """Return how many pairs of halves a trained detector's configuration is trained on."""
+        chosen = self.budget.replicates
+        of_kind = REPLICATES[registry.learner_of(detector)]
+        return of_kind if chosen == "auto" else chosen
+
+    def null_models_of(self, *, heads: bool) -> int:
+        """Return how many models are trained on permuted labels. heads: linear ones, on a frozen
+        body.
+        """
+        chosen = self.budget.null_models
+        of_kind = NULL_MODELS if heads else 0
+        return of_kind if chosen == "auto" else chosen
 
     def conditions(self) -> tuple[str, ...]:
         """Return what is done to test images: nothing (`NO_DEGRADATION`), then each degradation."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.data.names import is_in_domain
+from study.jobs.draws import DrawCellJob, DrawsJob
 from study.jobs.winner import WinnerJob
 from study.planning.cells import CellStates, PlannedCell
 from study.planning.jobs import Jobs
@@ -79,6 +80,29 @@ def variant_jobs(
         for key, job in found.items()
         if key not in taken and not (key in failures and failures[key].permanent)
     ]
+
+
+def draws_jobs(
+    jobs: Jobs, history: Mapping[Pairing, SearchHistory], failures: Mapping[str, Failure]
+) -> list[DrawsJob]:
+    """Return the jobs that train winners' configurations on draws of their training sets, but those
+    that diverged: these would diverge again.
+    """
+    return [
+        job
+        for pairing, searched in history.items()
+        for job in jobs.draws(pairing, searched)
+        if not (job.trial.key in failures and failures[job.trial.key].permanent)
+    ]
+
+
+def draw_cells(jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> list[DrawCellJob]:
+    """Return the jobs that score the models of draws on every clean test set, where they are
+    trained.
+    """
+    trained = [job for p, searched in history.items() for job in jobs.draws(p, searched)]
+    trained = [job for job in trained if job.is_done()]
+    return [jobs.draw_cell(job, test_on) for test_on in jobs.study.test_on for job in trained]
 
 
 def fits_of(study: Study, pairing: Pairing) -> int:

@@ -45,6 +45,7 @@ def _what_else(study: Study) -> list[str]:
         said.append(
             "the configuration found best on each training set, on all the others (budget.transfer)"
         )
+    said += _draws(study)
     for pairing in study.untrained():
         name = pairing.detector
         said.append(f"{name}: nothing to train for it; cross_eval builds and scores it")
@@ -54,6 +55,34 @@ def _what_else(study: Study) -> list[str]:
     drawn = {"class": "real and fake images", "dataset": "real and fake images of every dataset"}
     if study.data.balance in drawn:
         said.append(f"drawn alike often in training: {drawn[study.data.balance]}")
+    return said
+
+
+def _draws(study: Study) -> list[str]:
+    """What is trained to see how much the training sample decides, and what nothing gives."""
+    trained = dict.fromkeys(pairing.detector for pairing in study.searched())
+    pairs = {name: study.replicates_of(name) for name in trained}
+    said, nulls = [], study.null_models_of(heads=True)
+    if not trained:
+        return []
+    if any(pairs.values()):
+        each = ", ".join(f"{name} {count}" for name, count in pairs.items())
+        said.append(
+            "each winner's configuration is trained anew on pairs of halves of its training groups,"
+            f" so that the training sample counts (budget.replicates): {each}. A pair takes the"
+            " time of one fit, and next to none for a linear head on a frozen body"
+        )
+    else:
+        said.append(
+            "the training sample is not counted (budget.replicates = 0): nothing is claimed of"
+            " detectors trained on other samples"
+        )
+    if nulls:
+        networks = study.null_models_of(heads=False)
+        kinds = "every detector" if networks else "linear heads on a frozen body, not for networks"
+        said.append(
+            f"null band: {nulls} models on permuted labels, for {kinds} (budget.null_models)"
+        )
     return said
 
 

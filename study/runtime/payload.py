@@ -48,6 +48,8 @@ def pack(*things: Any) -> Payload:
 
 def _by_value(function: Callable[..., Any]) -> None:
     while isinstance(function, functools.partial):
+        for given in filter(callable, function.args):
+            _by_value(given)
         function = function.func
     module = sys.modules.get(function.__module__)
     if (

@@ -41,7 +41,12 @@ RUN_LOG = "run.log"
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
 RECORD = "detector.json"
 TRIALS = "trials.parquet"
-KEYED = ("models", "scores")  # folders of files with a key: their content never changes
+KEYED = (
+    "models",
+    "scores",
+    "draws",
+    "draw_scores",
+)  # folders of files with a key: their content never changes
 SECONDS = 5.0  # between two looks for finished files
 
 

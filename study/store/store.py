@@ -28,7 +28,14 @@ from study.core.errors import StoreError
 from study.core.failures import Failure
 from study.core.identity import whole_file, whole_folder
 from study.core.parallel import try_lock
-from study.core.records import EpochRecord, Scores, TrainedDetector, Trial, TrialResult
+from study.core.records import (
+    DrawScores,
+    EpochRecord,
+    Scores,
+    TrainedDetector,
+    Trial,
+    TrialResult,
+)
 from study.store.files import (
     SCHEMA,
     DamagedFileError,
@@ -41,8 +48,10 @@ from study.store.files import (
 from study.store.tables import (
     failure_columns,
     failure_from,
+    read_draw_scores,
     read_scores,
     read_trials,
+    write_draw_scores,
     write_scores,
     write_trials,
 )
@@ -305,6 +314,48 @@ class Store:
         """
         with self._set_aside(self.scores_file(key), AGAIN):
             return read_scores(self.scores_file(key), key)
+
+    # Models of draws of the training set, and their scores: no winners, and in no list of them
+
+    def draws_file(self, key: str) -> Path:
+        """Where the models of some draws are, or will be."""
+        return self.folder / "draws" / f"{key}.safetensors"
+
+    def save_draws(self, key: str, weights: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+        """Write the models of some draws: their tensors, and what made them."""
+        with whole_file(self.draws_file(key)) as path:
+            write_weights(path, weights, key, json_text(record))
+
+    def has_draws(self, key: str) -> bool:
+        """Tell whether the models of some draws are trained."""
+        return self.draws_file(key).is_file()
+
+    def draws(self, key: str) -> dict[str, Any]:
+        """Return the tensors of the models of some draws. Raises StoreError where they are missing
+        or damaged: they are then set aside.
+        """
+        with self._set_aside(self.draws_file(key), SWEEP):
+            return read_weights(self.draws_file(key), key)
+
+    def draw_scores_file(self, key: str) -> Path:
+        """Where the logits of the models of some draws on a test set are, or will be."""
+        return self.folder / "draw_scores" / f"{key}.parquet"
+
+    def save_draw_scores(self, key: str, scores: DrawScores) -> None:
+        """Write the logits of the models of some draws on a test set."""
+        with whole_file(self.draw_scores_file(key)) as path:
+            write_draw_scores(path, scores, key)
+
+    def has_draw_scores(self, key: str) -> bool:
+        """Tell whether the models of some draws are scored on a test set."""
+        return self.draw_scores_file(key).is_file()
+
+    def draw_scores(self, key: str) -> DrawScores:
+        """Return what `save_draw_scores` was given. Raises StoreError where it is missing or
+        damaged: it is then set aside.
+        """
+        with self._set_aside(self.draw_scores_file(key), AGAIN):
+            return read_draw_scores(self.draw_scores_file(key), key)
 
     # Cells under way: stretches of a test set, and those that there is nothing to score in
 

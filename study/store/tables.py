@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from study.core.failures import Failure
-from study.core.records import EpochRecord, Pairing, Scores, Trial, TrialResult
+from study.core.records import DrawScores, EpochRecord, Pairing, Scores, Trial, TrialResult
 from study.store.files import (
     DamagedFileError,
     check_sum,
@@ -161,6 +161,38 @@ def read_scores(path: Path, key: str = "") -> Scores:
     if written is not None and written != content_sum(*_content(scores, text)):
         raise DamagedFileError(path, ValueError("it holds what was not written"))
     return scores
+
+
+def write_draw_scores(path: Path, scores: DrawScores, key: str) -> None:
+    """Write the logits of the models of draws, a row for each image. key: of what they are."""
+    rows = np.ascontiguousarray(scores.logits.T, dtype=np.float32)
+    logits = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+    ids = pa.array(scores.sample_id.tolist(), pa.string())
+    sums = {_KEY: key, _SUM: content_sum(*_drawn_content(scores))}
+    write_table(path, pa.table({"sample_id": ids, "logits": logits}), sums)
+
+
+def read_draw_scores(path: Path, key: str) -> DrawScores:
+    """Return what `write_draw_scores` wrote. Raises StoreError as `read_scores` does."""
+    table = read_table(path)
+    found = _said(table, _KEY)
+    if not_of(key, found or ""):
+        raise DamagedFileError(path, ValueError(f"it is of {found}"))
+    try:
+        logits = table["logits"].combine_chunks()
+        rows = logits.values.to_numpy().reshape(table.num_rows, logits.type.list_size)
+        ids = np.asarray(table["sample_id"].to_pylist(), dtype=np.str_)
+        scores = DrawScores(sample_id=ids, logits=np.ascontiguousarray(rows.T))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, error) from None
+    if _said(table, _SUM) != content_sum(*_drawn_content(scores)):
+        raise DamagedFileError(path, ValueError("it holds what was not written"))
+    return scores
+
+
+def _drawn_content(scores: DrawScores) -> list[bytes]:
+    ids = "\0".join(scores.sample_id.tolist()).encode()
+    return [ids, np.ascontiguousarray(scores.logits, dtype=np.float32).tobytes()]
 
 
 def _content(scores: Scores, meta: str) -> list[bytes]:

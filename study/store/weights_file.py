@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], key: str) -> None:
-    """Write tensors by name. key: of what they are the weights of."""
+def write_weights(path: Path, tensors: Mapping[str, Tensor], key: str, about: str = "") -> None:
+    """Write tensors by name. key: of what they are the weights of. about: a text that goes with
+    them, for a person.
+    """
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     sums = {name: _sum(tensor) for name, tensor in plain.items()}
-    save_file(plain, path, metadata={"key": key, "sha256": json.dumps(sums)})
+    said = {"about": about} if about else {}
+    save_file(plain, path, metadata={"key": key, "sha256": json.dumps(sums), **said})
 
 
 def read_weights(path: Path, key: str = "", *, prefix: str = "") -> dict[str, Tensor]:

@@ -75,9 +75,11 @@ def train_heads(
     """Train heads on features; return how each came out, in their order.
 
     views: features (N, D) float32 of the training images, and of their mirror images where a
-    recipe flips. val: (M, D) of source val. Recipes are stackable.
+    recipe flips. val: (M, D) of source val. val_label: (M,), or (K, M) where each head has its own.
+    Recipes are stackable.
     """
     found: dict[int, Trained] = {}
+    val_labels = np.broadcast_to(val_label, (len(heads), len(val)))
     wide = [_with_ones(view) for view in views]
     groups: dict[tuple[object, ...], list[int]] = {}
     for number, head in enumerate(heads):
@@ -85,7 +87,8 @@ def train_heads(
     for numbers in groups.values():
         for start in range(0, len(numbers), AT_ONCE):
             chunk = numbers[start : start + AT_ONCE]
-            stack = _Stack(wide, val, val_label, [heads[n] for n in chunk], epochs, runtime)
+            mine = [heads[n] for n in chunk]
+            stack = _Stack(wide, val, val_labels[chunk], mine, epochs, runtime)
             found |= {chunk[row]: trained for row, trained in stack.run()}
     return [found[number] for number in range(len(heads))]
 
@@ -107,12 +110,12 @@ class _Stack:
         self,
         views: Sequence[Tensor],
         val: Tensor,
-        val_label: NDArray[np.uint8],
+        val_labels: NDArray[np.uint8],
         heads: Sequence[Head],
         epochs: int,
         runtime: TorchRuntime,
     ) -> None:
-        self.views, self.val, self.val_label = views, val, val_label
+        self.views, self.val, self.val_labels = views, val, val_labels
         self.epochs, self.runtime = epochs, runtime
         self.heads, self.width = heads, val.shape[1]
         self.histories: list[list[EpochRecord]] = [[] for _ in heads]
@@ -309,13 +312,13 @@ class _Stack:
     ) -> None:
         """Take in an epoch of a head."""
         row = self.rows[place]
-        history, (best, _) = self.histories[row], self.best[row]
+        history, (best, _), label = self.histories[row], self.best[row], self.val_labels[row]
         record = EpochRecord(
             epoch=epoch,
             phase=PHASE,
             train_loss=loss,
-            val_auc=auc(self.val_label, logit),
-            val_nll=nll(self.val_label, logit),
+            val_auc=auc(label, logit),
+            val_nll=nll(label, logit),
             learning_rate=rate,
             seconds=seconds,
         )

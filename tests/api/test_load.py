@@ -23,6 +23,8 @@ detectors = ["spectrum"]
 train_on = ["alpha", "beta"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 2
 [data]

@@ -13,6 +13,7 @@ from study import cross_eval, sweep
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "api.ipynb"
 SMALLER = [
     *("--set", "budget.trials=1"),
+    *("--set", "budget.replicates=0"),
     *("--set", "budget.epochs=1"),
     *("--set", "budget.seeds=1"),
     *("--set", "data.max_per_class=40"),

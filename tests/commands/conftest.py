@@ -23,6 +23,8 @@ trials = 3
 epochs = 2
 seeds = 2
 generation = 2
+replicates = 1
+null_models = 1
 [detector.spectrum]
 size_px = 32
 [detector.npr]

@@ -151,6 +151,8 @@ train_on = ["large"]
 test_on = ["mixed", "large"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 1
 [detector.spectrum]

@@ -33,6 +33,7 @@ from tests.commands.conftest import StudyRun, run_both
 
 ASKED = [
     "budget.trials=2",
+    "budget.replicates=0",
     "budget.transfer=true",
     "run.keep_epochs=true",
     'train_on=["alpha", "beta"]',

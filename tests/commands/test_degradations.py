@@ -52,6 +52,8 @@ train_on = ["alpha"]
 test_on = ["alpha", "beta"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 2
 [detector.spectrum]

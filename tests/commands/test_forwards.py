@@ -31,6 +31,8 @@ detectors = ["mobilenetv2_035_linear", "mobilenetv2_035", "twin_linear"]
 train_on = ["alpha", "beta"]
 [budget]
 trials = 3
+replicates = 0
+null_models = 0
 epochs = 2
 seeds = 3
 generation = 3

@@ -29,6 +29,8 @@ detectors = ["spectrum"]
 train_on = ["it's mine", "b & c"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 1
 [detector.spectrum]

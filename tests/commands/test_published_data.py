@@ -50,6 +50,8 @@ train_on = {list(TRAIN_ON)}
 test_on = {list(TEST_ON)}
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 1
 [detector.spectrum]

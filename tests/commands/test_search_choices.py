@@ -23,6 +23,7 @@ from study.tracking import recording
 from tests.commands.conftest import StudyRun
 
 ONE_SET = ["--set", 'train_on=["alpha"]', "--set", "budget.seeds=1"]
+ONE_SET += ["--set", "budget.replicates=0", "--set", "budget.null_models=0"]
 PAIRINGS = [Pairing(detector=d, train_on="alpha") for d in ("spectrum", "npr")]
 
 

@@ -34,8 +34,8 @@ def matrix(store: Store) -> list[dict[str, str]]:
 
 
 def same_store(a: Store, b: Store) -> None:
-    """Both stores hold the same proposals, outcomes, winners, weights and scores (bitwise); times
-    may differ.
+    """Both stores hold the same proposals, outcomes, winners, draws, weights and scores (bitwise);
+    times may differ.
     """
 
     def trials(store: Store) -> list[tuple[object, ...]]:
@@ -54,6 +54,16 @@ def same_store(a: Store, b: Store) -> None:
     assert names == sorted(p.stem for p in (b.folder / "scores").iterdir())
     for name in names:
         assert np.array_equal(a.scores(name).logit, b.scores(name).logit)
+    draws = sorted(p.stem for p in (a.folder / "draws").iterdir())
+    assert draws == sorted(p.stem for p in (b.folder / "draws").iterdir())
+    for key in draws:
+        mine, others = a.draws(key), b.draws(key)
+        assert mine.keys() == others.keys()
+        assert all(mine[name].equal(others[name]) for name in mine)
+    names = sorted(p.stem for p in (a.folder / "draw_scores").iterdir())
+    assert names == sorted(p.stem for p in (b.folder / "draw_scores").iterdir())
+    for name in names:
+        assert np.array_equal(a.draw_scores(name).logits, b.draw_scores(name).logits)
 
 
 def place(row: dict[str, str]) -> tuple[str, str, str, str]:

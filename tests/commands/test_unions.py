@@ -23,6 +23,8 @@ train_on = ["all-but"]
 test_on = ["alpha", "beta", "gamma"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 1
 [data]

@@ -95,6 +95,8 @@ train_on = ["alpha"]
 test_on = ["alpha", "dark"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 1
 [detector.spectrum]
@@ -139,6 +141,8 @@ detectors = ["spectrum"]
 train_on = ["alpha", "beta"]
 [budget]
 trials = 1
+replicates = 0
+null_models = 0
 epochs = 2
 seeds = 1
 [detector.spectrum]

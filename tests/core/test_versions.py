@@ -61,6 +61,11 @@ BEHIND = {
         "study.training.head_fit.gradient_head",
         "study.training.head_fit.logistic_head",
     ],
+    "study.planning.keys.DRAWS_VERSION": [
+        "study.data.draws.drawn",
+        "study.training.drawn_heads.logistic_heads",
+        "study.training.drawn_heads.gradient_heads",
+    ],
     "study.planning.keys.ENSEMBLE_VERSION": [
         "study.jobs.ensemble.mean_of",
         "study.jobs.ensemble.stacked",

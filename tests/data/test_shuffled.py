@@ -105,7 +105,8 @@ def test_a_study_of_shuffled_labels_finds_nothing(
     study = tmp_path / "null.toml"
     study.write_text(
         'name = "null"\ndetectors = ["spectrum"]\ntrain_on = ["d"]\n[budget]\ntrials = 1\nepochs ='
-        " 3\nseeds = 1\ndefault_winners = false\n[detector.spectrum]\nsize_px = 24\n[data]\nroot ="
+        " 3\nreplicates = 0\n"
+        "seeds = 1\ndefault_winners = false\n[detector.spectrum]\nsize_px = 24\n[data]\nroot ="
         f' "{tmp_path / "data"}"\n',
         encoding="utf-8",
     )

@@ -33,6 +33,8 @@ detectors = ["spectrum"]
 train_on = ["alpha"]
 [budget]
 trials = 2
+replicates = 0
+null_models = 0
 epochs = 1
 seeds = 1
 [data]

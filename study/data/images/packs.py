@@ -9,6 +9,7 @@ image that cannot be decoded is listed with its reason and has no row: nothing s
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from study.data.images.originals import Original, map_originals, originals_of
 from study.data.images.unify import UNIFY_VERSION
 
 IMAGES, PACK = "images.u8", "pack.json"
+_COLUMNS = ("sample_id", "group", "unit", "method", "label")  # of an ImageSet
 
 
 class Pack:
@@ -110,6 +112,22 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.sample_id)
 
+    def part(self, rows: NDArray[np.integer]) -> ImageSet:
+        """Return some of the images, in the order of `rows` (n,), which is that of the set."""
+        return self._changed(
+            **{name: getattr(self, name)[rows] for name in (*_COLUMNS, "_pack_of", "_row_of")}
+        )
+
+    def relabelled(self, label: NDArray[np.uint8]) -> ImageSet:
+        """Return the same images with other labels (N,)."""
+        return self._changed(label=label)
+
+    def _changed(self, **arrays: NDArray[Any]) -> ImageSet:
+        other = copy.copy(self)
+        other.__dict__.pop("key", None)
+        other.__dict__.update(arrays)
+        return other
+
     def strata(self, balance: Balance) -> NDArray[np.int64] | None:
         """Return the stratum of each image (N,) that training draws alike often: its class, or its
         dataset's; None for no balance.
@@ -133,13 +151,7 @@ class ImageSet:
     @cached_property
     def key(self) -> str:
         """The identity of pixels, ids, labels, groups, units and methods, for caches."""
-        columns = {
-            "id": self.sample_id,
-            "group": self.group,
-            "unit": self.unit,
-            "method": self.method,
-            "label": self.label,
-        }
+        columns = {name.removeprefix("sample_"): getattr(self, name) for name in _COLUMNS}
         table = pa.table({name: column.tolist() for name, column in columns.items()})
         return digest("images", self._pack_keys, columns_digest(table, table.column_names))
 
