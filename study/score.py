@@ -19,6 +19,7 @@ python -m study.score predictions.csv
 python -m study.score predictions.csv --label is_fake --score p_fake --probability --group video
 python -m study.score predictions.csv --json > numbers.json
 python -m study.score predictions.csv --fake-label 0
+python -m study.score frames.csv --group-by-folder
 """
 COLUMNS = ("label", "score", "group", "method")
 
@@ -33,10 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--score", metavar="COLUMN", help="a logit, higher = more fake (default: score)"
     )
-    parser.add_argument(
+    groups = parser.add_mutually_exclusive_group()
+    groups.add_argument(
         "--group",
         metavar="COLUMN",
         help="images that belong together: a video, a person (default: group, if there)",
+    )
+    groups.add_argument(
+        "--group-by-folder",
+        action="store_true",
+        help="images in one folder, by the column of paths, belong together",
     )
     parser.add_argument(
         "--method", metavar="COLUMN", help="what made the image (default: method, if there)"
@@ -68,6 +75,7 @@ def score(options: argparse.Namespace) -> str:
         unit=options.unit,
         fake_label=options.fake_label,
         higher_is_real=options.higher_is_real,
+        by_folder=options.group_by_folder,
     )
     found = score_file(options.file, read)
     return as_json(found) if options.json else as_text(found)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from scipy.special import logit as log_odds
 
 from study.core.errors import DataError, unknown_name
 from study.core.records import REAL, Scores
-from study.data.class_words import class_said
+from study.data.class_words import SILENT, class_said
 from study.data.csv_file import CsvFile, CsvRows, open_csv
 from study.data.label_check import refuse_reversed, with_fake_label
 
@@ -44,6 +45,7 @@ IMAGE = re.compile(
 )
 _NUMBER = re.compile(r"[-+]?\d*\.?\d+([eE][-+]?\d+)?")
 FRAME = re.compile(r"(?i).*frame.*")
+MANY_FOLDERS = 10  # of them on folders may be groups; below they are rather sources
 LARGEST = float(np.finfo(np.float32).max)  # logits are kept as float32
 EDGE = math.log(2.0**54 - 1)  # the logit of 1 - 2^-54: above that of every float below 1
 
@@ -66,6 +68,7 @@ def read_predictions(
     unit: str = "",
     fake_label: str = "",
     higher_is_real: bool = False,
+    by_folder: bool = False,
 ) -> Predictions:
     """Read a CSV file. columns: any of label, score, group, method -> what the file calls it.
 
@@ -73,12 +76,12 @@ def read_predictions(
     are used if the file has them.
     unit: of `UNITS`. Of p(fake), exact 0 and 1, which have no logit, are placed beyond all others,
     with a note. fake_label: the value of the label that means fake. higher_is_real: scores are
-    higher for real images.
+    higher for real images. by_folder: images of one folder are one group.
 
     Raises DataError, naming file, line and value: a file that cannot be read or lists nothing, a
     missing or doubled column, a row with too few fields, a label that is none, labels that the
     file's own words contradict, an image that stands there twice, a score that is not a finite
-    number, or none of its unit.
+    number, or none of its unit, folders that are asked for and not there.
     """
     rows, missing = read_rows(path, columns).without_missing("group", "method")
     label = with_fake_label(rows, fake_label) if fake_label else labels(rows)
@@ -90,6 +93,7 @@ def read_predictions(
         said = "is higher for real images by its name; if so, say --higher-is-real"
         notes.insert(0, f"the score column '{rows.names['score']}' {said}")
     notes += [f"{what}: {why}" for what, why in missing]
+    notes += [] if by_folder or "group" in rows.names else _doubts_of_groups(rows)
     ids = [f"line {line:08d}" for line in rows.line.tolist()]
 
     def given(name: str, otherwise: Sequence[str]) -> NDArray[np.str_]:
@@ -99,7 +103,7 @@ def read_predictions(
 
     scores = Scores(
         sample_id=np.array(ids, dtype=np.str_),
-        group=given("group", ids),
+        group=np.array(_folders(rows), dtype=np.str_) if by_folder else given("group", ids),
         unit=np.array(ids, dtype=np.str_),
         method=given("method", [("real", "fake")[one] for one in label.tolist()]),
         label=label,
@@ -187,6 +191,46 @@ def _refuse_repeats(rows: CsvRows) -> None:
         " rows. Each image counts once: take the repeats out (a distributed sampler pads its last"
         f" batch with them), or, where {name} names several images, say --group {name}"
     )
+
+
+def _folders(rows: CsvRows) -> list[str]:
+    """The folder of each row's image. Raises DataError where no path has one."""
+    if "path" not in rows.names:
+        raise DataError(
+            f"{rows.path} has no column of paths, so --group-by-folder has no folders; name it"
+            " 'path', or say --group COLUMN"
+        )
+    paths = [text.replace("\\", "/") for text in rows.columns["path"].to_pylist()]
+    folders = [path.rpartition("/")[0] for path in paths]
+    if not all(folders):
+        row = folders.index("")
+        raise DataError(
+            f"{rows.where(row)}: {rows.names['path']} '{paths[row]}' has no folder for"
+            " --group-by-folder; write the whole path, or say --group COLUMN"
+        )
+    return folders
+
+
+def _doubts_of_groups(rows: CsvRows) -> list[str]:
+    """What the folders of paths say of images that nobody grouped: many folders of several images
+    may be videos or people. A folder that is named by its class is none of these.
+    """
+    paths = rows.columns["path"].to_pylist() if "path" in rows.names else []
+    folders = Counter(path.replace("\\", "/").rpartition("/")[0] for path in paths)
+    held = {
+        folder: images
+        for folder, images in folders.items()
+        if folder and class_said(folder.rpartition("/")[2], only=True) == SILENT
+    }
+    images = sum(held.values())
+    if len(held) < MANY_FOLDERS or images < 2 * len(held):
+        return []
+    return [
+        f"{rows.names['path']} has {len(held):,} folders of {images / len(held):.0f} images each on"
+        f" average, like '{next(iter(held))}', and every image counts as independent. If the images"
+        " of a folder belong together (frames of a video, photos of a person), all intervals are"
+        " too narrow: say --group-by-folder, or --group COLUMN"
+    ]
 
 
 def logits(

@@ -105,7 +105,7 @@ class Number:
 
     variance: of its replicates. auc: of the same scores. recall, real_accuracy: at the same
     threshold. called: groups with an image that is called fake there. oracle: whether the threshold
-    was chosen on these very scores.
+    was chosen on these very scores. tied: whether all scores are equal.
     """
 
     value: float
@@ -116,6 +116,7 @@ class Number:
     real_accuracy: float = np.nan
     called: float = 0
     oracle: bool = False
+    tied: bool = False
 
     @property
     def separates(self) -> bool:
@@ -172,15 +173,19 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class AucBound(Bound):
-    """Of the AUC: where it is 1 or 0 all of m disjoint real-fake pairs agree."""
+    """Of the AUC: where it is 1 or 0 all of m disjoint real-fake pairs agree; where all scores are
+    equal all of them tie, and each tie counts half.
+    """
 
     interval: Literal["delong"] = "delong"
 
     def exact(self, number: Number) -> Exact | None:
-        """Bound an AUC of 1 or 0 by Clopper-Pearson on m of m."""
-        if not number.separates:
-            return None
-        return agreeing(number.auc, number.support.pairs, "disjoint pairs")
+        """Bound an AUC of 1 or 0, or that of equal scores, by Clopper-Pearson on m of m."""
+        pairs = number.support.pairs
+        if number.tied and pairs:
+            tied, _ = clopper_pearson(pairs, pairs)
+            return tied / 2, 1 - tied / 2, f"exact bound (all scores equal, {pairs} disjoint pairs)"
+        return agreeing(number.auc, pairs, "disjoint pairs") if number.separates else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,12 +269,14 @@ class Rate(Bound):
 
     def exact(self, number: Number) -> Exact | None:
         """Bound a share of 0 or 1 directly; else, where one class is all right or all wrong,
-        through both classes; at the oracle threshold of separated scores through their EER.
+        through both classes; at the oracle threshold of separated scores through their EER, and at
+        that of others not at all.
         """
         if self.of == "called" and not number.called:
             return None
-        if number.oracle and number.auc == 1.0 and number.support.pairs:
-            return self._of_separation(number.support)
+        if number.oracle:
+            separated = number.auc == 1.0 and number.support.pairs
+            return self._of_separation(number.support) if separated else None
         if self.of and number.value in (0.0, 1.0):
             n = number.called if self.of == "called" else number.support.trials(self.of)[1]
             return agreeing(number.value, n, "groups")
@@ -298,10 +305,6 @@ class Rate(Bound):
         shares = Confusion(tp=pi * tpr, fp=(1 - pi) * (1 - tnr), n_fake=pi, n_real=1 - pi)
         return float(np.nan_to_num(self.rate(shares)))
 
-    def bounds_lowest(self, number: Number) -> bool:
-        """Say so but for the oracle threshold, at which nothing is known of all wrong scores."""
-        return not number.oracle
-
 
 @dataclass(frozen=True, kw_only=True)
 class Count(Bound):
@@ -327,6 +330,8 @@ class Count(Bound):
         images, groups = number.support.trials(self.of)
         rate = number.recall if self.of == "fake" else number.real_accuracy
         if rate not in (0.0, 1.0) or number.value not in (0.0, float(images)):
+            return None
+        if number.oracle and number.auc != 1.0:
             return None
         low, high, note = agreeing(rate, groups, "groups")
         low, high = (low, high) if self.right else (1 - high, 1 - low)

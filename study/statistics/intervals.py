@@ -37,6 +37,7 @@ from study.statistics.resampling import (
 
 NAN = float("nan")
 MEAN = "mean"
+NO_ORACLE_INTERVAL = "no interval: the threshold was chosen on these very images"
 LOSSES = tuple(m.function for m in METRICS.values() if isinstance(m.function, MeanLoss))
 
 Column = tuple[str, str]  # metric, threshold ("" where it has none)
@@ -86,8 +87,9 @@ def estimate_cell(
     the AUC, and those at the given thresholds. The mean's interval is that of
     the replicates' means over seeds, widened by the bounds of seeds that do not vary; its `sd` is
     between seeds, NaN for one. An undefined seed is left out of the mean, and the note says so. An
-    interval is widened to hold its own value (the oracle makes replicates lean to one side). It is
-    NaN, with a note, for an ECE, and where the images of a class come from a single group.
+    interval is widened to hold its own value. It is NaN, with a note, for an ECE, for what the
+    oracle threshold does not separate, for a number that no replicate changes and nothing bounds,
+    and where the images of a class come from a single group.
 
     Raises ScoreError where a score is not finite, naming the image, or where the seeds' images
     differ.
@@ -216,8 +218,8 @@ class _Cell:
         if high - low <= NO_WIDTH:
             # No replicate differs: the exact bound, but no surer than that of a perfect result.
             found = METRICS[self.columns[at][0]].bound.exact(self._number(seed, at))
-            lowest, highest = self._edges(seed, at) if found else (low, high)
-            low, high, note = found or (low, high, "no replicate differs")
+            low, high, note = found or (NAN, NAN, "no interval: no replicate differs")
+            lowest, highest = self._edges(seed, at) if found else (NAN, NAN)
             low, high = min(low, lowest), max(high, highest)
             notes.append(note)
         return replace(self.empty, value=value, low=low, high=high, note=_joined(notes))
@@ -232,12 +234,12 @@ class _Cell:
         if any(fixed) and not np.isnan(low):
             # Such a seed does not vary. The mean of what bounds each seed bounds their mean.
             lowest, highest = (fmean(getattr(e, end) for e in defined) for end in ("low", "high"))
-            if high - low > NO_WIDTH:
+            if high - low > NO_WIDTH and not np.isnan(lowest):
                 lowest, highest = min(low, lowest), max(high, highest)
             low, high = lowest, highest
             notes = (
                 [seeds[fixed.index(True)].note]
-                if all(fixed)
+                if all(fixed) or np.isnan(lowest)
                 else [*notes, "widened by the bounds of seeds that do not vary"]
             )
         if len(defined) < len(seeds):
@@ -266,6 +268,8 @@ class _Cell:
         if metric.bound.interval == "none":
             return NAN, NAN, [*notes, metric.bound.why]
         low, high = self._free_interval(row, at, value)
+        if self.columns[at][1] == ORACLE and high - low > NO_WIDTH:
+            return NAN, NAN, [*notes, NO_ORACLE_INTERVAL]
         if high - low <= NO_WIDTH:
             return low, high, notes
         lowest, highest = self._edges(row, at)
@@ -284,7 +288,7 @@ class _Cell:
             return delong_interval(chosen[0].scores.label, [one.scores.logit for one in chosen])
         if bound.interval == "logit" and 0 < value < 1:
             return logit_interval(value, self.sampled[:, row, at])
-        if threshold and threshold != ORACLE:
+        if threshold:
             called = [n for n in self._called(row, threshold) if n]
             number = Number(
                 value=value,
@@ -317,6 +321,7 @@ class _Cell:
             **{name: values[self.place[name, threshold]] for name in rates},
             called=self._called(seed, threshold)[0] if threshold else 0,
             oracle=threshold == ORACLE,
+            tied=len(self.samples[seed].ranked.level) == 1,
         )
 
     def _edges(self, row: int, at: int) -> Interval:

@@ -189,8 +189,12 @@ def test_counts_of_none_or_all_are_bounded_by_their_class(make_scores):
 
 
 def test_every_interval_holds_its_value(three_seeds):
-    for (metric, _, _), row in estimate(three_seeds).items():
-        assert row.low <= row.value <= row.high or metric in ("ece", "ece_scaled")
+    for (metric, threshold, _), row in estimate(three_seeds).items():
+        if threshold == "oracle":
+            assert math.isnan(row.low) and math.isnan(row.high) and math.isfinite(row.value)
+            assert row.note.endswith("no interval: the threshold was chosen on these very images")
+        else:
+            assert row.low <= row.value <= row.high or metric in ("ece", "ece_scaled")
 
 
 def test_an_ece_has_no_interval_and_says_why(three_seeds):
@@ -432,13 +436,22 @@ def test_reversed_scores_are_bounded_from_above(make_scores):
     assert found["eer", "", "0"].high == 1 and found["eer", "", "0"].low < 1
 
 
-def test_constant_scores_say_that_no_replicate_differs(make_scores):
+def test_equal_scores_have_a_bound_where_there_is_one_and_else_no_interval(make_scores):
     found = estimate([make_scores(np.repeat([0, 1], [30, 10]), np.zeros(40))])
     assert (
         found["auc", "", "0"].value == found["eer", "", "0"].value == 0.5
         and found["ap", "", "0"].value == 0.25
     )
-    assert found["auc", "", "0"].note == found["ap", "", "0"].note == "no replicate differs"
+    # all of 10 disjoint pairs tie, each for one half
+    tied = binomtest(10, 10).proportion_ci(method="exact").low
+    assert (found["auc", "", "0"].low, found["auc", "", "0"].high) == (
+        pytest.approx(tied / 2),
+        pytest.approx(1 - tied / 2),
+    )
+    assert "all scores equal, 10 disjoint pairs" in found["auc", "", "0"].note
+    for unbounded in (found["ap", "", "0"], found["ap", "", "mean"], found["eer", "", "0"]):
+        assert np.isnan([unbounded.low, unbounded.high]).all()
+        assert unbounded.note == "no interval: no replicate differs"
     called_fake = found["recall", "fixed", "0"]  # logit 0 >= threshold 0
     assert (
         called_fake.value == 1
