@@ -14,6 +14,7 @@ from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.leak_price import KeptEpochs, leak_prices
 from study.analysis.leakage import leakage_of, pair_rows
+from study.analysis.null_band import null_bands, null_rows
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
@@ -77,11 +78,15 @@ def results_of(
     """Return the numbers of the cells and of the audit, and what is known of test sets and
     pairs.
     """
-    test_on = setup.study.test_on
+    test_on, plain = setup.study.test_on, [planned.cell for planned in cells]
     cache, calibrations = setup.workspace.data.cache, Calibrations(setup.store)
     rows = cell_rows(scores, cells, cache=cache, calibrations=calibrations)
     return Results(
-        rows=(*rows, *no_pixel_rows(audit, test_on)),
+        rows=(
+            *rows,
+            *null_rows(scores, null_bands(scores, plain)),
+            *no_pixel_rows(audit, test_on),
+        ),
         datasets=dataset_rows(audit, test_on),
         pairs=pair_rows(setup, scores.leakage),
     )

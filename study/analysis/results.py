@@ -17,7 +17,7 @@ from study.core.records import NO_DEGRADATION, CellState, Estimate
 if TYPE_CHECKING:
     import pandas as pd
 
-Role = Literal["detector", "baseline", "external"]
+Role = Literal["detector", "baseline", "external", "null"]
 Domain = Literal["in", "cross", "neither", "unknown"]
 
 
@@ -26,9 +26,11 @@ class ResultRow:
     """One number: a line of matrix.csv.
 
     role: a `detector` of the study, a `baseline` (a classifier of the audit that sees no picture),
-    or `external` (its scores were made elsewhere).
+    `external` (its scores were made elsewhere), or `null` (models of the detector that were trained
+    on permuted labels: their mean AUC and the null band, analysis/null_band.py).
     level: `image`, or `unit` (a video). subset: "" for all images, `method:<name>` for the fakes of
-    one method against all reals, `reals:<name>` for the reals of one source against all fakes.
+    one method against all reals, `reals:<name>` for the reals of one source against all fakes,
+    `permuted labels` for a null band.
     leak_free: whether the test images that leak from training are left out.
     domain: `in` where the test set is a member of the training set, `cross` where it is not,
     `neither` where the two share images, `unknown` where the training set is not known.

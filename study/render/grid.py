@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from statistics import fmean
 
 from study.analysis.results import Domain, ResultRow, Results, Role
 from study.core.records import NO_DEGRADATION
 from study.statistics.methods import POOLED
 from study.statistics.metrics import METRICS
 
+NULL_BAND = "(permuted labels)"  # the line of the null band
+NULL_BAND_IS = (
+    f"{NULL_BAND}: the null band, in which 95 % of the models lie that were trained on permuted"
+    " labels, over all training sets; an AUC within it is one that training on nothing gives"
+)
 SEEDS_APART = "seeds differ by more than the interval: it is of the images alone"
 THRESHOLD_TITLES = {
     "fixed": "p = 0.5",
@@ -54,7 +60,8 @@ class Grid:
     """The cells of one detector: training sets x test sets, both in the order of the results.
 
     baselines: classifier of the audit -> test set -> its AUC without a picture; empty where there
-    was no audit. No part of any summary. warned: test set -> what the audit warns of.
+    was no audit. Before them the detector's null band, where it has one. No part of any summary.
+    warned: test set -> what the audit warns of.
     """
 
     detector: str
@@ -142,17 +149,40 @@ def pick(
             )
             for place in product(train_on, test_on)
         },
-        baselines=_baselines(results),
+        baselines=_baselines(results, detector),
         warned=results.warnings(),
     )
 
 
-def _baselines(results: Results) -> dict[str, dict[str, ResultRow]]:
-    found: dict[str, dict[str, ResultRow]] = {}
+def _baselines(results: Results, detector: str) -> dict[str, dict[str, ResultRow]]:
+    found = _null_band(results, detector)
     for row in results.rows:
         if row.role == "baseline":
             found.setdefault(row.detector, {})[row.test_on] = row
     return found
+
+
+def _null_band(results: Results, detector: str) -> dict[str, dict[str, ResultRow]]:
+    """A detector's null band on every test set, over all training sets; nothing where it has
+    none.
+    """
+    bands: dict[str, list[ResultRow]] = {}
+    for row in results.rows:
+        if row.role == "null" and row.detector == detector:
+            bands.setdefault(row.test_on, []).append(row)
+    whole = {
+        test_on: replace(
+            rows[0],
+            estimate=replace(
+                rows[0].estimate,
+                value=fmean(row.estimate.value for row in rows),
+                low=min(row.estimate.low for row in rows),
+                high=max(row.estimate.high for row in rows),
+            ),
+        )
+        for test_on, rows in bands.items()
+    }
+    return {NULL_BAND: whole} if whole else {}
 
 
 def _place(row: ResultRow) -> Place:

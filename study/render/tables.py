@@ -13,6 +13,8 @@ from study.analysis.results import ResultRow, Results
 from study.core.records import NO_DEGRADATION
 from study.data.leaks.find import LIMIT
 from study.render.grid import (
+    NULL_BAND,
+    NULL_BAND_IS,
     SEEDS_APART,
     Grid,
     GridCell,
@@ -195,10 +197,12 @@ def _audit_lines(grid: Grid) -> list[str]:
     """What the two AUCs below the columns are, why some have no interval, and what the marks
     mean.
     """
-    if not grid.baselines:
-        return []
+    of_audit = [name for name in grid.baselines if name != NULL_BAND]
+    null = [NULL_BAND_IS] if NULL_BAND in grid.baselines else []
+    if not of_audit:
+        return null
     what = (
-        f"{', '.join(grid.baselines)}: classifiers that see no picture, cross-validated by group"
+        f"{', '.join(of_audit)}: classifiers that see no picture, cross-validated by group"
         " over all splits of the dataset (audit.json)"
     )
     bare: dict[tuple[str, str], list[str]] = {}  # (classifier, reason) -> its test sets
@@ -207,7 +211,8 @@ def _audit_lines(grid: Grid) -> list[str]:
             if target in grid.test_on and row.has_number and not math.isfinite(row.estimate.low):
                 bare.setdefault((name, row.estimate.note.rpartition("; ")[2]), []).append(target)
     why = [f"{name} on {', '.join(targets)}: {note}" for (name, note), targets in bare.items()]
-    return [what, *why, *(f"! {name}: {warning}" for name, warning in grid.warnings().items())]
+    marked = [f"! {name}: {warning}" for name, warning in grid.warnings().items()]
+    return [*null, what, *why, *marked]
 
 
 def _summaries(results: Results, metric: str, threshold: str) -> str:

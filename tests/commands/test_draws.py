@@ -119,11 +119,13 @@ def test_images_are_given_in_the_order_that_is_asked_for(local_run: StudyRun) ->
 def test_draws_are_no_seeds(local_run: StudyRun) -> None:
     store = local_run.store
     with store.matrix_file.open(encoding="utf-8", newline="") as file:
-        assert {r["seed"] for r in csv.DictReader(file) if r["role"] == "detector"} == {
-            "0",
-            "1",
-            "mean",
-        }
+        rows = list(csv.DictReader(file))
+    assert {r["seed"] for r in rows if r["role"] == "detector"} == {"0", "1", "mean"}
+    null = [r for r in rows if r["role"] == "null"]
+    assert len(null) == 2 * 3 * 2
+    assert {(r["metric"], r["subset"], r["seeds"]) for r in null} == {
+        ("auc", "permuted labels", "1")
+    }
     setup = opened(store)
     keys = {job.trial.key for pairing in setup.searches for job in jobs_of(setup, pairing)}
     assert {path.stem for path in (store.folder / "draws").iterdir()} == keys
