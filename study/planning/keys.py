@@ -29,7 +29,7 @@ SCORING_VERSION = 1  # of the scores of the same weights
 # otherwise in a shorter batch. In bfloat16 it gives the same bits.
 BOUNDARY_VERSION = 1
 ENSEMBLE_VERSION = 1  # of an ensemble of the same members
-DRAWS_VERSION = 1  # of the draws of a training set, and of heads that are trained for all of them
+DRAWS_VERSION = 2  # of the draws of a training set, and of heads that are trained for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +77,11 @@ class Keys:
 
     def draws(self, pairing: Pairing, params: Params, draws: Sequence[Draw]) -> tuple[str, int]:
         """Return the key of the models that a configuration becomes on draws of its training set,
-        and the seed of their training. Both halves of a pair have the same.
+        and the seed of their training. Each half has its own, so that what the seeds decide is in
+        the difference of two halves.
         """
         first, alone = draws[0], self.trains_heads(pairing, params)
-        parts = ["draws", first.kind, *([] if alone else [first.number])]
+        parts = ["draws", first.kind, *([] if alone else [first.number, first.half])]
         seed = derive_seed(self.study.seed, *parts)
         of_winner = self.trial(pairing, -1, params)
         return digest("draws", DRAWS_VERSION, of_winner, self.study.seed, draws, seed), seed

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from study.core.identity import derive_seed
 from study.training.balance import Strata, even_weights
 from study.training.head_stack import Head, train_heads
 from study.training.logistic_solver import solve
@@ -88,7 +89,8 @@ def gradient_heads(
     epochs: int,
     runtime: TorchRuntime,
 ) -> Heads:
-    """Train `head`, with the labels and strata of each sample. views, val: as `train_heads` takes
+    """Train `head`, with the labels and strata of each sample, and on each part of the images with
+    a seed of its own. views, val: as `train_heads` takes
     them.
     """
     whole = [n for n, sample in enumerate(samples) if len(sample.rows) == len(views[0])]
@@ -102,7 +104,8 @@ def gradient_heads(
         if n not in found:
             rows = torch.from_numpy(sample.rows).to(views[0].device)
             strata = None if sample.strata is None else sample.strata[sample.rows]
-            mine = replace(head, label=sample.label[sample.rows], strata=strata)
+            seed = derive_seed(head.seed, "half", n)
+            mine = replace(head, seed=seed, label=sample.label[sample.rows], strata=strata)
             (found[n],) = train_heads(
                 [view[rows] for view in views],
                 val,

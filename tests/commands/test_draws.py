@@ -90,7 +90,7 @@ def test_a_networks_draw_is_a_fit_on_its_half(local_run: StudyRun) -> None:
         (Draw(kind="permuted", number=0),),
     ]
     first, second, _ = jobs
-    assert first.trial.seed == second.trial.seed
+    assert first.trial.seed != second.trial.seed
     test = setup.workspace.catalog.open("beta", "test", first.spec.geometry)
     runtime = TorchRuntime.resolve(device="cpu", threads=1, precision="float32")
     kept = scores_of(setup).drawn(NPR, "beta", "half", test.sample_id)
