@@ -110,12 +110,13 @@ def make_setup(
     )
     specs = {d: registry.resolve(d, options={}, weights_root=None) for d in detectors}
     spaces = {detector: load_space(detector) for detector in detectors}
+    epochs = dict.fromkeys(sets, EPOCHS)
     setup = OpenStudy(
         study=study,
         workspace=workspace,
         store=Store(folder, name),
-        keys=Keys(study=study, specs=specs, data=dict.fromkeys(sets, "no data")),
-        searches=searches_of(study, specs, spaces, {}),
+        keys=Keys(study=study, specs=specs, data=dict.fromkeys(sets, "no data"), epochs=epochs),
+        searches=searches_of(study, specs, spaces, {}, epochs),
         starts={},
     )
     setup.store.prepare()

@@ -158,7 +158,7 @@ share."""
 def _spaces(options: argparse.Namespace) -> None:
     from study.detectors import registry
     from study.render.table import table, text
-    from study.search.spaces import load_space
+    from study.search.spaces import WIDE, load_space
 
     titles = {name: name for name in options.names or registry.names()}
     titles |= {} if options.names else SHARED
@@ -167,15 +167,23 @@ def _spaces(options: argparse.Namespace) -> None:
         file = f"search_spaces/{registry.library_of(name) or name}.toml"
         note = "; lora where all attention of the model is known" if title in SHARED else ""
         print(f"\n{title} ({file}): {_size(space)}{note}")
-        settings = [(f"  {p.name}", str(p.default), p.text()) for p in space.parameters]
-        settings += [(f"  {key}", str(value), "-") for key, value in space.constants.items()]
-        print(text(table(("  setting", "default", "searched"), settings)))
+        settings = [
+            (f"  {p.name}", str(p.default), "wide" if p.wide else "yes", p.text())
+            for p in load_space(name, WIDE).parameters
+        ]
+        settings += [(f"  {key}", str(value), "-", "") for key, value in space.constants.items()]
+        print(text(table(("  setting", "default", "searched", "range"), settings)))
+    print(
+        '\nsearched: yes, in every study; wide, where the study says search.space = "wide" or names'
+        ' it\n(search.space = ["weight_decay"]), else its default is a constant; -, never.'
+    )
 
 
 def _size(space: Space) -> str:
-    ranges = sum(parameter.kind != "categorical" for parameter in space.parameters)
+    searched = [parameter for parameter in space.parameters if not parameter.fixed]
+    ranges = sum(parameter.kind != "categorical" for parameter in searched)
     return (
-        f"{len(space.parameters)} settings searched, {ranges} of them ranges; a grid has"
+        f"{len(searched)} settings searched, {ranges} of them ranges; a grid has"
         f" {space.grid_size():,} points"
     )
 

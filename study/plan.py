@@ -62,7 +62,7 @@ def _print_size(study: Study) -> None:
     first, *lines = study_lines(
         study,
         f"{len(study.searched()) * budget.trials} trials ({budget.trials} a pairing,"
-        f" {budget.epochs} epochs at most), {winners} winners ({budget.seeds} seeds),"
+        f" {budget.epochs_text}), {winners} winners ({budget.seeds} seeds),"
         f" {winners * len(study.test_on) * conditions} cells ({tests})",
     )
     print("\n  ".join([first, *lines]))

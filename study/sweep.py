@@ -121,8 +121,8 @@ def _say_header(opened: OpenStudy) -> None:
     device_time = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"
     workers = f" x {study.run.workers_per_trial} workers" if study.run.workers_per_trial > 1 else ""
     size = (
-        f"every pairing: {budget.trials} trials (the default first), {budget.epochs} epochs at"
-        f" most{device_time if budget.gpu_seconds else ''}, {budget.seeds} winner seeds;"
+        f"every pairing: {budget.trials} trials (the default first), {budget.epochs_text}"
+        f"{device_time if budget.gpu_seconds else ''}, {budget.seeds} winner seeds;"
         f" {study.run.threads} thread(s){workers} a trial, {study.run.precision}"
     )
     grids = [

@@ -66,7 +66,7 @@ class Jobs:
             number=number,
             params=params,
             seed=self.keys.seed(number),
-            epochs=self.study.budget.epochs,
+            epochs=self.keys.epochs[pairing.train_on],
             origin=origin,
         )
 

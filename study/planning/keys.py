@@ -35,12 +35,14 @@ DRAWS_VERSION = 2  # of the draws of a training set, and of heads that are train
 @dataclass(frozen=True, kw_only=True)
 class Keys:
     """The keys of what a study trains. study: with its precision settled. specs: of the detectors
-    that are built, by name. data: the content of train and val, by training set.
+    that are built, by name. data: the content of train and val, by training set. epochs: of a fit
+    at most, by training set.
     """
 
     study: Study
     specs: Mapping[str, DetectorSpec]
     data: Mapping[str, str]
+    epochs: Mapping[str, int]
 
     def seed(self, number: int) -> int:
         """Return the seed of a fit. All trials of a study share one; each winner has its own.
@@ -61,7 +63,7 @@ class Keys:
             _train_data(pairing.train_on, self.data[pairing.train_on]),
             recipe,
             self.seed(number),
-            self.study.budget.epochs,
+            self.epochs[pairing.train_on],
             run.threads,
             run.precision,
             run.workers_per_trial if number >= 0 else 1,

@@ -7,13 +7,15 @@ anything expensive starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.core.errors import ConfigError, DataError
 from study.core.records import DetectorSpec, Pairing
+from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
+from study.data.names import split_union
 from study.detectors import registry
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
 from study.planning.jobs import Jobs
@@ -23,7 +25,7 @@ from study.planning.study_file import load_study
 from study.planning.warm_start import Starts, find_starts, settled_sources
 from study.search.driver import PairingSearch
 from study.search.proposals import grid_size
-from study.search.spaces import Space, load_space
+from study.search.spaces import WIDE, Space, load_space
 from study.store.store import Store
 from study.training.runtime import TorchRuntime
 
@@ -66,12 +68,7 @@ def open_study(
         for name in study.detectors
         if name not in study.ensembles
     }
-    # What the study says of a detector's head is not searched.
-    spaces = {
-        name: load_space(name).fixed(study.detector.get(name, {}))
-        for name, spec in specs.items()
-        if spec.learner != "none"
-    }
+    spaces = _spaces(study, [name for name, spec in specs.items() if spec.learner != "none"])
     data = data_config(study, results)
     store = Store(results, study.name)
     store.prepare()
@@ -89,14 +86,33 @@ def open_study(
     )
     starts = find_starts(study, spaces, store)
     content = {name: catalog.key(name, TRAINED_ON) for name in study.train_on}
+    images = {name: sum(catalog.dataset(name).counts()["train"]) for name in study.members()}
+    epochs = {
+        name: study.budget.epochs_on(sum(images[member] for member in split_union(name)))
+        for name in study.train_on
+    }
     return OpenStudy(
         study=study,
         workspace=workspace,
         store=store,
-        keys=Keys(study=study, specs=specs, data=content),
-        searches=searches_of(study, specs, spaces, starts),
+        keys=Keys(study=study, specs=specs, data=content, epochs=epochs),
+        searches=searches_of(study, specs, spaces, starts, epochs),
         starts=starts,
     )
+
+
+def _spaces(study: Study, detectors: Sequence[str]) -> dict[str, Space]:
+    """What is searched of each detector. What the study says of a detector's head is not."""
+    opened = study.search.space
+    if not isinstance(opened, str):
+        known = {name for detector in detectors for name in load_space(detector, WIDE).names()}
+        check_keys(opened, sorted(known), noun="setting", where="search.space")
+    spaces = {}
+    for name in detectors:
+        space = load_space(name, opened).fixed(study.detector.get(name, {}))
+        until_plateau = study.budget.epochs == "auto" and registry.learner_of(name) == "gradient"
+        spaces[name] = space.with_constants({"lr_schedule": "plateau"}) if until_plateau else space
+    return spaces
 
 
 def data_config(study: Study, results: Path) -> DataConfig:
@@ -118,10 +134,14 @@ def data_config(study: Study, results: Path) -> DataConfig:
 
 
 def searches_of(
-    study: Study, specs: Mapping[str, DetectorSpec], spaces: Mapping[str, Space], starts: Starts
+    study: Study,
+    specs: Mapping[str, DetectorSpec],
+    spaces: Mapping[str, Space],
+    starts: Starts,
+    epochs: Mapping[str, int],
 ) -> dict[Pairing, PairingSearch]:
     """Return what of each pairing is searched. A grid that is smaller than the budget has fewer
-    trials. A logistic regression has one epoch.
+    trials. A logistic regression has one epoch. epochs: by training set.
     """
     searches = {}
     for pairing in study.searched():
@@ -135,7 +155,7 @@ def searches_of(
             space=space,
             first=first,
             trials=trials,
-            epochs=1 if is_logistic else study.budget.epochs,
+            epochs=1 if is_logistic else epochs[pairing.train_on],
         )
     return searches
 

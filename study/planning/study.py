@@ -6,6 +6,7 @@ defaults what it holds where a key is left out; study_file.py reads it and write
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,20 +29,33 @@ _NAMES = "a list of names, in quotes and brackets"
 Name = Annotated[str, MustBe("a name", min_length=1)]
 Names = Annotated[tuple[Name, ...], MustBe(_NAMES, min_length=1)]
 AnyNames = Annotated[tuple[Name, ...], MustBe(_NAMES)]  # none, too
+OpenedSpace = Annotated[
+    Literal["small", "wide"] | tuple[Name, ...],
+    MustBe('"small", "wide", or a list of settings to search as well'),
+]
 Count = Annotated[int, MustBe("a whole number of at least 1", ge=1)]
 CountOrNone = Annotated[int, MustBe("a whole number of at least 0", ge=0)]
 Amount = Annotated[float, MustBe("a number from 0 on", ge=0)]
 CountOrAuto = Annotated[
     CountOrNone | Literal["auto"], MustBe('a whole number of at least 0, or "auto"')
 ]
+Epochs = Annotated[
+    Count | Literal["default", "auto"],
+    MustBe('a whole number of at least 1, "default" or "auto"'),
+]
+# The default number of epochs: enough for a few thousand images, and as many as see so many images
+# where there are fewer.
+DEFAULT_EPOCHS, DEFAULT_IMAGES = 12, 12_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """What every pairing gets, the same for all.
 
-    trials: configurations tried, the default one included. epochs: of every trial and winner.
-    seeds: winners per pairing.
+    trials: configurations tried, the default one included. seeds: winners per pairing.
+    epochs: of every trial and winner, at most: a number; `default`, 12, or as many as see 12,000
+    images where a training set has fewer than 1,000; `auto`, until a plateau of source val, on
+    which the learning rate falls. max_epochs: the most that the last two give.
     generation: proposals made at a time; part of the result, because the search learns only between
     generations.
     gpu_seconds: device time (of GPUs, or slots where there is none) after which a pairing is dealt
@@ -59,7 +73,8 @@ class Budget:
     """
 
     trials: Count = 12
-    epochs: Count = 10
+    epochs: Epochs = "default"
+    max_epochs: Count = 60
     seeds: Count = 3
     generation: Count = 4
     gpu_seconds: Amount = 0.0
@@ -68,11 +83,33 @@ class Budget:
     replicates: CountOrAuto = "auto"
     null_models: CountOrAuto = "auto"
 
+    def epochs_on(self, images: int) -> int:
+        """Return the most epochs of a fit on so many training images."""
+        if isinstance(self.epochs, int):
+            return self.epochs
+        enough = max(DEFAULT_EPOCHS, math.ceil(DEFAULT_IMAGES / max(1, images)))
+        return self.max_epochs if self.epochs == "auto" else min(enough, self.max_epochs)
+
+    @property
+    def epochs_text(self) -> str:
+        """The epochs of a fit, in words."""
+        if self.epochs == "auto":
+            return f"epochs until a plateau, {self.max_epochs} at most"
+        if self.epochs == "default":
+            return (
+                f"{min(DEFAULT_EPOCHS, self.max_epochs)} epochs at most, on few images as many as"
+                f" see {DEFAULT_IMAGES:,} (up to {self.max_epochs})"
+            )
+        return f"{self.epochs} epochs at most"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How configurations are proposed and trials ended, the same for all pairings.
+    """What is searched, how configurations are proposed and trials ended, the same for all
+    pairings.
 
+    space: `small`, the settings that pay most (search_spaces/*.toml); `wide`, all that a space has;
+    or the names of those to search besides the small one's.
     sampler: `tpe`, `random`, `gp`, `cmaes` or `grid` (study/search/proposals.py).
     mode: `generations`, or `async`: each proposal is made from whatever has ended by then.
     scheduler: `patience`, which looks at one trial alone, or `asha`, which stops those that are
@@ -81,6 +118,7 @@ class Search:
     `STUDY`, `STUDY/DETECTOR @ SET`.
     """
 
+    space: OpenedSpace = "small"
     sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
     mode: Literal["generations", "async"] = "generations"
     scheduler: Literal["patience", "asha"] = "patience"

@@ -18,6 +18,8 @@ Without optuna and torch.
     default = 0.3
     when = { schedule = ["progressive"] }   # optional: searched only where a categorical setting
                                             # above has one of these values
+    wide = true                       # optional: searched only in a space that is opened
+                                      # (`search.space`); otherwise its default is a constant
 
 A setting that is not searched under its `when` is left out of the configuration, and the recipe's
 own default holds. Whatever a space can produce must be a recipe (`study/training/recipe.py`) of the
@@ -51,6 +53,7 @@ from study.detectors import registry
 from study.training.recipe import Recipe, settings
 
 SCHEMA = 1
+SMALL, WIDE = "small", "wide"  # how much of a space is searched
 Value = float | int | str | bool
 Kind = Literal["float", "int", "categorical"]
 
@@ -69,6 +72,7 @@ class Parameter:
     this one is searched.
 
     grid: the points of a grid search where the file names them; `points` has them in any case.
+    wide: searched only in a space that is opened. fixed: not searched here, it has its default.
     """
 
     name: str
@@ -80,6 +84,8 @@ class Parameter:
     choices: tuple[Value, ...] = ()
     grid: tuple[Value, ...] = ()
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    wide: bool = False
+    fixed: bool = False
 
     def is_active(self, params: Params) -> bool:
         """Tell whether it is searched under the settings above; one left out meets no condition."""
@@ -87,6 +93,8 @@ class Parameter:
 
     def suggest(self, trial: Suggester) -> Value:
         """Ask for a value."""
+        if self.fixed:
+            return self.default
         if self.kind == "float":
             return trial.suggest_float(self.name, self.low, self.high, log=self.log)
         if self.kind == "int":
@@ -106,6 +114,8 @@ class Parameter:
 
     def ends(self) -> tuple[Value, ...]:
         """Return the extreme values: both ends of a range, or all choices."""
+        if self.fixed:
+            return (self.default,)
         if self.kind == "categorical":
             return self.choices
         return (self.low, self.high) if self.kind == "float" else (int(self.low), int(self.high))
@@ -114,8 +124,8 @@ class Parameter:
         """Return the values of a grid search: those of the file; else all choices, or both ends and
         their middle, each once.
         """
-        if self.grid or self.kind == "categorical":
-            return self.grid or self.choices
+        if self.fixed or self.grid or self.kind == "categorical":
+            return self.ends() if self.fixed else self.grid or self.choices
         middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
         low, high = self.ends()
         return tuple(dict.fromkeys((low, middle if self.kind == "float" else round(middle), high)))
@@ -142,7 +152,23 @@ class Space:
 
     def names(self) -> list[str]:
         """Return the names of the searched settings."""
-        return [parameter.name for parameter in self.parameters]
+        return [parameter.name for parameter in self.parameters if not parameter.fixed]
+
+    def opened(self, what: str | Sequence[str]) -> Space:
+        """Return the space as a study opens it: `small`, the settings that pay most; `wide`, all;
+        or the names of those that are searched besides the small one's.
+
+        Names that this space does not have are passed over: another detector's may.
+        """
+        if what == WIDE:
+            return self
+        more = () if what == SMALL else what
+        return dataclasses.replace(
+            self,
+            parameters=tuple(
+                dataclasses.replace(p, fixed=p.wide and p.name not in more) for p in self.parameters
+            ),
+        )
 
     def default(self) -> Params:
         """Return the default configuration, trial 0 of every pairing."""
@@ -198,9 +224,12 @@ class Space:
     def fixed(self, values: Params) -> Space:
         """Return the space in which these settings, where it has them, are constants."""
         own = {*self.constants, *self.names()}
-        known = {name: value for name, value in values.items() if name in own}
-        left = tuple(p for p in self.parameters if p.name not in known)
-        return Space(self.detector, {**self.constants, **known}, left)
+        return self.with_constants({name: v for name, v in values.items() if name in own})
+
+    def with_constants(self, values: Params) -> Space:
+        """Return the space in which these settings are constants."""
+        left = tuple(p for p in self.parameters if p.name not in values)
+        return Space(self.detector, {**self.constants, **values}, left)
 
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
         """Return the space in which a setting has these choices alone, less what needs others."""
@@ -216,12 +245,13 @@ class Space:
         """
         adopted: dict[str, Value] = dict(self.constants)
         for parameter in self.parameters:
-            if parameter.is_active(adopted):
+            if parameter.is_active(adopted) and parameter.fixed:
+                adopted[parameter.name] = parameter.default
+            elif parameter.is_active(adopted):
                 if parameter.name not in params or not parameter.holds(params[parameter.name]):
                     return None
                 adopted[parameter.name] = params[parameter.name]
-        known = {*adopted, *self.constants}
-        return adopted if all(name in known for name in params) else None
+        return adopted if all(name in adopted for name in params) else None
 
     def searched(self, params: Params) -> dict[str, Value]:
         """Return the part of a configuration that was searched, without the constants."""
@@ -294,6 +324,7 @@ class _Searched:
     when: Annotated[Mapping[str, Annotated[tuple[Plain, ...], _POINTS]], _WHEN] = field(
         default_factory=dict
     )
+    wide: Switch = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,9 +363,9 @@ def space_names() -> list[str]:
 
 
 @cache
-def load_space(detector: str) -> Space:
+def load_space(detector: str, opened: str | tuple[str, ...] = SMALL) -> Space:
     """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all
-    of them share (`timm.toml`).
+    of them share (`timm.toml`). opened: how much of it is searched, as in `Space.opened`.
 
     Of the schedules in a shared file a model has those that it can be trained by
     (`registry.schedules_of`).
@@ -351,11 +382,12 @@ def load_space(detector: str) -> Space:
     )
     with located(where):
         table = read_toml(text)
-    return parse_space(table, detector=detector, where=where)
+    return parse_space(table, detector=detector, where=where).opened(opened)
 
 
 def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space:
-    """Turn a parsed TOML table into the search space of `detector`. `where` opens every message.
+    """Turn a parsed TOML table into the search space of `detector`, all of it searched. `where`
+    opens every message.
 
     Of the schedules searched, a library's model keeps those that it can be trained by. Raises
     ConfigError, also where a constant or a default is a schedule that the detector cannot be

@@ -27,6 +27,7 @@ def test_a_head_that_the_study_chooses_is_not_searched(
         "detectors": [NAME],
         "train_on": ["mine"],
         "detector": {NAME: options},
+        "search": {"space": "wide"},
         "data": {"root": str(tmp_path / "data")},
     }
     setup = open_study(

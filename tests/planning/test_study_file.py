@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,9 @@ def test_defaults_are_filled_in() -> None:
         ({"budget": {"trails": 3}}, ["[budget]", "'trails'", "did you mean 'trials'?"]),
         ({"budget": {"trials": 0}}, ["budget.trials = 0", "at least 1"]),
         ({"budget": {"trials": True}}, ["budget.trials = True"]),
+        ({"budget": {"epochs": "many"}}, ["budget.epochs = 'many'", '"default" or "auto"']),
+        ({"budget": {"epochs": 0}}, ["budget.epochs = 0", "at least 1"]),
+        ({"search": {"space": "large"}}, ["search.space = 'large'", '"small", "wide"']),
         ({"budget": 3}, ["'budget' must be a table"]),
         ({"detectors": ["nprr"]}, ["unknown detector 'nprr'", "did you mean 'npr'?", "spectrum"]),
         ({"detectors": []}, ["detectors = []"]),
@@ -384,3 +388,22 @@ def test_degradations_are_suites_and_members_and_may_be_given_in_their_place() -
     assert load_study("quick", ['degradations=["wang"]'], degradations=None).degradations == (
         "wang",
     )
+
+
+@pytest.mark.parametrize(
+    ("budget", "epochs"),
+    [
+        # images of a training set -> epochs: as many as see 12,000 images, 12 to 60 of them
+        ({}, {100_000: 12, 1000: 12, 999: 13, 831: 15, 566: 22, 100: 60, 1: 60}),
+        ({"max_epochs": 20}, {1000: 12, 566: 20}),
+        ({"max_epochs": 5}, {1000: 5, 566: 5}),
+        ({"epochs": 4, "max_epochs": 2}, {1000: 4, 10: 4}),
+        ({"epochs": "auto"}, {1000: 60, 10: 60}),
+    ],
+)
+def test_the_default_epochs_see_enough_images(
+    budget: dict[str, object], epochs: dict[int, int]
+) -> None:
+    study = parse_study({**GOOD, "budget": budget}, where="s.toml")
+    assert {images: study.budget.epochs_on(images) for images in epochs} == epochs
+    assert parse_study(tomllib.loads(to_toml(study)), where="again") == study

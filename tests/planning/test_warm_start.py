@@ -61,10 +61,10 @@ def held(store: Store, *trials: tuple[Pairing, Params, float]) -> Store:
 def old(tmp_path: Path) -> Store:
     return held(
         Store(tmp_path, "old"),
-        (NPR_A, npr(2e-4), 0.70),
+        (NPR_A, npr(3e-3), 0.70),
         (NPR_A, npr(1e-3), 0.90),
-        (NPR_A, npr(3e-3), 0.80),
-        (NPR_A, npr(4e-3), float("nan")),
+        (NPR_A, npr(4e-3), 0.80),
+        (NPR_A, npr(6e-3), float("nan")),
         (NPR_B, npr(5e-4), 0.99),
         (NPR_B, npr(9e-1), 0.999),  # outside today's range
         # constants are today's, so this is a's best again
@@ -84,7 +84,7 @@ def test_the_best_of_each_pairing_in_turn_the_same_training_set_first(
     assert [(s.params, s.origin) for s in starts[NPR_A]] == [
         (npr(1e-3), "warm start: old/npr @ a trial 1"),
         (npr(5e-4), "warm start: old/npr @ b trial 0"),
-        (npr(3e-3), "warm start: old/npr @ a trial 2"),
+        (npr(4e-3), "warm start: old/npr @ a trial 2"),
     ]
     # nothing there, and nothing invented
     assert starts[Pairing(detector="spectrum", train_on="a")] == ()
@@ -92,7 +92,7 @@ def test_the_best_of_each_pairing_in_turn_the_same_training_set_first(
 
 def test_the_default_is_not_repeated_and_the_budget_is_kept(old: Store, new: Store) -> None:
     everything = find_starts(study("old", generation=9), SPACES, new)[NPR_A]
-    assert [s.params["lr"] for s in everything] == [1e-3, 5e-4, 3e-3]  # 2e-4 is the default itself
+    assert [s.params["lr"] for s in everything] == [1e-3, 5e-4, 4e-3]  # 3e-3 is the default itself
     assert len(find_starts(study("old", generation=2), SPACES, new)[NPR_A]) == 1
     assert len(find_starts(study("old", trials=3), SPACES, new)[NPR_A]) == 2
     assert len(find_starts(study("old", generation=1), SPACES, new)[NPR_A]) == 1

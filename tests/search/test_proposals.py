@@ -19,9 +19,9 @@ import pytest
 from study.core.records import Params
 from study.search.proposals import SAMPLERS, STARTUP_TRIALS, PastTrial, grid_size, propose
 from study.search.remembered import remembered
-from study.search.spaces import Parameter, Space, load_space
+from study.search.spaces import WIDE, Parameter, Space, load_space
 
-SPACE = load_space("mobilenetv2_035")
+SPACE = load_space("mobilenetv2_035", WIDE)
 FIRST = [SPACE.default()]
 
 
@@ -98,10 +98,10 @@ def test_proposals_do_not_depend_on_the_process() -> None:
 import json
 from study.search.proposals import PastTrial, propose
 from study.search.remembered import remembered
-from study.search.spaces import Parameter, Space, load_space
+from study.search.spaces import WIDE, Parameter, Space, load_space
 history = []
 for generation in range(4):
-    for params in propose(load_space("mobilenetv2_035"), history, count=3, seed=generation):
+    for params in propose(load_space("mobilenetv2_035", WIDE), history, count=3, seed=generation):
         value = params["lr"] ** 0.1 if len(history) % 5 else None
         history.append(PastTrial(number=len(history), params=params, value=value))
 print(json.dumps([dict(t.params) for t in history]))
