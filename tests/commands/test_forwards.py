@@ -81,9 +81,9 @@ def run_cells(job: cell.CellsJob) -> Mapping[str, Failure]:
         return WORK[2](job)
 
 
-def head_alone(name: str) -> Space:
+def head_alone(name: str, _: str) -> Space:
     """Each detector's space; of the tuned one with the schedule `head` and mirrored images."""
-    space = load_space(PROBE if name == TWIN else name)
+    space = load_space(PROBE if name == TWIN else name, "wide")
     if name != TUNED:
         return space
     kept = tuple(p for p in space.parameters if p.name in ("lr", "batch_size", "weight_decay"))
