@@ -70,6 +70,8 @@ class Step:
             "budget.trials": self.trials,
             "budget.seeds": 1,
             "budget.default_winners": False,
+            "budget.replicates": 0,
+            "budget.null_models": 0,
         }
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in said.items())
 

@@ -148,7 +148,7 @@ class Jobs:
             number=-1,
             params=params,
             seed=seed,
-            epochs=self.study.budget.epochs,
+            epochs=self.keys.epochs[pairing.train_on],
             origin=_origin_of(draws),
         )
         return DrawsJob(
