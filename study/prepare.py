@@ -102,7 +102,7 @@ def prepare(opened: OpenStudy) -> None:
         _print_dataset(catalog.describe(name))
         excluded: dict[str, str] = {}  # sample id -> why it cannot be decoded
         for split, geometry in packs_of(opened.study, opened.keys.specs, name):
-            excluded |= dict(catalog.open(name, split, geometry).excluded)
+            excluded |= dict(catalog.pack(name, split, geometry))
         if excluded:
             print(f"  {len(excluded)} images are left out and counted as coverage:")
         _print_first([f"{one}: {reason}" for one, reason in sorted(excluded.items())], "    ")

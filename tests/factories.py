@@ -15,11 +15,13 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -233,6 +235,51 @@ def hub_copy(
         (repository / "trees").mkdir()
         (repository / "trees" / f"{commit}.json").write_text(json.dumps(tree), encoding="utf-8")
     return snapshot
+
+
+IMAGE = {"_type": "Image"}
+
+
+def write_parquet(
+    path: Path,
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    image: str = "image",
+    classes: Mapping[str, Sequence[str]] | None = None,
+    rows: int = 16,
+) -> Path:
+    """Write a table as the library datasets does: the image column holds bytes, as (bytes, path) or
+    alone; the schema has the names of classes. rows: of a row group.
+    """
+    kinds = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    arrays = {
+        name: pa.array(values, kinds if isinstance(next(iter(values)), dict) else None)
+        for name, values in columns.items()
+    }
+    named = {name: {"names": [*of], "_type": "ClassLabel"} for name, of in (classes or {}).items()}
+    features = {"info": {"features": {image: IMAGE, **named}}}
+    table = pa.table(arrays).replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=rows)
+    return path
+
+
+def embedded(label: int, *, size: int = 16, seed: int = 0, name: str = "") -> dict[str, Any]:
+    """An image as the library datasets keeps it in a table."""
+    data = encode(Image.fromarray(picture(label, size=size, seed=seed)), "PNG")
+    return {"bytes": data, "path": name or f"{seed}.png"}
+
+
+def write_shard(path: Path, samples: Sequence[Mapping[str, bytes]], *, first: int = 0) -> Path:
+    """Write a WebDataset shard: members KEY.SUFFIX of every sample, by suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for number, sample in enumerate(samples, start=first):
+            for suffix, data in sample.items():
+                entry = tarfile.TarInfo(f"{number:06d}.{suffix}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    return path
 
 
 def write_wilddeepfake(folder: Path, *, shards: int = 4, frames: int = 2, size: int = 32) -> Path:

@@ -95,6 +95,21 @@ class DatasetCard:
             min_length=3,
         ),
     ] = field(default_factory=dict)
+    # when it was published (`dataset`), and when each method was: 2024, 2024-08 or 2024-08-01
+    released: Annotated[
+        Mapping[str, Annotated[str, MustBe("a date", pattern=r"^(19|20)\d\d(-\d\d){0,2}$")]],
+        MustBe("a table of dates, 2024-08-01 or less of it"),
+    ] = field(default_factory=dict)
+    # what columns of tables with images inside mean (data/layouts/tables.py): our name -> theirs
+    columns: Annotated[
+        Mapping[
+            Annotated[
+                str, MustBe("a key", pattern="^(image|label|method|group|video|split|released)$")
+            ],
+            Text,
+        ],
+        MustBe("a table of texts, the name of a column for each"),
+    ] = field(default_factory=dict)
     # regular expression on the relative path; its group "group" is the split key (data/groups.py)
     group_pattern: str = ""
     hazards: Annotated[tuple[str, ...], MustBe("a list of sentences")] = ()

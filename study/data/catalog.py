@@ -249,6 +249,19 @@ class Catalog:
         )
         return can_be_halved(datasets.strings(table["group"]), datasets.labels(table))
 
+    def pack(self, name: str, split: Split, geometry: Geometry) -> list[tuple[str, str]]:
+        """Build the packs that `open` opens where they are missing; return (id, reason) of the
+        images that have no row. Raises as `open`.
+        """
+        self._check_split(name, split)
+        cache, progress = self.config.cache, self.progress
+        members = [self.dataset(member) for member in split_union(name)]
+        made = [
+            packs.open_pack(one, split, geometry, cache=cache, progress=progress)[1]
+            for one in members
+        ]
+        return sorted(entry for pack in made for entry in pack.excluded)
+
     def originals(self, name: str, split: Split) -> Originals:
         """Return the images of one split of a dataset or union as they are, decoded when they are
         read.

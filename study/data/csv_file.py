@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from io import BufferedReader, TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +84,7 @@ class CsvRows:
             raise DataError(f"{self.where(row)}: {self.names[name]} '{values[row]}' {rule}")
         return pc.take(pa.array(meant), pc.index_in(values, value_set=spellings))
 
-    def without_missing(self, *names: str) -> tuple[CsvRows, list[tuple[str, str]]]:
+    def without_missing(self, *names: str) -> tuple[Self, list[tuple[str, str]]]:
         """Return the rows with words for a missing value as empty fields in some columns, and
         (what, why) of each such word.
         """

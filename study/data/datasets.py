@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +52,8 @@ class Dataset:
     folders that were passed over.
 
     unified_px: the side in pixels of all its images where they are re-encoded alike
-    (images/unify.py), else None.
+    (images/unify.py), else None. released: method -> when it was published (2024, 2024-08,
+    2024-08-01), and `dataset`, as far as the card or the rows say it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Dataset:
     samples: pa.Table
     skipped: tuple[tuple[str, str], ...] = ()
     unified_px: int | None = None
+    released: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -139,6 +141,8 @@ def list_folder(
         frames_per_video=frames_per_video,
         grouped=bool(card and card.group_pattern),
     )
+    if layout.tables:  # which column is what, is known when they are read
+        layout = replace(layout, rule=listing.layout)
     return ListedFolder(name=name, card=card, layout=layout, listing=listing, index=index)
 
 
@@ -191,6 +195,7 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         official=official,
         samples=samples,
         skipped=listing.skipped,
+        released={**listing.released, **(card.released if card else {})},
     )
 
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from study.core.errors import DataError
 from study.core.identity import unit_interval, whole_file
-from study.core.parallel import ordered_map
 from study.core.paths import is_url
 from study.core.records import DatasetCard
 from study.data import datasets
@@ -30,8 +29,7 @@ from study.data.file_index import Progress, quiet
 from study.data.images.videos import (
     FRAMES_PER_VIDEO,
     load_image,
-    read_file_header,
-    runs,
+    map_files,
     split_frame,
 )
 from study.data.layouts.folders import Layout
@@ -67,7 +65,8 @@ class Description:
     @property
     def own_manifest(self) -> Path | None:
         """The manifest by which the folder is understood; None where its folders decide."""
-        return None if self.layout.parts else self.layout.way[-1] / MANIFEST
+        is_other = self.layout.parts or self.layout.tables
+        return None if is_other else self.layout.way[-1] / MANIFEST
 
     @property
     def files(self) -> int:
@@ -153,17 +152,14 @@ def _assembled(folder: datasets.ListedFolder) -> tuple[pa.Table, bool, str]:
 def _formats(
     table: pa.Table, root: Path, progress: Progress
 ) -> dict[tuple[int, str, int, int], int]:
-    files = list(runs(f"{root}/{path}" for path in table["path"].to_pylist()))
-    labels = table["label"].to_pylist()
+    paths = table["path"].to_pylist()
+    items = [*zip((f"{root}/{path}" for path in paths), table["label"].to_pylist(), strict=True)]
     counts: Counter[tuple[int, str, int, int]] = Counter()
-    done = 0
-    for file, header in zip(
-        files, ordered_map(read_file_header, [file.path for file in files]), strict=True
-    ):
-        counts[(labels[done], *(header or ("", 0, 0)))] += max(len(file.frames), 1)
-        done += max(len(file.frames), 1)
-        if done % 256 == 0 or done == len(labels):
-            progress("reading headers", done, len(labels))
+    headers = map_files(lambda file, of: [(one, file.header()) for one in of], items)
+    for done, (label, header) in enumerate(headers, start=1):
+        counts[(label, *(header or ("", 0, 0)))] += 1
+        if done % 256 == 0 or done == len(items):
+            progress("reading headers", done, len(items))
     return dict(counts)
 
 

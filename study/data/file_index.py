@@ -25,7 +25,6 @@ from study.data.images.decode import (
     decode_image,
     image_sha256,
     pixel_digest,
-    read_bytes,
     refuse_passing,
 )
 from study.data.images.videos import Run, decode_frames, frame_sha256, map_files
@@ -100,7 +99,7 @@ def _fingerprints(paths: Sequence[str]) -> Iterator[dict[str, str]]:
 
 def _of_run(file: Run) -> list[tuple[str, str, str]]:
     if not file.frames:
-        return [_fingerprint(file.path)]
+        return [_fingerprint(file)]
     try:
         video = file_sha256(Path(file.path))
     except OSError as error:
@@ -124,10 +123,10 @@ def _of_run(file: Run) -> list[tuple[str, str, str]]:
     return found
 
 
-def _fingerprint(path: str) -> tuple[str, str, str]:
-    """(SHA-256 of the bytes, digest of the pixels, problem) of a file."""
+def _fingerprint(file: Run) -> tuple[str, str, str]:
+    """(SHA-256 of the bytes, digest of the pixels, problem) of an image."""
     try:
-        data = read_bytes(Path(path))
+        data = file.read()
     except UndecodableError as error:
         return "", "", str(error)
     sha256 = image_sha256(data)

@@ -36,7 +36,7 @@ from study.data.images.light_png import light_png
 from study.data.images.originals import originals_of
 from study.data.images.packed_tiff import PackedTiff, packed_tiff
 from study.data.images.unify import QUALITY, unify
-from study.data.images.videos import Run, map_files, read_indexed_frames, stored_as
+from study.data.images.videos import Run, changed, map_files, read_indexed_frames, stored_as
 from study.data.names import parse_name
 from study.data.row_cache import RowCache
 
@@ -121,7 +121,7 @@ def _rows_of_file(unified_px: int | None, file: Run, sha256: Sequence[str]) -> l
     return (
         _rows_of_video(file, sha256, unified_px)
         if file.frames
-        else [_row_of_image(file.path, sha256[0], unified_px)]
+        else [_row_of_image(file, sha256[0], unified_px)]
     )
 
 
@@ -143,18 +143,17 @@ def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> 
     return rows
 
 
-def _row_of_image(path: str, sha256: str, unified_px: int | None) -> Row:
+def _row_of_image(file: Run, sha256: str, unified_px: int | None) -> Row:
     try:
-        data = Path(path).read_bytes()
-        if image_sha256(data) != sha256:
-            raise DataError(f"'{path}' changed since it was indexed; run the command again")
+        data = file.read()
+    except UndecodableError as error:
+        raise changed(file.path, f" ({error})") from None
+    if image_sha256(data) != sha256:
+        raise changed(file.path)
+    try:
         return {"sha256": sha256, **read_traits(data, unified_px), "problem": ""}
-    except OSError as error:
-        raise DataError(
-            f"'{path}' changed since it was indexed ({error.strerror}); run the command again"
-        ) from None
     except UnreadableError as error:
-        raise DataError(f"'{path}' {error}; run the command again") from None
+        raise DataError(f"'{file.path}' {error}; run the command again") from None
     except UndecodableError as error:
         return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
 

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from study.core.errors import DataError
+from study.data.images.inside import read_whole
 from study.data.images.light_png import chunks, light_png
 from study.data.images.packed_tiff import PackedTiff, packed_tiff
 
@@ -173,19 +174,20 @@ def instead_of_an_image(data: bytes) -> str:
     return next((what for begin, what in _INSTEAD.items() if start.startswith(begin)), "")
 
 
-def read_header(path: Path) -> tuple[str, int, int] | None:
+def read_header(source: Path | bytes) -> tuple[str, int, int] | None:
     """Return format, width and height by a file's header, None for no image. Decodes nothing."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=FORMATS) as image:
             return str(image.format), image.width, image.height
     except Exception:  # why it cannot be decoded is said where it is decoded
-        return _header_read_whole(path)
+        return _header_read_whole(source)
 
 
-def _header_read_whole(path: Path) -> tuple[str, int, int] | None:
+def _header_read_whole(source: Path | bytes) -> tuple[str, int, int] | None:
     """What `read_header` returns of a file that Pillow does not open as it is."""
     with contextlib.suppress(Exception):
-        data = path.read_bytes()
+        data = source if isinstance(source, bytes) else read_whole(str(source))
         if packed := packed_tiff(data):
             return ("TIFF", *packed.size)
         with Image.open(io.BytesIO(light_png(data)[0]), formats=FORMATS) as image:
@@ -194,11 +196,12 @@ def _header_read_whole(path: Path) -> tuple[str, int, int] | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes. Raises UndecodableError where the file is missing or may not be read,
-    DataError where that passes.
+    """Return the bytes of an image, of its own or inside another file. Raises UndecodableError
+    where the file is missing or may not be read, DataError where that passes, or where the other
+    file is damaged.
     """
     try:
-        return path.read_bytes()
+        return read_whole(str(path))
     except FileNotFoundError:
         raise UndecodableError("file is missing") from None
     except OSError as error:

@@ -24,6 +24,7 @@ from study.data.images.unify import unify
 from study.data.images.videos import (
     Run,
     checked,
+    loaded,
     map_files,
     read_indexed,
     read_indexed_frames,
@@ -47,14 +48,14 @@ def originals_of(rows: pa.Table, root: Path, unified_px: int | None = None) -> l
     return [Original(f"{root}/{path}", sha256, unified_px) for path, sha256 in pairs]
 
 
-def read_original(path: Path, sha256: str, unified_px: int | None = None) -> NDArray[np.uint8]:
-    """Return the pixels of an image or of a video's frame, (H, W, 3) uint8. sha256: of the index.
-    unified_px: of its dataset.
+def read_original(one: Original, data: bytes | None = None) -> NDArray[np.uint8]:
+    """Return the pixels of an image or of a video's frame, (H, W, 3) uint8. data: an image's bytes,
+    where they were read already.
 
     Raises DataError for a file that has changed since, UndecodableError where it is no image.
     """
-    pixels = read_indexed(str(path), sha256)
-    return unify(pixels, unified_px) if unified_px else pixels
+    pixels = read_indexed(one.path, one.sha256, data)
+    return unify(pixels, one.unified_px) if one.unified_px else pixels
 
 
 def map_originals(
@@ -85,7 +86,7 @@ def _pixels(file: Run, of: Sequence[Original]) -> Iterator[NDArray[np.uint8] | s
             )
         return
     try:
-        yield read_original(Path(of[0].path), of[0].sha256, of[0].unified_px)
+        yield read_original(of[0], file.data)
     except UndecodableError as error:
         yield str(error)
 
@@ -116,15 +117,14 @@ class Originals:
 
     def read(self, at: int) -> NDArray[np.uint8]:
         """Return the pixels of the image at `at`, (H, W, 3) uint8. Raises as `read_original`."""
-        path, sha256, unified_px = self._files[at]
-        return read_original(Path(path), sha256, unified_px)
+        return read_original(self._files[at])
 
     def readers(self, index: NDArray[np.integer]) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         """Yield for each image at `index` (B,) what reads it. An image is read when that is called,
         by whichever thread.
 
         Frames that follow upon each other in a video are decoded in one go, each as the iterator
-        comes to it.
+        comes to it; then, too, an image inside another file is read.
         """
         place = 0
         for file in runs(self._files[at].path for at in index):
@@ -134,7 +134,7 @@ class Originals:
                 of = [self._files[at] for at in chosen]
                 yield from (partial(checked, pixels) for pixels in _pixels(file, of))
             else:
-                yield partial(self.read, int(chosen[0]))
+                yield partial(read_original, self._files[chosen[0]], loaded(file).data)
 
 
 def _rows(dataset: Dataset, split: Split) -> pa.Table:

@@ -2,7 +2,7 @@
 and shares.
 
 An entry of `<cache>/packs/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and
-`pack.json` (ids, the images left out and why, shape). Its key is that of the content: ids, SHA-256
+`pack.json` (the images left out and why, shape). Its key is that of the content: ids, SHA-256
 of the files' bytes, geometry, decoder, how images are unified; not the place of the folder. An
 image that cannot be decoded is listed with its reason and has no row: nothing stands in for it.
 """
@@ -30,25 +30,25 @@ from study.data.datasets import Dataset, columns_digest, labels, strings, usable
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import DECODE_VERSION, UndecodableError
 from study.data.images.geometry import check_geometry, fit_geometry
-from study.data.images.originals import Original, map_originals, originals_of
+from study.data.images.originals import map_originals, originals_of
 from study.data.images.unify import UNIFY_VERSION
 
 IMAGES, PACK = "images.u8", "pack.json"
 _COLUMNS = ("sample_id", "group", "unit", "method", "label")  # of an ImageSet
+BLOCK = 1 << 13  # rows that are Python objects at a time
 
 
 class Pack:
     """A pack on disk. Cheap to send to another process: what travels is the folder's name, and the
     file is mapped there.
 
-    ids: (N,) str, sorted. excluded: (id, reason) of the images that have no row.
+    excluded: (id, reason) of the images that have no row.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         """key: of the content (`pack_key`)."""
         self.folder, self.key = folder, key
         description = json.loads((folder / PACK).read_text(encoding="utf-8"))
-        self.ids = np.array(description["ids"], dtype=np.str_)
         self.excluded = tuple(
             (str(sample), str(reason)) for sample, reason in description["excluded"]
         )
@@ -206,9 +206,8 @@ def open_pack(
 
     def build(folder: Path) -> None:
         _refuse_full_disk(rows.num_rows * geometry.size_px**2 * 3, cache, name=dataset.name)
-        files = originals_of(usable(rows), dataset.root, dataset.unified_px)
         report = partial(progress, f"packing {dataset.name} {split}")
-        _build(folder, rows, files, geometry, report)
+        _build(folder, rows, (dataset.root, dataset.unified_px), geometry, report)
 
     pack = Pack(PACKS.folder(cache, key, build), key)
     for value, word in ((0, "real"), (1, "fake")):
@@ -227,29 +226,31 @@ def open_pack(
 def _build(
     folder: Path,
     rows: pa.Table,
-    files: Sequence[Original],
+    of: tuple[Path, int | None],
     geometry: Geometry,
     progress: Callable[[int, int], None],
 ) -> None:
     """Decode in parallel, write in the order of the ids; at no time are more than a few dozen
-    images in memory. files: of the rows without a problem.
+    images in memory. of: root and unified_px of the dataset.
     """
-    table = [*zip(rows["id"].to_pylist(), rows["problem"].to_pylist(), strict=True)]
-    squares = map_originals(partial(_square, geometry), files)
-    ids: list[str] = []
     excluded: list[tuple[str, str]] = []
+    done = 0
     with (folder / IMAGES).open("wb") as file:
-        for done, (sample, problem) in enumerate(table, start=1):
-            result = problem or next(squares)
-            if isinstance(result, str):
-                excluded.append((sample, result))
-            else:
-                ids.append(sample)
-                file.write(result.data)
-            if done % 256 == 0 or done == len(table):
-                progress(done, len(table))
-    shape = [len(ids), geometry.size_px, geometry.size_px, 3]
-    description = {"shape": shape, "ids": ids, "excluded": excluded}
+        for start in range(0, rows.num_rows, BLOCK):
+            block = rows.slice(start, BLOCK)
+            squares = map_originals(partial(_square, geometry), originals_of(usable(block), *of))
+            columns = (block[name].to_pylist() for name in ("id", "problem"))
+            for sample, problem in zip(*columns, strict=True):
+                result = problem or next(squares)
+                if isinstance(result, str):
+                    excluded.append((sample, result))
+                else:
+                    file.write(result.data)
+                done += 1
+                if done % 256 == 0 or done == rows.num_rows:
+                    progress(done, rows.num_rows)
+    shape = [done - len(excluded), geometry.size_px, geometry.size_px, 3]
+    description = {"shape": shape, "excluded": excluded}
     (folder / PACK).write_text(json.dumps(description), encoding="utf-8")
 
 
@@ -269,7 +270,7 @@ def _kept(rows: pa.Table, pack: Pack) -> pa.Table:
     """Return the samples that have a row in the pack, in the pack's order."""
     left_out = pa.array([sample for sample, _ in pack.excluded], pa.string())
     kept = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=left_out)))
-    assert kept.num_rows == len(pack.ids), "the key of a pack holds the ids"
+    assert kept.num_rows == len(pack), "the key of a pack holds the ids"
     return kept
 
 

@@ -19,6 +19,7 @@ resolution.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from study.core.parallel import ordered_map
 from study.core.records import FAKE, REAL
 from study.data.datasets import labels, usable
 from study.data.images.steps import jpeg, resize
-from study.data.images.videos import changed, read_file_header
+from study.data.images.videos import Run, changed, map_files
 
 UNIFY_VERSION = 1
 QUALITY = 75
@@ -60,7 +60,7 @@ def common_side(samples: pa.Table, root: Path) -> int:
     rows = of_train if of_train.num_rows else rows
     label = labels(rows)
     short = np.fromiter(
-        ordered_map(_short_side, [f"{root}/{path}" for path in rows["path"].to_pylist()]),
+        map_files(_short_sides, [(f"{root}/{path}", path) for path in rows["path"].to_pylist()]),
         dtype=np.int64,
     )
     sides = [
@@ -71,8 +71,8 @@ def common_side(samples: pa.Table, root: Path) -> int:
     return max(1, int(SHARE * min(sides)))
 
 
-def _short_side(path: str) -> int:
-    header = read_file_header(path)
+def _short_sides(file: Run, of: Sequence[str]) -> list[int]:
+    header = file.header()
     if header is None:
-        raise changed(path)
-    return min(header[1:])
+        raise changed(file.path)
+    return [min(header[1:])] * len(of)

@@ -22,8 +22,8 @@ import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -46,6 +46,7 @@ from study.data.images.decode import (
     read_header,
     refuse_passing,
 )
+from study.data.images.inside import split_inside
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -64,10 +65,23 @@ _LEFT_OUT = "the video ends before this frame"
 
 
 class Run(NamedTuple):
-    """A file with the frames wanted of it, ascending; an image has none."""
+    """A file with the frames wanted of it, ascending; an image has none. data: the bytes of an
+    image inside another file.
+    """
 
     path: str
     frames: tuple[int, ...]
+    data: bytes | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes of an image. Raises what `read_bytes` raises."""
+        return read_bytes(Path(self.path)) if self.data is None else self.data
+
+    def header(self) -> tuple[str, int, int] | None:
+        """Return format, width and height in pixels of an image, or of a video, or None where there
+        is no such thing.
+        """
+        return read_file_header(self.path) if self.data is None else read_header(self.data)
 
 
 def frame_path(path: str, number: int) -> str:
@@ -102,9 +116,9 @@ def checked(found: NDArray[np.uint8] | str) -> NDArray[np.uint8]:
     return found
 
 
-def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
+def read_indexed(path: str, sha256: str, data: bytes | None = None) -> NDArray[np.uint8]:
     """Return the pixels of an image or frame, (H, W, 3) uint8, as they were indexed. sha256: of the
-    image's bytes, or of the frame.
+    image's bytes, or of the frame. data: the image's bytes, where they were read already.
 
     Raises DataError where the file changed since, UndecodableError where it is no image.
     """
@@ -112,7 +126,7 @@ def read_indexed(path: str, sha256: str) -> NDArray[np.uint8]:
     if frame:
         return checked(next(read_indexed_frames(frame[0], [(frame[1], sha256)])))
     try:
-        data = read_bytes(Path(path))
+        data = read_bytes(Path(path)) if data is None else data
     except UndecodableError as error:
         raise changed(path, f" ({error})") from None
     if image_sha256(data) != sha256:
@@ -179,20 +193,33 @@ def runs(paths: Iterable[str]) -> Iterator[Run]:
         yield Run(current, tuple(frames))
 
 
+def loaded(file: Run) -> Run:
+    """Return an image inside another file with its bytes, everything else as it is: who reads a
+    table or shard from start to end reads it once.
+    """
+    if not split_inside(file.path):
+        return file
+    with suppress(UndecodableError):  # who asks for the bytes is told
+        return file._replace(data=read_bytes(Path(file.path)))
+    return file
+
+
 def map_files(
     function: Callable[[Run, Sequence[T]], Sequence[R]], items: Sequence[tuple[str, T]]
 ) -> Iterator[R]:
     """Yield what `function` makes of items, each with its path, in their order; files are dealt out
-    to threads (`ordered_map`).
+    to threads (`ordered_map`), and images inside others are read by this one.
 
     function: of an image, or of those frames of a video that follow upon each other, and their
     items; gives a result for each.
     """
-    place, files = 0, []
-    for file in runs(path for path, _ in items):
-        files.append((file, [item for _, item in items[place : place + max(len(file.frames), 1)]]))
-        place += len(files[-1][1])
-    at_once = 1 if any(file.frames for file, _ in files) else CHUNK
+    waiting = (item for _, item in items)
+    files = (
+        (loaded(file), list(islice(waiting, max(len(file.frames), 1))))
+        for file in runs(path for path, _ in items)
+    )
+    kinds = {1 if split_frame(path) else 4 if split_inside(path) else CHUNK for path, _ in items}
+    at_once = min(kinds, default=CHUNK)
     return chain.from_iterable(ordered_map(lambda of: function(*of), files, at_once=at_once))
 
 

@@ -8,6 +8,8 @@ Recognised, in this order:
     CLASS                    no splits: they are made by group (splits.py)
     SPLIT_CLASS, CLASS-SPLIT official splits, of folders whose names say both
 
+    Parquet, shards          images inside other files (tables.py), where nothing of this is found
+
 where SPLIT is `train`, `val` or `test` by one of many names (split_names.py), and CLASS is
 `real`/`fake` in any case, `0_real`/`1_fake`, or a folder named in the study's or the card's
 `class_folders`. A folder below a recognised class is a method (`fake/stylegan/x.jpg`); otherwise
@@ -45,6 +47,7 @@ import pyarrow.compute as pc
 from study.core.errors import ConfigError, DataError, unknown_name
 from study.core.records import FAKE, REAL, DatasetCard
 from study.data.class_words import SILENT, class_said
+from study.data.images.inside import TABLE
 from study.data.layouts.left_behind import left_beside, left_words
 from study.data.layouts.listing import (
     LISTING_SCHEMA,
@@ -57,6 +60,7 @@ from study.data.layouts.listing import (
 from study.data.layouts.manifest import MANIFEST, has_manifest, misnamed_manifests, read_manifest
 from study.data.layouts.reals import read_reals, relabelled
 from study.data.layouts.split_names import HELD_OUT, joint_name, split_of, splits_among
+from study.data.layouts.tables import Tables, read_tables, table_files
 from study.data.layouts.unreached import ignored_files, unreached
 from study.data.names import DatasetName
 
@@ -69,6 +73,7 @@ BY_CLASS_SPLITS = "class folders with split folders in them"
 BY_CLASSES = "class folders"
 FLAT_SPLIT = "a split folder without class folders in it"
 BY_JOINT_NAMES = "folders whose names say split and class"
+BY_TABLES = "files with images inside"
 
 _DEEPEST_WRAPPER = 3
 
@@ -96,7 +101,7 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """How a folder is understood. `root` is what paths are relative to; no parts means that there
-    is a manifest.
+    is a manifest, or that images lie inside `tables`.
 
     rule: which of the rules of this file's header matched, for a person. skipped: (folder, reason)
     of folders beside the classes that hold no part of the dataset. others: class folders that a
@@ -114,6 +119,7 @@ class Layout:
     methods: tuple[str, ...] = ()
     way: tuple[Path, ...] = ()
     fake_label: str = ""
+    tables: Tables | None = None
 
     @property
     def members(self) -> list[str]:
@@ -124,7 +130,7 @@ class Layout:
     def text(self) -> str:
         """The layout in a few words, for a person."""
         if not self.parts:
-            return MANIFEST
+            return self.rule if self.tables else MANIFEST
         class_first = self.rule == BY_CLASS_SPLITS
         names = [(part, part.folder.split("/")) for part in self.parts]
         splits = [name[-1 if class_first else 0] for part, name in names if part.split]
@@ -152,7 +158,8 @@ def find_layout(
     and for a manifest that is no file, or nearly has the name of one.
     """
     _refuse_reversed(class_folders or {})
-    layout = _find(folder, card, {**(card.class_folders if card else {}), **(class_folders or {})})
+    classes = {**(card.class_folders if card else {}), **(class_folders or {})}
+    layout = _find(folder, card, classes) or _by_tables(folder, card, classes)
     if layout is None:
         return None
     ends = [layout.root, *(layout.root / part.folder for part in layout.parts)]
@@ -190,6 +197,14 @@ def _find(folder: Path, card: DatasetCard | None, named: Mapping[str, int]) -> L
 
 def _by_manifest(folder: Path) -> Layout:
     return Layout(root=folder, parts=(), rule=BY_MANIFEST)
+
+
+def _by_tables(folder: Path, card: DatasetCard | None, classes: Mapping[str, int]) -> Layout | None:
+    files = table_files(folder)
+    known = (card.columns, card.methods, card.splits) if card else ({}, {}, {})
+    columns, methods, splits = known
+    tables = Tables(files=files, columns=columns, classes=classes, methods=methods, splits=splits)
+    return Layout(root=folder, parts=(), rule=BY_TABLES, tables=tables) if files else None
 
 
 def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
@@ -241,7 +256,9 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
     """List the images of a layout. Raises DataError for an unreadable folder, a broken manifest or
     a class without images.
     """
-    if not layout.parts:
+    if layout.tables:
+        listing = read_tables(layout.root, layout.tables, fake_label=layout.fake_label)
+    elif not layout.parts:
         listing = read_manifest(layout.root, fake_label=layout.fake_label)
     else:
         walker = Walker(layout.root)
@@ -267,8 +284,15 @@ def _skipped(layout: Layout, walker: Walker) -> tuple[tuple[str, str], ...]:
     classes = {layout.root / folder for folder in reached}
     way = [folder for folder in layout.way if folder not in classes]
     left = walker.left + left_beside(way)
+    beside += _tables_beside(layout.root)
     misnamed = [(name, f"not read: only {MANIFEST} is") for name in misnamed_manifests(way)]
     return (*skipped, *beside, *misnamed, *left_words(left), *ignored_files(walker.ignored - read))
+
+
+def _tables_beside(root: Path) -> list[tuple[str, str]]:
+    files = [file for file in table_files(root) if file.lower().endswith(TABLE)]
+    what = f"{len(files)} Parquet file{'' if len(files) == 1 else 's'}"
+    return [(what, "not read: the class folders decide")] if files else []
 
 
 def _with_methods(listing: Listing, methods: tuple[str, ...], *, name: str) -> Listing:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -63,13 +63,15 @@ class Listing:
 
     skipped: (what, reason) of folders and files that were passed over.
     others: paths of the images that a subset by methods leaves out: what links groups does so for
-    all subsets alike.
+    all subsets alike. released: method -> when it was published (2024, 2024-08, 2024-08-01), as far
+    as the rows say it.
     """
 
     table: pa.Table
     layout: str
     skipped: tuple[tuple[str, str], ...] = ()
     others: pa.ChunkedArray = field(default_factory=lambda: pa.chunked_array([], pa.string()))
+    released: Mapping[str, str] = field(default_factory=dict)
 
 
 class ImageFile(NamedTuple):
@@ -142,6 +144,16 @@ class Walker:
                 else:
                     # Strings, not Paths: this runs once for every file of a dataset.
                     self.ignored[readable(os.path.splitext(entry.name)[1].lower())] += 1  # noqa: PTH122 - strings
+
+    def files(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder that are no links out of the root, sorted."""
+        return sorted(
+            entry.name
+            for entry in self._scan(folder)
+            if not left_behind(entry.name)
+            and not _is_dir(entry)
+            and readable(entry.name) == entry.name
+        )
 
     def loose(self, folder: str) -> int:
         """Return the number of images directly in a folder."""

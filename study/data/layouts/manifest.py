@@ -33,6 +33,7 @@ from study.core.errors import DataError
 from study.core.parallel import ordered_map
 from study.core.paths import is_url
 from study.data.csv_file import CsvFile, CsvRows, open_csv
+from study.data.images.inside import file_of
 from study.data.label_check import refuse_reversed, with_fake_label
 from study.data.layouts.listing import (
     LEAVES,
@@ -284,7 +285,7 @@ def _stats(root: Path, paths: pa.ChunkedArray) -> dict[str, pa.Array]:
         if not leaves(path):
             if links[posixpath.dirname(path)]:
                 return -1, -1, LEAVES
-            found = stat_file(f"{root}/{path}", walker)
+            found = stat_file(f"{root}/{file_of(path)}", walker)
             if found[2] != MISSING:
                 return found
         meant = files.meant(path)

@@ -34,7 +34,8 @@ from study.data.sources.copies import RemoteRoot, manifest_copy
 
 SHOWN = 6  # folders named in an error
 _OUT_OF_TABLES = (
-    "write the bytes of every row's image to a file below real/ or fake/ (with pandas or the"
+    "Parquet files at most two folders deep and WebDataset shards are read as they are; else write"
+    " the bytes of every row's image to a file below real/ or fake/ (with pandas or the"
     " library datasets), or list such files in a manifest.csv"
 )
 _UNPACKED = "unpack the archives there, so that the folder holds real/ and fake/, and try again"
@@ -125,6 +126,8 @@ class Sources:
             raise DataError(unrecognised(shown, folder, card, self.class_folders))
         if layout.parts:
             return card, layout
+        if layout.tables:
+            return card, replace(layout, fake_label=self.fake_label)
         root = manifest_copy(
             layout.root,
             name=base,
@@ -163,7 +166,7 @@ class Sources:
         if not found:
             return folder
         beside = find_layout(folder, card=card, class_folders=self.class_folders)
-        if beside and not beside.parts:
+        if beside and not (beside.parts or beside.tables):
             return folder
         if beside:
             _refuse_mixture(beside, found, name=card.name, folder=folder)

@@ -30,8 +30,7 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("path", "remedy"),
     [
-        ("data/train-00000-of-00001.parquet", "write the bytes of every row's image to a file"),
-        ("train.parquet", "write the bytes of every row's image to a file"),
+        ("far/far/too/deep/train.parquet", "write the bytes of every row's image to a file"),
         ("deep/er/part.arrow", "write the bytes of every row's image to a file"),
         ("images.zip", "unpack the archives there"),
         ("shards/00000.tar", "unpack the archives there"),
