@@ -112,6 +112,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     """Score what is missing, derive everything, write and print it. Returns the exit code."""
     from study.analysis.analyses import analyse
     from study.analysis.external import ask_for, external_cells
+    from study.analysis.flags import flags
     from study.audit import write_audit
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
@@ -136,7 +137,8 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     epochs = _scored_epochs(opened, options, cells)
     cells += outside
     audit = write_audit(opened)
-    found = analyse(opened, cells, tried, epochs, [job for job in drawn if job.is_done()], audit)
+    models = [job for job in drawn if job.is_done()]
+    found = analyse(opened, cells, tried, epochs, models, audit, flags(opened.searches, history))
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
@@ -366,7 +368,7 @@ def _write(
         store.study_file,
         store.audit_file,
         *draw(found.results, found.curves, searches, store.figures),
-        *write_comparisons(found.comparisons, folder),
+        *write_comparisons(found.comparisons, folder, found.results.flags),
     ]
 
 
@@ -424,7 +426,7 @@ def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyse
     print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
     print(f"audit:   {cli.again(options, 'audit')}")
     print(f"mlflow:  {ui_command(opened.workspace.results)}")
-    print(f"\n{answer(found.comparisons)}")
+    print(f"\n{answer(found.comparisons, found.results.flags)}")
 
 
 def _track(

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_budget_option(parser)
     cli.add_slots_option(parser)
     options = cli.parse(parser, arguments)
+    from study.analysis.flags import few_trials_lines
     from study.planning.cost import look
     from study.planning.study_file import load_study
 
@@ -45,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"  {line}" for line in absent))
         print("\nstates, images and disk are known once these are here")
         return cli.DONE
-    outlook = look(cli.open_study(options, firewall=False))
+    opened = cli.open_study(options, firewall=False)
+    outlook = look(opened)
     _print_outlook(outlook)
     _print_time(outlook, study.run, options)
+    for line in few_trials_lines(opened.searches.values()):
+        print(f"note:  {line}")
     cli.refuse_over_budget(outlook.pairings, study, options)
     return cli.DONE
 

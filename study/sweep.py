@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
+    from study.analysis.flags import flags
     from study.core.failures import Said
     from study.planning.search_summary import write_search_summary
     from study.planning.searches import replay
@@ -102,6 +103,8 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
             f"\nNothing to train: {record.held} trials and all their winners are in {store.folder}"
         )
     print(f"\n{selection_text(history, opened.searches)}")
+    for flag in flags(opened.searches, history):
+        cli.LOG.info(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}")
     if note := devices_note(history):
         cli.LOG.info(note)
     cli.say_what_is_left([("failed", *one) for one in failed.items()], said)

@@ -5,7 +5,7 @@ prints.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.analysis.audit import StudyAudit, dataset_rows, no_pixel_rows
 from study.analysis.calibrations import Calibrations
@@ -15,7 +15,7 @@ from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.leak_price import KeptEpochs, leak_prices
 from study.analysis.leakage import leakage_of, pair_rows
 from study.analysis.null_band import null_bands, null_rows
-from study.analysis.results import Results
+from study.analysis.results import Flag, Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
 from study.analysis.score_set import ScoreSet, open_scores
@@ -47,17 +47,19 @@ def analyse(
     epochs: Sequence[KeptEpochs],
     drawn: Sequence[DrawCellJob],
     audit: StudyAudit,
+    flags: Sequence[Flag] = (),
 ) -> Analyses:
     """Derive everything. Trains nothing, scores nothing, and opens each file of scores once.
 
     cells: of the study, and of detectors run elsewhere. variants: the cells of other configurations
     of its pairings. epochs: what winners have kept. drawn: the scores of models of draws.
+    flags: of the pairings' training.
     """
     more = [planned for _, of_variant in variants for planned in of_variant]
     keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
     keys += [key for one in epochs if one.job.is_done() for key in one.keys.values()]
     scores = open_scores(setup, keys, leakage_of(setup), drawn)
-    results = results_of(setup, scores, cells, audit)
+    results = replace(results_of(setup, scores, cells, audit), flags=tuple(flags))
     plain = [planned.cell for planned in cells]
     return Analyses(
         results=results,

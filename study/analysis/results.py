@@ -1,9 +1,9 @@
 """The results of a study as tables: one long table of numbers, and what is known of its test sets
-and of its pairs of a training set and a test set.
+of its pairs of a training set and a test set, and of how well its detectors were trained.
 
 Everything that is shown reads these tables and nothing else: the terminal, Markdown, the figures,
-MLflow, `study.load`. On disk they are `matrix.csv`, `datasets.csv` and `pairs.csv`
-(results_csv.py).
+MLflow, `study.load`. On disk they are `matrix.csv`, `datasets.csv`, `pairs.csv` and
+`flags.csv` (results_csv.py).
 """
 
 from __future__ import annotations
@@ -111,12 +111,33 @@ class PairRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flag:
+    """What in a pairing's training or search was too little (flags.py): a line of flags.csv.
+
+    kind: `under-trained`, `edge of range`, ... seen: what was seen. mend: the setting that would
+    mend it.
+    """
+
+    detector: str
+    train_on: str
+    kind: str
+    seen: str
+    mend: str
+
+    @property
+    def text(self) -> str:
+        """The flag in words."""
+        return f"{self.kind}: {self.seen}; {self.mend}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """The tables of a study. rows: by detector, training set, test set, in the study's order."""
 
     rows: tuple[ResultRow, ...]
     datasets: tuple[DatasetRow, ...] = ()
     pairs: tuple[PairRow, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
     def warnings(self) -> dict[str, str]:
         """Return test set -> what the audit warns of, for the test sets that are marked."""

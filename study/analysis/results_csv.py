@@ -1,8 +1,10 @@
-"""matrix.csv, datasets.csv and pairs.csv: the results as files that anything reads that reads CSV.
+"""matrix.csv, datasets.csv, pairs.csv and flags.csv: the results as files that anything reads
+that reads CSV.
 
 matrix.csv has one line a number, datasets.csv one a test set, pairs.csv one a training set and a
-test set. Floats are written so that they come back bit for bit; NaN is an empty field. Every line
-carries the schema number, so that a file of another version is refused by name and never misread.
+test set, flags.csv one a flag of a pairing. Floats are written so that they come back bit for bit;
+NaN is an empty field. Every line carries the schema number, so that a file of another version is
+refused by name and never misread.
 
 | column of matrix.csv | meaning |
 |---|---|
@@ -17,7 +19,8 @@ carries the schema number, so that a file of another version is refused by name 
 | state, reason | of the cell, and why it has that state |
 | undefined, note | why the value is undefined; a flag that does not make it so |
 
-The columns of the other two are the fields of `results.DatasetRow` and `results.PairRow`.
+The columns of the others are the fields of `results.DatasetRow`, `results.PairRow` and
+`results.Flag`. Results that were written before there were flags have no flags.csv.
 """
 
 from __future__ import annotations
@@ -30,33 +33,36 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO, get_args, get_type_hints
 
-from study.analysis.results import COLUMNS, DatasetRow, PairRow, ResultRow, Results, flat
+from study.analysis.results import COLUMNS, DatasetRow, Flag, PairRow, ResultRow, Results, flat
 from study.core.csv_lines import csv_line
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION, Estimate
 
 SCHEMA = 2
-MATRIX, DATASETS, PAIRS = "matrix.csv", "datasets.csv", "pairs.csv"
+MATRIX, DATASETS, PAIRS, FLAGS = "matrix.csv", "datasets.csv", "pairs.csv", "flags.csv"
 
 
 def write_results(results: Results, folder: Path) -> list[Path]:
-    """Write the three files into a folder, rows in their order; return them. Each appears whole or
+    """Write the four files into a folder, rows in their order; return them. Each appears whole or
     not at all. Raises StoreError where one cannot be written.
     """
-    files = [folder / name for name in (MATRIX, DATASETS, PAIRS)]
+    files = [folder / name for name in (MATRIX, DATASETS, PAIRS, FLAGS)]
     write_matrix(results.rows, files[0])
     _write(files[1], _kinds(DatasetRow), map(vars, results.datasets))
     _write(files[2], _kinds(PairRow), map(vars, results.pairs))
+    _write(files[3], _kinds(Flag), map(vars, results.flags))
     return files
 
 
 def read_results(folder: Path) -> Results:
     """Return what `write_results` wrote into a folder. Raises StoreError as `read_matrix` does."""
+    flags = _read(folder / FLAGS, _kinds(Flag)) if (folder / FLAGS).exists() else []
     return Results(
         rows=tuple(read_matrix(folder / MATRIX)),
         datasets=tuple(DatasetRow(**row) for row in _read(folder / DATASETS, _kinds(DatasetRow))),
         pairs=tuple(PairRow(**row) for row in _read(folder / PAIRS, _kinds(PairRow))),
+        flags=tuple(Flag(**row) for row in flags),
     )
 
 

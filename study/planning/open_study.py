@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from study.core.errors import ConfigError, DataError
+from study.core.errors import ConfigError, DataError, located
 from study.core.records import DetectorSpec, Pairing
 from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
@@ -103,13 +103,16 @@ def open_study(
 
 def _spaces(study: Study, detectors: Sequence[str]) -> dict[str, Space]:
     """What is searched of each detector. What the study says of a detector's head is not."""
-    opened = study.search.space
-    if not isinstance(opened, str):
-        known = {name for detector in detectors for name in load_space(detector, WIDE).names()}
-        check_keys(opened, sorted(known), noun="setting", where="search.space")
+    opened, ranges = study.search.space, study.search.ranges
+    known = {name for detector in detectors for name in load_space(detector, WIDE).names()}
+    for where, names in {"search.ranges": ranges, "search.space": opened}.items():
+        if not isinstance(names, str):
+            check_keys(names, sorted(known), noun="setting", where=where)
     spaces = {}
     for name in detectors:
         space = load_space(name, opened).fixed(study.detector.get(name, {}))
+        with located(f"search.ranges: {name}"):
+            space = space.with_ranges(ranges)
         until_plateau = study.budget.epochs == "auto" and registry.learner_of(name) == "gradient"
         spaces[name] = space.with_constants({"lr_schedule": "plateau"}) if until_plateau else space
     return spaces

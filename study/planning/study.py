@@ -33,6 +33,7 @@ OpenedSpace = Annotated[
     Literal["small", "wide"] | tuple[Name, ...],
     MustBe('"small", "wide", or a list of settings to search as well'),
 ]
+Range = Annotated[tuple[float, float], MustBe("a range of two numbers, as lr = [1e-4, 1e-2]")]
 Count = Annotated[int, MustBe("a whole number of at least 1", ge=1)]
 CountOrNone = Annotated[int, MustBe("a whole number of at least 0", ge=0)]
 Amount = Annotated[float, MustBe("a number from 0 on", ge=0)]
@@ -109,7 +110,8 @@ class Search:
     pairings.
 
     space: `small`, the settings that pay most (search_spaces/*.toml); `wide`, all that a space has;
-    or the names of those to search besides the small one's.
+    or the names of those to search besides the small one's. ranges: setting -> [low, high], in
+    place of the range that a space has.
     sampler: `tpe`, `random`, `gp`, `cmaes` or `grid` (study/search/proposals.py).
     mode: `generations`, or `async`: each proposal is made from whatever has ended by then.
     scheduler: `patience`, which looks at one trial alone, or `asha`, which stops those that are
@@ -119,6 +121,7 @@ class Search:
     """
 
     space: OpenedSpace = "small"
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     sampler: Literal["tpe", "random", "gp", "cmaes", "grid"] = "tpe"
     mode: Literal["generations", "async"] = "generations"
     scheduler: Literal["patience", "asha"] = "patience"

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from statistics import fmean
 
 from study.analysis.comparisons import Comparisons, Pair
+from study.analysis.results import Flag
 from study.analysis.significance import Verdict
+from study.render.flags import flags_sentences
 from study.render.numbers import counted, number, p_words, with_interval
 from study.statistics.differences import ALPHA
 
@@ -15,10 +17,14 @@ SAME = 1e-12  # between two AUCs: below it only rounding is left
 QUESTION = "Which detector generalises best, and is that more than noise?"
 
 
-def answer(found: Comparisons) -> str:
+def answer(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
     """Return the answer to `QUESTION` in a few sentences, one a line; it says what cannot be said,
-    too.
+    too. flags: of pairings whose training or search was too little.
     """
+    return "\n".join([_answer(found), *flags_sentences(flags)])
+
+
+def _answer(found: Comparisons) -> str:
     if not found.cross_domain:
         why = "no test set lies outside the training set for every detector"
         if not found.test_sets:

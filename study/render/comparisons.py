@@ -8,9 +8,10 @@ an empty field, and `reason` says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from study.analysis.comparisons import Comparisons, Pair
+from study.analysis.results import Flag
 from study.render.answer import QUESTION, answer, as_one, listed
 from study.render.numbers import number, p_words
 from study.render.table import Cell, Column, csv_text, markdown, table
@@ -24,9 +25,9 @@ COLUMNS = (
 )
 
 
-def comparisons_markdown(found: Comparisons) -> str:
+def comparisons_markdown(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
     """Return comparisons.md. Ends with a newline."""
-    sentences = answer(found).splitlines()[1:]
+    sentences = answer(found, flags).splitlines()[1:]
     parts = [f"# {QUESTION}", "\n".join(f"* {line}" for line in sentences), EXPLAINED]
     if len(found.cross_domain) > 1:
         parts += ["## Cross-domain means", _means(found), _mean_pairs(found.mean_pairs)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons
-from study.analysis.results import Results
+from study.analysis.results import Flag, Results
 from study.analysis.robustness import Robustness
 from study.analysis.roc import RocCurve
 from study.analysis.tuning import Contrast
@@ -19,6 +19,7 @@ from study.core.identity import whole_file
 from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
 from study.render.figures.headless import costs_only, headless
+from study.render.flags import flags_markdown
 from study.render.leak_price import markdown_prices
 from study.render.robustness import robustness_markdown
 from study.render.selection_gap import markdown_gaps
@@ -47,6 +48,7 @@ def write_tables(
     """Write tables.md; return it. Raises StoreError."""
     parts = [
         markdown_tables(results),
+        flags_markdown(results.flags),
         markdown_transfer(results),
         markdown_gaps(choices.gaps),
         markdown_prices(choices.prices),
@@ -56,12 +58,12 @@ def write_tables(
     return _write(folder, {"tables.md": "\n".join(filter(None, parts))})
 
 
-def write_comparisons(found: Comparisons, folder: Path) -> list[Path]:
+def write_comparisons(found: Comparisons, folder: Path, flags: Sequence[Flag] = ()) -> list[Path]:
     """Write comparisons.md, comparisons.csv and, where ranks exist, the diagram among the figures;
     return the files. A diagram that fails is left out, with a warning. Raises StoreError.
     """
     texts = {
-        "comparisons.md": comparisons_markdown(found),
+        "comparisons.md": comparisons_markdown(found, flags),
         "comparisons.csv": comparisons_csv(found),
     }
     files = _write(folder, texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from study.analysis.flags import course
 from study.core.records import Pairing, TrialResult
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
@@ -113,7 +114,7 @@ def selection_text(
     history: Mapping[Pairing, SearchHistory], searches: Mapping[Pairing, PairingSearch]
 ) -> str:
     """Return what each search selected, a line a pairing: the AUC on source val of the default
-    configuration and of the winner, and the winner's settings.
+    configuration and of the winner, the winner's settings, and how the search went.
     """
     lines = ["selected on source val (AUC of the default configuration -> of the winner):"]
     width = max(len(pairing.name) for pairing in history)
@@ -129,6 +130,7 @@ def selection_text(
             )
             before = _auc(next((r for t, r in searched.trials if t.number == 0), None))
             text = f"{before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}"
+            text += f"; {course(searched)}" if searched.complete else ""
         lines.append(f"  {pairing.name:<{width}}  {text}")
     return "\n".join(lines)
 

@@ -231,6 +231,15 @@ class Space:
         left = tuple(p for p in self.parameters if p.name not in values)
         return Space(self.detector, {**self.constants, **values}, left)
 
+    def with_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> Space:
+        """Return the space with these ranges in place of its own. Raises ConfigError for one that
+        a setting cannot have: choices, or a range without the default.
+        """
+        parameters = tuple(
+            _ranged(p, *ranges[p.name]) if p.name in ranges else p for p in self.parameters
+        )
+        return dataclasses.replace(self, parameters=parameters)
+
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
         """Return the space in which a setting has these choices alone, less what needs others."""
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
@@ -288,6 +297,16 @@ class Space:
             if parameter.is_active(params):
                 params[parameter.name] = value_of(parameter)
         return params
+
+
+def _ranged(parameter: Parameter, low: float, high: float) -> Parameter:
+    if parameter.kind == "categorical":
+        raise ConfigError(f"{parameter.name} has choices ({parameter.text()}), and no range")
+    with located(parameter.name):
+        within = tuple(point for point in parameter.grid if low <= float(point) <= high)
+        ranged = dataclasses.replace(parameter, low=low, high=high, grid=within)
+        _check_range(ranged)
+    return ranged
 
 
 def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Parameter | None:

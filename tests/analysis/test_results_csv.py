@@ -84,8 +84,12 @@ pair_rows = st.builds(
     overlap=number,
 )
 
+flag_rows = st.builds(
+    Flag, **dict.fromkeys(("detector", "train_on", "kind", "seen", "mend"), text)
+)
 
-def plain(made: ResultRow | DatasetRow | PairRow) -> list[Any]:
+
+def plain(made: ResultRow | DatasetRow | PairRow | Flag) -> list[Any]:
     """Everything in a row, NaN as something that equals itself, and signed zeros apart."""
     values = [*vars(made).values()]
     values += [*vars(made.estimate).values()] if isinstance(made, ResultRow) else []
@@ -106,19 +110,21 @@ def test_rows_come_back_bit_for_bit(rows: list[ResultRow]) -> None:
     st.lists(matrix_rows, max_size=2),
     st.lists(dataset_rows, max_size=3),
     st.lists(pair_rows, max_size=3),
+    st.lists(flag_rows, max_size=3),
 )
-def test_all_three_tables_come_back_bit_for_bit(
-    rows: list[ResultRow], datasets: list[DatasetRow], pairs: list[PairRow]
+def test_all_four_tables_come_back_bit_for_bit(
+    rows: list[ResultRow], datasets: list[DatasetRow], pairs: list[PairRow], flags: list[Flag]
 ) -> None:
+    tables = (tuple(rows), tuple(datasets), tuple(pairs), tuple(flags))
     with tempfile.TemporaryDirectory() as folder:
-        files = write_results(
-            Results(rows=tuple(rows), datasets=tuple(datasets), pairs=tuple(pairs)), Path(folder)
-        )
-        assert [path.name for path in files] == ["matrix.csv", "datasets.csv", "pairs.csv"]
+        written = Results(**dict(zip(("rows", "datasets", "pairs", "flags"), tables, strict=True)))
+        files = write_results(written, Path(folder))
+        assert [path.stem for path in files] == ["matrix", "datasets", "pairs", "flags"]
         found = read_results(Path(folder))
     assert [plain(r) for r in found.rows] == [plain(r) for r in rows]
     assert [plain(r) for r in found.datasets] == [plain(r) for r in datasets]
     assert [plain(r) for r in found.pairs] == [plain(r) for r in pairs]
+    assert list(found.flags) == flags
 
 
 def test_a_frame_has_the_columns_and_values_of_the_file(tmp_path: Path) -> None:
