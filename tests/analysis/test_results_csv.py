@@ -18,6 +18,7 @@ from study.analysis.results import (
     COLUMNS,
     DatasetRow,
     Domain,
+    Flag,
     PairRow,
     ResultRow,
     Results,
@@ -84,9 +85,7 @@ pair_rows = st.builds(
     overlap=number,
 )
 
-flag_rows = st.builds(
-    Flag, **dict.fromkeys(("detector", "train_on", "kind", "seen", "mend"), text)
-)
+flag_rows = st.builds(Flag, **dict.fromkeys(("detector", "train_on", "kind", "seen", "mend"), text))
 
 
 def plain(made: ResultRow | DatasetRow | PairRow | Flag) -> list[Any]:
