@@ -38,7 +38,7 @@ from study.render.summary import summary_cells, summary_lines, summary_of
 from study.render.tables import markdown_tables, text_table
 from study.render.tuning import tuning_line, tuning_markdown
 from tests.analysis.score_sets import clean_cell, score_set
-from tests.data.leaks.test_near_duplicates import scene
+from tests.data.leaks.pictures import scene
 from tests.factories import write_image
 from tests.render.synthetic_matrix import results, row
 
@@ -62,7 +62,7 @@ def scored(seed: int, frames: int = 1) -> Scores:
 
 def leaks_of(ids: list[str], label: list[int]) -> Leaks:
     found = tuple(
-        Leak(image=i, source="a/x.png", kind="near", label=y, bits=2, correlation=0.99)
+        Leak(image=i, source="a/x.png", kind="near", label=y, source_label=y, correlation=0.99)
         for i, y in zip(ids, label, strict=True)
     )
     return Leaks(
@@ -154,7 +154,7 @@ def test_the_tables_show_both_numbers(tmp_path: Path) -> None:
         assert f" {means[False]:.3f} [" in line
         assert f", without {means[True]:.3f} [" in line
         assert line.strip().endswith("on 45 real / 60 fake")
-        assert "cropped or rotated copies are not found" in text
+        assert "Not found: smaller crops, other turns, other colours" in text
     assert "not found" not in text_table(results([row()]), "npr", width=400)
 
 

@@ -163,7 +163,14 @@ def test_images_that_leak_are_in_neither_side() -> None:
 
     def leaks(places: np.ndarray) -> Leakage:
         found = tuple(
-            Leak(image=str(i), source="a/x.png", kind="exact", label=0, bits=0, correlation=1.0)
+            Leak(
+                image=str(i),
+                source="a/x.png",
+                kind="exact",
+                label=0,
+                source_label=0,
+                correlation=1.0,
+            )
             for i in ids[places].tolist()
         )
         of = Leaks(

@@ -16,14 +16,14 @@ from study.core import cache as core_cache
 from study.core.records import Geometry, Scores
 from study.data.audit.dataset import audit_dataset
 from study.data.leaks.find import find_leaks
-from study.data.leaks.perceptual_hashes import read_hashes
+from study.data.leaks.prints import read_prints
 from study.search.proposals import PastTrial
 from study.search.remembered import remembered
 from study.search.spaces import load_space
 from tests.data.conftest import MakeCatalog
 from tests.factories import write_dataset
 
-KINDS = ["audits", "estimates", "hashes", "index", "leaks", "packs", "proposals", "traits"]
+KINDS = ["audits", "estimates", "index", "leaks", "packs", "prints", "proposals", "traits"]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def use(root: Path, make_catalog: MakeCatalog) -> Callable[[], str]:
             images.gather(np.arange(len(images))).tobytes().hex(),
             catalog.dataset("d").samples.to_pylist(),
             audit_dataset(catalog, "d"),
-            read_hashes(catalog.dataset("d"), cache=cache),
+            read_prints(catalog.dataset("d"), cache=cache),
             find_leaks(catalog, "d", "d"),
             cached_estimates(cache, [scores], [{"fixed": 0.0}], [1.0], rng_seed=0, brief=True),
             remembered(cache)(space, history, count=1, seed=4, sampler="gp"),

@@ -4,8 +4,8 @@ their group (PROTOCOL section 8).
 Three kinds, of which an image may have several:
 
     exact   the same decoded pixels, whatever the files
-    near    the same picture by its perceptual hash (near_duplicates.py): re-encoded as JPEG,
-            resized, or mirrored left to right; what was cropped or rotated is not found
+    near    the same picture (near_duplicates.py): re-encoded, resized, without colour, mirrored,
+            turned by quarters, padded, with bars, or cropped to 80 % of its sides
     group   another image of its group (its source, its video, its person)
 
 Keys of groups mean the same thing in two datasets of one folder, and in two that have an image in
@@ -33,14 +33,15 @@ from study.core.records import FAKE, REAL, Split
 from study.data.catalog import Catalog
 from study.data.datasets import labels, strings, words
 from study.data.leaks.near_duplicates import nearest
-from study.data.leaks.perceptual_hashes import HASHES, PerceptualHashes, read_hashes
+from study.data.leaks.prints import PRINTS, Prints, read_prints
 from study.data.names import split_union
 
 Kind = Literal["exact", "near", "group"]
 KINDS: tuple[Kind, ...] = ("exact", "near", "group")
 LIMIT = (
-    "found as leaks: exact, re-encoded, resized and mirrored copies, shared groups; cropped or"
-    " rotated copies are not found"
+    "found as leaks: copies, also re-encoded, resized, grey, mirrored, turned by quarters, padded,"
+    " with bars, or cropped to 80 % of the sides; shared groups. Not found: smaller crops, other"
+    " turns, other colours"
 )
 TRAINING: tuple[Split, Split] = ("train", "val")
 ORDER: tuple[Split, ...] = ("train", "val", "test")
@@ -55,16 +56,15 @@ Ints = NDArray[np.intp]
 class Leak:
     """An image that leaks, and from where.
 
-    image, source: sample ids. label: of the image. bits: of 64 that the hashes differ in, 0 where
-    exact, -1 where they were not compared (group). correlation: of the thumbnails, in [-1, 1]; 1
-    where exact, NaN where not compared.
+    image, source: sample ids. label, source_label: their classes. correlation: of the thumbnails
+    laid over each other, in [-1, 1]; 1 where exact, NaN where they were not compared (group).
     """
 
     image: str
     source: str
     kind: Kind
     label: int
-    bits: int
+    source_label: int
     correlation: float
 
 
@@ -164,11 +164,11 @@ class _Part(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class _Usable:
     """The usable images of some splits of one dataset: columns id, label, group, pixels of `rows`,
-    and their perceptual hashes, in that order.
+    and their prints, in that order.
     """
 
     rows: pa.Table
-    hashes: PerceptualHashes
+    prints: Prints
 
 
 def _between(catalog: Catalog, images: _Part, source: _Part) -> Leaks:
@@ -196,9 +196,13 @@ def _strongest(found: Iterable[Leak]) -> tuple[Leak, ...]:
     best: dict[tuple[str, int], Leak] = {}
     for leak in found:
         key = (leak.image, KINDS.index(leak.kind))
-        if key not in best or (leak.bits, leak.source) < (best[key].bits, best[key].source):
+        if key not in best or _nearness(leak) < _nearness(best[key]):
             best[key] = leak
     return tuple(best[key] for key in sorted(best))
+
+
+def _nearness(leak: Leak) -> tuple[float, str]:
+    return 0.0 if leak.kind == "group" else -leak.correlation, leak.source
 
 
 def _cached(catalog: Catalog, images: _Part, source: _Part) -> list[Leak]:
@@ -219,10 +223,10 @@ def _cached(catalog: Catalog, images: _Part, source: _Part) -> list[Leak]:
 def _usable(catalog: Catalog, part: _Part) -> _Usable:
     dataset = catalog.dataset(part.name)
     usable = dataset.usable
-    hashes = read_hashes(dataset, cache=catalog.config.cache, progress=catalog.progress)
+    prints = read_prints(dataset, cache=catalog.config.cache, progress=catalog.progress)
     mine = np.flatnonzero(np.isin(words(usable["split"]), part.splits))
     rows = usable.select(["id", "label", "group", "pixels"]).take(mine)
-    return _Usable(rows=rows, hashes=hashes.take(mine))
+    return _Usable(rows=rows, prints=prints.take(mine))
 
 
 def _compare(images: _Usable, source: _Usable, *, same_folder: bool) -> list[Leak]:
@@ -234,13 +238,13 @@ def _compare(images: _Usable, source: _Usable, *, same_folder: bool) -> list[Lea
         exact = _earlier(pixels)
         # An exact copy is told once, and of its first alone.
         near = nearest(
-            images.hashes,
-            source.hashes,
+            images.prints,
+            source.prints,
             lambda i, j: (j < i) & (group[i] != group[j]) & (exact[i] < 0) & (exact[j] < 0),
         )
         return _leaks(images, source, exact=exact, near=near)
     exact = _first_match(pixels, its_pixels)
-    near = nearest(images.hashes, source.hashes, lambda i, j: pixels[i] != its_pixels[j])
+    near = nearest(images.prints, source.prints, lambda i, j: pixels[i] != its_pixels[j])
     related = same_folder or _share_a_key(images.rows, source.rows)
     group = _first_match(group, its_group) if related else np.full(len(exact), _NOT_COMPARED)
     own = np.array(pc.equal(images.rows["group"], images.rows["pixels"]))
@@ -285,23 +289,23 @@ def _leaks(
     images: _Usable, source: _Usable, *, exact: Ints, near: Any, group: Ints | None = None
 ) -> list[Leak]:
     names, sources = strings(images.rows["id"]), strings(source.rows["id"])
-    label = labels(images.rows)
+    label, source_label = labels(images.rows), labels(source.rows)
 
-    def leak(kind: Kind, image: int, place: int, bits: int, correlation: float) -> Leak:
+    def leak(kind: Kind, image: int, place: int, correlation: float) -> Leak:
         return Leak(
             image=str(names[image]),
             source=str(sources[place]),
             kind=kind,
             label=int(label[image]),
-            bits=bits,
+            source_label=int(source_label[place]),
             correlation=correlation,
         )
 
-    found = [leak("exact", i, exact[i], 0, 1.0) for i in np.flatnonzero(exact >= 0).tolist()]
-    found += [leak("near", i, j, int(bits), float(r)) for i, j, bits, r in zip(*near, strict=True)]
+    found = [leak("exact", i, exact[i], 1.0) for i in np.flatnonzero(exact >= 0).tolist()]
+    found += [leak("near", i, j, float(r)) for i, j, r in zip(*near, strict=True)]
     if group is not None:
         of_group = np.flatnonzero(group >= 0).tolist()
-        found += [leak("group", i, group[i], _NOT_COMPARED, math.nan) for i in of_group]
+        found += [leak("group", i, group[i], math.nan) for i in of_group]
     return found
 
 
@@ -330,4 +334,4 @@ def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
     return f"{leaks.images}: {percent} % of {of} {verb} {where}"
 
 
-LEAKS = Cache("leaks", [_compare, *HASHES.made_by], libraries=("numpy", "scipy", "Pillow", "av"))
+LEAKS = Cache("leaks", [_compare, *PRINTS.made_by], libraries=("numpy", "scipy", "Pillow", "av"))

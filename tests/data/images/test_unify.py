@@ -25,7 +25,7 @@ from study.data.images.unify import QUALITY, unify
 from study.planning.study_file import load_study, parse_study, to_toml
 from study.store.store import Store
 from tests.data.conftest import MakeCatalog
-from tests.data.leaks.test_near_duplicates import scene
+from tests.data.leaks.pictures import scene
 from tests.factories import write_dataset, write_image
 
 CROP = Geometry(size_px=24, mode="crop")

@@ -38,7 +38,7 @@ from study.data.images.videos import (
     sampled,
     split_frame,
 )
-from study.data.leaks.perceptual_hashes import read_hashes
+from study.data.leaks.prints import read_prints
 from tests.data.conftest import MakeCatalog
 from tests.factories import (
     MANIPULATIONS,
@@ -572,7 +572,7 @@ def test_a_video_is_decoded_once_for_its_prints_its_traits_and_its_degraded_fram
         "decode_frames",
         lambda path, frames: opened.append(path.name) or decode_frames(path, frames),
     )
-    read_hashes(dataset, cache=cache)
+    read_prints(dataset, cache=cache)
     assert len(opened) == 12  # all videos of all splits
     opened.clear()
     found = traits_of(dataset, cache=cache)
