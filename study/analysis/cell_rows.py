@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from study.analysis.calibrations import Calibrations
+from study.analysis.calibrations import Calibration, Calibrations
 from study.analysis.estimates import cached_estimates
 from study.analysis.leakage import Leakage
 from study.analysis.results import ResultRow
@@ -84,12 +84,13 @@ class _Source:
                 held,
                 [one.thresholds for one in calibrated],
                 [one.temperature for one in calibrated],
+                [one.evidence for one in calibrated],
                 rng_seed=self.scores.rng_seed(first.test_on),
                 brief=bool(of.subset),
             )
             for row in estimates.rows:
-                if METRICS[row.metric].scaled and first.pairing.train_on == ELSEWHERE:
-                    continue  # there is no source that a temperature could be of
+                if METRICS[row.metric].of_source and first.pairing.train_on == ELSEWHERE:
+                    continue  # there is no source that could decide it
                 is_mean = row.seed == "mean"
                 yield ResultRow(
                     **place,
@@ -97,7 +98,7 @@ class _Source:
                     seed="mean" if is_mean else str(done[int(row.seed)].cell.winner_seed),
                     metric=row.metric,
                     threshold=row.threshold,
-                    estimate=_noted(row, calibrated[0].note),
+                    estimate=_noted(row, calibrated[0]),
                     coverage=scores[0].coverage,
                     state="done",
                     reason=missing if is_mean else "",
@@ -120,13 +121,15 @@ def _parts(
         yield Part(subset=subset), [part(one, places) for one in scores]
 
 
-def _noted(row: Row, note: str) -> Estimate:
+def _noted(row: Row, calibrated: Calibration) -> Estimate:
     """The estimate of a row, with what is to be known of the source where the source decides
     something of it.
     """
-    if not note or not (row.threshold.startswith("source") or METRICS[row.metric].scaled):
-        return row.estimate
-    return replace(row.estimate, note="; ".join(filter(None, (row.estimate.note, note))))
+    notes = [row.estimate.note, calibrated.notes.get(row.threshold, "")]
+    if row.threshold.startswith("source") or METRICS[row.metric].of_source:
+        notes.append(calibrated.note)
+    note = "; ".join(filter(None, notes))
+    return replace(row.estimate, note=note) if note != row.estimate.note else row.estimate
 
 
 def _without_number(cell: Cell, seed: str, leakage: Leakage) -> ResultRow:

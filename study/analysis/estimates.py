@@ -2,7 +2,7 @@
 again.
 
 `<cache>/estimates/` has one file a call of `estimate_cell`, by the scores themselves, thresholds,
-temperatures and the seed of the resamples.
+temperatures, likelihood ratios and the seed of the resamples.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from study.core.cache import Cache
 from study.core.records import Estimate, Scores
 from study.statistics.intervals import CellEstimates, Row, estimate_cell
+from study.statistics.likelihood_ratio import Evidence
 
 ESTIMATES = Cache("estimates", [estimate_cell], libraries=("numpy", "scipy"))
 
@@ -23,6 +24,7 @@ def cached_estimates(
     seeds: Sequence[Scores],
     thresholds: Sequence[Mapping[str, float]],
     temperatures: Sequence[float],
+    evidence: Sequence[Evidence],
     *,
     rng_seed: int,
     brief: bool,
@@ -34,11 +36,15 @@ def cached_estimates(
     """
     # their order is that of the columns
     named = [[[name, float(value)] for name, value in one.items()] for one in thresholds]
-    given = [float(one) for one in temperatures]
+    given = [
+        [float(t), one.slope, one.offset] for t, one in zip(temperatures, evidence, strict=True)
+    ]
     kept = ESTIMATES.get(
         folder,
         ([_content(scores) for scores in seeds], named, given, rng_seed, brief),
-        lambda: estimate_cell(seeds, thresholds, temperatures, rng_seed=rng_seed, brief=brief),
+        lambda: estimate_cell(
+            seeds, thresholds, temperatures, evidence, rng_seed=rng_seed, brief=brief
+        ),
     )
     rows = [Row(**{**row, "estimate": Estimate(**row["estimate"])}) for row in kept["rows"]]
     return CellEstimates(rows=rows, oracle=tuple(kept["oracle"]))

@@ -90,4 +90,4 @@ def estimates_of(scores: Scores, *, brief: bool = False, replicates: int = REPLI
         brief=brief,
         replicates=replicates,
     )
-    return [row for row in cell.rows if row.seed == "0" and not METRICS[row.metric].scaled]
+    return [row for row in cell.rows if row.seed == "0" and not METRICS[row.metric].of_source]

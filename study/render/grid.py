@@ -24,6 +24,7 @@ SEEDS_APART = "seeds differ by more than the interval: it is of the images alone
 THRESHOLD_TITLES = {
     "fixed": "p = 0.5",
     "source": "the source's threshold",
+    "source_fpr1": "the source's 1 % FPR threshold",
     "source_fpr5": "the source's 5 % FPR threshold",
     "oracle": "the oracle threshold (an upper bound: chosen on the test set)",
 }

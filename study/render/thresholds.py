@@ -1,9 +1,9 @@
 """Threshold transfer: what each named threshold gives on every test set, and what the promised 5 %
 false positives became.
 
-Four matrices of balanced accuracy laid side by side, one line a cell, and the
-false-positive rate on the target of the threshold that has 5 % on the source's val, which is 1 -
-`real_accuracy` there.
+Five matrices of balanced accuracy laid side by side, one line a cell, and the
+false-positive rates on the target of the thresholds that have 1 and 5 % on the source's val, which
+are 1 - `real_accuracy` there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from study.analysis.results import Domain, Results
+from study.analysis.results import Domain, ResultRow, Results
 from study.render.grid import detectors, pick, state_words
 from study.render.table import Cell, Column, Interval, Table, markdown, table, text
 from study.statistics.thresholds import THRESHOLDS
@@ -22,6 +22,7 @@ HEAD: tuple[str | Column, ...] = (
     "test on",
     *(Column(name, "number") for name in THRESHOLDS),
     Column("oracle - source", "number", signed=True),
+    Column("FPR at source_fpr1", "interval"),
     Column("FPR at source_fpr5", "interval"),
 )
 
@@ -29,7 +30,7 @@ HEAD: tuple[str | Column, ...] = (
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
     """One cell. balanced_accuracy: by threshold, NaN where there is no number. fpr: of
-    `source_fpr5` on the target, with its interval; NaN where there is none.
+    `source_fpr1` and of `source_fpr5` on the target, with its interval; NaN where there is none.
 
     state: what a cell shows that has no number at all, else "".
     """
@@ -38,7 +39,7 @@ class Transfer:
     test_on: str
     domain: Domain
     balanced_accuracy: Mapping[str, float]
-    fpr: Interval
+    fpr: tuple[Interval, Interval]
     state: str
 
     @property
@@ -52,12 +53,12 @@ class Transfer:
 def transfers(results: Results, detector: str) -> list[Transfer]:
     """Return a detector's cells, training set by training set, images as they are."""
     grids = {name: pick(results, detector, "balanced_accuracy", name) for name in THRESHOLDS}
-    kept = pick(results, detector, "real_accuracy", "source_fpr5")
+    kept = [pick(results, detector, "real_accuracy", f"source_fpr{at}") for at in (1, 5)]
     found = []
-    for place, cell in kept.cells.items():
+    for place, cell in kept[-1].cells.items():
         numbers = {name: grid.cells[place].number for name, grid in grids.items()}
-        row, reals = grids["fixed"].cells[place].row, cell.number
-        e = reals.estimate if reals else None
+        row = grids["fixed"].cells[place].row
+        strict, loose = (_turned(grid.cells[place].number) for grid in kept)
         found.append(
             Transfer(
                 train_on=place[0],
@@ -66,12 +67,19 @@ def transfers(results: Results, detector: str) -> list[Transfer]:
                 balanced_accuracy={
                     name: one.estimate.value if one else math.nan for name, one in numbers.items()
                 },
-                # 1 - a share: its interval turns over
-                fpr=(1 - e.value, 1 - e.high, 1 - e.low) if e else (math.nan,) * 3,
+                fpr=(strict, loose),
                 state="" if row is not None and row.state == "done" else state_words(row),
             )
         )
     return found
+
+
+def _turned(reals: ResultRow | None) -> Interval:
+    """The false-positive rate: 1 - the accuracy on reals, whose interval turns over."""
+    if reals is None:
+        return math.nan, math.nan, math.nan
+    e = reals.estimate
+    return 1 - e.value, 1 - e.high, 1 - e.low
 
 
 def markdown_transfer(results: Results) -> str:
@@ -85,11 +93,11 @@ def markdown_transfer(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-EXPLAINED = """Balanced accuracy of single images, mean over seeds, at four thresholds: `fixed` p =
-0.5; `source` the best one on the source's val; `source_fpr5` the one with 5 % false positives on
-the source's val; `oracle` the best one on the test set itself, an upper bound that nobody can have.
-Last, the false-positive rate [95 % interval] that `source_fpr5` really has on the test set. \\*
-in-domain."""
+EXPLAINED = """Balanced accuracy of single images, mean over seeds, at five thresholds: `fixed` p =
+0.5; `source` the best one on the source's val; `source_fpr1` and `source_fpr5` those with 1 and 5 %
+false positives on the source's val; `oracle` the best one on the test set itself, an upper bound
+that nobody can have. Last, the false-positive rates [95 % interval] that `source_fpr1` and
+`source_fpr5` really have on the test set. \\* in-domain."""
 
 
 def text_transfer(results: Results, detector: str) -> str:
@@ -106,4 +114,4 @@ def _row(cell: Transfer) -> list[Cell]:
     place = [cell.train_on, cell.test_on + (" *" if cell.domain == "in" else "")]
     if cell.state:
         return [*place, cell.state, *[""] * (len(HEAD) - 3)]
-    return [*place, *cell.balanced_accuracy.values(), cell.lost, cell.fpr]
+    return [*place, *cell.balanced_accuracy.values(), cell.lost, *cell.fpr]

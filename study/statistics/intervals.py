@@ -22,9 +22,10 @@ from study.core.errors import ScoreError
 from study.core.records import Estimate, Scores
 from study.statistics.delong import delong_interval
 from study.statistics.exact import Interval, Number, Support
+from study.statistics.likelihood_ratio import UNKNOWN, Evidence
 from study.statistics.metrics import METRICS, NEEDS
 from study.statistics.ranking import Floats
-from study.statistics.replicates import ORACLE, MeanLoss, Replicates, Sample
+from study.statistics.replicates import ORACLE, MeanCost, MeanLoss, Replicates, Sample
 from study.statistics.resampling import (
     NO_WIDTH,
     REPLICATES,
@@ -38,7 +39,7 @@ from study.statistics.resampling import (
 NAN = float("nan")
 MEAN = "mean"
 NO_ORACLE_INTERVAL = "no interval: the threshold was chosen on these very images"
-LOSSES = tuple(m.function for m in METRICS.values() if isinstance(m.function, MeanLoss))
+LOSSES = tuple(m.function for m in METRICS.values() if isinstance(m.function, (MeanLoss, MeanCost)))
 
 Column = tuple[str, str]  # metric, threshold ("" where it has none)
 
@@ -69,6 +70,7 @@ def estimate_cell(
     seeds: Sequence[Scores],
     thresholds: Sequence[Mapping[str, float]],
     temperatures: Sequence[float],
+    evidence: Sequence[Evidence] = (),
     *,
     replicates: int = REPLICATES,
     rng_seed: int,
@@ -80,7 +82,8 @@ def estimate_cell(
     seeds: each seed's scores of the same images in the same order. thresholds: each seed's, name ->
     logit (perhaps infinite; NaN where its source does not define it), the same names in each;
     `oracle` is added, chosen anew in every replicate.
-    temperatures: each seed's, > 0. rng_seed: all that the resampling depends on; a replicate draws
+    temperatures: each seed's, > 0. evidence: each seed's likelihood ratio; without, no source says
+    one. rng_seed: all that the resampling depends on; a replicate draws
     the same groups for all seeds.
 
     Each seed has the metrics of `METRICS`, those that need a threshold at each; where `brief`, only
@@ -94,7 +97,8 @@ def estimate_cell(
     Raises ScoreError where a score is not finite, naming the image, or where the seeds' images
     differ.
     """
-    assert len(seeds) == len(thresholds) == len(temperatures) > 0
+    evidence = evidence or [UNKNOWN] * len(seeds)
+    assert len(seeds) == len(thresholds) == len(temperatures) == len(evidence) > 0
     _check(seeds)
     groups = clusters(seeds[0].label, seeds[0].group)
     samples = [
@@ -103,10 +107,13 @@ def estimate_cell(
             groups=groups,
             thresholds=named,
             temperature=temperature,
+            evidence=lr,
             losses=() if brief else LOSSES,
             brief=brief,
         )
-        for scores, named, temperature in zip(seeds, thresholds, temperatures, strict=True)
+        for scores, named, temperature, lr in zip(
+            seeds, thresholds, temperatures, evidence, strict=True
+        )
     ]
     columns = columns_of(samples[0])
     assert all(ORACLE not in one.thresholds and columns_of(one) == columns for one in samples)
@@ -117,7 +124,10 @@ def estimate_cell(
         columns=columns,
         values=np.stack([values_of(one, once)[0] for one in samples]),
         sampled=np.concatenate(
-            [np.stack([values_of(one, count) for one in samples], axis=1) for count in blocks]
+            [
+                np.stack([values_of(one, count, resampled=True) for one in samples], axis=1)
+                for count in blocks
+            ]
         ),
     )
     return CellEstimates(rows=cell.rows(), oracle=tuple(one.oracle for one in samples))
@@ -132,12 +142,16 @@ def columns_of(sample: Sample) -> list[Column]:
     return [*((name, "") for name in plain), *((name, t) for t in named for name in at)]
 
 
-def values_of(sample: Sample, count: NDArray[np.uint8]) -> Floats:
-    """Return the columns' values (R, M) in replicates that drew each group `count` (R, G) times."""
+def values_of(sample: Sample, count: NDArray[np.uint8], *, resampled: bool = False) -> Floats:
+    """Return the columns' values (R, M) in replicates that drew each group `count` (R, G) times.
+    resampled: they only give intervals, so what has none is left NaN.
+    """
     replicates, values = Replicates(sample=sample, count=count), []
     for threshold, columns in groupby(columns_of(sample), key=lambda column: column[1]):
         given = replicates.at(threshold) if threshold else replicates
-        values += [METRICS[name].function(given) for name, _ in columns]
+        for metric in (METRICS[name] for name, _ in columns):
+            left_out = resampled and metric.bound.interval == "none"
+            values.append(np.full(len(count), NAN) if left_out else metric.function(given))
     return np.stack(values, axis=1)
 
 
@@ -262,11 +276,11 @@ class _Cell:
         if fewest < 2:
             return NAN, NAN, [*notes, "interval undefined: a class comes from one group"]
         notes.append(few_groups(fewest))
+        if metric.bound.interval == "none":
+            return NAN, NAN, [*notes, metric.bound.why]
         replicates = len(self.sampled)
         if missing := replicates - int(self.defined[row, at]):
             notes.append(f"{missing} of {replicates} replicates undefined")
-        if metric.bound.interval == "none":
-            return NAN, NAN, [*notes, metric.bound.why]
         low, high = self._free_interval(row, at, value)
         if self.columns[at][1] == ORACLE and high - low > NO_WIDTH:
             return NAN, NAN, [*notes, NO_ORACLE_INTERVAL]
@@ -348,6 +362,7 @@ class _Cell:
             "real": n_real > 0,
             "fake": n_fake > 0,
             "temperature": not np.isnan(sample.temperature),
+            "evidence": sample.evidence.is_known,
             "threshold": not np.isnan(sample.thresholds.get(threshold, 0.0)),
             "called": False,
         }

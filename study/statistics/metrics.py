@@ -28,8 +28,9 @@ from study.statistics.exact import (
     Trials,
     mean_precision,
 )
+from study.statistics.likelihood_ratio import bits, least_cllr
 from study.statistics.ranking import Floats, checked, curves, placed_below, rank, ratio
-from study.statistics.replicates import ECE_BINS, Confusion, MeanLoss, Replicates
+from study.statistics.replicates import ECE_BINS, Confusion, MeanCost, MeanLoss, Replicates
 
 
 def sigmoid(logit: ArrayLike) -> Floats:
@@ -154,6 +155,7 @@ NEEDS = {
     "real": "no real images",
     "fake": "no fake images",
     "temperature": "the source defines no temperature",
+    "evidence": "the source defines no likelihood ratio",
     "threshold": "the source does not define this threshold",
     "called": "no image is called fake",
 }
@@ -189,9 +191,9 @@ class Metric:
         return "threshold" in self.needs
 
     @property
-    def scaled(self) -> bool:
-        """Whether it is of logits divided by the temperature."""
-        return "temperature" in self.needs
+    def of_source(self) -> bool:
+        """Whether it is of what the source decides beside thresholds."""
+        return bool(self.needs & {"temperature", "evidence"})
 
     @property
     def is_count(self) -> bool:
@@ -219,6 +221,22 @@ def precision(c: Confusion) -> Floats:
     return ratio(c.tp, c.tp + c.fp) * c.fakes * c.reals
 
 
+CLLR = MeanCost(bits)
+
+
+def aurc(r: Replicates) -> Floats:
+    """(R,) the area under risk against coverage, in [0, 1] (Geifman & El-Yaniv, 2017)."""
+    coverage, risk = r.risk
+    return np.asarray((np.diff(coverage, axis=1, prepend=0.0) * np.nan_to_num(risk)).sum(axis=1))
+
+
+def risk_at(r: Replicates, share: float) -> Floats:
+    """(R,) the share of wrong calls among the `share` of images with the LRs farthest from 1."""
+    coverage, risk = r.risk
+    cut = (coverage < share).sum(axis=1)[:, None]
+    return np.take_along_axis(risk, np.minimum(cut, risk.shape[1] - 1), axis=1)[:, 0]
+
+
 def _eer_threshold(r: Replicates) -> Floats:
     _, cut, share = r.equal_error
     return ranking.equal_error_threshold(r.curves, r.level, cut, share)
@@ -242,6 +260,33 @@ def _tpr_at(percent: int) -> Metric:
             worst=lambda e, odds: 1 - e if e <= fpr else 0.0,
             best=lambda e, odds: e if fpr < 1 - e else 1.0,
         ),
+    )
+
+
+def _ppv_at(percent: int) -> Metric:
+    share = percent / 100
+
+    def ppv(c: Confusion) -> Floats:
+        found = share * c.recall
+        return ratio(found, found + (1 - share) * (1 - c.real_accuracy))
+
+    return Metric(
+        name=f"ppv_at_prevalence{percent}",
+        title=f"PPV at {percent} % fakes",
+        function=ppv,
+        chance=always(share),
+        needs=THRESHOLD | BOTH | {"called"},
+        bound=Rate(rate=ppv),
+    )
+
+
+def _risk_at(percent: int) -> Metric:
+    return Metric(
+        name=f"risk_at_coverage{percent}",
+        title=f"risk at {percent} % coverage",
+        function=lambda r: risk_at(r, percent / 100),
+        greater_is_better=False,
+        needs=EVIDENCE,
     )
 
 
@@ -298,7 +343,11 @@ def _count(
 NO_ECE_INTERVAL = Bound(
     interval="none", why="no interval: an ECE lies above its truth, and its replicates higher still"
 )
+NO_PAV_INTERVAL = Bound(
+    interval="none", why="no interval: the LRs were calibrated on these very images"
+)
 TEMPERATURE, THRESHOLD = frozenset({"temperature"}), frozenset({"threshold"})
+EVIDENCE = frozenset({"evidence"})
 AFTER = "after temperature scaling"
 
 
@@ -371,6 +420,35 @@ METRICS: Mapping[str, Metric] = _by_name(
         needs=TEMPERATURE,
         bound=NO_ECE_INTERVAL,
     ),
+    Metric(
+        name="cllr", title="Cllr", function=CLLR, greater_is_better=False, needs=EVIDENCE | BOTH
+    ),
+    Metric(
+        name="cllr_min",
+        title="least Cllr",
+        function=lambda r: least_cllr(r.curves),
+        greater_is_better=False,
+        chance=always(1.0),
+        needs=BOTH,
+        bound=NO_PAV_INTERVAL,
+    ),
+    Metric(
+        name="cllr_cal",
+        title="Cllr of calibration",
+        function=lambda r: CLLR(r) - least_cllr(r.curves),
+        greater_is_better=False,
+        needs=EVIDENCE | BOTH,
+        bound=NO_PAV_INTERVAL,
+    ),
+    Metric(
+        name="aurc",
+        title="area under risk against coverage",
+        function=aurc,
+        greater_is_better=False,
+        needs=EVIDENCE,
+    ),
+    _risk_at(80),
+    _risk_at(50),
     _rate("accuracy", "accuracy", accuracy, of="groups"),
     _rate(
         "balanced_accuracy",
@@ -384,6 +462,8 @@ METRICS: Mapping[str, Metric] = _by_name(
     _rate("recall", "recall", lambda c: c.recall, of="fake"),
     _rate("real_accuracy", "accuracy on reals", lambda c: c.real_accuracy, of="real"),
     _rate("fake_accuracy", "accuracy on fakes", lambda c: c.recall, of="fake"),
+    _ppv_at(1),
+    _ppv_at(10),
     _count("tp", "fakes called fake", "fake", lambda c: c.tp * c.fakes, right=True),
     _count("fp", "reals called fake", "real", lambda c: c.fp * c.reals, right=False),
     _count("tn", "reals called real", "real", lambda c: (c.n_real - c.fp) * c.reals, right=True),

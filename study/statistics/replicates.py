@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from study.core.records import Scores
 from study.statistics import ranking
+from study.statistics.likelihood_ratio import UNKNOWN, Evidence, calls_by_certainty
 from study.statistics.ranking import Curves, Floats, Ints, Ranking, checked, curves, rank, ratio
 from study.statistics.resampling import Clusters, ResampledAuc
 
@@ -38,6 +39,20 @@ class MeanLoss:
     def __call__(self, replicates: Replicates) -> Floats:
         """(R,) the mean in each replicate; NaN without images or without a temperature."""
         return ratio(replicates.total(self), replicates.n_fake + replicates.n_real)
+
+
+@dataclass(frozen=True)
+class MeanCost:
+    """A metric's function: the mean over both classes, which weigh alike, of what an LR costs: a
+    function of label (N,) and ln LR (N,) that returns (N,).
+    """
+
+    cost: Callable[[ArrayLike, ArrayLike], Floats]
+
+    def __call__(self, replicates: Replicates) -> Floats:
+        """(R,) the mean in each replicate; NaN without a class or without a source."""
+        fake = ratio(replicates.total((self, "fake")), replicates.n_fake)
+        return (fake + ratio(replicates.total((self, "real")), replicates.n_real)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +89,8 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One scoring of a test set of N images in G groups, the T thresholds given for it, and its
-    temperature.
+    """One scoring of a test set of N images in G groups, and what its source decides: the T
+    thresholds, the temperature and the likelihood ratio.
 
     thresholds: name -> logit, perhaps infinite; NaN where the source does not define it.
     temperature: > 0, or NaN. losses: those whose means are asked for.
@@ -87,7 +102,8 @@ class Sample:
     groups: Clusters
     thresholds: Mapping[str, float]
     temperature: float
-    losses: tuple[MeanLoss, ...] = ()
+    evidence: Evidence = UNKNOWN
+    losses: tuple[MeanLoss | MeanCost, ...] = ()
     brief: bool = False
 
     @cached_property
@@ -108,12 +124,18 @@ class Sample:
     @cached_property
     def sums(self) -> tuple[dict[Hashable, int], Floats]:
         """The columns' places by name, and (G, C) their sums over each group's images: `fake`,
-        `real`, a column a loss, and (`tp`, name) and (`fp`, name) for each given threshold.
+        `real`, a column a loss (two a cost), and (`tp`, name) and (`fp`, name) for each given
+        threshold.
         """
         fake, score = checked(self.scores.label, self.scores.logit)
         columns: dict[Hashable, NDArray[np.generic]] = {"fake": fake, "real": ~fake}
         for loss in self.losses:
-            if not loss.scaled:
+            if isinstance(loss, MeanCost):
+                known = self.evidence.is_known
+                cost = loss.cost(fake, self.log_lr) if known else np.full(len(score), np.nan)
+                columns[loss, "fake"] = np.where(fake, cost, 0.0)
+                columns[loss, "real"] = np.where(fake, 0.0, cost)
+            elif not loss.scaled:
                 columns[loss] = loss.loss(fake, score)
             elif self.temperature > 0:
                 columns[loss] = loss.loss(fake, score / self.temperature)
@@ -124,6 +146,19 @@ class Sample:
             columns["tp", name], columns["fp", name] = called & fake, called & ~fake
         values = np.stack([*columns.values()], axis=1).astype(np.float64)
         return {name: at for at, name in enumerate(columns)}, self.groups.totals(values)
+
+    @cached_property
+    def log_lr(self) -> Floats:
+        """(N,) ln LR of the images; NaN where no source says it."""
+        return self.evidence.log_lr(self.scores.logit)
+
+    @cached_property
+    def by_certainty(self) -> tuple[Ints, NDArray[np.bool_], Ints]:
+        """The groups and the wrong calls (N,) of the images whose LRs are farthest from 1 first,
+        and where each of the K levels of one |ln LR| ends.
+        """
+        order, wrong, end = calls_by_certainty(self.scores.label, self.log_lr)
+        return self.groups.member[order], wrong, end
 
     @cached_property
     def oracle(self) -> float:
@@ -183,6 +218,22 @@ class Replicates:
     def equal_error(self) -> tuple[Floats, Ints, Floats]:
         """The equal error rate and where it lies, see `ranking.equal_error`."""
         return ranking.equal_error(self.curves)
+
+    @cached_property
+    def risk(self) -> tuple[Floats, Floats]:
+        """(R, K) coverage, and the share of wrong calls among the images that are covered; NaN
+        where no source says an LR.
+        """
+        member, wrong, end = self.sample.by_certainty
+        if not len(member):
+            nothing = np.full((len(self.count), 1), np.nan)
+            return nothing, nothing
+        drawn = self.count.take(member, axis=1)
+        covered, mistaken = (
+            np.cumsum(of, axis=1, dtype=np.int64)[:, end] for of in (drawn, drawn * wrong)
+        )
+        known = 1.0 if self.sample.evidence.is_known else np.nan
+        return ratio(covered, covered[:, -1:]) * known, ratio(mistaken, covered) * known
 
     @cached_property
     def bins(self) -> Ints:

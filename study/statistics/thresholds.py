@@ -22,7 +22,7 @@ from study.statistics.ranking import (
     rank,
 )
 
-THRESHOLDS = ("fixed", "source", "source_fpr5", "oracle")
+THRESHOLDS = ("fixed", "source", "source_fpr1", "source_fpr5", "oracle")
 FIXED = 0.0  # p(fake) = 0.5
 FLATTEST = 1e-3  # a temperature never shrinks the largest |logit| below this
 

@@ -16,6 +16,7 @@ from study.analysis.cell_rows import cell_rows
 from study.analysis.leakage import NO_LEAKS, Leakage
 from study.core.records import Pairing, Scores
 from study.planning.cells import PlannedCell
+from study.statistics.metrics import METRICS
 from tests.analysis.score_sets import CellScores, score_set
 
 PAIRING = Pairing(detector="npr", train_on="a")
@@ -53,8 +54,9 @@ def rows_of(
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Any]:
     """The matrix of one cell of two seeds."""
-    winner = SimpleNamespace(thresholds=THRESHOLDS, temperature=1.0)
-    return rows_of([("b", PAIRING, scored(seed), seed) for seed in (0, 1)], winner, tmp_path)
+    winner = SimpleNamespace(key="w", thresholds=THRESHOLDS, temperature=1.0)
+    cells = [("b", PAIRING, scored(seed), seed) for seed in (0, 1)]
+    return rows_of(cells, winner, tmp_path, val=scored(2))
 
 
 def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:
@@ -169,11 +171,11 @@ def test_a_source_without_units_is_said_where_it_decides(tmp_path: Path) -> None
         for r in rows
         if "of single images" in r.estimate.note
     }
-    scaled = ("brier_scaled", "nll_scaled", "ece_scaled")
+    decided = {m.name for m in METRICS.values() if m.of_source}
     assert history == {
         ("unit", leak_free, name)
         for leak_free in (False, True)
-        for name in ("source", "source_fpr5", *scaled)
+        for name in ("source", "source_fpr1", "source_fpr5", *decided)
     }
     # 4 of 80 real frames may lie above it, and 39 lie at -1: halfway from there to the next higher
     # score, a fake's 0.
@@ -191,4 +193,5 @@ def test_units_of_a_detector_without_a_source_have_no_source_threshold(tmp_path:
     undefined = {
         r.threshold or r.metric for r in rows if r.estimate.reason.startswith("the source ")
     }
-    assert undefined == {"source", "source_fpr5", "brier_scaled", "nll_scaled", "ece_scaled"}
+    decided = {m.name for m in METRICS.values() if m.of_source}
+    assert undefined == {"source", "source_fpr1", "source_fpr5", *decided}

@@ -63,7 +63,7 @@ def test_json_has_every_number_and_they_are_scikit_learns(
     rows = {(r["level"], r["metric"], r["threshold"]): r for r in found["rows"]}
     pooled = {(m, t) for level, m, t in rows if level == "image"}
     known = METRICS.values()
-    assert pooled == {(m.name, "") for m in known if not m.scaled and not m.at_threshold} | {
+    assert pooled == {(m.name, "") for m in known if not m.of_source and not m.at_threshold} | {
         (m.name, t) for m in known if m.at_threshold for t in ("fixed", "oracle")
     }
     expected = {

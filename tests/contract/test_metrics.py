@@ -12,14 +12,18 @@ from sklearn import metrics as sk
 from study.core.records import Estimate, Scores
 from study.statistics.exact import Bound
 from study.statistics.intervals import estimate_cell
+from study.statistics.likelihood_ratio import UNKNOWN, Evidence
 from study.statistics.matrix import summarise
 from study.statistics.metrics import METRICS, NEEDS, Metric
 
 GIVEN = {"fixed": 0.2, "undefined": math.nan, "all": -math.inf, "none": math.inf}
 TEMPERATURE = 1.7
+EVIDENCE = Evidence(0.8, 0.1)  # ln LR = 0.8 logit + 0.1
 NO_DIRECTION = {"eer_threshold"}  # neither more nor less of it is better
 # what a rising transform of the scores changes: all that takes a logit for more than its rank
-OF_LOGITS = {"eer_threshold", "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"}
+OF_LOGITS = {"eer_threshold", "brier", "nll", "ece", "brier_scaled", "nll_scaled", "ece_scaled"} | {
+    name for name, metric in METRICS.items() if "evidence" in metric.needs
+}
 
 each_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
@@ -43,10 +47,16 @@ def estimates(
     *,
     given: dict[str, float] = GIVEN,
     temperature: float = TEMPERATURE,
+    evidence: Evidence = EVIDENCE,
     replicates: int = 40,
 ) -> dict[tuple[str, str], Estimate]:
     cell = estimate_cell(
-        [scored(label, logit)], [given], [temperature], replicates=replicates, rng_seed=0
+        [scored(label, logit)],
+        [given],
+        [temperature],
+        [evidence],
+        replicates=replicates,
+        rng_seed=0,
     )
     return {(row.metric, row.threshold): row.estimate for row in cell.rows if row.seed == "0"}
 
@@ -73,21 +83,23 @@ def test_it_has_a_name_a_title_and_needs_that_have_a_reason(metric: Metric) -> N
 
 @each_metric
 @pytest.mark.parametrize("images", ["both", "fakes only", "reals only", "none"])
-@pytest.mark.parametrize("temperature", [TEMPERATURE, math.nan])
+@pytest.mark.parametrize("source", [True, False])
 def test_it_is_undefined_where_a_need_is_not_met_and_says_so(
-    metric: Metric, images: str, temperature: float
+    metric: Metric, images: str, source: bool
 ) -> None:
     label, logit = sample(40, shift=1.0)
     kept = {"both": label >= 0, "fakes only": label == 1, "reals only": label == 0}.get(
         images, label > 1
     )
-    found = estimates(label[kept], logit[kept], temperature=temperature)
+    decided = {} if source else {"temperature": math.nan, "evidence": UNKNOWN}
+    found = estimates(label[kept], logit[kept], **decided)
     for threshold in (*GIVEN, "oracle") if metric.at_threshold else ("",):
         both = {"real", "fake"} if threshold == "oracle" else set()
         lacking = {
             "real": images in ("fakes only", "none"),
             "fake": images in ("reals only", "none"),
-            "temperature": math.isnan(temperature),
+            "temperature": not source,
+            "evidence": not source,
             "threshold": threshold == "undefined",
             "called": threshold == "none",
         }

@@ -19,7 +19,7 @@ from study.render.thresholds import markdown_transfer, text_transfer, transfers
 from tests.analysis.score_sets import score_set
 from tests.render.synthetic_matrix import results, row, without_number
 
-VALUES = {"fixed": 0.6, "source": 0.7, "source_fpr5": 0.65, "oracle": 0.82}
+VALUES = {"fixed": 0.6, "source": 0.7, "source_fpr1": 0.55, "source_fpr5": 0.65, "oracle": 0.82}
 
 
 def cell(train_on: str, test_on: str) -> list:
@@ -27,13 +27,21 @@ def cell(train_on: str, test_on: str) -> list:
     rows = [
         row(**place, value=v, metric="balanced_accuracy", threshold=t) for t, v in VALUES.items()
     ]
-    kept = row(
-        **place, value=0.7, metric="real_accuracy", threshold="source_fpr5", low=0.6, high=0.75
-    )
-    return [row(**place, value=0.9), *rows, kept]
+    kept = [
+        row(
+            **place,
+            value=v,
+            metric="real_accuracy",
+            threshold=f"source_fpr{at}",
+            low=low,
+            high=high,
+        )
+        for at, v, low, high in ((1, 0.9, 0.8, 0.95), (5, 0.7, 0.6, 0.75))
+    ]
+    return [row(**place, value=0.9), *rows, *kept]
 
 
-def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_became() -> None:
+def test_thresholds_stand_side_by_side_and_the_promised_rates_are_what_they_became() -> None:
     rows = [
         *cell("a", "a"),
         *cell("a", "b"),
@@ -42,8 +50,9 @@ def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_bec
     _home, away, lost = transfers(results(rows), "npr")
     assert away.balanced_accuracy == VALUES
     assert away.lost == pytest.approx(0.12)
-    assert away.fpr == pytest.approx((0.3, 0.25, 0.4))
-    assert lost.state == "failed" and math.isnan(lost.fpr[0])
+    assert away.fpr[0] == pytest.approx((0.1, 0.05, 0.2))
+    assert away.fpr[1] == pytest.approx((0.3, 0.25, 0.4))
+    assert lost.state == "failed" and math.isnan(lost.fpr[0][0])
     text = text_transfer(results(rows), "npr").splitlines()
     assert text[1].split()[:4] == ["train", "on", "test", "on"]
     assert text[3].split() == [
@@ -51,15 +60,23 @@ def test_four_thresholds_stand_side_by_side_and_the_promised_rate_is_what_it_bec
         "b",
         "0.600",
         "0.700",
+        "0.550",
         "0.650",
         "0.820",
         "+0.120",
+        "0.100",
+        "[0.050,",
+        "0.200]",
         "0.300",
         "[0.250,",
         "0.400]",
     ]
     shown = markdown_transfer(results(rows))
-    assert r"| a | a \* | 0.600 | 0.700 | 0.650 | 0.820 | +0.120 | 0.300 [0.250, 0.400] |" in shown
+    assert (
+        r"| a | a \* | 0.600 | 0.700 | 0.550 | 0.650 | 0.820 | +0.120 | 0.100 [0.050, 0.200]"
+        in shown
+    )
+    assert "| +0.120 | 0.100 [0.050, 0.200] | 0.300 [0.250, 0.400] |" in shown
     assert "| a | c | failed |" in shown
 
 
@@ -67,10 +84,8 @@ def test_a_detector_without_a_source_has_no_source_threshold() -> None:
     rows = [r for r in cell("(none)", "b") if r.threshold in ("", "fixed", "oracle")]
     (found,) = transfers(results(rows), "npr")
     assert math.isnan(found.balanced_accuracy["source"]) and math.isnan(found.lost)
-    assert (
-        "| (none) | b | 0.600 | undefined | undefined | 0.820 | undefined | undefined |"
-        in markdown_transfer(results(rows))
-    )
+    shown = ["0.600", *["undefined"] * 3, "0.820", *["undefined"] * 3]
+    assert f"| (none) | b | {' | '.join(shown)} |" in markdown_transfer(results(rows))
 
 
 def of_auc(auc: float) -> Scores:

@@ -16,6 +16,7 @@ from study.statistics import metrics, resampling, thresholds
 from study.statistics.delong import delong_interval
 from study.statistics.exact import clopper_pearson, separated_eer
 from study.statistics.intervals import LOSSES, CellEstimates, columns_of, estimate_cell, values_of
+from study.statistics.likelihood_ratio import Evidence
 from study.statistics.metrics import METRICS
 from study.statistics.replicates import Sample
 from study.statistics.resampling import clusters, draws
@@ -23,7 +24,9 @@ from study.statistics.resampling import clusters, draws
 COUNTS = ("tp", "fp", "tn", "fn")
 RATES = [m.name for m in METRICS.values() if m.at_threshold and not m.is_count]
 PLAIN = [m.name for m in METRICS.values() if not m.at_threshold]
-GIVEN = {"fixed": 0.0, "source": 0.4, "source_fpr5": 1.5}
+GIVEN = {"fixed": 0.0, "source": 0.4, "source_fpr1": 2.2, "source_fpr5": 1.5}
+LR = Evidence(0.8, 0.1)
+WITHOUT_INTERVAL = {m.name for m in METRICS.values() if m.bound.interval == "none"}
 
 
 def table(cell: CellEstimates):
@@ -34,7 +37,12 @@ def estimate(seeds, *, given=GIVEN, temperature=1.5, replicates=300, rng_seed=1)
     names = [given] * len(seeds)
     return table(
         estimate_cell(
-            seeds, names, [temperature] * len(seeds), replicates=replicates, rng_seed=rng_seed
+            seeds,
+            names,
+            [temperature] * len(seeds),
+            [LR] * len(seeds),
+            replicates=replicates,
+            rng_seed=rng_seed,
         )
     )
 
@@ -111,14 +119,17 @@ def test_intervals_are_percentiles_of_replicates_that_all_seeds_share(three_seed
     groups = clusters(three_seeds[0].label, three_seeds[0].group)
     count = np.concatenate(list(draws(groups, replicates=200, rng_seed=9)))
     scored = [
-        Sample(scores=s, groups=groups, thresholds=GIVEN, temperature=1.5, losses=LOSSES)
+        Sample(
+            scores=s, groups=groups, thresholds=GIVEN, temperature=1.5, evidence=LR, losses=LOSSES
+        )
         for s in three_seeds
     ]
     sampled = np.stack([values_of(one, count) for one in scored])
     for at, (metric, threshold) in enumerate(columns_of(scored[0])):
         bounded = (
             metric.startswith("tpr")
-            or metric in ("eer", "ap", "ece", "ece_scaled")
+            or metric in ("eer", "ap", *WITHOUT_INTERVAL)
+            or metric.startswith("ppv")
             or threshold == "oracle"
         )
         if bounded or metric in (
@@ -194,7 +205,7 @@ def test_every_interval_holds_its_value(three_seeds):
             assert math.isnan(row.low) and math.isnan(row.high) and math.isfinite(row.value)
             assert row.note.endswith("no interval: the threshold was chosen on these very images")
         else:
-            assert row.low <= row.value <= row.high or metric in ("ece", "ece_scaled")
+            assert row.low <= row.value <= row.high or metric in WITHOUT_INTERVAL
 
 
 def test_an_ece_has_no_interval_and_says_why(three_seeds):
@@ -405,14 +416,9 @@ def test_perfect_separation_has_exact_bounds_and_says_so(make_scores):
             assert (row.low, row.high) == (pytest.approx(low), pytest.approx(high)), metric
             assert "exact bound" in row.note
         for (metric, _, row_seed), row in found.items():
-            if row_seed == seed and metric not in (
-                "brier",
-                "nll",
-                "ece",
-                "brier_scaled",
-                "nll_scaled",
-                "ece_scaled",
-            ):
+            unbounded = {"brier", "nll", "brier_scaled", "nll_scaled", "cllr", "aurc"}
+            unbounded |= {"risk_at_coverage80", "risk_at_coverage50", *WITHOUT_INTERVAL}
+            if row_seed == seed and metric not in unbounded:
                 assert row.low < row.high, metric
 
 

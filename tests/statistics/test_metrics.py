@@ -250,6 +250,7 @@ def test_undefined_is_nan(label):
     )
     found = metrics.at_threshold(label, logit, 1.0)
     undefined = {"balanced_accuracy", "f1", "precision"}
+    undefined |= {"ppv_at_prevalence1", "ppv_at_prevalence10"}
     undefined |= {"real_accuracy"} if 0 not in label else set()
     undefined |= {"recall", "fake_accuracy"} if 1 not in label else set()
     undefined |= {"accuracy"} if not label else set()

@@ -92,7 +92,8 @@ def test_at_fpr_by_hand():
 def test_source_thresholds_are_the_named_ones_less_the_oracle():
     found = thresholds.source_thresholds([0, 0, 1, 1], [-3, -1, 1, 2])
     assert found == {"fixed": 0.0, "source": 0.0, "source_fpr5": 0.0}
-    assert (*found, "oracle") == thresholds.THRESHOLDS
+    # that with 1 % false positives is made of the scores on val (analysis/calibrations.py)
+    assert {*found, "source_fpr1", "oracle"} == {*thresholds.THRESHOLDS}
 
 
 @pytest.mark.parametrize("true", [0.2, 1.0, 7.0])
