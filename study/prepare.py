@@ -125,6 +125,8 @@ def _print_dataset(summary: DatasetSummary) -> None:
             f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups   fakes by"
             f" {', '.join(methods)}"
         )
+    for line in summary.incomplete:
+        print(f"  warning: this is not all that was published: {line}")
     if summary.straddling:
         print(f"  warning: {summary.straddling} groups are in more than one of the official splits")
     _print_first([f"{folder}: {reason}" for folder, reason in summary.skipped], "  not used: ")

@@ -119,6 +119,9 @@ def _say_header(opened: OpenStudy) -> None:
     """Say what every pairing gets, and what a grid, a warm start or few groups make of it."""
     from study.render.study_text import study_lines
 
+    for name in opened.study.members():
+        for line in opened.workspace.catalog.dataset(name).incomplete:
+            cli.LOG.warning(f"warning: {name} is not all that was published: {line}")
     study, searches = opened.study, opened.searches
     budget = study.budget
     device_time = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"

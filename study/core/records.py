@@ -86,15 +86,34 @@ class DatasetCard:
     splits: Annotated[Mapping[str, Split], MustBe("folder names with train, val or test")] = field(
         default_factory=dict
     )
-    # the CSV file that says what is real in a folder of fakes (data/layouts/reals.py)
+    # the file that says what is real in a folder of fakes (data/layouts/reals.py)
     reals: Annotated[
-        Mapping[Annotated[str, MustBe("a key", pattern="^(file|path|target)$")], Text],
+        Mapping[Annotated[str, MustBe("a key", pattern="^(file|path|target|group|below)$")], Text],
         MustBe(
             "a table of three texts, a file in each folder of fakes and its columns path and"
             " target",
             min_length=3,
         ),
     ] = field(default_factory=dict)
+    # the file that lists the test split, beside the class folders (data/layouts/published_lists.py)
+    test_list: str = ""
+    # how many files were published: `train`, `test/real`, `all/fake/METHOD` -> number
+    expected: Annotated[
+        Mapping[
+            Annotated[
+                str,
+                MustBe(
+                    "SPLIT, SPLIT/CLASS or SPLIT/CLASS/METHOD, with train, val, test or all, and"
+                    " real or fake",
+                    pattern="^(train|val|test|all)(/(real|fake)(/[^/]+)?)?$",
+                ),
+            ],
+            Annotated[int, MustBe("a number of files", ge=1)],
+        ],
+        MustBe("a table of numbers of files"),
+    ] = field(default_factory=dict)
+    # of the paths of all published files, sorted, one a line
+    names_sha256: Annotated[str, MustBe("64 hexadecimal digits", pattern="^([0-9a-f]{64})?$")] = ""
     # when it was published (`dataset`), and when each method was: 2024, 2024-08 or 2024-08-01
     released: Annotated[
         Mapping[str, Annotated[str, MustBe("a date", pattern=r"^(19|20)\d\d(-\d\d){0,2}$")]],

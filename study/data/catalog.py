@@ -82,7 +82,7 @@ class DatasetSummary:
     own picture.
     straddling: groups in more than one split, possible only where the splits are official.
     excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder,
-    reason). n_bytes: of the files.
+    reason). n_bytes: of the files. incomplete: sentences that say what of the published is missing.
     """
 
     name: str
@@ -98,6 +98,7 @@ class DatasetSummary:
     excluded: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[str, str], ...]
     n_bytes: int
+    incomplete: tuple[str, ...] = ()
 
     def images(self, split: str | None = None, label: int | None = None) -> int:
         """Return the number of usable images, of one split and class where these are given."""
@@ -307,6 +308,7 @@ class Catalog:
             straddling=splits.straddling(codes, datasets.words(samples["split"])),
             excluded=tuple(datasets.unusable(samples)),
             skipped=dataset.skipped,
+            incomplete=dataset.incomplete,
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
         )
 

@@ -39,6 +39,7 @@ from study.data.groups import pattern_columns
 from study.data.layouts.folders import Layout, other_paths, read_layout
 from study.data.layouts.frames import with_frames
 from study.data.layouts.listing import MISSING, Listing
+from study.data.layouts.published_lists import missing_images, with_test_list
 from study.data.layouts.respelled import FilesBelow
 from study.data.names import parse_name
 
@@ -53,7 +54,8 @@ class Dataset:
 
     unified_px: the side in pixels of all its images where they are re-encoded alike
     (images/unify.py), else None. released: method -> when it was published (2024, 2024-08,
-    2024-08-01), and `dataset`, as far as the card or the rows say it.
+    2024-08-01), and `dataset`, as far as the card or the rows say it. incomplete: sentences that
+    say what of the published is not here.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Dataset:
     skipped: tuple[tuple[str, str], ...] = ()
     unified_px: int | None = None
     released: Mapping[str, str] = field(default_factory=dict)
+    incomplete: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -135,7 +138,7 @@ def list_folder(
     """List a folder. Raises what `read_layout` and `with_frames` raise."""
     index = FileIndex(cache=cache, root=layout.root, name=parse_name(name).base, progress=progress)
     listing = with_frames(
-        read_layout(layout, name=name),
+        _held_to_card(read_layout(layout, name=name), card, layout, name),
         name=name,
         index=index,
         frames_per_video=frames_per_video,
@@ -144,6 +147,18 @@ def list_folder(
     if layout.tables:  # which column is what, is known when they are read
         layout = replace(layout, rule=listing.layout)
     return ListedFolder(name=name, card=card, layout=layout, listing=listing, index=index)
+
+
+def _held_to_card(listing: Listing, card: DatasetCard | None, layout: Layout, name: str) -> Listing:
+    """A listing with the split and the gaps that a card's lists and numbers show."""
+    if card and card.test_list and not pc.any(pc.not_equal(listing.table["split"], "")).as_py():
+        listing = with_test_list(listing, card.test_list, layout.way)
+    if card and card.expected:
+        parsed = parse_name(name)
+        only = [*layout.methods, *([parsed.member] if parsed.member else [])]
+        lacks = missing_images(listing, card.expected, card.names_sha256, only=only)
+        listing = replace(listing, incomplete=(*listing.incomplete, *lacks))
+    return listing
 
 
 def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Dataset:
@@ -196,6 +211,7 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         samples=samples,
         skipped=listing.skipped,
         released={**listing.released, **(card.released if card else {})},
+        incomplete=listing.incomplete,
     )
 
 

@@ -28,6 +28,7 @@ from tests.factories import (
     write_open_images,
     write_wilddeepfake,
 )
+from tests.published import SHAPES
 
 __all__ = ["no_network"]  # a fixture that pytest finds here
 
@@ -89,10 +90,41 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None)
     return [str(study), "--results", str(tmp_path / "results"), "--local"]
 
 
-def test_every_card_is_in_the_study_below() -> None:
-    assert {name.split(":")[0] for name in TRAIN_ON} == {
+def test_every_card_is_in_a_study_below() -> None:
+    assert {*(name.split(":")[0] for name in TRAIN_ON), *SHAPES} == {
         name for name in card_names() if not name.startswith("demo_")
     }
+
+
+@pytest.mark.slow
+def test_the_shapes_of_the_other_cards_to_finite_cells_without_network(
+    tmp_path: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames, videos, tables and lists, each as a test set, and one of them to train on."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    train_on = [SHAPES["openfake"][1]]
+    test_on = [name for _, name in SHAPES.values()]
+    for card, (write, _) in SHAPES.items():
+        if load_card(card).source == "huggingface":
+            write(tmp_path / card)
+            hub_copy(tmp_path / "hub", load_card(card).handle, tmp_path / card)
+        else:
+            write(tmp_path / "data" / card)
+    study = tmp_path / "shapes.toml"
+    text = STUDY.replace(str(list(TRAIN_ON)), str(train_on)).replace(
+        str(list(TEST_ON)), str(test_on)
+    )
+    study.write_text(f'{text}[data]\nroot = "{tmp_path / "data"}"\n', encoding="utf-8")
+    arguments = [str(study), "--results", str(tmp_path / "results"), "--local"]
+    assert sweep.main(arguments) == 0
+    assert cross_eval.main(arguments) == 0
+    rows = read_matrix(Store(tmp_path / "results", "published").matrix_file)
+    values = {
+        (row.train_on, row.test_on): row.estimate.value
+        for row in rows
+        if row.is_plain and (row.metric, row.seed) == ("auc", "0")
+    }
+    assert all(math.isfinite(values[x, y]) for x in train_on for y in test_on)
 
 
 def test_every_card_to_a_trained_winner_and_matrix_cells_without_network(

@@ -27,7 +27,8 @@ before `{member}` takes it. Each says where class folders lie and what the names
 Between slashes stands one folder's name; `a|b` is either, `*` any text, `{word}` any text that is
 kept, `{word:a|b}` one of those. The words `class`, `split`, `member` and `method` are understood:
 class is a class folder's name, split one of a split, a member is a dataset of its own
-(`ffpp:FaceSwap`), to which images without a member belong as well. Any other word is what a name
+(`ffpp:FaceSwap`), to which images without a member belong as well; a member that is given outright
+may be several, with `|` between them. Any other word is what a name
 may ask for (`?compression=c40`). The other keys of an entry give a word outright; label is `real`
 or `fake`. Where the card has `reals`, a file in a folder of fakes says which of its images are real
 (reals.py).
@@ -83,7 +84,8 @@ class Part:
     """A class folder: where it lies below the root, the split it belongs to ("" for none), and what
     its images are.
 
-    member: the dataset of the folder that it belongs to, "" for all of them. words: what else a
+    member: the dataset of the folder that it belongs to, or several with `|` between them, "" for
+    all of them. words: what else a
     card's folders say of it. reals: the card's, of a folder of fakes; the label of an image is then
     what that file says.
     """
@@ -124,7 +126,8 @@ class Layout:
     @property
     def members(self) -> list[str]:
         """The datasets that the folder holds, sorted; none where it is one dataset."""
-        return sorted({part.member for part in (*self.parts, *self.others) if part.member})
+        parts = (*self.parts, *self.others)
+        return sorted({name for part in parts for name in part.member.split("|") if name})
 
     @property
     def text(self) -> str:
@@ -219,7 +222,7 @@ def choose(layout: Layout, name: DatasetName, *, shown: str) -> Layout:
         if name.member not in layout.members:
             members = [f"{name.base}:{member}" for member in layout.members]
             raise DataError(unknown_name("dataset", shown, members))
-        parts = tuple(part for part in parts if part.member in ("", name.member))
+        parts = tuple(p for p in parts if not p.member or name.member in p.member.split("|"))
     elif name.member:
         methods = (*methods, name.member)
     words = sorted({word for part in parts for word in part.words})

@@ -64,7 +64,7 @@ class Listing:
     skipped: (what, reason) of folders and files that were passed over.
     others: paths of the images that a subset by methods leaves out: what links groups does so for
     all subsets alike. released: method -> when it was published (2024, 2024-08, 2024-08-01), as far
-    as the rows say it.
+    as the rows say it. incomplete: sentences that say what of the published is not here.
     """
 
     table: pa.Table
@@ -72,6 +72,7 @@ class Listing:
     skipped: tuple[tuple[str, str], ...] = ()
     others: pa.ChunkedArray = field(default_factory=lambda: pa.chunked_array([], pa.string()))
     released: Mapping[str, str] = field(default_factory=dict)
+    incomplete: tuple[str, ...] = ()
 
 
 class ImageFile(NamedTuple):
