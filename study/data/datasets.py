@@ -105,8 +105,9 @@ class Dataset:
 
 
 def usable(rows: pa.Table) -> pa.Table:
-    """Return the rows without a problem."""
-    return rows.filter(pc.equal(rows["problem"], ""))
+    """Return the rows without a problem; all of them are the same table, not a copy."""
+    good = pc.equal(rows["problem"], "")
+    return rows if pc.all(good).as_py() else rows.filter(good)
 
 
 def unusable(rows: pa.Table, name: str = "id") -> list[tuple[str, str]]:

@@ -57,9 +57,10 @@ class FileIndex:
         cache cannot be written, DataError where a disk does not answer.
         """
         usable = np.asarray(pc.equal(listed["problem"], ""))
-        found = self.rows(
-            INDEX, listed.filter(pa.array(usable)), _fingerprints, part=PART, doing="indexing"
-        )
+        good = listed if usable.all() else listed.filter(pa.array(usable))
+        found = self.rows(INDEX, good, _fingerprints, part=PART, doing="indexing")
+        if usable.all():
+            return found.select([*FOUND])
         place = pa.array(np.cumsum(usable) - 1, mask=~usable)
         columns = {name: pc.fill_null(found[name].take(place), "") for name in FOUND}
         problem = pc.if_else(pa.array(usable), columns["problem"], listed["problem"])
@@ -81,7 +82,7 @@ class FileIndex:
             self.cache,
             self.name,
             self.place,
-            wanted,
+            wanted.select([name for name, _ in FILE_STATE]),
             lambda block: make([f"{self.root}/{path}" for path in block["path"].to_pylist()]),
             progress=self.progress,
             doing=f"{doing} {self.name}",

@@ -2,7 +2,7 @@
 
 `<cache>/<kind>/<code>/<name>-<inputs>/` holds Parquet files, each an entry of the cache
 (core/cache.py). Rows are written in parts while they are made, so that a killed run loses few. The
-parts are joined in the end.
+parts are joined in the end, into files of `JOINED` rows: no more are in memory as bytes at a time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from study.core.cache import Cache, read_entry, remove_others, write_entry, writing
 from study.core.identity import digest
 from study.data.names import file_name
+
+JOINED = 1 << 15
 
 
 class RowCache:
@@ -72,10 +75,8 @@ class RowCache:
         folder = self.folder(cache, name, inputs)
         files = sorted(folder.glob("*.rows"))
         known = pa.concat_tables([self.schema.empty_table(), *map(self._read, files)])
-        keys = self._keys(wanted)
-        codes = np.asarray(keys.dictionary_encode().indices)
-        missing = np.flatnonzero(pc.is_null(pc.index_in(keys, value_set=self._keys(known))))
-        todo = wanted.take(missing[np.sort(np.unique(codes[missing], return_index=True)[1])])
+        missing = self._missing(wanted, known)
+        todo = wanted if len(missing) == wanted.num_rows else wanted.take(missing)
         tables = [known]
         for start in range(0, todo.num_rows, part):
             block, rows = todo.slice(start, part), []
@@ -89,10 +90,20 @@ class RowCache:
                 if rows:
                     tables.append(self._table(block.slice(0, len(rows)), rows))
                     files.append(self.write(cache, folder, tables[-1]))
-        if todo.num_rows or len(files) > 1:
+        if todo.num_rows or len(files) > 1 + known.num_rows // JOINED:
             self._join(cache, folder, files, known, tables[1:])
         found = pa.concat_tables(tables)
-        return found.take(pc.index_in(keys, value_set=self._keys(found)))
+        if not known.num_rows and todo.num_rows == wanted.num_rows:
+            return found  # in that order already
+        return found.take(pc.index_in(self._keys(wanted), value_set=self._keys(found)))
+
+    def _missing(self, wanted: pa.Table, known: pa.Table) -> NDArray[np.int64]:
+        """The rows of `wanted` that are not known, each once, in their order."""
+        keys = self._keys(wanted)
+        missing = np.flatnonzero(pc.is_null(pc.index_in(keys, value_set=self._keys(known))))
+        codes = np.asarray(keys.dictionary_encode().indices)[missing]
+        found: NDArray[np.int64] = missing[np.sort(np.unique(codes, return_index=True)[1])]
+        return found
 
     def _join(
         self, cache: Path, folder: Path, files: Sequence[Path], known: pa.Table, new: list[pa.Table]
@@ -101,7 +112,9 @@ class RowCache:
         made = pa.concat_tables([self.schema.empty_table(), *new])
         of = self._of[0]
         old = known.filter(pc.invert(pc.is_in(known[of], value_set=made[of].combine_chunks())))
-        self.write(cache, folder, pa.concat_tables([old, made]))
+        rows = pa.concat_tables([old, made])
+        for start in range(0, max(rows.num_rows, 1), JOINED):
+            self.write(cache, folder, rows.slice(start, JOINED))
         with writing(cache):
             for file in files:
                 file.unlink(missing_ok=True)

@@ -269,7 +269,7 @@ def _square(geometry: Geometry, pixels: NDArray[np.uint8] | str) -> NDArray[np.u
 def _kept(rows: pa.Table, pack: Pack) -> pa.Table:
     """Return the samples that have a row in the pack, in the pack's order."""
     left_out = pa.array([sample for sample, _ in pack.excluded], pa.string())
-    kept = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=left_out)))
+    kept = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=left_out))) if left_out else rows
     assert kept.num_rows == len(pack), "the key of a pack holds the ids"
     return kept
 
