@@ -23,6 +23,7 @@ from study.data.catalog import DataConfig, data_root
 from study.data.datasets import CONTENT, columns_digest, strings
 from study.data.groups import UNMATCHED
 from study.data.images.decode import UndecodableError, UnreadableError, decode_image, read_bytes
+from study.data.images.videos import Run
 from study.data.names import file_name, split_union
 from tests.data.conftest import MakeCatalog
 from tests.factories import (
@@ -636,10 +637,10 @@ def test_an_interrupted_index_keeps_what_it_has(
     write_dataset(root / "d", n=40, size=8)
     real = index._fingerprint
 
-    def interrupted(path: str) -> tuple[str, str, str]:
-        if path.endswith("real/0010.png"):
+    def interrupted(file: Run) -> tuple[str, str, str]:
+        if file.path.endswith("real/0010.png"):
             raise KeyboardInterrupt
-        return real(path)
+        return real(file)
 
     monkeypatch.setattr(index, "_fingerprint", interrupted)
     with pytest.raises(KeyboardInterrupt):

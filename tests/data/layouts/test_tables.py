@@ -23,7 +23,7 @@ from study.core.records import Geometry
 from study.data.audit.traits import traits_of
 from study.data.images import inside
 from study.data.images.decode import read_bytes
-from study.data.leaks.perceptual_hashes import read_hashes
+from study.data.leaks.prints import read_prints
 from tests.data.conftest import MakeCatalog
 from tests.factories import embedded, write_image, write_parquet, write_shard
 
@@ -155,7 +155,7 @@ def test_images_are_the_same_as_from_files(root: Path, make_catalog: MakeCatalog
         originals = catalog.originals(name, "train")
         reads = [one() for one in originals.readers(order[::-1])]
         traits = traits_of(dataset, cache=catalog.config.cache)
-        hashes = read_hashes(dataset, cache=catalog.config.cache)
+        prints = read_prints(dataset, cache=catalog.config.cache)
         found.append(
             (
                 packed.group[order].tolist(),
@@ -163,7 +163,7 @@ def test_images_are_the_same_as_from_files(root: Path, make_catalog: MakeCatalog
                 packed.gather(order).tobytes(),
                 np.stack(reads).tobytes(),
                 np.sort(traits.numbers["bytes_per_pixel"]).tolist(),
-                np.sort(hashes.hash).tolist(),
+                sorted(one.tobytes() for one in prints.thumbnail),
                 unified.dataset(name).unified_px,
             )
         )
