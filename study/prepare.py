@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="VALUE",
         help="with --describe: the value of the manifest's label that means fake",
     )
+    what = "with --describe: write the groups that names carry (COCO, RAISE ids) into the manifest"
+    parser.add_argument("--propose-groups", action="store_true", help=what)
     parser.add_argument(
         "--out",
         default=".",
@@ -76,10 +78,11 @@ def _check_options(options: argparse.Namespace) -> None:
             "name either a study (python -m study.prepare STUDY) or a folder (python -m"
             " study.prepare --describe FOLDER)"
         )
-    if options.study and (options.class_folder or options.fake_label or options.out != "."):
+    of_describe = (options.class_folder, options.fake_label, options.propose_groups)
+    if options.study and (any(of_describe) or options.out != "."):
         raise ConfigError(
-            "--class-folder, --fake-label and --out belong to --describe; a study names class"
-            " folders in data.class_folders"
+            "--class-folder, --fake-label, --propose-groups and --out belong to --describe; a study"
+            " names class folders in data.class_folders"
         )
     for option, value in (
         ("--set", options.set),
@@ -162,6 +165,7 @@ def describe(options: argparse.Namespace) -> None:
         progress=cli.show_progress,
     )
     print(describe_text(found), end="\n\n")
+    found = _proposed(found, options)
     with costs_only("the contact sheet is"):
         _write_sheet(found, out / f"{found.name}-contact-sheet.png")
     _write_manifest(found, out / f"{found.name}-manifest.csv", folder)
@@ -248,6 +252,30 @@ def _write_manifest(found: Description, path: Path, folder: Path) -> None:
         )
 
 
+def _proposed(found: Description, options: argparse.Namespace) -> Description:
+    """The description with the groups that names carry, where they are asked for; else say that
+    there are some.
+    """
+    from study.core.errors import DataError
+    from study.data.describe import proposed, with_groups
+
+    # of a manifest of its own every row stays as it is
+    groups = None if found.own_manifest else proposed(found)
+    if options.propose_groups and not groups:
+        raise DataError(
+            f"--propose-groups: nothing is proposed for '{found.name}': its images have groups, or"
+            " a manifest, or their names carry no id that is known; write a group column by hand"
+        )
+    if not groups:
+        return found
+    number = len(set(filter(None, groups.groups)))
+    print(f"proposed groups: {number:,}, as the names carry {groups.what}")
+    if options.propose_groups:
+        return with_groups(found, groups)
+    print("  (--propose-groups writes them into the manifest, to be looked at)\n")
+    return found
+
+
 def _same_again(options: argparse.Namespace) -> str:
     words = ["python", "-m", "study.prepare", "--describe", options.describe]
     for text in options.class_folder:
@@ -255,6 +283,7 @@ def _same_again(options: argparse.Namespace) -> str:
     # of a manifest that has been turned no label needs an option any more
     words += ["--results", options.results] if options.results != "results" else []
     words += ["--out", options.out] if options.out != "." else []
+    words += ["--propose-groups"] if options.propose_groups else []
     return shlex.join(words)
 
 

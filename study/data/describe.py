@@ -11,7 +11,7 @@ import csv
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from study.data.images.videos import (
 from study.data.layouts.folders import Layout
 from study.data.layouts.manifest import MANIFEST, manifest_labels
 from study.data.layouts.respelled import FilesBelow, leaves
+from study.data.name_groups import NameGroups, name_groups
 from study.data.names import RESERVED, can_name
 from study.data.sources.locate import Sources
 
@@ -191,6 +192,20 @@ def _spread(images: Sequence[tuple[str, str]]) -> list[str]:
 def load_example(description: Description, path: str) -> NDArray[np.uint8]:
     """Return the pixels of a usable image, (H, W, 3). Raises UndecodableError if it changed."""
     return load_image(f"{description.layout.root}/{path}")
+
+
+def proposed(description: Description) -> NameGroups | None:
+    """Return the groups that the names of images without a group propose, None for none."""
+    without = description.table.filter(pc.equal(description.table["group"], ""))
+    return name_groups(without["path"].to_pylist()) if without.num_rows else None
+
+
+def with_groups(description: Description, groups: NameGroups) -> Description:
+    """Return a description with the groups that `proposed` gives."""
+    table = description.table
+    empty = pc.equal(table["group"], "").combine_chunks()
+    group = pc.replace_with_mask(table["group"], empty, pa.array(groups.groups, pa.string()))
+    return replace(description, table=datasets.with_columns(table, {"group": group}))
 
 
 def write_manifest(description: Description, path: Path) -> int:

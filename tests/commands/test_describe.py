@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -390,3 +391,43 @@ def test_groups_that_leave_a_split_empty_are_named(
 def test_a_name_that_no_dataset_can_have(tmp_path: Path, described: Describe) -> None:
     with pytest.raises(DataError, match="rename it without"):
         described(write_dataset(tmp_path / "a+b", n=3))
+
+
+NAMES = {
+    "000000{:06d}.png": "ids of COCO photographs",
+    "r{:08x}t.png": "ids of RAISE photographs",
+    "id{}_id7_0001.png": "persons of Celeb-DF",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_that_names_carry_are_proposed_and_written_when_asked_for(
+    name: str, tmp_path: Path, described: Describe
+) -> None:
+    folder = tmp_path / "data" / "mine"
+    for label, kind in enumerate(("real", "fake")):
+        for number in range(40):
+            write_image(folder / kind / name.format(number), picture(label, size=16, seed=number))
+    printed = described(folder)
+    assert f"proposed groups: 40, as the names carry {NAMES[name]}" in printed
+    written = tmp_path / "out" / "mine-manifest.csv"
+    assert {row["group"] for row in rows_of(written)} == {""}
+    written.unlink()
+    described(folder, "--propose-groups")
+    groups = Counter(row["group"] for row in rows_of(written))
+    assert len(groups) == 40 and set(groups.values()) == {2}
+    shutil.copy(written, folder / "manifest.csv")
+    catalog = Catalog(DataConfig(root=folder.parent, cache=tmp_path / "c"), firewall=False)
+    assert catalog.describe("mine").grouped
+
+
+def test_nothing_is_proposed_where_names_say_nothing(tmp_path: Path, described: Describe) -> None:
+    folder = write_dataset(tmp_path / "data" / "mine", n=30, size=16)
+    assert "proposed groups" not in described(folder)
+    with pytest.raises(DataError, match="nothing is proposed for 'mine'"):
+        described(folder, "--propose-groups")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
