@@ -97,10 +97,10 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def prepare(opened: OpenStudy) -> None:
     """Describe every dataset of the study and build every pack it needs."""
-    from study.data.catalog import Catalog
     from study.planning.cost import packs_of
 
-    catalog = Catalog(opened.workspace.data, firewall=False, progress=cli.show_progress)
+    catalog = opened.workspace.catalog  # which has opened the datasets already
+    catalog.progress = cli.show_progress
     for name in opened.study.datasets():
         _print_dataset(catalog.describe(name))
         excluded: dict[str, str] = {}  # sample id -> why it cannot be decoded

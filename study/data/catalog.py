@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -287,8 +288,8 @@ class Catalog:
         """Return what one dataset holds, behind the firewall without test. Raises as `dataset`."""
         dataset = self.dataset(name)
         samples = dataset.samples
-        codes, _ = datasets.group_codes(samples)
-        groups = samples.group_by("split").aggregate([("group", "count_distinct")])
+        codes, _ = datasets.group_codes(samples, named=False)
+        split = datasets.words(samples["split"])
         return DatasetSummary(
             name=name,
             title=dataset.card.title if dataset.card else "",
@@ -297,15 +298,9 @@ class Catalog:
             official=dataset.official,
             digest=dataset.digest,
             counts=_counts(dataset.usable),
-            groups=dict(
-                zip(
-                    groups["split"].to_pylist(),
-                    groups["group_count_distinct"].to_pylist(),
-                    strict=True,
-                )
-            ),
+            groups={str(one): len(np.unique(codes[split == one])) for one in np.unique(split)},
             grouped=not pc.all(pc.equal(samples["group"], datasets.own_groups(samples))).as_py(),
-            straddling=splits.straddling(codes, datasets.words(samples["split"])),
+            straddling=splits.straddling(codes, split),
             excluded=tuple(datasets.unusable(samples)),
             skipped=dataset.skipped,
             incomplete=dataset.incomplete,
@@ -319,7 +314,7 @@ class Catalog:
         if (name, wanted) not in self._contents:
             dataset = self.dataset(name)
             content = datasets.content_digest(
-                pa.concat_tables([dataset.rows(split) for split in wanted])
+                pa.concat_tables([dataset.rows(split, datasets.IDENTITY) for split in wanted])
             )
             unified = dataset.unified_px
             content = digest("unified", UNIFY_VERSION, unified, content) if unified else content

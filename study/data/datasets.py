@@ -45,6 +45,7 @@ from study.data.names import parse_name
 
 # what a dataset is, wherever it lies and whatever its name
 CONTENT = ("path", "label", "method", "group", "video", "split", "sha256")
+IDENTITY = (*CONTENT, "problem")  # what `content_digest` reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +88,12 @@ class Dataset:
         """Return (real, fake) of every split, usable images only."""
         return splits.realised(words(self.usable["split"]), labels(self.usable))
 
-    def rows(self, split: Split) -> pa.Table:
-        """Return the samples of one split, sorted by id. Raises DataError where the dataset has no
-        such split.
+    def rows(self, split: Split, columns: Sequence[str] = ()) -> pa.Table:
+        """Return the samples of one split, sorted by id; all columns, or some. Raises DataError
+        where the dataset has no such split.
         """
-        rows = self.samples.filter(pc.equal(self.samples["split"], split))
+        samples = self.samples.select(columns) if columns else self.samples
+        rows = samples.filter(pc.equal(self.samples["split"], split))
         if not rows.num_rows:
             raise DataError(
                 f"dataset '{self.name}' has no {split} split ({splits.show_counts(self.counts())})"
@@ -169,7 +171,7 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
     StoreError where the index cannot be written.
     """
     name, card, layout, listing = folder.name, folder.card, folder.layout, folder.listing
-    table = listing.table.sort_by("path")
+    table = in_order(listing.table)
     if card and card.group_pattern:
         others = other_paths(layout, listing)
         read = pattern_columns(table, card.group_pattern, way=layout.way, others=others)
@@ -198,7 +200,7 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         labels(good),
         name=name,
         official=official,
-        groups=_groups(good),
+        groups=lambda: _groups(good),
         limited=bool(max_per_class),
     )
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
@@ -214,6 +216,13 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         released={**listing.released, **(card.released if card else {})},
         incomplete=listing.incomplete,
     )
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Return rows sorted by path; those that are sorted are the same table, not a copy."""
+    path = table["path"].combine_chunks()
+    is_sorted = pc.all(pc.less(path.slice(0, max(len(path) - 1, 0)), path.slice(1))).as_py()
+    return table if is_sorted is not False else table.sort_by("path")
 
 
 def _why_none(table: pa.Table, root: Path) -> str:
@@ -279,7 +288,7 @@ def content_digest(rows: pa.Table) -> str:
     Where files that are there cannot be decoded, also for which: another machine's libraries may
     decode them.
     """
-    content = columns_digest(rows.sort_by("path"), CONTENT)
+    content = columns_digest(in_order(rows.select(CONTENT)), CONTENT)
     broken = rows.filter(
         pc.and_(pc.not_equal(rows["sha256"], ""), pc.not_equal(rows["problem"], ""))
     )
@@ -316,9 +325,13 @@ def _bytes_of(texts: pa.StringArray) -> memoryview:
     return memoryview(data)[int(ends[0]) : int(ends[-1])]
 
 
-def group_codes(table: pa.Table) -> tuple[NDArray[np.integer], list[str]]:
-    """Return every row's index into the list of distinct group keys, (N,), and that list."""
+def group_codes(table: pa.Table, *, named: bool = True) -> tuple[NDArray[np.integer], list[str]]:
+    """Return every row's index into the list of distinct group keys, (N,), and that list; no list
+    where the groups need not be `named`.
+    """
     encoded = _encoded(table["group"])
+    if not named:
+        return np.asarray(encoded.indices), []
     return np.asarray(encoded.indices), cast(list[str], encoded.dictionary.to_pylist())
 
 
@@ -357,6 +370,8 @@ def with_columns(table: pa.Table, columns: pa.Table | Mapping[str, Any]) -> pa.T
 def own_groups(table: pa.Table) -> pa.Array:
     """Return the group an image has where none is given, from its path, sha256 and pixels."""
     unreadable = pc.binary_join_element_wise("unreadable", table["path"], " ")
+    if pc.all(pc.not_equal(table["pixels"], "")).as_py():
+        return table["pixels"]
     broken = pc.binary_join_element_wise("undecodable", table["sha256"], " ")
     readable = pc.if_else(pc.not_equal(table["sha256"], ""), broken, unreadable)
     return pc.if_else(pc.not_equal(table["pixels"], ""), table["pixels"], readable)
@@ -370,5 +385,7 @@ def _pixel_groups(table: pa.Table) -> pa.Table:
 
 def _identities(table: pa.Table, *, name: str) -> dict[str, pa.ChunkedArray]:
     ids = pc.binary_join_element_wise(name, table["path"], "/")
+    if not pc.any(pc.not_equal(table["video"], "")).as_py():
+        return {"id": ids, "unit": ids}
     video_unit = pc.binary_join_element_wise(name, table["method"], table["video"], "/")
     return {"id": ids, "unit": pc.if_else(pc.equal(table["video"], ""), ids, video_unit)}

@@ -13,7 +13,7 @@ larger one;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +109,7 @@ def check_splits(
     *,
     name: str,
     official: bool,
-    groups: str = "",
+    groups: Callable[[], str] = str,
     limited: bool = False,
 ) -> None:
     """Refuse a split without both classes, with the realised counts; raises DataError.
@@ -129,7 +129,7 @@ def check_splits(
             missing = "real" if not counts[wanted_split][REAL] else "fake"
             raise DataError(
                 f"dataset '{name}': its {wanted_split} split has no {missing} images"
-                f" ({show_counts(counts)}{'' if official else groups}); add images or groups,"
+                f" ({show_counts(counts)}{'' if official else groups()}); add images or groups,"
                 f"{' raise data.max_per_class,' if limited else ''} or give splits in manifest.csv"
             )
 

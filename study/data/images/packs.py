@@ -34,6 +34,7 @@ from study.data.images.originals import map_originals, originals_of
 from study.data.images.unify import UNIFY_VERSION
 
 IMAGES, PACK = "images.u8", "pack.json"
+PACKED = ("id", "sha256", "problem")  # what a pack is of
 _COLUMNS = ("sample_id", "group", "unit", "method", "label")  # of an ImageSet
 BLOCK = 1 << 13  # rows that are Python objects at a time
 
@@ -182,7 +183,7 @@ def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
     """Return the key of the images of a split in a geometry. Raises DataError where the dataset has
     no such split.
     """
-    content = columns_digest(dataset.rows(split), ["id", "sha256", "problem"])
+    content = columns_digest(dataset.rows(split, PACKED), PACKED)
     unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
     # the 1 stays: the fits under way of earlier versions have it in their keys
     return digest("pack", 1, DECODE_VERSION, geometry, content, *unified)
