@@ -18,6 +18,7 @@ import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, cast
@@ -188,9 +189,7 @@ class _Shard:
 
     def __init__(self, file: str, state: tuple[int, int, int]) -> None:
         self.file, self.state = file, state
-        members = [(_hash(name), start, size) for name, start, size in members_of(file)]
-        table = np.array(members, dtype=[("hash", "u8"), ("start", "i8"), ("size", "i8")])
-        self.table: NDArray[np.void] = np.sort(table, order=["hash", "start"], kind="stable")
+        self.table = _member_table(file, state)
         self.raw = Path(file).open("rb")  # noqa: SIM115 - closed with the reader
 
     def read(self, place: str) -> bytes:
@@ -206,6 +205,16 @@ class _Shard:
 
     def close(self) -> None:
         self.raw.close()
+
+
+@lru_cache(maxsize=64)
+def _member_table(file: str, state: tuple[int, int, int]) -> NDArray[np.void]:
+    """Where the members of a shard are, sorted by the hash of their names; kept, as an index and a
+    pack for each split read the shard anew. state: of the file, which may change.
+    """
+    members = [(_hash(name), start, size) for name, start, size in members_of(file)]
+    table = np.array(members, dtype=[("hash", "u8"), ("start", "i8"), ("size", "i8")])
+    return np.sort(table, order=["hash", "start"], kind="stable")
 
 
 def _hash(name: str) -> int:
