@@ -20,6 +20,7 @@ from study.data.leaks.prints import read_prints
 from study.search.proposals import PastTrial
 from study.search.remembered import remembered
 from study.search.spaces import load_space
+from study.statistics.likelihood_ratio import Evidence
 from tests.data.conftest import MakeCatalog
 from tests.factories import write_dataset
 
@@ -54,7 +55,9 @@ def use(root: Path, make_catalog: MakeCatalog) -> Callable[[], str]:
             audit_dataset(catalog, "d"),
             read_prints(catalog.dataset("d"), cache=cache),
             find_leaks(catalog, "d", "d"),
-            cached_estimates(cache, [scores], [{"fixed": 0.0}], [1.0], rng_seed=0, brief=True),
+            cached_estimates(
+                cache, [scores], [{"fixed": 0.0}], [1.0], [Evidence()], rng_seed=0, brief=True
+            ),
             remembered(cache)(space, history, count=1, seed=4, sampler="gp"),
         )
         return repr(parts)
