@@ -183,8 +183,8 @@ class Trial:
     winner's seed s.
     key: the digest of everything that decides the outcome (spec, data, params, seed, epochs,
     threads, precision, workers).
-    origin: where the configuration comes from: `default`, a sampler's name, or `warm start:
-    <study>/<pairing> trial <n>`.
+    origin: where the configuration comes from: `default`, a sampler's name, `portfolio`, `as
+    <pairing> trial <n>`, or `warm start: <study>/<pairing> trial <n>`.
     search: the digest of the rules under which it was proposed. An order-dependent search is
     remembered by it, not repeated.
     """

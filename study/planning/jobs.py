@@ -41,13 +41,19 @@ class Jobs:
         return self.keys.study
 
     def trial(
-        self, pairing: Pairing, number: int, params: Params, proposed: Sequence[Params] = ()
+        self,
+        pairing: Pairing,
+        number: int,
+        params: Params,
+        proposed: Sequence[Params] = (),
+        *,
+        origin: str = "",
     ) -> TrialJob:
         """Return the job that trains `params` as trial `number` of a pairing's search. proposed:
-        together with it.
+        together with it. origin: where it was found, if in another pairing.
         """
         trial = replace(
-            self._fit(pairing, number, params, self._origin(pairing, number)),
+            self._fit(pairing, number, params, origin or self._origin(pairing, number)),
             search=self.keys.rules(self.searches[pairing]),
         )
         return TrialJob(
@@ -71,9 +77,12 @@ class Jobs:
         )
 
     def _origin(self, pairing: Pairing, number: int) -> str:
-        """Where the configuration of a trial comes from: the default, a warm start, the sampler."""
-        first = ("default", *(start.origin for start in self.starts.get(pairing, ())))
-        return first[number] if number < len(first) else self.study.search.sampler
+        """Where the configuration of a trial comes from: the default, a warm start, the space's
+        portfolio, the sampler.
+        """
+        origins = ["default", *(start.origin for start in self.starts.get(pairing, ()))]
+        origins += ["portfolio"] * (len(self.searches[pairing].first) - len(origins))
+        return origins[number] if number < len(origins) else self.study.search.sampler
 
     def winners(self, pairing: Pairing, history: SearchHistory) -> list[WinnerJob]:
         """Return the S jobs that retrain a pairing's selected configuration; [] while it has

@@ -149,14 +149,16 @@ def searches_of(
     searches = {}
     for pairing in study.searched():
         space, trials = spaces[pairing.detector], study.budget.trials
-        first = (space.default(), *(start.params for start in starts.get(pairing, ())))
+        first = [space.default(), *(start.params for start in starts.get(pairing, ()))]
         if study.search.sampler == "grid":
             trials = min(trials, grid_size(space, first))
+        else:
+            first += [params for params in space.portfolio() if params not in first]
         is_logistic = specs[pairing.detector].learner == "logistic"
         searches[pairing] = PairingSearch(
             pairing=pairing,
             space=space,
-            first=first,
+            first=tuple(first),
             trials=trials,
             epochs=1 if is_logistic else epochs[pairing.train_on],
         )

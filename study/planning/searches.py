@@ -4,9 +4,9 @@ says that each search has come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from study.core.records import Pairing, Trial, TrialResult
+from study.core.records import Pairing, Params, Trial, TrialResult
 from study.jobs.trial import TrialJob
 from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
@@ -31,12 +31,19 @@ def search_driver(
     asynchronous search, of every trial on record that was proposed under the same rules.
     """
     study = opened.study
-    return SearchDriver(
+
+    def make_job(
+        pairing: Pairing, number: int, params: Params, proposed: Sequence[Params]
+    ) -> TrialJob:
+        origin = driver.origin(pairing, number)
+        return opened.jobs.trial(pairing, number, params, proposed, origin=origin)
+
+    driver = SearchDriver(
         list(opened.searches.values()),
         trials=trials or study.budget.trials,
         generation=study.budget.generation,
         study_seed=study.seed,
-        make_job=opened.jobs.trial,
+        make_job=make_job,
         known=known,
         on_result=on_result,
         sampler=study.search.sampler,
@@ -46,6 +53,7 @@ def search_driver(
         history=lambda pairing: _recorded(opened.jobs, pairing, known),
         proposer=remembered(opened.workspace.data.cache),
     )
+    return driver
 
 
 def _recorded(jobs: Jobs, pairing: Pairing, known: Known) -> list[tuple[TrialJob, TrialResult]]:

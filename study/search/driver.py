@@ -5,6 +5,11 @@ a seed of its own, and the next one when all of it has ended; while one pairing 
 jobs fill the slots. So neither the number of slots, nor the order in which trials end, nor an
 interruption changes what is proposed: only the results do.
 
+Each generation after the first begins with the best configuration that an earlier pairing of the
+same detector (earlier in the study's order) has found in the generations before, where this one has
+not tried it. So it is proposed only when those generations have ended everywhere: what they found
+is then known, whoever was first. Nothing but source val is looked at.
+
 On request a search is `async` (each proposal is made from whatever has ended by then), has `asha`
 stop its trials, or is bounded by seconds of device time. Each of these makes it depend on the
 machine and on who is first: it is then marked as order-dependent.
@@ -21,6 +26,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+from optuna.trial import TrialState
 
 from study.core.identity import derive_seed
 from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
@@ -63,7 +70,8 @@ class _Progress(Generic[J]):
     seconds: of all its trials, after which no more are dealt; 0 for no limit. generation: the
     number of the open one, from 0; -1 before the first. jobs: its jobs that have not ended, by
     trial number. queue: those of them that nobody works on. history: those that have ended, in the
-    order in which they were learned of. results: of all trials so far, by key: equal configurations
+    order in which they were learned of. origins: of trials that another pairing has found. results:
+    of all trials so far, by key: equal configurations
     are trained once.
     """
 
@@ -78,6 +86,7 @@ class _Progress(Generic[J]):
         self.jobs: dict[int, J] = {}
         self.queue: deque[J] = deque()
         self.history: dict[int, PastTrial] = {}
+        self.origins: dict[int, str] = {}
         self.results: dict[str, TrialResult] = {}
 
     @property
@@ -99,6 +108,17 @@ class _Progress(Generic[J]):
         """
         running = (len(self.jobs) - len(self.queue)) / max(1, len(self.results))
         return not self.seconds or self._spent() * (1 + running) < self.seconds
+
+    def has_closed(self, generation: int) -> bool:
+        """Tell whether a generation has ended, or will never begin."""
+        over = self.generation == generation or self.is_used_up()
+        return self.generation > generation or (not self.jobs and over)
+
+    def best_before(self, generation: int) -> PastTrial | None:
+        """Return the best trial of the generations before one; None where none gave a value."""
+        known = [t for t in self.history.values() if t.generation < generation]
+        done = [t for t in known if t.state == TrialState.COMPLETE]
+        return max(done, key=lambda t: (t.value or 0.0, -t.number), default=None)
 
     def _spent(self) -> float:
         return sum(result.seconds for result in self.results.values())
@@ -147,6 +167,11 @@ class SearchDriver(Generic[J]):
             for search in searches
         }
         assert len(self._progress) == len(searches), "a pairing is searched once"
+        every = list(self._progress.values())
+        self._earlier: dict[Pairing, list[_Progress[J]]] = {
+            one.pairing: [e for e in every[:n] if e.pairing.detector == one.pairing.detector]
+            for n, one in enumerate(every)
+        }
         self._generation, self._study_seed, self._sampler = generation, study_seed, sampler
         self._asynchronous, self._proposer = asynchronous, proposer
         self._make_job, self._known, self._on_result = make_job, known, on_result
@@ -182,8 +207,13 @@ class SearchDriver(Generic[J]):
         """
         progress = self._progress[pairing]
         if not self._asynchronous:
-            self._advance(progress)
+            for one in (*self._earlier[pairing], progress):
+                self._advance(one)
         return not progress.jobs and progress.is_used_up()
+
+    def origin(self, pairing: Pairing, number: int) -> str:
+        """Return where a trial's configuration was found, if in another pairing; else ""."""
+        return self._progress[pairing].origins.get(number, "")
 
     def tell(self, job: J, result: TrialResult) -> None:
         """Take in the result of a job that was dealt. Jobs of the same generation with an equal key
@@ -213,9 +243,14 @@ class SearchDriver(Generic[J]):
             progress.jobs = {n: j for n, j in progress.jobs.items() if j.trial.key not in undealt}
 
     def _advance(self, progress: _Progress[J]) -> None:
-        """Open generations until one has something left to do, or the budget is used."""
+        """Open generations until one has something left to do, or waits for an earlier pairing, or
+        the budget is used.
+        """
         self._drop_undealt(progress)
+        earlier = self._earlier[progress.pairing]
         while not progress.jobs and not progress.is_used_up():
+            if not all(one.has_closed(progress.generation) for one in earlier):
+                return
             progress.generation += 1
             first = len(progress.history)
             proposed = self._propose(
@@ -239,9 +274,26 @@ class SearchDriver(Generic[J]):
             count=count,
             seed=derive_seed("search", self._study_seed, progress.pairing.name),
             sampler=self._sampler,
-            first=progress.first[number : number + count],
+            first=self._first(progress, number, count),
             running=[job.trial.params for job in progress.jobs.values()],
         )
+
+    def _first(self, progress: _Progress[J], number: int, count: int) -> list[Params]:
+        """What trials begin with, from `number` on: what is known to be tried first, then the best
+        of earlier pairings that is not tried yet.
+        """
+        first = list(progress.first[number : number + count])
+        if self._asynchronous or self._sampler == "grid" or progress.generation == 0:
+            return first
+        tried = [*progress.first, *(trial.params for trial in progress.history.values())]
+        for one in self._earlier[progress.pairing] if len(first) < count else ():
+            best = one.best_before(progress.generation)
+            adopted = progress.space.adopt(best.params) if best else None
+            if best and adopted is not None and adopted not in tried:
+                origin = f"as {one.pairing.name} trial {best.number}"
+                progress.origins[number + len(first)] = origin
+                return [*first, adopted]
+        return first
 
     def _settle_or_queue(self, progress: _Progress[J], job: J) -> None:
         result = progress.results.get(job.trial.key) or self._known(job)

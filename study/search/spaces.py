@@ -21,6 +21,9 @@ Without optuna and torch.
     wide = true                       # optional: searched only in a space that is opened
                                       # (`search.space`); otherwise its default is a constant
 
+    [[portfolio]]                     # optional, any number: settings that did well elsewhere, to
+    lr = 3e-3                         # try after the default; what is not named has its default
+
 A setting that is not searched under its `when` is left out of the configuration, and the recipe's
 own default holds. Whatever a space can produce must be a recipe (`study/training/recipe.py`) of the
 detector's learner, with a schedule that the detector has: this is checked when a space is loaded.
@@ -144,11 +147,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched for one detector: constants, and parameters in the order of the file."""
+    """What is searched for one detector: constants, and parameters in the order of the file.
+
+    hints: settings of configurations that did well elsewhere; see `portfolio`.
+    """
 
     detector: str
     constants: Params
     parameters: tuple[Parameter, ...]
+    hints: tuple[Params, ...] = ()
 
     def names(self) -> list[str]:
         """Return the names of the searched settings."""
@@ -173,6 +180,21 @@ class Space:
     def default(self) -> Params:
         """Return the default configuration, trial 0 of every pairing."""
         return self._configuration(lambda parameter: parameter.default)
+
+    def portfolio(self) -> list[Params]:
+        """Return the configurations that did well elsewhere, for what of them this space searches:
+        each once, without the default. What a hint does not name has its default.
+        """
+        found = [self.default()]
+        for hint in self.hints:
+            known = {p.name: hint.get(p.name, p.default) for p in self.parameters}
+            inside = all(p.fixed or p.holds(known[p.name]) for p in self.parameters)
+            made = self._configuration(
+                lambda p, known=known: p.default if p.fixed else known[p.name]  # type: ignore[misc]
+            )
+            if inside and made not in found:
+                found.append(made)
+        return found[1:]
 
     def suggest(self, trial: Suggester) -> Params:
         """Ask for a configuration, constants included, and for settings whose condition holds."""
@@ -229,7 +251,7 @@ class Space:
     def with_constants(self, values: Params) -> Space:
         """Return the space in which these settings are constants."""
         left = tuple(p for p in self.parameters if p.name not in values)
-        return Space(self.detector, {**self.constants, **values}, left)
+        return Space(self.detector, {**self.constants, **values}, left, self.hints)
 
     def with_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> Space:
         """Return the space with these ranges in place of its own. Raises ConfigError for one that
@@ -243,7 +265,8 @@ class Space:
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
         """Return the space in which a setting has these choices alone, less what needs others."""
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
-        return Space(self.detector, self.constants, tuple(p for p in kept if p is not None))
+        left = tuple(p for p in kept if p is not None)
+        return Space(self.detector, self.constants, left, self.hints)
 
     def adopt(self, params: Params) -> Params | None:
         """Return a configuration found elsewhere as one of this space, with its constants; None
@@ -282,6 +305,7 @@ class Space:
         defaults = {p.name: p.default for p in self.parameters}
         parents = {name for p in self.parameters for name in p.when}
         branching = [p for p in self.parameters if p.name in parents]
+        yield from self.portfolio()
         for choices in product(*(p.choices for p in branching)):
             branch = {p.name: choice for p, choice in zip(branching, choices, strict=True)}
             yield of({**defaults, **branch})
@@ -333,6 +357,7 @@ class _SpaceFile:
     schema: Annotated[Literal[1], MustBe(f"what this version reads: schema = {SCHEMA}")]
     constants: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    portfolio: Sequence[Mapping[str, Plain]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,12 +448,24 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
                 raise ConfigError(f"'{name}' is both a constant and searched; keep one of the two")
             with located(f"[space.{name}]"):
                 parameters.append(_parameter(name, keys, above=parameters))
-        space = Space(detector, file.constants, tuple(parameters))
+        hints = tuple(_hint(hint, parameters) for hint in file.portfolio)
+        space = Space(detector, file.constants, tuple(parameters), hints)
         schedules = registry.schedules_of(detector)
         if registry.library_of(detector):
             space = space.narrowed("schedule", schedules)
         _check_recipes(space, schedules)
     return space
+
+
+def _hint(hint: Mapping[str, Value], parameters: Sequence[Parameter]) -> Params:
+    """An entry of the portfolio, which names searched settings and values within their ranges."""
+    known = {parameter.name: parameter for parameter in parameters}
+    with located("[[portfolio]]"):
+        check_keys(hint, known, noun="searched setting")
+        for name, value in hint.items():
+            if not known[name].holds(value):
+                raise ConfigError(f"{name} = {value!r} is not within {known[name].text()}")
+    return dict(hint)
 
 
 def _check_recipes(space: Space, schedules: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def test_keys_of_trials_and_winners(root: Path) -> None:
     trial = study.jobs.trial(NPR, 0, PUBLISHED).trial
     assert trial.key == "4808420e933de64136ad"
     assert trial.seed == 437531123
-    assert trial.search == "10c051939320edb36a10"
+    assert trial.search == "26e956132709c35b5533"
     winners = study.jobs.retrained(NPR, PUBLISHED, 0)
     assert [job.trial.key for job in winners] == ["050db24fd2d8d8132e73", "02c4bd40375f0cc79468"]
     assert keys_of(study, NPR, 0, -1, -2) == [trial.key, *(job.trial.key for job in winners)]

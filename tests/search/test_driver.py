@@ -169,13 +169,45 @@ def test_more_trials_begin_with_the_same_ones(reference: Search) -> None:
     assert {place: longer[place] for place in reference.transcript()} == reference.transcript()
 
 
-def test_pairings_do_not_influence_each_other(reference: Search) -> None:
-    alone = Search(pairings=PAIRINGS[1:2]).play(slots=2).transcript()
-    assert alone == {
-        place: history
-        for place, history in reference.transcript().items()
-        if place[0] == PAIRINGS[1]
+def of(found: Search, *pairings: Pairing) -> dict[tuple[Pairing, int], tuple[Params, str]]:
+    return {place: row for place, row in found.transcript().items() if place[0] in pairings}
+
+
+def test_neither_other_detectors_nor_later_training_sets_influence_a_pairing(
+    reference: Search,
+) -> None:
+    for alone in (PAIRINGS[:1], PAIRINGS[:2], PAIRINGS[2:], [*PAIRINGS[::2]]):
+        assert Search(pairings=alone).play(slots=2).transcript() == of(reference, *alone)
+    # the second in the study's order, and what the first has found is not known
+    other = Search(pairings=PAIRINGS[1:2]).play(slots=2)
+    assert other.transcript() != of(reference, PAIRINGS[1])
+
+
+def test_each_later_generation_begins_with_the_best_of_an_earlier_pairing(
+    reference: Search,
+) -> None:
+    first, second = PAIRINGS[:2]
+    driver, found = reference.driver, reference.transcript()
+    values = {
+        number: outcome(job).val_auc
+        for job, _ in reference.ended
+        for number in [job.trial.number]
+        if job.trial.pairing == first
     }
+    for generation, number in enumerate(range(GENERATION, TRIALS, GENERATION), start=1):
+        known = {n: v for n, v in values.items() if n < number and not math.isnan(v)}
+        best = max(known, key=lambda n: (known[n], -n))
+        params = found[first, best][0]
+        tried = [found[second, n][0] for n in range(number)]
+        begins = found[second, number][0]
+        origin = driver.origin(second, number)
+        if params in tried:
+            assert origin == ""
+        else:
+            assert begins == params and origin == f"as {first.name} trial {best}", generation
+    assert any(driver.origin(second, n) for n in range(TRIALS))
+    for pairing in (first, PAIRINGS[2]):  # the first of their detector
+        assert not any(driver.origin(pairing, n) for n in range(TRIALS))
 
 
 @pytest.mark.parametrize("changes", [{"study_seed": 2}, {"generation": 3}])

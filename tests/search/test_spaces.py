@@ -71,6 +71,7 @@ def parsed(**changes: Any) -> Space:
     removes the key.
     """
     table = copy.deepcopy(VALID)
+    table["portfolio"] = changes.pop("portfolio", [])
     for path, value in changes.items():
         *folders, last = path.split("__")
         inner = table
@@ -342,6 +343,29 @@ def test_names_and_spaces_are_read_without_heavy_libraries() -> None:
         ).stdout.strip()
         == "set()"
     )
+
+
+def test_a_portfolio_is_what_the_space_searches_of_settings_that_did_well_elsewhere() -> None:
+    hints = [{"lr": 3e-3}, {"schedule": "lp_ft", "lr": 2e-3}, {"lr": 1e-3}, {"lr": 3e-3}]
+    space = parsed(portfolio=hints, space__head_share__wide=True)
+    default = space.default()
+    expected = [
+        {**default, "lr": 3e-3},
+        {**default, "schedule": "lp_ft", "lr": 2e-3, "head_share": 0.2},
+    ]  # the default itself, and one that is named twice, are no more of them
+    assert space.portfolio() == expected
+    assert space.opened("small").portfolio() == expected
+    # what a study fixes or puts out of range is not tried
+    assert space.fixed({"lr": 5e-3}).portfolio() == [
+        {**space.fixed({"lr": 5e-3}).default(), "schedule": "lp_ft", "head_share": 0.2}
+    ]
+    assert space.with_ranges({"lr": (5e-4, 2.5e-3)}).portfolio() == expected[1:]
+    for hint, message in [
+        ({"patience": 1}, "unknown searched setting 'patience'"),
+        ({"lr": 1.0}, "lr = 1.0 is not within 0.0001 to 0.01"),
+    ]:
+        with pytest.raises(ConfigError, match=rf"x\.toml: \[\[portfolio\]\]: {message}"):
+            parsed(portfolio=[hint])
 
 
 # What a space gives
