@@ -4,7 +4,7 @@ trained as a sweep trains it.
     python benchmarks/record_trials.py --data-root DATA --weights-root WEIGHTS --results FOLDER
     [--only NAME] [--limit N]
 
-DATA holds the dataset `faces_140k` (real/ and fake/), WEIGHTS the file
+DATA holds the datasets `faces_140k` and `dfdc_faces224`, WEIGHTS the file
 `mobilenetv2_035.safetensors`. Writes `recorded_trials.csv` beside this script: a row for every
 configuration with its source-val AUC, NLL, epochs and seconds; a diverged one has `nan`. Rows that
 are there are not trained again, so the recording may be stopped and started at will. Takes thirty
@@ -128,6 +128,37 @@ BENCHMARKS = {
                 "lr": _log_levels(5e-5, 5e-2, 8),
                 "batch_size": (16, 32, 64, 128),
                 "optimizer": ("adam", "adamw", "sgd"),
+            },
+        ),
+        # Elsewhere: other images, a smaller grid. What did well here is the portfolio of the tables
+        # above in samplers.py.
+        _benchmark(
+            "mobilenet_dfdc",
+            detector="mobilenetv2_035",
+            dataset="dfdc_faces224",
+            max_per_class=150,
+            epochs=4,
+            constants={"weight_decay": 1e-5, "patience": 3, "clip_norm": 1.0},
+            defaults={"schedule": "full", "lr": 1e-3, "batch_size": 16, "optimizer": "adamw"},
+            levels={
+                "schedule": ("head", "last_stage", "full", "lp_ft"),
+                "lr": _log_levels(1e-5, 1e-1, 7),
+                "batch_size": (16, 64),
+                "optimizer": ("adamw",),
+            },
+        ),
+        _benchmark(
+            "npr_dfdc",
+            detector="npr",
+            dataset="dfdc_faces224",
+            max_per_class=400,
+            epochs=5,
+            constants={"schedule": "full", "weight_decay": 1e-4, "patience": 3, "clip_norm": 1.0},
+            defaults={"lr": 2e-4, "batch_size": 32, "optimizer": "adam"},
+            levels={
+                "lr": _log_levels(5e-5, 5e-2, 8),
+                "batch_size": (16, 32, 64, 128),
+                "optimizer": ("adam",),
             },
         ),
     )

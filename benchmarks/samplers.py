@@ -4,6 +4,7 @@ once over whole grids.
     python benchmarks/samplers.py [--seeds 50] [--gp-seeds 10] [--trials 48] [--samplers tpe random
     ...] [--only NAME]
                                     [--figure FILE]
+    python benchmarks/samplers.py --arms [--seeds 100]
 
 Nothing is trained. The search itself runs (the driver of a sweep, in generations of four, each seed
 a study of its own), and every proposal is answered with the recorded trial nearest to it
@@ -11,9 +12,14 @@ a study of its own), and every proposal is answered with the recorded trial near
 Trial 0 is the same for every sampler: the default of the project's own search space, or what was
 recorded nearest to it (`record_trials.py`).
 
-Prints, for each benchmark and sampler, the best val AUC so far (mean over seeds, standard
-error), the regret, the mean val AUC of what was proposed, and a comparison with random draws,
-paired by seed. Takes about ten minutes, most of them for `gp`.
+--arms compares what the project does beside its sampler, from the same trial 0 (the default of the
+search space that ships): a small space (one optimizer, the shipped range of learning rates), and a
+portfolio (the three best rows of the same detector's table on the other dataset, tried after the
+default), against random draws and TPE over the whole grid. Regret after 1, 4, 8 and 16 trials.
+
+Without it, prints, for each benchmark and sampler, the best val AUC so far (mean over seeds,
+standard error), the regret, the mean val AUC of what was proposed, and a comparison with random
+draws, paired by seed. Takes about ten minutes, most of them for `gp`.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +42,7 @@ from study.core.identity import digest
 from study.core.records import Pairing, Params, Trial, TrialResult
 from study.search.driver import PairingSearch, SearchDriver
 from study.search.proposals import SAMPLERS
-from study.search.spaces import Value
+from study.search.spaces import Space, Value, load_space
 
 GENERATION = 4
 AFTER = (4, 8, 12, 16, 24, 32, 48)  # trials
@@ -77,15 +83,24 @@ class Answers:
 
 
 def _nearest(value: Any, levels: Sequence[Value]) -> Value:
-    if not isinstance(levels[0], float):
+    if isinstance(levels[0], str):
         return levels[levels.index(value)]
     return min(levels, key=lambda level: abs(math.log(float(value) / float(level))))
 
 
 def search(
-    benchmark: Benchmark, answers: Answers, sampler: str, *, seed: int, trials: int
+    benchmark: Benchmark,
+    answers: Answers,
+    sampler: str,
+    *,
+    seed: int,
+    trials: int,
+    space: Space | None = None,
+    first: Sequence[Params] = (),
 ) -> list[float]:
-    """Return the val AUC of every trial of one replayed search, in trial order."""
+    """Return the val AUC of every trial of one replayed search, in trial order. space: in place of
+    the benchmark's. first: what is tried first, the default included.
+    """
     values: list[float] = []
 
     def make_job(
@@ -113,7 +128,8 @@ def search(
         [
             PairingSearch(
                 pairing=Pairing(detector=benchmark.detector, train_on=benchmark.dataset),
-                space=benchmark.space,
+                space=space or benchmark.space,
+                first=tuple(first),
             )
         ],
         trials=trials,
@@ -190,6 +206,84 @@ def show(name: str, answers: Answers, results: Mapping[str, Values]) -> None:
                 print(f"{sampler} against random {compared(values, results['random'], number)}")
 
 
+ELSEWHERE = {"mobilenet": "mobilenet_dfdc", "npr": "npr_dfdc"}
+ELSEWHERE |= {other: name for name, other in ELSEWHERE.items()}
+REGRET_AFTER = (1, 4, 8, 16)
+
+
+def _shipped(benchmark: Benchmark) -> tuple[Space, Space]:
+    """The benchmark's space with the default that ships, and the small one."""
+    ships = {p.name: p for p in load_space(benchmark.detector).parameters}
+    whole, small = [], []
+    for parameter in benchmark.space.parameters:
+        own = ships.get(parameter.name)
+        default = own.default if own else ships_constant(benchmark, parameter.name)
+        levels = benchmark.levels[parameter.name]
+        default = levels[0] if levels[1:] == () else _nearest(default, levels)
+        whole.append(replace(parameter, default=default))
+        if parameter.name == "lr" and own:
+            ranged = replace(parameter, default=default, low=own.low, high=own.high, grid=())
+            small.append(ranged)
+        else:
+            small.append(replace(parameter, default=default, fixed=parameter.name == "optimizer"))
+    return (
+        replace(benchmark.space, parameters=tuple(whole)),
+        replace(benchmark.space, parameters=tuple(small)),
+    )
+
+
+def ships_constant(benchmark: Benchmark, name: str) -> Value:
+    """Return what the space that ships has as a constant."""
+    value: Value = load_space(benchmark.detector).constants[name]
+    return value
+
+
+def _portfolio(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]], space: Space) -> Space:
+    """The space with the three best rows of the other dataset's table."""
+    other = [row for row in rows if row["benchmark"] == ELSEWHERE[benchmark.name]]
+    best = sorted(
+        (row for row in other if row["val_auc"] == row["val_auc"]), key=lambda row: -row["val_auc"]
+    )[:3]
+    return replace(space, hints=tuple({n: row[n] for n in space.names()} for row in best))
+
+
+def compare_arms(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]], seeds: int) -> None:
+    """Print the regret of every arm."""
+    answers, (whole, small) = Answers(benchmark, rows), _shipped(benchmark)
+    arms = {
+        "random": ("random", whole),
+        "tpe": ("tpe", whole),
+        "tpe, portfolio": ("tpe", _portfolio(benchmark, rows, whole)),
+        "random, small space": ("random", small),
+        "tpe, small space": ("tpe", small),
+        "tpe, small space, portfolio": ("tpe", _portfolio(benchmark, rows, small)),
+    }
+    print(f"\n{benchmark.name}: regret (val AUC), mean over {seeds} seeds (standard error) after")
+    print(f"{'trials':<30}" + "".join(f"{number:>18}" for number in REGRET_AFTER))
+    for name, (sampler, space) in arms.items():
+        first = [space.default(), *space.portfolio()]
+        values = np.array(
+            [
+                search(
+                    benchmark,
+                    answers,
+                    sampler,
+                    seed=seed,
+                    trials=max(REGRET_AFTER),
+                    space=space,
+                    first=first,
+                )
+                for seed in range(seeds)
+            ]
+        )
+        regret = answers.best - best_so_far(values)
+        cells = (
+            f"{mean:.4f} ({error:.4f})"
+            for mean, error in (_mean_and_error(regret[:, n - 1]) for n in REGRET_AFTER)
+        )
+        print(f"{name:<30}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
 def _mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()), (
         float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
@@ -231,9 +325,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--only", choices=sorted(BENCHMARKS), help="one benchmark instead of all")
+    parser.add_argument(
+        "--arms", action="store_true", help="compare small spaces and portfolios instead"
+    )
     parser.add_argument("--figure", type=Path, help="draw the regret curves into this file")
     options = parser.parse_args()
     rows, results = read_table(), {}
+    if options.arms:
+        for name in [options.only] if options.only else BENCHMARKS:
+            compare_arms(BENCHMARKS[name], rows, options.seeds)
+        return
     for name, benchmark in (
         BENCHMARKS.items() if options.only is None else [(options.only, BENCHMARKS[options.only])]
     ):

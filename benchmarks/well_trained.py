@@ -106,19 +106,20 @@ def run(step: Step, options: argparse.Namespace) -> dict[str, Any]:
     best = select(trials)
     assert best is not None
     default = next(r for t, r in trials if t.number == 0)
-    rows = study.load(store.folder).frame()
+    rows = study.load(store.folder).tables.rows
     (test,) = [
-        row
-        for row in rows.to_dict("records")
-        if (row["detector"], row["metric"], row["test_on"]) == (step.detector, "auc", step.dataset)
-        and (row["seed"], row["degradation"], row["leak_free"]) == (0, "none", False)
+        row.estimate
+        for row in rows
+        if (row.detector, row.metric, row.test_on) == (step.detector, "auc", step.dataset)
+        and row.seed == "0"
+        and row.is_plain
     ]
     return {
         **vars(step),
         "val": round(best[1].val_auc, 4),
-        "test": round(test["value"], 4),
-        "test_low": round(test["low"], 4),
-        "test_high": round(test["high"], 4),
+        "test": round(test.value, 4),
+        "test_low": round(test.low, 4),
+        "test_high": round(test.high, 4),
         "default_val": round(default.val_auc, 4),
         "trial": best[0].number,
         "params": best[0].params,

@@ -112,7 +112,6 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     """Score what is missing, derive everything, write and print it. Returns the exit code."""
     from study.analysis.analyses import analyse
     from study.analysis.external import ask_for, external_cells
-    from study.analysis.flags import flags
     from study.audit import write_audit
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
@@ -138,7 +137,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     cells += outside
     audit = write_audit(opened)
     models = [job for job in drawn if job.is_done()]
-    found = analyse(opened, cells, tried, epochs, models, audit, flags(opened.searches, history))
+    found = analyse(opened, cells, tried, epochs, models, audit, history)
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
@@ -235,8 +234,8 @@ def _score_clean(
     """Score cells on test sets as they are, those that share images and a frozen body in one job,
     and models of draws; return the failures by scores key.
     """
-    from study.jobs.cell import CellJob, cells_jobs, run_cells
-    from study.jobs.draws import by_kind, run_draw_cell
+    from study.jobs.cell import CellJob, CellsJob, cells_jobs, run_cells
+    from study.jobs.draws import DrawCellJob, by_kind, run_draw_cell
 
     known = [(c.job, c.winner) for c in cells if isinstance(c.job, CellJob) and c.winner]
     names = {
@@ -245,7 +244,7 @@ def _score_clean(
     }
     jobs = cells_jobs(known)
     with cli.announced([cell for job in jobs for cell in job.cells], lambda c: names[c.scores_key]):
-        work = functools.partial(by_kind, run_cells, run_draw_cell)
+        work = functools.partial(by_kind, {CellsJob: run_cells, DrawCellJob: run_draw_cell})
         failures = launcher.run_jobs([*jobs, *drawn], work)
     return _of_cells(failures, {job.result_key: job.cells for job in jobs})
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from study.core.failures import Failure, Said
     from study.core.records import Pairing, Trial, TrialResult
     from study.jobs.draws import DrawsJob
+    from study.jobs.probe import ProbeJob
+    from study.jobs.trial import FitJob
     from study.jobs.winner import WinnerJob
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
@@ -66,11 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
     from study.analysis.flags import flags
+    from study.analysis.floors import floors
     from study.core.failures import Said
     from study.planning.search_summary import write_search_summary
     from study.planning.searches import replay
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
+    from study.render.floors import floor_line
     from study.render.study_text import devices_note, selection_text
     from study.tracking.mlflow_tracker import Tracker, ui_command
     from study.tracking.optuna_record import dashboard_command
@@ -103,7 +107,10 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
             f"\nNothing to train: {record.held} trials and all their winners are in {store.folder}"
         )
     print(f"\n{selection_text(history, opened.searches)}")
-    for flag in flags(opened.searches, history):
+    below = floors(opened.jobs, history)
+    for detector in dict.fromkeys(one.pairing.detector for one in below):
+        cli.LOG.info(f"{detector}: {floor_line(below, detector)}")
+    for flag in flags(opened.searches, history, below):
         cli.LOG.info(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}")
     if note := devices_note(history):
         cli.LOG.info(note)
@@ -218,10 +225,11 @@ def _train_winners(
             failed[pairing.name] = replace(reason, traceback_file=None)
     further = variant_jobs(opened.jobs, history, store.failures())
     drawn = draws_jobs(opened.jobs, history, store.failures())
-    todo = [job for job in (*winners, *further, *drawn) if not job.is_done()]
+    probes = [job for pairing in history if (job := opened.jobs.probe(pairing)) is not None]
+    todo = [job for job in (*winners, *further, *drawn, *probes) if not job.is_done()]
 
-    def show(job: WinnerJob | DrawsJob) -> None:
-        if job in winners:  # other configurations, and draws, stand in the store alone
+    def show(job: FitJob) -> None:
+        if job in winners:  # other configurations, draws and probes stand in the store alone
             views.add_winner(store.model(job.trial.key))
 
     for job in (*winners, *further, *drawn):
@@ -243,22 +251,26 @@ def _train(
     opened: OpenStudy,
     launcher: Launcher,
     winners: Sequence[WinnerJob],
-    todo: Sequence[WinnerJob | DrawsJob],
-    show: Callable[[WinnerJob | DrawsJob], None],
+    todo: Sequence[WinnerJob | DrawsJob | ProbeJob],
+    show: Callable[[FitJob], None],
 ) -> Mapping[str, Failure]:
-    """Train winners, further configurations and draws, and say so; return the failures by key."""
+    """Train winners, further configurations, draws and probes, and say so; return the failures by
+    key.
+    """
     from study.jobs.draws import DrawsJob, by_kind, run_draws
-    from study.jobs.winner import run_winner
+    from study.jobs.probe import ProbeJob, run_probe
+    from study.jobs.winner import WinnerJob, run_winner
 
     mine = sum(job in winners for job in todo)
     models = sum(len(job.draws) for job in todo if isinstance(job, DrawsJob))
-    others = sum(not isinstance(job, DrawsJob) for job in todo) - mine
+    others = sum(not isinstance(job, (DrawsJob, ProbeJob)) for job in todo) - mine
     beside = f", {others} further configurations" if others else ""
     beside += f", {models} models on draws of the training sets" if models else ""
     cli.LOG.info(f"\ntraining {mine} winners ({len(winners) - mine} are in the store){beside}")
     start = time.monotonic()
     with cli.announced(todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show):
-        failures = launcher.run_jobs(todo, functools.partial(by_kind, run_winner, run_draws))
+        work = {WinnerJob: run_winner, DrawsJob: run_draws, ProbeJob: run_probe}
+        failures = launcher.run_jobs(todo, functools.partial(by_kind, work))
     opened.store.save_failures([job.trial.key for job in todo], failures)
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"trained {len(todo) - len(failures)} of {len(todo)} in {seconds}")

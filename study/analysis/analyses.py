@@ -4,7 +4,7 @@ prints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.analysis.audit import StudyAudit, dataset_rows, no_pixel_rows
@@ -12,18 +12,22 @@ from study.analysis.calibrations import Calibrations
 from study.analysis.cell_rows import cell_rows
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons, compare_detectors
+from study.analysis.flags import flags
+from study.analysis.floors import floors
 from study.analysis.leak_price import KeptEpochs, leak_prices
 from study.analysis.leakage import leakage_of, pair_rows
 from study.analysis.null_band import null_bands, null_rows
-from study.analysis.results import Flag, Results
+from study.analysis.results import Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
 from study.analysis.score_set import ScoreSet, open_scores
 from study.analysis.selection_gap import selection_gaps
 from study.analysis.tuning import contrasts
+from study.core.records import Pairing
 from study.jobs.draws import DrawCellJob
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
+from study.planning.selection import SearchHistory
 from study.planning.variants import Variant
 
 VariantCells = Sequence[tuple[Variant, Sequence[PlannedCell]]]
@@ -47,19 +51,21 @@ def analyse(
     epochs: Sequence[KeptEpochs],
     drawn: Sequence[DrawCellJob],
     audit: StudyAudit,
-    flags: Sequence[Flag] = (),
+    history: Mapping[Pairing, SearchHistory],
 ) -> Analyses:
     """Derive everything. Trains nothing, scores nothing, and opens each file of scores once.
 
     cells: of the study, and of detectors run elsewhere. variants: the cells of other configurations
     of its pairings. epochs: what winners have kept. drawn: the scores of models of draws.
-    flags: of the pairings' training.
+    history: of the searches.
     """
     more = [planned for _, of_variant in variants for planned in of_variant]
     keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
     keys += [key for one in epochs if one.job.is_done() for key in one.keys.values()]
     scores = open_scores(setup, keys, leakage_of(setup), drawn)
-    results = replace(results_of(setup, scores, cells, audit), flags=tuple(flags))
+    below = floors(setup.jobs, history)
+    flagged = tuple(flags(setup.searches, history, below))
+    results = replace(results_of(setup, scores, cells, audit), flags=flagged)
     plain = [planned.cell for planned in cells]
     return Analyses(
         results=results,
@@ -68,6 +74,7 @@ def analyse(
             gaps=tuple(selection_gaps(scores, cells)),
             contrasts=tuple(contrasts(scores, setup.store, cells, variants)),
             prices=tuple(leak_prices(scores, epochs)),
+            floors=tuple(below),
         ),
         robustness=tuple(robustness(scores, plain)),
         curves=tuple(roc_of_means(scores, plain)),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from study.analysis.floors import Floor
 from study.analysis.leak_price import LeakPrice
 from study.analysis.selection_gap import SelectionGap
 from study.analysis.tuning import Contrast
@@ -20,3 +21,4 @@ class Choices:
     gaps: tuple[SelectionGap, ...]
     contrasts: tuple[Contrast, ...]
     prices: tuple[LeakPrice, ...]
+    floors: tuple[Floor, ...] = ()

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
+from study.analysis.floors import Floor
 from study.analysis.results import Flag
 from study.core.records import Pairing, TrialResult
 from study.detectors import registry
@@ -41,17 +42,21 @@ PER_SETTING = 3  # trials that a searched setting needs
 
 
 def flags(
-    searches: Mapping[Pairing, PairingSearch], history: Mapping[Pairing, SearchHistory]
+    searches: Mapping[Pairing, PairingSearch],
+    history: Mapping[Pairing, SearchHistory],
+    floors: Iterable[Floor] = (),
 ) -> list[Flag]:
     """Return what is to be said of the pairings whose search has ended, in their order."""
-    found = []
+    found, of_pairings = [], {floor.pairing: floor for floor in floors}
     for pairing, searched in history.items():
         if searched.complete and searched.best is not None:
-            found += of_pairing(searches[pairing], searched)
+            found += of_pairing(searches[pairing], searched, of_pairings.get(pairing))
     return found
 
 
-def of_pairing(search: PairingSearch, searched: SearchHistory) -> list[Flag]:
+def of_pairing(
+    search: PairingSearch, searched: SearchHistory, floor: Floor | None = None
+) -> list[Flag]:
     """Return all that is to be said of one pairing, which has a selected trial."""
     assert searched.best is not None
     trial, result = searched.best
@@ -60,6 +65,7 @@ def of_pairing(search: PairingSearch, searched: SearchHistory) -> list[Flag]:
     said = [
         under_trained(result, search.epochs) if by_gradient else None,
         *(at_edge(parameter, trial.params[parameter.name]) for parameter in searchable),
+        under_tuned(floor, len(searched.trials)) if floor else None,
         found_late(trial.number, len(searched.trials)),
         few_trials(search),
     ]
@@ -132,6 +138,17 @@ def _wider(parameter: Parameter, *, upper: bool) -> tuple[float, float]:
         beyond = min(max(beyond, 0.0), 1.0) if low >= 0 and high <= 1 else beyond
     beyond = float(f"{beyond:.3g}")
     return (low, beyond) if upper else (beyond, high)
+
+
+def under_tuned(floor: Floor, trials: int) -> Said | None:
+    """Say that winners are below their linear probe by more than noise; nothing where not."""
+    if not floor.is_below:
+        return None
+    seen = (
+        f"source-val AUC {floor.winners:.3f}, below the {floor.probe:.3f} of a linear probe on the"
+        f" same frozen body (p = {floor.difference.p:.3f})"
+    )
+    return Said(UNDER_TUNED, seen, f'set budget.trials = {2 * trials} and budget.epochs = "auto"')
 
 
 def found_late(number: int, trials: int) -> Said | None:

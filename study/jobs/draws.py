@@ -85,14 +85,12 @@ class DrawCellJob:
 
 
 def by_kind(
-    of_winners: Callable[[Any], Mapping[str, Failure] | None],
-    of_draws: Callable[[Any], Mapping[str, Failure] | None],
-    job: Any,
+    work: Mapping[type[Any], Callable[[Any], Mapping[str, Failure] | None]], job: Any
 ) -> Mapping[str, Failure] | None:
-    """Do a job of winners, or of models of draws, which share a list and the workers; return the
-    failures of its parts.
+    """Do one of several kinds of jobs that share a list and the workers; return the failures of its
+    parts. work: what does each kind.
     """
-    return (of_draws if isinstance(job, (DrawsJob, DrawCellJob)) else of_winners)(job)
+    return work[type(job)](job)
 
 
 def run_draws(job: DrawsJob) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.core.records import NO_DEGRADATION, Draw, Pairing, Params, Trial
+from study.detectors import registry
 from study.jobs.cell import CellJob
 from study.jobs.draws import DrawCellJob, DrawsJob
 from study.jobs.ensemble import EnsembleJob
+from study.jobs.probe import ProbeJob
 from study.jobs.trial import TrialJob
 from study.jobs.winner import WinnerJob
 from study.jobs.workspace import Workspace
@@ -120,6 +122,28 @@ class Jobs:
             )
             for seed in range(self.study.budget.seeds)
         ]
+
+    def probe(self, pairing: Pairing) -> ProbeJob | None:
+        """Return the job of the linear probe that a fine-tuned network is held against; None for a
+        detector without a pretrained body that could be trained.
+        """
+        spec = self.keys.specs[pairing.detector]
+        is_tuned = len(registry.schedules_of(pairing.detector)) > 1 and registry.body_key(spec)
+        if spec.learner != "gradient" or not is_tuned:
+            return None
+        linear = {name: 0 for name in ("head_width",) if name in spec.options}
+        spec = replace(spec, learner="logistic", options={**spec.options, **linear})
+        trial = Trial(
+            key=self.keys.probe(pairing, spec),
+            pairing=pairing,
+            number=-1,
+            params={},
+            seed=0,
+            epochs=1,
+            origin="linear probe on the frozen body",
+        )
+        data_key = self.keys.data[pairing.train_on]
+        return ProbeJob(workspace=self.workspace, spec=spec, trial=trial, data_key=data_key)
 
     def draws(self, pairing: Pairing, history: SearchHistory) -> list[DrawsJob]:
         """Return the jobs that train a pairing's selected configuration on halves of its training

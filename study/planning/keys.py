@@ -23,6 +23,7 @@ from study.training.recipe import Recipe
 
 # Each is raised when a change of the code gives another result for the same inputs.
 TRAINING_VERSION = 2  # of a fit
+PROBE_VERSION = 1  # of the choice of a linear probe on a frozen body
 HEAD_VERSION = 1  # of the fit of a linear head alone
 SCORING_VERSION = 1  # of the scores of the same weights
 # Of a fit whose frozen part is computed in batches of its own. In float32 a convolution may round
@@ -87,6 +88,19 @@ class Keys:
         seed = derive_seed(self.study.seed, *parts)
         of_winner = self.trial(pairing, -1, params)
         return digest("draws", DRAWS_VERSION, of_winner, self.study.seed, draws, seed), seed
+
+    def probe(self, pairing: Pairing, spec: DetectorSpec) -> str:
+        """Return the key of the linear probe on a pairing's frozen body. spec: of the probe."""
+        return digest(
+            "probe",
+            PROBE_VERSION,
+            HEAD_VERSION,
+            spec,
+            registry.entry(spec.name).arguments,
+            _train_data(pairing.train_on, self.data[pairing.train_on]),
+            self.study.run.threads,
+            *self._balance(pairing.train_on),
+        )
 
     def beside(
         self, pairing: Pairing, params: Params, proposed: Sequence[Params]

@@ -20,6 +20,7 @@ from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
 from study.render.figures.headless import costs_only, headless
 from study.render.flags import flags_markdown
+from study.render.floors import markdown_floors
 from study.render.leak_price import markdown_prices
 from study.render.robustness import robustness_markdown
 from study.render.selection_gap import markdown_gaps
@@ -49,6 +50,7 @@ def write_tables(
     parts = [
         markdown_tables(results),
         flags_markdown(results.flags),
+        markdown_floors(choices.floors),
         markdown_transfer(results),
         markdown_gaps(choices.gaps),
         markdown_prices(choices.prices),

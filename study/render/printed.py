@@ -10,6 +10,7 @@ from study.analysis.choices import Choices
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness
 from study.render.flags import flag_lines
+from study.render.floors import floor_line
 from study.render.grid import detectors
 from study.render.leak_price import price_line
 from study.render.robustness import robustness_text
@@ -38,6 +39,7 @@ def printed(
             gap_line(choices.gaps, detector),
             tuning_line(choices.contrasts, detector),
             price_line(choices.prices, detector),
+            floor_line(choices.floors, detector),
             flag_lines(results.flags, detector),
         ]
         parts.append("\n".join(filter(None, lines)))

@@ -315,6 +315,28 @@ class Store:
         with self._set_aside(self.scores_file(key), AGAIN):
             return read_scores(self.scores_file(key), key)
 
+    # Linear probes on a detector's frozen body: what they scored on source val
+
+    def probe_file(self, key: str) -> Path:
+        """Where the scores of a probe are, or will be."""
+        return self.folder / "probes" / f"{key}.parquet"
+
+    def save_probe(self, key: str, scores: Scores) -> None:
+        """Write the scores of a probe on source val."""
+        with whole_file(self.probe_file(key)) as path:
+            write_scores(path, scores, key)
+
+    def has_probe(self, key: str) -> bool:
+        """Tell whether a probe is fitted."""
+        return self.probe_file(key).is_file()
+
+    def probe(self, key: str) -> Scores:
+        """Return what a probe scored. Raises StoreError where that is missing or damaged: it is
+        then set aside.
+        """
+        with self._set_aside(self.probe_file(key), SWEEP):
+            return read_scores(self.probe_file(key), key)
+
     # Models of draws of the training set, and their scores: no winners, and in no list of them
 
     def draws_file(self, key: str) -> Path:

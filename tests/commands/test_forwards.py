@@ -18,12 +18,12 @@ from study.core.records import Report, TrialResult
 from study.data.catalog import Catalog
 from study.detectors import registry
 from study.detectors.timm_network import TimmNetwork
-from study.jobs import cell, trial, winner
+from study.jobs import cell, probe, trial, winner
 from study.planning import open_study
 from study.search.spaces import Space, load_space
 from tests.factories import write_dataset
 
-WORK = trial.run_trial, winner.run_winner, cell.run_cells
+WORK = trial.run_trial, winner.run_winner, cell.run_cells, probe.run_probe
 PROBE, TUNED, TWIN = "mobilenetv2_035_linear", "mobilenetv2_035", "twin_linear"
 STUDY = """
 name = "probes"
@@ -75,6 +75,12 @@ def run_winner(job: winner.WinnerJob) -> None:
         WORK[1](job)
 
 
+def run_probe(job: probe.ProbeJob) -> None:
+    log = job.workspace.results / "forwards"
+    with with_a_twin(), mock.patch.object(TimmNetwork, "features", noted(log)):
+        WORK[3](job)
+
+
 def run_cells(job: cell.CellsJob) -> Mapping[str, Failure]:
     log = job.cells[0].workspace.results / "forwards"
     with with_a_twin(), mock.patch.object(TimmNetwork, "features", noted(log)):
@@ -114,7 +120,8 @@ def test_each_image_is_looked_at_once_a_view(
         ["--local"] if where == "local" else ["--address", request.getfixturevalue("ray_address")]
     )
     arguments = [str(file), "--results", str(results), "--weights-root", str(weights), *launch]
-    for module, work in ((trial, run_trial), (winner, run_winner), (cell, run_cells)):
+    kinds = (trial, run_trial), (winner, run_winner), (cell, run_cells), (probe, run_probe)
+    for module, work in kinds:
         monkeypatch.setattr(module, work.__name__, work)
     monkeypatch.setattr(open_study, "load_space", head_alone)
     with with_a_twin():

@@ -84,7 +84,8 @@ def test_search_json_is_what_the_trials_say(local_run: StudyRun) -> None:
             curve.append(best)
         assert [t["best_so_far"] for t in entry["trials"]] == curve
         assert [t["seconds"] for t in entry["trials"]] == [round(r.seconds, 3) for _, r in rows]
-        assert [t["origin"] for t in entry["trials"]] == ["default", "tpe", "tpe"]
+        then = "portfolio" if name.startswith("npr") else "tpe"
+        assert [t["origin"] for t in entry["trials"]] == ["default", then, then]
         assert entry["complete"]
         assert entry["importances"] is None and "3 of at least 4" in entry["importances_reason"]
 
@@ -286,7 +287,7 @@ def test_a_warm_start_is_recorded_and_kept(
     }
     assert origins[0][0] == "default"
     assert origins[1] == (f"warm start: small/npr @ alpha trial {best.number}", best.params)
-    assert origins[2][0] == "tpe"
+    assert origins[2][0] == "portfolio"
     kept = store.trials()
     assert sweep.main(args) == 0  # without the option it goes on with what it was begun with
     assert store.trials() == kept

@@ -61,6 +61,11 @@ BEHIND = {
         "study.training.head_fit.gradient_head",
         "study.training.head_fit.logistic_head",
     ],
+    "study.planning.keys.PROBE_VERSION": [
+        "study.jobs.probe.run_probe",
+        "study.jobs.probe.STRENGTHS",
+        "study.training.head_fit.logistic_head",
+    ],
     "study.planning.keys.DRAWS_VERSION": [
         "study.data.draws.drawn",
         "study.training.drawn_heads.logistic_heads",
