@@ -32,7 +32,7 @@ from study.store.store import Store
 from tests.commands.conftest import StudyRun, run_both
 
 ASKED = [
-    "budget.trials=2",
+    "budget.trials=3",
     "budget.replicates=0",
     "budget.transfer=true",
     "run.keep_epochs=true",
