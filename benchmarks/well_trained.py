@@ -27,8 +27,10 @@ from typing import Any
 
 import study
 from study import cross_eval, sweep
-from study.planning.selection import is_candidate, select
-from study.store.store import Store
+from study.planning.open_study import open_study
+from study.planning.searches import replay
+from study.planning.selection import is_candidate
+from study.planning.study_file import load_study
 
 TABLE = Path(__file__).with_name("well_trained.jsonl")
 FEW = 4
@@ -101,11 +103,16 @@ def run(step: Step, options: argparse.Namespace) -> dict[str, Any]:
         if code != 0:
             raise SystemExit(f"{step.name}: exit code {code}")
     seconds = time.process_time() - began
-    store = Store(options.results.absolute(), step.name)
-    trials = [(t, r) for t, r in store.trials() if t.number < step.trials]
-    best = select(trials)
-    assert best is not None
-    default = next(r for t, r in trials if t.number == 0)
+    opened = open_study(
+        load_study(str(file), data_root=str(options.data_root)),
+        results=options.results,
+        weights_root=options.weights_root,
+        firewall=True,
+    )
+    (searched,) = replay(opened).values()
+    trials, best, store = searched.trials, searched.best, opened.store
+    assert best is not None and len(trials) == step.trials
+    default = trials[0][1]
     rows = study.load(store.folder).tables.rows
     (test,) = [
         row.estimate
