@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from study.core.failures import Failure
@@ -31,14 +31,51 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound="Job")
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 LOG = logging.getLogger("study")
+SHORT_FORMS = (
+    ("detectors", "NAMES", "detectors, with commas between them"),
+    ("train_on", "NAMES", "training sets, with commas between them"),
+    ("budget.trials", "N", "configurations tried per pairing"),
+    ("budget.epochs", "N", "most epochs of a trial"),
+    ("budget.seeds", "N", "winners per pairing"),
+    ("data.max_per_class", "N", "images per class and dataset, 0 for all"),
+)  # (key of the study, what its value is, in words)
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")  # in the order in which they decide
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all errors for users are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError."""
+        from study.core.errors import ConfigError
+
+        raise ConfigError(f"{message} ({self.prog} --help lists the options)")
+
+
+class _ShortForm(argparse.Action):
+    """An option that is short for --set KEY=VALUE. dest: the key. Of a list of names the value has
+    commas.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the override to those of --set."""
+        if self.metavar == "NAMES":
+            quoted = (f'"{name.strip()}"' for name in values.split(","))
+            values = f"[{', '.join(quoted)}]"
+        namespace.set = [*namespace.set, f"{self.dest}={values}"]
 
 
 def command_parser(name: str, about: str | None, examples: str) -> argparse.ArgumentParser:
     """Return a parser whose help ends with commands one can paste. about: the command's docstring,
     of which the first line is shown; `python -OO` has none.
     """
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"python -m study.{name}",
         description=(about or "").partition("\n")[0],
         epilog="examples:\n"
@@ -53,9 +90,24 @@ def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False
     """
     what = "a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
     nargs = "?" if optional else None
-    parser.add_argument("study", nargs=nargs, metavar="STUDY", help=what)
-    what = "override a key of the study, for example --set budget.trials=5"
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=what)
+    study = parser.add_argument("study", nargs=nargs, metavar="STUDY", help=what)
+    study.completer = _complete_study  # type: ignore[attr-defined]
+    what = "override a key of the study, for example --set budget.generation=8"
+    change = parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help=what
+    )
+    change.completer = _complete_key  # type: ignore[attr-defined]
+    short = parser.add_argument_group("short for --set")
+    for key, kind, what in SHORT_FORMS:
+        option = f"--{key.rpartition('.')[2].replace('_', '-')}"
+        short.add_argument(
+            option,
+            action=_ShortForm,
+            dest=key,
+            default=argparse.SUPPRESS,
+            metavar=kind,
+            help=f"{what} ({key})",
+        )
     add_place_options(parser)
 
 
@@ -84,13 +136,54 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of a command, and show as much of what it does as they say."""
-    options = parser.parse_args(arguments)
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_unknown_text(parser, unknown))
     words = sys.argv[1:] if arguments is None else arguments
     options.command_line = f"{parser.prog} {shlex.join(words)}"
     from study.core.log import set_up
 
     set_up(getattr(options, "log_level", logging.INFO))
     return options
+
+
+def _unknown_text(parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """Return what is wrong about words that no option takes, with what was probably meant."""
+    from study.core.errors import nearest
+
+    word = next((word for word in words if word.startswith("--")), words[0])
+    if not word.startswith("-"):
+        return f"'{word}' is one word too many"
+    options = [name for name in parser._option_string_actions if name.startswith("--")]
+    known = {name.removeprefix("--"): name for name in options}
+    name, _, value = word.partition("=")
+    if "--set" in options:
+        from study.planning.key_names import dotted_keys
+
+        for key in dotted_keys():
+            own = key.rpartition(".")[2].replace("_", "-")
+            known.setdefault(own, f"--set {key}={value or 'VALUE'}")
+    close = nearest(name.lstrip("-"), known)
+    return f"unknown option {name}" + (f": did you mean {known[close]}?" if close else "")
+
+
+def _complete_study(prefix: str, **_: Any) -> list[str]:
+    """Names of presets and study files that begin so."""
+    presets = (file.stem for file in (Path(__file__).parent / "planning/presets").glob("*.toml"))
+    folder = Path(prefix).parent if "/" in prefix else Path()
+    files = [str(file) for file in folder.glob("*.toml")] if folder.is_dir() else []
+    return [name for name in (*sorted(presets), *sorted(files)) if name.startswith(prefix)]
+
+
+def _complete_key(prefix: str, **_: Any) -> list[str]:
+    """Keys of a study file that begin so."""
+    from study.planning.key_names import dotted_keys
+
+    return [f"{key}=" for key in dotted_keys() if key.startswith(prefix)]
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:

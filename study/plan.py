@@ -35,11 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = cli.parse(parser, arguments)
     from study.analysis.flags import few_trials_lines
     from study.planning.cost import look
+    from study.planning.missing import missing
     from study.planning.study_file import load_study
 
     study = load_study(options.study, options.set, data_root=options.data_root)
     _print_size(study)
-    absent = _absent(study, options)
+    places = {"results": cli.results_folder(options), "weights_root": cli.weights_root(options)}
+    absent = [*missing(study, **places)]
     if absent:
         get = cli.again(options, "prepare")
         print(f"\nnot on this machine yet; this gets what can be downloaded: {get}")
@@ -70,32 +72,6 @@ def _print_size(study: Study) -> None:
         f" {winners * len(study.test_on) * conditions} cells ({tests})",
     )
     print("\n  ".join([first, *lines]))
-
-
-def _absent(study: Study, options: argparse.Namespace) -> list[str]:
-    """What must be downloaded or put in place before states are known; raises for names that
-    nothing has.
-    """
-    from study.data.catalog import Catalog
-    from study.data.names import parse_name
-    from study.data.sources.cards import card_names, load_card
-    from study.detectors import registry
-    from study.planning.open_study import data_config
-
-    catalog = Catalog(data_config(study, cli.results_folder(options)), firewall=False)
-    lines = []
-    members = (name for x in (*study.train_on, *study.test_on) for name in catalog.members(x))
-    for name in dict.fromkeys(members):
-        base = parse_name(name).base
-        card = load_card(base) if base in card_names() else None
-        if not catalog.available(name) and not (card and card.source == "demo"):
-            about = f": {card.title}, {card.size_gb:g} GB, {card.homepage}" if card else ""
-            lines.append(f"dataset {name}{about}")
-    for name in (name for name in study.detectors if name not in study.ensembles):
-        status = registry.weights_status(name, cli.weights_root(options))
-        if status in ("to download", "missing"):
-            lines.append(f"weights of {name}: {status}")
-    return lines
 
 
 def _print_outlook(outlook: Outlook) -> None:

@@ -21,6 +21,7 @@ from study.core.validation import check_keys, check_once, read_toml, toml_names,
 from study.data.images.degradations import members_of
 from study.data.names import check_apart, split_union
 from study.detectors import registry
+from study.planning.key_names import check_places
 from study.planning.leave_one_out import expand_all_but
 from study.planning.study import TRAINED, Names, Study
 
@@ -116,6 +117,7 @@ def _key_parts(key: str, override: str) -> list[str]:
 def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
     """Turn a parsed TOML table into a `Study`. `where` opens every message. Raises ConfigError."""
     with located(where):
+        check_places(table)
         options = table.get("detector", {})
         of_ensembles = {}
         if isinstance(options, dict):
