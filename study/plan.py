@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return cli.DONE
     opened = cli.open_study(options, firewall=False)
     outlook = look(opened)
-    _print_outlook(outlook)
+    _print_outlook(outlook, study.test_on)
     _print_time(outlook, study.run, options)
     for line in few_trials_lines(opened.searches.values()):
         print(f"note:  {line}")
@@ -74,7 +74,7 @@ def _print_size(study: Study) -> None:
     print("\n  ".join([first, *lines]))
 
 
-def _print_outlook(outlook: Outlook) -> None:
+def _print_outlook(outlook: Outlook, tested: Sequence[str]) -> None:
     from study.core.records import SPLITS
     from study.render.table import Column, table, text
 
@@ -82,14 +82,16 @@ def _print_outlook(outlook: Outlook) -> None:
         [
             one.name,
             *(one.images(split) for split in SPLITS),
+            f"{one.images('test')} of {one.images()}" if one.name in tested else "-",
             len(one.excluded),
             sum(one.groups.values()),
             _bytes(one.n_bytes),
         ]
         for one in outlook.datasets
     ]
-    counts = [Column(name, "count") for name in (*SPLITS, "excluded", "groups", "files")]
-    print(f"\n{text(table(['dataset', *counts], datasets))}")
+    counts = [Column(name, "count") for name in SPLITS]
+    more = [Column(name, "count") for name in ("excluded", "groups", "files")]
+    print(f"\n{text(table(['dataset', *counts, 'tested of all', *more], datasets))}")
     rows = []
     for p in outlook.pairings:
         cells = [c.cell.state for c in outlook.cells if c.cell.pairing == p.pairing]

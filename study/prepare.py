@@ -120,6 +120,8 @@ def _print_dataset(summary: DatasetSummary) -> None:
     )
     grouped = "split by group" if summary.grouped else by_image
     official = "official split" if summary.official else grouped
+    if not summary.official and set(summary.groups) == {"test"}:
+        official = "tested whole"
     print(f"\n{summary.name}: {summary.title or summary.root} ({summary.layout}, {official})")
     for split, groups in sorted(summary.groups.items(), key=lambda item: SPLITS.index(item[0])):
         real, fake = summary.images(split, 0), summary.images(split, 1)

@@ -146,8 +146,14 @@ def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[ResultRow]:
 
 
 def dataset_rows(audit: StudyAudit, test_on: Sequence[str]) -> tuple[DatasetRow, ...]:
-    """Return what the audit warns of, test set by test set."""
-    return tuple(DatasetRow(name=name, warnings=audit.warnings(name)) for name in test_on)
+    """Return what the audit warns of, test set by test set, and how much of each is tested."""
+    rows = []
+    for name in test_on:
+        row = DatasetRow(name=name, warnings=audit.warnings(name))
+        if found := audit.of(name):
+            row = replace(row, tested=found.tested, images=found.n_real + found.n_fake)
+        rows.append(row)
+    return tuple(rows)
 
 
 _OF_A_UNION = Estimate(

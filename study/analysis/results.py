@@ -83,10 +83,13 @@ class DatasetRow:
     """What is known of a test set: a line of datasets.csv.
 
     warnings: the audit's sentences by which the column is marked, "" where there are none.
+    tested, images: how many images are scored, of how many that the dataset has in all its splits.
     """
 
     name: str
     warnings: str = ""
+    tested: int = 0
+    images: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,8 @@ class DataConfig:
     (images/unify.py).
     shuffle_seed: where it is given, images are opened with shuffled labels of train and val
     (shuffled.py).
+    whole: datasets that are only tested on, by name: without a split of their own all their images
+    are in test.
     """
 
     root: Path | None
@@ -63,6 +65,7 @@ class DataConfig:
     url: str = ""
     unify: bool = False
     shuffle_seed: int | None = None
+    whole: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +350,9 @@ class Catalog:
             frames_per_video=self.config.frames_per_video,
             progress=self.progress,
         )
-        dataset = datasets.assemble(folder, max_per_class=self.config.max_per_class)
+        dataset = datasets.assemble(
+            folder, max_per_class=self.config.max_per_class, whole=name in self.config.whole
+        )
         if not self.config.unify:
             return dataset
         return replace(dataset, unified_px=common_side(dataset.samples, dataset.root))

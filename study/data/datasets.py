@@ -164,8 +164,11 @@ def _held_to_card(listing: Listing, card: DatasetCard | None, layout: Layout, na
     return listing
 
 
-def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Dataset:
-    """Turn a listing into a dataset: groups, subset, splits, digests.
+def assemble(
+    folder: ListedFolder, *, max_per_class: int | None = None, whole: bool = False
+) -> Dataset:
+    """Turn a listing into a dataset: groups, subset, splits, digests. whole: whether all images
+    are in test where no split came with them.
 
     Raises DataError for a split without both classes and where only some images have one,
     StoreError where the index cannot be written.
@@ -182,7 +185,9 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
     if official:
         _refuse_unsplit(table, name=name)
     codes, groups = group_codes(table)
-    split = splits.assign_splits(codes, groups, words(table["split"]))
+    given = words(table["split"])
+    whole = whole and not official
+    split = np.full(len(codes), "test") if whole else splits.assign_splits(codes, groups, given)
     table = with_columns(table, {"split": pa.array(split, pa.string())})
     if max_per_class:
         taken = splits.take_per_class(codes, groups, labels(table), max_per_class)
@@ -199,7 +204,7 @@ def assemble(folder: ListedFolder, *, max_per_class: int | None = None) -> Datas
         words(good["split"]),
         labels(good),
         name=name,
-        official=official,
+        official=official or whole,
         groups=lambda: _groups(good),
         limited=bool(max_per_class),
     )

@@ -15,6 +15,7 @@ from study.core.errors import ConfigError, DataError, located
 from study.core.records import DetectorSpec, Pairing
 from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
+from study.data.common_groups import have_common_group
 from study.data.names import split_union
 from study.detectors import registry
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
@@ -74,6 +75,9 @@ def open_study(
     store.prepare()
     catalog = open_catalog(data, firewall=firewall)
     _find_data(study, catalog)
+    if not firewall:  # behind it nothing hangs on how a test set is split
+        data = replace(data, whole=_tested_whole(study, catalog))
+        catalog = open_catalog(data, firewall=firewall)
     study = _settled(study, store)
     workspace = Workspace(
         results=results,
@@ -133,6 +137,17 @@ def data_config(study: Study, results: Path) -> DataConfig:
         balance=study.data.balance,
         unify=study.data.unify,
         shuffle_seed=study.seed if study.data.shuffle_labels else None,
+        whole=study.test_only() if study.data.test_whole else (),
+    )
+
+
+def _tested_whole(study: Study, catalog: Catalog) -> tuple[str, ...]:
+    """Return which test sets are tested whole: those that share no group with a training set."""
+    trained = [catalog.dataset(name).without("test") for name in study.members()]
+    return tuple(
+        name
+        for name in catalog.config.whole
+        if not any(have_common_group(catalog.dataset(name), one) for one in trained)
     )
 
 

@@ -16,7 +16,7 @@ from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Label, Pair
 from study.core.validation import MustBe, Plain, Switch
 from study.data.images.degradations import members_of
 from study.data.images.videos import FRAMES_PER_VIDEO
-from study.data.names import split_union
+from study.data.names import overlap, split_union
 from study.detectors import registry
 
 # the learners that train something: what is searched, and what an ensemble may be made of
@@ -154,6 +154,8 @@ class Data:
     data/images/unify.py).
     shuffle_labels: the null control: labels of train and val are dealt out anew by the study's seed
     (data/shuffled.py).
+    test_whole: a dataset that comes without a split and shares no group with a training set is
+    tested whole; false: on the 15 % that would be its test split.
     """
 
     root: Annotated[str, MustBe("a path in quotes")] = ""
@@ -163,6 +165,7 @@ class Data:
     balance: Balance = "none"
     unify: Switch = False
     shuffle_labels: Switch = False
+    test_whole: Switch = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +250,11 @@ class Study:
     def datasets(self) -> tuple[str, ...]:
         """Return every dataset of the study once, those that are trained on first."""
         return tuple(dict.fromkeys((*self.members(), *self.test_on)))
+
+    def test_only(self) -> tuple[str, ...]:
+        """Return the test sets that share no image with a training set by their names."""
+        members = self.members()
+        return tuple(y for y in self.test_on if not any(overlap(x, y) for x in members))
 
     def seeds_of(self, pairing: Pairing) -> int:
         """Return how many winners a pairing has: the budget's seeds, or one where there is nothing

@@ -62,7 +62,8 @@ class Grid:
 
     baselines: classifier of the audit -> test set -> its AUC without a picture; empty where there
     was no audit. Before them the detector's null band, where it has one. No part of any summary.
-    warned: test set -> what the audit warns of.
+    warned: test set -> what the audit warns of. tested: test set -> how many of its images are
+    scored, of how many.
     """
 
     detector: str
@@ -76,6 +77,7 @@ class Grid:
     cells: Mapping[Place, GridCell]
     baselines: Mapping[str, Mapping[str, ResultRow]]
     warned: Mapping[str, str]
+    tested: Mapping[str, tuple[int, int]]
 
     @property
     def title(self) -> str:
@@ -152,6 +154,7 @@ def pick(
         },
         baselines=_baselines(results, detector),
         warned=results.warnings(),
+        tested={row.name: (row.tested, row.images) for row in results.datasets if row.images},
     )
 
 

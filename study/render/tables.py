@@ -179,6 +179,9 @@ def _footer(grid: Grid) -> dict[str, list[str]]:
 
     done = [row for row in grid.rows() if row.state == "done"]
     footer = {"real / fake": column_by_column(images_text)}
+    if grid.level == "image" and grid.tested:
+        parts = (grid.tested.get(target) for target in grid.test_on)
+        footer["tested of all"] = [f"{part[0]} of {part[1]}" if part else "" for part in parts]
     if any(row.coverage < 1 for row in done):
         footer["coverage"] = column_by_column(
             lambda rows: f"{min(row.coverage for row in rows):.4g}"

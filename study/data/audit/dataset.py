@@ -41,17 +41,18 @@ AUDITS = Cache(
 class DatasetAudit:
     """What is to be known of a dataset.
 
-    n_real, n_fake: images audited; listed: all of its images; unread: (path, reason) of those
-    without traits. groups: distinct ones; mixed_groups: those that hold both classes; torn_groups:
-    those in more than one split. native: None without images. metadata_auc, border_brightness_auc:
-    of the two classifiers, mean over folds by group, in [0, 1]. unified_px: the side to which the
-    study re-encodes all images alike, and then the audit is of these; else None, and it is of the
-    files.
+    n_real, n_fake: images audited; listed: all of its images; tested: those of its test split that
+    can be used. unread: (path, reason) of those without traits. groups: distinct ones;
+    mixed_groups: those that hold both classes; torn_groups: those in more than one split. native:
+    None without images. metadata_auc, border_brightness_auc: of the two classifiers, mean over
+    folds by group, in [0, 1]. unified_px: the side to which the study re-encodes all images alike,
+    and then the audit is of these; else None, and it is of the files.
     """
 
     name: str
     unified_px: int | None
     listed: int
+    tested: int
     n_real: int
     n_fake: int
     unread: tuple[tuple[str, str], ...]
@@ -92,6 +93,7 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
         name=dataset.name,
         unified_px=dataset.unified_px,
         listed=dataset.samples.num_rows,
+        tested=sum(dataset.counts()["test"]),
         n_real=int((traits.label == 0).sum()),
         n_fake=int((traits.label == 1).sum()),
         unread=traits.unread,

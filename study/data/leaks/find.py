@@ -8,9 +8,8 @@ Three kinds, of which an image may have several:
             turned by quarters, padded, with bars, or cropped to 80 % of its sides
     group   another image of its group (its source, its video, its person)
 
-Keys of groups mean the same thing in two datasets of one folder, and in two that have an image in
-common under the same key; elsewhere two datasets may well both have a group "000". An image whose
-group is its own pixels has no group to share.
+Keys of groups are compared where they mean the same thing (common_groups.py). An image whose group
+is its own pixels has no group to share.
 
 Embedding distance is not used: features belong to a detector, and the audit comes before any.
 """
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from study.core.cache import Cache
 from study.core.records import FAKE, REAL, Split
 from study.data.catalog import Catalog
+from study.data.common_groups import share_a_key
 from study.data.datasets import labels, strings, words
 from study.data.leaks.near_duplicates import nearest
 from study.data.leaks.prints import PRINTS, Prints, read_prints
@@ -245,7 +245,7 @@ def _compare(images: _Usable, source: _Usable, *, same_folder: bool) -> list[Lea
         return _leaks(images, source, exact=exact, near=near)
     exact = _first_match(pixels, its_pixels)
     near = nearest(images.prints, source.prints, lambda i, j: pixels[i] != its_pixels[j])
-    related = same_folder or _share_a_key(images.rows, source.rows)
+    related = same_folder or share_a_key(images.rows, source.rows)
     group = _first_match(group, its_group) if related else np.full(len(exact), _NOT_COMPARED)
     own = np.array(pc.equal(images.rows["group"], images.rows["pixels"]))
     return _leaks(images, source, exact=exact, near=near, group=np.where(own, _NOT_COMPARED, group))
@@ -272,17 +272,6 @@ def _earlier(codes: Ints) -> Ints:
     """For every code the first place of its value, -1 for the first itself."""
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     return np.where(first[inverse] == np.arange(len(codes)), _NOT_COMPARED, first[inverse])
-
-
-def _share_a_key(images: pa.Table, source: pa.Table) -> bool:
-    """Whether two datasets have an image in common under the same key, which is not just its
-    pixels.
-    """
-    keys = []
-    for rows in (images, source):
-        named = rows.filter(pc.not_equal(rows["group"], rows["pixels"]))
-        keys.append(pc.binary_join_element_wise(named["group"], named["pixels"], "\0"))
-    return bool(pc.any(pc.is_in(keys[0], value_set=keys[1].combine_chunks())).as_py())
 
 
 def _leaks(
