@@ -175,7 +175,7 @@ def test_three_suites_of_two_detectors_and_two_seeds_decode_every_image_once(
     setup = setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), *SUITES)
     decodes = _counted(monkeypatch)
     options = argparse.Namespace(local=True, address=None, slots=None, debug=False)
-    cross_eval._score(setup, options, plan_cells(setup))
+    cross_eval._score(setup, options, plan_cells(setup), [])
     files = [
         path
         for name in ("alpha", "beta")

@@ -66,7 +66,8 @@ def on_ray(study_file: Path, results: Path, *extra: str) -> int:
 def same_search(a: Store, b: Store) -> None:
     """The same proposals, results, winners and weights."""
     for store in (a, b):
-        (store.folder / "scores").mkdir(exist_ok=True)  # nothing is scored here
+        for folder in ("scores", "draw_scores"):  # nothing is scored here
+            (store.folder / folder).mkdir(exist_ok=True)
     same_store(a, b)
 
 

@@ -126,6 +126,7 @@ def test_every_metric_stands_at_every_named_threshold(local_run: StudyRun) -> No
     assert {r["threshold"] for r in rows if r["metric"] == "f1"} == {
         "fixed",
         "source",
+        "source_fpr1",
         "source_fpr5",
         "oracle",
     }

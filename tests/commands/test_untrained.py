@@ -124,7 +124,8 @@ def test_plan_counts_winners_and_cells_of_ensembles_and_no_trials(
     assert "4 trials" in shown and "16 winners (2 seeds), 32 cells" in shown
     assert "cells: 32 done" in shown and "nothing left to train" in shown
     line = next(line for line in shown.splitlines() if line.startswith("ensemble @ alpha+beta"))
-    assert line.split()[-6:] == ["-", "0", "2/2", "4/4", "-", "-"]
+    # trials, failed, winners, draws, scored, best val AUC, left
+    assert line.split()[-7:] == ["-", "0", "2/2", "-", "4/4", "-", "-"]
 
 
 def test_an_ensemble_is_a_model_in_mlflow_that_names_its_members_when_loaded(run: StudyRun) -> None:

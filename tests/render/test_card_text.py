@@ -16,8 +16,10 @@ def words(text: str) -> str:
 def test_every_sentence_of_every_card_is_there_once() -> None:
     cards = [load_card(name) for name in card_names()]
     text = cards_text(cards)
-    for sentence in {fact for card in cards for fact in (card.licence, *card.hazards) if fact}:
-        assert words(text).count(words(sentence)) == 1
+    facts = {fact for card in cards for fact in (card.licence, *card.hazards) if fact}
+    for sentence in map(words, facts):  # a short one may stand in a longer one, too
+        inside = sum(words(fact).count(sentence) for fact in facts)
+        assert words(text).count(sentence) == inside
     assert all(
         f"from {card.homepage}" in words(text) and words(card.access) in words(text)
         for card in cards
