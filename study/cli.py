@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from study.planning.open_study import OpenStudy
     from study.planning.study import Run, Study
     from study.runtime.interface import Launcher, Terms
+    from study.tracking.views import Views
 
 W = TypeVar("W", bound="Job")
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -262,6 +263,21 @@ def launcher(setup: OpenStudy, options: argparse.Namespace, *, workers: int = 1)
         workers=workers,
         gpus_per_trial=setup.study.run.gpus_per_trial or None,
     )
+
+
+def views() -> Views:
+    """Start the process that shows a study in MLflow and in Optuna's storage."""
+    from study.tracking.views import Views
+
+    return Views()
+
+
+def show_in(views: Views, setup: OpenStudy, options: argparse.Namespace) -> None:
+    """Have a study shown. Raises StoreError for an address of MLflow that can be none."""
+    from study.tracking.mlflow_address import tracking_uri
+
+    tracking_uri(setup.workspace.results)
+    views.open(setup.study.name, setup.workspace.results, remedy=again(options, "track"))
 
 
 def terms(setup: OpenStudy, options: argparse.Namespace) -> Terms:

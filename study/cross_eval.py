@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from study.analysis.analyses import Analyses, VariantCells
     from study.analysis.leak_price import KeptEpochs
     from study.core.failures import Failure
-    from study.core.records import Cell, Pairing
+    from study.core.records import Cell, Pairing, TrainedDetector
     from study.jobs.cell import CellJob
+    from study.jobs.degraded import DegradedJob
     from study.jobs.draws import DrawCellJob
     from study.planning.cells import PlannedCell
+    from study.planning.in_process import Estimates
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
     from study.runtime.interface import Launcher
+    from study.tracking.views import Views
 
 EXAMPLES = """
 python -m study.cross_eval quick
@@ -72,9 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_predictions(parser)
     options = cli.parse(parser, arguments)
     _check_metric(options)
-    opened = cli.open_study(options, firewall=False)
-    with opened.store.lock(), cli.pushed(options, opened.study):
-        return cross_eval(opened, options)
+    with cli.views() as views:
+        opened = cli.open_study(options, firewall=False)
+        with opened.store.lock(), cli.pushed(options, opened.study):
+            return cross_eval(opened, options, views)
 
 
 def _add_predictions(parser: argparse.ArgumentParser) -> None:
@@ -108,19 +112,19 @@ def _check_metric(options: argparse.Namespace) -> None:
     options.threshold = options.threshold if METRICS[options.metric].at_threshold else ""
 
 
-def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
+def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
     """Score what is missing, derive everything, write and print it. Returns the exit code."""
     from study.analysis.analyses import analyse
     from study.analysis.external import ask_for, external_cells
     from study.audit import write_audit
     from study.planning.cells import plan_cells
+    from study.planning.in_process import Estimates
     from study.planning.searches import replay
     from study.planning.variants import draw_cells, variant_cells, variants
     from study.render.audit import pairs_line
     from study.render.study_text import study_notes
-    from study.tracking.mlflow_address import tracking_uri
 
-    tracking_uri(opened.workspace.results)  # one that can be none is refused before any work
+    cli.show_in(views, opened, options)
     given = options.predictions, options.test_on
     how = {"unit": options.unit, "higher_is_real": options.higher_is_real}
     for note in ask_for(opened, *given, **how):
@@ -132,7 +136,10 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
         _check_winners(opened, options, cells)
     tried: VariantCells = variant_cells(opened.jobs, variants(opened.jobs, history))
     drawn = draw_cells(opened.jobs, history)
-    cells, tried = _scored(opened, options, cells, tried, drawn)
+    cells, tried = _scored(opened, options, cells, tried, drawn, Estimates(opened.jobs, history))
+    for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
+        # shown already, unless the view is a new one
+        views.add_winner(winner, opened.store.model_folder(winner.key))
     epochs = _scored_epochs(opened, options, cells)
     cells += outside
     audit = write_audit(opened)
@@ -141,9 +148,11 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace) -> int:
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
-    _print(opened, options, found, [*notes, *_left_out(opened, options, gone, files)])
-    _track(opened, cells, found, files)
+    notes += _left_out(opened, options, gone, files)
+    views.add_matrix(found.results.rows, opened.store.shown_files())
+    _print(opened, options, found, notes)
     _print_places(opened, options, found)
+    views.wait()
     return _exit_code(cells)
 
 
@@ -173,6 +182,7 @@ def _scored(
     cells: Sequence[PlannedCell],
     tried: VariantCells,
     drawn: Sequence[DrawCellJob],
+    estimates: Estimates,
 ) -> tuple[list[PlannedCell], VariantCells]:
     """Score what the store lacks, then what is made of scores; return the cells as they are by
     then. tried: the cells of other configurations. drawn: those of models of draws.
@@ -180,7 +190,7 @@ def _scored(
     from study.planning.cells import refreshed
 
     of_all = [*cells, *(planned for _, mine in tried for planned in mine)]
-    _score(opened, options, of_all, [job for job in drawn if not job.is_done()])
+    _score(opened, options, of_all, [job for job in drawn if not job.is_done()], estimates)
     cells = refreshed(opened.jobs, cells)
     if _derive(opened, options, cells):
         cells = refreshed(opened.jobs, cells)
@@ -192,12 +202,14 @@ def _score(
     options: argparse.Namespace,
     cells: Sequence[PlannedCell],
     drawn: Sequence[DrawCellJob],
+    estimates: Estimates,
 ) -> None:
     """Score what the store lacks, and record what failed. drawn: what is left of models of
     draws.
     """
     from study.core.records import NO_DEGRADATION
     from study.jobs.cell import CellJob
+    from study.jobs.degraded import degraded_jobs
 
     cells = [c for c in cells if c.cell.pairing.detector not in opened.study.ensembles]
     # each once
@@ -212,12 +224,13 @@ def _score(
     beside = f"; {models} of models on draws of the training sets" if models else ""
     cli.LOG.info(f"scoring {len(todo)} cells ({settled} are in the store){beside}")
     start = time.monotonic()
+    known = [(c.job, c.winner) for c in todo if isinstance(c.job, CellJob) and c.winner]
+    clean = [(job, winner) for job, winner in known if job.degradation == NO_DEGRADATION]
+    degraded = degraded_jobs([job for job, _ in known if job.degradation != NO_DEGRADATION])
+    needed = estimates.scoring(known, drawn, degraded)
     with cli.launcher(opened, options) as launcher:
-        clean = [c for c in todo if c.cell.degradation == NO_DEGRADATION]
-        failed = _score_clean(launcher, clean, drawn)
-        failed |= _score_degraded(
-            launcher, [c for c in todo if c.cell.degradation != NO_DEGRADATION]
-        )
+        failed = _score_clean(launcher, clean, drawn, needed)
+        failed |= _score_degraded(launcher, degraded, needed)
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"scored {len(todo) - len(failed)} cells in {seconds}\n")
     tried = [*(c.cell.scores_key for c in todo), *(job.scores_key for job in drawn)]
@@ -229,15 +242,17 @@ def _score(
 
 
 def _score_clean(
-    launcher: Launcher, cells: Sequence[PlannedCell], drawn: Sequence[DrawCellJob]
+    launcher: Launcher,
+    known: Sequence[tuple[CellJob, TrainedDetector]],
+    drawn: Sequence[DrawCellJob],
+    seconds: float,
 ) -> dict[str, Failure]:
     """Score cells on test sets as they are, those that share images and a frozen body in one job,
     and models of draws; return the failures by scores key.
     """
-    from study.jobs.cell import CellJob, CellsJob, cells_jobs, run_cells
+    from study.jobs.cell import CellsJob, cells_jobs, run_cells
     from study.jobs.draws import DrawCellJob, by_kind, run_draw_cell
 
-    known = [(c.job, c.winner) for c in cells if isinstance(c.job, CellJob) and c.winner]
     names = {
         job.scores_key: f"{winner.trial.pairing.name} -> {job.test_on}  {winner.trial.origin}"
         for job, winner in known
@@ -245,7 +260,7 @@ def _score_clean(
     jobs = cells_jobs(known)
     with cli.announced([cell for job in jobs for cell in job.cells], lambda c: names[c.scores_key]):
         work = functools.partial(by_kind, {CellsJob: run_cells, DrawCellJob: run_draw_cell})
-        failures = launcher.run_jobs([*jobs, *drawn], work)
+        failures = launcher.run_jobs([*jobs, *drawn], work, seconds=seconds)
     return _of_cells(failures, {job.result_key: job.cells for job in jobs})
 
 
@@ -263,21 +278,21 @@ def _of_cells(
     return found
 
 
-def _score_degraded(launcher: Launcher, cells: Sequence[PlannedCell]) -> dict[str, Failure]:
+def _score_degraded(
+    launcher: Launcher, jobs: Sequence[DegradedJob], seconds: float
+) -> dict[str, Failure]:
     """Score cells on degraded test sets, a job for every stretch of images; return the failures by
     scores key.
     """
-    from study.jobs.cell import CellJob
-    from study.jobs.degraded import assemble, degraded_jobs, run_degraded
+    from study.jobs.degraded import assemble, run_degraded
 
-    cell_jobs = [c.job for c in cells if isinstance(c.job, CellJob)]
-    jobs = degraded_jobs(cell_jobs)
+    cells = {cell.scores_key: cell for job in jobs for cell in job.cells}
     with cli.announced(
         jobs,
         lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}",
     ):
-        failures = launcher.run_jobs(jobs, run_degraded)
-    assemble(cell_jobs)
+        failures = launcher.run_jobs(jobs, run_degraded, seconds=seconds)
+    assemble([*cells.values()])
     return _of_cells(failures, {job.result_key: job.missing() for job in jobs})
 
 
@@ -420,33 +435,12 @@ def _print(
 def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyses) -> None:
     """Print where everything is, and the answer."""
     from study.render.answer import answer
-    from study.tracking.mlflow_tracker import ui_command
+    from study.tracking.mlflow_address import ui_command
 
     print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
     print(f"audit:   {cli.again(options, 'audit')}")
     print(f"mlflow:  {ui_command(opened.workspace.results)}")
     print(f"\n{answer(found.comparisons, found.results.flags)}")
-
-
-def _track(
-    opened: OpenStudy, cells: Sequence[PlannedCell], found: Analyses, files: Sequence[Path]
-) -> None:
-    """Log the matrix to MLflow, and winners that it lacks. Where it cannot be used a warning says
-    so: the matrix is written, and MLflow shows it.
-    """
-    from study.core.errors import StoreError
-    from study.tracking.mlflow_tracker import Tracker
-
-    try:
-        tracker = Tracker(opened.study.name, results=opened.workspace.results)
-        for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
-            # logged already, unless MLflow's store is a new one
-            tracker.log_winner(winner, opened.store.model_folder(winner.key))
-        tracker.log_matrix(found.results.rows, files)
-    except StoreError as error:
-        cli.LOG.warning(
-            f"warning: MLflow lacks this matrix; run the command again to write it there ({error})"
-        )
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
     from study.runtime.interface import Launcher
-    from study.tracking.recording import TrialRecord, Views
+    from study.tracking.recording import TrialRecord
+    from study.tracking.views import Views
 
 EXAMPLES = """
 python -m study.sweep quick
@@ -60,12 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from study.planning.study_file import toml_text
 
         options.set.append(f"search.warm_start=[{', '.join(map(toml_text, options.warm_start))}]")
-    opened = cli.open_study(options, firewall=True)
-    with opened.store.lock(), cli.pushed(options, opened.study):
-        return sweep(opened, options)
+    with cli.views() as views:
+        opened = cli.open_study(options, firewall=True)
+        with opened.store.lock(), cli.pushed(options, opened.study):
+            return sweep(opened, options, views)
 
 
-def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
+def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
     from study.analysis.flags import flags
     from study.analysis.floors import floors
@@ -76,9 +78,9 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     from study.planning.warm_start import save_starts
     from study.render.floors import floor_line
     from study.render.study_text import devices_note, selection_text
-    from study.tracking.mlflow_tracker import Tracker, ui_command
+    from study.tracking.mlflow_address import ui_command
     from study.tracking.optuna_record import dashboard_command
-    from study.tracking.recording import TrialRecord, Views
+    from study.tracking.recording import TrialRecord
 
     store, results = opened.store, opened.workspace.results
     store.save_study(to_toml(opened.study))
@@ -87,7 +89,8 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
     if not opened.searches:
         print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
         return cli.DONE
-    said, views = Said(), Views(opened, Tracker(opened.study.name, results=results))
+    cli.show_in(views, opened, options)
+    said = Said()
     record = TrialRecord(opened, views, functools.partial(_say, said))
     with cli.launcher(opened, options, workers=opened.study.run.workers_per_trial) as launcher:
         try:
@@ -119,6 +122,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace) -> int:
         f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
         f" {dashboard_command(results)}"
     )
+    views.wait()
     return cli.SOME_FAILED if failed else cli.DONE
 
 
@@ -214,6 +218,7 @@ def _train_winners(
 ) -> tuple[int, dict[str, Failure]]:
     """Train what the store lacks; return how many were trained, and the failures by name."""
     from study.jobs.winner import WinnerJob
+    from study.planning.in_process import Estimates
     from study.planning.variants import draws_jobs, variant_jobs
 
     store, failed, winners = opened.store, {}, []
@@ -230,14 +235,16 @@ def _train_winners(
 
     def show(job: FitJob) -> None:
         if job in winners:  # other configurations, draws and probes stand in the store alone
-            views.add_winner(store.model(job.trial.key))
+            key = job.trial.key
+            views.add_winner(store.model(key), store.model_folder(key))
 
     for job in (*winners, *further, *drawn):
         if job.is_done():
             # of one that was killed just after its record was written
             store.drop_checkpoint(job.trial.key)
             show(job)  # logged already, unless MLflow's store is a new one
-    failures = _train(opened, launcher, winners, todo, show) if todo else {}
+    seconds = Estimates(opened.jobs, history).training(todo)
+    failures = _train(opened, launcher, winners, todo, show, seconds) if todo else {}
     for job in (job for job in todo if job.trial.key in failures):
         failure, name = failures[job.trial.key], job.trial.pairing.name
         if isinstance(job, WinnerJob) and job in winners:
@@ -253,9 +260,10 @@ def _train(
     winners: Sequence[WinnerJob],
     todo: Sequence[WinnerJob | DrawsJob | ProbeJob],
     show: Callable[[FitJob], None],
+    needed: float,
 ) -> Mapping[str, Failure]:
     """Train winners, further configurations, draws and probes, and say so; return the failures by
-    key.
+    key. needed: about how many seconds it takes.
     """
     from study.jobs.draws import DrawsJob, by_kind, run_draws
     from study.jobs.probe import ProbeJob, run_probe
@@ -270,7 +278,7 @@ def _train(
     start = time.monotonic()
     with cli.announced(todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show):
         work = {WinnerJob: run_winner, DrawsJob: run_draws, ProbeJob: run_probe}
-        failures = launcher.run_jobs(todo, functools.partial(by_kind, work))
+        failures = launcher.run_jobs(todo, functools.partial(by_kind, work), seconds=needed)
     opened.store.save_failures([job.trial.key for job in todo], failures)
     seconds = cli.seconds_text(time.monotonic() - start)
     cli.LOG.info(f"trained {len(todo) - len(failures)} of {len(todo)} in {seconds}")

@@ -34,6 +34,19 @@ def _ctrl_c_is_heard() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _views_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands of this process write MLflow and Optuna's storage in a thread of it."""
+    from study.tracking import mlflow_tracker, views
+    from tests.views_here import ViewsHere, copied_database
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "start", ViewsHere)
+        make = copied_database(tmp_path_factory.mktemp("empty_database"))
+        patch.setattr(mlflow_tracker, "_make_database", make)
+        yield
+
+
 @pytest.fixture
 def other_code(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch

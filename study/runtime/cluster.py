@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from study.core.errors import ConfigError
 from study.core.failures import Failure
 from study.core.records import Report, TrialResult
 from study.runtime.interface import J, Launcher, Terms, W, Work
+from study.runtime.local import LocalLauncher
 from study.runtime.places import Places, share_out
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 # jobs and results are small, images are mapped files; Ray refuses less than 75 MiB
 OBJECT_STORE_BYTES = 128 << 20
+# a cluster takes as long to start and to stop, on two cores
+SMALL_SECONDS = 12.0
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the older reporter is the one that `verbose=0` silences
@@ -187,10 +191,17 @@ class RayLauncher(Launcher):
         self,
         jobs: Sequence[W],
         work: Work[W],
+        *,
+        seconds: float = math.inf,
     ) -> dict[str, Failure]:
-        """Do the jobs that are not done, as many at a time as there are slots."""
+        """Do the jobs that are not done, as many at a time as there are slots. On a cluster of
+        somebody's they run there, however small.
+        """
         if all(job.is_done() for job in jobs):
             return {}
+        if self._address is None and seconds < SMALL_SECONDS:
+            LOG.debug("about %.1f s of work: done in this process", seconds)
+            return LocalLauncher(self._terms).run_jobs(jobs, work)
         held = self._places()
         from study.runtime.train import run_jobs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,9 +66,14 @@ class Launcher(ABC):
         self,
         jobs: Sequence[W],
         work: Work[W],
+        *,
+        seconds: float = math.inf,
     ) -> dict[str, Failure]:
         """Do every job that is not done; return the failures by the key of the result, in the order
         of `jobs`.
+
+        seconds: what all of the command's jobs take one after the other, as far as is known. Less
+        than what a cluster takes to start is done in this process.
 
         work: does one job and leaves its result in the store; module-level and idempotent. Of a job
         with several results it may return the failures of some. Jobs are begun in their order:

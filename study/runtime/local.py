@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ class LocalLauncher(Launcher):
         self,
         jobs: Sequence[W],
         work: Work[W],
+        *,
+        seconds: float = math.inf,
     ) -> dict[str, Failure]:
         """Do one job after the other."""
         failures: dict[str, Failure] = {}

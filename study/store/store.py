@@ -80,6 +80,11 @@ class Store:
         self.tracebacks = self.folder / "failures"  # `<key>.txt`, written by workers
         self.figures = self.folder / "figures"
 
+    def shown_files(self) -> list[Path]:
+        """Return the tables and figures that go with a matrix."""
+        kinds = "*.csv", "*.md", self.study_file.name, self.audit_file.name, "figures/*.*"
+        return sorted(path for kind in kinds for path in self.folder.glob(kind))
+
     # The folder itself
 
     def prepare(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +41,14 @@ def tracking_uri(results: Path) -> str:
     return f"{_sqlite(Path(unquote(path)), head)}{mark}{query}"
 
 
+def own_database(results: Path) -> Path | None:
+    """Return the SQLite file of the results folder; None where MLFLOW_TRACKING_URI names a place of
+    the user's.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    return None if given else results.absolute() / "mlflow.db"
+
+
 def _sqlite(file: Path, driver: str = "sqlite") -> str:
     """The address of a SQLite file: they are percent-decoded, and end at a question mark.
 
@@ -63,3 +72,15 @@ def is_server(uri: str) -> bool:
 def without_password(uri: str) -> str:
     """Return a text with the user and password of every address in it replaced by stars."""
     return re.sub(r"//[^@/\s]*@", "//***@", uri)
+
+
+def ui_command(results: Path) -> str:
+    """Return the command that shows the runs in a browser; for a server, its address, where nothing
+    has to be started.
+    """
+    uri = tracking_uri(results)
+    if is_server(uri):
+        return without_password(uri)
+    # An address with a password in it is not printed.
+    address = shlex.quote(uri) if without_password(uri) == uri else '"$MLFLOW_TRACKING_URI"'
+    return f"mlflow ui --backend-store-uri {address} --host 127.0.0.1 --port 5000 --workers 1"

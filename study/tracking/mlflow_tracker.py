@@ -18,7 +18,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import tempfile
 import time
 import warnings
@@ -69,19 +68,8 @@ _ENVIRONMENT = {
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
-def ui_command(results: Path) -> str:
-    """Return the command that shows the runs in a browser; for a server, its address, where nothing
-    has to be started.
-    """
-    uri = tracking_uri(results)
-    if is_server(uri):
-        return without_password(uri)
-    # An address with a password in it is not printed.
-    address = shlex.quote(uri) if without_password(uri) == uri else '"$MLFLOW_TRACKING_URI"'
-    return f"mlflow ui --backend-store-uri {address} --host 127.0.0.1 --port 5000 --workers 1"
-
-
-def _load_mlflow() -> None:
+def load_mlflow() -> None:
+    """Import mlflow, told to be quiet and to send nothing."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401
@@ -198,7 +186,7 @@ class Tracker:
         self._study = study
         self._runs_cache: dict[RunKey, Run] | None = None
         self._models_cache: list[LoggedModel] | None = None
-        _load_mlflow()
+        load_mlflow()
         with _one_line_errors(self.uri), _impatient():
             from mlflow import MlflowClient
 

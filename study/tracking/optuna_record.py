@@ -24,11 +24,19 @@ if TYPE_CHECKING:
 VARIABLE = "OPTUNA_STORAGE"
 
 
+def own_journal(results: Path) -> Path | None:
+    """Return the journal file of the results folder; None where OPTUNA_STORAGE names a place of the
+    user's.
+    """
+    given = os.environ.get(VARIABLE, "").strip()
+    return None if given else results.absolute() / "optuna.journal"
+
+
 def storage_address(results: Path) -> str:
     """Return the address in OPTUNA_STORAGE (that of a database), else the journal file of the
     results folder.
     """
-    return os.environ.get(VARIABLE, "").strip() or str(results.absolute() / "optuna.journal")
+    return os.environ.get(VARIABLE, "").strip() or str(own_journal(results))
 
 
 def dashboard_command(results: Path) -> str:

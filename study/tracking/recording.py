@@ -1,57 +1,15 @@
-"""What is written down while a sweep runs: each trial to the store, to Optuna's storage and to
-MLflow.
-
-The store comes first and is the truth; the other two are views of it. Where a view cannot
-be reached the sweep goes on, and the next command writes what is missing there.
+"""What is written down while a sweep runs: each trial to the store, which is the truth, and then to
+its views.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
-from study.core.errors import StoreError
-from study.core.records import Pairing, TrainedDetector, Trial, TrialResult
+from study.core.records import Pairing, Trial, TrialResult
 from study.jobs.trial import TrialJob
 from study.planning.open_study import OpenStudy
-from study.tracking.mlflow_tracker import Tracker
-from study.tracking.optuna_record import OptunaRecord
-
-LOG = logging.getLogger(__name__)
-
-
-class Views:
-    """MLflow and Optuna's storage, each given up with a warning at its first error."""
-
-    def __init__(self, setup: OpenStudy, tracker: Tracker) -> None:
-        self._setup, self._tracker = setup, tracker
-        self._optuna = OptunaRecord(setup.study.name, results=setup.workspace.results)
-        self._given_up: set[str] = set()
-
-    def add_trial(self, trial: Trial, result: TrialResult) -> None:
-        """Show a trial that has ended."""
-        space = self._setup.searches[trial.pairing].space
-        self._try("MLflow", lambda: self._tracker.log_trial(trial, result))
-        self._try("Optuna's storage", lambda: self._optuna.add(trial, result, space))
-
-    def add_winner(self, winner: TrainedDetector) -> None:
-        """Show a trained winner."""
-        self._try(
-            "MLflow",
-            lambda: self._tracker.log_winner(winner, self._setup.store.model_folder(winner.key)),
-        )
-
-    def _try(self, view: str, write: Callable[[], None]) -> None:
-        if view in self._given_up:
-            return
-        try:
-            write()
-        except StoreError as error:
-            self._given_up.add(view)
-            LOG.warning(
-                f"warning: nothing more is written to {view}; run the command again to write the"
-                f" rest ({error})"
-            )
+from study.tracking.views import Views
 
 
 class TrialRecord:
@@ -114,7 +72,7 @@ class TrialRecord:
             self.standing_failures += is_new and result.state == "failed" and not result.permanent
             # of one that was killed just after its record was written
             self._drop_checkpoint(trial, result)
-            self._views.add_trial(trial, result)
+            self._show(trial, result)
             return
         self.ran += 1
         kept = [(t, r) for t, r in self._trials if not _gives_way(t, r, trial)]
@@ -123,7 +81,10 @@ class TrialRecord:
         self._drop_checkpoint(trial, result)
         place = f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]"
         self._say(place, trial, result, self._best[trial.pairing])
-        self._views.add_trial(trial, result)
+        self._show(trial, result)
+
+    def _show(self, trial: Trial, result: TrialResult) -> None:
+        self._views.add_trial(trial, result, self._setup.searches[trial.pairing].space)
 
     def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
         if self._setup.study.search.takes(result):

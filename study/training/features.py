@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
+import math
 import os
 import shutil
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +46,7 @@ from study.training.session import Images, Pixels
 LIMIT_BYTES = 1 << 30
 """Most memory that kept features take in one process, beside files that are mapped."""
 RESERVE = 0.1  # of the disk's free space: stays free
+SECONDS = "seconds_per_image.json"  # beside an array: what an image of it took
 COPIED = 0.5  # of the memory, at most, for what cannot be mapped: a union, and on a GPU
 LIBRARIES = (
     "numpy",
@@ -196,8 +200,11 @@ class FeatureStore:
             return view.computed(pixels) if together is None else together
 
         def make(folder: Path) -> None:
+            began = time.perf_counter()
             if together is None:
                 view.write(pixels, folder)
+                seconds = (time.perf_counter() - began) / max(len(pixels), 1)
+                (folder / SECONDS).write_text(json.dumps(seconds), encoding="utf-8")
             else:
                 np.save(folder / "float32.npy", together.cpu().numpy())
 
@@ -257,6 +264,20 @@ class FeatureStore:
             return False
         view = _View(body, layer, flip, runtime)
         return view.entries().path(self.cache, digest(view.inputs(pack))).is_dir()
+
+    def seconds_per_image(
+        self, body: FrozenBody, packs: Sequence[str], runtime: TorchRuntime
+    ) -> float:
+        """Return how long the features of an image took when they were made: the most of some
+        packs, straight; NaN where the disk has none of them.
+        """
+        view, found = _View(body, FEATURES, False, runtime), []
+        for pack in packs if self.cache is not None else ():
+            assert self.cache is not None
+            file = view.entries().path(self.cache, digest(view.inputs(pack))) / SECONDS
+            with contextlib.suppress(OSError, ValueError):  # of an older version, or damaged
+                found.append(float(json.loads(file.read_text(encoding="utf-8"))))
+        return max(found, default=math.nan)
 
     def clear(self) -> None:
         """Forget what is in memory."""

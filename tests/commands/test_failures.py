@@ -191,7 +191,8 @@ def test_an_mlflow_that_another_program_left_in_the_environment_costs_its_view_o
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     assert cross_eval.main(local_run.arguments) == cli.DONE
     said = capsys.readouterr()
-    assert "warning: MLflow lacks this matrix; run the command again" in said.err
+    assert said.err.count("warning: nothing more is written to MLflow: MLflow at http") == 1
+    assert f"python -m study.track {local_run.arguments[0]} --results" in said.err
     assert "point MLFLOW_TRACKING_URI somewhere else" in said.err
     assert "Which detector generalises best" in said.out
     assert local_run.store.matrix_file.read_bytes() == matrix

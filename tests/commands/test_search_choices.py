@@ -6,20 +6,23 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from mlflow import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from study import cross_eval, plan, sweep
 from study.core.errors import ConfigError, DivergedError
 from study.core.records import Pairing, Trial, TrialResult
-from study.search.spaces import load_space
+from study.search.spaces import Space, load_space
 from study.store.store import Store
 from study.tracking import recording
+from study.tracking.optuna_record import OptunaRecord
 from tests.commands.conftest import StudyRun
 
 ONE_SET = ["--set", 'train_on=["alpha"]', "--set", "budget.seeds=1"]
@@ -90,36 +93,36 @@ def test_search_json_is_what_the_trials_say(local_run: StudyRun) -> None:
         assert entry["importances"] is None and "3 of at least 4" in entry["importances_reason"]
 
 
-def test_every_trial_is_in_optunas_storage_and_in_mlflow_when_the_next_one_ends(
+def test_every_trial_is_in_optunas_storage_and_in_mlflow_before_the_search_has_ended(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Live: at each result the views hold all the ones before it."""
-    seen: list[tuple[int, int, int]] = []
-    logged: list[Trial] = []
+    """Live: the second trial is not told before the views hold the first."""
+    logged = threading.Event()
+    seen: list[int] = []
 
     def say(said: Any, place: str, trial: Trial, result: TrialResult, best: float) -> None:
-        journal = tmp_path / "optuna.journal"
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        shown = (
-            sum(s.n_trials for s in optuna.get_all_study_summaries(storage))
-            if journal.exists()
-            else 0
-        )
-        seen.append((len(Store(tmp_path, "small").trials()), shown, len(logged)))
+        if trial.number == 1:
+            assert logged.wait(60)
+            storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+            seen.append(sum(s.n_trials for s in optuna.get_all_study_summaries(storage)))
 
-    log_trial = recording.Tracker.log_trial
+    add = OptunaRecord.add
 
-    def log(self: recording.Tracker, trial: Trial, result: TrialResult) -> None:
-        log_trial(self, trial, result)
-        logged.append(trial)
+    def added(self: OptunaRecord, trial: Trial, result: TrialResult, space: Space) -> None:
+        add(self, trial, result, space)
+        logged.set()  # MLflow has it by then
 
     monkeypatch.setattr(sweep, "_say", say)
-    monkeypatch.setattr(recording.Tracker, "log_trial", log)
+    monkeypatch.setattr(OptunaRecord, "add", added)
     assert (
         sweep.main([*arguments(study_file, tmp_path, "--local"), "--set", 'detectors=["spectrum"]'])
         == 0
     )
-    assert seen == [(1, 0, 0), (2, 1, 1), (3, 2, 2)]
+    assert seen == [1]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small").experiment_id
+    found = client.search_runs([experiment], "tags.`study.kind` = 'trial'")
+    assert sorted(run.data.tags["study.number"] for run in found) == ["0", "1", "2"]
 
 
 def test_an_interrupted_asynchronous_search_goes_on_and_is_marked(

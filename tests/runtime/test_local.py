@@ -4,7 +4,9 @@ imports.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from threadpoolctl import threadpool_info
 from study.core.errors import ConfigError, DivergedError, TrialStopped
 from study.core.failures import LONGEST, Failure
 from study.core.records import EpochRecord, Report, Trial, TrialResult
+from study.runtime import cluster
 from study.runtime.attempt import attempt_job, attempt_trial, death_of
 from study.runtime.interface import Launcher
 from study.runtime.launcher import open_launcher
@@ -26,6 +29,7 @@ from tests.runtime.small_work import (
     RecordedSearch,
     SmallJob,
     compute,
+    do_piece,
     epoch,
     interrupting,
     terms,
@@ -244,3 +248,37 @@ def test_results_are_equal_apart_from_seconds(tmp_path: Path) -> None:
         )
     assert runs[0] == runs[1]
     assert all(isinstance(r, TrialResult) for _, r in runs[0].values())
+
+
+@pytest.mark.parametrize(
+    ("address", "seconds", "here"),
+    [
+        (None, 1.0, True),
+        (None, cluster.SMALL_SECONDS, False),
+        (None, math.inf, False),
+        (None, math.nan, False),
+        ("auto", 1.0, False),
+    ],
+)
+def test_small_work_is_done_in_this_process_and_other_on_a_cluster(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    seconds: float,
+    here: bool,
+) -> None:
+    started: list[str | None] = []
+
+    def start(address: str | None) -> None:
+        started.append(address)
+        raise ConfigError("no cluster here")
+
+    monkeypatch.setattr(cluster, "Cluster", start)
+    pieces = [Piece(tmp_path, name) for name in ("a", "b")]
+    launcher = open_launcher(
+        local=False, address=address, terms=terms(tmp_path), slots=None, scratch=tmp_path / "ray"
+    )
+    with contextlib.nullcontext() if here else pytest.raises(ConfigError, match="no cluster"):
+        assert launcher.run_jobs(pieces, do_piece, seconds=seconds) == {}
+    assert [piece.is_done() for piece in pieces] == [here, here]
+    assert started == ([] if here else [address])

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -31,12 +32,18 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An empty database as MLflow makes it, and what was printed meanwhile. Making one takes
     seconds, so tests copy it.
     """
+    from study.tracking import mlflow_tracker
     from study.tracking.mlflow_tracker import Tracker
+    from tests.views_here import MAKE_DATABASE
 
     folder = tmp_path_factory.mktemp("new_database")
     before = os.environ.pop("MLFLOW_TRACKING_URI", None)
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    with (
+        mock.patch.object(mlflow_tracker, "_make_database", MAKE_DATABASE),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+    ):
         Tracker("first", results=folder)
     if before is not None:
         os.environ["MLFLOW_TRACKING_URI"] = before

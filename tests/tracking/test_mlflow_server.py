@@ -13,7 +13,8 @@ import pytest
 
 from study.analysis.results import ResultRow
 from study.tracking.metric_names import dataset_digest, metric_name
-from study.tracking.mlflow_tracker import Tracker, ui_command
+from study.tracking.mlflow_address import ui_command
+from study.tracking.mlflow_tracker import Tracker
 from tests.render.synthetic_matrix import matrix
 from tests.tracking.mlflow_helpers import Server, make_trial, make_winner
 

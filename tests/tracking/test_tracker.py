@@ -22,8 +22,8 @@ from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.failures import Failure
 from study.tracking.metric_names import dataset_digest, metric_name
-from study.tracking.mlflow_address import tracking_uri
-from study.tracking.mlflow_tracker import Tracker, ui_command
+from study.tracking.mlflow_address import tracking_uri, ui_command
+from study.tracking.mlflow_tracker import Tracker
 from tests.render.synthetic_matrix import matrix, row, without_number
 from tests.tracking.mlflow_helpers import free_port, make_trial, make_winner
 

@@ -1,0 +1,133 @@
+"""The process that writes the views, MLflow and Optuna's storage. `views.py` starts and feeds it.
+
+    python -m study.tracking.view_process
+
+It reads pickled messages from stdin and answers on stdout: ("written",) to each, and ("lost", view,
+why, traceback) where a view takes no more. It ends after the message ("end",), and at once where
+the command that feeds it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from study.analysis.results import ResultRow
+from study.core.errors import StoreError
+from study.core.records import TrainedDetector, Trial, TrialResult
+from study.search.spaces import Space
+from study.tracking.mlflow_tracker import Tracker, load_mlflow
+from study.tracking.optuna_record import OptunaRecord
+
+CLEAN_UP_SECONDS = 3.0  # to leave no half-made database behind, once the command is gone
+MLFLOW, OPTUNA = "MLflow", "Optuna's storage"
+
+
+class Writers:
+    """Both views of one study, each given up at its first error. MLflow's database is made at once,
+    because that takes seconds.
+
+    lost: told the view, why, and the traceback.
+    """
+
+    def __init__(self, study: str, results: Path, lost: Callable[[str, str, str], None]) -> None:
+        self._study, self._results, self._lost = study, results, lost
+        self._tracker: Tracker | None = None
+        self._optuna = OptunaRecord(study, results=results)
+        self._given_up: set[str] = set()
+        self._try(MLFLOW, self._mlflow)
+
+    def trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
+        """Show a trial that has ended."""
+        self._try(MLFLOW, lambda: self._mlflow().log_trial(trial, result))
+        self._try(OPTUNA, lambda: self._optuna.add(trial, result, space))
+
+    def winner(self, trained: TrainedDetector, folder: Path) -> None:
+        """Show a trained winner."""
+        self._try(MLFLOW, lambda: self._mlflow().log_winner(trained, folder))
+
+    def matrix(self, rows: Sequence[ResultRow], files: Sequence[Path]) -> None:
+        """Show the matrix, with its tables and figures."""
+        self._try(MLFLOW, lambda: self._mlflow().log_matrix(rows, files))
+
+    def _mlflow(self) -> Tracker:
+        if self._tracker is None:
+            self._tracker = Tracker(self._study, results=self._results)
+        return self._tracker
+
+    def _try(self, view: str, write: Callable[[], object]) -> None:
+        if view in self._given_up:
+            return
+        try:
+            write()
+        except Exception as error:  # whatever a library raises, a view ends no command
+            self._given_up.add(view)
+            text = str(error) if isinstance(error, StoreError) else _one_line(error)
+            self._lost(view, text, traceback.format_exc())
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def serve(requests: BinaryIO, answers: BinaryIO, gone: Callable[[], None]) -> None:
+    """Write what comes, until it ends. gone: called, in another thread, where requests end without
+    their end.
+    """
+    inbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        message: tuple[Any, ...] = ("",)
+        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
+            while message[0] != "end":
+                message = pickle.load(requests)
+                inbox.put(message)
+        if message[0] != "end":
+            gone()
+            inbox.put(None)
+
+    def answer(*words: object) -> None:
+        pickle.dump(words, answers)
+        answers.flush()
+
+    threading.Thread(target=read, daemon=True).start()
+    with contextlib.suppress(ImportError):  # said when it is used
+        load_mlflow()
+    writers: Writers | None = None
+    while (message := inbox.get()) is not None and message[0] != "end":
+        kind, *given = message
+        if kind == "open":
+            writers = Writers(*given, lost=lambda *words: answer("lost", *words))
+        else:
+            getattr(writers, kind)(*given)
+        answer("written")
+
+
+def main() -> None:
+    """Serve on stdin and stdout. What libraries print goes nowhere."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command hears it, and decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    def gone() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(CLEAN_UP_SECONDS)
+        os._exit(1)
+
+    with contextlib.suppress(BrokenPipeError):
+        serve(sys.stdin.buffer, answers, gone)
+
+
+if __name__ == "__main__":
+    main()

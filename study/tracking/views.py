@@ -1,0 +1,164 @@
+"""MLflow and Optuna's storage as views of the store, written by a process of their own.
+
+Importing MLflow takes seconds, so does making its database, and each trial costs 35 ms more. None
+of that is in a command's way: `Views` hands records to the process and goes on. A view that fails
+costs one line and the view. The results and the exit code stay the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from study.analysis.results import ResultRow
+    from study.core.records import TrainedDetector, Trial, TrialResult
+    from study.search.spaces import Space
+
+LOG = logging.getLogger(__name__)
+PROGRAM = "study.tracking.view_process"
+BOTH = "MLflow and Optuna's storage"
+WAIT_SECONDS = 120.0  # without one more record written, at the end of a command
+PATIENCE_SECONDS = 15.0  # until it is said that something is waited for
+STOP_SECONDS = 5.0
+
+
+def start() -> subprocess.Popen[bytes]:
+    """Start the process that writes."""
+    code = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        [sys.executable, "-m", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+class Views:
+    """What shows a study elsewhere. A context manager: after it the process has ended.
+
+    The process starts at once, so that it is ready when the study is opened. Who is to have
+    everything written calls `wait` before leaving.
+    """
+
+    def __init__(self) -> None:
+        self._process = start()
+        self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._sent = self._written = 0
+        self._remedy = ""
+        self._lost: set[str] = set()
+        self._silent = False  # it was said that nothing more is written, or it is on purpose
+        self._over = threading.Event()  # no more answers come
+        for work in (self._send, self._receive):
+            threading.Thread(target=work, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._silent = True
+        self._outbox.put(None)
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def open(self, study: str, results: Path, *, remedy: str) -> None:
+        """Say which study follows. remedy: the command that writes what a view lacks."""
+        self._remedy = remedy
+        self._put("open", study, results.absolute())
+
+    def add_trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
+        """Show a trial that has ended."""
+        self._put("trial", trial, result, space)
+
+    def add_winner(self, trained: TrainedDetector, folder: Path) -> None:
+        """Show a trained winner, with the files of its folder."""
+        self._put("winner", trained, folder)
+
+    def add_matrix(self, rows: Sequence[ResultRow], files: Sequence[Path]) -> None:
+        """Show the matrix, with its tables and figures."""
+        self._put("matrix", tuple(rows), tuple(files))
+
+    def wait(self, seconds: float = WAIT_SECONDS) -> bool:
+        """Wait until all is written; no longer than `seconds` without one more record. Say so where
+        something is missing, and tell whether nothing is.
+        """
+        self._outbox.put(("end",))
+        written, patience = self._written, min(PATIENCE_SECONDS, seconds)
+        if not self._over.wait(patience):
+            LOG.info(f"writing the last records to {BOTH} ...")
+        while not self._over.wait(seconds - patience):
+            if written == self._written:
+                self._lose(
+                    f"{self._sent - written} records are missing in {BOTH}: none was written for"
+                    f" {seconds:.0f} s"
+                )
+                return False
+            written, patience = self._written, 0.0
+        self._say_ended()
+        return not self._silent and not self._lost
+
+    def _put(self, *message: object) -> None:
+        self._sent += 1
+        self._outbox.put(message)
+
+    def _send(self) -> None:
+        """Send what is there to send. A full pipe makes this thread wait, and no command."""
+        requests = self._process.stdin
+        assert requests is not None
+        with contextlib.suppress(OSError):  # it has ended, which `_receive` says
+            while (message := self._outbox.get()) is not None:
+                pickle.dump(message, requests)
+                requests.flush()
+            requests.close()
+
+    def _receive(self) -> None:
+        """Take the answers, until there are no more."""
+        answers = self._process.stdout
+        assert answers is not None
+        with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
+            while True:
+                kind, *words = pickle.load(answers)
+                if kind == "written":
+                    self._written += 1
+                else:
+                    self._say_lost(*words)
+        self._say_ended()
+        self._over.set()
+
+    def _say_ended(self) -> None:
+        if self._written < self._sent:
+            self._lose(f"nothing more is written to {BOTH}: their process has ended")
+
+    def _say_lost(self, view: str, why: str, traceback: str) -> None:
+        self._lost.add(view)
+        LOG.warning(f"warning: nothing more is written to {view}: {why}; {self._way_on()}")
+        LOG.debug(traceback)
+
+    def _lose(self, what: str) -> None:
+        if not self._silent:
+            self._silent = True
+            LOG.warning(f"warning: {what}; {self._way_on()}")
+
+    def _way_on(self) -> str:
+        return f"the results are not touched. To write what is missing there: {self._remedy}"
