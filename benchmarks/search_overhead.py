@@ -39,8 +39,8 @@ from study.runtime.interface import Terms
 from study.runtime.launcher import open_launcher
 from study.search.spaces import load_space
 from study.store.store import Store
-from study.tracking.mlflow_tracker import Tracker
-from study.tracking.recording import TrialRecord, Views
+from study.tracking.recording import TrialRecord
+from study.tracking.views import Views
 
 SLOTS = 2
 EPOCHS = 10
@@ -135,6 +135,7 @@ class Run:
     wall: float = 0.0
     start_up: float = 0.0
     closing: float = 0.0
+    views: float = 0.0  # waited for at the end, until MLflow and Optuna's journal were written
     cpu: float = 0.0  # of this process, from the first result to the last
     parts: dict[str, float] = field(default_factory=dict)
 
@@ -167,7 +168,8 @@ def measure(setup: OpenStudy, *, local: bool, seconds: float, recorded: bool) ->
     run = Run(trials=total, slots=1 if local else SLOTS, trial_s=seconds)
     begins: list[float] = []
     computed: list[float] = []
-    known, add = _recorder(setup, run) if recorded else (lambda _: None, lambda *_: None)
+    views = Views() if recorded else None
+    known, add = _recorder(setup, run, views) if views else (lambda _: None, lambda *_: None)
 
     def on_result(job: TrialJob, result: TrialResult) -> None:
         if result.state != "done":
@@ -188,20 +190,26 @@ def measure(setup: OpenStudy, *, local: bool, seconds: float, recorded: bool) ->
         launcher.run_trials(driver, functools.partial(trial, seconds=seconds))
         run.wall = time.perf_counter() - start
     run.closing = time.perf_counter() - start - run.wall
+    if views:
+        with views:
+            ended = time.perf_counter()
+            if not views.wait():
+                raise SystemExit("the views are not whole")
+            run.views = time.perf_counter() - ended
     run.start_up = min(begins) - opened
     run.cpu = computed[-1] - computed[0]
     return run
 
 
-def _recorder(setup: OpenStudy, run: Run) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return `known` and `add` of what a sweep writes with: the store, MLflow's SQLite database,
-    Optuna's journal.
+def _recorder(
+    setup: OpenStudy, run: Run, views: Views
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return `known` and `add` of what a sweep writes with: the store, and the process that writes
+    MLflow's SQLite database and Optuna's journal.
     """
-    tracker = Tracker(setup.study.name, results=setup.workspace.results)
-    views = Views(setup, tracker)
+    views.open(setup.study.name, setup.workspace.results, remedy="none")
     setup.store.save_trials = timed(setup.store.save_trials, run.parts, "trials.parquet")  # type: ignore[method-assign]
-    tracker.log_trial = timed(tracker.log_trial, run.parts, "MLflow")  # type: ignore[method-assign]
-    views.add_trial = timed(views.add_trial, run.parts, "MLflow and Optuna's journal")  # type: ignore[method-assign]
+    views.add_trial = timed(views.add_trial, run.parts, "handed to the views")  # type: ignore[method-assign]
     record = TrialRecord(setup, views, lambda *_: None)
     return record.known, timed(record.add, run.parts, "all of the recorder")
 
@@ -229,6 +237,7 @@ def show(name: str, run: Run, goal: str) -> None:
             f"{part} {seconds / run.trials:.4f}" for part, seconds in run.parts.items()
         )
         print(f"{'':<34}of it, s a trial in the driver: {shares}", flush=True)
+        print(f"{'':<34}then {run.views:.2f} s until the views were written", flush=True)
 
 
 def ratio(value: float, goal: float) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 EXAMPLES = """
 python -m study.track quick
 python -m study.track my_study.toml --results ~/results
-MLFLOW_TRACKING_URI=http://127.0.0.1:5000 python -m study.track quick
 """
 
 
