@@ -25,8 +25,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from study.core.records import DetectorSpec, Geometry, Pairing, Scores, TrainedDetector, Trial
 from study.jobs.workspace import Workspace, now, provenance
@@ -131,6 +129,9 @@ def stacked(label: ArrayLike, logit: NDArray[np.float64]) -> Combination:
     """Fit a logistic regression on logits (N, M), standardised, and labels (N,); return it as a
     function of the raw logits.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(logit)
     model = LogisticRegression(C=C, tol=1e-10, max_iter=1000).fit(
         scaler.transform(logit), np.asarray(label)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
-from scipy.stats import rankdata, studentized_range
 
 from study.core.errors import ScoreError
 from study.statistics import metrics
@@ -225,6 +224,8 @@ def friedman(values: ArrayLike) -> Ranks:
     with a reason, below two detectors or two test sets, where all tie, and where even the same
     order on all test sets would not be significant (`least_p` of .05 or more).
     """
+    from scipy.stats import rankdata  # half a second, and most commands rank nothing
+
     table = np.asarray(values, dtype=np.float64)
     kept = table[~np.isnan(table).any(axis=1)]
     n, k = kept.shape
@@ -279,6 +280,8 @@ def critical_difference(n: int, k: int) -> float:
     Nemenyi's q / sqrt(2) * sqrt(k (k + 1) / (6 n)), q the studentised range's quantile for infinite
     degrees of freedom (Demsar, 2006). NaN for fewer than two detectors or test sets.
     """
+    from scipy.stats import studentized_range
+
     if n < 2 or k < 2:
         return NAN
     return float(
@@ -322,6 +325,8 @@ def spearman(values: ArrayLike) -> tuple[Floats, Ints]:
 
 
 def _rank_correlation(first: Floats, second: Floats) -> float:
+    from scipy.stats import rankdata
+
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return NAN
     a, b = (rankdata(column) - (len(column) + 1) / 2 for column in (first, second))

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression, minimize
-from scipy.special import expit, xlog1py, xlogy
-from scipy.stats import f as f_distribution
+from scipy.special import expit, fdtrc, xlog1py, xlogy
 
 from study.statistics.ranking import Curves, Floats, Ints, checked, curves, rank
 from study.statistics.resampling import clusters
@@ -215,7 +214,7 @@ def invalid_p(source: Sequence[Judged], target: Sequence[Judged]) -> float:
         return float("nan")
     wald = float(value @ np.linalg.solve(variance, value))
     degrees = fewest - 2
-    return float(f_distribution.sf(wald / 2 * degrees / (degrees + 1), 2, degrees))
+    return float(fdtrc(2, degrees, wald / 2 * degrees / (degrees + 1)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from study.core.identity import derive_seed
@@ -55,6 +54,8 @@ def logistic_heads(
     """Fit a logistic regression on each sample of features (N, D). strength: C. strata: of all
     images as they are, by which the features are standardised.
     """
+    from sklearn.preprocessing import StandardScaler
+
     values = features.cpu().numpy().astype(np.float64)
     even = None if strata is None else even_weights(strata)
     scaler = StandardScaler().fit(values, sample_weight=even)

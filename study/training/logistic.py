@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.preprocessing import StandardScaler
 
 from study.core.errors import DivergedError
 from study.core.records import EpochRecord
@@ -40,6 +39,8 @@ def fit_logistic(
     on raw features. Several workers share out the features; each then solves the same small
     problem. strata: of the training images, weighing alike.
     """
+    from sklearn.preprocessing import StandardScaler
+
     began = time.perf_counter()
     features = _features(body, train, runtime, processes)
     weights = None if strata is None else even_weights(strata)
