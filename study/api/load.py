@@ -16,10 +16,9 @@ from study.core.errors import ConfigError, StoreError, unknown_name
 from study.core.records import NO_DEGRADATION, TrainedDetector
 from study.detectors.base import Detector
 from study.jobs.cell import load_detector
-from study.jobs.score_images import Image, score_images
+from study.jobs.score_images import Image, Scorer, as_images
 from study.statistics.metrics import METRICS, sigmoid
 from study.statistics.thresholds import THRESHOLDS
-from study.store.store import read_trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,8 +120,8 @@ class LoadedDetector:
     """A trained detector of a study. record: how it was made, with its thresholds (logits)."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.record: TrainedDetector = read_trained(folder)
+        self._folder, self._scorer = folder, Scorer(folder)
+        self.record: TrainedDetector = self._scorer.record
 
     def __repr__(self) -> str:
         return f"<{self.record.trial.pairing.name}, seed {self.record.winner_seed}>"
@@ -132,8 +131,10 @@ class LoadedDetector:
         """The network, in evaluation mode. Raises StoreError where it is missing or damaged."""
         return load_detector(self._folder)
 
-    def score(self, images: Iterable[Image]) -> pd.DataFrame:
-        """Score images: paths, or RGB pixels (H, W, 3) uint8, alone or as an array (N, H, W, 3).
+    def score(self, images: Image | Iterable[Image]) -> pd.DataFrame:
+        """Score images, alone or as a sequence: paths, the bytes of files, Pillow images, or RGB
+        pixels (H, W, 3) uint8; an array (N, H, W, 3) is such a sequence. What the study did to its
+        images, `unify` included, is done to these.
 
         Returns a table with a row an image, in the order given: `logit`, higher is more fake, and
         `probability` in [0, 1], its sigmoid. Neither is a verdict. Raises DataError, naming the
@@ -141,9 +142,7 @@ class LoadedDetector:
         """
         import pandas as pd
 
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            images = [images]
-        logit = score_images(self.network, images)
+        logit = self._scorer.score(as_images(images))
         return pd.DataFrame({"logit": logit, "probability": sigmoid(logit)})
 
 

@@ -1,58 +1,171 @@
-"""Score new images with a trained detector: the one way in which MLflow's model, the Python API and
-`predict` do it.
+"""Score new images with a trained detector: the one way in which `predict`, the Python API and
+MLflow's model do it.
+
+Everything that the study did to an image is done to a new one: decoding, `unify`, the detector's
+geometry and preprocessing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from study.core.errors import DataError
+from study.core.records import TrainedDetector
 from study.data.images.decode import UndecodableError, UnreadableError, decode_image
 from study.data.images.geometry import fit_geometry
+from study.data.images.unify import unify
+from study.data.images.videos import load_image
 from study.detectors.base import Detector
+from study.jobs.cell import load_detector
+from study.store.store import read_trained
+from study.training.score import evaluating, to_input
+
+if TYPE_CHECKING:
+    from PIL import Image as Pillow
 
 BATCH = 64  # images scored at a time
+UNIFIED = "unified_px"  # in a detector's provenance: the side of its unified training images
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # what a PNG holds without loss
 
-Image = str | Path | NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
+Image: TypeAlias = "str | Path | bytes | Pillow.Image | Pixels"
+Squares = tuple[Pixels, ...]  # what each network of a detector is shown of an image
 
 
-def score_images(detector: Detector, images: Iterable[Image]) -> NDArray[np.float64]:
-    """Return one logit per image, (N,) float64 in the order given; higher is more fake.
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A network, and what its logit counts in the sum."""
 
-    images: paths, or RGB pixels (H, W, 3) uint8, which may differ in size; an array (N, H, W, 3) is
-    such a sequence. Each goes through the detector's own preprocessing. In memory are the squares
-    of 64 images at a time. A logit is no verdict.
+    weight: float
+    load: Callable[[], Detector]
 
-    Raises DataError, naming the image, where a file cannot be decoded, or an array is no picture.
+
+class Scorer:
+    """A trained detector that scores images. record: how it was made. unified_px: the side to
+    which images are unified before anything else, 0 where the study did not unify.
     """
-    detector.eval()
-    squares = (_square(detector, number, image) for number, image in enumerate(images))
-    parts = [np.zeros(0)]
-    with torch.inference_mode():
+
+    def __init__(self, folder: Path, *, unified_px: int | None = None) -> None:
+        """Read the record in a model folder; weights are read when they are needed.
+
+        unified_px: in place of the side of the training images. Raises StoreError where the folder
+        holds no trained detector.
+        """
+        self.record: TrainedDetector = read_trained(folder)
+        known = int(self.record.provenance.get(UNIFIED, 0))
+        self.unified_px = known if unified_px is None else unified_px
+        self._bias = float(self.record.spec.options.get("bias", 0.0))
+        self._parts = _parts(folder, self.record)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def squares(self, pixels: Pixels) -> Squares:
+        """Return what each network is shown of an image (H, W, 3) uint8. Raises UndecodableError
+        for one that is too elongated.
+        """
+        if self.unified_px:
+            pixels = unify(pixels, self.unified_px)
+        return tuple(fit_geometry(pixels, one.spec.geometry) for one in self._networks)
+
+    def logits(self, batch: Sequence[Squares]) -> NDArray[np.float64]:
+        """Return the logits (B,) of a batch of images by their squares; higher is more fake."""
+        total = np.full(len(batch), self._bias)
+        for number, (part, network) in enumerate(zip(self._parts, self._networks, strict=True)):
+            pixels = np.stack([squares[number] for squares in batch])
+            with evaluating(network):
+                logit = network(to_input(network, pixels, self._device)).float().cpu().numpy()
+            total += part.weight * logit.astype(np.float64)
+        return total
+
+    def score(self, images: Iterable[Image]) -> NDArray[np.float64]:
+        """Return one logit per image, (N,) float64 in the order given; higher is more fake. A logit
+        is no verdict.
+
+        images: paths, also of a video's frame (`clip.mp4#frame=000012`); the bytes of image files;
+        Pillow images; RGB pixels (H, W, 3) uint8, which may differ in size. An array (N, H, W, 3)
+        is such a sequence. In memory are the squares of 64 images at a time.
+
+        Raises DataError, naming the image, where one cannot be decoded, or an array is no picture.
+        """
+        squares = (self._named_squares(number, image) for number, image in enumerate(images))
+        parts = [np.zeros(0)]
         while batch := list(islice(squares, BATCH)):
-            pixels = torch.from_numpy(np.stack(batch))  # (B, S, S, 3) uint8
-            logit: NDArray[np.float32] = detector(detector.prepare(pixels)).float().numpy()
-            parts.append(logit.astype(np.float64))
-    return np.concatenate(parts)
+            parts.append(self.logits(batch))
+        return np.concatenate(parts)
+
+    def _named_squares(self, number: int, image: Image) -> Squares:
+        try:
+            return self.squares(pixels_of(image, number))
+        except (UndecodableError, UnreadableError) as error:
+            what = f"image '{image}'" if isinstance(image, str | Path) else f"image {number}"
+            raise DataError(f"{what} cannot be scored: {error}") from error
+
+    @functools.cached_property
+    def _networks(self) -> tuple[Detector, ...]:
+        return tuple(part.load().to(self._device) for part in self._parts)
 
 
-def _square(detector: Detector, number: int, image: Image) -> NDArray[np.uint8]:
-    """What the detector is shown of an image: (S, S, 3) uint8."""
-    geometry = detector.spec.geometry
+def _parts(folder: Path, record: TrainedDetector) -> tuple[_Part, ...]:
+    """The networks of a detector: its own, or those of an ensemble's members, which lie beside
+    it.
+    """
+    if record.spec.learner != "members":
+        return (_Part(weight=1.0, load=functools.partial(load_detector, folder)),)
+    members = [text.split(" ") for text in record.provenance["members"].split(", ")]
+    return tuple(
+        _Part(
+            weight=float(record.spec.options[f"weight_{name}"]),
+            load=functools.partial(load_detector, folder.parent / key),
+        )
+        for name, key in members
+    )
+
+
+def as_images(given: Image | Iterable[Image]) -> Iterable[Image]:
+    """Return images as a sequence; one alone becomes a sequence of one."""
+    alone = isinstance(given, str | Path | bytes) or hasattr(given, "getexif")
+    is_picture = isinstance(given, np.ndarray) and given.ndim == 3
+    return [given] if alone or is_picture else given  # type: ignore[list-item, return-value]
+
+
+def pixels_of(image: Image, number: int = 0) -> Pixels:
+    """Return the pixels of an image in any of the forms that `Scorer.score` takes, (H, W, 3) uint8.
+    number: by which an error names one that has no path.
+
+    Raises UndecodableError, UnreadableError for a file, DataError for another thing that is no
+    picture.
+    """
+    if isinstance(image, str | Path):
+        return load_image(str(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode_image(bytes(image))
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise DataError(
                 f"image {number} is an array of shape {image.shape} and dtype {image.dtype}; give"
                 " RGB pixels of shape (height, width, 3) and dtype uint8, or a path"
             )
-        return fit_geometry(image, geometry)
-    try:
-        return fit_geometry(decode_image(Path(image)), geometry)
-    except (UndecodableError, UnreadableError) as error:
-        raise DataError(f"image '{image}' cannot be scored: {error}") from error
+        return image
+    if hasattr(image, "getexif"):
+        return decode_image(_as_file(image))
+    raise DataError(
+        f"image {number} is a {type(image).__name__}; give a path, the bytes of a file, a Pillow"
+        " image, or RGB pixels of shape (height, width, 3) and dtype uint8"
+    )
+
+
+def _as_file(image: Pillow.Image) -> bytes:
+    """Return a Pillow image as a file without loss, to be decoded as all files are."""
+    kind = "PNG" if image.mode in _PNG_MODES else "TIFF"
+    with io.BytesIO() as file:
+        image.save(file, kind, exif=image.getexif())
+        return file.getvalue()

@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from study.core.records import TrainedDetector
+from study.core.records import NO_TRAINING, TrainedDetector
+from study.data.names import split_union
 from study.detectors import registry
 from study.jobs.cell import image_scores
+from study.jobs.score_images import UNIFIED
 from study.jobs.trial import FitJob, fit_trial
 from study.jobs.workspace import now, provenance, runtime_of
 from study.statistics.thresholds import FIXED, fit_temperature, source_thresholds
@@ -84,9 +86,22 @@ def _keep_untrained(store: Store, job: WinnerJob) -> None:
     store.save_model(trained, detector.state_dict(), None, (), time.perf_counter() - began)
 
 
+def _unified_px(job: WinnerJob) -> int:
+    """Return the side to which the training images were unified, the smallest of a union's; 0 where
+    they were not, or there are none. New images are scored at this side.
+    """
+    train_on = job.trial.pairing.train_on
+    if not job.workspace.data.unify or train_on == NO_TRAINING:
+        return 0
+    datasets = map(job.workspace.catalog.dataset, split_union(train_on))
+    return min(dataset.unified_px or 0 for dataset in datasets)
+
+
 def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> TrainedDetector:
     """Return a winner's record. note: of its training. found: what its source's val gave."""
     made = {"note": note} if note else {}
+    if side := _unified_px(job):
+        made[UNIFIED] = str(side)
     made |= {"device_kind": runtime_of(job.workspace).kind, "made": now()}
     return TrainedDetector(
         key=job.trial.key,

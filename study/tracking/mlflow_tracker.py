@@ -535,8 +535,8 @@ def _save_pyfunc(path: Path, folder: Path, *, model_id: str, run_id: str) -> Non
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
+    # of the inputs nothing is said: paths, bytes, Pillow images and arrays are all taken
     signature = ModelSignature(
-        inputs=Schema([ColSpec("string")]),
         outputs=Schema([ColSpec("double", "logit"), ColSpec("double", "probability")]),
     )
     with warnings.catch_warnings():

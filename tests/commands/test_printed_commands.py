@@ -15,7 +15,20 @@ from urllib.parse import unquote
 
 import pytest
 
-from study import audit, cli, completion, cross_eval, doctor, init, ls, plan, prepare, score, sweep
+from study import (
+    audit,
+    cli,
+    completion,
+    cross_eval,
+    doctor,
+    init,
+    ls,
+    plan,
+    predict,
+    prepare,
+    score,
+    sweep,
+)
 from study.core.errors import StudyError
 from tests.factories import write_dataset
 
@@ -199,7 +212,19 @@ def rows(path: Path) -> int:
 
 def examples() -> Iterator[str]:
     """The commands at the end of every command's help."""
-    for module in (audit, completion, cross_eval, doctor, init, ls, plan, prepare, score, sweep):
+    for module in (
+        audit,
+        completion,
+        cross_eval,
+        doctor,
+        init,
+        ls,
+        plan,
+        predict,
+        prepare,
+        score,
+        sweep,
+    ):
         yield from COMMAND.findall(module.EXAMPLES)
 
 

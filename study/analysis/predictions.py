@@ -1,0 +1,364 @@
+"""What a trained detector of a finished study says of new images, and what that is worth.
+
+An image gets a logit, a calibrated probability (the logit divided by the temperature that source
+val gave) and a verdict at a named threshold. The verdict is `unsure` where a resized or re-encoded
+copy of the image gets the other one. How often the same threshold calls a real image fake stands
+beside it: on source val, and on every test set of the study.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from study.analysis.calibrations import Calibrations
+from study.analysis.cells_csv import CellFile, read_cells
+from study.analysis.results import ResultRow
+from study.analysis.results_csv import read_matrix
+from study.core.errors import ConfigError, DataError, StoreError, unknown_name
+from study.core.records import NO_DEGRADATION, REAL, Pairing, TrainedDetector
+from study.data.images.degradations import degrade, parse_degradation
+from study.data.images.videos import load_image, read_file_header, split_frame
+from study.data.names import split_union
+from study.jobs.score_images import Scorer, Squares
+from study.statistics.exact import clopper_pearson
+from study.statistics.metrics import sigmoid
+from study.store.store import Store
+
+# What images go through on their way to whoever asks; a verdict that does not survive it is none.
+COPIES = ("jpeg90", "jpeg75", "down0.75", "down0.5")
+AT_ONCE = 16  # images whose copies are scored together
+FAKE, REAL_WORD, UNSURE = "fake", "real", "unsure"
+BEST = "best"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """A trained detector of a study. how: why it was taken, where nobody named it."""
+
+    folder: Path
+    model: str
+    pairing: Pairing
+    seed: int
+    how: str = ""
+
+    @property
+    def name(self) -> str:
+        """How it is shown."""
+        return f"{self.pairing.name} seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FalsePositives:
+    """How often a threshold calls a real image fake, with its 95 % interval; NaN where that is not
+    known. where: `source val`, or a test set. n_real: images.
+    """
+
+    where: str
+    rate: float
+    low: float
+    high: float
+    n_real: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One image. flipped: the copies that get the other verdict, () where the verdict stands.
+    warning: what of the image lies outside of what the detector was trained on.
+    """
+
+    name: str
+    logit: float
+    probability: float
+    verdict: str
+    flipped: tuple[str, ...] = ()
+    warning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """All that is said. threshold: its name; cut: the logit from which on an image is called fake.
+    unified_px: the side to which images were unified first, 0 for none. refused: (name, reason).
+    """
+
+    winner: Winner
+    threshold: str
+    cut: float
+    temperature: float
+    unified_px: int
+    rates: tuple[FalsePositives, ...]
+    images: tuple[Prediction, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+def find_winner(folder: Path, name: str, seed: int = 0) -> Winner:
+    """Return a winner by its name, `detector @ training set`, by its detector where that was
+    trained on one set alone, or the best.
+
+    The best is that with the highest mean AUC over all test sets of the study. It was chosen on
+    these test sets, so that its AUC there flatters it. Raises ConfigError, StoreError.
+    """
+    cells = [cell for cell in read_cells(folder / "cells.csv") if cell.model]
+    if not cells:
+        raise StoreError(
+            f"'{folder}' holds no scored winner; first run `python -m study.sweep` and `python -m"
+            " study.cross_eval` on that study"
+        )
+    named = {Pairing(detector=c.detector, train_on=c.train_on).name: c for c in cells}
+    how = ""
+    if name == BEST:
+        name, value = _best(read_matrix(folder / "matrix.csv"), named)
+        how = f"the highest mean AUC over the study's test sets, {value:.3f}, and chosen on them"
+    of_detector = [full for full, cell in named.items() if cell.detector == name]
+    name = of_detector[0] if len(of_detector) == 1 else name
+    if name not in named:
+        raise ConfigError(unknown_name("winner", name, [BEST, *named]))
+    mine = {c.seed: c for c in cells if _pairing(c).name == name}
+    if seed not in mine:
+        raise ConfigError(unknown_name("seed", str(seed), map(str, mine)))
+    cell = mine[seed]
+    return Winner(folder=folder, model=cell.model, pairing=_pairing(cell), seed=seed, how=how)
+
+
+def _pairing(cell: CellFile) -> Pairing:
+    return Pairing(detector=cell.detector, train_on=cell.train_on)
+
+
+def _best(rows: Iterable[ResultRow], named: Mapping[str, CellFile]) -> tuple[str, float]:
+    """The winner with the highest mean AUC over test sets, and that mean."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        name = Pairing(detector=row.detector, train_on=row.train_on).name
+        whole = row.metric == "auc" and row.level == "image" and not row.subset
+        clean = row.degradation == NO_DEGRADATION and not row.leak_free
+        if name in named and whole and clean and row.seed == "mean":
+            values.setdefault(name, []).append(row.estimate.value)
+    means = {name: float(np.mean(of)) for name, of in values.items()}
+    known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    if not known:
+        raise StoreError("no winner has an AUC; name one with --with")
+    best = max(known, key=lambda name: known[name])
+    return best, known[best]
+
+
+def predict(
+    winner: Winner,
+    images: Sequence[tuple[str, str]],
+    *,
+    threshold: str,
+    prepared_as: str = "",
+    refused: Sequence[tuple[str, str]] = (),
+    progress: Progress,
+) -> Predictions:
+    """Score images, (name, path) each, with a winner. threshold: its name. prepared_as: the dataset
+    of the study whose size `unify` gives to the images, in place of the training set's.
+
+    Raises ConfigError for an unknown threshold or dataset, StoreError for a damaged store.
+    """
+    store = Store(winner.folder.parent, winner.folder.name)
+    audit = _audit(store.audit_file)
+    record = store.model(winner.model)
+    cut, temperature = _threshold(store, record, threshold)
+    scorer = Scorer(store.model_folder(winner.model))
+    scorer.unified_px = _side(scorer.unified_px, audit, winner, prepared_as)
+    rates = (*_of_val(store, record, cut), *_of_tests(winner, threshold))
+    seen, broken = _score(scorer, images, cut, progress)
+    trained = [audit[name] for name in split_union(winner.pairing.train_on) if name in audit]
+    made = [
+        _prediction(name, logits, cut, temperature, _outside(path, trained, scorer.unified_px))
+        for name, path, logits in seen
+    ]
+    return Predictions(
+        winner=winner,
+        threshold=threshold,
+        cut=cut,
+        temperature=temperature,
+        unified_px=scorer.unified_px,
+        rates=rates,
+        images=tuple(made),
+        refused=(*refused, *broken),
+    )
+
+
+def _audit(path: Path) -> dict[str, Any]:
+    """What audit.json knows of each dataset; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {one["name"]: one for one in found["datasets"]}
+
+
+def _threshold(store: Store, record: TrainedDetector, name: str) -> tuple[float, float]:
+    """A threshold's logit, and the temperature."""
+    made = Calibrations(store).of(record, "image")
+    if name not in made.thresholds:
+        raise ConfigError(unknown_name("threshold", name, made.thresholds))
+    cut = made.thresholds[name]
+    if math.isnan(cut):
+        raise ConfigError(
+            f"the threshold '{name}' needs a training set, and this detector was not trained;"
+            " take --threshold fixed"
+        )
+    return cut, made.temperature
+
+
+def _side(own: int, audit: Mapping[str, Any], winner: Winner, prepared_as: str) -> int:
+    """The side to which images are unified: of the named dataset, else of the training set; of a
+    detector without one the smallest of all.
+    """
+    sides = {name: int(one["unified_px"] or 0) for name, one in audit.items()}
+    if prepared_as:
+        if prepared_as not in sides:
+            raise ConfigError(unknown_name("dataset of the study", prepared_as, sides))
+        return sides[prepared_as]
+    members = [sides[name] for name in split_union(winner.pairing.train_on) if name in sides]
+    return own or min(members or sides.values(), default=0)
+
+
+def _of_val(store: Store, record: TrainedDetector, cut: float) -> list[FalsePositives]:
+    """The false positives on source val: images count as independent."""
+    if math.isnan(record.temperature):  # not trained, so there is no source
+        return []
+    val = store.val_scores(record.key)
+    reals = val.logit[val.label == REAL].astype(np.float64)
+    if not len(reals):
+        return []
+    false = int((reals >= cut).sum())
+    low, high = clopper_pearson(false, len(reals))
+    rate = false / len(reals)
+    return [FalsePositives(where="source val", rate=rate, low=low, high=high, n_real=len(reals))]
+
+
+def _of_tests(winner: Winner, threshold: str) -> list[FalsePositives]:
+    """The false positives on every test set, as matrix.csv has them."""
+    return [
+        FalsePositives(
+            where=row.test_on,
+            rate=1 - row.estimate.value,
+            low=1 - row.estimate.high,
+            high=1 - row.estimate.low,
+            n_real=row.estimate.n_real,
+        )
+        for row in read_matrix(winner.folder / "matrix.csv")
+        if (row.detector, row.train_on) == (winner.pairing.detector, winner.pairing.train_on)
+        and (row.metric, row.threshold) == ("real_accuracy", threshold)
+        and (row.seed, row.level) == (str(winner.seed), "image")
+        and (row.subset, row.degradation, row.leak_free) == ("", NO_DEGRADATION, False)
+    ]
+
+
+Seen = list[tuple[str, str, dict[str, float]]]  # name, path, logit of each copy
+
+
+def _score(
+    scorer: Scorer, images: Sequence[tuple[str, str]], cut: float, progress: Progress
+) -> tuple[Seen, list[tuple[str, str]]]:
+    """Score every image and its copies; return the logits by copy, and what is refused."""
+    seen: Seen = []
+    refused: list[tuple[str, str]] = []
+    remaining = iter(images)
+    done = 0
+    while batch := list(islice(remaining, AT_ONCE)):
+        squares: list[Squares] = []
+        owners: list[tuple[str, str, str]] = []
+        for name, path in batch:
+            try:
+                views = _views(scorer, path)
+            except DataError as error:
+                refused.append((name, str(error)))
+                continue
+            squares += views.values()
+            owners += [(name, path, copy) for copy in views]
+        logits: Iterable[float] = scorer.logits(squares) if squares else ()
+        for (name, path, copy), logit in zip(owners, logits, strict=True):
+            if copy == NO_DEGRADATION:
+                seen.append((name, path, {}))
+            seen[-1][2][copy] = float(logit)
+        done += len(batch)
+        progress("images scored", done, len(images))
+    return seen, refused
+
+
+def _views(scorer: Scorer, path: str) -> dict[str, Squares]:
+    """The squares of an image and of its copies; a copy that cannot be made is left out."""
+    pixels = load_image(path)
+    views = {NO_DEGRADATION: scorer.squares(pixels)}
+    for copy in COPIES:
+        try:
+            views[copy] = scorer.squares(degrade(pixels, parse_degradation(copy)))
+        except DataError:
+            continue
+    return views
+
+
+def _prediction(
+    name: str, logits: Mapping[str, float], cut: float, temperature: float, warning: str
+) -> Prediction:
+    logit = logits[NO_DEGRADATION]
+    fake = logit >= cut
+    flipped = tuple(copy for copy, other in logits.items() if (other >= cut) != fake)
+    scaled = logit if math.isnan(temperature) else logit / temperature
+    return Prediction(
+        name=name,
+        logit=logit,
+        probability=float(sigmoid(scaled)),
+        verdict=UNSURE if flipped else FAKE if fake else REAL_WORD,
+        flipped=flipped,
+        warning=warning,
+    )
+
+
+def _outside(path: str, trained: Sequence[Mapping[str, Any]], unified_px: int) -> str:
+    """What of an image lies outside the training sets: its format, its size; "" for nothing, or
+    where the study has no audit.
+    """
+    header = read_file_header(path)
+    if header is None or not trained:
+        return ""
+    kind, width, height = header
+    short, said = min(width, height), []
+    if unified_px:
+        too_small = short < unified_px
+        return f"{short} px is enlarged to {unified_px} px" if too_small else ""
+    formats = {
+        trait["kind"]
+        for one in trained
+        for trait in one["traits"]
+        if trait["trait"] == "format" and ((trait["real"] or 0) or (trait["fake"] or 0))
+    }
+    if formats and kind not in formats and split_frame(path) is None:
+        said.append(f"{kind}, and training images are {', '.join(sorted(formats))}")
+    sides = [one["native"]["short_side"] for one in trained if one["native"]]
+    if sides:
+        low = min(side["p5"] for side in sides)
+        high = max(side["p95"] for side in sides)
+        if not low <= short <= high:
+            said.append(
+                f"short side {short} px, and 90 % of training images have {low:g} to {high:g} px"
+            )
+    return "; ".join(said)
+
+
+def means_by_video(found: Predictions) -> list[Prediction]:
+    """Return one prediction for each video: the mean of its frames' logits, as the study's own
+    numbers of videos are made. It is unsure where a frame of each verdict is among them.
+    """
+    frames: dict[str, list[Prediction]] = {}
+    for one in found.images:
+        if frame := split_frame(one.name):
+            frames.setdefault(frame[0], []).append(one)
+    made = []
+    for name, of in frames.items():
+        logit = float(np.mean([one.logit for one in of]))
+        whole = _prediction(name, {NO_DEGRADATION: logit}, found.cut, found.temperature, "")
+        unsure = sum(one.verdict != whole.verdict for one in of) > len(of) / 2
+        made.append(replace(whole, verdict=UNSURE if unsure else whole.verdict))
+    return made

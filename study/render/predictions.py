@@ -1,0 +1,114 @@
+"""What is said of new images: text for a terminal, CSV, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+from study.analysis.predictions import Prediction, Predictions, means_by_video
+from study.core.csv_lines import csv_line
+from study.render.numbers import between, json_number
+from study.render.table import Cell, Column, fold, table, text
+
+COLUMNS = ("image", "logit", "probability", "verdict", "flipped_by", "warning", "refused")
+NO_PROOF = (
+    "A verdict is a statistical guess, and no ground for accusing anybody: the rates above say how"
+    " often a real image is called fake."
+)
+WIDTH = 100
+
+
+def as_csv(found: Predictions) -> str:
+    """Return one line an image, refused ones last."""
+    rows = [_row(one) for one in (*found.images, *means_by_video(found))]
+    refused = [(name, "", "", "", "", "", reason) for name, reason in found.refused]
+    return "".join(map(csv_line, (COLUMNS, *rows, *refused)))
+
+
+def _row(one: Prediction) -> tuple[str, ...]:
+    numbers = (repr(one.logit), repr(one.probability))
+    return one.name, *numbers, one.verdict, " ".join(one.flipped), one.warning, ""
+
+
+def as_json(found: Predictions) -> str:
+    """Return everything as one JSON object."""
+    winner = found.winner
+    head = {
+        "study": winner.folder.name,
+        "detector": winner.pairing.detector,
+        "train_on": winner.pairing.train_on,
+        "seed": winner.seed,
+        "chosen_by": winner.how or None,
+        "threshold": {"name": found.threshold, "logit": json_number(found.cut)},
+        "temperature": json_number(found.temperature),
+        "unified_px": found.unified_px or None,
+        "false_positive_rates": [
+            {**vars(one), **{k: json_number(vars(one)[k]) for k in ("rate", "low", "high")}}
+            for one in found.rates
+        ],
+    }
+    rows = {
+        "images": [vars(one) for one in found.images],
+        "videos": [vars(one) for one in means_by_video(found)],
+        "refused": [{"name": name, "reason": reason} for name, reason in found.refused],
+    }
+    return json.dumps({**head, **rows}, indent=1, allow_nan=False) + "\n"
+
+
+def as_text(found: Predictions) -> str:
+    """Return the predictions for a terminal."""
+    winner = found.winner
+    lines = [f"{winner.name}, of the study in {winner.folder}"]
+    lines += [f"  taken because it has {winner.how}"] if winner.how else []
+    if found.unified_px:
+        lines.append(f"  images are unified to {found.unified_px} px first, as the study's were")
+    lines.append(f"  {_cut_text(found.cut)} (threshold '{found.threshold}')")
+    lines += ["", _rates(found), "", _images(found.images)]
+    if videos := means_by_video(found):
+        lines += ["", "videos, by the mean logit of their frames:", _images(videos)]
+    lines += _notes((*found.images, *videos))
+    lines += [f"REFUSED {name}: {reason}" for name, reason in found.refused]
+    return "\n".join([*lines, "", fold(NO_PROOF, WIDTH)])
+
+
+def _cut_text(cut: float) -> str:
+    if math.isfinite(cut):
+        return f"fake from logit {cut:.3f} on"
+    return f"every image is called {'fake' if cut < 0 else 'real'}: source val gave no finite limit"
+
+
+def _rates(found: Predictions) -> str:
+    rows: list[list[Cell]] = [
+        [one.where, one.rate, between(one.low, one.high), one.n_real] for one in found.rates
+    ]
+    columns = (
+        "real images of",
+        Column("called fake", "number"),
+        Column("95 % interval", "interval"),
+        Column("images", "count"),
+    )
+    return text(table(columns, rows))
+
+
+def _images(images: Sequence[Prediction]) -> str:
+    rows: list[list[Cell]] = [
+        [one.name, f"{one.logit:.3f}", one.probability, one.verdict, "*" if one.warning else ""]
+        for one in images
+    ]
+    columns = ("image", "logit", Column("p(fake)", "number"), "verdict", "")
+    return text(table(columns, rows))
+
+
+def _notes(images: Iterable[Prediction]) -> list[str]:
+    """What a verdict is unsure of, and what lies outside training: each once, with its number."""
+    said: dict[str, int] = {}
+    for one in images:
+        if one.flipped:
+            line = f"unsure: the verdict is another one after {', '.join(one.flipped)}"
+            said[line] = said.get(line, 0) + 1
+        if one.warning:
+            line = f"* outside training: {one.warning}"
+            said[line] = said.get(line, 0) + 1
+    lines = [f"{line} ({n} image{'s' * (n != 1)})" for line, n in said.items()]
+    return ["", *(fold(line, WIDTH) for line in lines)] if lines else []

@@ -1,0 +1,272 @@
+"""`study.predict` against the stored scores of the study, and against hand computations."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import study
+from study import cli, predict
+from study.analysis.cells_csv import read_cells
+from study.core.errors import ConfigError, DataError, StoreError
+from study.data.images.decode import decode_image
+from study.data.images.degradations import degrade, parse_degradation
+from study.tracking.logged_model import _load_pyfunc
+from tests.commands.conftest import StudyRun, run_both
+from tests.factories import files_of, picture, write_dataset, write_video
+
+FILE = """
+name = "small"
+detectors = ["spectrum", "npr", "ensemble"]
+train_on = ["alpha", "beta"]
+[budget]
+trials = 1
+replicates = 0
+null_models = 0
+epochs = 1
+seeds = 1
+default_winners = false
+[detector.spectrum]
+size_px = 16
+[detector.npr]
+size_px = 32
+[data]
+root = "{root}"
+unify = true
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two datasets of two sizes, so that `unify` gives them two sides."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "alpha", n=24, size=40, seed=1)
+    write_dataset(folder / "beta", n=24, size=64, seed=2, suffix=".jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    results = tmp_path_factory.mktemp("results")
+    file = results / "small.toml"
+    file.write_text(FILE.format(root=data), encoding="utf-8")
+    return run_both(file, results, "--local")
+
+
+def said(capsys: pytest.CaptureFixture[str], run: StudyRun, *words: str, code: int = 0) -> Any:
+    """What `predict --json` says."""
+    capsys.readouterr()
+    places = ("--results", str(run.store.results), "--json")
+    assert predict.main(["small", *words, *places]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("detector", ["spectrum", "npr", "ensemble"])
+@pytest.mark.parametrize("test_on", ["alpha", "beta"])
+def test_new_images_get_the_scores_that_the_study_gave_them(
+    detector: str,
+    test_on: str,
+    finished: StudyRun,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of an ensemble, too, whose members are looked up; with each data set's own side."""
+    cell = next(
+        cell
+        for cell in read_cells(finished.store.folder / "cells.csv")
+        if (cell.detector, cell.train_on, cell.test_on, cell.seed)
+        == (detector, "alpha", test_on, 0)
+    )
+    held = finished.store.scores(cell.scores)
+    paths = [str(data / name) for name in held.sample_id.tolist()]
+    words = ("--with", f"{detector} @ alpha", "--prepare-as", test_on)
+    found = said(capsys, finished, *paths, *words)
+    assert [one["name"] for one in found["images"]] == paths
+    logits = [one["logit"] for one in found["images"]]
+    np.testing.assert_allclose(logits, held.logit, rtol=1e-5, atol=1e-5)
+    temperature = finished.store.model(cell.model).temperature
+    chances = 1 / (1 + np.exp(-held.logit.astype(float) / temperature))
+    given = [one["probability"] for one in found["images"]]
+    np.testing.assert_allclose(given, chances, rtol=1e-4, atol=1e-6)
+    # without unify they would be others
+    plain = study.load(finished.store.folder).detector("spectrum", train_on="alpha")
+    plain._scorer.unified_px = 0
+    assert not np.allclose(plain.score(paths)["logit"], logits, atol=1e-3)
+
+
+def test_the_rates_of_a_threshold_are_counted_on_val_and_on_every_test_set(
+    finished: StudyRun, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(next(files_of(data / "alpha")))
+    found = said(capsys, finished, image, "--with", "spectrum @ beta", "--threshold", "source")
+    store, cells = finished.store, read_cells(finished.store.folder / "cells.csv")
+    mine = [c for c in cells if (c.detector, c.train_on, c.seed) == ("spectrum", "beta", 0)]
+    of_val, cut = store.val_scores(mine[0].model), store.model(mine[0].model).thresholds["source"]
+    assert cut == found["threshold"]["logit"]
+    samples = {"source val": of_val} | {c.test_on: store.scores(c.scores) for c in mine}
+    assert [one["where"] for one in found["false_positive_rates"]] == [*samples]
+    for one in found["false_positive_rates"]:
+        reals = samples[one["where"]].logit[samples[one["where"]].label == 0]
+        assert one["rate"] == pytest.approx(np.mean(reals.astype(float) >= cut))
+        assert one["low"] <= one["rate"] <= one["high"] and one["n_real"] == len(reals)
+
+
+def test_the_best_is_that_with_the_highest_mean_over_test_sets(
+    finished: StudyRun, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrix = pd.read_csv(finished.store.matrix_file)
+    auc = matrix[
+        (matrix.metric == "auc")
+        & (matrix.seed == "mean")
+        & (matrix.level == "image")
+        & matrix.subset.isna()
+        & (matrix.role == "detector")
+    ]
+    means = auc.groupby(["detector", "train_on"]).value.mean()
+    found = said(capsys, finished, str(next(files_of(data / "alpha"))))
+    assert (found["detector"], found["train_on"]) == means.idxmax()
+    assert f"{means.max():.3f}" in found["chosen_by"]
+
+
+def test_a_verdict_that_a_copy_does_not_get_is_unsure(
+    finished: StudyRun, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(path) for path in files_of(data / "beta")]
+    found = said(capsys, finished, *paths, "--with", "spectrum @ alpha", "--threshold", "fixed")
+    cut, scorer = found["threshold"]["logit"], detector(finished, "spectrum")
+    for one, path in zip(found["images"], paths, strict=True):
+        pixels = decode_image(Path(path))
+        flipped = [
+            copy
+            for copy in ("jpeg90", "jpeg75", "down0.75", "down0.5")
+            if (score_of(scorer, degrade(pixels, parse_degradation(copy))) >= cut)
+            != (one["logit"] >= cut)
+        ]
+        assert one["flipped"] == flipped
+        sure = "fake" if one["logit"] >= cut else "real"
+        assert one["verdict"] == ("unsure" if flipped else sure)
+    assert "unsure" in {one["verdict"] for one in found["images"]}
+
+
+def detector(run: StudyRun, name: str) -> Any:
+    return study.load(run.store.folder).detector(name, train_on="alpha")
+
+
+def score_of(scorer: Any, pixels: Any) -> float:
+    return float(scorer.score(pixels)["logit"].iloc[0])
+
+
+def test_folders_globs_and_what_is_refused(
+    finished: StudyRun, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shots = tmp_path / "shots"
+    shutil.copytree(data / "alpha" / "real", shots / "deep")
+    number = len([*files_of(shots)])
+    (shots / "broken.png").write_bytes(b"\x89PNG no")
+    (shots / "notes.txt").write_text("no image", encoding="utf-8")
+    file = tmp_path / "out.csv"
+    words = [str(shots), str(data / "beta" / "fake" / "*1.jpg"), "--csv", str(file)]
+    found = said(capsys, finished, *words, code=cli.SOME_FAILED)
+    named = sorted((data / "beta" / "fake").glob("*1.jpg"))
+    assert len(found["images"]) == number + len(named)
+    ((name, reason),) = [one.values() for one in found["refused"]]
+    assert name == str(shots / "broken.png") and reason
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["image"] for row in rows] == [one["name"] for one in found["images"]] + [name]
+    assert rows[-1]["refused"] == reason and rows[-1]["verdict"] == ""
+    assert float(rows[0]["logit"]) == found["images"][0]["logit"]
+    predict.main(["small", words[0], "--results", str(finished.store.results)])
+    text = capsys.readouterr().out
+    assert f"REFUSED {name}: {reason}" in text and "no ground for accusing" in text
+
+
+def test_frames_of_a_video_and_its_mean(
+    finished: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [picture(1, size=48, seed=number) for number in range(12)]
+    clip = write_video(tmp_path / "clip.mp4", pictures)
+    found = said(capsys, finished, str(clip), "--frames", "3")
+    names = [one["name"] for one in found["images"]]
+    assert names == [f"{clip}#frame={number:06d}" for number in (2, 6, 10)]
+    (video,) = found["videos"]
+    mean = np.mean([one["logit"] for one in found["images"]])
+    assert video["name"] == str(clip) and video["logit"] == pytest.approx(mean)
+
+
+def test_names_that_are_none(finished: StudyRun, data: Path, tmp_path: Path) -> None:
+    image, places = str(next(files_of(data / "alpha"))), ["--results", str(finished.store.results)]
+    for words, error, text in (
+        (["small", image, "--with", "npr @ alhpa"], ConfigError, "did you mean 'npr @ alpha'"),
+        (["small", image, "--threshold", "sauce"], ConfigError, "did you mean 'source'"),
+        (["small", image, "--seed", "7"], ConfigError, "unknown seed '7'"),
+        (["small", image, "--prepare-as", "gamma"], ConfigError, "alpha, beta"),
+        (["smal", image], StoreError, "did you mean 'small'"),
+        (["small", str(tmp_path / "no.png")], DataError, "does not exist"),
+        (["small", str(tmp_path / "*.png")], DataError, "no file matches"),
+        (["small", str(tmp_path)], DataError, "holds no image"),
+    ):
+        with pytest.raises(error, match=text):
+            predict.main([*words, *places])
+
+
+def test_mlflow_and_the_python_api_unify_too_from_every_form_of_an_image(
+    finished: StudyRun, data: Path
+) -> None:
+    """The model that MLflow loads is a copy of the model folder."""
+    cell = next(
+        cell
+        for cell in read_cells(finished.store.folder / "cells.csv")
+        if (cell.detector, cell.train_on, cell.test_on) == ("spectrum", "beta", "beta")
+    )
+    held = finished.store.scores(cell.scores)
+    paths = [data / name for name in held.sample_id.tolist()]
+    forms: dict[str, Any] = {
+        "paths": [str(path) for path in paths],
+        "a table of paths": pd.DataFrame({"path": [str(path) for path in paths]}),
+        "bytes": [path.read_bytes() for path in paths],
+        "Pillow images": [Image.open(path) for path in paths],
+        "an array": np.stack([decode_image(path) for path in paths]),
+    }
+    model = _load_pyfunc(str(finished.store.model_folder(cell.model)))
+    api = study.load(finished.store.folder).detector("spectrum", train_on="beta")
+    for name, form in forms.items():
+        for scored in [model.predict(form)] + ([] if "table" in name else [api.score(form)]):
+            np.testing.assert_allclose(
+                scored["logit"], held.logit, rtol=1e-5, atol=1e-5, err_msg=name
+            )
+
+
+def test_pillow_images_of_other_modes_are_decoded_as_their_files(
+    finished: StudyRun, tmp_path: Path
+) -> None:
+    rng, api = np.random.default_rng(0), detector(finished, "spectrum")
+    rgb = Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+    turned = rgb.getexif()
+    turned[0x0112] = 6  # orientation
+    for mode, kind, extra in (
+        ("RGBA", "png", {}),
+        ("L", "png", {}),
+        ("P", "gif", {}),
+        ("CMYK", "tif", {}),
+        ("RGB", "jpg", {"exif": turned, "quality": 95}),
+    ):
+        path = tmp_path / f"{mode}.{kind}"
+        image = rgb.convert(mode)
+        if mode == "RGBA":
+            image.putalpha(100)
+        image.save(path, **extra)
+        by_path = score_of(api, path)
+        with Image.open(path) as opened:
+            assert score_of(api, opened) == pytest.approx(by_path, abs=1e-6), mode
+        assert score_of(api, path.read_bytes()) == pytest.approx(by_path, abs=1e-6), mode
+    with pytest.raises(DataError, match="image 0 is a float"):
+        api.score([0.5])
