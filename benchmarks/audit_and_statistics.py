@@ -35,8 +35,10 @@ from study.data.catalog import Catalog, DataConfig
 from study.planning.cells import PlannedCell
 from study.statistics.thresholds import source_thresholds
 from study.store.store import Store
+from study.store.tables import write_scores
 
 NAME, PX = "made", 32
+VAL = 1000  # images of source val
 
 
 def write_images(folder: Path, images: int) -> None:
@@ -75,8 +77,16 @@ def plan(store: Store, images: int, detectors: int) -> list[PlannedCell]:
             scores_key=f"s{number}",
         )
         winner = SimpleNamespace(
-            winner_seed=0, thresholds=source_thresholds(one.label, one.logit), temperature=1.0
+            key=f"w{number}",
+            winner_seed=0,
+            thresholds=source_thresholds(one.label, one.logit),
+            temperature=1.0,
         )
+        # the calibration of a winner reads its scores of source val: as many as one has
+        val = scores(VAL, 1, detector=number, seed=1)
+        path = store.model_folder(winner.key) / "val_scores.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_scores(path, val, winner.key)
         cells.append(PlannedCell(cell=cell, winner=cast(Any, winner), job=None))
     return cells
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from study.analysis.audit import StudyAudit, dataset_rows, no_pixel_rows
+from study.analysis.audit import StudyAudit, control_rows, dataset_rows
 from study.analysis.calibrations import Calibrations
 from study.analysis.cell_rows import cell_rows
 from study.analysis.choices import Choices
@@ -94,7 +94,7 @@ def results_of(
         rows=(
             *rows,
             *null_rows(scores, null_bands(scores, plain)),
-            *no_pixel_rows(audit, test_on),
+            *control_rows(audit, test_on),
         ),
         datasets=dataset_rows(audit, test_on),
         pairs=pair_rows(setup, scores.leakage),

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from study.analysis.leakage import NO_LEAKS
 from study.analysis.results import DatasetRow, ResultRow
 from study.core.errors import FirewallError
-from study.core.records import NO_DEGRADATION, NO_PIXELS, NO_TRAINING, Estimate, Geometry
-from study.data.audit.dataset import DatasetAudit, audit_dataset, leak_findings
+from study.core.records import CONTROLS, NO_DEGRADATION, NO_TRAINING, Estimate, Geometry
+from study.data.audit.dataset import CLASSIFIERS, DatasetAudit, audit_dataset, leak_findings
 from study.data.audit.findings import Finding
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.catalog import Catalog
@@ -133,10 +133,10 @@ def _mismatches(
                     yield found
 
 
-def no_pixel_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[ResultRow]:
-    """Return the rows of the audit's two classifiers: an AUC for every test set."""
+def control_rows(audit: StudyAudit, test_on: Sequence[str]) -> list[ResultRow]:
+    """Return the rows of the audit's three classifiers: an AUC for every test set."""
     rows = []
-    for detector, field in zip(NO_PIXELS, ("metadata_auc", "border_brightness_auc"), strict=True):
+    for detector, field in zip(CONTROLS, CLASSIFIERS, strict=True):
         for name in test_on:
             found = audit.of(name)
             estimate: Estimate = getattr(found, field) if found else _OF_A_UNION

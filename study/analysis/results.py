@@ -25,7 +25,7 @@ Domain = Literal["in", "cross", "neither", "unknown"]
 class ResultRow:
     """One number: a line of matrix.csv.
 
-    role: a `detector` of the study, a `baseline` (a classifier of the audit that sees no picture),
+    role: a `detector` of the study, a `baseline` (a classifier of the audit, `records.CONTROLS`),
     `external` (its scores were made elsewhere), or `null` (models of the detector that were trained
     on permuted labels: their mean AUC and the null band, analysis/null_band.py).
     level: `image`, or `unit` (a video). subset: "" for all images, `method:<name>` for the fakes of

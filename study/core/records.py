@@ -22,6 +22,8 @@ NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
 # the audit's classifiers, which stand in the matrix as detectors do
 NO_PIXELS = ("(metadata only)", "(border and brightness)")
+PROCESSING = "(processing history)"  # a reference: of pixels, but of no content
+CONTROLS = (*NO_PIXELS, PROCESSING)
 # that of a detector whose scores were made elsewhere: it is not known here
 ELSEWHERE = "(elsewhere)"
 

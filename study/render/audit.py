@@ -29,6 +29,7 @@ SHOWN = (
     "border_less_centre_brightness",
 )
 WIDTH = 120
+REFERENCE = "a reference: it cannot tell processing from a generator's trace"
 
 
 def as_json(audit: StudyAudit) -> str:
@@ -62,6 +63,7 @@ def _dataset(audit: DatasetAudit) -> dict[str, Any]:
         "native": native,
         "metadata_auc": _estimate(audit.metadata_auc),
         "border_brightness_auc": _estimate(audit.border_brightness_auc),
+        "processing_auc": _estimate(audit.processing_auc),
         "findings": [vars(finding) for finding in audit.findings],
         "traits": [_trait(comparison) for comparison in audit.comparisons],
     }
@@ -145,6 +147,7 @@ def _dataset_text(audit: DatasetAudit) -> str:
         "",
         f"  metadata only:         AUC {_interval(audit.metadata_auc)}",
         f"  border and brightness: AUC {_interval(audit.border_brightness_auc)}",
+        f"  processing history:    AUC {_interval(audit.processing_auc)} ({REFERENCE})",
         "",
         *(found or [f"  nothing found that sets the classes apart{_limit(audit)}"]),
     ]
@@ -166,8 +169,8 @@ def _head(audit: DatasetAudit) -> list[str]:
 
 
 def _limit(audit: DatasetAudit) -> str:
-    """What nothing was found of could still be: the upper end of the two classifiers' intervals; ""
-    where there is none.
+    """What nothing was found of could still be: the upper end of the intervals of the two
+    classifiers that warn; "" where there is none.
     """
     highs = [e.high for e in (audit.metadata_auc, audit.border_brightness_auc)]
     known = [high for high in highs if math.isfinite(high)]

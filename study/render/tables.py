@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from study.analysis.results import ResultRow, Results
-from study.core.records import NO_DEGRADATION
+from study.core.records import NO_DEGRADATION, PROCESSING
 from study.data.leaks.find import LIMIT
 from study.render.grid import (
     NULL_BAND,
@@ -197,17 +197,22 @@ def _footer(grid: Grid) -> dict[str, list[str]]:
 
 
 def _audit_lines(grid: Grid) -> list[str]:
-    """What the two AUCs below the columns are, why some have no interval, and what the marks
-    mean.
-    """
+    """What the AUCs below the columns are, why some have no interval, and what the marks mean."""
     of_audit = [name for name in grid.baselines if name != NULL_BAND]
     null = [NULL_BAND_IS] if NULL_BAND in grid.baselines else []
     if not of_audit:
         return null
-    what = (
-        f"{', '.join(of_audit)}: classifiers that see no picture, cross-validated by group"
+    blind = [name for name in of_audit if name != PROCESSING]
+    what = [
+        f"{', '.join(blind)}: classifiers that see no picture, cross-validated by group"
         " over all splits of the dataset (audit.json)"
-    )
+    ]
+    if PROCESSING in of_audit:
+        what.append(
+            f"{PROCESSING}: a reference, likewise cross-validated: a classifier of what processing"
+            " leaves in pixels (spectrum, residuals, a thumbnail); it cannot tell that from a"
+            " generator's trace, and marks nothing"
+        )
     bare: dict[tuple[str, str], list[str]] = {}  # (classifier, reason) -> its test sets
     for name, aucs in grid.baselines.items():
         for target, row in aucs.items():
@@ -215,7 +220,7 @@ def _audit_lines(grid: Grid) -> list[str]:
                 bare.setdefault((name, row.estimate.note.rpartition("; ")[2]), []).append(target)
     why = [f"{name} on {', '.join(targets)}: {note}" for (name, note), targets in bare.items()]
     marked = [f"! {name}: {warning}" for name, warning in grid.warnings().items()]
-    return [*null, what, *why, *marked]
+    return [*null, *what, *why, *marked]
 
 
 def _summaries(results: Results, metric: str, threshold: str) -> str:

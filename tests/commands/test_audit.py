@@ -17,7 +17,7 @@ from study import audit, cli, cross_eval, sweep
 from study.analysis.audit import PairAudit, StudyAudit, audit_study
 from study.analysis.results_csv import read_results
 from study.core.errors import ConfigError, DataError, FirewallError
-from study.core.records import NO_PIXELS, NO_TRAINING
+from study.core.records import CONTROLS, NO_TRAINING
 from study.data.audit.findings import Finding
 from study.planning.open_study import open_study
 from study.planning.study_file import load_study
@@ -202,12 +202,12 @@ def run(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[s
     return arguments, Store(folder / "results", "audited")
 
 
-def test_every_matrix_has_the_no_pixel_baselines(run: tuple[list[str], Store]) -> None:
+def test_every_matrix_has_the_control_rows(run: tuple[list[str], Store]) -> None:
     _, store = run
     with store.matrix_file.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["detector"] in NO_PIXELS]
+        rows = [row for row in csv.DictReader(file) if row["detector"] in CONTROLS]
     assert {(row["detector"], row["train_on"], row["test_on"]) for row in rows} == {
-        (name, NO_TRAINING, test_on) for name in NO_PIXELS for test_on in ("mixed", "large")
+        (name, NO_TRAINING, test_on) for name in CONTROLS for test_on in ("mixed", "large")
     }
     history = {
         one["name"]: one
@@ -215,7 +215,9 @@ def test_every_matrix_has_the_no_pixel_baselines(run: tuple[list[str], Store]) -
     }
     for row in rows:
         estimate = history[row["test_on"]][
-            ("metadata_auc", "border_brightness_auc")[NO_PIXELS.index(row["detector"])]
+            ("metadata_auc", "border_brightness_auc", "processing_auc")[
+                CONTROLS.index(row["detector"])
+            ]
         ]
         assert (float(row["value"]), float(row["low"]), float(row["high"])) == tuple(
             estimate[k] for k in ("value", "low", "high")
@@ -264,6 +266,8 @@ def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) 
         assert (
             "| (metadata only) AUC | 1.000 [" in table
             and "| (border and brightness) AUC |" in table
+            and "| (processing history) AUC |" in table
+            and "it cannot tell that from a generator's trace, and marks nothing" in table
         )
     text = text_table(read_results(store.folder), "spectrum", width=100)
     assert "mixed !" in text and "! mixed: " in text
@@ -281,7 +285,7 @@ def test_baselines_are_no_detectors_in_summaries_and_comparisons(
 ) -> None:
     _, store = run
     summary = (store.folder / "tables.md").read_text(encoding="utf-8").split("## ")[0]
-    assert "spectrum" in summary and not any(name in summary for name in NO_PIXELS)
+    assert "spectrum" in summary and not any(name in summary for name in CONTROLS)
     for file in ("comparisons.md", "comparisons.csv"):
         assert "(metadata only)" not in (store.folder / file).read_text(encoding="utf-8")
 
@@ -292,7 +296,7 @@ def test_the_heat_map_has_two_lines_more(run: tuple[list[str], Store], tmp_path:
     _, store = run
     results = read_results(store.folder)
     heat_map(results, "spectrum", "auc", tmp_path / "with.png")
-    detectors = tuple(row for row in results.rows if row.detector not in NO_PIXELS)
+    detectors = tuple(row for row in results.rows if row.detector not in CONTROLS)
     heat_map(
         replace(results, rows=detectors),
         "spectrum",
@@ -323,7 +327,7 @@ def test_a_study_says_what_its_detectors_make_of_a_resolution(
     before = store.audit_file.stat().st_mtime_ns
     monkeypatch.setattr("study.data.audit.traits.read_traits", lambda *_: pytest.fail("read again"))
     monkeypatch.setattr(
-        "study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again")
+        "study.data.audit.classifiers._out_of_fold", lambda *_: pytest.fail("fitted again")
     )
     assert audit.main(arguments) == cli.DONE
     assert (

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from study import cross_eval, plan, prepare, sweep
 from study.core.errors import DataError, FirewallError
-from study.core.records import NO_PIXELS, Scores, TrainedDetector
+from study.core.records import CONTROLS, Scores, TrainedDetector
 from study.data.catalog import Catalog
 from study.planning.open_study import open_study
 from study.planning.study_file import load_study
@@ -30,7 +30,7 @@ def matrix(store: Store) -> list[dict[str, str]]:
     others.
     """
     with store.matrix_file.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["detector"] not in NO_PIXELS]
+        return [row for row in csv.DictReader(file) if row["detector"] not in CONTROLS]
 
 
 def same_store(a: Store, b: Store) -> None:

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from study.core.records import Estimate, Geometry
-from study.data.audit.classifiers import border_brightness_auc, metadata_auc
+from study.data.audit.classifiers import border_brightness_auc, metadata_auc, processing_auc
 from study.data.audit.dataset import DatasetAudit, audit_dataset
 from study.data.audit.findings import Finding, compare, cue_findings
 from study.data.audit.partial import method_findings, one_class_findings
 from study.data.audit.pixels import STATISTICS
+from study.data.audit.processing import FEATURES
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
 from study.data.audit.traits import KINDS, SIZES, Traits
 from study.statistics.cross_validated import undefined
@@ -114,11 +115,12 @@ def test_a_single_jpeg_among_pngs_and_files_all_alike(audited) -> None:  # type:
             name: np.full(60, math.nan if name == "jpeg_quality" else 1.0)
             for name in (*SIZES, *STATISTICS)
         },
+        processing=np.ones_like(traits.processing),
         label=traits.label,
         group=traits.group,
         method=traits.method,
     )
-    for auc in (metadata_auc(same), border_brightness_auc(same)):
+    for auc in (metadata_auc(same), border_brightness_auc(same), processing_auc(same)):
         assert auc.value == 0.5 and math.isnan(auc.low) and math.isnan(auc.high)
         assert auc.note == "no interval: constant by construction, no trait varies"
     assert all(math.isnan(c.auc.value) and c.auc.reason for c in compare(same))
@@ -188,7 +190,7 @@ def test_a_second_audit_fits_nothing_and_is_the_same(
     )
     first = audit_dataset(make_catalog(), "mine")
     monkeypatch.setattr(
-        "study.data.audit.classifiers._model", lambda *_: pytest.fail("fitted again")
+        "study.data.audit.classifiers._out_of_fold", lambda *_: pytest.fail("fitted again")
     )
     assert repr(audit_dataset(make_catalog(), "mine")) == repr(first)
 
@@ -211,7 +213,7 @@ def test_other_code_fits_anew(
         made.append("x")
         return undefined(f"made {len(made)}", [])
 
-    names = ("metadata_auc", "border_brightness_auc")
+    names = ("metadata_auc", "border_brightness_auc", "processing_auc")
     monkeypatch.setattr("study.data.audit.dataset.CLASSIFIERS", dict.fromkeys(names, counted))
     for number, changed in enumerate(
         ("", "cross_validated.py", "classifiers.py", "traits.py", "numpy", "scipy", "scikit-learn")
@@ -220,7 +222,7 @@ def test_other_code_fits_anew(
         for _ in range(2):
             assert (
                 audit_dataset(make_catalog(), "mine").metadata_auc.reason
-                == f"made {2 * number + 1}"
+                == f"made {3 * number + 1}"
             ), changed
 
 
@@ -310,7 +312,14 @@ def clean(seed: int) -> Traits:
     )
     # up to four methods, alike
     method = np.where(label == 1, [f"gan_{k % (1 + seed % 4)}" for k in group], "real")
-    return Traits(kinds=kinds, numbers=numbers, label=label, group=group.astype(str), method=method)
+    return Traits(
+        kinds=kinds,
+        numbers=numbers,
+        processing=rng.normal(size=(n, FEATURES)).astype(np.float16),
+        label=label,
+        group=group.astype(str),
+        method=method,
+    )
 
 
 def test_fifty_clean_datasets_raise_at_most_two_alarms() -> None:

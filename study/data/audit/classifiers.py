@@ -1,16 +1,19 @@
-"""Two classifiers that see no picture: one of a file's metadata, one of a few statistics of its
-border and its brightness.
+"""Three classifiers that stand beside a dataset's column: one of a file's metadata, one of a few
+statistics of its border, corners and brightness, and one of what processing left in its pixels.
 
-What they can tell, a detector can learn instead of what it is meant to. Both are
+What the first two can tell, a detector can learn instead of what it is meant to. Both are
 gradient-boosted trees: a cue need not be monotone (qualities 85 and 95 against 90), nor stand in
 one trait alone. They are shallow, and their leaves hold ten images at least, so that they learn
 little where there is nothing to learn; and a mistake costs no alarm, because their AUC is that of
 folds they never saw.
+
+The third is a reference alone: it cannot tell processing from a generator's trace, and so it warns
+of nothing. It is a logistic regression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +26,10 @@ from study.data.audit.pixels import STATISTICS
 from study.data.audit.traits import KINDS, SIZES, Traits
 from study.statistics.cross_validated import cross_validated_auc, folds_by_group, undefined
 
+Floats = NDArray[np.float64]
+Model = Callable[[int], Any]  # a classifier for so many images
 SEED = derive_seed("audit")
+SHRINKAGE = 0.1  # of the logistic regression, scikit-learn's C
 ROUNDS, LEAVES, LEAF_IMAGES, RATE = 40, 6, 10, 0.15
 # so with `unify`, for the files
 CONSTANT = "no interval: constant by construction, no trait varies"
@@ -38,15 +44,24 @@ def metadata_auc(traits: Traits) -> Estimate:
         for value in range(len(words))
         if len(words) > 1
     ]
-    return _classifier_auc(traits, [*columns, *(traits.numbers[name] for name in SIZES)])
+    numbers = [traits.numbers[name] for name in SIZES]
+    return _classifier_auc(traits, np.stack([*columns, *numbers], axis=1), _trees)
 
 
 def border_brightness_auc(traits: Traits) -> Estimate:
-    """Return the cross-validated AUC of a classifier of brightness, colour, border and centre."""
-    return _classifier_auc(traits, [traits.numbers[name] for name in STATISTICS])
+    """Return the cross-validated AUC of a classifier of brightness, colour, border, corners and
+    centre.
+    """
+    columns = [traits.numbers[name] for name in STATISTICS]
+    return _classifier_auc(traits, np.stack(columns, axis=1), _trees)
 
 
-def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> Estimate:
+def processing_auc(traits: Traits) -> Estimate:
+    """Return the cross-validated AUC of a classifier of what processing leaves in pixels."""
+    return _classifier_auc(traits, traits.processing.astype(np.float64), _regression)
+
+
+def _classifier_auc(traits: Traits, features: Floats, model: Model) -> Estimate:
     label, group = traits.label, traits.group
     fold = folds_by_group(label, group, rng_seed=SEED)
     folds = int(fold.max(initial=0)) + 1
@@ -55,14 +70,14 @@ def _classifier_auc(traits: Traits, columns: Sequence[NDArray[np.float64]]) -> E
             "too few groups to cross-validate: two folds with two groups of each class are needed",
             label,
         )
-    score = _out_of_fold(np.stack(columns, axis=1), label, fold)
+    score = _out_of_fold(features, label, fold, model)
     found = cross_validated_auc(label, score, group, fold)
-    varies = any(len(np.unique(column)) > 1 for column in columns)
+    varies = any(len(np.unique(column)) > 1 for column in features.T)
     return found if varies else replace(found, note=CONSTANT)
 
 
 def _out_of_fold(
-    features: NDArray[np.float64], label: NDArray[np.uint8], fold: NDArray[np.intp]
+    features: Floats, label: NDArray[np.uint8], fold: NDArray[np.intp], model: Model
 ) -> NDArray[np.float64]:
     """Return, (N,), each image's logit by the model that was fitted on the other folds."""
     from threadpoolctl import threadpool_limits
@@ -74,12 +89,21 @@ def _out_of_fold(
             inside = fold != held_out
             varies = [len(np.unique(column)) > 1 for column in features[inside].T]
             if any(varies):  # else there is nothing to fit, and every score is the same
-                model = _model(int(inside.sum())).fit(features[inside][:, varies], label[inside])
-                score[~inside] = model.decision_function(features[~inside][:, varies])
+                fitted = model(int(inside.sum())).fit(features[inside][:, varies], label[inside])
+                score[~inside] = fitted.decision_function(features[~inside][:, varies])
     return score
 
 
-def _model(images: int) -> Any:
+def _regression(images: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    del images
+    return make_pipeline(StandardScaler(), LogisticRegression(C=SHRINKAGE, max_iter=300))
+
+
+def _trees(images: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(

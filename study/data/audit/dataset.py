@@ -1,8 +1,8 @@
-"""The audit of one dataset: its traits by class, the two classifiers, what was found (PROTOCOL
+"""The audit of one dataset: its traits by class, the three classifiers, what was found (PROTOCOL
 section 8).
 
 All images of the dataset are audited, of every split: an audit describes the data, and
-nothing of it goes back into search. `<cache>/audits/` keeps what takes time, the two classifiers.
+nothing of it goes back into search. `<cache>/audits/` keeps what takes time, the three classifiers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from study.core.cache import Cache
 from study.core.records import FAKE, REAL, Estimate
-from study.data.audit.classifiers import border_brightness_auc, metadata_auc
+from study.data.audit.classifiers import border_brightness_auc, metadata_auc, processing_auc
 from study.data.audit.exclusions import exclusion_findings
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
 from study.data.audit.partial import MANY, method_findings, one_class_findings
@@ -29,10 +29,11 @@ from study.data.splits import straddling
 CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "metadata_auc": metadata_auc,
     "border_brightness_auc": border_brightness_auc,
+    "processing_auc": processing_auc,
 }
 AUDITS = Cache(
     "audits",
-    [metadata_auc, border_brightness_auc, *TRAITS.made_by],
+    [metadata_auc, border_brightness_auc, processing_auc, *TRAITS.made_by],
     libraries=("numpy", "scipy", "scikit-learn", "Pillow", "av"),
 )
 
@@ -44,9 +45,10 @@ class DatasetAudit:
     n_real, n_fake: images audited; listed: all of its images; tested: those of its test split that
     can be used. unread: (path, reason) of those without traits. groups: distinct ones;
     mixed_groups: those that hold both classes; torn_groups: those in more than one split. native:
-    None without images. metadata_auc, border_brightness_auc: of the two classifiers, mean over
-    folds by group, in [0, 1]. unified_px: the side to which the study re-encodes all images alike,
-    and then the audit is of these; else None, and it is of the files.
+    None without images. metadata_auc, border_brightness_auc, processing_auc: of the three
+    classifiers (the last a reference, of which nothing is found), mean over folds by group, in
+    [0, 1]. unified_px: the side to which the study re-encodes all images alike, and then the audit
+    is of these; else None, and it is of the files.
     """
 
     name: str
@@ -62,6 +64,7 @@ class DatasetAudit:
     native: Native | None
     metadata_auc: Estimate
     border_brightness_auc: Estimate
+    processing_auc: Estimate
     comparisons: tuple[Comparison, ...]
     findings: tuple[Finding, ...]
 

@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.core.records import FAKE, REAL, Estimate
-from study.data.audit.pixels import BORDER, BRIGHTNESS, COLOUR, STATISTICS
+from study.data.audit.pixels import (
+    AT,
+    BORDER,
+    BRIGHTNESS,
+    COLOUR,
+    CORNERS,
+    EXTREMES,
+    NEAR,
+    STATISTICS,
+)
 from study.data.audit.traits import KINDS, METADATA, NO_JPEG, SIZES, Traits
 from study.statistics.cross_validated import cross_validated_auc
 from study.statistics.resampling import CONFIDENCE
@@ -39,6 +48,10 @@ WORDS = {
     "aspect": "aspect ratio",
     "bytes_per_pixel": "file size in bytes per pixel",
     "brightness": "mean brightness",
+    "darkest": "the darkest value",
+    "brightest": "the brightest value",
+    **{f"black_{k}": f"the share within {k} of the values within {NEAR} of black" for k in AT},
+    **{f"white_{k}": f"the share within {k} of the values within {NEAR} of white" for k in AT},
 }
 
 
@@ -162,9 +175,9 @@ def cue_findings(
     yield from _finding("metadata", "A classifier of file metadata, which sees no pixel,", metadata)
     for name in METADATA:
         yield from _clearest([c for c in comparisons if c.trait == name])
-    subject = "A classifier of brightness, colour and border, which sees no content,"
+    subject = "A classifier of brightness, colour, border and corners, which sees no content,"
     yield from _finding("border_and_brightness", subject, border_brightness)
-    for names in (BRIGHTNESS[:1], (*BRIGHTNESS[1:], *COLOUR), BORDER):
+    for names in (BRIGHTNESS[:1], (*BRIGHTNESS[1:], *COLOUR), BORDER, EXTREMES, CORNERS):
         yield from _clearest([c for c in comparisons if c.trait in names])
 
 

@@ -22,7 +22,8 @@ from PIL import ExifTags, Image
 
 from study.core.errors import DataError
 from study.data.audit.jpeg import estimate_quality, subsampling
-from study.data.audit.pixels import STATISTICS, statistics
+from study.data.audit.pixels import STATISTICS, reduce_picture, statistics
+from study.data.audit.processing import FEATURES, processing_features
 from study.data.datasets import Dataset, labels, strings, unusable, usable, with_columns
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import (
@@ -57,7 +58,7 @@ UNIFIED: dict[str, str | float] = {
         "jpeg_quality": float(QUALITY),
     },
 }
-Row = dict[str, str | float | None]  # the traits of one image, and why it has none
+Row = dict[str, str | float | bytes | None]  # the traits of one image, and why it has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,14 @@ class Traits:
     """The traits of the N usable images of a dataset.
 
     kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`;
-    NaN is the quality of what is no JPEG. label (N,) uint8, 1 = fake; group, method (N,) str.
+    NaN is the quality of what is no JPEG. processing (N, FEATURES) float16, what processing left
+    (processing.py). label (N,) uint8, 1 = fake; group, method (N,) str.
     unread: (path, reason) of the images without traits.
     """
 
     kinds: dict[str, NDArray[np.str_]]
     numbers: dict[str, NDArray[np.float64]]
+    processing: NDArray[np.float16]
     label: NDArray[np.uint8]
     group: NDArray[np.str_]
     method: NDArray[np.str_]
@@ -104,11 +107,17 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     return Traits(
         kinds={name: strings(table[name]) for name in KINDS},
         numbers={name: np.array(table[name], np.float64) for name in (*SIZES, *STATISTICS)},
+        processing=_processing(table["processing"]),
         label=labels(rows),
         group=strings(rows["group"]),
         method=strings(rows["method"]),
         unread=unread,
     )
+
+
+def _processing(column: pa.ChunkedArray) -> NDArray[np.float16]:
+    rows = b"".join(column.to_pylist())
+    return np.frombuffer(rows, dtype="<f2").reshape(len(column), FEATURES)
 
 
 def _made(root: Path, unified_px: int | None, rows: pa.Table) -> Iterator[Row]:
@@ -158,8 +167,9 @@ def _row_of_image(file: Run, sha256: str, unified_px: int | None) -> Row:
         return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
 
 
-def read_traits(data: bytes, unified_px: int | None = None) -> dict[str, str | float]:
-    """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`.
+def read_traits(data: bytes, unified_px: int | None = None) -> Row:
+    """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`, and
+    `processing`, the bytes of the numbers of processing.py.
 
     format, mode: as Pillow calls them. subsampling, tables (`standard` are libjpeg's, else
     `other`), progressive, jpeg_quality (1 to
@@ -182,7 +192,7 @@ def _all_traits(
     header: dict[str, str | float],
     n_bytes: float,
     unified_px: int | None,
-) -> dict[str, str | float]:
+) -> Row:
     if unified_px:
         pixels, header, n_bytes = unify(pixels, unified_px), UNIFIED, float("nan")
     height, width = pixels.shape[:2]
@@ -192,7 +202,11 @@ def _all_traits(
         "aspect": width / height,
         "bytes_per_pixel": n_bytes / (width * height),
     }
-    return {**header, **sizes, **dict(zip(STATISTICS, statistics(pixels), strict=True))}
+    reduced = reduce_picture(pixels)
+    found: Row = {**header, **sizes}
+    found |= zip(STATISTICS, statistics(pixels, reduced), strict=True)
+    found["processing"] = processing_features(pixels, reduced).astype("<f2").tobytes()
+    return found
 
 
 def _video_header(path: Path) -> tuple[dict[str, str | float], float]:
@@ -269,6 +283,7 @@ TRAITS = RowCache(
             ("sha256", pa.string()),
             *((name, pa.string()) for name in KINDS),
             *((name, pa.float64()) for name in (*SIZES, *STATISTICS)),
+            ("processing", pa.binary()),
             ("problem", pa.string()),
         ]
     ),
