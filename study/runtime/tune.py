@@ -157,6 +157,10 @@ class _Table(Generic[J]):
         self._kills: dict[str, int] = {}
         self.error: BaseException | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: Tune writes down what it is given, to restore a run, and none ever is."""
+        return {}
+
     @contextlib.contextmanager
     def keeping_errors(self) -> Iterator[None]:
         """Keep what the block raises as `error`."""

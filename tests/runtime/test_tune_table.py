@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError
 
 from study.core.records import EpochRecord, Pairing, TrialResult
@@ -227,3 +229,13 @@ def _raise(error: Exception) -> Callable[..., None]:
         raise error
 
     return call
+
+
+def test_tune_can_write_down_what_it_is_given(tmp_path: Path) -> None:
+    """Whatever the driver's callbacks hold: a lock, the process that writes the views."""
+    search = RecordedSearch(tmp_path, trials=1)
+    search.driver.report = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="lock"):
+        cloudpickle.dumps(search.driver)
+    searcher = tune._Searcher(tune._Table(search.driver, compute), {})
+    assert cloudpickle.loads(cloudpickle.dumps(searcher)) is not None
