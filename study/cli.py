@@ -370,6 +370,7 @@ def open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
         results=results_folder(options, study),
         weights_root=weights_root(options),
         firewall=firewall,
+        progress=show_progress,
     )
     if hasattr(options, "log_level"):
         from study.core.log import FILE_ONLY, keep
@@ -495,10 +496,14 @@ def announced(
     jobs: Sequence[W],
     name: Callable[[W], str],
     then: Callable[[W], None] = lambda _: None,
+    *,
+    what: str = "work",
 ) -> Iterator[None]:
     """While jobs run somewhere, say of each that the store has its result, at most two seconds
-    after it came; then do `then`.
+    after it came; then do `then`. what: they are, in a word.
     """
+    from study.core import live
+
     waiting, stop = list(jobs), threading.Event()
 
     def look() -> None:
@@ -507,12 +512,15 @@ def announced(
             place = f"{len(jobs) - len(waiting):>{len(str(len(jobs)))}}/{len(jobs)}"
             LOG.info(f"[{place}] {name(job)}")
             then(job)
+        if waiting:
+            live.show(what, len(jobs) - len(waiting), len(jobs), f"next: {name(waiting[0])}")
 
     def watch() -> None:
         while not stop.wait(2):
             look()
 
     thread = threading.Thread(target=watch, daemon=True)
+    look()
     thread.start()
     try:
         yield
@@ -520,6 +528,7 @@ def announced(
         stop.set()
         thread.join()
         look()
+        live.clear()
 
 
 def say_what_is_left(
@@ -538,18 +547,12 @@ def say_what_is_left(
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """Show progress on one line of a terminal; nothing where the output is not one, or less is to
-    be shown.
-    """
-    from study.core.log import shows
+    """Show how far long work has come, until it is done."""
+    from study.core import live
 
-    if sys.stderr.isatty() and shows(logging.INFO):
-        print(
-            f"\r  {what}: {done}/{total}",
-            end="\n" if done >= total else "",
-            file=sys.stderr,
-            flush=True,
-        )
+    live.show(what, done, total)
+    if done >= total:
+        live.clear()
 
 
 def seconds_text(seconds: float) -> str:

@@ -258,7 +258,9 @@ def _score_clean(
         for job, winner in known
     }
     jobs = cells_jobs(known)
-    with cli.announced([cell for job in jobs for cell in job.cells], lambda c: names[c.scores_key]):
+    with cli.announced(
+        [cell for job in jobs for cell in job.cells], lambda c: names[c.scores_key], what="cells"
+    ):
         work = functools.partial(by_kind, {CellsJob: run_cells, DrawCellJob: run_draw_cell})
         failures = launcher.run_jobs([*jobs, *drawn], work, seconds=seconds)
     return _of_cells(failures, {job.result_key: job.cells for job in jobs})
@@ -290,6 +292,7 @@ def _score_degraded(
     with cli.announced(
         jobs,
         lambda job: f"{job.test_on}  images {job.start + 1}-{job.stop}, {job.conditions}",
+        what="degraded images",
     ):
         failures = launcher.run_jobs(jobs, run_degraded, seconds=seconds)
     assemble([*cells.values()])

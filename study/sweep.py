@@ -19,10 +19,10 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.core.failures import Failure, Said
-    from study.core.records import Pairing, Trial, TrialResult
+    from study.core.records import EpochRecord, Pairing, Trial, TrialResult
     from study.jobs.draws import DrawsJob
     from study.jobs.probe import ProbeJob
-    from study.jobs.trial import FitJob
+    from study.jobs.trial import FitJob, TrialJob
     from study.jobs.winner import WinnerJob
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
@@ -199,14 +199,65 @@ def _search(
     opened: OpenStudy, launcher: Launcher, record: TrialRecord, trials: int | None = None
 ) -> None:
     """Run what the store lacks of every search; of each only so many `trials`, if given."""
+    from study.core import live
     from study.jobs.trial import run_trial
     from study.planning.searches import search_driver
 
-    driver = search_driver(opened, record.known, record.add, trials=trials)
+    signs = _Signs(opened, record)
+    driver = search_driver(opened, record.known, signs.add, trials=trials, heard=signs.hear)
     if not driver.finished():
         if record.held and not record.ran:
             cli.LOG.info(f"{record.held} of {record.total} trials are in the store")
-        launcher.run_trials(driver, run_trial)
+        signs.show()
+        try:
+            launcher.run_trials(driver, run_trial)
+        finally:
+            live.clear()
+
+
+class _Signs:
+    """Shows where a search is: trials done, those under way with their epoch and speed, the best so
+    far.
+    """
+
+    def __init__(self, opened: OpenStudy, record: TrialRecord) -> None:
+        self._opened, self._record = opened, record
+        self._running: dict[str, str] = {}  # by the key of a trial
+        self._best: tuple[float, str] = (0.0, "")
+
+    def hear(self, job: TrialJob, epoch: EpochRecord) -> None:
+        """Take in an epoch of a trial under way."""
+        from study.data.names import split_union
+
+        images = sum(
+            self._opened.workspace.catalog.dataset(name).rows("train").num_rows
+            for name in split_union(job.trial.pairing.train_on)
+        )
+        speed = f", {images / epoch.seconds:,.0f} images/s" if epoch.seconds > 0 else ""
+        self._running[job.trial.key] = (
+            f"{job.trial.pairing.name} epoch {epoch.epoch + 1}/{job.trial.epochs}{speed}"
+        )
+        self.show()
+
+    def add(self, job: TrialJob, result: TrialResult) -> None:
+        """Take in a trial that has ended."""
+        self._running.pop(job.trial.key, None)
+        if result.state == "done":
+            self._best = max(self._best, (result.val_auc, job.trial.pairing.name))
+        self._record.add(job, result)
+        self.show()
+
+    def show(self) -> None:
+        """Show it all in a line."""
+        from study.core import live
+
+        best = f"best val AUC {self._best[0]:.3f} ({self._best[1]})" if self._best[1] else ""
+        more = len(self._running) - 1
+        running = next(reversed(self._running.values()), "") + (
+            f" and {more} more" if more > 0 else ""
+        )
+        detail = ", ".join(filter(None, (running, best)))
+        live.show("trials", self._record.ended, self._record.total, detail)
 
 
 def _train_winners(
@@ -276,7 +327,9 @@ def _train(
     beside += f", {models} models on draws of the training sets" if models else ""
     cli.LOG.info(f"\ntraining {mine} winners ({len(winners) - mine} are in the store){beside}")
     start = time.monotonic()
-    with cli.announced(todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show):
+    with cli.announced(
+        todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show, what="winners"
+    ):
         work = {WinnerJob: run_winner, DrawsJob: run_draws, ProbeJob: run_probe}
         failures = launcher.run_jobs(todo, functools.partial(by_kind, work), seconds=needed)
     opened.store.save_failures([job.trial.key for job in todo], failures)

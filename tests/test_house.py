@@ -39,6 +39,7 @@ ONLY_HERE = {
     "optuna": ("search/", "tracking/optuna_record.py"),
     "matplotlib": "render/figures/",
     "av": "data/images/videos.py",
+    "rich": "core/live.py",
     "pydantic": "core/validation.py",
     "pydantic_core": "core/validation.py",
 }
@@ -61,6 +62,7 @@ HEAVY = {
     "numpy",
     "PIL",
     "av",
+    "rich",
 }
 
 

@@ -9,10 +9,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 LOG = logging.getLogger("study")  # every module's logger is below it
 FILE_ONLY = {"file_only": True}  # `extra` of what the terminal need not show
+
+
+LAST = [0.0]  # when the last line was shown, by the clock of `time.monotonic`
+# prints a line above what is drawn on the terminal, if anything is (live.py)
+ABOVE: list[Callable[[str], bool]] = [lambda line: False]
 
 
 class _Terminal(logging.Handler):
@@ -20,8 +27,11 @@ class _Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record. A reader that has gone is the command's business."""
-        if not hasattr(record, "file_only"):
-            stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        if hasattr(record, "file_only"):
+            return
+        LAST[0] = time.monotonic()
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        if not (stream.isatty() and ABOVE[0](self.format(record))):
             print(self.format(record), file=stream, flush=True)
 
 

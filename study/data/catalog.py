@@ -142,12 +142,16 @@ class Catalog:
             cache=config.cache,
             class_folders=config.class_folders,
             url=config.url,
-            progress=progress,
+            progress=self._report,
         )
         self._datasets: dict[str, Dataset] = {}
         self._has_test: dict[str, bool] = {}
         self._contents: dict[tuple[str, tuple[Split, ...]], str] = {}
         self._opened: dict[tuple[str, str, Geometry], ImageSet] = {}
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        """Tell whoever listens now of long work."""
+        self.progress(what, done, total)
 
     def names(self) -> list[str]:
         """Return all dataset names, sorted: folders below the data root, and cards. Raises

@@ -16,6 +16,7 @@ from study.core.records import DetectorSpec, Pairing
 from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
 from study.data.common_groups import have_common_group
+from study.data.file_index import Progress, quiet
 from study.data.names import split_union
 from study.detectors import registry
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
@@ -54,9 +55,15 @@ class OpenStudy:
 
 
 def open_study(
-    study: Study, *, results: Path, weights_root: Path | None, firewall: bool
+    study: Study,
+    *,
+    results: Path,
+    weights_root: Path | None,
+    firewall: bool,
+    progress: Progress = quiet,
 ) -> OpenStudy:
-    """Resolve a study on this machine; `firewall` shuts every test split.
+    """Resolve a study on this machine; `firewall` shuts every test split. progress: told of long
+    work on its data.
 
     Raises StudyError of the kind that fits: an unknown dataset or space, missing weights, a folder
     without usable splits.
@@ -74,6 +81,7 @@ def open_study(
     store = Store(results, study.name)
     store.prepare()
     catalog = open_catalog(data, firewall=firewall)
+    catalog.progress = progress
     _find_data(study, catalog)
     if not firewall:  # behind it nothing hangs on how a test set is split
         data = replace(data, whole=_tested_whole(study, catalog))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from study.core.records import Pairing, Params, Trial, TrialResult
+from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
 from study.jobs.trial import TrialJob
 from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
@@ -23,11 +23,13 @@ def search_driver(
     on_result: Callable[[TrialJob, TrialResult], None],
     *,
     trials: int | None = None,
+    heard: Callable[[TrialJob, EpochRecord], None] = lambda job, record: None,
 ) -> SearchDriver[TrialJob]:
     """Return the driver of a study's searches, which has dealt nothing yet. A launcher asks it for
     trials, runs them and tells it their results.
 
-    trials: only the first so many of each pairing. `known` is asked of every job; in an
+    trials: only the first so many of each pairing. heard: told of every epoch of a trial under way.
+    `known` is asked of every job; in an
     asynchronous search, of every trial on record that was proposed under the same rules.
     """
     study = opened.study
@@ -52,6 +54,7 @@ def search_driver(
         seconds=study.budget.gpu_seconds / study.run.devices_per_trial,
         history=lambda pairing: _recorded(opened.jobs, pairing, known),
         proposer=remembered(opened.workspace.data.cache),
+        heard=heard,
     )
     return driver
 

@@ -88,6 +88,7 @@ class Cluster:
             self._join(address)
 
     def _start(self, cpus: int | None) -> None:
+        LOG.info("starting Ray on this machine, about 10 s")
         # Sockets lie under this folder and their paths end at 107 bytes, so TMPDIR is not asked.
         self._temporary = tempfile.mkdtemp(
             prefix="study-", dir="/tmp" if os.access("/tmp", os.W_OK) else None

@@ -140,6 +140,7 @@ class SearchDriver(Generic[J]):
     on_result: called once for every job that has ended: dealt, known, or the repetition of one of
     these.
     proposer: makes the proposals, as `proposals.propose` does.
+    heard: told of every epoch of a job under way.
     history: of an asynchronous search, the jobs of a pairing that the store holds, in the order in
     which they were recorded.
     """
@@ -160,6 +161,7 @@ class SearchDriver(Generic[J]):
         seconds: float = 0.0,
         history: Callable[[Pairing], Sequence[tuple[J, TrialResult]]] = lambda _: (),
         proposer: Propose = propose,
+        heard: Callable[[J, EpochRecord], None] = lambda job, record: None,
     ) -> None:
         assert trials >= 1 and generation >= 1, (trials, generation)
         self._progress: dict[Pairing, _Progress[J]] = {
@@ -175,6 +177,7 @@ class SearchDriver(Generic[J]):
         self._generation, self._study_seed, self._sampler = generation, study_seed, sampler
         self._asynchronous, self._proposer = asynchronous, proposer
         self._make_job, self._known, self._on_result = make_job, known, on_result
+        self._heard = heard
         if asynchronous:
             for progress in self._progress.values():
                 self._recall(progress, history(progress.pairing))
@@ -231,6 +234,7 @@ class SearchDriver(Generic[J]):
 
         Whoever runs the trial then ends it, and tells a result of state `stopped` with that reason.
         """
+        self._heard(job, record)
         progress = self._progress[job.trial.pairing]
         reason = progress.halving.report(job.trial.number, record) if progress.halving else ""
         return "" if record.epoch + 1 == progress.epochs else reason

@@ -33,6 +33,11 @@ class TrialRecord:
         self._ended: set[tuple[Pairing, int]] = set()
         self.held, self.ran, self.standing_failures = 0, 0, 0
 
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, now or before."""
+        return len(self._ended)
+
     def known(self, job: TrialJob) -> TrialResult | None:
         """Answer from the store.
 
