@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="VALUE",
         help="with --describe: the value of the manifest's label that means fake",
     )
-    what = "with --describe: write the groups that names carry (COCO, RAISE ids) into the manifest"
+    what = (
+        "with --describe: write groups into the manifest: those that names carry (COCO, RAISE ids),"
+        " and one for near duplicates (a fake and its source)"
+    )
     parser.add_argument("--propose-groups", action="store_true", help=what)
     parser.add_argument(
         "--out",
@@ -255,27 +258,41 @@ def _write_manifest(found: Description, path: Path, folder: Path) -> None:
 
 
 def _proposed(found: Description, options: argparse.Namespace) -> Description:
-    """The description with the groups that names carry, where they are asked for; else say that
-    there are some.
+    """The description with the groups that names carry and those of near duplicates, where they
+    are asked for; else say that names carry some.
     """
-    from study.core.errors import DataError
     from study.data.describe import proposed, with_groups
 
-    # of a manifest of its own every row stays as it is
+    # of a manifest of its own the groups that it has say more than names do
     groups = None if found.own_manifest else proposed(found)
-    if options.propose_groups and not groups:
+    if groups:
+        number = len(set(filter(None, groups.groups)))
+        print(f"proposed groups: {number:,}, as the names carry {groups.what}")
+        if not options.propose_groups:
+            print("  (--propose-groups writes them into the manifest, to be looked at)\n")
+            return found
+        found = with_groups(found, groups)
+    return _near(found, options, named=bool(groups)) if options.propose_groups else found
+
+
+def _near(found: Description, options: argparse.Namespace, *, named: bool) -> Description:
+    """The description with groups of near duplicates. named: whether names have given some."""
+    from study.core.errors import DataError
+    from study.data.leaks.propose import near_groups, with_near_groups
+    from study.render.numbers import counted
+
+    cache = cli.results_folder(options).absolute() / "cache"
+    near = near_groups(found, cache=cache, progress=cli.show_progress)
+    if not near.images and not named:
         raise DataError(
-            f"--propose-groups: nothing is proposed for '{found.name}': its images have groups, or"
-            " a manifest, or their names carry no id that is known; write a group column by hand"
+            f"--propose-groups: nothing is proposed for '{found.name}': no picture is a near"
+            " duplicate of one in another group, and names carry no id that is known; where images"
+            " belong together, write a group column by hand"
         )
-    if not groups:
-        return found
-    number = len(set(filter(None, groups.groups)))
-    print(f"proposed groups: {number:,}, as the names carry {groups.what}")
-    if options.propose_groups:
-        return with_groups(found, groups)
-    print("  (--propose-groups writes them into the manifest, to be looked at)\n")
-    return found
+    if near.images:
+        fakes = f", {near.sources:,} of the pairs a real and a fake" if near.sources else ""
+        print(f"proposed groups: near duplicates join {counted(near.images, 'image')}{fakes}")
+    return with_near_groups(found, near.groups)
 
 
 def _same_again(options: argparse.Namespace) -> str:

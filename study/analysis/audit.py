@@ -8,7 +8,7 @@ selection.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.analysis.leakage import NO_LEAKS
@@ -80,7 +80,7 @@ def audit_study(setup: OpenStudy, *, progress: Progress = quiet) -> StudyAudit:
     study = setup.study
     catalog = Catalog(setup.workspace.data, firewall=setup.workspace.firewall, progress=progress)
     names = [member for name in (*study.train_on, *study.test_on) for member in split_union(name)]
-    datasets = audit_datasets(catalog, names)
+    datasets = audit_datasets(catalog, names, only_tested=study.only_tested())
     native = {audit.name: audit.native for audit in datasets if audit.native is not None}
     geometries: dict[Geometry, list[str]] = {}
     for name, spec in setup.keys.specs.items():
@@ -109,8 +109,10 @@ def audit_study(setup: OpenStudy, *, progress: Progress = quiet) -> StudyAudit:
     return StudyAudit(datasets=datasets, seen=tuple(seen), pairs=tuple(pairs))
 
 
-def audit_datasets(catalog: Catalog, names: Iterable[str]) -> tuple[DatasetAudit, ...]:
-    """Audit datasets by name, each once.
+def audit_datasets(
+    catalog: Catalog, names: Iterable[str], *, only_tested: Collection[str] = ()
+) -> tuple[DatasetAudit, ...]:
+    """Audit datasets by name, each once. only_tested: those that a study only tests on.
 
     Raises what `Catalog.dataset` and `audit_dataset` raise, and FirewallError for a catalog that
     hides test splits.
@@ -119,7 +121,10 @@ def audit_datasets(catalog: Catalog, names: Iterable[str]) -> tuple[DatasetAudit
         raise FirewallError(
             "an audit reads every split: it is no part of search or selection (PROTOCOL section 8)"
         )
-    return tuple(audit_dataset(catalog, name) for name in dict.fromkeys(names))
+    return tuple(
+        audit_dataset(catalog, name, only_tested=name in only_tested)
+        for name in dict.fromkeys(names)
+    )
 
 
 def _mismatches(

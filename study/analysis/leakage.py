@@ -13,6 +13,7 @@ from itertools import product
 
 from study.analysis.results import Domain, PairRow
 from study.core.records import ELSEWHERE, FAKE, NO_TRAINING, REAL
+from study.data.audit.dataset import leak_findings
 from study.data.leaks.find import Leaks, find_leaks, is_same_domain, shared_images
 from study.data.names import is_in_domain
 from study.jobs.workspace import open_catalog
@@ -53,11 +54,14 @@ class Leakage:
 
     def pair(self, train_on: str, test_on: str) -> PairRow:
         """Return what is known of a training set and a test set: a row of pairs.csv."""
+        found = self.leaks.get((train_on, test_on))
+        serious = [f for f in leak_findings(found) if f.severity != "info"] if found else []
         row = PairRow(
             train_on=train_on,
             test_on=test_on,
             domain=self.domain(train_on, test_on),
             leaked=len(self.leaked(train_on, test_on)),
+            warnings=" ".join(finding.sentence for finding in serious),
         )
         shared = self.related.get((train_on, test_on))
         if shared is None:
@@ -88,7 +92,12 @@ def leakage_of(setup: OpenStudy) -> Leakage:
     catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
     places = list(product(_trained_on(setup), setup.study.test_on))
     leaks = {place: find_leaks(catalog, *place) for place in places}
-    shared = {place: shared_images(catalog, *place) for place in places if not is_in_domain(*place)}
+    only = setup.study.only_tested()
+    shared = {
+        (x, y): shared_images(catalog, x, y, only_tested=y in only)
+        for x, y in places
+        if not is_in_domain(x, y)
+    }
     return Leakage(
         leaks={place: found for place, found in leaks.items() if found.found},
         related={place: found for place, found in shared.items() if is_same_domain(found)},

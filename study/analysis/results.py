@@ -100,7 +100,7 @@ class PairRow:
     its splits) that is in the training set, in [0, 1], of the class of which it is more; NaN where
     it is too small to matter, or the test set is a member of the training set. n_real, n_fake: the
     images of that dataset, 0 where the overlap is NaN. note: why the pair is not cross-domain,
-    or "".
+    or "". warnings: the audit's sentences on leaks by which the cell is marked.
     """
 
     train_on: str
@@ -111,6 +111,7 @@ class PairRow:
     n_real: int = 0
     n_fake: int = 0
     note: str = ""
+    warnings: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,10 @@ class Results:
     def overlaps(self) -> dict[tuple[str, str], str]:
         """Return (train_on, test_on) -> why it is not cross-domain, of the pairs in `neither`."""
         return {(pair.train_on, pair.test_on): pair.note for pair in self.pairs if pair.note}
+
+    def leaks(self) -> dict[tuple[str, str], str]:
+        """Return (train_on, test_on) -> what the audit says of leaks, of the marked cells."""
+        return {(pair.train_on, pair.test_on): pair.warnings for pair in self.pairs}
 
     def frame(self) -> pd.DataFrame:
         """Return the numbers as a table of pandas, with the columns of matrix.csv but `schema`."""

@@ -11,7 +11,7 @@ import csv
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ class Description:
     what the folder gives.
     official: whether the splits came with the folder.
     formats: (label, format, width, height) -> number of usable images; format "" for what is no
-    image.
+    image. regrouped: file -> the group that was proposed for it, where it had another.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Description:
     refusal: str
     skipped: tuple[tuple[str, str], ...]
     formats: Mapping[tuple[int, str, int, int], int]
+    regrouped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def own_manifest(self) -> Path | None:
@@ -248,6 +249,8 @@ def _respelled(description: Description, own: Path) -> Rows:
         names = [name.lower() for name in file.header]
         path, label = names.index("path"), names.index("label")
         more = [name for name in MANIFEST_COLUMNS if name not in names]
+        header, root = [*file.header, *more], description.layout.root
+        group = [name.lower() for name in header].index("group")
         rows: list[Sequence[str]] = []
         for number, fields in enumerate(file.rows(max(path, label))):
             row = [*fields[: len(names)], *[""] * (max(len(names) - len(fields), 0) + len(more))]
@@ -257,8 +260,12 @@ def _respelled(description: Description, own: Path) -> Rows:
             meant = None if there or is_url(given) else files.meant(given)
             row[path] = meant.path if meant else row[path]
             row[label] = ("real", "fake")[labels[number]]
+            place = own.parent / posixpath.normpath(row[path].strip())
+            if place.is_relative_to(root):
+                of_file = place.relative_to(root).as_posix()
+                row[group] = description.regrouped.get(of_file, row[group])
             rows.append(row)
-    return [*file.header, *more], rows
+    return header, rows
 
 
 def _manifest_rows(description: Description) -> Rows:

@@ -145,7 +145,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         balance=study.data.balance,
         unify=study.data.unify,
         shuffle_seed=study.seed if study.data.shuffle_labels else None,
-        whole=study.test_only() if study.data.test_whole else (),
+        whole=study.only_tested() if study.data.test_whole else (),
     )
 
 

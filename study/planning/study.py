@@ -251,7 +251,7 @@ class Study:
         """Return every dataset of the study once, those that are trained on first."""
         return tuple(dict.fromkeys((*self.members(), *self.test_on)))
 
-    def test_only(self) -> tuple[str, ...]:
+    def only_tested(self) -> tuple[str, ...]:
         """Return the test sets that share no image with a training set by their names."""
         members = self.members()
         return tuple(y for y in self.test_on if not any(overlap(x, y) for x in members))

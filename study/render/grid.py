@@ -40,7 +40,8 @@ class GridCell:
     row: the mean over seeds, or where there is none the row that tells the cell's state; None where
     the results have nothing on the cell. clean: the mean without the images that leak from
     training, for a cell that has some. overlap: why it is not cross-domain, though the test set is
-    no member of the training set. apart: whether it has several seeds, none of which lies in the
+    no member of the training set. leak: what the audit says of images that leak, where it marks the
+    cell. apart: whether it has several seeds, none of which lies in the
     interval of their mean.
     """
 
@@ -48,6 +49,7 @@ class GridCell:
     domain: Domain
     clean: ResultRow | None = None
     overlap: str = ""
+    leak: str = ""
     apart: bool = False
 
     @property
@@ -130,7 +132,7 @@ def pick(
             seeds.setdefault(_place(row), []).append(row)
     domains = {(pair.train_on, pair.test_on): pair.domain for pair in results.pairs}
     domains |= {_place(row): row.domain for row in mine}
-    overlaps = results.overlaps()
+    overlaps, leaks = results.overlaps(), results.leaks()
     train_on = tuple(dict.fromkeys(row.train_on for row in mine))
     test_on = tuple(dict.fromkeys(row.test_on for row in mine))
     return Grid(
@@ -148,6 +150,7 @@ def pick(
                 domain=domains.get(place, "unknown"),
                 clean=clean.get(place),
                 overlap=overlaps.get(place, ""),
+                leak=leaks.get(place, ""),
                 apart=_seeds_apart(rows.get(place), seeds.get(place, [])),
             )
             for place in product(train_on, test_on)

@@ -136,7 +136,9 @@ def _cell(grid: Grid, cell: GridCell, notes: _Notes) -> str:
         return state_words(row) + star + notes.mark(reason)
     e = row.estimate
     apart = SEEDS_APART if cell.apart else ""
-    marks = notes.mark(e.note, row.reason, apart, cell.overlap, _leaks(grid, row, cell.clean))
+    found = _leaks(grid, row, cell.clean)
+    marks = notes.mark(e.note, row.reason, apart, cell.overlap, cell.leak, found)
+    star += " !" if cell.leak else ""
     seeds = f"sd {number(e.sd)}" if math.isfinite(e.sd) else f"n={e.seeds}"
     return f"{_number(row)}{star}{marks}\n{seeds}"
 

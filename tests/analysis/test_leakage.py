@@ -204,6 +204,17 @@ def test_common_images_make_a_cell_neither_in_domain_nor_cross_domain(tmp_path: 
     )
 
 
+def test_a_leak_marks_the_cell_that_it_touches_and_no_other(tmp_path: Path) -> None:
+    rows = rows_with(tmp_path, LEAKED)
+    leakage = leakage_with(LEAKED)
+    rows += [row(train_on="a", test_on="c", value=0.7)]
+    found = results(rows, pairs=(leakage.pair("a", "b"), leakage.pair("a", "c")))
+    assert "such as 'b/000.png' (as 'a/x.png')" in found.leaks()["a", "b"]
+    assert not found.leaks()["a", "c"] and found.warnings() == {}
+    (line,) = [x for x in text_table(found, "npr", width=400).splitlines() if x.startswith("a ")]
+    assert line.count("!") == 1 and line.index("!") < line.index("0.700")
+
+
 def test_comparisons_leave_such_cells_out_of_their_means() -> None:
     scores = []
     for detector, place in (("npr", 0), ("spectrum", 1)):

@@ -21,6 +21,7 @@ from study import plan, prepare
 from study.core.errors import ConfigError, DataError
 from study.data.catalog import Catalog, DataConfig
 from study.data.images import contact_sheet
+from tests.data.leaks.pictures import scene
 from tests.factories import (
     picture,
     truncate,
@@ -29,6 +30,7 @@ from tests.factories import (
     write_dataset,
     write_ffpp,
     write_image,
+    write_manifest,
     write_video,
 )
 
@@ -422,10 +424,57 @@ def test_groups_that_names_carry_are_proposed_and_written_when_asked_for(
 
 
 def test_nothing_is_proposed_where_names_say_nothing(tmp_path: Path, described: Describe) -> None:
-    folder = write_dataset(tmp_path / "data" / "mine", n=30, size=16)
+    folder = tmp_path / "data" / "mine"
+    for number in range(60):
+        write_image(folder / ("real", "fake")[number % 2] / f"{number}.png", scene(number))
     assert "proposed groups" not in described(folder)
     with pytest.raises(DataError, match="nothing is proposed for 'mine'"):
         described(folder, "--propose-groups")
+
+
+def write_scenes_with_fakes_of_them(folder: Path) -> None:
+    """40 pictures a class; the first 10 fakes are copies of reals, saved anew."""
+    for number in range(40):
+        write_image(folder / "real" / f"r{number:02d}.png", scene(number))
+        fake = folder / "fake" / f"f{number:02d}.jpg"
+        write_image(fake, scene(number if number < 10 else 1000 + number))
+
+
+def test_near_duplicates_are_proposed_as_groups(tmp_path: Path, described: Describe) -> None:
+    folder = tmp_path / "data" / "mine"
+    write_scenes_with_fakes_of_them(folder)
+    printed = described(folder, "--propose-groups")
+    assert "near duplicates join 20 images, 10 of the pairs a real and a fake" in printed
+    written = tmp_path / "out" / "mine-manifest.csv"
+    groups: dict[str, list[str]] = {}
+    for line in rows_of(written):
+        groups.setdefault(line["group"], []).append(Path(line["path"]).stem)
+    alone = groups.pop("")
+    assert sorted(groups.values()) == [[f"f{i:02d}", f"r{i:02d}"] for i in range(10)]
+    assert len(alone) == 60
+    shutil.copy(written, folder / "manifest.csv")
+    catalog = Catalog(DataConfig(root=folder.parent, cache=tmp_path / "c"), firewall=False)
+    assert catalog.describe("mine").grouped
+
+
+def test_near_duplicates_join_groups_of_a_manifest(tmp_path: Path, described: Describe) -> None:
+    """The rows stay, and so do the columns; two groups that hold one picture become one."""
+    folder = tmp_path / "data" / "mine"
+    write_scenes_with_fakes_of_them(folder)
+    rows: list[dict[str, object]] = [
+        {"path": f"{word}/{word[0]}{i:02d}.{suffix}", "label": word, "Group": f"{word} {i // 2}"}
+        | {"camera": f"c{i}"}
+        for word, suffix in (("real", "png"), ("fake", "jpg"))
+        for i in range(40)
+    ]
+    write_manifest(folder, rows)
+    described(folder, "--propose-groups")
+    found = rows_of(tmp_path / "out" / "mine-manifest.csv")
+    assert [line["camera"] for line in found] == [row["camera"] for row in rows]
+    pairs = zip(found[:40], found[40:], strict=True)
+    for number, (real, fake) in enumerate(pairs):
+        assert (real["Group"] == fake["Group"]) == (number < 10)
+    assert len({line["Group"] for line in found}) == 35  # of 40, 5 pairs of them joined
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

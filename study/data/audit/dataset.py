@@ -7,7 +7,7 @@ nothing of it goes back into search. `<cache>/audits/` keeps what takes time, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,16 @@ from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import TRAITS, Traits, traits_of
 from study.data.catalog import Catalog
-from study.data.datasets import Dataset, group_codes, strings
-from study.data.leaks.find import KINDS, ORDER, Leaks, leaks_across, leaks_within
+from study.data.datasets import Dataset, group_codes, strings, words
+from study.data.leaks.find import (
+    KINDS,
+    NAMED,
+    ORDER,
+    Kind,
+    Leaks,
+    leaks_across,
+    leaks_within,
+)
 from study.data.splits import straddling
 
 CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
@@ -31,6 +39,7 @@ CLASSIFIERS: dict[str, Callable[[Traits], Estimate]] = {
     "border_brightness_auc": border_brightness_auc,
     "processing_auc": processing_auc,
 }
+LEAK = "leak_"  # the codes of findings of leaks begin with it
 AUDITS = Cache(
     "audits",
     [metadata_auc, border_brightness_auc, processing_auc, *TRAITS.made_by],
@@ -70,12 +79,16 @@ class DatasetAudit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The sentences that mark a column: of severity `warning` and `critical`."""
-        return tuple(finding.sentence for finding in self.findings if finding.severity != "info")
+        """The sentences that mark a column: of severity `warning` and `critical`. A leak marks the
+        cells that it touches, and no column.
+        """
+        found = (f for f in self.findings if not f.code.startswith(LEAK))
+        return tuple(finding.sentence for finding in found if finding.severity != "info")
 
 
-def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
-    """Audit all images of a dataset; what the cache knows is not computed again.
+def audit_dataset(catalog: Catalog, name: str, *, only_tested: bool = False) -> DatasetAudit:
+    """Audit all images of a dataset; what the cache knows is not computed again. only_tested: a
+    study tests on it and trains on none of it: what its splits share does not matter then.
 
     Raises what `Catalog.dataset` raises, DataError where a file changed since it was indexed,
     StoreError where the cache cannot be written, FirewallError where the catalog hides the test
@@ -108,7 +121,7 @@ def audit_dataset(catalog: Catalog, name: str) -> DatasetAudit:
         findings=(
             *cues,
             *_partial(traits, cues),
-            *_repeats(catalog, name),
+            *_repeats(catalog, name, only_tested),
             *exclusion_findings(dataset.samples, traits.unread),
         ),
         **estimates,
@@ -133,22 +146,38 @@ def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estim
     return {name: Estimate(**kept[name]) for name in CLASSIFIERS}
 
 
-def _repeats(catalog: Catalog, name: str) -> Iterator[Finding]:
+def _repeats(catalog: Catalog, name: str, only_tested: bool) -> Iterator[Finding]:
     """Yield what the splits of a dataset share, and what repeats within one: the first claims too
     much, the second counts twice.
     """
-    for leaks in leaks_across(catalog, name):
+    for leaks in () if only_tested else leaks_across(catalog, name):
         yield from leak_findings(leaks)
-    present = set(catalog.dataset(name).samples["split"].to_pylist())
-    for split in (split for split in ORDER if split in present):
-        for sentence in leaks_within(catalog, name, split).sentences():
-            yield Finding(code="duplicates", severity="info", sentence=f"{sentence}.")
+    present = set(words(catalog.dataset(name).samples["split"]))
+    used = present & {"test"} if only_tested else present
+    for split in (split for split in ORDER if split in used):
+        within = leaks_within(catalog, name, split)
+        for kind, label, sentence in _told(within):
+            named = f"{sentence}{_such_as(within.examples(kind, label))}."
+            yield Finding(code="duplicates", severity="info", sentence=named)
+        yield from _sources(within)
 
 
 def leak_findings(leaks: Leaks) -> Iterator[Finding]:
-    """Yield a sentence for every kind of leak and class; a warning from a hundredth of the class
-    on.
+    """Yield a sentence for every kind of leak and class, with files; a warning from a hundredth of
+    the class on. A fake with its source is called so.
     """
+    for kind, label, sentence in _told(leaks):
+        serious = leaks.share(label, kind=kind) >= MANY
+        yield Finding(
+            code=f"{LEAK}{kind}",
+            severity="warning" if serious else "info",
+            sentence=f"{sentence}{_such_as(leaks.examples(kind, label))}.",
+        )
+    yield from _sources(leaks)
+
+
+def _told(leaks: Leaks) -> Iterator[tuple[Kind, int, str]]:
+    """Give every kind of leak and class that there is, and its sentence."""
     kinds = [
         (kind, label)
         for kind in KINDS
@@ -156,7 +185,22 @@ def leak_findings(leaks: Leaks) -> Iterator[Finding]:
         if leaks.ids(kind=kind, label=label)
     ]
     for (kind, label), sentence in zip(kinds, leaks.sentences(), strict=True):
-        serious = leaks.share(label, kind=kind) >= MANY
-        yield Finding(
-            code=f"leak_{kind}", severity="warning" if serious else "info", sentence=f"{sentence}."
+        yield kind, label, sentence
+
+
+def _sources(leaks: Leaks) -> Iterator[Finding]:
+    """Yield what of near duplicates of the other class is to be done: a fake and its source."""
+    pairs = [*leaks.of_other_class(REAL), *leaks.of_other_class(FAKE)]
+    if pairs:
+        sentence = (
+            f"{leaks.images}: {len(pairs)} of these near duplicates are of the other class: a fake"
+            f" and its source{_such_as(pairs[:NAMED])}. Give both one group, so that no split parts"
+            " them: prepare --describe FOLDER --propose-groups writes a manifest with such groups."
         )
+        yield Finding(code=f"{LEAK}source", severity="info", sentence=sentence)
+
+
+def _such_as(pairs: Sequence[tuple[str, str]]) -> str:
+    """Pairs of images in words, to stand at the end of a sentence."""
+    named = " and ".join(f"'{image}' (as '{source}')" for image, source in pairs)
+    return f", such as {named}" if named else ""

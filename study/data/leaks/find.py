@@ -47,6 +47,7 @@ TRAINING: tuple[Split, Split] = ("train", "val")
 ORDER: tuple[Split, ...] = ("train", "val", "test")
 # of a class: a test set with more copies than this in the training set is no other domain
 SAME_DOMAIN = 0.01
+NAMED = 2  # leaks of a kind and class, in a sentence
 _NOT_COMPARED = -1
 
 Ints = NDArray[np.intp]
@@ -95,6 +96,16 @@ class Leaks:
         total = (self.real, self.fake)[label]
         return len(self.ids(kind=kind, label=label)) / total if total else float("nan")
 
+    def examples(self, kind: Kind, label: int) -> list[tuple[str, str]]:
+        """Return (image, source) of the first `NAMED` leaks of a kind and class."""
+        found = [leak for leak in self.found if (leak.kind, leak.label) == (kind, label)]
+        return [(leak.image, leak.source) for leak in found[:NAMED]]
+
+    def of_other_class(self, label: int) -> list[tuple[str, str]]:
+        """Return (image, source) of the near duplicates whose source is of the other class."""
+        near = (leak for leak in self.found if (leak.kind, leak.label) == ("near", label))
+        return [(leak.image, leak.source) for leak in near if leak.source_label != label]
+
     def copies(self, label: int) -> float:
         """Return the share of a class that is in the source, exact or near; 0 of an empty one."""
         copied = {leak.image for leak in self.found if leak.kind != "group" and leak.label == label}
@@ -139,13 +150,15 @@ def leaks_within(catalog: Catalog, name: str, split: Split) -> Leaks:
     return _between(catalog, _Part(name, (split,)), _Part(name, (split,)))
 
 
-def shared_images(catalog: Catalog, train_on: str, test_on: str) -> Leaks:
-    """Return the images of a test set's dataset, whatever their split, that also lie in a training
-    set.
+def shared_images(
+    catalog: Catalog, train_on: str, test_on: str, *, only_tested: bool = False
+) -> Leaks:
+    """Return the images of a test set's dataset that also lie in a training set: those of all its
+    splits, or where it is `only_tested` of the one that is.
 
     `is_same_domain` says from this whether the two share a domain.
     """
-    images = _Part(test_on, _splits_of(catalog, test_on))
+    images = _Part(test_on, ("test",) if only_tested else _splits_of(catalog, test_on))
     return _between(catalog, images, _Part(train_on, TRAINING))
 
 

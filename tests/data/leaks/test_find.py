@@ -425,3 +425,42 @@ def test_a_pair_within_one_split_is_told_and_marks_nothing(
         ("duplicates", "info")
     } and audit.warnings == ()
     assert any("near duplicate in the same split" in f.sentence for f in audit.findings)
+
+
+def test_findings_name_files_and_a_fake_with_its_source(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    folder = write_scenes(root / "d")
+    with Image.open(folder / "train" / "real" / "003.png") as image:
+        image.save(folder / "test" / "fake" / "made.jpg", quality=80)
+    audit = audit_dataset(make_catalog(), "d")
+    told = {f.code: f for f in audit.findings if f.code.startswith("leak_")}
+    pair = "'d/test/fake/made.jpg' (as 'd/train/real/003.png')"
+    assert told["leak_near"].severity == "warning" and pair in told["leak_near"].sentence
+    assert "are of the other class: a fake and its source" in told["leak_source"].sentence
+    assert pair in told["leak_source"].sentence
+    assert "--propose-groups" in told["leak_source"].sentence
+    assert audit.warnings == ()  # of the cells that it touches, and no column
+
+
+def test_what_the_splits_share_of_a_set_that_is_only_tested_does_not_matter(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    plant(write_scenes(root / "d"))
+    codes = [
+        [f.code for f in audit_dataset(make_catalog(), "d", only_tested=only).findings]
+        for only in (False, True)
+    ]
+    assert "leak_near" in codes[0] and not [c for c in codes[1] if c.startswith("leak_")]
+
+
+def test_of_a_set_that_is_only_tested_what_is_tested_is_compared(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """A val image of b is a training image of a: nothing that is tested."""
+    write_scenes(root / "a")
+    write_scenes(root / "b", start=1000)
+    shutil.copy(root / "a" / "train" / "real" / "000.png", root / "b" / "val" / "real" / "same.png")
+    catalog = make_catalog()
+    assert shared_images(catalog, "a", "b").ids() == ("b/val/real/same.png",)
+    assert shared_images(catalog, "a", "b", only_tested=True).ids() == ()
