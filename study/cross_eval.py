@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ python -m study.cross_eval quick
 python -m study.cross_eval quick --metric balanced_accuracy --threshold source
 python -m study.cross_eval quick --degradations default blur2
 python -m study.cross_eval my_study.toml --data-root ~/datasets --local
+python -m study.cross_eval my_study.toml --predictions-csv
 python -m study.cross_eval my_study.toml --predictions theirs=scores.csv --test-on cifake
 """
 SETTLED = ("done", "not_applicable")  # the states of cells that nothing is left to do for
@@ -71,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "score degraded images too: suites (default, genimage, wang, sidbench) or members"
             " (jpeg40, blur2+jpeg50, ...); in place of the study's key `degradations`"
         ),
+    )
+    parser.add_argument(
+        "--predictions-csv",
+        action="store_true",
+        help="write the predictions of every cell as CSV, into the folder predictions",
     )
     _add_predictions(parser)
     options = cli.parse(parser, arguments)
@@ -148,6 +155,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
+    _write_cells(opened, options, found, cells)
     notes += _left_out(opened, options, gone, files)
     views.add_matrix(found.results.rows, opened.store.shown_files())
     _print(opened, options, found, notes)
@@ -389,6 +397,22 @@ def _write(
     ]
 
 
+def _write_cells(
+    opened: OpenStudy, options: argparse.Namespace, found: Analyses, cells: Sequence[PlannedCell]
+) -> None:
+    """Write confusion tables, classification reports and metrics; on request the predictions."""
+    from study.analysis.classification import cell_predictions, cell_reports
+    from study.render.cell_files import write_metrics, write_predictions, write_reports
+
+    folder, reports = opened.store.folder, []
+    for scored in cell_predictions(opened.store, cells):
+        reports += cell_reports(scored)
+        if options.predictions_csv:
+            write_predictions(scored, folder)
+    write_reports(reports, folder)
+    write_metrics(found.results.rows, folder)
+
+
 def _degradations_gone(opened: OpenStudy) -> list[str]:
     """The degradations of the matrix before, which this one has not."""
     from study.analysis.results_csv import degradations_in
@@ -438,12 +462,22 @@ def _print(
 def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyses) -> None:
     """Print where everything is, and the answer."""
     from study.render.answer import answer
+    from study.render.cell_files import write_readme
     from study.tracking.mlflow_address import ui_command
 
     print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
     print(f"audit:   {cli.again(options, 'audit')}")
     print(f"mlflow:  {ui_command(opened.workspace.results)}")
-    print(f"\n{answer(found.comparisons, found.results.flags)}")
+    said = answer(found.comparisons, found.results.flags)
+    print(f"\n{said}")
+    commands = [
+        ("score new images", f"python -m study.predict {shlex.quote(opened.study.name)} IMAGE"),
+        ("train more, or again", cli.again(options, "sweep")),
+        ("score again", cli.again(options, "cross_eval")),
+        ("look at the datasets", cli.again(options, "audit")),
+        ("look at MLflow", ui_command(opened.workspace.results)),
+    ]
+    write_readme(opened.study.name, said, commands, opened.store.folder)
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:

@@ -1,0 +1,121 @@
+"""The confusion table and the classification report of each cell, at the thresholds that a user
+could have: `fixed` and `source`. By scikit-learn, of the stored scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import classification_report, confusion_matrix
+
+from study.core.records import NO_DEGRADATION, Scores, TrainedDetector
+from study.planning.cells import PlannedCell
+from study.statistics.metrics import sigmoid
+from study.store.store import Store
+
+CLASSES = ("real", "fake")
+THRESHOLDS = ("fixed", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellReport:
+    """One cell of one seed at one threshold. cut: its logit. tn, fp, fn, tp: images, fakes are the
+    positives. report: by class (`real`, `fake`) and mean, as scikit-learn names them; a number that
+    is undefined is NaN. text: the same as scikit-learn prints it.
+    """
+
+    detector: str
+    train_on: str
+    test_on: str
+    seed: int
+    threshold: str
+    cut: float
+    tn: int
+    fp: int
+    fn: int
+    tp: int
+    report: dict[str, Any]
+    text: str
+
+    @property
+    def name(self) -> str:
+        """How the cell is shown."""
+        pairing = f"{self.detector} @ {self.train_on}"
+        return f"{pairing} -> {self.test_on}, seed {self.seed}, threshold {self.threshold}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPredictions:
+    """One cell of one seed: its winner's record and its scores."""
+
+    winner: TrainedDetector
+    test_on: str
+    scores: Scores
+
+    @property
+    def file_name(self) -> str:
+        """A name for a file of it, of letters that every disk takes."""
+        pairing = self.winner.trial.pairing
+        parts = (pairing.detector, pairing.train_on, self.test_on, f"seed{self.winner.winner_seed}")
+        safe = "__".join(parts)
+        return "".join(c if c.isalnum() or c in "._-+" else "-" for c in safe) + ".csv"
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield a line an image: what it is, its logit, p(fake), and the verdict at each threshold,
+        "" where there is no such threshold.
+        """
+        s = self.scores
+        logit = s.logit.astype(np.float64)
+        cuts = [self.winner.thresholds.get(name, math.nan) for name in THRESHOLDS]
+        columns = zip(s.sample_id, s.group, s.method, s.label, logit, sigmoid(logit), strict=True)
+        for sample, group, method, label, value, chance in columns:
+            said = ["" if math.isnan(cut) else CLASSES[int(value >= cut)] for cut in cuts]
+            numbers = (repr(float(value)), repr(float(chance)))
+            yield (str(sample), str(group), str(method), CLASSES[int(label)], *numbers, *said)
+
+
+COLUMNS = ("sample_id", "group", "method", "label", "logit", "probability", *THRESHOLDS)
+
+
+def cell_predictions(store: Store, cells: Iterable[PlannedCell]) -> Iterator[CellPredictions]:
+    """Yield the scores of every clean cell that is done and has a winner."""
+    for planned in cells:
+        cell, winner = planned.cell, planned.winner
+        if cell.state == "done" and winner is not None and cell.degradation == NO_DEGRADATION:
+            scores = store.scores(cell.scores_key)
+            yield CellPredictions(winner=winner, test_on=cell.test_on, scores=scores)
+
+
+def cell_reports(of: CellPredictions) -> list[CellReport]:
+    """Return the reports of a cell, one for each threshold that its winner has."""
+    return [
+        _report(of, name, of.winner.thresholds[name])
+        for name in THRESHOLDS
+        if not math.isnan(of.winner.thresholds.get(name, math.nan))
+    ]
+
+
+def _report(of: CellPredictions, threshold: str, cut: float) -> CellReport:
+    label = of.scores.label
+    called = (of.scores.logit.astype(np.float64) >= cut).astype(int)
+    how = {"labels": [0, 1], "target_names": CLASSES, "zero_division": np.nan}
+    tn, fp, fn, tp = confusion_matrix(label, called, labels=[0, 1]).ravel().tolist()
+    pairing = of.winner.trial.pairing
+    return CellReport(
+        detector=pairing.detector,
+        train_on=pairing.train_on,
+        test_on=of.test_on,
+        seed=of.winner.winner_seed,
+        threshold=threshold,
+        cut=cut,
+        tn=tn,
+        fp=fp,
+        fn=fn,
+        tp=tp,
+        report=classification_report(label, called, output_dict=True, **how),
+        text=classification_report(label, called, digits=3, **how),
+    )
