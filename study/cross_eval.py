@@ -384,7 +384,7 @@ def _write(
 
     store, folder = opened.store, opened.store.folder
     store.save_study(to_toml(opened.study))
-    store.save_text(folder / "cells.csv", csv_text(cell_files(opened, cells)))
+    store.save_text(folder / "cells.csv", csv_text(cell_files(opened, cells, found.training)))
     searches = {pairing: best_so_far(searched.trials) for pairing, searched in history.items()}
     return [
         *write_results(found.results, folder),
@@ -461,7 +461,7 @@ def _print(
 
 def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyses) -> None:
     """Print where everything is, and the answer."""
-    from study.render.answer import answer
+    from study.render.answer import answer, answer_text
     from study.render.cell_files import write_readme
     from study.tracking.mlflow_address import ui_command
 
@@ -469,7 +469,7 @@ def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyse
     print(f"audit:   {cli.again(options, 'audit')}")
     print(f"mlflow:  {ui_command(opened.workspace.results)}")
     said = answer(found.comparisons, found.results.flags)
-    print(f"\n{said}")
+    print(f"\n{answer_text(found.comparisons, found.results.flags)}")
     commands = [
         ("score new images", f"python -m study.predict {shlex.quote(opened.study.name)} IMAGE"),
         ("train more, or again", cli.again(options, "sweep")),

@@ -20,8 +20,9 @@ from study.analysis.null_band import null_bands, null_rows
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
-from study.analysis.score_set import ScoreSet, open_scores
+from study.analysis.score_set import ScoreSet, blends_of, open_scores
 from study.analysis.selection_gap import selection_gaps
+from study.analysis.single_models import TrainingParts, training_parts
 from study.analysis.tuning import contrasts
 from study.core.records import Pairing
 from study.jobs.draws import DrawCellJob
@@ -35,13 +36,16 @@ VariantCells = Sequence[tuple[Variant, Sequence[PlannedCell]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Analyses:
-    """The tables of a study; () where it has nothing of a kind."""
+    """The tables of a study; () where it has nothing of a kind. training: what training sample and
+    seeds add to the errors of clean cells.
+    """
 
     results: Results
     comparisons: Comparisons
     choices: Choices
     robustness: tuple[Robustness, ...]
     curves: tuple[RocCurve, ...]
+    training: TrainingParts
 
 
 def analyse(
@@ -62,14 +66,16 @@ def analyse(
     more = [planned for _, of_variant in variants for planned in of_variant]
     keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
     keys += [key for one in epochs if one.job.is_done() for key in one.keys.values()]
-    scores = open_scores(setup, keys, leakage_of(setup), drawn)
+    scores = open_scores(setup, keys, leakage_of(setup), drawn, blends_of(cells))
     below = floors(setup.jobs, history)
     flagged = tuple(flags(setup.searches, history, below))
     results = replace(results_of(setup, scores, cells, audit), flags=flagged)
     plain = [planned.cell for planned in cells]
     return Analyses(
         results=results,
-        comparisons=compare_detectors(scores, plain, marked=[*results.warnings()]),
+        comparisons=compare_detectors(
+            scores, plain, marked=[*results.warnings()], rows=results.rows
+        ),
         choices=Choices(
             gaps=tuple(selection_gaps(scores, cells)),
             contrasts=tuple(contrasts(scores, setup.store, cells, variants)),
@@ -78,6 +84,7 @@ def analyse(
         ),
         robustness=tuple(robustness(scores, plain)),
         curves=tuple(roc_of_means(scores, plain)),
+        training=training_parts(scores, plain),
     )
 
 

@@ -1,6 +1,8 @@
 """The numbers of cells: every metric of every scored cell, and the state of every other.
 
-Metrics are always derived from scores, so this trains nothing and scores nothing.
+Metrics are always derived from scores, so this trains nothing and scores nothing. The interval of
+the mean over seeds of an AUC counts training sample and seeds (single_models.py). All others are of
+the test images.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from study.analysis.estimates import cached_estimates
 from study.analysis.leakage import Leakage
 from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
+from study.analysis.single_models import WeightedSum, part_sum
 from study.core.parallel import ordered_map
 from study.core.records import ELSEWHERE, Cell, Estimate, Pairing, Scores
 from study.planning.cells import PlannedCell, worst
@@ -24,6 +27,7 @@ from study.statistics.metrics import METRICS
 from study.statistics.units import has_units, to_units
 
 NAN = float("nan")
+IMAGES_ALONE = "interval of the test images alone: the training sample is not counted"
 
 
 class Part(NamedTuple):
@@ -77,7 +81,7 @@ class _Source:
         first = done[0].cell
         place = _place(first, self.scores.leakage)
         scores = [self.scores.of(planned.cell) for planned in done]
-        for of, held in _parts(scores, self.scores.leaked(first)):
+        for of, held, images in _parts(scores, self.scores.leaked(first)):
             calibrated = [self.calibrations.of(planned.winner, of.level) for planned in done]
             estimates = cached_estimates(
                 self.cache,
@@ -92,13 +96,18 @@ class _Source:
                 if METRICS[row.metric].of_source and first.pairing.train_on == ELSEWHERE:
                     continue  # there is no source that could decide it
                 is_mean = row.seed == "mean"
+                estimate = _noted(row, calibrated[0])
+                if is_mean and row.metric == "auc":
+                    seeds = [planned.cell.winner_seed for planned in done]
+                    total = part_sum(self.scores, first, seeds, held, images)
+                    estimate = _of_one_model(estimate, total)
                 yield ResultRow(
                     **place,
                     **of._asdict(),
                     seed="mean" if is_mean else str(done[int(row.seed)].cell.winner_seed),
                     metric=row.metric,
                     threshold=row.threshold,
-                    estimate=_noted(row, calibrated[0]),
+                    estimate=estimate,
                     coverage=scores[0].coverage,
                     state="done",
                     reason=missing if is_mean else "",
@@ -107,18 +116,32 @@ class _Source:
 
 def _parts(
     scores: Sequence[Scores], leaked: Collection[str]
-) -> Iterator[tuple[Part, Sequence[Scores]]]:
+) -> Iterator[tuple[Part, Sequence[Scores], Scores | None]]:
     """Give what a cell is taken apart into, and the scores of each seed there: images and units,
-    both without what leaks, and methods.
+    both without what leaks, and methods. With units their single images, by the first seed.
     """
     has_videos = has_units(scores[0])
     for leak_free in (False, True) if leaked else (False,):
         held = [without(one, leaked) for one in scores] if leak_free else scores
-        yield Part(leak_free=leak_free), held
+        yield Part(leak_free=leak_free), held, None
         if has_videos:
-            yield Part(level="unit", leak_free=leak_free), [to_units(one) for one in held]
+            units = [to_units(one) for one in held]
+            yield Part(level="unit", leak_free=leak_free), units, held[0]
     for subset, places in by_method(scores[0]).items():
-        yield Part(subset=subset), [part(one, places) for one in scores]
+        yield Part(subset=subset), [part(one, places) for one in scores], None
+
+
+def _of_one_model(estimate: Estimate, total: WeightedSum) -> Estimate:
+    """The mean over seeds of an AUC with the interval of one model, over test images, training
+    samples and seeds.
+    """
+    found = total.finding(kind="auc")
+    if found.reason:
+        return estimate
+    exact = found.how if "exact" in found.how else ""
+    alone = "" if found.counted else IMAGES_ALONE
+    note = "; ".join(filter(None, (total.note, exact, alone)))
+    return replace(estimate, low=found.low, high=found.high, note=note)
 
 
 def _noted(row: Row, calibrated: Calibration) -> Estimate:

@@ -7,6 +7,7 @@ Keys are digests; the data's are those of the content of train and val, and of t
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -23,6 +24,9 @@ Place = tuple[str, str, str, str]  # detector, train_on, test_on, degradation
 class CellFile:
     """One cell. model, scores: keys in the store, "" where there is none; train_data: "" where
     nothing was trained on.
+
+    training, training_doubt: what training sample and seeds add to the error of the mean over seeds
+    (`Part`); NaN where the training sample is not counted.
     """
 
     detector: str
@@ -35,6 +39,8 @@ class CellFile:
     scores: str
     train_data: str
     test_data: str
+    training: float = math.nan
+    training_doubt: float = math.nan
 
     @property
     def place(self) -> Place:
@@ -42,6 +48,7 @@ class CellFile:
         return self.detector, self.train_on, self.test_on, self.degradation
 
 
+NUMBERS = ("training", "training_doubt")
 COLUMNS = ("schema", *(field.name for field in fields(CellFile)))
 
 
@@ -61,7 +68,8 @@ def read_cells(path: Path) -> list[CellFile]:
         for row in csv.DictReader(file):
             check_schema(row.pop("schema", ""), path)
             try:
-                cells.append(CellFile(**{**row, "seed": int(row["seed"])}))  # type: ignore[arg-type]
+                numbers = {name: float(row[name] or "nan") for name in NUMBERS if name in row}
+                cells.append(CellFile(**{**row, "seed": int(row["seed"]), **numbers}))  # type: ignore[arg-type]
             except (TypeError, KeyError, ValueError) as error:
                 raise StoreError(
                     f"'{path}' cannot be read ({error}); run cross_eval again to write it anew"

@@ -1,10 +1,9 @@
 """Which detector generalises best, and is that more than noise? Every pair of detectors on the same
 images (PROTOCOL section 5).
 
-Detectors are compared by the AUC of their mean logit over seeds, on the images of a test
-set that all of them scored. What the images' sampling explains is in the intervals; what the choice
-of test sets explains is in the ranks; what the seeds explain stands beside the cross-domain means.
-Only a lead that images and seeds together do not explain is more than noise.
+Detectors are compared by the AUCs of their single models, mean over seeds, on the images of a test
+set that all of them scored. One error model counts test images, training sample and seeds
+(analysis/single_models.py). What the choice of test sets explains is in the ranks.
 """
 
 from __future__ import annotations
@@ -15,20 +14,27 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from study.analysis.overlap_groups import Images, overlap_groups
+from study.analysis.headline import Headline, headline
+from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
-from study.analysis.significance import Verdict, by_p, judge
+from study.analysis.significance import Verdict, judge
+from study.analysis.single_models import (
+    Column,
+    Family,
+    SingleModels,
+    Term,
+    WeightedSum,
+    alone,
+    column,
+    families_of,
+)
 from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing
-from study.statistics.comparisons import JOINT, PairedAucs, Ranks, friedman, holm, spearman
-from study.statistics.delong import clustered_variance
-from study.statistics.differences import Difference, Part, total_difference
+from study.statistics.comparisons import Ranks, friedman, holm, spearman
+from study.statistics.error_model import Finding
 from study.statistics.ranking import Floats, Ints
-from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 
-Family = Mapping[str, NDArray[np.str_]]  # test set -> the group of each image, over the family
 Place = tuple[str, str]  # train_on, test_on
 
 
@@ -37,10 +43,9 @@ class Pair:
     """Two detectors compared: in one cell, or (train_on and test_on empty) in their cross-domain
     means.
 
-    auc_first, auc_second: in [0, 1]. p_holm: over the defined comparisons of its table, in [0, 1].
-    seeds: of means, the lead over training seeds. p_noise: of means, the largest p of images, of
-    seeds and of both at once, Holm's
-        over the table; NaN where that of the seeds is unknown.
+    auc_first, auc_second: in [0, 1], of single models, mean over seeds. finding: of their
+    difference. p_holm: over the defined comparisons of its table, in [0, 1]. note: what is to be
+    said of it.
     """
 
     train_on: str
@@ -49,18 +54,17 @@ class Pair:
     second: str
     auc_first: float
     auc_second: float
-    difference: Difference
+    finding: Finding
     p_holm: float
     n_real: int
     n_fake: int
     n_groups: int
-    seeds: SeedLead | None = None
-    p_noise: float = math.nan
+    note: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        """What the difference is, over images and seeds."""
-        return judge(self.p_holm, by_p(self.p_noise))
+        """What the difference is."""
+        return judge(self.finding, self.p_holm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,92 +72,54 @@ class Comparisons:
     """All that a study's scores say about its detectors.
 
     pairs: every pair of detectors in every cell, Holm over all of them.
-    cross_domain: detector -> mean AUC of its mean logit over `cells`, best first; by_cell: in each
-    of them. of_single_models: the
-        mean over `cells` of the mean over seeds of each seed's AUC, as in the matrix.
-    cells: the cross-domain (train_on, test_on) that all these detectors have an AUC in. left_out:
-    detectors without any.
-    mean_pairs: every pair of those means, the better first, Holm over them.
+    cross_domain: detector -> mean AUC over `cells`, best first; by_cell: in each of them.
+    cells: the cross-domain (train_on, test_on) that all these detectors have an AUC in, but those
+    on test sets that the audit warns of, unless there are no others. marked: the test sets that the
+    audit warns of. marked_cells: the cells that are left out for that. with_marked: detector ->
+    mean AUC with these.
+    left_out: detectors without any.
+    mean_pairs: every pair of those means, the better first, and each with those that were run
+    elsewhere and have scores on all these test sets; Holm over them.
+    headline: each detector against chance and the no-pixel baselines.
     ranks: over families of test sets, detectors in the order of `cross_domain`.
-    families: the test sets of `cells`, those that share images together; each family is one block
-    of the ranks. test_sets; agreement, rows (M, M): Spearman between those M columns over the
+    overlap_groups: the test sets of `cells`, those that share images together; each family is one
+    block of the ranks. test_sets; agreement, rows (M, M): Spearman between those M columns over the
     pairings that were trained on neither.
     leaked: (train_on, test_on) -> how many of its test images leak from training. They are in all
     of these numbers.
-    marked: the test sets that the audit warns of.
     """
 
     pairs: tuple[Pair, ...]
     cross_domain: Mapping[str, float]
     by_cell: Mapping[str, tuple[float, ...]]
-    of_single_models: Mapping[str, float]
-    cells: tuple[tuple[str, str], ...]
+    cells: tuple[Place, ...]
+    marked_cells: tuple[Place, ...]
+    with_marked: Mapping[str, float]
     left_out: tuple[str, ...]
     mean_pairs: tuple[Pair, ...]
+    headline: Headline
     ranks: Ranks
     overlap_groups: tuple[tuple[str, ...], ...]
     test_sets: tuple[str, ...]
     agreement: Floats
     rows: Ints
-    leaked: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    leaked: Mapping[Place, int] = field(default_factory=dict)
     marked: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Column:
-    """One test set: the pairings that are scored on it, and their AUCs on the images that all of
-    them scored.
-
-    of_seeds: for each pairing the AUC of each of its winners by seed. seedless: for each, whether
-    no seed can change its logits: it
-        is not trained, or several seeds gave the very same.
-    """
-
-    pairings: tuple[Pairing, ...]
-    aucs: PairedAucs
-    images: Images
-    of_seeds: tuple[Mapping[int, float], ...]
-    seedless: tuple[bool, ...]
-
-    def find(self, detector: str, train_on: str) -> int | None:
-        """Where the detector stands among the AUCs, as trained on that set or not trained at all;
-        None where it is not scored.
-        """
-        found = (Pairing(detector=detector, train_on=source) for source in (train_on, NO_TRAINING))
-        return next(
-            (self.pairings.index(pairing) for pairing in found if pairing in self.pairings), None
-        )
-
-    def auc(self, detector: str, train_on: str) -> float:
-        """The detector's AUC; NaN where it is not scored here."""
-        at = self.find(detector, train_on)
-        return math.nan if at is None else float(self.aucs.aucs[at])
-
-    def place(self, detector: str, train_on: str) -> int:
-        """Where a detector stands that is scored here."""
-        at = self.find(detector, train_on)
-        assert at is not None, "only cells that every detector has a number in are compared"
-        return at
-
-    def weights(self, signed: Mapping[str, float], sources: Collection[str]) -> Floats:
-        """The weights (K,) of the contrast that adds each detector, with its sign, over the
-        training sets `sources`.
-        """
-        weights = np.zeros(len(self.pairings))
-        for source in sources:
-            for detector, weight in signed.items():
-                weights[self.place(detector, source)] += weight
-        return weights
-
-
 def compare_detectors(
-    scores: ScoreSet, cells: Iterable[Cell], *, marked: Collection[str] = ()
+    scores: ScoreSet,
+    cells: Iterable[Cell],
+    *,
+    marked: Collection[str] = (),
+    rows: Sequence[ResultRow] = (),
 ) -> Comparisons:
     """Compare the detectors of a study by the cells that are scored; degraded ones are left out.
 
     A detector that is not trained stands beside the others of every training set. So does one that
     was run elsewhere, on the images that it and another both have; as its training set is not known
-    it has no cross-domain mean, and no rank. marked: the test sets that the audit warns of.
+    it has no rank. marked: the test sets that the audit warns of. rows: of the matrix, with those
+    of the no-pixel baselines.
 
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """
@@ -161,76 +127,91 @@ def compare_detectors(
     mine = [cell for cell in clean if cell.pairing.train_on != ELSEWHERE]
     outside = [cell for cell in clean if cell.pairing.train_on == ELSEWHERE]
     test_sets = tuple(dict.fromkeys(cell.test_on for cell in mine))
-    columns = {y: _column(scores, [c for c in mine if c.test_on == y]) for y in test_sets}
+    by_set = {y: [c for c in mine if c.test_on == y] for y in test_sets}
+    columns = {y: column(scores, own) for y, own in by_set.items()}
     sources = [*dict.fromkeys(cell.pairing.train_on for cell in mine)]
-    pairs = [pair for name, column in columns.items() for pair in _pairs_of(name, column)]
+    pairs = [pair for one in columns.values() for pair in _pairs_of(one)]
     pairs += [pair for cell in outside for pair in _external_pairs(scores, cell, clean)]
     pairs.sort(key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on))
     trained_on = [x for x in sources if x != NO_TRAINING] or sources
     domain = scores.leakage.domain
     across = [(x, y) for x in trained_on for y in columns if domain(x, y) == "cross"]
     detectors = tuple(dict.fromkeys(cell.pairing.detector for cell in mine))
-    contest = _contest(scores, columns, detectors, across)
-    agreement, rows = spearman(_cross_domain_table(scores, columns, mine))
+    contest = _contest(scores, columns, detectors, across, marked)
+    others = _strangers(scores, contest, by_set, outside)
+    agreement, numbers = spearman(_cross_domain_table(scores, columns, mine))
     leaks, scored = scores.leakage.leaks, {(c.pairing.train_on, c.test_on) for c in clean}
     strangers = dict.fromkeys(cell.pairing.detector for cell in outside)
+    means = {name: contest.mean(name) for name in contest.by_cell}
+    means |= {name: one.mean(name) for name, one in others.items()}
     return Comparisons(
         pairs=_adjusted(pairs),
         cross_domain=contest.means,
         by_cell=contest.by_cell,
-        of_single_models=contest.of_single_models(),
         cells=contest.cells,
-        left_out=(*(d for d in detectors if d not in contest.compared), *strangers),
-        mean_pairs=_noise(_adjusted([contest.pair(*p) for p in combinations(contest.means, 2)])),
+        marked_cells=contest.marked_cells,
+        with_marked=contest.with_marked,
+        left_out=(
+            *(d for d in detectors if d not in contest.by_cell),
+            *(d for d in strangers if d not in others),
+        ),
+        mean_pairs=_mean_pairs(contest, others),
+        headline=headline(scores, mine, contest.cells, means, [*others], rows),
         ranks=friedman(contest.by_family()),
-        overlap_groups=tuple(map(tuple, contest.families)),
+        overlap_groups=tuple(
+            tuple(one.test_on for one in family.columns) for family in contest.families
+        ),
         test_sets=test_sets,
         agreement=agreement,
-        rows=rows,
+        rows=numbers,
         leaked={place: len(found.ids()) for place, found in leaks.items() if place in scored},
         marked=tuple(marked),
     )
 
 
-def _column(scores: ScoreSet, cells: Sequence[Cell]) -> _Column:
-    """One test set's column, from its cells."""
-    held = scores.aligned(cell.scores_key for cell in cells)
-    rows: dict[Pairing, dict[int, int]] = {}  # pairing -> seed -> which of the scorings it is
-    for row, cell in enumerate(cells):
-        rows.setdefault(cell.pairing, {})[cell.winner_seed] = row
-    means = [held.mean_logit([*seeds.values()]) for seeds in rows.values()]
-    rng_seed, aucs = scores.rng_seed(cells[0].test_on), held.aucs
-    return _Column(
-        pairings=tuple(rows),
-        aucs=PairedAucs(held.label, means, held.group, rng_seed=rng_seed),
-        images=held,
-        of_seeds=tuple({seed: aucs[row] for seed, row in seeds.items()} for seeds in rows.values()),
-        seedless=tuple(
-            p.train_on == NO_TRAINING or same_logits([held.logits[row] for row in seeds.values()])
-            for p, seeds in rows.items()
-        ),
-    )
-
-
-def _pairs_of(test_on: str, column: _Column) -> Iterable[Pair]:
-    aucs = column.aucs
-    for (i, a), (j, b) in combinations(enumerate(column.pairings), 2):
+def _pairs_of(one: Column) -> Iterable[Pair]:
+    family, pairings = alone(one), [p for p in one.models if isinstance(p, Pairing)]
+    for a, b in combinations(pairings, 2):
         trained_on = _trained_on(a, b)
         # what is not trained is compared with the detectors of every training set
         if len(trained_on) == 1:
-            yield Pair(
-                train_on=trained_on[0],
-                test_on=test_on,
-                first=a.detector,
-                second=b.detector,
-                auc_first=float(aucs.aucs[i]),
-                auc_second=float(aucs.aucs[j]),
-                difference=aucs.difference(i, j),
-                p_holm=math.nan,
-                n_real=aucs.n_real,
-                n_fake=aucs.n_fake,
-                n_groups=aucs.n_groups,
-            )
+            yield _pair((one.models[a], one.models[b]), (a, b), family, trained_on[0])
+
+
+def _pair(
+    models: tuple[SingleModels, SingleModels],
+    pairings: tuple[Pairing, Pairing],
+    family: tuple[Family, ...],
+    train_on: str,
+) -> Pair:
+    """Two pairings in a cell."""
+    (one,) = family[0].columns
+    terms = [
+        Term(test_on=one.test_on, models=of, weight=weight)
+        for of, weight in zip(models, (1.0, -1.0), strict=True)
+    ]
+    total = WeightedSum(terms=tuple(terms), families=family)
+    return Pair(
+        train_on=train_on,
+        test_on=one.test_on,
+        first=pairings[0].detector,
+        second=pairings[1].detector,
+        auc_first=models[0].auc,
+        auc_second=models[1].auc,
+        finding=total.finding(),
+        p_holm=math.nan,
+        note=total.note,
+        **_counts([one]),
+    )
+
+
+def _counts(columns: Sequence[Column]) -> dict[str, int]:
+    fakes = sum(int((one.label == 1).sum()) for one in columns)
+    return {
+        "n_real": sum(len(one.label) for one in columns) - fakes,
+        "n_fake": fakes,
+        "n_groups": sum(len(one.groups) for one in columns),
+    }
 
 
 def _trained_on(a: Pairing, b: Pairing) -> list[str]:
@@ -260,90 +241,83 @@ def _external_pairs(scores: ScoreSet, cell: Cell, cells: Sequence[Cell]) -> Iter
         if pairing == cell.pairing or (pairing.train_on == ELSEWHERE and not is_later):
             continue
         if len(scores.aligned([theirs[0].scores_key, cell.scores_key])):
-            yield from _pairs_of(cell.test_on, _column(scores, [*theirs, cell]))
+            yield from _pairs_of(column(scores, [*theirs, cell]))
 
 
 def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """The pairs with Holm's p over all of them."""
-    adjusted = holm([pair.difference.p for pair in pairs])
+    adjusted = holm([pair.finding.p for pair in pairs])
     return tuple(replace(pair, p_holm=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
 
 
-def _noise(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """The pairs with Holm's p over images and seeds."""
-    adjusted = holm([pair.p_noise for pair in pairs])
-    return tuple(replace(pair, p_noise=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
+def _mean_pairs(contest: _Contest, others: Mapping[str, _Contest]) -> tuple[Pair, ...]:
+    """Every pair of means, and each mean with those of detectors that were run elsewhere."""
+    asked = [(contest, first, second) for first, second in combinations(contest.means, 2)]
+    for name, one in others.items():
+        for own in contest.means:
+            first, second = sorted((own, name), key=lambda d: -one.means[d])
+            asked.append((one, first, second))
+    return _adjusted([one.pair(first, second, len(asked)) for one, first, second in asked])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Contest:
     """The comparison of cross-domain means.
 
-    compared: the detectors that have an AUC across domains. cells: where all of them have one.
+    cells: where all detectors that are compared have an AUC, but those on marked test sets.
     families: the test sets of `cells`, those that share images together. by_cell: detector -> its
-    AUCs in `cells`, best mean first.
+    AUCs in `cells`, best mean first. with_marked: detector -> its mean with `marked_cells`, too.
     """
 
-    columns: Mapping[str, _Column]
-    compared: tuple[str, ...]
+    columns: Mapping[str, Column]
     cells: tuple[Place, ...]
-    families: Sequence[Family]
+    families: tuple[Family, ...]
     by_cell: Mapping[str, tuple[float, ...]]
+    marked_cells: tuple[Place, ...] = ()
+    with_marked: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def means(self) -> dict[str, float]:
-        """Detector -> mean AUC of its mean logit over `cells`, best first."""
+        """Detector -> mean AUC over `cells`, best first."""
         return {d: float(np.mean(aucs)) for d, aucs in self.by_cell.items()}
 
-    def seeds_in(self, detector: str, place: Place) -> tuple[Mapping[int, float], bool]:
-        """A detector's AUCs in one cell by seed; and whether no seed can change them."""
-        x, y = place
-        at = self.columns[y].place(detector, x)
-        return self.columns[y].of_seeds[at], self.columns[y].seedless[at]
+    def sum_of(self, signed: Mapping[str, float]) -> WeightedSum:
+        """Return the mean over cells of a weighted sum of detectors."""
+        terms = []
+        for x, y in self.cells:
+            for detector, weight in signed.items():
+                models = self.columns[y].find(detector, x)
+                assert models is not None, "only cells that every detector has a number in"
+                terms.append(Term(test_on=y, models=models, weight=weight / len(self.cells)))
+        return WeightedSum(terms=tuple(terms), families=self.families)
 
-    def of_single_models(self) -> dict[str, float]:
-        """Detector -> the mean over `cells` of the mean over seeds of each seed's AUC."""
-        return {
-            d: float(
-                np.mean([np.mean([*self.seeds_in(d, place)[0].values()]) for place in self.cells])
-            )
-            for d in self.by_cell
-        }
-
-    def sources(self, test_on: str) -> list[str]:
-        """The training sets of the cells of a test set."""
-        return [x for x, y in self.cells if y == test_on]
+    def mean(self, detector: str) -> WeightedSum:
+        """Return a detector's cross-domain mean."""
+        return self.sum_of({detector: 1.0})
 
     def by_family(self) -> Floats:
         """(families, K) what ranks the detectors: of a test set for itself their means over its
         training sets, of a family minus their mean ranks in it.
         """
         means = {
-            y: [np.mean([self.columns[y].auc(d, x) for x in self.sources(y)]) for d in self.by_cell]
+            y: [
+                np.mean([self.columns[y].auc(d, x) for x, z in self.cells if z == y])
+                for d in self.by_cell
+            ]
             for y in dict.fromkeys(y for _, y in self.cells)
         }
-        found = [
-            (
-                means[next(iter(one))]
-                if len(one) == 1
-                else -rankdata([-np.array(means[y]) for y in one], axis=1).mean(axis=0)
-            )
-            for one in self.families
-        ]
+        found = []
+        for family in self.families:
+            sets = [one.test_on for one in family.columns]
+            ranked = [-np.array(means[y]) for y in sets]
+            alone_in_it = len(sets) == 1
+            found.append(means[sets[0]] if alone_in_it else -rankdata(ranked, axis=1).mean(axis=0))
         shape = len(self.families), len(self.by_cell)
         return np.array(found, dtype=np.float64).reshape(shape)
 
-    def pair(self, first: str, second: str) -> Pair:
-        """Compare two cross-domain means. Within a family of test sets scorings are correlated,
-        families are independent.
-        """
-        means, signed = self.means, {first: 1 / len(self.cells), second: -1 / len(self.cells)}
-        order = [y for family in self.families for y in family]
-        weights = {y: self.columns[y].weights(signed, self.sources(y)) for y in order}
-        aucs = {y: self.columns[y].aucs for y in order}
-        difference = self._difference(means[first] - means[second], weights)
-        seeds = self._seed_lead(first, second)
-        tested = [difference.p, seeds.p, p_of_both(difference.value, difference.error**2, seeds)]
+    def pair(self, first: str, second: str, tests: int) -> Pair:
+        """Compare two cross-domain means. tests: how many such comparisons are made."""
+        means, total = self.means, self.sum_of({first: 1.0, second: -1.0})
         return Pair(
             train_on="",
             test_on="",
@@ -351,73 +325,19 @@ class _Contest:
             second=second,
             auc_first=means[first],
             auc_second=means[second],
-            difference=difference,
+            finding=total.finding(tests=tests),
             p_holm=math.nan,
-            n_real=sum(one.n_real for one in aucs.values()),
-            n_fake=sum(one.n_fake for one in aucs.values()),
-            n_groups=sum(one.n_groups for one in aucs.values()),
-            seeds=seeds,
-            p_noise=float(np.max(tested)),
+            note=total.note,
+            **_counts([one for family in self.families for one in family.columns]),
         )
-
-    def _difference(self, value: float, weights: Mapping[str, Floats]) -> Difference:
-        """The difference of two means over images. weights: (K,) a test set."""
-        aucs = {y: self.columns[y].aucs for y in weights}
-        reason = "; ".join(f"{y}: {aucs[y].reason}" for y in aucs if aucs[y].reason)
-        kinds = {
-            JOINT if len(family) > 1 else aucs[y].how for family in self.families for y in family
-        }
-        note = "; ".join(f"{y}: {aucs[y].note}" for y in aucs if aucs[y].note)
-        sets = f"{len(aucs)} test set{'s' if len(aucs) > 1 else ''}"
-        how = f"{' and '.join(sorted(kinds))}, {sets}"
-        if reason:
-            return Difference(value=value, how=how, reason=reason, note=note)
-        parts = [self._part(family, weights) for family in self.families]
-        return total_difference(parts, how=how, note=note)
-
-    def _part(self, family: Family, weights: Mapping[str, Floats]) -> Part:
-        """What a family of test sets adds to a contrast, weights (K,) a test set; it has the pairs
-        that its smallest one has.
-        """
-        aucs = {y: self.columns[y].aucs for y in family}
-        part = Part(
-            value=sum(float(weights[y] @ aucs[y].aucs) for y in family),
-            variance=self._variance(family, weights),
-            pairs=min(one.pairs for one in aucs.values()),
-            scale=sum(float(np.abs(weights[y]).sum()) / 2 for y in family),
-        )
-        if part.varies:
-            return part
-        return replace(part, alike=all(aucs[y].every_pair_alike(weights[y]) for y in family))
-
-    def _variance(self, family: Family, weights: Mapping[str, Floats]) -> float:
-        """The sampling variance of a family's part of a contrast, weights (K,) a test set."""
-        if len(family) == 1:
-            (only,) = family
-            return self.columns[only].aucs.contrast(weights[only])[1]
-        influences = np.concatenate([self.columns[y].aucs.influence(weights[y]) for y in family])
-        label = np.concatenate([self.columns[y].images.label for y in family])
-        return clustered_variance(influences, label, np.concatenate([*family.values()]))
-
-    def _seed_lead(self, first: str, second: str) -> SeedLead:
-        """The lead over training seeds: of each detector the mean AUC over the cells, for every
-        seed that has scored all of them.
-        """
-        sides, seedless = [], []
-        for detector in (first, second):
-            mine = [self.seeds_in(detector, place) for place in self.cells]
-            aucs, fixed = zip(*mine, strict=True)
-            common = [seed for seed in aucs[0] if all(seed in one for one in aucs)]
-            seedless.append(all(fixed))
-            sides.append([float(np.mean([one[seed] for one in aucs])) for seed in common])
-        return lead_over_seeds(*sides, seedless=(seedless[0], seedless[1]))
 
 
 def _contest(
     scores: ScoreSet,
-    columns: Mapping[str, _Column],
+    columns: Mapping[str, Column],
     detectors: Sequence[str],
     across: Sequence[Place],
+    marked: Collection[str] = (),
 ) -> _Contest:
     """The comparison of the detectors that have an AUC in some of the cross-domain cells `across`,
     over the cells that all of them have one in.
@@ -425,23 +345,52 @@ def _contest(
     held = {
         d: [(x, y) for x, y in across if not math.isnan(columns[y].auc(d, x))] for d in detectors
     }
-    compared = tuple(detector for detector in detectors if held[detector])
+    compared = [detector for detector in detectors if held[detector]]
     every = held[compared[0]] if compared else []
-    cells = tuple(place for place in every if all(place in held[one] for one in compared))
+    common = [place for place in every if all(place in held[one] for one in compared)]
+    cells = tuple(place for place in common if place[1] not in marked) or tuple(common)
     by_cell = {d: tuple(columns[y].auc(d, x) for x, y in cells) for d in compared if cells}
     best_first = sorted(by_cell, key=lambda d: -float(np.mean(by_cell[d])))
-    images = {y: columns[y].images for y in dict.fromkeys(y for _, y in cells)}
+    used = [columns[y] for y in dict.fromkeys(y for _, y in cells)]
     return _Contest(
         columns=columns,
-        compared=compared,
         cells=cells,
-        families=overlap_groups(images, scores.identities),
+        families=families_of(used, scores),
         by_cell={d: by_cell[d] for d in best_first},
+        marked_cells=tuple(place for place in common if place not in cells),
+        with_marked={
+            d: float(np.mean([columns[y].auc(d, x) for x, y in common])) for d in best_first
+        },
     )
 
 
+def _strangers(
+    scores: ScoreSet,
+    contest: _Contest,
+    by_set: Mapping[str, Sequence[Cell]],
+    outside: Sequence[Cell],
+) -> dict[str, _Contest]:
+    """Each detector that was run elsewhere and has scores on all test sets of the means: the same
+    comparison with it, on the images that it has, too.
+    """
+    found: dict[str, _Contest] = {}
+    sets = [*dict.fromkeys(y for _, y in contest.cells)]
+    for name in dict.fromkeys(cell.pairing.detector for cell in outside):
+        theirs = {cell.test_on: cell for cell in outside if cell.pairing.detector == name}
+        if not sets or not all(y in theirs for y in sets):
+            continue
+        held = {y: [*by_set[y], theirs[y]] for y in sets}
+        if any(not len(scores.aligned(c.scores_key for c in own)) for own in held.values()):
+            continue
+        columns = {y: column(scores, own) for y, own in held.items()}
+        one = _contest(scores, columns, [*contest.by_cell, name], contest.cells)
+        if one.cells == contest.cells and name in one.by_cell:
+            found[name] = one
+    return found
+
+
 def _cross_domain_table(
-    scores: ScoreSet, columns: Mapping[str, _Column], cells: Iterable[Cell]
+    scores: ScoreSet, columns: Mapping[str, Column], cells: Iterable[Cell]
 ) -> Floats:
     """(pairings, test sets) AUCs, NaN where a pairing was trained on the test set or on images of
     its dataset.

@@ -1,10 +1,10 @@
 """Two studies, or two versions of one: which cells moved, by how much, and is that more than noise?
 
-Two folders of results are read, no data and no model. Where both hold a cell's scores, the
-AUCs of the mean logits over seeds are compared on the images that both scored, as two detectors are
-(DeLong's paired test, or the paired cluster bootstrap); else the two intervals must do, as if of
-different images, which overstates the noise where they are the same. Only what neither the images
-nor the training seeds nor both at once explain is more than noise, as between detectors. Holm over
+Two folders of results are read, no data and no model. A change is that of the mean over seeds of
+single models. Where both hold a cell's scores, it is tested on the images that both scored, as two
+detectors are; else the two intervals must do, as if of different images, which overstates the noise
+where they are the same. What training sample and seeds decide stands in cells.csv. It is taken as
+independent between the two, which overstates it where both learned from the same images. Holm over
 all cells.
 """
 
@@ -18,24 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from study.analysis.cells_csv import CellFile, Place, read_cells
 from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix
-from study.analysis.significance import Verdict, by_p, judge
-from study.core.errors import StoreError, unknown_name
+from study.analysis.score_set import align
+from study.analysis.significance import Verdict, judge
+from study.analysis.single_models import TrainingParts, difference
+from study.core.errors import ScoreError, StoreError, unknown_name
 from study.core.identity import derive_seed
-from study.core.records import NO_TRAINING, Scores
+from study.core.records import NO_DEGRADATION, Scores
 from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
-from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.differences import Difference, smallest_difference
-from study.statistics.metrics import auc
-from study.statistics.ranking import Floats
+from study.statistics.comparisons import holm
+from study.statistics.error_model import POWER, Finding, Part
 from study.statistics.resampling import Z
-from study.statistics.seeds import SeedLead, lead_over_seeds, p_of_both, same_logits
 from study.store.store import Store
 
 BY_INTERVALS = "both intervals, as of different images"
@@ -47,15 +45,12 @@ UNLIKE = "no image, or another label or group of one, in common"
 class Version:
     """One side. cells: () where the folder has no cells.csv. rows: the AUC of each cell's images,
     mean over seeds.
-
-    of_seeds: the AUCs of each cell by seed, as far as they are defined.
     """
 
     name: str
     folder: Path
     study: Mapping[str, Any]
     rows: Mapping[Place, ResultRow]
-    of_seeds: Mapping[Place, tuple[float, ...]]
     cells: tuple[CellFile, ...]
 
     def scores(self, place: Place) -> list[Scores]:
@@ -66,34 +61,38 @@ class Version:
         named = [cell.scores for cell in self.cells if cell.place == place and cell.state == "done"]
         return [store.scores(key) for key in named] if all(map(store.has_scores, named)) else []
 
+    def training(self, place: Place) -> Part | None:
+        """Return what training sample and seeds add to a cell's error; None where it is not
+        counted.
+        """
+        one = next((cell for cell in self.cells if cell.place == place), None)
+        if one is None or math.isnan(one.training):
+            return None
+        return Part(variance=one.training, doubt=one.training_doubt)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """A cell that both versions have a number in: AUCs as in the matrix, in [0, 1], and the second
-    minus the first, tested.
-
-    difference, p_holm: over images. seeds: over training seeds. p_noise: the largest p of images,
-    of seeds and of both at once,
-        after Holm; NaN where that of the seeds is unknown.
+    minus the first, tested. p_holm: over all cells. note: what is to be said of it.
     """
 
     place: Place
     first: float
     second: float
-    difference: Difference
-    seeds: SeedLead
+    finding: Finding
     p_holm: float = math.nan
-    p_noise: float = math.nan
+    note: str = ""
 
     @property
     def same(self) -> bool:
         """Whether both hold the same scores."""
-        return self.difference.how == SAME
+        return self.finding.how == SAME
 
     @property
     def verdict(self) -> Verdict:
-        """What it is, over images and seeds."""
-        return judge(self.p_holm, by_p(self.p_noise), same=self.same)
+        """What it is."""
+        return judge(self.finding, self.p_holm, same=self.same)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +122,12 @@ class StudyDiff:
         return {key for key, _, _ in self.settings} - {"name"} == {"seed"} and not self.data
 
 
-def cell_files(setup: OpenStudy, cells: Iterable[PlannedCell]) -> list[CellFile]:
-    """Return what cells.csv says of a study's cells."""
+def cell_files(
+    setup: OpenStudy, cells: Iterable[PlannedCell], training: TrainingParts
+) -> list[CellFile]:
+    """Return what cells.csv says of a study's cells. training: what training sample and seeds add
+    to the errors of clean cells.
+    """
     return [
         CellFile(
             detector=planned.cell.pairing.detector,
@@ -137,9 +140,17 @@ def cell_files(setup: OpenStudy, cells: Iterable[PlannedCell]) -> list[CellFile]
             scores=planned.cell.scores_key,
             train_data=setup.keys.data.get(planned.cell.pairing.train_on, ""),
             test_data=test_content(setup, planned.cell.test_on),
+            **_training(planned, training),
         )
         for planned in cells
     ]
+
+
+def _training(planned: PlannedCell, training: TrainingParts) -> dict[str, float]:
+    cell = planned.cell
+    clean = cell.degradation == NO_DEGRADATION
+    part = training.get((cell.pairing, cell.test_on)) if clean else None
+    return {} if part is None else {"training": part.variance, "training_doubt": part.doubt}
 
 
 def open_version(word: str, results: Path) -> Version:
@@ -166,16 +177,11 @@ def open_version(word: str, results: Path) -> Version:
         for row in read_matrix(matrix)
         if row.metric == "auc" and row.is_whole and row.level == "image" and row.role != "baseline"
     ]
-    of_seeds: dict[Place, list[float]] = {}
-    for row in rows:
-        if row.seed != "mean" and row.has_number:
-            of_seeds.setdefault(_place(row), []).append(row.estimate.value)
     return Version(
         name=word,
         folder=folder.absolute(),
         study=_toml(folder / "study.toml"),
         rows={_place(row): row for row in rows if row.seed == "mean"},
-        of_seeds={place: tuple(aucs) for place, aucs in of_seeds.items()},
         cells=tuple(read_cells(folder / "cells.csv")),
     )
 
@@ -198,15 +204,11 @@ def compare_versions(first: Version, second: Version) -> StudyDiff:
         place for place in both if first.rows[place].has_number and second.rows[place].has_number
     ]
     changes = [_change(first, second, place) for place in numbered]
-    images = holm([math.nan if change.same else change.difference.p for change in changes])
-    noise = holm([change.p_noise for change in changes])
+    adjusted = holm([math.nan if change.same else change.finding.p for change in changes])
     return StudyDiff(
         first=first.name,
         second=second.name,
-        changes=tuple(
-            replace(c, p_holm=float(p), p_noise=float(q))
-            for c, p, q in zip(changes, images, noise, strict=True)
-        ),
+        changes=tuple(replace(c, p_holm=float(p)) for c, p in zip(changes, adjusted, strict=True)),
         states=tuple(
             (p, _state(first.rows[p]), _state(second.rows[p])) for p in both if p not in numbered
         ),
@@ -230,79 +232,56 @@ def _state(row: ResultRow) -> str:
 
 def _change(first: Version, second: Version, place: Place) -> Change:
     rows = first.rows[place], second.rows[place]
+    parts = first.training(place), second.training(place)
+    training = parts[0] + parts[1] if parts[0] is not None and parts[1] is not None else None
     scores = first.scores(place), second.scores(place)
-    fixed = place[1] == NO_TRAINING
-    by_matrix = [
-        version.of_seeds.get(place, (row.estimate.value,))
-        for version, row in ((second, rows[1]), (first, rows[0]))
-    ]
-    found, seeds = _paired(*scores, place) or (
-        _by_intervals(*rows),
-        lead_over_seeds(*by_matrix, seedless=(fixed, fixed)),
+    counted = training is not None
+    finding, note = _paired(*scores, place, training) or (
+        _by_intervals(*rows, counted=counted),
+        UNLIKE if all(scores) else "",
     )
-    if all(scores) and found.how == BY_INTERVALS:
-        found = replace(found, note="; ".join(text for text in (found.note, UNLIKE) if text))
-    tested = [found.p, seeds.p, p_of_both(found.value, found.error**2, seeds)]
     return Change(
         place=place,
         first=rows[0].estimate.value,
         second=rows[1].estimate.value,
-        difference=found,
-        seeds=seeds,
-        p_noise=math.nan if found.how == SAME else float(np.max(tested)),
+        finding=finding,
+        note=note,
     )
 
 
 def _paired(
-    first: Sequence[Scores], second: Sequence[Scores], place: Place
-) -> tuple[Difference, SeedLead] | None:
-    """Compare on the images that all seeds of both scored, over images and over seeds; None where
-    that cannot be.
+    first: Sequence[Scores], second: Sequence[Scores], place: Place, training: Part | None
+) -> tuple[Finding, str] | None:
+    """Compare on the images that all seeds of both scored; with what is to be said of it. None
+    where that cannot be.
     """
     if not first or not second:
         return None
-    common = first[0].sample_id
-    for one in (*first[1:], *second):
-        common = np.intersect1d(common, one.sample_id)
-    kept = [[np.isin(one.sample_id, common) for one in seeds] for seeds in (first, second)]
-    label, group = first[0].label[kept[0][0]], first[0].group[kept[0][0]]
-    theirs = second[0].label[kept[1][0]], second[0].group[kept[1][0]]
-    if (
-        not len(common)
-        or not np.array_equal(label, theirs[0])
-        or not np.array_equal(group, theirs[1])
-    ):
+    try:
+        held = align([*second, *first])
+    except ScoreError:
         return None
-    logits = [
-        [one.logit[keep].astype(np.float64) for one, keep in zip(seeds, keeps, strict=True)]
-        for seeds, keeps in zip((first, second), kept, strict=True)
-    ]
-    means = [np.mean(of_seeds, axis=0) for of_seeds in logits]
-    lead = _over_seeds(label, logits[1], logits[0], untrained=place[1] == NO_TRAINING)
-    if np.array_equal(*means) and len(common) == len(first[0].label) == len(second[0].label):
-        return Difference(value=0.0, low=0.0, high=0.0, p=1.0, how=SAME), lead
-    found = PairedAucs(label, means, group, rng_seed=derive_seed("diff", place[2])).difference(1, 0)
-    fewer = max(len(first[0].label), len(second[0].label)) - len(common)
-    note = "; ".join(
-        t
-        for t in (found.note, f"on the {len(common)} images that both scored" if fewer else "")
-        if t
+    if not len(held):
+        return None
+    fewer = max(len(one.label) for one in (*first, *second)) - len(held)
+    if not fewer and _same(first, second):
+        return Finding(value=0.0, low=0.0, high=0.0, p=1.0, how=SAME), ""
+    sides = tuple(range(len(second))), tuple(range(len(second), len(second) + len(first)))
+    total = difference(held, sides, test_on=place[2], rng_seed=derive_seed("diff", place[2]))
+    fewer_words = f"on the {len(held)} images that both scored" if fewer else ""
+    return total.judged(training), "; ".join(filter(None, (total.note, fewer_words)))
+
+
+def _same(first: Sequence[Scores], second: Sequence[Scores]) -> bool:
+    """Whether all seeds hold the same logits."""
+    return len(first) == len(second) and all(
+        np.array_equal(a.logit, b.logit) for a, b in zip(first, second, strict=True)
     )
-    return replace(found, note=note), lead
 
 
-def _over_seeds(
-    label: NDArray[np.uint8], logits: Sequence[Floats], others: Sequence[Floats], *, untrained: bool
-) -> SeedLead:
-    """How far the AUCs of some seeds' logits (N,) lie above those of others, of the same images."""
-    aucs = [[auc(label, one) for one in side] for side in (logits, others)]
-    fixed = [untrained or same_logits(side) for side in (logits, others)]
-    return lead_over_seeds(*aucs, seedless=(fixed[0], fixed[1]))
-
-
-def _by_intervals(first: ResultRow, second: ResultRow) -> Difference:
+def _by_intervals(first: ResultRow, second: ResultRow, *, counted: bool) -> Finding:
     """Compare two AUCs by their own intervals, taken as independent: each end by the reaches that
-    lead to it.
+    lead to it. counted: whether both intervals count the training sample.
 
     MOVER (Zou and Donner, 2008). An AUC's interval reaches farther to the side away from 1, where
     half its width would be too little. p belongs to the end nearer to 0, so that the two agree.
@@ -312,19 +291,17 @@ def _by_intervals(first: ResultRow, second: ResultRow) -> Difference:
     down = math.hypot(b.value - b.low, a.high - a.value)
     up = math.hypot(b.high - b.value, a.value - a.low)
     if not min(down, up) > 0:
-        return Difference(
-            value=value,
-            how=BY_INTERVALS,
-            reason="an interval has no width" if min(down, up) == 0 else "no interval",
-        )
+        why = "an interval has no width" if min(down, up) == 0 else "no interval"
+        return Finding(value=value, counted=counted, how=BY_INTERVALS, reason=why)
     toward = down if value > 0 else up
-    return Difference(
+    return Finding(
         value=value,
         low=max(value - down, -1.0),
         high=min(value + up, 1.0),
         p=float(2 * ndtr(-abs(value) * Z / toward)),
-        smallest=smallest_difference(max(down, up) / Z),
+        counted=counted,
         error=toward / Z,
+        smallest=(Z + float(ndtri(POWER))) * max(down, up) / Z,
         how=BY_INTERVALS,
     )
 

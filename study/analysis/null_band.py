@@ -25,11 +25,12 @@ LEVELS = (0.025, 0.975)  # of the models' AUCs: 95 % of them lie in the band
 
 @dataclass(frozen=True, kw_only=True)
 class NullBand:
-    """What a pairing's models of permuted labels score on a clean test set. aucs: (P,) of them, in
-    the order of the permutations, which are the same for all detectors. cell: one of the pairing.
+    """What a pairing's models of permuted labels score on a clean test set. aucs: (P,) of them.
+    numbers: of the permutations, which are the same for all detectors. cell: one of the pairing.
     """
 
     cell: Cell
+    numbers: tuple[int, ...]
     aucs: Floats
     n_real: int
     n_fake: int
@@ -76,6 +77,7 @@ def null_bands(scores: ScoreSet, cells: Iterable[Cell]) -> list[NullBand]:
             bands.append(
                 NullBand(
                     cell=cell,
+                    numbers=drawn.numbers,
                     aucs=np.array([auc(of.label, logit) for logit in drawn.logits[:, 0]]),
                     n_real=int((of.label == 0).sum()),
                     n_fake=int((of.label == 1).sum()),

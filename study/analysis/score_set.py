@@ -9,9 +9,11 @@ mean logit, and the images that training has not seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +22,17 @@ from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.overlap_groups import Identities, Images, identities_of, own_names
 from study.core.errors import ScoreError
 from study.core.identity import derive_seed
-from study.core.records import Cell, Draw, DrawKind, DrawScores, Pairing, Scores
+from study.core.records import Cell, Draw, DrawKind, DrawScores, Pairing, Scores, TrainedDetector
 from study.jobs.draws import DrawCellJob
-from study.planning.cells import test_content
+from study.jobs.ensemble import WEIGHT
+from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
 from study.statistics.metrics import auc
 from study.statistics.ranking import Floats
 
+T = TypeVar("T")
 DrawnFile = tuple[tuple[Draw, ...], DrawScores]  # some draws, and the logits of their models
+Blends = Mapping[Pairing, Mapping[str, float]]  # ensembles: member -> weight of its logit
 SHARED = ("sample_id", "group", "unit", "method", "label")  # the columns that scorings share
 
 
@@ -99,7 +104,8 @@ class Drawn:
 
 class ScoreSet:
     """The scores of a run by their keys. drawn: the logits of models of draws, with these, by
-    pairing and test set. leakage: which test images leak from training, and which
+    pairing and test set. blends: ensembles, whose models of draws are those of their members.
+    leakage: which test images leak from training, and which
     cells are cross-domain. rng_seed: test set -> the seed of its resampling. identities: what tells
     which images of two test sets are the same.
     """
@@ -110,6 +116,7 @@ class ScoreSet:
         *,
         rng_seed: Callable[[str], int],
         drawn: Mapping[tuple[Pairing, str], Sequence[DrawnFile]] = MappingProxyType({}),
+        blends: Blends = MappingProxyType({}),
         leakage: Leakage = NO_LEAKS,
         identities: Identities = own_names,
     ) -> None:
@@ -117,7 +124,8 @@ class ScoreSet:
         held: dict[str, Scores] = {}
         self._files = {key: _sharing(scores, held) for key, scores in files}
         self.rng_seed, self.leakage, self.identities = rng_seed, leakage, identities
-        self._drawn = drawn
+        self._drawn, self._blends = drawn, blends
+        self._derived: dict[Hashable, Any] = {}
 
     def of(self, cell: Cell) -> Scores:
         """Return a scored cell's scores, with all its images."""
@@ -141,6 +149,8 @@ class ScoreSet:
         failed is left out. Raises ScoreError for an image that was not scored.
         """
         halves = 2 if kind == "half" else 1
+        if pairing in self._blends:
+            return self._blended(pairing, test_on, kind, sample_id)
         found: dict[Draw, Floats] = {}
         for draws, scores in self._drawn.get((pairing, test_on), ()):
             if draws[0].kind == kind:
@@ -156,6 +166,27 @@ class ScoreSet:
         stacked = np.array(rows, dtype=np.float64).reshape(len(whole), halves, len(sample_id))
         return Drawn(numbers=tuple(whole), logits=stacked)
 
+    def _blended(
+        self, pairing: Pairing, test_on: str, kind: DrawKind, sample_id: NDArray[np.str_]
+    ) -> Drawn:
+        """What an ensemble makes of its members' models of the same draws."""
+        weights = self._blends[pairing]
+        members = [Pairing(detector=name, train_on=pairing.train_on) for name in weights]
+        drawn = [self.drawn(member, test_on, kind, sample_id) for member in members]
+        numbers = sorted(set.intersection(*(set(one.numbers) for one in drawn)))
+        logits = sum(
+            (w * one.of(numbers) for w, one in zip(weights.values(), drawn, strict=True)),
+            np.zeros(1),
+        )
+        return Drawn(numbers=tuple(numbers), logits=logits)
+
+    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` gives, once for each key."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        found: T = self._derived[key]
+        return found
+
     def images(self, keys: Iterable[str]) -> Images:
         """Return the images that some of several scorings of a test set have, sorted by id."""
         held = {id(scores.sample_id): scores for scores in (self._files[key] for key in keys)}
@@ -165,11 +196,34 @@ class ScoreSet:
         return Images(sample_id=sample_id, group=group[first], label=label[first])
 
 
+def blends_of(cells: Iterable[PlannedCell]) -> Blends:
+    """Return the ensembles among the winners of cells, with the mean over seeds of their weights.
+    The models of draws are combined with these, as their own val scores are not kept.
+    """
+    made: dict[Pairing, dict[str, TrainedDetector]] = {}
+    for planned in cells:
+        if planned.winner is not None and planned.winner.spec.learner == "members":
+            made.setdefault(planned.cell.pairing, {})[planned.winner.key] = planned.winner
+    found: dict[Pairing, dict[str, float]] = {}
+    for pairing, winners in made.items():
+        options = [one.spec.options for one in winners.values()]
+        names = [name for name in options[0] if name.startswith(WEIGHT)]
+        found[pairing] = {
+            name.removeprefix(WEIGHT): fmean(float(one[name]) for one in options) for name in names
+        }
+    return found
+
+
 def open_scores(
-    setup: OpenStudy, keys: Iterable[str], leakage: Leakage, drawn: Sequence[DrawCellJob] = ()
+    setup: OpenStudy,
+    keys: Iterable[str],
+    leakage: Leakage,
+    drawn: Sequence[DrawCellJob] = (),
+    blends: Blends = MappingProxyType({}),
 ) -> ScoreSet:
     """Read a study's scores, each file once. keys: of its scored cells, and of all else that is to
-    be compared. drawn: jobs whose scores are there. Raises StoreError where one cannot be read.
+    be compared. drawn: jobs whose scores are there. blends: its ensembles. Raises StoreError where
+    one cannot be read.
     """
     seeds: dict[str, int] = {}
 
@@ -189,6 +243,7 @@ def open_scores(
         files,
         rng_seed=rng_seed,
         drawn=of_draws,
+        blends=blends,
         leakage=leakage,
         identities=identities_of(setup),
     )

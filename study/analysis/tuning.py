@@ -1,11 +1,12 @@
 """What tuning has gained: each pairing's winners against other configurations trained with the same
 seeds.
 
-A contrast is tuned minus other, on source val and on test sets. Two uncertainties stand
-apart: over seeds (each seed's own difference, Student's t), and over images (the AUCs of the mean
-logits, paired; Holm over all cells of one kind). Source val chose the tuned configuration and
-flatters it; the test sets do not. Only what neither explains is more than noise. Of a test set that
-leaks, the images that training has seen are left out.
+A contrast is tuned minus other, on source val and on test sets: the AUCs of single models, mean
+over seeds, on the same images. On test sets it is tested by the one error model, Holm over all
+cells of one kind. Only the winner's configuration is trained on halves of the training groups: the
+other is taken to vary as much, and independently, which overstates their difference's error. Source
+val chose the tuned configuration and flatters it; the test sets do not. Of a test set that leaks,
+the images that training has seen are left out.
 """
 
 from __future__ import annotations
@@ -16,14 +17,23 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from study.analysis.results import Domain
-from study.analysis.score_set import ScoreSet
-from study.analysis.significance import Verdict, by_interval, judge
+from study.analysis.score_set import Aligned, ScoreSet
+from study.analysis.significance import Verdict, judge
+from study.analysis.single_models import (
+    Column,
+    Term,
+    WeightedSum,
+    alone,
+    difference,
+    halves_of,
+    single_models,
+)
 from study.core.records import NO_DEGRADATION, Pairing
 from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT, Variant
-from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.differences import Difference
-from study.statistics.seeds import SeedDifference, over_seeds, same_logits
+from study.statistics.comparisons import holm
+from study.statistics.error_model import Finding, Part
+from study.statistics.seeds import SeedDifference, over_seeds
 from study.store.store import Store
 
 VAL = ""  # the test_on of a contrast on source val
@@ -34,10 +44,10 @@ class Contrast:
     """The tuned configuration and another, in one place; test_on is `VAL` on source val, which is
     in-domain.
 
-    tuned, other: AUC in [0, 1], mean over the seeds that both have. images: NaN with a reason where
-    it does not apply (source val, the same models). same: the other configuration is the tuned one.
+    tuned, other: AUC in [0, 1], mean over the seeds that both have. seeds: their difference, seed
+    by seed. finding: of the difference, NaN with a reason where it does not apply (source val, the
+    same models). note: what is to be said of it. same: the other configuration is the tuned one.
     reason: why there are no numbers, else "".
-    seedless: whether no seed changes the logits of either.
     leaked: how many test images leak from training; they are left out, unless a class is gone
     without them (`kept`).
     """
@@ -49,19 +59,18 @@ class Contrast:
     tuned: float
     other: float
     seeds: SeedDifference
-    images: Difference
+    finding: Finding
     p_holm: float = math.nan
+    note: str = ""
     same: bool = False
     reason: str = ""
-    seedless: bool = False
     leaked: int = 0
     kept: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """What the difference is, over images and seeds, which are pairs."""
-        by_seeds = by_interval(self.images.value, self.seeds.low, self.seeds.high)
-        return judge(self.p_holm, self.seedless or by_seeds, same=self.same)
+        """What the difference is."""
+        return judge(self.finding, self.p_holm, same=self.same)
 
 
 def contrasts(
@@ -103,9 +112,9 @@ def _on_val(store: Store, variant: Variant, winners: Mapping[int, str]) -> Contr
             pairs.append((store.model(tuned).val_auc, store.model(other).val_auc))
         else:
             missing.append(str(failures.get(other, "not trained yet")))
-    images = Difference(value=math.nan, reason="source val")
+    none = Finding(value=math.nan, reason="source val")
     reason = "" if pairs else missing[0]
-    return _contrast(variant, VAL, "in", pairs, images, same=same, reason=reason)
+    return _contrast(variant, VAL, "in", pairs, none, same=same, reason=reason)
 
 
 def _on_test(
@@ -120,25 +129,42 @@ def _on_test(
     domain = scores.leakage.domain(train_on, test_on)
     keys = [(tuned[seed], other[seed]) for seed in other if seed in tuned]
     if not keys:
-        none, reason = Difference(value=math.nan), "not scored in both"
+        none, reason = Finding(value=math.nan), "not scored in both"
         return _contrast(variant, test_on, domain, [], none, same=False, reason=reason)
     both = scores.aligned([key for side in zip(*keys, strict=True) for key in side])
     both = both.leak_free(scores.leakage.leaked(train_on, test_on))
-    sides = both.logits[: len(keys)], both.logits[len(keys) :]
+    half = len(keys)
     same = all(mine == theirs for mine, theirs in keys)
-    images = Difference(value=0.0, reason="the same models")
+    finding, note = Finding(value=0.0, reason="the same models"), ""
     if not same:
-        means = [side.mean(axis=0) for side in sides]
+        sides = tuple(range(half)), tuple(range(half, 2 * half))
         rng_seed = scores.rng_seed(test_on)
-        images = PairedAucs(both.label, means, both.group, rng_seed=rng_seed).difference(0, 1)
+        total = difference(both, sides, test_on=test_on, rng_seed=rng_seed)
+        training = _training(scores, variant.pairing, test_on, both, half)
+        finding, note = total.judged(training), total.note
     aucs = both.aucs
-    pairs = [*zip(aucs[: len(keys)], aucs[len(keys) :], strict=True)]
+    pairs = [*zip(aucs[:half], aucs[half:], strict=True)]
     return replace(
-        _contrast(variant, test_on, domain, pairs, images, same=same),
-        seedless=all(same_logits([*side]) for side in sides),
+        _contrast(variant, test_on, domain, pairs, finding, same=same),
+        note=note,
         leaked=both.leaked,
         kept=both.kept,
     )
+
+
+def _training(
+    scores: ScoreSet, pairing: Pairing, test_on: str, both: Aligned, seeds: int
+) -> Part | None:
+    """The part of training sample and seeds in a difference whose other side varies as the winner
+    does, and independently; None where the winner's is not counted. The first scorings are the
+    winner's.
+    """
+    halves = halves_of(scores, pairing, test_on, both)
+    models = single_models(both, dict(enumerate(range(seeds))), pairing, halves=halves)
+    own = Column(test_on=test_on, images=both, models={pairing: models}, rng_seed=0)
+    term = Term(test_on=test_on, models=models, weight=1.0)
+    part = WeightedSum(terms=(term,), families=alone(own)).training
+    return None if part is None else part.times(2)
 
 
 def _contrast(
@@ -146,7 +172,7 @@ def _contrast(
     test_on: str,
     domain: Domain,
     pairs: Sequence[tuple[float, float]],
-    images: Difference,
+    finding: Finding,
     *,
     same: bool,
     reason: str = "",
@@ -159,7 +185,7 @@ def _contrast(
         tuned=fmean(tuned for tuned, _ in pairs) if pairs else math.nan,
         other=fmean(other for _, other in pairs) if pairs else math.nan,
         seeds=over_seeds([tuned - other for tuned, other in pairs]),
-        images=images,
+        finding=finding,
         same=same,
         reason=reason,
     )
@@ -172,6 +198,6 @@ def _adjusted(found: Sequence[Contrast]) -> list[Contrast]:
         places = [
             i for i, contrast in enumerate(found) if (contrast.source == DEFAULT) == is_default
         ]
-        for i, p in zip(places, holm([found[i].images.p for i in places]), strict=True):
+        for i, p in zip(places, holm([found[i].finding.p for i in places]), strict=True):
             adjusted[i] = replace(found[i], p_holm=float(p))
     return adjusted

@@ -33,6 +33,7 @@ from study.statistics.metrics import auc, nll
 from study.statistics.thresholds import fit_temperature, source_thresholds
 
 STACKED = "ensemble_stacked"
+WEIGHT = "weight_"  # before the names of options that hold the members' weights
 C = 1.0  # inverse L2 strength of the stacked one, scikit-learn's default
 NO_NETWORK = DetectorSpec(
     name="",
@@ -151,7 +152,7 @@ def run_ensemble(job: EnsembleJob) -> None:
     if not store.has_model(job.key):
         _make(job)
     options = store.model(job.key).spec.options
-    weights = np.array([options[f"weight_{name}"] for name in job.members], dtype=np.float64)
+    weights = np.array([options[f"{WEIGHT}{name}"] for name in job.members], dtype=np.float64)
     combination = Combination(weights=weights, bias=float(options["bias"]))
     store.save_scores(job.scores_key, combination.of([store.scores(key) for key in job.scores]))
 
@@ -169,7 +170,7 @@ def _make(job: EnsembleJob) -> None:
         combination = mean_of([store.model(key).temperature for key in job.models])
     val = combination.of(parts)
     weights = zip(job.members, combination.weights, strict=True)
-    options = {f"weight_{name}": float(weight) for name, weight in weights}
+    options = {f"{WEIGHT}{name}": float(weight) for name, weight in weights}
     options |= {"bias": combination.bias}
     members = zip(job.members, job.models, strict=True)
     trial = Trial(

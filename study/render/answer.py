@@ -1,20 +1,34 @@
-"""Which detector generalises best, and is that more than noise? The answer in a few sentences."""
+"""Which detector generalises best, and is that more than noise? The answer in a few sentences, and
+a ranked table of all detectors.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from statistics import fmean
 
 from study.analysis.comparisons import Comparisons, Pair
+from study.analysis.headline import CHANCE, Baseline, Standing
 from study.analysis.results import Flag
 from study.analysis.significance import Verdict
+from study.core.records import NO_PIXELS
 from study.render.flags import flags_sentences
 from study.render.numbers import counted, number, p_words, with_interval
-from study.statistics.differences import ALPHA
+from study.render.table import Cell, Column, Table, table, terminal_width, text
+from study.statistics.error_model import ALPHA
 
-SAME = 1e-12  # between two AUCs: below it only rounding is left
 QUESTION = "Which detector generalises best, and is that more than noise?"
+BASELINES = dict(
+    zip(
+        NO_PIXELS,
+        ("a classifier of file metadata", "one of border and brightness"),
+        strict=True,
+    )
+)
+NOT_COUNTED = (
+    "No claim{which} is made, as the training sample is not counted (budget.replicates = 0, or"
+    " models of halves are missing): intervals and p are of the test images alone."
+)
 
 
 def answer(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
@@ -24,67 +38,118 @@ def answer(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
     return "\n".join([_answer(found), *flags_sentences(flags)])
 
 
+def answer_text(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
+    """Return the answer and the ranked table, for the terminal."""
+    flags = [*flags]
+    said = answer(found, flags)
+    if not found.headline.standings:
+        return said
+    return f"{said}\n\n{text(ranking(found, flags), terminal_width())}"
+
+
 def _answer(found: Comparisons) -> str:
-    if not found.cross_domain:
+    if not found.headline.own:
         why = "no test set lies outside the training set for every detector"
         if not found.test_sets:
             why = "nothing is scored yet"
         return f"{QUESTION}\nThat cannot be said: {why}."
-    best, *rest = found.cross_domain
-    sets = {test_on for _, test_on in found.cells}
-    over = f"{counted(len(found.cells), 'cross-domain cell')} on {counted(len(sets), 'test set')}"
-    lines = [QUESTION, _headline(found, best, over)]
+    best, *rest = found.headline.own
+    lines = [QUESTION, _headline(found), *_how_tested(found)]
     if rest:
-        lines += [*_leads(found, best), _over_test_sets(found, best)]
+        lines += [*_leads(found, best.detector), _over_test_sets(found, best.detector)]
     else:
         lines.append("It is the only detector there: there is nothing to compare it with.")
-    return "\n".join([*lines, *_marks(found, best), *_left_out(found), *_leaks(found)])
+    lines += [*_elsewhere(found), *_marks(found), *_left_out(found), *_leaks(found)]
+    return "\n".join(lines)
 
 
-def _headline(found: Comparisons, best: str, over: str) -> str:
-    """The best detector's mean: of single models, as the matrix has it, and of the mean logit,
-    which is tested.
-    """
-    tested, single = found.cross_domain, found.of_single_models
-    if all(math.isclose(tested[name], single[name], abs_tol=SAME) for name in tested):
-        return f"{best}: cross-domain mean AUC {number(tested[best])}, over {over}."
-    first = max(single, key=lambda name: single[name])
-    other = f" By the mean over seeds {first} is first, with {number(single[first])}."
-    return (
-        f"{best}: cross-domain mean AUC {number(single[best])} (the matrix's mean over seeds) over"
-        f" {over}; {number(tested[best])} for the mean logit over its seeds, on which the tests"
-        f" below are made.{'' if first == best else other}"
+def _headline(found: Comparisons) -> str:
+    """The first sentence: whether any detector generalises, and which is best."""
+    own, where = found.headline.own, _where(found)
+    tested = [one for one in own if one.verdict in (Verdict.MORE_THAN_NOISE, Verdict.NOT_MORE)]
+    if not tested:
+        first = f"the first by its mean, {own[0].detector}, {_has(own[0])}"
+        if own[0].verdict is Verdict.NOT_COUNTED:
+            return f"Whether any detector generalises{where} is not claimed: {first}."
+        why = own[0].mean.reason or "no test is defined"
+        return f"Whether any detector generalises{where} cannot be tested ({why}): {first}."
+    shown = [one for one in tested if one.generalises]
+    if shown and shown[0] is own[0]:
+        return f"{own[0].detector} generalises{_as_best(found)}: it {_has(own[0])}."
+    said = [f"{shown[0].detector} generalises{where}: it {_has(shown[0])}."] if shown else []
+    if not shown:
+        of = "" if len(tested) == len(own) else " of those that can be tested"
+        best = f"the best{of}, {tested[0].detector}, {_has(tested[0])}"
+        said.append(f"None generalises{where}: {best}.")
+    if own[0] is not (shown or tested)[0]:
+        first = f"That {own[0].detector} does, which is the first by its mean, is not shown"
+        said.append(f"{first}: it {_has(own[0])}.")
+    return " ".join(said)
+
+
+def _as_best(found: Comparisons) -> str:
+    """Where the first detector generalises, and whether it is shown to be the best."""
+    best, *rest = found.headline.own
+    beaten = {
+        pair.second
+        for pair in found.mean_pairs
+        if pair.first == best.detector and pair.verdict is Verdict.MORE_THAN_NOISE
+    }
+    where = _where(found)
+    if not rest:
+        return where
+    if all(one.detector in beaten for one in rest):
+        return f" best{where}"
+    return f"{where}, and no detector is shown to be the best"
+
+
+def _where(found: Comparisons) -> str:
+    """From where to where, for a sentence."""
+    sources, sets = (list(dict.fromkeys(of)) for of in zip(*found.cells, strict=True))
+    if len(found.cells) == 1:
+        return f" from {sources[0]} to {sets[0]}"
+    return f" over {counted(len(found.cells), 'cross-domain cell')} on " + counted(
+        len(sets), "test set"
     )
 
 
-def _marks(found: Comparisons, best: str) -> list[str]:
-    """Which test sets the audit warns of, and what the means are without them."""
-    sets = list(dict.fromkeys(test_on for _, test_on in found.cells))
-    marked = [name for name in sets if name in found.marked]
-    if not marked:
-        return []
-    are = "is" if len(marked) == 1 else "are"
-    text = (
-        f"{len(marked)} of {len(sets)} test sets {are} marked ! (a confound or a leak, see the"
-        f" tables): {', '.join(marked)}."
-    )
-    clean = [i for i, (_, test_on) in enumerate(found.cells) if test_on not in marked]
-    if not clean:
-        return [f"{text} No cross-domain number rests on an unmarked one."]
-    means = {name: fmean(aucs[i] for i in clean) for name, aucs in found.by_cell.items()}
-    first = sorted(means, key=lambda name: -means[name])
-    stays = f"; {best} stays first" if first[0] == best else f"; {first[0]} is first, not {best}"
-    shown = listed(f"{name} {number(means[name])}" for name in first)
-    return [
-        f"{text} Without them the mean AUCs of the mean logits are (nothing is tested here):"
-        f" {shown}{stays if len(first) > 1 else ''}."
-    ]
+def _has(one: Standing) -> str:
+    """A detector's mean, chance, and the no-pixel baselines."""
+    mean, chance = one.mean, one.chance
+    band = ""
+    if chance.models:
+        band = f" (permuted labels give {with_interval(chance.value, chance.low, chance.high)})"
+    named = [f"{_baseline(b)} has {with_interval(b.value, b.low, b.high)}" for b in one.baselines]
+    held = f"has {with_interval(mean.value, mean.low, mean.high)}; chance is {number(CHANCE)}{band}"
+    return ", ".join([held, *named])
+
+
+def _baseline(one: Baseline) -> str:
+    return BASELINES.get(one.name, one.name)
+
+
+def _how_tested(found: Comparisons) -> list[str]:
+    """What the first sentence rests on, and what it does not count."""
+    own = found.headline.own
+    lines = []
+    without = [one.detector for one in own if not one.mean.counted]
+    if without:
+        which = "" if len(without) == len(own) else f" of {listed(without)}"
+        lines.append(NOT_COUNTED.format(which=which))
+    bare = [one.detector for one in own if not one.chance.models]
+    if bare:
+        which = "" if len(bare) == len(own) else f" of {listed(bare)}"
+        lines.append(
+            f"No null band{which} was computed (budget.null_models): chance is .5, and the interval"
+            " is held against it."
+        )
+    if not own[0].baselines:
+        lines.append("No classifier without pixels has a number on all these test sets.")
+    return lines
 
 
 def _leads(found: Comparisons, best: str) -> list[str]:
-    """How far the best is ahead, and of whom by more than the images' sampling and the training
-    seeds explain.
-    """
+    """How far the best is ahead, and of whom by more than noise."""
     mine = [pair for pair in found.mean_pairs if pair.first == best]
     leads = {verdict: [p for p in mine if p.verdict is verdict] for verdict in Verdict}
     return [
@@ -95,26 +160,15 @@ def _leads(found: Comparisons, best: str) -> list[str]:
 
 
 def _lead(pair: Pair) -> str:
-    d = pair.difference
+    d = pair.finding
     if math.isnan(d.p):
-        return f"{pair.second} of {number(d.value)} ({d.reason}{_over_seeds(pair)})"
-    lead = with_interval(d.value, d.low, d.high)
-    text = f"{pair.second} of {lead}, {p_words(pair.p_holm)}{_over_seeds(pair)}"
-    unseen = pair.verdict is Verdict.NOT_MORE and not math.isnan(d.smallest)
-    return f"{text} (a lead of {number(d.smallest)} would show 4 times in 5)" if unseen else text
-
-
-def _over_seeds(pair: Pair) -> str:
-    """What seeds say of a lead, for a sentence."""
-    seeds = pair.seeds
-    if seeds is None:
-        return ""
-    if seeds.reason:
-        return f", over seeds unknown ({seeds.reason})"
-    if seeds.fixed:
-        return ", no seed changes it"
-    both = "" if math.isnan(pair.p_noise) else f", with both {p_words(pair.p_noise)}"
-    return f", over seeds {with_interval(seeds.mean, seeds.low, seeds.high)}{both}"
+        return f"{pair.second} of {number(d.value)} ({d.reason})"
+    said = f"{pair.second} of {with_interval(d.value, d.low, d.high)}, {p_words(pair.p_holm)}"
+    if pair.verdict is not Verdict.NOT_MORE:
+        return said
+    if math.isnan(d.smallest):
+        return f"{said} (no lead up to 0.5 would show 4 times in 5)"
+    return f"{said} (a lead of {number(d.smallest)} would show 4 times in 5)"
 
 
 def _over_test_sets(found: Comparisons, best: str) -> str:
@@ -144,6 +198,45 @@ def _over_test_sets(found: Comparisons, best: str) -> str:
     )
 
 
+def _elsewhere(found: Comparisons) -> list[str]:
+    """Detectors that were run elsewhere and have scores on all these test sets."""
+    others = [one for one in found.headline.standings if one.is_given]
+    if not others:
+        return []
+    held = (
+        f"{one.detector} {with_interval(one.mean.value, one.mean.low, one.mean.high)}"
+        for one in others
+    )
+    return [
+        f"Run elsewhere, on the same test sets: {listed(held)}. What they were trained on is not"
+        " known here, so that they generalise is not claimed."
+    ]
+
+
+def _marks(found: Comparisons) -> list[str]:
+    """Which test sets the audit warns of, and what the means are with them."""
+    inside = [y for y in dict.fromkeys(y for _, y in found.cells) if y in found.marked]
+    if inside:
+        return [
+            f"All test sets of these means are marked ! (a confound or a leak, see the tables):"
+            f" {', '.join(inside)}. No cross-domain number rests on an unmarked one."
+        ]
+    marked = list(dict.fromkeys(y for _, y in found.marked_cells))
+    if not marked:
+        return []
+    apart = found.with_marked
+    first = sorted(apart, key=lambda name: -apart[name])
+    shown = listed(f"{name} {number(apart[name])}" for name in first)
+    them = "it" if len(marked) == 1 else "them"
+    best = found.headline.own[0].detector
+    stays = f"; {best} stays first" if first[0] == best else f"; {first[0]} is first, not {best}"
+    return [
+        f"Left out of these means, as the audit marks {them} ! (a confound or a leak, see the"
+        f" tables): {', '.join(marked)}. With {them} the mean AUCs are (nothing is tested here):"
+        f" {shown}{stays if len(first) > 1 else ''}."
+    ]
+
+
 def as_one(found: Comparisons) -> str:
     """Which test sets are no test sets of their own, for a sentence."""
     together = [" + ".join(group) for group in found.overlap_groups if len(group) > 1]
@@ -168,3 +261,55 @@ def _leaks(found: Comparisons) -> list[str]:
 def listed(texts: Iterable[str]) -> str:
     """Return several things in one sentence."""
     return "; ".join(texts)
+
+
+def ranking(found: Comparisons, flags: Iterable[Flag] = ()) -> Table:
+    """Return the ranked table of all detectors."""
+    flagged: dict[str, list[str]] = {}
+    for flag in flags:
+        flagged.setdefault(flag.detector, []).append(flag.kind)
+    with_marked = bool(found.marked_cells)
+    head: list[str | Column] = [
+        "detector",
+        Column("cross-domain mean", "interval"),
+        *([Column("with test sets marked !", "number")] if with_marked else []),
+        Column("in-domain mean", "number"),
+        Column("gap", "number", signed=True),
+        Column("permuted labels", "interval"),
+        "more than chance and no-pixel baselines",
+        Column("FPR at the source's 1 %", "number"),
+        Column("FPR at the source's 5 %", "number"),
+        "flags",
+    ]
+    rows = []
+    for one in found.headline.standings:
+        marked: list[Cell] = [found.with_marked.get(one.detector, math.nan)] if with_marked else []
+        kinds = ", ".join(dict.fromkeys(flagged.get(one.detector, ())))
+        rows.append([*_ranked(one)[:2], *marked, *_ranked(one)[2:], kinds])
+    return table(head, rows)
+
+
+def _ranked(one: Standing) -> list[Cell]:
+    mean, chance = one.mean, one.chance
+    claim = "trained elsewhere" if one.is_given else _claim(one)
+    unknown = "unknown" if one.is_given else "none"
+    return [
+        one.detector,
+        (mean.value, mean.low, mean.high),
+        unknown if math.isnan(one.in_domain) else one.in_domain,
+        unknown if math.isnan(one.gap) else one.gap,
+        (chance.value, chance.low, chance.high) if chance.models else "not computed",
+        claim,
+        unknown if math.isnan(one.fpr1) else one.fpr1,
+        unknown if math.isnan(one.fpr5) else one.fpr5,
+    ]
+
+
+def _claim(one: Standing) -> str:
+    """Whether a detector is shown to generalise, for the table."""
+    if one.verdict is Verdict.MORE_THAN_NOISE:
+        return f"yes, {p_words(one.p_holm)}"
+    if one.verdict is Verdict.NOT_MORE:
+        return f"not shown, {p_words(one.p_holm)}"
+    words: str = one.verdict.value
+    return words

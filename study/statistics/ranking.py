@@ -10,7 +10,7 @@ does not define (a class missing) is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from study.core.errors import ScoreError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+ROUNDING = 1e-12  # of weights that cancel
 
 
 def checked(label: ArrayLike, logit: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
@@ -152,6 +153,34 @@ def placed_below(of: Floats, among: Floats) -> tuple[Ints, Ints]:
     """
     ordered = np.sort(among)
     return np.searchsorted(ordered, of, "left"), np.searchsorted(ordered, of, "right")
+
+
+def every_pair_alike(label: ArrayLike, weighted: Sequence[tuple[float, Floats]]) -> bool:
+    """Whether every pair of a real and a fake adds the same to a weighted sum of AUCs. weighted: a
+    weight and scores (N,) each; label (N,), 1 = fake.
+
+    So it is where each scoring separates the classes or is constant, but for those of one order
+    whose weights cancel.
+    """
+    fake = np.asarray(label).astype(bool)
+    left: dict[bytes, float] = {}
+    for weight, score in weighted:
+        separates = score[fake].min() > score[~fake].max() or score[fake].max() < score[~fake].min()
+        if weight and not separates and np.ptp(score) > 0:
+            order = b"".join(counts.tobytes() for counts in _cross_counts(fake, score))
+            left[order] = left.get(order, 0.0) + weight
+    return all(abs(weight) <= ROUNDING for weight in left.values())
+
+
+def _cross_counts(fake: NDArray[np.bool_], score: Floats) -> tuple[Ints, ...]:
+    """For each fake, how many reals lie below it, and how many not above it; for each real the same
+    of fakes.
+
+    "Lies below" between reals and fakes is nested, and a nested relation is the only one with its
+    counts (Ryser, 1957): scorings with equal counts order every pair of a real and a fake alike.
+    """
+    fakes, reals = score[fake], score[~fake]
+    return *placed_below(fakes, reals), *placed_below(reals, fakes)
 
 
 def pick(values: Floats, cut: Ints) -> Floats:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from scipy.special import expit
+from scipy.special import logit as logit_of
+from scipy.stats import t as t_distribution
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
 from study.analysis.calibrations import Calibrations
-from study.analysis.cell_rows import cell_rows
+from study.analysis.cell_rows import IMAGES_ALONE, cell_rows
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.score_set import DrawnFile
 from study.core.records import Pairing, Scores
 from study.planning.cells import PlannedCell
 from study.statistics.metrics import METRICS
-from tests.analysis.score_sets import CellScores, score_set
+from tests.analysis.score_sets import CellScores, drawn_file, score_set
 
 PAIRING = Pairing(detector="npr", train_on="a")
 THRESHOLDS = {"fixed": 0.0, "source": 0.3, "source_fpr5": 1.4}
@@ -43,9 +47,10 @@ def rows_of(
     *,
     val: Scores | None = None,
     leakage: Leakage = NO_LEAKS,
+    drawn: Mapping[tuple[Pairing, str], Sequence[DrawnFile]] = MappingProxyType({}),
 ) -> list[Any]:
     """The matrix of some cells of one winner, without a study around it."""
-    scores, made = score_set(cells, leakage=leakage)
+    scores, made = score_set(cells, leakage=leakage, drawn=drawn)
     planned = [PlannedCell(cell=cell, winner=cast(Any, winner), job=None) for cell in made]
     store = cast(Any, SimpleNamespace(val_scores=lambda key: val))
     return cell_rows(scores, planned, cache=cache, calibrations=Calibrations(store))
@@ -195,3 +200,87 @@ def test_units_of_a_detector_without_a_source_have_no_source_threshold(tmp_path:
     }
     decided = {m.name for m in METRICS.values() if m.of_source}
     assert undefined == {"source", "source_fpr1", "source_fpr5", *decided}
+
+
+def with_halves(pairs: int, sd: float) -> dict[tuple[Pairing, str], list[DrawnFile]]:
+    """Logits of halves' models, whose fakes are moved by what each has learned."""
+    rng, one = np.random.default_rng(9), scored(0)
+    moved = sd * rng.normal(size=(pairs, 2, 1)) * (one.label == 1)
+    return {(PAIRING, "b"): [drawn_file("half", one, one.logit + moved)]}
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_mean_of_an_auc_has_the_interval_of_one_model(tmp_path: Path, seeds: int) -> None:
+    """By hand: DeLong's variance of the mean placements, and what halves say, normal on the logit
+    scale. The rows of seeds keep the interval of the images.
+    """
+    cells = [("b", PAIRING, scored(seed), seed) for seed in range(seeds)]
+    winner = SimpleNamespace(key="w", thresholds=THRESHOLDS, temperature=1.0)
+    drawn = with_halves(10, 0.8)
+    rows = rows_of(cells, winner, tmp_path, val=scored(2), drawn=drawn)
+    plain = rows_of(cells, winner, tmp_path, val=scored(2))
+    label = scored(0).label
+
+    def placed(logit: np.ndarray) -> np.ndarray:
+        beats = logit[label == 1][:, None] > logit[label == 0][None]
+        found = np.empty(len(label))
+        found[label == 1], found[label == 0] = beats.mean(axis=1), beats.mean(axis=0)
+        return found
+
+    def spread(places: np.ndarray) -> list[float]:
+        return [places[label == k].var(ddof=1) / (label == k).sum() for k in (0, 1)]
+
+    each = np.stack([placed(scored(seed).logit) for seed in range(seeds)])
+    images = spread(each.mean(axis=0))
+    halves = drawn[PAIRING, "b"][0][1].logits.reshape(10, 2, -1)
+    apart = [roc_auc_score(label, a) - roc_auc_score(label, b) for a, b in halves]
+    noise = np.mean([sum(spread(placed(a) - placed(b))) for a, b in halves])
+    raw = np.mean(np.square(apart)) / 2
+    draw = raw - noise / 2
+    of_seeds = 0.0
+    if seeds > 1:
+        aucs = [roc_auc_score(label, scored(seed).logit) for seed in range(seeds)]
+        own = sum(sum(spread(one - each.mean(axis=0))) for one in each) / (seeds - 1)
+        of_seeds = max(np.var(aucs, ddof=1) - own, 0.0)
+    training = max(draw / seeds, draw - (1 - 1 / seeds) * of_seeds)
+    doubt = sum(v**2 / ((label == k).sum() - 1) for k, v in enumerate(images))
+    doubt += (training / draw) ** 2 * raw**2 / 10
+    total = sum(images) + training
+    (found,) = (r.estimate for r in rows if (r.seed, r.metric, r.subset) == ("mean", "auc", ""))
+    value = found.value
+    reach = t_distribution(total**2 / doubt).ppf(0.975) * np.sqrt(total) / (value * (1 - value))
+    assert (found.low, found.high) == pytest.approx(
+        tuple(expit(logit_of(value) + side * reach) for side in (-1, 1)), rel=1e-5
+    )
+    assert found.note == ""
+    shown = {(r.seed, r.subset, r.metric, r.threshold): r.estimate for r in rows}
+    for before in plain:
+        after = shown[before.seed, before.subset, before.metric, before.threshold]
+        assert repr(after.value) == repr(before.estimate.value)
+        if (before.seed, before.metric) != ("mean", "auc"):
+            assert repr(after) == repr(before.estimate)
+        else:
+            assert after.low < before.estimate.low and before.estimate.note == IMAGES_ALONE
+
+
+def test_units_and_what_does_not_leak_count_their_own_halves(tmp_path: Path) -> None:
+    """Frames of one video, all moved alike by a half, move its unit."""
+    one, rng = frames("test", TEST), np.random.default_rng(2)
+    moved = 0.5 * rng.normal(size=(10, 2, 1)) * (one.label == 1)
+    drawn = {(PAIRING, "b"): [drawn_file("half", one, one.logit + moved)]}
+    winner = SimpleNamespace(key="w", thresholds=THRESHOLDS, temperature=1.0)
+    leaked = Leakage(
+        leaks={("a", "b"): cast(Any, SimpleNamespace(ids=lambda: ("test/000.png", "test/001.png")))}
+    )
+    cells = [("b", PAIRING, one, 0)]
+    rows = rows_of(cells, winner, tmp_path, val=frames("val", VAL), leakage=leaked, drawn=drawn)
+    plain = rows_of(cells, winner, tmp_path, val=frames("val", VAL), leakage=leaked)
+    parts = {}
+    for name, of in (("counted", rows), ("not", plain)):
+        means = [r for r in of if (r.seed, r.metric, r.subset) == ("mean", "auc", "")]
+        parts[name] = {(r.level, r.leak_free): r.estimate for r in means}
+    assert len(parts["not"]) == 4
+    for place, estimate in parts["counted"].items():
+        other = parts["not"][place]
+        assert estimate.value == other.value and IMAGES_ALONE not in estimate.note
+        assert estimate.high - estimate.low > other.high - other.low and IMAGES_ALONE in other.note

@@ -21,8 +21,9 @@ from study.analysis.significance import Verdict
 from study.core.errors import ConfigError, StoreError
 from study.core.records import NO_PIXELS, Scores
 from study.render.diff import as_json, as_text
-from study.statistics.comparisons import PairedAucs, holm
-from study.statistics.delong import delong_interval
+from study.statistics.comparisons import holm
+from study.statistics.delong import delong_interval, placements
+from study.statistics.error_model import Part
 from study.store.store import Store
 from tests.analysis.test_comparisons import made
 from tests.render.synthetic_matrix import row, without_number
@@ -30,6 +31,7 @@ from tests.render.synthetic_matrix import row, without_number
 N = 300
 RNG = np.random.default_rng(5)
 NOISE = RNG.normal(size=N)
+SMALL = Part(variance=1e-5, doubt=1e-11)  # .003, with 10 degrees of freedom
 SKILL = {"a": 1.2, "b": 0.6, "c": 0.9}
 
 
@@ -50,13 +52,16 @@ def write(
     data: str = "d",
     keep: bool = True,
     group: int = 1,
+    training: Part | None = SMALL,
 ) -> Path:
     """Write what `ls diff` reads of a store: matrix.csv, study.toml, and where `keep` cells.csv and
-    scores; found: of each seed.
+    scores; found: of each seed. training: what training sample and seeds add, None where the sample
+    is not counted.
     """
     store = Store(folder.parent, folder.name)
     folder.mkdir(parents=True)
     rows, cells = [], []
+    counted = {"training": training.variance, "training_doubt": training.doubt} if training else {}
     for test_on in found[0]:
         of_seeds = [made(test_on, one[test_on], images_a_group=group) for one in found]
         low, high = delong_interval(of_seeds[0].label, [one.logit for one in of_seeds])
@@ -79,6 +84,7 @@ def write(
                     scores=name,
                     train_data=data,
                     test_data=data,
+                    **counted,
                 )
             )
             if keep:
@@ -110,30 +116,34 @@ def test_the_cell_that_moved_is_told_from_those_that_did_not(
         write(tmp_path / "y", after, group=images_a_group),
     )
     changes = {change.place[2]: change for change in found.changes}
-    assert {name: change.verdict.is_beyond_images for name, change in changes.items()} == {
-        "a": False,
-        "b": True,
-        "c": False,
+    assert {name: change.verdict for name, change in changes.items()} == {
+        "a": Verdict.NOT_MORE,
+        "b": Verdict.MORE_THAN_NOISE,
+        "c": Verdict.NOT_MORE,
     }
-    # one seed a side
-    assert changes["b"].verdict is Verdict.SEEDS_UNKNOWN
-    assert Verdict.MORE_THAN_NOISE not in {change.verdict for change in changes.values()}
     for name, change in changes.items():
         old, new = made(name, before[name], images_a_group=images_a_group), made(name, after[name])
         assert change.second - change.first == pytest.approx(
             roc_auc_score(new.label, new.logit) - roc_auc_score(old.label, old.logit), abs=1e-12
         )
-        assert change.difference.value == pytest.approx(change.second - change.first, abs=1e-12)
-        assert change.difference.how == (
-            "paired DeLong" if images_a_group == 1 else "paired cluster bootstrap"
-        )
+        assert change.finding.value == pytest.approx(change.second - change.first, abs=1e-12)
+        # one part for each side, as of independent training samples
+        assert change.finding.training == pytest.approx(2e-5)
         if images_a_group == 1:
-            direct = PairedAucs(
-                old.label, [old.logit, new.logit], old.group, rng_seed=0
-            ).difference(1, 0)
-            assert change.difference.p == pytest.approx(direct.p)
+            sides = [placements(one.label, one.logit) for one in (new, old)]
+            variance = sum((a - b).var(ddof=1) / len(a) for a, b in zip(*sides, strict=True))
+            assert change.finding.images == pytest.approx(variance)
+            degrees = (variance + 2e-5) ** 2 / (
+                2e-11
+                + sum(
+                    ((a - b).var(ddof=1) / len(a)) ** 2 / (len(a) - 1)
+                    for a, b in zip(*sides, strict=True)
+                )
+            )
+            t = abs(change.finding.value) / math.sqrt(variance + 2e-5)
+            assert change.finding.p == pytest.approx(2 * stats.t(degrees).sf(t))
     assert [c.p_holm for c in found.changes] == pytest.approx(
-        holm([c.difference.p for c in found.changes])
+        holm([c.finding.p for c in found.changes])
     )
 
 
@@ -143,22 +153,22 @@ def test_pairing_finds_what_two_intervals_cannot(tmp_path: Path) -> None:
     """
     before, after = logits(), logits(better=0.2, fresh=1)
     with_scores = diff(write(tmp_path / "x", before), write(tmp_path / "y", after))
-    without = diff(tmp_path / "x", write(tmp_path / "z", after, keep=False))
+    lost = write(tmp_path / "z", after)
+    for file in (lost / "scores").iterdir():
+        file.unlink()
+    without = diff(tmp_path / "x", lost)
     b = {
         name: next(c for c in found.changes if c.place[2] == "b")
         for name, found in (("paired", with_scores), ("not", without))
     }
-    assert (
-        b["paired"].verdict.is_beyond_images
-        and not b["not"].verdict.is_beyond_images
-        and b["not"].difference.how == BY_INTERVALS
-    )
+    assert b["paired"].verdict is Verdict.MORE_THAN_NOISE
+    assert b["not"].verdict is Verdict.NOT_MORE and b["not"].finding.how == BY_INTERVALS
     old, new = (made("b", found["b"]) for found in (before, after))
     ends = [
         (roc_auc_score(s.label, s.logit), *delong_interval(s.label, [s.logit])) for s in (old, new)
     ]
     (was, was_low, was_high), (now, low, high) = ends
-    found = b["not"].difference
+    found = b["not"].finding
     assert found.value == pytest.approx(now - was) and found.value > 0
     # MOVER: each side's own reach
     assert found.low == pytest.approx(found.value - math.hypot(now - low, was_high - was))
@@ -167,15 +177,14 @@ def test_pairing_finds_what_two_intervals_cannot(tmp_path: Path) -> None:
         found.value / (math.hypot(now - low, was_high - was) / stats.norm.ppf(0.975))
     )
     assert found.p == pytest.approx(expected)
-    assert not without.data_known and with_scores.data_known
+    assert with_scores.data_known
 
 
 def test_the_same_store_is_the_same(tmp_path: Path) -> None:
     folder = write(tmp_path / "x", logits())
     found = diff(folder, folder)
-    assert {c.difference.how for c in found.changes} == {SAME} and not any(
-        c.verdict.is_beyond_images for c in found.changes
-    )
+    assert {c.finding.how for c in found.changes} == {SAME}
+    assert {c.verdict for c in found.changes} == {Verdict.SAME}
     assert found.settings == () and found.data == () and found.only_first == found.only_second == ()
 
 
@@ -221,9 +230,9 @@ def test_a_changed_test_set_is_compared_on_the_images_in_common(tmp_path: Path) 
     store.save_scores("sb", Scores(**half, listed=N // 2))
     flipped = store.scores("sc")
     store.save_scores("sc", replace(flipped, label=(1 - flipped.label).astype(np.uint8)))
-    changes = {change.place[2]: change.difference for change in diff(first, second).changes}
+    changes = {change.place[2]: change for change in diff(first, second).changes}
     assert f"on the {N // 2} images that both scored" in changes["b"].note
-    assert changes["c"].how == BY_INTERVALS and "another label" in changes["c"].note
+    assert changes["c"].finding.how == BY_INTERVALS and "another label" in changes["c"].note
 
 
 def test_what_cannot_be_tested_is_counted_for_itself(tmp_path: Path) -> None:
@@ -240,10 +249,7 @@ def test_what_cannot_be_tested_is_counted_for_itself(tmp_path: Path) -> None:
         )
     found = diff(first, second)
     words = as_text(found)
-    assert (
-        f"0 {Verdict.MORE_THAN_NOISE.value}\n" in words
-        and f"  1 {Verdict.SEEDS_UNKNOWN.value}" in words
-    )
+    assert f"  1 {Verdict.MORE_THAN_NOISE.value}\n" in words
     assert f"1 {Verdict.NOT_MORE.value}\n  1 cannot be tested\n\n" in words
     assert (
         "npr @ a -> c" in words.split("cannot be tested:")[1]
@@ -256,67 +262,51 @@ def test_what_cannot_be_tested_is_counted_for_itself(tmp_path: Path) -> None:
     ]
 
 
-def of_seeds(better: float, spread: float, first: int) -> list[dict[str, np.ndarray]]:
-    """Three seeds of a detector whose skill on b moves by `spread` between them, around
-    `better`.
+def test_a_change_is_more_than_noise_only_if_training_does_not_explain_it_either(
+    tmp_path: Path,
+) -> None:
+    """The same change on b: of models that hardly vary, of models that vary by .1 from one training
+    sample to the next, and of models of which that is not known.
     """
-    return [
-        logits(better=better + spread * shift, fresh=first + i)
-        for i, shift in enumerate((-1.0, 0.0, 1.0))
-    ]
-
-
-def test_a_change_is_more_than_noise_only_if_seeds_do_not_explain_it_either(tmp_path: Path) -> None:
-    """The same change on b: between seeds that hardly differ, and between seeds that differ by more
-    than the change.
-    """
-    steady = diff(
-        write(tmp_path / "x", *of_seeds(0, 0.02, 1)), write(tmp_path / "y", *of_seeds(0.5, 0.02, 4))
-    )
-    shaky = diff(
-        write(tmp_path / "u", *of_seeds(0, 0.5, 1)), write(tmp_path / "v", *of_seeds(0.5, 0.5, 4))
-    )
-    found = {
-        name: {c.place[2]: c for c in of.changes}["b"]
-        for name, of in (("steady", steady), ("shaky", shaky))
+    parts = {
+        "steady": (SMALL, Verdict.MORE_THAN_NOISE),
+        "shaky": (Part(variance=0.01, doubt=0.00001), Verdict.NOT_MORE),
+        "unknown": (None, Verdict.NOT_COUNTED),
     }
-    for name, spread in (("steady", 0.02), ("shaky", 0.5)):
-        sides = [
-            [roc_auc_score(np.arange(N) % 2, one["b"].astype(np.float32)) for one in of_seeds(*of)]
-            for of in ((0.5, spread, 4), (0.0, spread, 1))
-        ]
-        welch = stats.ttest_ind(*sides, equal_var=False)
-        change = found[name]
-        assert change.seeds.p == pytest.approx(welch.pvalue) and change.seeds.mean == pytest.approx(
-            change.second - change.first
-        )
-        assert (change.seeds.low, change.seeds.high) == pytest.approx(
-            tuple(welch.confidence_interval())
-        )
-        assert change.verdict.is_beyond_images and change.verdict is not Verdict.SEEDS_UNKNOWN
-    assert (
-        found["steady"].verdict is Verdict.MORE_THAN_NOISE
-        and found["shaky"].verdict is Verdict.SEEDS_EXPLAIN
-        and found["shaky"].p_noise >= found["shaky"].seeds.p > 0.05
-    )
-    assert f"  1 {Verdict.MORE_THAN_NOISE.value}\n" in as_text(steady)
-    assert "but no more than training seeds could explain:\n" in as_text(
-        shaky
-    ) and f"0 {Verdict.MORE_THAN_NOISE.value}" in as_text(shaky)
-    by_matrix = diff(tmp_path / "x", write(tmp_path / "z", *of_seeds(0.5, 0.02, 4), keep=False))
-    assert {c.place[2]: c for c in by_matrix.changes}["b"].seeds.p == pytest.approx(
-        found["steady"].seeds.p
-    )
-    (cell,) = (c for c in json.loads(as_json(shaky))["cells"] if c["test_on"] == "b")
-    assert (cell["moved"], cell["beyond_images"], cell["p_noise"]) == (
-        False,
-        True,
-        found["shaky"].p_noise,
-    )
-    assert (
-        cell["seeds_p"] == found["shaky"].seeds.p
-        and "training seeds could explain" in cell["verdict"]
-    )
+    for name, (training, verdict) in parts.items():
+        first = write(tmp_path / f"{name} x", logits(), training=training)
+        second = write(tmp_path / f"{name} y", logits(better=0.5, fresh=1), training=training)
+        found = diff(first, second)
+        change = next(c for c in found.changes if c.place[2] == "b")
+        assert change.verdict is verdict
+        alike = sum(c.verdict is verdict for c in found.changes)
+        assert f"  {alike} {verdict.value}\n" in as_text(found)
+        (cell,) = (c for c in json.loads(as_json(found))["cells"] if c["test_on"] == "b")
+        assert cell["moved"] == (verdict is Verdict.MORE_THAN_NOISE)
+        assert cell["training_counted"] == (training is not None)
+        assert (cell["verdict"], cell["p_holm"]) == (verdict.value, change.p_holm)
+    alone = diff(first, write(tmp_path / "z", logits(better=0.5, fresh=1), keep=False))
+    # of a matrix alone it is not known what its intervals count
+    assert {c.verdict for c in alone.changes} == {Verdict.NOT_COUNTED} and not alone.data_known
+
+
+def test_row_2_what_moved_moved_in_the_matrix_too(tmp_path: Path) -> None:
+    """Three seeds that err alike before, and each for itself after: every one of them is worse, and
+    their mean logit is better. That was called a gain, "more than noise".
+    """
+    rng, fake = np.random.default_rng(2), np.arange(N) % 2
+    common = rng.normal(size=N)
+    before = [{"b": common + 1.0 * fake} for _ in range(3)]
+    after = [{"b": 1.4 * rng.normal(size=N) + 1.1 * fake} for _ in range(3)]
+    ensemble = [
+        roc_auc_score(fake, np.mean([one["b"] for one in side], axis=0)) for side in (before, after)
+    ]
+    assert ensemble[1] > ensemble[0] + 0.02
+    (change,) = diff(write(tmp_path / "x", *before), write(tmp_path / "y", *after)).changes
+    assert change.second < change.first - 0.02
+    assert change.finding.value == pytest.approx(change.second - change.first)
+    assert change.finding.value < 0 and change.finding.low < 0
+    assert not (change.verdict is Verdict.MORE_THAN_NOISE and change.finding.low > 0)
 
 
 def test_two_studies_that_differ_in_the_seed_only_are_said_to(tmp_path: Path) -> None:
@@ -346,15 +336,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert ls.main(["diff", "x", str(second), "--results", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert (
-        f"1 {Verdict.SEEDS_UNKNOWN.value}" in shown
+        f"1 {Verdict.MORE_THAN_NOISE.value}" in shown
         and "npr @ a -> b" in shown
         and "budget.trials: 3 -> 4" in shown
     )
     assert ls.main(["diff", str(first), str(packed), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [c["test_on"] for c in found["cells"] if c["beyond_images"]] == ["b"] and found[
-        "data"
-    ] is None
+    assert [c["test_on"] for c in found["cells"] if c["p_holm"] < 0.05] == ["b"]
+    assert not any(c["moved"] for c in found["cells"]) and found["data"] is None
     for words, error, message in (
         (["diff", "x"], ConfigError, "diff takes two"),
         (["runs", "x"], ConfigError, "every other listing none"),

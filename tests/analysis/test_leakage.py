@@ -24,6 +24,7 @@ from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix, write_matrix
 from study.analysis.score_set import ScoreSet
 from study.analysis.selection_gap import selection_gaps
+from study.analysis.significance import Verdict
 from study.analysis.tuning import contrasts
 from study.core.records import Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
@@ -150,7 +151,8 @@ def test_the_tables_show_both_numbers(tmp_path: Path) -> None:
     assert means[True] < means[False] - 0.01
     for text in (text_table(results(rows), "npr", width=400), markdown_tables(results(rows))):
         line = next(line for line in text.splitlines() if "leak from training" in line)
-        assert line.startswith("(1) with the 15 test images that leak from training ")
+        assert line.startswith("(2) with the 15 test images that leak from training ")
+        assert "(1) interval of the test images alone: the training sample is not counted" in text
         assert f" {means[False]:.3f} [" in line
         assert f", without {means[True]:.3f} [" in line
         assert line.strip().endswith("on 45 real / 60 fake")
@@ -301,12 +303,8 @@ def test_tuned_minus_default_is_of_images_that_training_has_not_seen() -> None:
         assert found.tuned == pytest.approx(
             (aucs[0] + aucs[1]) / 2
         ) and found.other == pytest.approx((aucs[10] + aucs[11]) / 2)
-        means = [
-            (scored(a).logit.astype(float) + scored(b).logit)[kept] / 2
-            for a, b in ((0, 1), (10, 11))
-        ]
-        by_images = [roc_auc_score(scored(0).label[kept], mean) for mean in means]
-        assert found.images.value == pytest.approx(by_images[0] - by_images[1])
+        assert found.finding.value == pytest.approx(found.tuned - found.other)
+        assert found.finding.images > 0 and found.verdict is Verdict.NOT_COUNTED
         assert (found.leaked, found.kept) == (len(ids), False)
         assert (
             ("| 15 left out |" in tuning_markdown([found]))

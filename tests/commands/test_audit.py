@@ -275,8 +275,8 @@ def test_marks_and_sentences_stand_in_every_table(run: tuple[list[str], Store]) 
     assert len(with_numbers) == 1 and with_numbers[0].split()[3] == "1.000"
     answered = (store.folder / "comparisons.md").read_text(encoding="utf-8")
     assert (
-        "* 1 of 1 test sets is marked ! (a confound or a leak, see the tables): mixed. No"
-        " cross-domain number" in answered
+        "* All test sets of these means are marked ! (a confound or a leak, see the tables): mixed."
+        " No cross-domain number rests on an unmarked one." in answered
     )
 
 

@@ -10,7 +10,7 @@ from study.analysis.tuning import VAL, Contrast
 from study.core.records import Pairing
 from study.planning.variants import DEFAULT
 from study.render.tuning import tuning_line, tuning_markdown
-from study.statistics.differences import Difference
+from study.statistics.error_model import Finding
 from study.statistics.seeds import over_seeds
 
 
@@ -31,7 +31,7 @@ def contrast(
         tuned=0.8,
         other=0.8 - mean,
         seeds=over_seeds(differences),
-        images=Difference(value=mean, low=mean - 0.01, high=mean + 0.01, p=0.01),
+        finding=Finding(value=mean, low=mean - 0.01, high=mean + 0.01, p=0.01),
         p_holm=p_holm,
     )
 
@@ -39,7 +39,7 @@ def contrast(
 FOUND = [
     contrast(VAL, [0.05, 0.07]),
     contrast("a", [0.02, 0.04], p_holm=0.01),
-    replace(contrast("b", [-0.02, -0.02], p_holm=0.02), seedless=True),
+    contrast("b", [-0.02, -0.02], p_holm=0.02),
     contrast("c", [0.3, 0.3], p_holm=0.2),
 ]
 
@@ -47,64 +47,54 @@ FOUND = [
 def test_a_line_counts_cells_and_keeps_related_ones_out_of_the_means() -> None:
     line = tuning_line([*FOUND[:-1], replace(FOUND[-1], domain="neither")], "npr")
     assert (
-        "source val +0.060, in-domain +0.030, cross-domain -0.020; on 0 of 3 cells better by more"
+        "source val +0.060, in-domain +0.030, cross-domain -0.020; on 1 of 3 cells better by more"
         " than noise, on 1 worse" in line
     )
     assert "cross-domain +0.140" in tuning_line(FOUND, "npr")
     assert tuning_line(FOUND, "spectrum") == "" and "cannot be tested" not in line
 
 
-def test_more_than_noise_needs_an_interval_over_seeds_without_0() -> None:
-    """Images say so of every cell. Of two seeds .02 and .04 the interval reaches to -.10; of .030
-    and .031 it does not reach 0.
-    """
+def test_cells_are_counted_by_their_verdict() -> None:
     cells = {
-        "wide": contrast("a", [0.02, 0.04], p_holm=0.01),
-        "narrow": contrast("b", [0.030, 0.031], p_holm=0.01),
-        "worse": contrast("c", [-0.030, -0.031], p_holm=0.01),
-        "one": contrast("d", [0.2], p_holm=0.01),
-        "alike by chance": contrast("e", [0.2, 0.2], p_holm=0.01),
-        "no seed changes it": replace(contrast("f", [0.2, 0.2], p_holm=0.01), seedless=True),
-        "against": replace(
-            contrast("g", [-0.030, -0.031], p_holm=0.01),
-            images=Difference(value=0.1, low=0.05, high=0.2, p=0.01),
+        "better": contrast("a", [0.030, 0.031], p_holm=0.01),
+        "worse": contrast("b", [-0.030, -0.031], p_holm=0.01),
+        "not more": contrast("c", [0.2], p_holm=0.06),
+        "not counted": replace(
+            contrast("d", [0.2, 0.2], p_holm=0.01),
+            finding=Finding(value=0.2, low=0.1, high=0.3, p=0.01, counted=False),
         ),
     }
-    assert {name for name, c in cells.items() if c.verdict is Verdict.MORE_THAN_NOISE} == {
-        "narrow",
+    found = [*cells.values()]
+    assert [name for name, c in cells.items() if c.verdict is Verdict.MORE_THAN_NOISE] == [
+        "better",
         "worse",
-        "no seed changes it",
-    }
-    unknown = {name for name, c in cells.items() if c.verdict is Verdict.SEEDS_UNKNOWN}
-    assert unknown == {"one", "alike by chance"}
-    line = tuning_line(list(cells.values()), "npr")
-    assert "; on 2 of 7 cells better by more than noise, on 1 worse" in line
-    assert f"; on 2 {Verdict.SEEDS_EXPLAIN.value}; on 2 {Verdict.SEEDS_UNKNOWN.value}" in line
+    ]
+    line = tuning_line(found, "npr")
+    assert "; on 1 of 4 cells better by more than noise, on 1 worse" in line
+    assert "; on 1 no claim: the training sample is not counted" in line
+    assert "| 0.010 | no claim: the training sample is not counted |" in tuning_markdown(found)
 
 
 def test_what_cannot_be_tested_is_counted_and_says_why() -> None:
     lone = replace(
         contrast("d", [0.1, 0.2]),
-        images=Difference(value=0.15, reason="a class comes from one group"),
+        finding=Finding(value=0.15, reason="a class comes from one group"),
     )
     same = replace(
-        contrast("e", [0.0, 0.0]), images=Difference(value=0.0, reason="the same models"), same=True
+        contrast("e", [0.0, 0.0]), finding=Finding(value=0.0, reason="the same models"), same=True
     )
     line = tuning_line([*FOUND, lone, same], "npr")
-    assert "on 0 of 5 cells better by more than noise, on 1 worse, 1 cannot be tested" in line
+    assert "on 1 of 5 cells better by more than noise, on 1 worse, 1 cannot be tested" in line
     assert "undefined (a class comes from one group)" in tuning_markdown([lone])
 
 
-def test_the_table_has_both_uncertainties_apart() -> None:
+def test_the_table_has_one_interval_one_p_and_one_verdict() -> None:
     shown = tuning_markdown(FOUND)
     assert (
-        r"| npr | a | default | a \* | 0.800 | 0.770 | +0.030 [-0.097, +0.157] | 0.014 | +0.030"
-        r" [+0.020, +0.040] | 0.010 |" in shown
+        r"| npr | a | default | a \* | 0.800 | 0.770 | +0.030 [+0.020, +0.040] | 0.014 | 0.010 |"
+        " more than noise, of images, training sample and seeds |" in shown
     )
-    assert (
-        "| npr | a | default | source val | 0.800 | 0.740 | +0.060 [-0.067, +0.187] | 0.014 |  |  |"
-        in shown
-    )
+    assert "| npr | a | default | source val | 0.800 | 0.740 | +0.060 | 0.014 |  |  |" in shown
     same = replace(FOUND[1], same=True)
     failed = replace(FOUND[2], reason="DivergedError: the loss is nan")
     shown = tuning_markdown([same, failed])

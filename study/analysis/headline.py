@@ -1,0 +1,228 @@
+"""Does any detector generalise? Each one's cross-domain mean against chance and against what a
+classifier gets that sees no picture (PROTOCOL section 5).
+
+Against chance stands the null band, where there is one: what the detector's models of permuted
+labels have in the same mean. Else the interval is held against .5. A detector is said to generalise
+only where its mean is more than chance and more than each no-pixel baseline: its p is the largest
+of these, and Holm's step is over all detectors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+from scipy.special import stdtr
+
+from study.analysis.null_band import LEVELS, NullBand, null_bands
+from study.analysis.results import ResultRow
+from study.analysis.score_set import ScoreSet
+from study.analysis.significance import Verdict, judge
+from study.analysis.single_models import WeightedSum
+from study.core.records import Cell, Estimate
+from study.statistics.comparisons import holm
+from study.statistics.error_model import Finding, Part
+from study.statistics.resampling import Z
+
+Place = tuple[str, str]  # train_on, test_on
+CHANCE = 0.5
+NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """What training on nothing gives in a detector's cross-domain mean: the null band. models: how
+    many; 0 where there are none, and `value` is then .5 without a band.
+    """
+
+    value: float = CHANCE
+    low: float = NAN
+    high: float = NAN
+    models: int = 0
+    p: float = NAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A classifier that sees no picture, over the test sets of the cross-domain mean. p: of a
+    detector's mean against it.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    p: float = NAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A detector. mean: its cross-domain mean, against .5. p_holm: that it is more than chance and
+    than each baseline, over all detectors. in_domain: its mean AUC there, NaN where there is none.
+    fpr1, fpr5: the share of reals that are called fake in the cross-domain cells, at the thresholds
+    that let 1 % and 5 % pass on source val. is_given: it was run elsewhere.
+    """
+
+    detector: str
+    mean: Finding
+    chance: Chance
+    baselines: tuple[Baseline, ...]
+    p_holm: float = NAN
+    in_domain: float = NAN
+    fpr1: float = NAN
+    fpr5: float = NAN
+    is_given: bool = False
+
+    @property
+    def gap(self) -> float:
+        """How much worse it is across domains."""
+        return self.in_domain - self.mean.value
+
+    @property
+    def p(self) -> float:
+        """The largest p of chance and of the baselines; 1 where it does not lie above one of them,
+        NaN where it cannot be tested.
+        """
+        if self.mean.value <= max(self.chance.value, *(one.value for one in self.baselines), 0.0):
+            return 1.0
+        return float(np.max([self.chance.p, *(one.p for one in self.baselines)]))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it is more than chance and than each baseline."""
+        return judge(replace(self.mean, p=self.p), self.p_holm)
+
+    @property
+    def generalises(self) -> bool:
+        """Whether it is shown to generalise. What was trained elsewhere never is: it may have been
+        trained on these very test sets.
+        """
+        return not self.is_given and self.verdict is Verdict.MORE_THAN_NOISE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """Every detector, the best cross-domain mean first."""
+
+    standings: tuple[Standing, ...] = ()
+
+    @property
+    def own(self) -> tuple[Standing, ...]:
+        """The detectors of the study."""
+        return tuple(one for one in self.standings if not one.is_given)
+
+
+def headline(
+    scores: ScoreSet,
+    cells: Sequence[Cell],
+    places: Sequence[Place],
+    means: Mapping[str, WeightedSum],
+    elsewhere: Sequence[str],
+    rows: Sequence[ResultRow],
+) -> Headline:
+    """Return where each detector stands. places: the cross-domain cells of the means. elsewhere:
+    the detectors that were run elsewhere. rows: of the matrix.
+    """
+    if not places:
+        return Headline()
+    bands = {
+        (band.pairing.detector, band.pairing.train_on, band.test_on): band
+        for band in null_bands(scores, cells)
+    }
+    numbers = _numbers(rows)
+    baselines = _baselines(rows, [y for _, y in places])
+    standings = [
+        Standing(
+            detector=name,
+            mean=mean.finding(kind="auc", null=CHANCE),
+            chance=_chance(mean, [bands.get((name, x, y)) for x, y in places]),
+            baselines=tuple(_against(mean, one) for one in baselines),
+            in_domain=_mean(
+                value
+                for (d, x, y, metric, _), value in numbers.items()
+                if d == name and metric == "auc" and scores.leakage.domain(x, y) == "in"
+            ),
+            fpr1=_false_alarms(numbers, name, places, "source_fpr1"),
+            fpr5=_false_alarms(numbers, name, places, "source_fpr5"),
+            is_given=name in elsewhere,
+        )
+        for name, mean in means.items()
+    ]
+    own = [one for one in standings if not one.is_given]
+    adjusted = dict(zip((one.detector for one in own), holm([one.p for one in own]), strict=True))
+    standings = [replace(one, p_holm=float(adjusted.get(one.detector, NAN))) for one in standings]
+    return Headline(standings=tuple(sorted(standings, key=lambda one: -one.mean.value)))
+
+
+def _chance(mean: WeightedSum, bands: Sequence[NullBand | None]) -> Chance:
+    """The mean over cells of the models of each permutation, and the p that the detector's mean is
+    one more of them (Student's t); where a cell has none the p against .5.
+    """
+    known = [band for band in bands if band is not None]
+    common = set.intersection(*(set(band.numbers) for band in known)) if known else set()
+    if len(known) < len(bands) or len(common) < 2:
+        return Chance(p=mean.finding(kind="auc", null=CHANCE).p)
+    numbers = sorted(common)
+    aucs = np.mean([[b.aucs[b.numbers.index(n)] for n in numbers] for b in known], axis=0)
+    low, high = np.quantile(aucs, LEVELS)
+    middle, reach = float(aucs.mean()), float(aucs.std(ddof=1)) * math.sqrt(1 + 1 / len(aucs))
+    lead = abs(float(sum(t.weight * t.models.auc for t in mean.terms)) - middle)
+    p = 2 * float(stdtr(len(aucs) - 1, -lead / reach)) if reach > 0 else float(lead == 0)
+    return Chance(value=middle, low=float(low), high=float(high), models=len(aucs), p=p)
+
+
+def _against(mean: WeightedSum, baseline: Baseline) -> Baseline:
+    """The p of a detector's mean against a baseline, whose own error counts as a part."""
+    error = (baseline.high - baseline.low) / 2 / Z
+    beside = Part(variance=error**2) if math.isfinite(error) else Part()
+    inside = min(max(baseline.value, 1e-6), 1 - 1e-6)  # the interval of an AUC has no ends beyond
+    return replace(baseline, p=mean.finding(kind="auc", null=inside, beside=beside).p)
+
+
+def _baselines(rows: Iterable[ResultRow], test_sets: Sequence[str]) -> list[Baseline]:
+    """The no-pixel baselines that have a number on each of these test sets, one for each cell: mean
+    and interval, errors of different test sets being independent.
+    """
+    held: dict[str, dict[str, Estimate]] = {}
+    for row in rows:
+        if row.role == "baseline" and row.metric == "auc" and row.has_number and row.is_plain:
+            held.setdefault(row.detector, {})[row.test_on] = row.estimate
+    found = []
+    for name, of in held.items():
+        if all(y in of for y in test_sets):
+            value = fmean(of[y].value for y in test_sets)
+            share = {y: test_sets.count(y) / len(test_sets) for y in dict.fromkeys(test_sets)}
+            down = math.hypot(*(w * (of[y].value - of[y].low) for y, w in share.items()))
+            up = math.hypot(*(w * (of[y].high - of[y].value) for y, w in share.items()))
+            found.append(Baseline(name=name, value=value, low=value - down, high=value + up))
+    return found
+
+
+Numbers = Mapping[tuple[str, str, str, str, str], float]
+
+
+def _numbers(rows: Iterable[ResultRow]) -> Numbers:
+    """(detector, train_on, test_on, metric, threshold) -> mean over seeds, of clean images."""
+    wanted = {("auc", ""), ("real_accuracy", "source_fpr1"), ("real_accuracy", "source_fpr5")}
+    return {
+        (row.detector, row.train_on, row.test_on, row.metric, row.threshold): row.estimate.value
+        for row in rows
+        if row.seed == "mean"
+        and row.role in ("detector", "external")
+        and (row.metric, row.threshold) in wanted
+        and row.is_plain
+        and row.has_number
+    }
+
+
+def _false_alarms(numbers: Numbers, name: str, places: Sequence[Place], threshold: str) -> float:
+    found = [numbers.get((name, x, y, "real_accuracy", threshold), NAN) for x, y in places]
+    return 1 - fmean(found)
+
+
+def _mean(values: Iterable[float]) -> float:
+    held = [*values]
+    return fmean(held) if held else NAN
