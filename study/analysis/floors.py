@@ -3,34 +3,34 @@ on the same source val.
 
 Source val chose both: the winners' configuration and epoch, and the probe's strength. A network
 below its probe by more than noise of the images was not tuned well enough to say what its body is
-worth.
+worth. Images and seeds count; the training sample does not, as both learned from the same one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
-import numpy as np
-
+from study.analysis.score_set import align
+from study.analysis.single_models import difference
 from study.core.identity import derive_seed
 from study.core.records import Pairing
 from study.planning.jobs import Jobs
 from study.planning.selection import SearchHistory
-from study.statistics.comparisons import PairedAucs
-from study.statistics.differences import ALPHA, Difference
+from study.statistics.error_model import ALPHA, Finding, seed_part
 
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """One pairing. winners, probe: AUC on source val, of the mean logit over the winners, and of
-    the probe. difference: of the two, over images.
+    """One pairing. winners, probe: AUC on source val, of the winners, mean over seeds, and of the
+    probe. difference: of the two.
     """
 
     pairing: Pairing
     winners: float
     probe: float
-    difference: Difference
+    difference: Finding
 
     @property
     def is_below(self) -> bool:
@@ -49,15 +49,16 @@ def floors(jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> list[Floor]:
         scores, floor = [store.val_scores(key) for key in trained], store.probe(probe.trial.key)
         if any(list(one.sample_id) != list(floor.sample_id) for one in scores):
             continue  # of a val that lost images since
-        mean = np.mean([one.logit for one in scores], axis=0, dtype=np.float64)
+        held, last = align([*scores, floor]), len(scores)
         seed = derive_seed("floor", jobs.study.seed, pairing.name)
-        pair = PairedAucs(floor.label, [mean, floor.logit], floor.group, rng_seed=seed)
+        pair = difference(held, (tuple(range(last)), (last,)), test_on="", rng_seed=seed)
+        aucs = held.aucs
         found.append(
             Floor(
                 pairing=pairing,
-                winners=float(pair.aucs[0]),
-                probe=float(pair.aucs[1]),
-                difference=pair.difference(0, 1),
+                winners=fmean(aucs[:last]),
+                probe=aucs[last],
+                difference=pair.judged(None, seed_part(aucs[:last]).times(1 / last)),
             )
         )
     return found

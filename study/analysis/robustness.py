@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
 
@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from study.analysis.overlap_groups import overlap_groups
 from study.analysis.results import Domain
 from study.analysis.score_set import Aligned, ScoreSet
+from study.analysis.single_models import ONE_GROUP
 from study.core.records import NO_DEGRADATION, Cell, CellState, Pairing
-from study.statistics.comparisons import JOINT
-from study.statistics.delong import clustered_variance, influence
-from study.statistics.differences import Difference, normal_difference
+from study.statistics.delong import influence
+from study.statistics.error_model import Finding, infer, sampled
+from study.statistics.ranking import Floats
+from study.statistics.resampling import clusters
 
 
 class Groups(NamedTuple):
@@ -41,6 +43,11 @@ class DropError:
     influence: NDArray[np.float32]
     label: NDArray[np.uint8]
     group: NDArray[np.intp]
+
+    @property
+    def share(self) -> Floats:
+        """(N,) of each image in the cell's mean, 1 in all: half for each class."""
+        return np.asarray(0.5 / np.bincount(self.label)[self.label])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +80,9 @@ class Robustness:
     error: DropError | None = None
 
 
-def mean_drop(found: Sequence[Robustness]) -> Difference:
+def mean_drop(found: Sequence[Robustness]) -> Finding:
     """Return the mean of auc - clean over cells that all have numbers, paired on their images, with
-    its 95 % interval.
+    its 95 % interval: of these models, over test images.
 
     Cells of one test set, or of test sets that share images, vary together; variance: DeLong's,
     groups as clusters.
@@ -83,14 +90,17 @@ def mean_drop(found: Sequence[Robustness]) -> Difference:
     value = fmean(r.auc - r.clean for r in found)
     errors = [r.error for r in found if r.error is not None]
     if len(errors) < len(found):
-        return Difference(value=value, how=JOINT, reason="a class comes from one group")
+        return Finding(value=value, counted=False, reason=ONE_GROUP)
     influences, label, group = (
         np.concatenate([getattr(e, name) for e in errors])
         for name in ("influence", "label", "group")
     )
-    return normal_difference(
-        value, clustered_variance(influences / len(found), label, group), how=JOINT
-    )
+    drops = [(r.auc - r.clean) * e.share for r, e in zip(found, errors, strict=True)]
+    shares = np.concatenate([e.share for e in errors]) / len(found)
+    groups = clusters(label, group.astype(np.str_))
+    cells = len(found)
+    images = sampled(influences / cells, np.concatenate(drops) / cells, shares, groups)
+    return replace(infer([images], None), value=value)
 
 
 def robustness(scores: ScoreSet, cells: Sequence[Cell]) -> list[Robustness]:

@@ -8,9 +8,9 @@ from study.analysis.floors import Floor
 from study.render.numbers import number
 from study.render.table import Column, markdown, table
 
-EXPLAINED = """AUC on source val of the winners' mean logit, and of a linear probe on the same
+EXPLAINED = """AUC on source val of the winners, mean over seeds, and of a linear probe on the same
 frozen body (logistic regression on its features, the best of three strengths). Source val chose
-both. A network below its probe by more than noise is flagged as under-tuned."""
+both. A network below its probe by more than noise of images and seeds is flagged as under-tuned."""
 HEAD = (
     *("detector", "train on"),
     Column("winners", "number"),

@@ -1,178 +1,19 @@
-"""Detectors against each other: paired differences on the same images, ranks over test sets
-(PROTOCOL section 5).
-
-Numpy and scipy only. Scorings of the same images are correlated, and what they share
-cancels in their difference: so the variance is taken of the difference itself, after DeLong where
-every group has one image, else from cluster-bootstrap replicates that draw the same groups for all
-scorings. No difference claims more than an exact bound on its disjoint pairs (differences.py).
-"""
+"""Families of p-values, and ranks over test sets (PROTOCOL section 5). Numpy and scipy only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
-from study.core.errors import ScoreError
-from study.statistics import metrics
-from study.statistics.delong import influence, placements
-from study.statistics.differences import (
-    ALPHA,
-    NO_VARIANCE,
-    ROUNDING,
-    Difference,
-    Part,
-    total_difference,
-)
-from study.statistics.ranking import Floats, Ints, checked, missing_class, placed_below
-from study.statistics.resampling import (
-    CONFIDENCE,
-    REPLICATES,
-    bootstrap_auc,
-    clusters,
-    few_groups,
-)
+from study.statistics.error_model import ALPHA
+from study.statistics.ranking import Floats, Ints
+from study.statistics.resampling import CONFIDENCE
 
 NAN = float("nan")
-DELONG, BOOTSTRAP = "paired DeLong", "paired cluster bootstrap"
-JOINT = "paired clustered DeLong"  # over test sets that share images
-
-
-class PairedAucs:
-    """The AUCs of K scorings of the same N images, and of any contrast between them.
-
-    aucs: (K,) in [0, 1], all NaN where a class is missing. how: `DELONG` or `BOOTSTRAP`. n_real,
-    n_fake: images. n_groups: groups.
-    """
-
-    def __init__(
-        self,
-        label: ArrayLike,
-        logits: Sequence[ArrayLike],
-        group: ArrayLike,
-        *,
-        replicates: int = REPLICATES,
-        rng_seed: int,
-    ) -> None:
-        """Take label (N,), 1 = fake; K >= 1 logits (N,), finite; group (N,) str. rng_seed: all that
-        the resampling depends on.
-
-        Raises ScoreError where a score is not finite, or where labels, scores and groups differ in
-        shape.
-        """
-        pairs = [checked(label, logit) for logit in logits]
-        self._fake, self._scores = pairs[0][0], [score for _, score in pairs]
-        if np.shape(group) != self._fake.shape:
-            raise ScoreError(
-                f"groups of shape {np.shape(group)} with labels of shape {self._fake.shape}: need"
-                " one per image"
-            )
-        self._groups = clusters(self._fake, group)
-        self.n_fake, self.n_groups = int(self._fake.sum()), len(self._groups)
-        self.n_real = len(self._fake) - self.n_fake
-        self.how = DELONG if self.n_groups == len(self._fake) else BOOTSTRAP
-        self.aucs = np.array([metrics.auc(self._fake, score) for score in self._scores])
-        # (K, n) each: what the sampling variance follows from, linear in the scorings
-        self._parts: list[Floats] = []
-        if self.reason:
-            return
-        if self.how == DELONG:
-            placed = [placements(self._fake, score) for score in self._scores]
-            self._parts = [np.stack(of_class) for of_class in zip(*placed, strict=True)]
-        else:
-            drawn = [
-                bootstrap_auc(self._fake, z, group, replicates=replicates, rng_seed=rng_seed)
-                for z in self._scores
-            ]
-            self._parts = [np.stack(drawn)]
-
-    @property
-    def reason(self) -> str:
-        """Why no difference here has an interval, or ""."""
-        alone = "a class comes from one group" if min(self._groups.by_class) < 2 else ""
-        return missing_class(self._fake) or alone
-
-    @property
-    def note(self) -> str:
-        """What is to be said of every difference here, or ""."""
-        return few_groups(min(self._groups.by_class))
-
-    def contrast(self, weights: ArrayLike) -> tuple[float, float]:
-        """Return the weighted sum of the AUCs, weights (K,), and its sampling variance; NaN where
-        there is a `reason`.
-
-        DeLong's variance (DeLong, DeLong and Clarke-Pearson, 1988) is that of the weighted
-        placements, by class; the bootstrap's that of the weighted replicates.
-        """
-        w = np.asarray(weights, dtype=np.float64)
-        value = float(w @ self.aucs)
-        combined = [w @ part for part in self._parts]
-        if not combined:
-            return value, NAN
-        sizes = [len(part) if self.how == DELONG else 1 for part in combined]
-        return value, float(
-            sum(part.var(ddof=1) / size for part, size in zip(combined, sizes, strict=True))
-        )
-
-    def influence(self, weights: ArrayLike) -> Floats:
-        """(N,) each image's part in the error of the AUCs' sum by weights (K,), of both classes."""
-        total = np.zeros(len(self._fake))
-        for weight, score in zip(np.asarray(weights).tolist(), self._scores, strict=True):
-            if weight:
-                total += weight * influence(self._fake, score)
-        return total
-
-    def difference(self, first: int, second: int) -> Difference:
-        """Return the AUC of scoring `first` minus that of `second`, see `total_difference`."""
-        weights = np.zeros(len(self.aucs))
-        weights[first] += 1
-        weights[second] -= 1
-        value, variance = self.contrast(weights)
-        if self.reason:
-            return Difference(value=value, how=self.how, reason=self.reason, note=self.note)
-        part = Part(
-            value=value,
-            variance=variance,
-            pairs=self.pairs,
-            alike=not variance > NO_VARIANCE and self.every_pair_alike(weights),
-        )
-        return total_difference([part], how=self.how, note=self.note)
-
-    @property
-    def pairs(self) -> int:
-        """How many disjoint pairs of a real and a fake there are, each of two groups."""
-        return self._groups.pairs
-
-    def every_pair_alike(self, weights: ArrayLike) -> bool:
-        """Whether every pair of a real and a fake adds the same to the weighted sum of the AUCs,
-        weights (K,).
-
-        So it is where each scoring separates the classes or is constant, but for those of one order
-        whose weights cancel.
-        """
-        left: dict[bytes, float] = {}
-        for weight, auc, score in zip(
-            np.asarray(weights).tolist(), self.aucs.tolist(), self._scores, strict=True
-        ):
-            if weight and auc not in (0.0, 1.0) and np.ptp(score) > 0:
-                order = b"".join(counts.tobytes() for counts in _cross_counts(self._fake, score))
-                left[order] = left.get(order, 0.0) + weight
-        return all(abs(weight) <= ROUNDING for weight in left.values())
-
-
-def _cross_counts(fake: NDArray[np.bool_], score: Floats) -> tuple[Ints, ...]:
-    """For each fake, how many reals lie below it, and how many not above it; for each real the same
-    of fakes.
-
-    "Lies below" between reals and fakes is nested, and a nested relation is the only one with its
-    counts (Ryser, 1957): scorings with equal counts order every pair of a real and a fake alike.
-    """
-    fakes, reals = score[fake], score[~fake]
-    return *placed_below(fakes, reals), *placed_below(reals, fakes)
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 
 from study.core.records import Estimate
 from study.statistics.delong import placements
-from study.statistics.differences import NO_VARIANCE
+from study.statistics.error_model import NO_VARIANCE
 from study.statistics.exact import agreeing
 from study.statistics.ranking import Floats, Ints, checked, missing_class
 from study.statistics.resampling import CONFIDENCE, Clusters, clusters, few_groups

@@ -1,5 +1,5 @@
-"""DeLong's interval of an AUC, for samples in which every image is its own group; his variance with
-groups of several images.
+"""DeLong's interval of an AUC, for samples in which every image is its own group; what each image
+adds to its error, for samples with groups of several.
 
 Numpy and scipy only. DeLong, DeLong and Clarke-Pearson (1988), by sorting as in Sun and Xu (2014).
 """
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from study.statistics.ranking import Floats, checked, placed_below
-from study.statistics.resampling import Z, clusters
+from study.statistics.resampling import Z
 
 
 def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
@@ -73,20 +73,3 @@ def influence(label: ArrayLike, logit: ArrayLike) -> Floats:
     for of_class, placed in zip((fake, ~fake), placements(label, logit), strict=True):
         found[of_class] = (placed - placed.mean()) / len(placed)
     return found
-
-
-def clustered_variance(influences: ArrayLike, label: ArrayLike, group: ArrayLike) -> float:
-    """Return the variance of a sum of AUCs, of one sample or of several that share images, from its
-    images' `influence`.
-
-    influences (N,): an image's weight times its influence on each AUC, summed; label (N,), 1 =
-    fake; group (N,) str: an image that several samples hold is there once for each, in one group.
-    Groups add up and are taken as drawn in the three strata of the bootstrap, as Obuchowski (1997)
-    does for clustered data; with one image a group it is DeLong's.
-    """
-    groups = clusters(label, group)
-    total = groups.totals(np.asarray(influences, dtype=np.float64)[:, None])[:, 0]
-    parts = [total[stratum] for stratum in groups.strata if len(stratum)]
-    return float(
-        sum(part.var(ddof=1) * len(part) if len(part) > 1 else (part**2).sum() for part in parts)
-    )

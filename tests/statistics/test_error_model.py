@@ -26,7 +26,7 @@ from study.statistics.error_model import (
     training_part,
     widened,
 )
-from study.statistics.resampling import clusters
+from study.statistics.resampling import bootstrap_auc, clusters
 
 Floats = NDArray[np.float64]
 
@@ -255,3 +255,24 @@ def test_equal_detectors_whose_training_varies_are_rarely_told_apart() -> None:
             shown[counted] += infer([one], part if counted else None).p < ALPHA
     assert shown[True] <= 70
     assert shown[False] >= 200
+
+
+def test_the_images_part_of_groups_is_the_cluster_bootstraps() -> None:
+    rng = np.random.default_rng(6)
+    group = np.repeat(np.arange(120), 5).astype(str)
+    label = np.repeat(np.arange(120) % 2, 5)
+    score = np.repeat(rng.normal(size=120), 5) + rng.normal(size=600) + label
+    drawn = bootstrap_auc(label, score, group, rng_seed=0)
+    found = of_scores(label, group, score).part.variance
+    assert found == pytest.approx(drawn.var(ddof=1), rel=0.12)
+
+
+def test_a_difference_of_correlated_scorings_counts_their_covariance() -> None:
+    """The 1988 paper's covariance matrix, from all pairs."""
+    rng, label = np.random.default_rng(10), np.arange(120) % 2
+    common = rng.normal(size=120)
+    scores = [common + rng.normal(size=120) + shift * label for shift in (1.0, 0.5)]
+    beats = [(s[label == 1][:, None] > s[label == 0][None]) * 1.0 for s in scores]
+    covariance = sum(np.cov([b.mean(axis=side) for b in beats]) / 60 for side in (0, 1))
+    found = of_scores(label, np.arange(120).astype(str), *scores)
+    assert found.part.variance == pytest.approx(np.array([1, -1]) @ covariance @ np.array([1, -1]))
