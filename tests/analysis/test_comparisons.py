@@ -31,6 +31,8 @@ from study.store.store import Store
 from tests.analysis.score_sets import CellScores, clean_cell, drawn_file, score_set
 from tests.render.synthetic_matrix import row
 
+FAKES = np.arange(200) % 2
+
 
 def made(test_on: str, logit: np.ndarray, *, images_a_group: int = 1) -> Scores:
     n = len(logit)
@@ -828,3 +830,57 @@ def test_what_makes_test_sets_a_family() -> None:
     assert [list(one) for one in together] == [["a", "c"], ["b"]]
     a, c = together[0]["a"], together[0]["c"]
     assert a[0] == c[0] and a[4] == c[2] and len(np.unique(np.concatenate([a, c]))) == 400 - 2
+
+
+def test_what_was_run_elsewhere_is_ranked_where_it_has_scores_of_all_test_sets() -> None:
+    scores = study({"good": 1.2, "poor": 0.2}, ["aa", "bbb"], seeds=2)
+    rng = np.random.default_rng(8)
+    outside = [
+        (
+            y,
+            Pairing(detector=name, train_on=ELSEWHERE),
+            made(y, rng.normal(size=200) + 2 * FAKES),
+            0,
+        )
+        for name, sets in (("theirs", ("aa", "bbb")), ("partial", ("aa",)))
+        for y in sets
+    ]
+    # two images of one set are missing: the others are compared without them
+    y, pairing, one, seed = outside[0]
+    columns = ("sample_id", "group", "unit", "method", "label", "logit")
+    kept = {name: getattr(one, name)[2:] for name in columns}
+    outside[0] = (y, pairing, replace(one, **kept), seed)
+    found, plain = compared([*scores, *outside]), compared(scores)
+    first = found.headline.standings[0]
+    assert (first.detector, first.is_given, first.generalises) == ("theirs", True, False)
+    expected = np.mean([roc_auc_score(s.label, s.logit) for _, p, s, _ in outside if p == pairing])
+    assert first.mean.value == pytest.approx(expected)
+    assert first.mean.training == 0 and first.mean.counted
+    # our own stay as they are
+    assert repr(found.headline.own) == repr(plain.headline.own)
+    assert found.cross_domain == plain.cross_domain and found.left_out == ("partial",)
+    (pair,) = (p for p in found.mean_pairs if (p.first, p.second) == ("theirs", "good"))
+    assert (pair.n_real + pair.n_fake, pair.finding.counted) == (398, True)
+    ours = [
+        roc_auc_score(s.label[2 * (t == "aa") :], s.logit[2 * (t == "aa") :])
+        for t, p, s, _ in scores
+        if p.detector == "good" and p.train_on != t
+    ]
+    assert pair.finding.value == pytest.approx(expected - np.mean(ours))
+    words = answer(found)
+    assert "Run elsewhere, on the same test sets: theirs 0.9" in words
+    assert words.splitlines()[1].startswith("good generalises")
+    assert "trained elsewhere" in answer_text(found) and "| theirs |" in comparisons_markdown(found)
+
+
+def test_false_alarms_at_the_sources_thresholds_stand_in_the_ranked_table() -> None:
+    scores = study({"good": 1.2}, ["aa", "bbb"], seeds=2)
+    rows = [
+        row("good", x, y, value, metric="real_accuracy", threshold=f"source_fpr{share}")
+        for share, values in ((1, (0.9, 0.8)), (5, (0.7, 0.5)))
+        for (x, y), value in zip((("aa", "bbb"), ("bbb", "aa")), values, strict=True)
+    ]
+    rows += [row("good", x, x, value) for x, value in (("aa", 0.95), ("bbb", 0.85))]
+    (one,) = compared(scores, rows=rows).headline.standings
+    assert (one.fpr1, one.fpr5) == pytest.approx((0.15, 0.4))
+    assert one.in_domain == pytest.approx(0.9) and one.gap == pytest.approx(0.9 - one.mean.value)
