@@ -85,7 +85,11 @@ def _mean_pairs(pairs: Sequence[Pair]) -> str:
 def _tested(pair: Pair) -> list[Cell]:
     d = pair.finding
     aucs = (pair.auc_first, pair.auc_second)
-    smallest = "none up to 0.5" if math.isnan(d.smallest) and not math.isnan(d.p) else d.smallest
+    smallest: Cell = d.smallest
+    if not d.counted:  # it would be of the test images alone
+        smallest = ""
+    elif math.isnan(d.smallest) and not math.isnan(d.p):
+        smallest = "none up to 0.5"
     tested = ((d.value, d.low, d.high), pair.p_holm, smallest, pair.verdict.value)
     return [pair.first, pair.second, *aucs, *tested]
 
