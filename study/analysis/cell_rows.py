@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from study.analysis.calibrations import Calibration, Calibrations
 from study.analysis.estimates import cached_estimates
 from study.analysis.leakage import Leakage
-from study.analysis.results import ResultRow
+from study.analysis.results import IMAGES_ALONE, ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.single_models import WeightedSum, part_sum
 from study.core.parallel import ordered_map
@@ -27,7 +27,6 @@ from study.statistics.metrics import METRICS
 from study.statistics.units import has_units, to_units
 
 NAN = float("nan")
-IMAGES_ALONE = "interval of the test images alone: the training sample is not counted"
 
 
 class Part(NamedTuple):

@@ -22,7 +22,7 @@ from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
 from study.analysis.single_models import WeightedSum
-from study.core.records import Cell, Estimate
+from study.core.records import NO_PIXELS, Cell, Estimate
 from study.statistics.comparisons import holm
 from study.statistics.error_model import Finding, Part
 from study.statistics.resampling import Z
@@ -188,7 +188,7 @@ def _baselines(rows: Iterable[ResultRow], test_sets: Sequence[str]) -> list[Base
     """
     held: dict[str, dict[str, Estimate]] = {}
     for row in rows:
-        if row.role == "baseline" and row.metric == "auc" and row.has_number and row.is_plain:
+        if row.detector in NO_PIXELS and row.metric == "auc" and row.has_number and row.is_plain:
             held.setdefault(row.detector, {})[row.test_on] = row.estimate
     found = []
     for name, of in held.items():

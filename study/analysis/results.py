@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["detector", "baseline", "external", "null"]
+# the note of an AUC whose interval counts neither training sample nor seeds
+IMAGES_ALONE = "interval of the test images alone: the training sample is not counted"
 Domain = Literal["in", "cross", "neither", "unknown"]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from statistics import fmean
 
-from study.analysis.results import Domain, ResultRow, Results, Role
+from study.analysis.results import IMAGES_ALONE, Domain, ResultRow, Results, Role
 from study.core.records import NO_DEGRADATION
 from study.statistics.methods import POOLED
 from study.statistics.metrics import METRICS
@@ -20,7 +20,7 @@ NULL_BAND_IS = (
     f"{NULL_BAND}: the null band, in which 95 % of the models lie that were trained on permuted"
     " labels, over all training sets; an AUC within it is one that training on nothing gives"
 )
-SEEDS_APART = "seeds differ by more than the interval: it is of the images alone"
+SEEDS_APART = "seeds differ by more than the interval, which is of the test images alone"
 THRESHOLD_TITLES = {
     "fixed": "p = 0.5",
     "source": "the source's threshold",
@@ -197,8 +197,12 @@ def _place(row: ResultRow) -> Place:
 
 
 def _seeds_apart(mean: ResultRow | None, seeds: Sequence[ResultRow]) -> bool:
-    """Whether there are several seeds, and none of them lies in the interval of their mean."""
+    """Whether there are several seeds, and none of them lies in the interval of their mean, which
+    is of the test images alone.
+    """
     if mean is None or len(seeds) < 2:
+        return False
+    if mean.metric == "auc" and IMAGES_ALONE not in mean.estimate.note:
         return False
     low, high = mean.estimate.low, mean.estimate.high
     # no interval: NaN, and False

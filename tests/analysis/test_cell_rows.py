@@ -15,8 +15,9 @@ from scipy.stats import t as t_distribution
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
 from study.analysis.calibrations import Calibrations
-from study.analysis.cell_rows import IMAGES_ALONE, cell_rows
+from study.analysis.cell_rows import cell_rows
 from study.analysis.leakage import NO_LEAKS, Leakage
+from study.analysis.results import IMAGES_ALONE
 from study.analysis.score_set import DrawnFile
 from study.core.records import Pairing, Scores
 from study.planning.cells import PlannedCell

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from study.analysis.results import DatasetRow, PairRow
+from study.analysis.results import IMAGES_ALONE, DatasetRow, PairRow
 from study.analysis.roc import RocCurve, roc_of_means
 from study.core.errors import StoreError
 from study.core.records import NO_PIXELS, Pairing, Scores
@@ -132,17 +132,19 @@ def test_a_mean_of_seeds_has_their_spread_and_a_mark_where_none_of_them_is_in_it
         for t, values in seeds.items()
         for s, v in enumerate(values)
     ]
+    alone: dict[str, object] = {"low": 0.52, "high": 0.66, "seeds": 2, "note": IMAGES_ALONE}
     rows += [
-        row("npr", "a", t, sum(v) / 2, low=0.52, high=0.66, seeds=2, sd=abs(v[0] - v[1]) / 2**0.5)
+        row("npr", "a", t, sum(v) / 2, sd=abs(v[0] - v[1]) / 2**0.5, **alone)
         for t, v in seeds.items()
     ]
     heat_map(results(rows), "npr", "auc", tmp_path / "heat.png")
     mark = "\N{SECTION SIGN}"
     assert texts(drawn[0])[::3] == [f"0.593{mark}", "0.600", "0.775"]
     assert texts(drawn[0])[2::3] == ["sd 0.383, n=2", "sd 0.014, n=2", "sd 0.177, n=2"]
-    assert f"{mark} seeds differ by more than the interval: it is of the images alone" in drawn[
-        0
-    ].axes[0].get_title(loc="left")
+    assert (
+        f"{mark} seeds differ by more than the interval, which is of the test images alone"
+        in drawn[0].axes[0].get_title(loc="left")
+    )
     heat_map(results([r for r in rows if r.test_on != "a"]), "npr", "auc", tmp_path / "plain.png")
     assert mark not in "".join([*texts(drawn[1]), drawn[1].axes[0].get_title(loc="left")])
 

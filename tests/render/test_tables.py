@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.results import ResultRow
+from study.analysis.results import IMAGES_ALONE, ResultRow
 from study.core.records import NO_TRAINING
 from study.data.names import is_in_domain
 from study.render.grid import pick
@@ -300,15 +300,17 @@ def test_reading_only_one_seed_changes_nothing() -> None:
 
 def test_a_mean_whose_seeds_all_lie_outside_its_interval_has_a_footnote() -> None:
     rows = [
-        row("npr", "a", "b", value, seed=str(seed)) for seed, value in enumerate((0.864, 0.322))
+        row("npr", "a", "b", value, seed=str(seed), metric="ap")
+        for seed, value in enumerate((0.864, 0.322))
     ]
-    rows.append(row("npr", "a", "b", 0.593, low=0.52, high=0.66, seeds=2, sd=0.383))
-    note = "(1) seeds differ by more than the interval: it is of the images alone"
-    table = text_table(results(rows), "npr", width=100)
+    mean = row("npr", "a", "b", 0.593, low=0.52, high=0.66, seeds=2, sd=0.383, metric="ap")
+    rows.append(mean)
+    note = "(1) seeds differ by more than the interval, which is of the test images alone"
+    table = text_table(results(rows), "npr", "ap", width=100)
     assert "0.593 [0.52, 0.66] (1)" in table and note in table.splitlines()
     # one of them is inside
     wide = [*rows[:2], replace(rows[2], estimate=replace(rows[2].estimate, low=0.3))]
-    assert "seeds differ" not in text_table(results(wide), "npr", width=100)
+    assert "seeds differ" not in text_table(results(wide), "npr", "ap", width=100)
 
 
 def test_what_stands_beside_rounded_numbers_is_their_difference() -> None:
@@ -337,3 +339,15 @@ def test_values_that_differ_in_their_last_bits_are_rounded_alike() -> None:
         number(-1e-9, signed=True) == number(0.0, signed=True) == "+0.000"
         and number(NAN) == "undefined"
     )
+
+
+def test_seeds_beyond_the_interval_are_said_only_where_it_is_of_the_images_alone() -> None:
+    """An interval that counts training sample and seeds may leave seeds out without being false."""
+    seeds = [row("npr", "a", "b", value, seed=str(i)) for i, value in enumerate((0.6, 0.9))]
+    said = "seeds differ by more than the interval, which is of the test images alone"
+    for note, expected in ((IMAGES_ALONE, True), ("", False)):
+        mean = row("npr", "a", "b", 0.75, low=0.74, high=0.76, note=note)
+        assert (said in text_table(results([*seeds, mean]), "npr")) == expected
+    others = [replace(one, metric="ap") for one in seeds]
+    ap = row("npr", "a", "b", 0.75, low=0.74, high=0.76, metric="ap")
+    assert said in text_table(results([*others, ap]), "npr", "ap")
