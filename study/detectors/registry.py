@@ -26,6 +26,7 @@ from study.core.validation import check_keys
 from study.detectors import weights
 from study.detectors.entry import HEAD_WIDTH, RGB, Entry, Option, Schedule
 from study.detectors.prompts import prompt_options
+from study.detectors.quick_import import without_compiler
 from study.detectors.weights import Source
 
 if TYPE_CHECKING:
@@ -363,7 +364,8 @@ def n_features(name: str, size_px: int) -> int:
 
 def create_function(spec: DetectorSpec) -> Callable[..., Detector]:
     """Return what builds a detector's network: the `create` of its family's file."""
-    family = importlib.import_module(f"study.detectors.{spec.family}")
+    with without_compiler():
+        family = importlib.import_module(f"study.detectors.{spec.family}")
     return cast("Callable[..., Detector]", family.create)
 
 

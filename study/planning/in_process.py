@@ -67,11 +67,12 @@ class Estimates:
         looks: dict[tuple[str, str, Geometry], float] = {}  # by body and images
         seconds = JOB_SECONDS * len(cells)
         for job, spec, trial in cells:
-            look = self._look(spec, trial.params, trial.pairing, job.test_on)
-            if kept := frozen_by(spec, trial.params):
-                looks[kept, job.test_on, spec.geometry] = look
-            else:
-                seconds += look
+            kept = frozen_by(spec, trial.params)
+            look = kept, job.test_on, spec.geometry
+            if not kept:
+                seconds += self._look(spec, trial.params, trial.pairing, job.test_on)
+            elif look not in looks:
+                looks[look] = self._look(spec, trial.params, trial.pairing, job.test_on)
             if not self._catalog.packed(job.test_on, "test", spec.geometry):
                 images = self._images(job.test_on, "test")
                 looks["", job.test_on, spec.geometry] = images * DECODE_SECONDS
