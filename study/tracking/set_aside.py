@@ -25,13 +25,13 @@ def _is_damaged_database(path: Path) -> bool:
     """Tell whether SQLite says so. A database that is locked or out of reach is none."""
     if not path.is_file():
         return False
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        try:
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
             found = database.execute("pragma quick_check").fetchone()
-        except sqlite3.OperationalError:
-            return False
-        except sqlite3.DatabaseError:
-            return True
+    except sqlite3.OperationalError:
+        return False
+    except sqlite3.DatabaseError:
+        return True
     return bool(found != ("ok",))
 
 
