@@ -124,6 +124,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     from study.analysis.analyses import analyse
     from study.analysis.external import ask_for, external_cells
     from study.audit import write_audit
+    from study.core import live
     from study.planning.cells import plan_cells
     from study.planning.in_process import Estimates
     from study.planning.searches import replay
@@ -151,11 +152,14 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     cells += outside
     audit = write_audit(opened)
     models = [job for job in drawn if job.is_done()]
+    live.show("computing numbers and intervals")
     found = analyse(opened, cells, tried, epochs, models, audit, history)
+    live.show("writing tables and figures")
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
     _write_cells(opened, options, found, cells)
+    live.clear()
     notes += _left_out(opened, options, gone, files)
     views.add_matrix(found.results.rows, opened.store.shown_files())
     _print(opened, options, found, notes)

@@ -109,8 +109,7 @@ def find_winner(folder: Path, name: str, seed: int = 0) -> Winner:
     cells = [cell for cell in read_cells(folder / "cells.csv") if cell.model]
     if not cells:
         raise StoreError(
-            f"'{folder}' holds no scored winner; first run `python -m study.sweep` and `python -m"
-            " study.cross_eval` on that study"
+            f"'{folder}' holds no scored winner; first run sweep and cross_eval on that study"
         )
     named = {Pairing(detector=c.detector, train_on=c.train_on).name: c for c in cells}
     how = ""

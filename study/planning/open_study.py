@@ -198,7 +198,7 @@ def _find_data(study: Study, catalog: Catalog) -> None:
         if not catalog.has_test(name):
             raise DataError(
                 f"dataset '{name}' has no test split; take it out of test_on, or give it one (see"
-                " README, Datasets)"
+                " docs/data.md)"
             )
 
 

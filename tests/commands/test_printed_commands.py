@@ -229,9 +229,10 @@ def examples() -> Iterator[str]:
 
 
 def in_readme() -> Iterator[str]:
-    """The commands of the README's code blocks."""
-    for block in re.findall(r"```\w*\n(.*?)```", README.read_text("utf-8"), re.DOTALL):
-        yield from COMMAND.findall(block)
+    """The commands of the code blocks of the README and of the guides."""
+    for page in (README, *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```\w*\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            yield from COMMAND.findall(block)
 
 
 def in_messages() -> Iterator[str]:

@@ -299,7 +299,7 @@ def test_what_a_study_says_of_a_head_is_not_searched() -> None:
 
 
 def test_the_settings_that_docs_search_adds_fit_every_detector_trained_by_gradient() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text(encoding="utf-8")
     (block,) = (b for b in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "head_width" in b)
     trained = [
         name
@@ -312,7 +312,7 @@ def test_the_settings_that_docs_search_adds_fit_every_detector_trained_by_gradie
         space = parse_space(
             {"schema": 1, "constants": constants, **tomllib.loads(block)},
             detector=name,
-            where="docs/search.md",
+            where="docs/spaces.md",
         )
         assert space.names() == ["head_width", "head_dropout", "loss", "optimizer"]
 
