@@ -384,7 +384,13 @@ def _write(
     from study.analysis.results_csv import write_results
     from study.planning.search_summary import best_so_far
     from study.planning.study_file import to_toml
-    from study.render.files import draw, write_comparisons, write_tables, write_tuning
+    from study.render.files import (
+        draw,
+        write_comparisons,
+        write_controls,
+        write_tables,
+        write_tuning,
+    )
 
     store, folder = opened.store, opened.store.folder
     store.save_study(to_toml(opened.study))
@@ -398,6 +404,7 @@ def _write(
         store.audit_file,
         *draw(found.results, found.curves, searches, store.figures),
         *write_comparisons(found.comparisons, folder, found.results.flags),
+        *write_controls(found.controls, folder),
     ]
 
 
@@ -467,13 +474,15 @@ def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyse
     """Print where everything is, and the answer."""
     from study.render.answer import answer, answer_text
     from study.render.cell_files import write_readme
+    from study.render.controls import controls_lines
     from study.tracking.mlflow_address import ui_command
 
     print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
     print(f"audit:   {cli.again(options, 'audit')}")
     print(f"mlflow:  {ui_command(opened.workspace.results)}")
-    said = answer(found.comparisons, found.results.flags)
-    print(f"\n{answer_text(found.comparisons, found.results.flags)}")
+    controls = "".join(f"\n{line}" for line in controls_lines(found.controls))
+    said = answer(found.comparisons, found.results.flags) + controls
+    print(f"\n{answer_text(found.comparisons, found.results.flags)}{controls}")
     commands = [
         ("score new images", f"python -m study.predict {shlex.quote(opened.study.name)} IMAGE"),
         ("train more, or again", cli.again(options, "sweep")),

@@ -12,6 +12,8 @@ from study.analysis.calibrations import Calibrations
 from study.analysis.cell_rows import cell_rows
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons, compare_detectors
+from study.analysis.controls import ControlRow, control_comparisons
+from study.analysis.evidence import evidence_rows
 from study.analysis.flags import flags
 from study.analysis.floors import floors
 from study.analysis.leak_price import KeptEpochs, leak_prices
@@ -21,6 +23,7 @@ from study.analysis.results import Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
 from study.analysis.score_set import ScoreSet, blends_of, open_scores
+from study.analysis.search_cost import search_costs, val_agreement
 from study.analysis.selection_gap import selection_gaps
 from study.analysis.single_models import TrainingParts, training_parts
 from study.analysis.tuning import contrasts
@@ -43,6 +46,7 @@ class Analyses:
     results: Results
     comparisons: Comparisons
     choices: Choices
+    controls: tuple[ControlRow, ...]
     robustness: tuple[Robustness, ...]
     curves: tuple[RocCurve, ...]
     training: TrainingParts
@@ -81,7 +85,11 @@ def analyse(
             contrasts=tuple(contrasts(scores, setup.store, cells, variants)),
             prices=tuple(leak_prices(scores, epochs)),
             floors=tuple(below),
+            costs=search_costs(history, devices=setup.study.run.devices_per_trial),
+            agreement=val_agreement(scores, cells, variants),
+            evidence=evidence_rows(scores, setup.store, cells, results.rows),
         ),
+        controls=control_comparisons(setup, scores, cells),
         robustness=tuple(robustness(scores, plain)),
         curves=tuple(roc_of_means(scores, plain)),
         training=training_parts(scores, plain),

@@ -1,13 +1,16 @@
 """What the choices made on source val were worth: tuned minus default, the selection gap, the leak
-price.
+price. What the searches took, and whether source val is worth selecting by. What scores are worth
+as evidence.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from study.analysis.evidence import EvidenceRow
 from study.analysis.floors import Floor
 from study.analysis.leak_price import LeakPrice
+from study.analysis.search_cost import SearchCost, ValAgreement
 from study.analysis.selection_gap import SelectionGap
 from study.analysis.tuning import Contrast
 
@@ -22,3 +25,6 @@ class Choices:
     contrasts: tuple[Contrast, ...]
     prices: tuple[LeakPrice, ...]
     floors: tuple[Floor, ...] = ()
+    costs: tuple[SearchCost, ...] = ()
+    agreement: tuple[ValAgreement, ...] = ()
+    evidence: tuple[EvidenceRow, ...] = ()

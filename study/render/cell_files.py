@@ -99,6 +99,10 @@ def write_readme(name: str, answer: str, commands: Sequence[tuple[str, str]], fo
 FILES = (
     ("tables.md", "the matrix of every detector as tables, with the marks explained"),
     ("comparisons.md", "which detector generalises best, with every pair compared"),
+    (
+        "controls.md",
+        "every detector against classifiers of files, borders and processing, and probes",
+    ),
     ("matrix.csv", "every number with its interval, a line each"),
     (METRICS, "the mean of every cell and metric, as JSON"),
     (CONFUSION, "confusion counts, precision, recall and F1 of every cell, seed by seed"),

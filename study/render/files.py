@@ -10,6 +10,7 @@ from pathlib import Path
 
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons
+from study.analysis.controls import ControlRow
 from study.analysis.results import Flag, Results
 from study.analysis.robustness import Robustness
 from study.analysis.roc import RocCurve
@@ -18,11 +19,14 @@ from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
+from study.render.controls import controls_csv, controls_markdown
+from study.render.evidence import evidence_markdown
 from study.render.figures.headless import costs_only, headless
 from study.render.flags import flags_markdown
 from study.render.floors import markdown_floors
 from study.render.leak_price import markdown_prices
 from study.render.robustness import robustness_markdown
+from study.render.search_cost import search_cost_markdown
 from study.render.selection_gap import markdown_gaps
 from study.render.tables import markdown_tables
 from study.render.thresholds import markdown_transfer
@@ -54,6 +58,8 @@ def write_tables(
         markdown_transfer(results),
         markdown_gaps(choices.gaps),
         markdown_prices(choices.prices),
+        evidence_markdown(choices.evidence),
+        search_cost_markdown(choices.costs, choices.agreement),
         robustness_markdown(degraded),
         "\n".join(f"Note: {note}.\n" for note in notes),
     ]
@@ -77,6 +83,14 @@ def write_comparisons(found: Comparisons, folder: Path, flags: Sequence[Flag] = 
             critical_difference(tuple(found.cross_domain), found.ranks, path)
             files.append(path)
     return files
+
+
+def write_controls(found: Sequence[ControlRow], folder: Path) -> list[Path]:
+    """Write controls.md and controls.csv, where there is anything to write; return the files.
+    Raises StoreError.
+    """
+    texts = {"controls.md": controls_markdown(found), "controls.csv": controls_csv(found)}
+    return _write(folder, texts) if found else []
 
 
 def write_tuning(found: Sequence[Contrast], folder: Path) -> list[Path]:

@@ -230,6 +230,30 @@ def test_every_matrix_has_the_control_rows(run: tuple[list[str], Store]) -> None
         )
 
 
+def test_every_detector_is_held_against_controls_that_are_trained_as_it_is(
+    run: tuple[list[str], Store],
+) -> None:
+    _, store = run
+    with (store.folder / "controls.csv").open(encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    with store.matrix_file.open(encoding="utf-8", newline="") as file:
+        cells = {
+            (row["detector"], row["train_on"], row["test_on"]): float(row["value"])
+            for row in csv.DictReader(file)
+            if (row["metric"], row["seed"], row["role"]) == ("auc", "mean", "detector")
+            and not row["subset"]
+            and row["leak_free"] == "false"
+        }
+    assert {row["control"] for row in rows} == {*CONTROLS}
+    assert {(row["detector"], row["train_on"], row["test_on"]) for row in rows} == {*cells}
+    for row in rows:
+        found = cells[row["detector"], row["train_on"], row["test_on"]]
+        assert float(row["auc"]) == pytest.approx(found, abs=1e-12)
+        less = float(row["auc"]) - float(row["control_auc"])
+        assert float(row["difference"]) == pytest.approx(less, abs=1e-12)
+    assert "## (metadata only)" in (store.folder / "controls.md").read_text(encoding="utf-8")
+
+
 def test_the_tables_say_where_mismatches_are_told(run: tuple[list[str], Store]) -> None:
     _, store = run
     line = "Note: between training and test sets: resolution mismatches 1; study.audit tells which."

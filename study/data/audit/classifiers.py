@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.core.identity import derive_seed
-from study.core.records import Estimate
+from study.core.records import CONTROLS, Estimate
 from study.data.audit.pixels import STATISTICS
 from study.data.audit.traits import KINDS, SIZES, Traits
 from study.statistics.cross_validated import cross_validated_auc, folds_by_group, undefined
@@ -37,28 +37,55 @@ CONSTANT = "no interval: constant by construction, no trait varies"
 
 def metadata_auc(traits: Traits) -> Estimate:
     """Return the cross-validated AUC of a classifier of file traits. It sees no pixel."""
-    kinds = [np.unique(traits.kinds[name], return_inverse=True) for name in KINDS]
-    columns = [
-        (codes == value).astype(np.float64)
-        for words, codes in kinds
-        for value in range(len(words))
-        if len(words) > 1
-    ]
-    numbers = [traits.numbers[name] for name in SIZES]
-    return _classifier_auc(traits, np.stack([*columns, *numbers], axis=1), _trees)
+    return _classifier_auc(traits, _of_file(traits, traits), _trees)
 
 
 def border_brightness_auc(traits: Traits) -> Estimate:
     """Return the cross-validated AUC of a classifier of brightness, colour, border, corners and
     centre.
     """
-    columns = [traits.numbers[name] for name in STATISTICS]
-    return _classifier_auc(traits, np.stack(columns, axis=1), _trees)
+    return _classifier_auc(traits, _of_border(traits, traits), _trees)
 
 
 def processing_auc(traits: Traits) -> Estimate:
     """Return the cross-validated AUC of a classifier of what processing leaves in pixels."""
-    return _classifier_auc(traits, traits.processing.astype(np.float64), _regression)
+    return _classifier_auc(traits, _of_processing(traits, traits), _regression)
+
+
+def transferred(control: str, train: Traits, test: Traits) -> Floats:
+    """Return, (N,), what a classifier that is trained on some images says of N others, a logit;
+    the same of all where it has nothing to learn. control: one of `CONTROLS`.
+    """
+    features_of, model = KINDS_OF_CONTROL[control]
+    features, others = features_of(train, train), features_of(test, train)
+    varies = [len(np.unique(column)) > 1 for column in features.T]
+    if not any(varies) or len(np.unique(train.label)) < 2:
+        return np.zeros(len(test))
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        fitted = model(len(train)).fit(features[:, varies], train.label)
+        return np.asarray(fitted.decision_function(others[:, varies]), dtype=np.float64)
+
+
+def _of_file(traits: Traits, like: Traits) -> Floats:
+    """The traits of files as columns: a word that others have, and numbers."""
+    words = {name: np.unique(like.kinds[name]) for name in KINDS}
+    columns = [
+        (traits.kinds[name] == word).astype(np.float64)
+        for name, known in words.items()
+        for word in known
+        if len(known) > 1
+    ]
+    return np.stack([*columns, *(traits.numbers[name] for name in SIZES)], axis=1)
+
+
+def _of_border(traits: Traits, _: Traits) -> Floats:
+    return np.stack([traits.numbers[name] for name in STATISTICS], axis=1)
+
+
+def _of_processing(traits: Traits, _: Traits) -> Floats:
+    return traits.processing.astype(np.float64)
 
 
 def _classifier_auc(traits: Traits, features: Floats, model: Model) -> Estimate:
@@ -114,3 +141,12 @@ def _trees(images: int) -> Any:
         early_stopping=False,
         random_state=SEED,
     )
+
+
+KINDS_OF_CONTROL: dict[str, tuple[Callable[[Traits, Traits], Floats], Model]] = dict(
+    zip(
+        CONTROLS,
+        ((_of_file, _trees), (_of_border, _trees), (_of_processing, _regression)),
+        strict=True,
+    )
+)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,15 @@ from study.core.errors import DataError
 from study.data.audit.jpeg import estimate_quality, subsampling
 from study.data.audit.pixels import STATISTICS, reduce_picture, statistics
 from study.data.audit.processing import FEATURES, processing_features
-from study.data.datasets import Dataset, labels, strings, unusable, usable, with_columns
+from study.data.datasets import (
+    Dataset,
+    labels,
+    strings,
+    unusable,
+    usable,
+    with_columns,
+    words,
+)
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import (
     FORMATS,
@@ -68,7 +77,7 @@ class Traits:
     kinds: (N,) str of each of `KINDS`. numbers: (N,) float64 of each of `SIZES` and `STATISTICS`;
     NaN is the quality of what is no JPEG. processing (N, FEATURES) float16, what processing left
     (processing.py). label (N,) uint8, 1 = fake; group, method (N,) str.
-    unread: (path, reason) of the images without traits.
+    unread: (path, reason) of the images without traits. sample_id, split: (N,) str.
     """
 
     kinds: dict[str, NDArray[np.str_]]
@@ -78,6 +87,19 @@ class Traits:
     group: NDArray[np.str_]
     method: NDArray[np.str_]
     unread: tuple[tuple[str, str], ...] = ()
+    sample_id: NDArray[np.str_] = field(default_factory=lambda: np.array([], np.str_))
+    split: NDArray[np.str_] = field(default_factory=lambda: np.array([], np.str_))
+
+    def of_split(self, split: str) -> Traits:
+        """Return those of one split."""
+        mine = self.split == split
+        columns = ("processing", "label", "group", "method", "sample_id", "split")
+        return replace(
+            self,
+            kinds={name: values[mine] for name, values in self.kinds.items()},
+            numbers={name: values[mine] for name, values in self.numbers.items()},
+            **{name: getattr(self, name)[mine] for name in columns},
+        )
 
     def __len__(self) -> int:
         return len(self.label)
@@ -112,6 +134,23 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
         group=strings(rows["group"]),
         method=strings(rows["method"]),
         unread=unread,
+        sample_id=strings(rows["id"]),
+        split=words(rows["split"]),
+    )
+
+
+def joined(parts: Sequence[Traits]) -> Traits:
+    """Return the traits of several datasets as of one."""
+
+    def column(field: str, name: str = "") -> Any:
+        found = [getattr(part, field) for part in parts]
+        return np.concatenate([one[name] for one in found] if name else found)
+
+    alone = ("processing", "label", "group", "method", "sample_id", "split")
+    return Traits(
+        kinds={name: column("kinds", name) for name in KINDS},
+        numbers={name: column("numbers", name) for name in (*SIZES, *STATISTICS)},
+        **{name: column(name) for name in alone},
     )
 
 
