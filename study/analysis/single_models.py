@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from study.analysis.overlap_groups import Images, overlap_groups
 from study.analysis.score_set import Aligned, ScoreSet
 from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, Scores
-from study.statistics.delong import influence, placements
+from study.statistics.delong import auc_and_influence, influence
 from study.statistics.error_model import (
     NOTHING,
     Finding,
@@ -186,13 +186,7 @@ def part_sum(
     )
     halves = None
     if cell.degradation == NO_DEGRADATION:
-        ids = (images or first).sample_id
-        found = scores.drawn(cell.pairing, cell.test_on, "half", ids)
-        logits = found.logits
-        if images is not None:
-            rows = [to_units(replace(images, logit=z)).logit for half in logits for z in half]
-            logits = np.array(rows, dtype=np.float64).reshape(*logits.shape[:2], len(first.label))
-        halves = halves_from(first.label, found.numbers, logits)
+        halves = _part_halves(scores, cell, aligned, images)
     rows_of = dict(zip(seeds, range(len(held)), strict=True))
     models = single_models(aligned, rows_of, cell.pairing, halves=halves)
     own = Column(
@@ -203,6 +197,21 @@ def part_sum(
     )
     term = Term(test_on=cell.test_on, models=models, weight=1.0)
     return WeightedSum(terms=(term,), families=alone(own))
+
+
+def _part_halves(
+    scores: ScoreSet, cell: Cell, held: Aligned, images: Scores | None
+) -> Halves | None:
+    """What halves say on a part of a cell; on all its images the comparisons need it, too."""
+    if images is None and len(held) == len(scores.of(cell).label):
+        return halves_of(scores, cell.pairing, cell.test_on, held)
+    ids = held.sample_id if images is None else images.sample_id
+    found = scores.drawn(cell.pairing, cell.test_on, "half", ids)
+    logits = found.logits
+    if images is not None:
+        rows = [to_units(replace(images, logit=z)).logit for half in logits for z in half]
+        logits = np.array(rows, dtype=np.float64).reshape(*logits.shape[:2], len(held))
+    return halves_from(held.label, found.numbers, logits)
 
 
 def training_parts(scores: ScoreSet, cells: Iterable[Cell]) -> TrainingParts:
@@ -283,9 +292,8 @@ def halves_from(
         return None
     apart, influences = np.empty(len(numbers)), np.empty((len(numbers), len(label)), np.float32)
     for row, (first, second) in enumerate(logits):
-        aucs = [float(placements(label, one)[0].mean()) for one in (first, second)]
-        apart[row] = aucs[0] - aucs[1]
-        influences[row] = influence(label, first) - influence(label, second)
+        (auc, own), (other, theirs) = (auc_and_influence(label, one) for one in (first, second))
+        apart[row], influences[row] = auc - other, own - theirs
     return Halves(numbers=numbers, apart=apart, influence=influences)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
-from study.statistics.ranking import Floats, checked, placed_below
+from study.statistics.ranking import Floats, checked
 from study.statistics.resampling import Z
 
 
@@ -24,12 +24,21 @@ def placements(label: ArrayLike, logit: ArrayLike) -> tuple[Floats, Floats]:
     order and have the AUC as mean.
     """
     fake, score = checked(label, logit)
-    return _share_below(score[fake], score[~fake]), _share_below(-score[~fake], -score[fake])
-
-
-def _share_below(of: Floats, among: Floats) -> Floats:
-    below, not_above = placed_below(of, among)
-    return np.asarray((below + not_above) / (2 * len(among)))
+    order = np.argsort(score)
+    ranked, is_fake = score[order], fake[order]
+    last = np.append(ranked[1:] != ranked[:-1], True)  # of each level of equal scores
+    level = np.cumsum(last) - last
+    fakes, reals = (np.cumsum(of)[last] for of in (is_fake, ~is_fake))
+    # images below a level and up to it, twice their mean
+    under_fakes, under_reals = (
+        (np.append(0, until[:-1]) + until)[level] for until in (fakes, reals)
+    )
+    share = np.empty(len(score))
+    n_fake, n_real = int(fakes[-1]), int(reals[-1])
+    share[order] = np.where(
+        is_fake, under_reals / (2 * n_real), (2 * n_fake - under_fakes) / (2 * n_fake)
+    )
+    return share[fake], share[~fake]
 
 
 def auc_variance(label: ArrayLike, logits: Sequence[ArrayLike]) -> tuple[float, float]:
@@ -68,8 +77,13 @@ def influence(label: ArrayLike, logit: ArrayLike) -> Floats:
 
     label (N,), 1 = fake; logit (N,), finite; both classes present.
     """
+    return auc_and_influence(label, logit)[1]
+
+
+def auc_and_influence(label: ArrayLike, logit: ArrayLike) -> tuple[float, Floats]:
+    """Return the AUC, too."""
     fake = np.asarray(label).astype(bool)
-    found = np.empty(len(fake))
-    for of_class, placed in zip((fake, ~fake), placements(label, logit), strict=True):
-        found[of_class] = (placed - placed.mean()) / len(placed)
-    return found
+    found, placed = np.empty(len(fake)), placements(label, logit)
+    for of_class, one in zip((fake, ~fake), placed, strict=True):
+        found[of_class] = (one - one.mean()) / len(one)
+    return float(placed[0].mean()), found

@@ -61,6 +61,9 @@ class Clusters:
     def totals(self, values: Floats) -> Floats:
         """(N, M) values per image -> (G, M) their sums per group."""
         total = np.zeros((len(self), values.shape[1]))
+        if len(self) == len(self.member):  # one image each
+            total[self.member] = values
+            return total
         np.add.at(total, self.member, values)
         return total
 
