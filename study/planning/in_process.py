@@ -32,6 +32,7 @@ from study.planning.jobs import Jobs
 from study.planning.selection import SearchHistory, Trials
 
 JOB_SECONDS = 0.3  # to build a network, or to read one; and to write what came of it
+HEAD_SECONDS = 0.05  # to read a head, and to write what it makes of kept features
 LOGISTIC_SECONDS = 0.5  # a logistic regression on kept features, where none was timed
 DECODE_SECONDS = 0.02  # to decode an image, or to degrade it
 Winners = Sequence[tuple[CellJob, TrainedDetector]]
@@ -65,14 +66,16 @@ class Estimates:
         self, cells: Sequence[tuple[CellJob | DrawCellJob, DetectorSpec, Trial]]
     ) -> float:
         looks: dict[tuple[str, str, Geometry], float] = {}  # by body and images
-        seconds = JOB_SECONDS * len(cells)
+        seconds = 0.0
         for job, spec, trial in cells:
             kept = frozen_by(spec, trial.params)
             look = kept, job.test_on, spec.geometry
+            seconds += HEAD_SECONDS if kept else JOB_SECONDS
             if not kept:
                 seconds += self._look(spec, trial.params, trial.pairing, job.test_on)
             elif look not in looks:
-                looks[look] = self._look(spec, trial.params, trial.pairing, job.test_on)
+                found = self._look(spec, trial.params, trial.pairing, job.test_on)
+                looks[look] = JOB_SECONDS + found if found else 0.0
             if not self._catalog.packed(job.test_on, "test", spec.geometry):
                 images = self._images(job.test_on, "test")
                 looks["", job.test_on, spec.geometry] = images * DECODE_SECONDS
