@@ -43,9 +43,8 @@ ONLY_HERE = {
     "pydantic": "core/validation.py",
     "pydantic_core": "core/validation.py",
 }
-# The demo looks up a photograph that matplotlib ships, and draws nothing.
-# So does frames.py, to say that PyAV is missing.
-EXCEPTIONS = {("data/sources/demo.py", "matplotlib"), ("data/layouts/frames.py", "av")}
+# frames.py looks it up, to say that PyAV is missing.
+EXCEPTIONS = {("data/layouts/frames.py", "av")}
 HEAVY = {
     "torch",
     "ray",

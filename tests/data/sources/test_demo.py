@@ -1,15 +1,13 @@
-"""The embedded demo: the same everywhere, no region on two sides, and every generator's trace found
-by other means than its own.
+"""The embedded demo: the same everywhere, no scene twice, and every generator's trace found by
+other means than its own.
 """
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,25 +23,23 @@ from sklearn.preprocessing import StandardScaler
 
 from study.core.errors import DataError
 from study.core.identity import unit_interval
+from study.data.audit.dataset import audit_dataset
 from study.data.catalog import Catalog, DataConfig
+from study.data.leaks.find import leaks_across, shared_images
 from study.data.sources import demo
 from study.data.sources.cards import card_names, load_card
 
 LUMA = np.array([0.299, 0.587, 0.114])
+CLEAN = tuple(name for name in demo.NAMES if name != "demo_confounded")
 Measure = Callable[[NDArray[np.uint8]], float]
 
-# The pixels of VERSION 1. Where a digest changes on purpose, VERSION is raised with it.
-PHOTOGRAPH_FILES = {
-    "china": "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29",
-    "flower": "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638",
-    "grace_hopper": "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
-}
-# first digits of the SHA-256 of the manifest, and of what the generator makes of `an_image`
+# First digits of the SHA-256 of the manifest, of the first scene, and of what the generator makes
+# of `an_image`. Pixels of VERSION 2: where a digest changes on purpose, VERSION is raised with it.
 GENERATED = {
-    "demo_nearest": ("f9f980daf563f008", "457e2ca040a9a76c"),
-    "demo_checkerboard": ("725cddbe9c260242", "f65574ae7f18aef3"),
-    "demo_blend": ("ac8f421fb013d2a1", "b808553d40b3ded3"),
-    "demo_denoise": ("62aacbb2c3be0487", "51485d61f9807eda"),
+    "demo_nearest": ("f74ccb5e6528bc56", "b384afcf5f94febb", "bc6604198b4b7d93"),
+    "demo_checkerboard": ("b5c915370b38a47c", "7f6715f14d009a13", "1f40852c15367250"),
+    "demo_recapture": ("e73901753a8fa9cb", "eac4cb1726952c39", "278ced6bf9b04bb8"),
+    "demo_confounded": ("225b8cddd4dd8c42", "d070f07fedd373af", "bc6604198b4b7d93"),
 }
 
 
@@ -73,9 +69,9 @@ def test_every_dataset_has_a_card_that_says_it_is_simulated() -> None:
         assert any(hazard.startswith("Simulated: ") for hazard in card.hazards)
 
 
-def test_two_datasets_are_related_and_the_others_are_not() -> None:
+def test_three_datasets_are_related_and_one_is_not() -> None:
     assert set(demo.FAMILIES) == set(demo.NAMES)
-    assert Counter(demo.FAMILIES.values()) == {"upsampling": 2, "blending": 1, "smoothing": 1}
+    assert Counter(demo.FAMILIES.values()) == {"upsampling": 3, "recapture": 1}
     assert demo.FAMILIES["demo_nearest"] == demo.FAMILIES["demo_checkerboard"] == "upsampling"
 
 
@@ -86,36 +82,27 @@ def test_a_dataset_on_disk_is_what_was_made_before(
     demo.build(name, tmp_path)
     with (tmp_path / "manifest.csv").open(newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
+    planted = name == "demo_confounded"
+    reals, method = "jpg" if planted else "png", demo.GENERATORS[name].method
     expected = {}
     for pair in made[name]:
-        expected[f"real/{pair.key}.png"] = ("real", demo.PHOTOGRAPH, pair.group, pair.real)
-        expected[f"fake/{pair.key}.png"] = (
-            "fake",
-            demo.GENERATORS[name].method,
-            pair.group,
-            pair.fake,
-        )
-    assert (
-        set(rows)
-        == set(expected)
-        == {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
-    )
-    for path, (label, method, group, pixels) in expected.items():
-        assert rows[path] == {"path": path, "label": label, "method": method, "group": group}
+        expected[f"real/{pair.group}.{reals}"] = ("real", demo.SCENE, pair.group, pair.real)
+        expected[f"fake/{pair.group}.png"] = ("fake", method, pair.group, pair.fake)
+    there = list(tmp_path.rglob("*.*g"))
+    assert set(rows) == set(expected) == {p.relative_to(tmp_path).as_posix() for p in there}
+    assert len({path.stat().st_size for path in there if path.suffix == ".png"}) == 1
+    for path, (label, how, group, pixels) in expected.items():
+        assert rows[path] == {"path": path, "label": label, "method": how, "group": group}
         with Image.open(tmp_path / path) as image:
             assert (image.mode, image.size) == ("RGB", (64, 64))
-            np.testing.assert_array_equal(np.asarray(image), pixels)
-    assert (
-        hashlib.sha256((tmp_path / "manifest.csv").read_bytes())
-        .hexdigest()
-        .startswith(GENERATED[name][0])
-    )
+            far = np.abs(np.asarray(image).astype(int) - pixels)
+        assert far.max() == 0 if path.endswith("png") else far.mean() < 1.5
+    digest = hashlib.sha256((tmp_path / "manifest.csv").read_bytes()).hexdigest()
+    assert digest.startswith(GENERATED[name][0])
 
 
 def an_image() -> demo.Pixels:
-    """A ramp, a disc and noise from a stream that numpy guarantees: no decoder of photographs had a
-    part in it.
-    """
+    """A ramp, a disc and noise from a stream that numpy guarantees: no scene had a part in it."""
     rows, columns = np.indices((64, 64))
     disc = 90 * ((rows - 30) ** 2 + (columns - 36) ** 2 < 300)
     return (rows + columns + disc)[:, :, None] // np.array([1, 2, 3]) + demo.Bits("test").array(
@@ -124,132 +111,75 @@ def an_image() -> demo.Pixels:
 
 
 @pytest.mark.parametrize("name", demo.NAMES)
-def test_a_generator_gives_the_same_pixels_on_every_machine(name: str) -> None:
-    made = demo.GENERATORS[name].run(an_image(), an_image()[::-1].copy(), demo.Bits("test", 1))
-    assert made.shape == (64, 64, 3)
-    assert 0 <= made.min() < made.max() <= 255
-    assert (
-        hashlib.sha256(made.astype(np.uint8).tobytes()).hexdigest().startswith(GENERATED[name][1])
-    )
-
-
-def test_the_photographs_are_those_with_which_the_demo_was_tried() -> None:
-    for name, photo in demo.PHOTOGRAPHS.items():
-        data = (resources.files(photo.package) / photo.file).read_bytes()
-        assert hashlib.sha256(data).hexdigest() == PHOTOGRAPH_FILES[name], (
-            f"{name} is another file: try the demo anew"
-        )
-
-
-# regions, groups, splits
-
-
-@pytest.mark.parametrize("name", demo.PHOTOGRAPHS)
-def test_regions_cover_a_photograph_once(name: str) -> None:
-    covered = np.zeros(demo.load_photograph(name).shape[:2], dtype=int)
-    for region in demo.regions():
-        if region.photograph == name:
-            covered[region.top : region.bottom, region.left : region.right] += 1
-            assert min(region.bottom - region.top, region.right - region.left) >= 70
-    assert (covered == 1).all()
-    assert len({region.group for region in demo.regions()}) == len(demo.regions())
-
-
-@pytest.mark.parametrize("name", demo.NAMES)
-def test_no_pixel_of_an_image_lies_outside_its_region(
-    name: str, monkeypatch: pytest.MonkeyPatch
+def test_scenes_and_generators_give_the_same_pixels_on_every_machine(
+    name: str, made: Mapping[str, list[demo.Pair]]
 ) -> None:
-    """Of reals, of fakes, and of the windows that patches come from: every cut is seen on its
-    way.
-    """
-    cuts: list[demo.Crop] = []
-    original = demo._cut
-
-    def seen(photograph: demo.Pixels, crop: demo.Crop) -> demo.Pixels:
-        cuts.append(crop)
-        return original(photograph, crop)
-
-    monkeypatch.setattr(demo, "_cut", seen)
-    places = {region.group: region for region in demo.regions()}
-    for pair in demo.pairs(name):
-        region = places[pair.group]
-        assert len(cuts) == 2
-        for crop in cuts:
-            assert region.top <= crop.top <= region.bottom - 64
-            assert region.left <= crop.left <= region.right - 64
-        cuts.clear()
+    fake = demo.GENERATORS[name].run(an_image(), demo.Bits("test", 1))
+    assert fake.shape == (64, 64, 3)
+    assert 0 <= fake.min() < fake.max() <= 255
+    images = (made[name][0].real, fake.astype(np.uint8))
+    found = [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in images]
+    assert found == [*GENERATED[name][1:]]
 
 
-def test_a_real_is_a_turned_window_of_its_photograph(made: Mapping[str, list[demo.Pair]]) -> None:
-    places = {region.group: region for region in demo.regions()}
-    for name in demo.NAMES:
-        first = made[name][0]
-        crop, region = demo.crops(name, places[first.group])[0], places[first.group]
-        window = Image.fromarray(demo.load_photograph(region.photograph).astype(np.uint8)).crop(
-            (crop.left, crop.top, crop.left + 64, crop.top + 64)
-        )
-        turned = window.rotate(90 * (crop.turn % 4))
-        expected = turned.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.turn >= 4 else turned
-        np.testing.assert_array_equal(first.real, np.asarray(expected))
+# scenes, groups, splits
+
+
+def test_the_power_of_a_scene_falls_steadily(made: Mapping[str, list[demo.Pair]]) -> None:
+    """Steeper than that of photographs (a slope near -2, Field 1987): discs have no texture."""
+    luminance = np.stack([pair.real for pair in made["demo_nearest"]]) @ LUMA
+    window = np.hanning(64)[:, None] * np.hanning(64)
+    middle = luminance - luminance.mean(axis=(1, 2), keepdims=True)
+    power = (np.abs(np.fft.fft2(middle * window)) ** 2).mean(axis=0)
+    frequency = np.fft.fftfreq(64, 1 / 64)
+    ring = np.hypot(frequency[:, None], frequency).astype(int)
+    rings = np.arange(3, 16)  # above: blur and noise of the camera
+    profile = [power[ring == r].mean() for r in rings]
+    slope = np.polyfit(np.log(rings), np.log(profile), 1)[0]
+    assert -3.6 < slope < -2.4
+    assert (np.diff(profile) < 0).all()
 
 
 @pytest.mark.parametrize("name", demo.NAMES)
-def test_splits_are_by_region_and_large_enough(name: str, catalog: Catalog) -> None:
+def test_splits_are_by_scene_and_large_enough(name: str, catalog: Catalog) -> None:
     samples = catalog.dataset(name).samples.to_pylist()
-    assert len(samples) == 440
+    assert len(samples) == 800
     assert all(sample["split"] == side(sample["group"]) for sample in samples)
-    images = Counter((sample["split"], sample["label"]) for sample in samples)
-    assert images == {
-        (s, c): n for s, n in (("train", 138), ("val", 28), ("test", 54)) for c in (0, 1)
-    }
-    groups = {
-        s: {sample["group"] for sample in samples if sample["split"] == s}
-        for s in ("train", "val", "test")
-    }
-    assert {s: len(names) for s, names in groups.items()} == {"train": 69, "val": 14, "test": 27}
-    for names in groups.values():
-        assert {group.split("/")[0] for group in names} == set(demo.PHOTOGRAPHS)
+    groups: dict[str, list[int]] = {}
+    for sample in samples:
+        groups.setdefault(sample["group"], []).append(sample["label"])
+    assert len(groups) == 400 and all(sorted(labels) == [0, 1] for labels in groups.values())
+    of_split = Counter(side(group) for group in groups)
+    assert of_split["train"] >= 260 and min(of_split["val"], of_split["test"]) >= 45
 
 
-def test_no_pixel_serves_two_splits_in_any_dataset() -> None:
-    masks = {
-        split: {
-            name: np.zeros((photo.size[1], photo.size[0]), dtype=bool)
-            for name, photo in demo.PHOTOGRAPHS.items()
-        }
-        for split in ("train", "val", "test")
-    }
-    for name in demo.NAMES:
-        for region in demo.regions():
-            for crop in demo.crops(name, region):
-                masks[side(region.group)][region.photograph][
-                    crop.top : crop.top + 64, crop.left : crop.left + 64
-                ] = True
-    for photograph in demo.PHOTOGRAPHS:
-        layers = [masks[split][photograph] for split in masks]
-        assert all(layer.any() for layer in layers)
-        assert np.sum(layers, axis=0).max() == 1
+def test_no_image_is_there_twice_and_no_group_in_two_datasets(
+    made: Mapping[str, list[demo.Pair]],
+) -> None:
+    pairs = [pair for dataset in made.values() for pair in dataset]
+    images = {image.tobytes() for pair in pairs for image in (pair.real, pair.fake)}
+    assert len(images) == 2 * len(pairs) == 4 * 800
+    assert len({pair.group for pair in pairs}) == len(pairs)
 
 
-def test_no_image_is_there_twice(made: Mapping[str, list[demo.Pair]]) -> None:
-    images = [
-        image.tobytes()
-        for dataset in made.values()
-        for pair in dataset
-        for image in (pair.real, pair.fake)
-    ]
-    assert len(images) == 4 * 440
-    assert len(set(images)) == len(images)
+# the audit is clean, but for what is planted
 
 
-def test_turns_are_dealt_out_evenly() -> None:
-    for name in demo.NAMES:
-        turns = Counter(crop.turn for region in demo.regions() for crop in demo.crops(name, region))
-        assert set(turns) == set(range(8))
-        assert max(turns.values()) < 2 * 220 / 8
-    for region in demo.regions():
-        turns = Counter(crop.turn for name in demo.NAMES for crop in demo.crops(name, region))
-        assert set(turns.values()) == {1}
+@pytest.mark.parametrize("name", demo.NAMES)
+def test_the_audit_marks_the_planted_confound_and_nothing_else(name: str, catalog: Catalog) -> None:
+    audit = audit_dataset(catalog, name)
+    severe = {f.code for f in audit.findings if f.severity in ("critical", "warning")}
+    if name == "demo_confounded":
+        assert {"metadata", "format"} <= severe
+        assert "border_and_brightness" not in severe
+        assert audit.metadata_auc.value == 1.0
+    else:
+        assert severe == set()
+    assert [leaks.found for leaks in leaks_across(catalog, name)] == [(), (), ()]
+    for other in demo.NAMES:
+        if other != name:
+            shared = shared_images(catalog, other, name)
+            assert (shared.share(0), shared.share(1)) == (0, 0)
 
 
 # traces, measured
@@ -276,30 +206,14 @@ def inside_cells(image: NDArray[np.uint8]) -> float:
     )
 
 
-def nyquist_peak(image: NDArray[np.uint8]) -> float:
-    """The grid of a checkerboard: the highest frequency of the mean row or column, relative to the
-    eight below it.
-    """
-    peaks = []
-    for axis in (0, 1):
-        profile = (image @ LUMA).mean(axis=axis)
-        power = np.abs(np.fft.rfft(profile - ndimage.gaussian_filter1d(profile, 2)))
-        peaks.append(power[-1] / np.median(power[-9:-1]))
-    return float(max(peaks))
-
-
-def colour_in_the_centre(image: NDArray[np.uint8]) -> float:
-    """Strength of fine detail without luminance."""
-    detail = fine(image)[22:42, 22:42]
-    return rms(detail - (detail @ LUMA)[:, :, None])
-
-
-def flatness(image: NDArray[np.uint8]) -> float:
-    """The usual fine detail of the luminance relative to its strength: low where texture is gone
-    and edges stay.
-    """
-    detail = fine(image) @ LUMA
-    return float(np.median(np.abs(detail))) / max(rms(detail), 1e-6)
+def band(image: NDArray[np.uint8]) -> float:
+    """Log power of 8 to 13 waves across the image, relative to the bands beside it."""
+    power = np.log(np.abs(np.fft.fft2(image @ LUMA)) ** 2 + 1)
+    frequency = np.fft.fftfreq(64, 1 / 64)
+    ring = np.hypot(frequency[:, None], frequency)
+    inside = power[(ring >= 8.5) & (ring < 13)].mean()
+    beside = power[((ring >= 5) & (ring < 8)) | ((ring >= 14) & (ring < 18))].mean()
+    return float(inside - beside)
 
 
 def paired_auc(dataset: list[demo.Pair], measure: Measure) -> float:
@@ -308,59 +222,31 @@ def paired_auc(dataset: list[demo.Pair], measure: Measure) -> float:
     return float((differences > 0).mean() + (differences == 0).mean() / 2)
 
 
-def test_up_sampling_leaves_a_period_of_two_and_nothing_else_does(
+def test_up_sampling_leaves_a_period_of_two_and_a_recapture_does_not(
     made: Mapping[str, list[demo.Pair]],
 ) -> None:
     for name, dataset in made.items():
-        found = np.array([inside_cells(pair.fake) for pair in dataset])
-        if demo.FAMILIES[name] == "upsampling":
-            assert np.median(found) < 0.3
-            assert np.quantile(found, 0.9) < 0.8
-        else:
-            assert 0.97 < np.median(found) < 1.03
-            assert np.quantile(found, 0.1) > 0.9
         assert 0.97 < np.median([inside_cells(pair.real) for pair in dataset]) < 1.03
+        found = paired_auc(dataset, inside_cells)
+        assert found < 0.02 if demo.FAMILIES[name] == "upsampling" else abs(found - 0.5) < 0.1
 
 
-def test_the_transposed_convolution_leaves_a_grid(made: Mapping[str, list[demo.Pair]]) -> None:
-    assert paired_auc(made["demo_checkerboard"], nyquist_peak) > 0.9
-    assert np.median([nyquist_peak(pair.fake) for pair in made["demo_checkerboard"]]) > 4
-    for name in ("demo_blend", "demo_denoise"):
-        assert abs(paired_auc(made[name], nyquist_peak) - 0.5) < 0.1
-
-
-def test_a_blended_patch_is_an_oval_of_other_colour_grain(
+def test_a_recapture_leaves_a_band_of_waves_and_up_sampling_does_not(
     made: Mapping[str, list[demo.Pair]],
 ) -> None:
-    assert paired_auc(made["demo_blend"], colour_in_the_centre) > 0.95
-    for pair in made["demo_blend"]:
-        changed = (pair.real != pair.fake).any(axis=2)
-        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-        assert not changed[[0, 0, -1, -1], [0, -1, 0, -1]].any()
-        assert rows[-1] - rows[0] < 64
-        assert columns[-1] - columns[0] < 58
-        assert changed.mean() < 0.7
-    assert (
-        np.median(
-            [
-                (pair.real != pair.fake).any(axis=2)[24:40, 24:40].mean()
-                for pair in made["demo_blend"]
-            ]
-        )
-        > 0.95
-    )
+    assert paired_auc(made["demo_recapture"], band) > 0.95
+    changes = {name: [band(p.fake) - band(p.real) for p in made[name]] for name in demo.NAMES}
+    for name in demo.NAMES:
+        if name != "demo_recapture":
+            assert abs(np.mean(changes[name])) < np.mean(changes["demo_recapture"]) / 4
 
 
-def test_the_denoiser_takes_texture_and_leaves_edges(made: Mapping[str, list[demo.Pair]]) -> None:
-    assert paired_auc(made["demo_denoise"], flatness) < 0.1
-
-
-def test_no_generator_is_given_away_by_being_softer_overall(
+def test_no_generator_is_given_away_by_softness_or_brightness(
     made: Mapping[str, list[demo.Pair]],
 ) -> None:
     for dataset in made.values():
         ratios = [rms(fine(pair.fake)) / rms(fine(pair.real)) for pair in dataset]
-        assert 0.8 < np.median(ratios) < 1.25
+        assert 0.85 < np.median(ratios) < 1.1
         brightness = [pair.fake.mean() - pair.real.mean() for pair in dataset]
         assert abs(np.mean(brightness)) < 0.5
 
@@ -382,6 +268,7 @@ def profile(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 def test_a_spectrum_generalises_within_a_family_and_not_beyond(
     made: Mapping[str, list[demo.Pair]],
 ) -> None:
+    """In each cell, not in the mean alone."""
     features: dict[tuple[str, str], NDArray[np.float64]] = {}
     for name, dataset in made.items():
         for split in ("train", "test"):
@@ -389,23 +276,20 @@ def test_a_spectrum_generalises_within_a_family_and_not_beyond(
             features[name, split] = profile(
                 np.stack([p.real for p in chosen] + [p.fake for p in chosen])
             )
-    auc: dict[tuple[str, str], float] = {}
-    for source in demo.NAMES:
+    for source in CLEAN:
         train = features[source, "train"]
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000)).fit(
             train, np.arange(len(train)) >= len(train) / 2
         )
         for target in demo.NAMES:
             test = features[target, "test"]
-            auc[source, target] = roc_auc_score(
+            auc = roc_auc_score(
                 np.arange(len(test)) >= len(test) / 2, model.decision_function(test)
             )
-    assert min(auc[name, name] for name in demo.NAMES) > 0.7
-    related = [v for (a, b), v in auc.items() if a != b and demo.FAMILIES[a] == demo.FAMILIES[b]]
-    unrelated = [v for (a, b), v in auc.items() if demo.FAMILIES[a] != demo.FAMILIES[b]]
-    assert min(related) > 0.9
-    assert max(unrelated) < min(related) - 0.1
-    assert np.mean(related) > np.mean(unrelated) + 0.3
+            if demo.FAMILIES[source] == demo.FAMILIES[target]:
+                assert auc > 0.85, (source, target)
+            else:
+                assert 0.35 < auc < 0.65, (source, target)
 
 
 # errors
@@ -416,32 +300,4 @@ def test_an_unknown_name_gives_the_nearest(tmp_path: Path) -> None:
         DataError, match="unknown demo dataset 'demo_nearst': did you mean 'demo_nearest'"
     ):
         demo.build("demo_nearst", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"file": "datasets/images/gone.jpg"},
-            (
-                "sklearn/datasets/images/gone.jpg cannot be read .*; install another version of"
-                " sklearn"
-            ),
-        ),
-        (
-            {"package": "no_such_package"},
-            "no_such_package/datasets/images/china.jpg cannot be read",
-        ),
-        ({"file": "datasets/images/README.txt"}, "README.txt cannot be read"),
-        ({"full": (641, 427)}, r"is \(640, 427\) pixels, not \(641, 427\)"),
-    ],
-)
-def test_a_photograph_that_is_gone_is_one_line(
-    change: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    other = dataclasses.replace(demo.PHOTOGRAPHS["china"], **change)
-    monkeypatch.setattr(demo, "PHOTOGRAPHS", {**demo.PHOTOGRAPHS, "china": other})
-    with pytest.raises(DataError, match=message) as error:
-        demo.build("demo_nearest", tmp_path)
-    assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())

@@ -431,7 +431,7 @@ def test_a_card_that_is_here_is_used_where_the_root_cannot_be_reached(
     write_cifake(copy / "versions" / "1", n=24)
     (copy / "1.complete").touch()
     unreached.clear()
-    assert away.members("cifake+demo_blend") == ("cifake", "demo_blend")
+    assert away.members("cifake+demo_recapture") == ("cifake", "demo_recapture")
     assert away.available("cifake") and not unreached
     assert away.dataset("cifake").digest == make_catalog(root=None).dataset("cifake").digest
     with pytest.raises(DataError, match="cannot be reached"):
@@ -445,9 +445,9 @@ def test_a_demo_is_made_where_the_root_cannot_be_reached(
 
     monkeypatch.setattr(demo, "build", lambda name, folder: write_dataset(folder, n=24, size=8))
     away = make_catalog(root=None, url=URL)
-    assert not away.available("demo_blend")
-    assert away.describe("demo_blend").images() == 48
-    assert away.available("demo_blend")
+    assert not away.available("demo_recapture")
+    assert away.describe("demo_recapture").images() == 48
+    assert away.available("demo_recapture")
 
 
 def test_mistakes_beside_urls_are_named_before_anything_is_fetched(
