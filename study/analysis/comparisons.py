@@ -106,6 +106,11 @@ class Comparisons:
     leaked: Mapping[Place, int] = field(default_factory=dict)
     marked: tuple[str, ...] = ()
 
+    @property
+    def all_marked(self) -> bool:
+        """Whether the means rest on marked test sets, as there are no others."""
+        return bool(self.cells) and all(test_on in self.marked for _, test_on in self.cells)
+
 
 def compare_detectors(
     scores: ScoreSet,

@@ -67,8 +67,11 @@ def _headline(found: Comparisons) -> str:
     """The first sentence: whether any detector generalises, and which is best."""
     own, where = found.headline.own, _where(found)
     tested = [one for one in own if one.verdict in (Verdict.MORE_THAN_NOISE, Verdict.NOT_MORE)]
+    first = f"the first by its mean, {own[0].detector}, {_has(own[0])}"
+    if found.all_marked:
+        why = "all test sets are marked !"
+        return f"Whether any detector generalises{where} is not claimed, as {why}: {first}."
     if not tested:
-        first = f"the first by its mean, {own[0].detector}, {_has(own[0])}"
         if own[0].verdict is Verdict.NOT_COUNTED:
             return f"Whether any detector generalises{where} is not claimed: {first}."
         why = own[0].mean.reason or "no test is defined"
@@ -82,8 +85,10 @@ def _headline(found: Comparisons) -> str:
         best = f"the best{of}, {tested[0].detector}, {_has(tested[0])}"
         said.append(f"None generalises{where}: {best}.")
     if own[0] is not (shown or tested)[0]:
-        first = f"That {own[0].detector} does, which is the first by its mean, is not shown"
-        said.append(f"{first}: it {_has(own[0])}.")
+        said.append(
+            f"That {own[0].detector} does, which is the first by its mean, is not shown: it"
+            f" {_has(own[0])}."
+        )
     return " ".join(said)
 
 
@@ -215,8 +220,8 @@ def _elsewhere(found: Comparisons) -> list[str]:
 
 def _marks(found: Comparisons) -> list[str]:
     """Which test sets the audit warns of, and what the means are with them."""
-    inside = [y for y in dict.fromkeys(y for _, y in found.cells) if y in found.marked]
-    if inside:
+    if found.all_marked:
+        inside = dict.fromkeys(y for _, y in found.cells)
         return [
             f"All test sets of these means are marked ! (a confound or a leak, see the tables):"
             f" {', '.join(inside)}. No cross-domain number rests on an unmarked one."
@@ -285,13 +290,15 @@ def ranking(found: Comparisons, flags: Iterable[Flag] = ()) -> Table:
     for one in found.headline.standings:
         marked: list[Cell] = [found.with_marked.get(one.detector, math.nan)] if with_marked else []
         kinds = ", ".join(dict.fromkeys(flagged.get(one.detector, ())))
-        rows.append([*_ranked(one)[:2], *marked, *_ranked(one)[2:], kinds])
+        cells = _ranked(one, "all test sets are marked !" if found.all_marked else "")
+        rows.append([*cells[:2], *marked, *cells[2:], kinds])
     return table(head, rows)
 
 
-def _ranked(one: Standing) -> list[Cell]:
+def _ranked(one: Standing, unclaimed: str) -> list[Cell]:
+    """A detector's row; unclaimed: why nothing is claimed of any, or ""."""
     mean, chance = one.mean, one.chance
-    claim = "trained elsewhere" if one.is_given else _claim(one)
+    claim = "trained elsewhere" if one.is_given else unclaimed or _claim(one)
     unknown = "unknown" if one.is_given else "none"
     return [
         one.detector,

@@ -427,7 +427,9 @@ def test_marked_test_sets_are_left_out_and_the_means_with_them_stand_beside() ->
     assert expected in comparisons_markdown(found)
     assert "with test sets marked !" in comparisons_markdown(found)
     assert "; cheat stays first." in answer(compared(scores, marked=["bbb"]))
-    every = answer(compared(scores, marked=["aa", "bbb", "cccc"]))
+    every = answer_text(compared(scores, marked=["aa", "bbb", "cccc"]))
+    assert "3 test sets is not claimed, as all test sets are marked !: the first by its" in every
+    assert "generalises best over" not in every and every.count("all test sets are marked !") == 3
     assert (
         "All test sets of these means are marked ! (a confound or a leak, see the tables): aa, bbb,"
         " cccc. No cross-domain number" in every

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from study import cross_eval, plan, sweep
+from study.analysis.cells_csv import read_cells
 from study.analysis.leakage import NO_LEAKS
+from study.analysis.results import IMAGES_ALONE
 from study.analysis.score_set import ScoreSet, open_scores
 from study.core.records import Draw, Pairing
 from study.data.draws import drawn
@@ -130,6 +133,30 @@ def test_draws_are_no_seeds(local_run: StudyRun) -> None:
     keys = {job.trial.key for pairing in setup.searches for job in jobs_of(setup, pairing)}
     assert {path.stem for path in (store.folder / "draws").iterdir()} == keys
     assert not keys & {path.name for path in (store.folder / "models").iterdir()}
+
+
+def test_the_training_sample_counts_in_all_that_is_written(local_run: StudyRun) -> None:
+    folder = local_run.store.folder
+    with local_run.store.matrix_file.open(encoding="utf-8", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["role"] == "detector"]
+    means = [r for r in rows if (r["seed"], r["metric"]) == ("mean", "auc") and r["value"]]
+    assert means and not any(IMAGES_ALONE in r["note"] for r in means)
+    with (folder / "comparisons.csv").open(encoding="utf-8", newline="") as file:
+        assert {r["training_counted"] for r in csv.DictReader(file)} == {"true"}
+    said = (folder / "comparisons.md").read_text(encoding="utf-8")
+    assert "is not counted" not in said and "not more than noise" in said
+    cells = read_cells(folder / "cells.csv")
+    setup = opened(local_run.store)
+    ids, images = ids_and_labels(setup, "beta", "npr")
+    found = scores_of(setup).drawn(NPR, "beta", "half", ids)
+    apart = np.diff([roc_auc_score(images.label, half) for half in found.logits[0]])[0]
+    (mine,) = {
+        (c.training, c.training_doubt) for c in cells if c.place == ("npr", "alpha", "beta", "none")
+    }
+    # of one pair; what the images alone give is taken out, so that it is at most the half square
+    assert 0 <= mine[0] <= apart**2 / 2 + 1e-12
+    assert mine[1] <= (apart**2 / 2) ** 2 + 1e-12
+    assert not any(np.isnan(c.training) for c in cells if c.state == "done")
 
 
 def test_plan_counts_them(local_run: StudyRun, capsys: pytest.CaptureFixture[str]) -> None:
