@@ -19,6 +19,7 @@ from study.analysis.floors import floors
 from study.analysis.leak_price import KeptEpochs, leak_prices
 from study.analysis.leakage import leakage_of, pair_rows
 from study.analysis.null_band import null_bands, null_rows
+from study.analysis.other_test_sets import other_test_sets
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
@@ -88,6 +89,7 @@ def analyse(
             costs=search_costs(history, devices=setup.study.run.devices_per_trial),
             agreement=val_agreement(scores, cells, variants),
             evidence=evidence_rows(scores, setup.store, cells, results.rows),
+            others=other_test_sets(scores, plain),
         ),
         controls=control_comparisons(setup, scores, cells),
         robustness=tuple(robustness(scores, plain)),

@@ -1,6 +1,6 @@
 """What the choices made on source val were worth: tuned minus default, the selection gap, the leak
 price. What the searches took, and whether source val is worth selecting by. What scores are worth
-as evidence.
+as evidence, and what would hold on other test sets.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from study.analysis.evidence import EvidenceRow
 from study.analysis.floors import Floor
 from study.analysis.leak_price import LeakPrice
+from study.analysis.other_test_sets import OtherTestSets
 from study.analysis.search_cost import SearchCost, ValAgreement
 from study.analysis.selection_gap import SelectionGap
 from study.analysis.tuning import Contrast
@@ -28,3 +29,4 @@ class Choices:
     costs: tuple[SearchCost, ...] = ()
     agreement: tuple[ValAgreement, ...] = ()
     evidence: tuple[EvidenceRow, ...] = ()
+    others: tuple[OtherTestSets, ...] = ()

@@ -53,7 +53,7 @@ class DataConfig:
     shuffle_seed: where it is given, images are opened with shuffled labels of train and val
     (shuffled.py).
     whole: datasets that are only tested on, by name: without a split of their own all their images
-    are in test.
+    are in test, and one class suffices.
     """
 
     root: Path | None
@@ -347,15 +347,17 @@ class Catalog:
             )
         found = self._sources.find(name)
         assert found is not None, "with download=True a source is found or an error raised"
+        only_tested = name in self.config.whole
         folder = datasets.list_folder(
             name,
             *found,
             cache=self.config.cache,
             frames_per_video=self.config.frames_per_video,
+            one_class=only_tested,
             progress=self.progress,
         )
         dataset = datasets.assemble(
-            folder, max_per_class=self.config.max_per_class, whole=name in self.config.whole
+            folder, max_per_class=self.config.max_per_class, whole=only_tested
         )
         if not self.config.unify:
             return dataset

@@ -136,12 +136,15 @@ def list_folder(
     *,
     cache: Path,
     frames_per_video: int,
+    one_class: bool = False,
     progress: Progress = quiet,
 ) -> ListedFolder:
-    """List a folder. Raises what `read_layout` and `with_frames` raise."""
+    """List a folder. one_class: whether one suffices. Raises what `read_layout` and `with_frames`
+    raise.
+    """
     index = FileIndex(cache=cache, root=layout.root, name=parse_name(name).base, progress=progress)
     listing = with_frames(
-        _held_to_card(read_layout(layout, name=name), card, layout, name),
+        _held_to_card(read_layout(layout, name=name, one_class=one_class), card, layout, name),
         name=name,
         index=index,
         frames_per_video=frames_per_video,
@@ -167,8 +170,8 @@ def _held_to_card(listing: Listing, card: DatasetCard | None, layout: Layout, na
 def assemble(
     folder: ListedFolder, *, max_per_class: int | None = None, whole: bool = False
 ) -> Dataset:
-    """Turn a listing into a dataset: groups, subset, splits, digests. whole: whether all images
-    are in test where no split came with them.
+    """Turn a listing into a dataset: groups, subset, splits, digests. whole: whether it is only
+    tested on: all images are in test where no split came with them, and one class suffices.
 
     Raises DataError for a split without both classes and where only some images have one,
     StoreError where the index cannot be written.
@@ -186,7 +189,7 @@ def assemble(
         _refuse_unsplit(table, name=name)
     codes, groups = group_codes(table)
     given = words(table["split"])
-    whole = whole and not official
+    only_tested, whole = whole, whole and not official
     split = np.full(len(codes), "test") if whole else splits.assign_splits(codes, groups, given)
     table = with_columns(table, {"split": pa.array(split, pa.string())})
     if max_per_class:
@@ -200,14 +203,15 @@ def assemble(
             f"dataset '{name}': none of its {table.num_rows} images can be used,"
             f" {_why_none(table, layout.root)}"
         )
-    splits.check_splits(
-        words(good["split"]),
-        labels(good),
-        name=name,
-        official=official or whole,
-        groups=lambda: _groups(good),
-        limited=bool(max_per_class),
-    )
+    if not only_tested:  # one class suffices for a test set: a newsroom's archive of reals
+        splits.check_splits(
+            words(good["split"]),
+            labels(good),
+            name=name,
+            official=official,
+            groups=lambda: _groups(good),
+            limited=bool(max_per_class),
+        )
     samples = with_columns(table, _identities(table, name=name)).drop_columns(["changed_ns"])
     _refuse_torn_units(samples, name=name)
     return Dataset(

@@ -25,6 +25,7 @@ from study.render.figures.headless import costs_only, headless
 from study.render.flags import flags_markdown
 from study.render.floors import markdown_floors
 from study.render.leak_price import markdown_prices
+from study.render.other_test_sets import other_test_sets_markdown
 from study.render.robustness import robustness_markdown
 from study.render.search_cost import search_cost_markdown
 from study.render.selection_gap import markdown_gaps
@@ -58,6 +59,7 @@ def write_tables(
         markdown_transfer(results),
         markdown_gaps(choices.gaps),
         markdown_prices(choices.prices),
+        other_test_sets_markdown(choices.others),
         evidence_markdown(choices.evidence),
         search_cost_markdown(choices.costs, choices.agreement),
         robustness_markdown(degraded),

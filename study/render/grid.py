@@ -12,6 +12,7 @@ from statistics import fmean
 
 from study.analysis.results import IMAGES_ALONE, Domain, ResultRow, Results, Role
 from study.core.records import NO_DEGRADATION
+from study.render.numbers import ends, number
 from study.statistics.methods import POOLED
 from study.statistics.metrics import METRICS
 
@@ -41,8 +42,8 @@ class GridCell:
     the results have nothing on the cell. clean: the mean without the images that leak from
     training, for a cell that has some. overlap: why it is not cross-domain, though the test set is
     no member of the training set. leak: what the audit says of images that leak, where it marks the
-    cell. apart: whether it has several seeds, none of which lies in the
-    interval of their mean.
+    cell. one_class: of a test set of one class, the share of it that is called wrongly. apart:
+    whether it has several seeds, none of which lies in the interval of their mean.
     """
 
     row: ResultRow | None
@@ -50,6 +51,7 @@ class GridCell:
     clean: ResultRow | None = None
     overlap: str = ""
     leak: str = ""
+    one_class: str = ""
     apart: bool = False
 
     @property
@@ -126,6 +128,7 @@ def pick(
         for row in quantity
         if row.level == level and row.leak_free and row.seed == "mean"
     }
+    rates = _rates(mine, level)
     seeds: dict[Place, list[ResultRow]] = {}
     for row in measured:
         if row.seed != "mean" and row.has_number:
@@ -151,6 +154,7 @@ def pick(
                 clean=clean.get(place),
                 overlap=overlaps.get(place, ""),
                 leak=leaks.get(place, ""),
+                one_class=_one_class(rows.get(place), rates.get(place, {})),
                 apart=_seeds_apart(rows.get(place), seeds.get(place, [])),
             )
             for place in product(train_on, test_on)
@@ -159,6 +163,35 @@ def pick(
         warned=results.warnings(),
         tested={row.name: (row.tested, row.images) for row in results.datasets if row.images},
     )
+
+
+def _rates(rows: Sequence[ResultRow], level: str) -> dict[Place, dict[tuple[str, str], ResultRow]]:
+    """The means over seeds of every place, by metric and threshold."""
+    found: dict[Place, dict[tuple[str, str], ResultRow]] = {}
+    for row in rows:
+        if row.seed == "mean" and row.level == level and not row.leak_free:
+            found.setdefault(_place(row), {})[row.metric, row.threshold] = row
+    return found
+
+
+def _one_class(row: ResultRow | None, rates: Mapping[tuple[str, str], ResultRow]) -> str:
+    """Say which share of a test set of one class is called wrongly at each threshold that the
+    source decides; "" of one with both.
+    """
+    if row is None or row.has_number or not row.images:
+        return ""
+    of = {(True, False): ("FPR", "real_accuracy"), (False, True): ("share missed", "recall")}
+    named = of.get((row.estimate.n_real > 0, row.estimate.n_fake > 0))
+    if named is None:
+        return ""
+    said = []
+    for threshold in ("source_fpr1", "source_fpr5", "fixed"):
+        found = rates.get((named[1], threshold))
+        if found is not None and found.has_number:
+            e = found.estimate
+            shown = f"{number(1 - e.value)} {ends(1 - e.high, 1 - e.low)}"
+            said.append(f"{named[0]} at {THRESHOLD_TITLES[threshold]} {shown}")
+    return "; ".join(said)
 
 
 def _baselines(results: Results, detector: str) -> dict[str, dict[str, ResultRow]]:

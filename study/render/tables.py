@@ -133,7 +133,7 @@ def _cell(grid: Grid, cell: GridCell, notes: _Notes) -> str:
     row, star = cell.row, " *" if cell.domain == "in" else ""
     if row is None or not row.has_number:
         reason = row.reason or row.estimate.reason if row is not None else ""
-        return state_words(row) + star + notes.mark(reason)
+        return state_words(row) + star + notes.mark(reason, cell.one_class)
     e = row.estimate
     apart = SEEDS_APART if cell.apart else ""
     found = _leaks(grid, row, cell.clean)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from study import plan
+from study.core.errors import DataError
 from study.data.catalog import Catalog, DataConfig
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import parse_study
@@ -113,3 +114,25 @@ def test_plan_says_how_many_of_how_many(
     assert any("tested of all" in line for line in lines)
     for name, words in (("mine", f"{test} of {2 * N}"), ("other", f"{2 * N} of {2 * N}")):
         assert any(line.startswith(name) and words in line for line in lines)
+
+
+def test_one_class_suffices_for_what_is_only_tested(tmp_path: Path, opened: Any) -> None:
+    """A newsroom's archive of reals."""
+    write_dataset(tmp_path / "data" / "mine", n=N, size=16, seed=1)
+    folder = write_dataset(tmp_path / "data" / "archive", n=N, size=16, seed=2)
+    rows = [{"path": f"real/{i:04d}.png", "label": "real"} for i in range(N)]
+    write_manifest(folder, rows)  # type: ignore[arg-type]
+    setup = opened("mine", "archive")
+    catalog = setup.workspace.catalog
+    assert catalog.dataset("archive").counts()["test"] == (N, 0)
+    images = catalog.open("archive", "test", setup.keys.specs["spectrum"].geometry)
+    assert len(images) == N
+
+
+def test_a_training_set_of_one_class_is_refused(tmp_path: Path, opened: Any) -> None:
+    write_dataset(tmp_path / "data" / "mine", n=N, size=16, seed=1)
+    folder = write_dataset(tmp_path / "data" / "archive", n=N, size=16, seed=2)
+    rows = [{"path": f"real/{i:04d}.png", "label": "real"} for i in range(N)]
+    write_manifest(folder, rows)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="'archive' has no fake images"):
+        opened("archive", "mine")

@@ -351,3 +351,23 @@ def test_seeds_beyond_the_interval_are_said_only_where_it_is_of_the_images_alone
     others = [replace(one, metric="ap") for one in seeds]
     ap = row("npr", "a", "b", 0.75, low=0.74, high=0.76, metric="ap")
     assert said in text_table(results([*others, ap]), "npr", "ap")
+
+
+def test_a_test_set_of_one_class_shows_its_false_positive_rate() -> None:
+    reals = {"n_real": 100, "n_fake": 0}
+    rows = [
+        row(value=NAN, low=NAN, high=NAN, **reals),
+        row(
+            value=0.97,
+            low=0.92,
+            high=0.99,
+            metric="real_accuracy",
+            threshold="source_fpr5",
+            **reals,
+        ),
+        row(test_on="c", value=0.9),
+        row(test_on="c", value=0.5, metric="real_accuracy", threshold="source_fpr5"),
+    ]
+    text = text_table(results(rows), "npr", width=300)
+    assert "FPR at the source's 5 % FPR threshold 0.030 [0.01, 0.08]" in text
+    assert text.count("FPR at") == 1  # of both classes the AUC stands

@@ -255,9 +255,9 @@ def other_paths(layout: Layout, listing: Listing) -> Iterator[str]:
         yield from (image.path for image in walker.images(part.folder))
 
 
-def read_layout(layout: Layout, *, name: str) -> Listing:
-    """List the images of a layout. Raises DataError for an unreadable folder, a broken manifest or
-    a class without images.
+def read_layout(layout: Layout, *, name: str, one_class: bool = False) -> Listing:
+    """List the images of a layout. one_class: whether one suffices. Raises DataError for an
+    unreadable folder, a broken manifest or a class without images.
     """
     if layout.tables:
         listing = read_tables(layout.root, layout.tables, fake_label=layout.fake_label)
@@ -270,7 +270,8 @@ def read_layout(layout: Layout, *, name: str) -> Listing:
         listing = Listing(table=table, layout=layout.text, skipped=_skipped(layout, walker))
     if layout.methods:
         listing = _with_methods(listing, layout.methods, name=name)
-    _check_classes(listing, name=name, root=layout.root)
+    if not (one_class and listing.table.num_rows):
+        _check_classes(listing, name=name, root=layout.root)
     return listing
 
 
