@@ -414,9 +414,3 @@ def _signs(groups: int, rng_seed: int) -> Floats:
     drawn = np.random.default_rng([rng_seed, groups]).integers(0, 2, (FLIPS, groups))
     drawn[0] = 1
     return np.asarray(drawn * 2.0 - 1.0)
-
-
-def widened(value: float, low: float, high: float, training: Part) -> tuple[float, float]:
-    """Return an interval of the images' sampling, widened by training sample and seeds (MOVER)."""
-    reach = -_quantile(training.degrees, ALPHA / 2) * math.sqrt(training.variance)
-    return value - math.hypot(value - low, reach), value + math.hypot(high - value, reach)

@@ -24,7 +24,6 @@ from study.statistics.error_model import (
     sampled,
     seed_part,
     training_part,
-    widened,
 )
 from study.statistics.resampling import bootstrap_auc, clusters
 
@@ -228,15 +227,6 @@ def test_the_smallest_lead_shows_four_times_in_five() -> None:
     assert shown == pytest.approx(0.8, abs=1e-6)
     assert infer([one], training, tests=20).smallest > found.smallest
     assert math.isnan(infer([one], Part(variance=0.09, doubt=0.0081 / 10)).smallest)
-
-
-def test_an_interval_of_images_is_widened_by_training() -> None:
-    part = Part(variance=0.01, doubt=0.0001 / 10)
-    low, high = widened(0.6, 0.5, 0.65, part)
-    reach = float(t.ppf(0.975, 10)) * 0.1
-    assert low == pytest.approx(0.6 - math.hypot(0.1, reach))
-    assert high == pytest.approx(0.6 + math.hypot(0.05, reach))
-    assert widened(0.6, 0.5, 0.65, NOTHING) == pytest.approx((0.5, 0.65))
 
 
 def test_equal_detectors_whose_training_varies_are_rarely_told_apart() -> None:
