@@ -63,7 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--transfer",
         action="store_true",
-        help="print the threshold transfer too (tables.md always has it)",
+        help="print the threshold transfer too (tables.md always has it), and --full",
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="print every detector's matrix with its notes, and the whole answer (else in files)",
     )
     parser.add_argument(
         "--degradations",
@@ -163,7 +168,6 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     notes += _left_out(opened, options, gone, files)
     views.add_matrix(found.results.rows, opened.store.shown_files())
     _print(opened, options, found, notes)
-    _print_places(opened, options, found)
     views.wait()
     return _exit_code(cells)
 
@@ -460,37 +464,46 @@ def _left_out(
 def _print(
     opened: OpenStudy, options: argparse.Namespace, found: Analyses, notes: Sequence[str]
 ) -> None:
-    """Print the matrices of every detector, and what is to be known of them."""
-    from study.render.printed import printed
-
-    quantity = options.metric, options.threshold
-    tables = (found.results, found.choices, found.robustness)
-    print(printed(*tables, quantity, transfer=options.transfer))
-    for note in notes:
-        cli.LOG.info(f"\nnote: {note}")
-
-
-def _print_places(opened: OpenStudy, options: argparse.Namespace, found: Analyses) -> None:
-    """Print where everything is, and the answer."""
+    """Print the answer, the ranked detectors and a small matrix; with --full everything. Then where
+    the rest is, and what to do next.
+    """
     from study.render.answer import answer, answer_text
     from study.render.cell_files import write_readme
+    from study.render.closing import closing
     from study.render.controls import controls_lines
+    from study.render.printed import printed
     from study.tracking.mlflow_address import ui_command
 
-    print(f"\nmatrix:  {opened.store.matrix_file}\nfigures: {opened.store.figures}")
-    print(f"audit:   {cli.again(options, 'audit')}")
-    print(f"mlflow:  {ui_command(opened.workspace.results)}")
+    flags, folder = found.results.flags, opened.store.folder
+    quantity = options.metric, options.threshold
+    full = options.full or options.transfer
     controls = "".join(f"\n{line}" for line in controls_lines(found.controls))
-    said = answer(found.comparisons, found.results.flags) + controls
-    print(f"\n{answer_text(found.comparisons, found.results.flags)}{controls}")
+    if full:
+        tables = (found.results, found.choices, found.robustness)
+        print(printed(*tables, quantity, transfer=options.transfer))
+        for note in notes:
+            cli.LOG.info(f"\nnote: {note}")
+        print(f"\n{answer_text(found.comparisons, flags)}{controls}\n")
+    else:
+        print(closing(found.results, found.comparisons, flags, quantity))
+        for note in notes:
+            cli.LOG.info(f"note: {note}")
+    image = f"python -m study.predict {shlex.quote(opened.study.name)} IMAGE"
+    results = options.results
+    image += f" --results {shlex.quote(results)}" if results != "results" else ""
     commands = [
-        ("score new images", f"python -m study.predict {shlex.quote(opened.study.name)} IMAGE"),
+        ("score new images", image),
+        ("see everything on the terminal", f"{cli.again(options, 'cross_eval')} --full"),
         ("train more, or again", cli.again(options, "sweep")),
-        ("score again", cli.again(options, "cross_eval")),
         ("look at the datasets", cli.again(options, "audit")),
         ("look at MLflow", ui_command(opened.workspace.results)),
     ]
-    write_readme(opened.study.name, said, commands, opened.store.folder)
+    said = answer(found.comparisons, flags) + controls
+    readme = write_readme(opened.study.name, said, commands, folder)
+    print(f"files:  {readme} says what is where")
+    print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
+    if full:
+        print(f"mlflow: {ui_command(opened.workspace.results)}")
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:

@@ -47,12 +47,20 @@ def answer_text(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
     return f"{said}\n\n{text(ranking(found, flags), terminal_width())}"
 
 
+def headline_text(found: Comparisons) -> str:
+    """Return the first sentence of the answer alone."""
+    if found.headline.own:
+        return _headline(found)
+    why = "no test set lies outside the training set for every detector"
+    if not found.test_sets:
+        why = "nothing is scored yet"
+    return f"Which detector generalises best cannot be said: {why}."
+
+
 def _answer(found: Comparisons) -> str:
     if not found.headline.own:
-        why = "no test set lies outside the training set for every detector"
-        if not found.test_sets:
-            why = "nothing is scored yet"
-        return f"{QUESTION}\nThat cannot be said: {why}."
+        said = headline_text(found).partition(" cannot be said")[2]
+        return f"{QUESTION}\nThat cannot be said{said}"
     best, *rest = found.headline.own
     lines = [QUESTION, _headline(found), *_how_tested(found)]
     if rest:

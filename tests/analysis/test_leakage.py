@@ -396,7 +396,7 @@ def test_a_planted_leak_is_reported_with_its_effect(
     )
     arguments = [str(study), "--results", str(tmp_path / "results"), "--local"]
     assert sweep.main(arguments) == 0
-    assert cross_eval.main(arguments) == 0
+    assert cross_eval.main([*arguments, "--full"]) == 0
     rows = read_matrix(tmp_path / "results" / "leak" / "matrix.csv")
     counts = {
         (r.level, r.leak_free): (r.estimate.n_real, r.estimate.n_fake)

@@ -223,7 +223,7 @@ def test_a_second_run_does_nothing_again(
 ) -> None:
     monkeypatch.setattr("study.jobs.trial.fit", lambda *a, **k: pytest.fail("trained"))
     monkeypatch.setattr("study.jobs.cell.score", lambda *a, **k: pytest.fail("scored"))
-    assert sweep.main(run.arguments) == 0 and cross_eval.main(run.arguments) == 0
+    assert sweep.main(run.arguments) == 0 and cross_eval.main([*run.arguments, "--full"]) == 0
     shown = capsys.readouterr().out
     assert (
         "Nothing to train" in shown

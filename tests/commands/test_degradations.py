@@ -418,7 +418,7 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
         "blur3",
         "long112",
     ]
-    assert cross_eval.main(arguments) == 0
+    assert cross_eval.main([*arguments, "--full"]) == 0
     shown = capsys.readouterr().out
     # two detectors, two seeds, two test sets, clean and two degradations
     assert "Nothing to score: 24 cells" in shown

@@ -181,7 +181,8 @@ def test_the_recipe_for_a_metric_works_as_written(tmp_path: Path) -> None:
                 write_image(tmp_path / "data" / dataset / folder / f"{number:04d}.png", pixels)
     (tmp_path / "small.toml").write_text(MATRIX, encoding="utf-8")
     run(tmp_path, "study.sweep", "small.toml", "--local")
-    printed = run(tmp_path, "study.cross_eval", "small.toml", "--local", "--metric", name)
+    words = ("study.cross_eval", "small.toml", "--local", "--full", "--metric", name)
+    printed = run(tmp_path, *words)
     store = Store(tmp_path / "results", "small")
     with store.matrix_file.open(encoding="utf-8", newline="") as lines:
         rows = {

@@ -1,0 +1,115 @@
+"""The end of a run on the terminal: the answer, the ranked detectors, one small matrix, what the
+audit warns of. Everything else is in files.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from study.analysis.comparisons import Comparisons
+from study.analysis.results import Flag, ResultRow, Results
+from study.analysis.significance import Verdict
+from study.core.records import NO_DEGRADATION
+from study.render.answer import headline_text
+from study.render.grid import detectors
+from study.render.numbers import number, p_words
+from study.render.table import Cell, Column, Table, fold, table, terminal_width, text
+
+ROWS = 12  # of the matrix; where there are more, the first detectors are shown whole
+CLAIMS = {Verdict.MORE_THAN_NOISE: "yes", Verdict.NOT_MORE: "not shown"}
+
+
+def closing(
+    results: Results, found: Comparisons, flags: Iterable[Flag], quantity: tuple[str, str]
+) -> str:
+    """Return the text, as wide as the terminal. quantity: the metric of the matrix, and its
+    threshold or "".
+    """
+    width = terminal_width()
+    ranked = [one.detector for one in found.headline.standings]
+    order = [*ranked, *(name for name in detectors(results) if name not in ranked)]
+    parts = [fold(headline_text(found), width)]
+    parts += [text(_ranking(found, flags), width)] if ranked else []
+    parts.append("\n".join([*_matrix(results, order, quantity, width), *_warned(results, width)]))
+    names = dict.fromkeys(row.degradation for row in results.rows if row.role == "detector")
+    if degraded := [name for name in names if name != NO_DEGRADATION]:
+        said = f"degraded: {', '.join(degraded)}. What is left of each AUC stands in tables.md"
+        parts[-1] += f"\n{textwrap.shorten(said, width, placeholder=' ...')}"
+    return "\n\n".join(parts)
+
+
+def _ranking(found: Comparisons, flags: Iterable[Flag]) -> Table:
+    """The detectors, best first, in few columns."""
+    kinds: dict[str, dict[str, None]] = {}
+    for flag in flags:
+        kinds.setdefault(flag.detector, {})[flag.kind] = None
+    rows: list[list[Cell]] = []
+    for one in found.headline.standings:
+        claim = CLAIMS.get(one.verdict, "no claim")
+        claim += f", {p_words(one.p_holm)}" if one.verdict in CLAIMS else ""
+        rows.append(
+            [
+                one.detector,
+                (one.mean.value, one.mean.low, one.mean.high),
+                one.in_domain,
+                one.gap,
+                "trained elsewhere" if one.is_given else claim,
+                ", ".join(kinds.get(one.detector, ())),
+            ]
+        )
+    columns = (
+        "detector",
+        Column("cross-domain AUC", "interval"),
+        Column("in-domain", "number"),
+        Column("gap", "number", signed=True),
+        "generalises",
+        "flags",
+    )
+    return table(columns, rows)
+
+
+def _matrix(
+    results: Results, order: Sequence[str], quantity: tuple[str, str], width: int
+) -> list[str]:
+    """One number a cell, all detectors below each other."""
+    rows = [row for row in results.rows if _is_shown(row, order, quantity)]
+    leaks = {place: why for place, why in results.leaks().items() if why}
+    tests = list(dict.fromkeys(row.test_on for row in rows))
+    values = {(row.detector, row.train_on, row.test_on): _cell(row, leaks) for row in rows}
+    pairings = list(dict.fromkeys((row.detector, row.train_on) for row in rows))
+    pairings.sort(key=lambda one: order.index(one[0]))
+    shown = pairings
+    if len(pairings) > ROWS:
+        first = [p for p in pairings if p[0] == pairings[0][0]]
+        shown = pairings[: max(ROWS - ROWS % len(first), len(first))]
+    lines: list[list[Cell]] = [
+        [f"{d} @ {x}", *(values.get((d, x, y), "-") for y in tests)] for d, x in shown
+    ]
+    marked = results.warnings()
+    name = "@".join(filter(None, quantity))
+    head = [f"{name}, trained on", *(f"{y}{' !' * (y in marked)}" for y in tests)]
+    more = len(pairings) - len(shown)
+    said = [f"and {more} rows more in tables.md"] if more else []
+    return [text(table(head, lines), width), *said]
+
+
+def _is_shown(row: ResultRow, order: Sequence[str], quantity: tuple[str, str]) -> bool:
+    whole = (row.seed, row.level, row.subset) == ("mean", "image", "")
+    clean = row.degradation == NO_DEGRADATION and not row.leak_free
+    is_it = (row.metric, row.threshold) == quantity
+    return whole and clean and is_it and row.detector in order and row.role != "baseline"
+
+
+def _cell(row: ResultRow, leaks: Mapping[tuple[str, str], str]) -> str:
+    if not row.has_number:
+        return "undefined"
+    star = "*" if row.domain == "in" else ""
+    leak = "!" if (row.train_on, row.test_on) in leaks else ""
+    return f"{number(row.estimate.value)}{star}{leak}"
+
+
+def _warned(results: Results, width: int) -> list[str]:
+    """Why columns are marked, a line each."""
+    said = [f"! {name}: {why}" for name, why in results.warnings().items()]
+    return [textwrap.shorten(line, width, placeholder=" ...") for line in said]

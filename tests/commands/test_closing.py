@@ -1,0 +1,61 @@
+"""The end of a run: short enough for a terminal, and its numbers are those of matrix.csv."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from study import cross_eval
+from tests.commands.conftest import StudyRun
+
+
+@pytest.fixture
+def shown(
+    local_run: StudyRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "100")
+    capsys.readouterr()
+    assert cross_eval.main(local_run.arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return lines[lines.index("") + 1 :]  # after what was done
+
+
+def test_it_fits_a_terminal(shown: list[str]) -> None:
+    """Two detectors, three training sets, two test sets. A command is never broken."""
+    assert len(shown) <= 25
+    assert all(len(line) <= 100 for line in shown if "python -m study." not in line)
+    assert any(line.startswith("next:   python -m study.predict small IMAGE") for line in shown)
+    assert sum("README.md" in line for line in shown) == 1
+
+
+def test_its_numbers_are_those_of_the_matrix(shown: list[str], local_run: StudyRun) -> None:
+    with local_run.store.matrix_file.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["metric"], row["seed"], row["level"], row["subset"], row["degradation"])
+            == ("auc", "mean", "image", "", "none")
+            and row["leak_free"].lower() == "false"
+            and row["detector"] in ("spectrum", "npr")
+        ]
+    at = next(number for number, line in enumerate(shown) if line.startswith("auc, trained on"))
+    tests = [word for word in shown[at].split() if word in ("alpha", "beta")]
+    found = {}
+    for line in shown[at + 1 : at + 7]:
+        detector, _, train_on, *cells = line.split()
+        found |= {(detector, train_on, y): cell for y, cell in zip(tests, cells, strict=True)}
+    assert len(found) == len(rows) == 12
+    for row in rows:
+        cell = found[row["detector"], row["train_on"], row["test_on"]]
+        assert cell.rstrip("*!") == f"{float(row['value']):.3f}"
+        assert ("*" in cell) == (row["domain"] == "in")
+
+
+def test_everything_is_there_on_request(
+    local_run: StudyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert cross_eval.main([*local_run.arguments, "--full"]) == 0
+    full = capsys.readouterr().out
+    assert "mean over seeds (n=2) [95 % interval]" in full and "selection gap" in full
