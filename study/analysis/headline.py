@@ -21,10 +21,10 @@ from study.analysis.null_band import LEVELS, NullBand, null_bands
 from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
-from study.analysis.single_models import WeightedSum
+from study.analysis.single_models import WeightedSum, alone
 from study.core.records import NO_PIXELS, Cell, Estimate
 from study.statistics.comparisons import holm
-from study.statistics.error_model import Finding, Part
+from study.statistics.error_model import ALPHA, Finding, Part
 from study.statistics.resampling import Z
 
 Place = tuple[str, str]  # train_on, test_on
@@ -63,7 +63,8 @@ class Standing:
     """A detector. mean: its cross-domain mean, against .5. p_holm: that it is more than chance and
     than each baseline, over all detectors. in_domain: its mean AUC there, NaN where there is none.
     fpr1, fpr5: the share of reals that are called fake in the cross-domain cells, at the thresholds
-    that let 1 % and 5 % pass on source val. is_given: it was run elsewhere.
+    that let 1 % and 5 % pass on source val. cells: how many there are; above: those of them in
+    which it is more than chance, Holm over them. is_given: it was run elsewhere.
     """
 
     detector: str
@@ -74,6 +75,8 @@ class Standing:
     in_domain: float = NAN
     fpr1: float = NAN
     fpr5: float = NAN
+    cells: int = 0
+    above: int = 0
     is_given: bool = False
 
     @property
@@ -147,6 +150,8 @@ def headline(
             ),
             fpr1=_false_alarms(numbers, name, places, "source_fpr1"),
             fpr5=_false_alarms(numbers, name, places, "source_fpr5"),
+            cells=len(places),
+            above=_above(mean, [bands.get((name, x, y)) for x, y in places]),
             is_given=name in elsewhere,
         )
         for name, mean in means.items()
@@ -172,6 +177,20 @@ def _chance(mean: WeightedSum, bands: Sequence[NullBand | None]) -> Chance:
     lead = abs(float(sum(t.weight * t.models.auc for t in mean.terms)) - middle)
     p = 2 * float(stdtr(len(aucs) - 1, -lead / reach)) if reach > 0 else float(lead == 0)
     return Chance(value=middle, low=float(low), high=float(high), models=len(aucs), p=p)
+
+
+def _above(mean: WeightedSum, bands: Sequence[NullBand | None]) -> int:
+    """In how many of its cells a detector is more than chance, Holm over them. bands: of each cell,
+    in the order of the mean's terms.
+    """
+    columns = {one.test_on: one for family in mean.families for one in family.columns}
+    found = []
+    for term, band in zip(mean.terms, bands, strict=True):
+        one = WeightedSum(terms=(replace(term, weight=1.0),), families=alone(columns[term.test_on]))
+        chance = _chance(one, [band])
+        counted = one.training is not None
+        found.append(chance.p if counted and term.models.auc > chance.value else 1.0)
+    return int((holm(found) < ALPHA).sum())
 
 
 def _against(mean: WeightedSum, baseline: Baseline) -> Baseline:

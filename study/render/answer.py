@@ -133,7 +133,11 @@ def _has(one: Standing) -> str:
     if chance.models:
         band = f" (permuted labels give {with_interval(chance.value, chance.low, chance.high)})"
     named = [f"{_baseline(b)} has {with_interval(b.value, b.low, b.high)}" for b in one.baselines]
-    held = f"has {with_interval(mean.value, mean.low, mean.high)}; chance is {number(CHANCE)}{band}"
+    some = ""
+    if one.cells > 1 and mean.counted:
+        some = f" (more than chance in {one.above} of these {counted(one.cells, 'cell')})"
+    held = f"has {with_interval(mean.value, mean.low, mean.high)}{some}"
+    held += f"; chance is {number(CHANCE)}{band}"
     return ", ".join([held, *named])
 
 

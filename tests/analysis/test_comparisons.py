@@ -220,7 +220,8 @@ def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
         "good generalises best over 2 cross-domain cells on 2 test sets: it has 0.9"
     )
     assert lines[1].endswith(
-        "; chance is 0.500, a classifier of file metadata has 0.525 [0.503, 0.547]."
+        " (more than chance in 2 of these 2 cells); chance is 0.500, a classifier of file metadata"
+        " has 0.525 [0.503, 0.547]."
     )
     assert lines[2].startswith("No null band was computed")
     assert lines[3].startswith(
@@ -873,6 +874,28 @@ def test_what_was_run_elsewhere_is_ranked_where_it_has_scores_of_all_test_sets()
     assert "Run elsewhere, on the same test sets: theirs 0.9" in words
     assert words.splitlines()[1].startswith("good generalises")
     assert "trained elsewhere" in answer_text(found) and "| theirs |" in comparisons_markdown(found)
+
+
+def test_a_mean_that_rests_on_some_of_its_cells_says_so() -> None:
+    """A trace that two of three sets share: the mean is more than chance, and two cells are."""
+    rng, known = np.random.default_rng(4), {("aa", "bbb"), ("bbb", "aa")}
+    sets = ("aa", "bbb", "cccc")
+    scores = [
+        (
+            y,
+            Pairing(detector="d", train_on=x),
+            made(y, rng.normal(size=200) + 2.5 * FAKES * (x == y or (x, y) in known)),
+            0,
+        )
+        for x in sets
+        for y in sets
+    ]
+    found = compared(scores)
+    (one,) = found.headline.standings
+    assert (one.above, one.cells, one.generalises) == (2, 6, True)
+    assert "(more than chance in 2 of these 6 cells); chance is 0.500" in answer(found)
+    (bare,) = compare_detectors(*score_set(scores)).headline.standings
+    assert bare.above == 0  # nothing is claimed
 
 
 def test_false_alarms_at_the_sources_thresholds_stand_in_the_ranked_table() -> None:
