@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import torch
-
 HEAVY = "torch._dynamo.utils"
 
 
@@ -49,6 +47,8 @@ def without_compiler() -> Iterator[None]:
     if "torch._dynamo" in sys.modules:
         yield
         return
+    import torch  # names and spaces are read without it
+
     disable = torch.compiler.disable
     sys.modules[HEAVY] = _Later(HEAVY)
     torch.compiler.disable = _as_it_is  # type: ignore[assignment]
