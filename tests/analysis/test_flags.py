@@ -199,7 +199,11 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> object:
         file.write_text(STUDY.format(name=name, root=tmp_path / "data") + budget, encoding="utf-8")
         arguments = [str(file), "--results", str(tmp_path / "results")]
         capsys.readouterr()
-        for command, local in ((plan, []), (sweep, ["--local"]), (cross_eval, ["--local"])):
+        for command, local in (
+            (plan, []),
+            (sweep, ["--local"]),
+            (cross_eval, ["--local", "--full"]),
+        ):
             assert command.main([*arguments, *local]) == 0
         return capsys.readouterr().out, tmp_path / "results" / name
 
