@@ -443,6 +443,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130
     interrupted.
     """
+    from study.core import live
     from study.core.environment import without_strangers
     from study.core.errors import StudyError
     from study.core.log import FILE_ONLY, set_up
@@ -469,6 +470,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     except Exception:
         LOG.error("this should not have happened:", exc_info=True, extra=FILE_ONLY)
         raise
+    finally:
+        live.clear()  # whatever ended the work: the terminal is the shell's again
     sys.stdout.flush()
     sys.exit(code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from study import cli
+from study.core import live
+from study.core.errors import StoreError
 from study.core.log import set_up
 from tests.factories import write_dataset
 
@@ -86,6 +89,33 @@ def test_interruptions_and_full_disks_are_one_line(
     error = capsys.readouterr().err.strip()
     assert said in error
     assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt(), StoreError("damaged"), OSError("full"), ValueError("a mistake")]
+)
+def test_whatever_ends_a_command_ends_what_is_drawn_on_the_terminal(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def main(_: object) -> int:
+        cli.show_progress("images", 1, 3)
+        assert live.above("a line above what is drawn")
+        raise raised
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    try:
+        with pytest.raises((SystemExit, ValueError)):
+            cli.run(main)
+        assert not live.above("a line of the shell")
+    finally:
+        live.clear()
+    assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
 
 
 def test_weights_root_comes_from_the_option_then_from_the_environment(
