@@ -163,7 +163,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
-    _write_cells(opened, options, found, cells)
+    files += _write_cells(opened, options, found, cells)
     live.clear()
     notes += _left_out(opened, options, gone, files)
     views.add_matrix(found.results.rows, opened.store.shown_files())
@@ -414,18 +414,26 @@ def _write(
 
 def _write_cells(
     opened: OpenStudy, options: argparse.Namespace, found: Analyses, cells: Sequence[PlannedCell]
-) -> None:
-    """Write confusion tables, classification reports and metrics; on request the predictions."""
+) -> list[Path]:
+    """Write confusion tables, classification reports and metrics; the predictions on request, and
+    those that an earlier run wrote anew. Return the files of predictions.
+    """
     from study.analysis.classification import cell_predictions, cell_reports
-    from study.render.cell_files import write_metrics, write_predictions, write_reports
+    from study.render.cell_files import (
+        PREDICTIONS,
+        write_metrics,
+        write_predictions,
+        write_reports,
+    )
 
-    folder, reports = opened.store.folder, []
+    folder, reports, files = opened.store.folder, [], []
     for scored in cell_predictions(opened.store, cells):
         reports += cell_reports(scored)
-        if options.predictions_csv:
-            write_predictions(scored, folder)
+        if options.predictions_csv or (folder / PREDICTIONS / scored.file_name).exists():
+            files.append(write_predictions(scored, folder))
     write_reports(reports, folder)
     write_metrics(found.results.rows, folder)
+    return files
 
 
 def _degradations_gone(opened: OpenStudy) -> list[str]:
@@ -442,10 +450,11 @@ def _left_out(
     degradations: Sequence[str],
     files: Sequence[Path],
 ) -> list[str]:
-    """Delete figures that are not of this matrix; say which, and what else it has not. files: those
-    just written.
+    """Delete figures and predictions that are not of this matrix; say which, and what else it has
+    not. files: those just written.
     """
-    from study.render.files import remove_stale
+    from study.render.cell_files import PREDICTED, PREDICTIONS
+    from study.render.files import DRAWN, remove_stale
 
     said = []
     if degradations:
@@ -455,9 +464,13 @@ def _left_out(
             f" store. With them: {cli.again(options, 'cross_eval')} --degradations {more}, or the"
             " study's key `degradations`"
         )
-    figures = remove_stale(opened.store.figures, files)
-    if figures:
-        said.append(f"removed figures that are not of this matrix: {', '.join(figures)}")
+    predictions = opened.store.folder / PREDICTIONS
+    for what, folder, patterns in (
+        ("figures", opened.store.figures, DRAWN),
+        ("predictions", predictions, PREDICTED),
+    ):
+        if stale := remove_stale(folder, patterns, files):
+            said.append(f"removed {what} that are not of this matrix: {', '.join(stale)}")
     return said
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix
 
+from study.core.identity import digest
 from study.core.records import NO_DEGRADATION, Scores, TrainedDetector
 from study.planning.cells import PlannedCell
 from study.statistics.metrics import sigmoid
@@ -58,11 +59,15 @@ class CellPredictions:
 
     @property
     def file_name(self) -> str:
-        """A name for a file of it, of letters that every disk takes."""
+        """A name for a file of it, of letters that every disk takes, and of this cell alone: where
+        they do not say which cell it is, a digest follows.
+        """
         pairing = self.winner.trial.pairing
-        parts = (pairing.detector, pairing.train_on, self.test_on, f"seed{self.winner.winner_seed}")
-        safe = "__".join(parts)
-        return "".join(c if c.isalnum() or c in "._-+" else "-" for c in safe) + ".csv"
+        parts = [pairing.detector, pairing.train_on, self.test_on, f"seed{self.winner.winner_seed}"]
+        name = "__".join(parts)
+        safe = "".join(c if c.isalnum() or c in "._-+" else "-" for c in name)
+        told = safe == name and name.split("__") == parts
+        return f"{safe}.csv" if told else f"{safe}-{digest(parts)[:8]}.csv"
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a line an image: what it is, its logit, p(fake), and the verdict at each threshold,

@@ -19,6 +19,7 @@ from study.render.numbers import json_number
 
 CONFUSION, REPORTS, METRICS = "confusion.csv", "classification.txt", "metrics.json"
 PREDICTIONS, README = "predictions", "README.md"
+PREDICTED = ("*__*__*__seed*.csv",)  # the files in the folder of predictions
 _PLACE = ("detector", "train_on", "test_on", "seed", "threshold")
 _COUNTS = ("tn", "fp", "fn", "tp")
 _RATES = ("precision", "recall", "f1-score", "support")

@@ -4,7 +4,7 @@ that are out of date are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -159,13 +159,13 @@ def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def remove_stale(folder: Path, drawn: Collection[Path]) -> list[str]:
-    """Delete the figures in a folder that are not among those just drawn: beside the new ones they
-    would be taken for figures of the same matrix. Return their names, sorted. Other files stay.
+def remove_stale(folder: Path, patterns: Iterable[str], kept: Collection[Path]) -> list[str]:
+    """Delete the files of some patterns in a folder that are not among those of this matrix: beside
+    them they would be taken for its own. Return their names, sorted. Other files stay.
 
     Raises StoreError where one cannot be deleted.
     """
-    stale = sorted({path for pattern in DRAWN for path in folder.glob(pattern)} - {*drawn})
+    stale = sorted({path for pattern in patterns for path in folder.glob(pattern)} - {*kept})
     for path in stale:
         try:
             path.unlink(missing_ok=True)

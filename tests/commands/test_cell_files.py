@@ -95,3 +95,20 @@ def test_the_readme_of_the_results_has_the_answer_and_names_files_that_are_there
     named = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     for name in (one for entry in named for one in entry.split(", ")):
         assert (written / name).exists(), name
+
+
+def test_predictions_that_are_there_are_kept_true(
+    written: Path, local_run: StudyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of cells that are gone go, the others are written anew, and other files stay."""
+    folder = written / "predictions"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    old, own = folder / "npr__alpha__gone__seed0.csv", folder / "mine.csv"
+    own.write_text("mine", encoding="utf-8")
+    for file in (old, folder / min(before)):
+        file.write_text("of an earlier matrix", encoding="utf-8")
+    assert cross_eval.main(local_run.arguments) == 0
+    said = f"removed predictions that are not of this matrix: {old.name}"
+    assert said in capsys.readouterr().out
+    own.unlink()
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
