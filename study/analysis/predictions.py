@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from study.analysis.calibrations import Calibrations
 from study.analysis.cells_csv import CellFile, read_cells
-from study.analysis.results import ResultRow
-from study.analysis.results_csv import read_matrix
+from study.analysis.results import ResultRow, Results
+from study.analysis.results_csv import read_matrix, read_results
 from study.core.errors import ConfigError, DataError, StoreError, unknown_name
 from study.core.records import NO_DEGRADATION, REAL, Pairing, TrainedDetector
 from study.data.images.degradations import degrade, parse_degradation
@@ -103,8 +104,10 @@ def find_winner(folder: Path, name: str, seed: int = 0) -> Winner:
     """Return a winner by its name, `detector @ training set`, by its detector where that was
     trained on one set alone, or the best.
 
-    The best is that with the highest mean AUC over all test sets of the study. It was chosen on
-    these test sets, so that its AUC there flatters it. Raises ConfigError, StoreError.
+    The best is that with the highest mean AUC over the test sets on which all winners have one:
+    over those that no winner was trained on and the audit does not mark, else over all that it does
+    not mark, else over all. It was chosen on these test sets, so that its AUC there flatters it.
+    Raises ConfigError, StoreError.
     """
     cells = [cell for cell in read_cells(folder / "cells.csv") if cell.model]
     if not cells:
@@ -114,8 +117,7 @@ def find_winner(folder: Path, name: str, seed: int = 0) -> Winner:
     named = {Pairing(detector=c.detector, train_on=c.train_on).name: c for c in cells}
     how = ""
     if name == BEST:
-        name, value = _best(read_matrix(folder / "matrix.csv"), named)
-        how = f"the highest mean AUC over the study's test sets, {value:.3f}, and chosen on them"
+        name, how = best_winner(read_results(folder), named)
     of_detector = [full for full, cell in named.items() if cell.detector == name]
     name = of_detector[0] if len(of_detector) == 1 else name
     if name not in named:
@@ -131,21 +133,59 @@ def _pairing(cell: CellFile) -> Pairing:
     return Pairing(detector=cell.detector, train_on=cell.train_on)
 
 
-def _best(rows: Iterable[ResultRow], named: Mapping[str, CellFile]) -> tuple[str, float]:
-    """The winner with the highest mean AUC over test sets, and that mean."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
+def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
+    """Return the winner with the highest mean AUC, and over what it was compared. named: the
+    winners, as `Pairing.name`.
+
+    A winner without any number is left out, and that is said. Raises StoreError where no test set
+    has an AUC of all others.
+    """
+    aucs: dict[str, dict[str, ResultRow]] = {}
+    for row in results.rows:
         name = Pairing(detector=row.detector, train_on=row.train_on).name
-        whole = row.metric == "auc" and row.level == "image" and not row.subset
-        clean = row.degradation == NO_DEGRADATION and not row.leak_free
-        if name in named and whole and clean and row.seed == "mean":
-            values.setdefault(name, []).append(row.estimate.value)
-    means = {name: float(np.mean(of)) for name, of in values.items()}
-    known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
-    if not known:
-        raise StoreError("no winner has an AUC; name one with --with")
-    best = max(known, key=lambda name: known[name])
-    return best, known[best]
+        mean_auc = row.is_plain and row.metric == "auc" and row.seed == "mean"
+        if name in named and mean_auc and row.has_number:
+            aucs.setdefault(name, {})[row.test_on] = row
+    shared = set.intersection(*(set(cells) for cells in aucs.values())) if aucs else set()
+    if not shared:
+        raise StoreError("no test set has an AUC of every winner; name one with --with")
+    tests, said = _deciding(results, aucs, shared)
+    means = {
+        name: fmean(cells[test].estimate.value for test in tests) for name, cells in aucs.items()
+    }
+    best = max(means, key=lambda name: means[name])
+    without = len(named) - len(aucs)
+    winners = f"{len(aucs)} winner{'s' * (len(aucs) != 1)}"
+    winners += f" ({without} without a number left out)" if without else ""
+    return best, (
+        f"the highest mean AUC, {means[best]:.3f}, of {winners} over {said} ({', '.join(tests)}),"
+        " and chosen there"
+    )
+
+
+def _deciding(
+    results: Results, aucs: Mapping[str, Mapping[str, ResultRow]], shared: Collection[str]
+) -> tuple[list[str], str]:
+    """The test sets over which winners are compared, and what they are, in words."""
+    warned = results.warnings()
+    leaky = {(pair.train_on, pair.test_on) for pair in results.pairs if pair.warnings}
+    kinds: dict[str, list[str]] = {"cross": [], "clean": [], "all": []}
+    for test in (test for test in next(iter(aucs.values())) if test in shared):
+        rows = [cells[test] for cells in aucs.values()]
+        clean = test not in warned and all((row.train_on, test) not in leaky for row in rows)
+        kinds["all"].append(test)
+        if clean:
+            kinds["clean"].append(test)
+        if clean and all(row.domain == "cross" for row in rows):
+            kinds["cross"].append(test)
+    kind = next(kind for kind, tests in kinds.items() if tests)
+    sets = f"{len(kinds[kind])} test set{'s' * (len(kinds[kind]) != 1)}"
+    words = {
+        "cross": f"{sets} that none was trained on and the audit does not mark",
+        "clean": f"{sets} that the audit does not mark, but some winner trained on each",
+        "all": f"{sets}, of which none is without a mark of the audit",
+    }
+    return kinds[kind], words[kind]
 
 
 def predict(

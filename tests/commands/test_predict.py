@@ -130,7 +130,11 @@ def test_the_best_is_that_with_the_highest_mean_over_test_sets(
         & matrix.subset.isna()
         & (matrix.role == "detector")
     ]
-    means = auc.groupby(["detector", "train_on"]).value.mean()
+    datasets = pd.read_csv(finished.store.folder / "datasets.csv")
+    pairs = pd.read_csv(finished.store.folder / "pairs.csv")
+    marked = {*datasets[datasets.warnings.notna()].name, *pairs[pairs.warnings.notna()].test_on}
+    counted = auc[~auc.test_on.isin(marked)] if marked < {"alpha", "beta"} else auc
+    means = counted.groupby(["detector", "train_on"]).value.mean()
     found = said(capsys, finished, str(next(files_of(data / "alpha"))))
     assert (found["detector"], found["train_on"]) == means.idxmax()
     assert f"{means.max():.3f}" in found["chosen_by"]

@@ -1,0 +1,58 @@
+"""Which winner `study.predict` takes, and what it says of videos; made-up rows and scores."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from study.analysis.predictions import best_winner
+from study.analysis.results import DatasetRow, PairRow, ResultRow
+from study.core.errors import StoreError
+from tests.render.synthetic_matrix import results, row
+
+NAMED = ("npr @ a", "npr @ b")
+
+
+def cells(**aucs: tuple[float, float]) -> list[ResultRow]:
+    """AUC of the winner of `a` and of that of `b` by test set; NaN is a cell without a number."""
+    return [
+        row(train_on=train_on, test_on=test_on, value=value)
+        for test_on, pair in aucs.items()
+        for train_on, value in zip("ab", pair, strict=True)
+    ]
+
+
+def test_a_test_set_without_an_auc_does_not_count_against_anybody() -> None:
+    """One class alone has no AUC: the other test sets decide."""
+    found = best_winner(results(cells(reals=(math.nan, math.nan), c=(0.7, 0.8))), NAMED)
+    assert found[0] == "npr @ b" and "0.800, of 2 winners over 1 test set " in found[1]
+
+
+def test_winners_are_compared_over_the_test_sets_that_all_of_them_have() -> None:
+    """Over c alone b is the best: a was scored on the easy d, where b failed."""
+    name, how = best_winner(results(cells(c=(0.7, 0.8), d=(0.99, math.nan))), NAMED)
+    assert name == "npr @ b" and "over 1 test set " in how and "(c)" in how
+    with pytest.raises(StoreError, match="no test set has an AUC of every winner"):
+        best_winner(results(cells(c=(0.7, math.nan), d=(math.nan, 0.9))), NAMED)
+
+
+def test_a_winner_without_any_number_is_left_out_and_that_is_said() -> None:
+    name, how = best_winner(results(cells(c=(0.7, math.nan), d=(0.8, math.nan))), NAMED)
+    assert name == "npr @ a" and "0.750, of 1 winner (1 without a number left out)" in how
+
+
+def test_what_nobody_was_trained_on_decides_and_what_the_audit_marks_does_not() -> None:
+    rows = cells(a=(0.99, 0.6), b=(0.9, 0.95), c=(0.7, 0.8), d=(0.99, 0.5), e=(0.99, 0.5))
+    marked = {
+        "datasets": (DatasetRow(name="d", warnings="the files give the class away"),),
+        "pairs": (PairRow(train_on="b", test_on="e", domain="cross", warnings="it leaks"),),
+    }
+    name, how = best_winner(results(rows, **marked), NAMED)
+    assert name == "npr @ b" and "none was trained on and the audit does not mark (c)" in how
+    # without c, the training sets themselves: means 0.945 and 0.775
+    name, how = best_winner(results([r for r in rows if r.test_on != "c"], **marked), NAMED)
+    assert name == "npr @ a" and "0.945" in how and "some winner trained on each (a, b)" in how
+    # nothing but marked ones
+    name, how = best_winner(results([r for r in rows if r.test_on in "de"], **marked), NAMED)
+    assert name == "npr @ a" and "none is without a mark of the audit (d, e)" in how
