@@ -23,7 +23,6 @@ from study.analysis.significance import Verdict, judge
 from study.analysis.single_models import (
     Column,
     Family,
-    SingleModels,
     Term,
     WeightedSum,
     alone,
@@ -135,8 +134,7 @@ def compare_detectors(
     by_set = {y: [c for c in mine if c.test_on == y] for y in test_sets}
     columns = {y: column(scores, own) for y, own in by_set.items()}
     sources = [*dict.fromkeys(cell.pairing.train_on for cell in mine)]
-    pairs = [pair for one in columns.values() for pair in _pairs_of(one)]
-    pairs += [pair for cell in outside for pair in _external_pairs(scores, cell, clean)]
+    pairs = _cell_pairs(scores, columns.values(), outside, clean)
     pairs.sort(key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on))
     trained_on = [x for x in sources if x != NO_TRAINING] or sources
     domain = scores.leakage.domain
@@ -174,28 +172,38 @@ def compare_detectors(
     )
 
 
-def _pairs_of(one: Column) -> Iterable[Pair]:
-    family, pairings = alone(one), [p for p in one.models if isinstance(p, Pairing)]
-    for a, b in combinations(pairings, 2):
-        trained_on = _trained_on(a, b)
-        # what is not trained is compared with the detectors of every training set
-        if len(trained_on) == 1:
-            yield _pair((one.models[a], one.models[b]), (a, b), family, trained_on[0])
+def _cell_pairs(
+    scores: ScoreSet, columns: Iterable[Column], outside: Iterable[Cell], cells: Sequence[Cell]
+) -> list[Pair]:
+    """Every pair of detectors in every cell, and with each that was run elsewhere. What would show
+    depends on how many there are.
+    """
+    inside = [(one, couple) for one in columns for couple in _couples(one)]
+    others = [both for cell in outside for both in _beside(scores, cell, cells)]
+    tests = len(inside) + len(others)
+    pairs = [_pair(one, couple, tests) for one, couple in inside]
+    for both in others:
+        one = column(scores, both)
+        pairs += [_pair(one, couple, tests) for couple in _couples(one)]
+    return pairs
 
 
-def _pair(
-    models: tuple[SingleModels, SingleModels],
-    pairings: tuple[Pairing, Pairing],
-    family: tuple[Family, ...],
-    train_on: str,
-) -> Pair:
-    """Two pairings in a cell."""
-    (one,) = family[0].columns
+def _couples(one: Column) -> Iterable[tuple[Pairing, Pairing]]:
+    """The pairings of a column that are compared: what is not trained is compared with the
+    detectors of every training set.
+    """
+    pairings = [p for p in one.models if isinstance(p, Pairing)]
+    return [both for both in combinations(pairings, 2) if len(_trained_on(*both)) == 1]
+
+
+def _pair(one: Column, pairings: tuple[Pairing, Pairing], tests: int) -> Pair:
+    """Two pairings in a cell. tests: how many such comparisons are made."""
+    models, (train_on,) = [one.models[pairing] for pairing in pairings], _trained_on(*pairings)
     terms = [
         Term(test_on=one.test_on, models=of, weight=weight)
         for of, weight in zip(models, (1.0, -1.0), strict=True)
     ]
-    total = WeightedSum(terms=tuple(terms), families=family)
+    total = WeightedSum(terms=tuple(terms), families=alone(one))
     return Pair(
         train_on=train_on,
         test_on=one.test_on,
@@ -203,7 +211,7 @@ def _pair(
         second=pairings[1].detector,
         auc_first=models[0].auc,
         auc_second=models[1].auc,
-        finding=total.finding(),
+        finding=total.finding(tests=tests),
         p_holm=math.nan,
         note=total.note,
         **_counts([one]),
@@ -231,9 +239,9 @@ def _trained_on(a: Pairing, b: Pairing) -> list[str]:
     )
 
 
-def _external_pairs(scores: ScoreSet, cell: Cell, cells: Sequence[Cell]) -> Iterable[Pair]:
-    """A detector run elsewhere against every other on its test set, each time on the images that
-    both have.
+def _beside(scores: ScoreSet, cell: Cell, cells: Sequence[Cell]) -> Iterable[list[Cell]]:
+    """The cells of a detector run elsewhere and of every other on its test set that it has images
+    in common with: on those the two are compared.
     """
     beside: dict[Pairing, list[Cell]] = {}
     for one in cells:
@@ -246,7 +254,7 @@ def _external_pairs(scores: ScoreSet, cell: Cell, cells: Sequence[Cell]) -> Iter
         if pairing == cell.pairing or (pairing.train_on == ELSEWHERE and not is_later):
             continue
         if len(scores.aligned([theirs[0].scores_key, cell.scores_key])):
-            yield from _pairs_of(column(scores, [*theirs, cell]))
+            yield [*theirs, cell]
 
 
 def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:

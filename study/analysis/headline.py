@@ -1,8 +1,8 @@
 """Does any detector generalise? Each one's cross-domain mean against chance and against what a
 classifier gets that sees no picture (PROTOCOL section 5).
 
-Against chance stands the null band, where there is one: what the detector's models of permuted
-labels have in the same mean. Else the interval is held against .5. A detector is said to generalise
+The interval is held against .5, and where there is a null band, the mean against that, too: what
+the detector's models of permuted labels have in the same mean. A detector is said to generalise
 only where its mean is more than chance and more than each no-pixel baseline: its p is the largest
 of these, and Holm's step is over all detectors.
 """
@@ -10,7 +10,7 @@ of these, and Holm's step is over all detectors.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -23,7 +23,9 @@ from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
 from study.analysis.single_models import WeightedSum, alone
 from study.core.records import NO_PIXELS, Cell, Estimate
+from study.data.audit.classifiers import CONSTANT
 from study.statistics.comparisons import holm
+from study.statistics.cross_validated import SAME_SCORES
 from study.statistics.error_model import ALPHA, Finding, Part
 from study.statistics.resampling import Z
 
@@ -35,7 +37,8 @@ NAN = float("nan")
 @dataclass(frozen=True, kw_only=True)
 class Chance:
     """What training on nothing gives in a detector's cross-domain mean: the null band. models: how
-    many; 0 where there are none, and `value` is then .5 without a band.
+    many; 0 where there are none, and `value` is then .5 without a band. p: that the mean is more
+    than .5 and more than the band, 1 where it does not lie above both.
     """
 
     value: float = CHANCE
@@ -47,8 +50,10 @@ class Chance:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A classifier that sees no picture, over the test sets of the cross-domain mean. p: of a
-    detector's mean against it.
+    """A classifier that sees no picture, over the test sets of the cross-domain mean that it has a
+    number on; NaN where it has none. missing: the others. p: of a detector's mean over the same
+    cells against it, 1 where that does not lie above it, NaN where it cannot be tested, with a
+    `reason`.
     """
 
     name: str
@@ -56,6 +61,13 @@ class Baseline:
     low: float
     high: float
     p: float = NAN
+    missing: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def has_number(self) -> bool:
+        """Whether it has a number on any of these test sets."""
+        return math.isfinite(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +98,16 @@ class Standing:
 
     @property
     def p(self) -> float:
-        """The largest p of chance and of the baselines; 1 where it does not lie above one of them,
-        NaN where it cannot be tested.
+        """The largest p of chance and of the baselines that have a number; 1 where it does not lie
+        above one of them, else NaN where one cannot be tested.
         """
-        if self.mean.value <= max(self.chance.value, *(one.value for one in self.baselines), 0.0):
-            return 1.0
-        return float(np.max([self.chance.p, *(one.p for one in self.baselines)]))
+        each = [self.chance.p, *(one.p for one in self.baselines if one.has_number)]
+        return 1.0 if 1.0 in each else float(np.max(each))
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be tested, or ""."""
+        return self.mean.reason or "; ".join(one.reason for one in self.baselines if one.reason)
 
     @property
     def verdict(self) -> Verdict:
@@ -136,13 +152,13 @@ def headline(
         for band in null_bands(scores, cells)
     }
     numbers = _numbers(rows)
-    baselines = _baselines(rows, [y for _, y in places])
+    held = _held(rows)
     standings = [
         Standing(
             detector=name,
             mean=mean.finding(kind="auc", null=CHANCE),
             chance=_chance(mean, [bands.get((name, x, y)) for x, y in places]),
-            baselines=tuple(_against(mean, one) for one in baselines),
+            baselines=tuple(_against(mean, baseline, of) for baseline, of in held.items()),
             in_domain=_mean(
                 value
                 for (d, x, y, metric, _), value in numbers.items()
@@ -163,19 +179,23 @@ def headline(
 
 
 def _chance(mean: WeightedSum, bands: Sequence[NullBand | None]) -> Chance:
-    """The mean over cells of the models of each permutation, and the p that the detector's mean is
-    one more of them (Student's t); where a cell has none the p against .5.
+    """The mean over cells of the models of each permutation. Its p is the larger of the p against
+    .5, which counts images, training sample and seeds, and of the p that the detector's mean is one
+    more of those models (Student's t); where a cell has none it is the first alone.
     """
+    against = mean.finding(kind="auc", null=CHANCE)
     known = [band for band in bands if band is not None]
     common = set.intersection(*(set(band.numbers) for band in known)) if known else set()
     if len(known) < len(bands) or len(common) < 2:
-        return Chance(p=mean.finding(kind="auc", null=CHANCE).p)
+        return Chance(p=1.0 if against.value <= CHANCE else against.p)
     numbers = sorted(common)
     aucs = np.mean([[b.aucs[b.numbers.index(n)] for n in numbers] for b in known], axis=0)
     low, high = np.quantile(aucs, LEVELS)
     middle, reach = float(aucs.mean()), float(aucs.std(ddof=1)) * math.sqrt(1 + 1 / len(aucs))
-    lead = abs(float(sum(t.weight * t.models.auc for t in mean.terms)) - middle)
-    p = 2 * float(stdtr(len(aucs) - 1, -lead / reach)) if reach > 0 else float(lead == 0)
+    lead, p = against.value - middle, 1.0
+    if against.value > max(CHANCE, middle):
+        of_band = 2 * float(stdtr(len(aucs) - 1, -lead / reach)) if reach > 0 else 0.0
+        p = float(np.max([of_band, against.p]))
     return Chance(value=middle, low=float(low), high=float(high), models=len(aucs), p=p)
 
 
@@ -188,36 +208,75 @@ def _above(mean: WeightedSum, bands: Sequence[NullBand | None]) -> int:
     for term, band in zip(mean.terms, bands, strict=True):
         one = WeightedSum(terms=(replace(term, weight=1.0),), families=alone(columns[term.test_on]))
         chance = _chance(one, [band])
-        counted = one.training is not None
-        found.append(chance.p if counted and term.models.auc > chance.value else 1.0)
+        found.append(1.0 if one.training is None else chance.p)
     return int((holm(found) < ALPHA).sum())
 
 
-def _against(mean: WeightedSum, baseline: Baseline) -> Baseline:
-    """The p of a detector's mean against a baseline, whose own error counts as a part."""
-    error = (baseline.high - baseline.low) / 2 / Z
-    beside = Part(variance=error**2) if math.isfinite(error) else Part()
-    inside = min(max(baseline.value, 1e-6), 1 - 1e-6)  # the interval of an AUC has no ends beyond
-    return replace(baseline, p=mean.finding(kind="auc", null=inside, beside=beside).p)
+def _against(mean: WeightedSum, name: str, of: Mapping[str, Estimate]) -> Baseline:
+    """A baseline, and the p of a detector's mean over the cells that the baseline has a number in.
+    of: its number on each test set. Its own error counts as a part: errors of different test sets
+    are independent.
+    """
+    test_sets = [term.test_on for term in mean.terms]
+    missing = tuple(dict.fromkeys(y for y in test_sets if y not in of))
+    inside = [y for y in test_sets if y in of]
+    if not inside:
+        return Baseline(name=name, value=NAN, low=NAN, high=NAN, missing=missing)
+    own = mean if not missing else _within(mean, of)
+    value = fmean(of[y].value for y in inside)
+    share = {y: inside.count(y) / len(inside) for y in dict.fromkeys(inside)}
+    ends = {y: _ends(of[y]) for y in share}
+    down = math.hypot(*(w * (of[y].value - ends[y][0]) for y, w in share.items()))
+    up = math.hypot(*(w * (ends[y][1] - of[y].value) for y, w in share.items()))
+    one = Baseline(name=name, value=value, low=value - down, high=value + up, missing=missing)
+    if sum(term.weight * term.models.auc for term in own.terms) <= value:
+        return replace(one, p=1.0)
+    if unknown := [y for y in share if not all(map(math.isfinite, ends[y]))]:
+        why = [f"{name} on {y}: {_note(of[y]) or 'no interval'}" for y in unknown]
+        return replace(one, reason="; ".join(why))
+    null = min(max(value, 1e-6), 1 - 1e-6)  # the interval of an AUC has no ends beyond
+    beside = Part(variance=((up + down) / 2 / Z) ** 2)
+    return replace(one, p=own.finding(kind="auc", null=null, beside=beside).p)
 
 
-def _baselines(rows: Iterable[ResultRow], test_sets: Sequence[str]) -> list[Baseline]:
-    """The no-pixel baselines that have a number on each of these test sets, one for each cell: mean
-    and interval, errors of different test sets being independent.
+def _within(mean: WeightedSum, test_sets: Collection[str]) -> WeightedSum:
+    """The mean over those of its cells that lie on these test sets."""
+    terms = [term for term in mean.terms if term.test_on in test_sets]
+    return WeightedSum(
+        terms=tuple(replace(term, weight=1 / len(terms)) for term in terms),
+        families=tuple(
+            family
+            for family in mean.families
+            if any(one.test_on in test_sets for one in family.columns)
+        ),
+    )
+
+
+def _ends(number: Estimate) -> tuple[float, float]:
+    """The interval of a baseline's number. Where every score is the same, its AUC is .5 without an
+    error.
+    """
+    if number.value == CHANCE and _note(number) in (CONSTANT, SAME_SCORES):
+        return CHANCE, CHANCE
+    return number.low, number.high
+
+
+def _note(number: Estimate) -> str:
+    """What is said of it, without where it was computed, which comes first."""
+    return number.note.rpartition("; ")[2]
+
+
+def _held(rows: Iterable[ResultRow]) -> dict[str, dict[str, Estimate]]:
+    """The no-pixel baselines of the matrix, and the number of each on each test set that it has one
+    on.
     """
     held: dict[str, dict[str, Estimate]] = {}
     for row in rows:
-        if row.detector in NO_PIXELS and row.metric == "auc" and row.has_number and row.is_plain:
-            held.setdefault(row.detector, {})[row.test_on] = row.estimate
-    found = []
-    for name, of in held.items():
-        if all(y in of for y in test_sets):
-            value = fmean(of[y].value for y in test_sets)
-            share = {y: test_sets.count(y) / len(test_sets) for y in dict.fromkeys(test_sets)}
-            down = math.hypot(*(w * (of[y].value - of[y].low) for y, w in share.items()))
-            up = math.hypot(*(w * (of[y].high - of[y].value) for y, w in share.items()))
-            found.append(Baseline(name=name, value=value, low=value - down, high=value + up))
-    return found
+        if row.detector in NO_PIXELS and row.metric == "auc" and row.is_plain:
+            of = held.setdefault(row.detector, {})
+            if row.has_number:
+                of[row.test_on] = row.estimate
+    return held
 
 
 Numbers = Mapping[tuple[str, str, str, str, str], float]

@@ -82,7 +82,7 @@ def _headline(found: Comparisons) -> str:
     if not tested:
         if own[0].verdict is Verdict.NOT_COUNTED:
             return f"Whether any detector generalises{where} is not claimed: {first}."
-        why = own[0].mean.reason or "no test is defined"
+        why = own[0].reason or "no test is defined"
         return f"Whether any detector generalises{where} cannot be tested ({why}): {first}."
     shown = [one for one in tested if one.generalises]
     if shown and shown[0] is own[0]:
@@ -132,7 +132,7 @@ def _has(one: Standing) -> str:
     band = ""
     if chance.models:
         band = f" (permuted labels give {with_interval(chance.value, chance.low, chance.high)})"
-    named = [f"{_baseline(b)} has {with_interval(b.value, b.low, b.high)}" for b in one.baselines]
+    named = [_baseline_has(b) for b in one.baselines]
     some = ""
     if one.cells > 1 and mean.counted:
         some = f" (more than chance in {one.above} of these {counted(one.cells, 'cell')})"
@@ -141,8 +141,13 @@ def _has(one: Standing) -> str:
     return ", ".join([held, *named])
 
 
-def _baseline(one: Baseline) -> str:
-    return BASELINES.get(one.name, one.name)
+def _baseline_has(one: Baseline) -> str:
+    """A baseline's mean, and which test sets it has no number on."""
+    name, missing = BASELINES.get(one.name, one.name), " and ".join(one.missing)
+    if not one.has_number:
+        return f"{name} has no number on any of these test sets and is not compared"
+    without = f" without {missing}, where it has no number" if missing else ""
+    return f"{name} has {with_interval(one.value, one.low, one.high)}{without}"
 
 
 def _how_tested(found: Comparisons) -> list[str]:
@@ -160,8 +165,11 @@ def _how_tested(found: Comparisons) -> list[str]:
             f"No null band{which} was computed (budget.null_models): chance is .5, and the interval"
             " is held against it."
         )
-    if not own[0].baselines:
-        lines.append("No classifier without pixels has a number on all these test sets.")
+    if not any(one.has_number for one in own[0].baselines):
+        lines.append(
+            "No classifier without pixels has a number on any of these test sets: nothing is held"
+            " against one."
+        )
     return lines
 
 
@@ -302,15 +310,14 @@ def ranking(found: Comparisons, flags: Iterable[Flag] = ()) -> Table:
     for one in found.headline.standings:
         marked: list[Cell] = [found.with_marked.get(one.detector, math.nan)] if with_marked else []
         kinds = ", ".join(dict.fromkeys(flagged.get(one.detector, ())))
-        cells = _ranked(one, "all test sets are marked !" if found.all_marked else "")
+        cells = _ranked(one, claim_words(one, found))
         rows.append([*cells[:2], *marked, *cells[2:], kinds])
     return table(head, rows)
 
 
-def _ranked(one: Standing, unclaimed: str) -> list[Cell]:
-    """A detector's row; unclaimed: why nothing is claimed of any, or ""."""
+def _ranked(one: Standing, claim: str) -> list[Cell]:
+    """A detector's row."""
     mean, chance = one.mean, one.chance
-    claim = "trained elsewhere" if one.is_given else unclaimed or _claim(one)
     unknown = "unknown" if one.is_given else "none"
     return [
         one.detector,
@@ -324,8 +331,14 @@ def _ranked(one: Standing, unclaimed: str) -> list[Cell]:
     ]
 
 
-def _claim(one: Standing) -> str:
-    """Whether a detector is shown to generalise, for the table."""
+def claim_words(one: Standing, found: Comparisons) -> str:
+    """Return whether a detector is shown to generalise, for a table; what follows a colon is why
+    nothing is claimed.
+    """
+    if one.is_given:
+        return "trained elsewhere"
+    if found.all_marked:
+        return "no claim: all test sets are marked !"
     if one.verdict is Verdict.MORE_THAN_NOISE:
         return f"yes, {p_words(one.p_holm)}"
     if one.verdict is Verdict.NOT_MORE:

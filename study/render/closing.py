@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from study.analysis.comparisons import Comparisons
 from study.analysis.results import Flag, ResultRow, Results
-from study.analysis.significance import Verdict
 from study.core.records import NO_DEGRADATION
-from study.render.answer import headline_text
+from study.render.answer import claim_words, headline_text
 from study.render.grid import detectors
-from study.render.numbers import number, p_words
+from study.render.numbers import number
 from study.render.table import Cell, Column, Table, fold, table, terminal_width, text
 
 ROWS = 12  # of the matrix; where there are more, the first detectors are shown whole
-CLAIMS = {Verdict.MORE_THAN_NOISE: "yes", Verdict.NOT_MORE: "not shown"}
 
 
 def closing(
@@ -46,15 +44,13 @@ def _ranking(found: Comparisons, flags: Iterable[Flag]) -> Table:
         kinds.setdefault(flag.detector, {})[flag.kind] = None
     rows: list[list[Cell]] = []
     for one in found.headline.standings:
-        claim = CLAIMS.get(one.verdict, "no claim")
-        claim += f", {p_words(one.p_holm)}" if one.verdict in CLAIMS else ""
         rows.append(
             [
                 one.detector,
                 (one.mean.value, one.mean.low, one.mean.high),
                 one.in_domain,
                 one.gap,
-                "trained elsewhere" if one.is_given else claim,
+                claim_words(one, found).partition(":")[0],  # the sentence above says why
                 ", ".join(kinds.get(one.detector, ())),
             ]
         )

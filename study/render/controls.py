@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -13,6 +14,7 @@ from study.render.numbers import counted, number, p_text, with_interval
 from study.render.table import markdown, table
 
 ALPHA = 0.05
+UNCLAIMED = "no claim: the training sample is not counted"
 EXPLAINED = (
     "Each detector less each control, on the same images: the AUC of single models, mean over"
     " seeds. Controls are trained on the train split of X and scored on the test split of Y, as"
@@ -30,25 +32,32 @@ def verdict(row: ControlRow) -> str:
     if row.reason or math.isnan(row.p_holm):
         return f"cannot be tested ({row.reason})" if row.reason else "cannot be tested"
     if not row.counted:
-        return "no claim: the training sample is not counted"
+        return UNCLAIMED
     if row.p_holm >= ALPHA:
         return "not told apart"
     return "better" if row.difference > 0 else "worse"
 
 
 def controls_lines(rows: Sequence[ControlRow]) -> list[str]:
-    """Return, for the terminal, in how many cells a detector is shown to be better than each
-    control.
+    """Return, for the terminal, how often a detector is shown to be better than each control. Of
+    what cannot be tested and what is not claimed nothing is shown: that is counted apart.
     """
     lines = []
     for control in dict.fromkeys(row.control for row in rows):
         mine = [row for row in rows if row.control == control]
-        better = sum(verdict(row) == "better" for row in mine)
+        said = Counter(map(verdict, mine))
+        unclaimed = said[UNCLAIMED]
+        tested = said["better"] + said["worse"] + said["not told apart"]
         probe = "" if control in CONTROLS else ", a frozen probe"
-        lines.append(
-            f"against {control}{probe}: a detector is better by more than noise in {better} of"
-            f" {counted(len(mine), 'cell')}"
-        )
+        parts = [
+            f"against {control}{probe}: a detector is better by more than noise in"
+            f" {said['better']} of {counted(tested, 'comparison')} (each detector in each cell)"
+        ]
+        if len(mine) > tested + unclaimed:
+            parts.append(f"{len(mine) - tested - unclaimed} cannot be tested")
+        if unclaimed:
+            parts.append(f"{unclaimed} not claimed: the training sample is not counted")
+        lines.append("; ".join(parts))
     return lines
 
 

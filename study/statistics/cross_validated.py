@@ -30,6 +30,7 @@ NAN = float("nan")
 FOLDS = 5
 # groups of a class in a fold: with fewer, its AUC is often 1 by chance, and its variance then 0
 ENOUGH = 8
+SAME_SCORES = "no interval: every score is the same"
 LEAST = 2  # groups of a class in a fold: below it, nothing is known of how its AUC varies
 
 
@@ -95,7 +96,7 @@ def cross_validated_auc(
     value = float(np.mean([part.auc for part in found]))
     low, high, note = _interval(value, found, groups, confidence)
     if not np.ptp(values):
-        note = "no interval: every score is the same"
+        note = SAME_SCORES
     return replace(undefined("", fake), value=value, low=low, high=high, note=note)
 
 

@@ -124,6 +124,7 @@ def test_verdicts_and_texts() -> None:
         made(p_holm=0.01, counted=False, test_on="w"),
         made(reason="a class is missing"),
     )
+    nothing = controls_lines([made(p_holm=0.01, counted=False)])
     assert [verdict(row) for row in rows] == [
         "better",
         "worse",
@@ -132,9 +133,16 @@ def test_verdicts_and_texts() -> None:
         "cannot be tested (a class is missing)",
     ]
     assert controls_lines(rows) == [
-        "against (processing history): a detector is better by more than noise in 1 of 4 cells",
+        "against (processing history): a detector is better by more than noise in 1 of 2"
+        " comparisons (each detector in each cell); 1 cannot be tested; 1 not claimed: the training"
+        " sample is not counted",
         "against clip_linear, a frozen probe: a detector is better by more than noise in 0 of 1"
-        " cell",
+        " comparison (each detector in each cell)",
+    ]
+    assert nothing == [
+        "against (processing history): a detector is better by more than noise in 0 of 0"
+        " comparisons (each detector in each cell); 1 not claimed: the training sample is not"
+        " counted"
     ]
     text = controls_markdown(rows)
     assert "## (processing history)" in text and "+0.200 [+0.100, +0.300]" in text
