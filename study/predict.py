@@ -3,7 +3,8 @@
     python -m study.predict quick photo.jpg shots/
 
 It applies what the study applied, and says how often its threshold is wrong on real images. A
-verdict that a resized or re-encoded copy does not get is `unsure`.
+verdict that a resized or re-encoded copy does not get is `unsure`, and so is that of a video with
+which more than half of its frames disagree.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 An image gets a logit, a calibrated probability (the logit divided by the temperature that source
 val gave) and a verdict at a named threshold. The verdict is `unsure` where a resized or re-encoded
 copy of the image gets the other one. How often the same threshold calls a real image fake stands
-beside it: on source val, and on every test set of the study.
+beside it: on source val, and on every test set of the study. A video is decided as the study
+decides its units (PROTOCOL section 4): by the mean probability of its frames, with the threshold
+and the temperature of source val's units.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ from study.analysis.cells_csv import CellFile, read_cells
 from study.analysis.results import ResultRow, Results
 from study.analysis.results_csv import read_matrix, read_results
 from study.core.errors import ConfigError, DataError, StoreError, unknown_name
-from study.core.records import NO_DEGRADATION, REAL, Pairing, TrainedDetector
+from study.core.records import NO_DEGRADATION, REAL, Pairing, Scores, TrainedDetector
 from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.videos import load_image, read_file_header, split_frame
 from study.data.names import split_union
 from study.jobs.score_images import Scorer, Squares
 from study.statistics.exact import clopper_pearson
 from study.statistics.metrics import sigmoid
+from study.statistics.units import has_units, to_units
 from study.store.store import Store
 
 # What images go through on their way to whoever asks; a verdict that does not survive it is none.
@@ -72,8 +75,9 @@ class FalsePositives:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One image. flipped: the copies that get the other verdict, () where the verdict stands.
-    warning: what of the image lies outside of what the detector was trained on.
+    """One image, or one video. flipped: the copies that get the other verdict, () where the verdict
+    stands, and of a video. warning: what of the image lies outside of what the detector was trained
+    on.
     """
 
     name: str
@@ -85,18 +89,31 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How a logit becomes a verdict. cut: the logit from which on an image, or a video, is called
+    fake; rates: how often a real one is. note: what is to be known of them, or "".
+    """
+
+    cut: float
+    temperature: float
+    rates: tuple[FalsePositives, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """All that is said. threshold: its name; cut: the logit from which on an image is called fake.
-    unified_px: the side to which images were unified first, 0 for none. refused: (name, reason).
+    """All that is said. threshold: its name. unified_px: the side to which images were unified
+    first, 0 for none. of_videos, videos: where frames of a video are among the images; the rule of
+    videos is another one than that of images. refused: (name, reason).
     """
 
     winner: Winner
     threshold: str
-    cut: float
-    temperature: float
     unified_px: int
-    rates: tuple[FalsePositives, ...]
+    of_images: Rule
     images: tuple[Prediction, ...]
+    of_videos: Rule | None = None
+    videos: tuple[Prediction, ...] = ()
     refused: tuple[tuple[str, str], ...]
 
 
@@ -205,24 +222,25 @@ def predict(
     store = Store(winner.folder.parent, winner.folder.name)
     audit = _audit(store.audit_file)
     record = store.model(winner.model)
-    cut, temperature = _threshold(store, record, threshold)
+    rule = _rule(store, record, winner, threshold, "image")
     scorer = Scorer(store.model_folder(winner.model))
     scorer.unified_px = _side(scorer.unified_px, audit, winner, prepared_as)
-    rates = (*_of_val(store, record, cut), *_of_tests(winner, threshold))
-    seen, broken = _score(scorer, images, cut, progress)
+    seen, broken = _score(scorer, images, progress)
     trained = [audit[name] for name in split_union(winner.pairing.train_on) if name in audit]
     made = [
-        _prediction(name, logits, cut, temperature, _outside(path, trained, scorer.unified_px))
+        _prediction(name, logits, rule, _outside(path, trained, scorer.unified_px))
         for name, path, logits in seen
     ]
+    has_frames = any(split_frame(one.name) for one in made)
+    of_videos = _rule(store, record, winner, threshold, "unit") if has_frames else None
     return Predictions(
         winner=winner,
         threshold=threshold,
-        cut=cut,
-        temperature=temperature,
         unified_px=scorer.unified_px,
-        rates=rates,
+        of_images=rule,
         images=tuple(made),
+        of_videos=of_videos,
+        videos=tuple(of_frames(made, of_videos)) if of_videos else (),
         refused=(*refused, *broken),
     )
 
@@ -235,9 +253,9 @@ def _audit(path: Path) -> dict[str, Any]:
     return {one["name"]: one for one in found["datasets"]}
 
 
-def _threshold(store: Store, record: TrainedDetector, name: str) -> tuple[float, float]:
-    """A threshold's logit, and the temperature."""
-    made = Calibrations(store).of(record, "image")
+def _rule(store: Store, record: TrainedDetector, winner: Winner, name: str, level: str) -> Rule:
+    """What a named threshold is at a level, `image` or `unit`, and how often it is wrong there."""
+    made = Calibrations(store).of(record, level)
     if name not in made.thresholds:
         raise ConfigError(unknown_name("threshold", name, made.thresholds))
     cut = made.thresholds[name]
@@ -246,7 +264,8 @@ def _threshold(store: Store, record: TrainedDetector, name: str) -> tuple[float,
             f"the threshold '{name}' needs a training set, and this detector was not trained;"
             " take --threshold fixed"
         )
-    return cut, made.temperature
+    rates = (*_of_val(store, record, cut, level), *_of_tests(winner, name, level))
+    return Rule(cut=cut, temperature=made.temperature, rates=rates, note=made.note)
 
 
 def _side(own: int, audit: Mapping[str, Any], winner: Winner, prepared_as: str) -> int:
@@ -262,22 +281,28 @@ def _side(own: int, audit: Mapping[str, Any], winner: Winner, prepared_as: str) 
     return own or min(members or sides.values(), default=0)
 
 
-def _of_val(store: Store, record: TrainedDetector, cut: float) -> list[FalsePositives]:
-    """The false positives on source val: images count as independent."""
+def _of_val(store: Store, record: TrainedDetector, cut: float, level: str) -> list[FalsePositives]:
+    """The false positives on source val: images, or videos, count as independent."""
     if math.isnan(record.temperature):  # not trained, so there is no source
         return []
     val = store.val_scores(record.key)
+    where = "source val"
+    if level == "unit":
+        where += "" if has_units(val) else " (single images)"
+        val = to_units(val)
     reals = val.logit[val.label == REAL].astype(np.float64)
     if not len(reals):
         return []
     false = int((reals >= cut).sum())
     low, high = clopper_pearson(false, len(reals))
     rate = false / len(reals)
-    return [FalsePositives(where="source val", rate=rate, low=low, high=high, n_real=len(reals))]
+    return [FalsePositives(where=where, rate=rate, low=low, high=high, n_real=len(reals))]
 
 
-def _of_tests(winner: Winner, threshold: str) -> list[FalsePositives]:
-    """The false positives on every test set, as matrix.csv has them."""
+def _of_tests(winner: Winner, threshold: str, level: str) -> list[FalsePositives]:
+    """The false positives on every test set, as matrix.csv has them; units are of those with
+    videos.
+    """
     return [
         FalsePositives(
             where=row.test_on,
@@ -289,7 +314,7 @@ def _of_tests(winner: Winner, threshold: str) -> list[FalsePositives]:
         for row in read_matrix(winner.folder / "matrix.csv")
         if (row.detector, row.train_on) == (winner.pairing.detector, winner.pairing.train_on)
         and (row.metric, row.threshold) == ("real_accuracy", threshold)
-        and (row.seed, row.level) == (str(winner.seed), "image")
+        and (row.seed, row.level) == (str(winner.seed), level)
         and (row.subset, row.degradation, row.leak_free) == ("", NO_DEGRADATION, False)
     ]
 
@@ -298,7 +323,7 @@ Seen = list[tuple[str, str, dict[str, float]]]  # name, path, logit of each copy
 
 
 def _score(
-    scorer: Scorer, images: Sequence[tuple[str, str]], cut: float, progress: Progress
+    scorer: Scorer, images: Sequence[tuple[str, str]], progress: Progress
 ) -> tuple[Seen, list[tuple[str, str]]]:
     """Score every image and its copies; return the logits by copy, and what is refused."""
     seen: Seen = []
@@ -339,12 +364,12 @@ def _views(scorer: Scorer, path: str) -> dict[str, Squares]:
 
 
 def _prediction(
-    name: str, logits: Mapping[str, float], cut: float, temperature: float, warning: str
+    name: str, logits: Mapping[str, float], rule: Rule, warning: str = ""
 ) -> Prediction:
     logit = logits[NO_DEGRADATION]
-    fake = logit >= cut
-    flipped = tuple(copy for copy, other in logits.items() if (other >= cut) != fake)
-    scaled = logit if math.isnan(temperature) else logit / temperature
+    fake = logit >= rule.cut
+    flipped = tuple(copy for copy, other in logits.items() if (other >= rule.cut) != fake)
+    scaled = logit if math.isnan(rule.temperature) else logit / rule.temperature
     return Prediction(
         name=name,
         logit=logit,
@@ -386,18 +411,38 @@ def _outside(path: str, trained: Sequence[Mapping[str, Any]], unified_px: int) -
     return "; ".join(said)
 
 
-def means_by_video(found: Predictions) -> list[Prediction]:
-    """Return one prediction for each video: the mean of its frames' logits, as the study's own
-    numbers of videos are made. It is unsure where a frame of each verdict is among them.
+def of_frames(images: Iterable[Prediction], rule: Rule) -> list[Prediction]:
+    """Return one prediction for each video: the logit of the mean probability of its frames, as the
+    study pools its units. It is unsure where more than half of the frames have another verdict
+    than the video; a frame that is unsure has another one.
     """
     frames: dict[str, list[Prediction]] = {}
-    for one in found.images:
+    for one in images:
         if frame := split_frame(one.name):
             frames.setdefault(frame[0], []).append(one)
+    pooled = _pooled({name: [one.logit for one in of] for name, of in frames.items()})
     made = []
     for name, of in frames.items():
-        logit = float(np.mean([one.logit for one in of]))
-        whole = _prediction(name, {NO_DEGRADATION: logit}, found.cut, found.temperature, "")
+        whole = _prediction(name, {NO_DEGRADATION: pooled[name]}, rule)
         unsure = sum(one.verdict != whole.verdict for one in of) > len(of) / 2
         made.append(replace(whole, verdict=UNSURE if unsure else whole.verdict))
     return made
+
+
+def _pooled(frames: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The score of each unit of its frames' logits; what their truth is has no part in it."""
+    unit = np.array([name for name, logits in frames.items() for _ in logits])
+    none = np.full(len(unit), "")
+    units = to_units(
+        Scores(
+            sample_id=unit,
+            group=none,
+            unit=unit,
+            method=none,
+            label=np.zeros(len(unit), np.uint8),
+            # as precise as the study's own scores
+            logit=np.array([one for logits in frames.values() for one in logits], np.float32),
+            listed=len(unit),
+        )
+    )
+    return dict(zip(units.unit.tolist(), units.logit.tolist(), strict=True))

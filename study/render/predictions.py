@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from study.analysis.predictions import Prediction, Predictions, means_by_video
+from study.analysis.predictions import UNSURE, Prediction, Predictions, Rule
 from study.core.csv_lines import csv_line
 from study.render.numbers import between, json_number
 from study.render.table import Cell, Column, fold, table, text
@@ -21,7 +22,7 @@ WIDTH = 100
 
 def as_csv(found: Predictions) -> str:
     """Return one line an image, refused ones last."""
-    rows = [_row(one) for one in (*found.images, *means_by_video(found))]
+    rows = [_row(one) for one in (*found.images, *found.videos)]
     refused = [(name, "", "", "", "", "", reason) for name, reason in found.refused]
     return "".join(map(csv_line, (COLUMNS, *rows, *refused)))
 
@@ -40,20 +41,29 @@ def as_json(found: Predictions) -> str:
         "train_on": winner.pairing.train_on,
         "seed": winner.seed,
         "chosen_by": winner.how or None,
-        "threshold": {"name": found.threshold, "logit": json_number(found.cut)},
-        "temperature": json_number(found.temperature),
         "unified_px": found.unified_px or None,
-        "false_positive_rates": [
-            {**vars(one), **{k: json_number(vars(one)[k]) for k in ("rate", "low", "high")}}
-            for one in found.rates
-        ],
+        **_rule(found.of_images, found.threshold),
+        "of_videos": _rule(found.of_videos, found.threshold) if found.of_videos else None,
     }
     rows = {
         "images": [vars(one) for one in found.images],
-        "videos": [vars(one) for one in means_by_video(found)],
+        "videos": [vars(one) for one in found.videos],
         "refused": [{"name": name, "reason": reason} for name, reason in found.refused],
     }
     return json.dumps({**head, **rows}, indent=1, allow_nan=False) + "\n"
+
+
+def _rule(rule: Rule, threshold: str) -> dict[str, Any]:
+    """How verdicts come about, for JSON."""
+    return {
+        "threshold": {"name": threshold, "logit": json_number(rule.cut)},
+        "temperature": json_number(rule.temperature),
+        "false_positive_rates": [
+            {**vars(one), **{k: json_number(vars(one)[k]) for k in ("rate", "low", "high")}}
+            for one in rule.rates
+        ],
+        "note": rule.note or None,
+    }
 
 
 def as_text(found: Predictions) -> str:
@@ -63,40 +73,51 @@ def as_text(found: Predictions) -> str:
     lines += [f"  taken because it has {winner.how}"] if winner.how else []
     if found.unified_px:
         lines.append(f"  images are unified to {found.unified_px} px first, as the study's were")
-    lines.append(f"  {_cut_text(found.cut)} (threshold '{found.threshold}')")
-    lines += ["", _rates(found), "", _images(found.images)]
-    if videos := means_by_video(found):
-        lines += ["", "videos, by the mean logit of their frames:", _images(videos)]
-    lines += _notes((*found.images, *videos))
+    lines.append(f"  {_cut_text(found.of_images.cut, 'image')} (threshold '{found.threshold}')")
+    lines += ["", _rates(found.of_images, "images"), "", _items(found.images, "image")]
+    if rule := found.of_videos:
+        cut = _cut_text(rule.cut, "video")
+        lines += ["", "videos, by the mean probability of their frames, as the study's own:"]
+        lines.append(f"  {cut} (threshold '{found.threshold}', of videos)")
+        lines += [fold(f"  note: {rule.note}", WIDTH)] if rule.note else []
+        lines += ["", _rates(rule, "videos"), "", _items(found.videos, "video")]
+        if any(one.verdict == UNSURE for one in found.videos):
+            lines += [
+                "",
+                "unsure: more than half of the frames have another verdict than the video",
+            ]
+    lines += _notes(found.images)
     lines += [f"REFUSED {name}: {reason}" for name, reason in found.refused]
     return "\n".join([*lines, "", fold(NO_PROOF, WIDTH)])
 
 
-def _cut_text(cut: float) -> str:
+def _cut_text(cut: float, what: str) -> str:
     if math.isfinite(cut):
         return f"fake from logit {cut:.3f} on"
-    return f"every image is called {'fake' if cut < 0 else 'real'}: source val gave no finite limit"
+    return (
+        f"every {what} is called {'fake' if cut < 0 else 'real'}: source val gave no finite limit"
+    )
 
 
-def _rates(found: Predictions) -> str:
+def _rates(rule: Rule, what: str) -> str:
     rows: list[list[Cell]] = [
-        [one.where, one.rate, between(one.low, one.high), one.n_real] for one in found.rates
+        [one.where, one.rate, between(one.low, one.high), one.n_real] for one in rule.rates
     ]
     columns = (
-        "real images of",
+        f"real {what} of",
         Column("called fake", "number"),
         Column("95 % interval", "interval"),
-        Column("images", "count"),
+        Column(what, "count"),
     )
     return text(table(columns, rows))
 
 
-def _images(images: Sequence[Prediction]) -> str:
+def _items(images: Sequence[Prediction], what: str) -> str:
     rows: list[list[Cell]] = [
         [one.name, f"{one.logit:.3f}", one.probability, one.verdict, "*" if one.warning else ""]
         for one in images
     ]
-    columns = ("image", "logit", Column("p(fake)", "number"), "verdict", "")
+    columns = (what, "logit", Column("p(fake)", "number"), "verdict", "")
     return text(table(columns, rows))
 
 

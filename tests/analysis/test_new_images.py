@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from study.analysis.predictions import best_winner
+from study.analysis.predictions import Prediction, Rule, best_winner, of_frames
 from study.analysis.results import DatasetRow, PairRow, ResultRow
 from study.core.errors import StoreError
 from tests.render.synthetic_matrix import results, row
@@ -56,3 +56,39 @@ def test_what_nobody_was_trained_on_decides_and_what_the_audit_marks_does_not() 
     # nothing but marked ones
     name, how = best_winner(results([r for r in rows if r.test_on in "de"], **marked), NAMED)
     assert name == "npr @ a" and "none is without a mark of the audit (d, e)" in how
+
+
+def frames(video: str, *logits: float, verdict: str = "real") -> list[Prediction]:
+    return [
+        Prediction(
+            name=f"{video}#frame={number:06d}", logit=logit, probability=math.nan, verdict=verdict
+        )
+        for number, logit in enumerate(logits)
+    ]
+
+
+def test_a_video_is_the_mean_probability_of_its_frames_and_has_a_rule_of_its_own() -> None:
+    """One frame in four that is surely fake makes no fake video: (1 + 3 sigmoid(-2)) / 4 = 0.339.
+    At a cut of -0.8 it is one, on which three of its frames disagree.
+    """
+    rule = Rule(cut=-0.5, temperature=2.0, rates=())
+    seen = [*frames("z.mp4", 30, -2, -2, -2), *frames("a.mp4", 0.5)]
+    z, a = of_frames(seen, rule)
+    mean = (1 + 3 / (1 + math.exp(2))) / 4  # sigmoid(30) is 1
+    assert z.name == "z.mp4" and z.verdict == "real"
+    assert z.logit == pytest.approx(math.log(mean / (1 - mean)), abs=1e-6)
+    assert z.logit == pytest.approx(-0.666, abs=1e-3)
+    assert z.probability == pytest.approx(1 / (1 + math.exp(-z.logit / 2)))
+    assert (a.name, a.logit) == ("a.mp4", 0.5)  # a single frame keeps its logit
+    lower = Rule(cut=-0.8, temperature=2.0, rates=())
+    assert [one.verdict for one in of_frames(seen, lower)] == ["unsure", "unsure"]
+
+
+def test_a_video_is_unsure_where_more_than_half_of_its_frames_say_otherwise() -> None:
+    rule = Rule(cut=0.0, temperature=1.0, rates=())
+    half = [*frames("v.mp4", 5, 5, verdict="fake"), *frames("v.mp4", -1, -1)]
+    assert of_frames(half, rule)[0].verdict == "fake"
+    more = [*frames("v.mp4", 5, verdict="fake"), *frames("v.mp4", 5, verdict="unsure")]
+    assert of_frames(more, rule)[0].verdict == "fake"
+    more += frames("v.mp4", -1)
+    assert of_frames(more, rule)[0].verdict == "unsure"

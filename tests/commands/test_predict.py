@@ -17,6 +17,7 @@ import study
 from study import cli, predict
 from study.analysis.cells_csv import read_cells
 from study.core.errors import ConfigError, DataError, StoreError
+from study.core.records import Scores
 from study.data.images.decode import decode_image
 from study.data.images.degradations import degrade, parse_degradation
 from study.tracking.logged_model import _load_pyfunc
@@ -193,6 +194,84 @@ def test_folders_globs_and_what_is_refused(
     assert f"REFUSED {name}: {reason}" in text and "no ground for accusing" in text
 
 
+@pytest.fixture(scope="module")
+def of_videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyRun, Path]:
+    """A study of videos, three frames each; in half of them one is of the other kind."""
+    data, results = tmp_path_factory.mktemp("videos"), tmp_path_factory.mktemp("results")
+    for number in range(72):
+        label, name = number % 2, "alpha" if number < 48 else "beta"
+        kinds = [label, label, 1 - label if number % 4 < 2 else label]
+        pictures = [picture(kind, seed=3 * number + i) for i, kind in enumerate(kinds)]
+        write_video(data / name / ("real", "fake")[label] / f"{number:03d}.mp4", pictures)
+    file = results / "small.toml"
+    text = FILE.format(root=data).replace(', "npr", "ensemble"', "").replace("unify = true", "")
+    text = text.replace(
+        'train_on = ["alpha", "beta"]', 'train_on = ["alpha"]\ntest_on = ["alpha", "beta"]'
+    )
+    file.write_text(f"{text}frames_per_video = 3\n", encoding="utf-8")
+    return run_both(file, results, "--local"), data
+
+
+def test_a_video_gets_the_verdict_that_the_study_gives_its_units(
+    of_videos: tuple[StudyRun, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its score, threshold and temperature, and how often these are wrong; all by hand here."""
+    run, data = of_videos
+    cells = [
+        cell
+        for cell in read_cells(run.store.folder / "cells.csv")
+        if (cell.detector, cell.train_on, cell.seed) == ("spectrum", "alpha", 0)
+    ]
+    cell = next(cell for cell in cells if cell.test_on == "beta")
+    truth = units_of(run.store.scores(cell.scores))
+    paths = [str(data / name.partition("#")[0]) for name in truth.index]
+    found = said(capsys, run, *paths, "--with", "spectrum @ alpha")
+    assert [one["name"] for one in found["videos"]] == paths
+    logits = np.array([one["logit"] for one in found["videos"]])
+    np.testing.assert_allclose(logits, truth.logit, rtol=1e-4, atol=1e-4)
+    rule, val = found["of_videos"], units_of(run.store.val_scores(cell.model))
+    cut = rule["threshold"]["logit"]
+    assert cut != found["threshold"]["logit"] and rule["temperature"] != found["temperature"]
+    # the cut has the highest balanced accuracy that any has on source val's videos
+    cuts = [-np.inf, *(val.logit - 1e-9), np.inf]
+    assert balanced(val, cut) == max(balanced(val, one) for one in cuts)
+    calls = [one["verdict"] for one in found["videos"] if one["verdict"] != "unsure"]
+    sure = [one["verdict"] != "unsure" for one in found["videos"]]
+    assert calls == ["fake" if one >= cut else "real" for one in logits[sure]]
+    chances = 1 / (1 + np.exp(-logits / rule["temperature"]))
+    np.testing.assert_allclose([one["probability"] for one in found["videos"]], chances)
+    samples = {"source val": val}
+    samples |= {one.test_on: units_of(run.store.scores(one.scores)) for one in cells}
+    assert [one["where"] for one in rule["false_positive_rates"]] == [*samples]
+    for one in rule["false_positive_rates"]:
+        reals = samples[one["where"]][samples[one["where"]].label == 0]
+        assert one["n_real"] == len(reals)
+        assert one["rate"] == pytest.approx((reals.logit >= cut).mean())
+    predict.main(["small", *paths, "--with", "spectrum @ alpha", "--results", places(run)])
+    text = capsys.readouterr().out
+    assert "videos, by the mean probability of their frames" in text and "real videos of" in text
+
+
+def places(run: StudyRun) -> str:
+    return str(run.store.results)
+
+
+def units_of(scores: Scores) -> pd.DataFrame:
+    """The label and the logit of the mean probability of each video, by its first frame."""
+    table = pd.DataFrame({name: getattr(scores, name) for name in ("sample_id", "unit", "label")})
+    table["chance"] = 1 / (1 + np.exp(-scores.logit.astype(float)))
+    units = table.groupby("unit").agg(
+        sample_id=("sample_id", "first"), label=("label", "first"), chance=("chance", "mean")
+    )
+    units["logit"] = np.log(units.chance / (1 - units.chance))
+    return units.set_index("sample_id")
+
+
+def balanced(units: pd.DataFrame, cut: float) -> float:
+    called = units.logit >= cut
+    return float(called[units.label == 1].mean() + (~called[units.label == 0]).mean()) / 2
+
+
 def test_frames_of_a_video_and_its_mean(
     finished: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,8 +281,13 @@ def test_frames_of_a_video_and_its_mean(
     names = [one["name"] for one in found["images"]]
     assert names == [f"{clip}#frame={number:06d}" for number in (2, 6, 10)]
     (video,) = found["videos"]
-    mean = np.mean([one["logit"] for one in found["images"]])
-    assert video["name"] == str(clip) and video["logit"] == pytest.approx(mean)
+    chance = np.mean([1 / (1 + np.exp(-one["logit"])) for one in found["images"]])
+    assert video["name"] == str(clip)
+    assert video["logit"] == pytest.approx(np.log(chance / (1 - chance)), abs=1e-5)
+    # this study is of images: it knows no rate of videos but that of single images
+    assert "single images" in found["of_videos"]["note"]
+    rates = found["of_videos"]["false_positive_rates"]
+    assert [one["where"] for one in rates] == ["source val (single images)"]
 
 
 def test_names_that_are_none(finished: StudyRun, data: Path, tmp_path: Path) -> None:
