@@ -34,6 +34,7 @@ from study.jobs import degraded
 from study.jobs.cell import CellJob, load_detector
 from study.jobs.workspace import scoring_runtime
 from study.planning.cells import PlannedCell, plan_cells
+from study.planning.in_process import Estimates
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.study_file import load_study
 from study.runtime.interface import Terms
@@ -175,7 +176,8 @@ def test_three_suites_of_two_detectors_and_two_seeds_decode_every_image_once(
     setup = setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), *SUITES)
     decodes = _counted(monkeypatch)
     options = argparse.Namespace(local=True, address=None, slots=None, debug=False)
-    cross_eval._score(setup, options, plan_cells(setup), [])
+    estimates = Estimates(setup.jobs, {})  # of a search: this process scores whatever it takes
+    cross_eval._score(setup, options, plan_cells(setup), [], estimates)
     files = [
         path
         for name in ("alpha", "beta")
