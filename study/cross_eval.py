@@ -427,7 +427,7 @@ def _write_cells(
     )
 
     folder, reports, files = opened.store.folder, [], []
-    for scored in cell_predictions(opened.store, cells):
+    for scored in cell_predictions(found.scores, cells):
         reports += cell_reports(scored)
         if options.predictions_csv or (folder / PREDICTIONS / scored.file_name).exists():
             files.append(write_predictions(scored, folder))

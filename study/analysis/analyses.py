@@ -40,10 +40,11 @@ VariantCells = Sequence[tuple[Variant, Sequence[PlannedCell]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Analyses:
-    """The tables of a study; () where it has nothing of a kind. training: what training sample and
-    seeds add to the errors of clean cells.
+    """The tables of a study; () where it has nothing of a kind. scores: what they are derived from.
+    training: what training sample and seeds add to the errors of clean cells.
     """
 
+    scores: ScoreSet
     results: Results
     comparisons: Comparisons
     choices: Choices
@@ -77,6 +78,7 @@ def analyse(
     results = replace(results_of(setup, scores, cells, audit), flags=flagged)
     plain = [planned.cell for planned in cells]
     return Analyses(
+        scores=scores,
         results=results,
         comparisons=compare_detectors(
             scores, plain, marked=[*results.warnings()], rows=results.rows

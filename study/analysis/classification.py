@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix
 
+from study.analysis.score_set import ScoreSet
 from study.core.identity import digest
 from study.core.records import NO_DEGRADATION, Scores, TrainedDetector
 from study.planning.cells import PlannedCell
 from study.statistics.metrics import sigmoid
-from study.store.store import Store
 
 CLASSES = ("real", "fake")
 THRESHOLDS = ("fixed", "source")
@@ -86,13 +86,12 @@ class CellPredictions:
 COLUMNS = ("sample_id", "group", "method", "label", "logit", "probability", *THRESHOLDS)
 
 
-def cell_predictions(store: Store, cells: Iterable[PlannedCell]) -> Iterator[CellPredictions]:
+def cell_predictions(scores: ScoreSet, cells: Iterable[PlannedCell]) -> Iterator[CellPredictions]:
     """Yield the scores of every clean cell that is done and has a winner."""
     for planned in cells:
         cell, winner = planned.cell, planned.winner
         if cell.state == "done" and winner is not None and cell.degradation == NO_DEGRADATION:
-            scores = store.scores(cell.scores_key)
-            yield CellPredictions(winner=winner, test_on=cell.test_on, scores=scores)
+            yield CellPredictions(winner=winner, test_on=cell.test_on, scores=scores.of(cell))
 
 
 def cell_reports(of: CellPredictions) -> list[CellReport]:

@@ -106,7 +106,7 @@ def _on_val(store: Store, variant: Variant, winners: Mapping[int, str]) -> Contr
     for job in variant.jobs:
         tuned, other = winners.get(job.winner_seed), job.trial.key
         same = same and tuned == other
-        if tuned is None:
+        if tuned is None or not store.has_model(tuned):
             missing.append("no winner")
         elif store.has_model(other):
             pairs.append((store.model(tuned).val_auc, store.model(other).val_auc))

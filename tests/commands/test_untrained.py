@@ -219,7 +219,7 @@ def test_a_study_of_an_untrained_detector_needs_no_sweep(
     shown = capsys.readouterr().out
     assert "clip_zero_shot: nothing to train for it; cross_eval builds and scores it" in shown
     assert "Nothing to train in this study" in shown
-    assert cross_eval.main([*arguments, "--local"]) == 0
+    assert cross_eval.main([*arguments, "--local", "--full"]) == 0
     shown = capsys.readouterr().out
     assert "scoring 2 cells" in shown
     assert "gap undefined (not trained: no test set is in-domain)" in shown
