@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from study.tracking.mlflow_address import own_database
@@ -16,9 +17,15 @@ def set_aside_damaged(results: Path) -> list[Path]:
     an address of the user's stay.
     """
     database, journal = own_database(results), own_journal(results)
-    damaged = [database] if database and _is_damaged_database(database) else []
-    damaged += [journal] if journal and _is_damaged_journal(journal) else []
-    return [_renamed(path) for path in damaged]
+    found = []
+    if database and _is_damaged_database(database):
+        found.append(_renamed(database))
+    # Another study's command may be in the middle of a line, so look again while nobody writes.
+    if journal and _is_damaged_journal(journal):
+        with _alone(journal):
+            if _is_damaged_journal(journal):
+                found.append(_renamed(journal))
+    return found
 
 
 def _is_damaged_database(path: Path) -> bool:
@@ -46,6 +53,19 @@ def _is_damaged_journal(path: Path) -> bool:
         except ValueError:
             return True
     return False
+
+
+@contextlib.contextmanager
+def _alone(journal: Path) -> Iterator[None]:
+    """Keep other writers out, by the lock that Optuna takes for each of its writes."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _renamed(path: Path) -> Path:

@@ -7,10 +7,13 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from optuna.storages.journal import JournalFileSymlinkLock
 
 from study.core.log import set_up
 from study.search.spaces import load_space
@@ -120,6 +123,32 @@ def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
     os.close(watched)
     assert ended
     assert not any(tmp_path.glob("results/.mlflow-*"))
+
+
+def test_a_line_that_another_command_is_writing_is_no_damage(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one holds Optuna's lock, and ends its line while it is waited for."""
+    journal, asked = results / "optuna.journal", threading.Event()
+    journal.write_text('{"op_code": 0}\n{"op_co')
+    acquire = JournalFileSymlinkLock.acquire
+
+    def ask(lock: JournalFileSymlinkLock) -> bool:
+        asked.set()
+        return acquire(lock)
+
+    others = JournalFileSymlinkLock(str(journal))
+    others.acquire()
+    monkeypatch.setattr(JournalFileSymlinkLock, "acquire", ask)
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(set_aside_damaged, results)
+        assert asked.wait(60)
+        with journal.open("a") as lines:
+            lines.write('de": 0}\n')
+        others.release()
+        assert found.result() == []
+    assert journal.read_text() == '{"op_code": 0}\n' * 2
+    assert not journal.with_name("optuna.journal.lock").is_symlink()
 
 
 def test_what_is_damaged_is_set_aside(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
