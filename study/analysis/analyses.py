@@ -91,7 +91,7 @@ def analyse(
             costs=search_costs(history, devices=setup.study.run.devices_per_trial),
             agreement=val_agreement(scores, cells, variants),
             evidence=evidence_rows(scores, setup.store, cells, results.rows),
-            others=other_test_sets(scores, plain),
+            others=other_test_sets(scores, plain, marked=[*results.warnings()]),
         ),
         controls=control_comparisons(setup, scores, cells),
         robustness=tuple(robustness(scores, plain)),

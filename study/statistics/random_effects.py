@@ -7,6 +7,7 @@ interval for one more study is that of Higgins, Thompson and Spiegelhalter (2009
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import stdtrit
 
+from study.statistics.error_model import NOTHING, Part
 from study.statistics.ranking import Floats
 from study.statistics.resampling import CONFIDENCE
 
@@ -32,9 +34,14 @@ class RandomEffects:
     one_high: float
 
 
-def random_effects(values: ArrayLike, variances: ArrayLike) -> RandomEffects:
+def random_effects(
+    values: ArrayLike,
+    variances: ArrayLike,
+    shared: Callable[[Floats], Part] = lambda weights: NOTHING,
+) -> RandomEffects:
     """Return the mean of K >= 3 studies. values (K,); variances (K,), positive: of each's own
-    error.
+    error. shared: given the studies' weights (K,), 1 in all, the part of an error of their mean
+    that their scatter does not show, because they share it.
     """
     y, own = np.asarray(values, dtype=np.float64), np.asarray(variances, dtype=np.float64)
     k = len(y)
@@ -42,9 +49,10 @@ def random_effects(values: ArrayLike, variances: ArrayLike) -> RandomEffects:
     weight = 1 / (own + between)
     mean = float(weight @ y / weight.sum())
     factor = max(float(weight @ (y - mean) ** 2) / (k - 1), 1.0)
-    error = float(np.sqrt(factor / weight.sum()))
-    reach = float(stdtrit(k - 1, (1 + CONFIDENCE) / 2)) * error
-    one = float(stdtrit(k - 2, (1 + CONFIDENCE) / 2) * np.sqrt(between + error**2))
+    error, common = factor / float(weight.sum()), shared(weight / weight.sum())
+    reach = _reach(Part(variance=error, doubt=error**2 / (k - 1)) + common)
+    scatter = between + error
+    one = _reach(Part(variance=scatter, doubt=scatter**2 / (k - 2)) + common)
     return RandomEffects(
         mean=mean,
         low=mean - reach,
@@ -53,6 +61,11 @@ def random_effects(values: ArrayLike, variances: ArrayLike) -> RandomEffects:
         one_low=mean - one,
         one_high=mean + one,
     )
+
+
+def _reach(error: Part) -> float:
+    """Half the interval of a normal number with this error."""
+    return float(stdtrit(error.degrees, (1 + CONFIDENCE) / 2) * np.sqrt(error.variance))
 
 
 def _between(y: Floats, own: Floats) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from study.statistics.error_model import Part
 from study.statistics.random_effects import random_effects
 
 
@@ -40,6 +41,27 @@ def test_the_scatter_is_what_it_should_be() -> None:
     found = random_effects(values, own)
     weight = 1 / (own + found.between**2)
     assert weight @ (values - found.mean) ** 2 == pytest.approx(11, rel=1e-6)
+
+
+def test_what_all_studies_share_is_added_to_the_error_of_the_mean() -> None:
+    """By hand, with Welch and Satterthwaite's degrees of freedom."""
+    values = np.array([0.55, 0.61, 0.72, 0.5, 0.66, 0.81, 0.58, 0.69])
+    given: list[np.ndarray] = []
+
+    def shared(weights: np.ndarray) -> Part:
+        given.append(weights)
+        return Part(variance=0.001, doubt=0.001**2 / 10)
+
+    found = random_effects(values, np.full(8, 0.0004), shared)
+    assert given[0] == pytest.approx(np.full(8, 1 / 8))
+    own = stats.sem(values) ** 2
+    for low, high, variance, degrees in (
+        (found.low, found.high, own, 7),
+        (found.one_low, found.one_high, own + values.var(ddof=1) - 0.0004, 6),
+    ):
+        of_both = (variance + 0.001) ** 2 / (variance**2 / degrees + 0.001**2 / 10)
+        reach = stats.t.ppf(0.975, of_both) * np.sqrt(variance + 0.001)
+        assert (low, high) == pytest.approx((values.mean() - reach, values.mean() + reach))
 
 
 def test_most_intervals_hold_the_truth() -> None:
