@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from study.core.parallel import one_at_a_time
 from study.tracking import mlflow_tracker
@@ -24,7 +24,7 @@ MAKE_DATABASE = mlflow_tracker._make_database
 class ViewsHere:
     """As much of a `subprocess.Popen` as `Views` uses."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: IO[bytes]) -> None:
         requests, stdin = os.pipe()
         stdout, answers = os.pipe()
         self.stdin, self.stdout = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb")

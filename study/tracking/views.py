@@ -12,13 +12,17 @@ import logging
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from study.core.errors import in_a_line
 
 if TYPE_CHECKING:
     from study.analysis.results import ResultRow
@@ -31,17 +35,18 @@ BOTH = "MLflow and Optuna's storage"
 WAIT_SECONDS = 120.0  # without one more record written, at the end of a command
 PATIENCE_SECONDS = 15.0  # until it is said that something is waited for
 STOP_SECONDS = 5.0
+LONGEST = 300  # of a line that is quoted
 
 
-def start() -> subprocess.Popen[bytes]:
-    """Start the process that writes."""
+def start(errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the process that writes. errors: takes what it and its libraries print."""
     code = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, "-m", PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         env={**os.environ, "PYTHONPATH": path},
     )
 
@@ -54,7 +59,8 @@ class Views:
     """
 
     def __init__(self) -> None:
-        self._process = start()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `__exit__`
+        self._process = start(self._errors)
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._sent = self._written = 0
         self._remedy = ""
@@ -73,6 +79,8 @@ class Views:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._unwritten > 0:
+            self._lose(f"{self._unwritten} records are not yet written to {BOTH}")
         self._silent = True
         self._outbox.put(None)
         self._process.terminate()
@@ -81,6 +89,8 @@ class Views:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._over.wait(STOP_SECONDS)  # its last line is read
+        self._errors.close()
 
     def open(self, study: str, results: Path, *, remedy: str) -> None:
         """Say which study follows. remedy: the command that writes what a view lacks."""
@@ -110,13 +120,18 @@ class Views:
         while not self._over.wait(seconds - patience):
             if written == self._written:
                 self._lose(
-                    f"{self._sent - written} records are missing in {BOTH}: none was written for"
+                    f"{self._unwritten} records are missing in {BOTH}: none was written for"
                     f" {seconds:.0f} s"
                 )
                 return False
             written, patience = self._written, 0.0
         self._say_ended()
         return not self._silent and not self._lost
+
+    @property
+    def _unwritten(self) -> int:
+        """How many records were handed over and not written. The study's opening is none."""
+        return self._sent - max(self._written, 1)
 
     def _put(self, *message: object) -> None:
         self._sent += 1
@@ -126,11 +141,18 @@ class Views:
         """Send what is there to send. A full pipe makes this thread wait, and no command."""
         requests = self._process.stdin
         assert requests is not None
-        with contextlib.suppress(OSError):  # it has ended, which `_receive` says
+        with contextlib.suppress(OSError), requests:  # it has ended, which `_receive` says
             while (message := self._outbox.get()) is not None:
-                pickle.dump(message, requests)
+                requests.write(self._packed(message))
                 requests.flush()
-            requests.close()
+
+    def _packed(self, message: tuple[Any, ...]) -> bytes:
+        """The message as bytes; the end instead of one that cannot be sent, which is said."""
+        try:
+            return pickle.dumps(message)
+        except Exception as error:  # whatever a record holds, a view ends no command
+            self._lose(f"nothing more is written to {BOTH}: {in_a_line(error)}")
+            return pickle.dumps(("end",))
 
     def _receive(self) -> None:
         """Take the answers, until there are no more."""
@@ -147,8 +169,20 @@ class Views:
         self._over.set()
 
     def _say_ended(self) -> None:
-        if self._written < self._sent:
-            self._lose(f"nothing more is written to {BOTH}: their process has ended")
+        if self._written < self._sent and not self._silent:
+            self._lose(f"nothing more is written to {BOTH}: their process has ended{self._why()}")
+
+    def _why(self) -> str:
+        """What the process says of its end: the signal, or the last line that it has printed."""
+        try:
+            code = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return ""
+        if code < 0:
+            return f" ({signal.strsignal(-code)})"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f" ({lines[-1].strip()[:LONGEST]})" if lines else ""
 
     def _say_lost(self, view: str, why: str, traceback: str) -> None:
         self._lost.add(view)

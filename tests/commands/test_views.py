@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import optuna
 import pytest
@@ -79,12 +79,12 @@ def undisturbed(
 def kill_at_first_trial(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
 
-    def start() -> Any:
-        started.append(START())
+    def start(errors: IO[bytes]) -> Any:
+        started.append(START(errors))
         return started[-1]
 
     def say(*_: object) -> None:
-        os.kill(started[0].pid, signal.SIGKILL)
+        started[0].send_signal(signal.SIGKILL)  # does nothing to one that has ended
 
     monkeypatch.setattr(views, "start", start)
     monkeypatch.setattr(sweep, "_say", say)

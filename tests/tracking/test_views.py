@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 from optuna.storages.journal import JournalFileSymlinkLock
@@ -37,18 +39,22 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def deaf() -> subprocess.Popen[bytes]:
+def deaf(errors: IO[bytes], code: str = "import signal; signal.pause()") -> subprocess.Popen[bytes]:
     """A process that reads nothing and answers nothing."""
-    code = "import signal; signal.pause()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", code], **pipes)  # type: ignore[call-overload,no-any-return]
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+
+
+def broken(errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A process that ends at once, with an error."""
+    return deaf(errors, code="import sys; print('first', file=sys.stderr); import no_such_library")
 
 
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Views]:
     """Begin views of a study by a process, the real one if no other is given."""
 
-    def begun(start: Callable[[], subprocess.Popen[bytes]] = START) -> Views:
+    def begun(start: Callable[[IO[bytes]], subprocess.Popen[bytes]] = START) -> Views:
         monkeypatch.setattr(views, "start", start)
         set_up()
         begun = Views()
@@ -86,8 +92,9 @@ def test_a_killed_process_is_one_line(
         assert not written.wait()
     said = capsys.readouterr().err
     assert said == (
-        "warning: nothing more is written to MLflow and Optuna's storage: their process has ended;"
-        " the results are not touched. To write what is missing there: study.track faces\n"
+        "warning: nothing more is written to MLflow and Optuna's storage: their process has ended"
+        " (Killed); the results are not touched. To write what is missing there: study.track"
+        " faces\n"
     )
 
 
@@ -102,9 +109,52 @@ def test_one_that_hangs_keeps_nobody_waiting(
         pid = written._process.pid
     said = capsys.readouterr()
     assert "writing the last records to MLflow and Optuna's storage" in said.out
-    assert said.err.startswith("warning: 2001 records are missing in MLflow and Optuna's storage")
+    assert said.err.startswith("warning: 2000 records are missing in MLflow and Optuna's storage")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_process_that_fails_is_quoted(
+    begin: Callable[..., Views], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with begin(broken) as written:
+        written.add_trial(*make_trial(), SPACE)
+        assert not written.wait()
+    said = capsys.readouterr().err
+    assert "ended (ModuleNotFoundError: No module named 'no_such_library'); the results" in said
+    assert said.count("\n") == 1
+
+
+def test_what_an_interruption_leaves_unwritten_is_said(
+    begin: Callable[..., Views], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), begin(deaf) as written:
+        for number in range(3):
+            written.add_trial(*make_trial(number=number), SPACE)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == (
+        "warning: 3 records are not yet written to MLflow and Optuna's storage; the results are not"
+        " touched. To write what is missing there: study.track faces\n"
+    )
+    with pytest.raises(KeyboardInterrupt), begin(deaf):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""  # no record was on its way
+
+
+def test_a_record_that_cannot_be_sent_keeps_nobody_waiting(
+    begin: Callable[..., Views], results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those before it are written."""
+    with begin() as written:
+        written.add_trial(*make_trial(), SPACE)
+        trial, result = make_trial(number=1)
+        written.add_trial(trial, replace(result, val_auc=cast(float, lambda: 0.0)), SPACE)
+        written.add_trial(*make_trial(number=2), SPACE)
+        assert not written.wait()
+        assert written._written == 2  # the opening and one
+    said = capsys.readouterr().err
+    assert said.startswith("warning: nothing more is written to MLflow and Optuna's storage: ")
+    assert "pickle" in said and said.count("\n") == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux to watch a process")
