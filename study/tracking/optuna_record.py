@@ -6,10 +6,12 @@ pairing, each trial found again by our key. The search itself never reads it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,19 @@ def own_journal(results: Path) -> Path | None:
     """
     given = os.environ.get(VARIABLE, "").strip()
     return None if given else results.absolute() / "optuna.journal"
+
+
+@contextlib.contextmanager
+def writing_alone(journal: Path) -> Iterator[None]:
+    """Keep other writers out, by the lock that Optuna takes for each of its writes."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def storage_address(results: Path) -> str:

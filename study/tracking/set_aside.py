@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 from study.tracking.mlflow_address import own_database
-from study.tracking.optuna_record import own_journal
+from study.tracking.optuna_record import own_journal, writing_alone
 
 
 def set_aside_damaged(results: Path) -> list[Path]:
@@ -22,7 +21,7 @@ def set_aside_damaged(results: Path) -> list[Path]:
         found.append(_renamed(database))
     # Another study's command may be in the middle of a line, so look again while nobody writes.
     if journal and _is_damaged_journal(journal):
-        with _alone(journal):
+        with writing_alone(journal):
             if _is_damaged_journal(journal):
                 found.append(_renamed(journal))
     return found
@@ -53,19 +52,6 @@ def _is_damaged_journal(path: Path) -> bool:
         except ValueError:
             return True
     return False
-
-
-@contextlib.contextmanager
-def _alone(journal: Path) -> Iterator[None]:
-    """Keep other writers out, by the lock that Optuna takes for each of its writes."""
-    from optuna.storages.journal import JournalFileSymlinkLock
-
-    lock = JournalFileSymlinkLock(str(journal))
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _renamed(path: Path) -> Path:

@@ -4,7 +4,6 @@ when a database is damaged, or when it cannot be written. `track` makes them who
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
