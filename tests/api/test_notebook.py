@@ -32,7 +32,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(code) == 6
     for number, source in enumerate(code):
         exec(compile(source, f"cell {number}", "exec"), names)
-    table = names["results"].matrix("npr")
-    assert table.shape == (3, 3)
+    table = names["results"].matrix("spectrum")
+    assert table.shape == (3, 4)
     assert table.notna().all(axis=None)
     assert {*names["cross"]["domain"]} == {"cross"}
