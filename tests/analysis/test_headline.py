@@ -33,7 +33,8 @@ METADATA = NO_PIXELS[0]
 
 def closed(found: Comparisons) -> str:
     """The end of a run on the terminal."""
-    return closing(results([row("good", "aa", "bbb", 0.9)]), found, (), ("auc", ""))
+    text = closing(results([row("good", "aa", "bbb", 0.9)]), found, (), ("auc", ""))
+    return " ".join(text.split())  # wrapped at the width of the terminal
 
 
 def test_marked_test_sets_claim_nothing_at_the_end_of_a_run_either() -> None:
