@@ -36,6 +36,14 @@ class Cell(TypedDict):
     band_high: float
 
 
+class Line(TypedDict):
+    """What one study seed gave: a line of the result file."""
+
+    seed: int
+    cells: list[Cell]
+    marked: list[str]
+
+
 def cells_of(folder: Path) -> list[Cell]:
     """Return the cells of spectrum from a study's folder."""
     with (folder / "matrix.csv").open(encoding="utf-8", newline="") as file:
@@ -80,7 +88,7 @@ def marked(folder: Path) -> list[str]:
         return [row["name"] for row in csv.DictReader(file) if row["warnings"]]
 
 
-def run(seed: int, results: Path) -> dict[str, object]:
+def run(seed: int, results: Path) -> Line:
     """Run the study with one seed, and return its line."""
     options = ["--set", f"seed={seed}", "--set", 'detectors=["spectrum"]', "--local"]
     where = results / f"seed{seed}"
@@ -90,11 +98,11 @@ def run(seed: int, results: Path) -> dict[str, object]:
     return {"seed": seed, "cells": cells_of(where / "quick"), "marked": marked(where / "quick")}
 
 
-def report(lines: list[dict[str, object]]) -> None:
+def report(lines: list[Line]) -> None:
     """Print how many seeds have the right answer, and each cell's mean."""
-    right, aucs = 0, {}
+    right, aucs = 0, dict[tuple[str, str], list[Cell]]()
     for line in lines:
-        cells: list[Cell] = line["cells"]  # type: ignore[assignment]  # of JSON
+        cells = line["cells"]
         right += all(generalises(cell) is is_related(cell) for cell in cells)
         for cell in cells:
             aucs.setdefault((cell["train_on"], cell["test_on"]), []).append(cell)
@@ -118,7 +126,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("quick_answer.jsonl"))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     args = parser.parse_args()
-    lines = []
+    lines: list[Line] = []
     if args.out.exists():
         lines = [json.loads(line) for line in args.out.read_text(encoding="utf-8").splitlines()]
     for seed in range(args.seeds):

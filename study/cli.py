@@ -92,6 +92,7 @@ def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False
     what = "a preset's name (python -m study.ls presets) or the path of a study file (.toml)"
     nargs = "?" if optional else None
     study = parser.add_argument("study", nargs=nargs, metavar="STUDY", help=what)
+    # argcomplete looks for this attribute, which argparse does not declare
     study.completer = _complete_study  # type: ignore[attr-defined]
     what = "override a key of the study, for example --set budget.generation=8"
     change = parser.add_argument(
@@ -564,8 +565,6 @@ def seconds_text(seconds: float) -> str:
     >>> seconds_text(4.26), seconds_text(75), seconds_text(7260)
     ('4.3 s', '1 min 15 s', '2 h 1 min')
     """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+    from study.core.live import duration
+
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from study.core.csv_lines import csv_line
 from study.core.errors import StoreError
@@ -69,7 +70,8 @@ def read_cells(path: Path) -> list[CellFile]:
             check_schema(row.pop("schema", ""), path)
             try:
                 numbers = {name: float(row[name] or "nan") for name in NUMBERS if name in row}
-                cells.append(CellFile(**{**row, "seed": int(row["seed"]), **numbers}))  # type: ignore[arg-type]
+                columns: dict[str, Any] = {**row, "seed": int(row["seed"]), **numbers}
+                cells.append(CellFile(**columns))
             except (TypeError, KeyError, ValueError) as error:
                 raise StoreError(
                     f"'{path}' cannot be read ({error}); run cross_eval again to write it anew"
