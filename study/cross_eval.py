@@ -14,6 +14,7 @@ import functools
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,7 +150,9 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
         _check_winners(opened, options, cells)
     tried: VariantCells = variant_cells(opened.jobs, variants(opened.jobs, history))
     drawn = draw_cells(opened.jobs, history)
-    cells, tried = _scored(opened, options, cells, tried, drawn, Estimates(opened.jobs, history))
+    with _audited_beside(opened, cells):
+        estimates = Estimates(opened.jobs, history)
+        cells, tried = _scored(opened, options, cells, tried, drawn, estimates)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         # shown already, unless the view is a new one
         views.add_winner(winner, opened.store.model_folder(winner.key))
@@ -170,6 +173,16 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     _print(opened, options, found, notes)
     views.wait()
     return _exit_code(cells)
+
+
+def _audited_beside(
+    opened: OpenStudy, cells: Sequence[PlannedCell]
+) -> AbstractContextManager[object]:
+    """Measure datasets for the audit beside the block, where the block has something to score."""
+    from study.analysis.audit import study_measured_ahead
+
+    todo = any(planned.cell.state not in SETTLED for planned in cells)
+    return study_measured_ahead(opened) if todo else nullcontext()
 
 
 def _check_winners(

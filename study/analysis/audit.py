@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from study.analysis.leakage import NO_LEAKS
 from study.analysis.results import DatasetRow, ResultRow
 from study.core.errors import FirewallError
 from study.core.records import CONTROLS, NO_DEGRADATION, NO_TRAINING, Estimate, Geometry
+from study.data.audit.ahead import measured_ahead
 from study.data.audit.dataset import CLASSIFIERS, DatasetAudit, audit_dataset, leak_findings
 from study.data.audit.findings import Finding
 from study.data.audit.resolution import Native, mismatch, scale, share_seen
@@ -23,6 +25,7 @@ from study.data.file_index import Progress, quiet
 from study.data.leaks.find import find_leaks
 from study.data.names import split_union
 from study.planning.open_study import OpenStudy
+from study.planning.study import Study
 
 WHERE = "cross-validated by group over all splits of the dataset"
 
@@ -79,7 +82,7 @@ def audit_study(setup: OpenStudy, *, progress: Progress = quiet) -> StudyAudit:
     """
     study = setup.study
     catalog = Catalog(setup.workspace.data, firewall=setup.workspace.firewall, progress=progress)
-    names = [member for name in (*study.train_on, *study.test_on) for member in split_union(name)]
+    names = _names(study)
     datasets = audit_datasets(catalog, names, only_tested=study.only_tested())
     native = {audit.name: audit.native for audit in datasets if audit.native is not None}
     geometries: dict[Geometry, list[str]] = {}
@@ -107,6 +110,21 @@ def audit_study(setup: OpenStudy, *, progress: Progress = quiet) -> StudyAudit:
         for (x, y), found in leaks.items()
     ]
     return StudyAudit(datasets=datasets, seen=tuple(seen), pairs=tuple(pairs))
+
+
+def _names(study: Study) -> list[str]:
+    return [member for name in (*study.train_on, *study.test_on) for member in split_union(name)]
+
+
+def study_measured_ahead(setup: OpenStudy) -> AbstractContextManager[object]:
+    """Measure what `audit_study` needs, in a process beside the block."""
+    study = setup.study
+    return measured_ahead(
+        setup.workspace.data,
+        _names(study),
+        only_tested=study.only_tested(),
+        pairs=[(x, y) for x in study.train_on for y in study.test_on],
+    )
 
 
 def audit_datasets(

@@ -4,11 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 META = torch.device("meta")
+# what starting values are drawn by
+DRAWS = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_normal_,
+    nn.init.kaiming_uniform_,
+)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Random starting values are not drawn into tensors that hold no numbers. On the meta device
+    torch runs each draw in Python, and loads its compiler for it: 0.5 to 1.5 s for a network.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in DRAWS:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.device == META:
+                return tensor
+        return func(*args, **kwargs)
 
 
 def empty(build: Callable[[], nn.Module]) -> nn.Module:
@@ -19,7 +46,7 @@ def empty(build: Callable[[], nn.Module]) -> nn.Module:
     frequencies) has its numbers. A network that has such tensors is built twice: on the meta
     device, to learn of them, and then with them in memory.
     """
-    with META:
+    with META, _NothingDrawn():
         network = build()
     if not any(True for _ in _computed(network)):
         return network

@@ -1,0 +1,70 @@
+"""The measurements of an audit, made by a process of their own while a study scores its cells.
+
+The process fills the cache and prints nothing. Who needs the audit then finds everything there.
+What the process could not do (it was killed, a list is broken) is done by whoever asks for it, who
+also says what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from study.data.audit.dataset import audit_dataset
+from study.data.catalog import Catalog, DataConfig
+from study.data.leaks.find import find_leaks
+
+PROGRAM = "study.data.audit.ahead"
+
+
+@contextmanager
+def measured_ahead(
+    config: DataConfig,
+    names: Sequence[str],
+    *,
+    only_tested: Collection[str],
+    pairs: Sequence[tuple[str, str]],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Measure datasets, and the leaks of pairs of a training and a test set, beside the block. The
+    end of the block waits for it. An error in the block ends it.
+    """
+    code = str(Path(__file__).parents[3])
+    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH", "")]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        assert process.stdin is not None
+        try:
+            with process.stdin as stdin:
+                pickle.dump((config, tuple(names), tuple(only_tested), tuple(pairs)), stdin)
+        except BrokenPipeError:
+            pass  # it ended early: what it would have measured is measured later
+        yield process
+        process.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Measure what stands on the input."""
+    config, names, only_tested, pairs = pickle.load(sys.stdin.buffer)
+    catalog = Catalog(config, firewall=False)
+    for name in dict.fromkeys(names):
+        audit_dataset(catalog, name, only_tested=name in only_tested)
+    for x, y in pairs:
+        find_leaks(catalog, x, y)
+
+
+if __name__ == "__main__":
+    main()
