@@ -7,15 +7,15 @@ error_model.py` with known truth, and the simulation that chose how the training
 
 Detectors are mean differences of Gaussian features, trained on a sample, with a seed's noise added.
 Their expected AUC over samples and seeds is known. Runs are seeded and come in chunks of 100, each
-a line of the result file (`error_model.csv`): what is there is not computed again. One process.
+a line of the result file (`error_model.jsonl`): what is there is not computed again. One process.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,6 @@ Floats = NDArray[Any]
 Ints = NDArray[np.int_]
 CHUNK = 100
 TRAIN = 100  # images a class
-COLUMNS = ("part", "setting", "chunk", "what", "runs", "shown", "width")
 Outcome = dict[str, tuple[float, float]]  # what -> whether it held or was shown, width
 Run = Callable[[np.random.Generator], Outcome]
 
@@ -487,7 +486,7 @@ PARTS: Mapping[str, tuple[Callable[[Any], Run], Mapping[str, Any]]] = {
 
 def simulate(path: Path, parts: list[str], runs: int) -> None:
     """Run what the file lacks, and add it, chunk by chunk."""
-    done = {(row["part"], row["setting"], int(row["chunk"])) for row in read(path)}
+    done = {(row["part"], row["setting"], row["chunk"]) for row in read(path)}
     for part in parts:
         make, settings = PARTS[part]
         for setting, given in settings.items():
@@ -496,48 +495,43 @@ def simulate(path: Path, parts: list[str], runs: int) -> None:
             for chunk in missing:
                 assert run is not None
                 each = [run(np.random.default_rng([chunk, i])) for i in range(CHUNK)]
-                add(path, [(part, setting, chunk, *row) for row in summed(each)])
+                row = {"part": part, "setting": setting, "chunk": chunk, "found": summed(each)}
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
 
 
-def summed(outcomes: list[Outcome]) -> Iterator[tuple[str, int, float, float]]:
+def summed(outcomes: list[Outcome]) -> dict[str, tuple[int, float, float | None]]:
     """What, how many runs, how many held or shown, and the mean width."""
+    found = {}
     for what in dict.fromkeys(name for one in outcomes for name in one):
         held = [one[what] for one in outcomes if what in one]
-        yield what, len(held), sum(h for h, _ in held), float(np.mean([w for _, w in held]))
+        width = float(np.mean([w for _, w in held]))
+        known = None if math.isnan(width) else round(width, 5)
+        found[what] = len(held), sum(h for h, _ in held), known
+    return found
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def read(path: Path) -> list[dict[str, Any]]:
     """The lines of the result file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add(path: Path, rows: list[tuple[object, ...]]) -> None:
-    """Append lines, with a head where there is none."""
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([COLUMNS, *rows] if fresh else rows)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def show(path: Path) -> None:
     """Print what the file says: the share of runs and the mean width."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    found: dict[tuple[str, str], dict[str, list[tuple[int, float, float | None]]]] = {}
     for row in read(path):
-        total = found.setdefault((row["part"], row["setting"]), {}).setdefault(
-            row["what"], [0.0, 0.0, 0.0]
-        )
-        runs = float(row["runs"])
-        total[0] += runs
-        total[1] += float(row["shown"])
-        total[2] += runs * float(row["width"])
-    for (part, setting), of in found.items():
+        of = found.setdefault((row["part"], row["setting"]), {})
+        for what, summary in row["found"].items():
+            of.setdefault(what, []).append(summary)
+    for (part, setting), each in found.items():
         print(f"{part}: {setting}")
-        for what, (runs, shown, width) in of.items():
-            wide = "" if math.isnan(width) else f", width {width / runs:.3f}"
-            print(f"    {100 * shown / runs:5.1f} %  {what} ({runs:.0f} runs{wide})")
+        for what, chunks in each.items():
+            runs, shown = sum(n for n, _, _ in chunks), sum(s for _, s, _ in chunks)
+            known = [n * w for n, _, w in chunks if w is not None]
+            wide = f", width {sum(known) / runs:.3f}" if known else ""
+            print(f"    {100 * shown / runs:5.1f} %  {what} ({runs} runs{wide})")
 
 
 def main() -> None:
@@ -547,7 +541,7 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", help="draws, coverage, null, power, equal; default all")
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("error_model.csv"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     parser.add_argument("--show", action="store_true", help="run nothing")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from study.core.errors import ScoreError
 from study.statistics import metrics, resampling, thresholds
@@ -206,6 +206,26 @@ def test_every_interval_holds_its_value(three_seeds):
             assert row.note.endswith("no interval: the threshold was chosen on these very images")
         else:
             assert row.low <= row.value <= row.high or metric in WITHOUT_INTERVAL
+
+
+@pytest.mark.parametrize("n", [20, 100, 1000])
+def test_row_7_an_oracle_at_chance_claims_no_interval(make_scores, n):
+    """Percentiles of the oracle balanced accuracy held the truth, .5, in 55, 21 and 3 %."""
+    label, leans = np.arange(2 * n) % 2, []
+    for number in range(5):
+        logit = np.random.default_rng(number).normal(size=2 * n)
+        found = estimate([make_scores(label, logit, list(range(2 * n)))], replicates=20)
+        for seed in ("0", "mean"):
+            row = found["balanced_accuracy", "oracle", seed]
+            assert (
+                math.isnan(row.low) and math.isnan(row.high) and "on these very images" in row.note
+            )
+            fixed = found["balanced_accuracy", "fixed", seed]
+            assert fixed.low <= fixed.value <= fixed.high
+        best = roc_curve(label, logit)
+        assert row.value == pytest.approx(((1 - best[0] + best[1]) / 2).max())
+        leans.append(row.value)
+    assert np.mean(leans) > 0.5  # it leans upwards: the truth is .5
 
 
 def test_an_ece_has_no_interval_and_says_why(three_seeds):
