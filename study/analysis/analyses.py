@@ -27,6 +27,7 @@ from study.analysis.score_set import ScoreSet, blends_of, open_scores
 from study.analysis.search_cost import search_costs, val_agreement
 from study.analysis.selection_gap import selection_gaps
 from study.analysis.single_models import TrainingParts, training_parts
+from study.analysis.subgroups import subgroup_rows
 from study.analysis.tuning import contrasts
 from study.core.records import Pairing
 from study.jobs.draws import DrawCellJob
@@ -92,6 +93,7 @@ def analyse(
             agreement=val_agreement(scores, cells, variants),
             evidence=evidence_rows(scores, setup.store, cells, results.rows),
             others=other_test_sets(scores, plain, marked=[*results.warnings()]),
+            subgroups=subgroup_rows(scores, plain),
         ),
         controls=control_comparisons(setup, scores, cells),
         robustness=tuple(robustness(scores, plain)),

@@ -7,8 +7,9 @@ the test images.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ from study.analysis.score_set import ScoreSet
 from study.analysis.single_models import WeightedSum, part_sum
 from study.core.parallel import ordered_map
 from study.core.records import ELSEWHERE, Cell, Estimate, Pairing, Scores
+from study.data.layouts.manifest import SUBGROUP
 from study.planning.cells import PlannedCell, worst
 from study.statistics.intervals import Row
 from study.statistics.methods import by_method, part, without
 from study.statistics.metrics import METRICS
+from study.statistics.ranking import Ints
 from study.statistics.units import has_units, to_units
 
 NAN = float("nan")
@@ -80,7 +83,9 @@ class _Source:
         first = done[0].cell
         place = _place(first, self.scores.leakage)
         scores = [self.scores.of(planned.cell) for planned in done]
-        for of, held, images in _parts(scores, self.scores.leaked(first)):
+        levels = self.scores.levels(first.test_on, scores[0].sample_id)
+        parts = chain(_parts(scores, self.scores.leaked(first)), _by_level(scores, levels))
+        for of, held, images in parts:
             calibrated = [self.calibrations.of(planned.winner, of.level) for planned in done]
             estimates = cached_estimates(
                 self.cache,
@@ -128,6 +133,16 @@ def _parts(
             yield Part(level="unit", leak_free=leak_free), units, held[0]
     for subset, places in by_method(scores[0]).items():
         yield Part(subset=subset), [part(one, places) for one in scores], None
+
+
+def _by_level(
+    scores: Sequence[Scores], levels: Mapping[str, Mapping[str, Ints]]
+) -> Iterator[tuple[Part, Sequence[Scores], None]]:
+    """Give the levels of a cell's subgroups, and the scores of each seed there."""
+    for name, of in levels.items():
+        for level, places in of.items():
+            subset = f"{SUBGROUP}{name}={level}"
+            yield Part(subset=subset), [part(one, places) for one in scores], None
 
 
 def _of_one_model(estimate: Estimate, total: WeightedSum) -> Estimate:

@@ -1,6 +1,6 @@
 """What the choices made on source val were worth: tuned minus default, the selection gap, the leak
 price. What the searches took, and whether source val is worth selecting by. What scores are worth
-as evidence, and what would hold on other test sets.
+as evidence, what would hold on other test sets, and on subgroups of these.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from study.analysis.leak_price import LeakPrice
 from study.analysis.other_test_sets import OtherTestSets
 from study.analysis.search_cost import SearchCost, ValAgreement
 from study.analysis.selection_gap import SelectionGap
+from study.analysis.subgroups import SubgroupRow
 from study.analysis.tuning import Contrast
 
 
@@ -30,3 +31,4 @@ class Choices:
     agreement: tuple[ValAgreement, ...] = ()
     evidence: tuple[EvidenceRow, ...] = ()
     others: tuple[OtherTestSets, ...] = ()
+    subgroups: tuple[SubgroupRow, ...] = ()

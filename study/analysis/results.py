@@ -32,7 +32,7 @@ class ResultRow:
     on permuted labels: their mean AUC and the null band, analysis/null_band.py).
     level: `image`, or `unit` (a video). subset: "" for all images, `method:<name>` for the fakes of
     one method against all reals, `reals:<name>` for the reals of one source against all fakes,
-    `permuted labels` for a null band.
+    `subgroup:<name>=<level>` for the images of a level, `permuted labels` for a null band.
     leak_free: whether the test images that leak from training are left out.
     domain: `in` where the test set is a member of the training set, `cross` where it is not,
     `neither` where the two share images, `unknown` where the training set is not known.

@@ -23,12 +23,14 @@ from study.analysis.overlap_groups import Identities, Images, identities_of, own
 from study.core.errors import ScoreError
 from study.core.identity import derive_seed
 from study.core.records import Cell, Draw, DrawKind, DrawScores, Pairing, Scores, TrainedDetector
+from study.data.names import split_union
+from study.data.subgroups import Subgroups, subgroups_of
 from study.jobs.draws import DrawCellJob
 from study.jobs.ensemble import WEIGHT
 from study.planning.cells import PlannedCell, test_content
 from study.planning.open_study import OpenStudy
 from study.statistics.metrics import auc
-from study.statistics.ranking import Floats
+from study.statistics.ranking import Floats, Ints
 
 T = TypeVar("T")
 DrawnFile = tuple[tuple[Draw, ...], DrawScores]  # some draws, and the logits of their models
@@ -107,7 +109,7 @@ class ScoreSet:
     pairing and test set. blends: ensembles, whose models of draws are those of their members.
     leakage: which test images leak from training, and which
     cells are cross-domain. rng_seed: test set -> the seed of its resampling. identities: what tells
-    which images of two test sets are the same.
+    which images of two test sets are the same. subgroups: test set -> what divides its images.
     """
 
     def __init__(
@@ -119,12 +121,13 @@ class ScoreSet:
         blends: Blends = MappingProxyType({}),
         leakage: Leakage = NO_LEAKS,
         identities: Identities = own_names,
+        subgroups: Callable[[str], Subgroups] = lambda _: MappingProxyType({}),
     ) -> None:
         """Take in the files, which are read as they come: (key, scores)."""
         held: dict[str, Scores] = {}
         self._files = {key: _sharing(scores, held) for key, scores in files}
         self.rng_seed, self.leakage, self.identities = rng_seed, leakage, identities
-        self._drawn, self._blends = drawn, blends
+        self._drawn, self._blends, self._subgroups = drawn, blends, subgroups
         self._derived: dict[Hashable, Any] = {}
 
     def of(self, cell: Cell) -> Scores:
@@ -187,6 +190,20 @@ class ScoreSet:
         found: T = self._derived[key]
         return found
 
+    def levels(self, test_on: str, sample_id: NDArray[np.str_]) -> dict[str, dict[str, Ints]]:
+        """Return what divides images of a test set, given by id: subgroup -> level -> the places
+        (n,) of its images, both sorted.
+        """
+        found: dict[str, dict[str, Ints]] = {}
+        for name, level_of in sorted(
+            self.derived(("subgroups", test_on), lambda: self._subgroups(test_on)).items()
+        ):
+            level = np.array([level_of.get(sample, "") for sample in sample_id.tolist()])
+            found[name] = {
+                one: np.flatnonzero(level == one) for one in np.unique(level).tolist() if one
+            }
+        return found
+
     def images(self, keys: Iterable[str]) -> Images:
         """Return the images that some of several scorings of a test set have, sorted by id."""
         held = {id(scores.sample_id): scores for scores in (self._files[key] for key in keys)}
@@ -234,6 +251,13 @@ def open_scores(
             )
         return seeds[test_on]
 
+    def subgroups(test_on: str) -> Subgroups:
+        found: dict[str, dict[str, str]] = {}
+        for member in split_union(test_on):
+            for name, of in subgroups_of(setup.workspace.catalog.dataset(member)).items():
+                found.setdefault(name, {}).update(of)
+        return found
+
     files = ((key, setup.store.scores(key)) for key in dict.fromkeys(keys))
     of_draws: dict[tuple[Pairing, str], list[DrawnFile]] = {}
     for job in drawn:
@@ -246,6 +270,7 @@ def open_scores(
         blends=blends,
         leakage=leakage,
         identities=identities_of(setup),
+        subgroups=subgroups,
     )
 
 

@@ -29,6 +29,7 @@ from study.render.other_test_sets import other_test_sets_markdown
 from study.render.robustness import robustness_markdown
 from study.render.search_cost import search_cost_markdown
 from study.render.selection_gap import markdown_gaps
+from study.render.subgroups import subgroups_markdown
 from study.render.tables import markdown_tables
 from study.render.thresholds import markdown_transfer
 from study.render.tuning import tuning_csv, tuning_markdown
@@ -60,6 +61,7 @@ def write_tables(
         markdown_gaps(choices.gaps),
         markdown_prices(choices.prices),
         other_test_sets_markdown(choices.others),
+        subgroups_markdown(choices.subgroups),
         evidence_markdown(choices.evidence),
         search_cost_markdown(choices.costs, choices.agreement),
         robustness_markdown(degraded),

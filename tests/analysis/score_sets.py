@@ -12,6 +12,7 @@ from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.overlap_groups import Identities, own_names
 from study.analysis.score_set import DrawnFile, ScoreSet
 from study.core.records import Cell, Draw, DrawKind, DrawScores, Pairing, Scores
+from study.data.subgroups import Subgroups
 
 CellScores = tuple[str, Pairing, Scores, int]  # test set, pairing, the scores of a winner, its seed
 
@@ -34,12 +35,20 @@ def score_set(
     leakage: Leakage = NO_LEAKS,
     identities: Identities = own_names,
     drawn: Mapping[tuple[Pairing, str], Sequence[DrawnFile]] = MappingProxyType({}),
+    subgroups: Mapping[str, Subgroups] = MappingProxyType({}),
 ) -> tuple[ScoreSet, list[Cell]]:
-    """A score set of those scores, and their cells in that order."""
+    """A score set of those scores, and their cells in that order. subgroups: by test set."""
     given = list(scores)
     cells = [clean_cell(p, y, seed, str(i)) for i, (y, p, _, seed) in enumerate(given)]
     files = [(cell.scores_key, one) for cell, (_, _, one, _) in zip(cells, given, strict=True)]
-    opened = ScoreSet(files, rng_seed=len, leakage=leakage, identities=identities, drawn=drawn)
+    opened = ScoreSet(
+        files,
+        rng_seed=len,
+        leakage=leakage,
+        identities=identities,
+        drawn=drawn,
+        subgroups=lambda test_on: subgroups.get(test_on, {}),
+    )
     return opened, cells
 
 

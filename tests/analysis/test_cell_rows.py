@@ -20,6 +20,7 @@ from study.analysis.leakage import NO_LEAKS, Leakage
 from study.analysis.results import IMAGES_ALONE
 from study.analysis.score_set import DrawnFile
 from study.core.records import Pairing, Scores
+from study.data.subgroups import Subgroups
 from study.planning.cells import PlannedCell
 from study.statistics.metrics import METRICS
 from tests.analysis.score_sets import CellScores, drawn_file, score_set
@@ -49,9 +50,10 @@ def rows_of(
     val: Scores | None = None,
     leakage: Leakage = NO_LEAKS,
     drawn: Mapping[tuple[Pairing, str], Sequence[DrawnFile]] = MappingProxyType({}),
+    subgroups: Mapping[str, Subgroups] = MappingProxyType({}),
 ) -> list[Any]:
     """The matrix of some cells of one winner, without a study around it."""
-    scores, made = score_set(cells, leakage=leakage, drawn=drawn)
+    scores, made = score_set(cells, leakage=leakage, drawn=drawn, subgroups=subgroups)
     planned = [PlannedCell(cell=cell, winner=cast(Any, winner), job=None) for cell in made]
     store = cast(Any, SimpleNamespace(val_scores=lambda key: val))
     return cell_rows(scores, planned, cache=cache, calibrations=Calibrations(store))
@@ -63,6 +65,35 @@ def rows(tmp_path: Path) -> list[Any]:
     winner = SimpleNamespace(key="w", thresholds=THRESHOLDS, temperature=1.0)
     cells = [("b", PAIRING, scored(seed), seed) for seed in (0, 1)]
     return rows_of(cells, winner, tmp_path, val=scored(2))
+
+
+def test_rows_by_level_of_a_subgroup_stand_beside_the_pooled_ones(tmp_path: Path) -> None:
+    winner = SimpleNamespace(key="w", thresholds=THRESHOLDS, temperature=1.0)
+    one = scored(0)
+    level = np.array(["dark", "light", ""])[np.arange(len(one.label)) // 3 % 3]
+    levels = {s: v for s, v in zip(one.sample_id.tolist(), level.tolist(), strict=True) if v}
+    found = rows_of(
+        [("b", PAIRING, one, 0)],
+        winner,
+        tmp_path,
+        val=scored(2),
+        subgroups={"b": {"tone": levels}},
+    )
+    for name in ("dark", "light"):
+        of = {
+            (r.metric, r.threshold): r.estimate
+            for r in found
+            if (r.subset, r.seed) == (f"subgroup:tone={name}", "mean")
+        }
+        mine = level == name
+        expected = roc_auc_score(one.label[mine], one.logit[mine])
+        assert of["auc", ""].value == pytest.approx(expected)
+        assert (of["auc", ""].n_real, of["auc", ""].n_fake) == (
+            int((one.label[mine] == 0).sum()),
+            int(one.label[mine].sum()),
+        )
+        fpr = (one.logit[mine & (one.label == 0)] >= THRESHOLDS["source"]).mean()
+        assert of["real_accuracy", "source"].value == pytest.approx(1 - fpr)
 
 
 def test_rows_by_method_stand_beside_the_pooled_ones(rows: list[Any]) -> None:

@@ -1,6 +1,7 @@
 """manifest.csv: a dataset that says itself what its images are.
 
 `path,label[,method,group,split,video]`, a header line first (csv_file.py has what a file may be).
+Columns `subgroup:NAME` (`subgroup:sex`) divide test images into levels that results are shown for.
 Other columns are ignored, but where they, or the paths, say the opposite of the labels in nearly
 all rows, the manifest is refused (label_check.py).
 
@@ -50,6 +51,8 @@ MANIFEST = "manifest.csv"
 REQUIRED = ("path", "label")
 OPTIONAL = ("method", "group", "split", "video")
 LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
+SUBGROUP = "subgroup:"
+MOST_LEVELS = 20  # of a subgroup's column: more are names or numbers, and no levels
 
 # a path with a segment that is empty, . or .., or with a NUL
 _NOT_PLAIN = r"(^|/)\.{0,2}(/|$)|\x00"
@@ -147,7 +150,9 @@ def check_manifest(
     urls: paths are URLs, and stay as they are.
     """
     with open_csv(root / MANIFEST) as file:
-        rows = file.read(_places(file))
+        of_levels = _subgroup_places(file)
+        rows = file.read({**_places(file), **of_levels})
+    _refuse_many_levels(rows, of_levels)
     rows, notes = rows.without_missing("method", "group", "split", "video")
     paths = _urls(rows) if urls else _inside(rows, root)
     _refuse_duplicates(paths, rows)
@@ -173,6 +178,50 @@ def check_manifest(
         }
     )
     return table, notes
+
+
+def manifest_subgroups(root: Path) -> dict[str, dict[str, str]]:
+    """Return what the columns `subgroup:NAME` of `root/manifest.csv` say: name -> path -> level;
+    what is empty or a word for a missing value is left out. Raises as `read_manifest`.
+    """
+    with open_csv(root / MANIFEST) as file:
+        of_levels = _subgroup_places(file)
+        if not of_levels:
+            return {}
+        rows = file.read({**_places(file), **of_levels})
+    rows, _ = rows.without_missing(*of_levels)
+    paths = _inside(rows, root).to_pylist()
+    return {
+        name.removeprefix(SUBGROUP): {
+            path: level
+            for path, level in zip(paths, rows.columns[name].to_pylist(), strict=True)
+            if level
+        }
+        for name in of_levels
+    }
+
+
+def _subgroup_places(file: CsvFile) -> dict[str, int]:
+    """Where the columns of subgroups stand, in any case; their names as they are."""
+    found = {}
+    for place, field in enumerate(file.header):
+        prefix, name = field[: len(SUBGROUP)].lower(), field[len(SUBGROUP) :].strip()
+        if prefix == SUBGROUP:
+            if not name or SUBGROUP + name in found:
+                why = "stands there twice" if name else "has no name: write subgroup:NAME"
+                raise DataError(f"{file.path}, line 1: the column '{field}' {why}")
+            found[SUBGROUP + name] = place
+    return found
+
+
+def _refuse_many_levels(rows: CsvRows, names: Iterable[str]) -> None:
+    for name in names:
+        levels = pc.count_distinct(rows.columns[name]).as_py()
+        if levels > MOST_LEVELS:
+            raise DataError(
+                f"{rows.path}: the column '{name}' has {levels:,} different values, and a subgroup"
+                f" has at most {MOST_LEVELS}; put them into fewer levels, or rename the column"
+            )
 
 
 def _labels(rows: CsvRows, fake_label: str) -> pa.ChunkedArray:

@@ -9,7 +9,8 @@ import pytest
 
 from study.core.errors import DataError
 from study.data.layouts.folders import find_layout, read_layout
-from study.data.layouts.manifest import lists_urls, read_manifest
+from study.data.layouts.manifest import lists_urls, manifest_subgroups, read_manifest
+from study.data.subgroups import subgroups_of
 from tests.data.conftest import MakeCatalog
 from tests.factories import picture, write_dataset, write_image, write_manifest
 
@@ -210,3 +211,54 @@ def test_paths_that_are_all_wrong_in_one_way_say_which(
     else:
         command = f"python -m study.prepare --describe {folder} "
         assert f"{hint}. 'fake/0000.png' is there: {command}" in str(error.value)
+
+
+def test_subgroups_are_read_and_change_nothing_of_the_listing(folder: Path) -> None:
+    plain = "path,label\na.png,0\n./b.png,1\n"
+    listed = read_manifest(manifest(folder, plain)).table
+    assert manifest_subgroups(folder) == {}
+    given = "path,label,Subgroup:Skin tone,subgroup:camera\na.png,0,dark,x\n./b.png,1,None,y\n"
+    assert read_manifest(manifest(folder, given)).table == listed
+    assert manifest_subgroups(folder) == {
+        "Skin tone": {"a.png": "dark"},
+        "camera": {"a.png": "x", "b.png": "y"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("path,label,subgroup:", "the column 'subgroup:' has no name: write subgroup:NAME"),
+        ("path,label,subgroup:a,SUBGROUP:a", "the column 'SUBGROUP:a' stands there twice"),
+    ],
+)
+def test_subgroups_without_a_name_or_twice_are_refused(
+    folder: Path, header: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read_manifest(manifest(folder, f"{header}\na.png,0,x,x\n"))
+
+
+def test_a_subgroup_of_names_is_refused(folder: Path) -> None:
+    rows = "".join(f"{n}.png,{n % 2},person {n}\n" for n in range(21))
+    text = f"path,label,subgroup:who\n{rows}"
+    message = "'subgroup:who' has 21 different values, and a subgroup has at most 20; put them"
+    with pytest.raises(DataError, match=message):
+        read_manifest(manifest(folder, text))
+
+
+def test_the_subgroups_of_a_dataset_are_of_its_test_images(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    folder = write_dataset(root / "faces", layout="manifest", n=30, size=16)
+    plain = make_catalog().dataset("faces")
+    assert subgroups_of(plain) == {}
+    lines = (folder / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    tones = ["subgroup:tone", *(("dark", "light", "")[n // 12 % 3] for n in range(len(lines) - 1))]
+    manifest(folder, "\n".join(f"{a},{b}" for a, b in zip(lines, tones, strict=True)))
+    dataset = make_catalog().dataset("faces")
+    assert dataset.digest == plain.digest  # it decides nothing that is trained or scored
+    of_path = dict(zip((line.split(",")[0] for line in lines), tones, strict=True))
+    rows = dataset.rows("test").to_pylist()
+    expected = {row["id"]: of_path[row["path"]] for row in rows if of_path[row["path"]]}
+    assert subgroups_of(dataset) == {"tone": expected} and len(expected) < len(rows)
