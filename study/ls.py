@@ -86,7 +86,7 @@ weights here: local (in {root or f"the folder of --weights-root or {ENVIRONMENT}
   it), missing (on no hub: a study says which file to get and where to put it), to rename (a file
   is there that does not say which weights of its backbone it holds: a study says its name).
 learner: gradient (the training loop), logistic (a head solved to its minimum), none (not trained),
-  members (of others' scores).
+  published (its authors' weights), members (of others' scores).
 Besides these: timm:<name> and open_clip:<model>/<pretrained>, any model that these libraries have
 weights for."""
     )
@@ -94,11 +94,12 @@ weights for."""
 
 def _trained(detector: Detector, space: Space) -> int:
     """How many parameters the default configuration of a detector's space trains."""
+    from study.core.records import UNTRAINED
     from study.training.recipe import Recipe
     from study.training.schedules import trained_size
 
     learner = detector.spec.learner
-    if learner == "none":
+    if learner in UNTRAINED:
         return 0
     if learner == "logistic":
         return sum(p.numel() for p in detector.head.parameters())

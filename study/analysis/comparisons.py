@@ -29,7 +29,7 @@ from study.analysis.single_models import (
     column,
     families_of,
 )
-from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing
+from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
 from study.statistics.comparisons import Ranks, friedman, holm, spearman
 from study.statistics.error_model import Finding
 from study.statistics.ranking import Floats, Ints
@@ -76,7 +76,8 @@ class Comparisons:
     on test sets that the audit warns of, unless there are no others. marked: the test sets that the
     audit warns of. marked_cells: the cells that are left out for that. with_marked: detector ->
     mean AUC with these.
-    left_out: detectors without any.
+    left_out: detectors without any. seen: published detectors that were trained on one of these
+    test sets; they have no mean.
     mean_pairs: every pair of those means, the better first, and each with those that were run
     elsewhere and have scores on all these test sets; Holm over them.
     headline: each detector against chance and the no-pixel baselines.
@@ -104,6 +105,7 @@ class Comparisons:
     rows: Ints
     leaked: Mapping[Place, int] = field(default_factory=dict)
     marked: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
     @property
     def all_marked(self) -> bool:
@@ -135,12 +137,19 @@ def compare_detectors(
     columns = {y: column(scores, own) for y, own in by_set.items()}
     sources = [*dict.fromkeys(cell.pairing.train_on for cell in mine)]
     pairs = _cell_pairs(scores, columns.values(), outside, clean)
-    pairs.sort(key=lambda pair: [*sources, ELSEWHERE].index(pair.train_on))
-    trained_on = [x for x in sources if x != NO_TRAINING] or sources
+    order = [*sources, NO_TRAINING, ELSEWHERE]
+    pairs.sort(key=lambda pair: order.index(pair.train_on))
+    trained_on = [x for x in sources if not is_given(x)] or [NO_TRAINING]
     domain = scores.leakage.domain
     across = [(x, y) for x in trained_on for y in columns if domain(x, y) == "cross"]
     detectors = tuple(dict.fromkeys(cell.pairing.detector for cell in mine))
-    contest = _contest(scores, columns, detectors, across, marked)
+    # a published detector that was trained on a test set of the means has no part in them
+    seen = {
+        p.detector
+        for p in dict.fromkeys(cell.pairing for cell in mine)
+        if is_given(p.train_on) and any(domain(p.train_on, y) != "cross" for _, y in across)
+    }
+    contest = _contest(scores, columns, [d for d in detectors if d not in seen], across, marked)
     others = _strangers(scores, contest, by_set, outside)
     agreement, numbers = spearman(_cross_domain_table(scores, columns, mine))
     leaks, scored = scores.leakage.leaks, {(c.pairing.train_on, c.test_on) for c in clean}
@@ -155,7 +164,7 @@ def compare_detectors(
         marked_cells=contest.marked_cells,
         with_marked=contest.with_marked,
         left_out=(
-            *(d for d in detectors if d not in contest.by_cell),
+            *(d for d in detectors if d not in contest.by_cell and d not in seen),
             *(d for d in strangers if d not in others),
         ),
         mean_pairs=_mean_pairs(contest, others),
@@ -169,6 +178,7 @@ def compare_detectors(
         rows=numbers,
         leaked={place: len(found.ids()) for place, found in leaks.items() if place in scored},
         marked=tuple(marked),
+        seen=tuple(d for d in detectors if d in seen),
     )
 
 
@@ -232,11 +242,8 @@ def _trained_on(a: Pairing, b: Pairing) -> list[str]:
     stands beside any.
     """
     named = list(dict.fromkeys((a.train_on, b.train_on)))
-    return (
-        [x for x in named if x not in (NO_TRAINING, ELSEWHERE)]
-        or [x for x in named if x == NO_TRAINING]
-        or named
-    )
+    own = [x for x in named if not is_given(x)]
+    return own or (named if len(named) == 1 else [NO_TRAINING])
 
 
 def _beside(scores: ScoreSet, cell: Cell, cells: Sequence[Cell]) -> Iterable[list[Cell]]:

@@ -27,7 +27,7 @@ from study.analysis.single_models import (
     single_models,
 )
 from study.core.cache import Cache
-from study.core.records import CONTROLS, NO_DEGRADATION, NO_TRAINING, Cell, Pairing
+from study.core.records import CONTROLS, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
 from study.data.audit.classifiers import transferred
 from study.data.audit.traits import TRAITS, Traits, joined, traits_of
 from study.data.catalog import Catalog
@@ -105,7 +105,7 @@ def frozen_probes(setup: OpenStudy, cells: Sequence[PlannedCell]) -> tuple[str, 
         spec, winner = setup.keys.specs.get(name), planned.winner
         if spec is not None and winner is not None and spec.pretrained:
             pairing, params = planned.cell.pairing, winner.trial.params
-            is_probe = pairing.train_on != NO_TRAINING and setup.keys.trains_heads(pairing, params)
+            is_probe = not is_given(pairing.train_on) and setup.keys.trains_heads(pairing, params)
             winners.setdefault(name, set()).add(is_probe)
     return tuple(name for name, found in winners.items() if found == {True})
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from study.analysis.overlap_groups import Images, overlap_groups
 from study.analysis.score_set import Aligned, ScoreSet
-from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, Scores
+from study.core.records import NO_DEGRADATION, Cell, Pairing, Scores, is_given
 from study.statistics.delong import auc_and_influence, influence
 from study.statistics.error_model import (
     NOTHING,
@@ -125,9 +125,15 @@ class Column:
         """Return a detector's models, as trained on that set or not trained at all; None where
         they are not scored.
         """
-        sources = (train_on, NO_TRAINING, ELSEWHERE)
-        found = (self.models.get(Pairing(detector=detector, train_on=x)) for x in sources)
-        return next((models for models in found if models is not None), None)
+        own = self.models.get(Pairing(detector=detector, train_on=train_on))
+        return own or next(
+            (
+                models
+                for owner, models in self.models.items()
+                if models.is_given and isinstance(owner, Pairing) and owner.detector == detector
+            ),
+            None,
+        )
 
     def auc(self, detector: str, train_on: str) -> float:
         """Return a detector's AUC, mean over seeds; NaN where it is not scored here."""
@@ -254,15 +260,15 @@ def single_models(
     the scorings it is.
     """
     logits, aucs = held.logits[[*rows.values()]], held.aucs
-    is_given = isinstance(owner, Pairing) and owner.train_on in (NO_TRAINING, ELSEWHERE)
+    as_it_is = isinstance(owner, Pairing) and is_given(owner.train_on)
     return SingleModels(
         owner=owner,
         aucs={seed: aucs[row] for seed, row in rows.items()},
         logits=logits,
         influence=np.stack([_influence(held.label, logit) for logit in logits]),
         halves=halves,
-        is_given=is_given,
-        seedless=is_given or same_logits([*logits]),
+        is_given=as_it_is,
+        seedless=as_it_is or same_logits([*logits]),
     )
 
 

@@ -27,13 +27,29 @@ CONTROLS = (*NO_PIXELS, PROCESSING)
 # that of a detector whose scores were made elsewhere: it is not known here
 ELSEWHERE = "(elsewhere)"
 
+
+def published_on(train_on: str) -> str:
+    """Return the training set of a published detector, as a pairing has it: in parentheses, since
+    the study does not train on it.
+    """
+    return f"({train_on})"
+
+
+def is_given(train_on: str) -> bool:
+    """Tell whether a training set is none of the study's: `(none)`, `(elsewhere)`, or that of a
+    published detector, `(cnnspot:progan)`.
+    """
+    return train_on.startswith("(") and train_on.endswith(")")
+
+
 Params = Mapping[str, float | int | str | bool]
 Split = Literal["train", "val", "test"]
 # what is drawn alike often in training: images, classes, the classes of each dataset
 Balance = Literal["none", "class", "dataset"]
 Label = Annotated[int, MustBe("0 (real) or 1 (fake)", ge=REAL, le=FAKE)]
 Text = Annotated[str, MustBe("a text", min_length=1)]
-Learner = Literal["gradient", "logistic", "none", "members"]
+Learner = Literal["gradient", "logistic", "none", "published", "members"]
+UNTRAINED = ("none", "published")  # the learners that train nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +62,12 @@ class Geometry:
         `resize_crop`: the shorter side resized to `resize_px`, then the centre `size_px` square.
         `crop`: the centre square, never resized (pixel traces survive); a smaller image is
         continued by reflection.
-    interpolation: `bicubic` or `bilinear` (antialiased, as PIL does); unused by `crop`.
+        `crop_black`: the same, but a smaller image is padded with black, as torchvision does it.
+    interpolation: `bicubic` or `bilinear` (antialiased, as PIL does); unused by crops.
     """
 
     size_px: int
-    mode: Literal["squash", "resize_crop", "crop"]
+    mode: Literal["squash", "resize_crop", "crop", "crop_black"]
     resize_px: int | None = None
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
@@ -146,8 +163,9 @@ class DetectorSpec:
     mean, std: per RGB channel, on pixels scaled to [0, 1].
     learner: `gradient` (the training loop), `logistic` (logistic regression of the head on fixed
     features), `none` (nothing is trained: there is nothing to search, and every seed is the same),
-    or `members` (an ensemble: it sees the logits of other detectors and no image, so its geometry
-    has size 0, and its mean and std mean nothing).
+    `published` (the same, with the weights of its authors), or `members` (an ensemble: it sees the
+    logits of other detectors and no image, so its geometry has size 0, and its mean and std mean
+    nothing).
     """
 
     name: str
@@ -165,7 +183,7 @@ class DetectorSpec:
 @dataclass(frozen=True, kw_only=True, order=True)
 class Pairing:
     """A detector and the training set it learns from; `train_on` may be a union, written `a+b`, or
-    `NO_TRAINING`, `ELSEWHERE`.
+    `NO_TRAINING`, `ELSEWHERE`, or what a published detector was trained on (`published_on`).
     """
 
     detector: str

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from study.core.errors import ConfigError, DataError
 from study.core.identity import digest
-from study.core.records import ELSEWHERE, NO_TRAINING
+from study.core.records import ELSEWHERE, NO_TRAINING, is_given
 
 UNION = "+"
 # what a folder's name may not hold if it is to be a dataset's: union, member, subset
@@ -146,7 +146,11 @@ def check_apart(name: str) -> None:
 
 
 def is_in_domain(train_on: str, test_on: str) -> bool:
-    """Say whether all of a test set is a member of a training set, or a part of one."""
+    """Say whether all of a test set is a member of a training set, or a part of one. The training
+    set of a published detector is named in parentheses.
+    """
+    if is_given(train_on) and train_on not in (NO_TRAINING, ELSEWHERE):
+        train_on = train_on[1:-1]
     return all(
         any(_holds(one, test) for one in split_union(train_on)) for test in split_union(test_on)
     )
@@ -154,7 +158,7 @@ def is_in_domain(train_on: str, test_on: str) -> bool:
 
 def _holds(train_on: str, test_on: str) -> bool:
     """Say whether one name is another or holds it: by member, or by wider conditions."""
-    if train_on == test_on or {NO_TRAINING, ELSEWHERE} & {train_on, test_on}:
+    if train_on == test_on or is_given(train_on) or is_given(test_on):
         return train_on == test_on
     whole, part = parse_name(train_on), parse_name(test_on)
     narrower = all(

@@ -135,6 +135,10 @@ class Detector(nn.Module):
         """Fill the backbone. Raises WeightsError, changing nothing, where a file does not fit."""
         load_backbone(cast(nn.Module, self.backbone), path, source)
 
+    def load_head(self, path: Path, source: Source) -> None:
+        """Fill the head of a published detector whose head is a file of its own."""
+        raise NotImplementedError
+
     def body_stages(self) -> tuple[Stage, ...]:
         """The stages below the head, from the last one down to the stem."""
         raise NotImplementedError

@@ -13,6 +13,8 @@ from study.detectors.weights import Source
 
 RGB = tuple[float, float, float]
 HALF: RGB = (0.5, 0.5, 0.5)
+CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
 Schedule = Literal["head", "last_stage", "full", "progressive", "lp_ft", "lora"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 HEAD_FIRST: tuple[Schedule, ...] = ("head", "progressive", "lp_ft")  # begin with the head alone
@@ -35,6 +37,52 @@ HEAD_WIDTH: Mapping[str, Option] = {"head_width": Option(default=0, low=0, high=
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A number that the authors of a published detector report, and the protocol behind it.
+
+    metric, threshold: as in matrix.csv. test_set: a dataset's name as a study has it, "" for a mean
+    over several or for data without such a name; `data` says which images in words.
+    n_real, n_fake: how many images of that set; 0 where it is not known. images_sha256: the digest
+    of the list of its images (`study.ledger` prints that of a study's), "" where it is not known.
+    preprocessing: "" where it is the detector's own. of: "" where the claim is of these very
+    weights. source: where the number stands.
+    """
+
+    metric: str
+    value: float
+    data: str
+    source: str
+    threshold: str = ""
+    test_set: str = ""
+    n_real: int = 0
+    n_fake: int = 0
+    images_sha256: str = ""
+    preprocessing: str = ""
+    of: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What is known of a detector that is taken with its authors' weights.
+
+    trained_on: a dataset's name, by which its cells are in-domain or not. training: of what that is
+    a part, in words. released: the month of the paper, or of the weights. preprocessing: of an
+    image, in words. head: the file of what stands on a library's backbone, None where one file
+    has all.
+    """
+
+    title: str
+    page: str
+    licence: str
+    trained_on: str
+    training: str
+    released: str
+    preprocessing: str
+    claims: tuple[Claim, ...]
+    head: Source | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """A detector's line in the registry. `arguments` go to the family's `create` and are fixed by
     the name.
@@ -44,6 +92,7 @@ class Entry:
     own_head: the family gives the head, so there is no choice of one.
     prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes
     by default, or "".
+    published: of a detector with its authors' weights.
     """
 
     about: str
@@ -58,3 +107,4 @@ class Entry:
     own_head: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     prompts: str = ""
+    published: Published | None = None

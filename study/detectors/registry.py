@@ -24,8 +24,17 @@ from study.core.identity import digest
 from study.core.records import DetectorSpec, Geometry, Learner, Params
 from study.core.validation import check_keys
 from study.detectors import weights
-from study.detectors.entry import HEAD_WIDTH, RGB, Entry, Option, Schedule
+from study.detectors.entry import (
+    CLIP_MEAN,
+    CLIP_STD,
+    HEAD_WIDTH,
+    RGB,
+    Entry,
+    Option,
+    Schedule,
+)
 from study.detectors.prompts import prompt_options
+from study.detectors.published import PUBLISHED
 from study.detectors.quick_import import without_compiler
 from study.detectors.weights import Source
 
@@ -36,9 +45,9 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
-CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
 LIBRARIES = ("timm", "open_clip")  # what may stand before the colon of a name
+# of a detector's weights, the worst last
+STATUSES = ("local", "cached", "to download", "to rename", "missing")
 HEAD_SETTINGS = ("head_width", "head_dropout")  # what a configuration may say of the head
 
 
@@ -205,6 +214,7 @@ DETECTORS: Mapping[str, Entry] = {
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
         source=_timm("vit_pe_core_base_patch16_224", "fb", "head"),
     ),
+    **PUBLISHED,
 }
 
 
@@ -274,9 +284,11 @@ def weights_status(name: str, weights_root: Path | None) -> str:
 
     `to rename`: a local file whose name says the backbone alone.
     """
-    source = entry(name).source
-    if source is None:
-        return "none needed"
+    found = [_status(source, weights_root) for source in sources(entry(name))]
+    return max(found, key=STATUSES.index, default="none needed")
+
+
+def _status(source: Source, weights_root: Path | None) -> str:
     if weights.local_file(source, weights_root):
         return "local"
     if weights.unnamed_file(source, weights_root):
@@ -284,6 +296,19 @@ def weights_status(name: str, weights_root: Path | None) -> str:
     if weights.cached_file(source):
         return "cached"
     return "to download" if source.repository else "missing"
+
+
+def sources(line: Entry) -> list[Source]:
+    """Return the weights files that a detector is built from: a backbone's, its authors' head's."""
+    head = line.published.head if line.published else None
+    return [source for source in (line.source, head) if source is not None]
+
+
+def _weights_digest(line: Entry, weights_root: Path | None, *, download: bool = True) -> str:
+    """What stands in a spec for all its weights files; "" for none."""
+    return "+".join(
+        weights.found_digest(source, weights_root, download=download) for source in sources(line)
+    )
 
 
 def resolve(
@@ -302,9 +327,7 @@ def resolve(
 
         prompts = [str(chosen[f"prompts_{label}"]).split("\n") for label in ("real", "fake")]
         check_lengths(spec.backbone, [text for texts in prompts for text in texts])
-    found = ""
-    if line.source:
-        found = weights.file_digest(weights.find(line.source, weights_root, download=download))
+    found = _weights_digest(line, weights_root, download=download)
     geometry = _resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px)))
     return replace(spec, geometry=geometry, weights=found, options=chosen)
 
@@ -424,16 +447,18 @@ def build(spec: DetectorSpec, *, weights_root: Path | None, seed: int) -> Detect
     Raises WeightsError where the file is gone, damaged, of another network, or no longer the one
     that `spec` was resolved with.
     """
-    source = entry(spec.name).source
+    line = entry(spec.name)
     detector = create(spec, seed)
-    if source is not None:
-        path = weights.find(source, weights_root)
-        if weights.file_digest(path) != spec.weights:
-            raise WeightsError(
-                f"weights file {path} is not the one that {spec.name} was resolved with; resolve it"
-                " anew"
-            )
-        detector.load_pretrained(path, source)
+    found = sources(line)
+    if found and _weights_digest(line, weights_root) != spec.weights:
+        path = weights.find(found[0], weights_root)
+        raise WeightsError(
+            f"weights file {path} is not the one that {spec.name} was resolved with; resolve it"
+            " anew"
+        )
+    for source in found:
+        load = detector.load_pretrained if source is line.source else detector.load_head
+        load(weights.find(source, weights_root), source)
     return detector
 
 

@@ -4,7 +4,8 @@ network or refuse.
 No torch until a file is read: finding and digesting are needed to plan a study.
 
 A file is looked for, in this order:
-1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`. The weights
+1. `<weights root>/<backbone>.<pretrained>.<extension>`, extensions as in `EXTENSIONS`; a published
+   detector's under its authors' name, there or in the folder `<backbone>` in it. The weights
    root is what the caller gives (`--weights-root`), else the environment's STUDY_WEIGHTS.
    `<backbone>.<extension>` does not say which weights of that backbone it holds: it is refused, but
    for a backbone that no library has weights of.
@@ -54,6 +55,7 @@ class Source:
     are not read.
     classifier: keys of the library's own classifier, ignored, since the detector has its own head.
     only: no library has weights of this backbone, so that its name alone says which they are.
+    file, sha256: of a published detector's weights, the name and the digest of its authors' file.
     """
 
     backbone: str
@@ -65,6 +67,8 @@ class Source:
     prefix: str = ""
     classifier: tuple[str, ...] = ()
     only: bool = False
+    file: str = ""
+    sha256: str = ""
 
     @classmethod
     def on_hub(cls, repository: str, filename: str = SAFE_NAME, **fields: Any) -> Source:
@@ -86,13 +90,17 @@ def weights_folder(weights_root: Path | None) -> Path | None:
 
 def local_file(source: Source, weights_root: Path | None) -> Path | None:
     """Return the local file of a backbone's weights, or None where there is none."""
+    if source.file:
+        folder = weights_folder(weights_root)
+        places = (folder / source.file, folder / source.stem / source.file) if folder else ()
+        return next((path for path in places if path.is_file()), None)
     named = _first(weights_root, source.stem)
     return named or (_first(weights_root, source.backbone) if source.only else None)
 
 
 def unnamed_file(source: Source, weights_root: Path | None) -> Path | None:
     """Return a local file that is some weights of a backbone and does not say which, or None."""
-    return None if source.only else _first(weights_root, source.backbone)
+    return None if source.only or source.file else _first(weights_root, source.backbone)
 
 
 def _first(weights_root: Path | None, stem: str) -> Path | None:
@@ -105,7 +113,7 @@ def cached_file(source: Source) -> Path | None:
     """Return the file of a backbone in the hub's cache here, or None. Touches no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    names = [name for name in (source.filename, source.fallback) if name]
+    names = [name for name in (source.filename, source.fallback) if name and source.repository]
     found = (try_to_load_from_cache(source.repository, name) for name in names)
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
@@ -158,12 +166,27 @@ def _download(source: Source) -> Path:
 def _missing(source: Source, weights_root: Path | None, why: str) -> str:
     folder, ending = weights_folder(weights_root), Path(source.origin).suffix
     ending = ending if ending in EXTENSIONS else ".safetensors"
-    place = f"{folder or '<folder>'}/{source.stem}{ending}"
+    place = f"{folder or '<folder>'}/{source.file or source.stem + ending}"
     how = "" if folder else f" and name that folder with --weights-root or {ENVIRONMENT}"
+    tag = f" '{source.pretrained}'" if source.pretrained else ""
     return (
-        f"pretrained weights '{source.pretrained}' of {source.backbone} are not on this"
-        f" machine{why}: fetch {source.origin}, put it at {place}{how}"
+        f"pretrained weights{tag} of {source.backbone} are not on this machine{why}: fetch"
+        f" {source.origin}, put it at {place}{how}"
     )
+
+
+def found_digest(source: Source, weights_root: Path | None, *, download: bool = True) -> str:
+    """Return the SHA-256 of a source's file. Raises WeightsError where there is none, or where a
+    published detector's is another file than its authors'.
+    """
+    path = find(source, weights_root, download=download)
+    found = file_digest(path)
+    if source.sha256 and found != source.sha256:
+        raise WeightsError(
+            f"weights file {path} is not the published one of {source.backbone}: its SHA-256 is"
+            f" {found}, that of the published one {source.sha256}; fetch {source.origin} again"
+        )
+    return found
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from study.core.records import NO_TRAINING, TrainedDetector
+from study.core.records import UNTRAINED, TrainedDetector, is_given
 from study.data.names import split_union
 from study.detectors import registry
 from study.jobs.cell import image_scores
@@ -55,7 +55,7 @@ def run_winner(job: WinnerJob) -> None:
         # of one that was killed just after its record was written
         store.drop_checkpoint(job.trial.key)
         return
-    if job.spec.learner == "none":
+    if job.spec.learner in UNTRAINED:
         _keep_untrained(store, job)
         return
     detector, val, result, seconds = fit_trial(job, lambda _: None, keep_epochs=job.keep_epochs)
@@ -91,7 +91,7 @@ def _unified_px(job: WinnerJob) -> int:
     they were not, or there are none. New images are scored at this side.
     """
     train_on = job.trial.pairing.train_on
-    if not job.workspace.data.unify or train_on == NO_TRAINING:
+    if not job.workspace.data.unify or is_given(train_on):
         return 0
     datasets = map(job.workspace.catalog.dataset, split_union(train_on))
     return min(dataset.unified_px or 0 for dataset in datasets)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from study.core.records import DetectorSpec, Geometry, Pairing, Split
+from study.core.records import UNTRAINED, DetectorSpec, Geometry, Pairing, Split
 from study.data.catalog import Catalog, DatasetSummary
 from study.data.names import split_union
 from study.detectors import registry
@@ -257,7 +257,7 @@ def packs_of(
     """
     wanted: list[tuple[Split, Geometry]] = []
     for spec in specs.values():
-        trains = dataset in study.members() and spec.learner != "none"
+        trains = dataset in study.members() and spec.learner not in UNTRAINED
         splits: list[Split] = list(TRAINED_ON) if trains else []
         splits += ["test"] if dataset in study.test_on else []
         wanted += [(split, spec.geometry) for split in splits]

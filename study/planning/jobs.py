@@ -210,6 +210,7 @@ class Jobs:
 
     def untrained(self, pairing: Pairing) -> WinnerJob:
         """Return the job that builds a detector which is not trained."""
+        is_published = self.keys.specs[pairing.detector].learner == "published"
         trial = Trial(
             key=self.keys.untrained(pairing.detector),
             pairing=pairing,
@@ -217,7 +218,7 @@ class Jobs:
             params={},
             seed=0,
             epochs=0,
-            origin="not trained",
+            origin="published weights" if is_published else "not trained",
         )
         return WinnerJob(
             workspace=self.workspace,

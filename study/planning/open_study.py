@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.core.errors import ConfigError, DataError, located
-from study.core.records import DetectorSpec, Pairing
+from study.core.records import UNTRAINED, DetectorSpec, Pairing
 from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
 from study.data.common_groups import have_common_group
@@ -76,7 +76,7 @@ def open_study(
         for name in study.detectors
         if name not in study.ensembles
     }
-    spaces = _spaces(study, [name for name, spec in specs.items() if spec.learner != "none"])
+    spaces = _spaces(study, [name for name, spec in specs.items() if spec.learner not in UNTRAINED])
     data = data_config(study, results)
     store = Store(results, study.name)
     store.prepare()

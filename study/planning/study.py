@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from study.core.records import NO_DEGRADATION, NO_TRAINING, Balance, Label, Pairing, TrialResult
+from study.core.records import (
+    NO_DEGRADATION,
+    NO_TRAINING,
+    Balance,
+    Label,
+    Pairing,
+    TrialResult,
+    is_given,
+    published_on,
+)
 from study.core.validation import MustBe, Plain, Switch
 from study.data.images.degradations import members_of
 from study.data.images.videos import FRAMES_PER_VIDEO
@@ -21,7 +30,13 @@ from study.detectors import registry
 
 # the learners that train something: what is searched, and what an ensemble may be made of
 TRAINED = ("gradient", "logistic")
-REPLICATES = {"gradient": 10, "logistic": 50, "none": 0, "members": 0}  # pairs, by learner
+REPLICATES = {
+    "gradient": 10,
+    "logistic": 50,
+    "none": 0,
+    "published": 0,
+    "members": 0,
+}  # pairs, by learner
 NULL_MODELS = 50  # of linear heads: next to nothing
 STUDY_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _NAMES = "a list of names, in quotes and brackets"
@@ -203,7 +218,8 @@ class Study:
     """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles`
     the members of each, sorted.
 
-    test_on: the members of the training sets where the file names none.
+    train_on: left out where no detector is trained. test_on: the members of the training sets where
+    the file names none.
     degradations: suites and members (study/data/images/degradations.py) under which every test set
     is scored too.
     """
@@ -216,7 +232,7 @@ class Study:
         ),
     ]
     detectors: Names
-    train_on: Names
+    train_on: AnyNames = ()
     test_on: Names = ()
     degradations: AnyNames = ()
     seed: CountOrNone = 0
@@ -228,12 +244,17 @@ class Study:
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pairings(self) -> list[Pairing]:
-        """Every detector on every training set, in order; an untrained one on `NO_TRAINING`."""
-        sets = {
-            d: (NO_TRAINING,) if registry.learner_of(d) == "none" else self.train_on
-            for d in self.detectors
-        }
-        return [Pairing(detector=d, train_on=x) for d in self.detectors for x in sets[d]]
+        """Every detector on every training set, in order; an untrained one on `NO_TRAINING`, a
+        published one on that of its authors.
+        """
+        return [Pairing(detector=d, train_on=x) for d in self.detectors for x in self._sets(d)]
+
+    def _sets(self, detector: str) -> tuple[str, ...]:
+        learner = registry.learner_of(detector)
+        if learner == "none":
+            return (NO_TRAINING,)
+        card = registry.entry(detector).published if learner == "published" else None
+        return (published_on(card.trained_on),) if card else self.train_on
 
     def searched(self) -> list[Pairing]:
         """Return the pairings that are trained, and so searched: none untrained, no ensembles."""
@@ -241,7 +262,7 @@ class Study:
 
     def untrained(self) -> list[Pairing]:
         """Return the pairings of detectors that are not trained."""
-        return [p for p in self.pairings() if p.train_on == NO_TRAINING]
+        return [p for p in self.pairings() if is_given(p.train_on)]
 
     def members(self) -> tuple[str, ...]:
         """Return the datasets that training sets are made of, unions taken apart, each once."""
@@ -260,7 +281,7 @@ class Study:
         """Return how many winners a pairing has: the budget's seeds, or one where there is nothing
         that a seed could change.
         """
-        return 1 if pairing.train_on == NO_TRAINING else self.budget.seeds
+        return 1 if is_given(pairing.train_on) else self.budget.seeds
 
     def replicates_of(self, detector: str) -> int:
         """Return how many pairs of halves a trained detector's configuration is trained on."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study.core.errors import ConfigError, located, unknown_name
-from study.core.records import ELSEWHERE, NO_TRAINING, Params
+from study.core.records import Params, is_given
 from study.core.validation import check_keys, check_once, read_toml, toml_names, validated
 from study.data.images.degradations import members_of
 from study.data.names import check_apart, split_union
@@ -139,6 +139,10 @@ def parse_study(table: Mapping[str, Any], *, where: str) -> Study:
 
 def _check_values(study: Study) -> None:
     """Hold what the file names to what there is, and values to each other."""
+    if not study.train_on and any(registry.learner_of(name) in TRAINED for name in study.detectors):
+        raise ConfigError("the key 'train_on' is missing")
+    if not study.train_on and not study.test_on:
+        raise ConfigError("the key 'test_on' is missing: no detector is trained on anything")
     if study.name in RESERVED:
         raise ConfigError(
             f"name = {study.name!r} is a folder of its own below the results; choose another"
@@ -172,10 +176,11 @@ def _check_options(name: str, options: Params) -> None:
 
 
 def _check_datasets(study: Study) -> None:
-    for name in (NO_TRAINING, ELSEWHERE):
-        if name in (*study.train_on, *study.test_on):
+    for name in (*study.train_on, *study.test_on):
+        if is_given(name):
             raise ConfigError(
-                f"'{name}' stands for no training set in the matrix; give the dataset another name"
+                f"'{name}': in the matrix, parentheses stand for what the study does not train on;"
+                " give the dataset another name"
             )
     for name in study.test_on:
         if len(split_union(name)) > 1:

@@ -269,8 +269,11 @@ def as_one(found: Comparisons) -> str:
 
 
 def _left_out(found: Comparisons) -> list[str]:
-    without = f"Left out, without a cross-domain AUC: {listed(found.left_out)}."
-    return [without] if found.left_out else []
+    said = {
+        "Left out, without a cross-domain AUC": found.left_out,
+        "Left out, as its authors trained it on a test set of these means": found.seen,
+    }
+    return [f"{why}: {listed(names)}." for why, names in said.items() if names]
 
 
 def _leaks(found: Comparisons) -> list[str]:

@@ -53,6 +53,7 @@ from study.core.validation import (
     validated,
 )
 from study.detectors import registry
+from study.detectors.published import PUBLISHED
 from study.training.recipe import Recipe, settings
 
 SCHEMA = 1
@@ -412,12 +413,14 @@ def load_space(detector: str, opened: str | tuple[str, ...] = SMALL) -> Space:
     of them share (`timm.toml`). opened: how much of it is searched, as in `Space.opened`.
 
     Of the schedules in a shared file a model has those that it can be trained by
-    (`registry.schedules_of`).
+    (`registry.schedules_of`). Of a published detector nothing is searched, and it has no file.
 
     Raises ConfigError for an unknown detector, and for anything in the file that is not as it must
     be: the message names the file, the key, the value, and what is valid.
     """
     file = registry.library_of(detector)
+    if detector in PUBLISHED:
+        return parse_space({"schema": SCHEMA}, detector=detector, where=detector)
     if not file and detector not in space_names():
         raise ConfigError(unknown_name("search space", detector, space_names()))
     where = f"search_spaces/{file or detector}.toml"

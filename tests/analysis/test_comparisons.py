@@ -510,6 +510,35 @@ def test_what_is_not_trained_stands_beside_every_training_set() -> None:
     assert only.mean_pairs[0].finding.counted and "not counted" not in answer(only)
 
 
+def test_a_published_detector_is_ranked_where_its_authors_trained_on_no_test_set() -> None:
+    own = study({"good": 1.6, "fair": 0.9}, ["aa", "bbb", "cccc"], seeds=1)
+    logits = {
+        y: np.random.default_rng(len(y)).normal(size=200) + FAKES for y in ("aa", "bbb", "cccc")
+    }
+
+    def with_published(**trained_on: str) -> Comparisons:
+        more = [
+            (y, Pairing(detector=name, train_on=f"({x})"), made(y, logit), 0)
+            for name, x in trained_on.items()
+            for y, logit in logits.items()
+        ]
+        return compared([*own, *more])
+
+    found = with_published(apart="dd:progan")
+    auc = np.mean([roc_auc_score(FAKES, logit) for logit in logits.values()])
+    assert found.cross_domain["apart"] == pytest.approx(auc, abs=1e-6) and len(found.cells) == 6
+    (standing,) = [one for one in found.headline.standings if one.detector == "apart"]
+    assert standing.mean.counted and standing.mean.training == 0 and math.isnan(standing.in_domain)
+    # of another's place in the means nothing changes where one has seen a test set
+    found = with_published(apart="dd:progan", seen="bbb")
+    assert found.seen == ("seen",) and not found.left_out and "seen" not in found.cross_domain
+    assert {*found.cross_domain} == {"good", "apart", "fair"} and len(found.cells) == 6
+    said = "Left out, as its authors trained it on a test set of these means: seen."
+    assert said in answer_text(found)
+    both = [p for p in found.pairs if {p.first, p.second} == {"apart", "seen"}]
+    assert [(p.train_on, p.test_on) for p in both] == [(NO_TRAINING, y) for y in logits]
+
+
 def test_what_cannot_be_said_is_said() -> None:
     assert "nothing is scored yet" in answer(compared([]))
     inside = [

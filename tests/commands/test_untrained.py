@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from study import cross_eval, plan, prepare, sweep
-from study.core.errors import StoreError
+from study.core.errors import ConfigError, StoreError
 from study.core.records import NO_TRAINING
 from study.jobs.cell import load_detector
 from study.planning.cells import plan_cells
@@ -301,3 +301,35 @@ def test_it_stands_beside_trained_detectors_in_every_view(
     assert not any(math.isnan(m.value) for m in model.metrics or ())
     (run,) = client.search_runs([experiment.experiment_id], "tags.`study.kind` = 'matrix'")
     assert run.data.metrics["auc/clip_zero_shot/.x28.none.x29./beta"] > 0
+
+
+def test_a_study_of_published_detectors_alone_trains_on_nothing_and_tests_whole(
+    study_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "weights").mkdir()
+    make_case("ferretnet_s", tmp_path / "weights", monkeypatch)
+    text = study_file.read_text(encoding="utf-8")
+    data = text[text.index("[data]") :]
+    file = tmp_path / "mine.toml"
+    head = 'name = "mine"\ndetectors = ["ferretnet_s"]\n'
+    file.write_text(head + data, encoding="utf-8")
+    arguments = [str(file), "--results", str(tmp_path), "--weights-root", str(tmp_path / "weights")]
+    with pytest.raises(ConfigError, match="the key 'test_on' is missing: no detector is trained"):
+        load_study(str(file))
+    file.write_text(f'{head}test_on = ["alpha", "beta"]\n{data}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="the key 'train_on' is missing"):
+        load_study(str(file), ['detectors=["ferretnet_s", "npr"]'])
+    assert sweep.main([*arguments, "--local"]) == 0
+    assert cross_eval.main([*arguments, "--local"]) == 0
+    shown = capsys.readouterr().out
+    assert "ferretnet_s @ (cnnspot:progan) -> alpha" in shown
+    store = Store(tmp_path, "mine")
+    rows = [r for r in matrix(store) if r["metric"] == "auc" and r["role"] == "detector"]
+    assert {(r["train_on"], r["test_on"], r["domain"], r["seed"]) for r in rows} == {
+        ("(cnnspot:progan)", y, "cross", seed) for y in ("alpha", "beta") for seed in ("0", "mean")
+    }
+    assert {(r["n_real"], r["n_fake"]) for r in rows} == {("30", "30")}
+    assert all(0 <= float(r["low"]) < float(r["high"]) <= 1 for r in rows), rows

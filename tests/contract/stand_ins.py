@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from study.core.identity import file_sha256
 from study.core.records import DetectorSpec
 from study.detectors import registry
 from study.detectors.base import Detector
@@ -71,7 +72,8 @@ class Case:
     @property
     def file(self) -> Path:
         assert self.source is not None
-        return self.folder / f"{self.source.backbone}.{self.source.pretrained}.safetensors"
+        name = f"{self.source.backbone}.{self.source.pretrained}.safetensors"
+        return self.folder / (self.source.file or name)
 
 
 def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
@@ -86,6 +88,10 @@ def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
         patch.setattr(registry, "DETECTORS", {**registry.DETECTORS, name: _smaller(case.line)})
     line = registry.entry(name)
     assert line.source is not None
+    if line.published:
+        _publish(case, patch)
+    if line.source.file:
+        return case
     whole = (
         whole_clip(**line.arguments)
         if line.source.prefix
@@ -93,6 +99,33 @@ def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
     )
     save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, case.file)
     return case
+
+
+def _publish(case: Case, patch: pytest.MonkeyPatch) -> None:
+    """Write what the authors of a published detector would, in their own names, and its digest into
+    the registry: all of a network of theirs, or their head on a library's backbone.
+    """
+    line = registry.entry(case.name)
+    assert line.source is not None and line.published is not None
+    detector: Any = registry.create(registry.spec_of(case.name), 0)
+    torch.manual_seed(0)
+    part = detector.published if line.published.head else detector.backbone
+    part.to_empty(device="cpu")
+    for module in part.modules():
+        for parameter in module.parameters(recurse=False):
+            nn.init.zeros_(parameter)
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    _used(part, 0.02)
+    source = line.published.head or line.source
+    torch.save({"model": part.state_dict()}, case.folder / source.file)
+    source = replace(source, sha256=file_sha256(case.folder / source.file))
+    changed = (
+        replace(line, published=replace(line.published, head=source))
+        if line.published.head
+        else replace(line, source=source)
+    )
+    patch.setattr(registry, "DETECTORS", {**registry.DETECTORS, case.name: changed})
 
 
 def _smaller(line: Entry) -> Entry:
@@ -120,12 +153,12 @@ def whole_clip(**arguments: Any) -> nn.Module:
         logging.disable(logging.NOTSET)
 
 
-def _used(network: nn.Module) -> nn.Module:
+def _used(network: nn.Module, by: float = 0.05) -> nn.Module:
     """Nothing stays at the 0 and 1 of a new network, at which an error would not show."""
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point() and tensor.ndim:
-                tensor.add_(0.05 * torch.rand_like(tensor))
+                tensor.add_(by * torch.rand_like(tensor))
     return network
 
 

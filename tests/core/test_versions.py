@@ -22,7 +22,16 @@ from study.core.code import code_digest
 RECORDED = Path(__file__).with_name("versions.json")
 FAMILIES = [
     f"study.detectors.{name}.create"
-    for name in ("clip_adapter", "clip_zero_shot", "npr", "resnet_scratch", "spectrum")
+    for name in (
+        "clip_adapter",
+        "clip_zero_shot",
+        "ferretnet",
+        "npr",
+        "resnet_scratch",
+        "rine",
+        "spectrum",
+        "univfd",
+    )
 ] + ["study.detectors.timm_network.create"]
 THRESHOLDS = [
     "study.statistics.thresholds.source_thresholds",

@@ -17,6 +17,7 @@ from study.core.records import Geometry
 from study.data.images.geometry import check_geometry
 from study.detectors import registry
 from study.detectors.entry import SCHEDULES
+from study.detectors.published import PUBLISHED
 
 SCRATCH = ("npr", "resnet18_scratch", "spectrum")
 PRETRAINED = (
@@ -36,7 +37,7 @@ PRETRAINED = (
 
 
 def test_all_detectors_of_the_first_matrix_are_there() -> None:
-    assert registry.names() == sorted(SCRATCH + PRETRAINED)
+    assert registry.names() == sorted((*SCRATCH, *PRETRAINED, *PUBLISHED))
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -47,6 +48,7 @@ def test_every_line_holds_together(name: str) -> None:
     assert set(line.schedules) <= set(SCHEDULES)
     assert bool(line.schedules) == (line.learner == "gradient")
     assert name != "clip_zero_shot" or line.learner == "none"
+    assert (name in PUBLISHED) == (line.learner == "published") == bool(line.published)
     assert (line.source is None) == (name in SCRATCH)
     assert all(option.low <= option.default <= option.high for option in line.options.values())
     assert (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from study.core.records import UNTRAINED
 from study.detectors import registry
 from study.detectors.base import Detector
 from tests.detectors.tiny import TIMM_NAMES, clip_entry, register, timm_entry
@@ -29,6 +30,15 @@ EXPECTED = {
         for name in CLIP
     },
     **{name: ["head", *(f"blocks.{i}" for i in range(11, -1, -1)), "stem"] for name in VIT},
+    "ferretnet_s": ["head", "logit", "feature", "stem"],
+    **{
+        name: [
+            *("head", "published"),
+            *(f"transformer.resblocks.{i}" for i in range(23, -1, -1)),
+            "stem",
+        ]
+        for name in ("univfd", "rine")
+    },
 }
 
 
@@ -55,7 +65,7 @@ def test_stages_part_the_parameters(name: str) -> None:
     head, *body = names_in_stages(detector)
     assert all(body), "no empty stage"
     assert head == [n for n, _ in detector.named_parameters() if n.startswith("head.")]
-    assert bool(head) == (detector.spec.learner != "none")
+    assert bool(head) == (detector.spec.learner not in UNTRAINED)
 
 
 @pytest.mark.parametrize("name", registry.names())

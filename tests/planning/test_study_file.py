@@ -129,7 +129,7 @@ def test_defaults_are_filled_in() -> None:
             ["[detector.ensemble]", "'membres'", "members"],
         ),
         ({"detector": {"ensemble": ["npr"]}}, ["detector.ensemble must be a table"]),
-        ({"train_on": ["a", "(none)"]}, ["'(none)' stands for no training set"]),
+        ({"train_on": ["a", "(none)"]}, ["'(none)': in the matrix, parentheses stand for"]),
     ],
 )
 def test_refusals_name_key_value_and_remedy(

@@ -166,6 +166,9 @@ def test_degraded_cells_are_apart() -> None:
         ("f:x?c=1,2", "f?c=1", False),
         ("a+f", "f:x+a", True),
         ("(none)", "a", False),
+        ("(f:x)", "f:x?method=m", True),
+        ("(f:x)", "f", False),
+        ("(f+a)", "a", True),
     ],
 )
 def test_in_domain_is_membership(train_on: str, test_on: str, inside: bool) -> None:

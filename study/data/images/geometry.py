@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +17,10 @@ def check_geometry(geometry: Geometry) -> None:
     """Raise ConfigError for a geometry that cannot be carried out."""
     if geometry.size_px < 1:
         raise ConfigError(f"size_px = {geometry.size_px} must be at least 1")
-    if geometry.mode not in ("squash", "resize_crop", "crop"):
-        raise ConfigError(f"geometry mode {geometry.mode!r} must be squash, resize_crop or crop")
+    if geometry.mode not in ("squash", "resize_crop", "crop", "crop_black"):
+        raise ConfigError(
+            f"geometry mode {geometry.mode!r} must be squash, resize_crop, crop or crop_black"
+        )
     if geometry.interpolation not in RESAMPLING:
         raise ConfigError(f"interpolation {geometry.interpolation!r} must be bicubic or bilinear")
     if geometry.mode == "resize_crop" and (
@@ -35,8 +39,8 @@ def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
     Resizing is Pillow's, antialiased; the long side of `resize_crop` and the place of every centre
     crop are torchvision's, so that the pixels are those of the usual CLIP and timm preprocessing.
     `crop` continues a smaller image by reflection about its outermost pixels, which keeps the
-    parity of rows and columns. Raises UndecodableError for an image so elongated that its resized
-    form exceeds `MAX_PIXELS`.
+    parity of rows and columns; `crop_black` pads it with black. Raises UndecodableError for an
+    image so elongated that its resized form exceeds `MAX_PIXELS`.
     """
     size = geometry.size_px
     if geometry.mode == "squash":
@@ -54,13 +58,15 @@ def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
                 " on the short side"
             )
         image = resize(image, target, geometry.interpolation)
-    return _centre_crop(image, size)
+    return _centre_crop(image, size, "constant" if geometry.mode == "crop_black" else "reflect")
 
 
-def _centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _centre_crop(
+    image: NDArray[np.uint8], size: int, beyond: Literal["reflect", "constant"]
+) -> NDArray[np.uint8]:
     missing = [max(size - length, 0) for length in image.shape[:2]]
     if any(missing):
         before_after = [(m // 2, m - m // 2) for m in missing]
-        image = np.pad(image, [*before_after, (0, 0)], mode="reflect")
+        image = np.pad(image, [*before_after, (0, 0)], mode=beyond)
     top, left = (round((length - size) / 2) for length in image.shape[:2])
     return np.ascontiguousarray(image[top : top + size, left : left + size])

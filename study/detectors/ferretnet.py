@@ -1,0 +1,169 @@
+"""FerretNet-S with its authors' weights (Liang et al., NeurIPS 2025, arXiv 2509.20890).
+
+What a 3 x 3 median without the centre leaves of an image, into a small network of depthwise
+convolutions. The architecture follows the paper's and the weights file's description
+(github.com/xigua7105/FerretNet); names of arrays are those of the file.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from study.core.records import DetectorSpec
+from study.detectors.base import Detector, Stage
+from study.detectors.meta_device import empty
+
+WIDTHS = (32, 64, 128)  # before the first stage, and after each
+BLOCKS = 2  # a stage
+# after these the median of nine is the fifth (Smith, 1996): seven times as fast as sorting
+_EXCHANGES = (
+    *((1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3)),
+    *((5, 8), (4, 7), (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2)),
+)
+
+
+def median_residual(x: Tensor) -> Tensor:
+    """Return x minus the median of the 3 x 3 neighbourhood of each pixel, in which the centre, and
+    what is beyond the border, counts as 0.
+
+    x: (B, C, S, S); the result has its shape.
+    """
+    height, width = x.shape[-2:]
+    around = F.pad(x, (1, 1, 1, 1))
+    nine = [
+        torch.zeros_like(x)
+        if (row, column) == (1, 1)
+        else around[..., row : row + height, column : column + width]
+        for row in range(3)
+        for column in range(3)
+    ]
+    for low, high in _EXCHANGES:
+        one, other = nine[low], nine[high]
+        nine[low], nine[high] = torch.minimum(one, other), torch.maximum(one, other)
+    return x - nine[4]
+
+
+class _Pair(nn.Module):
+    """Two depthwise convolutions on one input, near and wide, summed and mixed by 1 x 1."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (
+            nn.Conv2d(
+                width_in,
+                width,
+                3,
+                stride=stride,
+                padding=reach,
+                dilation=reach,
+                groups=width_in,
+                bias=False,
+            )
+            for reach in (1, 2)
+        )
+        self.conv3 = nn.Conv2d(width, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C in, H, W) to (B, C, H / stride, W / stride)."""
+        return cast(Tensor, self.conv3(self.conv1(x) + self.conv2(x)))
+
+
+class _Separable(nn.Module):
+    """A depthwise convolution, then 1 x 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depth_wise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.point_wise = nn.Conv2d(width, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return cast(Tensor, self.point_wise(self.depth_wise(x)))
+
+
+class _Block(nn.Module):
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _Pair(width_in, width, stride),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            _Separable(width),
+            nn.BatchNorm2d(width),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if width_in != width or stride != 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(width_in, width, 1, stride=stride), nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C in, H, W) to (B, C, H / stride, W / stride)."""
+        return F.relu(self.layers(x) + self.shortcut(x))
+
+
+class Network(nn.Module):
+    """All arrays of the file, in its names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        half, first = WIDTHS[0] // 2, WIDTHS[0]
+        self.cbr1 = _convolution(3, half, 1)
+        self.cbr2 = _convolution(half, first, 2)
+        stages: list[nn.Module] = [
+            nn.Sequential(
+                _Block(before, width, 2), *(_Block(width, width, 1) for _ in range(BLOCKS - 1))
+            )
+            for before, width in pairwise(WIDTHS)
+        ]
+        last = WIDTHS[-1]
+        self.feature = nn.Sequential(*stages, nn.Conv2d(last, last, 1, bias=False))
+        self.logit = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, 1))
+
+
+def _convolution(width_in: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width_in, width, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    )
+
+
+class FerretNet(Detector):
+    """Residual, two convolutions, two stages of two blocks, average pooling, one logit."""
+
+    backbone: Network
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__(spec, WIDTHS[-1], nn.Identity())
+        self.backbone = cast(Network, empty(Network))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Prepared images (B, 3, S, S) to features (B, 128)."""
+        # one image after the other: nine shifted copies of a batch would fill the memory
+        residual = torch.cat([median_residual(one[None]) for one in x])
+        maps = self.backbone.feature(self.backbone.cbr2(self.backbone.cbr1(residual)))
+        return cast(Tensor, maps).mean(dim=(2, 3))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features (B, 128) to logits (B,)."""
+        return cast(Tensor, self.backbone.logit(features)).squeeze(1)
+
+    def body_stages(self) -> tuple[Stage, ...]:
+        """The logit's layer, the network's parts from the last one on, stem."""
+        network = self.backbone
+        return (
+            Stage("logit", (network.logit,)),
+            Stage("feature", (network.feature,)),
+            Stage("stem", (network.cbr1, network.cbr2)),
+        )
+
+
+def create(spec: DetectorSpec) -> FerretNet:
+    """Build the detector of `spec`, empty, to be filled from its authors' file."""
+    return FerretNet(spec)

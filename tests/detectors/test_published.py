@@ -1,0 +1,120 @@
+"""Published detectors with their authors' files: the logits that the authors' own code gives."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from study.core.errors import WeightsError
+from study.core.identity import file_sha256
+from study.data.images.geometry import fit_geometry
+from study.detectors import registry
+from study.detectors.ferretnet import median_residual
+from study.detectors.published import PUBLISHED
+from study.detectors.weights import load_backbone
+
+SHARED = Path(__file__).parents[3] / "shared"
+ROOT, DATA = SHARED / "published", SHARED / "data"
+here = pytest.mark.skipif(not ROOT.is_dir(), reason="../shared/published is not here")
+
+
+def test_the_residual_is_that_of_a_sorted_neighbourhood() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 3, 7, 5)).astype(np.float32)
+    padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    expected = np.empty_like(x)
+    for *of, row, column in np.ndindex(*x.shape):
+        window = padded[(*of, slice(row, row + 3), slice(column, column + 3))].copy()
+        window[1, 1] = 0
+        expected[(*of, row, column)] = x[(*of, row, column)] - np.sort(window.ravel())[4]
+    np.testing.assert_array_equal(median_residual(torch.from_numpy(x)).numpy(), expected)
+
+
+@here
+def test_ferretnet_gives_the_logits_of_its_authors_code() -> None:
+    spec = registry.resolve("ferretnet_s", options={}, weights_root=ROOT)
+    detector = registry.build(spec, weights_root=ROOT, seed=0).eval()
+    assert sum(p.numel() for p in detector.parameters()) == 126_289
+    detector = detector.to(memory_format=torch.channels_last)
+    with (ROOT / "ferretnet_s" / "expected_logits.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    squares = [_square(DATA / row["dataset"] / row["path"], spec.geometry) for row in rows]
+    with torch.no_grad():
+        batches = torch.from_numpy(np.stack(squares)).split(24)
+        found = torch.cat([detector(detector.prepare(batch)) for batch in batches]).numpy()
+    expected = np.array([float(row["logit"]) for row in rows])
+    assert len(rows) == 240
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    aucs = {"faces_140k": 0.505, "shoes_midjourney": 0.471, "dfdc_faces224": 0.439}
+    for name, auc in aucs.items():
+        mine = [number for number, row in enumerate(rows) if row["dataset"] == name]
+        fake = [rows[number]["label"] == "fake" for number in mine]
+        assert roc_auc_score(fake, found[mine]) == pytest.approx(auc, abs=5e-4)
+
+
+def _square(file: Path, geometry: Any) -> np.ndarray[Any, Any]:
+    with Image.open(file) as image:
+        return fit_geometry(np.asarray(image.convert("RGB")), geometry)
+
+
+@here
+@pytest.mark.parametrize(("name", "shape"), [("univfd", (8, 768)), ("rine", (8, 24, 1024))])
+def test_a_head_gives_the_logits_of_its_authors_code(name: str, shape: tuple[int, ...]) -> None:
+    """On CLIP ViT-L/14 as it is, whose file is not needed for that: it stays on the meta device."""
+    detector: Any = registry.create(registry.spec_of(name), 0)
+    assert {p.device.type for p in detector.parameters()} == {"meta"}
+    assert detector.n_features == np.prod(shape[1:])
+    card = PUBLISHED[name].published
+    assert card is not None and card.head is not None
+    file = ROOT / name / card.head.file
+    assert file_sha256(file) == card.head.sha256
+    load_backbone(detector.published, file, card.head)
+    given = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    features = torch.from_numpy(given).flatten(1)
+    with torch.no_grad():
+        found = detector.eval().classify(features).numpy()
+    expected = json.loads((ROOT / "heads_expected.json").read_text())[name]["logits"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_rine_reads_the_class_token_of_every_second_norm() -> None:
+    """Against open_clip's own blocks, run one by one."""
+    line = registry.entry("rine")
+    assert line.source is not None
+    spec = replace(registry.spec_of("rine"), backbone="ViT-B-32")
+    from study.detectors import rine
+
+    detector: Any = rine.create(spec).to_empty(device="cpu")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for tensor in detector.state_dict().values():
+            tensor.normal_(0.0, 0.02)
+        x = torch.rand(2, 3, 224, 224)
+        tower, taken = detector.backbone, []
+        tokens = tower._embeds(x)
+        for block in tower.transformer.resblocks:
+            attended = tokens + block.ls_1(block.attention(q_x=block.ln_1(tokens)))
+            taken.append(block.ln_2(attended)[:, 0])
+            tokens = attended + block.ls_2(block.mlp(block.ln_2(attended)))
+        found = detector.features(x)
+    torch.testing.assert_close(found, torch.cat(taken, dim=1), rtol=0, atol=1e-5)
+
+
+def test_another_file_under_the_published_name_is_refused(tmp_path: Path) -> None:
+    source = PUBLISHED["ferretnet_s"].source
+    assert source is not None
+    with pytest.raises(WeightsError, match="are not on this machine: fetch checkpoints/4cls_ckpt"):
+        registry.resolve("ferretnet_s", options={}, weights_root=tmp_path)
+    folder = tmp_path / "ferretnet_s"
+    folder.mkdir()
+    (folder / source.file).write_bytes(b"another")
+    with pytest.raises(WeightsError, match="is not the published one of ferretnet_s: its SHA-256"):
+        registry.resolve("ferretnet_s", options={}, weights_root=tmp_path)
