@@ -403,6 +403,29 @@ def results_folder(options: argparse.Namespace, study: Study | None = None) -> P
     return local_results(options.results)
 
 
+def study_folder(options: argparse.Namespace, file: str, how: str) -> Path:
+    """Return the folder of a study that has been run, which STUDY names by its name below the
+    results, by its file, or itself. file: what is in such a folder. how: what writes it, for the
+    error. Raises StoreError where there is none.
+    """
+    from study.core.errors import StoreError, unknown_name
+
+    given, name = Path(options.study), options.study
+    if (given / file).is_file():
+        return given.absolute()
+    results = results_folder(options)
+    if given.suffix == ".toml" and given.is_file():
+        from study.planning.study_file import load_study
+
+        name = load_study(str(given)).name
+    folder = results / name
+    if not (folder / file).is_file():
+        here = [found.parent.name for found in results.glob(f"*/{file}")]
+        said = unknown_name("study with results", name, here, where=f"'{results}'")
+        raise StoreError(f"{said}; {how}")
+    return folder.absolute()
+
+
 def pushed(options: argparse.Namespace, study: Study) -> contextlib.AbstractContextManager[None]:
     """Return a context in which what a command writes goes to results elsewhere as it is finished;
     nothing where they are here.

@@ -59,7 +59,7 @@ def predict(options: argparse.Namespace) -> int:
     from study.data.given_images import find_images
     from study.render.predictions import as_csv, as_json, as_text
 
-    folder = _folder(options)
+    folder = cli.study_folder(options, "cells.csv", "cross_eval writes them")
     winner = predictions.find_winner(folder, options.winner, options.seed)
     if options.frames is not None and options.frames < 1:
         raise ConfigError(f"--frames {options.frames} must be at least 1")
@@ -83,27 +83,6 @@ def predict(options: argparse.Namespace) -> int:
     if options.csv and not options.json:
         print(f"\npredictions: {options.csv}")
     return cli.SOME_FAILED if found.refused else cli.DONE
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    """The results of the study. Raises StoreError where there are none."""
-    from study.core.errors import StoreError, unknown_name
-
-    given = Path(options.study)
-    if (given / "cells.csv").is_file():
-        return given.absolute()
-    results = cli.results_folder(options)
-    name = options.study
-    if given.suffix == ".toml" and given.is_file():
-        from study.planning.study_file import load_study
-
-        name = load_study(str(given)).name
-    folder = results / name
-    if not (folder / "cells.csv").is_file():
-        here = [file.parent.name for file in results.glob("*/cells.csv")]
-        said = unknown_name("study with results", name, here, where=f"'{results}'")
-        raise StoreError(f"{said}; cross_eval writes them")
-    return folder.absolute()
 
 
 def _frames(folder: Path) -> int:

@@ -15,20 +15,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from study import (
-    audit,
-    cli,
-    completion,
-    cross_eval,
-    doctor,
-    init,
-    ls,
-    plan,
-    predict,
-    prepare,
-    score,
-    sweep,
-)
+from study import cli
+from study.__main__ import commands
 from study.core.errors import StudyError
 from tests.factories import write_dataset
 
@@ -212,20 +200,8 @@ def rows(path: Path) -> int:
 
 def examples() -> Iterator[str]:
     """The commands at the end of every command's help."""
-    for module in (
-        audit,
-        completion,
-        cross_eval,
-        doctor,
-        init,
-        ls,
-        plan,
-        predict,
-        prepare,
-        score,
-        sweep,
-    ):
-        yield from COMMAND.findall(module.EXAMPLES)
+    for name in commands():
+        yield from COMMAND.findall(importlib.import_module(f"study.{name}").EXAMPLES)
 
 
 def in_readme() -> Iterator[str]:
