@@ -136,7 +136,9 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     from study.planning.searches import replay
     from study.planning.variants import draw_cells, variant_cells, variants
     from study.render.audit import pairs_line
+    from study.render.figures.headless import costs_only
     from study.render.study_text import study_notes
+    from study.report import REPORT, write_report
 
     cli.show_in(views, opened, options)
     given = options.predictions, options.test_on
@@ -167,6 +169,10 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
     files += _write_cells(opened, options, found, cells)
+    page = opened.store.folder / REPORT
+    page.unlink(missing_ok=True)  # one of an earlier matrix would be taken for this one's
+    with costs_only(f"'{page}' is"):
+        write_report(opened, options, found, cells, history, notes, page)
     live.clear()
     notes += _left_out(opened, options, gone, files)
     views.add_matrix(found.results.rows, opened.store.shown_files())

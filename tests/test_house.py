@@ -38,6 +38,8 @@ ONLY_HERE = {
     "kagglehub": "data/sources/kaggle.py",
     "optuna": ("search/", "tracking/optuna_record.py"),
     "matplotlib": "render/figures/",
+    "vl_convert": "render/report/library.py",
+    "markdown_it": "render/report/prose.py",
     "av": "data/images/videos.py",
     "rich": "core/live.py",
     "pydantic": "core/validation.py",
@@ -62,6 +64,8 @@ HEAVY = {
     "PIL",
     "av",
     "rich",
+    "vl_convert",
+    "markdown_it",
 }
 
 

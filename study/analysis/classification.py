@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from study.analysis.score_set import ScoreSet
 from study.core.identity import digest
-from study.core.records import NO_DEGRADATION, Scores, TrainedDetector
+from study.core.records import NO_DEGRADATION, Pairing, Scores, TrainedDetector
 from study.planning.cells import PlannedCell
 from study.statistics.metrics import sigmoid
 
@@ -60,15 +60,8 @@ class CellPredictions:
 
     @property
     def file_name(self) -> str:
-        """A name for a file of it, of letters that every disk takes, and of this cell alone: where
-        they do not say which cell it is, a digest follows.
-        """
-        pairing = self.winner.trial.pairing
-        parts = [pairing.detector, pairing.train_on, self.test_on, f"seed{self.winner.winner_seed}"]
-        name = "__".join(parts)
-        safe = "".join(c if c.isalnum() or c in "._-+" else "-" for c in name)
-        told = safe == name and name.split("__") == parts
-        return f"{safe}.csv" if told else f"{safe}-{digest(parts)[:8]}.csv"
+        """The name of a file of it."""
+        return predictions_file(self.winner.trial.pairing, self.test_on, self.winner.winner_seed)
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a line an image: what it is, its logit, p(fake), and the verdict at each threshold,
@@ -82,6 +75,17 @@ class CellPredictions:
             said = ["" if math.isnan(cut) else CLASSES[int(value >= cut)] for cut in cuts]
             numbers = (repr(float(value)), repr(float(chance)))
             yield (str(sample), str(group), str(method), CLASSES[int(label)], *numbers, *said)
+
+
+def predictions_file(pairing: Pairing, test_on: str, seed: int) -> str:
+    """Return a name for a file of a cell's predictions, of letters that every disk takes, and of
+    this cell alone: where they do not say which cell it is, a digest follows.
+    """
+    parts = [pairing.detector, pairing.train_on, test_on, f"seed{seed}"]
+    name = "__".join(parts)
+    safe = "".join(c if c.isalnum() or c in "._-+" else "-" for c in name)
+    told = safe == name and name.split("__") == parts
+    return f"{safe}.csv" if told else f"{safe}-{digest(parts)[:8]}.csv"
 
 
 COLUMNS = ("sample_id", "group", "method", "label", "logit", "probability", *THRESHOLDS)

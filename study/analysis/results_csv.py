@@ -20,7 +20,8 @@ refused by name and never misread.
 | undefined, note | why the value is undefined; a flag that does not make it so |
 
 The columns of the others are the fields of `results.DatasetRow`, `results.PairRow` and
-`results.Flag`. Results that were written before there were flags have no flags.csv.
+`results.Flag`. Results that were written before there were flags have no flags.csv, and
+files of earlier versions lack columns that have come since: these have the fields' defaults.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TextIO, get_args, get_type_hints
+from typing import Any, TextIO, TypeVar, get_args, get_type_hints
 
 from study.analysis.results import COLUMNS, DatasetRow, Flag, PairRow, ResultRow, Results, flat
 from study.core.csv_lines import csv_line
@@ -39,6 +40,7 @@ from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION, Estimate
 
+T = TypeVar("T", DatasetRow, PairRow, Flag)
 SCHEMA = 2
 MATRIX, DATASETS, PAIRS, FLAGS = "matrix.csv", "datasets.csv", "pairs.csv", "flags.csv"
 
@@ -56,14 +58,23 @@ def write_results(results: Results, folder: Path) -> list[Path]:
 
 
 def read_results(folder: Path) -> Results:
-    """Return what `write_results` wrote into a folder. Raises StoreError as `read_matrix` does."""
-    flags = _read(folder / FLAGS, _kinds(Flag)) if (folder / FLAGS).exists() else []
+    """Return what `write_results` wrote into a folder; matrix.csv may be packed, with .gz at the
+    end of its name. Raises StoreError as `read_matrix` does.
+    """
+    packed = folder / f"{MATRIX}.gz"
+    matrix = packed if packed.is_file() else folder / MATRIX
     return Results(
-        rows=tuple(read_matrix(folder / MATRIX)),
-        datasets=tuple(DatasetRow(**row) for row in _read(folder / DATASETS, _kinds(DatasetRow))),
-        pairs=tuple(PairRow(**row) for row in _read(folder / PAIRS, _kinds(PairRow))),
-        flags=tuple(Flag(**row) for row in flags),
+        rows=tuple(read_matrix(matrix)),
+        datasets=_records(folder / DATASETS, DatasetRow),
+        pairs=_records(folder / PAIRS, PairRow),
+        flags=_records(folder / FLAGS, Flag) if (folder / FLAGS).exists() else (),
     )
+
+
+def _records(path: Path, record: type[T]) -> tuple[T, ...]:
+    """The rows of a file. Fields with a default are columns that earlier versions lacked."""
+    later = [one.name for one in fields(record) if one.default is not MISSING]
+    return tuple(record(**row) for row in _read(path, _kinds(record), later))
 
 
 def write_matrix(rows: Iterable[ResultRow], path: Path) -> None:
@@ -131,12 +142,19 @@ def _write(path: Path, kinds: Mapping[str, Any], rows: Iterable[Mapping[str, Any
         ) from error
 
 
-def _read(path: Path, kinds: Mapping[str, Any]) -> list[dict[str, Any]]:
-    parsers = {name: _parser(name, kind) for name, kind in kinds.items()}
+def _read(
+    path: Path, kinds: Mapping[str, Any], later: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """The rows of a file. later: columns that files of earlier versions lack."""
     try:
         with _opened(path) as file:
             lines = csv.reader(file)
-            _check_header(path, next(lines, []), ("schema", *kinds))
+            header = next(lines, [])
+            held = {
+                name: kind for name, kind in kinds.items() if name in header or name not in later
+            }
+            _check_header(path, header, ("schema", *held))
+            parsers = {name: _parser(name, kind) for name, kind in held.items()}
             return [_row(path, number, line, parsers) for number, line in enumerate(lines, start=2)]
     except OSError as error:
         raise StoreError(f"cannot read '{path}': {error.strerror or error}") from error

@@ -98,6 +98,7 @@ def write_readme(name: str, answer: str, commands: Sequence[tuple[str, str]], fo
 
 
 FILES = (
+    ("report.html", "everything on one page, for a browser; nothing is fetched, so it can be sent"),
     ("tables.md", "the matrix of every detector as tables, with the marks explained"),
     ("comparisons.md", "which detector generalises best, with every pair compared"),
     (

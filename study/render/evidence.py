@@ -41,7 +41,7 @@ def evidence_markdown(rows: Sequence[EvidenceRow]) -> str:
         (
             *(row.detector, row.train_on, row.test_on),
             *(_shown(row.numbers[name]) for name in [*NUMBERS][:2]),
-            _bounds(row),
+            bounds_words(row),
             valid_words(row),
             *(_shown(row.numbers[name]) for name in [*NUMBERS][2:]),
         )
@@ -50,7 +50,8 @@ def evidence_markdown(rows: Sequence[EvidenceRow]) -> str:
     return "\n\n".join(["# Scores as evidence", EXPLAINED, markdown(table(head, lines))]) + "\n"
 
 
-def _bounds(row: EvidenceRow) -> str:
+def bounds_words(row: EvidenceRow) -> str:
+    """Return within which log10 LR an LR rests on data, in words."""
     if math.isnan(row.low):
         return "undefined"
     return "none: no LR but 1" if row.low >= row.high else f"{row.low:.2f} to {row.high:.2f}"

@@ -53,6 +53,13 @@ def write_tables(
     folder: Path,
 ) -> list[Path]:
     """Write tables.md; return it. Raises StoreError."""
+    return _write(folder, {"tables.md": tables_text(results, choices, degraded, notes)})
+
+
+def tables_text(
+    results: Results, choices: Choices, degraded: Sequence[Robustness], notes: Sequence[str]
+) -> str:
+    """Return tables.md. Ends with a newline."""
     parts = [
         markdown_tables(results),
         flags_markdown(results.flags),
@@ -67,7 +74,7 @@ def write_tables(
         robustness_markdown(degraded),
         "\n".join(f"Note: {note}.\n" for note in notes),
     ]
-    return _write(folder, {"tables.md": "\n".join(filter(None, parts))})
+    return "\n".join(filter(None, parts))
 
 
 def write_comparisons(found: Comparisons, folder: Path, flags: Sequence[Flag] = ()) -> list[Path]:

@@ -82,7 +82,7 @@ class Store:
 
     def shown_files(self) -> list[Path]:
         """Return the tables and figures that go with a matrix."""
-        kinds = "*.csv", "*.md", self.study_file.name, self.audit_file.name, "figures/*.*"
+        kinds = "*.csv", "*.md", "*.html", self.study_file.name, self.audit_file.name, "figures/*.*"
         return sorted(path for kind in kinds for path in self.folder.glob(kind))
 
     # The folder itself

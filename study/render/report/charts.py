@@ -1,0 +1,405 @@
+"""The charts of the report, as Vega-Lite has them: each is a mapping with its data in it.
+
+Colours are Okabe and Ito's, which the colour-blind tell apart; lines and letters take the colour of
+the page's text, so that charts follow its light and dark forms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from study.analysis.comparisons import Comparisons
+from study.analysis.headline import CHANCE
+from study.analysis.results import Domain
+from study.analysis.robustness import Robustness, mean_drop
+from study.analysis.search_curves import EpochPoint, TrialPoint
+from study.analysis.tuning import VAL, Contrast
+from study.planning.variants import DEFAULT
+from study.render.numbers import json_number, with_interval
+
+Chart = dict[str, Any]
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+REAL_FAKE = {"domain": ["real", "fake"], "range": ["#0072B2", "#D55E00"]}
+DOMAINS: Mapping[Domain, str] = {
+    "in": "in-domain",
+    "cross": "cross-domain",
+    "neither": "neither",
+    "unknown": "unknown",
+}
+PANEL = {"width": 230, "height": 170}
+SMALL = {"width": 190, "height": 150}
+FIT = {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+TOP: Chart = {"title": None, "legend": {"orient": "top"}}
+KINDS = ("detector", "run elsewhere", "control")
+SHOWN = "currentColor"
+CONFIG: Chart = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "range": {"category": list(OKABE_ITO)},
+    "view": {"stroke": SHOWN, "strokeOpacity": 0.2},
+    "axis": {
+        **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor"), SHOWN),
+        "gridColor": SHOWN,
+        "gridOpacity": 0.12,
+        "labelLimit": 220,
+        "titleFontWeight": "normal",
+    },
+    "legend": {"labelColor": SHOWN, "titleColor": SHOWN, "labelLimit": 260},
+    "header": {"labelColor": SHOWN, "titleColor": SHOWN, "labelFontWeight": "bold"},
+    "title": {"color": SHOWN},
+    **{mark: {"color": SHOWN} for mark in ("text", "rule")},
+}
+_PROBITS = {0.001: "0.1", 0.01: "1", 0.05: "5", 0.2: "20", 0.5: "50", 0.8: "80", 0.95: "95"}
+
+
+def _x(field: str, title: str, **more: Any) -> Chart:
+    return {"field": field, "type": "quantitative", "title": title, **more}
+
+
+def _names(field: str, order: Iterable[str] | None = None, **more: Any) -> Chart:
+    sort = None if order is None else list(dict.fromkeys(order))
+    return {"field": field, "type": "nominal", "sort": sort, **more}
+
+
+def _layered(data: Sequence[Chart], layers: Sequence[Chart], **more: Any) -> Chart:
+    return {"data": {"values": list(data)}, "layer": list(layers), **more}
+
+
+def forest(found: Comparisons) -> Chart | None:
+    """Return every detector's cross-domain mean with its interval, what permuted labels give, the
+    classifiers without pixels, and chance; None where there is no such mean.
+    """
+    standings = found.headline.standings
+    if not standings:
+        return None
+    rows: list[Chart] = [
+        {
+            "name": one.detector,
+            "kind": KINDS[1] if one.is_given else KINDS[0],
+            **_interval(one.mean.value, one.mean.low, one.mean.high),
+            "band_low": json_number(one.chance.low) if one.chance.models else None,
+            "band_high": json_number(one.chance.high) if one.chance.models else None,
+        }
+        for one in standings
+    ]
+    rows += [
+        {"name": one.name, "kind": KINDS[2], **_interval(one.value, one.low, one.high)}
+        for one in standings[0].baselines
+        if one.has_number
+    ]
+    names = [row["name"] for row in rows]
+    y = _names("name", names, title=None)
+    domain = {"scale": {"zero": False, "nice": True}, "axis": {"tickCount": 8}}
+    title = "mean AUC over the cross-domain cells, [95 % interval]"
+    kinds = _names("kind", KINDS, **TOP)
+    tip = [{"field": name} for name in ("name", "kind", "text")]
+    return _layered(
+        rows,
+        [
+            {
+                "mark": {"type": "bar", "height": 14, "color": "#999999", "opacity": 0.45},
+                "encoding": {"x": _x("band_low", title, **domain), "x2": {"field": "band_high"}},
+            },
+            {
+                "mark": {"type": "rule", "strokeDash": [4, 3]},
+                "encoding": {"x": {"datum": CHANCE}, "y": None},
+            },
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {"x": _x("low", title), "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+                "encoding": {
+                    "x": _x("value", title, **domain),
+                    "color": kinds,
+                    "shape": {**kinds, "legend": None},
+                    "tooltip": tip,
+                },
+            },
+            {
+                "mark": {"type": "text", "align": "left", "dx": 8},
+                "encoding": {"x": {"value": "width"}, "text": {"field": "text"}},
+            },
+        ],
+        encoding={"y": y},
+        **FIT,
+        height=26 * len(names),
+        padding={"right": 150, "left": 5, "top": 5, "bottom": 5},
+    )
+
+
+def _interval(value: float, low: float, high: float) -> Chart:
+    ends = {"value": json_number(value), "low": json_number(low), "high": json_number(high)}
+    return {**ends, "text": with_interval(value, low, high)}
+
+
+def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
+    """Return what every degradation changes, mean over the cells of a kind; None where nothing was
+    degraded.
+    """
+    groups: dict[tuple[str, str, Domain], list[Robustness]] = {}
+    for one in found:
+        if not math.isnan(one.auc):
+            groups.setdefault((one.detector, one.degradation, one.domain), []).append(one)
+    rows = []
+    for (detector, degradation, domain), mine in groups.items():
+        drop = mean_drop(mine)
+        named = {"detector": detector, "degradation": degradation, "domain": DOMAINS[domain]}
+        auc = f"{fmean(one.auc for one in mine):.3f}"
+        rows.append({**named, "auc": auc, **_interval(drop.value, drop.low, drop.high)})
+    if not rows:
+        return None
+    y = _names("degradation", (row["degradation"] for row in rows), title=None)
+    colour = _names("detector", (row["detector"] for row in rows))
+    shift = {"y": y, "yOffset": colour, "color": colour}
+    title = "change of the AUC"
+    tips = ("detector", "degradation", "domain", "auc", "text")
+    inner = {
+        "layer": [
+            {"mark": "rule", "encoding": {"x": {"datum": 0}}},
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {**shift, "x": _x("low", title), "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
+                "encoding": {
+                    **shift,
+                    "x": _x("value", title),
+                    "tooltip": [{"field": name} for name in tips],
+                },
+            },
+        ],
+        "width": 260,
+        "height": {"step": 12 + 8 * len({row["detector"] for row in rows})},
+    }
+    facet = _names("domain", (row["domain"] for row in rows), title=None)
+    return {"data": {"values": rows}, "facet": facet, "columns": 2, "spec": inner}
+
+
+def tuning_chart(found: Sequence[Contrast]) -> Chart | None:
+    """Return tuned minus default, a point for every test set; None where the study does not train
+    the default.
+    """
+    rows: list[Chart] = [
+        {
+            "pairing": one.pairing.name,
+            "test set": one.test_on,
+            "domain": DOMAINS[one.domain],
+            "verdict": one.verdict.value,
+            **_interval(one.finding.value, one.finding.low, one.finding.high),
+        }
+        for one in found
+        if one.source == DEFAULT and one.test_on != VAL and not one.reason
+    ]
+    if not rows:
+        return None
+    y = _names("pairing", (row["pairing"] for row in rows), title=None)
+    title = "AUC, tuned minus default"
+    tips = ("pairing", "test set", "domain", "text", "verdict")
+    tests = _names("test set", (row["test set"] for row in rows))
+    shift = {"y": y, "yOffset": tests, "color": {"field": "domain", "type": "nominal"}}
+    layers: list[Chart] = [
+        {"mark": "rule", "encoding": {"x": {"datum": 0}}},
+        {
+            "mark": {"type": "rule", "strokeWidth": 1.5},
+            "encoding": {**shift, "x": _x("low", title), "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+            "encoding": {
+                **shift,
+                "x": _x("value", title),
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
+    step = 10 + 7 * len({row["test set"] for row in rows})
+    return _layered(rows, layers, **FIT, height=step * len({row["pairing"] for row in rows}))
+
+
+def search_chart(found: Sequence[TrialPoint]) -> Chart | None:
+    """Return the best source-val AUC so far after every trial, and every trial; None where nothing
+    was searched.
+    """
+    rows: list[Chart] = [
+        {
+            "detector": one.detector,
+            "train on": one.train_on,
+            "trial": one.number,
+            "val AUC": json_number(one.val_auc),
+            "best so far": one.best,
+            "origin": one.origin,
+            "state": one.state,
+        }
+        for one in found
+    ]
+    if not rows:
+        return None
+    colour = _names("train on", (row["train on"] for row in rows))
+    x, zero = _x("trial", "trial", axis={"tickMinStep": 1, "format": "d"}), {"zero": False}
+    y = "AUC on source val"
+    tips = ("detector", "train on", "trial", "val AUC", "origin", "state")
+    layers: list[Chart] = [
+        {
+            "mark": {"type": "line", "interpolate": "step-after"},
+            "encoding": {"x": x, "y": _x("best so far", y, scale=zero), "color": colour},
+        },
+        {
+            "mark": {"type": "point", "size": 30},
+            "encoding": {
+                "x": x,
+                "y": _x("val AUC", y, scale=zero),
+                "color": colour,
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
+    return _panels(rows, layers)
+
+
+def learning_chart(found: Sequence[EpochPoint]) -> Chart | None:
+    """Return source-val AUC epoch by epoch, of the selected trials and of the defaults, each phase
+    of a schedule with a shape; None where no training had several epochs.
+    """
+    rows: list[Chart] = [
+        {
+            "detector": one.detector,
+            "train on": one.train_on,
+            "trial": one.which,
+            "epoch": one.epoch + 1,
+            "phase": one.phase or "all",
+            "val AUC": json_number(one.val_auc),
+            "train loss": json_number(one.train_loss),
+        }
+        for one in found
+    ]
+    if not rows:
+        return None
+    shared = {
+        "x": _x("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"}),
+        "y": _x("val AUC", "AUC on source val", scale={"zero": False}),
+        "color": _names("train on", (row["train on"] for row in rows)),
+    }
+    tips = ("detector", "train on", "trial", "epoch", "phase", "val AUC", "train loss")
+    dash = {"field": "trial", "type": "nominal", "sort": ["selected", "default"]}
+    layers: list[Chart] = [
+        {"mark": "line", "encoding": {**shared, "strokeDash": dash}},
+        {
+            "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+            "encoding": {
+                **shared,
+                "shape": _names("phase", (row["phase"] for row in rows)),
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
+    return _panels(rows, layers)
+
+
+def _panels(rows: Sequence[Chart], layers: Sequence[Chart]) -> Chart:
+    """A panel for each detector."""
+    facet = _names("detector", (row["detector"] for row in rows), title=None)
+    inner = {"layer": list(layers), **PANEL}
+    return {"data": {"values": list(rows)}, "facet": facet, "columns": 3, "spec": inner}
+
+
+def cell_charts() -> dict[str, Chart]:
+    """Return the charts of one cell, by name, without data: the page gives them that of the cell
+    that is opened.
+    """
+    band = {"type": "area", "opacity": 0.25, "color": OKABE_ITO[0], "interpolate": "step-after"}
+    line = {"type": "line", "color": OKABE_ITO[0], "interpolate": "step-after"}
+    share = {"scale": {"domain": [0, 1]}}
+    x, y = _x("fpr", "false positive rate", **share), "true positive rate"
+    diagonal = {
+        "data": {"values": [{"p": 0}, {"p": 1}]},
+        "mark": {"type": "line", "color": "#999999", "strokeDash": [3, 3]},
+    }
+    chance = {**diagonal, "encoding": {"x": _x("p", x["title"]), "y": _x("p", y)}}
+    kinds = {"field": "class", "type": "nominal", "scale": REAL_FAKE, **TOP}
+    straight = {**diagonal, "encoding": {"x": _x("p", "mean p(fake)"), "y": _x("p", "")}}
+    return {
+        "ROC": {
+            **SMALL,
+            "layer": [
+                chance,
+                {
+                    "mark": band,
+                    "encoding": {"x": x, "y": _x("lowest", y, **share), "y2": {"field": "highest"}},
+                },
+                {"mark": line, "encoding": {"x": x, "y": _x("tpr", y, **share)}},
+            ],
+        },
+        "DET": {
+            **SMALL,
+            "transform": [
+                {"calculate": f"quantileNormal(clamp({rate}, 0.0005, 0.9995))", "as": name}
+                for name, rate in _DEVIATES.items()
+            ],
+            "layer": [
+                {
+                    "mark": {**band, "interpolate": "linear"},
+                    "encoding": {
+                        "x": _deviate("x", "false positive rate, %"),
+                        "y": _deviate("y_low", "false negative rate, %"),
+                        "y2": {"field": "y_high"},
+                    },
+                },
+                {
+                    "mark": {**line, "interpolate": "linear"},
+                    "encoding": {
+                        "x": _deviate("x", "false positive rate, %"),
+                        "y": _deviate("y", "false negative rate, %"),
+                    },
+                },
+            ],
+        },
+        "Scores": {
+            **SMALL,
+            "mark": {"type": "bar", "opacity": 0.55, "binSpacing": 0},
+            "encoding": {
+                "x": _x("from", "logit", bin={"binned": True}),
+                "x2": {"field": "to"},
+                "y": _x("share", "share of the class", stack=None),
+                "color": kinds,
+            },
+        },
+        "Reliability": {
+            **SMALL,
+            "layer": [
+                straight,
+                {
+                    "mark": {"type": "line", "point": True, "color": OKABE_ITO[0]},
+                    "encoding": {
+                        "x": _x("p", "mean p(fake)", **share),
+                        "y": _x("share", "share of fakes", **share),
+                        "tooltip": [{"field": name} for name in ("p", "share", "images")],
+                    },
+                },
+            ],
+        },
+    }
+
+
+_DEVIATES = {
+    "x": "datum.fpr",
+    "y": "1 - datum.tpr",
+    "y_low": "1 - datum.highest",
+    "y_high": "1 - datum.lowest",
+}
+
+
+def _deviate(field: str, title: str) -> Chart:
+    """An axis of normal deviates, marked by the rates that they stand for."""
+    from statistics import NormalDist
+
+    values = {rate: NormalDist().inv_cdf(rate) for rate in _PROBITS}
+    words = [f"datum.value < {value + 0.01:.4f} ? '{_PROBITS[p]}'" for p, value in values.items()]
+    axis = {"values": [*values.values()], "labelExpr": " : ".join([*words, "''"])}
+    domain = [NormalDist().inv_cdf(0.001), NormalDist().inv_cdf(0.97)]
+    return _x(field, title, axis=axis, scale={"domain": domain, "clamp": True})

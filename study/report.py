@@ -1,0 +1,209 @@
+"""Write a study as one page of HTML, with charts and a heat map to click, that can be sent around.
+
+    python -m study.report quick
+
+Nothing is trained or scored: the page is made of what the store has. cross_eval writes it too. The
+page fetches nothing, so it opens without a network, and no image is in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study import cli
+
+if TYPE_CHECKING:
+    from study.analysis.analyses import Analyses
+    from study.core.records import Pairing
+    from study.planning.cells import PlannedCell
+    from study.planning.open_study import OpenStudy
+    from study.planning.selection import SearchHistory
+    from study.render.report.page import Report
+
+EXAMPLES = """
+python -m study.report quick
+python -m study.report my_study.toml --results ~/results --out my_study.html
+python -m study.report results/tracked/unfreezing --out unfreezing.html
+"""
+REPORT = "report.html"
+TEXTS = ("comparisons.md", "tables.md", "controls.md", "tuning.md")
+MOST_CURVES = 512  # cells whose curves are on a page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = cli.command_parser("report", __doc__, EXAMPLES)
+    cli.add_study_options(parser)
+    cli.add_log_options(parser)
+    what = "where to write the page (default: report.html in the folder of the study)"
+    parser.add_argument("--out", metavar="FILE.html", help=what)
+    options = cli.parse(parser, arguments)
+    folder = Path(options.study)
+    path = report_on_tables(folder, options) if folder.is_dir() else report_on(options)
+    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return cli.DONE
+
+
+def report_on(options: argparse.Namespace) -> Path:
+    """Write the page of a study; return it. Raises StoreError where nothing of it is scored."""
+    from study.analysis.analyses import analyse
+    from study.analysis.external import external_cells
+    from study.analysis.leak_price import kept_epochs
+    from study.analysis.results_csv import degradations_in
+    from study.audit import write_audit
+    from study.core import live
+    from study.core.errors import StoreError
+    from study.planning.cells import plan_cells
+    from study.planning.searches import replay
+    from study.planning.study_file import load_study
+    from study.planning.variants import draw_cells, variant_cells, variants
+    from study.render.study_text import study_notes
+
+    study = load_study(options.study, options.set)
+    matrix = cli.results_folder(options, study) / study.name / "matrix.csv"
+    if not matrix.is_file():
+        raise StoreError(f"there is no '{matrix}'; first run: {cli.again(options, 'cross_eval')}")
+    options.degradations = degradations_in(matrix) or None
+    opened = cli.open_study(options, firewall=False)
+    with opened.store.lock():
+        history = replay(opened)
+        cells = plan_cells(opened, history)
+        tried = variant_cells(opened.jobs, variants(opened.jobs, history))
+        drawn = [job for job in draw_cells(opened.jobs, history) if job.is_done()]
+        epochs = [one for one in kept_epochs(opened, cells) if one.job.is_done()]
+        cells += external_cells(opened)
+        live.show("computing numbers and intervals")
+        found = analyse(opened, cells, tried, epochs, drawn, write_audit(opened), history)
+        live.clear()
+        path = Path(options.out) if options.out else opened.store.folder / REPORT
+        return write_report(opened, options, found, cells, history, study_notes(opened.study), path)
+
+
+def report_on_tables(folder: Path, options: argparse.Namespace) -> Path:
+    """Write the page of a folder that has the tables of a study and no scores; return it. Raises
+    StoreError where there is no matrix.csv.
+    """
+    from study.analysis.results_csv import read_results
+    from study.render.report.page import Report, write_page
+
+    results = read_results(folder)
+    files = [folder / name for name in TEXTS if (folder / name).is_file()]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    report = Report(
+        name=folder.resolve().name,
+        results=results,
+        answer="\n".join(_answer_in(texts)),
+        texts=texts,
+        provenance=[("made of", "the tables alone: curves and searches are not among them")],
+    )
+    path = Path(options.out) if options.out else folder / REPORT
+    return write_page(report, path, cli.results_folder(options) / "cache")
+
+
+def _answer_in(texts: Sequence[str]) -> Iterator[str]:
+    """The sentences that comparisons.md begins with."""
+    for line in texts[0].splitlines() if texts else []:
+        if line.startswith("## "):
+            return
+        if line.startswith("* "):
+            yield line[2:]
+
+
+def write_report(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    found: Analyses,
+    cells: Sequence[PlannedCell],
+    history: Mapping[Pairing, SearchHistory],
+    notes: Sequence[str],
+    path: Path,
+) -> Path:
+    """Write the page of a study whose tables are made; return it. Raises StoreError."""
+    from study.render.report.page import write_page
+
+    report = _report(opened, options, found, cells, history, notes)
+    return write_page(report, path, opened.workspace.data.cache)
+
+
+def _report(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    found: Analyses,
+    cells: Sequence[PlannedCell],
+    history: Mapping[Pairing, SearchHistory],
+    notes: Sequence[str],
+) -> Report:
+    from study.analysis.cell_curves import cell_curves
+    from study.analysis.search_curves import epoch_points, trial_points
+    from study.render.answer import answer
+    from study.render.cell_files import PREDICTIONS
+    from study.render.comparisons import comparisons_markdown
+    from study.render.controls import controls_lines, controls_markdown
+    from study.render.files import tables_text
+    from study.render.report.page import Report
+    from study.render.tuning import tuning_markdown
+
+    flags, contrasts = found.results.flags, found.choices.contrasts
+    said = [*answer(found.comparisons, flags).splitlines()[1:], *controls_lines(found.controls)]
+    return Report(
+        name=opened.study.name,
+        results=found.results,
+        answer="\n".join(said),
+        texts=(
+            comparisons_markdown(found.comparisons, flags),
+            tables_text(found.results, found.choices, found.robustness, notes),
+            controls_markdown(found.controls),
+            tuning_markdown(contrasts) if contrasts else "",
+        ),
+        comparisons=found.comparisons,
+        robustness=found.robustness,
+        contrasts=contrasts,
+        evidence=found.choices.evidence,
+        curves=cell_curves(found.scores, [planned.cell for planned in cells], MOST_CURVES),
+        trials=trial_points(history),
+        epochs=epoch_points(history),
+        provenance=_provenance(opened, options, cells),
+        again=f"{cli.again(options, 'cross_eval')} --predictions-csv",
+        predictions=str(Path(options.results) / opened.study.name / PREDICTIONS),
+    )
+
+
+def _provenance(
+    opened: OpenStudy, options: argparse.Namespace, cells: Sequence[PlannedCell]
+) -> list[tuple[str, str]]:
+    """What the numbers were made of: commands, versions, digests, seeds."""
+    from study.planning.cells import test_content
+    from study.planning.study_file import to_toml
+
+    study = opened.study
+    winners = {one.winner.key: one.winner for one in cells if one.winner is not None}
+    made_by = {
+        f"{name} {what}"
+        for one in winners.values()
+        for name, what in one.provenance.items()
+        if what and name != "made"  # the time, of which every winner has its own
+    }
+    tests = dict.fromkeys(one.cell.test_on for one in cells)
+    weights = {name: spec.weights for name, spec in opened.keys.specs.items() if spec.weights}
+    seeds = f"study {study.seed}; {study.budget.seeds} winners a pairing"
+    return [
+        ("sweep", cli.again(options, "sweep")),
+        ("matrix", cli.again(options, "cross_eval")),
+        ("winners were made by", "; ".join(sorted(made_by)) or "none"),
+        ("seeds", seeds),
+        *((f"train and val of {name}", digest) for name, digest in opened.keys.data.items()),
+        *((f"test split of {name}", test_content(opened, name)) for name in tests),
+        *((f"weights of {name}", digest) for name, digest in weights.items()),
+        *(
+            (f"{one.trial.pairing.name}, seed {one.winner_seed}", key)
+            for key, one in winners.items()
+        ),
+        ("the study, every setting written out", to_toml(study)),
+    ]
+
+
+if __name__ == "__main__":
+    cli.run(main)

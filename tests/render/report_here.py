@@ -1,0 +1,64 @@
+"""A made-up study with one of everything that the report shows, and names that are markup."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from study.analysis.cell_curves import BINS, GRID, CellCurves, WorstImage
+from study.analysis.results import DatasetRow, Flag, PairRow, Results
+from study.render.report.page import Report
+from tests.render.synthetic_matrix import matrix, row, without_number
+
+EVIL = "<script>alert(1)</script>"
+NAUGHTY = '"></script><img src=x onerror=alert(1)>.png'
+
+
+def results_with_everything() -> Results:
+    rows = [
+        *matrix(["npr", EVIL], ["a", "b", "c"]),
+        *(row(test_on=y, degradation="jpeg50", value=0.6 + 1 / 16) for y in "abc"),
+        row(test_on="c", leak_free=True, value=0.3125, domain="cross"),
+        row(test_on="b", level="unit", value=0.9995),
+        row(test_on="b", subset="method:gan", value=0.8),
+        without_number("late", "a", "b", "planned", "not trained yet"),
+        row("(metadata only)", "(none)", "b", 0.7),
+        row("npr", "a", "b", 0.5, role="null", subset="permuted labels"),
+    ]
+    pairs = (
+        PairRow(train_on="a", test_on="c", domain="cross", leaked=7, warnings="7 images leak."),
+        PairRow(train_on="a", test_on="b", domain="cross"),
+    )
+    flag = Flag(detector="npr", train_on="a", kind="under-trained", seen="rises", mend="epochs")
+    marked = DatasetRow(name="b", warnings="JPEG quality separates the classes.")
+    return Results(rows=tuple(rows), datasets=(marked,), pairs=pairs, flags=(flag,))
+
+
+def curves_of(detector: str, train_on: str, test_on: str) -> CellCurves:
+    tpr = np.sqrt(GRID)
+    return CellCurves(
+        detector=detector,
+        train_on=train_on,
+        test_on=test_on,
+        seeds=2,
+        tpr=tpr,
+        lowest=tpr * 0.9,
+        highest=np.minimum(tpr * 1.1, 1),
+        edges=np.linspace(-3, 3, BINS + 1),
+        reals=np.full(BINS, 1 / BINS),
+        fakes=np.full(BINS, 1 / BINS),
+        bins=((0.2, 0.3, 50), (0.8, 0.7, 50)),
+        worst=(WorstImage(sample_id=NAUGHTY, is_fake=True, logit=-2.5),),
+    )
+
+
+def report() -> Report:
+    return Report(
+        name="made up",
+        results=results_with_everything(),
+        answer=f"None generalises.\nIts lead on {EVIL} is small.",
+        texts=(f"# A table\n\n| x |\n|---|\n| {EVIL} |\n",),
+        curves=(curves_of("npr", "a", "b"), curves_of(EVIL, "a", "b")),
+        provenance=(("matrix", "python -m study.cross_eval made_up"),),
+        again="python -m study.cross_eval made_up --predictions-csv",
+        predictions="results/made up/predictions",
+    )
