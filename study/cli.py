@@ -39,6 +39,8 @@ SHORT_FORMS = (
     ("budget.epochs", "N", "most epochs of a trial"),
     ("budget.seeds", "N", "winners per pairing"),
     ("data.max_per_class", "N", "images per class and dataset, 0 for all"),
+    ("detector.*.lr", "RATE", "fix the learning rate of all that has one"),
+    ("detector.*.batch_size", "N", "fix the batch size of all that has one"),
 )  # (key of the study, what its value is, in words)
 _LOCALE = ("LC_ALL", "LC_CTYPE", "LANG")  # in the order in which they decide
 
@@ -102,8 +104,9 @@ def add_study_options(parser: argparse.ArgumentParser, *, optional: bool = False
     short = parser.add_argument_group("short for --set")
     for key, kind, what in SHORT_FORMS:
         option = f"--{key.rpartition('.')[2].replace('_', '-')}"
+        names = (option, "--learning-rate") if option == "--lr" else (option,)
         short.add_argument(
-            option,
+            *names,
             action=_ShortForm,
             dest=key,
             default=argparse.SUPPRESS,
@@ -354,6 +357,17 @@ def refuse_over_budget(
 
 def open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
     """Load the study that the options name and open it on this machine. Raises StudyError."""
+    from study.core import live
+
+    live.show("loading libraries")
+    try:
+        return _open_study(options, firewall=firewall)
+    finally:
+        live.clear()
+
+
+def _open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
+    from study.core import live
     from study.core.errors import ConfigError
     from study.planning.open_study import open_study as open_here
     from study.planning.study_file import load_study
@@ -363,6 +377,7 @@ def open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
         if value is not None and not value > 0:
             raise ConfigError(f"--{option.replace('_', '-')} {value:g} must be above 0")
     degradations = getattr(options, "degradations", None)
+    live.show("opening the study")
     study = load_study(
         options.study, options.set, data_root=options.data_root, degradations=degradations
     )
@@ -579,7 +594,7 @@ def show_progress(what: str, done: int, total: int) -> None:
 
     live.show(what, done, total)
     if done >= total:
-        live.clear()
+        live.finish(what)
 
 
 def seconds_text(seconds: float) -> str:

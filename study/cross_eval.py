@@ -132,6 +132,7 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     from study.audit import write_audit
     from study.core import live
     from study.planning.cells import plan_cells
+    from study.planning.frozen import frozen_line
     from study.planning.in_process import Estimates
     from study.planning.searches import replay
     from study.planning.variants import draw_cells, variant_cells, variants
@@ -165,7 +166,8 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     live.show("computing numbers and intervals")
     found = analyse(opened, cells, tried, epochs, models, audit, history)
     live.show("writing tables and figures")
-    notes = [note for note in (pairs_line(audit), *study_notes(opened.study)) if note]
+    said = (frozen_line(opened), pairs_line(audit), *study_notes(opened.study))
+    notes = [note for note in said if note]
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
     files += _write_cells(opened, options, found, cells)
@@ -531,6 +533,7 @@ def _print(
         ("look at MLflow", ui_command(opened.workspace.results)),
     ]
     said = answer(found.comparisons, flags) + controls
+    said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
     print(f"files:  {readme} says what is where")
     print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")

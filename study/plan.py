@@ -17,12 +17,14 @@ from study import cli
 
 if TYPE_CHECKING:
     from study.planning.cost import Outlook
+    from study.planning.open_study import OpenStudy
     from study.planning.study import Run, Study
 
 EXAMPLES = """
 python -m study.plan quick
 python -m study.plan quick --set budget.trials=20
 python -m study.plan my_study.toml --data-root ~/datasets
+python -m study.plan my_study.toml --freeze
 """
 
 
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_study_options(parser)
     cli.add_budget_option(parser)
     cli.add_slots_option(parser)
+    what = "write the plan down before the study runs; its answer says whether the run matches"
+    parser.add_argument("--freeze", action="store_true", help=what)
     options = cli.parse(parser, arguments)
     from study.analysis.flags import few_trials_lines
     from study.planning.cost import look
@@ -47,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nnot on this machine yet; this gets what can be downloaded: {get}")
         print("\n".join(f"  {line}" for line in absent))
         print("\nstates, images and disk are known once these are here")
+        if options.freeze:
+            print("a plan can be frozen once these are here")
+            return cli.SOME_FAILED
         return cli.DONE
     opened = cli.open_study(options, firewall=False)
     outlook = look(opened)
@@ -55,20 +62,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in few_trials_lines(opened.searches.values()):
         print(f"note:  {line}")
     cli.refuse_over_budget(outlook.pairings, study, options)
+    if options.freeze:
+        _freeze(opened)
     return cli.DONE
 
 
+def _freeze(opened: OpenStudy) -> None:
+    from study.planning.frozen import freeze
+
+    with opened.store.lock():
+        plan, is_new = freeze(opened)
+    print(f"\n{'frozen' if is_new else 'frozen before, and unchanged'}: {opened.store.frozen_file}")
+    print(f"digest: {plan.digest} (publish it, and anybody can check the plan)")
+    print("\n".join(f"  tests: {line}" for line in plan.hypotheses))
+
+
 def _print_size(study: Study) -> None:
+    from study.planning.open_study import spaces_of
     from study.render.study_text import study_lines
 
+    given = [name for name, space in spaces_of(study).items() if not space.names()]
+    whole = sum(pairing.detector in given for pairing in study.searched())
+    trials = (len(study.searched()) - whole) * study.budget.trials + whole
+    each = f"{study.budget.trials} a pairing"
+    each += f", 1 of a recipe that is given whole ({', '.join(given)})" if given else ""
     budget, winners = study.budget, sum(study.seeds_of(pairing) for pairing in study.pairings())
     conditions, tests = len(study.conditions()), f"{len(study.test_on)} test sets"
     if conditions > 1:
         tests += f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}"
     first, *lines = study_lines(
         study,
-        f"{len(study.searched()) * budget.trials} trials ({budget.trials} a pairing,"
-        f" {budget.epochs_text}), {winners} winners ({budget.seeds} seeds),"
+        f"{trials} trials ({each}, {budget.epochs_text}), {winners} winners ({budget.seeds} seeds),"
         f" {winners * len(study.test_on) * conditions} cells ({tests})",
     )
     print("\n  ".join([first, *lines]))

@@ -128,6 +128,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
 
 def _say_header(opened: OpenStudy) -> None:
     """Say what every pairing gets, and what a grid, a warm start or few groups make of it."""
+    from study.analysis.flags import given_recipe
     from study.render.study_text import study_lines
 
     for name in opened.study.members():
@@ -146,8 +147,13 @@ def _say_header(opened: OpenStudy) -> None:
         f"{pairing.name}: its grid has {search.trials} points, fewer than {budget.trials}; all are"
         " tried"
         for pairing, search in searches.items()
-        if search.trials < budget.trials
+        if search.trials < budget.trials and search.space.names()
     ]
+    given = {
+        search.space.detector: f"{search.space.detector}: {said.seen}"
+        for search in searches.values()
+        if (said := given_recipe(search))
+    }
     warm = [
         "\n  ".join(
             [
@@ -163,7 +169,7 @@ def _say_header(opened: OpenStudy) -> None:
         for pairing in searches
         if study.replicates_of(pairing.detector) and not opened.jobs.replicates(pairing)
     ]
-    for line in study_lines(study, size, [*grids, *warm, *few]):
+    for line in study_lines(study, size, [*given.values(), *grids, *warm, *few]):
         cli.LOG.info(line)
 
 
@@ -237,6 +243,7 @@ class _Signs:
         self._running[job.trial.key] = (
             f"{job.trial.pairing.name} epoch {epoch.epoch + 1}/{job.trial.epochs}{speed}"
         )
+        self._record.hear(job, epoch)
         self.show()
 
     def add(self, job: TrialJob, result: TrialResult) -> None:

@@ -11,6 +11,7 @@ at, by its source val alone:
                   by more than noise
   found late      the selected trial is in the last third of the search
   few trials      fewer than three trials for each setting that is searched
+  given recipe    the study gives some of its settings, so that its search is not that of the others
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ EDGE = "edge of range"
 UNDER_TUNED = "under-tuned"
 FOUND_LATE = "found late"
 FEW_TRIALS = "few trials"
+GIVEN = "given recipe"
 
 AHEAD = 0.002  # what the last epoch must be ahead of those before it: less is a plateau
 RISE = 0.01  # between the means of the last quarter of the epochs and of the quarter before
@@ -68,9 +70,25 @@ def of_pairing(
         under_tuned(floor, len(searched.trials)) if floor else None,
         found_late(trial.number, len(searched.trials)),
         few_trials(search),
+        given_recipe(search),
     ]
     pairing = {"detector": search.pairing.detector, "train_on": search.pairing.train_on}
     return [Flag(**pairing, kind=one.kind, seen=one.seen, mend=one.mend) for one in said if one]
+
+
+def given_recipe(search: PairingSearch) -> Said | None:
+    """Say which settings the study gives; nothing where it gives none."""
+    space = search.space
+    if not space.given:
+        return None
+    searched = {parameter.name: parameter.text() for parameter in space.parameters}
+    said = ", ".join(
+        f"{name} = {space.constants.get(name, searched.get(name))}" for name in space.given
+    )
+    if space.names():
+        return Said(GIVEN, f"given: {said}", f"take them out of [detector.{space.detector}]")
+    seen = f"given, and not searched: {said}"
+    return Said(GIVEN, seen, f"take them out of [detector.{space.detector}] to tune it as the rest")
 
 
 class Said(NamedTuple):

@@ -236,6 +236,11 @@ def _against(mean: WeightedSum, name: str, of: Mapping[str, Estimate]) -> Baseli
         return replace(one, reason="; ".join(why))
     null = min(max(value, 1e-6), 1 - 1e-6)  # the interval of an AUC has no ends beyond
     beside = Part(variance=((up + down) / 2 / Z) ** 2)
+    alone = own.finding(kind="auc", null=null)
+    if "exact" not in alone.how and 0 < alone.value < 1:
+        # They are compared on the logit scale, where an error counts by the slope at its own value.
+        slopes = alone.value * (1 - alone.value) / (null * (1 - null))
+        beside = beside.times(slopes**2)
     return replace(one, p=own.finding(kind="auc", null=null, beside=beside).p)
 
 

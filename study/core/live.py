@@ -72,12 +72,15 @@ class _Display:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._sign: Sign | None = None
+        self._around: Sign | None = None  # what goes on again once `_sign` is finished
         self._live: Live | None = None
         self._thread: threading.Thread | None = None
 
     def show(self, what: str, done: int, total: int, detail: str) -> None:
         with self._lock:
             before = self._sign
+            if before and before.what != what:
+                before, self._around = self._around, before
             made = Sign(
                 what=what,
                 done=done,
@@ -96,9 +99,18 @@ class _Display:
                 self._thread = threading.Thread(target=self._speak, daemon=True)
                 self._thread.start()
 
+    def finish(self, what: str) -> None:
+        with self._lock:
+            if self._around and self._around.what == what:
+                self._around = None
+            if self._sign and self._sign.what == what:
+                self._sign, self._around = self._around, None
+            if self._sign is None:
+                self.clear()
+
     def clear(self) -> None:
         with self._lock:
-            self._sign = None
+            self._sign = self._around = None
             if self._live is not None:
                 self._live.stop()
                 self._live = None
@@ -163,6 +175,11 @@ _DISPLAY = _Display()
 def show(what: str, done: int = 0, total: int = 0, detail: str = "") -> None:
     """Say what goes on, and how much of it is done."""
     _DISPLAY.show(what, done, total, detail)
+
+
+def finish(what: str) -> None:
+    """Say that this is done: what it was a part of goes on."""
+    _DISPLAY.finish(what)
 
 
 def clear() -> None:

@@ -7,12 +7,12 @@ anything expensive starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.core.errors import ConfigError, DataError, located
-from study.core.records import UNTRAINED, DetectorSpec, Pairing
+from study.core.records import DetectorSpec, Pairing
 from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
 from study.data.common_groups import have_common_group
@@ -70,13 +70,11 @@ def open_study(
     """
     results = results.absolute()
     specs = {
-        name: registry.resolve(
-            name, options=study.detector.get(name, {}), weights_root=weights_root
-        )
+        name: registry.resolve(name, options=study.options_of(name), weights_root=weights_root)
         for name in study.detectors
         if name not in study.ensembles
     }
-    spaces = _spaces(study, [name for name, spec in specs.items() if spec.learner not in UNTRAINED])
+    spaces = spaces_of(study)
     data = data_config(study, results)
     store = Store(results, study.name)
     store.prepare()
@@ -86,6 +84,7 @@ def open_study(
     if not firewall:  # behind it nothing hangs on how a test set is split
         data = replace(data, whole=_tested_whole(study, catalog))
         catalog = open_catalog(data, firewall=firewall)
+        catalog.progress = progress
     study = _settled(study, store)
     workspace = Workspace(
         results=results,
@@ -113,8 +112,11 @@ def open_study(
     )
 
 
-def _spaces(study: Study, detectors: Sequence[str]) -> dict[str, Space]:
-    """What is searched of each detector. What the study says of a detector's head is not."""
+def spaces_of(study: Study) -> dict[str, Space]:
+    """Return what is searched of each trained detector. What the study says of its head is not, nor
+    a setting that it gives.
+    """
+    detectors = dict.fromkeys(pairing.detector for pairing in study.searched())
     opened, ranges = study.search.space, study.search.ranges
     known = {name for detector in detectors for name in load_space(detector, WIDE).names()}
     for where, names in {"search.ranges": ranges, "search.space": opened}.items():
@@ -122,7 +124,9 @@ def _spaces(study: Study, detectors: Sequence[str]) -> dict[str, Space]:
             check_keys(names, sorted(known), noun="setting", where=where)
     spaces = {}
     for name in detectors:
-        space = load_space(name, opened).fixed(study.detector.get(name, {}))
+        space = load_space(name, opened).fixed(study.options_of(name))
+        with located(f"[detector.{name}]"):
+            space = space.with_given(study.given_of(name))
         with located(f"search.ranges: {name}"):
             space = space.with_ranges(ranges)
         until_plateau = study.budget.epochs == "auto" and registry.learner_of(name) == "gradient"
@@ -167,7 +171,8 @@ def searches_of(
     epochs: Mapping[str, int],
 ) -> dict[Pairing, PairingSearch]:
     """Return what of each pairing is searched. A grid that is smaller than the budget has fewer
-    trials. A logistic regression has one epoch. epochs: by training set.
+    trials, and a recipe that is given whole has one. A logistic regression has one epoch. epochs:
+    by training set.
     """
     searches = {}
     for pairing in study.searched():
@@ -175,6 +180,8 @@ def searches_of(
         first = [space.default(), *(start.params for start in starts.get(pairing, ()))]
         if study.search.sampler == "grid":
             trials = min(trials, grid_size(space, first))
+        elif not space.names():
+            trials = 1
         else:
             first += [params for params in space.portfolio() if params not in first]
         is_logistic = specs[pairing.detector].learner == "logistic"

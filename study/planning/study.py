@@ -41,6 +41,7 @@ NULL_MODELS = 50  # of linear heads: next to nothing
 STUDY_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 _NAMES = "a list of names, in quotes and brackets"
 
+Value = float | int | str | bool
 Name = Annotated[str, MustBe("a name", min_length=1)]
 Names = Annotated[tuple[Name, ...], MustBe(_NAMES, min_length=1)]
 AnyNames = Annotated[tuple[Name, ...], MustBe(_NAMES)]  # none, too
@@ -215,8 +216,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A resolved study file. `detector` holds per-detector options such as `size_px`; `ensembles`
-    the members of each, sorted.
+    """A resolved study file. `detector` holds per-detector options such as `size_px`, and training
+    settings that are given: a value fixes one, a list is what is searched of it. `ensembles`: the
+    members of each, sorted.
 
     train_on: left out where no detector is trained. test_on: the members of the training sets where
     the file names none.
@@ -240,7 +242,7 @@ class Study:
     search: Search = field(default_factory=Search)
     data: Data = field(default_factory=Data)
     run: Run = field(default_factory=Run)
-    detector: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
+    detector: Mapping[str, Mapping[str, Plain | tuple[Plain, ...]]] = field(default_factory=dict)
     ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pairings(self) -> list[Pairing]:
@@ -276,6 +278,18 @@ class Study:
         """Return the test sets that share no image with a training set by their names."""
         members = self.members()
         return tuple(y for y in self.test_on if not any(overlap(x, y) for x in members))
+
+    def options_of(self, detector: str) -> dict[str, Value]:
+        """Return what the study says of how a detector is built."""
+        known, said = registry.detector_options(detector), self.detector.get(detector, {})
+        return {k: v for k, v in said.items() if k in known and not isinstance(v, tuple)}
+
+    def given_of(self, detector: str) -> dict[str, Value | tuple[Value, ...]]:
+        """Return what the study says of how a detector is trained: settings with their value, or
+        with what is searched of them.
+        """
+        options = self.options_of(detector)
+        return {k: v for k, v in self.detector.get(detector, {}).items() if k not in options}
 
     def seeds_of(self, pairing: Pairing) -> int:
         """Return how many winners a pairing has: the budget's seeds, or one where there is nothing

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study.core.errors import ConfigError, located, unknown_name
-from study.core.records import Params, is_given
+from study.core.records import is_given
 from study.core.validation import check_keys, check_once, read_toml, toml_names, validated
 from study.data.images.degradations import members_of
 from study.data.names import check_apart, split_union
@@ -24,7 +24,10 @@ from study.detectors import registry
 from study.planning.key_names import check_places
 from study.planning.leave_one_out import expand_all_but
 from study.planning.study import TRAINED, Names, Study
+from study.search.spaces import load_space
+from study.training.recipe import settings
 
+EVERY = "detector.*."  # begins an override of a training setting of every detector that has it
 RESERVED = ("cache", "tracked", "mlartifacts")  # folders below the results that are no study's
 
 
@@ -50,7 +53,8 @@ def load_study(
     text, where = _read(name_or_path)
     with located(where):
         table = read_toml(text)
-    for override in overrides:
+    # what is said of every detector is said of those that the other overrides leave
+    for override in sorted(overrides, key=lambda one: one.strip().startswith(EVERY)):
         _override(table, override)
     if data_root is not None and isinstance(table.setdefault("data", {}), dict):
         table["data"]["root"] = data_root
@@ -89,12 +93,27 @@ def _override(table: dict[str, Any], override: str) -> None:
         value = read_toml(f"v = {text}")["v"]
     except ConfigError:
         value = text.strip()  # a bare word: --set name=mine
+    if key.strip().startswith(EVERY):
+        _override_all(table, key.strip().removeprefix(EVERY), value)
+        return
     *folders, last = _key_parts(key.strip(), override)
     for name in folders:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override!r}: '{name}' is not a table of the study file")
     table[last] = value
+
+
+def _override_all(table: dict[str, Any], setting: str, value: Any) -> None:
+    """Give a training setting to every detector of the file that has it."""
+    named = [name for name in table.get("detectors", ()) if isinstance(name, str)]
+    trained = [name for name in named if registry.learner_of(name) in TRAINED]
+    mine = [name for name in trained if setting in settings(registry.learner_of(name))]
+    if not mine:
+        known = dict.fromkeys(s for name in trained for s in settings(registry.learner_of(name)))
+        raise ConfigError(unknown_name("training setting of these detectors", setting, known))
+    for name in mine:
+        table.setdefault("detector", {}).setdefault(name, {})[setting] = value
 
 
 def _key_parts(key: str, override: str) -> list[str]:
@@ -164,9 +183,15 @@ def _check_values(study: Study) -> None:
         )
 
 
-def _check_options(name: str, options: Params) -> None:
-    valid = registry.detector_options(name)
-    check_keys(options, valid)
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    valid, trained = registry.detector_options(name), registry.learner_of(name) in TRAINED
+    training = settings(registry.learner_of(name)) if trained else ()
+    check_keys(options, [*valid, *training])
+    given = {k: v for k, v in options.items() if k not in valid or isinstance(v, tuple)}
+    if given:
+        check_keys(given, training, noun="training setting")
+        load_space(name).with_given(given)
+    options = {key: value for key, value in options.items() if key not in given}
     for key, value in options.items():
         if type(value) is not type(valid[key]):
             raise ConfigError(

@@ -13,7 +13,8 @@ EXPLAINED = """What in a pairing's training or search was too little, by its sou
 the setting that would mend it. under-trained: the best epoch is the last allowed, or source val
 still rises. edge of range: the selected value lies at an end of what was searched. under-tuned:
 worse than a linear probe on the same frozen body, by more than noise. found late: the selected
-trial is in the last third. few trials: fewer than three a searched setting."""
+trial is in the last third. few trials: fewer than three a searched setting. given recipe: the study
+gives settings, as a published recipe does, so that the row is not tuned as the others are."""
 
 
 def flag_lines(flags: Iterable[Flag], detector: str) -> str:

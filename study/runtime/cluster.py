@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.core import live
 from study.core.errors import ConfigError
 from study.core.failures import Failure
 from study.core.records import Report, TrialResult
@@ -89,6 +90,7 @@ class Cluster:
 
     def _start(self, cpus: int | None) -> None:
         LOG.info("starting Ray on this machine, about 10 s")
+        live.show("starting Ray")
         # Sockets lie under this folder and their paths end at 107 bytes, so TMPDIR is not asked.
         self._temporary = tempfile.mkdtemp(
             prefix="study-", dir="/tmp" if os.access("/tmp", os.W_OK) else None
@@ -112,6 +114,8 @@ class Cluster:
                 f"Ray does not start on this machine ({_line(error)}); --local runs without"
                 f" it{hint}"
             ) from None
+        finally:
+            live.finish("starting Ray")
 
     def _join(self, address: str) -> None:
         try:

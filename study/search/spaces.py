@@ -59,6 +59,7 @@ from study.training.recipe import Recipe, settings
 SCHEMA = 1
 SMALL, WIDE = "small", "wide"  # how much of a space is searched
 Value = float | int | str | bool
+Given = Value | tuple[Value, ...]  # of a setting: its value, or its choices
 Kind = Literal["float", "int", "categorical"]
 
 
@@ -150,13 +151,15 @@ class Parameter:
 class Space:
     """What is searched for one detector: constants, and parameters in the order of the file.
 
-    hints: settings of configurations that did well elsewhere; see `portfolio`.
+    hints: settings of configurations that did well elsewhere; see `portfolio`. given: the settings
+    that a study fixes or chooses among, in place of what the file says.
     """
 
     detector: str
     constants: Params
     parameters: tuple[Parameter, ...]
     hints: tuple[Params, ...] = ()
+    given: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """Return the names of the searched settings."""
@@ -252,7 +255,27 @@ class Space:
     def with_constants(self, values: Params) -> Space:
         """Return the space in which these settings are constants."""
         left = tuple(p for p in self.parameters if p.name not in values)
-        return Space(self.detector, {**self.constants, **values}, left, self.hints)
+        return dataclasses.replace(self, constants={**self.constants, **values}, parameters=left)
+
+    def with_given(self, values: Mapping[str, Given]) -> Space:
+        """Return the space with what a study says of settings: a value, or the choices of one.
+
+        Raises ConfigError where that makes no recipe of the detector.
+        """
+        each = {name: v if isinstance(v, tuple) else (v,) for name, v in values.items()}
+        space = self.with_constants({name: v[0] for name, v in each.items() if len(v) == 1})
+        several = {name: choices for name, choices in each.items() if len(choices) != 1}
+        own = {p.name: p for p in space.parameters}
+        chosen = {name: _chosen(name, v, own.get(name)) for name, v in several.items()}
+        new = (p for name, p in chosen.items() if name not in own)
+        space = dataclasses.replace(
+            space,
+            constants={name: v for name, v in space.constants.items() if name not in chosen},
+            parameters=(*new, *(chosen.get(p.name, p) for p in space.parameters)),
+            given=tuple(values),
+        )
+        _check_recipes(space, registry.schedules_of(self.detector))
+        return space
 
     def with_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> Space:
         """Return the space with these ranges in place of its own. Raises ConfigError for one that
@@ -266,8 +289,7 @@ class Space:
     def narrowed(self, name: str, choices: Sequence[Value]) -> Space:
         """Return the space in which a setting has these choices alone, less what needs others."""
         kept = [_narrowed(parameter, name, choices) for parameter in self.parameters]
-        left = tuple(p for p in kept if p is not None)
-        return Space(self.detector, self.constants, left, self.hints)
+        return dataclasses.replace(self, parameters=tuple(p for p in kept if p is not None))
 
     def adopt(self, params: Params) -> Params | None:
         """Return a configuration found elsewhere as one of this space, with its constants; None
@@ -332,6 +354,17 @@ def _ranged(parameter: Parameter, low: float, high: float) -> Parameter:
         ranged = dataclasses.replace(parameter, low=low, high=high, grid=within)
         _check_range(ranged)
     return ranged
+
+
+def _chosen(name: str, choices: tuple[Value, ...], own: Parameter | None) -> Parameter:
+    """A setting with these choices. Its default stays where it is one of them, else it is the
+    first; so does its condition.
+    """
+    default = own.default if own and _is_among(own.default, choices) else (*choices, "")[0]
+    made = Parameter(name=name, kind="categorical", default=default, choices=choices)
+    with located(name):
+        _check_choices(made)
+    return dataclasses.replace(made, when=own.when) if own else made
 
 
 def _narrowed(parameter: Parameter, name: str, choices: Sequence[Value]) -> Parameter | None:
@@ -501,7 +534,7 @@ def _parameter(name: str, keys: Mapping[str, Any], *, above: Sequence[Parameter]
 
 def _check_choices(parameter: Parameter) -> None:
     choices = parameter.choices
-    if len({(type(choice), choice) for choice in choices}) < len(choices):
+    if len({(type(choice), choice) for choice in choices}) < max(2, len(choices)):
         raise ConfigError(f"choices = {[*choices]!r} must be {_CHOICES.text}")
     if not _is_among(parameter.default, choices):
         raise ConfigError(unknown_name("default", str(parameter.default), map(str, choices)))

@@ -75,6 +75,7 @@ class Store:
         self.matrix_file = self.folder / "matrix.csv"
         self.study_file = self.folder / "study.toml"
         self.audit_file = self.folder / "audit.json"
+        self.frozen_file = self.folder / "frozen.json"
         self.failures_file = self.folder / "failures.json"
         self.run_log = self.folder / "run.log"
         self.tracebacks = self.folder / "failures"  # `<key>.txt`, written by workers

@@ -22,7 +22,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -128,21 +128,33 @@ def _tags_of(pairing: Pairing) -> dict[str, str]:
     }
 
 
-def _numbers(result: TrialResult, start_ms: int, end_ms: int) -> Iterator[Number]:
-    """Per-epoch curves: the step is the epoch; times are those of training, as if it had begun when
-    the run was opened. Then what the trial came to, where it is a number.
+def _of_epoch(record: EpochRecord, at_ms: int) -> Iterator[Number]:
+    """A point of every curve: the step is the epoch."""
+    for name in ("train_loss", "val_auc", "val_nll", "learning_rate", "seconds"):
+        shown = "epoch_seconds" if name == "seconds" else name
+        yield shown, getattr(record, name), at_ms, record.epoch
+
+
+def _numbers(
+    result: TrialResult, start_ms: int, end_ms: int, written: Collection[int] = ()
+) -> Iterator[Number]:
+    """Per-epoch curves; times are those of training, as if it had begun when the run was opened.
+    Then what the trial came to, where it is a number. written: epochs that are there already.
     """
     seconds = 0.0
     for record in result.history:
         seconds += record.seconds
-        for name in ("train_loss", "val_auc", "val_nll", "learning_rate", "seconds"):
-            shown = "epoch_seconds" if name == "seconds" else name
-            yield shown, getattr(record, name), start_ms + round(seconds * 1000), record.epoch
+        if record.epoch not in written:
+            yield from _of_epoch(record, start_ms + round(seconds * 1000))
     best = result.best_epoch if result.best_epoch >= 0 else math.nan
     values = ("best_val_auc", result.val_auc), ("best_val_nll", result.val_nll)
     for name, value in (*values, ("seconds", result.seconds), ("best_epoch", best)):
         if math.isfinite(value):
             yield name, value, end_ms, 0
+
+
+def _key_of(trial: Trial) -> RunKey:
+    return "winner" if trial.number < 0 else "trial", trial.pairing.name, trial.key
 
 
 def _params(trial: Trial) -> dict[str, str]:
@@ -186,6 +198,7 @@ class Tracker:
         self._study = study
         self._runs_cache: dict[RunKey, Run] | None = None
         self._models_cache: list[LoggedModel] | None = None
+        self._under_way: dict[RunKey, set[int]] = {}  # runs of trials, and the epochs they have
         load_mlflow()
         with _one_line_errors(self.uri), _impatient():
             from mlflow import MlflowClient
@@ -316,32 +329,54 @@ class Tracker:
             self._log_trial(trial, result)
 
     def _log_trial(self, trial: Trial, result: TrialResult) -> RunKey:
-        key = "winner" if trial.number < 0 else "trial", trial.pairing.name, trial.key
+        key = _key_of(trial)
         file = result.failure.traceback_file if result.failure else None
         same = {"state": result.state, "reason": result.why}
         if self._is_complete(key, state="done") or self._is_complete(key, **same):
             return key
-        name = f"winner, seed {-1 - trial.number}" if trial.number < 0 else f"trial {trial.number}"
-        tags = {
-            **_tags_of(trial.pairing),
-            "study.number": str(trial.number),
-            "study.reason": result.why,
-            "study.traceback": f"failures/{file.name}" if file else "",
-            "study.origin": trial.origin,
-            "study.note": result.note,
-        }
-        parent = self._pairing_run(trial.pairing)
-        run = self._new_run(key, name, tags, seconds=result.seconds, parent=parent)
+        if key not in self._under_way:
+            self._open_trial(key, trial, result.seconds)
+        run, written = self._runs()[key], self._under_way.pop(key)
         start_ms = run.info.start_time
         end_ms = start_ms + round(result.seconds * 1000)
         self._log(
             run.info.run_id,
-            numbers=_numbers(result, start_ms, end_ms),
-            params=_params(trial),
-            tags={"study.phases": ", ".join(dict.fromkeys(r.phase for r in result.history))},
+            numbers=_numbers(result, start_ms, end_ms, written),
+            tags={
+                "study.reason": result.why,
+                "study.traceback": f"failures/{file.name}" if file else "",
+                "study.note": result.note,
+                "study.phases": ", ".join(dict.fromkeys(r.phase for r in result.history)),
+            },
         )
         self._complete(key, result.state, end_ms=end_ms)
         return key
+
+    def log_epoch(self, trial: Trial, record: EpochRecord) -> None:
+        """Write an epoch of a trial under way, once. The trial's run is open until `log_trial`."""
+        with _one_line_errors(self.uri):
+            key = _key_of(trial)
+            if self._is_complete(key, state="done"):
+                return
+            if key not in self._under_way:
+                self._open_trial(key, trial, record.seconds)
+            if record.epoch not in self._under_way[key]:
+                run_id = self._runs()[key].info.run_id
+                self._log(run_id, numbers=_of_epoch(record, _now_ms()))
+                self._under_way[key].add(record.epoch)
+
+    def _open_trial(self, key: RunKey, trial: Trial, seconds: float) -> None:
+        """Open a trial's run, nested under its pairing. seconds: how long it has run."""
+        name = f"winner, seed {-1 - trial.number}" if trial.number < 0 else f"trial {trial.number}"
+        tags = {
+            **_tags_of(trial.pairing),
+            "study.number": str(trial.number),
+            "study.origin": trial.origin,
+        }
+        parent = self._pairing_run(trial.pairing)
+        run = self._new_run(key, name, tags, seconds=seconds, parent=parent)
+        self._log(run.info.run_id, params=_params(trial))
+        self._under_way[key] = set()
 
     def log_winner(self, trained: TrainedDetector, folder: Path) -> None:
         """Write a winner as a model: our own files, loadable by `mlflow.pyfunc.load_model`. One

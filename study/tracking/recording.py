@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from study.core.records import Pairing, Trial, TrialResult
+from study.core.records import EpochRecord, Pairing, Trial, TrialResult
 from study.jobs.trial import TrialJob
 from study.planning.open_study import OpenStudy
 from study.tracking.views import Views
@@ -87,6 +87,10 @@ class TrialRecord:
         place = f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]"
         self._say(place, trial, result, self._best[trial.pairing])
         self._show(trial, result)
+
+    def hear(self, job: TrialJob, epoch: EpochRecord) -> None:
+        """Show an epoch of a trial under way."""
+        self._views.add_epoch(job.trial, epoch)
 
     def _show(self, trial: Trial, result: TrialResult) -> None:
         self._views.add_trial(trial, result, self._setup.searches[trial.pairing].space)

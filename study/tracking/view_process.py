@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
-from study.core.records import TrainedDetector, Trial, TrialResult
+from study.core.records import EpochRecord, TrainedDetector, Trial, TrialResult
 from study.search.spaces import Space
 from study.tracking.mlflow_tracker import Tracker, load_mlflow
 from study.tracking.optuna_record import OptunaRecord
@@ -51,6 +51,10 @@ class Writers:
         """Show a trial that has ended."""
         self._try(MLFLOW, lambda: self._mlflow().log_trial(trial, result))
         self._try(OPTUNA, lambda: self._optuna.add(trial, result, space))
+
+    def epoch(self, trial: Trial, record: EpochRecord) -> None:
+        """Show an epoch of a trial under way."""
+        self._try(MLFLOW, lambda: self._mlflow().log_epoch(trial, record))
 
     def winner(self, trained: TrainedDetector, folder: Path) -> None:
         """Show a trained winner."""

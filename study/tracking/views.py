@@ -26,7 +26,7 @@ from study.core.errors import in_a_line
 
 if TYPE_CHECKING:
     from study.analysis.results import ResultRow
-    from study.core.records import TrainedDetector, Trial, TrialResult
+    from study.core.records import EpochRecord, TrainedDetector, Trial, TrialResult
     from study.search.spaces import Space
 
 LOG = logging.getLogger(__name__)
@@ -100,6 +100,13 @@ class Views:
     def add_trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
         """Show a trial that has ended."""
         self._put("trial", trial, result, space)
+
+    def add_epoch(self, trial: Trial, record: EpochRecord) -> None:
+        """Show an epoch of a trial under way. One of less than a second comes with its trial: to
+        write it by itself would take longer than to train it.
+        """
+        if record.seconds >= 1:
+            self._put("epoch", trial, record)
 
     def add_winner(self, trained: TrainedDetector, folder: Path) -> None:
         """Show a trained winner, with the files of its folder."""

@@ -19,6 +19,7 @@ from study.analysis.flags import (
     few_trials,
     flags,
     found_late,
+    given_recipe,
     under_trained,
 )
 from study.core.errors import ConfigError
@@ -131,6 +132,17 @@ def test_three_trials_for_each_setting_are_enough() -> None:
         pairing=Pairing(detector="spectrum", train_on="a"), space=load_space("spectrum"), trials=3
     )
     assert few_trials(spectrum) is None
+
+
+def test_a_recipe_that_the_study_gives_is_told() -> None:
+    assert given_recipe(search(6)) is None
+    space = load_space("npr").with_given({"lr": 5e-5, "batch_size": (16, 32)})
+    said = given_recipe(PairingSearch(pairing=NPR, space=space))
+    assert said is not None and said.seen == "given: lr = 5e-05, batch_size = 16 | 32"
+    whole = load_space("npr").with_given({"lr": 5e-5, "batch_size": 32})
+    said = given_recipe(PairingSearch(pairing=NPR, space=whole, trials=1))
+    assert said is not None
+    assert said.seen == "given, and not searched: lr = 5e-05, batch_size = 32"
 
 
 def searched(values: Sequence[float], *, complete: bool = True) -> SearchHistory:

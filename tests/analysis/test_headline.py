@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logit
 
 from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.headline import Standing
@@ -99,6 +100,21 @@ def test_constant_scores_are_chance_without_an_error() -> None:
     assert (baseline.value, baseline.low, baseline.high) == (0.5, 0.5, 0.5)
     # against exactly .5, which is what the mean itself is held against
     assert baseline.p == pytest.approx(one.mean.p) and one.generalises
+
+
+def test_the_error_of_a_baseline_counts_at_its_own_value_on_the_logit_scale() -> None:
+    """An AUC of .99 was not told apart from one of .55, whose error was taken as one of .99."""
+    scores = study({"good": 3.4}, ["aa", "bbb"], seeds=3)
+    rows = baseline_rows({"aa": 0.55, "bbb": 0.55}, half=0.05)
+    (one,) = compared(scores, rows=rows).headline.standings
+    mean, (baseline,) = one.mean, one.baselines
+    assert 0.98 < mean.value < 1 and one.generalises
+    own = mean.error / (mean.value * (1 - mean.value))
+    error = 0.05 / stats.norm.ppf(0.975) / math.sqrt(2)  # of the mean of two
+    theirs = error / (0.55 * 0.45)
+    t = (logit(mean.value) - logit(0.55)) / math.hypot(own, theirs)
+    degrees = (own**2 + theirs**2) ** 2 / (own**4 / mean.degrees)
+    assert baseline.p == pytest.approx(2 * stats.t.sf(t, degrees), rel=1e-6)
 
 
 def test_a_baseline_that_lacks_a_test_set_is_compared_over_the_others() -> None:

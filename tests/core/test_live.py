@@ -64,6 +64,29 @@ def test_through_a_pipe_a_line_comes_after_half_a_minute_of_silence(
     assert capsys.readouterr().out == ""
 
 
+def test_what_is_part_of_other_work_gives_way_to_it_again() -> None:
+    shown = live._DISPLAY
+
+    def line() -> str:
+        return shown._line().partition(",")[0]
+
+    live.show("trials", 3, 8)
+    try:
+        for number in range(2):
+            live.show("packing", number, 2)
+            assert line() == f"packing: {number}/2"
+        live.finish("packing")
+        assert line() == "trials: 3/8"
+        live.show("packing", 0, 2)
+        live.show("trials", 4, 8)
+        live.finish("packing")  # it ended while the other one was shown
+        assert line() == "trials: 4/8"
+        live.finish("trials")
+        assert line() == ""
+    finally:
+        live.clear()
+
+
 def test_quiet_commands_draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)

@@ -41,3 +41,20 @@ def test_a_head_that_the_study_chooses_is_not_searched(
     assert space.constants.get("head_width") == width
     assert setup.keys.specs[NAME].options["head_width"] == (width or 0)
     assert space.default()["head_width"] == (width or 0)
+
+
+def test_a_recipe_that_is_given_whole_has_one_trial(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data" / "mine", n=24, size=16)
+    table = {
+        "name": "s",
+        "detectors": ["npr", "spectrum"],
+        "train_on": ["mine"],
+        "detector": {"npr": {"lr": 5e-5, "batch_size": 32}},
+        "data": {"root": str(tmp_path / "data")},
+    }
+    study = parse_study(table, where="s.toml")
+    setup = open_study(study, results=tmp_path / "r", weights_root=None, firewall=True)
+    npr, spectrum = setup.searches.values()
+    assert (npr.trials, spectrum.trials) == (1, study.budget.trials)
+    (first,) = npr.first
+    assert (first["lr"], first["batch_size"], first["schedule"]) == (5e-5, 32, "full")

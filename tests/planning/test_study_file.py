@@ -82,6 +82,13 @@ def test_defaults_are_filled_in() -> None:
             {"detector": {"clip_adapter": {"prompts": "facez"}}},
             ["unknown prompts 'facez'", "did you mean 'faces'"],
         ),
+        ({"detector": {"npr": {"lr": "fast"}}}, ["[detector.npr]: lr = 'fast'", "above 0"]),
+        ({"detector": {"npr": {"batch_size": [32, 1]}}}, ["[detector.npr]: batch_size = 1"]),
+        ({"detector": {"npr": {"lr": [0.1, 0.1]}}}, ["[detector.npr]: lr: choices", "different"]),
+        ({"detector": {"npr": {"lr": []}}}, ["[detector.npr]: lr: choices = []"]),
+        ({"detector": {"npr": {"schedule": "head"}}}, ["[detector.npr]", "'head'", "full"]),
+        ({"detector": {"spectrum": {"lr": 0.1}}}, ["[detector.spectrum]: unknown key 'lr'"]),
+        ({"detector": {CLIP: {"lr": 0.1}}}, [f"[detector.{CLIP}]: unknown key 'lr'"]),
         ({"detector": {"nprr": {}}}, ["unknown detector 'nprr'"]),
         (
             {"detectors": ["npr", "ensembel"]},
@@ -407,3 +414,22 @@ def test_the_default_epochs_see_enough_images(
     study = parse_study({**GOOD, "budget": budget}, where="s.toml")
     assert {images: study.budget.epochs_on(images) for images in epochs} == epochs
     assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
+
+
+def test_what_is_said_of_every_detector_is_said_of_those_that_have_the_setting() -> None:
+    """--lr and --batch-size are short for it; the order of the overrides does not matter."""
+    lr, names = "detector.*.lr=1e-4", 'detectors=["npr", "spectrum", "resnet18"]'
+    study = load_study("quick", [lr, names, "detector.*.batch_size=[16, 64]"])
+    assert study.given_of("npr") == study.given_of("resnet18")
+    assert study.given_of("npr") == {"lr": 1e-4, "batch_size": (16, 64)}
+    assert study.given_of("spectrum") == {} == study.options_of("resnet18")
+    again = tomllib.loads(to_toml(study))
+    assert parse_study(again, where="s.toml") == study
+    with pytest.raises(ConfigError, match="unknown training setting of these detectors 'lr'"):
+        load_study("quick", [lr, 'detectors=["spectrum"]'])
+
+
+def test_a_setting_that_is_an_option_of_the_detector_stays_one() -> None:
+    table = {**GOOD, "detector": {"npr": {"size_px": 32, "lr": 1}}}
+    study = parse_study(table, where="s.toml")
+    assert study.options_of("npr") == {"size_px": 32} and study.given_of("npr") == {"lr": 1}

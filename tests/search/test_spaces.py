@@ -299,6 +299,24 @@ def test_what_a_study_says_of_a_head_is_not_searched() -> None:
     assert space.fixed({}) == space and wide.digest != space.digest
 
 
+def test_what_a_study_gives_is_fixed_or_chosen_among() -> None:
+    whole = load_space("npr").with_given({"lr": 5e-5, "batch_size": 32, "flip": 0.0})
+    assert whole.names() == [] and whole.given == ("lr", "batch_size", "flip")
+    own = load_space("npr").default()
+    assert whole.default() == {**own, "lr": 5e-5, "batch_size": 32, "flip": 0.0}
+    some = load_space("npr").with_given({"lr": (1e-3, 3e-3), "mixup": (0.0, 0.4)})
+    assert some.names() == ["mixup", "lr", "batch_size"]
+    assert some.default() == {**own, "mixup": 0.0} and own["lr"] == 3e-3
+    drawn = [some.suggest(Drawn(seed)) for seed in range(50)]
+    assert {params["lr"] for params in drawn} == {1e-3, 3e-3}
+    assert {params["mixup"] for params in drawn} == {0.0, 0.4}
+    assert load_space("npr").with_given({}) == load_space("npr")
+    # one that hangs on another stays below it
+    ratio = load_space("resnet50", WIDE).with_given({"full_lr_ratio": (0.1, 0.2)})
+    for params in (ratio.suggest(Drawn(seed)) for seed in range(50)):
+        assert ("full_lr_ratio" in params) == (params["schedule"] in ("progressive", "lp_ft"))
+
+
 def test_the_settings_that_docs_search_adds_fit_every_detector_trained_by_gradient() -> None:
     text = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text(encoding="utf-8")
     (block,) = (b for b in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "head_width" in b)

@@ -141,6 +141,29 @@ def test_a_failed_trial_that_is_done_at_last_is_replaced(results: Path) -> None:
     assert run.data.metrics["best_val_auc"] == pytest.approx(0.8)
 
 
+def test_epochs_are_there_while_a_trial_runs_and_each_once(results: Path) -> None:
+    tracker = Tracker("faces", results=results)
+    trial, result = make_trial()
+    for record in (*result.history[:2], result.history[0]):  # a restarted fit reports them again
+        tracker.log_epoch(trial, record)
+    (run,) = runs(tracker, "trial")
+    assert run.info.status == "RUNNING" and "study.state" not in run.data.tags
+    assert run.data.params["seed"] == "100"
+
+    def curve() -> list[tuple[int, float]]:
+        points = client(tracker).get_metric_history(run.info.run_id, "val_auc")
+        return sorted((point.step, point.value) for point in points)
+
+    wanted = [(record.epoch, record.val_auc) for record in result.history]
+    assert curve() == wanted[:2]
+    tracker.log_trial(trial, result)
+    (ended,) = runs(tracker, "trial")
+    assert ended.info.run_id == run.info.run_id and ended.info.status == "FINISHED"
+    assert curve() == wanted and ended.data.tags["study.state"] == "done"
+    tracker.log_epoch(trial, result.history[0])  # of what is done, nothing more
+    assert curve() == wanted and counts(tracker)["runs"] == 2
+
+
 def test_a_run_that_a_killed_process_left_is_written_anew(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

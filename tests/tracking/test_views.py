@@ -68,7 +68,9 @@ def test_a_process_of_its_own_writes_all(
     begin: Callable[..., Views], results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with begin() as written:
-        written.add_trial(*make_trial(), SPACE)
+        trial, result = make_trial()
+        written.add_epoch(trial, result.history[0])
+        written.add_trial(trial, result, SPACE)
         written.add_winner(*make_winner(tmp_path))
         assert written.wait()
         assert written._process.wait(60) == 0

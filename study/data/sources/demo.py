@@ -282,9 +282,11 @@ def pairs(name: str) -> Iterator[Pair]:
         )
 
 
-def build(name: str, folder: Path) -> None:
+def build(
+    name: str, folder: Path, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> None:
     """Write a dataset into a folder: `real/*`, `fake/*.png` and a `manifest.csv` (path, label,
-    method, group). Raises DataError for an unknown name.
+    method, group). progress: told of it. Raises DataError for an unknown name.
     """
     if name not in GENERATORS:
         raise DataError(unknown_name("demo dataset", name, NAMES))
@@ -292,7 +294,9 @@ def build(name: str, folder: Path) -> None:
     for label in ("real", "fake"):
         (folder / label).mkdir(parents=True, exist_ok=True)
     generator = GENERATORS[name]
-    for pair in pairs(name):
+    for number, pair in enumerate(pairs(name)):
+        if number % 20 == 0:
+            progress(f"drawing {name}", number, SCENES)
         for label, method, pixels, suffix in (
             ("real", SCENE, pair.real, generator.reals),
             ("fake", generator.method, pair.fake, "png"),
@@ -307,6 +311,7 @@ def build(name: str, folder: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "label", "method", "group"))
         writer.writerows(sorted(rows))
+    progress(f"drawing {name}", SCENES, SCENES)
 
 
 def _save(image: Image.Image, path: Path) -> None:

@@ -232,7 +232,7 @@ class Sources:
             return None
         if not folder.is_dir():
             with writing(self.cache), whole_folder(folder) as temporary:
-                demo.build(name, temporary)
+                demo.build(name, temporary, self.progress)
         return folder
 
 
