@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from study.tracking.views import Views
 
 W = TypeVar("W", bound="Job")
-DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, BAD_INPUT, BY_SIGNAL = 0, 1, 2, 128
 LOG = logging.getLogger("study")
 SHORT_FORMS = (
     ("detectors", "NAMES", "detectors, with commas between them"),
@@ -480,14 +481,15 @@ def again(options: argparse.Namespace, command: str) -> str:
 
 def run(main: Callable[[Sequence[str] | None], int]) -> None:
     """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130
-    interrupted.
+    interrupted, 143 and 129 for SIGTERM and SIGHUP.
     """
-    from study.core import live
+    from study.core import live, stop
     from study.core.environment import without_strangers
     from study.core.errors import StudyError
     from study.core.log import FILE_ONLY, set_up
 
     set_up()
+    stop.listen()
     for line in without_strangers():
         LOG.warning(f"warning: {line}")
     try:
@@ -503,9 +505,13 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
         else:
             LOG.error(f"error: {error}; what was finished is kept")
             code = BAD_INPUT
-    except KeyboardInterrupt:
-        LOG.error("\ninterrupted: what was finished is kept; run the same command again to go on")
-        code = INTERRUPTED
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        what = (
+            "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        )
+        LOG.error(f"\n{what}: what was finished is kept; run the same command again to go on")
+        code = BY_SIGNAL + number
     except Exception:
         LOG.error("this should not have happened:", exc_info=True, extra=FILE_ONLY)
         raise

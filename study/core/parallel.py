@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TypeVar
 
+from study.core import stop
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -84,6 +86,7 @@ def ordered_map(
     try:
         waiting.extend(pool.submit(run, chunk) for chunk in islice(chunks, 3 * threads))
         while waiting:
+            stop.check()
             yield from waiting.popleft().result()
             waiting.extend(pool.submit(run, chunk) for chunk in islice(chunks, 1))
     finally:

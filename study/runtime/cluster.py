@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.core import live
+from study.core import live, stop
 from study.core.errors import ConfigError
 from study.core.failures import Failure
 from study.core.records import Report, TrialResult
@@ -132,6 +132,7 @@ class Cluster:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+        stop.listen_again()  # Ray takes SIGTERM
         # Notices of dead workers are printed even without `log_to_driver`; this is how Ray's own
         # debugger silences them.
         self._ray._private.worker._worker_logs_enabled = False

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from study.core import stop
 from study.core.errors import TrialStopped
 from study.core.failures import Failure
 from study.core.records import EpochRecord, Report, TrialResult
@@ -47,6 +48,7 @@ class LocalLauncher(Launcher):
     def run_trials(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
         """Work on one dealt job after the other."""
         while (job := driver.next()) is not None:
+            stop.check()
             listener = _Listener(TrialRun(driver, job))
             result = attempt_trial(work, job, listener.report, self._terms)
             if listener.error is not None:
@@ -64,6 +66,7 @@ class LocalLauncher(Launcher):
         """Do one job after the other."""
         failures: dict[str, Failure] = {}
         for job in jobs:
+            stop.check()
             if job.is_done():
                 continue
             failed = attempt_job(work, job, self._terms)

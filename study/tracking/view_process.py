@@ -121,7 +121,9 @@ def main() -> None:
     """Serve on stdin and stdout. What libraries print goes nowhere."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command hears it, and decides
+    for name in ("SIGINT", "SIGHUP"):  # the command hears them, and decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
     def gone() -> None:

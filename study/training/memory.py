@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from study.core import stop
+
 
 def free(device: str) -> None:
     """Give back what torch keeps of a device's memory without using it."""
@@ -29,6 +31,7 @@ def in_halves(
 
     Raises torch.OutOfMemoryError where one image is too much.
     """
+    stop.check()
     try:
         return compute(index)
     except torch.OutOfMemoryError:

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from study.core import stop
 from study.core.errors import DivergedError
 from study.core.identity import derive_seed
 from study.detectors.base import Detector
@@ -116,6 +117,7 @@ class Steps:
         steps = len(parts) * phase.epochs
         total, highest, mine = 0.0, 0.0, 0
         for number, part in enumerate(parts, start=done * len(parts)):
+            stop.check()
             now = rate(number, steps)
             row = rows[part]
             batch = Batch(order[part], row, flip[row])

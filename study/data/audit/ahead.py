@@ -11,8 +11,9 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from study.data.audit.dataset import audit_dataset
@@ -42,23 +43,30 @@ def measured_ahead(
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path},
     )
+    assert process.stdin is not None
     try:
-        assert process.stdin is not None
-        try:
-            with process.stdin as stdin:
-                pickle.dump((config, tuple(names), tuple(only_tested), tuple(pairs)), stdin)
-        except BrokenPipeError:
-            pass  # it ended early: what it would have measured is measured later
+        with suppress(BrokenPipeError):  # it ended early: the rest is measured by who asks
+            pickle.dump((config, tuple(names), tuple(only_tested), tuple(pairs)), process.stdin)
+            process.stdin.flush()
         yield process
         process.wait()
     finally:
         process.kill()
         process.wait()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def _end_with_parent() -> None:
+    """Wait until the other end of the input is closed: by the parent's end, however that came."""
+    os.read(sys.stdin.fileno(), 1)  # not by the buffer, whose lock would be held at the end
+    os._exit(1)
 
 
 def main() -> None:
     """Measure what stands on the input."""
     config, names, only_tested, pairs = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     catalog = Catalog(config, firewall=False)
     for name in dict.fromkeys(names):
         audit_dataset(catalog, name, only_tested=name in only_tested)

@@ -1,0 +1,74 @@
+"""Signals: taken once in order, remembered where they were swallowed, and ignored where they were
+before.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(code: str, *, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program that listens to signals, and says what it saw."""
+    program = f"import os, signal\n{before}\nfrom study.core import stop\nstop.listen()\n"
+    program += "def send(n): os.kill(os.getpid(), n)\n" + textwrap.dedent(code)
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_is_raised_with_its_number(name: str) -> None:
+    done = run(f"""
+        try:
+            send(signal.{name})
+        except stop.Stopped as error:
+            print(error.number)
+        """)
+    assert done.stdout.split() == [str(int(getattr(signal, name)))]
+
+
+def test_a_signal_that_a_callback_swallowed_is_raised_by_the_next_check() -> None:
+    done = run("""
+        class Swallows:
+            def __del__(self):
+                send(signal.SIGINT)
+                sum(range(100))
+        Swallows()
+        try:
+            stop.check()
+        except KeyboardInterrupt:
+            print("raised")
+        """)
+    assert "Exception ignored" in done.stderr
+    assert done.stdout.split() == ["raised"]
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    done = run("""
+        try:
+            send(signal.SIGTERM)
+        except KeyboardInterrupt:
+            try:
+                send(signal.SIGTERM)
+            finally:
+                print("never")
+        """)
+    assert done.returncode == 143
+    assert done.stdout == ""
+    assert "at once" in done.stderr
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    done = run(
+        "send(signal.SIGHUP); stop.check(); print('on')",
+        before="signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+    )
+    assert done.stdout.split() == ["on"]
+
+
+def test_without_a_signal_nothing_is_raised() -> None:
+    assert run("stop.check(); print('on')").stdout.split() == ["on"]
