@@ -3,7 +3,7 @@
     python -m study.report quick
 
 Nothing is trained or scored: the page is made of what the store has. cross_eval writes it too. The
-page fetches nothing, so it opens without a network, and no image is in it.
+page fetches nothing, so it opens without a network. No image is in it but with --images.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_log_options(parser)
     what = "where to write the page (default: report.html in the folder of the study)"
     parser.add_argument("--out", metavar="FILE.html", help=what)
+    what = "put small pictures of the worst errors into the page, at most 12 a cell (2 MB)"
+    parser.add_argument("--images", action="store_true", help=what)
     options = cli.parse(parser, arguments)
     folder = Path(options.study)
     path = report_on_tables(folder, options) if folder.is_dir() else report_on(options)
@@ -138,6 +140,7 @@ def _report(
 ) -> Report:
     from study.analysis.cell_curves import cell_curves
     from study.analysis.search_curves import epoch_points, trial_points
+    from study.analysis.thumbnails import thumbnails
     from study.render.answer import answer
     from study.render.cell_files import PREDICTIONS
     from study.render.comparisons import comparisons_markdown
@@ -146,6 +149,9 @@ def _report(
     from study.render.report.page import Report
     from study.render.tuning import tuning_markdown
 
+    plain = [planned.cell for planned in cells]
+    curves = cell_curves(found.scores, plain, MOST_CURVES)
+    shown = getattr(options, "images", False)  # an option of this command alone
     flags, contrasts = found.results.flags, found.choices.contrasts
     said = [*answer(found.comparisons, flags).splitlines()[1:], *controls_lines(found.controls)]
     return Report(
@@ -162,13 +168,32 @@ def _report(
         robustness=found.robustness,
         contrasts=contrasts,
         evidence=found.choices.evidence,
-        curves=cell_curves(found.scores, [planned.cell for planned in cells], MOST_CURVES),
+        curves=curves,
+        images=thumbnails(opened.workspace.catalog, curves) if shown else {},
+        importances=_importances(opened),
         trials=trial_points(history),
         epochs=epoch_points(history),
         provenance=_provenance(opened, options, cells),
         again=f"{cli.again(options, 'cross_eval')} --predictions-csv",
         predictions=str(Path(options.results) / opened.study.name / PREDICTIONS),
     )
+
+
+def _importances(opened: OpenStudy) -> list[tuple[str, str]]:
+    """Which settings mattered in each search, the first first, as search.json says; why that is not
+    known, where it is not.
+    """
+    import json
+
+    path = opened.store.folder / "search.json"
+    if not path.is_file():
+        return []
+    found = []
+    for name, searched in json.loads(path.read_text(encoding="utf-8"))["pairings"].items():
+        shares = sorted((searched["importances"] or {}).items(), key=lambda one: -one[1])
+        words = "; ".join(f"{setting} {share:.2f}" for setting, share in shares)
+        found.append((name, words or searched["importances_reason"]))
+    return found
 
 
 def _provenance(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from study.analysis.cell_curves import BINS, GRID, CellCurves, WorstImage
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
 from study.render.report.page import Report
+from tests.factories import encode
 from tests.render.synthetic_matrix import matrix, row, without_number
 
 EVIL = "<script>alert(1)</script>"
+PICTURE = encode(Image.new("RGB", (8, 6), (200, 30, 30)), "JPEG")
 NAUGHTY = '"></script><img src=x onerror=alert(1)>.png'
 
 
@@ -58,6 +61,8 @@ def report() -> Report:
         answer=f"None generalises.\nIts lead on {EVIL} is small.",
         texts=(f"# A table\n\n| x |\n|---|\n| {EVIL} |\n",),
         curves=(curves_of("npr", "a", "b"), curves_of(EVIL, "a", "b")),
+        images={"b": {NAUGHTY: PICTURE}},
+        importances=(("npr @ a", "learning rate 0.71; dropout 0.29"),),
         provenance=(("matrix", "python -m study.cross_eval made_up"),),
         again="python -m study.cross_eval made_up --predictions-csv",
         predictions="results/made up/predictions",

@@ -156,20 +156,20 @@ def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
     y = _names("degradation", (row["degradation"] for row in rows), title=None)
     colour = _names("detector", (row["detector"] for row in rows))
     shift = {"y": y, "yOffset": colour, "color": colour}
-    title = "change of the AUC"
+    title, axis = "change of the AUC", {"axis": {"tickCount": 4, "grid": True}}
     tips = ("detector", "degradation", "domain", "auc", "text")
     inner = {
         "layer": [
             {"mark": "rule", "encoding": {"x": {"datum": 0}}},
             {
                 "mark": {"type": "rule", "strokeWidth": 2},
-                "encoding": {**shift, "x": _x("low", title), "x2": {"field": "high"}},
+                "encoding": {**shift, "x": _x("low", title, **axis), "x2": {"field": "high"}},
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
                 "encoding": {
                     **shift,
-                    "x": _x("value", title),
+                    "x": _x("value", title, **axis),
                     "tooltip": [{"field": name} for name in tips],
                 },
             },
@@ -241,7 +241,7 @@ def search_chart(found: Sequence[TrialPoint]) -> Chart | None:
     if not rows:
         return None
     colour = _names("train on", (row["train on"] for row in rows))
-    x, zero = _x("trial", "trial", axis={"tickMinStep": 1, "format": "d"}), {"zero": False}
+    x, zero = _x("trial", "trial", axis=_whole(one.number for one in found)), {"zero": False}
     y = "AUC on source val"
     tips = ("detector", "train on", "trial", "val AUC", "origin", "state")
     layers: list[Chart] = [
@@ -281,7 +281,7 @@ def learning_chart(found: Sequence[EpochPoint]) -> Chart | None:
     if not rows:
         return None
     shared = {
-        "x": _x("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"}),
+        "x": _x("epoch", "epoch", axis=_whole(one.epoch + 1 for one in found)),
         "y": _x("val AUC", "AUC on source val", scale={"zero": False}),
         "color": _names("train on", (row["train on"] for row in rows)),
     }
@@ -299,6 +299,12 @@ def learning_chart(found: Sequence[EpochPoint]) -> Chart | None:
         },
     ]
     return _panels(rows, layers)
+
+
+def _whole(numbers: Iterable[int]) -> Chart:
+    """An axis with marks at whole numbers, at most eight of them."""
+    low, high = min(several := [*numbers]), max(several)
+    return {"values": [*range(low, high + 1, math.ceil((high - low + 1) / 8))], "format": "d"}
 
 
 def _panels(rows: Sequence[Chart], layers: Sequence[Chart]) -> Chart:

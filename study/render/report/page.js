@@ -266,9 +266,9 @@ function openCell(d, x, y) {
   const i = find(d, x, y, quantityNow());
   if (i !== undefined && matrix.texts[columns.text[i]]) parts.push(make("p", matrix.texts[columns.text[i]], { class: "note" }));
   if (curve && degraded === CLEAN) parts.push(...cellCharts(curve));
-  parts.push(...confusion(d, x, y), ...numbersOf(d, x, y, isHere));
+  parts.push(...confusion(d, x, y));
   if (curve && degraded === CLEAN) parts.push(...worstOf(curve));
-  parts.push(...commandOf(curve));
+  parts.push(...numbersOf(d, x, y, isHere), ...commandOf(curve));
   $("cell-content").replaceChildren(...parts);
   $("cell").showModal();
   for (const [name, element] of Object.entries(pending)) draw(element.box, element.chart), delete pending[name];
@@ -333,7 +333,13 @@ function numbersOf(d, x, y, isHere) {
 function worstOf(curve) {
   if (!curve.worst.length) return [make("p", "No image lies on the wrong side of p = 0.5.", { class: "note" })];
   const rows = curve.worst.map(([name, label, logit]) => [name, label, logit.toFixed(2)]);
-  return [make("h3", "Its worst errors, at p = 0.5"), table(["image", "is", "logit, mean over seeds"], rows)];
+  const made = table(["image", "is", "logit, mean over seeds"], rows), small = data.images[curve.test_on] ?? {};
+  curve.worst.forEach(([name], at) => {
+    if (name in small) // Letters of base64 alone stand in it.
+      made.tBodies[0].rows[at].cells[0].prepend(
+        make("img", "", { src: `data:image/jpeg;base64,${small[name]}`, alt: "", class: "small" }));
+  });
+  return [make("h3", "Its worst errors, at p = 0.5"), made];
 }
 
 function commandOf(curve) {
@@ -401,7 +407,6 @@ async function start() {
   fillNav();
   $("grid").addEventListener("keydown", moveInGrid);
   $("cell").addEventListener("close", () => active?.focus());
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
   document.documentElement.dataset.ready = "yes";
 }
 

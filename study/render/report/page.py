@@ -8,8 +8,8 @@ tables are escaped, and data are compressed and put into the page by the script 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -34,9 +34,10 @@ Pairs = Sequence[tuple[str, str]]
 class Report:
     """The tables of a study that its page is made of; () and None where it has nothing of a kind.
 
-    answer: in lines. texts: what comparisons.md, tables.md and others say, whole. provenance: what
-    it was made of, in words. again: the command that writes all predictions of the study;
-    predictions: the folder it writes them into.
+    answer: in lines. texts: what comparisons.md, tables.md and others say, whole. images: small
+    pictures of worst errors, test set -> id -> JPEG. importances: (pairing, which of its settings
+    mattered). provenance: what it was made of, in words. again: the command that writes all
+    predictions of the study; predictions: the folder it writes them into.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Report:
     curves: Sequence[CellCurves] = ()
     trials: Sequence[TrialPoint] = ()
     epochs: Sequence[EpochPoint] = ()
+    images: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    importances: Pairs = ()
     provenance: Pairs = ()
     again: str = ""
     predictions: str = ""
@@ -67,6 +70,7 @@ def page(report: Report, script: str) -> str:
         "answer": _answer(report.answer.splitlines()),
         "findings": _findings(report.results),
         "failures": _failures(report.results),
+        "importances": _importances(report.importances),
         "texts": "".join(_texts(report.texts)),
         "provenance": prose.rows(("what", "is"), [*report.provenance, ("charts", named())]),
     }
@@ -98,6 +102,7 @@ def _data(report: Report) -> payload.Json:
         "matrix": payload.matrix(report.results),
         **payload.beside(report.results),
         "curves": payload.curves(report.curves),
+        "images": payload.images(report.images),
         "evidence": payload.evidence(report.evidence),
         "charts": {name: chart for name, chart in drawn.items() if chart},
         "cell_charts": charts.cell_charts(),
@@ -105,6 +110,11 @@ def _data(report: Report) -> payload.Json:
         "again": report.again,
         "predictions": report.predictions,
     }
+
+
+def _importances(found: Pairs) -> str:
+    """Which settings mattered, by the trials of each search."""
+    return prose.rows(("search", "what mattered, as shares of 1"), found) if found else ""
 
 
 def _findings(results: Results) -> str:

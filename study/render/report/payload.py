@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from study.analysis.cell_curves import GRID, CellCurves
@@ -201,6 +201,14 @@ def _predictions(one: CellCurves) -> str:
 
 def _short(values: Sequence[float], places: int = 4) -> list[float]:
     return [round(value, places) for value in values]
+
+
+def images(found: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, str]]:
+    """Return pictures as a page takes them."""
+    return {
+        test_on: {name: base64.b64encode(jpeg).decode() for name, jpeg in of.items()}
+        for test_on, of in found.items()
+    }
 
 
 def evidence(rows: Iterable[EvidenceRow]) -> list[Json]:
