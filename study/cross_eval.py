@@ -406,6 +406,7 @@ def _write(
     """Write the results, the tables, and the figures; return the files."""
     from study.analysis.cells_csv import csv_text
     from study.analysis.diff import cell_files
+    from study.analysis.ledger import read_ledger
     from study.analysis.results_csv import write_results
     from study.planning.search_summary import best_so_far
     from study.planning.study_file import to_toml
@@ -421,9 +422,11 @@ def _write(
     store.save_study(to_toml(opened.study))
     store.save_text(folder / "cells.csv", csv_text(cell_files(opened, cells, found.training)))
     searches = {pairing: best_so_far(searched.trials) for pairing, searched in history.items()}
+    files = write_results(found.results, folder)
+    claims = read_ledger(folder)
     return [
-        *write_results(found.results, folder),
-        *write_tables(found.results, found.choices, found.robustness, notes, folder),
+        *files,
+        *write_tables(found.results, found.choices, found.robustness, claims, notes, folder),
         *write_tuning(found.choices.contrasts, folder),
         store.study_file,
         store.audit_file,

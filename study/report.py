@@ -139,6 +139,7 @@ def _report(
     notes: Sequence[str],
 ) -> Report:
     from study.analysis.cell_curves import cell_curves
+    from study.analysis.ledger import read_ledger
     from study.analysis.search_curves import epoch_points, trial_points
     from study.analysis.thumbnails import thumbnails
     from study.render.answer import answer
@@ -160,7 +161,13 @@ def _report(
         answer="\n".join(said),
         texts=(
             comparisons_markdown(found.comparisons, flags),
-            tables_text(found.results, found.choices, found.robustness, notes),
+            tables_text(
+                found.results,
+                found.choices,
+                found.robustness,
+                read_ledger(opened.store.folder),
+                notes,
+            ),
             controls_markdown(found.controls),
             tuning_markdown(contrasts) if contrasts else "",
         ),

@@ -44,8 +44,8 @@ class Claim:
     over several or for data without such a name; `data` says which images in words.
     n_real, n_fake: how many images of that set; 0 where it is not known. images_sha256: the digest
     of the list of its images (`study.ledger` prints that of a study's), "" where it is not known.
-    preprocessing: "" where it is the detector's own. of: "" where the claim is of these very
-    weights. source: where the number stands.
+    step: of the last digit that is reported. preprocessing: "" where it is the detector's own.
+    of: "" where the claim is of these very weights. source: where the number stands.
     """
 
     metric: str
@@ -57,6 +57,7 @@ class Claim:
     n_real: int = 0
     n_fake: int = 0
     images_sha256: str = ""
+    step: float = 0.001
     preprocessing: str = ""
     of: str = ""
 

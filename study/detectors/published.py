@@ -106,6 +106,7 @@ PUBLISHED: Mapping[str, Entry] = {
                         test_set=f"cnnspot:{name}",
                         n_real=images,
                         n_fake=images,
+                        step=0.0001,
                         source=_OJHA,
                     )
                     for name, (value, images) in _OJHA_AP.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons
 from study.analysis.controls import ControlRow
+from study.analysis.ledger import Ledger
 from study.analysis.results import Flag, Results
 from study.analysis.robustness import Robustness
 from study.analysis.roc import RocCurve
@@ -25,6 +26,7 @@ from study.render.figures.headless import costs_only, headless
 from study.render.flags import flags_markdown
 from study.render.floors import markdown_floors
 from study.render.leak_price import markdown_prices
+from study.render.ledger import ledger_markdown
 from study.render.other_test_sets import other_test_sets_markdown
 from study.render.robustness import robustness_markdown
 from study.render.search_cost import search_cost_markdown
@@ -49,15 +51,20 @@ def write_tables(
     results: Results,
     choices: Choices,
     degraded: Sequence[Robustness],
+    claims: Ledger,
     notes: Sequence[str],
     folder: Path,
 ) -> list[Path]:
     """Write tables.md; return it. Raises StoreError."""
-    return _write(folder, {"tables.md": tables_text(results, choices, degraded, notes)})
+    return _write(folder, {"tables.md": tables_text(results, choices, degraded, claims, notes)})
 
 
 def tables_text(
-    results: Results, choices: Choices, degraded: Sequence[Robustness], notes: Sequence[str]
+    results: Results,
+    choices: Choices,
+    degraded: Sequence[Robustness],
+    claims: Ledger,
+    notes: Sequence[str],
 ) -> str:
     """Return tables.md. Ends with a newline."""
     parts = [
@@ -72,6 +79,7 @@ def tables_text(
         evidence_markdown(choices.evidence),
         search_cost_markdown(choices.costs, choices.agreement),
         robustness_markdown(degraded),
+        ledger_markdown(claims),
         "\n".join(f"Note: {note}.\n" for note in notes),
     ]
     return "\n".join(filter(None, parts))

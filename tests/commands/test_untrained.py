@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study import cross_eval, plan, prepare, sweep
+from study import cross_eval, ledger, plan, prepare, sweep
 from study.core.errors import ConfigError, StoreError
 from study.core.records import NO_TRAINING
 from study.jobs.cell import load_detector
@@ -333,3 +333,10 @@ def test_a_study_of_published_detectors_alone_trains_on_nothing_and_tests_whole(
     }
     assert {(r["n_real"], r["n_fake"]) for r in rows} == {("30", "30")}
     assert all(0 <= float(r["low"]) < float(r["high"]) <= 1 for r in rows), rows
+    assert ledger.main(["mine", "--results", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("ferretnet_s: untestable here: other test data")
+    auc = next(float(r["value"]) for r in rows if r["test_on"] == "beta")
+    assert f"beta AUC {auc:.3f} [" in shown
+    tables = (store.folder / "tables.md").read_text(encoding="utf-8")
+    assert "# Claims" in tables and "| untestable here |" in tables
