@@ -430,7 +430,7 @@ def _write(
         *write_tuning(found.choices.contrasts, folder),
         store.study_file,
         store.audit_file,
-        *draw(found.results, found.curves, searches, store.figures),
+        *draw(found.results, found.curves, searches, store.figures, found.choices.evidence),
         *write_comparisons(found.comparisons, folder, found.results.flags),
         *write_controls(found.controls, folder),
     ]

@@ -14,6 +14,7 @@ from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.controls import ControlRow, control_comparisons
 from study.analysis.evidence import evidence_rows
+from study.analysis.exposure import exposures, later_rows, with_exposure
 from study.analysis.flags import flags
 from study.analysis.floors import floors
 from study.analysis.leak_price import KeptEpochs, leak_prices
@@ -78,6 +79,8 @@ def analyse(
     flagged = tuple(flags(setup.searches, history, below))
     results = replace(results_of(setup, scores, cells, audit), flags=flagged)
     plain = [planned.cell for planned in cells]
+    dated = exposures(setup, plain)
+    results = replace(results, rows=with_exposure(results.rows, dated))
     return Analyses(
         scores=scores,
         results=results,
@@ -94,6 +97,8 @@ def analyse(
             evidence=evidence_rows(scores, setup.store, cells, results.rows),
             others=other_test_sets(scores, plain, marked=[*results.warnings()]),
             subgroups=subgroup_rows(scores, plain),
+            exposures=dated,
+            later=later_rows(results.rows, dated),
         ),
         controls=control_comparisons(setup, scores, cells),
         robustness=tuple(robustness(scores, plain)),

@@ -1,13 +1,16 @@
 """What the choices made on source val were worth: tuned minus default, the selection gap, the leak
 price. What the searches took, and whether source val is worth selecting by. What scores are worth
-as evidence, what would hold on other test sets, and on subgroups of these.
+as evidence, what would hold on other test sets, and on subgroups of these. What dates say of the
+cells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from study.analysis.evidence import EvidenceRow
+from study.analysis.exposure import Exposure, LaterRow, Place
 from study.analysis.floors import Floor
 from study.analysis.leak_price import LeakPrice
 from study.analysis.other_test_sets import OtherTestSets
@@ -32,3 +35,5 @@ class Choices:
     evidence: tuple[EvidenceRow, ...] = ()
     others: tuple[OtherTestSets, ...] = ()
     subgroups: tuple[SubgroupRow, ...] = ()
+    exposures: Mapping[Place, Exposure] = field(default_factory=dict)
+    later: tuple[LaterRow, ...] = ()

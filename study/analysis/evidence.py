@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.core.records import ELSEWHERE, NO_DEGRADATION, Estimate, Pairing, TrainedDetector
 from study.planning.cells import PlannedCell
 from study.statistics.comparisons import holm
-from study.statistics.likelihood_ratio import Judged, elub, fit_evidence, invalid_p
+from study.statistics.likelihood_ratio import LN10, Judged, elub, fit_evidence, invalid_p
+from study.statistics.ranking import Floats
 from study.store.store import Store
 
 NAN = float("nan")
@@ -34,7 +37,8 @@ class EvidenceRow:
 
     low, high: within these log10 LR every seed's LRs rest on data of Y (ELUB): beyond, an LR claims
     more than Y can show. p: of LRs that are calibrated on X being valid on Y; p_holm over all
-    cells. NaN where there is no source, or it cannot be tested.
+    cells. NaN where there is no source, or it cannot be tested. reals, fakes: the log10 LRs of all
+    seeds, sorted: what a Tippett plot shows.
     """
 
     detector: str
@@ -45,6 +49,21 @@ class EvidenceRow:
     high: float = NAN
     p: float = NAN
     p_holm: float = NAN
+    reals: Floats = field(default_factory=lambda: np.empty(0))
+    fakes: Floats = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def has_ratios(self) -> bool:
+        """Whether there are LRs of both classes."""
+        return len(self.reals) > 0 and len(self.fakes) > 0
+
+    def tippett(self, at: Floats) -> tuple[Floats, Floats]:
+        """Return the share of reals and of fakes whose log10 LR is at least that, (K,) each."""
+        return _at_least(self.reals, at), _at_least(self.fakes, at)
+
+
+def _at_least(ratios: Floats, at: Floats) -> Floats:
+    return np.asarray(1 - np.searchsorted(ratios, at) / len(ratios))
 
 
 def evidence_rows(
@@ -94,15 +113,19 @@ def _row(
     source = [_of_source(store, winner) for winner in winners]
     target = [Judged(label=held.label, logit=z, group=held.group) for z in held.logits]
     fitted = [fit_evidence(one.label, one.logit) for one in source]
-    bounds = [
-        elub(held.label, one.log_lr(z))
-        for one, z in zip(fitted, held.logits, strict=True)
-        if one.is_known
-    ]
-    if not bounds:
+    ratios = [one.log_lr(z) for one, z in zip(fitted, held.logits, strict=True) if one.is_known]
+    if not ratios:
         return row
-    lows, highs = zip(*bounds, strict=True)
-    return replace(row, low=max(lows), high=min(highs), p=invalid_p(source, target))
+    lows, highs = zip(*(elub(held.label, one) for one in ratios), strict=True)
+    real, fake = (np.sort(np.stack(ratios)[:, held.label == k].ravel()) / LN10 for k in (0, 1))
+    return replace(
+        row,
+        low=max(lows),
+        high=min(highs),
+        p=invalid_p(source, target),
+        reals=real,
+        fakes=fake,
+    )
 
 
 def _of_source(store: Store, winner: TrainedDetector) -> Judged:

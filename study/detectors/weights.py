@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,33 @@ class Source:
     def stem(self) -> str:
         """The name of a local file, without its extension."""
         return f"{self.backbone}.{self.pretrained}" if self.pretrained else self.backbone
+
+
+# Words of a tag (`openai`, `laion2b_s34b_b79k`, `fb_in1k`) -> a day after which none of the images
+# that the weights were trained on was made: the end of their collection as published, else when the
+# weights were. The first that is found counts. Tags of unnamed image collections have none.
+DATA_UNTIL: Mapping[str, str] = {
+    r"yfcc|swsl|ssl|ig\d|swag|seer|jft": "",
+    "laion": "2022-03",
+    "datacomp": "2023-04",
+    "openai": "2021-01",
+    "v2_webli": "2025-02",
+    "webli": "2023-03",
+    "lvd142m": "2023-04",
+    r"in1k|in12k|in2[12]k": "2012",
+}
+BACKBONE_UNTIL: Mapping[str, str] = {"vit_pe_": "2025-04"}  # by the name of the network alone
+
+
+def data_until(source: Source) -> str:
+    """Return until when the images were made that weights were trained on, at the latest (2022-03);
+    "" where that is not known.
+    """
+    for start, date in BACKBONE_UNTIL.items():
+        if source.backbone.startswith(start):
+            return date
+    words = (date for word, date in DATA_UNTIL.items() if re.search(word, source.pretrained))
+    return next(words, "")
 
 
 def weights_folder(weights_root: Path | None) -> Path | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from study.analysis.evidence import NUMBERS, EvidenceRow
+from study.core.csv_lines import csv_line
 from study.core.records import Estimate
 from study.render.numbers import ends, number, p_text
 from study.render.table import markdown, table
 from study.statistics.resampling import CONFIDENCE
 
+TIPPETT_AT = np.arange(-50, 51) / 10  # log10 LR
 EXPLAINED = (
     "A likelihood ratio (LR) says how much more probable a score is of a fake than of a real. It is"
     " calibrated on the source's val. Cllr is its cost in bits, 1 where every LR is 1 and above 1"
@@ -19,7 +23,8 @@ EXPLAINED = (
     " Valid: whether an LR calibrated on X is one on Y (a score test of slope and offset, Holm over"
     " the cells); what is not refuted is not shown. PPV: the share of fakes among images called so"
     " at the source's 1 % FPR threshold, where 1 or 10 % of images are fake. Risk: the share of"
-    " wrong calls among the 80 % of images whose LRs are farthest from 1."
+    " wrong calls among the 80 % of images whose LRs are farthest from 1. Tippett plots of the LRs"
+    " of all seeds are in figures/tippett.png, their data in tippett.csv."
 )
 
 
@@ -48,6 +53,20 @@ def evidence_markdown(rows: Sequence[EvidenceRow]) -> str:
         for row in rows
     ]
     return "\n\n".join(["# Scores as evidence", EXPLAINED, markdown(table(head, lines))]) + "\n"
+
+
+def tippett_csv(rows: Sequence[EvidenceRow]) -> str:
+    """Return tippett.csv: of every cell the share of reals and of fakes whose LR is at least that,
+    at steps of log10 LR.
+    """
+    names = ("detector", "train_on", "test_on", "log10_lr", "reals_at_least", "fakes_at_least")
+    lines = [csv_line(names)]
+    for row in rows:
+        if row.has_ratios:
+            for at, real, fake in zip(TIPPETT_AT, *row.tippett(TIPPETT_AT), strict=True):
+                place = (row.detector, row.train_on, row.test_on)
+                lines.append(csv_line((*place, float(at), float(real), float(fake))))
+    return "".join(lines)
 
 
 def bounds_words(row: EvidenceRow) -> str:

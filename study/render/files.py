@@ -11,6 +11,7 @@ from pathlib import Path
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons
 from study.analysis.controls import ControlRow
+from study.analysis.evidence import EvidenceRow
 from study.analysis.ledger import Ledger
 from study.analysis.results import Flag, Results
 from study.analysis.robustness import Robustness
@@ -21,7 +22,8 @@ from study.core.identity import whole_file
 from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
 from study.render.controls import controls_csv, controls_markdown
-from study.render.evidence import evidence_markdown
+from study.render.evidence import evidence_markdown, tippett_csv
+from study.render.exposure import exposure_markdown
 from study.render.figures.headless import costs_only, headless
 from study.render.flags import flags_markdown
 from study.render.floors import markdown_floors
@@ -42,6 +44,7 @@ DRAWN = (
     "heat_map_*.png",
     "robustness_*.png",
     "roc.png",
+    "tippett.png",
     "best_so_far.png",
     "critical_difference.png",
 )
@@ -55,8 +58,13 @@ def write_tables(
     notes: Sequence[str],
     folder: Path,
 ) -> list[Path]:
-    """Write tables.md; return it. Raises StoreError."""
-    return _write(folder, {"tables.md": tables_text(results, choices, degraded, claims, notes)})
+    """Write tables.md and, where there are likelihood ratios, tippett.csv; return them. Raises
+    StoreError.
+    """
+    texts = {"tables.md": tables_text(results, choices, degraded, claims, notes)}
+    if choices.evidence:
+        texts["tippett.csv"] = tippett_csv(choices.evidence)
+    return _write(folder, texts)
 
 
 def tables_text(
@@ -76,6 +84,7 @@ def tables_text(
         markdown_prices(choices.prices),
         other_test_sets_markdown(choices.others),
         subgroups_markdown(choices.subgroups),
+        exposure_markdown(choices.exposures, choices.later),
         evidence_markdown(choices.evidence),
         search_cost_markdown(choices.costs, choices.agreement),
         robustness_markdown(degraded),
@@ -125,14 +134,15 @@ def draw(
     curves: Sequence[RocCurve],
     searches: Mapping[Pairing, Sequence[float | None]],
     folder: Path,
+    evidence: Sequence[EvidenceRow] = (),
 ) -> list[Path]:
-    """Draw each detector's heat map and robustness curves, the ROC curves, and how the searches
-    went, where there were any (see `best_so_far`); return the files. A figure that fails is left
-    out, with a warning.
+    """Draw each detector's heat map and robustness curves, the ROC curves, Tippett plots, and how
+    the searches went, where there were any (see `best_so_far`); return the files. A figure that
+    fails is left out, with a warning.
     """
     drawn = []
     with costs_only("the figures are"), headless():
-        for name, figure in _figures(results, curves, searches).items():
+        for name, figure in _figures(results, curves, searches, evidence).items():
             with costs_only(f"'{folder / name}' is"):
                 if figure(folder / name) is not False:
                     drawn.append(folder / name)
@@ -143,12 +153,14 @@ def _figures(
     results: Results,
     curves: Sequence[RocCurve],
     searches: Mapping[Pairing, Sequence[float | None]],
+    evidence: Sequence[EvidenceRow],
 ) -> dict[str, Callable[[Path], bool | None]]:
     """What draws each figure, by the name of its file; it answers False where there is none."""
     from study.render.figures.heat_map import heat_map
     from study.render.figures.robustness import FAMILIES, robustness_curves
     from study.render.figures.roc import roc_curves
     from study.render.figures.search import best_so_far
+    from study.render.figures.tippett import tippett_plots
 
     figures: dict[str, Callable[[Path], bool | None]] = {}
     for detector in dict.fromkeys(row.detector for row in results.rows if row.role == "detector"):
@@ -158,6 +170,8 @@ def _figures(
             curve = partial(robustness_curves, results, detector, family)
             figures[f"robustness_{name}_{family}.png"] = curve
     figures["roc.png"] = partial(roc_curves, curves, warned=results.warnings())
+    if any(row.has_ratios for row in evidence):
+        figures["tippett.png"] = partial(tippett_plots, evidence)
     if searches:
         figures["best_so_far.png"] = partial(best_so_far, searches)
     return figures

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 from study.analysis.evidence import EvidenceRow, evidence_rows
 from study.core.records import Estimate, Pairing, Scores
 from study.planning.cells import PlannedCell
-from study.render.evidence import evidence_markdown, valid_words
+from study.render.evidence import evidence_markdown, tippett_csv, valid_words
+from study.render.figures.tippett import tippett_plots
 from tests.analysis.score_sets import score_set
 
 N = 400
@@ -65,6 +70,36 @@ def test_bounds_are_the_narrowest_over_seeds_and_within_what_n_can_show() -> Non
     both = rows_of({"alike": 0.0})["alike"]
     one = rows_of({"alike": 0.0}, seeds=1)["alike"]
     assert -math.log10(201) <= one.low <= both.low < 0 < both.high <= one.high <= math.log10(201)
+
+
+def test_a_tippett_plot_has_the_share_of_each_class_with_at_least_that_ratio(
+    tmp_path: Path,
+) -> None:
+    row = rows_of({"y": 0.0})["y"]
+    val = [scored(2000 + seed, name="x") for seed in range(2)]
+    pooled: dict[int, list[float]] = {0: [], 1: []}
+    for seed, source in enumerate(val):
+        # Platt's targets, as each image once of either class with weights
+        target = np.where(source.label == 1, (N / 2 + 1) / (N / 2 + 2), 1 / (N / 2 + 2))
+        fitted = LogisticRegression(C=np.inf, tol=1e-10).fit(
+            np.tile(source.logit, 2)[:, None],
+            np.repeat([1, 0], N),
+            sample_weight=np.concatenate([target, 1 - target]),
+        )
+        of = scored(10 * seed, name="y")
+        ratios = (fitted.coef_[0, 0] * of.logit + fitted.intercept_[0]) / math.log(10)
+        for k in (0, 1):
+            pooled[k] += ratios[of.label == k].tolist()
+    lines = [*csv.DictReader(tippett_csv([row]).splitlines())]
+    assert len(lines) == 101 and lines[0]["log10_lr"] == "-5.0"
+    for line in lines:
+        at = float(line["log10_lr"])
+        for k, name in ((0, "reals_at_least"), (1, "fakes_at_least")):
+            share = float(np.mean(np.array(pooled[k]) >= at))
+            assert float(line[name]) == pytest.approx(share, abs=1e-9)
+    tippett_plots([row], tmp_path / "tippett.png")
+    with Image.open(tmp_path / "tippett.png") as image:
+        assert image.format == "PNG" and np.asarray(image.convert("L")).std() > 10
 
 
 def test_a_detector_without_a_source_has_no_row() -> None:

@@ -444,7 +444,7 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
     )
     assert f"{arguments[2]} --local --degradations blur3 long112" in shown
     assert {path.name for path in store.figures.iterdir()} == {
-        *("heat_map_spectrum_auc.png", "roc.png", "best_so_far.png", "mine.png"),
+        *("heat_map_spectrum_auc.png", "roc.png", "best_so_far.png", "tippett.png", "mine.png"),
     }
     assert cross_eval.main([*arguments[:4], "--set", 'detectors=["spectrum"]']) == 0
     shown = capsys.readouterr().out

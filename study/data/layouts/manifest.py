@@ -1,6 +1,7 @@
 """manifest.csv: a dataset that says itself what its images are.
 
-`path,label[,method,group,split,video]`, a header line first (csv_file.py has what a file may be).
+`path,label[,method,group,split,video,released]`, a header line first (csv_file.py has what a file
+may be).
 Columns `subgroup:NAME` (`subgroup:sex`) divide test images into levels that results are shown for.
 Other columns are ignored, but where they, or the paths, say the opposite of the labels in nearly
 all rows, the manifest is refused (label_check.py).
@@ -12,8 +13,9 @@ all rows, the manifest is refused (label_check.py).
     group   the split key; where empty the video, and without one the image's own pixels
     split   train, val or test, by any of their names (split_names.py); for all rows or for none
     video   the video a frame is from; frames of one video and method are one unit
+    released    when the method was published: 2024, 2024-08 or 2024-08-01
 
-A word for a missing value (`nan`, `None`, `NA`) is an empty field in the last four.
+A word for a missing value (`nan`, `None`, `NA`) is an empty field in all but the first two.
 """
 
 from __future__ import annotations
@@ -44,12 +46,13 @@ from study.data.layouts.listing import (
     Walker,
     stat_file,
 )
+from study.data.layouts.released import DATE, first_dates
 from study.data.layouts.respelled import FilesBelow, leaves
 from study.data.layouts.split_names import splits_among
 
 MANIFEST = "manifest.csv"
 REQUIRED = ("path", "label")
-OPTIONAL = ("method", "group", "split", "video")
+OPTIONAL = ("method", "group", "split", "video", "released")
 LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 SUBGROUP = "subgroup:"
 MOST_LEVELS = 20  # of a subgroup's column: more are names or numbers, and no levels
@@ -73,8 +76,9 @@ def read_manifest(root: Path, *, fake_label: str = "") -> Listing:
     table, notes = check_manifest(root, fake_label=fake_label)
     for name, column in _stats(root, table["path"]).items():
         table = table.append_column(name, column)
+    released = first_dates(table["method"], table["label"], table["released"])
     table = table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA)
-    return Listing(table=table, layout=MANIFEST, skipped=tuple(notes))
+    return Listing(table=table, layout=MANIFEST, skipped=tuple(notes), released=released)
 
 
 def has_manifest(root: Path) -> bool:
@@ -143,9 +147,9 @@ def lists_urls(root: Path) -> bool:
 def check_manifest(
     root: Path, *, urls: bool = False, fake_label: str = ""
 ) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """Return the columns of a listing that `root/manifest.csv` itself gives, and (what, why) of
-    what was passed over; no file is looked at but those that paths from elsewhere may mean. Raises
-    as `read_manifest`.
+    """Return the columns of a listing that `root/manifest.csv` itself gives, with `released`, and
+    (what, why) of what was passed over; no file is looked at but those that paths from elsewhere
+    may mean. Raises as `read_manifest`.
 
     urls: paths are URLs, and stay as they are.
     """
@@ -153,7 +157,7 @@ def check_manifest(
         of_levels = _subgroup_places(file)
         rows = file.read({**_places(file), **of_levels})
     _refuse_many_levels(rows, of_levels)
-    rows, notes = rows.without_missing("method", "group", "split", "video")
+    rows, notes = rows.without_missing(*OPTIONAL)
     paths = _urls(rows) if urls else _inside(rows, root)
     _refuse_duplicates(paths, rows)
     labels = _labels(rows, fake_label)
@@ -162,10 +166,11 @@ def check_manifest(
     notes += refuse_reversed(rows, np.asarray(labels).astype(np.uint8), turned)
     splits = _splits(rows)
     nothing = pa.array([""] * len(paths), pa.string())
-    method, group, video = (
+    method, group, video, released = (
         rows.columns[name] if name in rows.names else nothing
-        for name in ("method", "group", "video")
+        for name in ("method", "group", "video", "released")
     )
+    _refuse_no_dates(released, rows)
     by_label = pc.if_else(pc.equal(labels, 1), "fake", "real")
     table = pa.table(
         {
@@ -175,9 +180,19 @@ def check_manifest(
             "group": pc.if_else(pc.equal(group, ""), video, group),
             "video": video,
             "split": splits,
+            "released": released,
         }
     )
     return table, notes
+
+
+def _refuse_no_dates(dates: pa.ChunkedArray | pa.Array, rows: CsvRows) -> None:
+    for text in pc.unique(dates).to_pylist():
+        if text and not DATE.fullmatch(text):
+            where = rows.where(pc.index(dates, text).as_py())
+            raise DataError(
+                f"{where}: released '{text}' is no date; write 2024, 2024-08 or 2024-08-01"
+            )
 
 
 def manifest_subgroups(root: Path) -> dict[str, dict[str, str]]:

@@ -37,12 +37,12 @@ from study.data.images.inside import SHARD, TABLE
 from study.data.label_check import refuse_reversed, with_fake_label
 from study.data.layouts.embedded import ROLES, Embedded, holds_samples, read_embedded
 from study.data.layouts.listing import LISTING_SCHEMA, Listing, Walker, joined, stat_file
+from study.data.layouts.released import first_dates
 from study.data.layouts.split_names import splits_among
 
 LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 _DEEPEST = 2  # folders between the dataset's and its files
 _SHOWN = 8  # values named
-_DATE = re.compile(r"((?:19|20)\d\d(?:-\d\d){0,2})(?![\d-])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,8 @@ def read_tables(root: Path, tables: Tables, *, fake_label: str) -> Listing:
     ).cast(LISTING_SCHEMA)
     skipped = (*notes, *more, *(note for one in read for note in one.notes))
     layout = _about(rows, read, about)
-    released = _released(rows, table["method"], labels)
+    dates = rows.columns["released"] if "released" in rows.names else None
+    released = {} if dates is None else first_dates(table["method"], labels, dates)
     return Listing(table=table, layout=layout, skipped=skipped, released=released)
 
 
@@ -275,19 +276,6 @@ def _known_splits(values: Sequence[str], by_card: Mapping[str, str]) -> dict[str
     lower = {name.lower(): split for name, split in by_card.items()}
     given = {value: lower[value.lower()] for value in values if value.lower() in lower}
     return {**splits_among([value for value in values if value not in given]), **given}
-
-
-def _released(rows: TableRows, method: pa.ChunkedArray, labels: pa.ChunkedArray) -> dict[str, str]:
-    """The first date of every method of fakes, as far as the rows have one: 2024-08-01, 2024-08."""
-    if "released" not in rows.names:
-        return {}
-    table = pa.table({"method": method, "date": rows.columns["released"]})
-    table = table.filter(pc.equal(labels, 1)).group_by(["method", "date"]).aggregate([])
-    found: dict[str, str] = {}
-    for name, text in zip(table["method"].to_pylist(), table["date"].to_pylist(), strict=True):
-        if date := _DATE.match(text):
-            found[name] = min(date[1], found.get(name, date[1]))
-    return dict(sorted(found.items()))
 
 
 def _about(rows: TableRows, read: Sequence[Embedded], split: str) -> str:

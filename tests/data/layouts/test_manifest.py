@@ -262,3 +262,13 @@ def test_the_subgroups_of_a_dataset_are_of_its_test_images(
     rows = dataset.rows("test").to_pylist()
     expected = {row["id"]: of_path[row["path"]] for row in rows if of_path[row["path"]]}
     assert subgroups_of(dataset) == {"tone": expected} and len(expected) < len(rows)
+
+
+def test_the_first_date_of_every_method_of_fakes_is_when_it_was_published(folder: Path) -> None:
+    text = (
+        "path,label,method,released\na.png,0,cam,1999\nb.png,1,gan,2024-08\n"
+        "c.png,1,gan,2024-03-01\nd.png,1,other,NA\n"
+    )
+    assert read_manifest(manifest(folder, text)).released == {"gan": "2024-03-01"}
+    with pytest.raises(DataError, match="line 2: released 'May 2024' is no date; write 2024, "):
+        read_manifest(manifest(folder, "path,label,released\na.png,0,May 2024\nb.png,1,2024\n"))
