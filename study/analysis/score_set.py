@@ -9,9 +9,11 @@ mean logit, and the images that training has not seen.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -35,6 +37,7 @@ from study.statistics.ranking import Floats, Ints
 T = TypeVar("T")
 DrawnFile = tuple[tuple[Draw, ...], DrawScores]  # some draws, and the logits of their models
 Blends = Mapping[Pairing, Mapping[str, float]]  # ensembles: member -> weight of its logit
+KEPT_BYTES = 1 << 29  # of what is derived of scores and kept, mostly what halves say
 SHARED = ("sample_id", "group", "unit", "method", "label")  # the columns that scorings share
 
 
@@ -128,7 +131,8 @@ class ScoreSet:
         self._files = {key: _sharing(scores, held) for key, scores in files}
         self.rng_seed, self.leakage, self.identities = rng_seed, leakage, identities
         self._drawn, self._blends, self._subgroups = drawn, blends, subgroups
-        self._derived: dict[Hashable, Any] = {}
+        self._derived: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
 
     def of(self, cell: Cell) -> Scores:
         """Return a scored cell's scores, with all its images."""
@@ -184,10 +188,21 @@ class ScoreSet:
         return Drawn(numbers=tuple(numbers), logits=logits)
 
     def derived(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` gives, once for each key."""
-        if key not in self._derived:
-            self._derived[key] = make()
-        found: T = self._derived[key]
+        """Return what `make` gives, and keep it for the next who asks, as far as `KEPT_BYTES` go:
+        what was used last stays. Several threads may ask.
+        """
+        with self._lock:
+            if key in self._derived:
+                self._derived.move_to_end(key)
+                kept: T = self._derived[key]
+                return kept
+        found = make()
+        with self._lock:
+            self._derived[key] = found
+            total = sum(map(_bytes, self._derived.values()))
+            while total > KEPT_BYTES and len(self._derived) > 1:
+                _, dropped = self._derived.popitem(last=False)
+                total -= _bytes(dropped)
         return found
 
     def levels(self, test_on: str, sample_id: NDArray[np.str_]) -> dict[str, dict[str, Ints]]:
@@ -284,6 +299,10 @@ def _places(held: NDArray[np.str_], wanted: NDArray[np.str_], test_on: str) -> N
             " cross_eval again"
         )
     return places
+
+
+def _bytes(kept: object) -> int:
+    return int(getattr(kept, "nbytes", 0))
 
 
 def _sharing(scores: Scores, held: dict[str, Scores]) -> Scores:

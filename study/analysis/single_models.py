@@ -54,6 +54,11 @@ class Halves:
     apart: Floats
     influence: NDArray[np.float32]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, nearly."""
+        return self.apart.nbytes + self.influence.nbytes
+
     def of(self, numbers: Sequence[int]) -> tuple[Floats, NDArray[np.float32]]:
         """Return the differences and influences of some pairs, in that order."""
         at = [self.numbers.index(number) for number in numbers]

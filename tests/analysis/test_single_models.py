@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from study.analysis import score_set as score_set_module
 from study.analysis.comparisons import compare_detectors
 from study.analysis.score_set import ScoreSet, blends_of
 from study.analysis.significance import Verdict
 from study.analysis.single_models import (
+    Halves,
     Term,
     WeightedSum,
     alone,
@@ -164,3 +166,26 @@ def test_a_power_statement_is_of_the_same_error_as_the_test() -> None:
     assert len(several) == 6
     assert all(p.finding.smallest > 3.4 * p.finding.error for p in several)
     assert not math.isnan(small.p)
+
+
+def test_what_halves_say_is_kept_within_a_bound_and_the_last_used_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+    opened, _ = score_set([])
+
+    def ask(name: str) -> Halves:
+        def make() -> Halves:
+            made.append(name)
+            return Halves(numbers=(0,), apart=np.zeros(1), influence=np.zeros((1, 250), np.float32))
+
+        return opened.derived(name, make)
+
+    size = ask("a").nbytes
+    assert size == 1008
+    monkeypatch.setattr(score_set_module, "KEPT_BYTES", 2 * size)
+    for name in ("b", "a", "c", "a", "c", "b"):  # c drives b out, and b then a
+        ask(name)
+    assert made == ["a", "b", "c", "b"]
+    ask("a")
+    assert made[-1] == "a"
