@@ -4,12 +4,19 @@ its views.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 
+from study.core.errors import StoreError
 from study.core.records import EpochRecord, Pairing, Trial, TrialResult
 from study.jobs.trial import TrialJob
 from study.planning.open_study import OpenStudy
+from study.store.store import Store
 from study.tracking.views import Views
+
+LOG = logging.getLogger(__name__)
 
 
 class TrialRecord:
@@ -39,7 +46,8 @@ class TrialRecord:
         return len(self._ended)
 
     def known(self, job: TrialJob) -> TrialResult | None:
-        """Answer from the store.
+        """Answer from the store, else from another study's in the same folder of results: what has
+        the same key is the same.
 
         A failure that need not happen again (a killed worker, a full disk) is tried once more,
         unless later generations were proposed knowing it: to try it now would put all of them in
@@ -51,7 +59,29 @@ class TrialRecord:
             ):
                 self._answered.add(trial.key)
                 return result
-        return None
+        return self._elsewhere.get(job.trial.key)
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, TrialResult]:
+        """The trials that other studies in the folder of results have done, by key. They are read
+        when this study lacks one. A study that cannot be read has none.
+        """
+        own, found = self._setup.store, dict[str, TrialResult]()
+        for file in sorted(own.results.glob(f"*/{own.trials_file.name}")):
+            if file == own.trials_file:
+                continue
+            try:
+                trials = Store(own.results, file.parent.name).trials()
+            except StoreError as error:
+                LOG.debug("no trials of another study: %s", error)
+                continue
+            note = f"reused from study {file.parent.name}"
+            for trial, result in trials:
+                if result.state == "done":
+                    notes = [result.note] if "reused from" in result.note else [result.note, note]
+                    said = "; ".join(filter(None, notes))
+                    found.setdefault(trial.key, replace(result, note=said))
+        return found
 
     def _is_built_upon(self, trial: Trial, result: TrialResult) -> bool:
         study = self._setup.study
