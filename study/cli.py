@@ -123,8 +123,10 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", default="results", metavar="DIR", help=what)
     what = "a folder with one folder per dataset, or its URL (s3://...); overrides data.root"
     parser.add_argument("--data-root", metavar="DIR", help=f"{what} of the study")
-    what = "a folder with pretrained weights as files (default: STUDY_WEIGHTS, else the libraries'"
-    parser.add_argument("--weights-root", metavar="DIR", help=f"{what} hubs)")
+    what = "a folder with pretrained weights as files (default: the study's weights_root, else"
+    parser.add_argument(
+        "--weights-root", metavar="DIR", help=f"{what} STUDY_WEIGHTS, else the libraries' hubs)"
+    )
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
@@ -385,7 +387,7 @@ def _open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
     opened = open_here(
         study,
         results=results_folder(options, study),
-        weights_root=weights_root(options),
+        weights_root=weights_root(options, study),
         firewall=firewall,
         progress=show_progress,
     )
@@ -455,13 +457,14 @@ def pushed(options: argparse.Namespace, study: Study) -> contextlib.AbstractCont
     return pushing(Mirror(options.results, study.name))
 
 
-def weights_root(options: argparse.Namespace) -> Path | None:
-    """Return where local weights lie: `--weights-root`, else STUDY_WEIGHTS, else None (the
-    libraries' own hubs).
+def weights_root(options: argparse.Namespace, study: Study | None = None) -> Path | None:
+    """Return where local weights lie: `--weights-root`, else what the study says, else
+    STUDY_WEIGHTS, else None (the libraries' own hubs).
     """
     from study.detectors.weights import weights_folder
 
-    folder = weights_folder(Path(options.weights_root) if options.weights_root else None)
+    named = options.weights_root or (study.weights_root if study else "")
+    folder = weights_folder(Path(named) if named else None)
     return folder.absolute() if folder else None
 
 

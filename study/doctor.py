@@ -63,7 +63,7 @@ def _verdict(options: argparse.Namespace, study: Study | None, problems: list[st
     if study is not None:
         from study.planning.missing import missing
 
-        results, weights = cli.results_folder(options), cli.weights_root(options)
+        results, weights = cli.results_folder(options), cli.weights_root(options, study)
         lacking = [*missing(study, results=results, weights_root=weights)]
     for line in problems:
         print(f"problem: {line}")

@@ -44,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     study = load_study(options.study, options.set, data_root=options.data_root)
     _print_size(study)
-    places = {"results": cli.results_folder(options), "weights_root": cli.weights_root(options)}
+    places = {
+        "results": cli.results_folder(options),
+        "weights_root": cli.weights_root(options, study),
+    }
     absent = [*missing(study, **places)]
     if absent:
         get = cli.again(options, "prepare")

@@ -83,7 +83,7 @@ def _deep(store: Store, options: argparse.Namespace) -> list[tuple[str, str]]:
     opened = open_study(
         study,
         results=store.results,
-        weights_root=cli.weights_root(options),
+        weights_root=cli.weights_root(options, study),
         firewall=False,
         progress=cli.show_progress,
     )

@@ -298,6 +298,18 @@ def _status(source: Source, weights_root: Path | None) -> str:
     return "to download" if source.repository else "missing"
 
 
+def why_missing(name: str, weights_root: Path | None) -> str:
+    """Return what a study would say of the first of a detector's weights files that is not here,
+    without network: what to fetch, and where to put it. "" where all are here.
+    """
+    for source in sources(entry(name)):
+        try:
+            weights.find(source, weights_root, download=False)
+        except WeightsError as error:
+            return str(error)
+    return ""
+
+
 def sources(line: Entry) -> list[Source]:
     """Return the weights files that a detector is built from: a backbone's, its authors' head's."""
     head = line.published.head if line.published else None

@@ -25,7 +25,7 @@ from study.store.files import read_json
 
 LISTED: tuple[Split, ...] = ("train", "val", "test")
 # keys of the machine: no result depends on them
-FREE = ("data.root", "run.gpus_per_trial")
+FREE = ("data.root", "run.gpus_per_trial", "weights_root")
 
 
 @dataclass(frozen=True, kw_only=True)

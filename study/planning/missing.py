@@ -29,5 +29,5 @@ def missing(study: Study, *, results: Path, weights_root: Path | None) -> Iterat
             yield f"dataset {name}{about}"
     for name in (name for name in study.detectors if name not in study.ensembles):
         status = registry.weights_status(name, weights_root)
-        if status in ("to download", "missing"):
-            yield f"weights of {name}: {status}"
+        if status in ("to download", "missing", "to rename"):
+            yield f"weights of {name}: {status}: {registry.why_missing(name, weights_root)}"

@@ -222,6 +222,7 @@ class Study:
 
     train_on: left out where no detector is trained. test_on: the members of the training sets where
     the file names none.
+    weights_root: a folder with pretrained weights as files, where the command names none.
     degradations: suites and members (study/data/images/degradations.py) under which every test set
     is scored too.
     """
@@ -238,6 +239,7 @@ class Study:
     test_on: Names = ()
     degradations: AnyNames = ()
     seed: CountOrNone = 0
+    weights_root: Annotated[str, MustBe("a path in quotes")] = ""
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
     data: Data = field(default_factory=Data)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from study import cli, doctor, plan, sweep
-from study.core.errors import ConfigError
+from study.core.errors import ConfigError, WeightsError
 from study.planning.study_file import load_study
 from tests.factories import write_dataset
 
@@ -144,8 +144,13 @@ def test_doctor_names_what_a_study_lacks_and_nothing_where_it_lacks_nothing(
     assert doctor.main([str(file), *places]) == cli.SOME_FAILED
     said = capsys.readouterr().out
     assert "missing for s: dataset cifake" in said and "dataset mine" not in said
-    assert "missing for s: weights of mobilenetv2_035: missing" in said
+    assert "missing for s: weights of mobilenetv2_035: missing: pretrained weights" in said
     assert metadata.version("torch") in said and "here: mine" in said
+    alone = [str(file), "--train-on", "mine", *places]
+    with pytest.raises(WeightsError) as refusal:
+        sweep.main([*alone, "--local"])
+    assert plan.main(alone) == cli.DONE
+    assert f"weights of mobilenetv2_035: missing: {refusal.value}\n" in capsys.readouterr().out
     assert doctor.main([str(file), "--detectors", "npr", "--train-on", "mine", *places]) == cli.DONE
     assert "s has all it needs" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()  # nothing is made

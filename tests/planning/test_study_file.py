@@ -433,3 +433,20 @@ def test_a_setting_that_is_an_option_of_the_detector_stays_one() -> None:
     table = {**GOOD, "detector": {"npr": {"size_px": 32, "lr": 1}}}
     study = parse_study(table, where="s.toml")
     assert study.options_of("npr") == {"size_px": 32} and study.given_of("npr") == {"lr": 1}
+
+
+def test_weights_lie_where_the_option_says_then_the_study_then_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from argparse import Namespace
+
+    from study import cli
+
+    monkeypatch.setenv("STUDY_WEIGHTS", str(tmp_path / "environment"))
+    study = parse_study({**GOOD, "weights_root": str(tmp_path / "study")}, where="s.toml")
+    assert parse_study(tomllib.loads(to_toml(study)), where="again") == study
+    given, none = Namespace(weights_root=str(tmp_path / "option")), Namespace(weights_root=None)
+    assert cli.weights_root(given, study) == tmp_path / "option"
+    assert cli.weights_root(none, study) == tmp_path / "study"
+    plain = parse_study(GOOD, where="s.toml")
+    assert cli.weights_root(none, plain) == cli.weights_root(none) == tmp_path / "environment"
