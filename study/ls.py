@@ -70,7 +70,11 @@ def _detectors(options: argparse.Namespace) -> None:
         total = sum(p.numel() for p in detector.parameters())
         sizes = [total, _trained(detector, load_space(name)), line.geometry.size_px]
         weights = registry.weights_status(name, root)
-        rows.append([name, *sizes, weights, line.learner, line.about])
+        card = line.published
+        licence = card.licence if card else line.licence
+        until = card.released if card else line.cutoff
+        known = f" ({licence}; nothing newer than {until})" if licence else ""
+        rows.append([name, *sizes, weights, line.learner, line.about + known])
     rows += [
         [name, "-", "-", "-", "none needed", registry.learner_of(name), about]
         for name, about in registry.ENSEMBLES.items()
@@ -159,13 +163,14 @@ share."""
 def _spaces(options: argparse.Namespace) -> None:
     from study.detectors import registry
     from study.render.table import table, text
-    from study.search.spaces import WIDE, load_space
+    from study.search.spaces import WIDE, load_space, space_file
 
     titles = {name: name for name in options.names or registry.names()}
     titles |= {} if options.names else SHARED
     for title, name in titles.items():
         space = load_space(name)
-        file = f"search_spaces/{registry.library_of(name) or name}.toml"
+        shared = space_file(name)
+        file = f"search_spaces/{shared}.toml" if shared else "its authors' weights"
         note = "; lora where all attention of the model is known" if title in SHARED else ""
         print(f"\n{title} ({file}): {_size(space)}{note}")
         settings = [

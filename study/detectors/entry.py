@@ -93,7 +93,9 @@ class Entry:
     own_head: the family gives the head, so there is no choice of one.
     prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes
     by default, or "".
-    published: of a detector with its authors' weights.
+    published: of a detector with its authors' weights. licence: of the weights, where it is on
+    record. cutoff: the month of the paper or the weights: what is newer a backbone has not seen.
+    space: the file of search_spaces/ that it shares with others, "" where it has one of its name.
     """
 
     about: str
@@ -109,3 +111,6 @@ class Entry:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     prompts: str = ""
     published: Published | None = None
+    licence: str = ""
+    cutoff: str = ""
+    space: str = ""

@@ -28,11 +28,11 @@ from study.detectors.entry import (
     CLIP_MEAN,
     CLIP_STD,
     HEAD_WIDTH,
-    RGB,
     Entry,
     Option,
     Schedule,
 )
+from study.detectors.probes import IMAGENET_MEAN, IMAGENET_STD, PROBES
 from study.detectors.prompts import prompt_options
 from study.detectors.published import PUBLISHED
 from study.detectors.quick_import import without_compiler
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
     from study.detectors.base import Detector
 
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 LIBRARIES = ("timm", "open_clip")  # what may stand before the colon of a name
 # of a detector's weights, the worst last
 STATUSES = ("local", "cached", "to download", "to rename", "missing")
@@ -214,6 +212,7 @@ DETECTORS: Mapping[str, Entry] = {
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
         source=_timm("vit_pe_core_base_patch16_224", "fb", "head"),
     ),
+    **PROBES,
     **PUBLISHED,
 }
 

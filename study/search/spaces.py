@@ -53,7 +53,6 @@ from study.core.validation import (
     validated,
 )
 from study.detectors import registry
-from study.detectors.published import PUBLISHED
 from study.training.recipe import Recipe, settings
 
 SCHEMA = 1
@@ -434,13 +433,27 @@ _KINDS: Mapping[Any, type[_Searched]] = {"float": _Float, "int": _Int, "categori
 
 def space_names() -> list[str]:
     """Return the names of the detectors that have a search space of their own; a library's models
-    share `<library>.toml`.
+    share `<library>.toml`, large probes `probe.toml`.
     """
-    names = toml_names(resources.files("search_spaces"))
-    return [name for name in names if name not in registry.LIBRARIES]
+    shared = {*registry.LIBRARIES, *(line.space for line in registry.DETECTORS.values())}
+    return [name for name in toml_names(resources.files("search_spaces")) if name not in shared]
 
 
 @cache
+def space_file(detector: str) -> str:
+    """Return the name of the file that has a detector's space, without its ending; "" for a
+    published one. Raises ConfigError for an unknown detector.
+    """
+    if library := registry.library_of(detector):
+        return library
+    line = registry.DETECTORS.get(detector)
+    if line is not None and (line.space or line.published):
+        return line.space
+    if detector not in space_names():
+        raise ConfigError(unknown_name("search space", detector, space_names()))
+    return detector
+
+
 def load_space(detector: str, opened: str | tuple[str, ...] = SMALL) -> Space:
     """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all
     of them share (`timm.toml`). opened: how much of it is searched, as in `Space.opened`.
@@ -451,15 +464,11 @@ def load_space(detector: str, opened: str | tuple[str, ...] = SMALL) -> Space:
     Raises ConfigError for an unknown detector, and for anything in the file that is not as it must
     be: the message names the file, the key, the value, and what is valid.
     """
-    file = registry.library_of(detector)
-    if detector in PUBLISHED:
+    file = space_file(detector)
+    if not file:
         return parse_space({"schema": SCHEMA}, detector=detector, where=detector)
-    if not file and detector not in space_names():
-        raise ConfigError(unknown_name("search space", detector, space_names()))
-    where = f"search_spaces/{file or detector}.toml"
-    text = (resources.files("search_spaces") / f"{file or detector}.toml").read_text(
-        encoding="utf-8-sig"
-    )
+    where = f"search_spaces/{file}.toml"
+    text = (resources.files("search_spaces") / f"{file}.toml").read_text(encoding="utf-8-sig")
     with located(where):
         table = read_toml(text)
     return parse_space(table, detector=detector, where=where).opened(opened)

@@ -36,6 +36,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "vit_base_patch14_dinov2": VIT,
     "vit_base_patch16_siglip_224": VIT,
     "vit_pe_core_base_patch16_224": VIT,
+    "vit_small_patch16_dinov3": {"depth": 2, "embed_dim": 64, "num_heads": 2},
 }
 CLIP_NAME = "contract-clip"
 CLIP_CONFIG = {

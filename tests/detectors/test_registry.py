@@ -17,6 +17,7 @@ from study.core.records import Geometry
 from study.data.images.geometry import check_geometry
 from study.detectors import registry
 from study.detectors.entry import SCHEDULES
+from study.detectors.probes import PROBES
 from study.detectors.published import PUBLISHED
 
 SCRATCH = ("npr", "resnet18_scratch", "spectrum")
@@ -37,7 +38,7 @@ PRETRAINED = (
 
 
 def test_all_detectors_of_the_first_matrix_are_there() -> None:
-    assert registry.names() == sorted((*SCRATCH, *PRETRAINED, *PUBLISHED))
+    assert registry.names() == sorted((*SCRATCH, *PRETRAINED, *PROBES, *PUBLISHED))
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -19,9 +19,8 @@ import pytest
 from study.core.errors import ConfigError
 from study.detectors import registry
 from study.detectors.entry import SCHEDULES, UNFREEZING
-from study.detectors.published import PUBLISHED
 from study.planning.study_file import load_study
-from study.search.spaces import WIDE, Space, load_space, parse_space, space_names
+from study.search.spaces import WIDE, Space, load_space, parse_space, space_file, space_names
 from study.training.recipe import Recipe
 from study.training.schedules import phases
 
@@ -95,7 +94,13 @@ LIBRARY_MODELS = [
 
 
 def test_every_detector_has_a_space_and_no_other_has() -> None:
-    assert space_names() == [name for name in registry.names() if name not in PUBLISHED]
+    lines = {name: registry.entry(name) for name in registry.names()}
+    assert space_names() == [n for n, line in lines.items() if not (line.published or line.space)]
+    assert {space_file(name) for name, line in lines.items() if line.space} == {"probe"}
+    for name, line in lines.items():
+        assert load_space(name).names() == ([] if line.published else ["C"]) or not (
+            line.published or line.space
+        )
 
 
 @pytest.mark.parametrize("opened", ["small", WIDE])
