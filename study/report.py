@@ -9,6 +9,7 @@ page fetches nothing, so it opens without a network. No image is in it but with 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_on(options: argparse.Namespace) -> Path:
     """Write the page of a study; return it. Raises StoreError where nothing of it is scored."""
+    from study.render.study_text import study_notes
+
+    with analysed(options) as (opened, found, cells, history):
+        path = Path(options.out) if options.out else opened.store.folder / REPORT
+        return write_report(opened, options, found, cells, history, study_notes(opened.study), path)
+
+
+@contextlib.contextmanager
+def analysed(
+    options: argparse.Namespace,
+) -> Iterator[tuple[OpenStudy, Analyses, Sequence[PlannedCell], Mapping[Pairing, SearchHistory]]]:
+    """Open a study, and derive everything of what the store has of the cells of its last matrix;
+    nothing is scored. Raises StoreError where there is no matrix.
+    """
     from study.analysis.analyses import analyse
     from study.analysis.external import external_cells
     from study.analysis.leak_price import kept_epochs
@@ -62,7 +77,6 @@ def report_on(options: argparse.Namespace) -> Path:
     from study.planning.searches import replay
     from study.planning.study_file import load_study
     from study.planning.variants import draw_cells, variant_cells, variants
-    from study.render.study_text import study_notes
 
     study = load_study(options.study, options.set)
     matrix = cli.results_folder(options, study) / study.name / "matrix.csv"
@@ -80,8 +94,7 @@ def report_on(options: argparse.Namespace) -> Path:
         live.show("computing numbers and intervals")
         found = analyse(opened, cells, tried, epochs, drawn, write_audit(opened), history)
         live.clear()
-        path = Path(options.out) if options.out else opened.store.folder / REPORT
-        return write_report(opened, options, found, cells, history, study_notes(opened.study), path)
+        yield opened, found, cells, history
 
 
 def report_on_tables(folder: Path, options: argparse.Namespace) -> Path:

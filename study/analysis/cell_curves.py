@@ -14,12 +14,13 @@ from scipy.special import ndtr
 from study.analysis.score_set import Aligned, ScoreSet
 from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.statistics import ranking
-from study.statistics.metrics import roc, sigmoid
+from study.statistics.metrics import sigmoid
 from study.statistics.ranking import Floats
 from study.statistics.replicates import ECE_BINS
 
 # false positive rates, close to each other at both ends, as a DET curve shows them
-GRID: Floats = np.unique(np.concatenate([[0, 0.01, 0.05, 1], ndtr(np.linspace(-3, 3, 37))]))
+GRID: Floats = np.unique(np.concatenate([[0, 0.01, 0.05, 1], ndtr(np.linspace(-3, 3, 61))]))
+RECALL: Floats = np.arange(1, 51) / 50
 BINS = 24  # of a histogram
 TAILS = (0.005, 0.995)  # beyond these quantiles scores count in the bins at the ends
 WORST = 6  # images of each class
@@ -40,6 +41,8 @@ class CellCurves:
 
     tpr: the highest true positive rate at no more than each false positive rate of `GRID`, mean
     over seeds; lowest, highest: of the seeds. All (G,), (0,) where a class is missing.
+    precision: (R,) at the highest threshold that calls at least `RECALL` of the fakes fake, mean
+    over seeds; (0,) where a class is missing.
     edges: (BINS + 1,) of the logits' bins; reals, fakes: (BINS,) shares of each class, all seeds
     together. bins: of equal mass, from the lowest: (mean p(fake), share of fakes, images of all
     seeds). worst: the images that it is most wrong on, first.
@@ -49,9 +52,12 @@ class CellCurves:
     train_on: str
     test_on: str
     seeds: int
+    n_real: int
+    n_fake: int
     tpr: Floats
     lowest: Floats
     highest: Floats
+    precision: Floats
     edges: Floats
     reals: Floats
     fakes: Floats
@@ -70,18 +76,22 @@ def cell_curves(scores: ScoreSet, cells: Iterable[Cell], most: int) -> tuple[Cel
 
 
 def _curves(pairing: Pairing, test_on: str, held: Aligned) -> CellCurves:
-    rates = np.empty((0, 0))
+    rates, precisions = np.empty((0, len(GRID))), np.empty((0, len(RECALL)))
     if held.has_both_classes:
-        rates = np.stack([_tpr_on_grid(held.label, logit) for logit in held.logits])
+        each = [_on_grids(held.label, logit) for logit in held.logits]
+        rates, precisions = (np.stack(of) for of in zip(*each, strict=True))
     edges = _edges(held.logits)
     return CellCurves(
         detector=pairing.detector,
         train_on=pairing.train_on,
         test_on=test_on,
         seeds=len(held.logits),
+        n_real=int((held.label == 0).sum()),
+        n_fake=int((held.label == 1).sum()),
         tpr=rates.mean(axis=0) if len(rates) else np.empty(0),
         lowest=rates.min(axis=0) if len(rates) else np.empty(0),
         highest=rates.max(axis=0) if len(rates) else np.empty(0),
+        precision=precisions.mean(axis=0) if len(precisions) else np.empty(0),
         edges=edges,
         reals=_shares(held.logits[:, held.label == 0], edges),
         fakes=_shares(held.logits[:, held.label == 1], edges),
@@ -90,9 +100,13 @@ def _curves(pairing: Pairing, test_on: str, held: Aligned) -> CellCurves:
     )
 
 
-def _tpr_on_grid(label: ArrayLike, logit: Floats) -> Floats:
-    fpr, tpr, _ = roc(label, logit)
-    return np.asarray(tpr[np.searchsorted(fpr, GRID, side="right") - 1])
+def _on_grids(label: ArrayLike, logit: Floats) -> tuple[Floats, Floats]:
+    """The true positive rates at `GRID`, and the precision at `RECALL`."""
+    curves = ranking.curves(ranking.rank(label, logit))
+    tp, called = curves.tp[0], curves.called[0]
+    fpr, tpr = (called - tp) / curves.n_real[0], tp / curves.n_fake[0]
+    reached = np.searchsorted(tpr, RECALL, side="left")
+    return tpr[np.searchsorted(fpr, GRID, side="right") - 1], tp[reached] / called[reached]
 
 
 def _edges(logits: Floats) -> Floats:

@@ -64,7 +64,7 @@ def write_tables(
     texts = {"tables.md": tables_text(results, choices, degraded, claims, notes)}
     if choices.evidence:
         texts["tippett.csv"] = tippett_csv(choices.evidence)
-    return _write(folder, texts)
+    return write_texts(folder, texts)
 
 
 def tables_text(
@@ -102,7 +102,7 @@ def write_comparisons(found: Comparisons, folder: Path, flags: Sequence[Flag] = 
         "comparisons.md": comparisons_markdown(found, flags),
         "comparisons.csv": comparisons_csv(found),
     }
-    files = _write(folder, texts)
+    files = write_texts(folder, texts)
     if found.ranks.n > 1 and len(found.cross_domain) > 1:
         path = folder / "figures" / "critical_difference.png"
         with costs_only(f"'{path}' is"), headless():
@@ -118,7 +118,7 @@ def write_controls(found: Sequence[ControlRow], folder: Path) -> list[Path]:
     Raises StoreError.
     """
     texts = {"controls.md": controls_markdown(found), "controls.csv": controls_csv(found)}
-    return _write(folder, texts) if found else []
+    return write_texts(folder, texts) if found else []
 
 
 def write_tuning(found: Sequence[Contrast], folder: Path) -> list[Path]:
@@ -126,7 +126,7 @@ def write_tuning(found: Sequence[Contrast], folder: Path) -> list[Path]:
     StoreError.
     """
     texts = {"tuning.md": tuning_markdown(found), "tuning.csv": tuning_csv(found)}
-    return _write(folder, texts) if found else []
+    return write_texts(folder, texts) if found else []
 
 
 def draw(
@@ -177,7 +177,8 @@ def _figures(
     return figures
 
 
-def _write(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write texts by the names of their files; return the files. Raises StoreError."""
     for name, text in texts.items():
         try:
             with whole_file(folder / name) as temporary:

@@ -190,7 +190,7 @@ def latex(table: Table) -> str:
     stands for itself, and numbers have a true minus.
     """
     layout = "".join("r" if column.is_right else "l" for column in table.columns)
-    rows = [[_escaped(column.name) for column in table.columns]]
+    rows = [[escaped(column.name) for column in table.columns]]
     rows += [
         [*map(_latex_cell, row, shown)]
         for row, shown in zip(table.rows, table.shown(), strict=True)
@@ -203,9 +203,10 @@ def latex(table: Table) -> str:
 
 
 def _latex_cell(cell: Cell, shown: str) -> str:
-    escaped = _escaped(shown)
-    return escaped if isinstance(cell, str) else escaped.replace("-", "$-$")
+    words = escaped(shown)
+    return words if isinstance(cell, str) else words.replace("-", "$-$")
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
+    """Return words as LaTeX shows them."""
     return "".join(_LATEX.get(mark, mark) for mark in cell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from study.analysis.cell_curves import BINS, GRID, CellCurves, WorstImage
+from study.analysis.cell_curves import BINS, GRID, RECALL, CellCurves, WorstImage
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
 from study.render.report.page import Report
 from tests.factories import encode
@@ -43,9 +43,12 @@ def curves_of(detector: str, train_on: str, test_on: str) -> CellCurves:
         train_on=train_on,
         test_on=test_on,
         seeds=2,
+        n_real=100,
+        n_fake=150,
         tpr=tpr,
         lowest=tpr * 0.9,
         highest=np.minimum(tpr * 1.1, 1),
+        precision=np.full(len(RECALL), 0.6),
         edges=np.linspace(-3, 3, BINS + 1),
         reals=np.full(BINS, 1 / BINS),
         fakes=np.full(BINS, 1 / BINS),

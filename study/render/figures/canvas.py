@@ -36,6 +36,9 @@ DASHES: tuple[tuple[float, ...], ...] = (
 )
 WARNED = "! a confound or a leak: see the tables"
 
+# in an order in which neighbours differ in brightness too
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
+Colour = str | tuple[float, float, float, float]
 Style = dict[str, Any]  # keyword arguments of a matplotlib line
 
 CHANCE: Style = {"color": "#999999", "linewidth": 0.8, "linestyle": ":"}
@@ -75,14 +78,24 @@ def styles_of(pairings: Sequence[Pairing]) -> dict[Pairing, Style]:
     """Return how each pairing is drawn: its colour is the detector, its dashes the training set."""
     detectors = list(dict.fromkeys(pairing.detector for pairing in pairings))
     sources = list(dict.fromkeys(pairing.train_on for pairing in pairings))
-    palette = colormaps["tab10" if len(detectors) <= 10 else "tab20"]
+    colours = colours_of(detectors)
     styles: dict[Pairing, Style] = {}
     for pairing in pairings:
         dashes = DASHES[sources.index(pairing.train_on) % len(DASHES)]
-        colour = palette(detectors.index(pairing.detector) % palette.N)
         line = (0, dashes) if dashes else "-"
+        colour = colours[pairing.detector]
         styles[pairing] = {"color": colour, "linewidth": 1.3, "linestyle": line}
     return styles
+
+
+def colours_of(names: Sequence[str]) -> dict[str, Colour]:
+    """Return a colour for each name: Okabe and Ito's, which the colour-blind tell apart, as far as
+    they reach.
+    """
+    several = colormaps["tab20"]
+    if len(names) <= len(OKABE_ITO):
+        return dict(zip(names, OKABE_ITO, strict=False))
+    return {name: several(at % several.N) for at, name in enumerate(names)}
 
 
 def wrapped(name: str) -> str:
@@ -100,14 +113,34 @@ def width(domain: Domain) -> float:
     return 2.4 if domain == "in" else 1.2
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the file appears whole or not at all. Raises StoreError where it cannot be
-    written.
+# what a file of each format would else say of the time and of the program
+METADATA: Mapping[str, Mapping[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+def save_as(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
+    """Write a figure in several of the formats in `METADATA`, as `save` does; return the files.
+    path: without the end of its name.
     """
+    files = [path.with_name(f"{path.name}.{name}") for name in formats]
+    for file in files:
+        save(figure, file)
+        figure.set_layout_engine("none")  # it is laid out, and the same in each
+    return files
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that its name ends in; the file appears whole or not at all.
+    Raises StoreError where it cannot be written.
+    """
+    kind = path.suffix[1:]
     try:
         with whole_file(path) as temporary:
             FigureCanvasAgg(figure).print_figure(
-                temporary, format="png", dpi=DPI, metadata={"Software": None}
+                temporary, format=kind, dpi=DPI, metadata=METADATA[kind]
             )
     except OSError as error:
         raise StoreError(

@@ -11,7 +11,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+from study.core.errors import ConfigError
 from study.core.log import FILE_ONLY
 
 LOG = logging.getLogger(__name__)
@@ -19,8 +21,9 @@ BACKEND = "MPLBACKEND"
 
 
 @contextlib.contextmanager
-def headless() -> Iterator[None]:
-    """Import matplotlib without the backend that the environment names, and draw in its own style.
+def headless(style: Path | None = None) -> Iterator[None]:
+    """Import matplotlib without the backend that the environment names, and draw in its own style,
+    or with the settings of a file of the user's. Raises ConfigError where that cannot be read.
 
     Afterwards whoever uses matplotlib in this process has the backend and the style as before.
     """
@@ -35,7 +38,19 @@ def headless() -> Iterator[None]:
             matplotlib.rcParams["backend"] = named
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["pdf.fonttype"] = 42  # letters that a journal's tools can read
+        if style is not None:
+            _apply(style)
         yield
+
+
+def _apply(style: Path) -> None:
+    import matplotlib.style
+
+    try:
+        matplotlib.style.use(str(style))
+    except OSError as error:
+        raise ConfigError(f"--style {style}: it cannot be read as matplotlib's settings") from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -61,6 +62,62 @@ def heat_map(
     figure.suptitle(f"{detector}: {grid.title}", fontsize=11, fontweight="bold")
     axes.set_title("\n".join(_legend(grid)), fontsize=8, loc="left")
     canvas.save(figure, path)
+
+
+def heat_maps(results: Results, metric: str = "auc", *, threshold: str = "") -> Figure | None:
+    """Draw the matrices of all detectors side by side on one scale, each cell with its value alone;
+    in-domain cells are outlined. None where there is no detector.
+    """
+    names = list(dict.fromkeys(row.detector for row in results.rows if row.role == "detector"))
+    if not names:
+        return None
+    grids = [pick(results, name, metric, threshold) for name in names]
+    across = max(len(grid.test_on) for grid in grids)
+    down = max(len(grid.train_on) for grid in grids)
+    columns = min(len(names), max(1, 12 // across))
+    lines = math.ceil(len(names) / columns)
+    size = (columns * (0.62 * across + 0.5) + 1.9, lines * (0.42 * down + 0.9) + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    every = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
+    colours, scale, label = _colour_scale(grids[0])
+    for axes, grid in zip(every, grids, strict=False):
+        for (y, source), (x, target) in product(enumerate(grid.train_on), enumerate(grid.test_on)):
+            _draw_small(axes, (x, y), grid.cells[source, target], colours, scale)
+        marked = [canvas.marked(name, grid.warnings()) for name in grid.test_on]
+        axes.set_xticks(range(len(marked)), marked, fontsize="x-small", rotation=45, ha="right")
+        sources = [canvas.wrapped(name) for name in grid.train_on]
+        axes.set_yticks(range(len(sources)), sources, fontsize="x-small")
+        axes.set(xlim=(-0.5, across - 0.5), ylim=(down - 0.5, -0.5))
+        axes.set_title(grid.detector, fontsize="small")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    for axes in every[len(grids) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(ScalarMappable(norm=scale, cmap=colours), ax=every, fraction=0.03)
+    bar.set_label(label, fontsize="x-small")
+    bar.ax.tick_params(labelsize="x-small")
+    figure.supxlabel("test on", fontsize="small")
+    figure.supylabel("train on", fontsize="small")
+    return figure
+
+
+def _draw_small(
+    axes: Axes, at: tuple[int, int], cell: GridCell, colours: Colormap, scale: Normalize
+) -> None:
+    x, y = at
+    if cell.number is None:
+        empty: Style = {"facecolor": "#eeeeee", "edgecolor": "#b5b5b5", "hatch": "////"}
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0, **empty))
+        return
+    colour = colours(scale(_colour_value(cell.number)))
+    full: Style = {"facecolor": colour, "edgecolor": "white", "linewidth": 1}
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **full))
+    if cell.domain == "in":
+        outline: Style = {"fill": False, "edgecolor": "black", "linewidth": 1.6, "zorder": 3}
+        axes.add_patch(Rectangle((x - 0.46, y - 0.45), 0.92, 0.9, **outline))
+    text = number(cell.number.estimate.value, places=2)
+    ink = "white" if _luminance(colour) < 0.45 else "black"
+    axes.text(x, y, text, ha="center", va="center", fontsize="x-small", color=ink)
 
 
 def _cell_at(grid: Grid, source: str, target: str) -> GridCell:

@@ -1,22 +1,26 @@
-"""Robustness curves: AUC against the strength of one kind of degradation."""
+"""Robustness: AUC against the strength of one kind of degradation, and what each one changes."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from study.analysis.results import ResultRow, Results
+from study.analysis.robustness import Robustness, mean_drop
 from study.core.records import NO_DEGRADATION, Pairing
 from study.data.images.degradations import number_of
 from study.data.images.steps import STEPS, Axis
 from study.render.figures import canvas
 from study.render.figures.canvas import Style
 from study.render.grid import images_text
+from study.render.robustness import TITLES
 
 FAMILIES = {name: step.axis for name, step in STEPS.items() if step.axis is not None}
 APART = 0.009  # between two curves of a panel, as a share of the axis
@@ -123,3 +127,39 @@ def _say_images(axes: Axes, rows: Sequence[ResultRow], title: str) -> None:
         why = "; ".join(filter(None, dict.fromkeys(bare))) or "no interval"
         words = "\n".join(textwrap.wrap(many + why, 60))
         axes.text(0.03, 0.03, words, fontsize=6, transform=axes.transAxes)
+
+
+def changes(found: Sequence[Robustness]) -> Figure | None:
+    """Draw what every degradation changes in the AUC of every detector, mean over the cells of a
+    kind, with its interval: a panel for each kind of cell. None where nothing was degraded.
+    """
+    held = [one for one in found if not math.isnan(one.auc)]
+    if not held:
+        return None
+    kinds = [kind for kind in TITLES if any(one.domain == kind for one in held)]
+    detectors = list(dict.fromkeys(one.detector for one in held))
+    degradations = list(dict.fromkeys(one.degradation for one in held))
+    size = (3.2 * len(kinds) + 2.6, 0.9 + len(degradations) * (0.16 * len(detectors) + 0.12))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
+    colours = canvas.colours_of(detectors)
+    for axes, kind in zip(panels, kinds, strict=True):
+        for (y, degradation), (at, detector) in product(
+            enumerate(degradations), enumerate(detectors)
+        ):
+            place = (detector, degradation, kind)
+            mine = [one for one in held if (one.detector, one.degradation, one.domain) == place]
+            if mine:
+                drop, height = mean_drop(mine), y + 0.8 * ((at + 0.5) / len(detectors) - 0.5)
+                line: Style = {"color": colours[detector], "linewidth": 1.3}
+                axes.plot([drop.low, drop.high], [height, height], **line)
+                axes.plot([drop.value], [height], color=colours[detector], marker="o", markersize=4)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title(TITLES[kind], fontsize="small")
+        axes.set_yticks(range(len(degradations)), degradations, fontsize="small")
+        axes.set_ylim(len(degradations) - 0.5, -0.5)
+        axes.tick_params(labelsize="x-small")
+    figure.supxlabel("change of the AUC [95 % interval]", fontsize="small")
+    lines: dict[str, Style] = {name: {"color": colour} for name, colour in colours.items()}
+    canvas.legend(figure, lines)
+    return figure
