@@ -121,7 +121,7 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where results, data and weights are."""
     what = "where the store is kept, or the URL of that (default: results)"
     parser.add_argument("--results", default="results", metavar="DIR", help=what)
-    what = "a folder with one folder per dataset, or its URL (s3://...); overrides data.root"
+    what = "a folder with one folder per dataset, or its URL (s3://...). Overrides data.root"
     parser.add_argument("--data-root", metavar="DIR", help=f"{what} of the study")
     what = "a folder with pretrained weights as files (default: the study's weights_root, else"
     parser.add_argument(
@@ -197,12 +197,12 @@ def _complete_key(prefix: str, **_: Any) -> list[str]:
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the work runs, and how much is shown of it."""
     add_log_options(parser)
-    what = "run everything in this process, without Ray; the same scores"
+    what = "run everything in this process, without Ray. The scores are the same"
     parser.add_argument("--local", action="store_true", help=what)
     what = "join a running Ray cluster (default: a cluster of this machine alone)"
     parser.add_argument("--address", metavar="ADDRESS", help=what)
     add_slots_option(parser)
-    what = "raise at the first failure, with its traceback; else the others go on"
+    what = "stop at the first failure, with its traceback (default: the others go on)"
     parser.add_argument("--debug", action="store_true", help=what)
 
 

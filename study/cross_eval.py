@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--metric",
         default="auc",
-        help="the metric of the printed table (default: auc; all are in matrix.csv)",
+        help="the metric of the printed table (default: auc). matrix.csv has all",
     )
     parser.add_argument(
         "--threshold",
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help=(
             "score degraded images too: suites (default, genimage, wang, sidbench) or members"
-            " (jpeg40, blur2+jpeg50, ...); in place of the study's key `degradations`"
+            " (jpeg40, blur2+jpeg50, ...). In place of the study's key `degradations`"
         ),
     )
     parser.add_argument(
@@ -102,7 +102,7 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE.csv",
         help=(
             "add a detector that was run elsewhere: columns score and sample_id or path, of the"
-            " images of --test-on. Kept in the store; NAME= takes it out again. May be given"
+            " images of --test-on. The store keeps it. NAME= takes it out again. May be given"
             " several times"
         ),
     )

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="of diff: two studies, by name or folder; of spaces: detectors",
+        help="two studies for diff, by name or folder. Detectors for spaces",
     )
     parser.add_argument(
         "--json", action="store_true", help="of diff: print everything as one JSON object"

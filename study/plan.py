@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_study_options(parser)
     cli.add_budget_option(parser)
     cli.add_slots_option(parser)
-    what = "write the plan down before the study runs; its answer says whether the run matches"
+    what = "write the plan down before the study runs. The answer says whether the run matches it"
     parser.add_argument("--freeze", action="store_true", help=what)
     options = cli.parse(parser, arguments)
     from study.analysis.flags import few_trials_lines

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--describe",
         metavar="FOLDER",
-        help="show how a folder is understood; write a contact sheet and a manifest",
+        help="show how a folder is understood. Write a contact sheet and a manifest",
     )
     cli.add_class_folder_option(parser, "--describe")
     parser.add_argument(

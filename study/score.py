@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--fake-label",
         default="",
         metavar="VALUE",
-        help="the value of the label that means fake; its one other value then means real",
+        help="the value of the label that means fake. Its other value then means real",
     )
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     print(score(cli.parse(parser, arguments)))

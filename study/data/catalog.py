@@ -46,7 +46,7 @@ class DataConfig:
     max_per_class: images per class and dataset, None (or 0) for all of them.
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
     frames_per_video: how many frames are taken of a video, evenly.
-    balance: what training draws alike often (`ImageSet.strata`); no split, key or score hangs on
+    balance: what training draws alike often (`ImageSet.strata`); no split, key or score depends on
     it.
     unify: whether the images of both classes are re-encoded alike before anything else
     (images/unify.py).

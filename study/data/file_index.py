@@ -3,7 +3,7 @@
 `<cache>/index/`, one table a dataset folder, one row an image or a video's frame: SHA-256 of the
 bytes, digest of the decoded pixels, or why they cannot be decoded. A row holds as long as path,
 size and time of last change do; a second start hashes nothing. A disk that does not answer stops
-the command: without the image the data would be others. What does not fit into memory is left out,
+the command: dropping the image would change the dataset. What does not fit into memory is left out,
 has no SHA-256 either, and is not kept.
 """
 

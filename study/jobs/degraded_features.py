@@ -80,7 +80,7 @@ class StretchFeatures:
 
     def keep(self) -> None:
         """Write what was seen of all of the stretch; where it cannot be written, that is said, and
-        no score hangs on it.
+        no score depends on it.
         """
         try:
             self._keep()

@@ -52,7 +52,7 @@ def plan_cells(
 
 def refreshed(jobs: Jobs, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Return planned cells as the store has them by now. What they are, and the jobs that score
-    them, stays; an ensemble's hang on its members, which must be among them.
+    them, stays; an ensemble's depend on its members, which must be among them.
     """
     states, now = CellStates(jobs.workspace.store), {}
     for one in cells:

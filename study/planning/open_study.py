@@ -81,7 +81,7 @@ def open_study(
     catalog = open_catalog(data, firewall=firewall)
     catalog.progress = progress
     _find_data(study, catalog)
-    if not firewall:  # behind it nothing hangs on how a test set is split
+    if not firewall:  # behind it nothing depends on how a test set is split
         data = replace(data, whole=_tested_whole(study, catalog))
         catalog = open_catalog(data, firewall=firewall)
         catalog.progress = progress

@@ -318,8 +318,8 @@ class Study:
         return (NO_DEGRADATION, *members_of(self.degradations))
 
     def order_dependent(self) -> tuple[str, ...]:
-        """Return what makes the search hang on the machine and on which trial ends first; () for a
-        search that repeats exactly.
+        """Return what makes the search depend on the machine and on which trial ends first; () for
+        a search that repeats exactly.
         """
         return tuple(
             key

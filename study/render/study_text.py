@@ -94,7 +94,7 @@ def study_notes(study: Study) -> list[str]:
     found = []
     if study.order_dependent():
         found.append(
-            f"{', '.join(study.order_dependent())}: the search hangs on the machine and on which"
+            f"{', '.join(study.order_dependent())}: the search depends on the machine and on which"
             " trial ends first; another run may select other configurations"
         )
     if study.data.unify:

@@ -5,8 +5,9 @@ A trial goes on past a rung (after 1, 3, 9, ... epochs) only if it is among the 
 that have reached it so far. A trial stands where its best epoch so far is, since that is what it is
 judged by in the end.
 
-What it decides hangs on who came first, so a search with it is order-dependent: the same study may
-select another configuration on another machine. Patience, which looks at one trial alone, is not.
+What it decides depends on who came first, so a search with it is order-dependent: the same study
+may select another configuration on another machine. Patience, which looks at one trial alone, is
+not.
 """
 
 from __future__ import annotations

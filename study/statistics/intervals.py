@@ -290,8 +290,10 @@ class _Cell:
         if lowest < low or highest > high:
             perfect = (lowest < low) == metric.greater_is_better
             result = "a perfect" if perfect else "an all wrong"
-            groups = self.support.groups
-            notes.append(f"reaches as far as {result} result's bound ({groups} groups)")
+            notes.append(
+                f"limit extended to the exact bound of {result} result, for"
+                f" {self.support.groups} independent groups"
+            )
         return min(low, lowest, value), max(high, highest, value), notes
 
     def _free_interval(self, row: int, at: int, value: float) -> Interval:

@@ -192,7 +192,7 @@ class Replicates:
 
     @cached_property
     def _totals(self) -> Floats:
-        # One product for all columns: it is the fastest, and its bits hang on their number.
+        # One product for all columns: it is the fastest, and its bits depend on their number.
         return np.asarray(self.count.astype(np.float64) @ self.sample.sums[1])
 
     def total(self, name: Hashable) -> Floats:

@@ -352,7 +352,7 @@ class _View:
 
 def _memory(runtime: TorchRuntime) -> int:
     """Return the bytes of the memory that features are copied to, whoever uses it now: what is kept
-    must not hang on the moment.
+    must not depend on the moment.
     """
     if runtime.kind == "cuda":
         total: int = torch.cuda.mem_get_info(runtime.device)[1]

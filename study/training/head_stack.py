@@ -6,7 +6,7 @@ whose rows are heads. What differs is the order in which some numbers are added 
 
 Heads that draw the same images in the same order (one seed, batch size, probability of a flip,
 dropout, balance) are rows of one matrix; so a step gathers its images once, and multiplies twice.
-A row's bits do not hang on the other rows: rows come in multiples of `ROWS`, features and batches
+A row's bits do not depend on the other rows: rows come in multiples of `ROWS`, features and batches
 are as wide as a multiple of `TILE`, and then a row of a product, and of a function of each element,
 has the same bits however many there are (tests/training/test_head_stack.py).
 """

@@ -5,7 +5,8 @@ problems at once: one multiplication by the features serves them all. A direct m
 factor a D x D matrix for each problem and step, which costs as much as hundreds of those
 multiplications.
 
-What makes the conjugate gradients few hangs on how many problems there are (benchmarks/README.md):
+What makes the conjugate gradients few depends on how many problems there are
+(benchmarks/README.md):
 
 * For many the features are turned to their principal axes. A few large directions, and where there
   are fewer images than features most of the width, then cost nothing more.

@@ -148,7 +148,7 @@ def test_an_interrupted_asynchronous_search_goes_on_and_is_marked(
     assert sweep.main(args) == 0
     printed = capsys.readouterr().out
     assert (
-        'search.mode = "async": the search hangs on the machine and on which trial ends first'
+        'search.mode = "async": the search depends on the machine and on which trial ends first'
         in printed
     )
     after = {(t.pairing, t.number): (t.params, r) for t, r in store.trials()}

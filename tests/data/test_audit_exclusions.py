@@ -1,4 +1,4 @@
-"""Whether what is left out hangs on the class: by hand, under chance, and through the audit."""
+"""Whether what is left out depends on the class: by hand, under chance, and through the audit."""
 
 from __future__ import annotations
 

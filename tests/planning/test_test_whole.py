@@ -1,4 +1,4 @@
-"""Which test sets are tested whole, and what hangs on it."""
+"""Which test sets are tested whole, and what depends on it."""
 
 from __future__ import annotations
 

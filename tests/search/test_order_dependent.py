@@ -1,5 +1,5 @@
-"""Searches that hang on who is first: asynchronous ones, those with successive halving, those with
-a limit of seconds.
+"""Searches that depend on who is first: asynchronous ones, those with successive halving, those
+with a limit of seconds.
 """
 
 from __future__ import annotations

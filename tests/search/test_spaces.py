@@ -316,7 +316,7 @@ def test_what_a_study_gives_is_fixed_or_chosen_among() -> None:
     assert {params["lr"] for params in drawn} == {1e-3, 3e-3}
     assert {params["mixup"] for params in drawn} == {0.0, 0.4}
     assert load_space("npr").with_given({}) == load_space("npr")
-    # one that hangs on another stays below it
+    # one that depends on another stays below it
     ratio = load_space("resnet50", WIDE).with_given({"full_lr_ratio": (0.1, 0.2)})
     for params in (ratio.suggest(Drawn(seed)) for seed in range(50)):
         assert ("full_lr_ratio" in params) == (params["schedule"] in ("progressive", "lp_ft"))

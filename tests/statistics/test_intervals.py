@@ -278,7 +278,8 @@ def test_an_interval_that_is_widened_names_the_result_whose_bound_it_reaches(
     assert found["auc", "", "0"].value == (15 / 16 if sign == 1 else 1 / 16)
     assert found["eer", "", "0"].value == (0.25 if sign == 1 else 0.75)
     for metric in ("auc", "eer"):
-        assert f"reaches as far as {bound} result's bound (8 groups)" in found[metric, "", "0"].note
+        said = f"limit extended to the exact bound of {bound} result, for 8 independent groups"
+        assert said in found[metric, "", "0"].note
 
 
 def test_the_mean_is_no_surer_than_its_seeds_bounds(make_scores):

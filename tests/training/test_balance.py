@@ -1,5 +1,5 @@
-"""Draws that are even over strata: counts by hand, weights by scikit-learn, and a fit that hangs on
-them and on nothing else.
+"""Draws that are even over strata: counts by hand, weights by scikit-learn, and a fit that depends
+on them and on nothing else.
 """
 
 from __future__ import annotations

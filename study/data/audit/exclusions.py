@@ -1,4 +1,4 @@
-"""Images that are left out, and whether that hangs on their class.
+"""Images that are left out, and whether that depends on their class.
 
 A reader's limit, a broken download or a kind of file that one generator writes takes images
 of one class away. What is left is no fair sample then, and no number of the matrix shows it.

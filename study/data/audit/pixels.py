@@ -9,7 +9,7 @@ black and of white the share at most 0, 1, ... levels from it, which show a shif
 brightness by little; and of the corners the first pixel and the first `CORNER` x `CORNER` pixels,
 less the mean of the first `BESIDE` x `BESIDE`. For all else the picture is first reduced by
 a whole factor, by averaging boxes, until its longer side is at most twice `SIDE`; so that
-statistics do not hang on resolution more than they must. The border is a frame of a twentieth of
+statistics do not depend on resolution more than they must. The border is a frame of a twentieth of
 each side, the centre the middle half of both. Brightness is Rec. 601 luma; the two colour
 differences are red - green and blue - green; saturation is the largest less the smallest channel.
 All lie on the scale of the pixels, 0 to 255.

@@ -1,9 +1,9 @@
 """The traits of every image of a dataset: how its file was made, how large it is, and a few
 statistics of its pixels.
 
-`<cache>/traits/`, one table a dataset folder, one row a content: a file's traits hang on its bytes
-alone, so a row holds wherever the file lies. An image that cannot be decoded has no traits; the
-dataset lists it with its reason.
+`<cache>/traits/`, one table a dataset folder, one row a content: a file's traits depend on its
+bytes alone, so a row holds wherever the file lies. An image that cannot be decoded has no traits.
+The dataset lists it with its reason.
 """
 
 from __future__ import annotations
@@ -302,7 +302,7 @@ def _packed_header(packed: PackedTiff) -> dict[str, str | float]:
 
 
 def _has_exif(image: Image.Image) -> bool:
-    if image.format == "TIFF":  # its own header is one; a camera's block hangs on this tag
+    if image.format == "TIFF":  # its own header is one; a camera's block depends on this tag
         # Pillow sets `tag_v2` on TIFF images only, and the type here is that of any image.
         return ExifTags.IFD.Exif in image.tag_v2  # type: ignore[attr-defined]
     if image.format == "PNG":

@@ -215,7 +215,7 @@ def refuse_passing(path: Path | str, error: OSError) -> None:
     """Raise DataError for a file that could not be read for a reason that says nothing about it and
     may pass (`PASSING`).
 
-    It is not left out: the data would be others than those of the next run.
+    It is not left out, because that would change the dataset from run to run.
     """
     if error.errno in PASSING:
         remedy = f"run the command again, and if that stays so, {PASSING[error.errno]}"

@@ -37,7 +37,7 @@ from study.data.layouts.listing import readable
 from study.data.names import file_name
 
 T = TypeVar("T")
-# size, ctime and SHA-256 of an archive; nothing while its folder may be half or none
+# size, ctime and SHA-256 of an archive; nothing while its folder may be incomplete
 Entry = list[int | str]
 # a path, what it is if no file or folder, and the bytes of a file
 Member = tuple[str, str, IO[bytes] | None]
@@ -238,7 +238,7 @@ def _ledger(place: Path) -> Path:
 
 
 def _read(ledger: Path) -> Mapping[str, Entry]:
-    """What is unpacked, by its folder; nothing is said of a folder that may be half."""
+    """What is unpacked, by its folder; nothing is said of a folder that may be incomplete."""
     try:
         table = json.loads(ledger.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # nothing is unpacked, or nobody knows what
