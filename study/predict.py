@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--with", dest="winner", default="best", metavar="NAME", help=what)
     what = "which of the winner's seeds (default: 0)"
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=what)
-    what = "the threshold of the verdict: fixed, source, source_fpr1, source_fpr5 (default: source)"
-    parser.add_argument("--threshold", default="source", metavar="NAME", help=what)
+    what = "the threshold of the verdict: fixed, source, source_fpr1, source_fpr5 (default: source,"
+    what += " and fixed for a detector that is not trained)"
+    parser.add_argument("--threshold", default="", metavar="NAME", help=what)
     what = "of a study with data.unify: the dataset whose size images get (default: training set)"
     parser.add_argument("--prepare-as", default="", metavar="DATASET", help=what)
     what = "frames taken of a video, evenly (default: as many as the study took)"

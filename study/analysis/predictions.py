@@ -214,7 +214,8 @@ def predict(
     refused: Sequence[tuple[str, str]] = (),
     progress: Progress,
 ) -> Predictions:
-    """Score images, (name, path) each, with a winner. threshold: its name. prepared_as: the dataset
+    """Score images, (name, path) each, with a winner. threshold: its name, "" for `source`, or
+    `fixed` where nothing was trained. prepared_as: the dataset
     of the study whose size `unify` gives to the images, in place of the training set's.
 
     Raises ConfigError for an unknown threshold or dataset, StoreError for a damaged store.
@@ -222,6 +223,7 @@ def predict(
     store = Store(winner.folder.parent, winner.folder.name)
     audit = _audit(store.audit_file)
     record = store.model(winner.model)
+    threshold = threshold or ("fixed" if math.isnan(record.temperature) else "source")
     rule = _rule(store, record, winner, threshold, "image")
     scorer = Scorer(store.model_folder(winner.model))
     scorer.unified_px = _side(scorer.unified_px, audit, winner, prepared_as)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from study.core.log import ABOVE, LAST, LOG, shows
+from study.core.log import ABOVE, ASIDE, LAST, LOG, shows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,7 +133,7 @@ class _Display:
                     self._thread = None
                     return
                 if line := self.overdue(time.monotonic()):
-                    LOG.info(line)
+                    LOG.info(line, extra=ASIDE)
 
     def overdue(self, now: float) -> str:
         """Return the line that is to be said now, "" where something was said lately."""

@@ -1,7 +1,7 @@
 """What a command says while it runs: plain lines on the terminal, and the study's `run.log`.
 
-Progress and notes are INFO and go to stdout, warnings and errors to stderr. What is the result of a
-command (tables, listings, what to do next) is printed and not logged.
+Progress and notes are INFO and go to stdout, warnings, errors and life signs to stderr. What is the
+result of a command (tables, listings, what to do next) is printed and not logged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 LOG = logging.getLogger("study")  # every module's logger is below it
 FILE_ONLY = {"file_only": True}  # `extra` of what the terminal need not show
+ASIDE = {"aside": True}  # `extra` of what is no part of the output, which may be JSON in a file
 
 
 LAST = [0.0]  # when the last line was shown, by the clock of `time.monotonic`
@@ -30,7 +31,8 @@ class _Terminal(logging.Handler):
         if hasattr(record, "file_only"):
             return
         LAST[0] = time.monotonic()
-        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        is_aside = record.levelno >= logging.WARNING or hasattr(record, "aside")
+        stream = sys.stderr if is_aside else sys.stdout
         if not (stream.isatty() and ABOVE[0](self.format(record))):
             print(self.format(record), file=stream, flush=True)
 
