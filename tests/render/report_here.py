@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from study.analysis.cell_curves import BINS, GRID, RECALL, CellCurves, WorstImage
+from study.analysis.evidence import EvidenceRow
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
 from study.render.report.page import Report
 from tests.factories import encode
@@ -63,6 +64,16 @@ def report() -> Report:
         results=results_with_everything(),
         answer=f"None generalises.\nIts lead on {EVIL} is small.",
         texts=(f"# A table\n\n| x |\n|---|\n| {EVIL} |\n",),
+        evidence=(
+            EvidenceRow(
+                detector="npr",
+                train_on="a",
+                test_on="b",
+                numbers={},
+                reals=np.array([-2.0, -1.0, 0.5]),
+                fakes=np.array([0.0, 1.0]),
+            ),
+        ),
         curves=(curves_of("npr", "a", "b"), curves_of(EVIL, "a", "b")),
         images={"b": {NAUGHTY: PICTURE}},
         importances=(("npr @ a", "learning rate 0.71; dropout 0.29"),),

@@ -14,6 +14,7 @@ import pytest
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
 from study.analysis.results_csv import MATRIX, write_results
 from study.analysis.search_curves import EpochPoint, TrialPoint
+from study.render.evidence import TIPPETT_AT
 from study.render.report import charts, payload, prose
 from study.render.report.library import bundled
 from study.render.report.page import Report, page
@@ -91,6 +92,15 @@ def test_what_stands_beside_the_matrix(shown: Page) -> None:
     assert "JPEG quality separates the classes." in " ".join(shown.words)
     assert any("under-trained" in words for words in shown.words)
     assert any("not trained yet" in words for words in shown.words)
+
+
+def test_a_tippett_plot_has_the_shares_of_the_ratios(shown: Page) -> None:
+    (one,) = shown.data["evidence"]
+    reals, fakes = (-2.0, -1.0, 0.5), (0.0, 1.0)
+    assert [at for at, *_ in one["tippett"]] == pytest.approx(TIPPETT_AT.tolist())
+    for at, real, fake in one["tippett"]:
+        assert real == pytest.approx(sum(z >= at for z in reals) / 3, abs=1e-4)
+        assert fake == pytest.approx(sum(z >= at for z in fakes) / 2, abs=1e-4)
 
 
 def test_nothing_is_fetched(shown: Page) -> None:

@@ -21,6 +21,7 @@ from tests.render.report_here import EVIL, NAUGHTY, report, results_with_everyth
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+SERIOUS = ("serious", "critical")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
@@ -118,7 +119,7 @@ def test_a_cell_opens_by_mouse(tab: Any) -> None:
     dialog = tab.locator("#cell")
     assert dialog.is_visible()
     assert tab.inner_text("#cell-title") == "npr: a → b"
-    tab.wait_for_function("document.querySelectorAll('#cell figure svg').length === 4")
+    tab.wait_for_function("document.querySelectorAll('#cell figure svg').length === 5")
     text = tab.inner_text("#cell-content")
     assert NAUGHTY in text and "-2.50" in text
     assert "study.score 'results/made up/predictions/npr__a__b__seed0.csv'" in text
@@ -169,6 +170,17 @@ def test_dark_light_phone_and_print_have_no_sideways_scroll(browser: Any, file: 
         opened.emulate_media(media="print")
         assert not opened.locator("nav").is_visible()
         opened.close()
+
+
+def test_axe_finds_nothing_serious(tab: Any) -> None:
+    """By axe-core, on the page and on an open cell."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for opened in (False, True):
+        if opened:
+            tab.click('#grid button[data-detector="npr"][data-train="a"][data-test="b"]')
+        found = axe.run(tab).response["violations"]
+        bad = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS]
+        assert not bad
 
 
 def test_names_stay_letters(tab: Any) -> None:

@@ -37,6 +37,7 @@ KINDS = ("detector", "run elsewhere", "control")
 SHOWN = "currentColor"
 CONFIG: Chart = {
     "background": None,
+    "mark": {"aria": False},  # a chart is one picture with a name; its numbers stand in tables
     "font": "system-ui, sans-serif",
     "range": {"category": list(OKABE_ITO)},
     "view": {"stroke": SHOWN, "strokeOpacity": 0.2},
@@ -388,6 +389,15 @@ def cell_charts() -> dict[str, Chart]:
                     },
                 },
             ],
+        },
+        "Tippett": {
+            **SMALL,
+            "mark": {"type": "line", "interpolate": "step-after"},
+            "encoding": {
+                "x": _x("at", "log10 LR, at least"),
+                "y": _x("share", "share of the class", **share),
+                "color": kinds,
+            },
         },
     }
 

@@ -265,7 +265,7 @@ function openCell(d, x, y) {
   const parts = [], curve = curvesOf.get(key(place.detector, place.train_on, place.test_on));
   const i = find(d, x, y, quantityNow());
   if (i !== undefined && matrix.texts[columns.text[i]]) parts.push(make("p", matrix.texts[columns.text[i]], { class: "note" }));
-  if (curve && degraded === CLEAN) parts.push(...cellCharts(curve));
+  if (curve && degraded === CLEAN) parts.push(...cellCharts(curve, data.evidence.find(isHere)));
   parts.push(...confusion(d, x, y));
   if (curve && degraded === CLEAN) parts.push(...worstOf(curve));
   parts.push(...numbersOf(d, x, y, isHere), ...commandOf(curve));
@@ -276,16 +276,18 @@ function openCell(d, x, y) {
 
 const pending = {}; // charts that wait until they are on the page
 
-function cellCharts(curve) {
+function cellCharts(curve, evidence) {
   const box = make("div", "", { class: "charts" });
   const rates = data.curves.fpr.map((fpr, at) =>
     ({ fpr, tpr: curve.tpr[at], lowest: curve.lowest[at], highest: curve.highest[at] }));
   const scores = ["real", "fake"].flatMap((name) => curve[`${name}s`].map((share, at) =>
     ({ class: name, share, from: curve.edges[at], to: curve.edges[at + 1] })));
   const bins = curve.bins.map(([p, share, images]) => ({ p, share, images }));
-  const values = { ROC: rates, DET: rates.filter((r) => r.fpr > 0 && r.fpr < 1), Scores: scores, Reliability: bins };
+  const ratios = (evidence?.tippett ?? []).flatMap(([at, reals, fakes]) =>
+    [{ at, class: "real", share: reals }, { at, class: "fake", share: fakes }]);
+  const values = { ROC: rates, DET: rates.filter((r) => r.fpr > 0 && r.fpr < 1), Scores: scores, Reliability: bins, Tippett: ratios };
   for (const [name, chart] of Object.entries(data.cell_charts)) {
-    if (!curve.tpr.length && (name === "ROC" || name === "DET")) continue;
+    if (!values[name].length || (!curve.tpr.length && (name === "ROC" || name === "DET"))) continue;
     const figure = make("figure"), canvas = make("div", "", { class: "chart", role: "img", "aria-label": name });
     figure.append(make("figcaption", name), canvas);
     box.append(figure);
@@ -353,6 +355,10 @@ function commandOf(curve) {
 async function draw(element, chart) {
   const wide = element.clientWidth || 600, canvas = make("div", "", chart.width === "container" ? { class: "wide" } : {});
   element.replaceChildren(canvas);
+  if (!element.hasAttribute("aria-label")) {
+    element.setAttribute("role", "img");
+    element.setAttribute("aria-label", element.closest("section").querySelector("h2").textContent);
+  }
   const spec = chart.facet ? { ...chart, columns: Math.max(1, Math.min(chart.columns, Math.floor(wide / 340))) } : chart;
   await vegaEmbed(canvas, spec, { ast: true, actions: false, renderer: "svg", config: data.config });
 }

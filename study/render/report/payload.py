@@ -15,7 +15,7 @@ from study.analysis.classification import predictions_file
 from study.analysis.evidence import EvidenceRow
 from study.analysis.results import ResultRow, Results
 from study.core.records import ELSEWHERE, NO_DEGRADATION, Pairing
-from study.render.evidence import bounds_words, valid_words
+from study.render.evidence import TIPPETT_AT, bounds_words, valid_words
 from study.render.grid import THRESHOLD_TITLES
 from study.render.numbers import json_number
 from study.statistics.metrics import METRICS
@@ -211,6 +211,16 @@ def images(found: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, str]
     }
 
 
+def _tippett(row: EvidenceRow) -> list[list[float]]:
+    """(log10 LR, share of reals, share of fakes at least so high) at some LRs; [] without LRs of
+    both classes.
+    """
+    if not row.has_ratios:
+        return []
+    lines = zip(TIPPETT_AT, *row.tippett(TIPPETT_AT), strict=True)
+    return [_short(line) for line in lines]
+
+
 def evidence(rows: Iterable[EvidenceRow]) -> list[Json]:
     """Return what the cells' scores are worth as evidence, beside the numbers of the matrix."""
     return [
@@ -222,6 +232,7 @@ def evidence(rows: Iterable[EvidenceRow]) -> list[Json]:
                 ["bounds of log10 LR (ELUB)", bounds_words(row)],
                 ["an LR calibrated on X is one on Y", valid_words(row)],
             ],
+            "tippett": _tippett(row),
         }
         for row in rows
     ]
