@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import rankdata
 
-from study.analysis.headline import Headline, headline
+from study.analysis.headline import Bands, Headline, bands_of, headline, null_part
 from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
@@ -31,7 +31,7 @@ from study.analysis.single_models import (
 )
 from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
 from study.statistics.comparisons import Ranks, friedman, holm, spearman
-from study.statistics.error_model import Finding
+from study.statistics.error_model import NOTHING, Finding, Part
 from study.statistics.ranking import Floats, Ints
 
 Place = tuple[str, str]  # train_on, test_on
@@ -156,6 +156,8 @@ def compare_detectors(
     strangers = dict.fromkeys(cell.pairing.detector for cell in outside)
     means = {name: contest.mean(name) for name in contest.by_cell}
     means |= {name: one.mean(name) for name, one in others.items()}
+    bands = bands_of(scores, mine)
+    stands = headline(scores, bands, contest.cells, means, [*others], rows)
     return Comparisons(
         pairs=_adjusted(pairs),
         cross_domain=contest.means,
@@ -167,8 +169,8 @@ def compare_detectors(
             *(d for d in detectors if d not in contest.by_cell and d not in seen),
             *(d for d in strangers if d not in others),
         ),
-        mean_pairs=_mean_pairs(contest, others),
-        headline=headline(scores, mine, contest.cells, means, [*others], rows),
+        mean_pairs=_mean_pairs(contest, others, stands, bands),
+        headline=stands,
         ranks=friedman(contest.by_family()),
         overlap_groups=tuple(
             tuple(one.test_on for one in family.columns) for family in contest.families
@@ -270,14 +272,28 @@ def _adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(replace(pair, p_holm=float(p)) for pair, p in zip(pairs, adjusted, strict=True))
 
 
-def _mean_pairs(contest: _Contest, others: Mapping[str, _Contest]) -> tuple[Pair, ...]:
-    """Every pair of means, and each mean with those of detectors that were run elsewhere."""
+def _mean_pairs(
+    contest: _Contest, others: Mapping[str, _Contest], stands: Headline, bands: Bands
+) -> tuple[Pair, ...]:
+    """Every pair of means, and each mean with those of detectors that were run elsewhere. A lead
+    between two that are no more than chance must be more than what training on nothing gives.
+    """
     asked = [(contest, first, second) for first, second in combinations(contest.means, 2)]
     for name, one in others.items():
         for own in contest.means:
             first, second = sorted((own, name), key=lambda d: -one.means[d])
             asked.append((one, first, second))
-    return _adjusted([one.pair(first, second, len(asked)) for one, first, second in asked])
+    shown = {one.detector for one in stands.standings if one.is_more_than_chance}
+    nulls = [
+        NOTHING if {first, second} & shown else null_part(bands, first, second, contest.cells)
+        for _, first, second in asked
+    ]
+    return _adjusted(
+        [
+            one.pair(first, second, len(asked), null)
+            for (one, first, second), null in zip(asked, nulls, strict=True)
+        ]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,9 +351,14 @@ class _Contest:
         shape = len(self.families), len(self.by_cell)
         return np.array(found, dtype=np.float64).reshape(shape)
 
-    def pair(self, first: str, second: str, tests: int) -> Pair:
-        """Compare two cross-domain means. tests: how many such comparisons are made."""
+    def pair(self, first: str, second: str, tests: int, least: Part) -> Pair:
+        """Compare two cross-domain means. tests: how many such comparisons are made. least: what
+        training sample and seeds count at least.
+        """
         means, total = self.means, self.sum_of({first: 1.0, second: -1.0})
+        training = total.training
+        if training is not None:
+            training = max(training, least, key=lambda part: part.variance)
         return Pair(
             train_on="",
             test_on="",
@@ -345,7 +366,7 @@ class _Contest:
             second=second,
             auc_first=means[first],
             auc_second=means[second],
-            finding=total.finding(tests=tests),
+            finding=total.judged(training, tests=tests),
             p_holm=math.nan,
             note=total.note,
             **_counts([one for family in self.families for one in family.columns]),

@@ -26,10 +26,11 @@ from study.core.records import NO_PIXELS, Cell, Estimate
 from study.data.audit.classifiers import CONSTANT
 from study.statistics.comparisons import holm
 from study.statistics.cross_validated import SAME_SCORES
-from study.statistics.error_model import ALPHA, Finding, Part
+from study.statistics.error_model import ALPHA, NOTHING, Finding, Part
 from study.statistics.resampling import Z
 
 Place = tuple[str, str]  # train_on, test_on
+Bands = Mapping[tuple[str, str, str], NullBand]  # detector, train_on, test_on
 CHANCE = 0.5
 NAN = float("nan")
 
@@ -92,6 +93,11 @@ class Standing:
     is_given: bool = False
 
     @property
+    def is_more_than_chance(self) -> bool:
+        """Whether its mean lies above .5 and the null band, before Holm."""
+        return self.chance.p < ALPHA
+
+    @property
     def gap(self) -> float:
         """How much worse it is across domains."""
         return self.in_domain - self.mean.value
@@ -134,9 +140,36 @@ class Headline:
         return tuple(one for one in self.standings if not one.is_given)
 
 
+def bands_of(scores: ScoreSet, cells: Iterable[Cell]) -> Bands:
+    """Return the null bands of cells, by detector, training set and test set."""
+    return {
+        (band.pairing.detector, band.pairing.train_on, band.test_on): band
+        for band in null_bands(scores, cells)
+    }
+
+
+def null_part(bands: Bands, first: str, second: str, places: Sequence[Place]) -> Part:
+    """Return the variance, about 0, of the difference of two detectors' means over cells that
+    training on nothing gives: of their models of the same permuted labels. Nothing where a cell has
+    no band.
+    """
+    held = [[bands.get((d, x, y)) for x, y in places] for d in (first, second)]
+    known = [[band for band in of if band is not None] for of in held]
+    if not places or any(len(of) < len(places) for of in known):
+        return NOTHING
+    numbers = sorted(set.intersection(*(set(band.numbers) for of in known for band in of)))
+    if not numbers:
+        return NOTHING
+    means = [
+        np.mean([[b.aucs[b.numbers.index(n)] for n in numbers] for b in of], axis=0) for of in known
+    ]
+    variance = float(((means[0] - means[1]) ** 2).mean())
+    return Part(variance=variance, doubt=variance**2 / len(numbers))
+
+
 def headline(
     scores: ScoreSet,
-    cells: Sequence[Cell],
+    bands: Bands,
     places: Sequence[Place],
     means: Mapping[str, WeightedSum],
     elsewhere: Sequence[str],
@@ -147,10 +180,6 @@ def headline(
     """
     if not places:
         return Headline()
-    bands = {
-        (band.pairing.detector, band.pairing.train_on, band.test_on): band
-        for band in null_bands(scores, cells)
-    }
     numbers = _numbers(rows)
     held = _held(rows)
     standings = [

@@ -314,6 +314,35 @@ def test_the_null_band_decides_what_is_more_than_chance() -> None:
     assert found[0.8].mean.low > 0.6  # the interval alone would have called it more than chance
 
 
+def test_a_lead_between_two_that_are_no_more_than_chance_must_be_more_than_nothing_gives() -> None:
+    scores = study({"good": 0.75, "poor": 0.0}, ["aa", "bbb"], seeds=3)
+    rng, found = np.random.default_rng(3), {}
+    for sd in (0.0, 0.05, 0.8):
+        drawn, nulls = halves(scores), {}
+        for (pairing, y), files in drawn.items() if sd else ():
+            one = next(s for t, p, s, _ in scores if (t, p) == (y, pairing))
+            moved = sd * rng.normal(size=(50, 1, 1)) * one.label
+            files.append(drawn_file("permuted", one, rng.normal(size=(50, 1, 200)) + moved))
+            aucs = [roc_auc_score(one.label, z) for z in files[1][1].logits]
+            nulls[pairing.detector, pairing.train_on, y] = np.array(aucs)
+        comparisons = compare_detectors(*score_set(scores, drawn=drawn))
+        (pair,) = comparisons.mean_pairs
+        shown = {s.detector: s.is_more_than_chance for s in comparisons.headline.standings}
+        assert shown == {"good": sd < 0.8, "poor": False}
+        found[sd] = pair.finding
+        if sd == 0.8:
+            means = {
+                d: (nulls[d, "aa", "bbb"] + nulls[d, "bbb", "aa"]) / 2 for d in ("good", "poor")
+            }
+            expected = ((means["good"] - means["poor"]) ** 2).mean()
+            assert pair.finding.training == pytest.approx(expected)
+            assert pair.verdict is Verdict.NOT_MORE and pair.finding.low < 0 < pair.finding.high
+        else:
+            assert pair.verdict is Verdict.MORE_THAN_NOISE
+    # where one is more than chance nothing changes
+    assert found[0.05] == found[0.0] and found[0.05].training < found[0.8].training
+
+
 def test_without_halves_no_claim_is_made() -> None:
     scores = study({"good": 2.0, "poor": 0.1}, ["aa", "bbb"], seeds=3)
     found = compare_detectors(*score_set(scores))
