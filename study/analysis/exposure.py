@@ -16,7 +16,7 @@ from functools import cache
 import pyarrow.compute as pc
 
 from study.analysis.results import ResultRow
-from study.core.records import ELSEWHERE, FAKE, NO_DEGRADATION, NO_TRAINING, Cell, Estimate, Split
+from study.core.records import ELSEWHERE, FAKE, NO_DEGRADATION, Cell, Estimate, Split, is_given
 from study.data.datasets import Dataset
 from study.data.layouts.released import first_day, last_day
 from study.data.names import split_union
@@ -104,7 +104,7 @@ def exposures(setup: OpenStudy, cells: Iterable[Cell]) -> dict[Place, Exposure]:
     for cell in cells:
         x, y, detector = cell.pairing.train_on, cell.test_on, cell.pairing.detector
         if cell.degradation == NO_DEGRADATION and x != ELSEWHERE:
-            trained = methods(x, "train") if x != NO_TRAINING else {}
+            trained = {} if is_given(x) else methods(x, "train")
             complete = trained and all(trained.values())
             found[detector, x, y] = Exposure(
                 data_until=_data_until(setup, detector),
