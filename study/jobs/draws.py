@@ -26,7 +26,7 @@ from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.jobs.cell import frozen_by, test_images
-from study.jobs.trial import FitJob, build_for, fit_trial, source_images
+from study.jobs.trial import FitJob, build_for, fit_trial, resolved, source_images
 from study.jobs.workspace import (
     Workspace,
     frozen_body,
@@ -38,7 +38,6 @@ from study.jobs.workspace import (
 from study.training.drawn_heads import Heads, Sample, gradient_heads, logistic_heads
 from study.training.features import compute_features, head_logits
 from study.training.head_stack import Head
-from study.training.recipe import Recipe
 from study.training.score import finite_logits, score
 
 
@@ -137,7 +136,7 @@ def _heads(job: DrawsJob) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     runtime = runtime_of(job.workspace)
     runtime.apply()
     train, val = source_images(job)
-    recipe = Recipe.from_params(job.trial.params, learner=job.spec.learner)
+    recipe = resolved(job, job.trial.params)
     spec = registry.with_head(job.spec, job.trial.params)
     detector = build_for(spec, recipe, job.workspace.weights_root, job.trial.seed)
     runtime.place(detector)

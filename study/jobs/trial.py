@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from study.core.cache import read_entry, write_entry
+from study.core.cache import Cache, read_entry, write_entry
 from study.core.errors import ConfigError
-from study.core.identity import digest
+from study.core.identity import derive_seed, digest
 from study.core.records import DetectorSpec, Params, Report, Trial, TrialResult
 from study.data.images.packs import ImageSet
 from study.detectors import registry
@@ -27,9 +27,12 @@ from study.jobs.workspace import (
     runtime_of,
 )
 from study.store.store import Store
+from study.training.balance import strata_key
+from study.training.features import LIBRARIES
 from study.training.fit import fit
 from study.training.process_group import ALONE, ProcessGroup
-from study.training.recipe import Recipe
+from study.training.rate_finder import find_rate
+from study.training.recipe import AUTO, AutoRecipe, Recipe
 from study.training.session import FitResult
 
 
@@ -88,6 +91,7 @@ class _StoreSession:
         write_entry(self._file, content.getvalue())
 
 
+RATES = Cache("rates", [find_rate], libraries=LIBRARIES)
 _LAST: dict[str, tuple[Detector, dict[str, Tensor]]] = {}  # a built detector, its head as built
 
 
@@ -118,6 +122,30 @@ def source_images(job: FitJob) -> tuple[ImageSet, ImageSet]:
     return catalog.open(name, "train", geometry), catalog.open(name, "val", geometry)
 
 
+def resolved(job: FitJob, params: Params) -> Recipe:
+    """Return the recipe of a configuration. Its rate, where that is `auto`, is found by a range
+    test on source train as it is, once for all fits with the same other settings.
+    """
+    spec = registry.with_head(job.spec, params)
+    where = job.trial.pairing.name
+    recipe = Recipe.from_params(params, learner=job.spec.learner, where=where)
+    if not isinstance(recipe, AutoRecipe):
+        return recipe
+    workspace, runtime = job.workspace, runtime_of(job.workspace)
+    train, _ = source_images(job)
+    strata = train.strata(workspace.data.balance)
+
+    def found() -> float:
+        seed = derive_seed("range test")
+        detector = registry.build(spec, weights_root=workspace.weights_root, seed=seed)
+        runtime.place(detector)
+        return find_rate(detector, train, recipe, runtime=runtime, strata=strata)
+
+    inputs = [spec, train.key, replace(recipe, lr=1.0), *strata_key(strata)]
+    inputs += [runtime.kind, runtime.threads, runtime.precision]
+    return recipe.with_rate(RATES.get(workspace.data.cache, inputs, found))
+
+
 def fit_trial(
     job: FitJob,
     report: Report,
@@ -138,10 +166,7 @@ def fit_trial(
     runtime.apply()
     train, val = images or source_images(job)
     spec = registry.with_head(job.spec, trial.params)
-    recipes = [
-        Recipe.from_params(params, learner=job.spec.learner, where=trial.pairing.name)
-        for params in (trial.params, *beside)
-    ]
+    recipes = [resolved(job, params) for params in (trial.params, *beside)]
     detector = build_for(spec, recipes[0], workspace.weights_root, trial.seed)
     session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(
@@ -158,6 +183,9 @@ def fit_trial(
         body=frozen_body(workspace, spec, lambda: detector),
         beside=recipes[1:],
     )
+    if trial.params.get("lr") == AUTO:
+        said = f"lr = {recipes[0].lr:.2g} by a range test"
+        result = replace(result, note="; ".join(filter(None, [said, result.note])))
     return detector, val, result, sum(epoch.seconds for epoch in result.history)
 
 

@@ -53,7 +53,7 @@ from study.core.validation import (
     validated,
 )
 from study.detectors import registry
-from study.training.recipe import Recipe, settings
+from study.training.recipe import AUTO, Recipe, settings
 
 SCHEMA = 1
 SMALL, WIDE = "small", "wide"  # how much of a space is searched
@@ -256,6 +256,15 @@ class Space:
         left = tuple(p for p in self.parameters if p.name not in values)
         return dataclasses.replace(self, constants={**self.constants, **values}, parameters=left)
 
+    def without(self, name: str) -> Space:
+        """Return the space without a setting, which then has the recipe's default."""
+        return dataclasses.replace(
+            self,
+            constants={key: value for key, value in self.constants.items() if key != name},
+            parameters=tuple(p for p in self.parameters if p.name != name),
+            hints=tuple({k: v for k, v in hint.items() if k != name} for hint in self.hints),
+        )
+
     def with_given(self, values: Mapping[str, Given]) -> Space:
         """Return the space with what a study says of settings: a value, or the choices of one.
 
@@ -263,6 +272,8 @@ class Space:
         """
         each = {name: v if isinstance(v, tuple) else (v,) for name, v in values.items()}
         space = self.with_constants({name: v[0] for name, v in each.items() if len(v) == 1})
+        if each.get("lr", (AUTO,)) != (AUTO,):  # rates of the study's own have no scale
+            space = space.without("lr_scale")
         several = {name: choices for name, choices in each.items() if len(choices) != 1}
         own = {p.name: p for p in space.parameters}
         chosen = {name: _chosen(name, v, own.get(name)) for name, v in several.items()}

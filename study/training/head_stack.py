@@ -231,7 +231,7 @@ class _Stack:
 
         @cache
         def column(recipe: Recipe, aucs: tuple[float, ...]) -> list[float]:
-            rate = partial(phase_rate, recipe, recipe.lr, aucs)
+            rate = partial(phase_rate, recipe, recipe.rate, aucs)
             return [rate(epoch * steps + n, steps * self.epochs) for n in range(steps)]
 
         columns = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -19,6 +20,8 @@ Share = Annotated[float, MustBe("a number from 0 to below 1", ge=0, lt=1)]
 OpenShare = Annotated[float, MustBe("a number between 0 and 1", gt=0, lt=1)]
 Probability = Annotated[float, MustBe("a number from 0 to 1", ge=0, le=1)]
 Count = Annotated[int, MustBe("a whole number from 0 on", ge=0)]
+AUTO = "auto"
+Rate = Annotated[float, MustBe(f'a number above 0, or "{AUTO}"', gt=0)]
 # A batch of one has no variance for BatchNorm, so two is the least.
 BatchSize = Annotated[int, MustBe("a whole number from 2 on", ge=2)]
 Rank = Annotated[int, MustBe("a whole number from 1 on", ge=1)]
@@ -33,7 +36,7 @@ class Recipe:
     """The settings of one training run.
 
     lr: peak learning rate of the first phase; in `progressive` and `lp_ft` the later phases have
-    `lr` x their ratio.
+    `lr` x their ratio. As `auto` see AutoRecipe.
     layer_decay: a stage k steps below the head has the phase's rate x layer_decay^k; 1 gives all
     stages the same. As in ELECTRA (Clark et al., ICLR 2020) and BEiT (Bao et al., ICLR 2022), after
     Howard and Ruder (ULMFiT, ACL 2018).
@@ -73,7 +76,7 @@ class Recipe:
     C: inverse L2 strength of the logistic regression, on standardised features.
     """
 
-    lr: Positive = 1e-3
+    lr: Rate = 1e-3
     layer_decay: Decay = 1.0
     batch_size: BatchSize = 32
     schedule: Schedule = "full"
@@ -116,6 +119,11 @@ class Recipe:
             )
 
     @property
+    def rate(self) -> float:
+        """The peak learning rate of the first phase."""
+        return self.lr
+
+    @property
     def changes_pixels(self) -> bool:
         """Whether more than a flip changes images: nothing can be computed once for all epochs."""
         return any((self.crop, self.colour, self.blur, self.jpeg, self.mixup))
@@ -140,15 +148,48 @@ class Recipe:
 
         Settings that the learner does not have (`C` for `gradient`, all others for `logistic`)
         count as unknown. Raises ConfigError, prefixed with `where`, for an unknown setting, a wrong
-        type, or a value out of range.
+        type, a value out of range, or `lr_scale` beside a rate that is a number.
         """
         with located(where):
             check_keys(params, settings(learner), noun="training setting")
+            if params.get("lr") == AUTO:
+                return validated(AutoRecipe, _relative(params), verb=": give ")
+            if "lr_scale" in params:
+                raise ConfigError(f'lr_scale goes with lr = "{AUTO}": give the rate itself as lr')
             return validated(cls, params, verb=": give ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoRecipe(Recipe):
+    """A recipe whose learning rate a range test finds on source train (`lr = "auto"`).
+
+    lr: the setting `lr_scale`, by which the rate that is found is multiplied.
+    """
+
+    auto: bool = True
+
+    @property
+    def rate(self) -> float:
+        """NaN: nothing can be trained before the rate is found."""
+        return math.nan
+
+    def with_rate(self, found: float) -> Recipe:
+        """Return the recipe with the rate that the range test found."""
+        names = (field.name for field in dataclasses.fields(Recipe))
+        return Recipe(**{**{n: getattr(self, n) for n in names}, "lr": found * self.lr})
+
+
+def _relative(params: Params) -> Params:
+    """Return settings with `lr_scale` in the place of `lr`."""
+    scale = params.get("lr_scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not scale > 0:
+        raise ConfigError(f"lr_scale = {scale!r}: give a number above 0")
+    return {name: value for name, value in params.items() if name != "lr_scale"} | {"lr": scale}
 
 
 def settings(learner: Learner) -> tuple[str, ...]:
     """Return the names of the settings that a learner has."""
     if learner == "logistic":
         return LOGISTIC_ONLY
-    return tuple(f.name for f in dataclasses.fields(Recipe) if f.name not in LOGISTIC_ONLY)
+    names = [f.name for f in dataclasses.fields(Recipe) if f.name not in LOGISTIC_ONLY]
+    return (*names, "lr_scale")

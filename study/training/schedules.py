@@ -76,7 +76,7 @@ def phases(recipe: Recipe, *, n_stages: int, epochs: int) -> tuple[Phase, ...]:
     lengths = _apportion([share for _, _, share, _ in plan], epochs)
     return tuple(
         Phase(
-            name=name, stages=stages, epochs=length, lr=recipe.lr * ratio, adapters=name == "lora"
+            name=name, stages=stages, epochs=length, lr=recipe.rate * ratio, adapters=name == "lora"
         )
         for (name, stages, _, ratio), length in zip(plan, lengths, strict=True)
     )

@@ -72,6 +72,7 @@ class Steps:
     micro_batch: int = 0
     views: list[Tensor] = field(default_factory=list)
     above: Callable[[Tensor], Tensor] | None = None
+    watch: Callable[[float], None] | None = None  # is told the loss of every batch
     draws: Draws | None = None  # of the epoch under way
     optimizer: torch.optim.Optimizer | None = None  # None between phases
     # those that are trained in this phase
@@ -123,6 +124,8 @@ class Steps:
             batch = Batch(order[part], row, flip[row])
             mixing = derive_seed("mixup", self.seed, epoch, number)
             loss = self._step(mix(self.recipe, batch, mixing), now)
+            if self.watch is not None:
+                self.watch(loss)
             if not math.isfinite(loss):
                 raise DivergedError(diverged(loss, epoch, phase.name, now))
             total += loss * len(part)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from study.core.errors import ConfigError
-from study.core.records import EpochRecord, Pairing, Trial
+from study.core.records import EpochRecord, Pairing, Trial, TrialResult
 from study.data.catalog import DataConfig
 from study.detectors import registry
 from study.detectors.base import Detector
@@ -301,3 +301,40 @@ def test_a_winner_knows_its_head_and_its_weights_hold_what_it_learned(
     runtime.place(detector)
     found = score(detector, catalog.open("mine", "val", detector.spec.geometry), runtime=runtime)
     assert np.array_equal(found, store.val_scores("w").logit)
+
+
+def test_a_rate_is_found_once_and_is_what_the_fit_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of other seeds and scales have one range test, and train as with the number given."""
+    workspace, tests = small_workspace(tmp_path), []
+    test = trial_job.find_rate
+
+    def counted(*args: Any, **how: Any) -> float:
+        tests.append(test(*args, **how))
+        return tests[-1]
+
+    monkeypatch.setattr(trial_job, "find_rate", counted)
+    spec = registry.resolve("resnet18_scratch", options={"size_px": 16}, weights_root=None)
+    data_key = open_catalog(workspace.data, firewall=True).key("mine", TRAINED_ON)
+
+    def run(key: str, seed: int, **params: Any) -> TrialResult:
+        pairing = Pairing(detector="resnet18_scratch", train_on="mine")
+        fixed = {"batch_size": 8, "patience": 0}
+        trial = Trial(
+            key=key, pairing=pairing, number=0, seed=seed, epochs=2, params=params | fixed
+        )
+        job = TrialJob(workspace=workspace, spec=spec, trial=trial, data_key=data_key)
+        return run_trial(job, lambda _: None)
+
+    found = run("a", 0, lr="auto")
+    scaled = run("b", 1, lr="auto", lr_scale=0.5)
+    assert len(tests) == 1
+    assert found.note == f"lr = {tests[0]:.2g} by a range test"
+    assert scaled.note == f"lr = {tests[0] / 2:.2g} by a range test"
+    given = run("c", 1, lr=tests[0] * 0.5)
+    assert given.note == ""
+    assert [replace(e, seconds=0.0) for e in scaled.history] == [
+        replace(e, seconds=0.0) for e in given.history
+    ]
+    assert len(tests) == 1

@@ -118,7 +118,7 @@ def test_small_spaces_search_rate_batch_size_and_schedules_alone(name: str) -> N
     if line.learner != "gradient":
         assert space.names() == load_space(name, WIDE).names()
         return
-    searched = {"lr", "batch_size"}
+    searched = {"lr_scale" if space.default()["lr"] == "auto" else "lr", "batch_size"}
     searched |= {"schedule"} if len(registry.schedules_of(name)) > 1 else set()
     # the recipe of another project, whose rate does not fall: whether it should is searched
     searched |= {"lr_schedule"} if "lr_schedule" in load_space(name, WIDE).names() else set()
@@ -158,7 +158,7 @@ def test_wide_spaces_search_what_every_space_must(name: str) -> None:
     if line.learner == "none":
         assert not space.names() and not space.constants
         return
-    rate = next(p for p in space.parameters if p.name == "lr")
+    rate = next(p for p in space.parameters if p.name in ("lr", "lr_scale"))
     assert rate.kind == "float" and rate.log
     assert {
         "batch_size",
@@ -585,3 +585,17 @@ def test_unknown_detector_is_refused_with_the_nearest() -> None:
         ConfigError, match=r"unknown search space 'resnet5'.*did you mean 'resnet50'"
     ):
         load_space("resnet5")
+
+
+def test_rates_of_the_studys_own_stand_in_for_the_range_test() -> None:
+    space = load_space("timm:resnet18.a1_in1k")
+    assert space.default()["lr"] == "auto"
+    assert space.default()["lr_scale"] == 1.0
+    for given in (1e-3, (1e-3, 3e-3)):
+        own = space.with_given({"lr": given})
+        assert "lr_scale" not in own.default()
+        assert all("lr_scale" not in params for params in own.portfolio())
+    assert space.with_given({"lr": "auto"}).default() == space.default()
+    fixed = load_space("mobilenetv2_035").with_given({"lr": "auto"})
+    assert fixed.default()["lr"] == "auto"
+    assert "lr" not in fixed.names()

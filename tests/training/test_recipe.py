@@ -15,7 +15,7 @@ def test_defaults_hold_and_every_setting_can_be_named() -> None:
     everything = dataclasses.asdict(Recipe())
     del everything["C"]
     assert Recipe.from_params(everything) == Recipe()
-    assert set(settings("gradient")) == set(everything)
+    assert set(settings("gradient")) == {*everything, "lr_scale"}
     assert settings("logistic") == ("C",)
 
 
