@@ -39,7 +39,9 @@ def unslug(written: str) -> str:
     parts = written.split(".")  # text and words in turn
     for i in range(1, len(parts), 2):
         if parts[i].startswith("h"):
-            raise ValueError(f"'{written}' was cut; the tag 'name.{written}' holds the original")
+            raise ValueError(
+                f"'{written}' was cut; names.json of the matrix' run holds the original"
+            )
         parts[i] = _LETTERS[parts[i]] if parts[i] in _LETTERS else chr(int(parts[i][1:], 16))
     return "".join(parts)
 

@@ -33,6 +33,7 @@ from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest, file_sha256
 from study.core.parallel import one_at_a_time
 from study.core.records import EpochRecord, Pairing, TrainedDetector, Trial, TrialResult
+from study.tracking.descriptions import description
 from study.tracking.metric_names import (
     dataset_digest,
     dataset_name,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "fake-image-study"
 LOADER = "study.tracking.logged_model"
+NAMES = "names.json"  # what the letters of metric names stand for
 FIGURES = (".png", ".svg", ".pdf")
 
 # Read by mlflow when it is first used; what the user has set is kept.
@@ -440,7 +442,8 @@ class Tracker:
 
     def log_matrix(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
-        where it has no value, and the files. Then each winner's own numbers as MLflow's
+        where it has no value; of an AUC its interval's ends, too; and the files. Its description is
+        the answer and the AUCs as a table. Then each winner's own numbers as MLflow's
         model-by-dataset metrics, so that models can be ranked on a test set.
 
         rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay
@@ -467,9 +470,11 @@ class Tracker:
         now_ms = _now_ms()
         self._log(
             run_id,
-            numbers=[(metric_name(row), row.estimate.value, now_ms, 0) for row in means],
-            tags={f"name.{k}": v for k, v in original_names(means).items()},
+            numbers=[(name, value, now_ms, 0) for row in means for name, value in _values(row)],
+            tags={"mlflow.note.content": description(means, artifacts)},
         )
+        names = json.dumps(original_names(means), indent=1, ensure_ascii=False)
+        self._client.log_text(run_id, names, NAMES)
         self._log_test_sets(run_id, rows)
         for path in artifacts:
             folder = "figures" if path.suffix in FIGURES else None
@@ -511,6 +516,15 @@ class Tracker:
             if new:
                 self._client.log_batch(str(model.source_run_id), metrics=new)
                 self._models_cache = None  # what it says of the models' metrics is out of date
+
+
+def _values(row: ResultRow) -> Iterator[tuple[str, float]]:
+    """A number of the matrix by its name, and the ends of an AUC's interval."""
+    name, found = metric_name(row), row.estimate
+    yield name, found.value
+    if row.metric == "auc" and math.isfinite(found.low):
+        yield f"{name}/low", found.low
+        yield f"{name}/high", found.high
 
 
 def _place(model: LoggedModel) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ cannot.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shlex
@@ -21,6 +22,7 @@ import sqlalchemy
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.failures import Failure
+from study.tracking.descriptions import description
 from study.tracking.metric_names import dataset_digest, metric_name
 from study.tracking.mlflow_address import tracking_uri, ui_command
 from study.tracking.mlflow_tracker import Tracker
@@ -240,19 +242,59 @@ def test_the_matrix_is_one_run_with_one_metric_a_cell(results: Path, tmp_path: P
     )
     (run,) = runs(tracker, "matrix")
     means = [r for r in rows if r.seed == "mean"]
-    assert len(run.data.metrics) == len(means) == 2 * 2 * 20 + 1
+    assert len(means) == 2 * 2 * 20 + 1
+    assert len(run.data.metrics) == len(means) + 2 * 2 * 2  # the ends of four AUCs' intervals
     for mean in means:
         assert run.data.metrics[metric_name(mean)] == pytest.approx(
             mean.estimate.value, rel=1e-15, nan_ok=True
         )
     assert run.data.tags["study.cells"] == '{"done":4,"failed":1}'
-    assert run.data.tags["name.a.plus.b"] == "a+b"
-    assert run.data.tags["name.f1.at.source"] == "f1@source"
+    ends = [run.data.metrics[f"auc/npr/a/b/{end}"] for end in ("low", "high")]
+    found = next(
+        r.estimate for r in means if (r.train_on, r.test_on, r.metric) == ("a", "b", "auc")
+    )
+    assert ends == pytest.approx([found.low, found.high], rel=1e-15)
+    assert not [name for name in run.data.tags if name.startswith("name.")]
+    names = client(tracker).download_artifacts(run.info.run_id, "names.json", str(tmp_path))
+    originals = json.loads(Path(names).read_text(encoding="utf-8"))
+    assert (originals["a.plus.b"], originals["f1.at.source"]) == ("a+b", "f1@source")
+    note = run.data.tags["mlflow.note.content"]
+    assert f"| npr @ a+b | {found_auc(means, 'a+b', 'a')} |" in note
     assert sorted(d.dataset.name for d in run.inputs.dataset_inputs) == ["a", "b", "c?"]
     listed = client(tracker).list_artifacts(run.info.run_id) + client(tracker).list_artifacts(
         run.info.run_id, "figures"
     )
-    assert [file.path for file in listed] == ["figures", "matrix.csv", "figures/heat.png"]
+    assert [file.path for file in listed] == [
+        *("figures", "matrix.csv", "names.json", "figures/heat.png")
+    ]
+
+
+def found_auc(means: list[ResultRow], train_on: str, test_on: str) -> str:
+    """An AUC as the description has it."""
+    for r in means:
+        if (r.train_on, r.test_on, r.metric) == (train_on, test_on, "auc"):
+            return f"{r.estimate.value:.3f} [{r.estimate.low:.2f}, {r.estimate.high:.2f}]"
+    raise AssertionError(train_on)
+
+
+def test_the_matrix_run_says_the_answer(results: Path, tmp_path: Path) -> None:
+    said = tmp_path / "comparisons.md"
+    said.write_text("# Which?\n\n* npr generalises.\n* More.\n\n## All\n\n* no", encoding="utf-8")
+    tracker = Tracker("faces", results=results)
+    tracker.log_matrix([row()], [said])
+    (run,) = runs(tracker, "matrix")
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("npr generalises.\n\nMore.\n\n| AUC, trained on | b |")
+    assert "| npr @ a | 0.750 [0.70, 0.80] |" in note
+
+
+def test_a_description_ends_where_mlflow_takes_no_more() -> None:
+    rows = [row(f"detector_{i}", "a" * 80, "b" * 80) for i in range(300)]
+    text = description(rows, [])
+    assert len(text) <= 5000 and "rows more" in text
+    shown = text.count("\n| detector_")
+    assert text.splitlines()[-1] == f"and {300 - shown} rows more in tables.md"
+    assert shown > 10
 
 
 def test_a_matrix_that_has_grown_takes_the_place_of_the_old_one(results: Path) -> None:
@@ -260,7 +302,10 @@ def test_a_matrix_that_has_grown_takes_the_place_of_the_old_one(results: Path) -
     tracker.log_matrix([row(), without_number("npr", "a", "c", "planned", "not trained yet")], [])
     tracker.log_matrix([row(), row(test_on="c", value=0.6)], [])
     (run,) = runs(tracker, "matrix")
-    assert run.data.metrics == {"auc/npr/a/b": 0.75, "auc/npr/a/c": 0.6}
+    metrics = {
+        name: v for name, v in run.data.metrics.items() if not name.endswith(("low", "high"))
+    }
+    assert metrics == {"auc/npr/a/b": 0.75, "auc/npr/a/c": 0.6}
 
 
 def seed_rows(train_on: str, values: dict[str, float]) -> list[ResultRow]:
@@ -351,7 +396,7 @@ def test_a_matrix_of_the_usual_size_is_written_in_few_batches(
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
     rows = matrix(["npr", "spectrum", "resnet18_scratch", "clip_linear"], ["a", "b", "c"])
     Tracker("faces", results=results).log_matrix(rows, [])
-    assert sizes == [4 * 9 * 20, 0]
+    assert sizes == [4 * 9 * (20 + 2), 0]
 
 
 def test_a_folder_of_files_is_refused(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
