@@ -12,7 +12,7 @@ from study.cli import BAD_INPUT, DONE
 # what other tools call these commands
 ALSO = {"train": "sweep", "search": "sweep", "tune": "sweep", "test": "cross_eval"}
 ALSO |= {"eval": "cross_eval", "evaluate": "cross_eval", "list": "ls", "new": "init"}
-ALSO |= {"check": "doctor", "infer": "predict", "metrics": "score", "crosseval": "cross_eval"}
+ALSO |= {"infer": "predict", "metrics": "score", "crosseval": "cross_eval"}
 
 
 def commands() -> dict[str, str]:

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _detectors(options: argparse.Namespace) -> None:
     from study.detectors import registry
-    from study.detectors.weights import ENVIRONMENT
+    from study.detectors.weights import ENVIRONMENT, data_until
     from study.render.table import Cell, Column, table, text
     from study.search.spaces import load_space
 
@@ -70,11 +70,14 @@ def _detectors(options: argparse.Namespace) -> None:
         total = sum(p.numel() for p in detector.parameters())
         sizes = [total, _trained(detector, load_space(name)), line.geometry.size_px]
         weights = registry.weights_status(name, root)
-        card = line.published
-        licence = card.licence if card else line.licence
-        until = card.released if card else line.cutoff
-        known = f" ({licence}; nothing newer than {until})" if licence else ""
-        rows.append([name, *sizes, weights, line.learner, line.about + known])
+        until = data_until(line.source) if line.source else ""
+        known = [
+            line.published.licence if line.published else line.licence,
+            f"images until {until}" if until else "",
+        ]
+        said = "; ".join(filter(None, known))
+        about = f"{line.about} ({said})" if said else line.about
+        rows.append([name, *sizes, weights, line.learner, about])
     rows += [
         [name, "-", "-", "-", "none needed", registry.learner_of(name), about]
         for name, about in registry.ENSEMBLES.items()

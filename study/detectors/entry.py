@@ -94,8 +94,8 @@ class Entry:
     prompts: the set of prompts (study/detectors/prompts.py) that a detector which reads some takes
     by default, or "".
     published: of a detector with its authors' weights. licence: of the weights, where it is on
-    record. cutoff: the month of the paper or the weights: what is newer a backbone has not seen.
-    space: the file of search_spaces/ that it shares with others, "" where it has one of its name.
+    record. space: the file of search_spaces/ that it shares with others, "" where it has one of its
+    name.
     """
 
     about: str
@@ -112,5 +112,4 @@ class Entry:
     prompts: str = ""
     published: Published | None = None
     licence: str = ""
-    cutoff: str = ""
     space: str = ""

@@ -1,8 +1,7 @@
 """Large frozen backbones of timm and open_clip below a linear head, by short names.
 
-Preprocessing is the library's own for the checkpoint; a test holds it to that. Whoever has fewer
-images than such a backbone has seen should know when it was made: `cutoff` is the month of the
-paper or of the weights, after which it has seen nothing.
+Preprocessing is the library's own for the checkpoint; a test holds it to that. Until when such a
+backbone has seen images stands in weights.py (`data_until`).
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ def _dinov3(size: str) -> Entry:
         256,
         about=f"frozen DINOv3 ViT-{size[0].upper()}/16, linear head",
         licence="DINOv3 License",
-        cutoff="2025-08",
         **_IMAGENET,
     )
 
@@ -75,7 +73,6 @@ PROBES: Mapping[str, Entry] = {
         224,
         about="frozen DINOv2 ViT-L/14, linear head",
         licence="Apache-2.0",
-        cutoff="2023-04",
         arguments={"dynamic_img_size": True},
         options={"size_px": Option(default=224, low=98, high=518, multiple=14)},
         **_IMAGENET,
@@ -87,7 +84,6 @@ PROBES: Mapping[str, Entry] = {
         248,
         about="frozen SigLIP 2 So400m/14 visual encoder, linear head",
         licence="Apache-2.0",
-        cutoff="2025-02",
     ),
     "pe_large_linear": _timm(
         "vit_pe_core_large_patch14_336",
@@ -95,7 +91,6 @@ PROBES: Mapping[str, Entry] = {
         336,
         about="frozen Perception Encoder (PE-Core) ViT-L/14, linear head",
         licence="Apache-2.0",
-        cutoff="2025-04",
     ),
     "clip_large_linear": _clip(
         "ViT-L-14",
@@ -104,7 +99,6 @@ PROBES: Mapping[str, Entry] = {
         quick_gelu=True,
         about="frozen CLIP ViT-L/14 visual encoder of OpenAI, linear head",
         licence="MIT",
-        cutoff="2021-02",
     ),
     "clip_huge_linear": _clip(
         "ViT-H-14",
@@ -113,7 +107,6 @@ PROBES: Mapping[str, Entry] = {
         quick_gelu=False,
         about="frozen CLIP ViT-H/14 visual encoder of LAION, linear head",
         licence="MIT",
-        cutoff="2022-09",
     ),
     "metaclip2_linear": _clip(
         "ViT-H-14-worldwide-quickgelu",
@@ -122,7 +115,6 @@ PROBES: Mapping[str, Entry] = {
         quick_gelu=True,
         about="frozen MetaCLIP 2 ViT-H/14 visual encoder, linear head",
         licence="CC-BY-NC-4.0",
-        cutoff="2025-07",
     ),
     "efficientnet_lite0_linear": Entry(
         about="frozen EfficientNet-Lite0, ImageNet weights, linear head",
@@ -135,7 +127,6 @@ PROBES: Mapping[str, Entry] = {
         ),
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=256),
         licence="Apache-2.0",
-        cutoff="2020-03",
         **_PROBE,
     ),
 }

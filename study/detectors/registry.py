@@ -6,7 +6,8 @@ detector, add one line to `DETECTORS`, one file `study/detectors/FAMILY.py` unle
 exists, and one `search_spaces/NAME.toml`.
 
 Beside these names, every checkpoint of two libraries is one: `timm:<name>` and
-`open_clip:<model>/<pretrained>` (study/detectors/library.py). Asking for such a name imports the
+`open_clip:<model>/<pretrained>` (study/detectors/library.py); and so is a detector of a file of
+one's own, `py:<module>:<factory>` (study/detectors/own.py). Asking for such a name imports the
 library, and torch with it.
 """
 
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
     from study.detectors.base import Detector
 
-LIBRARIES = ("timm", "open_clip")  # what may stand before the colon of a name
+LIBRARIES = ("timm", "open_clip")
+BEFORE_COLON = (*LIBRARIES, "py")  # what may stand before the colon of a name
+SOURCE = "source_sha256"  # the option of a detector of one's own that has its file's digest
 # of a detector's weights, the worst last
 STATUSES = ("local", "cached", "to download", "to rename", "missing")
 HEAD_SETTINGS = ("head_width", "head_dropout")  # what a configuration may say of the head
@@ -232,9 +235,11 @@ def names() -> list[str]:
 
 
 def library_of(name: str) -> str:
-    """Return the library that a name is of (`timm` of `timm:resnet18.a1_in1k`), "" for none."""
+    """Return the library that a name is of (`timm` of `timm:resnet18.a1_in1k`; `py` of a detector
+    of one's own), "" for none.
+    """
     library, colon, _ = name.partition(":")
-    return library if colon and library in LIBRARIES else ""
+    return library if colon and library in BEFORE_COLON else ""
 
 
 def check_name(name: str) -> None:
@@ -242,7 +247,7 @@ def check_name(name: str) -> None:
     if library_of(name):
         entry(name)
     else:
-        libraries = [f"{library}:..." for library in LIBRARIES]
+        libraries = [f"{library}:..." for library in BEFORE_COLON]
         check_keys([name], [*DETECTORS, *ENSEMBLES, *libraries], noun="detector")
 
 
@@ -255,6 +260,10 @@ def entry(name: str) -> Entry:
     """Return the line of a detector that is built. Raises ConfigError for an unknown name, with the
     nearest ones, and for an ensemble.
     """
+    if library_of(name) == "py":
+        from study.detectors.own import own_entry
+
+        return own_entry(name)
     if library_of(name):
         from study.detectors.library import library_entry
 
@@ -397,7 +406,18 @@ def n_features(name: str, size_px: int) -> int:
 
 
 def create_function(spec: DetectorSpec) -> Callable[..., Detector]:
-    """Return what builds a detector's network: the `create` of its family's file."""
+    """Return what builds a detector's network: the `create` of its family's file, or a factory of
+    one's own. Raises ConfigError where the latter's file is another than that of the spec.
+    """
+    if library_of(spec.name) == "py":
+        from study.detectors.own import own_factory, source_sha256
+
+        if source_sha256(spec.name) != spec.options.get(SOURCE):
+            raise ConfigError(
+                f"the file of detector '{spec.name}' is not the one that it was resolved or trained"
+                " with; a changed file is another detector: run the command again"
+            )
+        return own_factory(spec.name)
     with without_compiler():
         family = importlib.import_module(f"study.detectors.{spec.family}")
     return cast("Callable[..., Detector]", family.create)
@@ -410,7 +430,7 @@ def schedules_of(name: str) -> tuple[Schedule, ...]:
     (study/detectors/attention.py).
     """
     schedules = entry(name).schedules
-    if not library_of(name):
+    if library_of(name) in ("", "py"):
         return schedules
     from study.detectors.attention import projections, unknown_attention
 
@@ -437,7 +457,18 @@ def check_options(name: str, options: Params) -> dict[str, int | str]:
     for key, value in options.items():
         chosen[key] = _whole(name, key, value, known[key]) if key in known else str(value)
     texts = prompt_options(str(chosen.pop("prompts"))) if "prompts" in chosen else {}
-    return {**chosen, **texts}
+    return {**chosen, **texts, **_own_source(name)}
+
+
+def _own_source(name: str) -> dict[str, str]:
+    """The digest of the file of a detector of one's own, by which a changed file is another
+    detector.
+    """
+    if library_of(name) != "py":
+        return {}
+    from study.detectors.own import source_sha256
+
+    return {SOURCE: source_sha256(name)}
 
 
 def _whole(name: str, key: str, value: object, option: Option) -> int:

@@ -94,6 +94,8 @@ DATA_UNTIL: Mapping[str, str] = {
     "v2_webli": "2025-02",
     "webli": "2023-03",
     "lvd142m": "2023-04",
+    "lvd1689m": "2025-08",
+    "metaclip2": "2025-07",
     r"in1k|in12k|in2[12]k": "2012",
 }
 BACKBONE_UNTIL: Mapping[str, str] = {"vit_pe_": "2025-04"}  # by the name of the network alone

@@ -452,13 +452,14 @@ def space_names() -> list[str]:
 
 @cache
 def space_file(detector: str) -> str:
-    """Return the name of the file that has a detector's space, without its ending; "" for a
-    published one. Raises ConfigError for an unknown detector.
+    """Return the name of the file that has a detector's space, without its ending; "" for one of
+    which nothing is searched. Raises ConfigError for an unknown detector.
     """
-    if library := registry.library_of(detector):
+    library = registry.library_of(detector)
+    if library in registry.LIBRARIES:
         return library
-    line = registry.DETECTORS.get(detector)
-    if line is not None and (line.space or line.published):
+    line = registry.entry(detector) if library else registry.DETECTORS.get(detector)
+    if line is not None and (line.space or line.published or library):
         return line.space
     if detector not in space_names():
         raise ConfigError(unknown_name("search space", detector, space_names()))
@@ -507,7 +508,7 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
         hints = tuple(_hint(hint, parameters) for hint in file.portfolio)
         space = Space(detector, file.constants, tuple(parameters), hints)
         schedules = registry.schedules_of(detector)
-        if registry.library_of(detector):
+        if registry.library_of(detector) and schedules:
             space = space.narrowed("schedule", schedules)
         _check_recipes(space, schedules)
     return space

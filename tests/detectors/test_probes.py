@@ -11,6 +11,7 @@ import timm
 from study.detectors import registry
 from study.detectors.library import library_entry
 from study.detectors.probes import PROBES
+from study.detectors.weights import data_until
 
 WIDTHS = {
     "dinov3_small_linear": 384,
@@ -30,7 +31,7 @@ LICENCES = {"apache-2.0": "Apache-2.0", "dinov3-license": "DINOv3 License"}
 @pytest.mark.parametrize("name", PROBES)
 def test_a_line_is_what_its_library_says(name: str) -> None:
     line = PROBES[name]
-    assert line.source is not None and len(line.cutoff) == 7
+    assert line.source is not None and line.licence and data_until(line.source)
     library = "open_clip" if line.source.prefix else "timm"
     between = "/" if line.source.prefix else "."
     checkpoint = f"{line.source.backbone}{between}{line.source.pretrained}"
