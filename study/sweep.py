@@ -175,6 +175,8 @@ def _say_header(opened: OpenStudy) -> None:
 
 def _say(said: Said, place: str, trial: Trial, result: TrialResult, best: float) -> None:
     """Say that a trial has ended, and how."""
+    from study.render.numbers import counted
+
     name = f"{place} {trial.pairing.name}  trial {trial.number}"
     if result.failure is not None:
         cli.LOG.warning(f"{name}  failed: {said(result.failure)}")
@@ -182,7 +184,7 @@ def _say(said: Said, place: str, trial: Trial, result: TrialResult, best: float)
     notes = "".join(f"; {text}" for text in (result.reason, result.note) if text)
     cli.LOG.info(
         f"{name}  val AUC {result.val_auc:.3f} (best {best:.3f})"
-        f"  {len(result.history)} epochs, {cli.seconds_text(result.seconds)}{notes}"
+        f"  {counted(len(result.history), 'epoch')}, {cli.seconds_text(result.seconds)}{notes}"
     )
 
 

@@ -207,4 +207,4 @@ def course(searched: SearchHistory) -> str:
     gain = searched.best[1].val_auc - curve[0]
     since = trials - 1 - trial.number
     then = f"nothing better in the {since} after it" if since else "the last one"
-    return f"best is trial {trial.number + 1} of {trials} ({then}), {gain:+.3f} to the default"
+    return f"best is trial {trial.number + 1} of {trials} ({then}), {gain:+.3f} over the default"

@@ -114,8 +114,8 @@ class Budget:
             return f"epochs until a plateau, {self.max_epochs} at most"
         if self.epochs == "default":
             return (
-                f"{min(DEFAULT_EPOCHS, self.max_epochs)} epochs at most, on few images as many as"
-                f" see {DEFAULT_IMAGES:,} (up to {self.max_epochs})"
+                f"{min(DEFAULT_EPOCHS, self.max_epochs)} epochs at most (up to {self.max_epochs} on"
+                f" a small training set, until {DEFAULT_IMAGES:,} images are seen)"
             )
         return f"{self.epochs} epochs at most"
 

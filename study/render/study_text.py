@@ -9,6 +9,7 @@ from study.analysis.flags import course
 from study.core.records import Pairing, TrialResult
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
+from study.render.numbers import counted
 from study.search.driver import PairingSearch
 
 
@@ -24,9 +25,10 @@ def study_lines(study: Study, size: str, further: Sequence[str] = ()) -> list[st
         else "one by one (async)"
     )
     return [
-        f"study {study.name}: {len(trained)} detectors x {len(study.train_on)} training sets ="
-        f" {len(study.searched())} pairings",
-        f"search: {search.sampler}, {mode}, {search.scheduler}, {study.budget.trials} trials",
+        f"study {study.name}: {counted(len(trained), 'detector')} x"
+        f" {counted(len(study.train_on), 'training set')} ="
+        f" {counted(len(study.searched()), 'pairing')}",
+        f"search: {search.sampler}, {mode}, {search.scheduler}, {counted(study.budget.trials, 'trial')}",
         size,
         *_what_else(study),
         *further,

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from study.core import live
 from study.core.errors import in_a_line
 
 if TYPE_CHECKING:
@@ -122,6 +123,13 @@ class Views:
         """
         self._outbox.put(("end",))
         written, patience = self._written, min(PATIENCE_SECONDS, seconds)
+        live.show(f"writing the last records to {BOTH}")
+        try:
+            return self._wait(written, patience, seconds)
+        finally:
+            live.clear()
+
+    def _wait(self, written: int, patience: float, seconds: float) -> bool:
         if not self._over.wait(patience):
             LOG.info(f"writing the last records to {BOTH} ...")
         while not self._over.wait(seconds - patience):

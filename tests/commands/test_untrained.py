@@ -283,7 +283,7 @@ def test_it_stands_beside_trained_detectors_in_every_view(
     ]
     arguments += ["--set", 'detectors=["clip_zero_shot", "spectrum"]']
     assert sweep.main(arguments) == 0
-    assert "1 detectors x 1 training sets = 1 pairings" in capsys.readouterr().out
+    assert "1 detector x 1 training set = 1 pairing" in capsys.readouterr().out
     assert cross_eval.main(arguments) == 0
     store = Store(tmp_path / "results", "small")
     tables = (store.folder / "tables.md").read_text(encoding="utf-8")
