@@ -224,6 +224,7 @@ def _scored(
     """Score what the store lacks, then what is made of scores; return the cells as they are by
     then. tried: the cells of other configurations. drawn: those of models of draws.
     """
+    from study.core import live
     from study.planning.cells import refreshed
 
     of_all = [*cells, *(planned for _, mine in tried for planned in mine)]
@@ -231,6 +232,7 @@ def _scored(
     cells = refreshed(opened.jobs, cells)
     if _derive(opened, options, cells):
         cells = refreshed(opened.jobs, cells)
+    live.show("auditing the datasets")  # what is left of it, until the next sign
     return cells, [(variant, refreshed(opened.jobs, mine)) for variant, mine in tried]
 
 

@@ -75,6 +75,7 @@ class _Display:
         self._around: Sign | None = None  # what goes on again once `_sign` is finished
         self._live: Live | None = None
         self._thread: threading.Thread | None = None
+        self._since = time.monotonic()  # from here on silence counts, before the first line
 
     def show(self, what: str, done: int, total: int, detail: str) -> None:
         with self._lock:
@@ -138,7 +139,7 @@ class _Display:
     def overdue(self, now: float) -> str:
         """Return the line that is to be said now, "" where something was said lately."""
         sign = self._sign
-        if sign is None or now - max(LAST[0], sign.began) < QUIET:
+        if sign is None or now - max(LAST[0], self._since) < QUIET:
             return ""
         return f"  ... {sign.text(now)}"
 

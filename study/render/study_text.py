@@ -28,7 +28,8 @@ def study_lines(study: Study, size: str, further: Sequence[str] = ()) -> list[st
         f"study {study.name}: {counted(len(trained), 'detector')} x"
         f" {counted(len(study.train_on), 'training set')} ="
         f" {counted(len(study.searched()), 'pairing')}",
-        f"search: {search.sampler}, {mode}, {search.scheduler}, {counted(study.budget.trials, 'trial')}",
+        f"search: {search.sampler}, {mode}, {search.scheduler},"
+        f" {counted(study.budget.trials, 'trial')}",
         size,
         *_what_else(study),
         *further,
