@@ -168,12 +168,13 @@ def _spaces(options: argparse.Namespace) -> None:
     from study.render.table import table, text
     from study.search.spaces import WIDE, load_space, space_file
 
-    titles = {name: name for name in options.names or registry.names()}
+    searched = [name for name in registry.names() if space_file(name)]
+    titles = {name: name for name in options.names or searched}
     titles |= {} if options.names else SHARED
     for title, name in titles.items():
         space = load_space(name)
         shared = space_file(name)
-        file = f"search_spaces/{shared}.toml" if shared else "its authors' weights"
+        file = f"search_spaces/{shared}.toml" if shared else "no file: nothing is searched"
         note = "; lora where all attention of the model is known" if title in SHARED else ""
         print(f"\n{title} ({file}): {_size(space)}{note}")
         settings = [

@@ -69,7 +69,7 @@ def test_the_next_command_names_the_same_study_in_the_same_places() -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
-        (KeyboardInterrupt(), cli.INTERRUPTED, "run the same command again"),
+        (KeyboardInterrupt(), 130, "run the same command again"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/x"),
             cli.BAD_INPUT,
