@@ -9,6 +9,7 @@ from study.analysis.cell_curves import BINS, GRID, RECALL, CellCurves, WorstImag
 from study.analysis.evidence import EvidenceRow
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
 from study.render.report.page import Report
+from tests.analysis.test_comparisons import compared, study
 from tests.factories import encode
 from tests.render.synthetic_matrix import matrix, row, without_number
 
@@ -64,6 +65,7 @@ def report() -> Report:
         results=results_with_everything(),
         answer=f"None generalises.\nIts lead on {EVIL} is small.",
         texts=(f"# A table\n\n| x |\n|---|\n| {EVIL} |\n",),
+        comparisons=compared(study({"npr": 1.0, EVIL: 0.2}, ["a", "b"], n=60)),  # no null band
         evidence=(
             EvidenceRow(
                 detector="npr",

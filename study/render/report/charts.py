@@ -66,7 +66,18 @@ def _names(field: str, order: Iterable[str] | None = None, **more: Any) -> Chart
 
 
 def _layered(data: Sequence[Chart], layers: Sequence[Chart], **more: Any) -> Chart:
-    return {"data": {"values": list(data)}, "layer": list(layers), **more}
+    return {"data": {"values": list(data)}, "layer": _with_numbers(layers, data), **more}
+
+
+def _with_numbers(layers: Sequence[Chart], data: Sequence[Chart]) -> list[Chart]:
+    """The layers that have anything to draw: the library complains of a scale without numbers."""
+    held = {name for row in data for name, value in row.items() if value is not None}
+
+    def fields(layer: Chart) -> set[str]:
+        axes = (layer["encoding"].get(name) or {} for name in ("x", "y"))
+        return {axis["field"] for axis in axes if "field" in axis}
+
+    return [layer for layer in layers if fields(layer) <= held]
 
 
 def forest(found: Comparisons) -> Chart | None:
@@ -159,22 +170,23 @@ def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
     shift = {"y": y, "yOffset": colour, "color": colour}
     title, axis = "change of the AUC", {"axis": {"tickCount": 4, "grid": True}}
     tips = ("detector", "degradation", "domain", "auc", "text")
+    layers: list[Chart] = [
+        {"mark": "rule", "encoding": {"x": {"datum": 0}}},
+        {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {**shift, "x": _x("low", title, **axis), "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
+            "encoding": {
+                **shift,
+                "x": _x("value", title, **axis),
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
     inner = {
-        "layer": [
-            {"mark": "rule", "encoding": {"x": {"datum": 0}}},
-            {
-                "mark": {"type": "rule", "strokeWidth": 2},
-                "encoding": {**shift, "x": _x("low", title, **axis), "x2": {"field": "high"}},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
-                "encoding": {
-                    **shift,
-                    "x": _x("value", title, **axis),
-                    "tooltip": [{"field": name} for name in tips],
-                },
-            },
-        ],
+        "layer": _with_numbers(layers, rows),
         "width": 260,
         "height": {"step": 12 + 8 * len({row["detector"] for row in rows})},
     }
@@ -311,7 +323,7 @@ def _whole(numbers: Iterable[int]) -> Chart:
 def _panels(rows: Sequence[Chart], layers: Sequence[Chart]) -> Chart:
     """A panel for each detector."""
     facet = _names("detector", (row["detector"] for row in rows), title=None)
-    inner = {"layer": list(layers), **PANEL}
+    inner = {"layer": _with_numbers(layers, rows), **PANEL}
     return {"data": {"values": list(rows)}, "facet": facet, "columns": 3, "spec": inner}
 
 
