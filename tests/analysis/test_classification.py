@@ -55,5 +55,7 @@ def test_a_report_is_scikit_learns(counts: tuple[int, int, int, int]) -> None:
     for name, row in expected.items():
         assert report[name] == pytest.approx(row, nan_ok=True, abs=1e-12)
     text = sklearn.metrics.classification_report(label, called, digits=3, **how)
-    # where a class is neither there nor called, scikit-learn prints counts as 6.0
-    assert report_text(report) == text.replace(".0\n", "\n")
+    if min(tn + fp, fn + tp):
+        assert report_text(report) == text
+    else:  # where a class is missing, scikit-learn may print counts as 6.0
+        assert report_text(report).split() == text.replace(".0\n", "\n").split()

@@ -23,7 +23,7 @@ from tests.factories import write_dataset
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 # up to what ends it in a sentence or a shell; of no placeholder's name
-COMMAND = re.compile(r"python -m study\.[a-z_]+(?: [^&#>`;:,()\n]*)?")
+COMMAND = re.compile(r"python -m study\.[a-z_]+(?: (?:'[^'\n]*'|[^&#>`;:,()\n'])*)?")
 STUDY = """
 name = "printed"
 detectors = ["spectrum"]

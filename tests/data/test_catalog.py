@@ -82,7 +82,7 @@ def test_demo_images_are_made_once_and_anew_for_a_new_version(
 
     made: list[str] = []
 
-    def build(name: str, folder: Path) -> None:
+    def build(name: str, folder: Path, _: object) -> None:
         made.append(name)
         write_dataset(folder, layout="manifest", n=40, size=8)
 

@@ -443,7 +443,7 @@ def test_a_demo_is_made_where_the_root_cannot_be_reached(
 ) -> None:
     from study.data.sources import demo
 
-    monkeypatch.setattr(demo, "build", lambda name, folder: write_dataset(folder, n=24, size=8))
+    monkeypatch.setattr(demo, "build", lambda name, folder, _: write_dataset(folder, n=24, size=8))
     away = make_catalog(root=None, url=URL)
     assert not away.available("demo_recapture")
     assert away.describe("demo_recapture").images() == 48
