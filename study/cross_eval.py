@@ -540,10 +540,9 @@ def _print(
     said = answer(found.comparisons, flags) + controls
     said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
-    page = (
-        "; report.html beside it opens in a browser" if (folder / "report.html").is_file() else ""
-    )
-    print(f"files:  {readme} says what is where{page}")
+    print(f"files:  {readme} says what is where")
+    if (page := folder / "report.html").is_file():
+        print(f"page:   {page}")
     print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
     if full:
         print(f"mlflow: {ui_command(opened.workspace.results)}")

@@ -170,6 +170,12 @@ def _how_tested(found: Comparisons) -> list[str]:
             "No classifier without pixels has a number on any of these test sets: nothing is held"
             " against one."
         )
+    else:
+        lines.append(
+            "The classifiers without pixels are cross-validated on the test sets themselves, so they"
+            " know more than a detector that was trained elsewhere. controls.md has them trained as"
+            " the detectors are."
+        )
     return lines
 
 

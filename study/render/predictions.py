@@ -74,7 +74,8 @@ def as_text(found: Predictions) -> str:
     if found.unified_px:
         lines.append(f"  images are unified to {found.unified_px} px first, as the study's were")
     lines.append(f"  {_cut_text(found.of_images.cut, 'image')} (threshold '{found.threshold}')")
-    lines += ["", _rates(found.of_images, "images"), "", _items(found.images, "image")]
+    lines += ["", _rates(found.of_images, "images"), *_wrong_half(found.of_images)]
+    lines += ["", _items(found.images, "image")]
     if rule := found.of_videos:
         cut = _cut_text(rule.cut, "video")
         lines += ["", "videos, by the mean probability of their frames, as the study's own:"]
@@ -89,6 +90,22 @@ def as_text(found: Predictions) -> str:
     lines += _notes(found.images)
     lines += [f"REFUSED {name}: {reason}" for name, reason in found.refused]
     return "\n".join([*lines, "", fold(NO_PROOF, WIDTH)])
+
+
+def _wrong_half(rule: Rule) -> list[str]:
+    """Warn of test sets whose real images a threshold calls fake more often than not."""
+    named = [one.where for one in rule.rates if one.rate >= 0.5]
+    if not named:
+        return []
+    sets = " and ".join(named)
+    return [
+        "",
+        fold(
+            f"warning: at this threshold most real images of {sets} are called fake. On images like"
+            " those the verdict says nothing; name another threshold or winner",
+            WIDTH,
+        ),
+    ]
 
 
 def _cut_text(cut: float, what: str) -> str:

@@ -22,7 +22,8 @@ from study.store.tables import read_draw_scores, read_scores, read_trials
 from study.store.weights_file import read_weights
 
 NAME = "manifest.json"
-PASSING = ("checkpoints", "parts", "damaged", "failures", "ray")  # folders of what does not stay
+# folders of what does not stay, and of figures that `study.paper` draws anew
+PASSING = ("checkpoints", "parts", "damaged", "failures", "ray", "paper")
 LOGS = (NAME, "run.log", ".lock")
 BLOCK = 1 << 20  # bytes read at once
 
