@@ -172,9 +172,9 @@ def _how_tested(found: Comparisons) -> list[str]:
         )
     else:
         lines.append(
-            "The classifiers without pixels are cross-validated on the test sets themselves, so they"
-            " know more than a detector that was trained elsewhere. controls.md has them trained as"
-            " the detectors are."
+            "The classifiers without pixels are cross-validated on the test sets themselves, so"
+            " they know more than a detector that was trained elsewhere. controls.md has them"
+            " trained as the detectors are."
         )
     return lines
 

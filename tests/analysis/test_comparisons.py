@@ -224,12 +224,13 @@ def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
         " has 0.525 [0.503, 0.547]."
     )
     assert lines[2].startswith("No null band was computed")
-    assert lines[3].startswith(
+    assert lines[3].startswith("The classifiers without pixels are cross-validated on the test")
+    assert lines[4].startswith(
         "More than noise, of images, training sample and seeds: its lead on fair of 0."
     )
-    assert "; poor of 0." in lines[3]
+    assert "; poor of 0." in lines[4]
     assert (
-        "too few test sets: the same order of 3 detectors on all 2 would have p = 0.17" in lines[4]
+        "too few test sets: the same order of 3 detectors on all 2 would have p = 0.17" in lines[5]
     )
 
 
