@@ -287,8 +287,10 @@ def _leaks(found: Comparisons) -> list[str]:
         return []
     cells = listed(f"{x} -> {y} ({n})" for (x, y), n in found.leaked.items())
     inside = sum(place in found.leaked for place in found.cells)
-    where = f"{inside} of the cross-domain cells" if inside else "no cross-domain cell"
-    images = f"Test images that leak from training are in these comparisons: {cells}; {where}."
+    images = f"Test images that leak from training are in these comparisons: {cells}; {inside} of"
+    images += " the cross-domain cells."
+    if not inside:
+        images = f"Test images leak from training in {cells}, which is no cross-domain cell."
     return [f"{images} The matrix has those cells without them, too."]
 
 
