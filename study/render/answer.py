@@ -91,7 +91,7 @@ def _headline(found: Comparisons) -> str:
     if not shown:
         of = "" if len(tested) == len(own) else " of those that can be tested"
         best = f"the best{of}, {tested[0].detector}, {_has(tested[0])}"
-        said.append(f"None generalises{where}: {best}.")
+        said.append(f"None is shown to generalise{where}: {best}.")
     if own[0] is not (shown or tested)[0]:
         said.append(
             f"That {own[0].detector} does, which is the first by its mean, is not shown: it"

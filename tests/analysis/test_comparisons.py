@@ -264,7 +264,7 @@ def test_row_11_none_generalises_is_the_first_sentence() -> None:
     ]
     found = compared(scores, rows=baseline_rows({"lab_b": 0.586}))
     first = answer(found).splitlines()[1]
-    assert first.startswith("None generalises from lab_a to lab_b: the best, spectrum, has 0.54")
+    assert first.startswith("None is shown to generalise from lab_a to lab_b: the best, spectrum, has 0.54")
     assert first.endswith(
         "; chance is 0.500, a classifier of file metadata has 0.586 [0.555, 0.617]."
     )
@@ -285,7 +285,7 @@ def test_more_than_chance_but_not_than_metadata_is_no_generalising() -> None:
         found = compared(scores, sd=0.2, rows=rows)
         best = found.headline.standings[0]
         assert best.chance.p < 0.001 and best.generalises == expected
-        assert ("None generalises" in answer(found)) != expected
+        assert ("None is shown to generalise" in answer(found)) != expected
 
 
 def test_the_null_band_decides_what_is_more_than_chance() -> None:
