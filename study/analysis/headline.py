@@ -74,7 +74,8 @@ class Baseline:
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """A detector. mean: its cross-domain mean, against .5. p_holm: that it is more than chance and
-    than each baseline, over all detectors. in_domain: its mean AUC there, NaN where there is none.
+    than each baseline, over all detectors. in_domain: its mean AUC in the in-domain cells of the
+    same test sets, NaN where there is none.
     fpr1, fpr5: the share of reals that are called fake in the cross-domain cells, at the thresholds
     that let 1 % and 5 % pass on source val. cells: how many there are; above: those of them in
     which it is more than chance, Holm over them. is_given: it was run elsewhere.
@@ -182,6 +183,7 @@ def headline(
         return Headline()
     numbers = _numbers(rows)
     held = _held(rows)
+    tested = {y for _, y in places}  # what the gap compares lies on the same test sets
     standings = [
         Standing(
             detector=name,
@@ -191,7 +193,9 @@ def headline(
             in_domain=_mean(
                 value
                 for (d, x, y, metric, _), value in numbers.items()
-                if d == name and metric == "auc" and scores.leakage.domain(x, y) == "in"
+                if (d, metric) == (name, "auc")
+                and y in tested
+                and scores.leakage.domain(x, y) == "in"
             ),
             fpr1=_false_alarms(numbers, name, places, "source_fpr1"),
             fpr5=_false_alarms(numbers, name, places, "source_fpr5"),

@@ -264,7 +264,9 @@ def test_row_11_none_generalises_is_the_first_sentence() -> None:
     ]
     found = compared(scores, rows=baseline_rows({"lab_b": 0.586}))
     first = answer(found).splitlines()[1]
-    assert first.startswith("None is shown to generalise from lab_a to lab_b: the best, spectrum, has 0.54")
+    assert first.startswith(
+        "None is shown to generalise from lab_a to lab_b: the best, spectrum, has 0.54"
+    )
     assert first.endswith(
         "; chance is 0.500, a classifier of file metadata has 0.586 [0.555, 0.617]."
     )

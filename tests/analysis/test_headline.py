@@ -231,3 +231,12 @@ def test_detectors_run_elsewhere_add_to_the_family_of_cells() -> None:
             == (pair.first, pair.second, pair.train_on, pair.test_on)
         )  # fmt: skip
         assert same.finding.smallest > pair.finding.smallest
+
+
+def test_the_gap_compares_the_same_test_sets() -> None:
+    scores = study({"good": 2.0}, ["aa", "bbb"])
+    rows = [row("good", "aa", "aa", 0.9), row("good", "bbb", "bbb", 0.7)]
+    for marked, expected in (([], 0.8), (["aa"], 0.7)):
+        (good,) = compared(scores, rows=rows, marked=marked).headline.standings
+        assert good.in_domain == pytest.approx(expected)
+        assert good.gap == pytest.approx(expected - good.mean.value)
