@@ -492,12 +492,12 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     from study.core.log import FILE_ONLY, set_up
 
     set_up()
-    stop.listen()
     for line in without_strangers():
         LOG.warning(f"warning: {line}")
     try:
-        _check_encodings()
-        code = main(None)
+        with stop.listening():
+            _check_encodings()
+            code = main(None)
     except StudyError as error:
         LOG.error(f"error: {error}")
         code = BAD_INPUT

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = [
@@ -32,18 +34,29 @@ class _Asked:
     signal = 0
 
 
-def listen() -> None:
-    """Take the signals of this process. One that is ignored (`nohup`) stays ignored."""
-    _Asked.listening = True
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _take)
+@contextmanager
+def listening() -> Iterator[None]:
+    """Take the signals of this process while the block runs. One that is ignored (`nohup`) stays
+    ignored.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _Asked.listening, _Asked.signal = True, 0
+    listen_again()
+    try:
+        yield
+    finally:
+        _Asked.listening, _Asked.signal = False, 0
+        for number, handler in before.items():
+            if handler is not None:  # one that was not set from Python
+                signal.signal(number, handler)
 
 
 def listen_again() -> None:
-    """Take the signals back from a library that took them; nothing where nobody listened."""
+    """Take the signals back from a library that took them; nothing where nobody listens."""
     if _Asked.listening:
-        listen()
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _take)
 
 
 def check() -> None:

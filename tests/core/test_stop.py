@@ -11,12 +11,15 @@ import textwrap
 
 import pytest
 
+from study.core import stop
+
 
 def run(code: str, *, before: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program that listens to signals, and says what it saw."""
     # whoever runs the tests may ignore some (nohup does)
     fresh = "for n in (1, 2, 15): signal.signal(n, signal.SIG_DFL)"
-    program = f"import os, signal\n{fresh}\n{before}\nfrom study.core import stop\nstop.listen()\n"
+    program = f"import os, signal\n{fresh}\n{before}\nfrom study.core import stop\n"
+    program += "block = stop.listening()\nblock.__enter__()\n"
     program += "def send(n): os.kill(os.getpid(), n)\n" + textwrap.dedent(code)
     command = [sys.executable, "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -74,3 +77,11 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 def test_without_a_signal_nothing_is_raised() -> None:
     assert run("stop.check(); print('on')").stdout.split() == ["on"]
+
+
+def test_after_the_block_signals_go_where_they_went_and_none_is_left() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(stop.Stopped), stop.listening():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    stop.check()  # raises nothing
