@@ -303,6 +303,7 @@ def test_a_winner_knows_its_head_and_its_weights_hold_what_it_learned(
     assert np.array_equal(found, store.val_scores("w").logit)
 
 
+@pytest.mark.slow
 def test_a_rate_is_found_once_and_is_what_the_fit_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
