@@ -511,6 +511,7 @@ def _print(
     from study.render.closing import closing
     from study.render.controls import controls_lines
     from study.render.printed import printed
+    from study.report import REPORT
     from study.tracking.mlflow_address import ui_command
 
     flags, folder = found.results.flags, opened.store.folder
@@ -541,7 +542,7 @@ def _print(
     said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
     print(f"files:  {readme} says what is where")
-    if (page := folder / "report.html").is_file():
+    if (page := folder / REPORT).is_file():
         print(f"page:   {page}")
     print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
     if full:

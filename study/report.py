@@ -103,6 +103,7 @@ def report_on_tables(folder: Path, options: argparse.Namespace) -> Path:
     """
     from study.analysis.results_csv import read_results
     from study.render.report.page import Report, write_page
+    from study.tracking.descriptions import answer_in
 
     results = read_results(folder)
     files = [folder / name for name in TEXTS if (folder / name).is_file()]
@@ -110,21 +111,12 @@ def report_on_tables(folder: Path, options: argparse.Namespace) -> Path:
     report = Report(
         name=folder.resolve().name,
         results=results,
-        answer="\n".join(_answer_in(texts)),
+        answer="\n".join(answer_in(texts[0])) if texts else "",
         texts=texts,
         provenance=[("made of", "the tables alone: curves and searches are not among them")],
     )
     path = Path(options.out) if options.out else folder / REPORT
     return write_page(report, path, cli.results_folder(options) / "cache")
-
-
-def _answer_in(texts: Sequence[str]) -> Iterator[str]:
-    """The sentences that comparisons.md begins with."""
-    for line in texts[0].splitlines() if texts else []:
-        if line.startswith("## "):
-            return
-        if line.startswith("* "):
-            yield line[2:]
 
 
 def write_report(

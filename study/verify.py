@@ -9,7 +9,7 @@ Reads every record of the study (weights, scores, trials) and checks its digest 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,17 @@ def verify(options: argparse.Namespace) -> int:
     folder = cli.study_folder(options, "study.toml", "sweep writes them")
     expected = manifest.read_manifest(Path(options.against)) if options.against else None
     store = Store(folder.parent, folder.name)
+    if expected is not None:  # a copy may be one that cannot be written to
+        return _checked(store, options, expected)
+    with store.lock():
+        return _checked(store, options, None)
+
+
+def _checked(store: Store, options: argparse.Namespace, expected: Mapping[str, str] | None) -> int:
+    """Check a study that nobody writes to, against a manifest if there is one."""
+    from study.store import manifest
+
+    folder = store.folder
     checked = manifest.check_records(store)
     problems = list(checked.problems)
     read = ", ".join(f"{count} {kind}" for kind, count in checked.counts.items())

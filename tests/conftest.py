@@ -7,11 +7,13 @@ from __future__ import annotations
 import ast
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from study.core import code
+from study.core.log import LAST
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,14 @@ def _ctrl_c_is_heard() -> None:
     need it heard.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _a_line_was_just_said() -> None:
+    """The silence after which a sign of life is due begins with each test, not with the process:
+    else it would stand in what a test that comes late has printed.
+    """
+    LAST[0] = time.monotonic()
 
 
 @pytest.fixture(scope="session", autouse=True)

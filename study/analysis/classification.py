@@ -1,6 +1,5 @@
 """The confusion table and the classification report of each cell, at the thresholds that a user
-could have: `fixed` and `source`, as scikit-learn's `classification_report` has them. Counted here:
-scikit-learn takes 30 ms a report, and a study has hundreds.
+could have: `fixed` and `source`. By scikit-learn, of the stored scores.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from sklearn.metrics import classification_report, confusion_matrix
 
 from study.analysis.score_set import ScoreSet
 from study.core.identity import digest
@@ -111,8 +110,8 @@ def cell_reports(of: CellPredictions) -> list[CellReport]:
 def _report(of: CellPredictions, threshold: str, cut: float) -> CellReport:
     label = of.scores.label
     called = (of.scores.logit.astype(np.float64) >= cut).astype(int)
-    tn, fp, fn, tp = np.bincount(2 * label.astype(int) + called, minlength=4).tolist()
-    report = classification_report(tn, fp, fn, tp)
+    how = {"labels": [0, 1], "target_names": CLASSES, "zero_division": np.nan}
+    tn, fp, fn, tp = confusion_matrix(label, called, labels=[0, 1]).ravel().tolist()
     pairing = of.winner.trial.pairing
     return CellReport(
         detector=pairing.detector,
@@ -125,66 +124,6 @@ def _report(of: CellPredictions, threshold: str, cut: float) -> CellReport:
         fp=fp,
         fn=fn,
         tp=tp,
-        report=report,
-        text=report_text(report),
+        report=classification_report(label, called, output_dict=True, **how),
+        text=classification_report(label, called, digits=3, **how),
     )
-
-
-def classification_report(tn: int, fp: int, fn: int, tp: int) -> dict[str, Any]:
-    """Return what `sklearn.metrics.classification_report(output_dict=True, zero_division=nan)` says
-    of these counts: precision, recall, f1-score and support of each class, accuracy, and the means
-    over classes, plain and weighted by support. A number without a base is NaN, and means leave it
-    out.
-    """
-    rows = {
-        "real": _class_row(tn, called=tn + fn, support=tn + fp),
-        "fake": _class_row(tp, called=tp + fp, support=tp + fn),
-    }
-    total = tn + fp + fn + tp
-    table = np.array([[row[name] for name in NUMBERS] for row in rows.values()])
-    for name, weights in (("macro avg", np.ones(2)), ("weighted avg", table[:, -1])):
-        means = [_mean(column, weights) for column in table[:, :-1].T]
-        rows[name] = dict(zip(NUMBERS, [*means, float(total)], strict=True))
-    return {
-        "real": rows["real"],
-        "fake": rows["fake"],
-        "accuracy": _ratio(tn + tp, total),
-        "macro avg": rows["macro avg"],
-        "weighted avg": rows["weighted avg"],
-    }
-
-
-NUMBERS = ("precision", "recall", "f1-score", "support")
-
-
-def _class_row(hits: int, *, called: int, support: int) -> dict[str, float]:
-    numbers = (_ratio(hits, called), _ratio(hits, support), _ratio(2 * hits, called + support))
-    return dict(zip(NUMBERS, (*numbers, float(support)), strict=True))
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else math.nan
-
-
-def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Average what is known, as scikit-learn does: evenly where nothing known has a weight."""
-    known = ~np.isnan(values)
-    values, weights = values[known], weights[known]
-    if not len(values):
-        return math.nan
-    return float(np.average(values, weights=weights if weights.any() else None))
-
-
-def report_text(report: dict[str, Any]) -> str:
-    """Lay a report out as scikit-learn prints it, with three digits."""
-    width = max(len(name) for name in report) + 1
-    lines = [" " * width + "".join(f" {name:>9}" for name in NUMBERS), ""]
-    total = report["macro avg"]["support"]
-    for name, row in report.items():
-        if name == "accuracy":
-            cells = f"{'':10}{'':10} {row:>9.3f} {total:>9.0f}"
-            lines += ["", f"{name:>{width - 1}} {cells}"]
-            continue
-        numbers = "".join(f" {row[number]:>9.3f}" for number in NUMBERS[:-1])
-        lines.append(f"{name:>{width - 1}} {numbers} {row['support']:>9.0f}")
-    return "\n".join(lines) + "\n"

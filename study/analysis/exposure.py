@@ -126,7 +126,7 @@ def _methods(dataset: Dataset, split: Split) -> dict[str, str]:
 
 
 def _data_until(setup: OpenStudy, detector: str) -> str:
-    """Of an ensemble's members the latest; "" where a backbone's is not known or none is used."""
+    """Of an ensemble's members the latest that is known; "" where none is, or none is used."""
     members = setup.study.ensembles.get(detector, (detector,))
     sources = [source for name in members if (source := registry.entry(name).source)]
     dates = [data_until(source) for source in sources]

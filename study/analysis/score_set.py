@@ -132,7 +132,7 @@ class ScoreSet:
         self.rng_seed, self.leakage, self.identities = rng_seed, leakage, identities
         self._drawn, self._blends, self._subgroups = drawn, blends, subgroups
         self._derived: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = Lock()
+        self._kept_bytes, self._lock = 0, Lock()
 
     def of(self, cell: Cell) -> Scores:
         """Return a scored cell's scores, with all its images."""
@@ -198,11 +198,11 @@ class ScoreSet:
                 return kept
         found = make()
         with self._lock:
+            self._kept_bytes += _bytes(found) - _bytes(self._derived.get(key))
             self._derived[key] = found
-            total = sum(map(_bytes, self._derived.values()))
-            while total > KEPT_BYTES and len(self._derived) > 1:
+            while self._kept_bytes > KEPT_BYTES and len(self._derived) > 1:
                 _, dropped = self._derived.popitem(last=False)
-                total -= _bytes(dropped)
+                self._kept_bytes -= _bytes(dropped)
         return found
 
     def levels(self, test_on: str, sample_id: NDArray[np.str_]) -> dict[str, dict[str, Ints]]:

@@ -1,8 +1,8 @@
 """Detectors as their authors published them: frozen weights, what they were trained on, and what
 was claimed of them.
 
-One line each, as in registry.py. docs/detectors.md tells how to add one. A file is taken only where
-its SHA-256 is the one that stands here.
+One line each, as in registry.py. docs/adding-detectors.md tells how to add one. A file is taken
+only where its SHA-256 is the one that stands here.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ ranked detectors. Bold is a claim: it stands only where a difference is more tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from study.analysis.comparisons import Comparisons, Pair
@@ -97,8 +98,8 @@ def _ranked(one: Standing, *, bold: bool) -> list[str]:
     mean, chance = one.mean, one.chance
     value = rf"\textbf{{{number(mean.value)}}}" if bold else number(mean.value)
     band = f"{number(chance.value)} {ends(chance.low, chance.high)}" if chance.models else "--"
-    in_domain = "--" if one.in_domain != one.in_domain else number(one.in_domain)
-    p = p_text(one.p_holm).replace("<", "$<$") if one.p_holm == one.p_holm else "--"
+    in_domain = "--" if math.isnan(one.in_domain) else number(one.in_domain)
+    p = "--" if math.isnan(one.p_holm) else p_text(one.p_holm).replace("<", "$<$")
     interval = f"{{\\footnotesize {ends(mean.low, mean.high)}}}"
     return [escaped(one.detector), f"{value} {interval}", in_domain, band, p]
 

@@ -466,6 +466,7 @@ def space_file(detector: str) -> str:
     return detector
 
 
+@cache
 def load_space(detector: str, opened: str | tuple[str, ...] = SMALL) -> Space:
     """Read `search_spaces/<detector>.toml`; for a library's model (`timm:<name>`) the file that all
     of them share (`timm.toml`). opened: how much of it is searched, as in `Space.opened`.

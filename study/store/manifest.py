@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from study.core.errors import StoreError
-from study.store.files import check_schema, read_json
+from study.core.identity import file_sha256
+from study.store.files import check_schema, read_json, unreadable
 from study.store.store import RECORD, WEIGHTS, Store, read_trained
 from study.store.tables import read_draw_scores, read_scores, read_trials
 from study.store.weights_file import read_weights
@@ -25,7 +26,6 @@ NAME = "manifest.json"
 # folders of what does not stay, and of figures that `study.paper` draws anew
 PASSING = ("checkpoints", "parts", "damaged", "failures", "ray", "paper")
 LOGS = (NAME, "run.log", ".lock")
-BLOCK = 1 << 20  # bytes read at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +100,11 @@ def digests(folder: Path) -> dict[str, str]:
         inside = path.relative_to(folder)
         passing = inside.parts[0] in PASSING or inside.parts[0].endswith(".part")
         if path.is_file() and not passing and str(inside) not in LOGS:
-            found[inside.as_posix()] = _sum_of(path)
+            try:
+                found[inside.as_posix()] = file_sha256(path)
+            except OSError as error:
+                raise unreadable(path, error) from None
     return dict(sorted(found.items()))
-
-
-def _sum_of(path: Path) -> str:
-    hasher = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                hasher.update(block)
-    except OSError as error:
-        raise StoreError(f"'{path}' cannot be read ({error.strerror or error})") from None
-    return hasher.hexdigest()
 
 
 def root_of(files: Mapping[str, str]) -> str:

@@ -18,7 +18,8 @@ def description(rows: Iterable[ResultRow], files: Iterable[Path]) -> str:
     """Return a description in Markdown. rows: of the matrix, means over seeds. files: those that go
     with it.
     """
-    said = [line for file in files if file.name == ANSWER for line in _answer(file)]
+    texts = (file.read_text(encoding="utf-8") for file in files if file.name == ANSWER)
+    said = [line for text in texts for line in answer_in(text)]
     head, lines = _table([row for row in rows if row.metric == "auc" and row.is_plain])
     parts = [*said, head]
     text, room = "\n\n".join(parts)[:LONGEST], LONGEST - 60
@@ -29,9 +30,9 @@ def description(rows: Iterable[ResultRow], files: Iterable[Path]) -> str:
     return text
 
 
-def _answer(file: Path) -> Sequence[str]:
-    """The sentences before the first heading that follows them."""
-    top = file.read_text(encoding="utf-8").partition("\n## ")[0]
+def answer_in(text: str) -> list[str]:
+    """Return the sentences that comparisons.md begins with: before its first heading."""
+    top = text.partition("\n## ")[0]
     return [line[2:] for line in top.splitlines() if line.startswith("* ")]
 
 

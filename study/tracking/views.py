@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -22,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from study.core import live
+from study.core import child, live
 from study.core.errors import in_a_line
 
 if TYPE_CHECKING:
@@ -41,15 +39,7 @@ LONGEST = 300  # of a line that is quoted
 
 def start(errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the process that writes. errors: takes what it and its libraries print."""
-    code = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen(
-        [sys.executable, "-m", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    return child.start(PROGRAM, stdout=subprocess.PIPE, stderr=errors)
 
 
 class Views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,9 +75,9 @@ def held(claim: Claim, rows: list[ResultRow] | None = None, *, unified: bool = F
     ],
 )
 def test_a_verdict_rests_on_the_same_test_alone(
-    change: dict[str, object], verdict: str, because: str
+    change: dict[str, Any], verdict: str, because: str
 ) -> None:
-    (line,) = held(replace(CLAIM, **change)).lines  # type: ignore[arg-type]
+    (line,) = held(replace(CLAIM, **change)).lines
     assert line.verdict == verdict and because in line.because
     sets = {"a"} if verdict != "untestable here" else {"a", "b"}
     assert {r.test_on for r in line.ours} <= sets and {r.detector for r in line.ours} == {

@@ -18,8 +18,10 @@ def ended(study: Path, results: Path, number: int, *extra: str) -> tuple[int, st
     it said.
     """
     command = [sys.executable, "-m", "study.sweep", str(study), "--results", str(results), *extra]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
         said = ""
         for line in process.stdout:
             said += line

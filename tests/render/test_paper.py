@@ -105,7 +105,7 @@ def test_a_roc_is_that_of_every_seed_and_its_number_is_the_matrix(tmp_path: Path
         fpr, tpr, _ = roc_curve(scored(seed).label, scored(seed).logit, drop_intermediate=False)
         each.append([max(tpr[fpr <= at]) for at in GRID])
     assert np.allclose(panel.lines[0].get_ydata(), np.mean(each, axis=0))
-    assert panel.texts[0].get_color() == panel.lines[0].get_color() == canvas.OKABE_ITO[0]
+    assert panel.texts[0].get_color() == panel.lines[0].get_color() == canvas.COLOURS[0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["npr"]
 
 

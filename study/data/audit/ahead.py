@@ -14,8 +14,8 @@ import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from study.core import child
 from study.data.audit.dataset import audit_dataset
 from study.data.catalog import Catalog, DataConfig
 from study.data.leaks.find import find_leaks
@@ -34,15 +34,7 @@ def measured_ahead(
     """Measure datasets, and the leaks of pairs of a training and a test set, beside the block. The
     end of the block waits for it. An error in the block ends it.
     """
-    code = str(Path(__file__).parents[3])
-    path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH", "")]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    process = child.start(PROGRAM)
     assert process.stdin is not None
     try:
         with suppress(BrokenPipeError):  # it ended early: the rest is measured by who asks

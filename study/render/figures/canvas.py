@@ -22,6 +22,7 @@ from study.analysis.results import Domain
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import Pairing
+from study.render.colours import BLACK, OKABE_ITO
 
 DPI = 150
 PANEL = 3.4  # inches
@@ -36,8 +37,7 @@ DASHES: tuple[tuple[float, ...], ...] = (
 )
 WARNED = "! a confound or a leak: see the tables"
 
-# in an order in which neighbours differ in brightness too
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
+COLOURS = (*OKABE_ITO, BLACK)
 Colour = str | tuple[float, float, float, float]
 Style = dict[str, Any]  # keyword arguments of a matplotlib line
 
@@ -93,8 +93,8 @@ def colours_of(names: Sequence[str]) -> dict[str, Colour]:
     they reach.
     """
     several = colormaps["tab20"]
-    if len(names) <= len(OKABE_ITO):
-        return dict(zip(names, OKABE_ITO, strict=False))
+    if len(names) <= len(COLOURS):
+        return dict(zip(names, COLOURS, strict=False))
     return {name: several(at % several.N) for at, name in enumerate(names)}
 
 

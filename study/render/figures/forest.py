@@ -36,7 +36,7 @@ def forest(found: Comparisons) -> Figure | None:
     beside: Style = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": "small"}
     for y, (_, value, low, high) in enumerate(rows):
         is_control = y >= len(standings)
-        colour = canvas.OKABE_ITO[1 if is_control else 0]
+        colour = canvas.COLOURS[1 if is_control else 0]
         mark: Style = {"color": colour, "marker": "s" if is_control else "o", "zorder": 3}
         axes.plot([low, high], [y, y], color="black", linewidth=1.2, zorder=2)
         axes.plot([value], [y], markersize=6, **mark)

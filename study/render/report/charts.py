@@ -18,11 +18,11 @@ from study.analysis.robustness import Robustness, mean_drop
 from study.analysis.search_curves import EpochPoint, TrialPoint
 from study.analysis.tuning import VAL, Contrast
 from study.planning.variants import DEFAULT
+from study.render.colours import OKABE_ITO, YELLOW
 from study.render.numbers import json_number, with_interval
 
 Chart = dict[str, Any]
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
-REAL_FAKE = {"domain": ["real", "fake"], "range": ["#0072B2", "#D55E00"]}
+REAL_FAKE = {"domain": ["real", "fake"], "range": [OKABE_ITO[0], OKABE_ITO[3]]}
 DOMAINS: Mapping[Domain, str] = {
     "in": "in-domain",
     "cross": "cross-domain",
@@ -39,7 +39,7 @@ CONFIG: Chart = {
     "background": None,
     "mark": {"aria": False},  # a chart is one picture with a name; its numbers stand in tables
     "font": "system-ui, sans-serif",
-    "range": {"category": list(OKABE_ITO)},
+    "range": {"category": [*OKABE_ITO, YELLOW]},
     "view": {"stroke": SHOWN, "strokeOpacity": 0.2},
     "axis": {
         **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor"), SHOWN),

@@ -24,6 +24,7 @@ from study.analysis.search_curves import EpochPoint, TrialPoint
 from study.analysis.tuning import Contrast
 from study.core.errors import StoreError
 from study.core.identity import whole_file
+from study.core.records import NO_DEGRADATION
 from study.render.report import charts, payload, prose
 from study.render.report.library import library, named
 
@@ -144,7 +145,7 @@ def _failures(results: Results) -> str:
     lines = {}
     for row in whole:
         where = f"{row.detector} @ {row.train_on} → {row.test_on}"
-        if row.degradation != "none":
+        if row.degradation != NO_DEGRADATION:
             where += f", {row.degradation}"
         if row.state != "done":
             lines[where] = (where, row.state.replace("_", " "), row.reason)
