@@ -1,12 +1,12 @@
 """Does the rule claim anything where there is nothing to learn? Studies of real images whose
 training labels are dealt out at random, through the product's own halves, null bands and verdicts.
 
-    python benchmarks/null_studies.py --data-root ../shared/data --weights-root ../shared/weights \\
+    python benchmarks/null_studies.py --data-root DATA --weights-root WEIGHTS \\
         --cache DIR
 
 Three detectors on kept features, each trained on each dataset and tested on all: two logistic
 regressions, and a linear head by gradient. `shuffled` studies have the labels of `shuffle_labels`,
-`permuted` ones a plain permutation over whole groups. Test sets keep their labels. Each line of
+`permuted` ones a plain permutation over the images of a group and class. Test sets keep their labels. Each line of
 `null_studies.jsonl` is one study. What stands there is not done again.
 """
 
