@@ -6,8 +6,8 @@ training labels are dealt out at random, through the product's own halves, null 
 
 Three detectors on kept features, each trained on each dataset and tested on all: two logistic
 regressions, and a linear head by gradient. `shuffled` studies have the labels of `shuffle_labels`,
-`permuted` ones a plain permutation over the images of a group and class. Test sets keep their labels. Each line of
-`null_studies.jsonl` is one study. What stands there is not done again.
+`permuted` ones a plain permutation over the images of a group and class. Test sets keep their
+labels. Each line of `null_studies.jsonl` is one study. What stands there is not done again.
 """
 
 from __future__ import annotations

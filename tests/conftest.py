@@ -30,10 +30,17 @@ def ray_address() -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_is_heard() -> None:
-    """A shell starts background jobs deaf to SIGINT, and Python leaves it so; tests of interruption
-    need it heard.
+    """A shell starts background jobs deaf to SIGINT, `nohup` to SIGHUP, and Python leaves it so;
+    tests of interruption need them heard.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _own_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to a server that somebody's environment names."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -131,9 +131,7 @@ def check_logits(subject: Subject) -> None:
     x = prepared(detector, 3)
     with torch.no_grad():
         features, logits = detector.features(x), detector(x)
-        _hold(
-            torch.equal(detector.classify(features), logits), "forward is not classify of features"
-        )
+        classified = detector.classify(features)
     expected = (3, detector.n_features)
     _hold(
         features.shape == expected and features.dtype == torch.float32,
@@ -144,6 +142,7 @@ def check_logits(subject: Subject) -> None:
         f"logits are {logits.dtype} {tuple(logits.shape)}, not float32 (3,)",
     )
     _hold(torch.isfinite(logits).all(), f"logits are not finite: {logits.tolist()}")
+    _hold(torch.equal(classified, logits), "forward is not classify of features")
 
 
 def check_repeats(subject: Subject) -> None:

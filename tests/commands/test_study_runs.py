@@ -220,7 +220,7 @@ def test_ray_gives_the_same_winners_and_scores(
     same_store(run.store, local_run.store)
 
 
-@pytest.mark.parametrize("stop_after", [pytest.param(2, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize("stop_after", [2, 9])
 def test_interrupted_anywhere_the_result_is_the_same(
     stop_after: int,
     study_file: Path,

@@ -76,6 +76,12 @@ class Case:
         name = f"{self.source.backbone}.{self.source.pretrained}.safetensors"
         return self.folder / (self.source.file or name)
 
+    @property
+    def files(self) -> list[Path]:
+        """The checkpoint, and the head of its authors where that is a file of its own."""
+        card = registry.entry(self.name).published
+        return [self.file, *([self.folder / card.head.file] if card and card.head else [])]
+
 
 def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
     """Write a detector's small checkpoint and, where its backbone is made smaller for that, its

@@ -38,9 +38,12 @@ def test_whoever_asks_after_it_finds_everything_in_the_cache(
 
 
 def test_what_it_cannot_read_is_left_to_who_asks(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "a", n=40, size=16)
     config = make_catalog().config
-    with measured_ahead(config, ["missing"], only_tested=[], pairs=[]):
+    with measured_ahead(config, ["a", "missing"], only_tested=[], pairs=[]) as process:
         pass  # nothing is raised here
+    assert process.returncode == 1
+    assert any(name.startswith("audits/") for name in entries(config.cache))  # of what it could
 
 
 def test_an_error_in_the_block_leaves_no_process(root: Path, make_catalog: MakeCatalog) -> None:

@@ -48,6 +48,10 @@ def test_a_line_is_what_its_library_says(name: str) -> None:
         assert config is not None and line.licence == LICENCES[str(config.license)]
 
 
+def test_all_probes_are_there() -> None:
+    assert PROBES.keys() == WIDTHS.keys()
+
+
 @pytest.mark.parametrize("name", PROBES)
 def test_the_network_is_built_without_memory(name: str) -> None:
     detector = registry.create(registry.spec_of(name), 0)

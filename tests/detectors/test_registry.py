@@ -39,6 +39,7 @@ PRETRAINED = (
 
 def test_all_detectors_of_the_first_matrix_are_there() -> None:
     assert registry.names() == sorted((*SCRATCH, *PRETRAINED, *PROBES, *PUBLISHED))
+    assert {*PUBLISHED} == {"ferretnet_s", "rine", "univfd"}
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -28,6 +28,7 @@ from study.jobs.trial import TrialJob, _StoreSession, run_trial
 from study.jobs.winner import WinnerJob, run_winner
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
 from study.store.store import Store
+from study.training import rate_finder
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
 from study.training.score import score
@@ -303,7 +304,6 @@ def test_a_winner_knows_its_head_and_its_weights_hold_what_it_learned(
     assert np.array_equal(found, store.val_scores("w").logit)
 
 
-@pytest.mark.slow
 def test_a_rate_is_found_once_and_is_what_the_fit_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +316,7 @@ def test_a_rate_is_found_once_and_is_what_the_fit_uses(
         return tests[-1]
 
     monkeypatch.setattr(trial_job, "find_rate", counted)
+    monkeypatch.setattr(rate_finder, "STEPS", 8)  # enough for a test of who asks for it
     spec = registry.resolve("resnet18_scratch", options={"size_px": 16}, weights_root=None)
     data_key = open_catalog(workspace.data, firewall=True).key("mine", TRAINED_ON)
 

@@ -112,13 +112,18 @@ def test_whatever_a_space_produces_is_a_recipe_of_its_detector(name: str, opened
         assert not line.schedules or recipe.schedule in line.schedules
 
 
+def rate_of(name: str) -> str:
+    """The setting of the learning rate that is searched: timm's networks have a range test."""
+    return "lr_scale" if name.startswith("timm:") else "lr"
+
+
 @pytest.mark.parametrize("name", [*space_names(), *LIBRARY_MODELS])
 def test_small_spaces_search_rate_batch_size_and_schedules_alone(name: str) -> None:
     space, line = load_space(name), registry.entry(name)
     if line.learner != "gradient":
         assert space.names() == load_space(name, WIDE).names()
         return
-    searched = {"lr_scale" if space.default()["lr"] == "auto" else "lr", "batch_size"}
+    searched = {rate_of(name), "batch_size"}
     searched |= {"schedule"} if len(registry.schedules_of(name)) > 1 else set()
     # the recipe of another project, whose rate does not fall: whether it should is searched
     searched |= {"lr_schedule"} if "lr_schedule" in load_space(name, WIDE).names() else set()
@@ -158,7 +163,7 @@ def test_wide_spaces_search_what_every_space_must(name: str) -> None:
     if line.learner == "none":
         assert not space.names() and not space.constants
         return
-    rate = next(p for p in space.parameters if p.name in ("lr", "lr_scale"))
+    rate = next(p for p in space.parameters if p.name == rate_of(name))
     assert rate.kind == "float" and rate.log
     assert {
         "batch_size",

@@ -22,11 +22,6 @@ import pytest
 from tests.tracking.mlflow_helpers import HERE, Server, free_port, is_up
 
 
-@pytest.fixture(autouse=True)
-def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An empty database as MLflow makes it, and what was printed meanwhile. Making one takes

@@ -302,10 +302,13 @@ def test_a_matrix_that_has_grown_takes_the_place_of_the_old_one(results: Path) -
     tracker.log_matrix([row(), without_number("npr", "a", "c", "planned", "not trained yet")], [])
     tracker.log_matrix([row(), row(test_on="c", value=0.6)], [])
     (run,) = runs(tracker, "matrix")
-    metrics = {
-        name: v for name, v in run.data.metrics.items() if not name.endswith(("low", "high"))
+    grown = {"b": row().estimate, "c": row(test_on="c", value=0.6).estimate}
+    assert run.data.metrics == {
+        f"auc/npr/a/{test_on}{end}": value
+        for test_on, of in grown.items()
+        for end, value in (("", of.value), ("/low", of.low), ("/high", of.high))
     }
-    assert metrics == {"auc/npr/a/b": 0.75, "auc/npr/a/c": 0.6}
+    assert (grown["b"].value, grown["c"].value) == (0.75, 0.6)
 
 
 def seed_rows(train_on: str, values: dict[str, float]) -> list[ResultRow]:
