@@ -69,6 +69,9 @@ HEAVY = {
 }
 
 
+LONGEST = 60  # lines of a function, its docstring among them
+
+
 def layer(path: str) -> int:
     return next(
         number
@@ -186,3 +189,14 @@ def test_python_m_study_lists_every_command() -> None:
     )
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
     assert {p.stem for p in commands() if p.stem != "__main__"} <= listed
+
+
+def test_a_function_fits_a_screen() -> None:
+    long = [
+        f"{path.relative_to(PACKAGE)}: {node.name}, {lines} lines"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST
+    ]
+    assert long == []

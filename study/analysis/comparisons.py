@@ -136,23 +136,16 @@ def compare_detectors(
     by_set = {y: [c for c in mine if c.test_on == y] for y in test_sets}
     columns = {y: column(scores, own) for y, own in by_set.items()}
     sources = [*dict.fromkeys(cell.pairing.train_on for cell in mine)]
-    pairs = _cell_pairs(scores, columns.values(), outside, clean)
     order = [*sources, NO_TRAINING, ELSEWHERE]
+    pairs = _cell_pairs(scores, columns.values(), outside, clean)
     pairs.sort(key=lambda pair: order.index(pair.train_on))
     trained_on = [x for x in sources if not is_given(x)] or [NO_TRAINING]
-    domain = scores.leakage.domain
-    across = [(x, y) for x in trained_on for y in columns if domain(x, y) == "cross"]
+    across = [(x, y) for x in trained_on for y in columns if scores.leakage.domain(x, y) == "cross"]
     detectors = tuple(dict.fromkeys(cell.pairing.detector for cell in mine))
-    # a published detector that was trained on a test set of the means has no part in them
-    seen = {
-        p.detector
-        for p in dict.fromkeys(cell.pairing for cell in mine)
-        if is_given(p.train_on) and any(domain(p.train_on, y) != "cross" for _, y in across)
-    }
+    seen = _seen(scores, mine, [y for _, y in across])
     contest = _contest(scores, columns, [d for d in detectors if d not in seen], across, marked)
     others = _strangers(scores, contest, by_set, outside)
     agreement, numbers = spearman(_cross_domain_table(scores, columns, mine))
-    leaks, scored = scores.leakage.leaks, {(c.pairing.train_on, c.test_on) for c in clean}
     strangers = dict.fromkeys(cell.pairing.detector for cell in outside)
     means = {name: contest.mean(name) for name in contest.by_cell}
     means |= {name: one.mean(name) for name, one in others.items()}
@@ -172,16 +165,33 @@ def compare_detectors(
         mean_pairs=_mean_pairs(contest, others, stands, bands),
         headline=stands,
         ranks=friedman(contest.by_family()),
-        overlap_groups=tuple(
-            tuple(one.test_on for one in family.columns) for family in contest.families
-        ),
+        overlap_groups=tuple(tuple(c.test_on for c in one.columns) for one in contest.families),
         test_sets=test_sets,
         agreement=agreement,
         rows=numbers,
-        leaked={place: len(found.ids()) for place, found in leaks.items() if place in scored},
+        leaked=_leaked(scores, clean),
         marked=tuple(marked),
         seen=tuple(d for d in detectors if d in seen),
     )
+
+
+def _seen(scores: ScoreSet, cells: Iterable[Cell], test_sets: Collection[str]) -> set[str]:
+    """Return the published detectors that were trained on one of these test sets: they have no part
+    in a mean over them.
+    """
+    domain = scores.leakage.domain
+    return {
+        p.detector
+        for p in dict.fromkeys(cell.pairing for cell in cells)
+        if is_given(p.train_on) and any(domain(p.train_on, y) != "cross" for y in test_sets)
+    }
+
+
+def _leaked(scores: ScoreSet, cells: Iterable[Cell]) -> dict[tuple[str, str], int]:
+    """Return how many images leak, by the training and test set of a cell."""
+    scored = {(cell.pairing.train_on, cell.test_on) for cell in cells}
+    found = scores.leakage.leaks.items()
+    return {place: len(leak.ids()) for place, leak in found if place in scored}
 
 
 def _cell_pairs(

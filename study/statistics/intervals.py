@@ -118,18 +118,12 @@ def estimate_cell(
     columns = columns_of(samples[0])
     assert all(ORACLE not in one.thresholds and columns_of(one) == columns for one in samples)
     once = np.ones((1, len(groups)), np.uint8)  # the sample itself: each group drawn once
-    blocks = draws(groups, replicates=replicates, rng_seed=rng_seed)
-    cell = _Cell(
-        samples=samples,
-        columns=columns,
-        values=np.stack([values_of(one, once)[0] for one in samples]),
-        sampled=np.concatenate(
-            [
-                np.stack([values_of(one, count, resampled=True) for one in samples], axis=1)
-                for count in blocks
-            ]
-        ),
-    )
+    values = np.stack([values_of(one, once)[0] for one in samples])
+    sampled = [  # blocks of (replicates, seeds, columns)
+        np.stack([values_of(one, count, resampled=True) for one in samples], axis=1)
+        for count in draws(groups, replicates=replicates, rng_seed=rng_seed)
+    ]
+    cell = _Cell(samples=samples, columns=columns, values=values, sampled=np.concatenate(sampled))
     return CellEstimates(rows=cell.rows(), oracle=tuple(one.oracle for one in samples))
 
 

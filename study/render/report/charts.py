@@ -7,12 +7,12 @@ the page's text, so that charts follow its light and dark forms.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from study.analysis.comparisons import Comparisons
-from study.analysis.headline import CHANCE
+from study.analysis.headline import CHANCE, Standing
 from study.analysis.results import Domain
 from study.analysis.robustness import Robustness, mean_drop
 from study.analysis.search_curves import EpochPoint, TrialPoint
@@ -87,21 +87,7 @@ def forest(found: Comparisons) -> Chart | None:
     standings = found.headline.standings
     if not standings:
         return None
-    rows: list[Chart] = [
-        {
-            "name": one.detector,
-            "kind": KINDS[1] if one.is_given else KINDS[0],
-            **_interval(one.mean.value, one.mean.low, one.mean.high),
-            "band_low": json_number(one.chance.low) if one.chance.models else None,
-            "band_high": json_number(one.chance.high) if one.chance.models else None,
-        }
-        for one in standings
-    ]
-    rows += [
-        {"name": one.name, "kind": KINDS[2], **_interval(one.value, one.low, one.high)}
-        for one in standings[0].baselines
-        if one.has_number
-    ]
+    rows = [*_standing_rows(standings)]
     names = [row["name"] for row in rows]
     y = _names("name", names, title=None)
     domain = {"scale": {"zero": False, "nice": True}, "axis": {"tickCount": 8}}
@@ -142,6 +128,21 @@ def forest(found: Comparisons) -> Chart | None:
         height=26 * len(names),
         padding={"right": 150, "left": 5, "top": 5, "bottom": 5},
     )
+
+
+def _standing_rows(standings: Sequence[Standing]) -> Iterator[Chart]:
+    for one in standings:
+        yield {
+            "name": one.detector,
+            "kind": KINDS[1] if one.is_given else KINDS[0],
+            **_interval(one.mean.value, one.mean.low, one.mean.high),
+            "band_low": json_number(one.chance.low) if one.chance.models else None,
+            "band_high": json_number(one.chance.high) if one.chance.models else None,
+        }
+    for control in standings[0].baselines:
+        if control.has_number:
+            ends = _interval(control.value, control.low, control.high)
+            yield {"name": control.name, "kind": KINDS[2], **ends}
 
 
 def _interval(value: float, low: float, high: float) -> Chart:
@@ -331,53 +332,9 @@ def cell_charts() -> dict[str, Chart]:
     """Return the charts of one cell, by name, without data: the page gives them that of the cell
     that is opened.
     """
-    band = {"type": "area", "opacity": 0.25, "color": OKABE_ITO[0], "interpolate": "step-after"}
-    line = {"type": "line", "color": OKABE_ITO[0], "interpolate": "step-after"}
-    share = {"scale": {"domain": [0, 1]}}
-    x, y = _x("fpr", "false positive rate", **share), "true positive rate"
-    diagonal = {
-        "data": {"values": [{"p": 0}, {"p": 1}]},
-        "mark": {"type": "line", "color": "#999999", "strokeDash": [3, 3]},
-    }
-    chance = {**diagonal, "encoding": {"x": _x("p", x["title"]), "y": _x("p", y)}}
-    kinds = {"field": "class", "type": "nominal", "scale": REAL_FAKE, **TOP}
-    straight = {**diagonal, "encoding": {"x": _x("p", "mean p(fake)"), "y": _x("p", "")}}
     return {
-        "ROC": {
-            **SMALL,
-            "layer": [
-                chance,
-                {
-                    "mark": band,
-                    "encoding": {"x": x, "y": _x("lowest", y, **share), "y2": {"field": "highest"}},
-                },
-                {"mark": line, "encoding": {"x": x, "y": _x("tpr", y, **share)}},
-            ],
-        },
-        "DET": {
-            **SMALL,
-            "transform": [
-                {"calculate": f"quantileNormal(clamp({rate}, 0.0005, 0.9995))", "as": name}
-                for name, rate in _DEVIATES.items()
-            ],
-            "layer": [
-                {
-                    "mark": {**band, "interpolate": "linear"},
-                    "encoding": {
-                        "x": _deviate("x", "false positive rate, %"),
-                        "y": _deviate("y_low", "false negative rate, %"),
-                        "y2": {"field": "y_high"},
-                    },
-                },
-                {
-                    "mark": {**line, "interpolate": "linear"},
-                    "encoding": {
-                        "x": _deviate("x", "false positive rate, %"),
-                        "y": _deviate("y", "false negative rate, %"),
-                    },
-                },
-            ],
-        },
+        "ROC": _roc(),
+        "DET": _det(),
         "Scores": {
             **SMALL,
             "mark": {"type": "bar", "opacity": 0.55, "binSpacing": 0},
@@ -385,32 +342,82 @@ def cell_charts() -> dict[str, Chart]:
                 "x": _x("from", "logit", bin={"binned": True}),
                 "x2": {"field": "to"},
                 "y": _x("share", "share of the class", stack=None),
-                "color": kinds,
+                "color": _CLASSES,
             },
         },
-        "Reliability": {
-            **SMALL,
-            "layer": [
-                straight,
-                {
-                    "mark": {"type": "line", "point": True, "color": OKABE_ITO[0]},
-                    "encoding": {
-                        "x": _x("p", "mean p(fake)", **share),
-                        "y": _x("share", "share of fakes", **share),
-                        "tooltip": [{"field": name} for name in ("p", "share", "images")],
-                    },
-                },
-            ],
-        },
+        "Reliability": _reliability(),
         "Tippett": {
             **SMALL,
             "mark": {"type": "line", "interpolate": "step-after"},
             "encoding": {
                 "x": _x("at", "log10 LR, at least"),
-                "y": _x("share", "share of the class", **share),
-                "color": kinds,
+                "y": _x("share", "share of the class", **_SHARE),
+                "color": _CLASSES,
             },
         },
+    }
+
+
+_SHARE = {"scale": {"domain": [0, 1]}}
+_CLASSES = {"field": "class", "type": "nominal", "scale": REAL_FAKE, **TOP}
+_LINE = {"type": "line", "color": OKABE_ITO[0]}
+_BAND = {"type": "area", "opacity": 0.25, "color": OKABE_ITO[0]}
+
+
+def _diagonal(x: str, y: str) -> Chart:
+    """Return the line from (0, 0) to (1, 1), on axes of these titles."""
+    return {
+        "data": {"values": [{"p": 0}, {"p": 1}]},
+        "mark": {"type": "line", "color": "#999999", "strokeDash": [3, 3]},
+        "encoding": {"x": _x("p", x), "y": _x("p", y)},
+    }
+
+
+def _roc() -> Chart:
+    steps = {"interpolate": "step-after"}
+    x, y = _x("fpr", "false positive rate", **_SHARE), "true positive rate"
+    ends = {"x": x, "y": _x("lowest", y, **_SHARE), "y2": {"field": "highest"}}
+    return {
+        **SMALL,
+        "layer": [
+            _diagonal(x["title"], y),
+            {"mark": {**_BAND, **steps}, "encoding": ends},
+            {"mark": {**_LINE, **steps}, "encoding": {"x": x, "y": _x("tpr", y, **_SHARE)}},
+        ],
+    }
+
+
+def _det() -> Chart:
+    x, y = _deviate("x", "false positive rate, %"), "false negative rate, %"
+    ends = {"x": x, "y": _deviate("y_low", y), "y2": {"field": "y_high"}}
+    straight = {"interpolate": "linear"}
+    return {
+        **SMALL,
+        "transform": [
+            {"calculate": f"quantileNormal(clamp({rate}, 0.0005, 0.9995))", "as": name}
+            for name, rate in _DEVIATES.items()
+        ],
+        "layer": [
+            {"mark": {**_BAND, **straight}, "encoding": ends},
+            {"mark": {**_LINE, **straight}, "encoding": {"x": x, "y": _deviate("y", y)}},
+        ],
+    }
+
+
+def _reliability() -> Chart:
+    return {
+        **SMALL,
+        "layer": [
+            _diagonal("mean p(fake)", ""),
+            {
+                "mark": {**_LINE, "point": True},
+                "encoding": {
+                    "x": _x("p", "mean p(fake)", **_SHARE),
+                    "y": _x("share", "share of fakes", **_SHARE),
+                    "tooltip": [{"field": name} for name in ("p", "share", "images")],
+                },
+            },
+        ],
     }
 
 
