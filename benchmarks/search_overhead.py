@@ -4,7 +4,7 @@ recorded, and over a whole sweep.
     python benchmarks/search_overhead.py
 
 The trials do nothing but sleep and report, so all that is measured is ours: proposals, dealing,
-Ray, trials.parquet, MLflow and Optuna's journal. They run through the driver, the recorder and the
+Ray, trials.jsonl, MLflow and Optuna's journal. They run through the driver, the recorder and the
 launchers of a sweep, without images. Needs two free cores, and says how busy the machine is; takes
 about three minutes.
 
@@ -208,7 +208,7 @@ def _recorder(
     MLflow's SQLite database and Optuna's journal.
     """
     views.open(setup.study.name, setup.workspace.results, remedy="none")
-    setup.store.save_trials = timed(setup.store.save_trials, run.parts, "trials.parquet")  # type: ignore[method-assign]
+    setup.store.add_trial = timed(setup.store.add_trial, run.parts, "trials.jsonl")  # type: ignore[method-assign]
     views.add_trial = timed(views.add_trial, run.parts, "handed to the views")  # type: ignore[method-assign]
     record = TrialRecord(setup, views, lambda *_: None)
     return record.known, timed(record.add, run.parts, "all of the recorder")

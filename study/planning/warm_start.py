@@ -86,7 +86,7 @@ def settled_sources(study: Study, store: Store) -> tuple[str, ...]:
     """
     said, table = study.search.warm_start, _table(store)
     if table is None:
-        if said and store.trials_file.exists():
+        if said and store.has_trials():
             raise ConfigError(
                 f"the study in '{store.folder}' was begun without a warm start; give this one"
                 " another name (--set name=...)"
@@ -185,12 +185,13 @@ def _source(text: str, own: Store) -> _Source:
     for name, pairing in studies:
         for folder in (given_path(name).absolute(), results / name):
             store = Store(folder.parent, folder.name)
-            if store.trials_file.is_file():
+            if store.has_trials():
                 is_own = folder.resolve() == own.folder.resolve()
                 return _Source(
                     study=folder.name, pairing=pairing, trials=store.trials(), is_own=is_own
                 )
-    here = sorted(path.parent.name for path in results.glob("*/trials.parquet"))
+    folders = sorted(results.glob("*/"))
+    here = [path.name for path in folders if Store(results, path.name).has_trials()]
     raise ConfigError(
         f"warm_start: no study with trials at '{studies[0][0]}'; give the name of one in"
         f" '{results}' ({', '.join(here) or 'none yet'}), the path of a study's results folder, or"

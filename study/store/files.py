@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.core.errors import StoreError
+from study.core.failures import Failure
 
 SCHEMA = 1
 AGAIN = "remove it and run the command again"
@@ -116,3 +117,31 @@ def check_schema(found: str, path: Path | str) -> None:
             f"'{path}' has schema {found or '(none)'}, this version reads {SCHEMA}; use --results"
             " with another folder"
         )
+
+
+def said(table: pa.Table, name: bytes) -> str | None:
+    """Return what a table's file says of itself under a name; None where it says nothing."""
+    found = (table.schema.metadata or {}).get(name)
+    return None if found is None else found.decode(errors="replace")
+
+
+def failure_columns(failure: Failure) -> dict[str, str]:
+    """Return a failure as the store has it; of its file the name, because stores are moved."""
+    file = failure.traceback_file
+    return {
+        "reason": failure.message,
+        "failure_type": failure.type,
+        "traceback_file": file.name if file else "",
+    }
+
+
+def failure_from(columns: Mapping[str, str], tracebacks: Path) -> Failure:
+    """Return the failure of `failure_columns`. Older stores have its type before its message."""
+    if not columns["failure_type"]:
+        return Failure.parse(columns["reason"])
+    name = columns["traceback_file"]
+    return Failure(
+        type=columns["failure_type"],
+        message=columns["reason"],
+        traceback_file=tracebacks / name if name else None,
+    )

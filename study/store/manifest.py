@@ -19,7 +19,8 @@ from study.core.errors import StoreError
 from study.core.identity import file_sha256
 from study.store.files import check_schema, read_json, unreadable
 from study.store.store import RECORD, WEIGHTS, Store, read_trained
-from study.store.tables import read_draw_scores, read_scores, read_trials
+from study.store.tables import read_draw_scores, read_scores
+from study.store.trials import read_trials
 from study.store.weights_file import read_weights
 
 NAME = "manifest.json"
@@ -55,9 +56,8 @@ def check_records(store: Store) -> Checked:
 
 def _readers(store: Store) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
     """Yield the kind of every record, its file, and what reads and checks it."""
-    if store.trials_file.exists():
-        path = store.trials_file
-        yield "trials", path, partial(read_trials, path, store.tracebacks)
+    if store.has_trials():
+        yield "trials", store.trials_file, partial(_read_trials, store)
     for path in sorted(store.folder.glob(f"models/*/{RECORD}")):
         yield from _of_model(path.parent)
     for path in sorted(store.folder.glob("epochs/*/*.safetensors")):
@@ -75,6 +75,13 @@ def _readers(store: Store) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
     for path in sorted(store.folder.glob("*.json")):
         if path.name not in (NAME, "metrics.json"):
             yield "tables", path, partial(read_json, path)
+
+
+def _read_trials(store: Store) -> None:
+    if not store.trials_file.is_file():
+        store.trials()  # in the table of an older version
+    elif damaged := read_trials(store.trials_file, store.tracebacks).damaged:
+        raise StoreError(f"{'; '.join(damaged)}; the next sweep runs these trials again")
 
 
 def _of_model(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any]]]:

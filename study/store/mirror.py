@@ -3,7 +3,7 @@ and pushed as its files appear.
 
 The copy lies in the user's cache folder. A command first pulls what it lacks or what
 another machine changed, works on the copy as on any store, and pushes every file that is finished,
-whole: weights and val scores of a model before its record, models and scores before the table of
+whole: weights and val scores of a model before its record, models and scores before the record of
 trials. So a reader there never sees a model without its weights, and after a kill at any point any
 machine goes on from what was pushed. What was not is done again, with the same result, for every
 key holds all that decides it.
@@ -11,7 +11,7 @@ key holds all that decides it.
 Left on the machine: caches, its log, checkpoints and epochs of fits under way, and the views that
 have addresses of their own (MLflow, Optuna). Parts of a cell under way are pushed, and deleted
 there
-once its scores are there. One machine at a time may write a study: of two, the table of trials of
+once its scores are there. One machine at a time may write a study: of two, the record of trials of
 the last one stands there, until the other one adds its own.
 
 What was pushed and is gone there, or is an older one again (a backup was put back), is pushed once
@@ -32,15 +32,13 @@ from study.core.errors import DataError, StoreError
 from study.core.identity import digest, whole_file, whole_folder
 from study.core.parallel import try_lock
 from study.data.sources.remote import PART_SUFFIX, RemoteFile, RemoteFolder, fetch
-from study.store.files import DamagedFileError
-from study.store.tables import read_trials, write_trials
+from study.store.store import RECORD, TRIALS
+from study.store.trials import read_trials, write_trials
 
 LOG = logging.getLogger(__name__)
 LOCAL_FOLDERS = ("checkpoints", "ray", "damaged")
 RUN_LOG = "run.log"
 UNDER_WAY = ".part"  # ends the folder of a fit's epochs until all of them are there
-RECORD = "detector.json"
-TRIALS = "trials.parquet"
 KEYED = (
     "models",
     "scores",
@@ -178,7 +176,7 @@ class Mirror:
         }
 
     def _take(self, path: str, file: RemoteFile) -> None:
-        """Fetch one file; into a table of trials come those that only this machine has."""
+        """Fetch one file; into a record of trials come those that only this machine has."""
         target = self.results / path
         if path.split("/")[1:] != [TRIALS] or not target.is_file():
             fetch(file, target)
@@ -297,22 +295,16 @@ def _tag(file: RemoteFile) -> str:
 
 
 def _join_trials(here: Path, there: Path, *, name: str) -> bool:
-    """Append to the table of trials `there` those that only the table `here` has; return whether
+    """Append to the record of trials `there` those that only the record `here` has; return whether
     there are any.
 
-    name: of the table there, for a person. Raises StoreError for another schema.
+    name: of the record there, for a person. Raises StoreError for another schema.
     """
     tracebacks = here.parent / "failures"
-    try:
-        mine, theirs = read_trials(here, tracebacks), read_trials(there, tracebacks, name)
-    except DamagedFileError:  # it is said where it is used
-        return False
+    mine, _ = read_trials(here, tracebacks)
+    theirs, _ = read_trials(there, tracebacks, name)
     known = {(trial.pairing, trial.number, trial.key) for trial, _ in theirs}
-    only = [
-        (trial, result)
-        for trial, result in mine
-        if (trial.pairing, trial.number, trial.key) not in known
-    ]
+    only = [row for row in mine if (row[0].pairing, row[0].number, row[0].key) not in known]
     if only:
         write_trials(there, [*theirs, *only])
     return bool(only)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shutil
 import typing
@@ -40,24 +41,31 @@ from study.store.files import (
     SCHEMA,
     DamagedFileError,
     check_schema,
+    failure_columns,
+    failure_from,
     json_text,
     not_of,
     read_json,
     unreadable,
 )
 from study.store.tables import (
-    failure_columns,
-    failure_from,
     read_draw_scores,
     read_scores,
-    read_trials,
     write_draw_scores,
     write_scores,
+)
+from study.store.trials import (
+    TrialTable,
+    append_trial,
+    read_older_trials,
+    read_trials,
     write_trials,
 )
 from study.store.weights_file import read_weights, write_weights
 
 Record = TypeVar("Record")
+LOG = logging.getLogger(__name__)
+TRIALS = "trials.jsonl"
 RECORD, WEIGHTS = "detector.json", "detector.safetensors"  # of a trained detector
 AGAIN = "run the command again, which makes it anew"
 SWEEP = "run the sweep again, which trains it anew (cross_eval makes an ensemble)"
@@ -71,7 +79,7 @@ class Store:
     def __init__(self, results: Path, study: str) -> None:
         self.results = results
         self.folder = results / study
-        self.trials_file = self.folder / "trials.parquet"
+        self.trials_file = self.folder / TRIALS
         self.matrix_file = self.folder / "matrix.csv"
         self.study_file = self.folder / "study.toml"
         self.audit_file = self.folder / "audit.json"
@@ -80,6 +88,7 @@ class Store:
         self.run_log = self.folder / "run.log"
         self.tracebacks = self.folder / "failures"  # `<key>.txt`, written by workers
         self.figures = self.folder / "figures"
+        self._warned: set[str] = set()
 
     def shown_files(self) -> list[Path]:
         """Return the tables and figures that go with a matrix."""
@@ -137,16 +146,60 @@ class Store:
 
     # Trials
 
-    def trials(self) -> list[tuple[Trial, TrialResult]]:
-        """Return every trial on record, in the order of writing; [] before the first."""
-        if not self.trials_file.exists():
-            return []
-        return read_trials(self.trials_file, self.tracebacks)
+    def has_trials(self) -> bool:
+        """Tell whether a trial was ever recorded."""
+        return self.trials_file.is_file() or self._older_trials.is_file()
 
-    def save_trials(self, trials: list[tuple[Trial, TrialResult]]) -> None:
+    def trials(self) -> list[tuple[Trial, TrialResult]]:
+        """Return every trial on record, in the order of writing; [] before the first. A damaged
+        line is left out, with a warning.
+
+        Raises StoreError where the record cannot be read or has another schema.
+        """
+        if self.trials_file.is_file():
+            found = read_trials(self.trials_file, self.tracebacks)
+            for what in found.damaged:
+                self._warn(f"{what}: its trial is lost, and the next sweep runs it again")
+            return [*found.trials]
+        if self._older_trials.is_file():
+            return [*read_older_trials(self._older_trials, self.tracebacks)]
+        return []
+
+    def open_trials(self) -> TrialTable:
+        """Return every trial on record, before more are added. A record with damaged lines is set
+        aside and written anew without them.
+        """
+        trials = TrialTable(self.trials())
+        if self.trials_file.is_file():
+            if not read_trials(self.trials_file, self.tracebacks).damaged:
+                return trials
+            aside = self._aside(self.trials_file)
+            shutil.copyfile(self.trials_file, aside)
+            LOG.info(f"the record with the damaged lines is kept as '{aside}'")
+        elif not trials:
+            return trials
+        self.save_trials(trials)
+        return trials
+
+    def add_trial(self, trial: Trial, result: TrialResult) -> None:
+        """Add a trial to the record that `open_trials` gave."""
+        append_trial(self.trials_file, trial, result)
+
+    def save_trials(self, trials: Iterable[tuple[Trial, TrialResult]]) -> None:
         """Replace the record of trials."""
         with whole_file(self.trials_file) as path:
             write_trials(path, trials)
+
+    @property
+    def _older_trials(self) -> Path:
+        """Where versions before 0.2 kept the trials."""
+        return self.folder / "trials.parquet"
+
+    def _warn(self, text: str) -> None:
+        """Say what was found, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            LOG.warning(f"warning: {text}")
 
     # Checkpoints of fits under way
 
@@ -276,11 +329,15 @@ class Store:
         try:
             yield
         except DamagedFileError as error:
-            aside = self.folder / "damaged" / f"{path.name}-{uuid.uuid4().hex[:6]}"
-            aside.parent.mkdir(exist_ok=True)
+            aside = self._aside(path)
             with contextlib.suppress(FileNotFoundError):  # another worker was first
                 path.rename(aside)
             raise StoreError(f"{error.what}: it is set aside as '{aside}'; {then}") from None
+
+    def _aside(self, path: Path) -> Path:
+        aside = self.folder / "damaged" / f"{path.name}-{uuid.uuid4().hex[:6]}"
+        aside.parent.mkdir(exist_ok=True)
+        return aside
 
     def find_model(self, key: str) -> TrainedDetector | None:
         """Return the record of a trained detector, None where it is not trained."""

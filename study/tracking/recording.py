@@ -33,7 +33,10 @@ class TrialRecord:
         self, setup: OpenStudy, views: Views, say: Callable[[str, Trial, TrialResult, float], None]
     ) -> None:
         self._setup, self._views, self._say = setup, views, say
-        self._trials = setup.store.trials()
+        self._trials = setup.store.open_trials()
+        self._last: dict[tuple[Pairing, str], int] = {}  # number, by pairing and rules
+        for trial, _ in self._trials:
+            self._note(trial)
         self._best: dict[Pairing, float] = {}
         self._answered: set[str] = set()
         self.total = sum(search.trials for search in setup.searches.values())
@@ -53,10 +56,8 @@ class TrialRecord:
         unless later generations were proposed knowing it: to try it now would put all of them in
         doubt.
         """
-        for trial, result in reversed(self._trials):
-            if trial.key == job.trial.key and (
-                self._setup.study.search.takes(result) or self._is_built_upon(job.trial, result)
-            ):
+        for trial, result in reversed(self._trials.of_key(job.trial.key)):
+            if self._setup.study.search.takes(result) or self._is_built_upon(job.trial, result):
                 self._answered.add(trial.key)
                 return result
         return self._elsewhere.get(job.trial.key)
@@ -67,15 +68,16 @@ class TrialRecord:
         when this study lacks one. A study that cannot be read has none.
         """
         own, found = self._setup.store, dict[str, TrialResult]()
-        for file in sorted(own.results.glob(f"*/{own.trials_file.name}")):
-            if file == own.trials_file:
+        for folder in sorted(own.results.glob("*/")):
+            other = Store(own.results, folder.name)
+            if folder == own.folder or not other.has_trials():
                 continue
             try:
-                trials = Store(own.results, file.parent.name).trials()
+                trials = other.trials()
             except StoreError as error:
                 LOG.debug("no trials of another study: %s", error)
                 continue
-            note = f"reused from study {file.parent.name}"
+            note = f"reused from study {folder.name}"
             for trial, result in trials:
                 if result.state == "done":
                     notes = [result.note] if "reused from" in result.note else [result.note, note]
@@ -88,10 +90,12 @@ class TrialRecord:
         if result.state != "failed" or study.search.mode != "generations":
             return False
         size = study.budget.generation
-        same = (t for t, _ in self._trials if t.pairing == trial.pairing)
-        return any(
-            t.number // size > trial.number // size for t in same if t.search == trial.search
-        )
+        last = self._last.get((trial.pairing, trial.search), 0)
+        return last // size > trial.number // size
+
+    def _note(self, trial: Trial) -> None:
+        place = trial.pairing, trial.search
+        self._last[place] = max(self._last.get(place, 0), trial.number)
 
     def add(self, job: TrialJob, result: TrialResult) -> None:
         """Take a result in; what the store had already is only counted, and shown where a view
@@ -110,9 +114,9 @@ class TrialRecord:
             self._show(trial, result)
             return
         self.ran += 1
-        kept = [(t, r) for t, r in self._trials if not _gives_way(t, r, trial)]
-        self._trials = [*kept, (trial, result)]
-        self._setup.store.save_trials(self._trials)
+        self._trials.add(trial, result)
+        self._note(trial)
+        self._setup.store.add_trial(trial, result)
         self._drop_checkpoint(trial, result)
         place = f"[{len(self._ended):>{len(str(self.total))}}/{self.total}]"
         self._say(place, trial, result, self._best[trial.pairing])
@@ -134,17 +138,7 @@ class TrialRecord:
         whatever other rules found.
         """
         own = self._setup.study.search.mode == "async"
-        place = (trial.pairing, trial.number, trial.key)
         return any(
-            (t.pairing, t.number, t.key) == place and (not own or t.search == trial.search)
-            for t, _ in self._trials
+            t.key == trial.key and (not own or t.search == trial.search)
+            for t, _ in self._trials.at(trial.pairing, trial.number)
         )
-
-
-def _gives_way(old: Trial, result: TrialResult, new: Trial) -> bool:
-    """Tell whether a record gives way to a new one: the same trial again; or one lost by accident,
-    and proposed anew.
-    """
-    lost = result.state == "failed" and not result.permanent and old.search == new.search
-    same = old.key == new.key and old.search == new.search
-    return old.pairing == new.pairing and old.number == new.number and (same or lost)

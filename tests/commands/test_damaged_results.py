@@ -46,6 +46,23 @@ def test_damaged_scores_are_made_again(run: tuple[list[str], Store]) -> None:
     assert store.matrix_file.read_text(encoding="utf-8") == matrix
 
 
+def test_a_damaged_line_of_the_record_costs_its_trial_and_the_sweep_runs_it_again(
+    run: tuple[list[str], Store],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, store = run
+    matrix, before = store.matrix_file.read_text(encoding="utf-8"), store.trials()
+    flip(store.trials_file)
+    assert sweep.main(arguments) == 0
+    said = capsys.readouterr()
+    assert "is not what was written: its trial is lost" in said.err
+    assert said.out.count("val AUC") == 1
+    assert {trial.key for trial, _ in store.trials()} == {trial.key for trial, _ in before}
+    assert len(store.trials()) == len(before)
+    assert cross_eval.main(arguments) == 0
+    assert store.matrix_file.read_text(encoding="utf-8") == matrix
+
+
 def test_damaged_weights_are_trained_again(
     run: tuple[list[str], Store], capsys: pytest.CaptureFixture[str]
 ) -> None:

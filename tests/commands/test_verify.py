@@ -54,7 +54,7 @@ def test_the_manifest_holds_what_sha256sum_says(
     names = {name: p for name, p in names.items() if name.split("/")[0] != "failures"}
     sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in names.items()}
     assert manifest["files"] == sums
-    assert {"matrix.csv", "trials.parquet", "study.toml"} <= set(sums)
+    assert {"matrix.csv", "trials.jsonl", "study.toml"} <= set(sums)
     text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     root = hashlib.sha256(text.encode()).hexdigest()
     assert manifest["root"] == root
@@ -70,7 +70,7 @@ def test_the_manifest_holds_what_sha256sum_says(
         "scores/*.parquet",
         "draws/*.safetensors",
         "draw_scores/*.parquet",
-        "trials.parquet",
+        "trials.jsonl",
         "search.json",
     ],
 )

@@ -16,6 +16,9 @@ import pytest
 import torch
 
 from study.core.errors import StoreError
+from study.core.failures import Failure
+from study.core.records import Trial, TrialResult
+from study.store.files import content_sum
 from study.store.store import Store
 from tests.store.test_store import EPOCH, RESULT, TRAINED, TRIAL, equal, some_scores
 
@@ -35,7 +38,6 @@ def store(tmp_path: Path) -> Store:
         store.save_part(key, 0, np.array([0.5 + number, 1.0], np.float32), [("a", "b")])
         store.save_epoch(key, 0, weights)
         store.close_epochs(key)
-    store.save_trials([(TRIAL, RESULT)])
     return store
 
 
@@ -79,7 +81,6 @@ KINDS = {
         lambda s, k: s.part_file(k, 0, 2),
         lambda s, k: [s.part(k, 0, 2)[0].tolist(), s.part(k, 0, 2)[1]],
     ),
-    "trials": Kind(lambda s, _: s.trials_file, lambda s, _: s.trials()),
 }
 
 
@@ -109,7 +110,7 @@ def test_flipped_bits_and_truncations_are_refused_or_do_no_harm(kind: str, store
     assert refused > FLIPS, "all truncations, and most flips"
 
 
-@pytest.mark.parametrize("kind", [name for name in KINDS if name != "trials"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_file_of_another_key_is_refused(kind: str, store: Store) -> None:
     one = KINDS[kind]
     first, second = one.file(store, "m1"), one.file(store, "m2")
@@ -135,7 +136,7 @@ def test_what_is_damaged_is_set_aside_and_no_result_any_more(store: Store) -> No
     assert len(list((store.folder / "damaged").iterdir())) == 2
 
 
-@pytest.mark.parametrize("kind", [name for name in KINDS if name != "trials"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_the_system_does_not_give_is_not_set_aside(
     kind: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,3 +174,105 @@ def test_files_of_a_version_that_wrote_no_sums_are_read(store: Store) -> None:
     del content["sha256"]
     record.write_text(json.dumps(content), encoding="utf-8")
     assert store.model("m1").key == "m1"
+
+
+def recorded(store: Store, numbers: range = range(4)) -> list[tuple[Trial, TrialResult]]:
+    """Record some trials, one after the other."""
+    rows = [
+        (replace(TRIAL, key=f"k{number}", number=number), replace(RESULT, key=f"k{number}"))
+        for number in numbers
+    ]
+    for row in rows:
+        store.add_trial(*row)
+    return rows
+
+
+def test_a_damaged_line_of_the_record_costs_its_own_trials(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A flipped line feed joins or splits lines: two trials then. Whatever is lost is said."""
+    rows, rng = recorded(store), np.random.default_rng(0)
+    good, lost = store.trials_file.read_bytes(), 0
+    for _ in range(2 * FLIPS):
+        content = bytearray(good)
+        content[rng.integers(len(good))] ^= 1 << int(rng.integers(8))
+        store.trials_file.write_bytes(content)
+        caplog.clear()
+        found = Store(store.results, "mine").trials()
+        assert len(found) >= len(rows) - 2 and all(row in rows for row in found)
+        if found != rows:
+            lost += 1
+            assert "its trial is lost, and the next sweep runs it again" in caplog.text
+    assert lost > FLIPS
+
+
+def test_a_record_cut_anywhere_holds_the_trials_before_the_cut(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, rng = recorded(store), np.random.default_rng(1)
+    good = store.trials_file.read_bytes()
+    ends = [at + 1 for at, byte in enumerate(good) if byte == ord("\n")]
+    for cut in [*ends, *rng.integers(len(good), size=FLIPS).tolist()]:
+        store.trials_file.write_bytes(good[:cut])
+        caplog.clear()
+        whole = sum(end <= cut for end in ends)
+        assert Store(store.results, "mine").trials() == rows[:whole]
+        assert ("is not whole" in caplog.text) == (cut not in (0, *ends))
+
+
+@pytest.mark.parametrize("damage", ["a line", "the end"])
+def test_a_damaged_record_is_kept_aside_and_goes_on(damage: str, store: Store) -> None:
+    rows = recorded(store)
+    good = store.trials_file.read_bytes()
+    bad = good[:-9] if damage == "the end" else good.replace(b'"k1"', b'"k7"', 1)
+    store.trials_file.write_bytes(bad)
+    kept = rows[:3] if damage == "the end" else [rows[0], *rows[2:]]
+    assert [*store.open_trials()] == kept
+    (aside,) = (store.folder / "damaged").iterdir()
+    assert aside.read_bytes() == bad
+    (again,) = (row for row in rows if row not in kept)
+    store.add_trial(*again)
+    assert store.trials() == [*kept, again]
+    assert [*Store(store.results, "mine").open_trials()] == [*kept, again]
+    assert len(list((store.folder / "damaged").iterdir())) == 1
+
+
+def test_a_trial_that_is_run_again_takes_the_place_of_the_lost_one(store: Store) -> None:
+    """Of one number and one rule: the same trial, or one that was lost by accident. Others stay."""
+    killed = replace(RESULT, state="failed", failure=Failure(type="WorkerDiedError", message="x"))
+    diverged = replace(killed, failure=Failure(type="DivergedError", message="x"))
+    assert not killed.permanent and diverged.permanent
+    other_rule = replace(TRIAL, search="other")
+    proposed_anew, anew = replace(TRIAL, key="anew"), replace(RESULT, key="anew")
+    for row in ((TRIAL, killed), (other_rule, RESULT), (TRIAL, RESULT)):
+        store.add_trial(*row)
+    assert store.trials() == [(other_rule, RESULT), (TRIAL, RESULT)]
+    store.save_trials([(TRIAL, killed), (proposed_anew, anew)])
+    assert store.trials() == [(proposed_anew, anew)]
+    store.save_trials([(TRIAL, diverged), (proposed_anew, anew)])
+    assert store.trials() == [(TRIAL, diverged), (proposed_anew, anew)]
+
+
+def test_the_table_of_an_older_version_is_read_and_goes_on(store: Store) -> None:
+    """Versions before had one Parquet table, whose columns are the fields of a line."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = recorded(store)
+    lines = store.trials_file.read_text(encoding="utf-8").splitlines()
+    store.trials_file.unlink()
+    plain = [json.loads(line) for line in lines]
+    columns = [
+        {name: value for name, value in row.items() if name not in ("schema", "sha256")}
+        for row in plain
+    ]
+    table = pa.Table.from_pylist(columns)
+    older = {"study_schema": "1", "study_sha256": content_sum(columns)}
+    pq.write_table(table.replace_schema_metadata(older), store.folder / "trials.parquet")
+    assert store.has_trials() and store.trials() == rows
+    assert [*store.open_trials()] == rows and store.trials_file.is_file()
+    (store.folder / "trials.parquet").write_bytes(b"of no use any more")
+    assert store.trials() == rows
+    store.trials_file.unlink()
+    with pytest.raises(StoreError, match=r"trials\.parquet' cannot be read"):
+        store.trials()

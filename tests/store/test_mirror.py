@@ -5,6 +5,7 @@ kill leaves readable.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -16,13 +17,13 @@ from typing import Any, Literal
 
 import fsspec
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from study import cross_eval, sweep
 from study.core.errors import ConfigError, DataError, StoreError
 from study.core.log import set_up
 from study.core.records import Pairing, Trial, TrialResult
+from study.store.files import content_sum
 from study.store.mirror import Mirror, local_results, pushing
 from study.store.store import Store
 from tests.factories import write_dataset
@@ -85,7 +86,7 @@ MODEL = {
 FILES = {
     **MODEL,
     "scores/s1.parquet": "scores",
-    "trials.parquet": "trials 1",
+    "trials.jsonl": "trials 1",
     "study.toml": "study",
     "figures/roc.png": "picture",
 }
@@ -111,31 +112,31 @@ def test_another_machine_has_what_was_pushed(url: str, on: Machine) -> None:
     assert second.pull() == 5  # a model is one
     assert held(second) == FILES
     assert second.pull() == second.push() == 0
-    put(second, "trials.parquet", "trials 1, 2")
+    put(second, "trials.jsonl", "trials 1, 2")
     put(second, "scores/s2.parquet", "more")
     assert second.push() == 2
     on("first")
     assert Mirror(url, "small").pull() == 2
-    assert held(first)["trials.parquet"] == "trials 1, 2"
+    assert held(first)["trials.jsonl"] == "trials 1, 2"
     assert Mirror(url, "other").pull() == 0
 
 
 def test_what_was_not_pushed_stays_unless_it_changed_there(url: str, on: Machine) -> None:
     on("first")
     first = Mirror(url, "small")
-    put(first, "trials.parquet", "a")
+    put(first, "trials.jsonl", "a")
     first.push()
-    put(first, "trials.parquet", "a, b")  # and killed before it was pushed
+    put(first, "trials.jsonl", "a, b")  # and killed before it was pushed
     assert Mirror(url, "small").pull() == 0
-    assert held(first) == {"trials.parquet": "a, b"}
+    assert held(first) == {"trials.jsonl": "a, b"}
     on("second")
     second = Mirror(url, "small")
     second.pull()
-    put(second, "trials.parquet", "a, c, d")
+    put(second, "trials.jsonl", "a, c, d")
     second.push()
     on("first")
     assert Mirror(url, "small").pull() == 1
-    assert held(first) == {"trials.parquet": "a, c, d"}
+    assert held(first) == {"trials.jsonl": "a, c, d"}
 
 
 def test_what_is_damaged_there_is_replaced(url: str, on: Machine) -> None:
@@ -193,7 +194,7 @@ def test_killed_after_any_push_a_reader_sees_no_model_without_its_weights(
     there = held(second)
     assert there.items() <= FILES.items()
     assert not any(path in there for path in MODEL) or set(MODEL) <= set(there)
-    assert "trials.parquet" not in there or "scores/s1.parquet" in there
+    assert "trials.jsonl" not in there or "scores/s1.parquet" in there
     on("first")
     again = Mirror(url, "small")
     assert again.pull() == 0
@@ -259,7 +260,7 @@ def test_an_older_backup_there_loses_nothing(url: str, on: Machine) -> None:
     again.push()
     now = {name.removeprefix(path): system.cat_file(name) for name in system.find(f"{path}/small")}
     assert now.keys() == newest.keys()
-    assert all(now[name] == newest[name] for name in newest if not name.endswith("trials.parquet"))
+    assert all(now[name] == newest[name] for name in newest if not name.endswith("trials.jsonl"))
     on("second")
     Mirror(url, "small").pull()
     assert Store(local_results(url), "small").trials() == [trial(0), trial(1)]
@@ -288,11 +289,22 @@ def test_the_trials_of_two_machines_are_joined_and_what_was_done_again_is_taken(
     assert stores["second"].trials() == [trial(0), trial(2), trial(1)]
 
 
+def rewrite(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change every line of a record of trials, as another version would have written it."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        del row["sha256"]
+        change(row)
+        lines.append(json.dumps({**row, "sha256": content_sum(row)}) + "\n")
+    file.write_text("".join(lines), encoding="utf-8")
+
+
 @pytest.mark.parametrize("older", ["first", "second"])
-def test_trials_of_a_version_with_fewer_columns_are_joined(
+def test_trials_of_a_version_with_fewer_fields_are_joined(
     older: str, url: str, on: Machine
 ) -> None:
-    """`device_kind` came without a new schema number: whichever of the two tables lacks it, no
+    """`device_kind` came without a new schema number: whichever of the two records lacks it, no
     trial is lost.
     """
     for number, name in enumerate(("first", "second")):
@@ -301,9 +313,7 @@ def test_trials_of_a_version_with_fewer_columns_are_joined(
         store = Store(local_results(url), "small")
         store.save_trials([trial(number)])
         if name == older:
-            older_table = pq.read_table(store.trials_file).drop_columns(["device_kind"])
-            schema = {b"study_schema": older_table.schema.metadata[b"study_schema"]}
-            pq.write_table(older_table.replace_schema_metadata(schema), store.trials_file)
+            rewrite(store.trials_file, lambda row: row.pop("device_kind"))
     for name in ("first", "second"):
         on(name)
         Mirror(url, "small").push()
@@ -321,19 +331,18 @@ def test_trials_of_another_schema_are_refused_and_stay(other: str, url: str, on:
         mirror, store = Mirror(url, "small"), Store(local_results(url), "small")
         store.save_trials([trial(number)])
         if name == other:
-            table = pq.read_table(store.trials_file)
-            pq.write_table(table.replace_schema_metadata({"study_schema": "7"}), store.trials_file)
+            rewrite(store.trials_file, lambda row: row.update(schema=7))
         if name == "there":
             mirror.push()
     on("here")
     mirror = Mirror(url, "small")
-    before = (mirror.folder / "trials.parquet").read_bytes()
+    before = (mirror.folder / "trials.jsonl").read_bytes()
     with pytest.raises(
-        StoreError, match=r"trials.parquet' has schema 7, this version reads 1"
+        StoreError, match=r"trials.jsonl' has schema 7, this version reads 1"
     ) as error:
         mirror.pull()
     assert (url if other == "there" else str(mirror.folder)) in str(error.value)
-    assert (mirror.folder / "trials.parquet").read_bytes() == before
+    assert (mirror.folder / "trials.jsonl").read_bytes() == before
 
 
 def there_is(url: str) -> dict[str, str]:
@@ -418,7 +427,7 @@ def test_a_file_that_goes_while_it_is_pushed_keeps_no_other_from_it(
     on("first")
     first = Mirror(url, "small")
     put(first, "parts/s1/0-8.npz", "part")
-    put(first, "trials.parquet", "trials")
+    put(first, "trials.jsonl", "trials")
     of: Any = first if moment == "_here" else first._remote
     real = getattr(of, moment)
 
@@ -429,7 +438,7 @@ def test_a_file_that_goes_while_it_is_pushed_keeps_no_other_from_it(
 
     monkeypatch.setattr(of, moment, meanwhile)
     first.push()
-    assert there_is(url) == {"trials.parquet": "trials"}
+    assert there_is(url) == {"trials.jsonl": "trials"}
 
 
 def test_two_versions_are_not_joined(
@@ -464,7 +473,7 @@ def test_a_file_system_without_locks_is_not_a_study_in_use(
 ) -> None:
     on("first")
     first = Mirror(url, "small")
-    put(first, "trials.parquet", "a")
+    put(first, "trials.jsonl", "a")
     first.push()
     on("second")
 
@@ -477,6 +486,7 @@ def test_a_file_system_without_locks_is_not_a_study_in_use(
 
 KILLED = """
 import os, signal, sys
+from study.store.files import content_sum
 from study.store.mirror import Mirror
 mirror = Mirror(sys.argv[1], "small")
 real, done = mirror._remote.put, []
@@ -522,15 +532,15 @@ def test_killed_in_the_middle_the_same_machine_goes_on(
 def test_a_study_that_is_being_written_is_not_pulled(url: str, on: Machine) -> None:
     on("first")
     mirror, store = Mirror(url, "small"), Store(local_results(url), "small")
-    put(mirror, "trials.parquet", "a")
+    put(mirror, "trials.jsonl", "a")
     mirror.push()
-    put(mirror, "trials.parquet", "a, b")
+    put(mirror, "trials.jsonl", "a, b")
     mirror._file.unlink()  # nothing is known of what was pushed: what is there would be taken
     with store.lock():
         assert Mirror(url, "small").pull() == 0
-        assert held(mirror) == {"trials.parquet": "a, b"}
+        assert held(mirror) == {"trials.jsonl": "a, b"}
     assert Mirror(url, "small").pull() == 1
-    assert held(mirror) == {"trials.parquet": "a"}
+    assert held(mirror) == {"trials.jsonl": "a"}
 
 
 def test_a_place_that_cannot_be_reached_says_so(
@@ -539,7 +549,7 @@ def test_a_place_that_cannot_be_reached_says_so(
     on("first")
     set_up()
     mirror = Mirror(url, "small")
-    put(mirror, "trials.parquet", "a")
+    put(mirror, "trials.jsonl", "a")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(101, "Network is unreachable")
@@ -595,7 +605,7 @@ def test_a_study_goes_on_from_another_machine(
     assert there.matrix_file.read_bytes() == second.matrix_file.read_bytes()
     assert {path.name for path in there.folder.iterdir()} >= {
         "study.toml",
-        "trials.parquet",
+        "trials.jsonl",
         "matrix.csv",
         "tables.md",
     }

@@ -191,12 +191,12 @@ def test_a_damaged_file_is_named(store: Store) -> None:
 def test_a_killed_writer_leaves_no_result(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save_trials([(TRIAL, RESULT)])
     monkeypatch.setattr(
-        "study.store.files.pq.write_table", lambda table, path: (path.write_bytes(b"half"), 1 / 0)
+        "study.store.store.write_trials", lambda path, _: (path.write_bytes(b"half"), 1 / 0)
     )
     with pytest.raises(ZeroDivisionError):
         store.save_trials([])
     assert store.trials() == [(TRIAL, RESULT)]
-    assert [p.name for p in store.folder.iterdir()] == ["trials.parquet"]
+    assert [p.name for p in store.folder.iterdir()] == ["trials.jsonl"]
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
