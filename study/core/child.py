@@ -10,10 +10,14 @@ from typing import IO
 
 
 def start(
-    module: str, *, stdout: int = subprocess.DEVNULL, stderr: int | IO[bytes] = subprocess.DEVNULL
+    module: str,
+    *,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+    apart: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module` with this code, wherever it was imported from. stdout, stderr: as
-    subprocess takes them.
+    subprocess takes them. apart: what the terminal sends this process (Ctrl-C) is not sent to it.
     """
     code = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH", "")]))
@@ -23,4 +27,5 @@ def start(
         stdout=stdout,
         stderr=stderr,
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=apart,
     )

@@ -13,7 +13,6 @@ import math
 import os
 import secrets
 import shutil
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from study.core import live, stop
 from study.core.errors import ConfigError
 from study.core.failures import Failure
 from study.core.records import Report, TrialResult
+from study.runtime.guard import Guard, without_secrets
 from study.runtime.interface import J, Launcher, Terms, W, Work
 from study.runtime.local import LocalLauncher
 from study.runtime.places import Places, share_out
@@ -54,6 +54,9 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing is ever restored from Tune's own state
     "TUNE_WARN_THRESHOLD_S": "3600",  # our callbacks write to disk
 }
+# of a cluster of this machine alone: Ray's processes listen on the loopback interface, as they do
+# on other systems than Linux
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class Cluster:
@@ -69,13 +72,13 @@ class Cluster:
         """
         given = {n: v for n, v in sorted(os.environ.items()) if n.startswith(("RAY_", "TUNE_"))}
         self._given = [name for name, value in given.items() if value != ENVIRONMENT.get(name)]
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | ({} if address else ALONE)).items():
             os.environ.setdefault(name, value)
         import ray
 
         self._ray = ray
         self._owned = not ray.is_initialized()
-        self._temporary: str | None = None
+        self._guard: Guard | None = None
         if not self._owned:
             if address not in (None, "auto", self.address):
                 raise ConfigError(
@@ -91,22 +94,21 @@ class Cluster:
     def _start(self, cpus: int | None) -> None:
         LOG.info("starting Ray on this machine, about 10 s")
         live.show("starting Ray")
-        # Sockets lie under this folder and their paths end at 107 bytes, so TMPDIR is not asked.
-        self._temporary = tempfile.mkdtemp(
-            prefix="study-", dir="/tmp" if os.access("/tmp", os.W_OK) else None
-        )
+        self._guard = Guard()
         if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
             # Ray lets in only who has a token, and would write one into the home directory if it
             # found none.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         try:
-            self._init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=self._temporary,
-                include_dashboard=False,
-            )
+            with without_secrets():
+                self._init(
+                    address="local",
+                    num_cpus=cpus,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    # Ray opens this folder to everybody, so it lies within a private one
+                    _temp_dir=str(self._guard.folder / "ray"),
+                    include_dashboard=False,
+                )
         except Exception as error:  # a hook that the environment names may raise anything
             self.close()
             hint = f", and unsetting {', '.join(self._given)} may help" if self._given else ""
@@ -151,8 +153,8 @@ class Cluster:
         if self._owned:
             self._ray.shutdown()
             self._ray._private.worker._worker_logs_enabled = True
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._guard is not None:
+            self._guard.close()
 
 
 def _line(error: Exception) -> str:
