@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
+    from study.analysis.predictions import Winner
     from study.core.failures import Failure
     from study.jobs.workspace import Job
     from study.planning.cost import PairingOutlook
     from study.planning.open_study import OpenStudy
     from study.planning.study import Run, Study
     from study.runtime.interface import Launcher, Terms
+    from study.store.store import Store
     from study.tracking.views import Views
 
 W = TypeVar("W", bound="Job")
@@ -442,6 +444,47 @@ def study_folder(options: argparse.Namespace, file: str, how: str) -> Path:
         said = unknown_name("study with results", name, here, where=f"'{results}'")
         raise StoreError(f"{said}; {how}")
     return folder.absolute()
+
+
+def add_winner_options(parser: argparse.ArgumentParser) -> None:
+    """Add STUDY and WINNER, by which a trained detector of a study that has been run is named."""
+    what = "a study that has been run: its name below the results, its file, or its folder"
+    parser.add_argument("study", metavar="STUDY", help=what)
+    what = "'DETECTOR @ TRAINING SET' (default: the winner with the highest mean AUC)"
+    parser.add_argument("winner", nargs="?", default="best", metavar="WINNER", help=what)
+    what = "which of the winner's seeds (default: 0)"
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=what)
+
+
+def stored_winner(options: argparse.Namespace) -> tuple[Store, Winner]:
+    """Return the store and the winner that the options name. Raises ConfigError, StoreError."""
+    from study.analysis.predictions import find_winner
+    from study.store.store import Store
+
+    folder = study_folder(options, "cells.csv", "cross_eval writes them")
+    return Store(folder.parent, folder.name), find_winner(folder, options.winner, options.seed)
+
+
+def open_stored(store: Store, options: argparse.Namespace) -> OpenStudy:
+    """Open a study that has been run, by the settings in its folder, with its test sets. Raises
+    ConfigError where the folder has another name than the study, StudyError.
+    """
+    from study.core.errors import ConfigError
+    from study.planning.open_study import open_study as open_here
+    from study.planning.study_file import load_study
+
+    study = load_study(str(store.study_file), [], data_root=options.data_root)
+    if study.name != store.folder.name:
+        raise ConfigError(
+            f"the folder '{store.folder}' holds the study '{study.name}'; give it that name"
+        )
+    return open_here(
+        study,
+        results=store.results,
+        weights_root=weights_root(options, study),
+        firewall=False,
+        progress=show_progress,
+    )
 
 
 def pushed(options: argparse.Namespace, study: Study) -> contextlib.AbstractContextManager[None]:

@@ -87,22 +87,8 @@ def _checked(store: Store, options: argparse.Namespace, expected: Mapping[str, s
 def _deep(store: Store, options: argparse.Namespace) -> list[tuple[str, str]]:
     """Score a sample of cells anew; return (file, what is wrong) of those that differ."""
     from study.analysis.rescored import rescored
-    from study.core.errors import ConfigError
-    from study.planning.open_study import open_study
-    from study.planning.study_file import load_study
 
-    study = load_study(str(store.study_file), [], data_root=options.data_root)
-    if study.name != store.folder.name:
-        raise ConfigError(
-            f"--deep: the folder '{store.folder}' holds the study '{study.name}'; give it that name"
-        )
-    opened = open_study(
-        study,
-        results=store.results,
-        weights_root=cli.weights_root(options, study),
-        firewall=False,
-        progress=cli.show_progress,
-    )
+    opened = cli.open_stored(store, options)
     wrong = []
     found = rescored(opened, options.deep)
     for one in found:

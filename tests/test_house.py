@@ -29,6 +29,7 @@ LAYERS = [
     ("analysis/",),
     ("tracking/",),
     ("render/",),
+    ("exporting/", "explaining/"),
     ("",),  # commands
 ]
 ONLY_HERE = {
@@ -41,6 +42,9 @@ ONLY_HERE = {
     "vl_convert": "render/report/library.py",
     "markdown_it": "render/report/prose.py",
     "av": "data/images/videos.py",
+    "onnx": "exporting/",
+    "onnxruntime": "exporting/onnx_scorer.py",
+    "pytorch_grad_cam": "explaining/maps.py",
     "rich": "core/live.py",
     "pydantic": "core/validation.py",
     "pydantic_core": "core/validation.py",
@@ -66,6 +70,9 @@ HEAVY = {
     "rich",
     "vl_convert",
     "markdown_it",
+    "onnx",
+    "onnxruntime",
+    "pytorch_grad_cam",
 }
 
 

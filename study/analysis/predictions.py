@@ -180,6 +180,19 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
     )
 
 
+def champion(results: Results) -> str:
+    """Return the winner that `best_winner` names of all in the matrix; "" where there is none."""
+    named = [
+        Pairing(detector=row.detector, train_on=row.train_on).name
+        for row in results.rows
+        if row.role == "detector"
+    ]
+    try:
+        return best_winner(results, dict.fromkeys(named))[0]
+    except StoreError:
+        return ""
+
+
 def _deciding(
     results: Results, aucs: Mapping[str, Mapping[str, ResultRow]], shared: Collection[str]
 ) -> tuple[list[str], str]:
@@ -224,7 +237,7 @@ def predict(
     audit = _audit(store.audit_file)
     record = store.model(winner.model)
     threshold = threshold or ("fixed" if math.isnan(record.temperature) else "source")
-    rule = _rule(store, record, winner, threshold, "image")
+    rule = rule_of(store, record, winner, threshold, "image")
     scorer = Scorer(store.model_folder(winner.model))
     scorer.unified_px = _side(scorer.unified_px, audit, winner, prepared_as)
     seen, broken = _score(scorer, images, progress)
@@ -234,7 +247,7 @@ def predict(
         for name, path, logits in seen
     ]
     has_frames = any(split_frame(one.name) for one in made)
-    of_videos = _rule(store, record, winner, threshold, "unit") if has_frames else None
+    of_videos = rule_of(store, record, winner, threshold, "unit") if has_frames else None
     return Predictions(
         winner=winner,
         threshold=threshold,
@@ -255,8 +268,10 @@ def _audit(path: Path) -> dict[str, Any]:
     return {one["name"]: one for one in found["datasets"]}
 
 
-def _rule(store: Store, record: TrainedDetector, winner: Winner, name: str, level: str) -> Rule:
-    """What a named threshold is at a level, `image` or `unit`, and how often it is wrong there."""
+def rule_of(store: Store, record: TrainedDetector, winner: Winner, name: str, level: str) -> Rule:
+    """Return what a named threshold is at a level, `image` or `unit`, and how often it is wrong
+    there. Raises ConfigError for an unknown threshold.
+    """
     made = Calibrations(store).of(record, level)
     if name not in made.thresholds:
         raise ConfigError(unknown_name("threshold", name, made.thresholds))

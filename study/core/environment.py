@@ -6,10 +6,13 @@ command halfway, in a library that reads them: they are left out, and a line say
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from study.core.errors import ConfigError
 
 # read as whole numbers, in libraries that raise or complain at each start otherwise
 _NUMBERS = (
@@ -43,3 +46,15 @@ def without_strangers() -> Iterator[str]:
 
 def _left_out(name: str, why: str) -> str:
     return f"the environment's {name}={os.environ.pop(name)!r} is left out: {why}"
+
+
+def need_extra(extra: str, modules: Sequence[str]) -> None:
+    """Raise ConfigError, with the command that installs it, where a module of an optional extra of
+    this project is missing.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"this needs the extra [{extra}] ({', '.join(missing)} not installed): pip install"
+            f" 'fake-image-study[{extra}]'"
+        )

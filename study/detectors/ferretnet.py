@@ -145,8 +145,10 @@ class FerretNet(Detector):
 
     def features(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S) to features (B, 128)."""
-        # one image after the other: nine shifted copies of a batch would fill the memory
-        residual = torch.cat([median_residual(one[None]) for one in x])
+        if torch.compiler.is_exporting():  # a loop would fix the number of images
+            residual = median_residual(x)
+        else:  # one after the other: nine shifted copies of a batch would fill the memory
+            residual = torch.cat([median_residual(one[None]) for one in x])
         maps = self.backbone.feature(self.backbone.cbr2(self.backbone.cbr1(residual)))
         return cast(Tensor, maps).mean(dim=(2, 3))
 

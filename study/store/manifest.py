@@ -24,8 +24,8 @@ from study.store.trials import read_trials
 from study.store.weights_file import read_weights
 
 NAME = "manifest.json"
-# folders of what does not stay, and of figures that `study.paper` draws anew
-PASSING = ("checkpoints", "parts", "damaged", "failures", "ray", "paper")
+# folders of what does not stay, and of what `study.paper` and `study.export` make anew
+PASSING = ("checkpoints", "parts", "damaged", "failures", "ray", "paper", "export")
 LOGS = (NAME, "run.log", ".lock")
 
 

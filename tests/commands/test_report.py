@@ -17,6 +17,7 @@ from study.core.errors import StoreError
 from study.render.report import page as pages
 from study.render.report.payload import Json, unpacked
 from tests.commands.conftest import StudyRun
+from tests.render.report_here import held_by_page
 
 
 def data_of(path: Path) -> Json:
@@ -46,6 +47,15 @@ def test_the_command_makes_the_page_that_cross_eval_wrote(
     pairings = {(r.detector, r.train_on, r.test_on) for r in rows if r.role == "detector"}
     shown = {(one["detector"], one["train_on"], one["test_on"]) for one in mine["curves"]["cells"]}
     assert shown == pairings
+
+
+def test_the_page_holds_every_value_of_matrix_csv_and_every_switch(local_run: StudyRun) -> None:
+    matrix = data_of(local_run.store.folder / "report.html")["matrix"]
+    found = held_by_page(matrix, local_run.store.matrix_file)
+    pairings, tests = 2 * 3, 2  # two detectors, a training set each and both together
+    auc = [place for place in found if "auc" in place and place[-1] is False]
+    assert len([place for place in auc if "image" in place]) == pairings * tests
+    assert matrix["left_out"] == []
 
 
 def test_the_tables_alone_make_a_page(

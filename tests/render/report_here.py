@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -9,6 +12,7 @@ from study.analysis.cell_curves import BINS, GRID, RECALL, CellCurves, WorstImag
 from study.analysis.evidence import EvidenceRow
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
 from study.render.report.page import Report
+from study.render.report.payload import Json
 from tests.analysis.test_comparisons import compared, study
 from tests.factories import encode
 from tests.render.synthetic_matrix import matrix, row, without_number
@@ -83,3 +87,32 @@ def report() -> Report:
         again="python -m study.cross_eval made_up --predictions-csv",
         predictions="results/made up/predictions",
     )
+
+
+def held_by_page(matrix: Json, file: Path) -> dict[tuple[object, ...], list[object]]:
+    """Assert that the cells of a page's data are those of matrix.csv, to the last bit and no more,
+    and that its switches have all values of that file. Return the cells: place -> numbers.
+    """
+    columns, names = matrix["columns"], matrix["names"]
+    found: dict[tuple[object, ...], list[object]] = {}
+    for i in range(len(columns["value"])):
+        quantity = matrix["quantities"][columns["quantity"][i]]
+        place = tuple(of[columns[name][i]] for name, of in names.items())
+        place += (quantity["metric"], quantity["threshold"], bool(columns["leak_free"][i]))
+        found[place] = [columns[name][i] for name in ("value", "low", "high", "n_real", "n_fake")]
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["seed"] == "mean"]
+    rows = [row for row in rows if row["role"] in ("detector", "external") and not row["subset"]]
+    expected: dict[tuple[object, ...], list[object]] = {}
+    for line in rows:
+        place = tuple(line[name] for name in names)
+        place += (line["metric"], line["threshold"], line["leak_free"] == "true")
+        numbers = [float(line[name]) if line[name] else None for name in ("value", "low", "high")]
+        expected[place] = [*numbers, int(line["n_real"]), int(line["n_fake"])]
+    assert found == expected
+    for name, of in names.items():
+        assert of == [*dict.fromkeys(row[name] for row in rows)], f"the switch {name}"
+    assert [(q["metric"], q["threshold"]) for q in matrix["quantities"]] == [
+        *dict.fromkeys((row["metric"], row["threshold"]) for row in rows)
+    ]
+    return found

@@ -1,0 +1,231 @@
+"""Where in an image a detector looks: Grad-CAM, and attention rollout for transformers.
+
+And the only file that knows the package grad-cam. A map says which places the logit follows, or
+which places attention reaches. It does not say why, and not that the detector is right.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import BinaryClassifierOutputTarget
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from study.core.errors import ConfigError
+from study.detectors.base import Detector
+
+GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
+BATCH = 16
+NORMS = ("norm1", "ln_1")  # of a transformer's blocks, before attention
+Maps = NDArray[np.float32]  # (N, S, S) in [0, 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """What Grad-CAM reads. tokens: its output is (B, tokens, channels), not (B, channels, H, W).
+    last: channels come last.
+    """
+
+    module: nn.Module
+    tokens: bool = False
+    last: bool = False
+
+
+def explain(detector: Detector, squares: NDArray[np.uint8]) -> dict[str, Maps]:
+    """Return by method the maps of images as the detector sees them, (N, S, S, 3) uint8: each from
+    0 to 1, or 0 everywhere where no place speaks for the side that the detector takes.
+
+    Raises ConfigError for a detector that has no places: nothing of it is a map or a token.
+    """
+    own = copy.deepcopy(detector).cpu().eval().requires_grad_(True)
+    layer = _layer(own)
+    found = {GRAD_CAM: _in_batches(own, squares, lambda x: _grad_cam(own, layer, x))}
+    if layer.tokens and _has_attention(own, squares[:1]):
+        found[ROLLOUT] = _in_batches(own, squares, lambda x: _rollout(own, x))
+    return found
+
+
+def randomised(detector: Detector, seed: int = 0) -> Detector:
+    """Return a copy whose weights stand in random order, each matrix's and kernel's within
+    itself: what it has learned is gone (Adebayo et al., NeurIPS 2018).
+    """
+    other = copy.deepcopy(detector)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            if parameter.ndim > 1:
+                order = torch.randperm(parameter.numel(), generator=generator)
+                parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return other
+
+
+def rank_correlations(maps: Maps, others: Maps) -> NDArray[np.float64]:
+    """Return Spearman's correlation of each map with its other, (N,); NaN where one is constant."""
+    return np.array(
+        [
+            np.nan
+            if np.ptp(one) == 0 or np.ptp(other) == 0
+            else spearmanr(one.ravel(), other.ravel()).statistic
+            for one, other in zip(maps, others, strict=True)
+        ]
+    )
+
+
+def _in_batches(detector: Detector, squares: NDArray[np.uint8], compute: Any) -> Maps:
+    parts = [
+        compute(detector.prepare(torch.from_numpy(squares[start : start + BATCH])))
+        for start in range(0, len(squares), BATCH)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _layer(detector: Detector) -> _Layer:
+    """The last norm before attention; of a network without, the last feature map."""
+    seen: list[tuple[str, nn.Module, tuple[int, ...]]] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, _: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                seen.append((name, module, tuple(output.shape)))
+
+        return hook
+
+    size = detector.spec.geometry.size_px
+    hooks = [module.register_forward_hook(look(name)) for name, module in _leaves(detector)]
+    try:
+        with torch.no_grad():
+            detector(torch.zeros(2, 3, size, size))
+    finally:
+        for one in hooks:
+            one.remove()
+    for name, module, shape in reversed(seen):
+        if name.endswith(NORMS) and len(shape) == 3:
+            return _Layer(module=module, tokens=True)
+    for _, module, shape in reversed(seen):
+        if len(shape) == 4:
+            last = shape[1] == shape[2] != shape[3]
+            if min(shape[1:3] if last else shape[2:]) > 1:
+                return _Layer(module=module, last=last)
+    raise ConfigError(
+        f"{detector.spec.name} cannot be explained by a map: it has no features of places in an"
+        " image"
+    )
+
+
+def _leaves(detector: Detector) -> Iterator[tuple[str, nn.Module]]:
+    """Modules without others inside, and the norms. An activation that works in place would hand
+    its gradient to nobody.
+    """
+    for name, module in detector.named_modules():
+        if name.endswith(NORMS) or not any(True for _ in module.children()):
+            if hasattr(module, "inplace"):
+                module.inplace = False
+            yield name, module
+
+
+def _grad_cam(detector: Detector, layer: _Layer, x: Tensor) -> Maps:
+    """What raises the logit of an image that is above 0, what lowers one below: the places that
+    speak for the side it lies on.
+    """
+    with torch.no_grad():
+        sides = (detector(x) > 0).long().tolist()
+
+    def places(activations: Tensor) -> Tensor:
+        if layer.last:
+            return activations.permute(0, 3, 1, 2)
+        return _grid(activations.transpose(1, 2)) if layer.tokens else activations
+
+    with GradCAM(detector, [layer.module], reshape_transform=places) as cam:
+        targets = [BinaryClassifierOutputTarget(side) for side in sides]
+        return cast(Maps, cam(input_tensor=x, targets=targets))
+
+
+def _grid(values: Tensor) -> Tensor:
+    """Values (..., tokens) on the square of patches (..., G, G). Tokens before it (a class token,
+    registers) are left out.
+    """
+    side = int(values.shape[-1] ** 0.5)
+    patches = values[..., values.shape[-1] - side * side :]
+    return patches.reshape(*values.shape[:-1], side, side)
+
+
+def _has_attention(detector: Detector, square: NDArray[np.uint8]) -> bool:
+    with _attention(detector) as seen, torch.no_grad():
+        detector(detector.prepare(torch.from_numpy(square)))
+    return bool(seen)
+
+
+def _rollout(detector: Detector, x: Tensor) -> Maps:
+    """Attention, averaged over heads and multiplied through the blocks with half of each token
+    staying (Abnar and Zuidema, ACL 2020): what reaches the class token, or, where there is none,
+    all tokens.
+    """
+    with _attention(detector) as seen, torch.no_grad():
+        detector(x)
+    tokens = seen[0].shape[-1]
+    eye = torch.eye(tokens)
+    reach = eye.expand(len(x), -1, -1)
+    for attention in seen:
+        reach = ((attention + eye) / 2) @ reach
+    has_class = tokens > int(tokens**0.5) ** 2
+    rows = reach[:, 0] if has_class else reach.mean(dim=1)
+    grid = _grid(rows)
+    flat = grid.flatten(1)
+    low, high = (end[:, None, None] for end in (flat.amin(1), flat.amax(1)))
+    scaled = (grid - low) / (high - low).clamp_min(1e-12)
+    full = F.interpolate(scaled[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)
+    return full[:, 0].clamp(0, 1).numpy()
+
+
+@contextmanager
+def _attention(detector: Detector) -> Iterator[list[Tensor]]:
+    """Collect the square attention matrices (B, tokens, tokens) of every block, in their order, of
+    timm's attention and of torch's.
+    """
+    seen: list[Tensor] = []
+    undo: list[Any] = []
+
+    def take(weights: Tensor) -> None:
+        weights = weights.detach()
+        mean = weights.mean(dim=1) if weights.ndim == 4 else weights
+        if mean.shape[-1] == mean.shape[-2]:
+            seen.append(mean)
+
+    for module in detector.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            undo.append(_with_weights(module, take))
+        elif hasattr(module, "fused_attn") and isinstance(
+            getattr(module, "attn_drop", None), nn.Module
+        ):
+            setattr(module, "fused_attn", False)  # noqa: B010 - torch types it as a tensor
+            drop = cast(nn.Module, module.attn_drop)
+            hook = drop.register_forward_pre_hook(lambda _, given: take(given[0]))
+            undo.append(hook.remove)
+    try:
+        yield seen
+    finally:
+        for one in undo:
+            one()
+
+
+def _with_weights(module: nn.MultiheadAttention, take: Any) -> Any:
+    """Have torch's attention hand out its weights; return what ends that."""
+    forward = module.forward
+
+    def asked(*given: Any, **options: Any) -> Any:
+        found, weights = forward(*given, **{**options, "need_weights": True})
+        take(weights)
+        return found, None
+
+    module.forward = asked  # type: ignore[method-assign]
+    return lambda: setattr(module, "forward", forward)
