@@ -177,10 +177,27 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
         write_report(opened, options, found, cells, history, notes, page)
     live.clear()
     notes += _left_out(opened, options, gone, files)
-    views.add_matrix(found.results.rows, opened.store.shown_files())
+    _show_matrix(opened, found, views)
     _print(opened, options, found, notes)
-    views.wait()
+    _wait_for(views, opened)
     return _exit_code(cells)
+
+
+def _show_matrix(opened: OpenStudy, found: Analyses, views: Views) -> None:
+    """Hand the matrix to the views, with the pairing that is best."""
+    from study.analysis.predictions import champion
+
+    rows = found.results.rows
+    views.add_matrix(rows, opened.store.shown_files(), champion(found.results))
+
+
+def _wait_for(views: Views, opened: OpenStudy) -> None:
+    """Wait until the views have everything, and say where."""
+    from study.tracking.mlflow_address import page_line
+
+    views.wait()
+    if views.matrix_page:
+        print(page_line(opened.workspace.results, views.matrix_page))
 
 
 def _audited_beside(

@@ -2,8 +2,8 @@
 
     python -m study.track quick
 
-Writes what they lack. A database or a journal of the results folder that is damaged is renamed and
-made anew. Nothing is trained or scored.
+Writes what they lack, or with --rebuild all of MLflow's anew. A database or a journal of the
+results folder that is damaged is renamed and made anew. Nothing is trained or scored.
 """
 
 from __future__ import annotations
@@ -28,19 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = cli.command_parser("track", __doc__, EXAMPLES)
     cli.add_study_options(parser)
     cli.add_log_options(parser)
+    what = "set aside what MLflow has of the study, and write all of it anew"
+    parser.add_argument("--rebuild", action="store_true", help=what)
     options = cli.parse(parser, arguments)
     with cli.views() as views:
         opened = cli.open_study(options, firewall=False)
         with opened.store.lock():
-            return track(opened, views, cli.again(options, "track"))
+            again = cli.again(options, "track")
+            return track(opened, views, again, rebuild=options.rebuild)
 
 
-def track(opened: OpenStudy, views: Views, again: str) -> int:
-    """Write what the views lack, and print where they are. Returns the exit code."""
-    from study.analysis.results_csv import read_matrix
+def track(opened: OpenStudy, views: Views, again: str, *, rebuild: bool = False) -> int:
+    """Write what the views lack, or all of MLflow's anew, and print where they are. Returns the
+    exit code.
+    """
+    from study.analysis.predictions import champion
+    from study.analysis.results_csv import read_results
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
-    from study.tracking.mlflow_address import ui_command
+    from study.tracking.mlflow_address import page_line, ui_command
     from study.tracking.optuna_record import dashboard_command
     from study.tracking.set_aside import set_aside_damaged
 
@@ -50,7 +56,7 @@ def track(opened: OpenStudy, views: Views, again: str) -> int:
             f"warning: it was damaged and is made anew; the old one is '{path}'. Other studies of"
             f" '{results}' are not in the new one: run study.track for each"
         )
-    views.open(opened.study.name, results, remedy=again)
+    views.open(opened.study.name, results, remedy=again, rebuild=rebuild)
     history = replay(opened)
     trials = [pair for searched in history.values() for pair in searched.trials]
     for trial, result in trials:
@@ -61,10 +67,13 @@ def track(opened: OpenStudy, views: Views, again: str) -> int:
         views.add_winner(winner, store.model_folder(winner.key))
     has_matrix = store.matrix_file.is_file()
     if has_matrix:
-        views.add_matrix(read_matrix(store.matrix_file), store.shown_files())
+        tables = read_results(store.folder)
+        views.add_matrix(tables.rows, store.shown_files(), champion(tables))
     whole = views.wait()
     print(f"{len(trials)} trials, {len(winners)} winners, {'the' if has_matrix else 'no'} matrix")
     print(f"mlflow: {ui_command(results)}\noptuna: {dashboard_command(results)}")
+    if views.matrix_page:
+        print(page_line(results, views.matrix_page))
     return cli.DONE if whole else cli.SOME_FAILED
 
 

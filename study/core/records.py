@@ -287,6 +287,9 @@ class TrialResult:
         return self.failure is not None and self.failure.permanent
 
 
+MEMBERS = "members"  # the folder of an ensemble's members, where they went along with it
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainedDetector:
     """A detector on disk: `models/<key>/`. Thresholds are logits, all from source val;
@@ -308,6 +311,14 @@ class TrainedDetector:
     val_nll: float = float("nan")
     best_epoch: int = -1
     provenance: Mapping[str, str]
+
+    @property
+    def members(self) -> list[tuple[str, str]]:
+        """The members of an ensemble, (name, key); none of another detector."""
+        if self.spec.learner != "members":
+            return []
+        texts = self.provenance["members"].split(", ")
+        return [(text.split(" ")[0], text.split(" ")[1]) for text in texts]
 
 
 @dataclass(frozen=True, kw_only=True)

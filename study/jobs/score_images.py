@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from study.core.errors import DataError
-from study.core.records import TrainedDetector
+from study.core.records import MEMBERS, TrainedDetector
 from study.data.images.decode import UndecodableError, UnreadableError, decode_image
 from study.data.images.geometry import fit_geometry
 from study.data.images.unify import unify
@@ -102,6 +102,27 @@ class Scorer:
             parts.append(self.logits(batch))
         return np.concatenate(parts)
 
+    def score_each(self, images: Iterable[Image]) -> tuple[NDArray[np.float64], list[str]]:
+        """Return what `score` does, and why an image has no logit, "" for one that has: its logit
+        is NaN. No image ends the others.
+        """
+        logits, reasons = [np.zeros(0)], list[str]()
+        numbered = enumerate(images)
+        while batch := list(islice(numbered, BATCH)):
+            squares = []
+            for number, image in batch:
+                try:
+                    squares.append(self.squares(pixels_of(image, number)))
+                    reasons.append("")
+                except (DataError, OSError) as error:
+                    reasons.append(" ".join(str(error).split()))
+            found = np.full(len(batch), np.nan)
+            is_good = [not reason for reason in reasons[-len(batch) :]]
+            if squares:
+                found[is_good] = self.logits(squares)
+            logits.append(found)
+        return np.concatenate(logits), reasons
+
     def _named_squares(self, number: int, image: Image) -> Squares:
         try:
             return self.squares(pixels_of(image, number))
@@ -115,18 +136,18 @@ class Scorer:
 
 
 def _parts(folder: Path, record: TrainedDetector) -> tuple[_Part, ...]:
-    """The networks of a detector: its own, or those of an ensemble's members, which lie beside
-    it.
+    """The networks of a detector: its own, or those of an ensemble's members, which lie beside it,
+    or in it where it has left the store.
     """
     if record.spec.learner != "members":
         return (_Part(weight=1.0, load=functools.partial(load_detector, folder)),)
-    members = [text.split(" ") for text in record.provenance["members"].split(", ")]
+    beside = folder / MEMBERS if (folder / MEMBERS).is_dir() else folder.parent
     return tuple(
         _Part(
             weight=float(record.spec.options[f"weight_{name}"]),
-            load=functools.partial(load_detector, folder.parent / key),
+            load=functools.partial(load_detector, beside / key),
         )
-        for name, key in members
+        for name, key in record.members
     )
 
 

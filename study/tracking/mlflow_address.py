@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from study.core.errors import StoreError
 
 SERVERS = ("http", "https")
+HERE = "http://127.0.0.1:5000"  # where the command below serves
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -84,3 +85,10 @@ def ui_command(results: Path) -> str:
     # An address with a password in it is not printed.
     address = shlex.quote(uri) if without_password(uri) == uri else '"$MLFLOW_TRACKING_URI"'
     return f"mlflow ui --backend-store-uri {address} --host 127.0.0.1 --port 5000 --workers 1"
+
+
+def page_line(results: Path, page: str) -> str:
+    """Return what to say of where the matrix is. page: in MLflow's own pages."""
+    uri = tracking_uri(results)
+    server = without_password(uri).rstrip("/") if is_server(uri) else HERE
+    return f"matrix in MLflow: {server}{page}"

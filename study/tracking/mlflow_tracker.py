@@ -18,12 +18,12 @@ import logging
 import math
 import os
 import re
+import shutil
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from study.analysis.results import ResultRow
 from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest, file_sha256
 from study.core.parallel import one_at_a_time
-from study.core.records import EpochRecord, Pairing, TrainedDetector, Trial, TrialResult
+from study.core.records import MEMBERS, EpochRecord, Pairing, TrainedDetector, Trial, TrialResult
 from study.tracking.descriptions import description
 from study.tracking.metric_names import (
     dataset_digest,
@@ -43,15 +43,16 @@ from study.tracking.metric_names import (
     slug,
 )
 from study.tracking.mlflow_address import is_server, tracking_uri, without_password
+from study.tracking.model_code import BASE64, EXAMPLE, LOADER, requirements, write_code
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import LoggedModel, Metric, Run
 
-DISTRIBUTION = "fake-image-study"
-LOADER = "study.tracking.logged_model"
 NAMES = "names.json"  # what the letters of metric names stand for
 FIGURES = (".png", ".svg", ".pdf")
+REGISTERED = "mlflow.modelVersions"  # the tag by which a model's page shows its versions
+CHAMPION, BEST_ON = "champion", "best-on-"  # aliases of the study's registered model
 
 # Read by mlflow when it is first used; what the user has set is kept.
 _ENVIRONMENT = {
@@ -112,6 +113,18 @@ def _one_line_errors(uri: str) -> Iterator[None]:
         if not str(error).startswith("Failed to convert"):
             raise
         raise StoreError(f"MLflow cannot be used: {error}; unset that variable") from error
+
+
+@contextlib.contextmanager
+def _found_by_all(uri: str) -> Iterator[None]:
+    """Say where MLflow is to what asks for it by the environment alone: its registry."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        os.environ.pop("MLFLOW_TRACKING_URI")
+        os.environ.update({"MLFLOW_TRACKING_URI": before} if before is not None else {})
 
 
 RunKey = tuple[str, str, str]  # kind, pairing, key
@@ -197,7 +210,7 @@ class Tracker:
         `<results>/mlartifacts`.
         """
         self.uri = tracking_uri(results)
-        self._study = study
+        self._study, self._results = study, results
         self._runs_cache: dict[RunKey, Run] | None = None
         self._models_cache: list[LoggedModel] | None = None
         self._under_way: dict[RunKey, set[int]] = {}  # runs of trials, and the epochs they have
@@ -420,7 +433,9 @@ class Tracker:
             model_type=pairing.detector,
         )
         with tempfile.TemporaryDirectory() as scratch:
-            _save_pyfunc(Path(scratch) / "model", folder, model_id=model.model_id, run_id=run_id)
+            ids = {"model_id": model.model_id, "run_id": run_id}
+            data = _with_members(trained, folder, Path(scratch))
+            _save_pyfunc(Path(scratch) / "model", data, pairing.detector, **ids)
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
         output = LoggedModelOutput(model.model_id, step=max(trained.best_epoch, 0))
         self._client.log_outputs(run_id, [output])
@@ -440,20 +455,26 @@ class Tracker:
                 self._client.set_logged_model_tags(other.model_id, {"study.current": current})
                 other.tags["study.current"] = current
 
-    def log_matrix(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
+    def log_matrix(
+        self, rows: Sequence[ResultRow], artifacts: Sequence[Path], champion: str = ""
+    ) -> str:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
         where it has no value; of an AUC its interval's ends, too; and the files. Its description is
         the answer and the AUCs as a table. Then each winner's own numbers as MLflow's
-        model-by-dataset metrics, so that models can be ranked on a test set.
+        model-by-dataset metrics, so that models can be ranked on a test set. Then the best of them
+        as versions of the study's registered model. Return where in MLflow the matrix is shown.
 
-        rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay
-        there, and are not written.
+        champion: the pairing with that alias, "" for none. rows: all of matrix.csv; those of a part
+        of the images (by method, without leaks) stay there, and are not written.
         artifacts: files. The same rows and files are not written a second time.
         """
         rows = [row for row in rows if row.is_whole]
         with _one_line_errors(self.uri):
             self._log_matrix_run(rows, artifacts)
             self._log_model_metrics(rows)
+            self._register(rows, champion)
+            run = self._runs()["matrix", "", "matrix"]
+            return f"/#/experiments/{self._experiment}/runs/{run.info.run_id}"
 
     def _log_matrix_run(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
         key, content = ("matrix", "", "matrix"), _content_digest(rows, artifacts)
@@ -470,7 +491,11 @@ class Tracker:
         now_ms = _now_ms()
         self._log(
             run_id,
-            numbers=[(name, value, now_ms, 0) for row in means for name, value in _values(row)],
+            numbers=[
+                (name, value, now_ms, 0)
+                for row in means
+                for name, value in _values(row, metric_name(row))
+            ],
             tags={"mlflow.note.content": description(means, artifacts)},
         )
         names = json.dumps(original_names(means), indent=1, ensure_ascii=False)
@@ -492,35 +517,123 @@ class Tracker:
         self._client.log_inputs(run_id, [DatasetInput(one, tags) for one in datasets])
 
     def _log_model_metrics(self, rows: Sequence[ResultRow]) -> None:
-        """Add to every current model the numbers that it does not have yet.
-
-        MLflow keys a model's metrics by name, time, step and run, and not by dataset: without a
-        step of its own for each test set, all but one would be lost. It also turns NaN into 0 here,
-        so an undefined value is left out.
+        """Add to every current model the numbers that it does not have yet, each under the name of
+        its test set, and linked to it. An undefined value is left out: MLflow would make it 0.
         """
         from mlflow.entities import Metric
 
-        names, now_ms = sorted({dataset_name(row) for row in rows}), _now_ms()
-        steps = {name: step for step, name in enumerate(names)}
-        models = {_place(m): m for m in self._models() if m.tags.get("study.current") == "true"}
-        for place, model in models.items():
-            held, new = _latest_metrics(model), []
+        now_ms = _now_ms()
+        for place, model in self._current().items():
+            held, new = {metric.key: metric.value for metric in _by_time(model)}, []
             for row in rows:
                 if (row.detector, row.train_on, row.seed) != place:
                     continue
-                name = slug(quantity(row)) + ("/unit" if row.level == "unit" else "")
-                value, dataset = row.estimate.value, dataset_name(row)
-                if math.isfinite(value) and held.get((name, dataset)) != value:
-                    number = name, value, now_ms, steps[dataset]
-                    new.append(Metric(*number, model.model_id, dataset, dataset_digest(dataset)))
+                dataset = dataset_name(row)
+                of_dataset = model.model_id, dataset, dataset_digest(dataset)
+                new += [
+                    Metric(name, value, now_ms, 0, *of_dataset)
+                    for name, value in _values(row, _on_test_set(row))
+                    if math.isfinite(value) and held.get(name) != value
+                ]
             if new:
                 self._client.log_batch(str(model.source_run_id), metrics=new)
                 self._models_cache = None  # what it says of the models' metrics is out of date
 
+    def _current(self) -> dict[tuple[str, str, str], LoggedModel]:
+        """The models that the study now has, by detector, training set and seed."""
+        return {_place(m): m for m in self._models() if m.tags.get("study.current") == "true"}
 
-def _values(row: ResultRow) -> Iterator[tuple[str, float]]:
+    def _register(self, rows: Sequence[ResultRow], champion: str) -> None:
+        """Make the best winner on each test set (mean AUC over seeds; of that winner its first
+        seed), and the champion, versions of one registered model, which has the study's name. Their
+        aliases say which they are.
+        """
+        wanted = _aliases(rows, self._current(), champion)
+        if not wanted:
+            return
+        from mlflow.exceptions import MlflowException
+
+        name = self._study
+        try:
+            held = dict(self._client.get_registered_model(name).aliases)
+        except MlflowException:
+            self._client.create_registered_model(name, tags={"study.name": name})
+            held = {}
+        found = self._client.search_model_versions(f"name = '{name}'")
+        # a database does not keep a version's model, but where it came from
+        versions = {version.source: str(version.version) for version in found}
+        for model in wanted.values():
+            if _source(model) not in versions:
+                with _found_by_all(self.uri):
+                    made = self._client.create_model_version(
+                        name,
+                        source=_source(model),
+                        run_id=model.source_run_id,
+                        model_id=model.model_id,
+                        description=f"{model.tags['study.pairing']}, seed"
+                        f" {model.tags['study.seed']}",
+                    )
+                versions[_source(model)] = str(made.version)
+                of_model = {REGISTERED: json.dumps([{"name": name, "version": made.version}])}
+                self._client.set_logged_model_tags(model.model_id, of_model)
+        now = {alias: versions[_source(model)] for alias, model in wanted.items()}
+        ours = {a for a in held if a == CHAMPION or a.startswith(BEST_ON)}
+        for alias in ours - set(now):
+            self._client.delete_registered_model_alias(name, alias)
+        for alias, version in now.items():
+            if str(held.get(alias)) != version:
+                self._client.set_registered_model_alias(name, alias, version)
+
+    def set_aside(self) -> None:
+        """Move all that MLflow has of the study out of the way, so that it is written anew: its
+        experiment goes to the trash under another name, its registered model is deleted.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with _one_line_errors(self.uri):
+            old = f"{self._study} (set aside {time.strftime('%Y-%m-%d %H:%M:%S')})"
+            self._client.rename_experiment(self._experiment, old)
+            self._client.delete_experiment(self._experiment)
+            with contextlib.suppress(MlflowException):  # there is none
+                self._client.delete_registered_model(self._study)
+            self._runs_cache, self._models_cache, self._under_way = None, None, {}
+            self._experiment = self._open_experiment(self._results)
+
+
+def _aliases(
+    rows: Iterable[ResultRow], models: Mapping[tuple[str, str, str], LoggedModel], champion: str
+) -> dict[str, LoggedModel]:
+    """The models that have an alias, by it."""
+    best: dict[str, tuple[float, LoggedModel]] = {}
+    found: dict[str, LoggedModel] = {}
+    for row in rows:
+        model = models.get((row.detector, row.train_on, "0"))
+        is_mean = row.metric == "auc" and row.seed == "mean" and row.is_plain and row.has_number
+        if model is None or not is_mean:
+            continue
+        if row.estimate.value > best.get(row.test_on, (-1.0, model))[0]:
+            best[row.test_on] = row.estimate.value, model
+        if model.tags["study.pairing"] == champion:
+            found[CHAMPION] = model
+    for test_on, (_, model) in best.items():
+        alias = BEST_ON + re.sub(r"[^\w-]", "-", test_on)
+        found[alias if alias not in found else f"{alias}-{digest(test_on)[:6]}"] = model
+    return found
+
+
+def _source(model: LoggedModel) -> str:
+    return f"models:/{model.model_id}"
+
+
+def _on_test_set(row: ResultRow) -> str:
+    """What a winner's number on a test set is called."""
+    unit = "/unit" if row.level == "unit" else ""
+    return f"{slug(quantity(row))}/{slug(dataset_name(row))}{unit}"
+
+
+def _values(row: ResultRow, name: str) -> Iterator[tuple[str, float]]:
     """A number of the matrix by its name, and the ends of an AUC's interval."""
-    name, found = metric_name(row), row.estimate
+    found = row.estimate
     yield name, found.value
     if row.metric == "auc" and math.isfinite(found.low):
         yield f"{name}/low", found.low
@@ -536,9 +649,8 @@ def _is_of(model: LoggedModel, trained: TrainedDetector) -> bool:
     return found == (trained.key, trained.trial.pairing.name)
 
 
-def _latest_metrics(model: LoggedModel) -> dict[tuple[str, str | None], float]:
-    metrics = sorted(model.metrics or (), key=lambda metric: metric.timestamp)
-    return {(metric.key, metric.dataset_name): metric.value for metric in metrics}
+def _by_time(model: LoggedModel) -> list[Metric]:
+    return sorted(model.metrics or (), key=lambda metric: metric.timestamp)
 
 
 def _make_database(uri: str, *, lock: Path) -> None:
@@ -576,17 +688,30 @@ def _probe_database(uri: str) -> None:
         engine.dispose()
 
 
-def _save_pyfunc(path: Path, folder: Path, *, model_id: str, run_id: str) -> None:
-    """Write an MLflow model folder around a copy of ours: MLflow loads it through the module
-    `LOADER`.
-    """
+def _with_members(trained: TrainedDetector, folder: Path, scratch: Path) -> Path:
+    """The folder of a detector; of an ensemble a copy that has its members in it."""
+    if not trained.members:
+        return folder
+    whole = Path(shutil.copytree(folder, scratch / trained.key))
+    for _, key in trained.members:
+        shutil.copytree(folder.parent / key, whole / MEMBERS / key)
+    return whole
+
+
+def _save_pyfunc(path: Path, folder: Path, detector: str, *, model_id: str, run_id: str) -> None:
+    """Write an MLflow model folder around a copy of ours, with the code that loads it."""
     import mlflow.pyfunc
+    import pandas as pd
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
 
     # of the inputs nothing is said: paths, bytes, Pillow images and arrays are all taken
+    texts, numbers = ("error",), ("logit", "probability")
     signature = ModelSignature(
-        outputs=Schema([ColSpec("double", "logit"), ColSpec("double", "probability")]),
+        outputs=Schema(
+            [ColSpec("double", name) for name in numbers]
+            + [ColSpec("string", name) for name in texts]
+        ),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -594,9 +719,10 @@ def _save_pyfunc(path: Path, folder: Path, *, model_id: str, run_id: str) -> Non
             path=str(path),
             loader_module=LOADER,
             data_path=str(folder),
-            mlflow_model=Model(
-                run_id=run_id, model_id=model_id, model_uuid=model_id, signature=signature
-            ),
+            code_paths=write_code(path.with_name("code"), detector),
+            mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
+            signature=signature,
+            input_example=pd.DataFrame({BASE64: [EXAMPLE]}),
             # given, or MLflow starts a process to find out
-            pip_requirements=[f"{DISTRIBUTION}=={version(DISTRIBUTION)}"],
+            pip_requirements=requirements(),
         )

@@ -2,9 +2,9 @@
 
     python -m study.tracking.view_process
 
-It reads pickled messages from stdin and answers on stdout: ("written",) to each, and ("lost", view,
-why, traceback) where a view takes no more. It ends after the message ("end",), and at once where
-the command that feeds it is gone.
+It reads pickled messages from stdin and answers on stdout: ("written",) to each, ("lost", view,
+why, traceback) where a view takes no more, ("page", path) where the matrix is shown. It ends after
+the message ("end",), and at once where the command that feeds it is gone.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ class Writers:
     """Both views of one study, each given up at its first error. MLflow's database is made at once,
     because that takes seconds.
 
-    lost: told the view, why, and the traceback.
+    told: called with ("lost", view, why, traceback), and with ("page", where the matrix is shown).
+    rebuild: what MLflow has of the study is set aside first.
     """
 
-    def __init__(self, study: str, results: Path, lost: Callable[[str, str, str], None]) -> None:
-        self._study, self._results, self._lost = study, results, lost
+    def __init__(self, study: str, results: Path, rebuild: bool, told: Callable[..., None]) -> None:
+        self._study, self._results, self._told = study, results, told
         self._tracker: Tracker | None = None
         self._optuna = OptunaRecord(study, results=results)
         self._given_up: set[str] = set()
-        self._try(MLFLOW, self._mlflow)
+        self._try(MLFLOW, lambda: self._mlflow().set_aside() if rebuild else self._mlflow())
 
     def trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
         """Show a trial that has ended."""
@@ -60,9 +61,11 @@ class Writers:
         """Show a trained winner."""
         self._try(MLFLOW, lambda: self._mlflow().log_winner(trained, folder))
 
-    def matrix(self, rows: Sequence[ResultRow], files: Sequence[Path]) -> None:
+    def matrix(self, rows: Sequence[ResultRow], files: Sequence[Path], champion: str) -> None:
         """Show the matrix, with its tables and figures."""
-        self._try(MLFLOW, lambda: self._mlflow().log_matrix(rows, files))
+        self._try(
+            MLFLOW, lambda: self._told("page", self._mlflow().log_matrix(rows, files, champion))
+        )
 
     def _mlflow(self) -> Tracker:
         if self._tracker is None:
@@ -77,7 +80,7 @@ class Writers:
         except Exception as error:  # whatever a library raises, a view ends no command
             self._given_up.add(view)
             text = str(error) if isinstance(error, StoreError) else _one_line(error)
-            self._lost(view, text, traceback.format_exc())
+            self._told("lost", view, text, traceback.format_exc())
 
 
 def _one_line(error: Exception) -> str:
@@ -111,7 +114,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, gone: Callable[[], None]) -> No
     while (message := inbox.get()) is not None and message[0] != "end":
         kind, *given = message
         if kind == "open":
-            writers = Writers(*given, lost=lambda *words: answer("lost", *words))
+            writers = Writers(*given, told=answer)
         else:
             getattr(writers, kind)(*given)
         answer("written")

@@ -55,6 +55,7 @@ class Views:
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._sent = self._written = 0
         self._remedy = ""
+        self.matrix_page = ""  # where in MLflow's pages the matrix is, once it is written
         self._lost: set[str] = set()
         self._silent = False  # it was said that nothing more is written, or it is on purpose
         self._over = threading.Event()  # no more answers come
@@ -83,10 +84,12 @@ class Views:
         self._over.wait(STOP_SECONDS)  # its last line is read
         self._errors.close()
 
-    def open(self, study: str, results: Path, *, remedy: str) -> None:
-        """Say which study follows. remedy: the command that writes what a view lacks."""
+    def open(self, study: str, results: Path, *, remedy: str, rebuild: bool = False) -> None:
+        """Say which study follows. remedy: the command that writes what a view lacks. rebuild:
+        what MLflow has of it is set aside first.
+        """
         self._remedy = remedy
-        self._put("open", study, results.absolute())
+        self._put("open", study, results.absolute(), rebuild)
 
     def add_trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
         """Show a trial that has ended."""
@@ -103,9 +106,11 @@ class Views:
         """Show a trained winner, with the files of its folder."""
         self._put("winner", trained, folder)
 
-    def add_matrix(self, rows: Sequence[ResultRow], files: Sequence[Path]) -> None:
-        """Show the matrix, with its tables and figures."""
-        self._put("matrix", tuple(rows), tuple(files))
+    def add_matrix(
+        self, rows: Sequence[ResultRow], files: Sequence[Path], champion: str = ""
+    ) -> None:
+        """Show the matrix, with its tables and figures. champion: the best pairing, "" for none."""
+        self._put("matrix", tuple(rows), tuple(files), champion)
 
     def wait(self, seconds: float = WAIT_SECONDS) -> bool:
         """Wait until all is written; no longer than `seconds` without one more record. Say so where
@@ -168,6 +173,8 @@ class Views:
                 kind, *words = pickle.load(answers)
                 if kind == "written":
                     self._written += 1
+                elif kind == "page":
+                    (self.matrix_page,) = words
                 else:
                     self._say_lost(*words)
         self._say_ended()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from study import cross_eval, ledger, plan, prepare, sweep
+from study.analysis.cells_csv import read_cells
 from study.core.errors import ConfigError, StoreError
 from study.core.records import NO_TRAINING
 from study.jobs.cell import load_detector
@@ -129,7 +130,10 @@ def test_plan_counts_winners_and_cells_of_ensembles_and_no_trials(
     assert line.split()[-7:] == ["-", "0", "2/2", "-", "4/4", "-", "-"]
 
 
-def test_an_ensemble_is_a_model_in_mlflow_that_names_its_members_when_loaded(run: StudyRun) -> None:
+def test_an_ensemble_is_a_model_in_mlflow_and_no_network_of_the_store(
+    run: StudyRun, study_file: Path
+) -> None:
+    import mlflow.pyfunc
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{run.store.results / 'mlflow.db'}")
@@ -144,12 +148,23 @@ def test_an_ensemble_is_a_model_in_mlflow_that_names_its_members_when_loaded(run
         (f"ensemble @ {x}", seed) for x in ("alpha", "alpha+beta") for seed in "01"
     }
     for model in models:
-        assert {"source_val_auc", "auc"} <= {m.key for m in model.metrics or ()}
+        assert {"source_val_auc", "auc/beta"} <= {m.key for m in model.metrics or ()}
         assert {"weight_npr", "bias"} <= set(model.params or ())
         with pytest.raises(
             StoreError, match=r"is an ensemble and has no network: load its members \(npr "
         ):
             load_detector(run.store.model_folder(model.tags["study.key"]))
+    # in MLflow its members are with it
+    (cell,) = (
+        c
+        for c in read_cells(run.store.folder / "cells.csv")
+        if (c.detector, c.train_on, c.test_on, c.seed) == ("ensemble", "alpha", "beta", 0)
+    )
+    (model,) = (m for m in models if m.tags["study.key"] == cell.model)
+    held = run.store.scores(cell.scores)
+    paths = [str(study_file.parent / "datasets" / name) for name in held.sample_id.tolist()]
+    answer = mlflow.pyfunc.load_model(model.artifact_location).predict(paths)
+    np.testing.assert_allclose(answer.logit, held.logit, rtol=1e-5, atol=1e-5)
 
 
 def test_a_missing_or_failed_member_is_named(
@@ -297,7 +312,8 @@ def test_it_stands_beside_trained_detectors_in_every_view(
     }
     assert set(models) == {"spectrum @ alpha", f"clip_zero_shot @ {NO_TRAINING}"}
     model = models[f"clip_zero_shot @ {NO_TRAINING}"]
-    assert {m.key for m in model.metrics or ()} & {"source_val_auc", "auc"} == {"auc"}
+    keys = {m.key for m in model.metrics or ()}
+    assert "auc/beta" in keys and "source_val_auc" not in keys
     assert not any(math.isnan(m.value) for m in model.metrics or ())
     (run,) = client.search_runs([experiment.experiment_id], "tags.`study.kind` = 'matrix'")
     assert run.data.metrics["auc/clip_zero_shot/.x28.none.x29./beta"] > 0

@@ -98,7 +98,9 @@ def test_the_best_model_on_a_test_set(server: Server) -> None:
     query = {
         "experiment_ids": [server.experiment("faces")],
         "datasets": [{"dataset_name": name, "dataset_digest": dataset_digest(name)}],
-        "order_by": [{"field_name": "metrics.auc", "ascending": False, "dataset_name": name}],
+        "order_by": [
+            {"field_name": "metrics.auc/c.x20.d", "ascending": False, "dataset_name": name}
+        ],
     }
     found = server.ask("logged-models/search", query)["models"]
     ranked = [
@@ -141,8 +143,8 @@ def test_a_study_is_logged_through_a_server(
     assert sorted(
         (m["dataset_name"], m["key"]) for m in model["data"]["metrics"] if "dataset_name" in m
     ) == [
-        ("a", "auc"),
-        ("b", "auc"),
+        *(("a", "auc/a"), ("a", "auc/a/high"), ("a", "auc/a/low")),
+        *(("b", "auc/b"), ("b", "auc/b/high"), ("b", "auc/b/low")),
     ]
     assert not (tmp_path / "results").exists()  # the server keeps the files
     assert capfd.readouterr().out == ""

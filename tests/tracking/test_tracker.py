@@ -115,7 +115,8 @@ def test_a_second_run_of_the_commands_writes_nothing(results: Path, tmp_path: Pa
         seen.append(counts(tracker))
     assert seen[0] == seen[1]
     assert seen[0]["runs"] == 4  # pairing, trial, winner, matrix
-    assert seen[0]["model_metrics"] == 2 + 4  # source val, and 2 quantities on 2 test sets
+    # source val, and of 2 test sets 2 quantities and the ends of the AUC's interval
+    assert seen[0]["model_metrics"] == 2 + 2 * (2 + 2)
 
 
 def test_a_failed_trial_that_is_done_at_last_is_replaced(results: Path) -> None:
@@ -332,7 +333,7 @@ def test_models_are_ranked_on_a_test_set(results: Path, tmp_path: Path) -> None:
     )
 
     def best_on(name: str) -> list[str]:
-        order = {"field_name": "metrics.auc", "ascending": False, "dataset_name": name}
+        order = {"field_name": f"metrics.auc/{name}", "ascending": False, "dataset_name": name}
         dataset = {"dataset_name": name, "dataset_digest": dataset_digest(name)}
         return [
             m.tags["study.train_on"] for m in models(tracker, datasets=[dataset], order_by=[order])
@@ -341,14 +342,77 @@ def test_models_are_ranked_on_a_test_set(results: Path, tmp_path: Path) -> None:
     assert best_on("a") == ["a", "a+b", "b"]
     assert best_on("b") == ["b", "a"]  # an undefined value is no value, and never 0
     held = {
-        m.tags["study.train_on"]: {(x.dataset_name, x.value) for x in m.metrics if x.key == "auc"}
+        m.tags["study.train_on"]: {
+            (x.key, x.dataset_name, x.value) for x in m.metrics if x.key in ("auc/a", "auc/b")
+        }
         for m in models(tracker)
     }
     assert held == {
-        "a": {("a", 0.9), ("b", 0.6)},
-        "b": {("a", 0.55), ("b", 0.95)},
-        "a+b": {("a", 0.85)},
+        "a": {("auc/a", "a", 0.9), ("auc/b", "b", 0.6)},
+        "b": {("auc/a", "a", 0.55), ("auc/b", "b", 0.95)},
+        "a+b": {("auc/a", "a", 0.85)},
     }
+    # the model's own page has no number of which nobody knows the test set, and has intervals
+    (of_a,) = (m for m in models(tracker) if m.tags["study.train_on"] == "a")
+    names = {x.key for x in of_a.metrics}
+    assert {"auc/a/low", "auc/a/high"} <= names and "auc" not in names
+
+
+def mean_rows(values: dict[str, dict[str, float]]) -> list[ResultRow]:
+    return [
+        row(train_on=train_on, test_on=test_on, value=value, seed=seed)
+        for train_on, cells in values.items()
+        for test_on, value in cells.items()
+        for seed in ("mean", "0")
+    ]
+
+
+def test_the_best_winners_are_versions_with_aliases(results: Path, tmp_path: Path) -> None:
+    """Of one registered model a study. An alias goes on to whoever is best, and goes when its test
+    set does. The same matrix changes nothing.
+    """
+    tracker = Tracker("faces", results=results)
+    for train_on in ("a", "b", "a+b"):
+        tracker.log_winner(*make_winner(tmp_path, train_on=train_on))
+    first = {"a": {"a": 0.9, "x y": 0.6}, "b": {"a": 0.5, "x y": 0.95}, "a+b": {"a": 0.8}}
+    page = tracker.log_matrix(mean_rows(first), [], "npr @ a+b")
+    (run,) = runs(tracker, "matrix")
+    assert page == f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert aliases(tracker) == {"best-on-a": "a", "best-on-x-y": "b", "champion": "a+b"}
+    tracker.log_matrix(mean_rows(first), [], "npr @ a+b")
+    assert len(client(tracker).search_model_versions("name = 'faces'")) == 3
+    again = Tracker("faces", results=results)
+    again.log_matrix(mean_rows({"a": {"a": 0.4}, "b": {"a": 0.5}}), [], "npr @ b")
+    assert aliases(again) == {"best-on-a": "b", "champion": "b"}
+    assert len(client(again).search_model_versions("name = 'faces'")) == 3
+
+
+def aliases(tracker: Tracker) -> dict[str, str]:
+    """Alias -> what the model behind it was trained on."""
+    held = client(tracker).get_registered_model("faces").aliases
+    found = {}
+    for alias in held:
+        version = client(tracker).get_model_version_by_alias("faces", alias)
+        model = client(tracker).get_logged_model(version.source.removeprefix("models:/"))
+        found[alias] = model.tags["study.train_on"]
+        assert json.loads(model.tags["mlflow.modelVersions"])[0]["version"] == version.version
+    return found
+
+
+def test_what_is_set_aside_is_written_anew(results: Path, tmp_path: Path) -> None:
+    """The old runs are in the trash, under another name."""
+    tracker = Tracker("faces", results=results)
+    winner = make_winner(tmp_path, train_on="a")
+    rows = mean_rows({"a": {"a": 0.9}})
+    for _ in range(2):
+        tracker.log_winner(*winner)
+        tracker.log_matrix(rows, [], "npr @ a")
+        assert len(runs(tracker, "matrix")) == len(models(tracker)) == 1
+        assert aliases(tracker) == {"best-on-a": "a", "champion": "a"}
+        tracker.set_aside()
+        assert not runs(tracker, "matrix") and not models(tracker)
+    gone = client(tracker).search_experiments(view_type=2)
+    assert len([one for one in gone if one.name.startswith("faces (set aside ")]) == 2
 
 
 def test_only_numbers_that_changed_are_added_to_a_model(results: Path, tmp_path: Path) -> None:
@@ -357,7 +421,8 @@ def test_only_numbers_that_changed_are_added_to_a_model(results: Path, tmp_path:
     for b in (0.6, 0.6, 0.7):
         tracker.log_matrix(seed_rows("a", {"a": 0.9, "b": b}), [])
     (model,) = models(tracker)
-    assert sorted((m.dataset_name, m.value) for m in model.metrics if m.key == "auc") == [
+    keys = ("auc/a", "auc/b")
+    assert sorted((m.dataset_name, m.value) for m in model.metrics if m.key in keys) == [
         ("a", 0.9),
         ("b", 0.6),
         ("b", 0.7),
@@ -371,7 +436,7 @@ def test_the_numbers_of_a_new_winner_go_to_the_new_model(results: Path, tmp_path
     tracker.log_winner(*make_winner(tmp_path, train_on="b", key="other"))
     tracker.log_matrix(seed_rows("a", {"b": 0.6}), [])
     found = {
-        m.tags["study.key"]: (m.tags["study.current"], any(x.key == "auc" for x in m.metrics))
+        m.tags["study.key"]: (m.tags["study.current"], any(x.key == "auc/b" for x in m.metrics))
         for m in models(tracker)
     }
     assert found == {"old": ("false", False), "new": ("true", True), "other": ("true", False)}
