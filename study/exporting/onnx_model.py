@@ -21,7 +21,8 @@ from study.detectors.spectrum import FLOOR, Spectrum
 from study.exporting.preparation import SQUARE, preparation
 
 LOGIT = "logit"
-OPSET, IR_VERSION = 20, 10
+OPSET = 20  # of the operators
+FORMAT = 10  # of the file
 LARGEST = 1.9e9  # bytes of weights: a file of ONNX ends at 2 GiB
 
 
@@ -87,9 +88,9 @@ def onnx_model(detector: Detector, said: Mapping[str, str]) -> ModelProto:
     network = _network(detector)
     geometry = preparation(detector.spec.geometry)
     first = helper.make_model(
-        geometry, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        geometry, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=FORMAT
     )
-    network.ir_version = IR_VERSION
+    network.ir_version = FORMAT
     model = compose.merge_models(first, network, io_map=[(SQUARE, SQUARE)])
     # the merged model names the operators of both, one set twice
     domains = {one.domain: one for one in (*first.opset_import, *network.opset_import)}

@@ -12,7 +12,7 @@ from onnx import helper
 
 from study.core.records import Geometry
 from study.data.images.geometry import fit_geometry
-from study.exporting.onnx_model import IR_VERSION, OPSET
+from study.exporting.onnx_model import FORMAT, OPSET
 from study.exporting.preparation import IMAGE, preparation
 
 GEOMETRIES = (
@@ -32,7 +32,7 @@ SIDES = (
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=repr)
 def test_pixels_are_those_of_the_geometry(geometry: Geometry) -> None:
     opset = helper.make_opsetid("", OPSET)
-    model = helper.make_model(preparation(geometry), opset_imports=[opset], ir_version=IR_VERSION)
+    model = helper.make_model(preparation(geometry), opset_imports=[opset], ir_version=FORMAT)
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
