@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", metavar="STUDY", help=what)
     what = "files, folders, globs in quotes, videos or URLs"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=what)
-    what = "the winner: 'DETECTOR @ TRAINING SET' (default: the one with the highest mean AUC)"
+    what = "the winner: 'DETECTOR @ TRAINING SET' (default: the one with the highest"
+    what += " mean AUC over its cross-domain test sets without a mark)"
     parser.add_argument("--with", dest="winner", default="best", metavar="NAME", help=what)
     what = "which of the winner's seeds (default: 0)"
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=what)

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,7 +181,8 @@ def describe(options: argparse.Namespace) -> None:
             f" {_same_again(options)}"
         )
     else:
-        print(f"\nnext: {_sweep_on(found, folder, class_folders, options)}")
+        print("\nThe next command writes a study file. Name all folders of the study in it.")
+        print(f"next: {_init_on(folder, options)}")
 
 
 def _check_out(out: Path) -> None:
@@ -248,6 +248,9 @@ def _write_manifest(found: Description, path: Path, folder: Path) -> None:
         )
     elif place.is_relative_to(folder):
         print(f"{wrote}). Edit it and copy it to {place}: it then decides instead of the folders")
+        print(
+            "  (where that cannot be written, name it in the study: data.manifests, docs/data.md)"
+        )
     else:
         print(f"{wrote}, for reading: its paths are of the unpacked archives in {place.parent})")
     if found.layout.members:
@@ -306,21 +309,13 @@ def _same_again(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _sweep_on(
-    found: Description, folder: Path, class_folders: Mapping[str, int], options: argparse.Namespace
-) -> str:
-    """The command that trains the detectors of the quick study on the folder."""
-    from study.planning.study_file import toml_text
-    from study.render.folder_text import usable_name
-
-    name = toml_text(usable_name(found))
-    study = re.sub(r"[^A-Za-z0-9_.-]", "_", found.name).lstrip("_.-")[:64] or "mine"
-    changes = [f"name={study}", f"train_on=[{name}]"]
-    if class_folders:
-        given = ", ".join(f"{toml_text(k)} = {v}" for k, v in class_folders.items())
-        changes.append(f"data.class_folders={{{given}}}")
-    places = {"results": options.results, "data_root": str(folder.parent), "weights_root": None}
-    return cli.again(argparse.Namespace(study="quick", set=changes, **places), "sweep")
+def _init_on(folder: Path, options: argparse.Namespace) -> str:
+    """The command that writes a study file over the folder."""
+    words = ["python", "-m", "study.init", str(folder)]
+    for text in options.class_folder:
+        words += ["--class-folder", text]
+    words += ["--results", options.results] if options.results != "results" else []
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,10 @@ def report_on_tables(folder: Path, options: argparse.Namespace) -> Path:
         results=results,
         answer="\n".join(answer_in(texts[0])) if texts else "",
         texts=texts,
-        provenance=[("made of", "the tables alone: curves and searches are not among them")],
+        provenance=[
+            ("made of", "the tables alone: curves and searches are not among them"),
+            *_written(folder),
+        ],
     )
     path = Path(options.out) if options.out else folder / REPORT
     return write_page(report, path, cli.results_folder(options) / "cache")
@@ -213,6 +216,7 @@ def _provenance(
 ) -> list[tuple[str, str]]:
     """What the numbers were made of: commands, versions, digests, seeds."""
     from study.planning.cells import test_content
+    from study.planning.frozen import frozen_line
     from study.planning.study_file import to_toml
 
     study = opened.study
@@ -227,6 +231,8 @@ def _provenance(
     weights = {name: spec.weights for name, spec in opened.keys.specs.items() if spec.weights}
     seeds = f"study {study.seed}; {study.budget.seeds} winners a pairing"
     return [
+        ("frozen plan", frozen_line(opened) or "none: no plan was frozen (study.plan --freeze)"),
+        *_written(opened.store.folder),
         ("sweep", cli.again(options, "sweep")),
         ("matrix", cli.again(options, "cross_eval")),
         ("winners were made by", "; ".join(sorted(made_by)) or "none"),
@@ -240,6 +246,20 @@ def _provenance(
         ),
         ("the study, every setting written out", to_toml(study)),
     ]
+
+
+def _written(folder: Path) -> list[tuple[str, str]]:
+    """When the page is made, and the root digest of the folder's manifest, where it has one."""
+    from datetime import UTC, datetime
+
+    from study.store.manifest import NAME, read_manifest, root_of
+
+    made, path = [("page of", f"{datetime.now(UTC):%Y-%m-%d} (UTC)")], folder / NAME
+    if path.is_file():
+        when = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        said = f"{root_of(read_manifest(path))}, by {NAME} of {when:%Y-%m-%d %H:%M} UTC"
+        made.append(("root digest of all files", f"{said}; study.verify tells whether it holds"))
+    return made
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -121,10 +121,8 @@ def find_winner(folder: Path, name: str, seed: int = 0) -> Winner:
     """Return a winner by its name, `detector @ training set`, by its detector where that was
     trained on one set alone, or the best.
 
-    The best is that with the highest mean AUC over the test sets on which all winners have one:
-    over those that no winner was trained on and the audit does not mark, else over all that it does
-    not mark, else over all. It was chosen on these test sets, so that its AUC there flatters it.
-    Raises ConfigError, StoreError.
+    The best is that of `best_winner`. It was chosen on these test sets, so that its AUC there
+    flatters it. Raises ConfigError, StoreError.
     """
     cells = [cell for cell in read_cells(folder / "cells.csv") if cell.model]
     if not cells:
@@ -154,30 +152,34 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
     """Return the winner with the highest mean AUC, and over what it was compared. named: the
     winners, as `Pairing.name`.
 
-    A winner without any number is left out, and that is said. Raises StoreError where no test set
-    has an AUC of all others.
+    The mean is over a winner's own cross-domain cells on test sets that the audit does not mark,
+    those on which every other cross-domain winner has a number too. Where no winner has such a
+    cell, it is over the unmarked test sets on which all have a number, else over all of those.
+    A winner without a cell in the mean is left out, and that is said. Raises StoreError where no
+    test set has an AUC of all.
     """
-    aucs: dict[str, dict[str, ResultRow]] = {}
+    aucs: dict[str, dict[str, ResultRow]] = {name: {} for name in named}
     for row in results.rows:
         name = Pairing(detector=row.detector, train_on=row.train_on).name
         mean_auc = row.is_plain and row.metric == "auc" and row.seed == "mean"
-        if name in named and mean_auc and row.has_number:
-            aucs.setdefault(name, {})[row.test_on] = row
-    shared = set.intersection(*(set(cells) for cells in aucs.values())) if aucs else set()
-    if not shared:
-        raise StoreError("no test set has an AUC of every winner; name one with --with")
-    tests, said = _deciding(results, aucs, shared)
-    means = {
-        name: fmean(cells[test].estimate.value for test in tests) for name, cells in aucs.items()
-    }
-    best = max(means, key=lambda name: means[name])
-    without = len(named) - len(aucs)
-    winners = f"{len(aucs)} winner{'s' * (len(aucs) != 1)}"
-    winners += f" ({without} without a number left out)" if without else ""
-    return best, (
-        f"the highest mean AUC, {means[best]:.3f}, of {winners} over {said} ({', '.join(tests)})."
-        " It was chosen by these test sets, so expect less on new images"
-    )
+        if name in aucs and mean_auc:
+            aucs[name][row.test_on] = row
+    for said, held in _deciding(results, aucs):
+        means = {name: fmean(of.values()) for name, of in held.items() if of}
+        if not means:
+            continue
+        best = max(means, key=lambda name: means[name])
+        left, many = len(named) - len(means), "s" * (len(means) != 1)
+        without = f" ({left} without a number left out)" * bool(left)
+        sets = ", ".join(dict.fromkeys(y for of in held.values() for y in of))
+        return best, (
+            f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without} over"
+            f" {said} ({sets}). It was chosen by these test sets, so expect less on new images"
+        )
+    raise StoreError("no test set has an AUC of every winner; name one with --with")
+
+
+Aucs = dict[str, dict[str, float]]  # winner -> test set -> AUC
 
 
 def champion(results: Results) -> str:
@@ -194,28 +196,40 @@ def champion(results: Results) -> str:
 
 
 def _deciding(
-    results: Results, aucs: Mapping[str, Mapping[str, ResultRow]], shared: Collection[str]
-) -> tuple[list[str], str]:
-    """The test sets over which winners are compared, and what they are, in words."""
-    warned = results.warnings()
-    leaky = {(pair.train_on, pair.test_on) for pair in results.pairs if pair.warnings}
-    kinds: dict[str, list[str]] = {"cross": [], "clean": [], "all": []}
-    for test in (test for test in next(iter(aucs.values())) if test in shared):
-        rows = [cells[test] for cells in aucs.values()]
-        clean = test not in warned and all((row.train_on, test) not in leaky for row in rows)
-        kinds["all"].append(test)
-        if clean:
-            kinds["clean"].append(test)
-        if clean and all(row.domain == "cross" for row in rows):
-            kinds["cross"].append(test)
-    kind = next(kind for kind, tests in kinds.items() if tests)
-    sets = f"{len(kinds[kind])} test set{'s' * (len(kinds[kind]) != 1)}"
-    words = {
-        "cross": f"{sets} that none was trained on and the audit does not mark",
-        "clean": f"{sets} that the audit does not mark, but some winner trained on each",
-        "all": f"{sets}, of which none is without a mark of the audit",
+    results: Results, rows: Mapping[str, Mapping[str, ResultRow]]
+) -> Iterator[tuple[str, Aucs]]:
+    """Yield what winners may be compared by, in words and as numbers, the best way first. rows: of
+    each winner, by test set.
+    """
+    warned, leaky = results.warnings(), results.leaky()
+
+    def is_clean(row: ResultRow) -> bool:
+        return row.test_on not in warned and (row.train_on, row.test_on) not in leaky
+
+    across = _of_all(rows, lambda row: row.domain == "cross" and is_clean(row))
+    yield "its own cross-domain test sets without a mark", across
+    for said, held in (
+        ("the test sets without a mark", _of_all(rows, is_clean)),
+        ("all test sets", _of_all(rows, lambda row: True)),
+    ):
+        sets = [set(of) for of in held.values() if of]
+        shared = set.intersection(*sets) if sets else set()
+        yield said, {n: {y: v for y, v in of.items() if y in shared} for n, of in held.items()}
+
+
+def _of_all(
+    rows: Mapping[str, Mapping[str, ResultRow]], counts: Callable[[ResultRow], bool]
+) -> Aucs:
+    """The AUCs of the rows that count, without the test sets on which one of them has no number; a
+    winner without any number takes no part.
+    """
+    mine = {name: [row for row in of.values() if counts(row)] for name, of in rows.items()}
+    mine = {name: of for name, of in mine.items() if any(row.has_number for row in of)}
+    gone = {row.test_on for of in mine.values() for row in of if not row.has_number}
+    return {
+        name: {row.test_on: row.estimate.value for row in of if row.test_on not in gone}
+        for name, of in mine.items()
     }
-    return kinds[kind], words[kind]
 
 
 def predict(

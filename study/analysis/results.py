@@ -157,6 +157,10 @@ class Results:
         """Return (train_on, test_on) -> what the audit says of leaks, of the marked cells."""
         return {(pair.train_on, pair.test_on): pair.warnings for pair in self.pairs}
 
+    def leaky(self) -> set[tuple[str, str]]:
+        """Return (train_on, test_on) of the pairs with test images that leak from training."""
+        return {(one.train_on, one.test_on) for one in self.pairs if one.leaked or one.warnings}
+
     def frame(self) -> pd.DataFrame:
         """Return the numbers as a table of pandas, with the columns of matrix.csv but `schema`."""
         import pandas as pd

@@ -54,6 +54,7 @@ class DataConfig:
     (shuffled.py).
     whole: datasets that are only tested on, by name: without a split of their own all their images
     are in test, and one class suffices.
+    manifests: dataset -> its manifest, where that does not lie in its folder.
     """
 
     root: Path | None
@@ -66,6 +67,7 @@ class DataConfig:
     unify: bool = False
     shuffle_seed: int | None = None
     whole: tuple[str, ...] = ()
+    manifests: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,7 @@ class Catalog:
             cache=config.cache,
             class_folders=config.class_folders,
             url=config.url,
+            manifests=config.manifests,
             progress=self._report,
         )
         self._datasets: dict[str, Dataset] = {}

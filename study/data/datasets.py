@@ -69,6 +69,7 @@ class Dataset:
     unified_px: int | None = None
     released: Mapping[str, str] = field(default_factory=dict)
     incomplete: tuple[str, ...] = ()
+    manifest: Path | None = None
 
     @property
     def digest(self) -> str:
@@ -219,6 +220,7 @@ def assemble(
         card=card,
         root=layout.root,
         layout=listing.layout,
+        manifest=layout.manifest,
         official=official,
         samples=samples,
         skipped=listing.skipped,

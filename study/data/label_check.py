@@ -52,7 +52,7 @@ def contradictions(rows: CsvRows, labels: NDArray[np.uint8]) -> Iterator[Contrad
     texts = {rows.names[name]: rows.columns[name] for name in ours}
     texts |= {name: rows.texts[name] for name in rows.texts.column_names}
     for name, column in texts.items():
-        meant = classes_said(column)
+        meant = _of_one_class(column, classes_said(column), labels)
         against = np.flatnonzero((meant != SILENT) & (meant != labels))
         if len(against) and not _ANSWERS.search(name):
             yield Contradiction(
@@ -63,6 +63,21 @@ def contradictions(rows: CsvRows, labels: NDArray[np.uint8]) -> Iterator[Contrad
                 spoken=int((meant != SILENT).sum()),
                 reversed=len(against) >= FEWEST and _reversed(column, meant, labels),
             )
+
+
+def _of_one_class(
+    column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[np.uint8]
+) -> NDArray[np.int8]:
+    """What a column says of each row, without texts that stand at both classes and are no class
+    word alone: such a text (the name of a collection, `DeepFake-Detection`) says nothing of an
+    image.
+    """
+    texts = pc.dictionary_encode(pa.concat_arrays(column.chunks))
+    number = np.asarray(texts.indices)
+    share = np.bincount(number, labels) / np.bincount(number)
+    is_mixed = np.minimum(share, 1 - share) > 1 - NEARLY_ALL
+    is_word = classes_said(column, only=True) != SILENT
+    return np.where(is_mixed[number] & ~is_word, np.int8(SILENT), meant)
 
 
 def _reversed(column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[np.uint8]) -> bool:

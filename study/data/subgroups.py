@@ -21,7 +21,7 @@ def subgroups_of(dataset: Dataset) -> Subgroups:
     """
     if dataset.layout != MANIFEST:
         return {}
-    named = manifest_subgroups(dataset.root)
+    named = manifest_subgroups(dataset.root, dataset.manifest)
     if not named:
         return {}
     rows = dataset.rows("test", ("id", "path"))

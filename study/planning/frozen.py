@@ -25,7 +25,7 @@ from study.store.files import read_json
 
 LISTED: tuple[Split, ...] = ("train", "val", "test")
 # keys of the machine: no result depends on them
-FREE = ("data.root", "run.gpus_per_trial", "weights_root")
+FREE = ("data.root", "data.manifests", "run.gpus_per_trial", "weights_root")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def _plan(opened: OpenStudy) -> Frozen:
     # as JSON has it, so that a plan that was read equals one that was made
     plain = json.loads(canonical_json(study))
     return Frozen(
-        study={key: value for key, value in _flat(plain).items() if key not in FREE},
+        study={key: value for key, value in _flat(plain).items() if not key.startswith(FREE)},
         lists={name: catalog.key(name, LISTED) for name in sorted(study.datasets())},
         hypotheses=_hypotheses(opened),
         when=datetime.now(UTC).isoformat(timespec="seconds"),

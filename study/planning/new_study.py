@@ -45,8 +45,8 @@ def new_study_text(
     tested = [one.name for one in datasets if "test" in one.splits]
     lines = [
         f"# {name}: a first look, to be edited.",
-        *(f"#   {command}" for command in commands),
-        *(f"# {one.name}: {one.about}" for one in datasets),
+        *(_comment(f"  {command}") for command in commands),
+        *(_comment(f"{one.name}: {one.about}") for one in datasets),
         f"name = {toml_text(name)}",
         "",
         "# Trained from scratch: no download. python -m study.ls detectors has all, such as",
@@ -85,6 +85,12 @@ def new_study_text(
     text = "\n".join(lines) + "\n"
     parse_study(read_toml(text), where="the new study")
     return text
+
+
+def _comment(words: str) -> str:
+    """A comment. What cannot be printed can stand in the name of a folder, and in no TOML."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return f"# {''.join(shown)}"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.core.errors import ConfigError, DataError, located
+from study.core.paths import given_path
 from study.core.records import DetectorSpec, Pairing
 from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
 from study.data.common_groups import have_common_group
 from study.data.file_index import Progress, quiet
-from study.data.names import split_union
+from study.data.names import parse_name, split_union
 from study.detectors import registry
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
 from study.planning.jobs import Jobs
@@ -135,10 +136,16 @@ def spaces_of(study: Study) -> dict[str, Space]:
 
 
 def data_config(study: Study, results: Path) -> DataConfig:
-    """Return where a study's data come from. Raises DataError where it names a folder that does not
-    exist.
+    """Return where a study's data come from. Raises DataError where it names a folder or manifest
+    that does not exist, ConfigError for the manifest of a dataset that the study has not.
     """
     root, url = data_root(study.data.root)
+    named = {parse_name(name).base for name in study.datasets()}
+    check_keys(study.data.manifests, sorted(named), noun="dataset", where="data.manifests")
+    manifests = {n: given_path(path).absolute() for n, path in study.data.manifests.items()}
+    for name, path in manifests.items():
+        if not path.is_file():
+            raise DataError(f"data.manifests: {name} = '{path}' is no file")
     return DataConfig(
         root=root,
         url=url,
@@ -150,6 +157,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         unify=study.data.unify,
         shuffle_seed=study.seed if study.data.shuffle_labels else None,
         whole=study.only_tested() if study.data.test_whole else (),
+        manifests=manifests,
     )
 
 

@@ -162,6 +162,7 @@ class Data:
     class, 0 for all of them.
 
     class_folders: label (0 or 1) of class folders that are named otherwise than real/fake.
+    manifests: dataset -> its list of images, where that does not lie in its folder as manifest.csv.
     frames_per_video: how many frames are taken of a video file, evenly.
     balance: what an epoch of training draws alike often: `none`, every image once; `class`, real
     and fake; `dataset`, real and fake of every dataset of a union. Validation and test images are
@@ -178,6 +179,9 @@ class Data:
     max_per_class: CountOrNone = 0
     frames_per_video: Count = FRAMES_PER_VIDEO
     class_folders: Mapping[str, Label] = field(default_factory=dict)
+    manifests: Mapping[str, Annotated[str, MustBe("a path in quotes")]] = field(
+        default_factory=dict
+    )
     balance: Balance = "none"
     unify: Switch = False
     shuffle_labels: Switch = False

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from study.analysis.comparisons import Comparisons
 from study.analysis.results import Flag, ResultRow, Results
-from study.core.records import NO_DEGRADATION
+from study.core.records import NO_DEGRADATION, NO_PIXELS
 from study.render.answer import claim_words, headline_text
 from study.render.grid import detectors
+from study.render.marks import IN_DOMAIN, SHARES, WARNED
 from study.render.numbers import number
 from study.render.table import Cell, Column, Table, fold, table, terminal_width, text
 
@@ -70,9 +71,12 @@ def _matrix(
 ) -> list[str]:
     """One number a cell, all detectors below each other."""
     rows = [row for row in results.rows if _is_shown(row, order, quantity)]
-    leaks = {place: why for place, why in results.leaks().items() if why}
+    leaky, shared = results.leaky(), results.overlaps()
+    marks = {
+        place: WARNED * (place in leaky) + SHARES * (place in shared) for place in {*leaky, *shared}
+    }
     tests = list(dict.fromkeys(row.test_on for row in rows))
-    values = {(row.detector, row.train_on, row.test_on): _cell(row, leaks) for row in rows}
+    values = {(row.detector, row.train_on, row.test_on): _cell(row, marks) for row in rows}
     pairings = list(dict.fromkeys((row.detector, row.train_on) for row in rows))
     pairings.sort(key=lambda one: order.index(one[0]))
     shown = pairings
@@ -84,7 +88,8 @@ def _matrix(
     ]
     marked = results.warnings()
     name = "@".join(filter(None, quantity))
-    head = [f"{name}, trained on", *(f"{y}{' !' * (y in marked)}" for y in tests)]
+    head = [f"{name}, trained on", *(f"{y}{f' {WARNED}' * (y in marked)}" for y in tests)]
+    lines += _without_pixels(results, tests) if name == "auc" else []
     more = len(pairings) - len(shown)
     said = [f"and {more} rows more in tables.md"] if more else []
     return [text(table(head, lines), width), *said]
@@ -97,15 +102,25 @@ def _is_shown(row: ResultRow, order: Sequence[str], quantity: tuple[str, str]) -
     return whole and clean and is_it and row.detector in order and row.role != "baseline"
 
 
-def _cell(row: ResultRow, leaks: Mapping[tuple[str, str], str]) -> str:
+def _cell(row: ResultRow, marks: Mapping[tuple[str, str], str]) -> str:
     if not row.has_number:
         return "undefined"
-    star = "*" if row.domain == "in" else ""
-    leak = "!" if (row.train_on, row.test_on) in leaks else ""
-    return f"{number(row.estimate.value)}{star}{leak}"
+    star = IN_DOMAIN if row.domain == "in" else ""
+    return f"{number(row.estimate.value)}{star}{marks.get((row.train_on, row.test_on), '')}"
+
+
+def _without_pixels(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
+    """What classifiers that see no picture reach on each test set, a row each."""
+    found = {
+        (row.detector, row.test_on): number(row.estimate.value)
+        for row in results.rows
+        if row.detector in NO_PIXELS and row.metric == "auc" and row.is_plain and row.has_number
+    }
+    names = [name for name in NO_PIXELS if any(of == name for of, _ in found)]
+    return [[name, *(found.get((name, y), "-") for y in tests)] for name in names]
 
 
 def _warned(results: Results, width: int) -> list[str]:
     """Why columns are marked, a line each."""
-    said = [f"! {name}: {why}" for name, why in results.warnings().items()]
+    said = [f"{WARNED} {name}: {why}" for name, why in results.warnings().items()]
     return [textwrap.shorten(line, width, placeholder=" ...") for line in said]

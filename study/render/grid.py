@@ -12,6 +12,7 @@ from statistics import fmean
 
 from study.analysis.results import IMAGES_ALONE, Domain, ResultRow, Results, Role
 from study.core.records import NO_DEGRADATION
+from study.render.marks import APART, SHARES, WARNED
 from study.render.numbers import ends, number
 from study.statistics.methods import POOLED
 from study.statistics.metrics import METRICS
@@ -21,7 +22,6 @@ NULL_BAND_IS = (
     f"{NULL_BAND}: the null band, in which 95 % of the models lie that were trained on permuted"
     " labels, over all training sets; an AUC within it is one that training on nothing gives"
 )
-SEEDS_APART = "seeds differ by more than the interval, which is of the test images alone"
 THRESHOLD_TITLES = {
     "fixed": "p = 0.5",
     "source": "the source's threshold",
@@ -53,6 +53,16 @@ class GridCell:
     leak: str = ""
     one_class: str = ""
     apart: bool = False
+
+    @property
+    def marks(self) -> str:
+        """The marks of its number, but that of an in-domain cell."""
+        is_marked = {
+            WARNED: self.leak or self.clean is not None,
+            SHARES: self.overlap,
+            APART: self.apart,
+        }
+        return "".join(mark for mark, here in is_marked.items() if here and self.number)
 
     @property
     def number(self) -> ResultRow | None:

@@ -12,14 +12,16 @@ from study.analysis.headline import Standing
 from study.analysis.results import ResultRow, Results
 from study.analysis.significance import Verdict
 from study.render.grid import state_words
+from study.render.marks import IN_DOMAIN, SHARES, WARNED, explained
 from study.render.numbers import ends, number, p_text
 from study.render.table import escaped
 
 Place = tuple[str, str]  # train_on, test_on
 HEAD = (
     "% \\usepackage{booktabs}. Mean AUC over seeds [95 % interval] of one model, over test\n"
-    "% images, training samples and seeds. * in-domain. Bold: ahead of every other detector\n"
-    "% of the cell by more than noise, after Holm over all comparisons.\n"
+    "% images, training samples and seeds. Bold: ahead of every other detector of the cell by\n"
+    "% more than noise, after Holm over all comparisons.\n"
+    f"% {explained('*')}\n% {explained('!')}\n% {explained('~')}\n"
 )
 RANKED = (
     "% \\usepackage{booktabs}. Mean AUC over the cross-domain cells [95 % interval]. p: more than\n"
@@ -38,14 +40,18 @@ def matrix_latex(results: Results, found: Comparisons) -> str:
     tests = list(dict.fromkeys(row.test_on for row in rows))
     cells = {(row.train_on, row.detector, row.test_on): row for row in rows}
     best = best_of_cells(found.pairs)
-    marked = results.warnings()
-    columns = [f"{escaped(y)}{'~!' if y in marked else ''}" for y in tests]
+    marked, leaky, shared = results.warnings(), results.leaky(), results.overlaps()
+    columns = [f"{escaped(y)}{f'~{WARNED}' if y in marked else ''}" for y in tests]
     lines = []
     for source in dict.fromkeys(row.train_on for row in rows):
         mine = dict.fromkeys(row.detector for row in rows if row.train_on == source)
         for at, detector in enumerate(mine):
             words = [
-                _cell(cells.get((source, detector, y)), best.get((source, y)) == detector)
+                _cell(
+                    cells.get((source, detector, y)),
+                    WARNED * ((source, y) in leaky) + SHARES * ((source, y) in shared),
+                    is_best=best.get((source, y)) == detector,
+                )
                 for y in tests
             ]
             lines.append([escaped(source) if at == 0 else "", escaped(detector), *words])
@@ -68,13 +74,14 @@ def best_of_cells(pairs: Iterable[Pair]) -> dict[Place, str]:
     return {place: name for (place, name), n in wins.items() if n == len(among[place]) - 1}
 
 
-def _cell(row: ResultRow | None, is_best: bool) -> str:
+def _cell(row: ResultRow | None, marks: str, *, is_best: bool) -> str:
     if row is None or not row.has_number:
         return escaped(state_words(row))
     value = number(row.estimate.value)
     value = rf"\textbf{{{value}}}" if is_best else value
-    star = "*" if row.domain == "in" else r"\phantom{*}"
-    return f"{value}{star} {{\\footnotesize {ends(row.estimate.low, row.estimate.high)}}}"
+    star = IN_DOMAIN if row.domain == "in" else r"\phantom{*}"
+    interval = ends(row.estimate.low, row.estimate.high)
+    return f"{value}{star}{escaped(marks)} {{\\footnotesize {interval}}}"
 
 
 def ranking_latex(found: Comparisons) -> str:

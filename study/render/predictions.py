@@ -18,6 +18,7 @@ NO_PROOF = (
     " often a real image is called fake."
 )
 WIDTH = 100
+OUTSIDE = "outside training"
 
 
 def as_csv(found: Predictions) -> str:
@@ -131,7 +132,7 @@ def _rates(rule: Rule, what: str) -> str:
 
 def _items(images: Sequence[Prediction], what: str) -> str:
     rows: list[list[Cell]] = [
-        [one.name, f"{one.logit:.3f}", one.probability, one.verdict, "*" if one.warning else ""]
+        [one.name, f"{one.logit:.3f}", one.probability, one.verdict, OUTSIDE * bool(one.warning)]
         for one in images
     ]
     columns = (what, "logit", Column("p(fake)", "number"), "verdict", "")
@@ -146,7 +147,7 @@ def _notes(images: Iterable[Prediction]) -> list[str]:
             line = f"unsure: the verdict is another one after {', '.join(one.flipped)}"
             said[line] = said.get(line, 0) + 1
         if one.warning:
-            line = f"* outside training: {one.warning}"
+            line = f"{OUTSIDE}: {one.warning}"
             said[line] = said.get(line, 0) + 1
     lines = [f"{line} ({n} image{'s' * (n != 1)})" for line, n in said.items()]
     return ["", *(fold(line, WIDTH) for line in lines)] if lines else []

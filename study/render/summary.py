@@ -1,5 +1,6 @@
 """What a matrix comes down to, in words: in-domain and cross-domain mean, the gap, the worst cell,
-and what was left out.
+and what was left out. As in the answer, test sets that the audit marks are left out, unless no
+cross-domain cell lies on another.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ import math
 from dataclasses import replace
 
 from study.core.records import NO_TRAINING
-from study.render.grid import Grid
+from study.render.grid import Grid, GridCell, Place
+from study.render.marks import WARNED
 from study.render.numbers import counted, number, rounded
 from study.statistics.matrix import MatrixSummary, summarise
 from study.statistics.metrics import METRICS
@@ -17,15 +19,15 @@ UNKNOWN_DOMAIN = "trained elsewhere, what is in-domain is not known here"
 
 
 def summary_of(grid: Grid) -> MatrixSummary:
-    """Return the summary of a grid's cells; those without a number count as undefined. Each cell
-    has its own chance level: without leaked images, or without what could not be decoded, one test
-    set has another prevalence.
+    """Return the summary of the cells that count; those without a number count as undefined. Each
+    cell has its own chance level: without leaked images, or without what could not be decoded, one
+    test set has another prevalence.
     """
-    metric = METRICS[grid.metric]
-    numbers = {place: cell.number for place, cell in grid.cells.items()}
+    metric, cells = METRICS[grid.metric], _counted(grid)
+    numbers = {place: cell.number for place, cell in cells.items()}
     estimates = {place: row.estimate for place, row in numbers.items() if row is not None}
     members: dict[str, list[str]] = {source: [] for source in grid.train_on}
-    for (source, target), cell in grid.cells.items():
+    for (source, target), cell in cells.items():
         if cell.domain == "in":
             members[source].append(target)
     return summarise(
@@ -33,8 +35,18 @@ def summary_of(grid: Grid) -> MatrixSummary:
         members,
         {place: metric.chance(n_real=e.n_real, n_fake=e.n_fake) for place, e in estimates.items()},
         greater_is_better=metric.greater_is_better,
-        shared={place for place, cell in grid.cells.items() if cell.domain == "neither"},
+        shared={place for place, cell in cells.items() if cell.domain == "neither"},
     )
+
+
+def _counted(grid: Grid) -> dict[Place, GridCell]:
+    """The cells on test sets that the audit does not mark, where one of them is cross-domain; else
+    all.
+    """
+    warned = grid.warnings()
+    left = {place: cell for place, cell in grid.cells.items() if place[1] not in warned}
+    across = any(cell.number and cell.domain == "cross" for cell in left.values())
+    return left if across else {**grid.cells}
 
 
 def as_shown(exact: MatrixSummary) -> MatrixSummary:
@@ -126,6 +138,8 @@ def _lines(grid: Grid) -> list[str]:
         ends.append(f"in neither mean: {found.n_shared} with images of the training set")
     if found.n_undefined:
         ends.append(f"left out: {found.n_undefined} without a number")
+    if marked := len(grid.cells) - len(_counted(grid)):
+        ends.append(f"left out: {marked} on test sets marked {WARNED}")
     return [f"in-domain mean {inside}, cross-domain mean {across}", ", ".join(ends)]
 
 

@@ -15,7 +15,6 @@ from study.data.leaks.find import LIMIT
 from study.render.grid import (
     NULL_BAND,
     NULL_BAND_IS,
-    SEEDS_APART,
     Grid,
     GridCell,
     detectors,
@@ -26,6 +25,7 @@ from study.render.grid import (
     span,
     state_words,
 )
+from study.render.marks import IN_DOMAIN, WARNED, explained
 from study.render.numbers import ends, number
 from study.render.summary import summary_cells, summary_lines
 from study.render.table import Table, fold, markdown, table, terminal_width, text
@@ -89,56 +89,67 @@ def markdown_tables(results: Results, quantities: Sequence[tuple[str, str]] = HE
     quantities: (metric, threshold) pairs, the first of which the summary is of. Ends with a
     newline.
     """
-    notes = [f"Note: {note}." for note in turned_notes(results)]
-    parts = ["# Train on X, test on Y", *notes, _summaries(results, *quantities[0])]
+    said = [f"Note: {note}." for note in turned_notes(results)]
+    parts = ["# Train on X, test on Y", *said, _summaries(results, *quantities[0])]
+    notes, below = _Notes(), dict[str, None]()
     for detector in detectors(results):
         parts.append(f"## {detector}")
         for level in levels(results, detector):
-            grids = (pick(results, detector, *quantity, level=level) for quantity in quantities)
-            parts += [_markdown(grid) for grid in grids]
+            for quantity in quantities:
+                grid = pick(results, detector, *quantity, level=level)
+                parts.append(_markdown(grid, notes))
+                below |= dict.fromkeys(_below(grid))
+    lines = [line.replace("*", "\\*") for line in [*notes.lines(), *below]]
+    parts += ["## Notes to these tables", "  \n".join(lines)] if lines else []
     return "\n\n".join(parts) + "\n"
 
 
 def _text(grid: Grid, width: int) -> str:
-    matrix, below = _matrix(grid)
+    notes = _Notes()
+    matrix = _matrix(grid, notes)
+    below = [*summary_lines(grid), *notes.lines(), *_below(grid)]
     head = [fold(f"{grid.detector}: {grid.title}", width), fold(_caption(grid), width)]
     parts = [head, [text(matrix, width)], [fold(line, width) for line in below]]
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
-def _markdown(grid: Grid) -> str:
-    matrix, below = _matrix(grid)
+def _markdown(grid: Grid, notes: _Notes) -> str:
+    """A matrix without what `_below` has and without its notes, which are shared."""
+    matrix = _matrix(grid, notes)
     title = f"### {grid.title[0].upper()}{grid.title[1:]}"
     caption = _caption(grid).replace("*", "\\*")
-    return "\n\n".join([title, caption, markdown(matrix), "  \n".join(below)])
+    return "\n\n".join([title, caption, markdown(matrix), "  \n".join(summary_lines(grid))])
 
 
-def _matrix(grid: Grid) -> tuple[Table, list[str]]:
-    """The matrix of a grid, and the lines below it."""
-    notes, warned = _Notes(), grid.warnings()
+def _matrix(grid: Grid, notes: _Notes) -> Table:
+    """The matrix of a grid. notes: takes its footnotes."""
+    warned = grid.warnings()
     rows = [
         [source, *(_cell(grid, grid.cells[source, target], notes) for target in grid.test_on)]
         for source in grid.train_on
     ]
     rows += [[name, *texts] for name, texts in _footer(grid).items()]
-    heads = [f"{name} !" if name in warned else name for name in grid.test_on]
-    below = [*summary_lines(grid), *notes.lines()]
-    below += [LIMIT] if any(cell.clean for cell in grid.cells.values()) else []
-    below += _audit_lines(grid)
-    return table(["train on \\ test on", *heads], rows), below
+    heads = [f"{name} {WARNED}" if name in warned else name for name in grid.test_on]
+    return table(["train on \\ test on", *heads], rows)
+
+
+def _below(grid: Grid) -> list[str]:
+    """What is to be known of a matrix beside its summary and its notes."""
+    limit = [LIMIT] if any(cell.clean for cell in grid.cells.values()) else []
+    marks = dict.fromkeys("".join(cell.marks for cell in grid.cells.values()))
+    return [*map(explained, marks), *limit, *_audit_lines(grid)]
 
 
 def _cell(grid: Grid, cell: GridCell, notes: _Notes) -> str:
     """The two lines of a cell: value and interval; what is known across seeds."""
-    row, star = cell.row, " *" if cell.domain == "in" else ""
+    row, star = cell.row, f" {IN_DOMAIN}" if cell.domain == "in" else ""
     if row is None or not row.has_number:
         reason = row.reason or row.estimate.reason if row is not None else ""
         return state_words(row) + star + notes.mark(reason, cell.one_class)
     e = row.estimate
-    apart = SEEDS_APART if cell.apart else ""
     found = _leaks(grid, row, cell.clean)
-    marks = notes.mark(e.note, row.reason, apart, cell.overlap, cell.leak, found)
-    star += " !" if cell.leak else ""
+    marks = notes.mark(e.note, row.reason, cell.overlap, cell.leak, found)
+    star += f" {cell.marks}" if cell.marks else ""
     seeds = f"sd {number(e.sd)}" if math.isfinite(e.sd) else f"n={e.seeds}"
     return f"{_number(row)}{star}{marks}\n{seeds}"
 
@@ -221,7 +232,7 @@ def _audit_lines(grid: Grid) -> list[str]:
             if target in grid.test_on and row.has_number and not math.isfinite(row.estimate.low):
                 bare.setdefault((name, row.estimate.note.rpartition("; ")[2]), []).append(target)
     why = [f"{name} on {', '.join(targets)}: {note}" for (name, note), targets in bare.items()]
-    marked = [f"! {name}: {warning}" for name, warning in grid.warnings().items()]
+    marked = [f"{WARNED} {name}: {warning}" for name, warning in grid.warnings().items()]
     return [*null, *what, *why, *marked]
 
 
@@ -232,4 +243,8 @@ def _summaries(results: Results, metric: str, threshold: str) -> str:
         return "No cells."
     head = ("in-domain mean", "cross-domain mean", "gap", "worst cell", "cells without a number")
     rows = [[grid.detector, *summary_cells(grid)] for grid in grids]
-    return f"Summary by {grids[0].title}.\n\n{markdown(table(('detector', *head), rows))}"
+    said = f"Summary by {grids[0].title}."
+    if warned := grids[0].warnings():
+        said += f" As in the answer, test sets marked {WARNED} ({', '.join(warned)}) are left out,"
+        said += " unless no cross-domain cell lies on another."
+    return f"{said}\n\n{markdown(table(('detector', *head), rows))}"

@@ -150,11 +150,16 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; stop it if it was started here, and remove its files."""
-        if self._owned:
+        if not self._owned:
+            return
+        live.show("stopping Ray")
+        try:
             self._ray.shutdown()
             self._ray._private.worker._worker_logs_enabled = True
-        if self._guard is not None:
-            self._guard.close()
+            if self._guard is not None:
+                self._guard.close()
+        finally:
+            live.finish("stopping Ray")
 
 
 def _line(error: Exception) -> str:

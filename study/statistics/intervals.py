@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from study.core.errors import ScoreError
 from study.core.records import Estimate, Scores
 from study.statistics.delong import delong_interval
-from study.statistics.exact import Interval, Number, Support
+from study.statistics.exact import Interval, Number, Rate, Support
 from study.statistics.likelihood_ratio import UNKNOWN, Evidence
 from study.statistics.metrics import METRICS, NEEDS
 from study.statistics.ranking import Floats
@@ -38,6 +38,7 @@ from study.statistics.resampling import (
 
 NAN = float("nan")
 MEAN = "mean"
+NOTHING_RULED_OUT = "no interval: nothing from 0 to 1 is ruled out by so few images"
 NO_ORACLE_INTERVAL = "no interval: the threshold was chosen on these very images"
 LOSSES = tuple(m.function for m in METRICS.values() if isinstance(m.function, (MeanLoss, MeanCost)))
 
@@ -230,7 +231,8 @@ class _Cell:
             lowest, highest = self._edges(seed, at) if found else (NAN, NAN)
             low, high = min(low, lowest), max(high, highest)
             notes.append(note)
-        return replace(self.empty, value=value, low=low, high=high, note=_joined(notes))
+        low, high, more = self._said(at, low, high)
+        return replace(self.empty, value=value, low=low, high=high, note=_joined([*notes, more]))
 
     def _of_mean(self, seeds: Sequence[Estimate], at: int) -> Estimate:
         defined = [estimate for estimate in seeds if not np.isnan(estimate.value)]
@@ -252,6 +254,7 @@ class _Cell:
             )
         if len(defined) < len(seeds):
             notes.append(f"{len(seeds) - len(defined)} of {len(seeds)} seeds undefined")
+        low, high, more = self._said(at, low, high)
         return replace(
             self.empty,
             value=value,
@@ -259,7 +262,7 @@ class _Cell:
             high=high,
             seeds=len(defined),
             sd=stdev(estimate.value for estimate in defined) if len(defined) > 1 else NAN,
-            note=_joined(notes),
+            note=_joined([*notes, more]),
         )
 
     def _interval(self, row: int, at: int, value: float) -> tuple[float, float, list[str]]:
@@ -310,6 +313,13 @@ class _Cell:
             if found := bound.proportion(number):
                 return found
         return float(self.low[row, at]), float(self.high[row, at])
+
+    def _said(self, at: int, low: float, high: float) -> tuple[float, float, str]:
+        """A rate's interval that says something: none where it is all of [0, 1], and why."""
+        is_rate = isinstance(METRICS[self.columns[at][0]].bound, Rate)
+        if is_rate and low <= 0 and high >= 1:
+            return NAN, NAN, NOTHING_RULED_OUT
+        return low, high, ""
 
     def _chosen(self, row: int) -> Sequence[Sample]:
         return self.samples if row == len(self.samples) else self.samples[row : row + 1]

@@ -26,7 +26,8 @@ from study.store.weights_file import read_weights
 NAME = "manifest.json"
 # folders of what does not stay, and of what `study.paper` and `study.export` make anew
 PASSING = ("checkpoints", "parts", "damaged", "failures", "ray", "paper", "export")
-LOGS = (NAME, "run.log", ".lock")
+# and the page, which names the manifest's root
+LOGS = (NAME, "run.log", ".lock", "report.html")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study import plan, prepare
+from study import init, plan, prepare
 from study.core.errors import ConfigError, DataError
 from study.data.catalog import Catalog, DataConfig
 from study.data.images import contact_sheet
@@ -132,8 +132,10 @@ def test_the_last_line_is_a_command_that_works(tmp_path: Path, described: Descri
     ]
     last = described(folder, *named).splitlines()[-1]
     words = shlex.split(last.removeprefix("next: "))
-    assert words[:4] == ["python", "-m", "study.sweep", "quick"]
-    assert plan.main(words[3:]) == 0
+    assert words[:3] == ["python", "-m", "study.init"]
+    file = tmp_path / "first.toml"
+    assert init.main([*words[3:], "--out", str(file)]) == 0
+    assert plan.main([str(file), "--results", str(tmp_path / "results")]) == 0
 
 
 def test_a_folder_of_fakes_that_says_what_is_real_is_described_so(
@@ -302,7 +304,7 @@ def test_a_folder_of_several_datasets(tmp_path: Path, described: Describe) -> No
     assert "ffpp:FaceSwap, ffpp:NeuralTextures" in printed
     assert "compression is c23 or c40" in printed
     assert "groups: 20 of 480 images, the largest 000_001 (24)" in printed
-    assert 'train_on=["ffpp:FaceSwap?compression=c23"]' in printed.splitlines()[-1]
+    assert printed.splitlines()[-1].startswith("next: python -m study.init ")
 
 
 def test_a_folder_that_is_not_understood_says_what_it_saw(

@@ -28,15 +28,21 @@ from study.detectors.weights import Source
 # What makes timm build a small network of the same class. A network that is not here is built as
 # large as it is.
 VIT = {"depth": 2, "embed_dim": 32, "num_heads": 2}
+DINOV3 = {"depth": 2, "embed_dim": 64, "num_heads": 2}
 SMALLER: dict[str, dict[str, Any]] = {
     # with 8 channels torch's backward pass can crash
     "resnet18": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
     "resnet50": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
     "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)},
     "vit_base_patch14_dinov2": VIT,
+    "vit_large_patch14_dinov2": VIT,
     "vit_base_patch16_siglip_224": VIT,
+    "vit_so400m_patch14_siglip_224": VIT,
     "vit_pe_core_base_patch16_224": VIT,
-    "vit_small_patch16_dinov3": {"depth": 2, "embed_dim": 64, "num_heads": 2},
+    "vit_pe_core_large_patch14_336": VIT,
+    "vit_small_patch16_dinov3": DINOV3,
+    "vit_base_patch16_dinov3": DINOV3,
+    "vit_large_patch16_dinov3": DINOV3,
 }
 CLIP_NAME = "contract-clip"
 CLIP_CONFIG = {

@@ -163,6 +163,16 @@ def test_a_few_that_contradict_are_said_and_the_label_decides(folder: Make) -> N
     )
 
 
+def test_the_name_of_a_collection_of_both_classes_contradicts_nothing(folder: Make) -> None:
+    names = ("a/{}.png", "b/{}.png")
+    repository = ("someone/DeepFake-Detection",) * 2
+    listing = read_manifest(folder(rows_of(names, ("0", "1"), "source_repo", repository)))
+    assert listing.skipped == ()
+    # the word alone is a label, and half of them contradict ours
+    listing = read_manifest(folder(rows_of(names, ("0", "1"), "class", ("fake", "fake"))))
+    assert [what for what, _ in listing.skipped] == ["column 'class'"]
+
+
 def test_what_a_detector_said_is_no_evidence(tmp_path: Path) -> None:
     """A detector that is always wrong is a finding, and its file is read."""
     lines = rows_of(("a/{}.png", "b/{}.png"), ("1", "0"), "prediction", ("real", "fake"))

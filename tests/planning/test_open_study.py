@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from study.core.errors import ConfigError, DataError
+from study.core.validation import read_toml
 from study.planning.open_study import open_study
-from study.planning.study_file import parse_study
+from study.planning.study_file import parse_study, to_toml
 from tests.contract.stand_ins import make_case
 from tests.factories import write_dataset
 
@@ -58,3 +61,36 @@ def test_a_recipe_that_is_given_whole_has_one_trial(tmp_path: Path) -> None:
     assert (npr.trials, spectrum.trials) == (1, study.budget.trials)
     (first,) = npr.first
     assert (first["lr"], first["batch_size"], first["schedule"]) == (5e-5, 32, "full")
+
+
+def test_a_manifest_that_the_study_names_is_checked_first(tmp_path: Path) -> None:
+    """Of a dataset that the study has, and a file that is there; no result depends on its place."""
+    folder = write_dataset(tmp_path / "data" / "mine", layout="manifest", n=24, size=16)
+    keys = []
+    for place in ("a.csv", "b.csv"):
+        shutil.copy(folder / "manifest.csv", tmp_path / place)
+        table = {
+            "name": "s",
+            "detectors": ["spectrum"],
+            "train_on": ["mine"],
+            "data": {
+                "root": str(tmp_path / "data"),
+                "manifests": {"mine": str(tmp_path / place)},
+            },
+        }
+        study = parse_study(table, where="s.toml")
+        assert dict(parse_study(read_toml(to_toml(study)), where="it").data.manifests) == {
+            "mine": str(tmp_path / place)
+        }
+        setup = open_study(study, results=tmp_path / "r", weights_root=None, firewall=True)
+        keys.append(setup.keys.data)
+    assert keys[0] == keys[1]
+    for named, error in (({"mien": "a.csv"}, "mien.*mine"), ({"mine": "gone.csv"}, "no file")):
+        table["data"] = {"root": str(tmp_path / "data"), "manifests": named}
+        with pytest.raises((ConfigError, DataError), match=error):
+            open_study(
+                parse_study(table, where="s.toml"),
+                results=tmp_path / "r",
+                weights_root=None,
+                firewall=True,
+            )

@@ -68,7 +68,7 @@ def shown_cells(tab: Any) -> dict[tuple[str, str, str], str]:
         "all => all.map(b => [b.dataset.detector, b.dataset.train, b.dataset.test,"
         " b.firstChild.textContent])",
     )
-    return {(d, x, y): words.removesuffix(" †") for d, x, y, words in found}
+    return {(d, x, y): words.rstrip(" *!~") for d, x, y, words in found}
 
 
 def expected(results: Results, detector: str, *of: Any, leak_free: bool) -> dict[Any, str]:

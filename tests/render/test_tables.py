@@ -308,9 +308,9 @@ def test_a_mean_whose_seeds_all_lie_outside_its_interval_has_a_footnote() -> Non
     ]
     mean = row("npr", "a", "b", 0.593, low=0.52, high=0.66, seeds=2, sd=0.383, metric="ap")
     rows.append(mean)
-    note = "(1) seeds differ by more than the interval, which is of the test images alone"
+    note = "^ seeds differ by more than the interval, which is of the test images alone"
     table = text_table(results(rows), "npr", "ap", width=100)
-    assert "0.593 [0.52, 0.66] (1)" in table and note in table.splitlines()
+    assert "0.593 [0.52, 0.66] ^" in table and note in table.splitlines()
     # one of them is inside
     wide = [*rows[:2], replace(rows[2], estimate=replace(rows[2].estimate, low=0.3))]
     assert "seeds differ" not in text_table(results(wide), "npr", "ap", width=100)

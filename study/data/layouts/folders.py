@@ -110,7 +110,8 @@ class Layout:
     member or subset leaves out. methods: the only methods of fakes that it has, none for all. way:
     the folders from the dataset's own down to the class folders, these too, or to that which holds
     the manifest. What else lies there, such as the lists of an official split, is the dataset's.
-    fake_label: the value of the manifest's label that means fake, "" for 1 and `fake`.
+    fake_label: the value of the manifest's label that means fake, "" for 1 and `fake`. manifest:
+    that which the study names, where it lies elsewhere.
     """
 
     root: Path
@@ -122,6 +123,7 @@ class Layout:
     way: tuple[Path, ...] = ()
     fake_label: str = ""
     tables: Tables | None = None
+    manifest: Path | None = None
 
     @property
     def members(self) -> list[str]:
@@ -262,7 +264,7 @@ def read_layout(layout: Layout, *, name: str, one_class: bool = False) -> Listin
     if layout.tables:
         listing = read_tables(layout.root, layout.tables, fake_label=layout.fake_label)
     elif not layout.parts:
-        listing = read_manifest(layout.root, fake_label=layout.fake_label)
+        listing = read_manifest(layout.root, file=layout.manifest, fake_label=layout.fake_label)
     else:
         walker = Walker(layout.root)
         tables = [table for part in layout.parts for table in _list_part(walker, part)]

@@ -7,7 +7,8 @@ Other columns are ignored, but where they, or the paths, say the opposite of the
 all rows, the manifest is refused (label_check.py).
 
     path    relative to the manifest or absolute, never leaving its folder, each once; or a URL in
-            every row (copies.py)
+            every row (copies.py). Of a manifest that a study names (`data.manifests`) relative to
+            the dataset's folder, where there is none to the data root
     label   0, real, 1 or fake, in any case
     method  what made it; `real` or `fake` where empty
     group   the split key; where empty the video, and without one the image's own pixels
@@ -65,15 +66,15 @@ _NEARLY = re.compile(r"manifests?[ _-]?(\(?\d+\)?)?(\.\w+){0,2}")
 _STATS_AT_ONCE = 1024  # files a task: what waits is the file system
 
 
-def read_manifest(root: Path, *, fake_label: str = "") -> Listing:
-    """Read `root/manifest.csv`. A listed file that is missing, or a link that leaves the folder, is
-    a row with a problem. fake_label: the value of the label that means fake, where it is none of
-    the words.
+def read_manifest(root: Path, *, file: Path | None = None, fake_label: str = "") -> Listing:
+    """Read `root/manifest.csv`, or the file that stands for it. A listed file that is missing, or a
+    link that leaves the folder, is a row with a problem. fake_label: the value of the label that
+    means fake, where it is none of the words.
 
     Raises DataError, naming file, line and value, for anything else that is not as the header of
     this file says.
     """
-    table, notes = check_manifest(root, fake_label=fake_label)
+    table, notes = check_manifest(root, file=file, fake_label=fake_label)
     for name, column in _stats(root, table["path"]).items():
         table = table.append_column(name, column)
     released = first_dates(table["method"], table["label"], table["released"])
@@ -129,14 +130,14 @@ def _first_line(path: Path) -> set[str]:
     return {field.strip().strip('"') for field in re.split(r"[,;\t]", line.lower())}
 
 
-def lists_urls(root: Path) -> bool:
-    """Whether the paths of `root/manifest.csv` are URLs, which its first row decides. False for
-    what `read_manifest` refuses.
+def lists_urls(manifest: Path) -> bool:
+    """Whether the paths of a manifest are URLs, which its first row decides. False for what
+    `read_manifest` refuses.
     """
-    if not (root / MANIFEST).is_file():
+    if not manifest.is_file():
         return False
     try:
-        with open_csv(root / MANIFEST) as file:
+        with open_csv(manifest) as file:
             place = _places(file)["path"]
             first = next(file.rows(place), [])
     except DataError:
@@ -145,17 +146,17 @@ def lists_urls(root: Path) -> bool:
 
 
 def check_manifest(
-    root: Path, *, urls: bool = False, fake_label: str = ""
+    root: Path, *, file: Path | None = None, urls: bool = False, fake_label: str = ""
 ) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """Return the columns of a listing that `root/manifest.csv` itself gives, with `released`, and
+    """Return the columns of a listing that a manifest itself gives, with `released`, and
     (what, why) of what was passed over; no file is looked at but those that paths from elsewhere
     may mean. Raises as `read_manifest`.
 
     urls: paths are URLs, and stay as they are.
     """
-    with open_csv(root / MANIFEST) as file:
-        of_levels = _subgroup_places(file)
-        rows = file.read({**_places(file), **of_levels})
+    with open_csv(file or root / MANIFEST) as opened:
+        of_levels = _subgroup_places(opened)
+        rows = opened.read({**_places(opened), **of_levels})
     _refuse_many_levels(rows, of_levels)
     rows, notes = rows.without_missing(*OPTIONAL)
     paths = _urls(rows) if urls else _inside(rows, root)
@@ -163,6 +164,7 @@ def check_manifest(
     labels = _labels(rows, fake_label)
     command = f"python -m study.prepare --describe {shlex.quote(str(root))} --fake-label {{}}"
     turned = f"{command} writes a manifest with the labels turned, to copy over this one"
+    turned = f"Turn the labels in {file}" if file else turned
     notes += refuse_reversed(rows, np.asarray(labels).astype(np.uint8), turned)
     splits = _splits(rows)
     nothing = pa.array([""] * len(paths), pa.string())
@@ -195,15 +197,15 @@ def _refuse_no_dates(dates: pa.ChunkedArray | pa.Array, rows: CsvRows) -> None:
             )
 
 
-def manifest_subgroups(root: Path) -> dict[str, dict[str, str]]:
-    """Return what the columns `subgroup:NAME` of `root/manifest.csv` say: name -> path -> level;
+def manifest_subgroups(root: Path, file: Path | None = None) -> dict[str, dict[str, str]]:
+    """Return what the columns `subgroup:NAME` of a manifest say: name -> path -> level;
     what is empty or a word for a missing value is left out. Raises as `read_manifest`.
     """
-    with open_csv(root / MANIFEST) as file:
-        of_levels = _subgroup_places(file)
+    with open_csv(file or root / MANIFEST) as opened:
+        of_levels = _subgroup_places(opened)
         if not of_levels:
             return {}
-        rows = file.read({**_places(file), **of_levels})
+        rows = opened.read({**_places(opened), **of_levels})
     rows, _ = rows.without_missing(*of_levels)
     paths = _inside(rows, root).to_pylist()
     return {

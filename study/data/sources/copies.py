@@ -158,6 +158,7 @@ class _Copy:
 
 def manifest_copy(
     folder: Path,
+    manifest: Path,
     *,
     name: str,
     cache: Path,
@@ -165,30 +166,30 @@ def manifest_copy(
     fake_label: str = "",
     progress: Progress = quiet,
 ) -> Path | None:
-    """Return where a dataset's images are: the folder itself, or a copy of what its manifest.csv
+    """Return where a dataset's images are: the folder itself, or a copy of what its manifest
     lists, where that lists URLs.
 
     fetch: whether to fetch what is not here; otherwise None is returned for it. fake_label: as of
     `read_manifest`. Of a URL `s3://bucket/a.png` the copy is `s3/bucket/a.png`; a file that does
     not exist stays a row whose file is missing. Raises DataError, ConfigError, StoreError.
     """
-    if not lists_urls(folder):
+    if not lists_urls(manifest):
         return folder
     # mistakes are named in the file that has them, and before anything is fetched
-    listed, _ = check_manifest(folder, urls=True, fake_label=fake_label)
-    sha256 = file_sha256(folder / MANIFEST)
+    listed, _ = check_manifest(folder, file=manifest, urls=True, fake_label=fake_label)
+    sha256 = file_sha256(manifest)
     key = digest("remote", "manifest", sha256)
     copy = _Copy(name=name, key=key, cache=cache, progress=progress)
     known = copy.folder
     if not known and not fetch:
         return None
     if not known or (fetch and copy.missing and _some_appeared(copy.missing)):
-        known = _fetch_listed(folder, copy, listed["path"].to_pylist())
-    _write_manifest(folder / MANIFEST, known / MANIFEST, sha256, cache=cache)
+        known = _fetch_listed(manifest, copy, listed["path"].to_pylist())
+    _write_manifest(manifest, known / MANIFEST, sha256, cache=cache)
     return known
 
 
-def _fetch_listed(folder: Path, copy: _Copy, urls: Sequence[str]) -> Path:
+def _fetch_listed(manifest: Path, copy: _Copy, urls: Sequence[str]) -> Path:
     """Return the copy of the images that a manifest lists."""
     places = {url: local_path(url) for url in urls}
 
@@ -196,7 +197,7 @@ def _fetch_listed(folder: Path, copy: _Copy, urls: Sequence[str]) -> Path:
         found = look_up(list(places), partial(copy.progress, f"looking up {copy.name}"))
         return {places[file.url]: file for file in found if file is not None}
 
-    return copy.make(f"{folder / MANIFEST}", listing, {path: url for url, path in places.items()})
+    return copy.make(f"{manifest}", listing, {path: url for url, path in places.items()})
 
 
 def _some_appeared(urls: Sequence[str]) -> bool:

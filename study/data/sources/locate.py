@@ -11,7 +11,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from study.core.records import DatasetCard
 from study.data.class_words import guessed_classes
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import EXTENSIONS
-from study.data.layouts.folders import CLASS_WORDS, Layout, choose, find_layout
+from study.data.layouts.folders import BY_MANIFEST, CLASS_WORDS, Layout, choose, find_layout
 from study.data.layouts.left_behind import left_behind
 from study.data.layouts.listing import Walker
+from study.data.layouts.manifest import MANIFEST
 from study.data.layouts.split_names import splits_among
 from study.data.names import UNION, can_name, parse_name
 from study.data.sources import archives, huggingface, kaggle
@@ -52,7 +53,8 @@ class Sources:
     for copies.
 
     root: the data root on this machine, or None. url: the data root elsewhere, "" where there is
-    none. fake_label: the value that means fake in a manifest, "" for 1 and `fake`.
+    none. fake_label: the value that means fake in a manifest, "" for 1 and `fake`. manifests:
+    dataset -> its manifest, where that lies elsewhere.
     """
 
     root: Path | None
@@ -60,6 +62,7 @@ class Sources:
     class_folders: Mapping[str, int]
     url: str = ""
     fake_label: str = ""
+    manifests: Mapping[str, Path] = field(default_factory=dict)
     progress: Progress = quiet
 
     @cached_property
@@ -69,7 +72,7 @@ class Sources:
 
     def names(self) -> list[str]:
         """Return the names of all datasets, below the data root and cards. Downloads nothing."""
-        return sorted({*self.folder_names(), *card_names()})
+        return sorted({*self.folder_names(), *card_names(), *self.manifests})
 
     def folder_names(self) -> list[str]:
         """Return the recognised folders below the data root. A name with `+`, `:` or `?` is passed
@@ -110,6 +113,9 @@ class Sources:
     ) -> tuple[DatasetCard | None, Layout] | None:
         """What `find` returns, of all that a folder holds. shown: the name as it was written."""
         card = self.card(base)
+        if named := self.manifests.get(base):
+            listed = self._by_named_manifest(base, named, fetch=download)
+            return (card, listed) if listed else None
         folder = self._folder(base)
         remote = self.remote
         if not folder and remote and self._is_elsewhere(remote, base, card, ask=download):
@@ -128,15 +134,36 @@ class Sources:
             return card, layout
         if layout.tables:
             return card, replace(layout, fake_label=self.fake_label)
-        root = manifest_copy(
-            layout.root,
+        root = self._listed(base, layout.root, layout.root / MANIFEST, fetch=download)
+        return (card, replace(layout, root=root, fake_label=self.fake_label)) if root else None
+
+    def _listed(self, base: str, folder: Path, manifest: Path, *, fetch: bool) -> Path | None:
+        """Where the images of a manifest lie."""
+        return manifest_copy(
+            folder,
+            manifest,
             name=base,
             cache=self.cache,
-            fetch=download,
+            fetch=fetch,
             fake_label=self.fake_label,
             progress=self.progress,
         )
-        return (card, replace(layout, root=root, fake_label=self.fake_label)) if root else None
+
+    def _by_named_manifest(self, base: str, manifest: Path, *, fetch: bool) -> Layout | None:
+        """The layout of a dataset whose manifest lies elsewhere, as the study names it. Its paths
+        are relative to the dataset's folder, where there is none to the data root.
+        """
+        if self.remote:
+            raise DataError(
+                f"data.manifests: '{manifest}' is of dataset '{base}', and the data root"
+                f" '{self.url}' is not on this machine; put the list into that folder as {MANIFEST}"
+            )
+        folder = self._folder(base) or self._checked_root() or manifest.parent
+        root = self._listed(base, folder, manifest, fetch=fetch)
+        if root is None:
+            return None
+        made = Layout(root=root, parts=(), rule=BY_MANIFEST, way=(root,))
+        return made if root != folder else replace(made, manifest=manifest)
 
     def _is_elsewhere(
         self, remote: RemoteRoot, base: str, card: DatasetCard | None, *, ask: bool

@@ -23,6 +23,7 @@ from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import Pairing
 from study.render.colours import BLACK, OKABE_ITO
+from study.render.marks import WARNED
 
 DPI = 150
 PANEL = 3.4  # inches
@@ -35,7 +36,6 @@ DASHES: tuple[tuple[float, ...], ...] = (
     (9, 2),
     (3, 1, 1, 1, 1, 1),
 )
-WARNED = "! a confound or a leak: see the tables"
 
 COLOURS = (*OKABE_ITO, BLACK)
 Colour = str | tuple[float, float, float, float]
@@ -105,7 +105,7 @@ def wrapped(name: str) -> str:
 
 def marked(test_on: str, warned: Collection[str]) -> str:
     """Return the name of a test set, marked where the audit warns of it."""
-    return f"{wrapped(test_on)}{' !' if test_on in warned else ''}"
+    return f"{wrapped(test_on)}{f' {WARNED}' if test_on in warned else ''}"
 
 
 def width(domain: Domain) -> float:

@@ -18,12 +18,12 @@ from study.analysis.results import ResultRow, Results
 from study.core.records import NO_DEGRADATION
 from study.render.figures import canvas
 from study.render.figures.canvas import Style
-from study.render.grid import SEEDS_APART, Grid, GridCell, images_text, pick, state_words
+from study.render.grid import Grid, GridCell, images_text, pick, state_words
+from study.render.marks import WARNED, explained
 from study.render.numbers import ends, number
 from study.statistics.metrics import METRICS
 
 CELL_WIDTH, CELL_HEIGHT = 1.45, 0.9  # inches
-LEAKS, SHARES, APART = "\N{DAGGER}", "\N{DOUBLE DAGGER}", "\N{SECTION SIGN}"  # marks
 
 
 def heat_map(
@@ -39,11 +39,10 @@ def heat_map(
     """Draw a detector's matrix: training sets down, test sets across, each cell with its value and
     95 % interval.
 
-    In-domain cells are outlined; a cell without a number is hatched and says its state; a dagger
-    marks cells with images that leak from training, a double one those that share so many that they
-    are not cross-domain, a section sign those of whose seeds none lies in the interval of their
-    mean. Where there are several seeds their standard deviation stands below. Where the quantity
-    has a chance level the colours diverge from it (white is chance, blue is better, red is worse),
+    In-domain cells are outlined; a cell without a number is hatched and says its state. The marks
+    are those of marks.py, explained above the map. Where there are several seeds their standard
+    deviation stands below. Where the quantity has a chance level the colours diverge from it (white
+    is chance, blue is better, red is worse),
     otherwise brighter is better. Raises StoreError where the file cannot be written.
     """
     grid = pick(results, detector, metric, threshold, degradation=degradation, level=level)
@@ -126,26 +125,14 @@ def _cell_at(grid: Grid, source: str, target: str) -> GridCell:
     return grid.cells.get((source, target)) or GridCell(row=of_audit, domain="unknown")
 
 
-def _marks(cell: GridCell) -> str:
-    """The marks of a number, as the notes of the tables say at length."""
-    marked = {LEAKS: cell.clean is not None, SHARES: cell.overlap != "", APART: cell.apart}
-    return "".join(mark for mark, is_marked in marked.items() if is_marked and cell.number)
-
-
 def _legend(grid: Grid) -> list[str]:
     """What stands above a heat map, a line each: what its cells hold, and every mark that it
     has.
     """
-    keys = {
-        LEAKS: "test images leak from training",
-        SHARES: "shares images with the training set, not cross-domain",
-    }
-    marks = {mark for cell in grid.cells.values() for mark in _marks(cell)}
+    marks = dict.fromkeys("".join(cell.marks for cell in grid.cells.values()))
+    marks |= dict.fromkeys(WARNED * bool(grid.warnings()))
     lines = ["mean over seeds [95 % interval], sd over seeds; outlined: in-domain"]
-    if marks & keys.keys():
-        lines.append("; ".join(f"{mark} {words}" for mark, words in keys.items() if mark in marks))
-    lines += [f"{APART} {SEEDS_APART}"] if APART in marks else []
-    return lines + ([canvas.WARNED] if grid.warnings() else [])
+    return lines + [explained(mark) for mark in marks]
 
 
 def _heat_map_size(grid: Grid) -> tuple[float, float]:
@@ -209,7 +196,7 @@ def _draw_cell(
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **full))
     middle["color"] = "white" if _luminance(colour) < 0.45 else "black"
     e = cell.number.estimate
-    spread, value = e.seeds > 1 and math.isfinite(e.sd), f"{number(e.value)}{_marks(cell)}"
+    spread, value = e.seeds > 1 and math.isfinite(e.sd), f"{number(e.value)}{cell.marks}"
     axes.text(x, y - (0.2 if spread else 0.12), value, fontsize=11, **middle)
     axes.text(x, y + (0.09 if spread else 0.2), ends(e.low, e.high), fontsize=8, **middle)
     if spread:

@@ -20,6 +20,7 @@ from study.data.images.steps import STEPS, Axis
 from study.render.figures import canvas
 from study.render.figures.canvas import Style
 from study.render.grid import images_text
+from study.render.marks import WARNED, explained
 from study.render.robustness import TITLES
 
 FAMILIES = {name: step.axis for name, step in STEPS.items() if step.axis is not None}
@@ -56,7 +57,7 @@ def robustness_curves(results: Results, detector: str, family: str, path: Path) 
     canvas.legend(figure, {**lines, "chance": canvas.CHANCE}, "train on")
     caption = "mean over seeds, 95 % intervals; thick: in-domain"
     caption += "; leaked images left out" if leaks else ""
-    marked = f"\n{canvas.WARNED}" if warned.keys() & {*test_sets} else ""
+    marked = f"\n{explained(WARNED)}" if warned.keys() & {*test_sets} else ""
     figure.suptitle(f"{detector}: AUC against {axis.label} ({caption}){marked}", fontsize=9)
     canvas.save(figure, path)
     return True

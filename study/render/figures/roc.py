@@ -12,6 +12,7 @@ from study.analysis.roc import RocCurve
 from study.core.records import Pairing
 from study.render.figures import canvas
 from study.render.figures.canvas import Style
+from study.render.marks import WARNED, explained
 from study.render.numbers import number
 
 MOST_AUCS = 8  # said in a panel
@@ -29,7 +30,7 @@ def roc_curves(curves: Sequence[RocCurve], path: Path, *, warned: Collection[str
     for axes, test_on in zip(every, test_sets, strict=True):
         _draw_panel(axes, [curve for curve in curves if curve.test_on == test_on], styles)
         axes.set_title(f"test on {canvas.marked(test_on, warned)}", fontsize=9)
-    key = ["thick: in-domain", *([canvas.WARNED] if {*warned} & {*test_sets} else [])]
+    key = ["thick: in-domain", *([explained(WARNED)] if {*warned} & {*test_sets} else [])]
     what = (
         "ROC of the mean logit over seeds; AUC: of that curve (the matrix has the mean over seeds)"
     )

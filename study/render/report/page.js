@@ -177,8 +177,9 @@ function cellOf(d, x, y, quantity, colours, row, at) {
   const [detector, train, test] = [matrix.names.detector[d], matrix.names.train_on[x], matrix.names.test_on[y]];
   const value = i === undefined ? null : columns.value[i];
   const pair = data.pairs.find((one) => one.train_on === train && one.test_on === test);
-  const marks = pair ? (pair.warnings || pair.leaked ? " †" : "") + (pair.note ? " ‡" : "") : "";
-  button.append(make("span", (value === null ? stateWords(i) : number(value)) + marks));
+  const isIn = i !== undefined && matrix.domains[columns.domain[i]] === "in";
+  const marks = (isIn ? "*" : "") + (pair?.warnings || pair?.leaked ? "!" : "") + (pair?.note ? "~" : "");
+  button.append(make("span", (value === null ? stateWords(i) : number(value)) + (marks && ` ${marks}`)));
   if (value === null) cell.classList.add("none");
   else {
     const colour = colours.of(value);
@@ -186,7 +187,7 @@ function cellOf(d, x, y, quantity, colours, row, at) {
     button.style.color = inkOn(colour);
     button.append(make("small", ends(columns.low[i], columns.high[i])));
   }
-  if (i !== undefined && matrix.domains[columns.domain[i]] === "in") cell.classList.add("in");
+  if (isIn) cell.classList.add("in");
   const words = i === undefined ? "" : matrix.texts[columns.text[i]];
   button.title = [`${detector}, trained on ${train}, tested on ${test}`, words].filter(Boolean).join("\n");
   button.setAttribute("aria-label", `${button.title}: ${button.firstChild.textContent}`);

@@ -18,13 +18,15 @@ from typing import Any
 from study.analysis.cell_curves import CellCurves
 from study.analysis.comparisons import Comparisons
 from study.analysis.evidence import EvidenceRow
-from study.analysis.results import Results
+from study.analysis.results import PairRow, Results
 from study.analysis.robustness import Robustness
 from study.analysis.search_curves import EpochPoint, TrialPoint
 from study.analysis.tuning import Contrast
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION
+from study.render.marks import SHARES, WARNED, explained
+from study.render.numbers import counted
 from study.render.report import charts, payload, prose
 from study.render.report.library import library, named
 
@@ -70,6 +72,7 @@ def page(report: Report, script: str) -> str:
         "data": payload.packed(_data(report)),
         "answer": _answer(report.answer.splitlines()),
         "findings": _findings(report.results),
+        "marks": escape(explained("*!~")),
         "failures": _failures(report.results),
         "importances": _importances(report.importances),
         "texts": "".join(_texts(report.texts)),
@@ -120,15 +123,17 @@ def _importances(found: Pairs) -> str:
 
 def _findings(results: Results) -> str:
     """What the audit says of columns and cells, and what was trained too little."""
-    lines = [("! test set", name, why) for name, why in results.warnings().items()]
+    lines = [(f"{WARNED} test set", name, why) for name, why in results.warnings().items()]
     lines += [
-        ("\N{DAGGER} leak", " → ".join(at), why) for at, why in results.leaks().items() if why
+        (f"{WARNED} leak", f"{one.train_on} → {one.test_on}", _leak_words(one))
+        for one in results.pairs
+        if (one.train_on, one.test_on) in results.leaky()
     ]
     shared = results.overlaps().items()
-    lines += [("\N{DOUBLE DAGGER} shares images", " → ".join(at), why) for at, why in shared]
+    lines += [(f"{SHARES} shares images", " → ".join(at), why) for at, why in shared]
     lines += [
         (
-            f"\N{PILCROW SIGN} {flag.kind}",
+            f"flag: {flag.kind}",
             f"{flag.detector} @ {flag.train_on}",
             f"{flag.seen}; {flag.mend}",
         )
@@ -137,6 +142,10 @@ def _findings(results: Results) -> str:
     if not lines:
         return "<p>The audit marks nothing, and no pairing is flagged.</p>"
     return prose.rows(("mark", "where", "what"), lines)
+
+
+def _leak_words(pair: PairRow) -> str:
+    return pair.warnings or f"{counted(pair.leaked, 'test image')} seen in training"
 
 
 def _failures(results: Results) -> str:

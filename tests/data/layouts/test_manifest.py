@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,7 @@ def test_a_manifest_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path)
         find_layout(folder)
     (folder / "manifest.csv").unlink()
     os.mkfifo(folder / "manifest.csv")
-    assert not lists_urls(folder)
+    assert not lists_urls(folder / "manifest.csv")
     with pytest.raises(DataError, match=r"is no regular file"):
         find_layout(folder)
 
@@ -272,3 +273,43 @@ def test_the_first_date_of_every_method_of_fakes_is_when_it_was_published(folder
     assert read_manifest(manifest(folder, text)).released == {"gan": "2024-03-01"}
     with pytest.raises(DataError, match="line 2: released 'May 2024' is no date; write 2024, "):
         read_manifest(manifest(folder, "path,label,released\na.png,0,May 2024\nb.png,1,2024\n"))
+
+
+def test_a_manifest_elsewhere_is_as_one_in_the_folder(
+    root: Path, make_catalog: MakeCatalog
+) -> None:
+    """The data cannot be written: nothing of them changes, and every identity is the same."""
+    write_dataset(root / "mine", layout="manifest", n=40)
+    inside = make_catalog().dataset("mine")
+    elsewhere = root.parent / "lists" / "mine.csv"
+    elsewhere.parent.mkdir()
+    (root / "mine" / "manifest.csv").rename(elsewhere)
+    found = make_catalog(manifests={"mine": elsewhere}).dataset("mine")
+    assert found.digest == inside.digest and found.root == root / "mine"
+    # of no folder's name: relative to the data root, or absolute
+    text = elsewhere.read_text(encoding="utf-8")
+    for above in ("mine", str(root / "mine")):
+        elsewhere.write_text(re.sub(r"^(?=real/|fake/)", f"{above}/", text, flags=re.M), "utf-8")
+        catalog = make_catalog(manifests={"some": elsewhere})
+        assert "some" in catalog.names() and catalog.dataset("some").counts() == found.counts()
+        assert set(catalog.dataset("some").samples["sha256"].to_pylist()) == set(
+            found.samples["sha256"].to_pylist()
+        )
+
+
+def test_a_manifest_elsewhere_has_subgroups(root: Path, make_catalog: MakeCatalog) -> None:
+    write_dataset(root / "mine", layout="manifest", n=40)
+    lines = (root / "mine" / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    (root / "mine" / "manifest.csv").unlink()
+    elsewhere = root.parent / "mine.csv"
+    levels = [
+        "subgroup:light",
+        *(f"{'dark' if n % 2 else 'bright'}" for n in range(len(lines) - 1)),
+    ]
+    text = "\n".join(f"{line},{level}" for line, level in zip(lines, levels, strict=True))
+    elsewhere.write_text(text, encoding="utf-8")
+    dataset = make_catalog(manifests={"mine": elsewhere}).dataset("mine")
+    found = subgroups_of(dataset)["light"]
+    assert len(found) == dataset.rows("test").num_rows
+    for sample, level in found.items():  # numbers from 0 on in either class
+        assert level == ("dark" if int(Path(sample).stem) % 2 else "bright")
