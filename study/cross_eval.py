@@ -558,9 +558,8 @@ def _print(
     said = answer(found.comparisons, flags) + controls
     said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
-    print(f"files:  {readme} says what is where")
-    if (page := folder / REPORT).is_file():
-        print(f"page:   {page}")
+    page = f", {REPORT} is the page" * (folder / REPORT).is_file()
+    print(f"files:  {readme} says what is where{page}")
     print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
     if full:
         print(f"mlflow: {ui_command(opened.workspace.results)}")

@@ -2,7 +2,8 @@
 
     python -m study.plan quick
 
-Trains nothing, scores nothing, downloads nothing.
+Trains nothing, scores nothing, downloads nothing. Before any trial has run, a few steps on random
+images tell how long it will take.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return cli.SOME_FAILED
         return cli.DONE
     opened = cli.open_study(options, firewall=False)
-    outlook = look(opened)
+    # what a budget of hours is held against was measured by trials
+    outlook = look(opened, guess=options.budget_hours is None, progress=cli.show_progress)
     _print_outlook(outlook, study.test_on)
     _print_time(outlook, study.run, options)
     for line in few_trials_lines(opened.searches.values()):
@@ -159,6 +161,9 @@ def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None
     elif left:
         most_words = f"at most {_left(most)} if fits use all epochs, or are as long as the longest"
         print(f"time:  {_left(left)} of training on one slot, {most_words}")
+        if outlook.guessed:
+            named = ", ".join(outlook.guessed)
+            print(f"       by a few steps on random images, until trials have run: {named}")
     else:
         print("time:  nothing left to train")
     try:

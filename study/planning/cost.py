@@ -1,8 +1,8 @@
 """The outlook: what of a study is done, what is left, how large it is, and how long the rest will
 take.
 
-Time comes from trials that were measured here; before there are any it is unknown, and
-said to be.
+Time comes from trials that were measured here; before there are any, from a few steps on random
+images (study/jobs/speed.py).
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from functools import partial
 
 from study.core.records import UNTRAINED, DetectorSpec, Geometry, Pairing, Split
 from study.data.catalog import Catalog, DatasetSummary
+from study.data.file_index import Progress, quiet
 from study.data.names import split_union
 from study.detectors import registry
 from study.detectors.entry import HEAD_FIRST
+from study.jobs.cell import frozen_by
+from study.jobs.speed import seconds_per_image
 from study.jobs.workspace import TRAINED_ON, frozen_body, runtime_of
 from study.planning.cells import PlannedCell, plan_cells
+from study.planning.in_process import JOB_SECONDS, LOGISTIC_SECONDS
 from study.planning.jobs import Jobs
 from study.planning.open_study import OpenStudy
 from study.planning.searches import replay
@@ -56,7 +60,8 @@ class PairingOutlook:
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
     """A study's size and state. Bytes: `packs_bytes` of all packs, `packs_to_make` of those that
-    are missing; likewise of the features of frozen bodies, at most.
+    are missing; likewise of the features of frozen bodies, at most. guessed: the detectors whose
+    time is known from a few steps alone.
     """
 
     pairings: tuple[PairingOutlook, ...]
@@ -67,6 +72,7 @@ class Outlook:
     features_bytes: int
     features_to_make: int
     models_bytes: int
+    guessed: tuple[str, ...] = ()
 
     @property
     def seconds_left(self) -> float:
@@ -81,9 +87,9 @@ class Outlook:
         return sum(p.seconds_at_most for p in self.pairings)
 
 
-def look(opened: OpenStudy) -> Outlook:
+def look(opened: OpenStudy, *, guess: bool = True, progress: Progress = quiet) -> Outlook:
     """Return the outlook of a study whose datasets are at hand. Trains nothing, scores nothing,
-    builds no pack.
+    builds no pack. guess: whether to measure the detectors that no trial has timed.
     """
     history = replay(opened)
     catalog = opened.workspace.catalog
@@ -91,7 +97,8 @@ def look(opened: OpenStudy) -> Outlook:
     made, missing = _packs(opened.study, opened.keys.specs, catalog, datasets)
     kept, to_keep = _features(opened, datasets)
     cells = tuple(plan_cells(opened, history))
-    searched = {outlook.pairing: outlook for outlook in look_at_training(opened.jobs, history)}
+    speeds = _speeds(opened, history, progress) if guess else {}
+    searched = {one.pairing: one for one in look_at_training(opened.jobs, history, speeds)}
     kinds = ("models/*/detector.safetensors", "draws/*.safetensors")
     models = [file for kind in kinds for file in opened.store.folder.glob(kind)]
     return Outlook(
@@ -106,7 +113,48 @@ def look(opened: OpenStudy) -> Outlook:
         features_bytes=kept + to_keep,
         features_to_make=to_keep,
         models_bytes=sum(file.stat().st_size for file in models),
+        guessed=tuple(speeds),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Speed:
+    """Seconds of an image in an epoch, or of one look at it where the body is frozen."""
+
+    seconds: float
+    is_frozen: bool
+
+    def of_fit(self, images: int, epochs: int, fits: float) -> float:
+        """Seconds of one of `fits`; those on a frozen body share their looks."""
+        if self.is_frozen:
+            return LOGISTIC_SECONDS + self.seconds * images / max(1.0, fits)
+        return JOB_SECONDS + self.seconds * images * epochs
+
+
+Speeds = Mapping[str, _Speed]  # by detector
+
+
+def _speeds(
+    opened: OpenStudy, history: Mapping[Pairing, SearchHistory], progress: Progress
+) -> Speeds:
+    """Measure the detectors that no trial has timed."""
+    timed = {
+        pairing.detector
+        for pairing, searched in history.items()
+        if not math.isnan(_seconds_per_fit(searched.trials))
+    }
+    todo = {p.detector: p for p in history if p.detector not in timed}
+    found: dict[str, _Speed] = {}
+    for name, pairing in todo.items():
+        progress("timing detectors", len(found), len(todo))
+        spec = opened.keys.specs[name]
+        frozen = bool(frozen_by(spec, opened.jobs.searches[pairing].space.default()))
+        runtime = runtime_of(opened.workspace)
+        seconds = seconds_per_image(spec, runtime, is_trained=not frozen)
+        found[name] = _Speed(seconds=seconds, is_frozen=frozen)
+    if todo:
+        progress("timing detectors", len(todo), len(todo))
+    return found
 
 
 def _unsearched(study: Study, pairing: Pairing, cells: Sequence[PlannedCell]) -> PairingOutlook:
@@ -119,10 +167,10 @@ def _unsearched(study: Study, pairing: Pairing, cells: Sequence[PlannedCell]) ->
 
 
 def look_at_training(
-    jobs: Jobs, history: Mapping[Pairing, SearchHistory]
+    jobs: Jobs, history: Mapping[Pairing, SearchHistory], speeds: Speeds | None = None
 ) -> tuple[PairingOutlook, ...]:
     """Return the outlook of the trials and winners of every pairing that is searched; no test split
-    is looked at.
+    is looked at. speeds: of detectors that no trial has timed.
     """
     store = jobs.workspace.store
     further = Counter(
@@ -130,13 +178,22 @@ def look_at_training(
         for job in variant_jobs(jobs, history, store.failures())
         if not store.has_model(job.trial.key)
     )
-    return tuple(_pairing(jobs, pairing, history, further[pairing]) for pairing in history)
+    return tuple(
+        _pairing(jobs, pairing, history, further[pairing], (speeds or {}).get(pairing.detector))
+        for pairing in history
+    )
 
 
 def _pairing(
-    jobs: Jobs, pairing: Pairing, history: Mapping[Pairing, SearchHistory], further: int
+    jobs: Jobs,
+    pairing: Pairing,
+    history: Mapping[Pairing, SearchHistory],
+    further: int,
+    speed: _Speed | None,
 ) -> PairingOutlook:
-    """further: how many other configurations are still to be trained with the winners' seeds."""
+    """further: how many other configurations are still to be trained with the winners' seeds.
+    speed: of a detector that no trial has timed.
+    """
     searched, search, seeds = history[pairing], jobs.searches[pairing], jobs.study.budget.seeds
     winners, catalog = jobs.winners(pairing, searched), jobs.workspace.catalog
     trained = sum(jobs.workspace.store.has_model(job.trial.key) for job in winners)
@@ -148,6 +205,9 @@ def _pairing(
 
     def seconds(of_fit: Callable[[Trials], float]) -> float:
         each = _estimate(catalog, pairing, history, of_fit)
+        if speed is not None:
+            images = _train_images(catalog, pairing)
+            each = speed.of_fit(images, search.epochs, left + fits + drawn.fits)
         return _of_all(jobs.study, searched, left, fits + drawn.fits, each)
 
     return PairingOutlook(

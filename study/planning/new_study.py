@@ -4,6 +4,7 @@ change.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from study.planning.study_file import parse_study, toml_text
 
 # what needs no weights, so that a first study needs no download
 DETECTORS = ("spectrum", "npr", "resnet18_scratch")
-FIRST_LOOK = {"trials": 3, "epochs": 4, "seeds": 2, "generation": 2}
+FIRST_LOOK = {"trials": 3, "epochs": 4, "seeds": 2, "generation": 2, "replicates": 3}
 MANY = 2000  # images of a class; of more a first look takes so many
 
 
@@ -59,7 +60,7 @@ def new_study_text(
         f"test_on = {_list(tested)}",
         "",
         "# Small, for a first look. A study that is to be believed has the default budget:",
-        f"# {', '.join(f'{key} = {getattr(Budget(), key)}' for key in FIRST_LOOK)}.",
+        f"# {', '.join(f'{key} = {json.dumps(getattr(Budget(), key))}' for key in FIRST_LOOK)}.",
         "[budget]",
         *(f"{key} = {value}" for key, value in FIRST_LOOK.items()),
         "",

@@ -26,7 +26,7 @@ def test_it_fits_a_terminal(shown: list[str]) -> None:
     assert len(shown) <= 25
     assert all(len(line) <= 100 for line in shown if "python -m study." not in line)
     assert any(line.startswith("next:   python -m study.predict small IMAGE") for line in shown)
-    assert sum("README.md" in line for line in shown) == 1
+    assert sum("README.md" in line and "report.html" in line for line in shown) == 1
 
 
 def test_its_numbers_are_those_of_the_matrix(shown: list[str], local_run: StudyRun) -> None:
@@ -41,6 +41,13 @@ def test_its_numbers_are_those_of_the_matrix(shown: list[str], local_run: StudyR
         ]
     at = next(number for number, line in enumerate(shown) if line.startswith("auc, trained on"))
     tests = [word for word in shown[at].split() if word in ("alpha", "beta")]
+    controls = csv.DictReader(local_run.store.matrix_file.open(encoding="utf-8", newline=""))
+    metadata = {
+        row["test_on"]: f"{float(row['value']):.3f}"
+        for row in controls
+        if (row["detector"], row["metric"]) == ("(metadata only)", "auc")
+    }
+    assert shown[at + 7].split() == ["(metadata", "only)", *(metadata[y] for y in tests)]
     found = {}
     for line in shown[at + 1 : at + 7]:
         detector, _, train_on, *cells = line.split()

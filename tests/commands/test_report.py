@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from study.analysis.results_csv import read_results
 from study.core.errors import StoreError
 from study.render.report import page as pages
 from study.render.report.payload import Json, unpacked
+from study.store.manifest import digests, root_of, write_manifest
+from study.store.store import Store
 from tests.commands.conftest import StudyRun
 from tests.render.report_here import held_by_page
 
@@ -42,6 +45,7 @@ def test_the_command_makes_the_page_that_cross_eval_wrote(
     mine, theirs = data_of(path), data_of(local_run.store.folder / "report.html")
     assert mine.pop("again") == theirs.pop("again").replace(" --local", "")
     assert mine == theirs
+    assert "no plan was frozen" in path.read_text(encoding="utf-8")
     assert mine["charts"].keys() == {"forest", "tuning", "search", "learning"}
     rows = read_results(local_run.store.folder).rows
     pairings = {(r.detector, r.train_on, r.test_on) for r in rows if r.role == "detector"}
@@ -67,13 +71,17 @@ def test_the_tables_alone_make_a_page(
         shutil.copy(local_run.store.folder / name, folder)
     matrix = local_run.store.matrix_file.read_bytes()
     (folder / "matrix.csv.gz").write_bytes(gzip.compress(matrix))
+    held = digests(folder)
+    write_manifest(Store(tmp_path, "tables"), held)
     assert report.main([str(folder), "--results", str(tmp_path)]) == 0
+    assert digests(folder) == held  # the page names their root, and is none of them
     mine = data_of(folder / "report.html")
     theirs = data_of(local_run.store.folder / "report.html")
     assert mine["matrix"] == theirs["matrix"] and not mine["curves"]["cells"]
     said = (local_run.store.folder / "comparisons.md").read_text(encoding="utf-8")
     first = next(line[2:] for line in said.splitlines() if line.startswith("* "))
     text = (folder / "report.html").read_text(encoding="utf-8")
+    assert root_of(held) in text and f"{datetime.now(UTC):%Y-%m-%d} (UTC)" in text
     assert f'<p class="headline">{first}' in text.replace("&#x27;", "'").replace("&quot;", '"')
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from study import cross_eval, predict, sweep
+from study import cross_eval, paper, predict, sweep
 from study.store.store import Store
 from tests.factories import write_dataset
 
@@ -56,6 +56,7 @@ def test_everything_in_the_table_is_there(tmp_path: Path) -> None:
     study = [str(file), *places, "--local", *words]
     assert sweep.main(study) == 0
     assert cross_eval.main([*study, "--predictions-csv"]) == 0
+    assert paper.main([str(file), *places, *words]) == 0
 
     store = Store(results, "tiny")
     trials = [trial for trial, _ in store.trials()]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,11 +339,12 @@ def test_plan_shows_states_before_and_after(
     assert "6 pairings" in before
     assert "18 trials" in before
     assert "cells: 24 planned" in before
-    assert "not timed yet" in before
+    assert "by a few steps on random images, until trials have run: spectrum, npr" in before
+    assert re.search(r"time:  \d.* of training on one slot, at most \d", before)
     assert plan.main([a for a in local_run.arguments if a != "--local"]) == 0
     after = capsys.readouterr().out
     assert "cells: 24 done" in after
-    assert "not timed yet" not in after
+    assert "random images" not in after and "not timed yet" not in before + after
 
 
 def test_prepare_makes_every_pack_that_the_study_needs(

@@ -164,7 +164,8 @@ def check_manifest(
     labels = _labels(rows, fake_label)
     command = f"python -m study.prepare --describe {shlex.quote(str(root))} --fake-label {{}}"
     turned = f"{command} writes a manifest with the labels turned, to copy over this one"
-    turned = f"Turn the labels in {file}" if file else turned
+    if file not in (None, root / MANIFEST):
+        turned = "Turn them there"
     notes += refuse_reversed(rows, np.asarray(labels).astype(np.uint8), turned)
     splits = _splits(rows)
     nothing = pa.array([""] * len(paths), pa.string())

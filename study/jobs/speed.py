@@ -1,0 +1,54 @@
+"""How fast a detector is on this machine, before any of its trials has run: a few steps on random
+images. Its weights are random too: the numbers in it do not change how long it takes.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+
+from study.core.records import DetectorSpec
+from study.detectors import registry
+from study.detectors.base import Detector
+from study.training.runtime import TorchRuntime
+
+IMAGES = 4
+LONG_ENOUGH = 0.5  # seconds, after which no further step is measured
+MOST_STEPS = 5
+
+
+def seconds_per_image(spec: DetectorSpec, runtime: TorchRuntime, *, is_trained: bool) -> float:
+    """Return how long an image takes in an epoch: forward and backward, or forward alone where the
+    body is not trained.
+    """
+    runtime.apply()
+    detector = _filled(registry.create(spec, 0), runtime.device)
+    detector.train(is_trained)
+    size = spec.geometry.size_px
+    images = torch.randint(0, 256, (IMAGES, size, size, 3), dtype=torch.uint8)
+    images = images.to(runtime.device)
+    found: list[float] = []
+    for _ in range(MOST_STEPS):
+        start = time.perf_counter()
+        with torch.set_grad_enabled(is_trained):
+            logit = detector(detector.prepare(images)).sum()
+        if is_trained:
+            logit.backward()
+        logit.item()  # a GPU is done by then
+        found.append((time.perf_counter() - start) / IMAGES)
+        if sum(found) * IMAGES > LONG_ENOUGH:
+            break
+    return median(found[1:] or found)  # the first step makes room
+
+
+def _filled(detector: Detector, device: str) -> Detector:
+    """A network with a number wherever a file would give one."""
+    state = [*detector.parameters(), *detector.buffers()]
+    if any(tensor.is_meta for tensor in state):
+        detector.to_empty(device=device)
+        with torch.no_grad():
+            for tensor in (*detector.parameters(), *detector.buffers()):
+                tensor.zero_()
+    return detector.to(device)
