@@ -68,12 +68,12 @@ class Scorer:
         self._parts = _parts(folder, self.record)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    def squares(self, pixels: Pixels) -> Squares:
-        """Return what each network is shown of an image (H, W, 3) uint8. Raises UndecodableError
-        for one that is too elongated.
+    def squares(self, pixels: Pixels, unified_px: int | None = None) -> Squares:
+        """Return what each network is shown of an image (H, W, 3) uint8. unified_px: in place of
+        the scorer's own. Raises UndecodableError for one that is too elongated.
         """
-        if self.unified_px:
-            pixels = unify(pixels, self.unified_px)
+        if side := self.unified_px if unified_px is None else unified_px:
+            pixels = unify(pixels, side)
         return tuple(fit_geometry(pixels, one.spec.geometry) for one in self._networks)
 
     def logits(self, batch: Sequence[Squares]) -> NDArray[np.float64]:
@@ -86,25 +86,30 @@ class Scorer:
             total += part.weight * logit.astype(np.float64)
         return total
 
-    def score(self, images: Iterable[Image]) -> NDArray[np.float64]:
+    def score(
+        self, images: Iterable[Image], *, unified_px: int | None = None
+    ) -> NDArray[np.float64]:
         """Return one logit per image, (N,) float64 in the order given; higher is more fake. A logit
         is no verdict.
 
         images: paths, also of a video's frame (`clip.mp4#frame=000012`); the bytes of image files;
         Pillow images; RGB pixels (H, W, 3) uint8, which may differ in size. An array (N, H, W, 3)
         is such a sequence. In memory are the squares of 64 images at a time.
+        unified_px: in place of the scorer's own.
 
         Raises DataError, naming the image, where one cannot be decoded, or an array is no picture.
         """
-        squares = (self._named_squares(number, image) for number, image in enumerate(images))
+        squares = (self._named_squares(n, image, unified_px) for n, image in enumerate(images))
         parts = [np.zeros(0)]
         while batch := list(islice(squares, BATCH)):
             parts.append(self.logits(batch))
         return np.concatenate(parts)
 
-    def score_each(self, images: Iterable[Image]) -> tuple[NDArray[np.float64], list[str]]:
+    def score_each(
+        self, images: Iterable[Image], *, unified_px: int | None = None
+    ) -> tuple[NDArray[np.float64], list[str]]:
         """Return what `score` does, and why an image has no logit, "" for one that has: its logit
-        is NaN. No image ends the others.
+        is NaN. No image ends the others. unified_px: as of `score`.
         """
         logits, reasons = [np.zeros(0)], list[str]()
         numbered = enumerate(images)
@@ -112,7 +117,7 @@ class Scorer:
             squares = []
             for number, image in batch:
                 try:
-                    squares.append(self.squares(pixels_of(image, number)))
+                    squares.append(self.squares(pixels_of(image, number), unified_px))
                     reasons.append("")
                 except (DataError, OSError) as error:
                     reasons.append(" ".join(str(error).split()))
@@ -123,9 +128,9 @@ class Scorer:
             logits.append(found)
         return np.concatenate(logits), reasons
 
-    def _named_squares(self, number: int, image: Image) -> Squares:
+    def _named_squares(self, number: int, image: Image, unified_px: int | None) -> Squares:
         try:
-            return self.squares(pixels_of(image, number))
+            return self.squares(pixels_of(image, number), unified_px)
         except (UndecodableError, UnreadableError) as error:
             what = f"image '{image}'" if isinstance(image, str | Path) else f"image {number}"
             raise DataError(f"{what} cannot be scored: {error}") from error

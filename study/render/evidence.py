@@ -22,7 +22,8 @@ EXPLAINED = (
     " (ELUB, log10 LR, the narrowest over seeds) LRs rest on the test images: report none beyond."
     " Valid: whether an LR calibrated on X is one on Y (a score test of slope and offset, Holm over"
     " the cells); what is not refuted is not shown. PPV: the share of fakes among images called so"
-    " at the source's 1 % FPR threshold, where 1 or 10 % of images are fake. Risk: the share of"
+    " at the source's 1 % FPR threshold, where 1 or 10 % of images are fake; without an interval"
+    " where the images rule nothing out from 0 to 1. Risk: the share of"
     " wrong calls among the 80 % of images whose LRs are farthest from 1. Tippett plots of the LRs"
     " of all seeds are in figures/tippett.png, their data in tippett.csv."
 )

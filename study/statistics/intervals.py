@@ -38,6 +38,7 @@ from study.statistics.resampling import (
 
 NAN = float("nan")
 MEAN = "mean"
+MOST_WIDTH = 0.98  # of a rate's interval: a wider one says nothing
 NOTHING_RULED_OUT = "no interval: nothing from 0 to 1 is ruled out by so few images"
 NO_ORACLE_INTERVAL = "no interval: the threshold was chosen on these very images"
 LOSSES = tuple(m.function for m in METRICS.values() if isinstance(m.function, (MeanLoss, MeanCost)))
@@ -315,9 +316,9 @@ class _Cell:
         return float(self.low[row, at]), float(self.high[row, at])
 
     def _said(self, at: int, low: float, high: float) -> tuple[float, float, str]:
-        """A rate's interval that says something: none where it is all of [0, 1], and why."""
+        """A rate's interval that says something: none where it is nearly all of [0, 1], and why."""
         is_rate = isinstance(METRICS[self.columns[at][0]].bound, Rate)
-        if is_rate and low <= 0 and high >= 1:
+        if is_rate and high - low > MOST_WIDTH:
             return NAN, NAN, NOTHING_RULED_OUT
         return low, high, ""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from study.jobs.score_images import Scorer, as_images
 from study.statistics.metrics import sigmoid
-from study.tracking.model_code import BASE64, PATH
+from study.tracking.model_code import BASE64, OWN_SIDE, PATH, SIDE
 
 
 class DetectorModel:
@@ -30,6 +30,9 @@ class DetectorModel:
         files as text, as a request to a server holds them), or whose first column holds the images;
         a list of images; or a NumPy array of RGB pixels (N, H, W, 3) uint8. An image is a path, the
         bytes of a file, a Pillow image, or pixels (H, W, 3).
+        params: `unified_px`, the side to which images are unified, in place of that of the training
+        images; 0 for none. A detector that was not trained in its study has no training images: of
+        a study with `data.unify`, give the side of the test set (audit.json has it).
 
         Returns a pandas table with a row an image, in the order given: `logit`, higher is more
         fake, `probability` in [0, 1] of being fake, the sigmoid of the logit, and `error`, why an
@@ -37,7 +40,10 @@ class DetectorModel:
         """
         import pandas as pd
 
-        logit, error = self._scorer.score_each(as_images(_images(model_input)))
+        given = int((params or {}).get(SIDE, OWN_SIDE))
+        side = None if given == OWN_SIDE else given
+        images = as_images(_images(model_input))
+        logit, error = self._scorer.score_each(images, unified_px=side)
         return pd.DataFrame({"logit": logit, "probability": sigmoid(logit), "error": error})
 
 

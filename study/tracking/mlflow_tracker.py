@@ -43,7 +43,15 @@ from study.tracking.metric_names import (
     slug,
 )
 from study.tracking.mlflow_address import is_server, tracking_uri, without_password
-from study.tracking.model_code import BASE64, EXAMPLE, LOADER, requirements, write_code
+from study.tracking.model_code import (
+    BASE64,
+    EXAMPLE,
+    LOADER,
+    OWN_SIDE,
+    SIDE,
+    requirements,
+    write_code,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -703,7 +711,7 @@ def _save_pyfunc(path: Path, folder: Path, detector: str, *, model_id: str, run_
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     # of the inputs nothing is said: paths, bytes, Pillow images and arrays are all taken
     texts, numbers = ("error",), ("logit", "probability")
@@ -712,6 +720,7 @@ def _save_pyfunc(path: Path, folder: Path, detector: str, *, model_id: str, run_
             [ColSpec("double", name) for name in numbers]
             + [ColSpec("string", name) for name in texts]
         ),
+        params=ParamSchema([ParamSpec(SIDE, "long", OWN_SIDE)]),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

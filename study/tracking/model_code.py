@@ -15,6 +15,8 @@ from pathlib import Path
 from study.detectors.registry import library_of
 
 PATH, BASE64 = "path", "image_base64"  # columns of a table of images
+# of `predict`: the side to which images are unified, or that of the training images
+SIDE, OWN_SIDE = "unified_px", -1
 # a picture of 16 x 16 pixels, black and white in squares of 8, as a PNG: what an input looks like
 EXAMPLE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAG0lEQVR42mNkgIL/UJqJAQ3QR4ARZj/j"

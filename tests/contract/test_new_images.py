@@ -132,7 +132,9 @@ def test_every_way_in_gives_the_logits_of_the_study(
 def test_mlflows_model_gives_the_logits_of_the_study(
     detector: str, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As MLflow has stored it. `alpha` is what it was trained on, so that its side is alpha's."""
+    """As MLflow has stored it. What was trained was trained on `alpha`, so that its side is that of
+    alpha. To what was not trained, the side is said.
+    """
     import mlflow.pyfunc
 
     from study.tracking.mlflow_address import tracking_uri
@@ -156,8 +158,9 @@ def test_mlflows_model_gives_the_logits_of_the_study(
         [path.read_bytes() for path in paths],
         np.stack([decode_image(path) for path in paths]),
     )
+    params = {} if cell.train_on == "alpha" else {"unified_px": side_of("alpha", finished)}
     for form in forms:
-        close(model.predict(form)["logit"], held.logit)
+        close(model.predict(form, params=params)["logit"], held.logit)
 
 
 def close(found: Any, held: NDArray[np.float32]) -> None:
@@ -188,7 +191,12 @@ def loaded(run: Finished, detector: str) -> Any:
 
 def as_studied(pixels: NDArray[np.uint8], run: Finished, degradation: str) -> NDArray[np.uint8]:
     """An image of beta as the protocol degrades it: unified first, by beta's side."""
-    if run.unified:
-        audit = json.loads(run.store.audit_file.read_text(encoding="utf-8"))["datasets"]
-        pixels = unify(pixels, next(one["unified_px"] for one in audit if one["name"] == "beta"))
+    if side := side_of("beta", run):
+        pixels = unify(pixels, side)
     return degrade(pixels, parse_degradation(degradation))
+
+
+def side_of(dataset: str, run: Finished) -> int:
+    """The side to which a dataset was unified, 0 where none was."""
+    audit = json.loads(run.store.audit_file.read_text(encoding="utf-8"))["datasets"]
+    return next(one["unified_px"] or 0 for one in audit if one["name"] == dataset)

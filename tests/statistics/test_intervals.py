@@ -579,3 +579,19 @@ def test_scores_that_do_not_fit_are_errors(make_scores):
         estimate([good, make_scores([0, 1, 1], [0, 1, math.nan])])
     with pytest.raises(ScoreError, match="different images"):
         estimate([good, make_scores([0, 1, 0], [0, 1, 2])])
+
+
+@pytest.mark.parametrize("each", [8, 800])
+def test_an_interval_that_rules_nothing_out_is_none(make_scores, each):
+    """One real in eight is called fake, and half of the fakes. Of eight reals a third of the
+    replicates have none of those, with a PPV of 1; others have one near 0.
+    """
+    label = np.repeat([0, 1], each)
+    wrong = np.arange(each) % 8 == 0
+    logit = np.concatenate([np.where(wrong, 1.0, -1.0), np.where(np.arange(each) % 2, 1.0, -1.0)])
+    one = estimate([make_scores(label, logit)], replicates=1000)["ppv_at_prevalence1", "fixed", "0"]
+    assert one.value == pytest.approx(0.01 * 0.5 / (0.01 * 0.5 + 0.99 / 8))
+    if each == 8:
+        assert math.isnan(one.low) and "nothing from 0 to 1 is ruled out" in one.note
+    else:
+        assert 0.02 < one.low < one.value < one.high < 0.06
