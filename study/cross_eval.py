@@ -528,6 +528,7 @@ def _print(
     from study.render.closing import closing
     from study.render.controls import controls_lines
     from study.render.printed import printed
+    from study.render.table import fold, terminal_width
     from study.report import REPORT
     from study.tracking.mlflow_address import ui_command
 
@@ -559,7 +560,7 @@ def _print(
     said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
     page = f", {REPORT} is the page" * (folder / REPORT).is_file()
-    print(f"files:  {readme} says what is where{page}")
+    print(fold(f"files:  {readme} says what is where{page}", terminal_width()))
     print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
     if full:
         print(f"mlflow: {ui_command(opened.workspace.results)}")

@@ -189,8 +189,9 @@ def test_what_describe_prints_ends_in_a_study_that_can_be_planned(
         assert next_one.startswith("python -m study.prepare --describe ")
         shutil.rmtree("out")
         next_one = printed(paste(next_one))[-1]
-    assert next_one.startswith("python -m study.sweep quick ")
-    assert "it's mine" in paste(next_one.replace("study.sweep", "study.plan"))
+    assert next_one.startswith("python -m study.init ")
+    to_prepare = only(printed(paste(next_one)), "prepare")
+    assert "it's mine" in paste(to_prepare.replace("study.prepare", "study.plan"))
 
 
 def rows(path: Path) -> int:
