@@ -412,13 +412,15 @@ def power_setting(plain: Plain) -> Run:
     rng = np.random.default_rng(3)
     drawn = (plain.draw**2 + plain.seed**2) * rng.chisquare(plain.pairs, 4000) / plain.pairs
     seeds = plain.seed**2 * rng.chisquare(plain.seeds - 1, 4000) / (plain.seeds - 1)
-    counted = np.array(
-        [
-            training_part(Part(variance=d), Part(variance=s), plain.seeds).variance
-            for d, s in zip(drawn, seeds, strict=True)
-        ]
+    # with the degrees of freedom that the rule counts, which are those of its own sentence
+    counted = [
+        training_part(Part(variance=d, doubt=d**2 / plain.pairs), Part(variance=s), plain.seeds)
+        for d, s in zip(drawn, seeds, strict=True)
+    ]
+    known = Part(
+        variance=float(np.mean([one.variance for one in counted])),
+        doubt=float(np.mean([one.doubt for one in counted])),
     )
-    known = Part(variance=float(counted.mean()), doubt=float(counted.var()) / 2)
     # the images' variance with its degrees of freedom
     label = np.repeat([1, 0], plain.groups // 2)
     groups = clusters(label, np.arange(plain.groups).astype(str))

@@ -15,6 +15,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from study import cli
 if TYPE_CHECKING:
     from study.analysis.analyses import Analyses, VariantCells
     from study.analysis.leak_price import KeptEpochs
+    from study.analysis.repeats import Repeat
     from study.core.failures import Failure
     from study.core.records import Cell, Pairing, TrainedDetector
     from study.jobs.cell import CellJob
@@ -132,15 +134,15 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     from study.audit import write_audit
     from study.core import live
     from study.planning.cells import plan_cells
-    from study.planning.frozen import frozen_line
     from study.planning.in_process import Estimates
+    from study.planning.repeats import repeats_of
     from study.planning.searches import replay
     from study.planning.variants import draw_cells, variant_cells, variants
     from study.render.audit import pairs_line
     from study.render.figures.headless import costs_only
-    from study.render.study_text import study_notes
     from study.report import REPORT, write_report
 
+    repeats = repeats_of(opened)
     cli.show_in(views, opened, options)
     given = options.predictions, options.test_on
     how = {"unit": options.unit, "higher_is_real": options.higher_is_real}
@@ -159,15 +161,15 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         # shown already, unless the view is a new one
         views.add_winner(winner, opened.store.model_folder(winner.key))
+    again = [_repeat_scored(one, options) for one in repeats[1:]]
     epochs = _scored_epochs(opened, options, cells)
     cells += outside
     audit = write_audit(opened)
     models = [job for job in drawn if job.is_done()]
     live.show("computing numbers and intervals")
-    found = analyse(opened, cells, tried, epochs, models, audit, history)
+    found = analyse(opened, cells, tried, epochs, models, audit, history, again)
     live.show("writing tables and figures")
-    said = (frozen_line(opened), pairs_line(audit), *study_notes(opened.study))
-    notes = [note for note in said if note]
+    notes = _notes(opened, pairs_line(audit))
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
     files += _write_cells(opened, options, found, cells)
@@ -180,7 +182,41 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     _show_matrix(opened, found, views)
     _print(opened, options, found, notes)
     _wait_for(views, opened)
-    return _exit_code(cells)
+    return _exit_code([*cells, *(planned for one in again for planned in one.cells)])
+
+
+def _notes(opened: OpenStudy, of_audit: str) -> list[str]:
+    """What a reader of the numbers must know of how they were made."""
+    from study.planning.frozen import frozen_line
+    from study.planning.repeats import repeats_line
+    from study.render.study_text import study_notes
+
+    line = repeats_line(opened)
+    repeats = line and (
+        f"{line}. The matrix and the comparisons of detectors are means over them; null bands,"
+        f" tuning, robustness, controls and figures of curves are of {opened.name} alone"
+    )
+    said = (frozen_line(opened), of_audit, repeats, *study_notes(opened.study))
+    return [note for note in said if note]
+
+
+def _repeat_scored(opened: OpenStudy, options: argparse.Namespace) -> Repeat:
+    """Score what the store lacks of a further repeat."""
+    from study.analysis.repeats import Repeat
+    from study.planning.cells import plan_cells
+    from study.planning.in_process import Estimates
+    from study.planning.searches import replay
+    from study.planning.variants import draw_cells
+
+    cli.LOG.info(f"{opened.name} (of {opened.study.repeats}, from 0 on)")
+    history = replay(opened)
+    cells, drawn = plan_cells(opened, history), draw_cells(opened.jobs, history)
+    cells, _ = _scored(opened, options, cells, [], drawn, Estimates(opened.jobs, history))
+    return Repeat(
+        setup=opened,
+        cells=[replace(c, cell=replace(c.cell, repeat=opened.repeat)) for c in cells],
+        drawn=[job for job in drawn if job.is_done()],
+    )
 
 
 def _show_matrix(opened: OpenStudy, found: Analyses, views: Views) -> None:
@@ -581,7 +617,8 @@ def _named(cell: Cell) -> str:
     from study.core.records import NO_DEGRADATION
 
     degraded = "" if cell.degradation == NO_DEGRADATION else f" {cell.degradation}"
-    return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}"
+    repeat = f" (repeat {cell.repeat})" if cell.repeat else ""
+    return f"{cell.pairing.name} -> {cell.test_on}{degraded} seed {cell.winner_seed}{repeat}"
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--freeze", action="store_true", help=what)
     options = cli.parse(parser, arguments)
     from study.analysis.flags import few_trials_lines
-    from study.planning.cost import look
+    from study.planning.cost import look, of_all
     from study.planning.missing import missing
+    from study.planning.repeats import repeats_line, repeats_of
     from study.planning.study_file import load_study
 
     study = load_study(options.study, options.set, data_root=options.data_root)
@@ -60,9 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return cli.SOME_FAILED
         return cli.DONE
     opened = cli.open_study(options, firewall=False)
+    repeats = repeats_of(opened)
     # what a budget of hours is held against was measured by trials
-    outlook = look(opened, guess=options.budget_hours is None, progress=cli.show_progress)
-    _print_outlook(outlook, study.test_on)
+    how = {"guess": options.budget_hours is None, "progress": cli.show_progress}
+    each = [look(one, **how) for one in repeats]
+    outlook = of_all(each, splits=study.data.folds > 1)
+    _print_datasets(outlook, study.test_on)
+    _print_pairings(each[0])
+    if len(each) > 1:
+        print(f"\n{repeats_line(opened)}. The table above is of {opened.name}. The others:")
+        for one, found in zip(repeats[1:], each[1:], strict=True):
+            print(f"  {one.name}: {_progress(found)}")
+    _print_disk(outlook)
     _print_time(outlook, study.run, options)
     for line in few_trials_lines(opened.searches.values()):
         print(f"note:  {line}")
@@ -92,18 +102,34 @@ def _print_size(study: Study) -> None:
     each = f"{study.budget.trials} a pairing"
     each += f", 1 of a recipe that is given whole ({', '.join(given)})" if given else ""
     budget, winners = study.budget, sum(study.seeds_of(pairing) for pairing in study.pairings())
+    times = f"; all of it {study.repeats} times" if study.repeats > 1 else ""
     conditions, tests = len(study.conditions()), f"{len(study.test_on)} test sets"
     if conditions > 1:
         tests += f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}"
     first, *lines = study_lines(
         study,
         f"{trials} trials ({each}, {budget.epochs_text}), {winners} winners ({budget.seeds} seeds),"
-        f" {winners * len(study.test_on) * conditions} cells ({tests})",
+        f" {winners * len(study.test_on) * conditions} cells ({tests}){times}",
     )
     print("\n  ".join([first, *lines]))
 
 
-def _print_outlook(outlook: Outlook, tested: Sequence[str]) -> None:
+def _progress(outlook: Outlook) -> str:
+    """How far a repeat has come, in a line."""
+    counts = [
+        (sum(p.done for p in outlook.pairings), sum(p.trials for p in outlook.pairings), "trials"),
+        (
+            sum(p.trained for p in outlook.pairings),
+            sum(p.winners for p in outlook.pairings),
+            "winners",
+        ),
+        (sum(p.drawn for p in outlook.pairings), sum(p.draws for p in outlook.pairings), "draws"),
+        (sum(c.cell.state == "done" for c in outlook.cells), len(outlook.cells), "cells"),
+    ]
+    return ", ".join(f"{done}/{every} {what}" for done, every, what in counts if every)
+
+
+def _print_datasets(outlook: Outlook, tested: Sequence[str]) -> None:
     from study.core.records import SPLITS
     from study.render.table import Column, table, text
 
@@ -121,6 +147,11 @@ def _print_outlook(outlook: Outlook, tested: Sequence[str]) -> None:
     counts = [Column(name, "count") for name in SPLITS]
     more = [Column(name, "count") for name in ("excluded", "groups", "files")]
     print(f"\n{text(table(['dataset', *counts, 'tested of all', *more], datasets))}")
+
+
+def _print_pairings(outlook: Outlook) -> None:
+    from study.render.table import Column, table, text
+
     rows = []
     for p in outlook.pairings:
         cells = [c.cell.state for c in outlook.cells if c.cell.pairing == p.pairing]
@@ -139,6 +170,9 @@ def _print_outlook(outlook: Outlook, tested: Sequence[str]) -> None:
     names = ("trials", "failed", "winners", "draws", "scored", "best val AUC", "left")
     columns = [Column(name, "number" if name.endswith("AUC") else "count") for name in names]
     print(f"\n{text(table(['pairing', *columns], rows))}")
+
+
+def _print_disk(outlook: Outlook) -> None:
     states = Counter(c.cell.state for c in outlook.cells)
     packs = f"packs {_bytes(outlook.packs_bytes)}, of which {_bytes(outlook.packs_to_make)} to make"
     print(f"\ncells: {', '.join(f'{n} {state}' for state, n in states.items())}")

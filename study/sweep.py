@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from study.jobs.probe import ProbeJob
     from study.jobs.trial import FitJob, TrialJob
     from study.jobs.winner import WinnerJob
+    from study.planning.cost import PairingOutlook
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
     from study.runtime.interface import Launcher
@@ -71,9 +72,8 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
     from study.analysis.flags import flags
     from study.analysis.floors import floors
-    from study.core.failures import Said
-    from study.planning.search_summary import write_search_summary
-    from study.planning.searches import replay
+    from study.core.failures import Failure, Said
+    from study.planning.repeats import repeats_of
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
     from study.render.floors import floor_line
@@ -82,7 +82,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
     from study.tracking.optuna_record import dashboard_command
     from study.tracking.recording import TrialRecord
 
-    store, results = opened.store, opened.workspace.results
+    store, results, repeats = opened.store, opened.workspace.results, repeats_of(opened)
     store.save_study(to_toml(opened.study))
     save_starts(opened.starts, opened.study, store)
     _say_header(opened)
@@ -91,25 +91,28 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
         return cli.DONE
     cli.show_in(views, opened, options)
     said = Said()
-    record = TrialRecord(opened, views, functools.partial(_say, said))
+    records = {
+        one.repeat: TrialRecord(one, None if one.repeat else views, functools.partial(_say, said))
+        for one in repeats
+    }
+    trained, failed, histories = 0, dict[str, Failure](), []
     with cli.launcher(opened, options, workers=opened.study.run.workers_per_trial) as launcher:
-        try:
-            _measure(opened, launcher, record, options)
-            _search(opened, launcher, record)
-        finally:
-            history = replay(opened)
-            write_search_summary(opened, history)
-        if record.standing_failures:
-            cli.LOG.info(
-                f"{record.standing_failures} failed trials stand: later generations were proposed"
-                " knowing them"
-            )
-        trained, failed = _train_winners(opened, launcher, history, views, said)
-    if not record.ran and not trained and not failed:
+        _measure(repeats, launcher, records, options)
+        for one in repeats:
+            record = records[one.repeat]
+            searched = _searched(one, launcher, record)
+            histories.append(searched)
+            shown = None if one.repeat else views
+            more, lost = _train_winners(one, launcher, searched, shown, said)
+            trained, failed = trained + more, failed | lost
+    history = histories[0]
+    if not any(record.ran for record in records.values()) and not trained and not failed:
+        held = sum(record.held for record in records.values())
         cli.LOG.info(
-            f"\nNothing to train: {record.held} trials and all their winners are in {store.folder}"
+            f"\nNothing to train: {held} trials and all their winners are in {store.folder}"
         )
-    print(f"\n{selection_text(history, opened.searches)}")
+    for one, searched in zip(repeats, histories, strict=True):
+        print(f"\n{one.name and f'{one.name}: '}{selection_text(searched, one.searches)}")
     below = floors(opened.jobs, history)
     for detector in dict.fromkeys(one.pairing.detector for one in below):
         cli.LOG.info(f"{detector}: {floor_line(below, detector)}")
@@ -126,9 +129,33 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
+def _searched(
+    opened: OpenStudy, launcher: Launcher, record: TrialRecord
+) -> Mapping[Pairing, SearchHistory]:
+    """Run what the store lacks of a repeat's searches; return how far they have come."""
+    from study.planning.search_summary import write_search_summary
+    from study.planning.searches import replay
+
+    if opened.name:
+        cli.LOG.info(f"\n{opened.name} (of {opened.study.repeats}, from 0 on)")
+    try:
+        _search(opened, launcher, record)
+    finally:
+        history = replay(opened)
+        if not opened.repeat:
+            write_search_summary(opened, history)
+    if record.standing_failures:
+        cli.LOG.info(
+            f"{record.standing_failures} failed trials stand: later generations were proposed"
+            " knowing them"
+        )
+    return history
+
+
 def _say_header(opened: OpenStudy) -> None:
     """Say what every pairing gets, and what a grid, a warm start or few groups make of it."""
     from study.analysis.flags import given_recipe
+    from study.planning.repeats import repeats_line
     from study.render.study_text import study_lines
 
     for name in opened.study.members():
@@ -169,7 +196,8 @@ def _say_header(opened: OpenStudy) -> None:
         for pairing in searches
         if study.replicates_of(pairing.detector) and not opened.jobs.replicates(pairing)
     ]
-    for line in study_lines(study, size, [*given.values(), *grids, *warm, *few]):
+    further = [repeats_line(opened), *given.values(), *grids, *warm, *few]
+    for line in study_lines(study, size, [line for line in further if line]):
         cli.LOG.info(line)
 
 
@@ -189,7 +217,10 @@ def _say(said: Said, place: str, trial: Trial, result: TrialResult, best: float)
 
 
 def _measure(
-    opened: OpenStudy, launcher: Launcher, record: TrialRecord, options: argparse.Namespace
+    repeats: Sequence[OpenStudy],
+    launcher: Launcher,
+    records: Mapping[int, TrialRecord],
+    options: argparse.Namespace,
 ) -> None:
     """With --budget-hours, run trial 0 of every pairing, and refuse the study if the rest would not
     fit.
@@ -198,9 +229,11 @@ def _measure(
     from study.planning.searches import replay
 
     if options.budget_hours is not None:
-        _search(opened, launcher, record, trials=1)
-        pairings = look_at_training(opened.jobs, replay(opened))
-        cli.refuse_over_budget(pairings, opened.study, options, measured=True)
+        pairings: list[PairingOutlook] = []
+        for one in repeats:
+            _search(one, launcher, records[one.repeat], trials=1)
+            pairings += look_at_training(one.jobs, replay(one))
+        cli.refuse_over_budget(pairings, repeats[0].study, options, measured=True)
 
 
 def _search(
@@ -273,28 +306,34 @@ def _train_winners(
     opened: OpenStudy,
     launcher: Launcher,
     history: Mapping[Pairing, SearchHistory],
-    views: Views,
+    views: Views | None,
     said: Said,
 ) -> tuple[int, dict[str, Failure]]:
-    """Train what the store lacks; return how many were trained, and the failures by name."""
+    """Train what the store lacks; return how many were trained, and the failures by name. views:
+    None for a repeat of a study, which trains winners and halves alone.
+    """
+    from study.core.failures import Failure
     from study.jobs.winner import WinnerJob
     from study.planning.in_process import Estimates
     from study.planning.variants import draws_jobs, variant_jobs
 
-    store, failed, winners = opened.store, {}, []
+    store, failed, winners = opened.store, dict[str, Failure](), []
+    where = f" ({opened.name})" if opened.repeat else ""
     for pairing, searched in history.items():
         jobs = opened.jobs.winners(pairing, searched)
         winners += jobs
         if not jobs:
             reason = searched.why_no_winner(said)
-            failed[pairing.name] = replace(reason, traceback_file=None)
+            failed[pairing.name + where] = replace(reason, traceback_file=None)
     further = variant_jobs(opened.jobs, history, store.failures())
     drawn = draws_jobs(opened.jobs, history, store.failures())
-    probes = [job for pairing in history if (job := opened.jobs.probe(pairing)) is not None]
+    probed = [] if opened.repeat else [opened.jobs.probe(pairing) for pairing in history]
+    probes = [job for job in probed if job is not None]
     todo = [job for job in (*winners, *further, *drawn, *probes) if not job.is_done()]
 
     def show(job: FitJob) -> None:
-        if job in winners:  # other configurations, draws and probes stand in the store alone
+        # other configurations, draws, probes and repeats stand in the store alone
+        if job in winners and views is not None:
             key = job.trial.key
             views.add_winner(store.model(key), store.model_folder(key))
 
@@ -306,7 +345,7 @@ def _train_winners(
     seconds = Estimates(opened.jobs, history).training(todo)
     failures = _train(opened, launcher, winners, todo, show, seconds) if todo else {}
     for job in (job for job in todo if job.trial.key in failures):
-        failure, name = failures[job.trial.key], job.trial.pairing.name
+        failure, name = failures[job.trial.key], job.trial.pairing.name + where
         if isinstance(job, WinnerJob) and job in winners:
             failed[f"{name} seed {job.winner_seed}"] = failure
         else:  # as a failed trial: a result of its own

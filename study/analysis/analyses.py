@@ -21,6 +21,7 @@ from study.analysis.leak_price import KeptEpochs, leak_prices
 from study.analysis.leakage import leakage_of, pair_rows
 from study.analysis.null_band import null_bands, null_rows
 from study.analysis.other_test_sets import other_test_sets
+from study.analysis.repeats import Repeat, with_repeats
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness, robustness
 from study.analysis.roc import RocCurve, roc_of_means
@@ -64,28 +65,33 @@ def analyse(
     drawn: Sequence[DrawCellJob],
     audit: StudyAudit,
     history: Mapping[Pairing, SearchHistory],
+    repeats: Sequence[Repeat] = (),
 ) -> Analyses:
     """Derive everything. Trains nothing, scores nothing, and opens each file of scores once.
 
     cells: of the study, and of detectors run elsewhere. variants: the cells of other configurations
     of its pairings. epochs: what winners have kept. drawn: the scores of models of draws.
-    history: of the searches.
+    history: of the searches. repeats: of the study, after itself: the matrix, its comparisons and
+    the headline are means over all. Everything else is of the study itself, the first one.
     """
     more = [planned for _, of_variant in variants for planned in of_variant]
     keys = [p.cell.scores_key for p in (*cells, *more) if p.cell.state == "done"]
     keys += [key for one in epochs if one.job.is_done() for key in one.keys.values()]
-    scores = open_scores(setup, keys, leakage_of(setup), drawn, blends_of(cells))
+    again = [one.scores() for one in repeats]
+    scores = open_scores(setup, keys, leakage_of(setup), drawn, blends_of(cells), again)
     below = floors(setup.jobs, history)
     flagged = tuple(flags(setup.searches, history, below))
     results = replace(results_of(setup, scores, cells, audit), flags=flagged)
     plain = [planned.cell for planned in cells]
+    every = [*plain, *(planned.cell for one in repeats for planned in one.cells)]
+    results = with_repeats(results, scores, setup, plain, repeats)
     dated = exposures(setup, plain)
     results = replace(results, rows=with_exposure(results.rows, dated))
     return Analyses(
         scores=scores,
         results=results,
         comparisons=compare_detectors(
-            scores, plain, marked=[*results.warnings()], rows=results.rows
+            scores, every, marked=[*results.warnings()], rows=results.rows
         ),
         choices=Choices(
             gaps=tuple(selection_gaps(scores, cells)),

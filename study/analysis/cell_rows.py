@@ -104,7 +104,7 @@ class _Source:
                 if is_mean and row.metric == "auc":
                     seeds = [planned.cell.winner_seed for planned in done]
                     total = part_sum(self.scores, first, seeds, held, images)
-                    estimate = _of_one_model(estimate, total)
+                    estimate = of_one_model(estimate, total)
                 yield ResultRow(
                     **place,
                     **of._asdict(),
@@ -145,9 +145,9 @@ def _by_level(
             yield Part(subset=subset), [part(one, places) for one in scores], None
 
 
-def _of_one_model(estimate: Estimate, total: WeightedSum) -> Estimate:
-    """The mean over seeds of an AUC with the interval of one model, over test images, training
-    samples and seeds.
+def of_one_model(estimate: Estimate, total: WeightedSum) -> Estimate:
+    """Return the mean over seeds of an AUC with the interval of one model, over test images,
+    training samples and seeds.
     """
     found = total.finding(kind="auc")
     if found.reason:

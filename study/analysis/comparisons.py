@@ -85,6 +85,7 @@ class Comparisons:
     overlap_groups: the test sets of `cells`, those that share images together; each family is one
     block of the ranks. test_sets; agreement, rows (M, M): Spearman between those M columns over the
     pairings that were trained on neither.
+    repeats: of the study, over which all of these are means.
     leaked: (train_on, test_on) -> how many of its test images leak from training. They are in all
     of these numbers.
     """
@@ -106,6 +107,7 @@ class Comparisons:
     leaked: Mapping[Place, int] = field(default_factory=dict)
     marked: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
+    repeats: int = 1
 
     @property
     def all_marked(self) -> bool:
@@ -125,31 +127,30 @@ def compare_detectors(
     A detector that is not trained stands beside the others of every training set. So does one that
     was run elsewhere, on the images that it and another both have; as its training set is not known
     it has no rank. marked: the test sets that the audit warns of. rows: of the matrix, with those
-    of the no-pixel baselines.
+    of the no-pixel baselines. Several repeats give means, but in null bands and beside strangers.
 
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """
     clean = [c for c in cells if c.state == "done" and c.degradation == NO_DEGRADATION]
     mine = [cell for cell in clean if cell.pairing.train_on != ELSEWHERE]
     outside = [cell for cell in clean if cell.pairing.train_on == ELSEWHERE]
+    first = [cell for cell in clean if not cell.repeat]
     test_sets = tuple(dict.fromkeys(cell.test_on for cell in mine))
-    by_set = {y: [c for c in mine if c.test_on == y] for y in test_sets}
-    columns = {y: column(scores, own) for y, own in by_set.items()}
+    columns = {y: column(scores, [c for c in mine if c.test_on == y]) for y in test_sets}
     sources = [*dict.fromkeys(cell.pairing.train_on for cell in mine)]
-    order = [*sources, NO_TRAINING, ELSEWHERE]
-    pairs = _cell_pairs(scores, columns.values(), outside, clean)
-    pairs.sort(key=lambda pair: order.index(pair.train_on))
+    pairs = _cell_pairs(scores, columns.values(), outside, first)
+    pairs.sort(key=lambda pair: [*sources, NO_TRAINING, ELSEWHERE].index(pair.train_on))
     trained_on = [x for x in sources if not is_given(x)] or [NO_TRAINING]
     across = [(x, y) for x in trained_on for y in columns if scores.leakage.domain(x, y) == "cross"]
     detectors = tuple(dict.fromkeys(cell.pairing.detector for cell in mine))
     seen = _seen(scores, mine, [y for _, y in across])
     contest = _contest(scores, columns, [d for d in detectors if d not in seen], across, marked)
-    others = _strangers(scores, contest, by_set, outside)
+    others = _strangers(scores, contest, first, outside)
     agreement, numbers = spearman(_cross_domain_table(scores, columns, mine))
     strangers = dict.fromkeys(cell.pairing.detector for cell in outside)
-    means = {name: contest.mean(name) for name in contest.by_cell}
-    means |= {name: one.mean(name) for name, one in others.items()}
-    bands = bands_of(scores, mine)
+    every = dict.fromkeys(contest.by_cell, contest) | others
+    means = {name: one.mean(name) for name, one in every.items()}
+    bands = bands_of(scores, [cell for cell in first if cell.pairing.train_on != ELSEWHERE])
     stands = headline(scores, bands, contest.cells, means, [*others], rows)
     return Comparisons(
         pairs=_adjusted(pairs),
@@ -172,6 +173,7 @@ def compare_detectors(
         leaked=_leaked(scores, clean),
         marked=tuple(marked),
         seen=tuple(d for d in detectors if d in seen),
+        repeats=1 + len(scores.repeats),
     )
 
 
@@ -241,9 +243,11 @@ def _pair(one: Column, pairings: tuple[Pairing, Pairing], tests: int) -> Pair:
 
 
 def _counts(columns: Sequence[Column]) -> dict[str, int]:
-    fakes = sum(int((one.label == 1).sum()) for one in columns)
+    # an image that several repeats test on counts once
+    labels = [one.label[np.unique(one.images.sample_id, return_index=True)[1]] for one in columns]
+    fakes = sum(int((label == 1).sum()) for label in labels)
     return {
-        "n_real": sum(len(one.label) for one in columns) - fakes,
+        "n_real": sum(map(len, labels)) - fakes,
         "n_fake": fakes,
         "n_groups": sum(len(one.groups) for one in columns),
     }
@@ -418,7 +422,7 @@ def _contest(
 def _strangers(
     scores: ScoreSet,
     contest: _Contest,
-    by_set: Mapping[str, Sequence[Cell]],
+    cells: Sequence[Cell],
     outside: Sequence[Cell],
 ) -> dict[str, _Contest]:
     """Each detector that was run elsewhere and has scores on all test sets of the means: the same
@@ -426,11 +430,12 @@ def _strangers(
     """
     found: dict[str, _Contest] = {}
     sets = [*dict.fromkeys(y for _, y in contest.cells)]
+    mine = [cell for cell in cells if cell.pairing.train_on != ELSEWHERE]
     for name in dict.fromkeys(cell.pairing.detector for cell in outside):
         theirs = {cell.test_on: cell for cell in outside if cell.pairing.detector == name}
         if not sets or not all(y in theirs for y in sets):
             continue
-        held = {y: [*by_set[y], theirs[y]] for y in sets}
+        held = {y: [*(c for c in mine if c.test_on == y), theirs[y]] for y in sets}
         if any(not len(scores.aligned(c.scores_key for c in own)) for own in held.values()):
             continue
         columns = {y: column(scores, own) for y, own in held.items()}

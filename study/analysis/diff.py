@@ -175,7 +175,11 @@ def open_version(word: str, results: Path) -> Version:
     rows = [
         row
         for row in read_matrix(matrix)
-        if row.metric == "auc" and row.is_whole and row.level == "image" and row.role != "baseline"
+        if row.metric == "auc"
+        and row.is_whole
+        and row.level == "image"
+        and row.role != "baseline"
+        and row.is_first
     ]
     return Version(
         name=word,

@@ -68,9 +68,8 @@ def read_ledger(folder: Path, cards: Mapping[str, Published] | None = None) -> L
     if not images:
         return Ledger(images={})
     study = read_toml((folder / "study.toml").read_text(encoding="utf-8"))
-    return ledger(
-        read_matrix(folder / MATRIX), images, mine, unified=bool(study["data"].get("unify"))
-    )
+    rows = [row for row in read_matrix(folder / MATRIX) if row.is_first]
+    return ledger(rows, images, mine, unified=bool(study["data"].get("unify")))
 
 
 def images_sha256(scores: Scores) -> str:

@@ -347,6 +347,7 @@ def _of_tests(winner: Winner, threshold: str, level: str) -> list[FalsePositives
         and (row.metric, row.threshold) == ("real_accuracy", threshold)
         and (row.seed, row.level) == (str(winner.seed), level)
         and (row.subset, row.degradation, row.leak_free) == ("", NO_DEGRADATION, False)
+        and row.is_first
     ]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["detector", "baseline", "external", "null"]
+MEAN = "mean"  # over repeats
 # the note of an AUC whose interval counts neither training sample nor seeds
 IMAGES_ALONE = "interval of the test images alone: the training sample is not counted"
 Domain = Literal["in", "cross", "neither", "unknown"]
@@ -40,6 +41,8 @@ class ResultRow:
     seed: `0`, `1`, ... for one winner, `mean` over them. threshold: its name, "" for none.
     estimate: the number, its interval and counts; its `reason` says why it is undefined.
     coverage: scored / listed images, in [0, 1]. state, reason: of the cell.
+    repeat: of a study that is repeated, `fold 0`, `fold 1`, ... or `search 0`, ..., and `mean` over
+    them; else "".
     """
 
     detector: str
@@ -58,6 +61,17 @@ class ResultRow:
     coverage: float
     state: CellState
     reason: str = ""
+    repeat: str = ""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is of one repeat, and its mean over repeats stands elsewhere."""
+        return self.repeat not in ("", MEAN) and self.role == "detector"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is of the study itself, and so of the winners in cells.csv."""
+        return self.role != "detector" or not self.repeat or self.repeat.endswith(" 0")
 
     @property
     def has_number(self) -> bool:
@@ -138,12 +152,15 @@ class Flag:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """The tables of a study. rows: by detector, training set, test set, in the study's order."""
+    """The tables of a study. rows: by detector, training set, test set, in the study's order.
+    repeats: the numbers of single repeats, where `rows` has the means over them.
+    """
 
     rows: tuple[ResultRow, ...]
     datasets: tuple[DatasetRow, ...] = ()
     pairs: tuple[PairRow, ...] = ()
     flags: tuple[Flag, ...] = ()
+    repeats: tuple[ResultRow, ...] = ()
 
     def warnings(self) -> dict[str, str]:
         """Return test set -> what the audit warns of, for the test sets that are marked."""
@@ -165,7 +182,8 @@ class Results:
         """Return the numbers as a table of pandas, with the columns of matrix.csv but `schema`."""
         import pandas as pd
 
-        return pd.DataFrame([flat(row) for row in self.rows], columns=[*COLUMNS])
+        rows = (*self.rows, *self.repeats)
+        return pd.DataFrame([flat(row) for row in rows], columns=[*COLUMNS])
 
 
 def flat(row: ResultRow) -> dict[str, object]:

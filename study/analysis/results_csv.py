@@ -17,6 +17,7 @@ refused by name and never misread.
 | value, low, high, sd | the number, its 95 % interval, its standard deviation over seeds |
 | n_real, n_fake, seeds, coverage | what it rests on |
 | state, reason | of the cell, and why it has that state |
+| repeat | `fold 0`, ... or `search 0`, ... and `mean` over them, where a study is repeated |
 | undefined, note | why the value is undefined; a flag that does not make it so |
 
 The columns of the others are the fields of `results.DatasetRow`, `results.PairRow` and
@@ -42,6 +43,7 @@ from study.core.records import NO_DEGRADATION, Estimate
 
 T = TypeVar("T", DatasetRow, PairRow, Flag)
 SCHEMA = 2
+LATER = ("repeat",)  # columns of matrix.csv that files of earlier versions lack
 MATRIX, DATASETS, PAIRS, FLAGS = "matrix.csv", "datasets.csv", "pairs.csv", "flags.csv"
 
 
@@ -50,7 +52,7 @@ def write_results(results: Results, folder: Path) -> list[Path]:
     not at all. Raises StoreError where one cannot be written.
     """
     files = [folder / name for name in (MATRIX, DATASETS, PAIRS, FLAGS)]
-    write_matrix(results.rows, files[0])
+    write_matrix((*results.rows, *results.repeats), files[0])
     _write(files[1], _kinds(DatasetRow), map(vars, results.datasets))
     _write(files[2], _kinds(PairRow), map(vars, results.pairs))
     _write(files[3], _kinds(Flag), map(vars, results.flags))
@@ -63,8 +65,10 @@ def read_results(folder: Path) -> Results:
     """
     packed = folder / f"{MATRIX}.gz"
     matrix = packed if packed.is_file() else folder / MATRIX
+    rows = read_matrix(matrix)
     return Results(
-        rows=tuple(read_matrix(matrix)),
+        rows=tuple(row for row in rows if not row.is_single),
+        repeats=tuple(row for row in rows if row.is_single),
         datasets=_records(folder / DATASETS, DatasetRow),
         pairs=_records(folder / PAIRS, PairRow),
         flags=_records(folder / FLAGS, Flag) if (folder / FLAGS).exists() else (),
@@ -91,7 +95,7 @@ def read_matrix(path: Path) -> list[ResultRow]:
     Raises StoreError, naming the file, where it is missing, has another schema or other columns, or
     a field that cannot be read.
     """
-    return [_result_row(row) for row in _read(path, _MATRIX_KINDS)]
+    return [_result_row(row) for row in _read(path, _MATRIX_KINDS, LATER)]
 
 
 def degradations_in(path: Path) -> list[str]:
@@ -122,7 +126,7 @@ _MATRIX_KINDS = {name: {**_kinds(ResultRow, Estimate), "undefined": str}[name] f
 
 def _result_row(row: Mapping[str, Any]) -> ResultRow:
     number = {field.name: row[field.name] for field in fields(Estimate) if field.name != "reason"}
-    own = {field.name: row[field.name] for field in fields(ResultRow) if field.name != "estimate"}
+    own = {name: row[name] for name in (field.name for field in fields(ResultRow)) if name in row}
     return ResultRow(estimate=Estimate(**number, reason=row["undefined"]), **own)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.analysis.leakage import NO_LEAKS, Leakage
-from study.analysis.overlap_groups import Identities, Images, identities_of, own_names
+from study.analysis.overlap_groups import Identities, Images, Names, identities_of, own_names
 from study.core.errors import ScoreError
 from study.core.identity import derive_seed
 from study.core.records import Cell, Draw, DrawKind, DrawScores, Pairing, Scores, TrainedDetector
@@ -113,6 +113,7 @@ class ScoreSet:
     leakage: which test images leak from training, and which
     cells are cross-domain. rng_seed: test set -> the seed of its resampling. identities: what tells
     which images of two test sets are the same. subgroups: test set -> what divides its images.
+    repeats: the scores of the study's further repeats, in their order.
     """
 
     def __init__(
@@ -125,14 +126,25 @@ class ScoreSet:
         leakage: Leakage = NO_LEAKS,
         identities: Identities = own_names,
         subgroups: Callable[[str], Subgroups] = lambda _: MappingProxyType({}),
+        repeats: Sequence[ScoreSet] = (),
     ) -> None:
         """Take in the files, which are read as they come: (key, scores)."""
         held: dict[str, Scores] = {}
         self._files = {key: _sharing(scores, held) for key, scores in files}
-        self.rng_seed, self.leakage, self.identities = rng_seed, leakage, identities
+        self.rng_seed, self.leakage, self._identities = rng_seed, leakage, identities
+        self.repeats = repeats
         self._drawn, self._blends, self._subgroups = drawn, blends, subgroups
         self._derived: OrderedDict[Hashable, Any] = OrderedDict()
         self._kept_bytes, self._lock = 0, Lock()
+
+    def of_repeat(self, number: int) -> ScoreSet:
+        """Return the scores of a repeat; of 0, the study itself, these."""
+        return self.repeats[number - 1] if number else self
+
+    def identities(self, test_on: str) -> Mapping[str, Names]:
+        """Return what tells which images of a test set are the same, in any repeat."""
+        every = [one.identities(test_on) for one in self.repeats]
+        return {name: of for one in (*every, self._identities(test_on)) for name, of in one.items()}
 
     def of(self, cell: Cell) -> Scores:
         """Return a scored cell's scores, with all its images."""
@@ -252,10 +264,11 @@ def open_scores(
     leakage: Leakage,
     drawn: Sequence[DrawCellJob] = (),
     blends: Blends = MappingProxyType({}),
+    repeats: Sequence[ScoreSet] = (),
 ) -> ScoreSet:
     """Read a study's scores, each file once. keys: of its scored cells, and of all else that is to
-    be compared. drawn: jobs whose scores are there. blends: its ensembles. Raises StoreError where
-    one cannot be read.
+    be compared. drawn: jobs whose scores are there. blends: its ensembles. repeats: the
+    scores of its further repeats. Raises StoreError where one cannot be read.
     """
     seeds: dict[str, int] = {}
 
@@ -286,6 +299,7 @@ def open_scores(
         leakage=leakage,
         identities=identities_of(setup),
         subgroups=subgroups,
+        repeats=repeats,
     )
 
 

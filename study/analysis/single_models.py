@@ -5,13 +5,16 @@ on the whole training set. So the number that is shown is the number that is tes
 are trained on disjoint halves of the training groups say how much the training sample decides.
 Halves are matched by number, and all detectors see the same ones, so that differences are paired.
 What comes of it goes through one error model (statistics/error_model.py).
+
+Where a study is repeated (planning/repeats.py), a test set's column holds all repeats: every number
+is the mean over them. An image that several of them test on is in each, and its group counts once.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +33,7 @@ from study.statistics.error_model import (
     draw_part,
     infer,
     own_noise,
+    repeat_part,
     sampled,
     seed_part,
     training_part,
@@ -73,7 +77,7 @@ class SingleModels:
     seed -> AUC; logits, influence: (S, N) of each seed. halves: None where there are none.
     is_given: whether the models are taken as they are, so that no training sample and no seed
     counts: nothing was trained, or it was trained elsewhere. seedless: whether no seed changes a
-    logit.
+    logit. repeats: of each repeat, where these are means over several.
     """
 
     owner: Hashable
@@ -83,6 +87,7 @@ class SingleModels:
     halves: Halves | None
     is_given: bool = False
     seedless: bool = False
+    repeats: Mapping[int, SingleModels] = field(default_factory=dict)
 
     @property
     def auc(self) -> float:
@@ -98,12 +103,16 @@ class SingleModels:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A test set: the models that are scored on it, on the images that all of them have."""
+    """A test set: the models that are scored on it, on the images that all of them have. repeats:
+    the column of each repeat, where it is of several. repeat: (N,) which one each image is of.
+    """
 
     test_on: str
     images: Images
     models: Mapping[Hashable, SingleModels]
     rng_seed: int
+    repeats: Mapping[int, Column] = field(default_factory=dict)
+    repeat: NDArray[np.intp] | None = None
 
     @property
     def label(self) -> NDArray[np.uint8]:
@@ -114,6 +123,12 @@ class Column:
     def groups(self) -> Clusters:
         """The images' groups."""
         return clusters(self.label, self.images.group)
+
+    @property
+    def pairs(self) -> int:
+        """How many disjoint pairs of a real and a fake group are ranked by one model."""
+        every = sum(one.pairs for one in self.repeats.values())
+        return min(self.groups.pairs, every) if self.repeats else self.groups.pairs
 
     @property
     def reason(self) -> str:
@@ -147,9 +162,68 @@ class Column:
 
 
 def column(scores: ScoreSet, cells: Sequence[Cell]) -> Column:
-    """Return a test set's column from its cells. Raises ScoreError where two hold another label or
-    group of an image.
+    """Return a test set's column from its cells, of one repeat of the study or of several. Raises
+    ScoreError where two hold another label or group of an image.
     """
+    by_repeat: dict[int, list[Cell]] = {}
+    for cell in cells:
+        by_repeat.setdefault(cell.repeat, []).append(cell)
+    columns = {n: _column(scores.of_repeat(n), own) for n, own in sorted(by_repeat.items())}
+    return over_repeats(columns) if len(columns) > 1 else next(iter(columns.values()))
+
+
+def over_repeats(columns: Mapping[int, Column]) -> Column:
+    """Return the mean over repeats: of the models that all of them have."""
+    held = [*columns.values()]
+    shared = [o for o in held[0].models if all(o in one.models for one in held)]
+    ids, group, label = (
+        np.concatenate([getattr(one.images, name) for one in held])
+        for name in ("sample_id", "group", "label")
+    )
+    models = {o: _mean_models({n: one.models[o] for n, one in columns.items()}) for o in shared}
+    return Column(
+        test_on=held[0].test_on,
+        images=Images(sample_id=ids, group=group, label=label),
+        models={owner: one for owner, one in models.items() if one.aucs},
+        rng_seed=held[0].rng_seed,
+        repeats=columns,
+        repeat=np.repeat([*columns], [len(one.label) for one in held]),
+    )
+
+
+def _mean_models(each: Mapping[int, SingleModels]) -> SingleModels:
+    """The mean over repeats of the models of an owner, by the seeds and halves that all have."""
+    held = [*each.values()]
+    seeds = [s for s in held[0].aucs if all(s in one.aucs for one in held)]
+    rows = [[[*one.aucs].index(s) for s in seeds] for one in held]
+    of_images = [[one.logits[at], one.influence[at]] for one, at in zip(held, rows, strict=True)]
+    logits, influences = (np.concatenate(of, axis=1) for of in zip(*of_images, strict=True))
+    return SingleModels(
+        owner=held[0].owner,
+        aucs={s: float(np.mean([one.aucs[s] for one in held])) for s in seeds},
+        logits=logits,
+        influence=influences / len(held),
+        halves=_mean_halves([one.halves for one in held]),
+        is_given=all(one.is_given for one in held),
+        seedless=all(one.seedless for one in held),
+        repeats=each,
+    )
+
+
+def _mean_halves(each: Sequence[Halves | None]) -> Halves | None:
+    known = [one for one in each if one is not None]
+    numbers = sorted(set.intersection(*(set(one.numbers) for one in known))) if known else []
+    if len(known) < len(each) or not numbers:
+        return None
+    apart, influences = zip(*(one.of(numbers) for one in known), strict=True)
+    return Halves(
+        numbers=tuple(numbers),
+        apart=np.mean(apart, axis=0),
+        influence=(np.concatenate(influences, axis=1) / len(known)).astype(np.float32),
+    )
+
+
+def _column(scores: ScoreSet, cells: Sequence[Cell]) -> Column:
     held = scores.aligned(cell.scores_key for cell in cells)
     rows: dict[Pairing, dict[int, int]] = {}  # pairing -> seed -> which of the scorings it is
     for row, cell in enumerate(cells):
@@ -431,13 +505,15 @@ class WeightedSum:
             scale += weight
         error, half, share = (np.concatenate(of) for of in (errors, halves, shares))
         found = sampled(error, half, share, family.groups, scale=scale)
-        found = replace(found, pairs=min(one.groups.pairs for one in family.columns))
+        found = replace(found, pairs=min(one.pairs for one in family.columns))
         if found.varies:
             return found
         return replace(found, alike=all(self._alike(one) for one in family.columns))
 
     def _alike(self, column: Column) -> bool:
         """Whether every pair of a real and a fake adds the same."""
+        if column.repeats:
+            return all(self._repeat(n)._alike(one) for n, one in column.repeats.items())
         weighted = [
             (term.weight / len(term.models.logits), logit)
             for term in self._of(column)
@@ -467,7 +543,44 @@ class WeightedSum:
             influences[term.test_on] = influences.get(term.test_on, 0.0) + added
         draw = draw_part(apart, self._spread(influences))
         seed, seeds = self._seeds(trained)
-        return training_part(draw, seed, seeds)
+        return self._with_repeats(training_part(draw, seed, seeds))
+
+    def _with_repeats(self, part: Part) -> Part | None:
+        """The part of training sample and seeds, with what repeats differ by besides."""
+        columns = self._columns
+        if not any(one.repeats for one in columns):
+            return part
+        numbers = sorted(set.intersection(*(set(one.repeats) for one in columns)))
+        each = [self._repeat(number) for number in numbers]
+        trained = [one.training for one in each]
+        known = [one.variance for one in trained if one is not None]
+        if len(numbers) < 2 or len(known) < len(numbers):
+            return None
+        values = [sum(t.weight * t.models.auc for t in one.terms) for one in each]
+        influences: dict[str, Floats] = {}
+        for term in self.terms:
+            (own,) = (one for one in columns if one.test_on == term.test_on)
+            whole = term.weight * len(own.repeats) * term.models.influence.mean(axis=0)
+            rows = np.where(own.repeat == np.array(numbers)[:, None], whole, 0.0)
+            influences[term.test_on] = influences.get(term.test_on, 0.0) + rows
+        noise = sum(own_noise(rows, family.groups) for family, rows in self._joined(influences))
+        within = float(np.mean(known)) - part.variance
+        return part + repeat_part(values, noise, within)
+
+    def _repeat(self, number: int) -> WeightedSum:
+        """The same sum in one repeat."""
+        families = [
+            Family(
+                columns=tuple(one.repeats[number] for one in family.columns),
+                group=tuple(
+                    group[one.repeat == number]
+                    for one, group in zip(family.columns, family.group, strict=True)
+                ),
+            )
+            for family in self.families
+        ]
+        terms = [replace(term, models=term.models.repeats[number]) for term in self.terms]
+        return WeightedSum(terms=tuple(terms), families=tuple(families))
 
     def _spread(self, influences: Mapping[str, Floats]) -> float:
         """The mean variance that images alone give to what has these influences, (R, N) a test set

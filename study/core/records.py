@@ -381,7 +381,9 @@ CellState = Literal["planned", "running", "done", "failed", "stale", "not_applic
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One winner, one seed, one test set, one degradation: what the matrix is made of."""
+    """One winner, one seed, one test set, one degradation: what the matrix is made of. repeat: of
+    the study; 0 is the study itself.
+    """
 
     pairing: Pairing
     winner_seed: int
@@ -391,3 +393,4 @@ class Cell:
     reason: str = ""
     scores_key: str = ""
     seconds: float = 0.0
+    repeat: int = 0

@@ -55,6 +55,7 @@ class DataConfig:
     whole: datasets that are only tested on, by name: without a split of their own all their images
     are in test, and one class suffices.
     manifests: dataset -> its manifest, where that does not lie in its folder.
+    fold: which split is drawn of a dataset that comes without one.
     """
 
     root: Path | None
@@ -68,6 +69,7 @@ class DataConfig:
     shuffle_seed: int | None = None
     whole: tuple[str, ...] = ()
     manifests: Mapping[str, Path] = field(default_factory=dict)
+    fold: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +207,12 @@ class Catalog:
         """Tell whether a dataset has a test split, also where it is hidden. Raises as `dataset`."""
         self.dataset(name)
         return self._has_test[name]
+
+    def is_split_by_us(self, name: str) -> bool:
+        """Tell whether a dataset's splits are drawn here, and so anew in each fold. Raises as
+        `dataset`.
+        """
+        return not self.dataset(name).official and name not in self.config.whole
 
     def key(self, name: str, splits: Sequence[Split]) -> str:
         """Return the identity of the content of some splits of a dataset or union: paths, labels,
@@ -360,7 +368,10 @@ class Catalog:
             progress=self.progress,
         )
         dataset = datasets.assemble(
-            folder, max_per_class=self.config.max_per_class, whole=only_tested
+            folder,
+            max_per_class=self.config.max_per_class,
+            whole=only_tested,
+            fold=self.config.fold,
         )
         if not self.config.unify:
             return dataset

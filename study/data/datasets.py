@@ -169,7 +169,7 @@ def _held_to_card(listing: Listing, card: DatasetCard | None, layout: Layout, na
 
 
 def assemble(
-    folder: ListedFolder, *, max_per_class: int | None = None, whole: bool = False
+    folder: ListedFolder, *, max_per_class: int | None = None, whole: bool = False, fold: int = 0
 ) -> Dataset:
     """Turn a listing into a dataset: groups, subset, splits, digests. whole: whether it is only
     tested on: all images are in test where no split came with them, and one class suffices.
@@ -191,7 +191,8 @@ def assemble(
     codes, groups = group_codes(table)
     given = words(table["split"])
     only_tested, whole = whole, whole and not official
-    split = np.full(len(codes), "test") if whole else splits.assign_splits(codes, groups, given)
+    split = splits.assign_splits(codes, groups, given, fold)
+    split = np.full(len(codes), "test") if whole else split
     table = with_columns(table, {"split": pa.array(split, pa.string())})
     if max_per_class:
         taken = splits.take_per_class(codes, groups, labels(table), max_per_class)

@@ -6,7 +6,7 @@ images agree about it:
 * a subset takes whole groups in the order of one hash, so that a smaller one lies inside every
 larger one;
 * a split is an interval of another, independent hash: train [0, .70), val [.70, .85), test [.85,
-1). Where a dataset has official
+1). Each fold has a hash of its own (`data.folds`). Where a dataset has official
   splits without a val, the same val interval of its train becomes val: 15 % of it, and the same
   groups as everywhere else.
 """
@@ -38,13 +38,17 @@ def group_hash(salt: str, groups: Sequence[str]) -> NDArray[np.float64]:
     )
 
 
-def assign_splits(codes: Codes, groups: Sequence[str], official: SplitNames) -> SplitNames:
+def assign_splits(
+    codes: Codes, groups: Sequence[str], official: SplitNames, fold: int = 0
+) -> SplitNames:
     """Return the split of every image, (N,): the official one, with val carved from train if there
-    is none; else 70/15/15 by group.
+    is none; else 70/15/15 by group, for each fold drawn anew.
 
-    Official splits are kept even where a group lies in two of them; `straddling` counts those.
+    Official splits are the same in all folds. They are kept even where a group lies in two of them;
+    `straddling` counts those.
     """
-    place = group_hash(SPLIT_SALT, groups)[codes]
+    salt = f"{SPLIT_SALT} {fold}" if fold and not official.any() else SPLIT_SALT
+    place = group_hash(salt, groups)[codes]
     in_val = (place >= VAL_FROM) & (place < TEST_FROM)
     if not official.any():
         return np.select([place < VAL_FROM, in_val], ["train", "val"], "test")

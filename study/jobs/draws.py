@@ -9,7 +9,7 @@ job a draw; the store keeps the tensors that its training changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from study.core.failures import Failure
+from study.core.identity import derive_seed
 from study.core.records import Draw, DrawScores
 from study.data.draws import drawn, drawn_labels, drawn_rows
 from study.data.images.packs import ImageSet
@@ -174,10 +175,12 @@ def _sample(job: DrawsJob, train: ImageSet, val: ImageSet, draw: Draw) -> Sample
 
 
 def _one_by_one(job: DrawsJob) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Train heads whose features have no room, each as any detector."""
+    """Train heads whose features have no room, each as any detector, with a seed of its own."""
     weights, biases = [], []
-    for draw in job.draws:
-        detector, *_ = fit_trial(job, lambda _: None, images=_drawn(job, draw))
+    for number, draw in enumerate(job.draws):
+        seed = derive_seed(job.trial.seed, "half", number)
+        own = replace(job, trial=replace(job.trial, seed=seed))
+        detector, *_ = fit_trial(own, lambda _: None, images=_drawn(job, draw))
         weights.append(detector.head.weight.detach().cpu().numpy()[0].copy())
         biases.append(float(detector.head.bias.detach()))
     found = Heads(

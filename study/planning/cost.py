@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from study.core.records import UNTRAINED, DetectorSpec, Geometry, Pairing, Split
@@ -157,6 +157,23 @@ def _speeds(
     return found
 
 
+def of_all(each: Sequence[Outlook], *, splits: bool) -> Outlook:
+    """Return the outlook of a study with all its repeats, in which pairings stand once a repeat.
+    splits: whether each has splits, and so packs and features, of its own.
+    """
+    first, sized = each[0], each if splits else each[:1]
+    return replace(
+        first,
+        pairings=tuple(pairing for one in each for pairing in one.pairings),
+        cells=tuple(cell for one in each for cell in one.cells),
+        guessed=tuple(dict.fromkeys(name for one in each for name in one.guessed)),
+        packs_bytes=sum(one.packs_bytes for one in sized),
+        packs_to_make=sum(one.packs_to_make for one in sized),
+        features_bytes=sum(one.features_bytes for one in sized),
+        features_to_make=sum(one.features_to_make for one in sized),
+    )
+
+
 def _unsearched(study: Study, pairing: Pairing, cells: Sequence[PlannedCell]) -> PairingOutlook:
     """A detector that is not trained, or an ensemble: no trials, and winners that take no
     training.
@@ -199,7 +216,8 @@ def _pairing(
     trained = sum(jobs.workspace.store.has_model(job.trial.key) for job in winners)
     trials = len(searched.trials) if searched.complete else search.trials
     left = trials - len(searched.trials)
-    fits = seeds - trained + (further if winners else fits_of(jobs.study, pairing))
+    others = 0 if jobs.keys.is_repeat else fits_of(jobs.study, pairing)
+    fits = seeds - trained + (further if winners else others)
     drawn = _draws(jobs, pairing, searched)
     states = Counter(result.state for _, result in searched.trials)
 
@@ -241,7 +259,7 @@ def _draws(jobs: Jobs, pairing: Pairing, searched: SearchHistory) -> _Draws:
     planned = jobs.draws(pairing, searched)
     if not planned:
         heads = jobs.keys.specs[pairing.detector].learner == "logistic"
-        pairs, nulls = jobs.replicates(pairing), jobs.study.null_models_of(heads=heads)
+        pairs, nulls = jobs.replicates(pairing), jobs.null_models(heads=heads)
         return _Draws(models=2 * pairs + nulls, done=0, fits=pairs + nulls)
     left = [draw for job in planned if not job.is_done() for draw in job.draws]
     models = sum(len(job.draws) for job in planned)

@@ -26,6 +26,8 @@ from study.store.files import read_json
 LISTED: tuple[Split, ...] = ("train", "val", "test")
 # keys of the machine: no result depends on them
 FREE = ("data.root", "data.manifests", "run.gpus_per_trial", "weights_root")
+# keys that came later: left out where they change nothing, so that digests of older plans hold
+LATER = {"data.folds": 1, "budget.searches": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,11 @@ def _plan(opened: OpenStudy) -> Frozen:
     # as JSON has it, so that a plan that was read equals one that was made
     plain = json.loads(canonical_json(study))
     return Frozen(
-        study={key: value for key, value in _flat(plain).items() if not key.startswith(FREE)},
+        study={
+            key: value
+            for key, value in _flat(plain).items()
+            if not key.startswith(FREE) and LATER.get(key) != value
+        },
         lists={name: catalog.key(name, LISTED) for name in sorted(study.datasets())},
         hypotheses=_hypotheses(opened),
         when=datetime.now(UTC).isoformat(timespec="seconds"),

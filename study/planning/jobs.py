@@ -156,13 +156,19 @@ class Jobs:
         heads = self.keys.trains_heads(pairing, winner.params)
         pairs = self.replicates(pairing)
         halved = [Draw(kind="half", number=n, half=half) for n in range(pairs) for half in (0, 1)]
-        nulls = range(self.study.null_models_of(heads=heads))
+        nulls = range(self.null_models(heads=heads))
         permuted = [Draw(kind="permuted", number=n) for n in nulls]
         if heads:
             together = [tuple(draws) for draws in (halved, permuted) if draws]
         else:
             together = [(draw,) for draw in (*halved, *permuted)]
         return [self._draws(pairing, winner.params, draws, heads) for draws in together]
+
+    def null_models(self, *, heads: bool) -> int:
+        """Return how many models are trained on permuted labels: none in a further repeat, as one
+        band is enough, and wider than that of a mean over repeats. heads: linear ones.
+        """
+        return 0 if self.keys.is_repeat else self.study.null_models_of(heads=heads)
 
     def replicates(self, pairing: Pairing) -> int:
         """Return how many pairs of halves there are of a pairing's training groups: 0 where these
@@ -190,7 +196,7 @@ class Jobs:
             trial=trial,
             data_key=self.keys.data[pairing.train_on],
             draws=draws,
-            draw_seed=self.study.seed,
+            draw_seed=self.keys.draw_seed,
             heads=heads,
         )
 

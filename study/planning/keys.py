@@ -31,19 +31,32 @@ SCORING_VERSION = 1  # of the scores of the same weights
 BOUNDARY_VERSION = 1
 ENSEMBLE_VERSION = 1  # of an ensemble of the same members
 DRAWS_VERSION = 2  # of the draws of a training set, and of heads that are trained for all of them
+STARTS_VERSION = 1  # of the starting weights of such heads by gradient
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
     """The keys of what a study trains. study: with its precision settled. specs: of the detectors
     that are built, by name. data: the content of train and val, by training set. epochs: of a fit
-    at most, by training set.
+    at most, by training set. own_seed: of a repeat, the seed of the study itself: training sets are
+    drawn by it, so that halves are of the same groups in all repeats.
     """
 
     study: Study
     specs: Mapping[str, DetectorSpec]
     data: Mapping[str, str]
     epochs: Mapping[str, int]
+    own_seed: int | None = None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether they are of a repeat of a study, not of the study itself."""
+        return self.own_seed is not None
+
+    @property
+    def draw_seed(self) -> int:
+        """The seed by which training sets are drawn."""
+        return self.study.seed if self.own_seed is None else self.own_seed
 
     def seed(self, number: int) -> int:
         """Return the seed of a fit. All trials of a study share one; each winner has its own.
@@ -87,7 +100,10 @@ class Keys:
         parts = ["draws", first.kind, *([] if alone else [first.number, first.half])]
         seed = derive_seed(self.study.seed, *parts)
         of_winner = self.trial(pairing, -1, params)
-        return digest("draws", DRAWS_VERSION, of_winner, self.study.seed, draws, seed), seed
+        by_gradient = alone and self.specs[pairing.detector].learner == "gradient"
+        starts = [f"starts {STARTS_VERSION}"] if by_gradient else []
+        key = digest("draws", DRAWS_VERSION, of_winner, self.draw_seed, draws, seed, *starts)
+        return key, seed
 
     def probe(self, pairing: Pairing, spec: DetectorSpec) -> str:
         """Return the key of the linear probe on a pairing's frozen body. spec: of the probe."""

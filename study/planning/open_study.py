@@ -37,7 +37,8 @@ from study.training.runtime import TorchRuntime
 class OpenStudy:
     """A study with everything resolved. Whoever needs one part of it takes that part.
 
-    searches: what is searched, by pairing. starts: what a warm start tries first.
+    searches: what is searched, by pairing. starts: what a warm start tries first. repeat: its
+    number, 0 for the study itself (repeats.py).
     """
 
     study: Study
@@ -46,6 +47,12 @@ class OpenStudy:
     keys: Keys
     searches: Mapping[Pairing, PairingSearch]
     starts: Starts
+    repeat: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a repeat is called, "" where there is one."""
+        return f"{self.study.repeat_word} {self.repeat}" if self.study.repeats > 1 else ""
 
     @property
     def jobs(self) -> Jobs:
@@ -81,7 +88,7 @@ def open_study(
     store.prepare()
     catalog = open_catalog(data, firewall=firewall)
     catalog.progress = progress
-    _find_data(study, catalog)
+    look_up_data(study, catalog)
     if not firewall:  # behind it nothing depends on how a test set is split
         data = replace(data, whole=_tested_whole(study, catalog))
         catalog = open_catalog(data, firewall=firewall)
@@ -97,19 +104,28 @@ def open_study(
         firewall=firewall,
     )
     starts = find_starts(study, spaces, store)
-    content = {name: catalog.key(name, TRAINED_ON) for name in study.train_on}
-    images = {name: sum(catalog.dataset(name).counts()["train"]) for name in study.members()}
-    epochs = {
-        name: study.budget.epochs_on(sum(images[member] for member in split_union(name)))
-        for name in study.train_on
-    }
+    keys = keys_of(study, specs, catalog)
     return OpenStudy(
         study=study,
         workspace=workspace,
         store=store,
-        keys=Keys(study=study, specs=specs, data=content, epochs=epochs),
-        searches=searches_of(study, specs, spaces, starts, epochs),
+        keys=keys,
+        searches=searches_of(study, specs, spaces, starts, keys.epochs),
         starts=starts,
+    )
+
+
+def keys_of(study: Study, specs: Mapping[str, DetectorSpec], catalog: Catalog) -> Keys:
+    """Return the keys of a study on the data of a catalog."""
+    images = {name: sum(catalog.dataset(name).counts()["train"]) for name in study.members()}
+    return Keys(
+        study=study,
+        specs=specs,
+        data={name: catalog.key(name, TRAINED_ON) for name in study.train_on},
+        epochs={
+            name: study.budget.epochs_on(sum(images[member] for member in split_union(name)))
+            for name in study.train_on
+        },
     )
 
 
@@ -203,7 +219,7 @@ def searches_of(
     return searches
 
 
-def _find_data(study: Study, catalog: Catalog) -> None:
+def look_up_data(study: Study, catalog: Catalog) -> None:
     """Look up every dataset. Raises DataError where one is missing, or a test set has no test
     split.
     """

@@ -87,6 +87,8 @@ class Budget:
     nothing is claimed of other samples.
     null_models: models that are trained on permuted labels, for the null band; `auto`: 50 for
     linear heads on a frozen body, 0 for networks.
+    searches: how often everything is searched and trained, with other seeds, on the same splits, so
+    that intervals count what another search selects. Search 0 is that of 1.
     """
 
     trials: Count = 12
@@ -99,6 +101,7 @@ class Budget:
     transfer: Switch = False
     replicates: CountOrAuto = "auto"
     null_models: CountOrAuto = "auto"
+    searches: Count = 1
 
     def epochs_on(self, images: int) -> int:
         """Return the most epochs of a fit on so many training images."""
@@ -173,6 +176,8 @@ class Data:
     (data/shuffled.py).
     test_whole: a dataset that comes without a split and shares no group with a training set is
     tested whole; false: on the 15 % that would be its test split.
+    folds: how often the split by group is drawn. Everything is searched and trained in each fold,
+    with other seeds, and the matrix has the mean. Fold 0 is the split of 1.
     """
 
     root: Annotated[str, MustBe("a path in quotes")] = ""
@@ -186,6 +191,7 @@ class Data:
     unify: Switch = False
     shuffle_labels: Switch = False
     test_whole: Switch = True
+    folds: Count = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +322,16 @@ class Study:
         chosen = self.budget.null_models
         of_kind = NULL_MODELS if heads else 0
         return of_kind if chosen == "auto" else chosen
+
+    @property
+    def repeats(self) -> int:
+        """How often all of it is done: in each fold, or by each search."""
+        return max(self.data.folds, self.budget.searches)
+
+    @property
+    def repeat_word(self) -> str:
+        """What a repeat is called."""
+        return "fold" if self.data.folds > 1 else "search"
 
     def conditions(self) -> tuple[str, ...]:
         """Return what is done to test images: nothing (`NO_DEGRADATION`), then each degradation."""

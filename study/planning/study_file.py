@@ -176,6 +176,12 @@ def _check_values(study: Study) -> None:
             registry.check_name(name)
             _check_options(name, options)
     members_of(study.degradations)
+    if study.data.folds > 1 and study.budget.searches > 1:
+        raise ConfigError(
+            f"budget.searches = {study.budget.searches} with data.folds = {study.data.folds}: every"
+            " fold has a search of its own, so its interval counts another search already; take"
+            " budget.searches = 1"
+        )
     if (study.search.mode, study.search.sampler) == ("async", "cmaes"):
         raise ConfigError(
             "search.sampler = 'cmaes' learns from whole generations; take search.mode ="

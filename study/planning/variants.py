@@ -47,9 +47,11 @@ class Variant:
 
 def variants(jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> list[Variant]:
     """Return what the study's budget asks for, of the pairings that have winners. A source without
-    a winner gives none.
+    a winner gives none, and a further repeat of a study has none.
     """
     budget, found = jobs.study.budget, []
+    if jobs.keys.is_repeat:
+        return []
     winners = {pairing: one.winner for pairing, one in history.items() if one.winner}
     for pairing in winners:
         if budget.default_winners:

@@ -32,7 +32,7 @@ def comparisons_markdown(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
     parts = [f"# {QUESTION}", "\n".join(f"* {line}" for line in sentences)]
     if found.headline.standings:
         parts += ["## All detectors", markdown(ranking(found, flags))]
-    parts.append(EXPLAINED)
+    parts.append(f"{EXPLAINED} {_of_repeats(found.repeats)}")
     if len(found.cross_domain) > 1:
         parts += ["## Cross-domain means, by pairs", _mean_pairs(found.mean_pairs)]
         parts += ["## Ranks over test sets", _ranks(found)]
@@ -44,8 +44,8 @@ def comparisons_markdown(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
 
 
 EXPLAINED = """AUC: of single models, mean over seeds, on the images that all detectors scored.
-[95 % interval]: of one model, over test images, training samples and seeds. The validation split,
-the configuration and the test sets are held fixed, so "generalises" means to these sets. The
+[95 % interval]: of one model, over test images, training samples and seeds. The test sets are held
+fixed, so "generalises" means to these sets. The
 training sample counts by models that are trained on disjoint halves of the training groups. p:
 two-sided, by the same error, after Holm over the table. Below 50 groups of a class the images' part
 comes from flips of the groups' signs. Smallest: the true difference that would show 4 times in 5
@@ -53,8 +53,21 @@ after Holm's first step. Test sets that share images count as one family (DeLong
 clustered). Families count as independent. Permuted labels: what the detector's models of permuted
 labels have in the same mean, and the ends of the null band. More than chance and no-pixel
 baselines: the largest p against the null band (else against .5) and against each classifier that
-sees no picture, after Holm over the detectors. What another search would have selected is in no
-interval and in no p."""
+sees no picture, after Holm over the detectors."""
+
+
+def _of_repeats(repeats: int) -> str:
+    """Say whether another search is counted."""
+    if repeats == 1:
+        return (
+            "The validation split and the configuration are held fixed: what another search would"
+            " have selected is in no interval and in no p."
+        )
+    return (
+        f"All of it is the mean over {repeats} repeats of the study, and intervals and p count what"
+        " another search would have selected. Null bands, and comparisons with detectors that were"
+        " run elsewhere, are of the first repeat."
+    )
 
 
 TESTED = (

@@ -30,6 +30,7 @@ from study.render.floors import markdown_floors
 from study.render.leak_price import markdown_prices
 from study.render.ledger import ledger_markdown
 from study.render.other_test_sets import other_test_sets_markdown
+from study.render.repeats import repeats_markdown
 from study.render.robustness import robustness_markdown
 from study.render.search_cost import search_cost_markdown
 from study.render.selection_gap import markdown_gaps
@@ -77,6 +78,7 @@ def tables_text(
     """Return tables.md. Ends with a newline."""
     parts = [
         markdown_tables(results),
+        repeats_markdown(results),
         flags_markdown(results.flags),
         markdown_floors(choices.floors),
         markdown_transfer(results),

@@ -178,6 +178,19 @@ def training_part(draw: Part, seed: Part, seeds: int) -> Part:
     return draw.times(left / draw.variance) if draw.variance > 0 else draw
 
 
+def repeat_part(values: ArrayLike, noise: float = 0.0, within: float = 0.0) -> Part:
+    """Return what the mean over k repeats of a study varies by besides images, training sample and
+    seeds: what another search selects.
+
+    values (k,): of the repeats. noise: their `own_noise`. within: by how much training sample and
+    seeds vary one repeat more than their mean. Both explain why repeats differ.
+    """
+    each = np.asarray(values, dtype=np.float64)
+    k, raw = len(each), float(each.var(ddof=1))
+    left = max(raw - noise - max(within, 0.0) * k / (k - 1), 0.0)
+    return Part(variance=left / k, doubt=(raw / k) ** 2 / (k - 1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """A number with its 95 % interval and two-sided p against `null`; they agree in sign and at

@@ -26,11 +26,14 @@ class TrialRecord:
     val AUC so far.
     held: trials that the store had. ran: trials that ended now. total: of the whole search.
     standing_failures: of those held, failed ones that are not tried again because later generations
-    build on them.
+    build on them. views: None for a repeat of a study, which they do not show.
     """
 
     def __init__(
-        self, setup: OpenStudy, views: Views, say: Callable[[str, Trial, TrialResult, float], None]
+        self,
+        setup: OpenStudy,
+        views: Views | None,
+        say: Callable[[str, Trial, TrialResult, float], None],
     ) -> None:
         self._setup, self._views, self._say = setup, views, say
         self._trials = setup.store.open_trials()
@@ -124,10 +127,12 @@ class TrialRecord:
 
     def hear(self, job: TrialJob, epoch: EpochRecord) -> None:
         """Show an epoch of a trial under way."""
-        self._views.add_epoch(job.trial, epoch)
+        if self._views is not None:
+            self._views.add_epoch(job.trial, epoch)
 
     def _show(self, trial: Trial, result: TrialResult) -> None:
-        self._views.add_trial(trial, result, self._setup.searches[trial.pairing].space)
+        if self._views is not None:
+            self._views.add_trial(trial, result, self._setup.searches[trial.pairing].space)
 
     def _drop_checkpoint(self, trial: Trial, result: TrialResult) -> None:
         if self._setup.study.search.takes(result):

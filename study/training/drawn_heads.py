@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from study.core.identity import derive_seed
+from study.detectors.base import make_head
 from study.training.balance import Strata, even_weights
 from study.training.head_stack import Head, train_heads
 from study.training.logistic_solver import solve
@@ -90,14 +91,18 @@ def gradient_heads(
     epochs: int,
     runtime: TorchRuntime,
 ) -> Heads:
-    """Train `head`, with the labels and strata of each sample, and on each part of the images with
-    a seed of its own. views, val: as `train_heads` takes
-    them.
+    """Train `head`, with the labels and strata of each sample. Each has its own starting weights,
+    as another seed gives them, and on parts of the images its own order of them: where all began
+    alike, two halves would err alike, and hide what a seed decides. views, val: as `train_heads`
+    takes them.
     """
     whole = [n for n, sample in enumerate(samples) if len(sample.rows) == len(views[0])]
     found: dict[int, Trained] = {}
     if whole:
-        heads = [replace(head, label=samples[n].label, strata=samples[n].strata) for n in whole]
+        heads = [
+            replace(_started(head, n), label=samples[n].label, strata=samples[n].strata)
+            for n in whole
+        ]
         val_label = np.stack([samples[n].val_label for n in whole])
         trained = train_heads(views, val, val_label, heads, epochs=epochs, runtime=runtime)
         found |= dict(zip(whole, trained, strict=True))
@@ -106,7 +111,9 @@ def gradient_heads(
             rows = torch.from_numpy(sample.rows).to(views[0].device)
             strata = None if sample.strata is None else sample.strata[sample.rows]
             seed = derive_seed(head.seed, "half", n)
-            mine = replace(head, seed=seed, label=sample.label[sample.rows], strata=strata)
+            mine = replace(
+                _started(head, n), seed=seed, label=sample.label[sample.rows], strata=strata
+            )
             (found[n],) = train_heads(
                 [view[rows] for view in views],
                 val,
@@ -116,6 +123,14 @@ def gradient_heads(
                 runtime=runtime,
             )
     return _best([found[n] for n in range(len(samples))], len(head.weight))
+
+
+def _started(head: Head, number: int) -> Head:
+    """The head with other starting weights, of the same kind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(head.seed, "start", number))
+        weight, bias = (one.detach() for one in make_head(len(head.weight), 0).parameters())
+    return replace(head, weight=weight[0], bias=float(bias))
 
 
 def _best(trained: Sequence[Trained], width: int) -> Heads:

@@ -66,6 +66,7 @@ matrix_rows = st.builds(
             "metric",
             "threshold",
             "reason",
+            "repeat",
         ),
         text,
     ),
@@ -120,7 +121,9 @@ def test_all_four_tables_come_back_bit_for_bit(
         files = write_results(written, Path(folder))
         assert [path.stem for path in files] == ["matrix", "datasets", "pairs", "flags"]
         found = read_results(Path(folder))
-    assert [plain(r) for r in found.rows] == [plain(r) for r in rows]
+    single = [r for r in rows if r.role == "detector" and r.repeat not in ("", "mean")]
+    assert [plain(r) for r in found.rows] == [plain(r) for r in rows if r not in single]
+    assert [plain(r) for r in found.repeats] == [plain(r) for r in single]
     assert [plain(r) for r in found.datasets] == [plain(r) for r in datasets]
     assert [plain(r) for r in found.pairs] == [plain(r) for r in pairs]
     assert list(found.flags) == flags
@@ -145,10 +148,10 @@ def test_the_columns_are_those_of_the_design(tmp_path: Path) -> None:
         (tmp_path / "matrix.csv").read_text(encoding="utf-8")
         == "schema,detector,train_on,test_on,role,degradation,level,subset,leak_free,domain,"
         "seed,metric,threshold,value,low,high,sd,n_real,n_fake,seeds,coverage,state,reason,"
-        "undefined,note\n"
+        "repeat,undefined,note\n"
         "2,npr,a,b,detector,none,image,,false,cross,mean,auc,,0.30000000000000004,"
         "0.25000000000000006,"
-        "0.35000000000000003,,100,150,1,1.0,done,,,exact bound\n"
+        "0.35000000000000003,,100,150,1,1.0,done,,,,exact bound\n"
     )
 
 
@@ -171,13 +174,21 @@ def test_pandas_reads_it_without_being_told_anything(tmp_path: Path) -> None:
     assert table.reason.iloc[-1] == "no winner"
 
 
+def test_a_file_from_before_repeats_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.csv"
+    header = ",".join(name for name in ("schema", *COLUMNS) if name != "repeat")
+    path.write_text(f"{header}\n{GOOD[:-1]}\n", encoding="utf-8")
+    (found,) = read_matrix(path)
+    assert (found.detector, found.repeat, found.is_single) == ("npr", "", False)
+
+
 def test_an_empty_matrix_is_a_matrix(tmp_path: Path) -> None:
     write_matrix([], tmp_path / "matrix.csv")
     assert read_matrix(tmp_path / "matrix.csv") == []
 
 
 HEADER = ",".join(("schema", *COLUMNS))
-GOOD = "2,npr,a,b,detector,none,image,,false,in,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,"
+GOOD = "2,npr,a,b,detector,none,image,,false,in,mean,auc,,0.5,0.4,0.6,,10,10,1,1.0,done,,,,"
 OLD = (
     "schema,detector,train_on,test_on,degradation,level,seed,metric,threshold,value,low,high,sd,"
     "n_real,n_fake,seeds,coverage,state,reason,undefined,note\n"

@@ -78,6 +78,8 @@ BEHIND = {
     "study.planning.keys.DRAWS_VERSION": [
         "study.data.draws.drawn",
         "study.training.drawn_heads.logistic_heads",
+    ],
+    "study.planning.keys.STARTS_VERSION": [
         "study.training.drawn_heads.gradient_heads",
     ],
     "study.planning.keys.ENSEMBLE_VERSION": [

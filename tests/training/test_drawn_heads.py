@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from study.core.identity import derive_seed
+from study.detectors.base import make_head
 from study.training.drawn_heads import Sample, gradient_heads, logistic_heads
 from study.training.head_stack import train_heads
 from tests.training.test_head_stack import (
@@ -75,17 +76,40 @@ def test_gradient_heads_are_those_that_are_trained_alone() -> None:
     found = gradient_heads(VIEWS, VAL, samples, one, epochs=EPOCHS, runtime=RUNTIME)
     for k, sample in enumerate(samples):
         seed = one.seed if k % 2 else derive_seed(one.seed, "half", k)
+        torch.manual_seed(derive_seed(one.seed, "start", k))
+        begun = make_head(VIEWS[0].shape[1], 0)
+        weight, bias = (of.detach() for of in begun.parameters())
         (alone,) = train_heads(
             [on_rows(view, sample.rows) for view in VIEWS],
             VAL,
             sample.val_label,
-            [replace(one, seed=seed, label=sample.label[sample.rows])],
+            [
+                replace(
+                    one,
+                    seed=seed,
+                    weight=weight[0],
+                    bias=float(bias),
+                    label=sample.label[sample.rows],
+                )
+            ],
             epochs=EPOCHS,
             runtime=RUNTIME,
         )
         assert np.array_equal(found.weights[k], alone.weights[alone.best_epoch])
         assert found.biases[k] == alone.biases[alone.best_epoch]
     assert found.errors == ("",) * 4
+
+
+def test_heads_of_draws_begin_apart() -> None:
+    """So that what the starting weights decide is in the difference of two halves."""
+    still = head(lr=1e-12)
+    found = gradient_heads(VIEWS, VAL, [SAMPLES[0], *NULLS], still, epochs=1, runtime=RUNTIME)
+    begun = [*found.weights, still.weight.numpy()]
+    for k, one in enumerate(begun):
+        assert all(np.abs(one - other).max() > 1e-3 for other in begun[:k])
+    state = torch.get_rng_state()
+    gradient_heads(VIEWS, VAL, SAMPLES[:1], still, epochs=1, runtime=RUNTIME)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_head_that_diverges_leaves_the_others_theirs() -> None:
