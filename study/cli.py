@@ -8,6 +8,7 @@ afterwards.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import io
 import logging
@@ -564,7 +565,19 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     finally:
         live.clear()  # whatever ended the work: the terminal is the shell's again
     sys.stdout.flush()
+    if main.__module__ == "__main__":  # and not of a process that goes on
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, of which everything is written by now. To take torch apart object by object,
+    as Python does at its end, takes seconds in which nothing is shown.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _check_encodings() -> None:
