@@ -71,7 +71,7 @@ def as_text(found: Predictions) -> str:
     """Return the predictions for a terminal."""
     winner = found.winner
     lines = [f"{winner.name}, of the study in {winner.folder}"]
-    lines += [f"  taken because it has {winner.how}"] if winner.how else []
+    lines += [fold(f"  taken because it has {winner.how}", WIDTH)] if winner.how else []
     if found.unified_px:
         lines.append(f"  images are unified to {found.unified_px} px first, as the study's were")
     lines.append(f"  {_cut_text(found.of_images.cut, 'image')} (threshold '{found.threshold}')")
