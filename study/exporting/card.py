@@ -4,6 +4,7 @@ numbers that the study has of it. Nothing is uploaded.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from study.analysis.results import ResultRow, Results
 from study.core.identity import whole_file
 from study.core.records import TrainedDetector
 from study.detectors import registry
+from study.render.numbers import with_interval
 
 UNKNOWN = "unknown"
 SHOWN = (("auc", ""), ("balanced_accuracy", "source"))
@@ -115,12 +117,13 @@ def _metric(row: ResultRow) -> str:
 
 def _number(row: ResultRow) -> str:
     found = row.estimate
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return with_interval(found.value, found.low, found.high)
 
 
 def _result(row: ResultRow) -> EvalResult:
     found = row.estimate
     ends = {"low": round(found.low, 6), "high": round(found.high, 6), "confidence": 0.95}
+    has_interval = math.isfinite(found.low) and math.isfinite(found.high)
     return EvalResult(
         task_type="image-classification",
         task_name="fake image detection",
@@ -130,5 +133,5 @@ def _result(row: ResultRow) -> EvalResult:
         metric_type=row.metric,
         metric_name=_metric(row),
         metric_value=round(found.value, 6),
-        metric_args=ends,
+        metric_args=ends if has_interval else None,
     )
