@@ -15,9 +15,12 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
+import pyarrow.compute as pc
+
 from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest
 from study.core.records import Split
+from study.data.catalog import Catalog
 from study.planning.cells import plan_cells
 from study.planning.open_study import OpenStudy
 from study.planning.searches import replay
@@ -105,11 +108,17 @@ def _plan(opened: OpenStudy) -> Frozen:
             for key, value in _flat(plain).items()
             if not key.startswith(FREE) and LATER.get(key) != value
         },
-        lists={name: catalog.key(name, LISTED) for name in sorted(study.datasets())},
+        lists={name: catalog.key(name, _held(catalog, name)) for name in sorted(study.datasets())},
         hypotheses=_hypotheses(opened),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         scored=scored,
     )
+
+
+def _held(catalog: Catalog, name: str) -> list[Split]:
+    """The splits that a dataset has; one that is tested whole has one."""
+    split = catalog.dataset(name).samples["split"]
+    return [one for one in LISTED if pc.any(pc.equal(split, one)).as_py()]
 
 
 def _hypotheses(opened: OpenStudy) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from study import plan
-from study.core.errors import ConfigError, DataError
+from study.core.errors import ConfigError, DataError, StoreError
 from study.core.records import Pairing, Trial, TrialResult
+from study.planning.frozen import freeze
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.repeats import repeats_line, repeats_of
 from study.planning.selection import SearchHistory
@@ -164,3 +165,11 @@ def test_the_plan_says_what_folds_cost(root: Path, capsys: pytest.CaptureFixture
     for fold in ("fold 1", "fold 2"):
         assert f"  {fold}: 0/12 trials, 0/3 winners, 0/100 draws, 0/6 cells\n" in said
     assert "cells: 18 planned" in said
+
+
+def test_a_plan_frozen_before_there_were_folds_still_matches(root: Path) -> None:
+    plain = opened(root)
+    frozen, _ = freeze(plain)
+    assert not {"data.folds", "budget.searches"} & {*frozen.study}
+    with pytest.raises(StoreError, match=r"data\.folds was None and is 2"):
+        freeze(opened(root, data={"folds": 2}))
