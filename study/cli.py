@@ -533,6 +533,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     from study.core import live, stop
     from study.core.environment import without_strangers
     from study.core.errors import StudyError
+    from study.core.failures import full_text, is_disk_full
     from study.core.log import FILE_ONLY, set_up
 
     set_up()
@@ -550,7 +551,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = DONE
         else:
-            LOG.error(f"error: {error}; what was finished is kept")
+            what = f"{error}; what was finished is kept"
+            LOG.error(f"error: {full_text(error) if is_disk_full(error) else what}")
             code = BAD_INPUT
     except KeyboardInterrupt as error:
         number = getattr(error, "number", signal.SIGINT)

@@ -1,13 +1,21 @@
-"""CSV as results are written: floats come back bit for bit, and NaN is an empty field."""
+"""CSV as results are written: floats come back bit for bit, and NaN is an empty field. No text is a
+formula to a spreadsheet.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
+
+# A spreadsheet runs what begins so, as a file's name may (owasp.org, "CSV Injection").
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]*$)")
 
 
 def csv_line(values: Iterable[object]) -> str:
-    """Return one line, with the newline that ends it. Truth values are `true` and `false`."""
+    """Return one line, with the newline that ends it. Truth values are `true` and `false`. A text
+    that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     # Not csv.writer: with lines that end in a newline it leaves a carriage return bare, and the
     # reader then ends the row there.
     return ",".join(_quoted(_text(value)) for value in values) + "\n"
@@ -16,7 +24,10 @@ def csv_line(values: Iterable[object]) -> str:
 def _text(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(float(value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and FORMULA.match(text) else text
 
 
 def _quoted(text: str) -> str:

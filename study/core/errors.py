@@ -46,6 +46,10 @@ class ScoreError(StudyError):
     """A score is not finite or does not fit its image; the message names the image."""
 
 
+class DiskFullError(StudyError):
+    """A disk has no room left: nothing goes on until it has."""
+
+
 class DivergedError(StudyError):
     """Training produced a loss that is not finite. Deterministic: the same trial diverges again, so
     it is recorded and kept.

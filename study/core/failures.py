@@ -7,17 +7,20 @@ A trial, a winner or a cell that raises does not end a command. The worker leave
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import re
 import traceback
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from study.core.errors import DivergedError
+from study.core.errors import DiskFullError, DivergedError
 from study.core.identity import whole_file
 
 LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of a failure's text: it stands in one line of a table
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PERMANENT = (DivergedError.__name__,)  # the same work fails so again, and is not tried again
 
 
@@ -37,6 +40,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Return an exception as a failure, its message in one line and cut to `LONGEST`."""
+        if is_disk_full(error):
+            return cls(type=DiskFullError.__name__, message=full_text(error))
         kind = type(error).__name__
         message, room = " ".join(str(error).split()), LONGEST - len(f"{kind}: ")
         return cls(
@@ -58,6 +63,13 @@ class Failure:
     def permanent(self) -> bool:
         """Whether the same work would fail in the same way again."""
         return self.type in PERMANENT
+
+    @property
+    def ends_all(self) -> bool:
+        """Whether all other work would fail in the same way now. It is then no result, and in no
+        record: a search that went on would know of it for ever.
+        """
+        return self.type == DiskFullError.__name__
 
     def __str__(self) -> str:
         """Return the text with the path of the traceback, short where it is in this folder."""
@@ -102,8 +114,45 @@ def failure_of(error: BaseException, file: Path) -> Failure:
     return failure
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an exception, or one that it came from, is of a disk without room."""
+    # other libraries (safetensors, Arrow, SQLite) keep the text of the system's error alone
+    return any(
+        getattr(one, "errno", None) in FULL or "No space left on device" in str(one)
+        for one in _chain(error)
+    )
+
+
+def full_text(error: BaseException) -> str:
+    """Return what to say of a full disk."""
+    names = [name for one in _chain(error) if (name := getattr(one, "filename", None))]
+    where = f", at '{names[0]}'" if names else ""
+    return (
+        f"the disk is full{where}: free some room and run the same command again; what was"
+        " finished is kept"
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def stop_all(failures: Iterable[Failure], *, debug: bool = False) -> None:
+    """Raise the first failure that ends all work; with `debug` any does."""
+    for failure in failures:
+        if debug or failure.ends_all:
+            raise_elsewhere(failure)
+
+
 def raise_elsewhere(failure: Failure) -> None:
-    """Raise WorkFailed for the failure of another process, with what it left of its traceback."""
+    """Raise WorkFailed for the failure of another process, with what it left of its traceback; of a
+    full disk DiskFullError.
+    """
+    if failure.ends_all:
+        raise DiskFullError(failure.message)
     text = ""
     if failure.traceback_file is not None:
         with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.core import stop
 from study.core.errors import TrialStopped
-from study.core.failures import Failure
+from study.core.failures import Failure, stop_all
 from study.core.records import EpochRecord, Report, TrialResult
 from study.runtime.attempt import attempt_job, attempt_trial
 from study.runtime.interface import NO_RESULT, J, Launcher, Terms, W, Work
@@ -53,6 +53,7 @@ class LocalLauncher(Launcher):
             result = attempt_trial(work, job, listener.report, self._terms)
             if listener.error is not None:
                 raise listener.error
+            stop_all([result.failure] if result.failure else [])
             driver.tell(job, result)
         assert driver.finished(), "the driver waits for jobs that were not dealt here"
 
@@ -70,6 +71,7 @@ class LocalLauncher(Launcher):
             if job.is_done():
                 continue
             failed = attempt_job(work, job, self._terms)
+            stop_all(failed.values())
             if failed or not job.is_done():
                 failures |= failed or {job.result_key: NO_RESULT}
         return failures

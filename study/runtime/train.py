@@ -18,7 +18,7 @@ from typing import Any
 import ray.exceptions
 import ray.train
 
-from study.core.failures import Failure, raise_elsewhere
+from study.core.failures import Failure, stop_all
 from study.runtime.attempt import attempt_job, death_of
 from study.runtime.group import Group, SharedFiles, use_own_gpu
 from study.runtime.interface import NO_RESULT, RETRIES, Terms, W, Work
@@ -91,8 +91,7 @@ def run_jobs(
             i: failed for n, i in enumerate(todo) if (failed := ledger.failures(n)) is not None
         }
         for i, failed in ended.items():
-            if failed and terms.debug:
-                raise_elsewhere(next(iter(failed.values())))
+            stop_all(failed.values(), debug=terms.debug)
             if failed or not jobs[i].is_done():
                 failures[i] = failed or {jobs[i].result_key: NO_RESULT}
         blamed = {
@@ -149,7 +148,9 @@ def _deaths(error: Exception) -> dict[int, Exception]:
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """What each worker of the group does. With `debug` the first failure ends the list."""
+    """What each worker of the group does. With `debug` the first failure ends the list,
+    a full disk always.
+    """
     use_own_gpu()
     rank = ray.train.get_context().get_world_rank()
     work, jobs, terms = config["payload"].open()
@@ -158,5 +159,5 @@ def _worker(config: dict[str, Any]) -> None:
         if ledger.take(index, rank):
             failures = attempt_job(work, job, quiet)
             ledger.end(index, failures)
-            if failures and terms.debug:
+            if any(terms.debug or failure.ends_all for failure in failures.values()):
                 ledger.close()

@@ -23,7 +23,7 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.core.failures import Failure, raise_elsewhere
+from study.core.failures import Failure, stop_all
 from study.core.records import EpochRecord, Report, TrialResult
 from study.runtime.attempt import attempt_trial, death_of
 from study.runtime.interface import RETRIES, J, Terms
@@ -203,9 +203,10 @@ class _Table(Generic[J]):
         self._tell(job, TrialResult(key=job.trial.key, state="failed", failure=failure))
 
     def _tell(self, job: J, result: TrialResult) -> None:
+        failures = [result.failure] if result.failure else []
+        stop_all(failures)  # before it is on record
         self._driver.tell(job, result)
-        if self._debug and result.failure is not None:
-            raise_elsewhere(result.failure)
+        stop_all(failures, debug=self._debug)
 
     def settle_stopped(self, trial_id: str) -> None:
         """Tell the driver of a trial that ended without a result, if it was the driver that wanted

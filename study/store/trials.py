@@ -7,6 +7,7 @@ accident and run anew.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -93,11 +94,18 @@ def write_trials(path: Path, trials: Iterable[tuple[Trial, TrialResult]]) -> Non
 
 
 def append_trial(path: Path, trial: Trial, result: TrialResult) -> None:
-    """Add a trial to a record. A killed writer leaves at most half a line, which is left out."""
-    with path.open("ab") as file:
-        file.write(_line(trial, result))
-        file.flush()
-        os.fsync(file.fileno())
+    """Add a trial to a record, whole or, on a full disk, not at all. A killed writer leaves at most
+    half a line, which is left out.
+    """
+    with path.open("ab", buffering=0) as file:
+        before, line = file.tell(), _line(trial, result)
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def read_trials(path: Path, tracebacks: Path, name: str = "") -> Recorded:

@@ -73,7 +73,7 @@ def test_the_next_command_names_the_same_study_in_the_same_places() -> None:
         (
             OSError(errno.ENOSPC, "No space left on device", "/x"),
             cli.BAD_INPUT,
-            "No space left on device: '/x'",
+            "error: the disk is full, at '/x': free some room and run the same command again",
         ),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from study.core.errors import DiskFullError
 from study.core.failures import Failure
 from study.core.records import EpochRecord, Pairing, Trial, TrialResult
 from study.runtime.interface import NO_RESULT, Launcher
@@ -333,3 +334,32 @@ def test_jobs_that_fail_leave_nothing_or_lose_their_worker(
     assert (begun(tmp_path, "b"), begun(tmp_path, "raise")) == (1, 1)
     assert "die_once" not in names or begun(tmp_path, "die_once") == 2
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_full_disk_ends_a_search_and_is_no_result_of_a_trial(
+    way: str, open_way: Callable[[str], Launcher], tmp_path: Path
+) -> None:
+    """Later generations would be proposed knowing it, and the search be another one."""
+    history = RecordedSearch(
+        tmp_path, pairings=PAIRINGS[1:2], trials=4, generation=2, fates=("", "full", "", "")
+    )
+    with (
+        open_way(way) as launcher,
+        pytest.raises(DiskFullError, match=r"the disk is full, at 'checkpoint.pt': free some room"),
+    ):
+        launcher.run_trials(history.driver, befalls)
+    told = history.by_place()
+    assert (PAIRINGS[1], 1) not in told and len(told) <= 1
+    assert all(result.state == "done" for _, result in told.values())
+
+
+def test_a_full_disk_ends_a_list_of_jobs(
+    way_of_jobs: str, open_way: Callable[[str], Launcher], tmp_path: Path
+) -> None:
+    pieces = [Piece(tmp_path, name) for name in ("a", "full", "b", "c")]
+    with (
+        open_way(way_of_jobs) as launcher,
+        pytest.raises(DiskFullError, match=r"the disk is full, at 'scores.parquet'"),
+    ):
+        launcher.run_jobs(pieces, do_piece)
+    assert begun(tmp_path, "full") == 1 and pieces[0].is_done()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from study.core.errors import DivergedError
-from study.core.failures import LONGEST, Failure, Said, WorkFailed, failure_of, raise_elsewhere
+from study.core.errors import DiskFullError, DivergedError
+from study.core.failures import (
+    LONGEST,
+    Failure,
+    Said,
+    WorkFailed,
+    failure_of,
+    raise_elsewhere,
+    stop_all,
+)
 
 
 def planted() -> None:
@@ -81,3 +91,40 @@ def test_equal_failures_are_said_once() -> None:
         "OSError, as above",
     ]
     assert said(Failure(type="OSError", message="gone")) == "OSError: gone"
+
+
+def _raised(raise_it: Callable[[], None]) -> BaseException:
+    try:
+        raise_it()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not raise")
+
+
+def _of_another_library() -> None:
+    try:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "/scratch/x")
+    except OSError:
+        raise ValueError("could not write the tensors") from None
+
+
+def _as_text() -> None:
+    raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("raise_it", "where"), [(_of_another_library, ", at '/scratch/x'"), (_as_text, "")]
+)
+def test_a_full_disk_is_known_by_whoever_says_it(raise_it: Callable[[], None], where: str) -> None:
+    failure = Failure.of(_raised(raise_it))
+    assert failure.ends_all and not failure.permanent
+    assert failure.message.startswith(f"the disk is full{where}: free some room")
+    with pytest.raises(DiskFullError, match="what was finished is kept"):
+        stop_all([Failure(type="ValueError", message="x"), failure])
+
+
+def test_other_failures_end_nothing_unless_asked_to() -> None:
+    failures = [Failure.of(OSError(errno.EIO, "I/O error", "/x")), Failure.of(ValueError("space"))]
+    stop_all(failures)
+    with pytest.raises(WorkFailed, match="I/O error"):
+        stop_all(failures, debug=True)

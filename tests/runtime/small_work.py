@@ -4,6 +4,7 @@ say.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -94,8 +95,8 @@ def befalls(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult
     """What the job's fate says befalls the last of its workers, while the others wait for it.
     Without a fate all compute.
 
-    `raise` and `diverge` raise, `die` dies, `die_once` dies after an epoch, the first time, and
-    `stop` is to be stopped there.
+    `raise`, `diverge` and `full` (a disk) raise, `die` dies, `die_once` dies after an epoch, the
+    first time, and `stop` is to be stopped there.
     """
     meet()
     last = not dist.is_initialized() or dist.get_rank() == dist.get_world_size() - 1
@@ -104,6 +105,8 @@ def befalls(job: SmallJob, report: Callable[[EpochRecord], None]) -> TrialResult
         raise ValueError("bad\nvalue")
     if job.fate == "diverge" and last:
         raise DivergedError("the loss is nan")
+    if job.fate == "full" and last:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint.pt")
     if job.fate == "die" and last:
         os._exit(1)
     if job.fate == "stop" or (job.fate == "die_once" and not mark.exists()):
@@ -202,14 +205,16 @@ class Piece(NamedTuple):
 
 
 def do_piece(piece: Piece) -> None:
-    """By the name: `raise` fails, `empty` leaves nothing, `die_once` loses its worker the first
-    time; the others are done.
+    """By the name: `raise` fails, `full` has no room on the disk, `empty` leaves nothing,
+    `die_once` loses its worker the first time; the others are done.
     """
     folder, name = piece
     with (folder / f"{name}.log").open("a") as log:
         log.write(f"{os.getpid()}\n")
     if name == "raise":
         raise ValueError("bad piece")
+    if name == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scores.parquet")
     if name == "die_once" and not (folder / "died").exists():
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
