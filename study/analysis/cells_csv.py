@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from study.core.csv_lines import csv_line
+from study.core.csv_lines import csv_line, read_text
 from study.core.errors import StoreError
 from study.store.files import check_schema
 
@@ -66,7 +66,8 @@ def read_cells(path: Path) -> list[CellFile]:
         return []
     cells = []
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+        for fields in csv.DictReader(file):
+            row = {name: read_text(field or "") for name, field in fields.items()}
             check_schema(row.pop("schema", ""), path)
             try:
                 numbers = {name: float(row[name] or "nan") for name in NUMBERS if name in row}

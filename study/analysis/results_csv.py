@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar, get_args, get_type_hints
 
 from study.analysis.results import COLUMNS, DatasetRow, Flag, PairRow, ResultRow, Results, flat
-from study.core.csv_lines import csv_line
+from study.core.csv_lines import csv_line, read_text
 from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION, Estimate
@@ -152,7 +152,7 @@ def _read(
     """The rows of a file. later: columns that files of earlier versions lack."""
     try:
         with _opened(path) as file:
-            lines = csv.reader(file)
+            lines = (list(map(read_text, line)) for line in csv.reader(file))
             header = next(lines, [])
             held = {
                 name: kind for name, kind in kinds.items() if name in header or name not in later

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 
 # A spreadsheet runs what begins so, as a file's name may (owasp.org, "CSV Injection").
-FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]*$)")
+# Apostrophes before it count too, so that what is written reads back as it was.
+FORMULA = re.compile(r"'*(?:[=@\t\r]|[+-](?![\d.]*$))")
 
 
 def csv_line(values: Iterable[object]) -> str:
@@ -19,6 +20,11 @@ def csv_line(values: Iterable[object]) -> str:
     # Not csv.writer: with lines that end in a newline it leaves a carriage return bare, and the
     # reader then ends the row there.
     return ",".join(_quoted(_text(value)) for value in values) + "\n"
+
+
+def read_text(field: str) -> str:
+    """Return the text that `csv_line` wrote as this field."""
+    return field[1:] if field.startswith("'") and FORMULA.match(field[1:]) else field
 
 
 def _text(value: object) -> str:

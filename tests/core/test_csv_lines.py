@@ -6,8 +6,10 @@ import csv
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from study.core.csv_lines import csv_line
+from study.core.csv_lines import csv_line, read_text
 
 
 def read(line: str) -> list[str]:
@@ -28,6 +30,13 @@ def test_values_come_back() -> None:
 )
 def test_no_text_is_a_formula(name: str) -> None:
     assert read(csv_line([name, "b"])) == [f"'{name}", "b"]
+    assert read_text(f"'{name}") == name
+
+
+@given(st.text())
+def test_every_text_reads_back(text: str) -> None:
+    (field,) = read(csv_line([text])) or [""]
+    assert read_text(field) == text
 
 
 @pytest.mark.parametrize("name", ["-0.5", "+3", "a=b", "fake/=x.png", "(none)", "-1.5"])
