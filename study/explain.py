@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """Images to explain: names, and pixels as decoded (and unified). labels: None for images of
+    """Images to explain: names, and pixels as decoded (and prepared). labels: None for images of
     which no class is known.
     """
 
@@ -107,20 +107,20 @@ def _given(options: argparse.Namespace, store: Store, winner: Winner) -> _Shown:
     """The images that were named; those that cannot be read are said."""
     from study.core.errors import DataError
     from study.data.given_images import find_images
-    from study.data.images.unify import unify
     from study.data.images.videos import load_image
+    from study.jobs.score_images import as_studied
 
-    unified = int(store.model(winner.model).provenance.get("unified_px", 0))
+    record = store.model(winner.model)
     given = find_images(options.images, cache=store.results / "cache", frames_per_video=4)
     names, pixels = [], []
     for name, path in given.images:
         try:
-            one = load_image(path)
+            one = as_studied(load_image(path), record)
         except DataError as error:
             cli.LOG.warning(f"REFUSED {name}: {error}")
             continue
         names.append(name)
-        pixels.append(unify(one, unified) if unified else one)
+        pixels.append(one)
     for name, reason in given.refused:
         cli.LOG.warning(f"REFUSED {name}: {reason}")
     if not names:

@@ -73,8 +73,7 @@ def export(options: argparse.Namespace) -> int:
         runtime_files(options.page)
     store, winner = cli.stored_winner(options)
     record = store.model(winner.model)
-    unified = int(record.provenance.get("unified_px", 0))
-    _refuse(record, unified, options)
+    _refuse(record, options)
     opened = cli.open_stored(store, options)
     name = f"{winner.pairing.detector}-{winner.pairing.train_on}-seed{winner.seed}"
     folder = options.out or store.folder / FOLDER / name.replace(":", "_").replace("/", "_")
@@ -96,7 +95,7 @@ def export(options: argparse.Namespace) -> int:
     return cli.SOME_FAILED
 
 
-def _refuse(record: TrainedDetector, unified: int, options: argparse.Namespace) -> None:
+def _refuse(record: TrainedDetector, options: argparse.Namespace) -> None:
     """Raise ConfigError for what cannot be exported, before anything is done."""
     from study.core.errors import ConfigError
 
@@ -105,6 +104,12 @@ def _refuse(record: TrainedDetector, unified: int, options: argparse.Namespace) 
         raise ConfigError(
             f"'{name}' is an ensemble and has no network: export its members"
             f" ({', '.join(name for name, _ in record.members)})"
+        )
+    unified = int(record.provenance.get("unified_px", 0))
+    if options.page and (step := record.provenance.get("faces", "")):
+        raise ConfigError(
+            f"--page: the images of this study are faces, cut out by {step}, and a page finds none;"
+            " export a detector of a study without data.faces"
         )
     if unified and options.page:
         raise ConfigError(
@@ -154,6 +159,7 @@ def _about(store: Store, winner: Winner, record: TrainedDetector) -> dict[str, s
         "train_on": winner.pairing.train_on,
         "seed": str(winner.seed),
         "key": record.key,
+        "faces": record.provenance.get("faces", ""),
         "unified_px": str(record.provenance.get("unified_px", 0)),
         "threshold_source": repr(cut),
         "temperature": repr(record.temperature),
@@ -248,9 +254,12 @@ def _beside(
     """Write the page and the folder that were asked for; yield where they are."""
     no = _what_it_is_not(opened.store, winner, record)
     unified = int(record.provenance.get("unified_px", 0))
+    step = record.provenance.get("faces", "")
+    steps = [f"become their largest face by {step} (data.faces)"] if step else []
+    steps += [f"be unified to {unified} px (data.unify)"] if unified else []
     before = (
-        f"Images have to be unified to {unified} px before, as the study's were (data.unify)."
-        if unified
+        f"Images have to {', then '.join(steps)} before, as the study's were."
+        if steps
         else "Nothing has to be done to an image before but decoding it."
     )
     yield before

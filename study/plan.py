@@ -144,9 +144,11 @@ def _print_datasets(outlook: Outlook, tested: Sequence[str]) -> None:
         ]
         for one in outlook.datasets
     ]
+    found = [f"{one.name}: {one.faces}" for one in outlook.datasets if one.faces]
     counts = [Column(name, "count") for name in SPLITS]
     more = [Column(name, "count") for name in ("excluded", "groups", "files")]
     print(f"\n{text(table(['dataset', *counts, 'tested of all', *more], datasets))}")
+    print("\n".join(found), end="\n" if found else "")
 
 
 def _print_pairings(outlook: Outlook) -> None:

@@ -132,6 +132,8 @@ def _print_dataset(summary: DatasetSummary) -> None:
             f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups   fakes by"
             f" {', '.join(methods)}"
         )
+    if summary.faces:
+        print(f"  {summary.faces}")
     for line in summary.incomplete:
         print(f"  warning: this is not all that was published: {line}")
     if summary.straddling:

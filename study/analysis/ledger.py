@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from study.analysis.cells_csv import read_cells
 from study.analysis.results import ResultRow
@@ -69,7 +69,7 @@ def read_ledger(folder: Path, cards: Mapping[str, Published] | None = None) -> L
         return Ledger(images={})
     study = read_toml((folder / "study.toml").read_text(encoding="utf-8"))
     rows = [row for row in read_matrix(folder / MATRIX) if row.is_first]
-    return ledger(rows, images, mine, unified=bool(study["data"].get("unify")))
+    return ledger(rows, images, mine, prepared=_prepared(study["data"]))
 
 
 def images_sha256(scores: Scores) -> str:
@@ -85,14 +85,14 @@ def ledger(
     images: Mapping[str, str],
     cards: Mapping[str, Published],
     *,
-    unified: bool,
+    prepared: Sequence[str] = (),
 ) -> Ledger:
-    """Return the ledger. rows: of the matrix. unified: whether the study re-encodes its images."""
+    """Return the ledger. rows: of the matrix. prepared: what the study does to its images first."""
     plain = tuple(r for r in rows if r.detector in cards and r.is_plain and r.seed == "mean")
     lines, without = [], []
     for name in dict.fromkeys(row.detector for row in plain):
         own = [row for row in plain if row.detector == name]
-        lines += [_line(name, cards[name], c, own, images, unified) for c in cards[name].claims]
+        lines += [_line(name, cards[name], c, own, images, prepared) for c in cards[name].claims]
         without += [] if cards[name].claims else [name]
     return Ledger(lines=tuple(lines), rows=plain, images=images, without_claim=tuple(without))
 
@@ -103,7 +103,7 @@ def _line(
     claim: Claim,
     own: list[ResultRow],
     images: Mapping[str, str],
-    unified: bool,
+    prepared: Sequence[str],
 ) -> Line:
     wanted = {(claim.metric, claim.threshold), ("auc", "")}
     shown = [row for row in own if (row.metric, row.threshold) in wanted]
@@ -111,7 +111,7 @@ def _line(
     row = next(
         (r for r in there if (r.metric, r.threshold) == (claim.metric, claim.threshold)), None
     )
-    reasons = _reasons(claim, row, images, unified)
+    reasons = _reasons(claim, row, images, prepared)
     verdict: Verdict = "untestable here"
     because = "; ".join(reasons)
     if row is not None and not reasons:
@@ -136,7 +136,7 @@ def _line(
 
 
 def _reasons(
-    claim: Claim, row: ResultRow | None, images: Mapping[str, str], unified: bool
+    claim: Claim, row: ResultRow | None, images: Mapping[str, str], prepared: Sequence[str]
 ) -> list[str]:
     """What makes a claim untestable by a number of the study."""
     found = []
@@ -152,9 +152,14 @@ def _reasons(
         found.append(f"the claim is of {claim.of}")
     if claim.preprocessing:
         found.append(f"other preprocessing: the claim's is {claim.preprocessing}")
-    if unified:
-        found.append("other preprocessing: the study re-encodes its images (data.unify)")
-    return found
+    return found + [f"other preprocessing: the study {what}" for what in prepared]
+
+
+def _prepared(data: Mapping[str, Any]) -> list[str]:
+    """What a study does to its images before a detector sees them, by its file."""
+    faces = data.get("faces", "none")
+    said = [] if faces == "none" else [f"cuts faces out (data.faces = {faces})"]
+    return said + (["re-encodes its images (data.unify)"] if data.get("unify") else [])
 
 
 def _other_images(claim: Claim, row: ResultRow, ours: str) -> list[str]:

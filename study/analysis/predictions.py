@@ -102,13 +102,15 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """All that is said. threshold: its name. unified_px: the side to which images were unified
-    first, 0 for none. of_videos, videos: where frames of a video are among the images; the rule of
+    """All that is said. threshold: its name. faces: the step by which the face of
+    an image is cut out first, "" for none. unified_px: the side to which images were then unified,
+    0 for none. of_videos, videos: where frames of a video are among the images; the rule of
     videos is another one than that of images. refused: (name, reason).
     """
 
     winner: Winner
     threshold: str
+    faces: str
     unified_px: int
     of_images: Rule
     images: tuple[Prediction, ...]
@@ -257,7 +259,7 @@ def predict(
     seen, broken = _score(scorer, images, progress)
     trained = [audit[name] for name in split_union(winner.pairing.train_on) if name in audit]
     made = [
-        _prediction(name, logits, rule, _outside(path, trained, scorer.unified_px))
+        _prediction(name, logits, rule, _outside(path, trained, scorer))
         for name, path, logits in seen
     ]
     has_frames = any(split_frame(one.name) for one in made)
@@ -265,6 +267,7 @@ def predict(
     return Predictions(
         winner=winner,
         threshold=threshold,
+        faces=scorer.faces,
         unified_px=scorer.unified_px,
         of_images=rule,
         images=tuple(made),
@@ -412,18 +415,18 @@ def _prediction(
     )
 
 
-def _outside(path: str, trained: Sequence[Mapping[str, Any]], unified_px: int) -> str:
+def _outside(path: str, trained: Sequence[Mapping[str, Any]], scorer: Scorer) -> str:
     """What of an image lies outside the training sets: its format, its size; "" for nothing, or
-    where the study has no audit.
+    where the study has no audit. How large a face is does not stand in the file.
     """
     header = read_file_header(path)
     if header is None or not trained:
         return ""
     kind, width, height = header
     short, said = min(width, height), []
-    if unified_px:
-        too_small = short < unified_px
-        return f"{short} px is enlarged to {unified_px} px" if too_small else ""
+    if side := scorer.unified_px:
+        too_small = short < side and not scorer.faces
+        return f"{short} px is enlarged to {side} px" if too_small else ""
     formats = {
         trait["kind"]
         for one in trained
@@ -433,7 +436,7 @@ def _outside(path: str, trained: Sequence[Mapping[str, Any]], unified_px: int) -
     if formats and kind not in formats and split_frame(path) is None:
         said.append(f"{kind}, and training images are {', '.join(sorted(formats))}")
     sides = [one["native"]["short_side"] for one in trained if one["native"]]
-    if sides:
+    if sides and not scorer.faces:
         low = min(side["p5"] for side in sides)
         high = max(side["p95"] for side in sides)
         if not low <= short <= high:

@@ -134,7 +134,7 @@ class LoadedDetector:
     def score(self, images: Image | Iterable[Image]) -> pd.DataFrame:
         """Score images, alone or as a sequence: paths, the bytes of files, Pillow images, or RGB
         pixels (H, W, 3) uint8; an array (N, H, W, 3) is such a sequence. What the study did to its
-        images, `unify` included, is done to these.
+        images, `faces` and `unify` included, is done to these.
 
         Returns a table with a row an image, in the order given: `logit`, higher is more fake, and
         `probability` in [0, 1], its sigmoid. Neither is a verdict. Raises DataError, naming the

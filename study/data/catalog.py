@@ -23,9 +23,11 @@ from study.core.records import SPLITS, Balance, Geometry, Split
 from study.data import datasets, splits
 from study.data.datasets import Dataset
 from study.data.draws import can_be_halved
+from study.data.face_regions import FaceFinder, faces_found
 from study.data.file_index import Progress, quiet
 from study.data.images import packs
 from study.data.images.decode import DECODE_VERSION
+from study.data.images.faces import FACES_VERSION
 from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.data.images.unify import UNIFY_VERSION, common_side
@@ -48,6 +50,7 @@ class DataConfig:
     frames_per_video: how many frames are taken of a video, evenly.
     balance: what training draws alike often (`ImageSet.strata`); no split, key or score depends on
     it.
+    faces: the step by which each image becomes its face, "" for none (images/faces.py).
     unify: whether the images of both classes are re-encoded alike before anything else
     (images/unify.py).
     shuffle_seed: where it is given, images are opened with shuffled labels of train and val
@@ -65,6 +68,7 @@ class DataConfig:
     class_folders: Mapping[str, int] = field(default_factory=dict)
     balance: Balance = "none"
     url: str = ""
+    faces: str = ""
     unify: bool = False
     shuffle_seed: int | None = None
     whole: tuple[str, ...] = ()
@@ -90,7 +94,8 @@ class DatasetSummary:
     own picture.
     straddling: groups in more than one split, possible only where the splits are official.
     excluded: (sample id, reason) of images that are listed and cannot be used. skipped: (folder,
-    reason). n_bytes: of the files. incomplete: sentences that say what of the published is missing.
+    reason). n_bytes: of the files. faces: in how many images of each class one was found, "" where
+    none was looked for. incomplete: sentences that say what of the published is missing.
     """
 
     name: str
@@ -106,6 +111,7 @@ class DatasetSummary:
     excluded: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[str, str], ...]
     n_bytes: int
+    faces: str = ""
     incomplete: tuple[str, ...] = ()
 
     def images(self, split: str | None = None, label: int | None = None) -> int:
@@ -216,7 +222,8 @@ class Catalog:
 
     def key(self, name: str, splits: Sequence[Split]) -> str:
         """Return the identity of the content of some splits of a dataset or union: paths, labels,
-        methods, groups, videos, bytes, how they are unified, how labels are shuffled.
+        methods, groups, videos, bytes, where faces are, how they are unified, how labels are
+        shuffled.
 
         The same data have the same key wherever they lie and whatever their names; so have a+b and
         b+a.
@@ -322,6 +329,7 @@ class Catalog:
             excluded=tuple(datasets.unusable(samples)),
             skipped=dataset.skipped,
             incomplete=dataset.incomplete,
+            faces=faces_found(samples),
             n_bytes=pc.sum(pc.max_element_wise(samples["size"], 0)).as_py() or 0,
         )
 
@@ -336,6 +344,12 @@ class Catalog:
             )
             unified = dataset.unified_px
             content = digest("unified", UNIFY_VERSION, unified, content) if unified else content
+            if dataset.faces:
+                regions = [
+                    datasets.columns_digest(dataset.rows(split, ("face",)), ("face",))
+                    for split in wanted
+                ]
+                content = digest("faces", FACES_VERSION, dataset.faces, regions, content)
             if self.config.shuffle_seed is not None and set(wanted) & set(SHUFFLED):
                 content = digest("shuffled", SHUFFLE_VERSION, self.config.shuffle_seed, content)
             self._contents[name, wanted] = content
@@ -372,6 +386,9 @@ class Catalog:
             max_per_class=self.config.max_per_class,
             whole=only_tested,
             fold=self.config.fold,
+            faces=FaceFinder(self.config.faces, cache=self.config.cache, progress=self.progress)
+            if self.config.faces
+            else None,
         )
         if not self.config.unify:
             return dataset

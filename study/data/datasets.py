@@ -14,6 +14,7 @@
     sha256   of the file's bytes, hexadecimal, "" if unreadable
     pixels   digest of the decoded pixels, "" if undecodable
     problem  why the image is left out, "" for usable ones
+    face     with `faces` alone: the region that stands for the image (images/faces.py)
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,8 @@ class Dataset:
     folders that were passed over.
 
     unified_px: the side in pixels of all its images where they are re-encoded alike
-    (images/unify.py), else None. released: method -> when it was published (2024, 2024-08,
+    (images/unify.py), else None. faces: the step by which each image is its face
+    (images/faces.py), else "". released: method -> when it was published (2024, 2024-08,
     2024-08-01), and `dataset`, as far as the card or the rows say it. incomplete: sentences that
     say what of the published is not here.
     """
@@ -67,6 +69,7 @@ class Dataset:
     samples: pa.Table
     skipped: tuple[tuple[str, str], ...] = ()
     unified_px: int | None = None
+    faces: str = ""
     released: Mapping[str, str] = field(default_factory=dict)
     incomplete: tuple[str, ...] = ()
     manifest: Path | None = None
@@ -130,6 +133,16 @@ class ListedFolder:
     index: FileIndex
 
 
+class FindFaces(Protocol):
+    """What finds faces (face_regions.py). step: its name in a study."""
+
+    step: str
+
+    def on(self, table: pa.Table, root: Path, name: str) -> pa.Table:
+        """Return listed images with a column `face`, and a problem where there is none."""
+        ...
+
+
 def list_folder(
     name: str,
     card: DatasetCard | None,
@@ -169,13 +182,19 @@ def _held_to_card(listing: Listing, card: DatasetCard | None, layout: Layout, na
 
 
 def assemble(
-    folder: ListedFolder, *, max_per_class: int | None = None, whole: bool = False, fold: int = 0
+    folder: ListedFolder,
+    *,
+    max_per_class: int | None = None,
+    whole: bool = False,
+    faces: FindFaces | None = None,
+    fold: int = 0,
 ) -> Dataset:
     """Turn a listing into a dataset: groups, subset, splits, digests. whole: whether it is only
-    tested on: all images are in test where no split came with them, and one class suffices.
+    tested on: all images are in test where no split came with them, and one class suffices. faces:
+    what finds the face that stands for each image.
 
-    Raises DataError for a split without both classes and where only some images have one,
-    StoreError where the index cannot be written.
+    Raises DataError for a split without both classes and where only some images have one, what
+    `faces` raises, StoreError where the index cannot be written.
     """
     name, card, layout, listing = folder.name, folder.card, folder.layout, folder.listing
     table = in_order(listing.table)
@@ -189,22 +208,15 @@ def assemble(
     if official:
         _refuse_unsplit(table, name=name)
     codes, groups = group_codes(table)
-    given = words(table["split"])
     only_tested, whole = whole, whole and not official
-    split = splits.assign_splits(codes, groups, given, fold)
+    split = splits.assign_splits(codes, groups, words(table["split"]), fold)
     split = np.full(len(codes), "test") if whole else split
     table = with_columns(table, {"split": pa.array(split, pa.string())})
     if max_per_class:
         taken = splits.take_per_class(codes, groups, labels(table), max_per_class)
         table = table.filter(pa.array(taken))
-    if "pixels" not in table.column_names:
-        table = with_columns(table, folder.index.fingerprint(table))
+    table = _looked_at(table, folder, faces)
     good = usable(table)
-    if not good.num_rows:
-        raise DataError(
-            f"dataset '{name}': none of its {table.num_rows} images can be used,"
-            f" {_why_none(table, layout.root)}"
-        )
     if not only_tested:  # one class suffices for a test set: a newsroom's archive of reals
         splits.check_splits(
             words(good["split"]),
@@ -225,9 +237,27 @@ def assemble(
         official=official,
         samples=samples,
         skipped=listing.skipped,
+        faces=faces.step if faces else "",
         released={**listing.released, **(card.released if card else {})},
         incomplete=listing.incomplete,
     )
+
+
+def _looked_at(table: pa.Table, folder: ListedFolder, faces: FindFaces | None) -> pa.Table:
+    """The rows with what is known of their bytes, and with the face of each where they are asked
+    for. Raises DataError where none can be used.
+    """
+    name, root = folder.name, folder.layout.root
+    if "pixels" not in table.column_names:
+        table = with_columns(table, folder.index.fingerprint(table))
+    if faces:
+        table = faces.on(table, root, name)
+    if not usable(table).num_rows:
+        raise DataError(
+            f"dataset '{name}': none of its {table.num_rows} images can be used,"
+            f" {_why_none(table, root)}"
+        )
+    return table
 
 
 def in_order(table: pa.Table) -> pa.Table:

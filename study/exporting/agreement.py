@@ -89,6 +89,7 @@ def check_models(
     threads = opened.workspace.threads
     run = {name: OnnxScorer(path, threads=threads) for name, path in models.items()}
     own = Scorer(opened.store.model_folder(key), unified_px=0)  # originals are unified already
+    own.faces = ""  # and are faces
     found: list[Agreement] = []
     times: dict[str, list[float]] = {name: [] for name in ("study", *models)}
     for cell in cells:

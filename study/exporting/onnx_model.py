@@ -1,7 +1,7 @@
 """A trained detector as one ONNX model: pixels of an image in, logit out.
 
 And the only file that writes ONNX. What `unify` does, a JPEG, cannot be in a graph: images of a
-study that unifies are unified before.
+study that unifies are unified before, and faces are cut out before that.
 """
 
 from __future__ import annotations

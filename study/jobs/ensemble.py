@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from study.core.records import DetectorSpec, Geometry, Pairing, Scores, TrainedDetector, Trial
-from study.jobs.workspace import Workspace, now, provenance
+from study.jobs.workspace import FACES, Workspace, now, provenance
 from study.statistics.methods import part
 from study.statistics.metrics import auc, nll
 from study.statistics.thresholds import fit_temperature, source_thresholds
@@ -194,6 +194,7 @@ def _make(job: EnsembleJob) -> None:
         provenance={
             **provenance(),
             "members": ", ".join(f"{name} {key}" for name, key in members),
+            **({FACES: step} if (step := job.workspace.data.faces) else {}),
             "made": now(),
         },
     )

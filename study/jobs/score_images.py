@@ -1,8 +1,8 @@
 """Score new images with a trained detector: the one way in which `predict`, the Python API and
 MLflow's model do it.
 
-Everything that the study did to an image is done to a new one: decoding, `unify`, the detector's
-geometry and preprocessing.
+Everything that the study did to an image is done to a new one: decoding, `faces`, `unify`, the
+detector's geometry and preprocessing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from study.core.errors import DataError
 from study.core.records import MEMBERS, TrainedDetector
 from study.data.images.decode import UndecodableError, UnreadableError, decode_image
+from study.data.images.faces import check_faces, largest_face
 from study.data.images.geometry import fit_geometry
 from study.data.images.unify import unify
 from study.data.images.videos import load_image
 from study.detectors.base import Detector
 from study.jobs.cell import load_detector
+from study.jobs.workspace import FACES
 from study.store.store import read_trained
 from study.training.score import evaluating, to_input
 
@@ -51,27 +53,34 @@ class _Part:
 
 
 class Scorer:
-    """A trained detector that scores images. record: how it was made. unified_px: the side to
-    which images are unified before anything else, 0 where the study did not unify.
+    """A trained detector that scores images. record: how it was made. faces: the step by which the
+    face of an image is cut out first, "" where the study did not. unified_px: the side to which
+    images are then unified, 0 where the study did not unify.
     """
 
     def __init__(self, folder: Path, *, unified_px: int | None = None) -> None:
         """Read the record in a model folder; weights are read when they are needed.
 
         unified_px: in place of the side of the training images. Raises StoreError where the folder
-        holds no trained detector.
+        holds no trained detector, ConfigError where it needs faces and they cannot be found here.
         """
         self.record: TrainedDetector = read_trained(folder)
         known = int(self.record.provenance.get(UNIFIED, 0))
         self.unified_px = known if unified_px is None else unified_px
+        self.faces = self.record.provenance.get(FACES, "")
+        if self.faces:
+            check_faces(self.faces)
         self._bias = float(self.record.spec.options.get("bias", 0.0))
         self._parts = _parts(folder, self.record)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def squares(self, pixels: Pixels, unified_px: int | None = None) -> Squares:
         """Return what each network is shown of an image (H, W, 3) uint8. unified_px: in place of
-        the scorer's own. Raises UndecodableError for one that is too elongated.
+        the scorer's own. Raises UndecodableError for one that is too elongated, or has no face
+        where the study is of faces.
         """
+        if self.faces:
+            pixels = largest_face(pixels, self.faces)
         if side := self.unified_px if unified_px is None else unified_px:
             pixels = unify(pixels, side)
         return tuple(fit_geometry(pixels, one.spec.geometry) for one in self._networks)
@@ -138,6 +147,19 @@ class Scorer:
     @functools.cached_property
     def _networks(self) -> tuple[Detector, ...]:
         return tuple(part.load().to(self._device) for part in self._parts)
+
+
+def as_studied(pixels: Pixels, record: TrainedDetector) -> Pixels:
+    """Return an image (H, W, 3) uint8 as a study shows it to its degradations and detectors.
+
+    Raises UndecodableError for one without a face where the study is of faces, ConfigError where
+    faces cannot be found here.
+    """
+    if step := record.provenance.get(FACES, ""):
+        check_faces(step)
+        pixels = largest_face(pixels, step)
+    side = int(record.provenance.get(UNIFIED, 0))
+    return unify(pixels, side) if side else pixels
 
 
 def _parts(folder: Path, record: TrainedDetector) -> tuple[_Part, ...]:

@@ -12,7 +12,7 @@ from study.detectors import registry
 from study.jobs.cell import image_scores
 from study.jobs.score_images import UNIFIED
 from study.jobs.trial import FitJob, fit_trial
-from study.jobs.workspace import now, provenance, runtime_of
+from study.jobs.workspace import FACES, now, provenance, runtime_of
 from study.statistics.thresholds import FIXED, fit_temperature, source_thresholds
 from study.store.store import Store
 
@@ -102,6 +102,8 @@ def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> TrainedDetector
     made = {"note": note} if note else {}
     if side := _unified_px(job):
         made[UNIFIED] = str(side)
+    if job.workspace.data.faces:
+        made[FACES] = job.workspace.data.faces
     made |= {"device_kind": runtime_of(job.workspace).kind, "made": now()}
     return TrainedDetector(
         key=job.trial.key,

@@ -28,6 +28,7 @@ from study.store.store import Store
 from study.training.features import FrozenBody, features_in
 from study.training.runtime import TorchRuntime
 
+FACES = "faces"  # in a detector's provenance: the step by which each image became its face
 TRAINED_ON: tuple[Split, Split] = ("train", "val")  # the splits that training and selection see
 
 

@@ -134,12 +134,15 @@ class Keys:
         return tuple(p for p in proposed if p != params and mine and draws(p) == mine)
 
     def untrained(self, detector: str) -> str:
-        """Return the key of a detector that is not trained. No data and no seed decide what it
-        is.
+        """Return the key of a detector that is not trained. No data and no seed decide what it is,
+        but what it is shown of new images.
         """
         run, spec = self.study.run, self.specs[detector]
         arguments = registry.entry(spec.name).arguments
-        return digest("untrained", TRAINING_VERSION, spec, arguments, run.threads, run.precision)
+        faces = [step] if (step := self.study.data.face_step) else []
+        return digest(
+            "untrained", TRAINING_VERSION, spec, arguments, run.threads, run.precision, *faces
+        )
 
     def rules(self, search: PairingSearch) -> str:
         """Return the key of a search: of all but the results, and the order in which they come,

@@ -18,6 +18,7 @@ from study.core.validation import check_keys
 from study.data.catalog import Catalog, DataConfig, data_root
 from study.data.common_groups import have_common_group
 from study.data.file_index import Progress, quiet
+from study.data.images.faces import check_faces
 from study.data.names import parse_name, split_union
 from study.detectors import registry
 from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
@@ -153,8 +154,11 @@ def spaces_of(study: Study) -> dict[str, Space]:
 
 def data_config(study: Study, results: Path) -> DataConfig:
     """Return where a study's data come from. Raises DataError where it names a folder or manifest
-    that does not exist, ConfigError for the manifest of a dataset that the study has not.
+    that does not exist, ConfigError for the manifest of a dataset that the study has not, and
+    where faces are to be found and cannot be.
     """
+    if study.data.face_step:
+        check_faces(study.data.face_step)
     root, url = data_root(study.data.root)
     named = {parse_name(name).base for name in study.datasets()}
     check_keys(study.data.manifests, sorted(named), noun="dataset", where="data.manifests")
@@ -170,6 +174,7 @@ def data_config(study: Study, results: Path) -> DataConfig:
         frames_per_video=study.data.frames_per_video,
         class_folders=dict(study.data.class_folders),
         balance=study.data.balance,
+        faces=study.data.face_step,
         unify=study.data.unify,
         shuffle_seed=study.seed if study.data.shuffle_labels else None,
         whole=study.only_tested() if study.data.test_whole else (),

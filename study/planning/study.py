@@ -24,6 +24,7 @@ from study.core.records import (
 )
 from study.core.validation import MustBe, Plain, Switch
 from study.data.images.degradations import members_of
+from study.data.images.faces import FaceName
 from study.data.images.videos import FRAMES_PER_VIDEO
 from study.data.names import overlap, split_union
 from study.detectors import registry
@@ -170,6 +171,7 @@ class Data:
     balance: what an epoch of training draws alike often: `none`, every image once; `class`, real
     and fake; `dataset`, real and fake of every dataset of a union. Validation and test images are
     scored once each, whatever it says.
+    faces: every image becomes the largest face in it, cut out by this step (data/images/faces.py).
     unify: re-encode both classes alike before anything else (same size, same JPEG quality;
     data/images/unify.py).
     shuffle_labels: the null control: labels of train and val are dealt out anew by the study's seed
@@ -188,10 +190,16 @@ class Data:
         default_factory=dict
     )
     balance: Balance = "none"
+    faces: FaceName = "none"
     unify: Switch = False
     shuffle_labels: Switch = False
     test_whole: Switch = True
     folds: Count = 1
+
+    @property
+    def face_step(self) -> str:
+        """The step by which every image becomes its face; "" where none does."""
+        return "" if self.faces == "none" else self.faces
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ def _dataset(audit: DatasetAudit) -> dict[str, Any]:
             "of_both_classes": audit.mixed_groups,
             "in_several_splits": audit.torn_groups,
         },
+        "faces": audit.faces or None,
         "unified_px": audit.unified_px,
         "native": native,
         "metadata_auc": _estimate(audit.metadata_auc),
@@ -157,9 +158,10 @@ def _dataset_text(audit: DatasetAudit) -> str:
 def _head(audit: DatasetAudit) -> list[str]:
     said = [f"{audit.name}: {audit.n_real} real, {audit.n_fake} fake images"]
     if audit.unread:
-        said.append(f"{len(audit.unread)} of {audit.listed} unreadable")
+        said.append(f"{len(audit.unread)} of {audit.listed} left out")
     if audit.native:
         said.append(f"{audit.native.width:g} x {audit.native.height:g} px (median)")
+    said += [audit.faces] if audit.faces else []
     said += ["re-encoded alike (unify)"] if audit.unified_px else []
     torn = "each on one side of every split"
     if audit.torn_groups:

@@ -42,6 +42,7 @@ def as_json(found: Predictions) -> str:
         "train_on": winner.pairing.train_on,
         "seed": winner.seed,
         "chosen_by": winner.how or None,
+        "faces": found.faces or None,
         "unified_px": found.unified_px or None,
         **_rule(found.of_images, found.threshold),
         "of_videos": _rule(found.of_videos, found.threshold) if found.of_videos else None,
@@ -72,6 +73,8 @@ def as_text(found: Predictions) -> str:
     winner = found.winner
     lines = [f"{winner.name}, of the study in {winner.folder}"]
     lines += [fold(f"  taken because it has {winner.how}", WIDTH)] if winner.how else []
+    if found.faces:
+        lines.append(f"  the largest face is cut out first ({found.faces}), as in the study")
     if found.unified_px:
         lines.append(f"  images are unified to {found.unified_px} px first, as the study's were")
     lines.append(f"  {_cut_text(found.of_images.cut, 'image')} (threshold '{found.threshold}')")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from study.analysis.flags import course
 from study.core.records import Pairing, TrialResult
+from study.data.images.faces import STEPS
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
 from study.render.numbers import counted
@@ -100,6 +101,8 @@ def study_notes(study: Study) -> list[str]:
             f"{', '.join(study.order_dependent())}: the search depends on the machine and on which"
             " trial ends first; another run may select other configurations"
         )
+    if study.data.face_step:
+        found.append(faces_words(study.data.face_step))
     if study.data.unify:
         found.append(
             "unified: both classes were re-encoded alike before training and testing (same size,"
@@ -111,6 +114,17 @@ def study_notes(study: Study) -> list[str]:
             " from .5 is no skill"
         )
     return found
+
+
+def faces_words(name: str) -> str:
+    """Say what the step by which every image becomes its face does."""
+    step = STEPS[name]
+    turned = ", turned so that the eyes are level" if step.level else ""
+    return (
+        f"faces: every image became the largest face in it before training and testing ({name}: a"
+        f" square of {step.margin} times the longer side of the face{turned}). Images without a"
+        " face are left out, and counted as coverage"
+    )
 
 
 def selection_text(

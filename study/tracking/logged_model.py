@@ -24,7 +24,8 @@ class DetectorModel:
         self._scorer = scorer
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """Score images. What the study did to its images, `unify` included, is done to these.
+        """Score images. What the study did to its images, `faces` and `unify` included, is done to
+        these.
 
         model_input: a pandas table with a column `path`, or `image_base64` (the bytes of image
         files as text, as a request to a server holds them), or whose first column holds the images;

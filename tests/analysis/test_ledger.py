@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,11 +44,13 @@ def numbers(low: float = 0.85, high: float = 0.95) -> list[ResultRow]:
     ]
 
 
-def held(claim: Claim, rows: list[ResultRow] | None = None, *, unified: bool = False) -> Ledger:
+def held(
+    claim: Claim, rows: list[ResultRow] | None = None, *, prepared: Sequence[str] = ()
+) -> Ledger:
     assert CARD is not None
     cards = {"ferretnet_s": replace(CARD, claims=(claim,))}
     images = {"a": LIST, "b": "cd" * 32}
-    return ledger(numbers() if rows is None else rows, images, cards, unified=unified)
+    return ledger(numbers() if rows is None else rows, images, cards, prepared=prepared)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_a_verdict_rests_on_the_same_test_alone(
 
 
 def test_re_encoded_images_are_another_preprocessing() -> None:
-    (line,) = held(CLAIM, unified=True).lines
+    (line,) = held(CLAIM, prepared=["re-encodes its images (data.unify)"]).lines
     assert (line.verdict, "data.unify" in line.because) == ("untestable here", True)
 
 

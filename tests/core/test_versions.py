@@ -52,6 +52,10 @@ BEHIND = {
         "study.data.images.unify.unify",
         "study.data.images.unify.common_side",
     ],
+    "study.data.images.faces.FACES_VERSION": [
+        "study.data.images.faces.region_of",
+        "study.data.images.faces.cut_out",
+    ],
     "study.data.images.degradations.DEGRADATION_VERSION": [
         "study.data.images.degradations.parse_degradation",
         "study.data.images.degradations.degrade",

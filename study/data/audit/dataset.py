@@ -22,7 +22,8 @@ from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import TRAITS, Traits, traits_of
 from study.data.catalog import Catalog
-from study.data.datasets import Dataset, group_codes, strings, words
+from study.data.datasets import Dataset, columns_digest, group_codes, in_order, strings, words
+from study.data.face_regions import faces_found
 from study.data.leaks.find import (
     KINDS,
     NAMED,
@@ -56,11 +57,13 @@ class DatasetAudit:
     mixed_groups: those that hold both classes; torn_groups: those in more than one split. native:
     None without images. metadata_auc, border_brightness_auc, processing_auc: of the three
     classifiers (the last a reference, of which nothing is found), mean over folds by group, in
-    [0, 1]. unified_px: the side to which the study re-encodes all images alike, and then the audit
-    is of these; else None, and it is of the files.
+    [0, 1]. faces: in how many images of each class one was found, where each image is its face, and
+    then the audit is of these; else "". unified_px: the side to which the study re-encodes all
+    images alike, and then the audit is of these; else None, and it is of the files.
     """
 
     name: str
+    faces: str
     unified_px: int | None
     listed: int
     tested: int
@@ -107,6 +110,7 @@ def audit_dataset(catalog: Catalog, name: str, *, only_tested: bool = False) -> 
     )
     return DatasetAudit(
         name=dataset.name,
+        faces=faces_found(dataset.samples),
         unified_px=dataset.unified_px,
         listed=dataset.samples.num_rows,
         tested=sum(dataset.counts()["test"]),
@@ -142,7 +146,8 @@ def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estim
     def fit() -> dict[str, Estimate]:
         return {name: classifier(traits) for name, classifier in CLASSIFIERS.items()}
 
-    kept = AUDITS.get(cache, (dataset.digest, dataset.unified_px), fit)
+    regions = columns_digest(in_order(dataset.samples), ("face",)) if dataset.faces else ""
+    kept = AUDITS.get(cache, (dataset.digest, dataset.unified_px, regions), fit)
     return {name: Estimate(**kept[name]) for name in CLASSIFIERS}
 
 

@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 
 from study.core.records import FAKE, REAL
 from study.data.audit.findings import Finding
+from study.data.datasets import labels
+from study.data.face_regions import faceless
+from study.data.images.faces import NO_FACE
 from study.statistics.resampling import CONFIDENCE
 
 
@@ -23,12 +26,14 @@ def exclusion_findings(samples: pa.Table, unread: Sequence[tuple[str, str]]) -> 
 
     samples: of the dataset, all of them. unread: (path, reason) of those left out.
     """
-    if not unread:
+    if "face" in samples.column_names:
+        yield from _faceless(samples)
+    reasons = {path: reason for path, reason in unread if reason != NO_FACE}
+    if not reasons:
         return
-    path, reason = unread[0]
-    sentence = f"{len(unread)} images cannot be read and are left out, '{path}' because: {reason}."
+    path, reason = next(iter(reasons.items()))
+    sentence = f"{len(reasons)} images cannot be read and are left out, '{path}' because: {reason}."
     yield Finding(code="unreadable", severity="info", sentence=sentence)
-    reasons = dict(unread)
     out = samples.filter(pc.is_in(samples["path"], value_set=pa.array(reasons)))
     lost, every = units_by_class(out), units_by_class(samples)
     p = exclusion_p(lost, every)
@@ -44,6 +49,30 @@ def exclusion_findings(samples: pa.Table, unread: Sequence[tuple[str, str]]) -> 
         " sample of both classes."
     )
     yield Finding(code="exclusions", severity="warning", sentence=sentence)
+
+
+def _faceless(samples: pa.Table) -> Iterator[Finding]:
+    """Yield in how many images no face was found, a warning where one class has more of them."""
+    out = faceless(samples)
+    if not out.num_rows:
+        return
+    lost = [int((labels(out) == label).sum()) for label in (REAL, FAKE)]
+    every = [int((labels(samples) == label).sum()) for label in (REAL, FAKE)]
+    (real, fake), (reals, fakes) = lost, every
+    said = (
+        f"No face was found in {real} of {reals} real and {fake} of {fakes} fake images, such as"
+        f" '{out['path'][0]}', and they are left out"
+    )
+    # frames of a video are no independent tries
+    p = exclusion_p(units_by_class(out), units_by_class(samples))
+    if p < 1 - CONFIDENCE:
+        said += (
+            f": more of one class than by chance (Fisher's exact test, by video where there are"
+            f" any, p = {p:.1e}). The rest is no fair sample of both classes"
+        )
+    yield Finding(
+        code="faceless", severity="warning" if p < 1 - CONFIDENCE else "info", sentence=f"{said}."
+    )
 
 
 def units_by_class(rows: pa.Table) -> tuple[int, int]:

@@ -27,6 +27,8 @@ from study.data.audit.pixels import STATISTICS, reduce_picture, statistics
 from study.data.audit.processing import FEATURES, processing_features
 from study.data.datasets import (
     Dataset,
+    columns_digest,
+    in_order,
     labels,
     strings,
     unusable,
@@ -43,9 +45,9 @@ from study.data.images.decode import (
     image_sha256,
 )
 from study.data.images.light_png import light_png
-from study.data.images.originals import originals_of
+from study.data.images.originals import Original, originals_of
 from study.data.images.packed_tiff import PackedTiff, packed_tiff
-from study.data.images.unify import QUALITY, unify
+from study.data.images.unify import QUALITY
 from study.data.images.videos import Run, changed, map_files, read_indexed_frames, stored_as
 from study.data.names import parse_name
 from study.data.row_cache import RowCache
@@ -67,6 +69,7 @@ UNIFIED: dict[str, str | float] = {
         "jpeg_quality": float(QUALITY),
     },
 }
+AS_IT_IS = Original("", "")
 Row = dict[str, str | float | bytes | None]  # the traits of one image, and why it has none
 
 
@@ -113,10 +116,11 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     written.
     """
     rows = dataset.usable
+    faces = [columns_digest(in_order(rows), ("path", "face"))] if dataset.faces else []
     table = TRAITS.rows(
         cache,
         parse_name(dataset.name).base,
-        (os.path.realpath(dataset.root), dataset.unified_px),
+        (os.path.realpath(dataset.root), dataset.unified_px, *faces),
         rows,
         partial(_made, dataset.root, dataset.unified_px),
         part=PART,
@@ -161,29 +165,23 @@ def _processing(column: pa.ChunkedArray) -> NDArray[np.float16]:
 
 def _made(root: Path, unified_px: int | None, rows: pa.Table) -> Iterator[Row]:
     """Read the traits of images, rows of `Dataset.samples`, in order."""
-    work = [(one.path, one.sha256) for one in originals_of(rows, root)]
-    return map_files(partial(_rows_of_file, unified_px), work)
+    files = originals_of(rows, root, unified_px)
+    return map_files(_rows_of_file, [(one.path, one) for one in files])
 
 
-def _rows_of_file(unified_px: int | None, file: Run, sha256: Sequence[str]) -> list[Row]:
-    return (
-        _rows_of_video(file, sha256, unified_px)
-        if file.frames
-        else [_row_of_image(file, sha256[0], unified_px)]
-    )
+def _rows_of_file(file: Run, of: Sequence[Original]) -> list[Row]:
+    return _rows_of_video(file, of) if file.frames else [_row_of_image(file, of[0])]
 
 
-def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> list[Row]:
-    frames = read_indexed_frames(file.path, [*zip(file.frames, sha256, strict=True)])
+def _rows_of_video(file: Run, of: Sequence[Original]) -> list[Row]:
+    wanted = [(number, one.sha256) for number, one in zip(file.frames, of, strict=True)]
     header, frame_bytes = _video_header(Path(file.path))
     rows: list[Row] = []
-    for one, pixels in zip(sha256, frames, strict=True):
-        found = (
-            {} if isinstance(pixels, str) else _all_traits(pixels, header, frame_bytes, unified_px)
-        )
+    for one, pixels in zip(of, read_indexed_frames(file.path, wanted), strict=True):
+        found = {} if isinstance(pixels, str) else _all_traits(pixels, header, frame_bytes, one)
         rows.append(
             {
-                "sha256": one,
+                "sha256": one.sha256,
                 **(found or dict.fromkeys(KINDS, "")),
                 "problem": pixels if isinstance(pixels, str) else "",
             }
@@ -191,7 +189,8 @@ def _rows_of_video(file: Run, sha256: Sequence[str], unified_px: int | None) -> 
     return rows
 
 
-def _row_of_image(file: Run, sha256: str, unified_px: int | None) -> Row:
+def _row_of_image(file: Run, one: Original) -> Row:
+    sha256 = one.sha256
     try:
         data = file.read()
     except UndecodableError as error:
@@ -199,14 +198,14 @@ def _row_of_image(file: Run, sha256: str, unified_px: int | None) -> Row:
     if image_sha256(data) != sha256:
         raise changed(file.path)
     try:
-        return {"sha256": sha256, **read_traits(data, unified_px), "problem": ""}
+        return {"sha256": sha256, **read_traits(data, one), "problem": ""}
     except UnreadableError as error:
         raise DataError(f"'{file.path}' {error}; run the command again") from None
     except UndecodableError as error:
         return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
 
 
-def read_traits(data: bytes, unified_px: int | None = None) -> Row:
+def read_traits(data: bytes, one: Original = AS_IT_IS) -> Row:
     """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`, and
     `processing`, the bytes of the numbers of processing.py.
 
@@ -217,29 +216,31 @@ def read_traits(data: bytes, unified_px: int | None = None) -> Row:
     width, height: of the upright picture, in pixels; aspect: width / height; bytes_per_pixel: of
     the file. A video's frame has those of its file: codec and container, pixel format as FFmpeg
     calls it, bytes per frame on average.
-    unified_px: where the study re-encodes all images alike, to this side (images/unify.py): nothing
-    of the file is left then, the
-        traits are those of what it becomes, and there are no bytes per pixel (NaN).
+    one: what the study makes of the image. Of a face the sizes and statistics are those of the
+    square that is cut out. Where all images are re-encoded alike (images/unify.py) nothing of the
+    file is left: the traits are those of what it becomes, and there are no bytes per pixel (NaN).
     Raises UndecodableError with the reason.
     """
     pixels = decode_image(data)
-    return _all_traits(pixels, {} if unified_px else _header(data), len(data), unified_px)
+    return _all_traits(pixels, {} if one.unified_px else _header(data), len(data), one)
 
 
 def _all_traits(
     pixels: NDArray[np.uint8],
     header: dict[str, str | float],
     n_bytes: float,
-    unified_px: int | None,
+    one: Original,
 ) -> Row:
-    if unified_px:
-        pixels, header, n_bytes = unify(pixels, unified_px), UNIFIED, float("nan")
+    per_pixel = n_bytes / (pixels.shape[0] * pixels.shape[1])
+    if one.unified_px:
+        header, per_pixel = UNIFIED, float("nan")
+    pixels = one.prepared(pixels)
     height, width = pixels.shape[:2]
     sizes = {
         "width": width,
         "height": height,
         "aspect": width / height,
-        "bytes_per_pixel": n_bytes / (width * height),
+        "bytes_per_pixel": per_pixel,
     }
     reduced = reduce_picture(pixels)
     found: Row = {**header, **sizes}

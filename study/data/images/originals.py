@@ -1,5 +1,5 @@
-"""The images of a split at their original resolution, or unified: decoded one at a time, whenever
-asked, and not kept.
+"""The images of a split at their original resolution, or their faces, or unified: decoded one at a
+time, whenever asked, and not kept.
 
 Packs hold a detector's squares; what must happen to an image before it is cropped or
 resized starts here.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from study.core.records import Split
 from study.data.datasets import Dataset, labels, strings, unusable, usable, with_columns
 from study.data.images.decode import UndecodableError
+from study.data.images.faces import cut_out, parse_region
 from study.data.images.unify import unify
 from study.data.images.videos import (
     Run,
@@ -35,17 +37,26 @@ R = TypeVar("R")
 
 
 class Original(NamedTuple):
-    """An image's file, or a video's frame. sha256: of the index. unified_px: of its dataset."""
+    """An image's file, or a video's frame. sha256: of the index. unified_px: of its dataset. face:
+    the region of it that stands for it, "" for all of it.
+    """
 
     path: str
     sha256: str
     unified_px: int | None = None
+    face: str = ""
+
+    def prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what the study makes of the pixels before anything else."""
+        pixels = cut_out(pixels, parse_region(self.face)) if self.face else pixels
+        return unify(pixels, self.unified_px) if self.unified_px else pixels
 
 
 def originals_of(rows: pa.Table, root: Path, unified_px: int | None = None) -> list[Original]:
     """Return the files of samples, in their order."""
-    pairs = zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
-    return [Original(f"{root}/{path}", sha256, unified_px) for path, sha256 in pairs]
+    face = rows["face"].to_pylist() if "face" in rows.column_names else repeat("")
+    files = zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), face, strict=False)
+    return [Original(f"{root}/{path}", digest, unified_px, of) for path, digest, of in files]
 
 
 def read_original(one: Original, data: bytes | None = None) -> NDArray[np.uint8]:
@@ -54,8 +65,7 @@ def read_original(one: Original, data: bytes | None = None) -> NDArray[np.uint8]
 
     Raises DataError for a file that has changed since, UndecodableError where it is no image.
     """
-    pixels = read_indexed(one.path, one.sha256, data)
-    return unify(pixels, one.unified_px) if one.unified_px else pixels
+    return one.prepared(read_indexed(one.path, one.sha256, data))
 
 
 def map_originals(
@@ -79,11 +89,7 @@ def _pixels(file: Run, of: Sequence[Original]) -> Iterator[NDArray[np.uint8] | s
             file.path, [(number, one.sha256) for number, one in zip(file.frames, of, strict=True)]
         )
         for one, pixels in zip(of, frames, strict=True):
-            yield (
-                pixels
-                if isinstance(pixels, str) or not one.unified_px
-                else unify(pixels, one.unified_px)
-            )
+            yield pixels if isinstance(pixels, str) else one.prepared(pixels)
         return
     try:
         yield read_original(of[0], file.data)
@@ -141,5 +147,6 @@ def _rows(dataset: Dataset, split: Split) -> pa.Table:
     rows = dataset.rows(split)
     path = pc.binary_join_element_wise(str(dataset.root), rows["path"], "/")
     unified = pa.array([dataset.unified_px] * rows.num_rows, pa.int32())
+    face = rows["face"] if dataset.faces else pa.array([""] * rows.num_rows, pa.string())
     columns = ("id", "group", "unit", "method", "label", "sha256", "problem")
-    return with_columns(rows.select(columns), {"path": path, "unified_px": unified})
+    return with_columns(rows.select(columns), {"path": path, "unified_px": unified, "face": face})

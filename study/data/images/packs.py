@@ -3,8 +3,9 @@ and shares.
 
 An entry of `<cache>/packs/` holds `images.u8`, N x S x S x 3 bytes in the order of the ids, and
 `pack.json` (the images left out and why, shape). Its key is that of the content: ids, SHA-256
-of the files' bytes, geometry, decoder, how images are unified; not the place of the folder. An
-image that cannot be decoded is listed with its reason and has no row: nothing stands in for it.
+of the files' bytes, geometry, decoder, where faces are, how images are unified; not the place of
+the folder. An image that cannot be decoded, or has no face, is listed with its reason and has no
+row: nothing stands in for it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from study.core.records import Balance, Geometry, Split
 from study.data.datasets import Dataset, columns_digest, labels, strings, usable
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import DECODE_VERSION, UndecodableError
+from study.data.images.faces import FACES_VERSION
 from study.data.images.geometry import check_geometry, fit_geometry
 from study.data.images.originals import map_originals, originals_of
 from study.data.images.unify import UNIFY_VERSION
@@ -185,8 +187,9 @@ def pack_key(dataset: Dataset, split: Split, geometry: Geometry) -> str:
     """
     content = columns_digest(dataset.rows(split, PACKED), PACKED)
     unified = (UNIFY_VERSION, dataset.unified_px) if dataset.unified_px else ()
+    faces = (FACES_VERSION, columns_digest(dataset.rows(split), ("face",))) if dataset.faces else ()
     # the 1 stays: the fits under way of earlier versions have it in their keys
-    return digest("pack", 1, DECODE_VERSION, geometry, content, *unified)
+    return digest("pack", 1, DECODE_VERSION, geometry, content, *unified, *faces)
 
 
 def is_packed(dataset: Dataset, split: Split, geometry: Geometry, *, cache: Path) -> bool:

@@ -1,8 +1,8 @@
 """`unify`: both classes re-encoded alike, so that no file format, size or JPEG quality parts them
 (PROTOCOL section 8).
 
-Right after decoding, before degradations and any detector's geometry, every image of a
-dataset becomes
+Right after decoding (and after `faces`), before degradations and any detector's geometry, every
+image of a dataset becomes
 
 1. its centre square,
 2. shrunk (or, if very small, enlarged) to the dataset's common side: half the short side that 95 %
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from study.core.records import FAKE, REAL
 from study.data.datasets import labels, usable
+from study.data.images.faces import parse_region
 from study.data.images.steps import jpeg, resize
 from study.data.images.videos import Run, changed, map_files
 
@@ -59,8 +60,11 @@ def common_side(samples: pa.Table, root: Path) -> int:
     # the test split decides nothing, where it need not
     rows = of_train if of_train.num_rows else rows
     label = labels(rows)
+    files = [(f"{root}/{path}", path) for path in rows["path"].to_pylist()]
     short = np.fromiter(
-        map_files(_short_sides, [(f"{root}/{path}", path) for path in rows["path"].to_pylist()]),
+        (parse_region(text).side for text in rows["face"].to_pylist())
+        if "face" in rows.column_names
+        else map_files(_short_sides, files),
         dtype=np.int64,
     )
     sides = [
