@@ -128,12 +128,17 @@ def _write_models(
 ) -> dict[str, Path]:
     """Write the model, and that of 8-bit numbers; return them by name."""
     from study.core import live
+    from study.core.errors import ConfigError
     from study.core.identity import whole_file
     from study.exporting.onnx_model import onnx_model
     from study.jobs.cell import stored_detector
 
     live.show("writing the model")
     detector = stored_detector(opened.store, winner.model)
+    if options.int8 and not detector.body_stages():
+        raise ConfigError(
+            f"--int8: {record.spec.name} has no weights but its head's: nothing becomes smaller"
+        )
     models = {"fp32": folder / "model.onnx"}
     with whole_file(models["fp32"]) as file:
         file.write_bytes(
@@ -189,7 +194,6 @@ def _source_val(opened: OpenStudy, record: TrainedDetector) -> Iterator[NDArray[
 
 def _write_check(path: Path, checked: Checked, models: dict[str, Path]) -> None:
     from study.core.identity import whole_file
-    from study.exporting.agreement import TOLERANCE
     from study.render.numbers import json_number
 
     rows = [
@@ -205,7 +209,7 @@ def _write_check(path: Path, checked: Checked, models: dict[str, Path]) -> None:
         for one in checked.agreements
     ]
     table: dict[str, Any] = {
-        "tolerance": TOLERANCE,
+        "tolerance": checked.agreements[0].tolerance,
         "bytes": {name: path.stat().st_size for name, path in models.items()},
         "milliseconds_an_image": dict(checked.milliseconds),
         "test_sets": rows,
@@ -216,7 +220,6 @@ def _write_check(path: Path, checked: Checked, models: dict[str, Path]) -> None:
 
 def _table(checked: Checked, models: dict[str, Path]) -> str:
     """What was found, for a terminal."""
-    from study.exporting.agreement import TOLERANCE
     from study.render.table import Column, table, text
 
     columns = [
@@ -232,7 +235,7 @@ def _table(checked: Checked, models: dict[str, Path]) -> str:
     lines = [text(table(columns, rows)), ""]
     lines.append(
         f"largest: difference of two logits (of their size, above 1); fp32 must be within"
-        f" {TOLERANCE:g}"
+        f" {checked.agreements[0].tolerance:g}"
     )
     own = checked.milliseconds["study"]
     for name, path in models.items():

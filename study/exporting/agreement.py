@@ -30,13 +30,16 @@ from study.planning.open_study import OpenStudy
 from study.statistics.error_model import NOTHING, Finding
 
 TOLERANCE = 1e-4  # of a logit, and of its size where that is above 1
+# of a family whose features the study itself rounds by more: `spectrum` takes the logarithm of what
+# a Fourier transform in float32 leaves, where the graph has float64
+ROUNDED = {"spectrum": 1e-3}
 TIMED = 20  # images by which the detector of the study is timed
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """A model on a test set. largest: difference of two logits, over `TOLERANCE`'s scale. before,
+    """A model on a test set. largest: difference of two logits, on `tolerance`'s scale. before,
     after: the AUC in [0, 1], NaN where a class is missing. change: after less before.
     """
 
@@ -47,11 +50,12 @@ class Agreement:
     before: float
     after: float
     change: Finding
+    tolerance: float
 
     @property
     def agrees(self) -> bool:
         """Whether every logit is within the tolerance."""
-        return self.largest <= TOLERANCE
+        return self.largest <= self.tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,8 @@ def _on_test_set(
         if len(times["study"]) < TIMED:
             _timed(times["study"], lambda one: own.logits([own.squares(one)])[0], pixels)
         progress(f"images of {cell.test_on} checked", at + 1, len(index))
-    return _agreements(cell.test_on, scores, index, list(run), logits)
+    tolerance = tolerance_of(own.record.spec.family)
+    return _agreements(cell.test_on, scores, index, list(run), logits, tolerance)
 
 
 def _timed(
@@ -140,12 +145,18 @@ def _timed(
     return found
 
 
+def tolerance_of(family: str) -> float:
+    """Return how far a logit may be off, and above 1 what share of it."""
+    return ROUNDED.get(family, TOLERANCE)
+
+
 def _agreements(
     test_on: str,
     scores: Scores,
     index: NDArray[np.int64],
     names: Sequence[str],
     logits: NDArray[np.float64],
+    tolerance: float,
 ) -> list[Agreement]:
     before = scores.logit[index].astype(np.float64)
     held = Aligned(
@@ -170,6 +181,7 @@ def _agreements(
                 test_on=test_on,
                 rng_seed=derive_seed("export", test_on),
             ).judged(NOTHING),
+            tolerance=tolerance,
         )
         for row, name in enumerate(names)
     ]

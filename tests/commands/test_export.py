@@ -101,6 +101,8 @@ def test_what_cannot_be_exported_is_said_before_anything_is_done(
         exported(local_run, "npr @ alpha", "--page", str(tmp_path))
     with pytest.raises(ConfigError, match="--images 0 must be at least 1"):
         exported(local_run, "npr @ alpha", "--images", "0")
+    with pytest.raises(ConfigError, match="--int8: spectrum has no weights but its head's"):
+        exported(local_run, "spectrum @ alpha", "--int8")
     with pytest.raises(ConfigError, match="unknown winner 'nprr @ alpha'"):
         exported(local_run, "nprr @ alpha")
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
