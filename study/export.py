@@ -222,7 +222,7 @@ def _table(checked: Checked, models: dict[str, Path]) -> str:
     """What was found, for a terminal."""
     from study.render.table import Column, table, text
 
-    columns = [
+    columns: list[str | Column] = [
         *("model", "test set", Column("images", "count"), Column("largest", "text")),
         *(Column("AUC before", "number", places=4), Column("after", "number", places=4)),
         Column("change", "interval", signed=True),
