@@ -54,9 +54,6 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # nothing is ever restored from Tune's own state
     "TUNE_WARN_THRESHOLD_S": "3600",  # our callbacks write to disk
 }
-# of a cluster of this machine alone: Ray's processes listen on the loopback interface, as they do
-# on other systems than Linux
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 class Cluster:
@@ -72,7 +69,7 @@ class Cluster:
         """
         given = {n: v for n, v in sorted(os.environ.items()) if n.startswith(("RAY_", "TUNE_"))}
         self._given = [name for name, value in given.items() if value != ENVIRONMENT.get(name)]
-        for name, value in (ENVIRONMENT | ({} if address else ALONE)).items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import ray
 
@@ -100,7 +97,7 @@ class Cluster:
             # found none.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         try:
-            with without_secrets():
+            with without_secrets(), _on_loopback():
                 self._init(
                     address="local",
                     num_cpus=cpus,
@@ -160,6 +157,26 @@ class Cluster:
                 self._guard.close()
         finally:
             live.finish("stopping Ray")
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray's processes that start in the block listen on the loopback interface, as they do on other
+    systems than Linux. Ray reads the variable for it when it is imported: they will, and this
+    process may have long ago.
+    """
+    from ray._private import ray_constants
+
+    before, name = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    given = os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
+        if given is not None:
+            os.environ[name] = given
 
 
 def _line(error: Exception) -> str:

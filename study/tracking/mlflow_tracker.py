@@ -24,6 +24,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -599,7 +600,9 @@ class Tracker:
         from mlflow.exceptions import MlflowException
 
         with _one_line_errors(self.uri):
-            old = f"{self._study} (set aside {time.strftime('%Y-%m-%d %H:%M:%S')})"
+            # one name each, even of two in a second
+            when = datetime.now().isoformat(" ", "microseconds")
+            old = f"{self._study} (set aside {when})"
             self._client.rename_experiment(self._experiment, old)
             self._client.delete_experiment(self._experiment)
             with contextlib.suppress(MlflowException):  # there is none

@@ -95,6 +95,6 @@ def test_a_command_runs_in_a_strange_environment(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0 and "next: python -m study.sweep quick" in done.stdout
+    assert done.returncode == 0 and "next: python -m study.init " in done.stdout
     said = done.stderr.splitlines()
     assert len(said) == 2 and all(line.startswith("warning: the environment's") for line in said)
