@@ -222,6 +222,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> object:
     return study_of
 
 
+@pytest.mark.slow
 def test_a_short_budget_is_flagged_in_every_place_and_one_that_suffices_is_not(run: object) -> None:
     printed, folder = run("short", "trials = 2\nepochs = 1\n")  # type: ignore[operator]
     kinds = {UNDER_TRAINED, FEW_TRIALS}

@@ -221,7 +221,7 @@ def test_ray_gives_the_same_winners_and_scores(
     same_store(run.store, local_run.store)
 
 
-@pytest.mark.parametrize("stop_after", [2, 9])
+@pytest.mark.parametrize("stop_after", [2, pytest.param(9, marks=pytest.mark.slow)])
 def test_interrupted_anywhere_the_result_is_the_same(
     stop_after: int,
     study_file: Path,
