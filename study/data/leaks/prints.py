@@ -193,8 +193,10 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
 
 def _made(root: Path, rows: pa.Table) -> Iterator[dict[str, Any]]:
     """Make the prints of images, rows of `Dataset.samples`, in order."""
+    # whole images, as `pixels` stands for, also in a study of faces
+    files = originals_of(rows.select(["path", "sha256"]), root)
     # it could be decoded when it was indexed
-    images = map_originals(lambda pixels: parts(checked(pixels)), originals_of(rows, root))
+    images = map_originals(lambda pixels: parts(checked(pixels)), files)
     while batch := list(islice(images, BATCH)):
         made = prints_of(batch)
         starts = np.searchsorted(made.picture, np.arange(len(batch) + 1)).tolist()

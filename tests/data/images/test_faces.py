@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import threading
 from importlib import util
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from study.data.catalog import Catalog
 from study.data.images import faces
 from study.data.images.faces import STEPS, Face, Region, check_faces, cut_out, region_of
 from study.data.images.unify import unify
+from study.data.leaks.prints import read_prints
 from study.planning.study_file import parse_study
 from study.render.audit import as_text
 from tests.data.conftest import MakeCatalog
@@ -166,6 +168,19 @@ def test_faces_come_before_unify_whose_side_is_that_of_faces(
     np.testing.assert_array_equal(originals.read(0), unify(whole[5:31, 17:43].copy(), 13))
 
 
+def test_copies_are_looked_for_among_whole_images_whichever_study_was_first(
+    root: Path, make_catalog: MakeCatalog, detector: type[DrawnFaces], tmp_path: Path
+) -> None:
+    write_faces(root / "d")
+    caches = [tmp_path / "of_faces", tmp_path / "of_all"]
+    of_faces, of_all = (
+        read_prints(make_catalog(cache=cache, faces=step).dataset("d"), cache=cache)
+        for cache, step in zip(caches, ("crop1.3", ""), strict=True)
+    )
+    np.testing.assert_array_equal(of_faces.sides, of_all.sides)
+    np.testing.assert_array_equal(of_faces.thumbnail, of_all.thumbnail)
+
+
 def test_videos_become_faces_in_one_go(
     root: Path, make_catalog: MakeCatalog, detector: type[DrawnFaces]
 ) -> None:
@@ -240,6 +255,20 @@ def test_without_the_extra_the_error_has_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr(faces, "NEEDED", ("no_such_package_here",))
     with pytest.raises(ConfigError, match=r"crop1\.3.*pip install 'fake-image-study\[faces\]'"):
+        check_faces("crop1.3")
+
+
+def test_an_opencv_that_does_not_run_is_told_before_any_work(
+    detector: type[DrawnFaces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_faces("crop1.3")
+
+    def broken() -> None:
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(faces, "YuNet", broken)
+    monkeypatch.setattr(faces, "_OF_THREAD", threading.local())
+    with pytest.raises(ConfigError, match=r"crop1\.3.*libGL\.so\.1.*pip uninstall opencv-python"):
         check_faces("crop1.3")
 
 
