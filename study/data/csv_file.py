@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 # what stands in tables for a value that is missing, and pandas reads so; in lower case
-MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a", "#na", "-nan")
+MISSING = ("nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a", "#na", "-nan", "-", "?")
 _COMPRESSED: dict[bytes, Callable[[BufferedReader], Any]] = {
     b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
     b"BZh": bz2.BZ2File,

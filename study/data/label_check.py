@@ -93,7 +93,7 @@ def _reversed(column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[
         return wrong(meant == REAL, REAL) and wrong(meant == FAKE, FAKE)
     only = classes_said(column, only=True)
     word = int(only.max())
-    nothing = pc.is_in(pc.utf8_lower(column), value_set=pa.array(["", "-", *MISSING]))
+    nothing = pc.is_in(pc.utf8_lower(column), value_set=pa.array(["", *MISSING]))
     others = (only == SILENT) & ~np.asarray(nothing).astype(bool)
     return word != SILENT and wrong(only == word, word) and wrong(others, 1 - word)
 

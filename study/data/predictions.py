@@ -93,7 +93,8 @@ def read_predictions(
         said = "is higher for real images by its name; if so, say --higher-is-real"
         notes.insert(0, f"the score column '{rows.names['score']}' {said}")
     notes += [f"{what}: {why}" for what, why in missing]
-    notes += [] if by_folder or "group" in rows.names else _doubts_of_groups(rows)
+    if not by_folder:
+        notes += _doubts_of_one(rows) if "group" in rows.names else _doubts_of_groups(rows)
     ids = [f"line {line:08d}" for line in rows.line.tolist()]
 
     def given(name: str, otherwise: Sequence[str]) -> NDArray[np.str_]:
@@ -209,6 +210,20 @@ def _folders(rows: CsvRows) -> list[str]:
             " --group-by-folder; write the whole path, or say --group COLUMN"
         )
     return folders
+
+
+def _doubts_of_one(rows: CsvRows) -> list[str]:
+    """What a group beside others may be that has most of the images: a word for a missing value, or
+    -1, as programs number what is in no group.
+    """
+    groups = Counter(filter(None, rows.columns["group"].to_pylist()))
+    (name, images), *others = groups.most_common() or [("", 0)]
+    if len(others) < 2 or 2 * images <= rows.columns.num_rows:
+        return []
+    return [
+        f"{rows.names['group']} '{name}' has {images:,} of {rows.columns.num_rows:,} images, and"
+        " they count as one independent case. If it stands for no group, leave it empty"
+    ]
 
 
 def _doubts_of_groups(rows: CsvRows) -> list[str]:

@@ -219,7 +219,9 @@ def test_an_image_that_stands_there_twice_is_refused(written, name: str) -> None
     read_predictions(written(rows(*frames, head=f"{head},frame")), {})
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "NA", "N/A", "null", "<NA>", "NaT", "NULL"])
+@pytest.mark.parametrize(
+    "word", ["nan", "None", "NA", "N/A", "null", "<NA>", "NaT", "NULL", "-", "?"]
+)
 def test_a_word_for_a_missing_group_is_none(written, word: str) -> None:
     lines = [f"{n % 2},{n - 4.5},{word if n < 6 else 'v'},{word}" for n in range(10)]
     read = read_predictions(written(rows(*lines, head="label,score,group,method")), {})
@@ -229,6 +231,17 @@ def test_a_word_for_a_missing_group_is_none(written, word: str) -> None:
         f"group '{word}' of 6 of 10 rows: a word for a missing value, read as an empty field",
         f"method '{word}' of 10 of 10 rows: a word for a missing value, read as an empty field",
     )
+
+
+@pytest.mark.parametrize(("images", "others", "said"), [(6, 4, True), (5, 5, False), (8, 1, False)])
+def test_a_group_of_most_images_is_questioned(
+    written, images: int, others: int, said: bool
+) -> None:
+    lines = [f"{n % 2},{n - 4.5},{-1 if n < images else n}" for n in range(images + others)]
+    read = read_predictions(written(rows(*lines, head="label,score,cluster")), {"group": "cluster"})
+    assert len(set(read.scores.group)) == 1 + others
+    expected = f"cluster '-1' has {images} of {images + others} images, and they count as one"
+    assert [note.startswith(expected) for note in read.notes] == [True] * said
 
 
 @pytest.mark.parametrize("name", ["is_real", "real", "Authentic"])

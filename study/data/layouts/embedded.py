@@ -149,9 +149,9 @@ def _image_column(schema: pa.Schema, named: Mapping[str, str], file: str) -> str
     wanted = [name for known in IMAGE_NAMES for name in found if name.lower() == known]
     if wanted or len(found) == 1:
         return str((wanted or found)[0])
-    what = f"{', '.join(found)} may all be" if found else "none holds bytes, as must"
+    what = f"{', '.join(found)} may all be" if found else "no column holds bytes, as must"
     raise DataError(
-        f"'{file}': which column holds the images? Of {', '.join(schema.names)} {what} the image's;"
+        f"'{file}' ({', '.join(schema.names)}): which column holds the images? {what} the image's;"
         f" rename it to image (with the library datasets: rename_column('NAME', 'image'))"
     )
 

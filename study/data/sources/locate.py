@@ -349,11 +349,12 @@ def _several(folder: Path, found: Mapping[str, Layout], class_folders: Mapping[s
             f"{' and '.join(found)} hold the same files, as of an archive that holds itself: use"
             f" {root} and name '{usable[0]}' alone, or move the other away{look}"
         )
+    several = len(found) > 1
+    named = f"them in the study, together as the union '{UNION.join(usable[:SHOWN])}'"
     return (
-        f"{'each of these folders' if len(found) > 1 else 'the folder below'} is a dataset by"
-        f" itself ({', '.join([*found][:SHOWN])}): use {root} and name them in the study, together"
-        f" as the union '{UNION.join(usable[:SHOWN])}'; or list all images in one"
-        f" manifest.csv{look}"
+        f"{'each of these folders' if several else 'the folder below'} is a dataset by"
+        f" itself ({', '.join([*found][:SHOWN])}): use {root} and name"
+        f" {named if several else 'it in the study'}; or list all images in one manifest.csv{look}"
     )
 
 
