@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import re
 import traceback
 from collections.abc import Iterable, Iterator
@@ -116,9 +117,10 @@ def failure_of(error: BaseException, file: Path) -> Failure:
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an exception, or one that it came from, is of a disk without room."""
-    # other libraries (safetensors, Arrow, SQLite) keep the text of the system's error alone
+    # other libraries (safetensors, Arrow) keep the text of the system's error alone
+    texts = [os.strerror(number) for number in FULL]
     return any(
-        getattr(one, "errno", None) in FULL or "No space left on device" in str(one)
+        getattr(one, "errno", None) in FULL or any(text in str(one) for text in texts)
         for one in _chain(error)
     )
 

@@ -84,12 +84,12 @@ def derive_seed(*parts: Any) -> int:
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    return path.with_name(f".{path.name}.{this_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 @functools.cache
-def _machine() -> str:
-    """Eight digits for whom process numbers mean the same: a host, and on it a container."""
+def this_machine() -> str:
+    """Return eight digits of where process numbers mean the same: a host, and on it a container."""
     try:
         space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a link that leads nowhere: its text is wanted
     except OSError:
@@ -101,13 +101,14 @@ def _clear_dead(folder: Path) -> None:
     """Remove the temporary folders of this machine's processes that were killed; others may still
     be writing theirs.
     """
-    for left in folder.glob(f".*.{_machine()}-*.tmp"):
+    for left in folder.glob(f".*.{this_machine()}-*.tmp"):
         pid = left.name.split("-")[-2]
-        if left.is_dir() and pid.isdecimal() and not _runs(int(pid)):
+        if left.is_dir() and pid.isdecimal() and not is_running(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Tell whether this machine has a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from study.core import child
+from study.core.identity import is_running, this_machine
 
 # Names of environment variables that hold what nobody else may read. Ray's own token lets its
 # processes in.
@@ -36,7 +37,8 @@ class Guard:
         # Sockets lie under this folder and their paths end at 107 bytes, so TMPDIR is not asked.
         base = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
         _clear_left(base)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"study-{os.getpid()}-", dir=base))
+        prefix = f"study-{this_machine()}-{os.getpid()}-"
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
         with without_secrets():
             self._process = child.start(__name__, apart=True)
         assert self._process.stdin is not None
@@ -71,24 +73,16 @@ def is_secret(name: str) -> bool:
 
 
 def _clear_left(base: Path) -> None:
-    """Remove the folders of processes that were killed together with their guard."""
-    for folder in base.glob("study-*-*"):
-        owner = folder.name.split("-")[1]
+    """Remove the folders of this machine's processes that were killed together with their guard.
+    Containers may share a folder, and do not see each other's processes.
+    """
+    for folder in base.glob(f"study-{this_machine()}-*-*"):
+        owner = folder.name.split("-")[2]
         with suppress(OSError):
-            mine = owner.isdecimal() and folder.is_dir() and folder.stat().st_uid == os.getuid()
-            if mine and not _is_alive(int(owner)):
+            mine = owner.isdecimal() and folder.is_dir() and folder.lstat().st_uid == os.getuid()
+            if mine and not is_running(int(owner)):
                 _end(str(folder))
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _end(folder: str) -> None:

@@ -112,8 +112,13 @@ def _as_text() -> None:
     raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
+def _quota_as_text() -> None:
+    raise RuntimeError("Error while serializing: I/O error: Disk quota exceeded (os error 122)")
+
+
 @pytest.mark.parametrize(
-    ("raise_it", "where"), [(_of_another_library, ", at '/scratch/x'"), (_as_text, "")]
+    ("raise_it", "where"),
+    [(_of_another_library, ", at '/scratch/x'"), (_as_text, ""), (_quota_as_text, "")],
 )
 def test_a_full_disk_is_known_by_whoever_says_it(raise_it: Callable[[], None], where: str) -> None:
     failure = Failure.of(_raised(raise_it))

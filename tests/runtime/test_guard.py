@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from study.core.identity import this_machine
 from study.runtime import guard
 from study.runtime.guard import Guard, is_secret, without_secrets
 
@@ -79,13 +80,15 @@ def test_what_a_run_left_that_was_killed_with_its_guard_goes_at_the_next_start(
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    gone = tmp_path / f"study-{ended.pid}-abcd"
-    alive = tmp_path / f"study-{os.getpid()}-abcd"
-    others = tmp_path / "study-mine-2024"
-    for folder in (gone, alive, others):
+    here = f"study-{this_machine()}"
+    gone = tmp_path / f"{here}-{ended.pid}-abcd"
+    alive = tmp_path / f"{here}-{os.getpid()}-abcd"
+    # of another container, and of a person
+    others = [tmp_path / f"study-{name}" for name in (f"12345678-{ended.pid}-abcd", "9999999-run")]
+    for folder in (gone, alive, *others):
         (folder / "ray").mkdir(parents=True)
     guard._clear_left(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([alive, others])
+    assert sorted(tmp_path.iterdir()) == sorted([alive, *others])
     monkeypatch.setattr(os, "getuid", lambda: -1)  # of another user
     gone.mkdir()
     guard._clear_left(tmp_path)
