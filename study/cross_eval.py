@@ -15,7 +15,6 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,15 +187,10 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
 def _notes(opened: OpenStudy, of_audit: str) -> list[str]:
     """What a reader of the numbers must know of how they were made."""
     from study.planning.frozen import frozen_line
-    from study.planning.repeats import repeats_line
+    from study.planning.repeats import repeats_note
     from study.render.study_text import study_notes
 
-    line = repeats_line(opened)
-    repeats = line and (
-        f"{line}. The matrix and the comparisons of detectors are means over them; null bands,"
-        f" tuning, robustness, controls and figures of curves are of {opened.name} alone"
-    )
-    said = (frozen_line(opened), of_audit, repeats, *study_notes(opened.study))
+    said = (frozen_line(opened), of_audit, repeats_note(opened), *study_notes(opened.study))
     return [note for note in said if note]
 
 
@@ -212,18 +206,14 @@ def _repeat_scored(opened: OpenStudy, options: argparse.Namespace) -> Repeat:
     history = replay(opened)
     cells, drawn = plan_cells(opened, history), draw_cells(opened.jobs, history)
     cells, _ = _scored(opened, options, cells, [], drawn, Estimates(opened.jobs, history))
-    return Repeat(
-        setup=opened,
-        cells=[replace(c, cell=replace(c.cell, repeat=opened.repeat)) for c in cells],
-        drawn=[job for job in drawn if job.is_done()],
-    )
+    return Repeat.of(opened, cells, drawn)
 
 
 def _show_matrix(opened: OpenStudy, found: Analyses, views: Views) -> None:
     """Hand the matrix to the views, with the pairing that is best."""
     from study.analysis.predictions import champion
 
-    rows = found.results.rows
+    rows = found.results.every_row
     views.add_matrix(rows, opened.store.shown_files(), champion(found.results))
 
 

@@ -52,11 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_on(options: argparse.Namespace) -> Path:
     """Write the page of a study; return it. Raises StoreError where nothing of it is scored."""
+    from study.planning.repeats import repeats_note
     from study.render.study_text import study_notes
 
     with analysed(options) as (opened, found, cells, history):
         path = Path(options.out) if options.out else opened.store.folder / REPORT
-        return write_report(opened, options, found, cells, history, study_notes(opened.study), path)
+        notes = [note for note in (repeats_note(opened), *study_notes(opened.study)) if note]
+        return write_report(opened, options, found, cells, history, notes, path)
 
 
 @contextlib.contextmanager
@@ -69,6 +71,7 @@ def analysed(
     from study.analysis.analyses import analyse
     from study.analysis.external import external_cells
     from study.analysis.leak_price import kept_epochs
+    from study.analysis.repeats import stored_repeats
     from study.analysis.results_csv import degradations_in
     from study.audit import write_audit
     from study.core import live
@@ -92,7 +95,8 @@ def analysed(
         epochs = [one for one in kept_epochs(opened, cells) if one.job.is_done()]
         cells += external_cells(opened)
         live.show("computing numbers and intervals")
-        found = analyse(opened, cells, tried, epochs, drawn, write_audit(opened), history)
+        audit, again = write_audit(opened), stored_repeats(opened)
+        found = analyse(opened, cells, tried, epochs, drawn, audit, history, again)
         live.clear()
         yield opened, found, cells, history
 

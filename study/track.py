@@ -68,7 +68,7 @@ def track(opened: OpenStudy, views: Views, again: str, *, rebuild: bool = False)
     has_matrix = store.matrix_file.is_file()
     if has_matrix:
         tables = read_results(store.folder)
-        views.add_matrix(tables.rows, store.shown_files(), champion(tables))
+        views.add_matrix(tables.every_row, store.shown_files(), champion(tables))
     whole = views.wait()
     print(f"{len(trials)} trials, {len(winners)} winners, {'the' if has_matrix else 'no'} matrix")
     print(f"mlflow: {ui_command(results)}\noptuna: {dashboard_command(results)}")

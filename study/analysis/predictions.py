@@ -178,7 +178,7 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
             f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without} over"
             f" {said} ({sets}). It was chosen by these test sets, so expect less on new images"
         )
-    raise StoreError("no test set has an AUC of every winner; name one with --with")
+    raise StoreError("no test set has an AUC of every winner; name the winner to take")
 
 
 Aucs = dict[str, dict[str, float]]  # winner -> test set -> AUC

@@ -23,8 +23,11 @@ from study.analysis.score_set import ScoreSet, blends_of, open_scores
 from study.analysis.single_models import cell_sum
 from study.core.records import NO_DEGRADATION, Cell, Estimate
 from study.jobs.draws import DrawCellJob
-from study.planning.cells import PlannedCell
+from study.planning.cells import PlannedCell, plan_cells
 from study.planning.open_study import OpenStudy
+from study.planning.repeats import repeats_of
+from study.planning.searches import replay
+from study.planning.variants import draw_cells
 
 NAN = float("nan")
 DIGITS = re.compile(r"\d+")
@@ -39,11 +42,31 @@ class Repeat:
     cells: Sequence[PlannedCell]
     drawn: Sequence[DrawCellJob]
 
+    @classmethod
+    def of(
+        cls, setup: OpenStudy, cells: Iterable[PlannedCell], drawn: Iterable[DrawCellJob]
+    ) -> Repeat:
+        """Return a repeat of its cells and of those of the jobs that are done."""
+        return cls(
+            setup=setup,
+            cells=[replace(one, cell=replace(one.cell, repeat=setup.repeat)) for one in cells],
+            drawn=[job for job in drawn if job.is_done()],
+        )
+
     def scores(self) -> ScoreSet:
         """Read its scores."""
         keys = [one.cell.scores_key for one in self.cells if one.cell.state == "done"]
         leakage, blends = leakage_of(self.setup), blends_of(self.cells)
         return open_scores(self.setup, keys, leakage, self.drawn, blends)
+
+
+def stored_repeats(setup: OpenStudy) -> list[Repeat]:
+    """Return the further repeats of a study, as the store has them."""
+    found = []
+    for one in repeats_of(setup)[1:]:
+        history = replay(one)
+        found.append(Repeat.of(one, plan_cells(one, history), draw_cells(one.jobs, history)))
+    return found
 
 
 def with_repeats(

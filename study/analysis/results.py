@@ -178,12 +178,16 @@ class Results:
         """Return (train_on, test_on) of the pairs with test images that leak from training."""
         return {(one.train_on, one.test_on) for one in self.pairs if one.leaked or one.warnings}
 
+    @property
+    def every_row(self) -> tuple[ResultRow, ...]:
+        """The rows of matrix.csv: those of single repeats stand after all others."""
+        return (*self.rows, *self.repeats)
+
     def frame(self) -> pd.DataFrame:
         """Return the numbers as a table of pandas, with the columns of matrix.csv but `schema`."""
         import pandas as pd
 
-        rows = (*self.rows, *self.repeats)
-        return pd.DataFrame([flat(row) for row in rows], columns=[*COLUMNS])
+        return pd.DataFrame([flat(row) for row in self.every_row], columns=[*COLUMNS])
 
 
 def flat(row: ResultRow) -> dict[str, object]:

@@ -52,7 +52,7 @@ def write_results(results: Results, folder: Path) -> list[Path]:
     not at all. Raises StoreError where one cannot be written.
     """
     files = [folder / name for name in (MATRIX, DATASETS, PAIRS, FLAGS)]
-    write_matrix((*results.rows, *results.repeats), files[0])
+    write_matrix(results.every_row, files[0])
     _write(files[1], _kinds(DatasetRow), map(vars, results.datasets))
     _write(files[2], _kinds(PairRow), map(vars, results.pairs))
     _write(files[3], _kinds(Flag), map(vars, results.flags))

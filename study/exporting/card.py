@@ -102,8 +102,9 @@ def _rows(record: TrainedDetector, results: Results) -> list[ResultRow]:
     pairing = record.trial.pairing
     return [
         row
-        for row in results.rows
-        if (row.detector, row.train_on) == (pairing.detector, pairing.train_on)
+        for row in results.every_row
+        if row.is_first
+        and (row.detector, row.train_on) == (pairing.detector, pairing.train_on)
         and row.seed == str(record.winner_seed)
         and row.is_plain
         and row.has_number

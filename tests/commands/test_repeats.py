@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import study as api
-from study import cross_eval, sweep, track
+from study import cross_eval, report, sweep, track
 from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix, read_results
 from study.core.records import Pairing
@@ -21,7 +21,9 @@ from study.planning.open_study import open_study
 from study.planning.repeats import repeats_of
 from study.planning.study_file import load_study
 from study.store.store import Store
+from tests.commands.test_report import data_of
 from tests.factories import write_dataset
+from tests.render.report_here import held_by_page
 
 STUDY = """
 name = "folded"
@@ -154,3 +156,14 @@ def test_what_is_shown_are_the_means_and_each_fold_is_kept(
     text = (folded.folder / "cells.csv").read_text(encoding="utf-8")
     assert all(key in text for key in keys)
     assert track.main([*arguments[:3], *FOLDS]) == 0
+
+
+def test_the_page_that_is_made_later_has_the_means(
+    folded: Store, arguments: list[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    assert report.main([*arguments[:3], *FOLDS, "--out", str(page)]) == 0
+    found = held_by_page(data_of(page)["matrix"], folded.matrix_file)
+    mean = auc_rows(folded)["mean", "beta"].estimate
+    assert [mean.value, mean.low, mean.high] in [numbers[:3] for numbers in found.values()]
+    assert "2 folds (data.folds)" in page.read_text(encoding="utf-8")

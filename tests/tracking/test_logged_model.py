@@ -26,7 +26,7 @@ import study
 from study.core.records import Scores
 from study.store.store import Store
 from study.tracking.mlflow_tracker import Tracker
-from study.tracking.model_code import BASE64, PATH, requirements
+from study.tracking.model_code import BASE64, PATH, requirements, write_code
 from tests.render.synthetic_matrix import row
 from tests.tracking.mlflow_helpers import HERE, free_port, is_up, make_winner
 
@@ -145,8 +145,24 @@ model = mlflow.pyfunc.load_model("models:/faces@champion")
 import study
 assert study.__file__.startswith(("/tmp", "/var")), study.__file__
 logits = model.predict(json.loads(sys.argv[2])).logit.tolist()
-print(json.dumps([logits, sorted({name.partition(".")[0] for name in sys.modules})]))
+modules = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps([logits, modules, study.__file__]))
 """
+
+
+def test_a_detector_of_ones_own_goes_along_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "lab_package"
+    package.mkdir()
+    for name in ("__init__", "nets", "blocks"):
+        (package / f"{name}.py").write_text("", encoding="utf-8")
+    (tmp_path / "lab_file.py").write_text("", encoding="utf-8")
+    written = write_code(tmp_path / "one", "py:lab_package.nets:make")
+    assert str(tmp_path / "one" / "lab_package") in written
+    assert (tmp_path / "one" / "lab_package" / "blocks.py").is_file()
+    assert str(tmp_path / "two" / "lab_file.py") in write_code(tmp_path / "two", "py:lab_file:make")
 
 
 @pytest.mark.slow
@@ -168,7 +184,8 @@ def test_by_its_registered_name_where_this_project_is_not_installed(
         capture_output=True,
         text=True,
     )
-    found, modules = json.loads(done.stdout.splitlines()[-1])
+    found, modules, code = json.loads(done.stdout.splitlines()[-1])
+    assert not Path(code).exists()
     np.testing.assert_allclose(found, loaded.predict(paths).logit, atol=1e-5)
     # what it imports is what its requirements bring
     brought = installed_by([Requirement(text).name for text in requirements()])

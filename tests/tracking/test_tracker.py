@@ -428,6 +428,26 @@ def test_what_is_set_aside_is_written_anew(results: Path, tmp_path: Path) -> Non
         assert not runs(tracker, "matrix") and not models(tracker)
     gone = client(tracker).search_experiments(view_type=2)
     assert len([one for one in gone if one.name.startswith("faces (set aside ")]) == 2
+    client(tracker).create_registered_model("faces")  # somebody else's
+    tracker.set_aside()
+    assert client(tracker).get_registered_model("faces").name == "faces"
+
+
+def test_a_winner_of_a_repeated_study_has_its_own_numbers(results: Path, tmp_path: Path) -> None:
+    """The matrix has the means over folds."""
+    tracker = Tracker("faces", results=results)
+    tracker.log_winner(*make_winner(tmp_path, train_on="a"))
+    values = {"mean": 0.7, "fold 0": 0.6, "fold 1": 0.8}
+    rows = [
+        row(value=value, seed=seed, repeat=repeat)
+        for repeat, value in values.items()
+        for seed in ("mean", "0")
+    ]
+    tracker.log_matrix(rows, [], "npr @ a")
+    (model,), (run,) = models(tracker), runs(tracker, "matrix")
+    assert {x.value for x in model.metrics if x.key == "auc/b"} == {0.6}
+    assert run.data.metrics[metric_name(rows[0])] == 0.7
+    assert aliases(tracker) == {"best-on-b": "a", "champion": "a"}
 
 
 def test_only_numbers_that_changed_are_added_to_a_model(results: Path, tmp_path: Path) -> None:
