@@ -30,6 +30,7 @@ python -m study.explain quick photo.jpg --out maps
 python -m study.explain quick --with "npr @ lab_a" --test-on lab_b --worst 12 --out maps
 """
 OF_EACH_CLASS = 32  # images of a test set that mean maps are made of
+MOST = 200  # rows of a sheet: a picture ends at 65,536 pixels
 CLASSES = {0: "real", 1: "fake"}
 
 
@@ -77,13 +78,14 @@ def explain(options: argparse.Namespace) -> int:
     """Write the maps and say what they are worth; return the exit code."""
     from study.core.environment import need_extra
     from study.core.errors import ConfigError
+    from study.core.identity import whole_file
     from study.jobs.cell import stored_detector
 
     need_extra("explain", ("pytorch_grad_cam",))
     if bool(options.images) == bool(options.test_on):
         raise ConfigError("give images, or --test-on DATASET: one of the two")
-    if options.worst < 1:
-        raise ConfigError(f"--worst {options.worst} must be at least 1")
+    if not 1 <= options.worst <= MOST:
+        raise ConfigError(f"--worst {options.worst} must be from 1 to {MOST}")
     store, winner = cli.stored_winner(options)
     record = store.model(winner.model)
     if record.members:
@@ -97,21 +99,26 @@ def explain(options: argparse.Namespace) -> int:
         shown, every = _of_test_set(options, store, winner)
         said["mean_of"] = _write_means(detector, every, options.out)
     said |= _write_sheet(detector, shown, options.out)
-    path = options.out / "maps.json"
-    path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    print(f"files: {', '.join(sorted(p.name for p in options.out.iterdir()))} in {options.out}")
+    with whole_file(options.out / "maps.json") as file:
+        file.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    means = "mean_maps.png, " if options.test_on else ""
+    print(f"files: maps.json, {means}sheet.png in {options.out}")
     return cli.DONE
 
 
 def _given(options: argparse.Namespace, store: Store, winner: Winner) -> _Shown:
     """The images that were named; those that cannot be read are said."""
-    from study.core.errors import DataError
+    from study.core.errors import ConfigError, DataError
     from study.data.given_images import find_images
     from study.data.images.videos import load_image
     from study.jobs.score_images import as_studied
 
     record = store.model(winner.model)
     given = find_images(options.images, cache=store.results / "cache", frames_per_video=4)
+    if len(given.images) > MOST:
+        raise ConfigError(
+            f"{len(given.images)} images are too many for a sheet; give {MOST} at most"
+        )
     names, pixels = [], []
     for name, path in given.images:
         try:

@@ -68,7 +68,7 @@ def export(options: argparse.Namespace) -> int:
     if options.images is not None and options.images < 1:
         raise ConfigError(f"--images {options.images} must be at least 1")
     if options.page:
-        from study.exporting.page import runtime_files
+        from study.exporting.page import check_size, runtime_files
 
         runtime_files(options.page)
     store, winner = cli.stored_winner(options)
@@ -78,6 +78,8 @@ def export(options: argparse.Namespace) -> int:
     name = f"{winner.pairing.detector}-{winner.pairing.train_on}-seed{winner.seed}"
     folder = options.out or store.folder / FOLDER / name.replace(":", "_").replace("/", "_")
     models = _write_models(opened, winner, record, folder, options)
+    if options.page:
+        check_size(models["fp32"])
     from study.exporting.agreement import check_models
 
     checked = check_models(
@@ -201,7 +203,7 @@ def _write_check(path: Path, checked: Checked, models: dict[str, Path]) -> None:
             "model": one.model,
             "test_on": one.test_on,
             "images": one.images,
-            "largest_difference": one.largest,
+            "largest_difference": json_number(one.largest),
             "auc_before": json_number(one.before),
             "auc_after": json_number(one.after),
             "change": {k: json_number(getattr(one.change, k)) for k in ("value", "low", "high")},
@@ -295,7 +297,8 @@ def _what_it_is_not(store: Store, winner: Winner, record: TrainedDetector) -> li
     from study.analysis.predictions import rule_of
     from study.render.predictions import NO_PROOF
 
-    name = "fixed" if math.isnan(record.temperature) else THRESHOLD
+    trained = not math.isnan(record.temperature)
+    name = THRESHOLD if trained else "fixed"
     rates = [
         f"At the threshold '{name}', {one.rate:.0%} of real images of {one.where} are called fake"
         f" [{one.low:.0%}, {one.high:.0%}; {one.n_real} images]."
@@ -305,7 +308,9 @@ def _what_it_is_not(store: Store, winner: Winner, record: TrainedDetector) -> li
     return [
         "No proof. " + NO_PROOF.replace("the rates above say", "the rates below say"),
         "No probability that holds elsewhere: it was calibrated on images like"
-        f" {winner.pairing.train_on}.",
+        f" {winner.pairing.train_on}."
+        if trained
+        else "No probability: the detector was not trained, and nothing calibrated it.",
         "No statement on other images: of another camera, generator, size or compression the score"
         " may say nothing.",
         *rates,

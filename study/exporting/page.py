@@ -37,6 +37,16 @@ def runtime_files(folder: Path) -> tuple[Path, Path]:
     )
 
 
+def check_size(model: Path) -> None:
+    """Raise ConfigError for a model that is too large for a page."""
+    size = model.stat().st_size
+    if size > LARGEST:
+        raise ConfigError(
+            f"--page: the model has {size / 1e6:.0f} MB, and a page holds {LARGEST / 1e6:.0f} MB at"
+            " most; export a smaller detector"
+        )
+
+
 def write_page(
     path: Path, model: Path, runtime: Path, title: str, about: Mapping[str, Any], no: Sequence[str]
 ) -> None:
@@ -45,12 +55,7 @@ def write_page(
 
     Raises ConfigError for a model that is too large for a page, and where the runtime is not there.
     """
-    size = model.stat().st_size
-    if size > LARGEST:
-        raise ConfigError(
-            f"--page: the model has {size / 1e6:.0f} MB, and a page holds {LARGEST / 1e6:.0f} MB at"
-            " most; export a smaller detector"
-        )
+    check_size(model)
     library, engine = runtime_files(runtime)
     filled = {
         "title": escape(title),

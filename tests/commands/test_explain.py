@@ -23,6 +23,7 @@ def test_the_worst_errors_of_a_cell(
     assert explain.main(["small", *words, *places]) == 0
     said = capsys.readouterr().out
     assert "Grad-CAM: with weights in random order the maps of 3 images correlate by" in said
+    assert f"files: maps.json, mean_maps.png, sheet.png in {tmp_path}" in said
     found = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
     (cell,) = (
         c
@@ -50,4 +51,11 @@ def test_what_has_no_places_is_refused(local_run: StudyRun, tmp_path: Path) -> N
         explain.main(["small", "--with", "npr @ alpha", "--test-on", "gamma", *places])
     with pytest.raises(ConfigError, match="give images, or --test-on DATASET"):
         explain.main(["small", *places])
+    with pytest.raises(ConfigError, match="--worst 201 must be from 1 to 200"):
+        explain.main(["small", "--test-on", "beta", "--worst", "201", *places])
+    (tmp_path / "many").mkdir()
+    for number in range(201):
+        (tmp_path / "many" / f"{number}.png").touch()
+    with pytest.raises(ConfigError, match="201 images are too many for a sheet; give 200 at most"):
+        explain.main(["small", str(tmp_path / "many"), "--with", "npr @ alpha", *places])
     assert not (tmp_path / "out").exists()

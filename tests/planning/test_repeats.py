@@ -167,9 +167,9 @@ def test_the_plan_says_what_folds_cost(root: Path, capsys: pytest.CaptureFixture
     assert "cells: 18 planned" in said
 
 
-def test_a_plan_frozen_before_there_were_folds_still_matches(root: Path) -> None:
+def test_a_plan_frozen_before_there_were_folds_or_faces_still_matches(root: Path) -> None:
     plain = opened(root)
     frozen, _ = freeze(plain)
-    assert not {"data.folds", "budget.searches"} & {*frozen.study}
+    assert not {"data.faces", "data.folds", "budget.searches"} & {*frozen.study}
     with pytest.raises(StoreError, match=r"data\.folds was None and is 2"):
         freeze(opened(root, data={"folds": 2}))
