@@ -1,11 +1,11 @@
 """The store: the one place results are kept, and the only writer of them (results/README.md
 has the folder layout).
 
-Every file appears whole or not at all, carries a schema number, and is found again by a key that
-holds everything that decides its content. It says its key and the SHA-256 of its content, which are
-checked at every read. What fails is set aside in `damaged/`, and the same command makes it again.
-Nothing is ever deleted but what is under way: the checkpoint of a fit, the parts of a cell, once it
-is whole.
+Every file appears whole or not at all (the record of trials grows by whole lines). It carries a
+schema number, and is found again by a key that holds everything that decides its content. It says
+its key and the SHA-256 of its content, which are checked at every read. What fails is set aside in
+`damaged/`, and the same command makes it again. Nothing is ever deleted but what is under way: the
+checkpoint of a fit, the parts of a cell, once it is whole.
 """
 
 from __future__ import annotations
