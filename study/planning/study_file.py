@@ -78,7 +78,8 @@ def _read(name_or_path: str) -> tuple[str, str]:
     if name_or_path not in preset_names():
         raise ConfigError(
             unknown_name("study", name_or_path, preset_names())
-            + "; or the path of a study file, ending in .toml"
+            + "; or the path of a study file, ending in .toml (that of a run is study.toml in its"
+            " results folder)"
         )
     return (resources.files("study.planning.presets") / f"{name_or_path}.toml").read_text(
         encoding="utf-8"

@@ -15,6 +15,7 @@ from study.planning import cells, searches
 from study.store.store import Store
 
 
+@pytest.mark.slow
 def test_a_cross_eval_of_36_cells_opens_each_file_of_scores_once(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -347,6 +347,7 @@ def test_plan_shows_states_before_and_after(
     assert "random images" not in after and "not timed yet" not in before + after
 
 
+@pytest.mark.slow
 def test_prepare_makes_every_pack_that_the_study_needs(
     study_file: Path,
     tmp_path: Path,
