@@ -34,7 +34,7 @@ from torch import Tensor
 from study.analysis.comparisons import compare_detectors
 from study.analysis.score_set import DrawnFile, ScoreSet
 from study.analysis.significance import Verdict
-from study.analysis.single_models import cell_sum
+from study.analysis.weighted_sums import cell_sum
 from study.core.identity import derive_seed
 from study.core.records import Cell, Draw, DrawScores, Pairing
 from study.data.catalog import Catalog, DataConfig

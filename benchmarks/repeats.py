@@ -35,13 +35,11 @@ from study.analysis.score_set import Aligned
 from study.analysis.single_models import (
     Column,
     SingleModels,
-    Term,
-    WeightedSum,
-    alone,
     halves_from,
     over_repeats,
     single_models,
 )
+from study.analysis.weighted_sums import Term, WeightedSum, alone
 from study.data.draws import halves
 
 Floats = NDArray[Any]

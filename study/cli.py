@@ -448,11 +448,12 @@ def study_folder(options: argparse.Namespace, file: str, how: str) -> Path:
 
 
 def add_winner_options(parser: argparse.ArgumentParser) -> None:
-    """Add STUDY and WINNER, by which a trained detector of a study that has been run is named."""
+    """Add STUDY, --with and --seed, which name a trained detector of a study that has been run."""
     what = "a study that has been run: its name below the results, its file, or its folder"
     parser.add_argument("study", metavar="STUDY", help=what)
-    what = "'DETECTOR @ TRAINING SET' (default: the winner with the highest mean AUC)"
-    parser.add_argument("winner", nargs="?", default="best", metavar="WINNER", help=what)
+    what = "the winner: 'DETECTOR @ TRAINING SET' (default: the one with the highest"
+    what += " mean AUC over its cross-domain test sets without a mark)"
+    parser.add_argument("--with", dest="winner", default="best", metavar="NAME", help=what)
     what = "which of the winner's seeds (default: 0)"
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=what)
 

@@ -37,14 +37,9 @@ CLASSES = {0: "real", 1: "fake"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("explain", __doc__, EXAMPLES)
-    what = "a study that has been run: its name below the results, its file, or its folder"
-    parser.add_argument("study", metavar="STUDY", help=what)
+    cli.add_winner_options(parser)
     what = "files, folders or globs in quotes"
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=what)
-    what = "the winner: 'DETECTOR @ TRAINING SET' (default: the one with the highest mean AUC)"
-    parser.add_argument("--with", dest="winner", default="best", metavar="NAME", help=what)
-    what = "which of the winner's seeds (default: 0)"
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help=what)
     what = "images of a test set: the worst errors, and mean maps of each class"
     parser.add_argument("--test-on", default="", metavar="DATASET", help=what)
     what = "with --test-on: how many of the worst errors (default: 12)"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 python -m study.export quick
-python -m study.export quick "npr @ lab_a" --int8
+python -m study.export quick --with "npr @ lab_a" --int8
 python -m study.export quick --page node_modules/onnxruntime-web
 python -m study.export quick --hf my_detector
 """

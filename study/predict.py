@@ -26,15 +26,9 @@ python -m study.predict my_study https://example.org/photo.jpg --json
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = cli.command_parser("predict", __doc__, EXAMPLES)
-    what = "a study that has been run: its name below the results, its file, or its folder"
-    parser.add_argument("study", metavar="STUDY", help=what)
+    cli.add_winner_options(parser)
     what = "files, folders, globs in quotes, videos or URLs"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=what)
-    what = "the winner: 'DETECTOR @ TRAINING SET' (default: the one with the highest"
-    what += " mean AUC over its cross-domain test sets without a mark)"
-    parser.add_argument("--with", dest="winner", default="best", metavar="NAME", help=what)
-    what = "which of the winner's seeds (default: 0)"
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help=what)
     what = "the threshold of the verdict: fixed, source, source_fpr1, source_fpr5 (default: source,"
     what += " and fixed for a detector that is not trained)"
     parser.add_argument("--threshold", default="", metavar="NAME", help=what)

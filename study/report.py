@@ -78,15 +78,22 @@ def analysed(
     from study.core.errors import StoreError
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
-    from study.planning.study_file import load_study
+    from study.planning.study_file import load_study, to_toml
     from study.planning.variants import draw_cells, variant_cells, variants
 
+    options.study = _named_run(options)
     study = load_study(options.study, options.set)
     matrix = cli.results_folder(options, study) / study.name / "matrix.csv"
     if not matrix.is_file():
         raise StoreError(f"there is no '{matrix}'; first run: {cli.again(options, 'cross_eval')}")
     options.degradations = degradations_in(matrix) or None
     opened = cli.open_study(options, firewall=False)
+    ran = opened.store.study_file
+    if ran.is_file() and ran.read_text(encoding="utf-8") != to_toml(opened.study):
+        cli.LOG.warning(
+            "warning: the study was last run with other settings than these, so what is made here"
+            f" may differ from its matrix.csv; its own settings are those of '{ran}'"
+        )
     with opened.store.lock():
         history = replay(opened)
         cells = plan_cells(opened, history)
@@ -99,6 +106,18 @@ def analysed(
         found = analyse(opened, cells, tried, epochs, drawn, audit, history, again)
         live.clear()
         yield opened, found, cells, history
+
+
+def _named_run(options: argparse.Namespace) -> str:
+    """Return the study that is given; where it is the name of a run that no preset has, the file in
+    its folder of results.
+    """
+    from study.planning.study_file import preset_names
+
+    ran = cli.results_folder(options) / options.study / "study.toml"
+    is_name = Path(options.study).name == options.study and not options.study.endswith(".toml")
+    is_run = is_name and options.study not in preset_names() and ran.is_file()
+    return str(ran) if is_run else options.study
 
 
 def report_on_tables(folder: Path, options: argparse.Namespace) -> Path:

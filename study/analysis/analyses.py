@@ -28,9 +28,9 @@ from study.analysis.roc import RocCurve, roc_of_means
 from study.analysis.score_set import ScoreSet, blends_of, open_scores
 from study.analysis.search_cost import search_costs, val_agreement
 from study.analysis.selection_gap import selection_gaps
-from study.analysis.single_models import TrainingParts, training_parts
 from study.analysis.subgroups import subgroup_rows
 from study.analysis.tuning import contrasts
+from study.analysis.weighted_sums import TrainingParts, training_parts
 from study.core.records import Pairing
 from study.jobs.draws import DrawCellJob
 from study.planning.cells import PlannedCell

@@ -1,7 +1,7 @@
 """The numbers of cells: every metric of every scored cell, and the state of every other.
 
 Metrics are always derived from scores, so this trains nothing and scores nothing. The interval of
-the mean over seeds of an AUC counts training sample and seeds (single_models.py). All others are of
+the mean over seeds of an AUC counts training sample and seeds (weighted_sums.py). All others are of
 the test images.
 """
 
@@ -18,7 +18,7 @@ from study.analysis.estimates import cached_estimates
 from study.analysis.leakage import Leakage
 from study.analysis.results import IMAGES_ALONE, ResultRow
 from study.analysis.score_set import ScoreSet
-from study.analysis.single_models import WeightedSum, part_sum
+from study.analysis.weighted_sums import WeightedSum, part_sum
 from study.core.parallel import ordered_map
 from study.core.records import ELSEWHERE, Cell, Estimate, Pairing, Scores
 from study.data.layouts.manifest import SUBGROUP

@@ -3,7 +3,7 @@ images (PROTOCOL section 5).
 
 Detectors are compared by the AUCs of their single models, mean over seeds, on the images of a test
 set that all of them scored. One error model counts test images, training sample and seeds
-(analysis/single_models.py). What the choice of test sets explains is in the ranks.
+(analysis/weighted_sums.py). What the choice of test sets explains is in the ranks.
 """
 
 from __future__ import annotations
@@ -20,15 +20,8 @@ from study.analysis.headline import Bands, Headline, bands_of, headline, null_pa
 from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
-from study.analysis.single_models import (
-    Column,
-    Family,
-    Term,
-    WeightedSum,
-    alone,
-    column,
-    families_of,
-)
+from study.analysis.single_models import Column, column
+from study.analysis.weighted_sums import Family, Term, WeightedSum, alone, families_of
 from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
 from study.statistics.comparisons import Ranks, friedman, holm, spearman
 from study.statistics.error_model import NOTHING, Finding, Part

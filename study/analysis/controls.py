@@ -17,15 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.analysis.score_set import Aligned, ScoreSet
-from study.analysis.single_models import (
-    Column,
-    SingleModels,
-    Term,
-    WeightedSum,
-    alone,
-    halves_of,
-    single_models,
-)
+from study.analysis.single_models import Column, SingleModels, halves_of, single_models
+from study.analysis.weighted_sums import Term, WeightedSum, alone
 from study.core.cache import Cache
 from study.core.records import CONTROLS, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
 from study.data.audit.classifiers import transferred

@@ -25,7 +25,7 @@ from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix
 from study.analysis.score_set import align
 from study.analysis.significance import Verdict, judge
-from study.analysis.single_models import TrainingParts, difference
+from study.analysis.weighted_sums import TrainingParts, difference
 from study.core.errors import ScoreError, StoreError, unknown_name
 from study.core.identity import derive_seed
 from study.core.records import NO_DEGRADATION, Scores

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from study.analysis.score_set import align
-from study.analysis.single_models import difference
+from study.analysis.weighted_sums import difference
 from study.core.identity import derive_seed
 from study.core.records import Pairing
 from study.planning.jobs import Jobs

@@ -21,7 +21,7 @@ from study.analysis.null_band import LEVELS, NullBand, null_bands
 from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
-from study.analysis.single_models import WeightedSum, alone
+from study.analysis.weighted_sums import WeightedSum, alone
 from study.core.records import NO_PIXELS, Cell, Estimate
 from study.data.audit.classifiers import CONSTANT
 from study.statistics.comparisons import holm

@@ -15,14 +15,8 @@ from dataclasses import dataclass, replace
 from scipy.special import ndtri
 
 from study.analysis.score_set import ScoreSet
-from study.analysis.single_models import (
-    Column,
-    Family,
-    Term,
-    WeightedSum,
-    column,
-    families_of,
-)
+from study.analysis.single_models import Column, column
+from study.analysis.weighted_sums import Family, Term, WeightedSum, families_of
 from study.core.records import ELSEWHERE, NO_DEGRADATION, Cell, Pairing
 from study.statistics.error_model import NOTHING, Finding, Part
 from study.statistics.random_effects import RandomEffects, random_effects

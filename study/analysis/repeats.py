@@ -20,7 +20,7 @@ from study.analysis.cell_rows import cell_rows, of_one_model
 from study.analysis.leakage import leakage_of
 from study.analysis.results import MEAN, ResultRow, Results
 from study.analysis.score_set import ScoreSet, blends_of, open_scores
-from study.analysis.single_models import cell_sum
+from study.analysis.weighted_sums import cell_sum
 from study.core.records import NO_DEGRADATION, Cell, Estimate
 from study.jobs.draws import DrawCellJob
 from study.planning.cells import PlannedCell, plan_cells

@@ -3,7 +3,7 @@
 
 Of two levels the first is compared with the second; of more each is compared with the images of all
 others. The same models are scored on both sides, so that what the training sample and seeds add is
-that of their difference (analysis/single_models.py). Holm's step is over all of a study.
+that of their difference (analysis/weighted_sums.py). Holm's step is over all of a study.
 """
 
 from __future__ import annotations
@@ -16,14 +16,8 @@ import numpy as np
 
 from study.analysis.score_set import Aligned, ScoreSet
 from study.analysis.significance import Verdict, judge
-from study.analysis.single_models import (
-    Column,
-    Family,
-    Term,
-    WeightedSum,
-    halves_from,
-    single_models,
-)
+from study.analysis.single_models import Column, halves_from, single_models
+from study.analysis.weighted_sums import Family, Term, WeightedSum
 from study.core.records import NO_DEGRADATION, Cell, Pairing
 from study.statistics.comparisons import holm
 from study.statistics.error_model import Finding

@@ -19,15 +19,8 @@ from statistics import fmean
 from study.analysis.results import Domain
 from study.analysis.score_set import Aligned, ScoreSet
 from study.analysis.significance import Verdict, judge
-from study.analysis.single_models import (
-    Column,
-    Term,
-    WeightedSum,
-    alone,
-    difference,
-    halves_of,
-    single_models,
-)
+from study.analysis.single_models import Column, halves_of, single_models
+from study.analysis.weighted_sums import Term, WeightedSum, alone, difference
 from study.core.records import NO_DEGRADATION, Pairing
 from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT, Variant

@@ -7,7 +7,7 @@ which places attention reaches. It does not say why, and not that the detector i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -207,7 +207,7 @@ def _attention(detector: Detector) -> Iterator[list[Tensor]]:
         elif hasattr(module, "fused_attn") and isinstance(
             getattr(module, "attn_drop", None), nn.Module
         ):
-            setattr(module, "fused_attn", False)  # noqa: B010 - torch types it as a tensor
+            undo.append(_set(module, "fused_attn", False))
             drop = cast(nn.Module, module.attn_drop)
             hook = drop.register_forward_pre_hook(lambda _, given: take(given[0]))
             undo.append(hook.remove)
@@ -227,5 +227,19 @@ def _with_weights(module: nn.MultiheadAttention, take: Any) -> Any:
         take(weights)
         return found, None
 
-    module.forward = asked  # type: ignore[method-assign]
-    return lambda: setattr(module, "forward", forward)
+    return _set(module, "forward", asked)
+
+
+def _set(module: nn.Module, name: str, value: Any) -> Callable[[], None]:
+    """Set an attribute of one module; return what makes it as it was."""
+    missing = object()
+    before = vars(module).get(name, missing)
+    setattr(module, name, value)
+
+    def undo() -> None:
+        if before is missing:
+            delattr(module, name)
+        else:
+            setattr(module, name, before)
+
+    return undo

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from study.analysis.cells_csv import CellFile, read_cells
 from study.analysis.score_set import Aligned
-from study.analysis.single_models import difference
+from study.analysis.weighted_sums import difference
 from study.core.errors import DataError, StoreError
 from study.core.identity import derive_seed
 from study.core.records import NO_DEGRADATION, Scores

@@ -1,4 +1,4 @@
-"""One table, and the four ways to write it: text for the terminal, Markdown, CSV, LaTeX.
+"""One table, and the three ways to write it: text for the terminal, Markdown, CSV.
 
 Whoever has something to show says what stands in a table; how it looks is decided here and in
 numbers.py.
@@ -185,28 +185,6 @@ _LATEX = {
 }
 
 
-def latex(table: Table) -> str:
-    """Return a table as LaTeX, for a document that loads `booktabs`. Every character of a name
-    stands for itself, and numbers have a true minus.
-    """
-    layout = "".join("r" if column.is_right else "l" for column in table.columns)
-    rows = [[escaped(column.name) for column in table.columns]]
-    rows += [
-        [*map(_latex_cell, row, shown)]
-        for row, shown in zip(table.rows, table.shown(), strict=True)
-    ]
-    head, *body = (" & ".join(row) + r" \\" for row in rows)
-    lines = [r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
-    # at the start of a line these two would be read as an argument of the command before it
-    lines = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines]
-    return "\n".join([rf"\begin{{tabular}}{{{layout}}}", *lines, r"\end{tabular}"])
-
-
-def _latex_cell(cell: Cell, shown: str) -> str:
-    words = escaped(shown)
-    return words if isinstance(cell, str) else words.replace("-", "$-$")
-
-
 def escaped(cell: str) -> str:
-    """Return words as LaTeX shows them."""
+    """Return words as LaTeX shows them: every character of a name stands for itself."""
     return "".join(_LATEX.get(mark, mark) for mark in cell)

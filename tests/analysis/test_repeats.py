@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from study.analysis.comparisons import compare_detectors
 from study.analysis.score_set import ScoreSet
-from study.analysis.single_models import WeightedSum, cell_sum, column
+from study.analysis.single_models import column
+from study.analysis.weighted_sums import WeightedSum, cell_sum
 from study.core.records import Cell
 from study.statistics.error_model import repeat_part
 from tests.analysis.score_sets import score_set

@@ -15,15 +15,8 @@ from study.analysis import score_set as score_set_module
 from study.analysis.comparisons import compare_detectors
 from study.analysis.score_set import ScoreSet, blends_of
 from study.analysis.significance import Verdict
-from study.analysis.single_models import (
-    Halves,
-    Term,
-    WeightedSum,
-    alone,
-    cell_sum,
-    column,
-    training_parts,
-)
+from study.analysis.single_models import Halves, column
+from study.analysis.weighted_sums import Term, WeightedSum, alone, cell_sum, training_parts
 from study.core.records import Pairing
 from study.statistics.error_model import own_noise
 from study.statistics.ranking import every_pair_alike

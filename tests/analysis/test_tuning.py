@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from study.analysis.significance import Verdict
-from study.analysis.single_models import cell_sum
 from study.analysis.tuning import Contrast, contrasts
+from study.analysis.weighted_sums import cell_sum
 from study.core.records import Pairing
 from study.planning.cells import PlannedCell
 from study.planning.variants import DEFAULT

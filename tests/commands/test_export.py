@@ -38,7 +38,7 @@ def test_the_model_says_what_the_study_stored(
 ) -> None:
     """Of files decoded here, by Pillow alone. `beta` is of JPEGs, `alpha` of PNGs."""
     hub = tmp_path / "hub"
-    words = ("npr @ alpha", "--int8", "--out", str(tmp_path / "out"), "--hf", str(hub))
+    words = ("--with", "npr @ alpha", "--int8", "--out", str(tmp_path / "out"), "--hf", str(hub))
     assert exported(local_run, *words) == 0
     said = capsys.readouterr().out
     model = onnxruntime.InferenceSession(
@@ -98,13 +98,13 @@ def test_what_cannot_be_exported_is_said_before_anything_is_done(
     local_run: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"--page .*give the folder of npm's package"):
-        exported(local_run, "npr @ alpha", "--page", str(tmp_path))
+        exported(local_run, "--with", "npr @ alpha", "--page", str(tmp_path))
     with pytest.raises(ConfigError, match="--images 0 must be at least 1"):
-        exported(local_run, "npr @ alpha", "--images", "0")
+        exported(local_run, "--with", "npr @ alpha", "--images", "0")
     with pytest.raises(ConfigError, match="--int8: spectrum has no weights but its head's"):
-        exported(local_run, "spectrum @ alpha", "--int8")
+        exported(local_run, "--with", "spectrum @ alpha", "--int8")
     with pytest.raises(ConfigError, match="unknown winner 'nprr @ alpha'"):
-        exported(local_run, "nprr @ alpha")
+        exported(local_run, "--with", "nprr @ alpha")
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'fake-image-study\[export\]'"):
-        exported(local_run, "npr @ alpha")
+        exported(local_run, "--with", "npr @ alpha")

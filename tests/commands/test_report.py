@@ -120,3 +120,17 @@ def test_what_stands_beside_a_cell_is_run_and_a_page_that_fails_costs_one_line(
 def test_a_study_that_is_not_scored_has_no_page(local_run: StudyRun, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no .*matrix\.csv'; first run: .*cross_eval"):
         report.main([local_run.arguments[0], "--results", str(tmp_path)])
+
+
+def test_a_run_is_named_as_predict_names_it_and_other_settings_are_said(
+    local_run: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--results", str(local_run.store.results), "--out", str(tmp_path / "page.html")]
+    assert report.main(["small", *words]) == 0
+    assert "warning" not in capsys.readouterr().err
+    by_name = data_of(tmp_path / "page.html")["matrix"]
+    assert report.main([local_run.arguments[0], *words]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert data_of(tmp_path / "page.html")["matrix"] == by_name
+    assert report.main(["small", *words, "--set", "budget.seeds=1"]) == 0
+    assert "was last run with other settings" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -124,3 +125,22 @@ def test_rollout_is_the_product_of_attention(
     middle = found.reshape(7, step, 7, step)[:, step // 2 - 1 : step // 2 + 1]
     middle = middle[..., step // 2 - 1 : step // 2 + 1].mean(axis=(1, 3))
     np.testing.assert_allclose(middle, patches, atol=4e-2)
+
+
+def test_a_network_is_as_it_was_afterwards() -> None:
+    """Its own attention counts again: neither switch nor wrapper stays."""
+    network = torch.nn.MultiheadAttention(4, 1, batch_first=True)
+    with_switch = torch.nn.Module()
+    with_switch.attn_drop = torch.nn.Identity()
+    with_switch.fused_attn = True  # type: ignore[assignment]
+    both = torch.nn.ModuleList([network, with_switch])
+    before = [dict(vars(one)) for one in (network, with_switch)]
+    with maps._attention(cast(Any, both)) as seen:
+        assert with_switch.fused_attn is False
+        x = torch.randn(1, 3, 4)
+        network(x, x, x, need_weights=False)
+    assert len(seen) == 1
+    for one, held in zip((network, with_switch), before, strict=True):
+        assert {k: v for k, v in vars(one).items() if not k.startswith("_")} == {
+            k: v for k, v in held.items() if not k.startswith("_")
+        }
