@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from study.analysis.results import ResultRow
+from study.core.environment import need_extra
 from study.core.errors import StoreError
 from study.core.identity import canonical_json, digest, file_sha256
 from study.core.parallel import one_at_a_time
@@ -62,6 +64,8 @@ from study.tracking.model_code import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric, Run
+    from mlflow.entities.model_registry import RegisteredModel
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 NAMES = "names.json"  # what the letters of metric names stand for
 FIGURES = (".png", ".svg", ".pdf")
@@ -228,6 +232,7 @@ class Tracker:
         self._runs_cache: dict[RunKey, Run] | None = None
         self._models_cache: list[LoggedModel] | None = None
         self._under_way: dict[RunKey, set[int]] = {}  # runs of trials, and the epochs they have
+        self._monitor: SystemMetricsMonitor | None = None
         load_mlflow()
         with _one_line_errors(self.uri), _impatient():
             from mlflow import MlflowClient
@@ -258,6 +263,36 @@ class Tracker:
                 " with `mlflow gc`"
             )
         return str(found.experiment_id)
+
+    def watch(self) -> None:
+        """Log what this machine does from now on (processor, memory, network, disk, GPUs), where
+        MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING asks for it: into one run for each machine, which every
+        command goes on with. It ends with `close`.
+
+        Raises ConfigError where the extra that reads these numbers is not installed.
+        """
+        from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING as ASKED
+
+        with _one_line_errors(self.uri):
+            if not ASKED.get():
+                return
+            need_extra("system", ("psutil",))
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            machine = platform.node()
+            key = ("machine", "", machine)
+            run = self._runs().get(key) or self._new_run(key, f"machine {machine}", {})
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            self._monitor = SystemMetricsMonitor(
+                run.info.run_id, resume_logging=True, tracking_uri=self.uri
+            )
+            self._monitor.start()
+
+    def close(self) -> None:
+        """End what `watch` began."""
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._client.set_terminated(self._monitor._run_id)
 
     def _runs(self) -> dict[RunKey, Run]:
         """Our runs of this experiment, by key; read once."""
@@ -471,26 +506,22 @@ class Tracker:
                 self._client.set_logged_model_tags(other.model_id, {"study.current": current})
                 other.tags["study.current"] = current
 
-    def log_matrix(
-        self, rows: Sequence[ResultRow], artifacts: Sequence[Path], champion: str = ""
-    ) -> str:
+    def log_matrix(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> str:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
         where it has no value; of an AUC its interval's ends, too; and the files. Its description is
         the answer and the AUCs as a table. Then each winner's own numbers as MLflow's
-        model-by-dataset metrics, so that models can be ranked on a test set. Then the best of them
-        as versions of the study's registered model. Return where in MLflow the matrix is shown.
+        model-by-dataset metrics, so that models can be ranked on a test set. Return where in MLflow
+        the matrix is shown.
 
-        champion: the pairing with that alias, "" for none. rows: all of matrix.csv; those of a part
-        of the images (by method, without leaks) stay there, and are not written. Of a study that is
-        repeated the matrix is of means, and winners are those of the study itself.
+        rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay
+        there, and are not written. Of a study that is repeated the matrix is of means, and winners
+        are those of the study itself.
         artifacts: files. The same rows and files are not written a second time.
         """
         rows = [row for row in rows if row.is_whole]
         with _one_line_errors(self.uri):
-            shown = [row for row in rows if not row.is_single]
-            self._log_matrix_run(shown, artifacts)
+            self._log_matrix_run([row for row in rows if not row.is_single], artifacts)
             self._log_model_metrics([row for row in rows if row.is_first])
-            self._register(shown, champion)
             run = self._runs()["matrix", "", "matrix"]
             return f"/#/experiments/{self._experiment}/runs/{run.info.run_id}"
 
@@ -561,22 +592,46 @@ class Tracker:
         """The models that the study now has, by detector, training set and seed."""
         return {_place(m): m for m in self._models() if m.tags.get("study.current") == "true"}
 
-    def _register(self, rows: Sequence[ResultRow], champion: str) -> None:
+    def register(self, rows: Sequence[ResultRow], champion: str = "") -> None:
         """Make the best winner on each test set (mean AUC over seeds; of that winner its first
         seed), and the champion, versions of one registered model, which has the study's name. Their
         aliases say which they are.
+
+        rows: as `log_matrix` takes them. champion: the pairing with that alias, "" for none.
+        Raises StoreError, and changes nothing, where a registered model of somebody else has the
+        name.
         """
-        wanted = _aliases(rows, self._current(), champion)
-        if not wanted:
-            return
+        with _one_line_errors(self.uri):
+            shown = [row for row in rows if row.is_whole and not row.is_single]
+            wanted = _aliases(shown, self._current(), champion)
+            if wanted:
+                self._register(wanted)
+
+    def _registered(self) -> RegisteredModel | None:
+        """The registered model of the study's name, whoever made it; None where there is none."""
         from mlflow.exceptions import MlflowException
 
-        name = self._study
         try:
-            held = dict(self._client.get_registered_model(name).aliases)
-        except MlflowException:
-            self._client.create_registered_model(name, tags={"study.name": name})
-            held = {}
+            return self._client.get_registered_model(self._study)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _is_ours(self, registered: RegisteredModel) -> bool:
+        return bool(registered.tags.get("study.name") == self._study)
+
+    def _register(self, wanted: Mapping[str, LoggedModel]) -> None:
+        """Make models versions, and give them their aliases. wanted: by alias."""
+        name, registered = self._study, self._registered()
+        if registered is None:
+            registered = self._client.create_registered_model(name, tags={"study.name": name})
+        elif not self._is_ours(registered):
+            raise StoreError(
+                f"there is a registered model '{name}' that no study has made, so no winner is"
+                " registered; rename that model, or the study (key `name`)"
+            )
+        held = dict(registered.aliases)
         found = self._client.search_model_versions(f"name = '{name}'")
         # a database does not keep a version's model, but where it came from
         versions = {version.source: str(version.version) for version in found}
@@ -606,18 +661,15 @@ class Tracker:
         """Move all that MLflow has of the study out of the way, so that it is written anew: its
         experiment goes to the trash under another name, its registered model is deleted.
         """
-        from mlflow.exceptions import MlflowException
-
         with _one_line_errors(self.uri):
             # one name each, even of two in a second
             when = datetime.now().isoformat(" ", "microseconds")
             old = f"{self._study} (set aside {when})"
             self._client.rename_experiment(self._experiment, old)
             self._client.delete_experiment(self._experiment)
-            with contextlib.suppress(MlflowException):  # there is none
-                found = self._client.get_registered_model(self._study)
-                if found.tags.get("study.name") == self._study:  # and not somebody else's
-                    self._client.delete_registered_model(self._study)
+            registered = self._registered()
+            if registered is not None and self._is_ours(registered):
+                self._client.delete_registered_model(self._study)
             self._runs_cache, self._models_cache, self._under_way = None, None, {}
             self._experiment = self._open_experiment(self._results)
 

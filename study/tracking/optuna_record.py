@@ -1,7 +1,8 @@
 """Every trial in Optuna's own storage, for `optuna-dashboard` and Optuna's plots.
 
 A view of the store like MLflow: written by the driver as results arrive, one Optuna study for each
-pairing, each trial found again by our key. The search itself never reads it.
+pairing, each trial found again by our key. The figures of the search and of its winner's detector
+are artifacts of the Optuna study. The search itself never reads it.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import datetime
 import math
 import os
 import shlex
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.core.errors import StoreError
-from study.core.records import Trial, TrialResult
+from study.core.records import Pairing, Trial, TrialResult
 from study.search.spaces import Space
+from study.tracking.metric_names import slug
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import TrialState
 
 VARIABLE = "OPTUNA_STORAGE"
+OBJECTIVE = "AUC on source val"
+ARTIFACTS = "optuna_artifacts"  # the folder of figures, in that of the results
 
 
 def own_journal(results: Path) -> Path | None:
@@ -58,10 +63,26 @@ def dashboard_command(results: Path) -> str:
     """Return the command that shows the searches in a browser."""
     address = storage_address(results)
     # An address with a password in it is not printed.
-    return (
-        f"optuna-dashboard {f'${VARIABLE}' if '://' in address else shlex.quote(address)} --host"
-        " 127.0.0.1"
-    )
+    words = ["optuna-dashboard", f"${VARIABLE}" if "://" in address else shlex.quote(address)]
+    figures = results.absolute() / ARTIFACTS
+    if figures.is_dir():
+        words += ["--artifact-dir", shlex.quote(str(figures))]
+    return " ".join([*words, "--host", "127.0.0.1"])
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OSError, ValueError, ImportError, OptunaError, SQLAlchemyError) as error:
+        text = " ".join(str(error).split())[:300]
+        raise StoreError(
+            f"Optuna's storage cannot be used: {text}; make it writable, or point {VARIABLE}"
+            " elsewhere"
+        ) from None
 
 
 class OptunaRecord:
@@ -69,6 +90,7 @@ class OptunaRecord:
 
     def __init__(self, study: str, *, results: Path) -> None:
         self._name, self._address = study, storage_address(results)
+        self._artifacts = results / ARTIFACTS
         self._storage: optuna.storages.BaseStorage | None = None
         self._studies: dict[str, tuple[optuna.Study, set[tuple[str, int]]]] = {}
 
@@ -78,32 +100,66 @@ class OptunaRecord:
 
         Raises StoreError where the storage cannot be used.
         """
-        from optuna.exceptions import OptunaError
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
+        with _one_line_errors():
             study, held = self._study(trial, space)
             if (mark := f"{trial.key} {result.state}", trial.number) not in held:
                 study.add_trial(_frozen(trial, result, space))
                 held.add((mark, trial.number))
-        except (OSError, ValueError, ImportError, OptunaError, SQLAlchemyError) as error:
-            text = " ".join(str(error).split())[:300]
-            raise StoreError(
-                f"Optuna's storage cannot be used: {text}; make it writable, or point {VARIABLE}"
-                " elsewhere"
-            ) from None
+
+    def add_figures(self, pairings: Iterable[Pairing], files: Iterable[Path]) -> None:
+        """Put figures beside the trials of each pairing, as artifacts: how the searches went, and
+        the heat map of the detector. One that has changed takes the place of the old one.
+
+        Raises StoreError where the storage cannot be used.
+        """
+        if "://" not in self._address and not Path(self._address).is_file():
+            return  # nothing was searched
+        held = {path.name: path for path in files}
+        with _one_line_errors():
+            import optuna
+
+            names = optuna.get_all_study_names(self._open())
+            for pairing in pairings:
+                wanted = ("best_so_far.png", f"heat_map_{slug(pairing.detector)}_auc.png")
+                figures = [held[name] for name in wanted if name in held]
+                mine = [name for name in names if name.startswith(self._begins(pairing))]
+                for name in mine if figures else ():
+                    self._attach(optuna.load_study(study_name=name, storage=self._open()), figures)
+
+    def _attach(self, study: optuna.Study, figures: Iterable[Path]) -> None:
+        from optuna import artifacts
+
+        self._artifacts.mkdir(parents=True, exist_ok=True)
+        store = artifacts.FileSystemArtifactStore(base_path=self._artifacts)
+        held = {one.filename: one.artifact_id for one in artifacts.get_all_artifact_meta(study)}
+        for path in figures:
+            if path.name in held:
+                with path.open("rb") as content:
+                    store.write(held[path.name], content)
+            else:
+                artifacts.upload_artifact(
+                    artifact_store=store, file_path=str(path), study_or_trial=study
+                )
+
+    def _begins(self, pairing: Pairing) -> str:
+        """What the names of a pairing's studies begin with."""
+        return f"{self._name}: {pairing.name} ("
 
     def _study(self, trial: Trial, space: Space) -> tuple[optuna.Study, set[tuple[str, int]]]:
         import optuna
 
         # Optuna refuses other choices of a setting within one study, so another space is another
         # study.
-        name = f"{self._name}: {trial.pairing.name} ({space.digest[:6]})"
+        name = f"{self._begins(trial.pairing)}{space.digest[:6]})"
         if name not in self._studies:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             study = optuna.create_study(
                 storage=self._open(), study_name=name, direction="maximize", load_if_exists=True
             )
+            if study.metric_names != [OBJECTIVE]:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names([OBJECTIVE])
             attributes = [t.user_attrs for t in study.get_trials(deepcopy=False)]
             held = {
                 (f"{a.get('key')} {a.get('state')}", int(a.get("number", -1))) for a in attributes

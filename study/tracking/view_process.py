@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from study.analysis.results import ResultRow
-from study.core.errors import StoreError
-from study.core.records import EpochRecord, TrainedDetector, Trial, TrialResult
+from study.core.errors import StudyError
+from study.core.records import EpochRecord, Pairing, TrainedDetector, Trial, TrialResult
 from study.search.spaces import Space
 from study.tracking.mlflow_tracker import Tracker, load_mlflow
 from study.tracking.optuna_record import OptunaRecord
 
 CLEAN_UP_SECONDS = 3.0  # to leave no half-made database behind, once the command is gone
 MLFLOW, OPTUNA = "MLflow", "Optuna's storage"
+REGISTRY, SYSTEM = "MLflow's model registry", "MLflow's system metrics"  # parts of MLflow's view
 
 
 class Writers:
@@ -47,6 +48,7 @@ class Writers:
         self._optuna = OptunaRecord(study, results=results)
         self._given_up: set[str] = set()
         self._try(MLFLOW, lambda: self._mlflow().set_aside() if rebuild else self._mlflow())
+        self._try(SYSTEM, lambda: self._mlflow().watch(), part_of=MLFLOW)
 
     def trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
         """Show a trial that has ended."""
@@ -63,23 +65,29 @@ class Writers:
 
     def matrix(self, rows: Sequence[ResultRow], files: Sequence[Path], champion: str) -> None:
         """Show the matrix, with its tables and figures."""
-        self._try(
-            MLFLOW, lambda: self._told("page", self._mlflow().log_matrix(rows, files, champion))
-        )
+        self._try(MLFLOW, lambda: self._told("page", self._mlflow().log_matrix(rows, files)))
+        self._try(REGISTRY, lambda: self._mlflow().register(rows, champion), part_of=MLFLOW)
+        searched = {Pairing(detector=row.detector, train_on=row.train_on): None for row in rows}
+        self._try(OPTUNA, lambda: self._optuna.add_figures(searched, files))
+
+    def close(self) -> None:
+        """End what runs beside the writing."""
+        if self._tracker is not None:
+            self._try(SYSTEM, self._tracker.close)
 
     def _mlflow(self) -> Tracker:
         if self._tracker is None:
             self._tracker = Tracker(self._study, results=self._results)
         return self._tracker
 
-    def _try(self, view: str, write: Callable[[], object]) -> None:
-        if view in self._given_up:
+    def _try(self, view: str, write: Callable[[], object], *, part_of: str = "") -> None:
+        if self._given_up & {view, part_of}:
             return
         try:
             write()
         except Exception as error:  # whatever a library raises, a view ends no command
             self._given_up.add(view)
-            text = str(error) if isinstance(error, StoreError) else _one_line(error)
+            text = str(error) if isinstance(error, StudyError) else _one_line(error)
             self._told("lost", view, text, traceback.format_exc())
 
 
@@ -111,13 +119,17 @@ def serve(requests: BinaryIO, answers: BinaryIO, gone: Callable[[], None]) -> No
     with contextlib.suppress(ImportError):  # said when it is used
         load_mlflow()
     writers: Writers | None = None
-    while (message := inbox.get()) is not None and message[0] != "end":
-        kind, *given = message
-        if kind == "open":
-            writers = Writers(*given, told=answer)
-        else:
-            getattr(writers, kind)(*given)
-        answer("written")
+    try:
+        while (message := inbox.get()) is not None and message[0] != "end":
+            kind, *given = message
+            if kind == "open":
+                writers = Writers(*given, told=answer)
+            else:
+                getattr(writers, kind)(*given)
+            answer("written")
+    finally:
+        if writers is not None:
+            writers.close()
 
 
 def main() -> None:

@@ -172,7 +172,7 @@ def test_by_its_registered_name_where_this_project_is_not_installed(
     """With the code that lies beside the model."""
     _, loaded = stored()
     rows = [row("spectrum", "a+b", "a", 0.7, seed=seed) for seed in ("mean", "0")]
-    Tracker("faces", results=results).log_matrix(rows, [], "spectrum @ a+b")
+    Tracker("faces", results=results).register(rows, "spectrum @ a+b")
     paths = [str(path) for path in images]
     root = str(Path(study.__file__).parents[1])
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -222,7 +222,7 @@ def test_by_mlflows_own_commands(
     """
     _, loaded = stored()
     rows = [row("spectrum", "a+b", "a", 0.7, seed=seed) for seed in ("mean", "0")]
-    Tracker("faces", results=results).log_matrix(rows, [], "spectrum @ a+b")
+    Tracker("faces", results=results).register(rows, "spectrum @ a+b")
     expected = loaded.predict([str(path) for path in images]).logit
     texts = [base64.b64encode(path.read_bytes()).decode() for path in images]
     bodies = [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -131,6 +132,36 @@ def test_another_space_is_another_study(tmp_path: Path) -> None:
     record.add(replace(trial(0), params=other.default()), result(0, 0.8), other)
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
     assert len(optuna.get_all_study_summaries(storage)) == 2
+
+
+def test_the_objective_has_its_name_and_figures_are_artifacts(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Those of the search and of the pairing's detector; one that changes keeps its place."""
+    record = OptunaRecord("mine", results=tmp_path)
+    record.add_figures([PAIRING], [])
+    assert not (tmp_path / "optuna.journal").exists()  # nothing was searched
+    record.add(trial(0), result(0, 0.8), SPACE)
+    figures = [tmp_path / name for name in ("best_so_far.png", "heat_map_npr_auc.png", "roc.png")]
+    for content in (b"first", b"second"):
+        for path in figures:
+            path.write_bytes(path.name.encode() + content)
+        others = Pairing(detector="npr", train_on="b"), Pairing(detector="spectrum", train_on="a")
+        OptunaRecord("mine", results=tmp_path).add_figures([PAIRING, *others], figures)
+        storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+        (name,) = optuna.get_all_study_names(storage)
+        study = optuna.load_study(study_name=name, storage=storage)
+        assert study.metric_names == ["AUC on source val"]
+        folder = tmp_path / "optuna_artifacts"
+        found = {
+            one.filename: (folder / one.artifact_id).read_bytes()
+            for one in get_all_artifact_meta(study)
+        }
+        wanted = ("best_so_far.png", "heat_map_npr_auc.png")
+        assert found == {name: name.encode() + content for name in wanted}
+        assert len([*folder.iterdir()]) == 2
+    assert f"--artifact-dir {folder}" in dashboard_command(tmp_path)
+    assert not recwarn.list
 
 
 def test_the_address_can_be_set_and_a_password_is_not_printed(

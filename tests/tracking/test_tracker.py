@@ -21,7 +21,7 @@ import sqlalchemy
 from packaging.requirements import Requirement
 
 from study.analysis.results import ResultRow
-from study.core.errors import StoreError
+from study.core.errors import ConfigError, StoreError
 from study.core.failures import Failure
 from study.tracking.descriptions import description
 from study.tracking.metric_names import dataset_digest, metric_name
@@ -232,7 +232,7 @@ def test_the_registry_of_another_program_is_left_alone(
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{elsewhere}")
     tracker = Tracker("faces", results=results)
     tracker.log_winner(*make_winner(tmp_path, train_on="a"))
-    tracker.log_matrix(mean_rows({"a": {"a": 0.9}}), [], "npr @ a")
+    tracker.register(mean_rows({"a": {"a": 0.9}}), "npr @ a")
     assert not elsewhere.exists()
     monkeypatch.delenv("MLFLOW_REGISTRY_URI")
     assert aliases(tracker)["champion"] == "a"
@@ -310,8 +310,9 @@ def test_the_matrix_run_says_the_answer(results: Path, tmp_path: Path) -> None:
     said = tmp_path / "comparisons.md"
     said.write_text("# Which?\n\n* npr generalises.\n* More.\n\n## All\n\n* no", encoding="utf-8")
     tracker = Tracker("faces", results=results)
-    tracker.log_matrix([row()], [said])
+    page = tracker.log_matrix([row()], [said])
     (run,) = runs(tracker, "matrix")
+    assert page == f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     note = run.data.tags["mlflow.note.content"]
     assert note.startswith("npr generalises.\n\nMore.\n\n| AUC, trained on | b |")
     assert "| npr @ a | 0.750 [0.70, 0.80] |" in note
@@ -403,14 +404,12 @@ def test_the_best_winners_are_versions_with_aliases(results: Path, tmp_path: Pat
     for train_on in ("a", "b", "a+b"):
         tracker.log_winner(*make_winner(tmp_path, train_on=train_on))
     first = {"a": {"a": 0.9, "x y": 0.6}, "b": {"a": 0.5, "x y": 0.95}, "a+b": {"a": 0.8}}
-    page = tracker.log_matrix(mean_rows(first), [], "npr @ a+b")
-    (run,) = runs(tracker, "matrix")
-    assert page == f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    tracker.register(mean_rows(first), "npr @ a+b")
     assert aliases(tracker) == {"best-on-a": "a", "best-on-x-y": "b", "champion": "a+b"}
-    tracker.log_matrix(mean_rows(first), [], "npr @ a+b")
+    tracker.register(mean_rows(first), "npr @ a+b")
     assert len(client(tracker).search_model_versions("name = 'faces'")) == 3
     again = Tracker("faces", results=results)
-    again.log_matrix(mean_rows({"a": {"a": 0.4}, "b": {"a": 0.5}}), [], "npr @ b")
+    again.register(mean_rows({"a": {"a": 0.4}, "b": {"a": 0.5}}), "npr @ b")
     assert aliases(again) == {"best-on-a": "b", "champion": "b"}
     assert len(client(again).search_model_versions("name = 'faces'")) == 3
 
@@ -427,6 +426,50 @@ def aliases(tracker: Tracker) -> dict[str, str]:
     return found
 
 
+def test_a_registered_model_of_somebody_else_gets_no_version(results: Path, tmp_path: Path) -> None:
+    tracker = Tracker("faces", results=results)
+    tracker.log_winner(*make_winner(tmp_path, train_on="a"))
+    client(tracker).create_registered_model("faces", tags={"team": "another"})
+    rows = mean_rows({"a": {"a": 0.9}})
+    with pytest.raises(StoreError, match=r"'faces' that no study has made.*rename that model, or"):
+        tracker.register(rows, "npr @ a")
+    found = client(tracker).get_registered_model("faces")
+    assert (found.tags, found.aliases) == ({"team": "another"}, {})
+    assert not client(tracker).search_model_versions("name = 'faces'")
+    client(tracker).rename_registered_model("faces", "theirs")
+    tracker.register(rows, "npr @ a")
+    assert aliases(tracker) == {"best-on-a": "a", "champion": "a"}
+
+
+@pytest.mark.slow
+def test_what_the_machine_does_is_logged_where_it_is_asked_for(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run, which the next command goes on with."""
+    asked = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+    Tracker("faces", results=results).watch()
+    monkeypatch.setenv(asked, "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+    seen: list[int] = []
+    for _ in range(2):
+        tracker = Tracker("faces", results=results)
+        assert len(runs(tracker, "machine")) == (1 if seen else 0)
+        tracker.watch()
+        (run,) = runs(tracker, "machine")
+        assert run.info.status == "RUNNING"
+        name, before = "system/cpu_utilization_percentage", len(seen)
+        while len(seen) < before + 2:
+            points = client(tracker).get_metric_history(run.info.run_id, name)
+            seen = [point.step for point in points]
+            assert all(0 <= point.value <= 100 for point in points)
+        tracker.close()
+        assert runs(tracker, "machine")[0].info.status == "FINISHED"
+    assert len(seen) == len(set(seen))  # steps go on, and do not begin again
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'fake-image-study\[system\]'"):
+        tracker.watch()
+
+
 def test_what_is_set_aside_is_written_anew(results: Path, tmp_path: Path) -> None:
     """The old runs are in the trash, under another name."""
     tracker = Tracker("faces", results=results)
@@ -434,7 +477,8 @@ def test_what_is_set_aside_is_written_anew(results: Path, tmp_path: Path) -> Non
     rows = mean_rows({"a": {"a": 0.9}})
     for _ in range(2):
         tracker.log_winner(*winner)
-        tracker.log_matrix(rows, [], "npr @ a")
+        tracker.log_matrix(rows, [])
+        tracker.register(rows, "npr @ a")
         assert len(runs(tracker, "matrix")) == len(models(tracker)) == 1
         assert aliases(tracker) == {"best-on-a": "a", "champion": "a"}
         tracker.set_aside()
@@ -456,7 +500,8 @@ def test_a_winner_of_a_repeated_study_has_its_own_numbers(results: Path, tmp_pat
         for repeat, value in values.items()
         for seed in ("mean", "0")
     ]
-    tracker.log_matrix(rows, [], "npr @ a")
+    tracker.log_matrix(rows, [])
+    tracker.register(rows, "npr @ a")
     (model,), (run,) = models(tracker), runs(tracker, "matrix")
     assert {x.value for x in model.metrics if x.key == "auc/b"} == {0.6}
     assert run.data.metrics[metric_name(rows[0])] == 0.7

@@ -22,7 +22,9 @@ from study.search.spaces import load_space
 from study.tracking import views
 from study.tracking.mlflow_tracker import Tracker
 from study.tracking.set_aside import set_aside_damaged
+from study.tracking.view_process import Writers
 from study.tracking.views import Views
+from tests.render.synthetic_matrix import row
 from tests.tracking.mlflow_helpers import make_trial, make_winner
 
 START = views.start  # replaced in tests of other things
@@ -30,6 +32,7 @@ SPACE = load_space("npr", "wide")
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
+from study.tracking.view_process import Writers
 from study.tracking.views import Views
 views = Views()
 views.open("faces", Path(sys.argv[1]), remedy="again")
@@ -80,6 +83,18 @@ def test_a_process_of_its_own_writes_all(
     assert [str(model.status) for model in tracker._models()] == ["READY"]
     assert (results / "optuna.journal").is_file()
     assert capsys.readouterr().err == ""
+
+
+def test_a_part_that_fails_costs_itself_alone(results: Path, tmp_path: Path) -> None:
+    """A registered model of somebody else: the matrix is there all the same, and where it is."""
+    Tracker("faces", results=results)._client.create_registered_model("faces")
+    told: list[tuple[str, ...]] = []
+    writers = Writers("faces", results, rebuild=False, told=lambda *words: told.append(words))
+    writers.winner(*make_winner(tmp_path))
+    writers.matrix([row(train_on="a+b"), row(train_on="a+b", seed="0")], [], "npr @ a+b")
+    (page, where), (lost, what, why, _) = told
+    assert (page, lost, what) == ("page", "lost", "MLflow's model registry")
+    assert where.startswith("/#/experiments/") and why.startswith("there is a registered model")
 
 
 def test_a_killed_process_is_one_line(
