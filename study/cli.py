@@ -536,7 +536,9 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     from study.core.errors import StudyError
     from study.core.failures import full_text, is_disk_full
     from study.core.log import FILE_ONLY, set_up
+    from study.core.parallel import share_heap
 
+    share_heap()
     set_up()
     for line in without_strangers():
         LOG.warning(f"warning: {line}")

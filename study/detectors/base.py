@@ -93,9 +93,12 @@ class Detector(nn.Module):
     A subclass sets its layers and gives `features` and `body_stages`. `channels_last` says whether
     convolutions dominate it, so that the memory format of the same name pays. The head is linear,
     or what the options `head_width` and `head_dropout` of its spec say, or what the subclass gives.
+    `side_by_side` says that several threads may ask it for features or logits at a time: a forward
+    changes nothing of it.
     """
 
     channels_last: bool = True
+    side_by_side: bool = False
     head: Any  # whoever fits it by logistic regression knows that it is linear
 
     def __init__(self, spec: DetectorSpec, n_features: int, head: nn.Module | None = None) -> None:

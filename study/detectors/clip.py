@@ -24,6 +24,8 @@ _NO_TEXT = {"context_length": 4, "vocab_size": 4, "width": 8, "heads": 1, "layer
 class ClipDetector(Detector):
     """The visual half of CLIP; features are the embedding before L2 normalisation (Ojha et al.)."""
 
+    side_by_side = True
+
     def __init__(
         self, spec: DetectorSpec, backbone: nn.Module, head: nn.Module | None = None
     ) -> None:

@@ -138,6 +138,7 @@ class FerretNet(Detector):
     """Residual, two convolutions, two stages of two blocks, average pooling, one logit."""
 
     backbone: Network
+    side_by_side = True
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__(spec, WIDTHS[-1], nn.Identity())

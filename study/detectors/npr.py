@@ -46,6 +46,8 @@ def _layer(width_in: int, width: int, stride: int) -> nn.Sequential:
 class NPR(Detector):
     """NPR, a 3 x 3 stride 2 stem with pooling, two layers of two basic blocks, average pooling."""
 
+    side_by_side = True
+
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__(spec, 2 * WIDTH)
         self.conv1 = nn.Conv2d(3, WIDTH, 3, stride=2, padding=1, bias=False)

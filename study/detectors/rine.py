@@ -47,6 +47,8 @@ def _projection(width: int) -> nn.Sequential:
 class Rine(OnClip):
     """The second layer norm of every block of CLIP's image encoder, its class token, the head."""
 
+    side_by_side = False  # while it computes, the layers hand their tokens to one list
+
     def __init__(self, spec: DetectorSpec, *, force_quick_gelu: bool) -> None:
         tower = empty_tower(spec.backbone, force_quick_gelu=force_quick_gelu)
         super().__init__(spec, tower, nn.Identity())

@@ -43,6 +43,7 @@ class Spectrum(Detector):
     """D rings: mean log power of the luminance by whole distance from zero, corners included."""
 
     channels_last = False
+    side_by_side = True
 
     def __init__(self, spec: DetectorSpec) -> None:
         ring, weight = _rings(spec.geometry.size_px)

@@ -26,6 +26,8 @@ POOLED_NDIM = 2
 class TimmNetwork(Detector):
     """A timm network without classifier; features are its last activations, pooled and normed."""
 
+    side_by_side = True
+
     def __init__(self, spec: DetectorSpec, backbone: nn.Module) -> None:
         super().__init__(spec, int(cast(int, backbone.head_hidden_size)))
         self.backbone = backbone

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from study.core import stop
 from study.core.errors import TrialStopped
 from study.core.failures import Failure, stop_all
+from study.core.parallel import cpu_count
 from study.core.records import EpochRecord, Report, TrialResult
 from study.runtime.attempt import attempt_job, attempt_trial
 from study.runtime.interface import NO_RESULT, J, Launcher, Terms, W, Work
@@ -47,6 +48,7 @@ class LocalLauncher(Launcher):
 
     def run_trials(self, driver: SearchDriver[J], work: Callable[[J, Report], TrialResult]) -> None:
         """Work on one dealt job after the other."""
+        self._take_all_cores()
         while (job := driver.next()) is not None:
             stop.check()
             listener = _Listener(TrialRun(driver, job))
@@ -70,8 +72,15 @@ class LocalLauncher(Launcher):
             stop.check()
             if job.is_done():
                 continue
+            self._take_all_cores()
             failed = attempt_job(work, job, self._terms)
             stop_all(failed.values())
             if failed or not job.is_done():
                 failures |= failed or {job.result_key: NO_RESULT}
         return failures
+
+    def _take_all_cores(self) -> None:
+        """Nobody else of the study works on this machine now."""
+        from study.training.score import compute_side_by_side
+
+        compute_side_by_side(max(cpu_count() // self._terms.threads, 1))

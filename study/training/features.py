@@ -37,10 +37,16 @@ from torch import Tensor, nn
 from study.core.cache import Cache
 from study.core.identity import digest
 from study.detectors.base import Detector, Head
-from study.training.memory import in_halves
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
-from study.training.score import BATCH_SIZE, evaluating, in_batches, slices, to_input
+from study.training.score import (
+    BATCH_SIZE,
+    computed,
+    evaluating,
+    in_batches,
+    slices,
+    to_input,
+)
 from study.training.session import Images, Pixels
 
 LIMIT_BYTES = 1 << 30
@@ -346,8 +352,8 @@ class _View:
             return self.layer.run(detector, x)
 
         with evaluating(detector):
-            for index in slices(len(pixels), BATCH_SIZE):
-                yield index, in_halves(rows, index, device)
+            batches = list(slices(len(pixels), BATCH_SIZE))
+            yield from computed(rows, batches, device, side_by_side=detector.side_by_side)
 
 
 def _memory(runtime: TorchRuntime) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from study.core.errors import ScoreError
+from study.core.parallel import ordered_map
 from study.detectors.base import Detector
 from study.training.memory import in_halves
 from study.training.process_group import ALONE, ProcessGroup
@@ -19,6 +20,19 @@ from study.training.runtime import TorchRuntime
 from study.training.session import Images, Named
 
 BATCH_SIZE = 64
+
+
+class _Side:
+    """How many batches this process computes side by side; see `compute_side_by_side`."""
+
+    batches = 1
+
+
+def compute_side_by_side(batches: int) -> None:
+    """Let this process compute so many batches at a time, on a CPU, of detectors that allow it.
+    Each is computed as before, by as many threads as a trial has, so results have the same bits.
+    """
+    _Side.batches = batches
 
 
 def slices(n: int, batch_size: int) -> Iterator[NDArray[np.int64]]:
@@ -35,6 +49,29 @@ def to_input(
     if flip is not None:
         pixels = torch.where(flip.view(-1, 1, 1, 1), pixels.flip(2), pixels)
     return detector.prepare(pixels.to(device))
+
+
+def computed(
+    compute: Callable[[NDArray[np.int64]], Tensor],
+    batches: Sequence[NDArray[np.int64]],
+    device: str,
+    *,
+    side_by_side: bool = False,
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Yield the index of each batch and its rows, in order, without gradients; in halves where
+    memory does not suffice. side_by_side: threads may call `compute` at the same time.
+    """
+    threads = torch.get_num_threads()
+
+    def one(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
+        torch.set_num_threads(threads)  # each thread has a number of its own
+        with torch.no_grad():  # this, too
+            return index, in_halves(compute, index, device)
+
+    if side_by_side and device == "cpu" and min(_Side.batches, len(batches)) > 1:
+        yield from ordered_map(one, batches, threads=_Side.batches, at_once=1)
+    else:
+        yield from map(one, batches)
 
 
 @contextmanager
@@ -57,17 +94,17 @@ def in_batches(
     device: str,
     batch_size: int = BATCH_SIZE,
     processes: ProcessGroup = ALONE,
+    side_by_side: bool = False,
 ) -> Tensor:
     """Return rows (N, ...) = `shape`, float32 on `device`, in order, whole on every rank.
 
     compute: gives the rows (B, ...) of an index (B,). Batches are the same however many ranks there
-    are and each is computed on one of them, so the rows are the same too; in halves where memory
-    does not suffice.
+    are and each is computed on one of them, so the rows are the same too. side_by_side: see
+    `computed`.
     """
     mine = processes.deal(list(slices(shape[0], batch_size)))
-    return processes.join(
-        ((index, in_halves(compute, index, device)) for index in mine), shape, device
-    )
+    alone = side_by_side and processes.size == 1
+    return processes.join(computed(compute, mine, device, side_by_side=alone), shape, device)
 
 
 def score(
@@ -95,6 +132,7 @@ def score(
             device=runtime.device,
             batch_size=batch_size,
             processes=processes,
+            side_by_side=detector.side_by_side,
         )
     return finite_logits([logit.cpu().numpy()], images)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from study.core.errors import ScoreError
 from study.detectors import registry
 from study.training.features import compute_features, head_logits
 from study.training.runtime import TorchRuntime
-from study.training.score import BATCH_SIZE, score
-from tests.training.fakes import images, tiny
+from study.training.score import BATCH_SIZE, compute_side_by_side, score
+from tests.training.fakes import FakeImages, images, tiny
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 20, 21, 64])
@@ -84,3 +88,58 @@ def test_mirrored_features_are_those_of_mirrored_images(runtime: TorchRuntime) -
     found = compute_features(detector, pictures, runtime=runtime, flip=True)
     assert torch.equal(found, compute_features(detector, mirrored, runtime=runtime))
     assert not torch.equal(found, compute_features(detector, pictures, runtime=runtime))
+
+
+class Watched(FakeImages):
+    """Images that say which thread asked for each batch, and how many threads torch has there."""
+
+    threads: list[tuple[str, int]]
+    together: threading.Barrier | None = None
+
+    def gather(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        self.threads.append((threading.current_thread().name, torch.get_num_threads()))
+        if self.together:
+            self.together.wait(60)  # breaks where nobody else is at a batch meanwhile
+        return super().gather(index)
+
+
+def watched(n: int) -> Watched:
+    pictures = images(n, size_px=16)
+    found = Watched(pictures.sample_id, pictures.label, pictures.pixels, pictures.key)
+    found.threads = []
+    return found
+
+
+@pytest.fixture
+def two_batches_at_a_time() -> Iterator[None]:
+    compute_side_by_side(2)
+    yield
+    compute_side_by_side(1)
+
+
+@pytest.mark.usefixtures("two_batches_at_a_time")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batches_side_by_side_have_the_bits_of_a_plain_forward(threads: int) -> None:
+    runtime = TorchRuntime.resolve(device="cpu", threads=threads, precision="float32")
+    runtime.apply()
+    spec = registry.resolve("npr", options={"size_px": 16}, weights_root=None)
+    detector, pictures = registry.build(spec, weights_root=None, seed=0), watched(32)
+    runtime.place(detector)
+    pictures.together = threading.Barrier(2)
+    found = score(detector, pictures, runtime=runtime, batch_size=8)
+    assert {torch_threads for _, torch_threads in pictures.threads} == {threads}
+    with torch.no_grad():
+        parts = [
+            detector.eval()(detector.prepare(torch.from_numpy(part)))
+            for part in np.split(pictures.pixels, 4)
+        ]
+    assert np.array_equal(found, torch.cat(parts).numpy())
+
+
+@pytest.mark.usefixtures("two_batches_at_a_time")
+def test_a_detector_that_does_not_allow_it_computes_one_batch_at_a_time(
+    runtime: TorchRuntime,
+) -> None:
+    detector, pictures = tiny(), watched(20)
+    score(detector, pictures, runtime=runtime, batch_size=5)
+    assert [name for name, _ in pictures.threads] == [threading.current_thread().name] * 4
