@@ -195,6 +195,8 @@ def _source_val(opened: OpenStudy, record: TrainedDetector) -> Iterator[NDArray[
 
 
 def _write_check(path: Path, checked: Checked, models: dict[str, Path]) -> None:
+    from platform import machine
+
     from study.core.identity import whole_file
     from study.render.numbers import json_number
 
@@ -214,6 +216,7 @@ def _write_check(path: Path, checked: Checked, models: dict[str, Path]) -> None:
         "tolerance": checked.agreements[0].tolerance,
         "bytes": {name: path.stat().st_size for name, path in models.items()},
         "milliseconds_an_image": dict(checked.milliseconds),
+        "timed": {"images": dict(checked.runs), "threads": checked.threads, "machine": machine()},
         "test_sets": rows,
     }
     with whole_file(path) as file:
@@ -239,13 +242,23 @@ def _table(checked: Checked, models: dict[str, Path]) -> str:
         f"largest: difference of two logits (of their size, above 1); fp32 must be within"
         f" {checked.agreements[0].tolerance:g}"
     )
-    own = checked.milliseconds["study"]
+    return "\n".join([*lines, *_times(checked, models)])
+
+
+def _times(checked: Checked, models: dict[str, Path]) -> Iterator[str]:
+    """How large and how fast each model is, and how that was measured."""
+    from study.render.numbers import counted
+
+    times, of_images = checked.milliseconds, counted(checked.runs["fp32"], "image")
     for name, path in models.items():
-        size, time = path.stat().st_size / 1e6, checked.milliseconds[name]
-        lines.append(
-            f"{name}: {path} ({size:.1f} MB, {time:.1f} ms an image; the study's own {own:.1f} ms)"
-        )
-    return "\n".join(lines)
+        share = "" if name == "fp32" else f", {times[name] / times['fp32']:.2f} of fp32's time"
+        size = path.stat().st_size / 1e6
+        yield f"{name}: {path} ({size:.1f} MB, {times[name]:.2f} ms an image{share})"
+    yield (
+        f"times: on this machine, {counted(checked.threads, 'thread')}, one image at a time, median"
+        f" over {of_images}; the study's own code takes {times['study']:.2f} ms"
+        f" ({counted(checked.runs['study'], 'image')})"
+    )
 
 
 def _beside(

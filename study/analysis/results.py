@@ -93,6 +93,12 @@ class ResultRow:
         """Whether it is of all single images of a clean test set, leaked ones included."""
         return self.is_whole and self.level == "image" and self.degradation == NO_DEGRADATION
 
+    @property
+    def is_plain_leak_free(self) -> bool:
+        """Whether it is of all single images of a clean test set but those that leak."""
+        clean = self.level == "image" and self.degradation == NO_DEGRADATION
+        return clean and self.leak_free and not self.subset
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRow:
@@ -128,6 +134,12 @@ class PairRow:
     n_fake: int = 0
     note: str = ""
     warnings: str = ""
+
+    @property
+    def leak(self) -> str:
+        """What is known of leaks, in words; "" where the cell is not marked."""
+        images = "1 test image" if self.leaked == 1 else f"{self.leaked} test images"
+        return self.warnings or (f"{images} seen in training" if self.leaked else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +188,7 @@ class Results:
 
     def leaky(self) -> set[tuple[str, str]]:
         """Return (train_on, test_on) of the pairs with test images that leak from training."""
-        return {(one.train_on, one.test_on) for one in self.pairs if one.leaked or one.warnings}
+        return {(one.train_on, one.test_on) for one in self.pairs if one.leak}
 
     @property
     def every_row(self) -> tuple[ResultRow, ...]:

@@ -60,12 +60,15 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """All that was checked. milliseconds: model -> the median time of an image, from its pixels to
-    its logit; `study` is the detector itself.
+    """All that was checked. milliseconds: model -> the median time of an image on this machine,
+    from its pixels to its logit; `study` is the detector itself. runs: model -> how many images it
+    was timed on, one at a time. threads: of the processor.
     """
 
     agreements: tuple[Agreement, ...]
     milliseconds: Mapping[str, float]
+    runs: Mapping[str, int]
+    threads: int
 
 
 def check_models(
@@ -101,6 +104,8 @@ def check_models(
     return Checked(
         agreements=tuple(found),
         milliseconds={name: 1000 * median(one) for name, one in times.items()},
+        runs={name: len(one) for name, one in times.items()},
+        threads=threads,
     )
 
 

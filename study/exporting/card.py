@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -19,6 +19,8 @@ from study.render.numbers import with_interval
 
 UNKNOWN = "unknown"
 SHOWN = (("auc", ""), ("balanced_accuracy", "source"))
+AUDIT, LEAKS = "marked by the audit", "leaks from training"
+LEAK_FREE = "without leaking images"
 
 
 def write_folder(
@@ -47,6 +49,7 @@ def card(record: TrainedDetector, results: Results, *, no: Sequence[str], prepar
     """Return README.md: the head that a hub reads, and the text."""
     pairing, spec = record.trial.pairing, record.spec
     mine = _rows(record, results)
+    marks = _marks(record, results)
     licence = registry.entry(spec.name).licence or UNKNOWN
     head = ModelCardData(
         license="other",
@@ -55,18 +58,14 @@ def card(record: TrainedDetector, results: Results, *, no: Sequence[str], prepar
         pipeline_tag="image-classification",
         tags=["fake-image-detection", spec.name],
         model_name=pairing.name,
-        eval_results=[_result(row) for row in mine],
+        eval_results=[_result(row, marks.get(row.test_on, {})) for row in mine],
     )
-    warned = results.warnings()
-    lines = [
-        f"| {row.test_on} | {row.domain} | {_metric(row)} | {_number(row)} |"
-        f" {row.estimate.n_real} | {row.estimate.n_fake} | {'!' * (row.test_on in warned)} |"
-        for row in mine
-    ]
-    marks = [
-        f"! {name}: {warned[name]}\n"
-        for name in dict.fromkeys(r.test_on for r in mine)
-        if name in warned
+    lines = [_line(row, marks.get(row.test_on, {})) for row in mine]
+    tests = dict.fromkeys(row.test_on for row in mine)
+    explained = [
+        f"* `{name}` is {mark}: {why}" if mark == AUDIT else f"* `{name}` has {mark}: {why}"
+        for name in tests
+        for mark, why in marks.get(name, {}).items()
     ]
     weights = f"`{spec.backbone}` ({spec.pretrained})" if spec.backbone else "none"
     of_weights = f"Of the pretrained weights: {licence}. " if spec.backbone else ""
@@ -85,11 +84,12 @@ def card(record: TrainedDetector, results: Results, *, no: Sequence[str], prepar
             " it.\n",
             "## Results\n",
             "Of this one trained model. Intervals are of 95 %.\n",
-            "| test set | domain | metric | value [low, high] | reals | fakes | audit |",
+            "| test set | domain | metric | value [low, high] | reals | fakes | marks |",
             "|---|---|---|---|---|---|---|",
             *lines,
-            "\nThe audit marks a test set with `!`:\n" if marks else "",
-            *marks,
+            "\nA number of a marked test set may be too good:\n" if explained else "",
+            *explained,
+            "",
             "## Licence\n",
             f"{of_weights}The images that it was trained on have licences of their own. Whoever"
             " publishes this folder has to look at them, and to replace `license` above.",
@@ -99,6 +99,7 @@ def card(record: TrainedDetector, results: Results, *, no: Sequence[str], prepar
 
 
 def _rows(record: TrainedDetector, results: Results) -> list[ResultRow]:
+    """The numbers of this one model on single, clean images; without those that leak, too."""
     pairing = record.trial.pairing
     return [
         row
@@ -106,14 +107,33 @@ def _rows(record: TrainedDetector, results: Results) -> list[ResultRow]:
         if row.is_first
         and (row.detector, row.train_on) == (pairing.detector, pairing.train_on)
         and row.seed == str(record.winner_seed)
-        and row.is_plain
+        and (row.is_plain or row.is_plain_leak_free)
         and row.has_number
         and (row.metric, row.threshold) in SHOWN
     ]
 
 
+def _marks(record: TrainedDetector, results: Results) -> dict[str, dict[str, str]]:
+    """Test set -> what marks the model's numbers on it -> why."""
+    found: dict[str, dict[str, str]] = {}
+    for name, why in results.warnings().items():
+        found.setdefault(name, {})[AUDIT] = why
+    for pair in results.pairs:
+        if pair.train_on == record.trial.pairing.train_on and pair.leak:
+            found.setdefault(pair.test_on, {})[LEAKS] = pair.leak
+    return found
+
+
 def _metric(row: ResultRow) -> str:
-    return f"{row.metric} at {row.threshold}" if row.threshold else row.metric
+    name = f"{row.metric} at {row.threshold}" if row.threshold else row.metric
+    return f"{name}, {LEAK_FREE}" if row.leak_free else name
+
+
+def _line(row: ResultRow, marks: Iterable[str]) -> str:
+    """A row of the table of results."""
+    found = row.estimate
+    counts = f"{found.n_real} | {found.n_fake} | {', '.join(marks)}"
+    return f"| {row.test_on} | {row.domain} | {_metric(row)} | {_number(row)} | {counts} |"
 
 
 def _number(row: ResultRow) -> str:
@@ -121,7 +141,7 @@ def _number(row: ResultRow) -> str:
     return with_interval(found.value, found.low, found.high)
 
 
-def _result(row: ResultRow) -> EvalResult:
+def _result(row: ResultRow, marks: Iterable[str]) -> EvalResult:
     found = row.estimate
     ends = {"low": round(found.low, 6), "high": round(found.high, 6), "confidence": 0.95}
     has_interval = math.isfinite(found.low) and math.isfinite(found.high)
@@ -129,7 +149,7 @@ def _result(row: ResultRow) -> EvalResult:
         task_type="image-classification",
         task_name="fake image detection",
         dataset_type=row.test_on,
-        dataset_name=f"{row.test_on} ({row.domain}-domain)",
+        dataset_name=f"{row.test_on} ({', '.join([f'{row.domain}-domain', *marks])})",
         dataset_split="test",
         metric_type=row.metric,
         metric_name=_metric(row),

@@ -62,6 +62,11 @@ def test_the_model_says_what_the_study_stored(
     told = {one.key: one.value for one in onnx.load(tmp_path / "out/model.onnx").metadata_props}
     assert (told["detector"], told["train_on"], told["seed"]) == ("npr", "alpha", "0")
     assert check["bytes"]["int8"] < 0.5 * check["bytes"]["fp32"]
+    images = sum(row["images"] for row in rows.values())
+    assert check["timed"]["images"] == {"study": 20, "fp32": images, "int8": images}
+    times = check["milliseconds_an_image"]
+    assert f"{times['int8'] / times['fp32']:.2f} of fp32's time" in said
+    assert f"times: on this machine, 1 thread, one image at a time, median over {images}" in said
     assert_card(hub, local_run.store)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from study.analysis.cell_curves import CellCurves
 from study.analysis.comparisons import Comparisons
 from study.analysis.evidence import EvidenceRow
-from study.analysis.results import PairRow, Results
+from study.analysis.results import Results
 from study.analysis.robustness import Robustness
 from study.analysis.search_curves import EpochPoint, TrialPoint
 from study.analysis.tuning import Contrast
@@ -26,7 +26,6 @@ from study.core.errors import StoreError
 from study.core.identity import whole_file
 from study.core.records import NO_DEGRADATION
 from study.render.marks import SHARES, WARNED, explained
-from study.render.numbers import counted
 from study.render.report import charts, payload, prose
 from study.render.report.library import library, named
 
@@ -125,7 +124,7 @@ def _findings(results: Results) -> str:
     """What the audit says of columns and cells, and what was trained too little."""
     lines = [(f"{WARNED} test set", name, why) for name, why in results.warnings().items()]
     lines += [
-        (f"{WARNED} leak", f"{one.train_on} → {one.test_on}", _leak_words(one))
+        (f"{WARNED} leak", f"{one.train_on} → {one.test_on}", one.leak)
         for one in results.pairs
         if (one.train_on, one.test_on) in results.leaky()
     ]
@@ -142,10 +141,6 @@ def _findings(results: Results) -> str:
     if not lines:
         return "<p>The audit marks nothing, and no pairing is flagged.</p>"
     return prose.rows(("mark", "where", "what"), lines)
-
-
-def _leak_words(pair: PairRow) -> str:
-    return pair.warnings or f"{counted(pair.leaked, 'test image')} seen in training"
 
 
 def _failures(results: Results) -> str:
