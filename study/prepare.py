@@ -67,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.describe:
         describe(options)
         return cli.DONE
-    prepare(cli.open_study(options, firewall=False))
+    from study.store.store import in_use
+
+    opened = cli.open_study(options, firewall=False)
+    with in_use(opened.store.results):
+        prepare(opened)
     print(f"\nnext: {cli.again(options, 'sweep')}")
     return cli.DONE
 

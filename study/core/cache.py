@@ -12,7 +12,7 @@ made again, with a line that says so.
 
 A file begins with a line of JSON, its checksums and the name of the entry, and then comes the
 content. The checksums of a
-folder's files are the content of `sums.json` in it.
+folder's files are the content of `sums.json` in it, and `inputs.json` says what it is made of.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from typing import Any
 
 from study.core.code import code_digest, place_of
 from study.core.errors import StoreError
-from study.core.identity import digest, whole_file, whole_folder
+from study.core.identity import canonical_json, digest, whole_file, whole_folder
 from study.core.parallel import one_at_a_time, ordered_map
 
 BLOCK = 1 << 22  # bytes to a checksum
-SUMS = "sums.json"
+SUMS, INPUTS = "sums.json", "inputs.json"
 ABSENT = "absent"
 _LOG = logging.getLogger(__name__)
 _checked: dict[Path, list[tuple[int, int]]] = {}  # sizes and times of folders that were whole
@@ -55,6 +55,11 @@ class Cache:
     def path(self, cache: Path, name: str) -> Path:
         """Return where an entry lies. name: the digest of its inputs, with or without a suffix."""
         return cache / self.kind / code_digest(*self._code) / name
+
+    def of_other_code(self, cache: Path) -> list[Path]:
+        """Return the folders of entries that other code has made: nobody reads them now."""
+        now = self.path(cache, "").name
+        return [one for one in sorted((cache / self.kind).glob("*/")) if one.name != now]
 
     def get(self, cache: Path, inputs: Any, make: Callable[[], Any]) -> Any:
         """Return what `make` returns, as JSON gives it back; from the cache where that has it.
@@ -87,6 +92,8 @@ class Cache:
                     shutil.rmtree(path, ignore_errors=True)
                     with whole_folder(path) as temporary:
                         make(temporary)
+                        plain = canonical_json(inputs).encode(errors="surrogatepass")
+                        (temporary / INPUTS).write_bytes(plain)
                         _seal(temporary, path)
                     remove_others(path)
         return path
@@ -127,6 +134,16 @@ def read_entry(path: Path) -> bytes | None:
         return None
     except ValueError:
         _say(path)
+        return None
+
+
+def inputs_of(folder: Path) -> Any:
+    """Return what a folder of the cache is made of, as JSON gives it back; None where it does not
+    say so: it is of an older version, or damaged.
+    """
+    try:
+        return json.loads((folder / INPUTS).read_bytes())
+    except (OSError, ValueError):
         return None
 
 

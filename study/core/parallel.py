@@ -63,12 +63,12 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def try_lock(file: IO[str]) -> bool:
-    """Lock a file while it is open; False where another process holds it. On a file system without
-    locks nobody does.
+def try_lock(file: IO[str] | int, *, shared: bool = False) -> bool:
+    """Lock a file, or a folder by its descriptor, while it is open; False where another process
+    holds it. Several may share a lock. On a file system without locks nobody holds one.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in HELD
     return True

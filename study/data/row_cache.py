@@ -44,12 +44,12 @@ class RowCache:
         unless_empty: a column; a row in which it is "" is used and not kept. For the others see
         `Cache`.
         """
-        self.made_by, self._cache = made_by, Cache(kind, made_by, libraries=libraries)
+        self.made_by, self.cache = made_by, Cache(kind, made_by, libraries=libraries)
         self.schema, self._of, self._unless_empty = schema, of, unless_empty
 
     def folder(self, cache: Path, name: str, inputs: Any) -> Path:
         """Return where the table of a dataset lies."""
-        return self._cache.path(cache, f"{file_name(name)}-{digest(inputs)}")
+        return self.cache.path(cache, f"{file_name(name)}-{digest(inputs)}")
 
     def rows(
         self,

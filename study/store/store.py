@@ -129,7 +129,8 @@ class Store:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            with in_use(self.results):
+                yield
 
     def save_study(self, toml: str) -> None:
         """Write the resolved study file."""
@@ -506,6 +507,44 @@ class Store:
 
     def _not_applicable_file(self, key: str) -> Path:
         return self.folder / "scores" / f"{key}.not_applicable.json"
+
+
+@contextlib.contextmanager
+def in_use(results: Path) -> Iterator[None]:
+    """Use what is kept in a folder of results while the block runs; others may, too. Raises
+    StoreError while `study.gc` removes something there.
+    """
+    with _folder_locked(results, shared=True) as is_mine:
+        if not is_mine:
+            raise StoreError(
+                f"what is not used is being removed from '{results}'; run the command again when"
+                " study.gc has ended"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def nobody_else(results: Path) -> Iterator[None]:
+    """Let no command write a study of a folder of results, or fill its cache, while the block runs.
+    Raises StoreError where one does.
+    """
+    with _folder_locked(results, shared=False) as is_mine:
+        if not is_mine:
+            raise StoreError(
+                f"a command is at work in '{results}', so nothing is removed; wait for it or stop"
+                " it"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def _folder_locked(folder: Path, *, shared: bool) -> Iterator[bool]:
+    """Lock a folder itself, without a file of its own, and say whether that was possible."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield try_lock(number, shared=shared)
+    finally:
+        os.close(number)
 
 
 def read_trained(folder: Path) -> TrainedDetector:

@@ -136,7 +136,8 @@ def test_a_folder_of_other_files_is_made_again(tmp_path: Path, change: str) -> N
     else:
         (folder / "in" / "large").write_bytes(b"")
     FOLDERS.folder(tmp_path, "x", fill)
-    assert sorted(path.name for path in folder.iterdir()) == ["empty", "in", "sums.json"]
+    names = ["empty", "in", "inputs.json", "sums.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "in" / "large").stat().st_size == BLOCK + 14
 
 
