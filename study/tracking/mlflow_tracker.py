@@ -26,6 +26,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -237,12 +238,14 @@ class Tracker:
         with _one_line_errors(self.uri), _impatient():
             from mlflow import MlflowClient
 
+            if own := own_database(results):
+                _leave_to_kernel(own.parent)
             if not is_server(self.uri):
                 _make_database(self.uri, lock=results / "cache" / "mlflow.db")
                 _probe_database(self.uri)
 
             # another program's MLFLOW_REGISTRY_URI is not for a database of our own
-            registry = self.uri if own_database(results) else None
+            registry = self.uri if own else None
             self._client: MlflowClient = MlflowClient(self.uri, registry_uri=registry)
             self._experiment = self._open_experiment(results)
 
@@ -289,10 +292,12 @@ class Tracker:
             self._monitor.start()
 
     def close(self) -> None:
-        """End what `watch` began."""
+        """End what `watch` began, and have all that was written on the disk."""
         if self._monitor is not None:
             self._monitor.finish()
             self._client.set_terminated(self._monitor._run_id)
+        if (own := own_database(self._results)) and own.is_file():
+            _flush(own)
 
     def _runs(self) -> dict[RunKey, Run]:
         """Our runs of this experiment, by key; read once."""
@@ -360,13 +365,21 @@ class Tracker:
         return run
 
     def _complete(
-        self, key: RunKey, state: str, *, end_ms: int, tags: Mapping[str, str] | None = None
+        self,
+        key: RunKey,
+        state: str,
+        *,
+        end_ms: int,
+        tags: Mapping[str, str] = MappingProxyType({}),
+        **more: Any,
     ) -> None:
-        """End a run; its state is the last thing written."""
+        """End a run; its state is the last thing written, by MLflow with the other tags. more: what
+        `_log` takes beside.
+        """
         run, status = self._runs()[key], "FAILED" if state == "failed" else "FINISHED"
         self._client.set_terminated(run.info.run_id, status, end_time=end_ms)
-        final = {**(tags or {}), "study.state": state}
-        self._log(run.info.run_id, tags=final)
+        final = {**tags, "study.state": state}
+        self._log(run.info.run_id, tags=final, **more)
         run.data.tags.update(final)
 
     def _is_complete(self, key: RunKey, **tags: str) -> bool:
@@ -402,12 +415,15 @@ class Tracker:
             return key
         if key not in self._under_way:
             self._open_trial(key, trial, result.seconds)
-        run, written = self._runs()[key], self._under_way.pop(key)
-        start_ms = run.info.start_time
+        written = self._under_way.pop(key)
+        start_ms = self._runs()[key].info.start_time
         end_ms = start_ms + round(result.seconds * 1000)
-        self._log(
-            run.info.run_id,
+        self._complete(
+            key,
+            result.state,
+            end_ms=end_ms,
             numbers=_numbers(result, start_ms, end_ms, written),
+            params={} if written else _params(trial),
             tags={
                 "study.reason": result.why,
                 "study.traceback": f"failures/{file.name}" if file else "",
@@ -415,7 +431,6 @@ class Tracker:
                 "study.phases": ", ".join(dict.fromkeys(r.phase for r in result.history)),
             },
         )
-        self._complete(key, result.state, end_ms=end_ms)
         return key
 
     def log_epoch(self, trial: Trial, record: EpochRecord) -> None:
@@ -426,10 +441,11 @@ class Tracker:
                 return
             if key not in self._under_way:
                 self._open_trial(key, trial, record.seconds)
-            if record.epoch not in self._under_way[key]:
+            if record.epoch not in (written := self._under_way[key]):
                 run_id = self._runs()[key].info.run_id
-                self._log(run_id, numbers=_of_epoch(record, _now_ms()))
-                self._under_way[key].add(record.epoch)
+                params = {} if written else _params(trial)
+                self._log(run_id, numbers=_of_epoch(record, _now_ms()), params=params)
+                written.add(record.epoch)
 
     def _open_trial(self, key: RunKey, trial: Trial, seconds: float) -> None:
         """Open a trial's run, nested under its pairing. seconds: how long it has run."""
@@ -440,8 +456,7 @@ class Tracker:
             "study.origin": trial.origin,
         }
         parent = self._pairing_run(trial.pairing)
-        run = self._new_run(key, name, tags, seconds=seconds, parent=parent)
-        self._log(run.info.run_id, params=_params(trial))
+        self._new_run(key, name, tags, seconds=seconds, parent=parent)
         self._under_way[key] = set()
 
     def log_winner(self, trained: TrainedDetector, folder: Path) -> None:
@@ -747,7 +762,36 @@ def _make_database(uri: str, *, lock: Path) -> None:
                 begun = sqlalchemy.URL.create(url.drivername, database=str(made))
                 text = begun.render_as_string(hide_password=False)
                 MlflowClient(tracking_uri=text).search_experiments(max_results=1)
+                _flush(made)
                 made.rename(file)
+
+
+@cache
+def _leave_to_kernel(folder: Path) -> None:
+    """Have SQLite files below a folder written without waiting for the disk at every step, which is
+    most of the time that they take. A killed process loses nothing by that. Where the power fails
+    meanwhile, the file may be damaged: it is a view, and can be made anew.
+    """
+    import sqlite3
+
+    import sqlalchemy
+
+    below = folder.resolve()
+
+    def begun(connection: Any, _: Any) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        files = [row[2] for row in connection.execute("PRAGMA database_list")]
+        if any(file and Path(file).resolve().is_relative_to(below) for file in files):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", begun)
+
+
+def _flush(file: Path) -> None:
+    """Wait until a file is on the disk."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def _probe_database(uri: str) -> None:
@@ -790,7 +834,7 @@ def _save_pyfunc(
         ),
         params=ParamSchema([ParamSpec(SIDE, "long", OWN_SIDE)]),
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unchecked_requirements():
         warnings.simplefilter("ignore")
         mlflow.pyfunc.save_model(
             path=str(path),
@@ -803,3 +847,22 @@ def _save_pyfunc(
             # given, or MLflow starts a process to find out
             pip_requirements=requirements(faces=bool(trained.provenance.get("faces"))),
         )
+
+
+@contextlib.contextmanager
+def _unchecked_requirements() -> Iterator[None]:
+    """Save models without MLflow comparing their requirements with what is installed, from which
+    they were read. It looks at every file of every package for that, 0.8 s a command.
+    """
+    from mlflow.utils import environment
+
+    name = "warn_dependency_requirement_mismatches"
+    before = getattr(environment, name, None)
+    if before is None:  # it is no public name
+        yield
+        return
+    setattr(environment, name, lambda _: None)
+    try:
+        yield
+    finally:
+        setattr(environment, name, before)

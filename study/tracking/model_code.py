@@ -61,15 +61,20 @@ def requirements(*, faces: bool = False) -> list[str]:
     """Return the packages with the versions that are installed here, as pip takes them. faces:
     whether the detector is of a study of faces, which are found first.
     """
-    versions = {name: metadata.version(name).partition("+")[0] for name in PACKAGES}
-    found = [f"{name}=={version}" for name, version in versions.items()]
+    found = [f"{name}=={_version(name).partition('+')[0]}" for name in PACKAGES]
     return [*found, *map(_if_installed, FACE_PACKAGES)] if faces else found
+
+
+@cache
+def _version(name: str) -> str:
+    """The version of an installed package, whose description is read once."""
+    return metadata.version(name)
 
 
 def _if_installed(name: str) -> str:
     """A package with its version; alone where the extra is not installed here."""
     try:
-        return f"{name}=={metadata.version(name)}"
+        return f"{name}=={_version(name)}"
     except metadata.PackageNotFoundError:
         return name
 

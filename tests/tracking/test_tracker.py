@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -680,3 +681,19 @@ def test_an_address_of_the_users_is_absolute_and_still_an_address(
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
     code = "import sys, study.tracking.mlflow_tracker; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_its_own_database_alone_is_left_to_the_kernel(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's `synchronous` is 0 where nothing waits for the disk, and 2 by default."""
+
+    def waits(tracker: Tracker) -> int:
+        with tracker._client._tracking_client.store.engine.connect() as connection:
+            return int(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+    assert waits(Tracker("mine", results=results)) == 0
+    theirs = tmp_path / "theirs.db"
+    shutil.copy(results / "mlflow.db", theirs)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{theirs}")
+    assert waits(Tracker("mine", results=results)) == 2
