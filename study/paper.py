@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             robustness=found.robustness,
             curves=cell_curves(found.scores, plain, MOST_CURVES),
             epochs=epoch_points(history),
+            later=found.choices.later,
         )
         folder = options.out or opened.store.folder / FOLDER
         files = write_paper(paper, folder, options.formats, options.style)

@@ -204,6 +204,7 @@ def _report(
         ),
         comparisons=found.comparisons,
         robustness=found.robustness,
+        later=found.choices.later,
         contrasts=contrasts,
         evidence=found.choices.evidence,
         curves=curves,

@@ -158,7 +158,7 @@ def test_what_is_shown_are_the_means_and_each_fold_is_kept(
     assert track.main([*arguments[:3], *FOLDS]) == 0
 
 
-def test_the_page_that_is_made_later_has_the_means(
+def test_the_page_that_is_made_later_has_the_means_and_each_fold(
     folded: Store, arguments: list[str], tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
@@ -166,4 +166,6 @@ def test_the_page_that_is_made_later_has_the_means(
     found = held_by_page(data_of(page)["matrix"], folded.matrix_file)
     mean = auc_rows(folded)["mean", "beta"].estimate
     assert [mean.value, mean.low, mean.high] in [numbers[:3] for numbers in found.values()]
+    assert {repeat for *_, repeat, _, _, _ in found} == {"mean", "fold 0", "fold 1"}
+    assert data_of(page)["matrix"]["own_repeat"] == "fold 0"
     assert "2 folds (data.folds)" in page.read_text(encoding="utf-8")

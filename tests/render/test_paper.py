@@ -31,6 +31,7 @@ from study.render.figures.cell_panels import (
     roc_panels,
 )
 from study.render.figures.forest import forest
+from study.render.figures.half_life import half_life
 from study.render.figures.headless import headless
 from study.render.figures.heat_map import heat_maps
 from study.render.figures.paper import Paper, write_paper
@@ -40,6 +41,7 @@ from study.render.latex_tables import best_of_cells, matrix_latex, ranking_latex
 from study.render.numbers import with_interval
 from tests.analysis.score_sets import score_set
 from tests.analysis.test_comparisons import aucs_of, baseline_rows, compared, made, study
+from tests.render.report_here import later_rows_made_up
 from tests.render.synthetic_matrix import results, row
 from tests.render.test_robustness import cell
 
@@ -91,6 +93,20 @@ def test_the_forest_plot_says_every_mean_and_the_controls(found: Comparisons) ->
     assert len(words(figure)) == len(names) == 4
     points = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert points[:3] == [one.mean.value for one in standings]
+
+
+def test_a_half_life_has_a_point_for_every_younger_generator() -> None:
+    assert half_life([]) is None
+    figure = half_life(later_rows_made_up())
+    assert figure is not None
+    (panel,) = figure.axes
+    first, other, chance = (line.get_xydata().tolist() for line in panel.lines)
+    assert (first, other) == ([[7, 0.9], [31, 0.625]], [[12, 0.75]])
+    assert {y for _, y in chance} == {0.5}
+    bars = [segment.tolist() for bars in panel.collections for segment in bars.get_segments()]
+    assert np.allclose(bars[1], [[31, 0.575], [31, 0.675]])
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["a\n(until 2020-01)", "c\n(until 2021)", "chance"]
 
 
 def test_a_roc_is_that_of_every_seed_and_its_number_is_the_matrix(tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from tests.render.report_here import (
     EVIL,
     NAUGHTY,
     held_by_page,
+    later_rows_made_up,
     report,
     results_with_everything,
 )
+from tests.render.synthetic_matrix import row
 
 MOST_BYTES, MOST_LIBRARY_BYTES = 5_000_000, 1_500_000
 
@@ -139,6 +141,32 @@ def test_of_too_many_numbers_the_last_quantities_are_left_out_and_named(
     assert [q["metric"] for q in found["quantities"]] == ["auc", "ap"]
     assert "balanced_accuracy@source" in found["left_out"] and "eer" in found["left_out"]
     assert len(found["columns"]["value"]) == each[0] + each[1]
+
+
+def test_single_repeats_are_left_out_before_any_quantity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two metrics in one cell, of two folds."""
+    folds = ("mean", "fold 0", "fold 1")
+    mean, *single = ([row(metric=m, repeat=name) for m in ("auc", "ap")] for name in folds)
+    results = Results(rows=tuple(mean), repeats=tuple(one for of in single for one in of))
+    whole = payload.matrix(results)
+    assert (len(whole["columns"]["value"]), whole["left_out"]) == (6, [])
+    assert (whole["names"]["repeat"], whole["own_repeat"]) == ([*folds], "fold 0")
+    monkeypatch.setattr(payload, "MOST_ROWS", 5)
+    found = payload.matrix(results)
+    assert (len(found["columns"]["value"]), found["left_out"]) == (4, ["ap of single repeats"])
+
+
+def test_how_long_a_detector_lasts() -> None:
+    """A point for each younger generator; none where nothing is younger."""
+    assert charts.later_chart([]) is None
+    found = charts.later_chart(later_rows_made_up())
+    assert found is not None
+    values = [(one["months"], one["value"], one["train on"]) for one in found["data"]["values"]]
+    assert values == [
+        (7, 0.9, "a (until 2020-01)"),
+        (31, 0.625, "a (until 2020-01)"),
+        (12, 0.75, "c (until 2021)"),
+    ]
 
 
 def test_markdown_makes_tables_and_no_tag_link_or_picture() -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from study.analysis.results import ResultRow, Results
+from study.core.records import ELSEWHERE
 from study.render.grid import pick, state_words
 from study.render.numbers import number
 from study.render.report.library import bundled
-from study.render.report.page import page
-from tests.render.report_here import EVIL, NAUGHTY, report, results_with_everything
+from study.render.report.page import Report, page
+from tests.render.report_here import EVIL, NAUGHTY, curves_of, report, results_with_everything
+from tests.render.synthetic_matrix import row
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
@@ -107,6 +109,39 @@ def test_every_switch_shows_the_numbers_of_the_matrix(tab: Any) -> None:
         assert wanted.keys() <= found.keys()
         numbers += sum(words[0].isdigit() for words in found.values())
     assert numbers > 500
+
+
+def test_each_repeat_has_its_own_matrix(browser: Any, tmp_path: Path) -> None:
+    """What was run elsewhere is not repeated, and stays. Curves are of the study's own repeat."""
+    folds = ("mean", "fold 0", "fold 1")
+    given = row("theirs", ELSEWHERE, "b", 0.875, role="external")
+    each = {
+        name: [row("npr", "a", y, 0.5 + 0.1 * at + 0.01 * (y == "b"), repeat=name) for y in "ab"]
+        for at, name in enumerate(folds)
+    }
+    results = Results(rows=(*each["mean"], given), repeats=(*each["fold 0"], *each["fold 1"]))
+    path = tmp_path / "page.html"
+    made = Report(name="folded", results=results, curves=(curves_of("npr", "a", "b"),))
+    path.write_text(page(made, bundled()), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+    tab.wait_for_selector("html[data-ready=yes]", state="attached")
+    for name in folds:
+        tab.select_option("#repeat", name)
+        found = {place: words for place, words in shown_cells(tab).items() if words[0].isdigit()}
+        wanted = {("npr", "a", one.test_on): number(one.estimate.value) for one in each[name]}
+        assert found == wanted | {("theirs", ELSEWHERE, "b"): "0.875"}
+        tab.click('#grid button[data-detector="npr"][data-test="b"]')
+        figures = tab.locator("#cell figure").count()
+        assert bool(figures) == (name != "fold 1")
+        ending = "" if name == "mean" else f", {name}"
+        assert tab.inner_text("#cell-title") == f"npr: a → b{ending}"
+        tab.click("#close")
+    tab.close()
+
+
+def test_without_repeats_there_is_no_switch_for_them(tab: Any) -> None:
+    assert not tab.locator("#repeat").is_visible() and tab.locator("#level").is_visible()
 
 
 def test_one_detector_alone(tab: Any) -> None:

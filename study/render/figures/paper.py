@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from study.analysis.cell_curves import CellCurves
 from study.analysis.comparisons import Comparisons
+from study.analysis.exposure import LaterRow
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness
 from study.analysis.search_curves import EpochPoint
@@ -35,6 +36,7 @@ class Paper:
     robustness: Sequence[Robustness]
     curves: Sequence[CellCurves]
     epochs: Sequence[EpochPoint]
+    later: Sequence[LaterRow] = ()
 
 
 def write_paper(
@@ -59,6 +61,7 @@ def _figures(paper: Paper) -> dict[str, Callable[[], Figure | None]]:
     """What draws each figure, by its name; it gives None where there is nothing to draw."""
     from study.render.figures import cell_panels
     from study.render.figures.forest import forest
+    from study.render.figures.half_life import half_life
     from study.render.figures.heat_map import heat_maps
     from study.render.figures.robustness import changes
     from study.render.figures.search import learning_curves
@@ -76,6 +79,7 @@ def _figures(paper: Paper) -> dict[str, Callable[[], Figure | None]]:
         "precision_recall": partial(cell_panels.precision_panels, paper.curves, warned),
         "reliability": partial(cell_panels.reliability_panels, paper.curves, warned),
         "robustness": partial(changes, paper.robustness),
+        "half_life": partial(half_life, paper.later),
         "learning_curves": partial(learning_curves, paper.epochs),
         **confusions,
     }

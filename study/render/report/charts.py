@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from study.analysis.comparisons import Comparisons
+from study.analysis.exposure import LaterRow
 from study.analysis.headline import CHANCE, Standing
 from study.analysis.results import Domain
 from study.analysis.robustness import Robustness, mean_drop
@@ -193,6 +194,56 @@ def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
     }
     facet = _names("domain", (row["domain"] for row in rows), title=None)
     return {"data": {"values": rows}, "facet": facet, "columns": 2, "spec": inner}
+
+
+def later_chart(found: Sequence[LaterRow]) -> Chart | None:
+    """Return the AUC on generators that are younger than the training set, by the months between;
+    None where there is none.
+    """
+    rows: list[Chart] = [
+        {
+            "detector": one.detector,
+            "train on": f"{one.train_on} (until {one.trained_until})",
+            "generator": one.method,
+            "test on": one.test_on,
+            "released": one.released,
+            "months": one.months,
+            **_interval(one.auc.value, one.auc.low, one.auc.high),
+        }
+        for one in found
+    ]
+    if not rows:
+        return None
+    shared = {
+        "x": _x("months", "months after the training set", scale={"zero": True, "nice": True}),
+        "color": _names("train on", (row["train on"] for row in rows)),
+    }
+    y, zero = "AUC", {"scale": {"zero": False}}
+    tips = ("detector", "train on", "generator", "test on", "released", "months", "text")
+    layers: list[Chart] = [
+        {
+            "mark": {"type": "rule", "strokeDash": [4, 3]},
+            "encoding": {"y": {"datum": CHANCE}},
+        },
+        {
+            "mark": {"type": "line", "opacity": 0.4},
+            "encoding": {**shared, "y": _x("value", y, **zero)},
+        },
+        {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {**shared, "y": _x("low", y, **zero), "y2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+            "encoding": {
+                **shared,
+                "y": _x("value", y, **zero),
+                "shape": {**shared["color"], "legend": None},
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
+    return _panels(rows, layers)
 
 
 def tuning_chart(found: Sequence[Contrast]) -> Chart | None:

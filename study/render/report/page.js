@@ -1,8 +1,8 @@
 // Fills the page from its data. What comes from data is set as text, never as markup.
 
 const $ = (id) => document.getElementById(id);
-const SWITCHES = ["detector", "metric", "threshold", "degradation", "level", "leak_free"];
-const CLEAN = "none";
+const SWITCHES = ["detector", "metric", "threshold", "degradation", "level", "repeat", "leak_free"];
+const CLEAN = "none", MEAN = "mean";
 let data, matrix, columns, numberOf, shown = {}, curvesOf, colour, active = null;
 
 function make(tag, words = "", attributes = {}) {
@@ -48,13 +48,15 @@ function index() {
   columns.value.forEach((_, i) => {
     const c = columns;
     numberOf.set(
-      key(c.detector[i], c.train_on[i], c.test_on[i], c.degradation[i], c.quantity[i], c.level[i], c.leak_free[i]), i);
+      key(c.detector[i], c.train_on[i], c.test_on[i], c.degradation[i], c.quantity[i], c.level[i], c.leak_free[i], c.repeat[i]), i);
   });
   curvesOf = new Map(data.curves.cells.map((one) => [key(one.detector, one.train_on, one.test_on), one]));
 }
 
-function find(d, x, y, quantity, { degradation, level, leak_free } = shown) {
-  const at = (q, l, f) => numberOf.get(key(d, x, y, degradation, q, l, f));
+function find(d, x, y, quantity, { degradation, level, leak_free, repeat } = shown) {
+  const once = matrix.names.repeat.indexOf(""); // what was run elsewhere is not repeated
+  const at = (q, l, f) => numberOf.get(key(d, x, y, degradation, q, l, f, repeat))
+    ?? numberOf.get(key(d, x, y, degradation, q, l, f, once));
   const own = leak_free ? at(quantity, level, 1) ?? at(quantity, level, 0) : at(quantity, level, 0);
   if (own !== undefined) return own;
   const image = matrix.names.level.indexOf("image"); // a cell without numbers has one line, of its AUC
@@ -84,6 +86,9 @@ function fillSwitches() {
   options("metric", [...titles.keys()], (name) => titles.get(name));
   options("degradation", matrix.names.degradation, (name) => (name === CLEAN ? "none (clean)" : name));
   options("level", matrix.names.level);
+  const repeats = matrix.names.repeat.filter(Boolean);
+  options("repeat", repeats.length ? repeats : [""], (name) => (name === MEAN ? "mean over all" : name));
+  $("repeat").parentElement.hidden = !repeats.length;
   $("leak_free").disabled = !columns.leak_free.includes(1);
   $("detector").disabled = matrix.names.detector.length < 2;
   const thresholds = () => {
@@ -102,6 +107,7 @@ function readSwitches() {
     threshold: $("threshold").value,
     degradation: matrix.names.degradation.indexOf($("degradation").value),
     level: matrix.names.level.indexOf($("level").value),
+    repeat: matrix.names.repeat.indexOf($("repeat").value),
     leak_free: $("leak_free").checked,
   };
 }
@@ -259,11 +265,14 @@ function table(head, rows) {
 function openCell(d, x, y) {
   const place = { detector: matrix.names.detector[d], train_on: matrix.names.train_on[x], test_on: matrix.names.test_on[y] };
   const isHere = (one) => ["detector", "train_on", "test_on"].every((name) => one[name] === place[name]);
-  const degraded = matrix.names.degradation[shown.degradation];
+  const degraded = matrix.names.degradation[shown.degradation], repeat = matrix.names.repeat[shown.repeat];
   active = document.activeElement;
-  $("cell-title").textContent =
-    `${place.detector}: ${place.train_on} → ${place.test_on}` + (degraded === CLEAN ? "" : `, ${degraded}`);
-  const parts = [], curve = curvesOf.get(key(place.detector, place.train_on, place.test_on));
+  $("cell-title").textContent = [`${place.detector}: ${place.train_on} → ${place.test_on}`,
+    ...(degraded === CLEAN ? [] : [degraded]), ...(repeat && repeat !== MEAN ? [repeat] : [])].join(", ");
+  const isOwn = !repeat || repeat === MEAN || repeat === matrix.own_repeat;
+  const parts = [], curve = isOwn ? curvesOf.get(key(place.detector, place.train_on, place.test_on)) : undefined;
+  if (repeat && place.train_on !== "(elsewhere)")
+    parts.push(make("p", `Curves, images and commands are of ${matrix.own_repeat}.`, { class: "note" }));
   const i = find(d, x, y, quantityNow());
   if (i !== undefined && matrix.texts[columns.text[i]]) parts.push(make("p", matrix.texts[columns.text[i]], { class: "note" }));
   if (curve && degraded === CLEAN) parts.push(...cellCharts(curve, data.evidence.find(isHere)));
@@ -325,8 +334,9 @@ function numbersOf(d, x, y, isHere) {
   const ratio = (words) => /^C?llr|PPV|risk|Cllr/i.test(words);
   const others = rows.filter(([title]) => ratio(title)).map(([title, value]) => [title, value]);
   if (lines.length || others.length) parts.push(make("h3", "Likelihood ratios"), table(["what", "is"], [...others, ...lines]));
-  const seeds = data.seeds.filter(isHere).map((one) => [`AUC, seed ${one.seed}`, interval(one.value, one.low, one.high), "", ""]);
-  const some = data.subsets.filter(isHere).map((one) => [`AUC, ${one.subset}`, interval(one.value, one.low, one.high), "", ""]);
+  const isMean = [undefined, "", MEAN].includes(matrix.names.repeat[shown.repeat]);
+  const seeds = data.seeds.filter((one) => isMean && isHere(one)).map((one) => [`AUC, seed ${one.seed}`, interval(one.value, one.low, one.high), "", ""]);
+  const some = data.subsets.filter((one) => isMean && isHere(one)).map((one) => [`AUC, ${one.subset}`, interval(one.value, one.low, one.high), "", ""]);
   const all = make("details");
   all.append(make("summary", "All numbers of this cell"),
     table(["metric", "value [95 % interval]", "sd over seeds", "real / fake"], [...rows, ...seeds, ...some]));
@@ -372,7 +382,7 @@ async function scheme(name) {
 }
 
 function drawCharts() {
-  for (const name of ["forest", "robustness", "tuning", "search", "learning"]) {
+  for (const name of ["forest", "robustness", "later", "tuning", "search", "learning"]) {
     const section = name === "forest" ? $("forest") : $(name), chart = data.charts[name];
     if (!chart) {
       section.hidden = true;

@@ -18,6 +18,7 @@ from typing import Any
 from study.analysis.cell_curves import CellCurves
 from study.analysis.comparisons import Comparisons
 from study.analysis.evidence import EvidenceRow
+from study.analysis.exposure import LaterRow
 from study.analysis.results import Results
 from study.analysis.robustness import Robustness
 from study.analysis.search_curves import EpochPoint, TrialPoint
@@ -48,6 +49,7 @@ class Report:
     texts: Sequence[str] = ()
     comparisons: Comparisons | None = None
     robustness: Sequence[Robustness] = ()
+    later: Sequence[LaterRow] = ()
     contrasts: Sequence[Contrast] = ()
     evidence: Sequence[EvidenceRow] = ()
     curves: Sequence[CellCurves] = ()
@@ -96,6 +98,7 @@ def _data(report: Report) -> payload.Json:
     drawn: dict[str, Any] = {
         "forest": charts.forest(report.comparisons) if report.comparisons else None,
         "robustness": charts.robustness_chart(report.robustness),
+        "later": charts.later_chart(report.later),
         "tuning": charts.tuning_chart(report.contrasts),
         "search": charts.search_chart(report.trials),
         "learning": charts.learning_chart(report.epochs),

@@ -52,11 +52,12 @@ def unpacked(text: str) -> Json:
 
 
 def matrix(results: Results) -> Json:
-    """Return the means over seeds of all whole cells, clean and degraded: a list for each column,
-    whose names are places in other lists.
+    """Return the means over seeds of all whole cells, clean and degraded, of single repeats, too: a
+    list for each column, whose names are places in other lists. `own_repeat`: which of them is the
+    study itself, "" without repeats.
     """
     rows, left_out = _shown(results)
-    names = {name: Names() for name in ("detector", "train_on", "test_on", "degradation", "level")}
+    names = {name: Names() for name in PLACE}
     quantities, texts = Names(), Names()
     columns: dict[str, list[Any]] = {name: [] for name in (*names, *_NUMBERS, "quantity")}
     columns |= {name: [] for name in ("leak_free", "coverage", "domain", "state", "text")}
@@ -80,9 +81,11 @@ def matrix(results: Results) -> Json:
         "quantities": [_quantity(*name.split("@")) for name in quantities.all],
         "columns": columns,
         "left_out": left_out,
+        "own_repeat": next((row.repeat for row in results.repeats if row.is_first), ""),
     }
 
 
+PLACE = ("detector", "train_on", "test_on", "degradation", "level", "repeat")
 _NUMBERS = ("value", "low", "high", "sd", "n_real", "n_fake", "seeds")
 
 
@@ -91,24 +94,25 @@ def _json(value: float) -> float | None:
 
 
 def _shown(results: Results) -> tuple[list[ResultRow], list[str]]:
-    """The rows of the heat map, and the quantities that are too many for it."""
-    means = [
-        row
-        for row in results.rows
-        if row.seed == "mean" and not row.subset and row.role in ("detector", "external")
-    ]
-    sizes: dict[tuple[str, str], int] = {}
-    for row in means:
-        sizes[row.metric, row.threshold] = sizes.get((row.metric, row.threshold), 0) + 1
-    kept: set[tuple[str, str]] = set()
-    used = 0
-    for quantity, size in sizes.items():
-        if used + size > MOST_ROWS and kept:
-            break
-        kept.add(quantity)
-        used += size
-    left_out = [f"{m}@{t}".rstrip("@") for m, t in sizes if (m, t) not in kept]
-    return [row for row in means if (row.metric, row.threshold) in kept], left_out
+    """The rows of the heat map, and the quantities that are too many for it. Those of single
+    repeats come last, so they are left out first.
+    """
+    groups: dict[tuple[str, str, bool], list[ResultRow]] = {}
+    for row in results.every_row:
+        if row.seed == "mean" and not row.subset and row.role in ("detector", "external"):
+            groups.setdefault((row.metric, row.threshold, row.is_single), []).append(row)
+    order = sorted(groups, key=lambda group: group[2])
+    kept: list[ResultRow] = []
+    left_out: list[str] = []
+    for metric, threshold, is_single in order:
+        more = groups[metric, threshold, is_single]
+        if left_out or (kept and len(kept) + len(more) > MOST_ROWS):
+            name = f"{metric}@{threshold}".rstrip("@")
+            left_out.append(f"{name} of single repeats" if is_single else name)
+        else:
+            kept += more
+    places = {id(row): at for at, row in enumerate(results.every_row)}
+    return sorted(kept, key=lambda row: places[id(row)]), left_out
 
 
 def _words(row: ResultRow) -> str:
