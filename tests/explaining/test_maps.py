@@ -41,7 +41,7 @@ class Bright(Detector):
             self.head.weight.fill_(1.0)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.conv(x).mean(dim=(2, 3))  # type: ignore[no-any-return]
+        return self.conv(x).mean(dim=(2, 3))
 
     def body_stages(self) -> tuple[Stage, ...]:
         return (Stage("conv", (self.conv,)),)
@@ -108,7 +108,7 @@ def test_rollout_is_the_product_of_attention(
     squares = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     reach = np.eye(50)
     tokens: list[Tensor] = []
-    blocks = detector.backbone.transformer.resblocks  # type: ignore[union-attr]
+    blocks = detector.backbone.transformer.resblocks
     hooks = [b.ln_1.register_forward_hook(lambda *a: tokens.append(a[2])) for b in blocks]
     with torch.no_grad():
         detector(detector.prepare(torch.from_numpy(squares)))
@@ -132,7 +132,7 @@ def test_a_network_is_as_it_was_afterwards() -> None:
     network = torch.nn.MultiheadAttention(4, 1, batch_first=True)
     with_switch = torch.nn.Module()
     with_switch.attn_drop = torch.nn.Identity()
-    with_switch.fused_attn = True  # type: ignore[assignment]
+    with_switch.fused_attn = True
     both = torch.nn.ModuleList([network, with_switch])
     before = [dict(vars(one)) for one in (network, with_switch)]
     with maps._attention(cast(Any, both)) as seen:
