@@ -18,6 +18,7 @@ from PIL import Image
 
 from study.data.audit.traits import read_traits
 from study.data.catalog import Catalog, DataConfig
+from study.data.decode import decode_image as formerly
 from study.data.images.decode import (
     UndecodableError,
     decode_image,
@@ -281,3 +282,8 @@ def test_pillow_reads_what_we_write() -> None:
     for bits in (8, 16):
         with Image.open(io.BytesIO(tiff(ramp(bits, HEIGHT, WIDTH), bits))) as image:
             assert (np.asarray(image) == ramp(bits, HEIGHT, WIDTH)).all()
+
+
+def test_scripts_of_before_still_find_the_decoder() -> None:
+    """Scripts of people import it from where it was."""
+    assert formerly is decode_image
