@@ -37,6 +37,9 @@ DASHES: tuple[tuple[float, ...], ...] = (
     (3, 1, 1, 1, 1, 1),
 )
 
+# of a name besides its colour: in grey most of the colours are alike
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
 COLOURS = (*OKABE_ITO, BLACK)
 Colour = str | tuple[float, float, float, float]
 Style = dict[str, Any]  # keyword arguments of a matplotlib line
@@ -75,17 +78,35 @@ def legend(figure: Figure, lines: Mapping[str, Style], title: str = "") -> None:
 
 
 def styles_of(pairings: Sequence[Pairing]) -> dict[Pairing, Style]:
-    """Return how each pairing is drawn: its colour is the detector, its dashes the training set."""
+    """Return how each pairing is drawn: its colour is the detector, and where there are several
+    its marker is, too; its dashes are the training set.
+    """
     detectors = list(dict.fromkeys(pairing.detector for pairing in pairings))
     sources = list(dict.fromkeys(pairing.train_on for pairing in pairings))
-    colours = colours_of(detectors)
+    marked = marks_of(detectors)
+    dashed = dashes_of(sources)
     styles: dict[Pairing, Style] = {}
     for pairing in pairings:
-        dashes = DASHES[sources.index(pairing.train_on) % len(DASHES)]
-        line = (0, dashes) if dashes else "-"
-        colour = colours[pairing.detector]
-        styles[pairing] = {"color": colour, "linewidth": 1.3, "linestyle": line}
+        style = marked[pairing.detector] | {"linewidth": 1.3, "markevery": 0.25}
+        if len(detectors) == 1:
+            style = {name: style[name] for name in ("color", "linewidth")}
+        styles[pairing] = style | {"linestyle": dashed[pairing.train_on]}
     return styles
+
+
+def dashes_of(names: Sequence[str]) -> dict[str, Any]:
+    """Return the dashes of each name's line."""
+    every = [(0, dashes) if dashes else "-" for dashes in DASHES]
+    return {name: every[at % len(every)] for at, name in enumerate(names)}
+
+
+def marks_of(names: Sequence[str]) -> dict[str, Style]:
+    """Return the colour and the marker of each name."""
+    colours = colours_of(names)
+    return {
+        name: {"color": colours[name], "marker": MARKERS[at % len(MARKERS)], "markersize": 4}
+        for at, name in enumerate(names)
+    }
 
 
 def colours_of(names: Sequence[str]) -> dict[str, Colour]:

@@ -12,11 +12,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from study.analysis.cell_curves import GRID, RECALL, CellCurves
 from study.analysis.results import ResultRow, Results
 from study.render.figures import canvas
-from study.render.figures.canvas import Colour, Style
+from study.render.figures.canvas import Style
 from study.render.numbers import ends, number
 
 SIDE = 1.9  # inches
@@ -97,29 +98,39 @@ def _panels(
         return None
     figure, axes = _grid_of([(one.train_on, one.test_on) for one in curves], warned)
     detectors = list(dict.fromkeys(one.detector for one in curves))
-    colours = canvas.colours_of(detectors)
+    colours, dashes = canvas.colours_of(detectors), canvas.dashes_of(detectors)
+    styles: dict[str, Style] = {
+        name: {"color": colours[name], "linestyle": dashes[name], "linewidth": 1.2}
+        for name in detectors
+    }
     for place, panel in axes.items():
         mine = [one for one in curves if (one.train_on, one.test_on) == place]
         for one in mine:
-            draw(panel, one, {"color": colours[one.detector], "linewidth": 1.2})
-        said = [(one.detector, words.get((one.detector, *place), "")) for one in mine]
-        _say(panel, [(name, text) for name, text in said if text], colours)
+            draw(panel, one, styles[one.detector])
+        said = [(styles[one.detector], words.get((one.detector, *place), "")) for one in mine]
+        _say(panel, [(style, text) for style, text in said if text])
         panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         panel.tick_params(labelsize="x-small")
     figure.supxlabel(names[0], fontsize="small")
     figure.supylabel(names[1], fontsize="small")
-    styles: dict[str, Style] = {name: {"color": colour} for name, colour in colours.items()}
     canvas.legend(figure, styles)
     return figure
 
 
-def _say(axes: Axes, said: Sequence[tuple[str, str]], colours: Mapping[str, Colour]) -> None:
-    """Write numbers into the lower right of a panel, each in its detector's colour."""
-    for at, (detector, text) in enumerate(reversed(said[:MOST_LABELS])):
-        place: Style = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
-        axes.text(
-            *(0.98, 0.03 + 0.1 * at, text), color=colours[detector], fontsize="x-small", **place
-        )
+def _say(axes: Axes, said: Sequence[tuple[Style, str]]) -> None:
+    """Write numbers into the lower right of a panel, each in its detector's colour and behind a
+    piece of its line.
+    """
+    handles = [Line2D([], [], label=text, **style) for style, text in said[:MOST_LABELS]]
+    if handles:
+        look: Style = {"fontsize": "x-small", "frameon": False, "labelcolor": "linecolor"}
+        close: Style = {
+            "borderpad": 0,
+            "labelspacing": 0.2,
+            "handlelength": 2,
+            "handletextpad": 0.4,
+        }
+        axes.legend(handles=handles, loc="lower right", **look, **close)
 
 
 def _grid_of(places: Iterable[Place], warned: Collection[str]) -> tuple[Figure, dict[Place, Axes]]:

@@ -41,9 +41,9 @@ def heat_map(
 
     In-domain cells are outlined; a cell without a number is hatched and says its state. The marks
     are those of marks.py, explained above the map. Where there are several seeds their standard
-    deviation stands below. Where the quantity has a chance level the colours diverge from it (white
-    is chance, blue is better, red is worse),
-    otherwise brighter is better. Raises StoreError where the file cannot be written.
+    deviation stands below. Brighter is better. Where the quantity has a chance level the colours
+    diverge from it: grey is chance, yellow is better, blue is worse. Raises StoreError where the
+    file cannot be written.
     """
     grid = pick(results, detector, metric, threshold, degradation=degradation, level=level)
     figure = Figure(figsize=_heat_map_size(grid), layout="constrained")
@@ -164,7 +164,8 @@ def _diverges(metric: str) -> bool:
 
 def _colour_scale(grid: Grid) -> tuple[Colormap, Normalize, str]:
     if _diverges(grid.metric):
-        return colormaps["RdBu"], Normalize(-0.5, 0.5), "better than chance by"
+        # grey at chance, and in grey as well: darker is worse than chance, brighter is better
+        return colormaps["cividis"], Normalize(-0.5, 0.5), "better than chance by"
     values = [_colour_value(row) for row in grid.rows() if row.has_number]
     if not METRICS[grid.metric].greater_is_better:
         return colormaps["cividis_r"], Normalize(0.0, max(values, default=1.0)), grid.metric

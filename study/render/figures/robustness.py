@@ -143,7 +143,7 @@ def changes(found: Sequence[Robustness]) -> Figure | None:
     size = (3.2 * len(kinds) + 2.6, 0.9 + len(degradations) * (0.16 * len(detectors) + 0.12))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
-    colours = canvas.colours_of(detectors)
+    marks = canvas.marks_of(detectors)
     for axes, kind in zip(panels, kinds, strict=True):
         for (y, degradation), (at, detector) in product(
             enumerate(degradations), enumerate(detectors)
@@ -152,15 +152,14 @@ def changes(found: Sequence[Robustness]) -> Figure | None:
             mine = [one for one in held if (one.detector, one.degradation, one.domain) == place]
             if mine:
                 drop, height = mean_drop(mine), y + 0.8 * ((at + 0.5) / len(detectors) - 0.5)
-                line: Style = {"color": colours[detector], "linewidth": 1.3}
+                line: Style = {"color": marks[detector]["color"], "linewidth": 1.3}
                 axes.plot([drop.low, drop.high], [height, height], **line)
-                axes.plot([drop.value], [height], color=colours[detector], marker="o", markersize=4)
+                axes.plot([drop.value], [height], **marks[detector])
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_title(TITLES[kind], fontsize="small")
         axes.set_yticks(range(len(degradations)), degradations, fontsize="small")
         axes.set_ylim(len(degradations) - 0.5, -0.5)
         axes.tick_params(labelsize="x-small")
     figure.supxlabel("change of the AUC [95 % interval]", fontsize="small")
-    lines: dict[str, Style] = {name: {"color": colour} for name, colour in colours.items()}
-    canvas.legend(figure, lines)
+    canvas.legend(figure, marks)
     return figure

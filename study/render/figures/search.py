@@ -26,14 +26,13 @@ def best_so_far(curves: Mapping[Pairing, Sequence[float | None]], path: Path) ->
     """
     sources = list(dict.fromkeys(pairing.train_on for pairing in curves))
     detectors = list(dict.fromkeys(pairing.detector for pairing in curves))
-    styles = canvas.styles_of([Pairing(detector=name, train_on="") for name in detectors])
-    lines = dict(zip(detectors, styles.values(), strict=True))
+    lines = {name: {**mark, "linewidth": 1.3} for name, mark in canvas.marks_of(detectors).items()}
     figure, every = canvas.panels(len(sources), height=0.8 * canvas.PANEL, room=1.8, share_y=True)
     for axes, source in zip(every, sources, strict=True):
         for pairing, curve in curves.items():
             if pairing.train_on == source:
                 heights = [math.nan if value is None else value for value in curve]
-                style = lines[pairing.detector] | {"where": "post", "marker": "o", "markersize": 3}
+                style = lines[pairing.detector] | {"where": "post", "markersize": 3}
                 axes.step(range(len(heights)), heights, **style)
         axes.set_title(f"train on {canvas.wrapped(source)}", fontsize=9)
         # as matplotlib's own, at whole numbers
@@ -52,7 +51,7 @@ def learning_curves(points: Sequence[EpochPoint]) -> Figure | None:
     if not points:
         return None
     sources = list(dict.fromkeys(one.train_on for one in points))
-    colours = canvas.colours_of(list(dict.fromkeys(one.detector for one in points)))
+    marks = canvas.marks_of(list(dict.fromkeys(one.detector for one in points)))
     figure, every = canvas.panels(len(sources), height=0.8 * canvas.PANEL, room=1.8, share_y=True)
     for axes, source in zip(every, sources, strict=True):
         lines: dict[tuple[str, str], list[EpochPoint]] = {}
@@ -60,16 +59,19 @@ def learning_curves(points: Sequence[EpochPoint]) -> Figure | None:
             if one.train_on == source:
                 lines.setdefault((one.detector, one.which), []).append(one)
         for (detector, which), mine in lines.items():
-            style: canvas.Style = {"color": colours[detector], "linewidth": 1.3, "markersize": 3}
+            style = marks[detector] | {"linewidth": 1.3, "markersize": 3}
             style["linestyle"] = "-" if which == "selected" else "--"
             epochs = [one.epoch + 1 for one in mine]
-            axes.plot(epochs, [one.val_auc for one in mine], marker="o", **style)
+            axes.plot(epochs, [one.val_auc for one in mine], **style)
             begun = [b.epoch + 1 for a, b in pairwise(mine) if a.phase != b.phase]
             for epoch in begun:
-                axes.axvline(epoch, color=colours[detector], linewidth=0.8, linestyle=":")
+                axes.axvline(epoch, color=style["color"], linewidth=0.8, linestyle=":")
         axes.set_title(f"train on {canvas.wrapped(source)}", fontsize="small")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         canvas.label(axes, "epoch")
     every[0].set_ylabel("AUC on source val", fontsize="small")
-    canvas.legend(figure, {name: {"color": colour} for name, colour in colours.items()})
+    said: dict[str, canvas.Style] = {"selected": {"linestyle": "-"}, "default": {"linestyle": "--"}}
+    canvas.legend(
+        figure, {**marks, **{name: one | {"color": "#555555"} for name, one in said.items()}}
+    )
     return figure

@@ -23,7 +23,8 @@ from study.render.colours import OKABE_ITO, YELLOW
 from study.render.numbers import json_number, with_interval
 
 Chart = dict[str, Any]
-REAL_FAKE = {"domain": ["real", "fake"], "range": [OKABE_ITO[0], OKABE_ITO[3]]}
+# a dark and a bright one, which grey tells apart as well
+REAL_FAKE = {"domain": ["real", "fake"], "range": [OKABE_ITO[0], OKABE_ITO[1]]}
 DOMAINS: Mapping[Domain, str] = {
     "in": "in-domain",
     "cross": "cross-domain",
@@ -49,7 +50,11 @@ CONFIG: Chart = {
         "labelLimit": 220,
         "titleFontWeight": "normal",
     },
-    "legend": {"labelColor": SHOWN, "titleColor": SHOWN, "labelLimit": 260},
+    "legend": {
+        **dict.fromkeys(("labelColor", "titleColor"), SHOWN),
+        **dict.fromkeys(("symbolBaseFillColor", "symbolBaseStrokeColor"), SHOWN),
+        "labelLimit": 260,
+    },
     "header": {"labelColor": SHOWN, "titleColor": SHOWN, "labelFontWeight": "bold"},
     "title": {"color": SHOWN},
     **{mark: {"color": SHOWN} for mark in ("text", "rule")},
@@ -64,6 +69,13 @@ def _x(field: str, title: str, **more: Any) -> Chart:
 def _names(field: str, order: Iterable[str] | None = None, **more: Any) -> Chart:
     sort = None if order is None else list(dict.fromkeys(order))
     return {"field": field, "type": "nominal", "sort": sort, **more}
+
+
+def _told(field: str, values: Iterable[str]) -> Chart:
+    """What is told by colour, and where `shape` has it too, by one legend with the colour: the
+    library joins those of equal domains.
+    """
+    return _names(field, scale={"domain": list(dict.fromkeys(values))})
 
 
 def _layered(data: Sequence[Chart], layers: Sequence[Chart], **more: Any) -> Chart:
@@ -168,7 +180,7 @@ def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
     if not rows:
         return None
     y = _names("degradation", (row["degradation"] for row in rows), title=None)
-    colour = _names("detector", (row["detector"] for row in rows))
+    colour = _told("detector", (row["detector"] for row in rows))
     shift = {"y": y, "yOffset": colour, "color": colour}
     title, axis = "change of the AUC", {"axis": {"tickCount": 4, "grid": True}}
     tips = ("detector", "degradation", "domain", "auc", "text")
@@ -182,6 +194,7 @@ def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
             "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
             "encoding": {
                 **shift,
+                "shape": colour,
                 "x": _x("value", title, **axis),
                 "tooltip": [{"field": name} for name in tips],
             },
@@ -216,7 +229,7 @@ def later_chart(found: Sequence[LaterRow]) -> Chart | None:
         return None
     shared = {
         "x": _x("months", "months after the training set", scale={"zero": True, "nice": True}),
-        "color": _names("train on", (row["train on"] for row in rows)),
+        "color": _told("train on", (row["train on"] for row in rows)),
     }
     y, zero = "AUC", {"scale": {"zero": False}}
     tips = ("detector", "train on", "generator", "test on", "released", "months", "text")
@@ -226,7 +239,7 @@ def later_chart(found: Sequence[LaterRow]) -> Chart | None:
             "encoding": {"y": {"datum": CHANCE}},
         },
         {
-            "mark": {"type": "line", "opacity": 0.4},
+            "mark": {"type": "line", "strokeWidth": 1},
             "encoding": {**shared, "y": _x("value", y, **zero)},
         },
         {
@@ -238,7 +251,7 @@ def later_chart(found: Sequence[LaterRow]) -> Chart | None:
             "encoding": {
                 **shared,
                 "y": _x("value", y, **zero),
-                "shape": {**shared["color"], "legend": None},
+                "shape": shared["color"],
                 "tooltip": [{"field": name} for name in tips],
             },
         },
@@ -267,7 +280,8 @@ def tuning_chart(found: Sequence[Contrast]) -> Chart | None:
     title = "AUC, tuned minus default"
     tips = ("pairing", "test set", "domain", "text", "verdict")
     tests = _names("test set", (row["test set"] for row in rows))
-    shift = {"y": y, "yOffset": tests, "color": {"field": "domain", "type": "nominal"}}
+    domains = _told("domain", (row["domain"] for row in rows))
+    shift = {"y": y, "yOffset": tests, "color": domains}
     layers: list[Chart] = [
         {"mark": "rule", "encoding": {"x": {"datum": 0}}},
         {
@@ -278,6 +292,7 @@ def tuning_chart(found: Sequence[Contrast]) -> Chart | None:
             "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
             "encoding": {
                 **shift,
+                "shape": shift["color"],
                 "x": _x("value", title),
                 "tooltip": [{"field": name} for name in tips],
             },
@@ -305,7 +320,7 @@ def search_chart(found: Sequence[TrialPoint]) -> Chart | None:
     ]
     if not rows:
         return None
-    colour = _names("train on", (row["train on"] for row in rows))
+    colour = _told("train on", (row["train on"] for row in rows))
     x, zero = _x("trial", "trial", axis=_whole(one.number for one in found)), {"zero": False}
     y = "AUC on source val"
     tips = ("detector", "train on", "trial", "val AUC", "origin", "state")
@@ -320,6 +335,7 @@ def search_chart(found: Sequence[TrialPoint]) -> Chart | None:
                 "x": x,
                 "y": _x("val AUC", y, scale=zero),
                 "color": colour,
+                "shape": colour,
                 "tooltip": [{"field": name} for name in tips],
             },
         },
@@ -404,6 +420,7 @@ def cell_charts() -> dict[str, Chart]:
                 "x": _x("at", "log10 LR, at least"),
                 "y": _x("share", "share of the class", **_SHARE),
                 "color": _CLASSES,
+                "strokeDash": {**_CLASSES, "scale": {"domain": REAL_FAKE["domain"]}},
             },
         },
     }
