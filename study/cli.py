@@ -375,6 +375,9 @@ def open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
 def _open_study(options: argparse.Namespace, *, firewall: bool) -> OpenStudy:
     from study.core import live
     from study.core.errors import ConfigError
+    from study.core.quick_arrow import without_pandas
+
+    without_pandas()
     from study.planning.open_study import open_study as open_here
     from study.planning.study_file import load_study
 

@@ -1,5 +1,5 @@
 """The confusion table and the classification report of each cell, at the thresholds that a user
-could have: `fixed` and `source`. By scikit-learn, of the stored scores.
+could have: `fixed` and `source`, of the stored scores.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import classification_report, confusion_matrix
 
 from study.analysis.score_set import ScoreSet
 from study.core.identity import digest
 from study.core.records import NO_DEGRADATION, Pairing, Scores, TrainedDetector
 from study.planning.cells import PlannedCell
+from study.statistics.class_report import class_report, report_text
 from study.statistics.metrics import sigmoid
 
 CLASSES = ("real", "fake")
@@ -108,10 +108,10 @@ def cell_reports(of: CellPredictions) -> list[CellReport]:
 
 
 def _report(of: CellPredictions, threshold: str, cut: float) -> CellReport:
-    label = of.scores.label
-    called = (of.scores.logit.astype(np.float64) >= cut).astype(int)
-    how = {"labels": [0, 1], "target_names": CLASSES, "zero_division": np.nan}
-    tn, fp, fn, tp = confusion_matrix(label, called, labels=[0, 1]).ravel().tolist()
+    called = of.scores.logit.astype(np.float64) >= cut
+    places = 2 * of.scores.label.astype(np.intp) + called
+    tn, fp, fn, tp = np.bincount(places, minlength=4).tolist()
+    report = class_report(CLASSES, tn=tn, fp=fp, fn=fn, tp=tp)
     pairing = of.winner.trial.pairing
     return CellReport(
         detector=pairing.detector,
@@ -124,6 +124,6 @@ def _report(of: CellPredictions, threshold: str, cut: float) -> CellReport:
         fp=fp,
         fn=fn,
         tp=tp,
-        report=classification_report(label, called, output_dict=True, **how),
-        text=classification_report(label, called, digits=3, **how),
+        report=report,
+        text=report_text(report),
     )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from study.analysis.headline import Bands, Headline, bands_of, headline, null_part
 from study.analysis.results import ResultRow
@@ -26,6 +25,7 @@ from study.core.records import ELSEWHERE, NO_DEGRADATION, NO_TRAINING, Cell, Pai
 from study.statistics.comparisons import Ranks, friedman, holm, spearman
 from study.statistics.error_model import NOTHING, Finding, Part
 from study.statistics.ranking import Floats, Ints
+from study.statistics.ranks import tied_ranks
 
 Place = tuple[str, str]  # train_on, test_on
 
@@ -354,7 +354,9 @@ class _Contest:
             sets = [one.test_on for one in family.columns]
             ranked = [-np.array(means[y]) for y in sets]
             alone_in_it = len(sets) == 1
-            found.append(means[sets[0]] if alone_in_it else -rankdata(ranked, axis=1).mean(axis=0))
+            found.append(
+                means[sets[0]] if alone_in_it else -tied_ranks(ranked, axis=1).mean(axis=0)
+            )
         shape = len(self.families), len(self.by_cell)
         return np.array(found, dtype=np.float64).reshape(shape)
 

@@ -14,26 +14,16 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from study.analysis.score_set import Aligned, ScoreSet
 from study.analysis.single_models import Column, SingleModels, halves_of, single_models
 from study.analysis.weighted_sums import Term, WeightedSum, alone
-from study.core.cache import Cache
-from study.core.records import CONTROLS, NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
-from study.data.audit.classifiers import transferred
-from study.data.audit.traits import TRAITS, Traits, joined, traits_of
-from study.data.catalog import Catalog
-from study.data.names import split_union
+from study.core.records import NO_DEGRADATION, NO_TRAINING, Cell, Pairing, is_given
+from study.data.audit.transfer import Logits, control_logits
 from study.jobs.workspace import open_catalog
 from study.planning.cells import PlannedCell
 from study.planning.open_study import OpenStudy
 from study.statistics.comparisons import holm
-from study.statistics.ranking import Floats
-
-LOGITS = Cache(
-    "control_logits", [transferred, *TRAITS.made_by], libraries=("numpy", "scikit-learn", "Pillow")
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +70,14 @@ def control_comparisons(
             of = places.setdefault((cell.pairing.train_on, cell.test_on), {})
             of.setdefault(cell.pairing.detector, []).append(cell)
     probes = frozen_probes(setup, cells)
+    tested: dict[str, list[str]] = {}
+    for x, y in places:
+        tested.setdefault(x, []).append(y)
+    known = {x: control_logits(catalog, x, of_x) for x, of_x in tested.items()}
     rows = [
         row
         for (x, y), detectors in places.items()
-        for row in _of_place(catalog, scores, x, y, detectors, probes)
+        for row in _of_place(known[x][y], scores, x, y, detectors, probes)
     ]
     return _with_holm(rows)
 
@@ -104,16 +98,17 @@ def frozen_probes(setup: OpenStudy, cells: Sequence[PlannedCell]) -> tuple[str, 
 
 
 def _of_place(
-    catalog: Catalog,
+    known: Logits,
     scores: ScoreSet,
     x: str,
     y: str,
     detectors: Mapping[str, Sequence[Cell]],
     probes: Sequence[str],
 ) -> Iterator[ControlRow]:
-    """Every detector against every control in one place, on the images that all have."""
+    """Every detector against every control in one place, on the images that all have. known: what
+    the classifiers of the audit say there.
+    """
     held = scores.aligned(cell.scores_key for cells in detectors.values() for cell in cells)
-    known = control_logits(catalog, x, y)
     ids = held.sample_id
     for of, _ in known.values():
         ids = np.intersect1d(ids, of)
@@ -141,29 +136,6 @@ def _of_place(
         for control in (*known, *(name for name in probes if name in detectors)):
             if detector != control:
                 yield _row(own, detector, control, x)
-
-
-def control_logits(catalog: Catalog, x: str, y: str) -> dict[str, tuple[NDArray[np.str_], Floats]]:
-    """Return control -> (ids, logits) of a test set's images by classifiers trained on the train
-    split of a training set. What was computed once is in the cache.
-    """
-    parts = [catalog.dataset(name) for name in split_union(x)]
-    cache = catalog.config.cache
-
-    def traits(of: Sequence[str], split: str) -> Traits:
-        found = [traits_of(catalog.dataset(name), cache=cache) for name in of]
-        return joined([one.of_split(split) for one in found])
-
-    def made() -> dict[str, object]:
-        train, test = traits([part.name for part in parts], "train"), traits([y], "test")
-        order = np.argsort(test.sample_id)
-        logits = {name: transferred(name, train, test)[order].tolist() for name in CONTROLS}
-        return {"ids": test.sample_id[order].tolist(), **logits}
-
-    content = [catalog.key(x, ("train",)), catalog.key(y, ("test",)), y]
-    kept = LOGITS.get(cache, (content, [part.unified_px for part in parts]), made)
-    ids: NDArray[np.str_] = np.array(kept["ids"], dtype=np.str_)
-    return {name: (ids, np.array(kept[name], dtype=np.float64)) for name in CONTROLS}
 
 
 def _row(own: Column, detector: str, control: str, x: str) -> ControlRow:

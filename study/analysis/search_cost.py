@@ -14,7 +14,6 @@ from statistics import fmean
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from study.analysis.score_set import ScoreSet
 from study.core.records import NO_DEGRADATION, Pairing
@@ -23,6 +22,7 @@ from study.planning.search_summary import best_so_far
 from study.planning.selection import SearchHistory
 from study.planning.variants import Variant
 from study.statistics.ranking import Floats
+from study.statistics.ranks import tied_ranks
 from study.statistics.resampling import CONFIDENCE
 
 SHARES = (0.25, 0.5, 1.0)  # of the trials, after which the best so far is told
@@ -150,7 +150,7 @@ def _agreement(train_on: str, parts: Sequence[Sequence[tuple[float, float]]]) ->
 
 def _ranks(points: Sequence[tuple[float, float]]) -> Floats:
     """Ranks of both columns, (n, 2), centred, so that several sets of them can be put together."""
-    ranks = rankdata(np.array(points), axis=0)
+    ranks = tied_ranks(np.array(points), axis=0)
     return np.asarray(ranks - ranks.mean(axis=0), dtype=np.float64)
 
 

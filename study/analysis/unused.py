@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.analysis.controls import LOGITS
 from study.analysis.estimates import ESTIMATES
 from study.analysis.external import external_cells
 from study.analysis.leak_price import kept_epochs
@@ -23,6 +22,7 @@ from study.core.identity import digest, is_running, this_machine
 from study.core.records import Pairing
 from study.data.audit.dataset import AUDITS
 from study.data.audit.traits import TRAITS
+from study.data.audit.transfer import LOGITS
 from study.data.face_regions import FACES
 from study.data.file_index import INDEX
 from study.data.images.packs import PACKS

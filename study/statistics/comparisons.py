@@ -11,6 +11,7 @@ from scipy.special import chdtrc
 
 from study.statistics.error_model import ALPHA
 from study.statistics.ranking import Floats, Ints
+from study.statistics.ranks import tied_ranks
 from study.statistics.resampling import CONFIDENCE
 
 NAN = float("nan")
@@ -65,12 +66,10 @@ def friedman(values: ArrayLike) -> Ranks:
     with a reason, below two detectors or two test sets, where all tie, and where even the same
     order on all test sets would not be significant (`least_p` of .05 or more).
     """
-    from scipy.stats import rankdata  # half a second, and most commands rank nothing
-
     table = np.asarray(values, dtype=np.float64)
     kept = table[~np.isnan(table).any(axis=1)]
     n, k = kept.shape
-    ranks = rankdata(-kept, axis=1) if n and k else np.empty((n, k))
+    ranks = tied_ranks(-kept, axis=1) if n and k else np.empty((n, k))
     mean_ranks = ranks.mean(axis=0) if n else np.full(k, np.nan)
     least_p = float(math.factorial(k)) ** (1 - n) if k > 1 and n else NAN
     reason = _why_no_test(n, k, least_p, ranks)
@@ -166,9 +165,7 @@ def spearman(values: ArrayLike) -> tuple[Floats, Ints]:
 
 
 def _rank_correlation(first: Floats, second: Floats) -> float:
-    from scipy.stats import rankdata
-
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return NAN
-    a, b = (rankdata(column) - (len(column) + 1) / 2 for column in (first, second))
+    a, b = (tied_ranks(column) - (len(column) + 1) / 2 for column in (first, second))
     return float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))

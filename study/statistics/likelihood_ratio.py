@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, fdtrc, xlog1py, xlogy
 
 from study.statistics.ranking import Curves, Floats, Ints, checked, curves, rank
@@ -62,6 +61,8 @@ def fit_evidence(label: ArrayLike, logit: ArrayLike) -> Evidence:
     sample can show. Scores that are equal, or point the wrong way, say nothing: the LR is 1. NaN
     where a class is missing.
     """
+    from scipy.optimize import minimize  # a quarter of a second, and many commands need it not
+
     fake, score = checked(label, logit)
     n_fake, n_real = int(fake.sum()), int((~fake).sum())
     if not n_fake or not n_real:
@@ -120,6 +121,8 @@ def cllr_min(label: ArrayLike, score: ArrayLike) -> float:
 
 def least_cllr(c: Curves) -> Floats:
     """(R,) the Cllr_min of each replicate; NaN without both classes."""
+    from scipy.optimize import isotonic_regression
+
     found = np.full(len(c.fakes), np.nan)
     for row, (fakes, images) in enumerate(zip(c.fakes, c.images, strict=True)):
         reals = images - fakes

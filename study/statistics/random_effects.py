@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 from study.statistics.error_model import NOTHING, Part
@@ -70,6 +69,7 @@ def _reach(error: Part) -> float:
 
 def _between(y: Floats, own: Floats) -> float:
     """The variance between studies at which their weighted scatter is what it should be."""
+    from scipy.optimize import brentq
 
     def excess(between: float) -> float:
         weight = 1 / (own + between)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from study.statistics.metrics import sigmoid
 from study.statistics.ranking import (
@@ -71,6 +70,8 @@ def fit_temperature(label: ArrayLike, logit: ArrayLike) -> float:
     |logit / T| <= 0.001, so that every probability is about one half. T is 1 where all logits are
     0, or there are none.
     """
+    from scipy.optimize import brentq
+
     fake, score = checked(label, logit)
     size = np.abs(score[score != 0])
     if not size.size:

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from study.analysis.controls import ControlRow, _row, _with_holm, control_logits
+from study.analysis.controls import ControlRow, _row, _with_holm
 from study.analysis.score_set import Aligned
 from study.analysis.single_models import Column, halves_from, single_models
 from study.core.records import CONTROLS, NO_TRAINING, PROCESSING, Pairing
 from study.data.audit.classifiers import KINDS_OF_CONTROL
+from study.data.audit.transfer import control_logits
 from study.data.catalog import Catalog, DataConfig
 from study.render.controls import controls_csv, controls_lines, controls_markdown, verdict
 from tests.data.leaks.pictures import scene
@@ -45,8 +46,9 @@ def test_controls_carry_what_they_learned_to_another_dataset(tmp_path: Path) -> 
     write_formats(tmp_path / "data" / "same", ("jpg", "png"), 1000)
     write_formats(tmp_path / "data" / "turned", ("png", "jpg"), 2000)
     catalog = Catalog(DataConfig(root=tmp_path / "data", cache=tmp_path / "c"), firewall=False)
+    of_x = control_logits(catalog, "x", ("x", "same", "turned"))
     for y, expected in (("x", 1.0), ("same", 1.0), ("turned", 0.0)):
-        found = control_logits(catalog, "x", y)
+        found = of_x[y]
         assert set(found) == set(CONTROLS)
         ids, logit = found["(metadata only)"]
         rows = catalog.dataset(y).rows("test")
@@ -54,7 +56,7 @@ def test_controls_carry_what_they_learned_to_another_dataset(tmp_path: Path) -> 
         label = dict(zip(rows["id"].to_pylist(), rows["label"].to_pylist(), strict=True))
         assert roc_auc_score([label[i] for i in ids], logit) == expected
     # a union has learned both, and knows nothing of the format
-    _, logit = control_logits(catalog, "x+turned", "same")["(metadata only)"]
+    _, logit = control_logits(catalog, "x+turned", ["same"])["same"]["(metadata only)"]
     both = [label_of == 1 for label_of in catalog.dataset("same").rows("test")["label"].to_pylist()]
     assert 0.1 < roc_auc_score(both, logit) < 0.9
 

@@ -8,7 +8,8 @@ import pytest
 
 from study.data.audit.ahead import measured_ahead
 from study.data.audit.dataset import audit_dataset
-from study.data.leaks.find import find_leaks
+from study.data.audit.transfer import control_logits
+from study.data.leaks.find import find_leaks, shared_images
 from tests.data.conftest import MakeCatalog
 from tests.factories import write_dataset
 
@@ -28,12 +29,15 @@ def test_whoever_asks_after_it_finds_everything_in_the_cache(
     with measured_ahead(config, ["a", "b"], only_tested=["b"], pairs=[("a", "a"), ("a", "b")]):
         pass
     written = entries(config.cache)
-    assert {name.split("/")[0] for name in written} >= {"audits", "leaks", "prints", "traits"}
+    kinds = {"audits", "control_logits", "leaks", "prints", "traits"}
+    assert {name.split("/")[0] for name in written} >= kinds
     catalog = make_catalog()
     audit_dataset(catalog, "a")
     audit_dataset(catalog, "b", only_tested=True)
     for name in "ab":
         find_leaks(catalog, "a", name)
+    shared_images(catalog, "a", "b", only_tested=True)
+    control_logits(catalog, "a", ["a", "b"])
     assert entries(config.cache) == written
 
 

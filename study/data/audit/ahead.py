@@ -16,9 +16,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from study.core import child
+from study.core.quick_arrow import without_pandas
 from study.data.audit.dataset import audit_dataset
+from study.data.audit.transfer import control_logits
 from study.data.catalog import Catalog, DataConfig
-from study.data.leaks.find import find_leaks
+from study.data.leaks.find import find_leaks, shared_images
+from study.data.names import is_in_domain
 
 PROGRAM = "study.data.audit.ahead"
 
@@ -31,8 +34,9 @@ def measured_ahead(
     only_tested: Collection[str],
     pairs: Sequence[tuple[str, str]],
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Measure datasets, and the leaks of pairs of a training and a test set, beside the block. The
-    end of the block waits for it. An error in the block ends it.
+    """Measure datasets beside the block, and of pairs of a training and a test set what they share
+    and what the classifiers of the one say of the other. The end of the block waits for it. An
+    error in the block ends it.
     """
     process = child.start(PROGRAM)
     assert process.stdin is not None
@@ -57,13 +61,20 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Measure what stands on the input."""
+    without_pandas()
     config, names, only_tested, pairs = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     catalog = Catalog(config, firewall=False)
     for name in dict.fromkeys(names):
         audit_dataset(catalog, name, only_tested=name in only_tested)
+    tested: dict[str, list[str]] = {}
     for x, y in pairs:
         find_leaks(catalog, x, y)
+        if not is_in_domain(x, y):
+            shared_images(catalog, x, y, only_tested=y in only_tested)
+        tested.setdefault(x, []).append(y)
+    for x, of_x in tested.items():
+        control_logits(catalog, x, of_x)
 
 
 if __name__ == "__main__":

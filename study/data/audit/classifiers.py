@@ -52,20 +52,26 @@ def processing_auc(traits: Traits) -> Estimate:
     return _classifier_auc(traits, _of_processing(traits, traits), _regression)
 
 
-def transferred(control: str, train: Traits, test: Traits) -> Floats:
-    """Return, (N,), what a classifier that is trained on some images says of N others, a logit;
-    the same of all where it has nothing to learn. control: one of `CONTROLS`.
+def trained_control(control: str, train: Traits) -> Callable[[Traits], Floats]:
+    """Train a classifier on some images; return what gives (N,) its logits of N others, the same of
+    all where it has nothing to learn. control: one of `CONTROLS`.
     """
     features_of, model = KINDS_OF_CONTROL[control]
-    features, others = features_of(train, train), features_of(test, train)
+    features = features_of(train, train)
     varies = [len(np.unique(column)) > 1 for column in features.T]
     if not any(varies) or len(np.unique(train.label)) < 2:
-        return np.zeros(len(test))
+        return lambda test: np.zeros(len(test))
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         fitted = model(len(train)).fit(features[:, varies], train.label)
-        return np.asarray(fitted.decision_function(others[:, varies]), dtype=np.float64)
+
+    def logits(test: Traits) -> Floats:
+        with threadpool_limits(1):
+            others = features_of(test, train)[:, varies]
+            return np.asarray(fitted.decision_function(others), dtype=np.float64)
+
+    return logits
 
 
 def _of_file(traits: Traits, like: Traits) -> Floats:
