@@ -212,9 +212,10 @@ def _repeat_scored(opened: OpenStudy, options: argparse.Namespace) -> Repeat:
 def _show_matrix(opened: OpenStudy, found: Analyses, views: Views) -> None:
     """Hand the matrix to the views, with the pairing that is best."""
     from study.analysis.predictions import champion
+    from study.jobs.workspace import provenance
 
-    rows = found.results.every_row
-    views.add_matrix(rows, opened.store.shown_files(), champion(found.results))
+    rows, commit = found.results.every_row, provenance()["commit"]
+    views.add_matrix(rows, opened.store.shown_files(), champion(found.results), commit=commit)
 
 
 def _wait_for(views: Views, opened: OpenStudy) -> None:

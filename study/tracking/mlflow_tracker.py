@@ -222,14 +222,18 @@ class Tracker:
     Every method raises StoreError, in one line, where MLflow cannot be reached or written.
     """
 
-    def __init__(self, study: str, *, results: Path) -> None:
+    def __init__(
+        self, study: str, *, results: Path, made_by: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Open MLflow and make the database and the study's experiment where they are missing.
 
         The address is MLFLOW_TRACKING_URI, or `<results>/mlflow.db` with files in
-        `<results>/mlartifacts`.
+        `<results>/mlartifacts`. made_by: `user`, `source.name` and others of MLflow's tags, for
+        every run.
         """
         self.uri = tracking_uri(results)
         self._study, self._results = study, results
+        self._made_by = {f"mlflow.{name}": value for name, value in made_by.items()}
         self._runs_cache: dict[RunKey, Run] | None = None
         self._models_cache: list[LoggedModel] | None = None
         self._under_way: dict[RunKey, set[int]] = {}  # runs of trials, and the epochs they have
@@ -356,7 +360,7 @@ class Tracker:
             self._client.delete_run(earlier.info.run_id)
         names = ("study.kind", "study.pairing", "study.key", "mlflow.parentRunId")
         own = zip(names, (*key, parent), strict=True)
-        all_tags = {**tags, **{name: value for name, value in own if value}}
+        all_tags = {**self._made_by, **tags, **{name: value for name, value in own if value}}
         start_ms = round((time.time() - seconds) * 1000)
         run = self._client.create_run(
             self._experiment, start_time=start_ms, tags=all_tags, run_name=name
@@ -407,7 +411,7 @@ class Tracker:
         with _one_line_errors(self.uri):
             self._log_trial(trial, result)
 
-    def _log_trial(self, trial: Trial, result: TrialResult) -> RunKey:
+    def _log_trial(self, trial: Trial, result: TrialResult, commit: str = "") -> RunKey:
         key = _key_of(trial)
         file = result.failure.traceback_file if result.failure else None
         same = {"state": result.state, "reason": result.why}
@@ -429,6 +433,7 @@ class Tracker:
                 "study.traceback": f"failures/{file.name}" if file else "",
                 "study.note": result.note,
                 "study.phases": ", ".join(dict.fromkeys(r.phase for r in result.history)),
+                **_commit_tag(commit),
             },
         )
         return key
@@ -481,7 +486,9 @@ class Tracker:
         from mlflow.entities import LoggedModelOutput
 
         trial, pairing = trained.trial, trained.trial.pairing
-        run_id = self._runs()[self._log_trial(trial, _winner_result(trained, folder))].info.run_id
+        commit = str(trained.provenance.get("commit", ""))
+        key = self._log_trial(trial, _winner_result(trained, folder), commit)
+        run_id = self._runs()[key].info.run_id
         name = f"{pairing.detector}-{pairing.train_on}-seed{trained.winner_seed}"
         model = self._client.create_logged_model(
             self._experiment,
@@ -521,7 +528,9 @@ class Tracker:
                 self._client.set_logged_model_tags(other.model_id, {"study.current": current})
                 other.tags["study.current"] = current
 
-    def log_matrix(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> str:
+    def log_matrix(
+        self, rows: Sequence[ResultRow], artifacts: Sequence[Path], commit: str = ""
+    ) -> str:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
         where it has no value; of an AUC its interval's ends, too; and the files. Its description is
         the answer and the AUCs as a table. Then each winner's own numbers as MLflow's
@@ -531,16 +540,20 @@ class Tracker:
         rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay
         there, and are not written. Of a study that is repeated the matrix is of means, and winners
         are those of the study itself.
-        artifacts: files. The same rows and files are not written a second time.
+        artifacts: files. The same rows and files are not written a second time. commit: of the
+        code that made them, "" where it is not known.
         """
         rows = [row for row in rows if row.is_whole]
         with _one_line_errors(self.uri):
-            self._log_matrix_run([row for row in rows if not row.is_single], artifacts)
+            self._log_matrix_run([row for row in rows if not row.is_single], artifacts, commit)
             self._log_model_metrics([row for row in rows if row.is_first])
             run = self._runs()["matrix", "", "matrix"]
-            return f"/#/experiments/{self._experiment}/runs/{run.info.run_id}"
+            page = f"/#/experiments/{self._experiment}/runs/{run.info.run_id}"
+            return f"{page}?workflowType=machine_learning"  # beside the pages for training
 
-    def _log_matrix_run(self, rows: Sequence[ResultRow], artifacts: Sequence[Path]) -> None:
+    def _log_matrix_run(
+        self, rows: Sequence[ResultRow], artifacts: Sequence[Path], commit: str
+    ) -> None:
         key, content = ("matrix", "", "matrix"), _content_digest(rows, artifacts)
         if self._is_complete(key, content=content):
             return
@@ -551,7 +564,8 @@ class Tracker:
             if r.role != "baseline"
         }
         states = Counter(cells.values())
-        run_id = self._new_run(key, "matrix", {"study.cells": canonical_json(states)}).info.run_id
+        tags = {"study.cells": canonical_json(states), **_commit_tag(commit)}
+        run_id = self._new_run(key, "matrix", tags).info.run_id
         now_ms = _now_ms()
         self._log(
             run_id,
@@ -687,6 +701,11 @@ class Tracker:
                 self._client.delete_registered_model(self._study)
             self._runs_cache, self._models_cache, self._under_way = None, None, {}
             self._experiment = self._open_experiment(self._results)
+
+
+def _commit_tag(commit: str) -> dict[str, str]:
+    """The tag by which MLflow shows a commit; none where it is not known."""
+    return {"mlflow.source.git.commit": commit} if commit else {}
 
 
 def _aliases(

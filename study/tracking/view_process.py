@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,11 +39,19 @@ class Writers:
     because that takes seconds.
 
     told: called with ("lost", view, why, traceback), and with ("page", where the matrix is shown).
-    rebuild: what MLflow has of the study is set aside first.
+    rebuild: what MLflow has of the study is set aside first. made_by: as `Tracker` takes it.
     """
 
-    def __init__(self, study: str, results: Path, rebuild: bool, told: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        study: str,
+        results: Path,
+        rebuild: bool,
+        made_by: Mapping[str, str],
+        told: Callable[..., None],
+    ) -> None:
         self._study, self._results, self._told = study, results, told
+        self._made_by = made_by
         self._tracker: Tracker | None = None
         self._optuna = OptunaRecord(study, results=results)
         self._given_up: set[str] = set()
@@ -63,9 +71,13 @@ class Writers:
         """Show a trained winner."""
         self._try(MLFLOW, lambda: self._mlflow().log_winner(trained, folder))
 
-    def matrix(self, rows: Sequence[ResultRow], files: Sequence[Path], champion: str) -> None:
+    def matrix(
+        self, rows: Sequence[ResultRow], files: Sequence[Path], champion: str, commit: str
+    ) -> None:
         """Show the matrix, with its tables and figures."""
-        self._try(MLFLOW, lambda: self._told("page", self._mlflow().log_matrix(rows, files)))
+        self._try(
+            MLFLOW, lambda: self._told("page", self._mlflow().log_matrix(rows, files, commit))
+        )
         self._try(REGISTRY, lambda: self._mlflow().register(rows, champion), part_of=MLFLOW)
         searched = {Pairing(detector=row.detector, train_on=row.train_on): None for row in rows}
         self._try(OPTUNA, lambda: self._optuna.add_figures(searched, files))
@@ -77,7 +89,7 @@ class Writers:
 
     def _mlflow(self) -> Tracker:
         if self._tracker is None:
-            self._tracker = Tracker(self._study, results=self._results)
+            self._tracker = Tracker(self._study, results=self._results, made_by=self._made_by)
         return self._tracker
 
     def _try(self, view: str, write: Callable[[], object], *, part_of: str = "") -> None:

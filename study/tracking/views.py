@@ -8,11 +8,14 @@ costs one line and the view. The results and the exit code stay the same.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
+import os
 import pickle
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -40,6 +43,15 @@ LONGEST = 300  # of a line that is quoted
 def start(errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the process that writes. errors: takes what it and its libraries print."""
     return child.start(PROGRAM, stdout=subprocess.PIPE, stderr=errors)
+
+
+def _made_by() -> dict[str, str]:
+    """Who writes, and by what program, by MLflow's names."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a number without a name, as containers have it
+        user = str(os.getuid())
+    return {"user": user, "source.name": Path(sys.argv[0]).name, "source.type": "LOCAL"}
 
 
 class Views:
@@ -89,7 +101,7 @@ class Views:
         what MLflow has of it is set aside first.
         """
         self._remedy = remedy
-        self._put("open", study, results.absolute(), rebuild)
+        self._put("open", study, results.absolute(), rebuild, _made_by())
 
     def add_trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
         """Show a trial that has ended."""
@@ -107,10 +119,17 @@ class Views:
         self._put("winner", trained, folder)
 
     def add_matrix(
-        self, rows: Sequence[ResultRow], files: Sequence[Path], champion: str = ""
+        self,
+        rows: Sequence[ResultRow],
+        files: Sequence[Path],
+        champion: str = "",
+        *,
+        commit: str = "",
     ) -> None:
-        """Show the matrix, with its tables and figures. champion: the best pairing, "" for none."""
-        self._put("matrix", tuple(rows), tuple(files), champion)
+        """Show the matrix, with its tables and figures. champion: the best pairing, "" for none.
+        commit: of the code that made them, "" where it is not known.
+        """
+        self._put("matrix", tuple(rows), tuple(files), champion, commit)
 
     def wait(self, seconds: float = WAIT_SECONDS) -> bool:
         """Wait until all is written; no longer than `seconds` without one more record. Say so where

@@ -313,10 +313,28 @@ def test_the_matrix_run_says_the_answer(results: Path, tmp_path: Path) -> None:
     tracker = Tracker("faces", results=results)
     page = tracker.log_matrix([row()], [said])
     (run,) = runs(tracker, "matrix")
-    assert page == f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    address, _, query = page.partition("?")
+    assert address == f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert query == "workflowType=machine_learning"
     note = run.data.tags["mlflow.note.content"]
     assert note.startswith("npr generalises.\n\nMore.\n\n| AUC, trained on | b |")
     assert "| npr @ a | 0.750 [0.70, 0.80] |" in note
+
+
+def test_runs_say_who_made_them_by_what(results: Path, tmp_path: Path) -> None:
+    """A commit only where it is known: that of the matrix, and that by which a winner was made."""
+    made_by = {"user": "ada", "source.name": "sweep.py", "source.type": "LOCAL"}
+    tracker = Tracker("faces", results=results, made_by=made_by)
+    tracker.log_trial(*make_trial())
+    trained, folder = make_winner(tmp_path, train_on="a")
+    tracker.log_winner(replace(trained, provenance={"commit": "abc1234"}), folder)
+    tracker.log_matrix([row()], [], "def5678+")
+    commits = {"trial": None, "winner": "abc1234", "matrix": "def5678+"}
+    for kind, commit in commits.items():
+        (run,) = runs(tracker, kind)
+        assert run.data.tags["mlflow.user"] == "ada"
+        assert run.data.tags["mlflow.source.name"] == "sweep.py"
+        assert run.data.tags.get("mlflow.source.git.commit") == commit
 
 
 def test_a_description_ends_where_mlflow_takes_no_more() -> None:
