@@ -97,6 +97,24 @@ class RowCache:
             return found  # in that order already
         return found.take(pc.index_in(self._keys(wanted), value_set=self._keys(found)))
 
+    def lacking(self, cache: Path, name: str, inputs: Any, wanted: pa.Table) -> NDArray[np.int64]:
+        """Return which rows of `wanted` a table has not, each once, in their order."""
+        files = sorted(self.folder(cache, name, inputs).glob("*.rows"))
+        known = pa.concat_tables([self.schema.empty_table(), *map(self._read, files)])
+        return self._missing(wanted, known)
+
+    def add(
+        self,
+        cache: Path,
+        name: str,
+        inputs: Any,
+        of: pa.Table,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Add rows that a table has not. of: what each is of. Raises StoreError."""
+        if rows:
+            self.write(cache, self.folder(cache, name, inputs), self._table(of, rows))
+
     def _missing(self, wanted: pa.Table, known: pa.Table) -> NDArray[np.int64]:
         """The rows of `wanted` that are not known, each once, in their order."""
         keys = self._keys(wanted)
@@ -136,7 +154,7 @@ class RowCache:
             write_entry(file, content.getvalue())
         return file
 
-    def _table(self, block: pa.Table, rows: list[Mapping[str, Any]]) -> pa.Table:
+    def _table(self, block: pa.Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         arrays = [
             block[field.name].combine_chunks()
             if field.name in self._of

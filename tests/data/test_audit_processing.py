@@ -36,7 +36,7 @@ PHOTOGRAPHS = [photograph(seed) for seed in range(N)]
 
 
 def features(pixels: Pixels) -> NDArray[np.float16]:
-    return processing_features(pixels, reduce_picture(pixels))
+    return processing_features(pixels, reduce_picture(Image.fromarray(pixels)))
 
 
 def traits(process: Callable[[Pixels], Pixels]) -> Traits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,9 +146,7 @@ def test_a_dataset_is_read_once_and_equal_files_once(
     write_dataset(root / "mine", n=24, size=16, layout="manifest")
     cache, read = tmp_path / "cache", []
     original = module.read_traits
-    monkeypatch.setattr(
-        module, "read_traits", lambda data, side: read.append(1) or original(data, side)
-    )
+    monkeypatch.setattr(module, "read_traits", lambda *given: read.append(1) or original(*given))
     first = traits_of(make_catalog().dataset("mine"), cache=cache)
     assert len(read) == 48 and len(first) == 48 and first.unread == ()
     second = traits_of(make_catalog().dataset("mine"), cache=cache)
@@ -169,11 +168,11 @@ def test_a_killed_run_keeps_what_it_has_read(
     read: list[int] = []
     original = module.read_traits
 
-    def dying(data: bytes, side: int | None) -> dict[str, str | float]:
+    def dying(*given: Any) -> Any:
         if len(read) == 33:
             raise KeyboardInterrupt
         read.append(1)
-        return original(data, side)
+        return original(*given)
 
     monkeypatch.setattr(module, "read_traits", dying)
     monkeypatch.setattr(
@@ -181,9 +180,7 @@ def test_a_killed_run_keeps_what_it_has_read(
     )  # in this thread, so that the interruption comes where it is said
     with pytest.raises(KeyboardInterrupt):
         traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")
-    monkeypatch.setattr(
-        module, "read_traits", lambda data, side: read.append(1) or original(data, side)
-    )
+    monkeypatch.setattr(module, "read_traits", lambda *given: read.append(1) or original(*given))
     assert len(traits_of(make_catalog().dataset("mine"), cache=tmp_path / "cache")) == 48
     assert len(read) == 48
 

@@ -18,6 +18,7 @@ from study.core.records import FAKE, REAL, Estimate
 from study.data.audit.classifiers import border_brightness_auc, metadata_auc, processing_auc
 from study.data.audit.exclusions import exclusion_findings
 from study.data.audit.findings import Comparison, Finding, compare, cue_findings
+from study.data.audit.one_pass import read_once
 from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import TRAITS, Traits, traits_of
@@ -98,6 +99,7 @@ def audit_dataset(catalog: Catalog, name: str, *, only_tested: bool = False) -> 
     split.
     """
     dataset, cache = catalog.dataset(name), catalog.config.cache
+    read_once(dataset, cache=cache, progress=catalog.progress)
     traits = traits_of(dataset, cache=cache, progress=catalog.progress)
     estimates = _estimates(dataset, traits, cache)
     comparisons = compare(traits)

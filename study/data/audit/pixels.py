@@ -50,12 +50,15 @@ STATISTICS = (*BRIGHTNESS, *COLOUR, *BORDER, *EXTREMES, *CORNERS)
 
 
 def statistics(
-    pixels: NDArray[np.uint8], reduced: NDArray[np.uint8] | None = None
+    pixels: NDArray[np.uint8],
+    image: Image.Image | None = None,
+    reduced: NDArray[np.uint8] | None = None,
 ) -> tuple[float, ...]:
-    """Return the values of `STATISTICS` for a picture, (H, W, 3) uint8. reduced: the same by
-    `reduce_picture`, where it is at hand.
+    """Return the values of `STATISTICS` for a picture, (H, W, 3) uint8. image: the same of Pillow;
+    reduced: the same by `reduce_picture`, where they are at hand.
     """
-    planes = _planes(reduce_picture(pixels) if reduced is None else reduced)
+    image = Image.fromarray(pixels) if image is None else image
+    planes = _planes(reduce_picture(image) if reduced is None else reduced)
     means, sds = _moments(planes.reshape(len(PLANES), -1))
     overall = [value for pair in zip(means, sds, strict=True) for value in pair]
     sides, centre = _frame(planes)
@@ -66,21 +69,26 @@ def statistics(
     of_sides = [float(side[0].mean()) - centre_means[0] for side in sides]
     differences = [a - b for a, b in zip(border_means, centre_means, strict=True)]
     of_border = (*border_means, *border_sds, *centre_means, *differences, *of_sides)
-    return (*overall, *of_border, *_extremes(pixels), *_corners(pixels))
+    return (*overall, *of_border, *_extremes(pixels, image), *_corners(pixels))
 
 
-def reduce_picture(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture with its longer side below twice `SIDE`, averaged in boxes."""
-    factor = max(pixels.shape[:2]) // SIDE
-    return np.asarray(Image.fromarray(pixels).reduce(factor)) if factor > 1 else pixels
+def reduce_picture(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture with its longer side below twice `SIDE`, averaged in boxes, (H, W, 3)."""
+    factor = max(image.size) // SIDE
+    return np.asarray(image.reduce(factor) if factor > 1 else image)
 
 
-def _extremes(pixels: NDArray[np.uint8]) -> list[float]:
+def _extremes(pixels: NDArray[np.uint8], image: Image.Image) -> list[float]:
     """The values of `EXTREMES`."""
     step = max(max(pixels.shape[:2]) // SHARES_PX, 1)
     some = pixels[::step, ::step]
-    counts = np.reshape(Image.fromarray(some).histogram(), (3, 256)).sum(0)
-    found = [float(pixels.min()), float(pixels.max())]
+    counted = image if step == 1 else Image.fromarray(some)
+    counts = np.reshape(counted.histogram(), (3, 256)).sum(0)
+    if step == 1:
+        present = np.flatnonzero(counts)
+        found = [float(present[0]), float(present[-1])]
+    else:
+        found = [float(pixels.min()), float(pixels.max())]
     for end in (np.cumsum(counts[: NEAR + 1]), np.cumsum(counts[: -NEAR - 2 : -1])):
         found += (end[list(AT)] / max(end[-1], some.size * RARE)).tolist()
     return found

@@ -53,7 +53,11 @@ def _centre(pixels: NDArray[np.uint8]) -> Floats:
 
 def _residual(planes: Floats) -> Floats:
     """What the four neighbours do not predict, of planes (3, H, W)."""
-    padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    depth, height, width = planes.shape
+    padded = np.empty((depth, height + 2, width + 2), dtype=np.float32)
+    padded[:, 1:-1, 1:-1] = planes
+    padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
+    padded[:, :, 0], padded[:, :, -1] = padded[:, :, 1], padded[:, :, -2]
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
     around += padded[:, 1:-1, :-2]
     around += padded[:, 1:-1, 2:]
@@ -101,7 +105,7 @@ def _distribution(residual: Floats) -> Floats:
     mean, square = size.mean(1), size * size
     power = square.mean(1)
     tails = (square * square).mean(1) / np.maximum(power * power, 1e-6)
-    below = [(size < step).mean(1) for step in STEPS]
+    below = [np.count_nonzero(size < step, axis=1) / size.shape[1] for step in STEPS]
     return np.concatenate([np.log(mean + 1e-2), np.log(tails + 1e-2), *below]).astype(np.float32)
 
 

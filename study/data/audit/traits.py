@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,7 @@ UNIFIED: dict[str, str | float] = {
 }
 AS_IT_IS = Original("", "")
 Row = dict[str, str | float | bytes | None]  # the traits of one image, and why it has none
+Seen = Callable[[NDArray[np.uint8], Image.Image], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +117,9 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
     written.
     """
     rows = dataset.usable
-    faces = [columns_digest(in_order(rows), ("path", "face"))] if dataset.faces else []
     table = TRAITS.rows(
         cache,
-        parse_name(dataset.name).base,
-        (os.path.realpath(dataset.root), dataset.unified_px, *faces),
+        *traits_place(dataset),
         rows,
         partial(_made, dataset.root, dataset.unified_px),
         part=PART,
@@ -140,6 +139,16 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
         unread=unread,
         sample_id=strings(rows["id"]),
         split=words(rows["split"]),
+    )
+
+
+def traits_place(dataset: Dataset) -> tuple[str, tuple[str | int | None, ...]]:
+    """Return by which name and inputs the table of a dataset's traits is found."""
+    rows = dataset.usable
+    faces = [columns_digest(in_order(rows), ("path", "face"))] if dataset.faces else []
+    return (
+        parse_name(dataset.name).base,
+        (os.path.realpath(dataset.root), dataset.unified_px, *faces),
     )
 
 
@@ -170,7 +179,7 @@ def _made(root: Path, unified_px: int | None, rows: pa.Table) -> Iterator[Row]:
 
 
 def _rows_of_file(file: Run, of: Sequence[Original]) -> list[Row]:
-    return _rows_of_video(file, of) if file.frames else [_row_of_image(file, of[0])]
+    return _rows_of_video(file, of) if file.frames else [row_of_image(file, of[0])]
 
 
 def _rows_of_video(file: Run, of: Sequence[Original]) -> list[Row]:
@@ -178,7 +187,9 @@ def _rows_of_video(file: Run, of: Sequence[Original]) -> list[Row]:
     header, frame_bytes = _video_header(Path(file.path))
     rows: list[Row] = []
     for one, pixels in zip(of, read_indexed_frames(file.path, wanted), strict=True):
-        found = {} if isinstance(pixels, str) else _all_traits(pixels, header, frame_bytes, one)
+        found: Row = {}
+        if not isinstance(pixels, str):
+            found = _all_traits(pixels, Image.fromarray(pixels), header, frame_bytes, one)
         rows.append(
             {
                 "sha256": one.sha256,
@@ -189,7 +200,12 @@ def _rows_of_video(file: Run, of: Sequence[Original]) -> list[Row]:
     return rows
 
 
-def _row_of_image(file: Run, one: Original) -> Row:
+def row_of_image(file: Run, one: Original, seen: Seen = lambda pixels, image: None) -> Row:
+    """Return the traits of an image, or the reason why it has none, as a row of the table. seen: is
+    given what was decoded.
+
+    Raises DataError where the file changed since it was indexed.
+    """
     sha256 = one.sha256
     try:
         data = file.read()
@@ -198,14 +214,16 @@ def _row_of_image(file: Run, one: Original) -> Row:
     if image_sha256(data) != sha256:
         raise changed(file.path)
     try:
-        return {"sha256": sha256, **read_traits(data, one), "problem": ""}
+        return {"sha256": sha256, **read_traits(data, one, seen), "problem": ""}
     except UnreadableError as error:
         raise DataError(f"'{file.path}' {error}; run the command again") from None
     except UndecodableError as error:
         return {"sha256": sha256, **dict.fromkeys(KINDS, ""), "problem": str(error)}
 
 
-def read_traits(data: bytes, one: Original = AS_IT_IS) -> Row:
+def read_traits(
+    data: bytes, one: Original = AS_IT_IS, seen: Seen = lambda pixels, image: None
+) -> Row:
     """Return the traits of an image file, from its bytes: one entry for each of `COLUMNS`, and
     `processing`, the bytes of the numbers of processing.py.
 
@@ -219,14 +237,19 @@ def read_traits(data: bytes, one: Original = AS_IT_IS) -> Row:
     one: what the study makes of the image. Of a face the sizes and statistics are those of the
     square that is cut out. Where all images are re-encoded alike (images/unify.py) nothing of the
     file is left: the traits are those of what it becomes, and there are no bytes per pixel (NaN).
+    seen: is given the decoded pixels, (H, W, 3), and the same of Pillow, before all else.
     Raises UndecodableError with the reason.
     """
     pixels = decode_image(data)
-    return _all_traits(pixels, {} if one.unified_px else _header(data), len(data), one)
+    image = Image.fromarray(pixels)
+    seen(pixels, image)
+    header = {} if one.unified_px else _header(data)
+    return _all_traits(pixels, image, header, len(data), one)
 
 
 def _all_traits(
     pixels: NDArray[np.uint8],
+    image: Image.Image,
     header: dict[str, str | float],
     n_bytes: float,
     one: Original,
@@ -234,7 +257,9 @@ def _all_traits(
     per_pixel = n_bytes / (pixels.shape[0] * pixels.shape[1])
     if one.unified_px:
         header, per_pixel = UNIFIED, float("nan")
-    pixels = one.prepared(pixels)
+    prepared = one.prepared(pixels)
+    if prepared is not pixels:
+        pixels, image = prepared, Image.fromarray(prepared)
     height, width = pixels.shape[:2]
     sizes = {
         "width": width,
@@ -242,9 +267,9 @@ def _all_traits(
         "aspect": width / height,
         "bytes_per_pixel": per_pixel,
     }
-    reduced = reduce_picture(pixels)
+    reduced = reduce_picture(image)
     found: Row = {**header, **sizes}
-    found |= zip(STATISTICS, statistics(pixels, reduced), strict=True)
+    found |= zip(STATISTICS, statistics(pixels, image, reduced), strict=True)
     found["processing"] = processing_features(pixels, reduced).astype("<f2").tobytes()
     return found
 

@@ -110,15 +110,22 @@ def _inside(lines: Pixels) -> tuple[int, int]:
 def _border(lines: Pixels, most: int) -> int:
     outermost = float(lines[0].mean())
     for place in range(most):
-        line = lines[place]
-        if line.std() > BORDER_SPREAD or abs(line.mean() - outermost) > BORDER_STEP:
+        line = lines[place].astype(np.int64)
+        n, total = len(line), int(line.sum())
+        # the standard deviation, without a root
+        spread = n * int(line @ line) - total**2 > (BORDER_SPREAD * n) ** 2
+        if spread or abs(total / n - outermost) > BORDER_STEP:
             return place + (place > 0)  # the line beside a border has some of it
     return most
 
 
-def parts(pixels: Pixels) -> Parts:
-    """Return what the prints of a picture (H, W, 3) are made of."""
-    inner = Image.fromarray(np.ascontiguousarray(without_border(pixels)))
+def parts(pixels: Pixels, image: Image.Image | None = None) -> Parts:
+    """Return what the prints of a picture (H, W, 3) are made of. image: the same of Pillow, where
+    it is at hand.
+    """
+    shown = without_border(pixels)
+    whole = image is not None and shown.shape == pixels.shape
+    inner = image if whole and image else Image.fromarray(np.ascontiguousarray(shown))
     root = min(max((inner.height / inner.width) ** 0.5, 0.5), 2)
     height, width = SIDE * root, SIDE / root
     factor = int(min(inner.height / height, inner.width / width) / 3)
@@ -170,8 +177,7 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     """
     table = PRINTS.rows(
         cache,
-        parse_name(dataset.name).base,
-        os.path.realpath(dataset.root),
+        *prints_place(dataset),
         dataset.usable,
         partial(_made, dataset.root),
         part=PART,
@@ -191,6 +197,11 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     )
 
 
+def prints_place(dataset: Dataset) -> tuple[str, str]:
+    """Return by which name and inputs the table of a dataset's prints is found."""
+    return parse_name(dataset.name).base, os.path.realpath(dataset.root)
+
+
 def _made(root: Path, rows: pa.Table) -> Iterator[dict[str, Any]]:
     """Make the prints of images, rows of `Dataset.samples`, in order."""
     # whole images, as `pixels` stands for, also in a study of faces
@@ -198,14 +209,19 @@ def _made(root: Path, rows: pa.Table) -> Iterator[dict[str, Any]]:
     # it could be decoded when it was indexed
     images = map_originals(lambda pixels: parts(checked(pixels)), files)
     while batch := list(islice(images, BATCH)):
-        made = prints_of(batch)
-        starts = np.searchsorted(made.picture, np.arange(len(batch) + 1)).tolist()
-        for place in range(len(batch)):
-            yield {
-                "sides": made.sides[place].tobytes(),
-                "thumbnail": made.thumbnail[place].tobytes(),
-                "patches": made.records[starts[place] : starts[place + 1]].tobytes(),
-            }
+        yield from rows_of(batch)
+
+
+def rows_of(batch: Sequence[Parts]) -> Iterator[dict[str, Any]]:
+    """Yield the prints of pictures as rows of the table, but for the digest of their pixels."""
+    made = prints_of(batch)
+    starts = np.searchsorted(made.picture, np.arange(len(batch) + 1)).tolist()
+    for place in range(len(batch)):
+        yield {
+            "sides": made.sides[place].tobytes(),
+            "thumbnail": made.thumbnail[place].tobytes(),
+            "patches": made.records[starts[place] : starts[place + 1]].tobytes(),
+        }
 
 
 PRINTS = RowCache(
