@@ -209,6 +209,15 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help=what)
 
 
+def add_retry_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that has failed trials trained again."""
+    what = (
+        "failed: train again every trial that failed, also one that diverged or that later"
+        " trials rest on (default: those alone whose failure may have been an accident)"
+    )
+    parser.add_argument("--retry", choices=["failed"], help=what)
+
+
 def add_slots_option(parser: argparse.ArgumentParser) -> None:
     """Add the limit on what runs at a time."""
     what = "how many trials run side by side (default: as the machine allows)"
@@ -532,7 +541,8 @@ def again(options: argparse.Namespace, command: str) -> str:
 
 def run(main: Callable[[Sequence[str] | None], int]) -> None:
     """Run a command's `main` and leave with its exit code: 0 done, 1 some failed, 2 bad input, 130
-    interrupted, 143 and 129 for SIGTERM and SIGHUP.
+    interrupted, 143 and 129 for SIGTERM and SIGHUP; 3 where the Ray cluster is lost
+    (runtime/watch.py).
     """
     from study.core import live, stop
     from study.core.environment import without_strangers

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_study_options(parser)
     cli.add_launch_options(parser)
     cli.add_budget_option(parser)
+    cli.add_retry_option(parser)
     parser.add_argument(
         "--warm-start",
         action="append",
@@ -90,9 +91,10 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
         print(f"Nothing to train in this study.\n\nnext:   {cli.again(options, 'cross_eval')}")
         return cli.DONE
     cli.show_in(views, opened, options)
-    said = Said()
+    said, retry = Said(), options.retry is not None
+    say = functools.partial(_say, said)
     records = {
-        one.repeat: TrialRecord(one, None if one.repeat else views, functools.partial(_say, said))
+        one.repeat: TrialRecord(one, None if one.repeat else views, say, retry=retry)
         for one in repeats
     }
     trained, failed, histories = 0, dict[str, Failure](), []
@@ -103,7 +105,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
             searched = _searched(one, launcher, record)
             histories.append(searched)
             shown = None if one.repeat else views
-            more, lost = _train_winners(one, launcher, searched, shown, said)
+            more, lost = _train_winners(one, launcher, searched, shown, said, again=retry)
             trained, failed = trained + more, failed | lost
     history = histories[0]
     if not any(record.ran for record in records.values()) and not trained and not failed:
@@ -147,7 +149,7 @@ def _searched(
     if record.standing_failures:
         cli.LOG.info(
             f"{record.standing_failures} failed trials stand: later generations were proposed"
-            " knowing them"
+            " knowing them (--retry failed trains them again, and what follows from them)"
         )
     return history
 
@@ -308,9 +310,11 @@ def _train_winners(
     history: Mapping[Pairing, SearchHistory],
     views: Views | None,
     said: Said,
+    *,
+    again: bool,
 ) -> tuple[int, dict[str, Failure]]:
     """Train what the store lacks; return how many were trained, and the failures by name. views:
-    None for a repeat of a study, which trains winners and halves alone.
+    None for a repeat of a study, which trains winners and halves alone. again: what diverged, too.
     """
     from study.core.failures import Failure
     from study.jobs.winner import WinnerJob
@@ -325,8 +329,9 @@ def _train_winners(
         if not jobs:
             reason = searched.why_no_winner(said)
             failed[pairing.name + where] = replace(reason, traceback_file=None)
-    further = variant_jobs(opened.jobs, history, store.failures())
-    drawn = draws_jobs(opened.jobs, history, store.failures())
+    known = {} if again else store.failures()
+    further = variant_jobs(opened.jobs, history, known)
+    drawn = draws_jobs(opened.jobs, history, known)
     probed = [] if opened.repeat else [opened.jobs.probe(pairing) for pairing in history]
     probes = [job for job in probed if job is not None]
     todo = [job for job in (*winners, *further, *drawn, *probes) if not job.is_done()]

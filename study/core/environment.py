@@ -21,6 +21,18 @@ _NUMBERS = (
     *("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"),
 )
 _NUMBER = re.compile(r"\s*\d+[kKmMgG]?(\s*,\s*\d+)*\s*")
+# a date in seconds, read by matplotlib
+_SECONDS = "SOURCE_DATE_EPOCH"
+# read by PyTorch as it is imported: NAME:VALUE,NAME:VALUE,..., where a value may be a list
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+_PAIR = r"\s*\w+\s*:\s*(\[[^\[\]]+\]|[\w.-]+)\s*"
+_PAIRS = re.compile(f"{_PAIR}(,{_PAIR})*")
+_VALUES = {  # of those that end a GPU's first use where they are another
+    "max_split_size_mb": r"\d+",
+    "garbage_collection_threshold": r"0?\.\d+",
+    "expandable_segments": "True|False",
+    "backend": "native|cudaMallocAsync",
+}
 # of earlier versions of Ray: they do nothing, and it refuses to run where they are set
 _GONE = ("TUNE_RESULT_DIR", "RAY_AIR_LOCAL_CACHE_DIR")
 _USUAL = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
@@ -34,6 +46,11 @@ def without_strangers() -> Iterator[str]:
         value = os.environ.get(name, "")
         if value and not _NUMBER.fullmatch(value):
             yield _left_out(name, "it must be a whole number")
+    if not re.fullmatch(r"\d*", os.environ.get(_SECONDS, "").strip()):
+        yield _left_out(_SECONDS, "it must be a number of seconds")
+    for name in _ALLOCATOR:
+        if (value := os.environ.get(name, "")) and not _is_allocator(value):
+            yield _left_out(name, "PyTorch reads NAME:VALUE pairs there, and ends at others")
     for name in _GONE:
         if name in os.environ:
             yield _left_out(name, "Ray refuses to run with it")
@@ -42,6 +59,14 @@ def without_strangers() -> Iterator[str]:
         warnings.resetwarnings()
         for category in _USUAL:  # as Python ignores them by itself
             warnings.simplefilter("ignore", category)
+
+
+def _is_allocator(text: str) -> bool:
+    """Tell whether PyTorch can read the settings of its allocator."""
+    if not _PAIRS.fullmatch(text):
+        return False
+    found = {name: re.search(rf"\b{name}\s*:\s*([^\s,]+)", text) for name in _VALUES}
+    return all(re.fullmatch(_VALUES[name], one[1]) for name, one in found.items() if one)
 
 
 def _left_out(name: str, why: str) -> str:

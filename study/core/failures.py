@@ -11,17 +11,25 @@ import errno
 import logging
 import os
 import re
+import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+from study.core import stop
 from study.core.errors import DiskFullError, DivergedError
 from study.core.identity import whole_file
 
 LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of a failure's text: it stands in one line of a table
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# a file system elsewhere that was away for a moment
+AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET)
+TRIES = 3  # of work whose error may pass by itself
+PAUSE_SECONDS = 5.0  # between two of them
+T = TypeVar("T")
 PERMANENT = (DivergedError.__name__,)  # the same work fails so again, and is not tried again
 
 
@@ -113,6 +121,32 @@ def failure_of(error: BaseException, file: Path) -> Failure:
             temporary.write_text(text, encoding="utf-8")
         failure = replace(failure, traceback_file=file)
     return failure
+
+
+def may_pass(error: BaseException) -> bool:
+    """Tell whether the same work may go well a moment later: memory was another process', or a file
+    system was away. Anything else would fail again.
+    """
+    return any(
+        isinstance(one, MemoryError)
+        or type(one).__name__ == "OutOfMemoryError"  # torch's
+        or getattr(one, "errno", None) in (*AWAY, errno.ENOMEM)
+        for one in _chain(error)
+    )
+
+
+def tried(work: Callable[[], T]) -> T:
+    """Do a piece of work, `TRIES` times at most while what it raises may pass; raise the last."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            LOG.debug("tried again: %s", Failure.of(error).text)
+        stop.check()
+        threading.Event().wait(PAUSE_SECONDS)
+    return work()
 
 
 def is_disk_full(error: BaseException) -> bool:

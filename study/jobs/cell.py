@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from study.core.errors import StoreError
-from study.core.failures import Failure, failure_of
+from study.core.failures import Failure, failure_of, tried
 from study.core.identity import digest
 from study.core.records import NO_DEGRADATION, DetectorSpec, Params, Scores, TrainedDetector
 from study.data.images.originals import Originals
@@ -116,7 +117,7 @@ def run_cells(job: CellsJob) -> dict[str, Failure]:
     failures = {}
     for cell in job.cells:
         try:
-            run_cell(cell)
+            tried(partial(run_cell, cell))
         except Exception as error:
             file = cell.workspace.store.tracebacks / f"{cell.scores_key}.txt"
             failures[cell.scores_key] = failure_of(error, file)

@@ -7,14 +7,46 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable
 
 from threadpoolctl import threadpool_limits
 
 from study.core.errors import TrialStopped
-from study.core.failures import Failure, WorkFailed, failure_of, raise_elsewhere
+from study.core.failures import Failure, WorkFailed, failure_of, raise_elsewhere, tried
 from study.core.records import EpochRecord, Report, TrialResult
-from study.runtime.interface import J, Terms, W, Work
+from study.runtime.interface import LOST_NODES, RETRIES, J, Terms, W, Work
+
+
+class Deaths:
+    """How often each piece of work has lost its worker, and why."""
+
+    def __init__(self) -> None:
+        self._own: Counter[Hashable] = Counter()
+        self._with_node: Counter[Hashable] = Counter()
+
+    def again(self, work: Hashable, error: BaseException) -> bool:
+        """Take in that a piece of work lost its worker; tell whether it is to be begun again."""
+        counter, limit = (
+            (self._with_node, LOST_NODES) if is_node_lost(error) else (self._own, RETRIES)
+        )
+        counter[work] += 1
+        return counter[work] <= limit
+
+    def failure(self, work: Hashable, error: BaseException) -> Failure:
+        """Return why a piece of work has no result whose worker died for the last time now."""
+        if is_node_lost(error):
+            times = self._with_node[work]
+            return Failure(
+                type="NodeLost",
+                message=f"the machine that it ran on was lost, {times} times",
+            )
+        return death_of(error, times=self._own[work])
+
+
+def is_node_lost(error: BaseException) -> bool:
+    """Tell by what Ray says of a worker's death whether its whole node was lost."""
+    return bool(re.search(r"node (has )?died|node is dead|node was (lost|terminated)", str(error)))
 
 
 def death_of(error: BaseException, *, times: int) -> Failure:
@@ -41,12 +73,13 @@ def attempt_trial(
     terms: Terms,
     *,
     rank: int = 0,
+    several: bool = False,
 ) -> TrialResult:
-    """Do one trial; what it raises becomes a failed result. Interruptions (KeyboardInterrupt,
-    SystemExit) are not caught.
+    """Do one trial, by `tried`; what it raises becomes a failed result. Interruptions
+    (KeyboardInterrupt, SystemExit) are not caught.
 
     Where `report` raises TrialStopped, the result is a stopped one with its text as the reason.
-    rank: of this worker among those of the trial.
+    rank: of this worker among those of the trial. several: whether there are others.
 
     `terms.threads` are those of BLAS during the work. In a Ray worker they would be the number of
     its CPUs, in a plain process that of the machine's cores, and sums would differ in their last
@@ -61,7 +94,8 @@ def attempt_trial(
 
     try:
         with threadpool_limits(limits=terms.threads, user_api="blas"):
-            return work(job, noted)
+            # one of several workers cannot begin again by itself
+            return work(job, noted) if several else tried(lambda: work(job, noted))
     except TrialStopped as stop:
         return stopped_trial(key, str(stop), reported.values())
     except Exception as error:
@@ -72,12 +106,12 @@ def attempt_trial(
 
 
 def attempt_job(work: Work[W], job: W, terms: Terms) -> dict[str, Failure]:
-    """Do one job; return its failures by the key of the result, {} where all went well. Threads as
-    in `attempt_trial`.
+    """Do one job, by `tried`; return its failures by the key of the result, {} where all went well.
+    Threads as in `attempt_trial`.
     """
     try:
         with threadpool_limits(limits=terms.threads, user_api="blas"):
-            failures = dict(work(job) or {})
+            failures = dict(tried(lambda: work(job)) or {})
     except Exception as error:
         return {job.result_key: _failure(error, terms, job.result_key)}
     if terms.debug and failures:

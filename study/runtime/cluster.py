@@ -27,6 +27,7 @@ from study.runtime.guard import Guard, without_secrets
 from study.runtime.interface import J, Launcher, Terms, W, Work
 from study.runtime.local import LocalLauncher
 from study.runtime.places import Places, share_out
+from study.runtime.watch import AWAY_SECONDS, GONE_SECONDS, Place, Watch
 
 if TYPE_CHECKING:
     from study.search.driver import SearchDriver
@@ -76,6 +77,7 @@ class Cluster:
         self._ray = ray
         self._owned = not ray.is_initialized()
         self._guard: Guard | None = None
+        self._watch: Watch | None = None
         if not self._owned:
             if address not in (None, "auto", self.address):
                 raise ConfigError(
@@ -87,6 +89,7 @@ class Cluster:
             self._start(cpus)
         else:
             self._join(address)
+        self._watch = Watch(self._watched())
 
     def _start(self, cpus: int | None) -> None:
         LOG.info("starting Ray on this machine, about 10 s")
@@ -141,6 +144,18 @@ class Cluster:
         """Where others can join."""
         return str(self._ray.get_runtime_context().gcs_address)
 
+    def _watched(self) -> list[Place]:
+        """The processes without which nothing goes on: the head, and Ray's on this machine."""
+        own = self._ray.get_runtime_context().get_node_id()
+        node = next(node for node in self._ray.nodes() if node["NodeID"] == own)
+        host, _, port = self.address.rpartition(":")
+        patience = GONE_SECONDS if self._guard is not None else AWAY_SECONDS
+        here, its = node["NodeManagerAddress"], int(node["NodeManagerPort"])
+        return [
+            Place(what="its head", host=host, port=int(port), patience=patience),
+            Place(what="Ray on this machine", host=here, port=its, patience=GONE_SECONDS),
+        ]
+
     def nodes(self) -> list[dict[str, float]]:
         """Return the resources of each node that is alive."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -149,6 +164,8 @@ class Cluster:
         """Leave the cluster; stop it if it was started here, and remove its files."""
         if not self._owned:
             return
+        if self._watch is not None:
+            self._watch.close()
         live.show("stopping Ray")
         try:
             self._ray.shutdown()
@@ -232,11 +249,11 @@ class RayLauncher(Launcher):
         if self._address is None and seconds < SMALL_SECONDS:
             LOG.debug("about %.1f s of work: done in this process", seconds)
             return LocalLauncher(self._terms).run_jobs(jobs, work)
-        held = self._places()
+        self._places()  # what cannot be had is said first
         from study.runtime.train import run_jobs
 
         with self._folder() as folder:
-            return run_jobs(jobs, work, self._terms, places=held, storage=folder)
+            return run_jobs(jobs, work, self._terms, places=self._places, storage=folder)
 
     def _places(self, *, workers: int = 1, gpus_per_trial: float | None = None) -> Places:
         if self._cluster is None:
@@ -254,8 +271,9 @@ class RayLauncher(Launcher):
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path]:
         """A new folder under scratch for one run; a name that Ray has seen before would resume what
-        ran under it.
+        ran under it. What killed runs have left there goes first.
         """
+        shutil.rmtree(self._scratch, ignore_errors=True)
         folder = self._scratch.absolute() / uuid.uuid4().hex[:12]
         folder.mkdir(parents=True)
         try:

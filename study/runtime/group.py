@@ -59,10 +59,12 @@ class Group:
         places: Places,
         folder: Path,
         backend: str = "gloo",
+        waits: int = START_ATTEMPTS,
         trainer: type[TorchTrainer] = TorchTrainer,
     ) -> None:
-        """Start. config: what `work` is given. folder: named as that of no group before it. Its
-        failures are decided by whoever started it, and not by Ray Train.
+        """Start. config: what `work` is given. folder: named as that of no group before it. waits:
+        how often its places are waited for, 15 s each time. Its failures are decided by whoever
+        started it, and not by Ray Train.
         """
         gpus = {"GPU": places.gpus} if places.gpus else {}
         self.trainer = trainer(
@@ -78,7 +80,7 @@ class Group:
                 name=folder.name,
                 storage_path=str(folder.parent),
                 failure_config=ray.train.FailureConfig(
-                    max_failures=0, controller_failure_limit=START_ATTEMPTS
+                    max_failures=0, controller_failure_limit=waits
                 ),
             ),
         )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound="SearchJob")
 W = TypeVar("W", bound="Job")
 Work = Callable[[W], Mapping[str, Failure] | None]  # does a job; returns the failures of its parts
-RETRIES = 1  # of a trial or a job whose worker died
+RETRIES = 1  # of a trial or a job whose worker died by itself
+LOST_NODES = 5  # of one whose whole node was lost, which is no fault of the work
 NO_RESULT = Failure(type="NoResult", message="the work ended without leaving a result")
 
 
@@ -53,7 +54,8 @@ class Launcher(ABC):
         that pickle. `report` takes each epoch's record, which goes to the driver; a trial that it
         wants stopped ends there, as a `stopped` result with its reason. What the work raises
         becomes a failed result, and the other trials go on. So does a worker that dies twice over
-        the same trial; it is given one retry.
+        the same trial; it is given one retry. A trial whose node is lost is begun again, up to
+        `LOST_NODES` times.
 
         With several workers per trial each of them does the work, in one torch.distributed group;
         the first one's reports and result count, and so does a failure of any.
@@ -77,7 +79,8 @@ class Launcher(ABC):
 
         work: does one job and leaves its result in the store; module-level and idempotent. Of a job
         with several results it may return the failures of some. Jobs are begun in their order:
-        neighbours had better share their data. A job whose worker dies is begun once more.
+        neighbours had better share their data. A job whose worker dies is begun once more, and one
+        whose node is lost up to `LOST_NODES` times.
 
         Raises KeyboardInterrupt after an orderly stop.
         """

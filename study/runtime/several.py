@@ -28,9 +28,9 @@ from ray.util.placement_group import PlacementGroup
 
 from study.core.failures import Failure
 from study.core.records import EpochRecord, TrialResult
-from study.runtime.attempt import attempt_trial, death_of
+from study.runtime.attempt import Deaths, attempt_trial
 from study.runtime.group import Group, SharedFiles, use_own_gpu
-from study.runtime.interface import NO_RESULT, RETRIES, Terms
+from study.runtime.interface import NO_RESULT, Terms
 from study.runtime.payload import RECORD, RESULT, Payload
 from study.runtime.places import Places
 
@@ -90,7 +90,7 @@ def _worker(config: dict[str, Any]) -> None:
     if rank == 0:
         mail.take_places()
     report = mail.send if rank == 0 else lambda _: None
-    result = attempt_trial(work, job, report, config["terms"], rank=rank)
+    result = attempt_trial(work, job, report, config["terms"], rank=rank, several=True)
     if rank == 0 or result.state == "failed":
         mail.end(rank, result)
     if result.state == "failed":
@@ -165,8 +165,9 @@ class SeveralWorkers(tune.Trainable):
         """Begin. Where an earlier watcher of this trial died, its group's places may still be
         held.
         """
-        self._config, self._deaths = config, 0
-        self._trial_folder = Path(config["folder"]) / f"groups-{self.trial_id}"
+        self._config, self._deaths = config, Deaths()
+        self._key = config["payload"].open()[1].trial.key
+        self._trial_folder = Path(config["folder"]) / f"groups-{self._key}"
         for folder in self._trial_folder.glob("*"):
             Mail(folder).give_back_places()
         self._begin()
@@ -194,7 +195,7 @@ class SeveralWorkers(tune.Trainable):
         """Return what the trial came to with the group that has ended; None where a worker died and
         it is to be begun again.
         """
-        key, error = self._config["payload"].open()[1].trial.key, self._attempt.error
+        key, error = self._key, self._attempt.error
         workers = self._config["places"].workers
         ends = self._attempt.mail.ends(workers)
         result = outcome(ends)
@@ -202,12 +203,12 @@ class SeveralWorkers(tune.Trainable):
             return result
         if error is None:
             return TrialResult(key=key, state="failed", failure=NO_RESULT)
-        self._deaths += 1
-        if self._deaths <= RETRIES:
+        cause = _cause(error, ends)
+        if self._deaths.again(key, cause):
             return None
         if len(ends) == workers:  # all live, and lost each other
             return ends[0]
-        failure = death_of(_cause(error, ends), times=self._deaths)
+        failure = self._deaths.failure(key, cause)
         return TrialResult(key=key, state="failed", failure=failure)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

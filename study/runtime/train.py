@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray.exceptions
 import ray.train
+from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 
 from study.core.failures import Failure, stop_all
-from study.runtime.attempt import attempt_job, death_of
-from study.runtime.group import Group, SharedFiles, use_own_gpu
+from study.runtime.attempt import Deaths, attempt_job
+from study.runtime.group import START_ATTEMPTS, Group, SharedFiles, use_own_gpu
 from study.runtime.interface import NO_RESULT, RETRIES, Terms, W, Work
 from study.runtime.payload import Payload, pack
 from study.runtime.places import Places, given_back
 
 STOP_SECONDS = 10.0  # to wait for a group that was interrupted
+# A group finds no places: they are others', or on a node that was lost while it started.
+NO_PLACES = (WorkerGroupStartupTimeoutError, WorkerGroupStartupFailedError)
 
 
 class Ledger(SharedFiles):
@@ -71,14 +76,14 @@ def run_jobs(
     work: Work[W],
     terms: Terms,
     *,
-    places: Places,
+    places: Callable[[], Places],
     storage: Path,
 ) -> dict[str, Failure]:
-    """Do the jobs that are not done; see `Launcher.run_jobs`. storage: an empty folder that all
-    nodes see.
+    """Do the jobs that are not done; see `Launcher.run_jobs`. places: what the cluster has, asked
+    for each group, as nodes come and go. storage: an empty folder that all nodes see.
     """
     failures: dict[int, dict[str, Failure]] = {}  # by the place in the list
-    deaths: Counter[int] = Counter()
+    deaths = Deaths()
     fruitless = 0
     for group in itertools.count(1):
         todo = [i for i, job in enumerate(jobs) if i not in failures and not job.is_done()]
@@ -86,7 +91,8 @@ def run_jobs(
             break
         ledger = Ledger(storage / f"jobs-{group}")
         payload = pack(work, [jobs[i] for i in todo], terms)
-        died = _run_group(payload, ledger, workers=min(places.slots, len(todo)), places=places)
+        held = places()
+        died = _run_group(payload, ledger, workers=min(held.slots, len(todo)), places=held)
         ended = {
             i: failed for n, i in enumerate(todo) if (failed := ledger.failures(n)) is not None
         }
@@ -99,12 +105,12 @@ def run_jobs(
             for rank, error in died.items()
             if (place := ledger.held_by(rank, len(todo))) is not None
         }
-        deaths.update(blamed.keys())
         for i, error in blamed.items():
-            if deaths[i] > RETRIES:
-                failures[i] = {jobs[i].result_key: death_of(error, times=deaths[i])}
+            if not deaths.again(i, error):
+                failures[i] = {jobs[i].result_key: deaths.failure(i, error)}
         fruitless = 0 if ended or blamed else fruitless + 1
-        if fruitless > RETRIES:
+        waits = any(isinstance(error, NO_PLACES) for error in died.values())
+        if fruitless > (START_ATTEMPTS if waits else RETRIES):
             failures |= {i: {jobs[i].result_key: _no_start(died)} for i in todo}
     return {name: failure for i in sorted(failures) for name, failure in failures[i].items()}
 
@@ -125,7 +131,7 @@ def _run_group(
     config = {"payload": payload, "ledger": str(ledger.folder)}
     folder = ledger.folder.with_name(f"train-{ledger.folder.name}")
     with contextlib.ExitStack() as at_last, given_back():
-        group = Group(_worker, config, workers=workers, places=places, folder=folder)
+        group = Group(_worker, config, workers=workers, places=places, folder=folder, waits=0)
         at_last.callback(group.ended.wait, STOP_SECONDS)  # once its places are given back
         try:
             group.ended.wait()

@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 
 from study.core.failures import Failure, stop_all
 from study.core.records import EpochRecord, Report, TrialResult
-from study.runtime.attempt import attempt_trial, death_of
+from study.runtime.attempt import Deaths, attempt_trial, death_of
 from study.runtime.interface import RETRIES, J, Terms
 from study.runtime.payload import RECORD, RESULT, Payload, pack
 from study.runtime.places import Places, given_back
@@ -81,7 +81,7 @@ def _fit(table: _Table[J], places: Places, terms: Terms, folder: Path) -> None:
             name=folder.name,
             storage_path=str(folder.parent),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            failure_config=tune.FailureConfig(max_failures=0),  # the table begins them again
             # the work has its own
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[_Failures(table)],
@@ -153,6 +153,8 @@ class _Table(Generic[J]):
         self._driver, self._work, self._debug = driver, work, debug
         self._in_flight: dict[str, TrialRun[J]] = {}
         self._suspects: deque[TrialRun[J]] = deque()
+        self._again: deque[TrialRun[J]] = deque()
+        self._deaths = Deaths()
         self._alone = False
         self._kills: dict[str, int] = {}
         self.error: BaseException | None = None
@@ -176,6 +178,8 @@ class _Table(Generic[J]):
         self._alone = bool(self._suspects)
         if self._suspects:
             trial_run = self._suspects.popleft()
+        elif self._again:
+            trial_run = self._again.popleft()
         elif (job := self._driver.next()) is not None:
             trial_run = TrialRun(self._driver, job)
         else:
@@ -195,9 +199,16 @@ class _Table(Generic[J]):
         """Tell the driver how a trial in flight has ended."""
         self._tell(self._in_flight.pop(trial_id).job, result)
 
-    def settle_lost(self, trial_id: str, failure: Failure) -> None:
-        """Tell the driver of a trial in flight whose worker died."""
-        self._tell_lost(self._in_flight.pop(trial_id).job, failure)
+    def settle_lost(self, trial_id: str, error: Exception) -> None:
+        """Begin a trial in flight again whose worker died; tell the driver where that was too
+        often.
+        """
+        trial_run = self._in_flight.pop(trial_id)
+        key = trial_run.job.trial.key
+        if self._deaths.again(key, error):
+            self._again.append(trial_run)
+        else:
+            self._tell_lost(trial_run.job, self._deaths.failure(key, error))
 
     def _tell_lost(self, job: J, failure: Failure) -> None:
         self._tell(job, TrialResult(key=job.trial.key, state="failed", failure=failure))
@@ -266,7 +277,7 @@ class _Searcher(Searcher):
 
 
 class _Failures(tune.Callback):
-    """Learns why a trial has no result: its worker died, and died again."""
+    """Learns why a trial has no result: its worker died."""
 
     def __init__(self, table: _Table[Any]) -> None:
         self._table = table
@@ -274,7 +285,7 @@ class _Failures(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._table.keeping_errors():
             error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-            self._table.settle_lost(trial.trial_id, death_of(error, times=RETRIES + 1))
+            self._table.settle_lost(trial.trial_id, error)
 
 
 class _Scheduler(FIFOScheduler):

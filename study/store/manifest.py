@@ -20,10 +20,11 @@ from study.core.identity import file_sha256
 from study.store.files import check_schema, read_json, unreadable
 from study.store.store import RECORD, WEIGHTS, Store, read_trained
 from study.store.tables import read_draw_scores, read_scores
-from study.store.trials import read_trials
+from study.store.trials import read_older_trials, read_trials
 from study.store.weights_file import read_weights
 
 NAME = "manifest.json"
+TRIALS = "trials"  # a kind of record
 # folders of what does not stay, and of what `study.paper` and `study.export` make anew
 PASSING = ("checkpoints", "parts", "damaged", "failures", "ray", "paper", "export")
 # and the page, which names the manifest's root
@@ -32,8 +33,9 @@ LOGS = (NAME, "run.log", ".lock", "report.html")
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What reading a study's records found. counts: the files read, by kind. problems: (file, what
-    is wrong with it), files relative to the study's folder.
+    """What reading a study's records found. counts: of what was read, by kind: the trials of the
+    record, and files of all else. problems: (file, what is wrong with it), files relative to the
+    study's folder.
     """
 
     counts: Mapping[str, int]
@@ -47,9 +49,10 @@ def check_records(store: Store) -> Checked:
     counts: dict[str, int] = {}
     problems = []
     for kind, path, read in _readers(store):
-        counts[kind] = counts.get(kind, 0) + 1
+        counts[kind] = counts.get(kind, 0) + (kind != TRIALS)
         try:
-            read()
+            found = read()
+            counts[kind] += found if kind == TRIALS else 0
         except StoreError as error:
             problems.append((path.relative_to(store.folder).as_posix(), str(error)))
     return Checked(counts=counts, problems=problems)
@@ -57,8 +60,8 @@ def check_records(store: Store) -> Checked:
 
 def _readers(store: Store) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
     """Yield the kind of every record, its file, and what reads and checks it."""
-    if store.has_trials():
-        yield "trials", store.trials_file, partial(_read_trials, store)
+    if (record := store.trials_record) is not None:
+        yield TRIALS, record, partial(_read_trials, store, record)
     for path in sorted(store.folder.glob(f"models/*/{RECORD}")):
         yield from _of_model(path.parent)
     for path in sorted(store.folder.glob("epochs/*/*.safetensors")):
@@ -78,11 +81,14 @@ def _readers(store: Store) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
             yield "tables", path, partial(read_json, path)
 
 
-def _read_trials(store: Store) -> None:
-    if not store.trials_file.is_file():
-        store.trials()  # in the table of an older version
-    elif damaged := read_trials(store.trials_file, store.tracebacks).damaged:
-        raise StoreError(f"{'; '.join(damaged)}; the next sweep runs these trials again")
+def _read_trials(store: Store, record: Path) -> int:
+    """Return how many trials there are."""
+    if record != store.trials_file:
+        return len(read_older_trials(record, store.tracebacks))
+    found = read_trials(record, store.tracebacks)
+    if found.damaged:
+        raise StoreError(f"{'; '.join(found.damaged)}; the next sweep runs these trials again")
+    return len(found.trials)
 
 
 def _of_model(folder: Path) -> Iterator[tuple[str, Path, Callable[[], Any]]]:

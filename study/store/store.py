@@ -149,18 +149,25 @@ class Store:
 
     def has_trials(self) -> bool:
         """Tell whether a trial was ever recorded."""
-        return self.trials_file.is_file() or self._older_trials.is_file()
+        return self.trials_record is not None
 
-    def trials(self) -> list[tuple[Trial, TrialResult]]:
+    @property
+    def trials_record(self) -> Path | None:
+        """The file that trials are read from; None where no trial was ever recorded."""
+        files = self.trials_file, self._older_trials
+        return next((file for file in files if file.is_file()), None)
+
+    def trials(self, *, of_another: bool = False) -> list[tuple[Trial, TrialResult]]:
         """Return every trial on record, in the order of writing; [] before the first. A damaged
-        line is left out, with a warning.
+        line is left out, with a warning where it is not `of_another` study than the command's.
 
         Raises StoreError where the record cannot be read or has another schema.
         """
         if self.trials_file.is_file():
             found = read_trials(self.trials_file, self.tracebacks)
-            for what in found.damaged:
-                self._warn(f"{what}: its trial is lost, and the next sweep runs it again")
+            for what in () if of_another else found.damaged:
+                again = f"the next sweep of {self.folder.name} runs it again"
+                self._warn(f"{what}: its trial is lost, and {again}")
             return [*found.trials]
         if self._older_trials.is_file():
             return [*read_older_trials(self._older_trials, self.tracebacks)]

@@ -26,7 +26,8 @@ class TrialRecord:
     val AUC so far.
     held: trials that the store had. ran: trials that ended now. total: of the whole search.
     standing_failures: of those held, failed ones that are not tried again because later generations
-    build on them. views: None for a repeat of a study, which they do not show.
+    build on them. views: None for a repeat of a study, which they do not show. retry: whether every
+    failed trial is tried again, once.
     """
 
     def __init__(
@@ -34,8 +35,11 @@ class TrialRecord:
         setup: OpenStudy,
         views: Views | None,
         say: Callable[[str, Trial, TrialResult, float], None],
+        *,
+        retry: bool = False,
     ) -> None:
-        self._setup, self._views, self._say = setup, views, say
+        self._setup, self._views, self._say, self._retry = setup, views, say, retry
+        self._tried: set[str] = set()  # keys of trials that ended now
         self._trials = setup.store.open_trials()
         self._last: dict[tuple[Pairing, str], int] = {}  # number, by pairing and rules
         for trial, _ in self._trials:
@@ -60,6 +64,8 @@ class TrialRecord:
         doubt.
         """
         for trial, result in reversed(self._trials.of_key(job.trial.key)):
+            if self._retry and result.state == "failed" and trial.key not in self._tried:
+                continue
             if self._setup.study.search.takes(result) or self._is_built_upon(job.trial, result):
                 self._answered.add(trial.key)
                 return result
@@ -73,10 +79,10 @@ class TrialRecord:
         own, found = self._setup.store, dict[str, TrialResult]()
         for folder in sorted(own.results.glob("*/")):
             other = Store(own.results, folder.name)
-            if folder == own.folder or not other.has_trials():
+            if folder == own.folder:
                 continue
             try:
-                trials = other.trials()
+                trials = other.trials(of_another=True)
             except StoreError as error:
                 LOG.debug("no trials of another study: %s", error)
                 continue
@@ -117,6 +123,7 @@ class TrialRecord:
             self._show(trial, result)
             return
         self.ran += 1
+        self._tried.add(trial.key)
         self._trials.add(trial, result)
         self._note(trial)
         self._setup.store.add_trial(trial, result)

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 
 from study import cli, cross_eval, sweep
-from study.core.errors import StoreError
+from study.core.errors import DivergedError, StoreError
 from study.core.failures import Failure, WorkFailed
 from study.core.records import Report, TrialResult
 from study.detectors.npr import NPR
@@ -143,6 +143,43 @@ def test_debug_raises_at_the_first_failure(
             assert isinstance(cause, RuntimeError) and cause.__traceback__ is not None
         else:
             assert HERE in str(raised.value)
+
+
+def test_what_diverged_is_trained_again_on_request(
+    study_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Trial 0 diverges, as long as somebody has a hand in it; trial 2 was proposed knowing that."""
+    arguments = [str(study_file), "--results", str(tmp_path), "--local"]
+    for text in (
+        *('detectors=["spectrum"]', 'train_on=["alpha"]', "budget.generation=1"),
+        *("budget.replicates=0", "budget.null_models=0", "budget.default_winners=false"),
+    ):
+        arguments += ["--set", text]
+    ran: list[int] = []
+
+    def diverging(job: trial.TrialJob, report: Report) -> TrialResult:
+        ran.append(job.trial.number)
+        if len(ran) == 1:
+            raise DivergedError("the loss is nan")
+        return RUN_TRIAL(job, report)
+
+    def outcome() -> dict[int, str]:
+        trials = Store(tmp_path, "small").trials()
+        return {trial.number: result.state for trial, result in trials}
+
+    monkeypatch.setattr(trial, "run_trial", diverging)
+    assert sweep.main(arguments) == 0
+    assert outcome() == {0: "failed", 1: "done", 2: "done"} and ran == [0, 1, 2]
+    assert sweep.main(arguments) == 0
+    assert ran == [0, 1, 2]
+    assert sweep.main([*arguments, "--retry", "failed"]) == 0
+    assert ran[3] == 0 and outcome()[0] == "done"
+    before = len(ran)
+    assert sweep.main([*arguments, "--retry", "failed"]) == 0
+    assert len(ran) == before
 
 
 def test_less_and_more_is_said_and_the_log_has_it_all(

@@ -62,14 +62,15 @@ def test_trials_of_another_study_in_the_folder_are_not_trained_again(
     for name in ("small", "damaged"):
         (tmp_path / name).mkdir()
         shutil.copy(local_run.store.trials_file, tmp_path / name)
-    (tmp_path / "damaged" / local_run.store.trials_file.name).write_bytes(b"no table")
+    (tmp_path / "damaged" / local_run.store.trials_file.name).write_bytes(b"no record\n")
     monkeypatch.setattr("study.jobs.trial.run_trial", lambda *a: pytest.fail("trained again"))
     arguments = [local_run.arguments[0], "--results", str(tmp_path), "--local"]
     for setting in ('name="other"', 'detectors=["spectrum"]', 'train_on=["beta"]'):
         arguments += ["--set", setting]
     arguments += ["--set", 'test_on=["alpha"]', "--set", "budget.seeds=1"]
     assert sweep.main([*arguments, "--set", "budget.replicates=0"]) == 0
-    assert "reused from study small" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "reused from study small" in said.out and "damaged" not in said.err
     found = {trial.key: (trial, result) for trial, result in Store(tmp_path, "other").trials()}
     assert found.keys() == before.keys() and len(found) == 3
     for key, (trial, result) in found.items():

@@ -39,6 +39,7 @@ def test_a_finished_study_is_as_it_was_written(
     said = capsys.readouterr().out
     for kind, pattern in (("scores", "scores/*.parquet"), ("models", "models/*/detector.json")):
         assert f"{len(list(copy.glob(pattern)))} {kind}" in said
+    assert "18 trials, " in said  # 3 of each of 6 pairings
     assert "as it was written" in said
 
 
@@ -122,6 +123,16 @@ def test_a_manifest_that_was_edited_proves_nothing(copy: Path) -> None:
     file.write_text(json.dumps(table))
     with pytest.raises(StoreError, match=r"manifest\.json"):
         verify.main([str(copy), "--against", str(file)])
+
+
+def test_the_table_of_an_older_version_is_named_by_its_own_name(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "trials.jsonl").unlink()
+    (copy / "trials.parquet").write_bytes(b"no table")
+    assert verify.main([str(copy)]) == 1
+    said = capsys.readouterr().out
+    assert "\n  trials.parquet: " in said and "trials.jsonl" not in said and "0 trials" in said
 
 
 def test_cells_scored_anew_are_those_of_the_store(

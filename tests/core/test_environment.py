@@ -32,6 +32,12 @@ def _filters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("LOKY_MAX_CPU_COUNT", "bad"),
         ("PILLOW_BLOCK_SIZE", "many"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "5s"),
+        ("SOURCE_DATE_EPOCH", "yesterday"),
+        ("PYTORCH_CUDA_ALLOC_CONF", "foo"),
+        ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True,max_split_size_mb:"),
+        ("PYTORCH_ALLOC_CONF", "roundup_power2_divisions:[256:1,512:2"),
+        ("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:many"),
+        ("PYTORCH_CUDA_ALLOC_CONF", "garbage_collection_threshold:2"),
         ("TUNE_RESULT_DIR", "/somewhere"),
         ("RAY_AIR_LOCAL_CACHE_DIR", "/somewhere"),
         ("PYTHONWARNINGS", "error"),
@@ -52,6 +58,12 @@ def test_what_would_stop_a_command_is_left_out_with_a_line(
         ("OMP_NUM_THREADS", "4"),
         ("OMP_NUM_THREADS", "4,2"),  # of nested regions
         ("PILLOW_BLOCK_SIZE", "64k"),
+        ("SOURCE_DATE_EPOCH", "1700000000"),
+        (
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "expandable_segments:True,garbage_collection_threshold:0.6,max_split_size_mb:128",
+        ),
+        ("PYTORCH_CUDA_ALLOC_CONF", "roundup_power2_divisions:[256:1,512:2,>:4]"),
         ("PYTHONWARNINGS", "ignore"),
         ("RAY_memory_usage_threshold", "0.9"),
     ],
@@ -75,6 +87,8 @@ def test_a_command_runs_in_a_strange_environment(tmp_path: Path) -> None:
         "MPLCONFIGDIR": "/proc/1/none",
         "PYTHONWARNINGS": "error",
         "OMP_NUM_THREADS": "auto",
+        "PYTORCH_CUDA_ALLOC_CONF": "foo",
+        "SOURCE_DATE_EPOCH": "yesterday",
         "MLFLOW_RUN_ID": "0123",
         "MLFLOW_EXPERIMENT_NAME": "of another program",
         "RANK": "3",
@@ -97,4 +111,4 @@ def test_a_command_runs_in_a_strange_environment(tmp_path: Path) -> None:
     )
     assert done.returncode == 0 and "next: python -m study.init " in done.stdout
     said = done.stderr.splitlines()
-    assert len(said) == 2 and all(line.startswith("warning: the environment's") for line in said)
+    assert len(said) == 4 and all(line.startswith("warning: the environment's") for line in said)

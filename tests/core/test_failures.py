@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from study.core import failures
 from study.core.errors import DiskFullError, DivergedError
 from study.core.failures import (
     LONGEST,
+    TRIES,
     Failure,
     Said,
     WorkFailed,
     failure_of,
     raise_elsewhere,
     stop_all,
+    tried,
 )
 
 
@@ -133,3 +137,48 @@ def test_other_failures_end_nothing_unless_asked_to() -> None:
     stop_all(failures)
     with pytest.raises(WorkFailed, match="I/O error"):
         stop_all(failures, debug=True)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (MemoryError(), TRIES),
+        (OutOfMemoryError("CUDA out of memory"), TRIES),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE)), TRIES),
+        (ValueError("a bug"), 1),
+        (DivergedError("the loss is nan"), 1),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), 1),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(
+    error: Exception, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "PAUSE_SECONDS", 0)
+    begun = []
+
+    def work() -> None:
+        begun.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        tried(work)
+    assert len(begun) == times
+
+
+def test_work_that_goes_well_the_second_time_gives_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(failures, "PAUSE_SECONDS", 0)
+    ends: list[Exception | None] = [TimeoutError(errno.ETIMEDOUT, "away"), None]
+
+    def work() -> str:
+        if (end := ends.pop(0)) is not None:
+            raise RuntimeError("it could not be read") from end
+        return "done"
+
+    assert tried(work) == "done" and not ends

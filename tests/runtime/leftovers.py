@@ -23,7 +23,7 @@ def nothing_is_held() -> bool:
 
     from study.runtime.places import placement_groups
 
-    return _becomes(
+    return becomes(
         lambda: (
             not placement_groups()
             and ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"]
@@ -35,7 +35,7 @@ def nothing_is_left(before: list[str]) -> bool:
     """Tell whether nothing is held, and no more processes of training groups run than `before` (see
     `left_processes`).
     """
-    return nothing_is_held() and _becomes(lambda: len(left_processes()) <= len(before))
+    return nothing_is_held() and becomes(lambda: len(left_processes()) <= len(before))
 
 
 def left_processes() -> list[str]:
@@ -52,7 +52,7 @@ def left_processes() -> list[str]:
     ]
 
 
-def _becomes(condition: Callable[[], bool]) -> bool:
+def becomes(condition: Callable[[], bool]) -> bool:
     """Ask until it is so, or a minute is over."""
     for _ in range(600):
         if condition():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from study.runtime import train
 from study.runtime.payload import Payload
@@ -37,7 +38,7 @@ def play(
         pieces,
         do_piece,
         terms(folder),
-        places=Places(slots=2, cpus=1, gpus=0),
+        places=lambda: Places(slots=2, cpus=1, gpus=0),
         storage=storage,
     )
     return [(name, failure.message) for name, failure in failed.items()]
@@ -124,3 +125,29 @@ def test_what_is_done_already_is_not_handed_out(
 def test_an_error_that_is_not_rays_comes_through() -> None:
     with pytest.raises(ZeroDivisionError):
         train._deaths(ZeroDivisionError())
+
+
+def test_places_are_counted_anew_for_every_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three nodes, one is lost, and a group waits for places that others have."""
+    slots, workers, ends = iter([3, 3, 2, 2]), list[int](), ["lost", "waits", "waits", "done"]
+    timeout = WorkerGroupStartupTimeoutError(3)
+
+    def run_group(payload: Payload, ledger: Ledger, **given: Any) -> dict[int, Exception]:
+        workers.append(given["workers"])
+        end = ends.pop(0)
+        if end == "lost":
+            ledger.take(0, 1)
+            return {1: RuntimeError("The actor died because its node has died.")}
+        return two_workers(payload.open()[1], ledger) if end == "done" else {-1: timeout}
+
+    monkeypatch.setattr(train, "_run_group", run_group)
+    failed = run_jobs(
+        [Piece(tmp_path, name) for name in "abcd"],
+        do_piece,
+        terms(tmp_path),
+        places=lambda: Places(slots=next(slots), cpus=1, gpus=0),
+        storage=tmp_path / "storage",
+    )
+    assert failed == {} and workers == [3, 3, 2, 2] and not ends

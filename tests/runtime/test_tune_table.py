@@ -239,3 +239,23 @@ def test_tune_can_write_down_what_it_is_given(tmp_path: Path) -> None:
         cloudpickle.dumps(search.driver)
     searcher = tune._Searcher(tune._Table(search.driver, compute), {})
     assert cloudpickle.loads(cloudpickle.dumps(searcher)) is not None
+
+
+def test_a_trial_whose_node_is_lost_is_begun_again_and_goes_on_counting(tmp_path: Path) -> None:
+    """It is dealt before new ones, and told when it loses a worker of its own once too often."""
+    history = RecordedSearch(
+        tmp_path, pairings=[Pairing(detector="npr", train_on="a")], trials=2, stop={0: 1}
+    )
+    table, searcher, scheduler = table_of(history)
+    first = searcher.suggest("x")["payload"].open()[1]
+    tell(scheduler, "x", epoch(0, 0.5))
+    table.settle_lost("x", RuntimeError("The actor died because its node has died."))
+    assert searcher.suggest("y")["payload"].open()[1] == first
+    assert [tell(scheduler, "y", epoch(number, 0.5)) for number in (0, 1)] == ["CONTINUE", "STOP"]
+    assert history.reported == [(0, 0), (0, 1)]
+    table.settle_lost("y", RuntimeError("Worker exit type: SYSTEM_ERROR"))
+    assert searcher.suggest("z")["payload"].open()[1] == first
+    assert history.results == []
+    table.settle_lost("z", RuntimeError("Worker exit type: SYSTEM_ERROR"))
+    ((job, result),) = history.results
+    assert job == first and result.failure is not None and result.failure.type == "WorkerDied"

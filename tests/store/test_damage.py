@@ -202,7 +202,7 @@ def test_a_damaged_line_of_the_record_costs_its_own_trials(
         assert len(found) >= len(rows) - 2 and all(row in rows for row in found)
         if found != rows:
             lost += 1
-            assert "its trial is lost, and the next sweep runs it again" in caplog.text
+            assert "its trial is lost, and the next sweep of mine runs it again" in caplog.text
     assert lost > FLIPS
 
 

@@ -1,0 +1,81 @@
+"""A cluster that is lost: its head (GCS), or Ray's process on this machine (raylet), is gone.
+
+Ray says nothing then. It waits for ever, or ends the process after a minute with exit code 1. So a
+thread asks both again and again for a connection, and ends the command in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.core import live
+
+LOG = logging.getLogger(__name__)
+CLUSTER_LOST = 3  # the exit code of a command
+EVERY_SECONDS = 1.0
+CONNECT_SECONDS = 5.0
+GONE_SECONDS = 5.0  # a process of this machine that nobody starts again
+AWAY_SECONDS = 45.0  # the head elsewhere: it may be started again; Ray itself gives up after 60 s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A process of the cluster. what: it is, in words. patience: seconds for which it may be out of
+    reach.
+    """
+
+    what: str
+    host: str
+    port: int
+    patience: float
+
+    def answers(self) -> bool:
+        """Tell whether it takes a connection. The kernel does so for a process that is busy."""
+        try:
+            with socket.create_connection((self.host, self.port), CONNECT_SECONDS):
+                return True
+        except OSError:
+            return False
+
+
+class Watch:
+    """Looks after the processes of a cluster until `close`."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places, self._closed = places, threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more: the cluster is left."""
+        self._closed.set()
+
+    def _run(self) -> None:
+        heard = {place: time.monotonic() for place in self._places}
+        while not self._closed.wait(EVERY_SECONDS):
+            for place in self._places:
+                if place.answers():
+                    heard[place] = time.monotonic()
+                elif time.monotonic() - heard[place] > place.patience and not self._closed.is_set():
+                    _end(place)
+
+
+def _end(place: Place) -> None:
+    """End this process at once. Whatever asks Ray for something now would wait for ever, and what
+    closes it does.
+    """
+    live.clear()
+    LOG.error(
+        f"error: the Ray cluster is lost: {place.what} at {place.host}:{place.port} does not answer"
+        f" for {place.patience:g} s; what was finished is kept, and the same command goes on from"
+        " there"
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(CLUSTER_LOST)
