@@ -158,12 +158,12 @@ def _commit() -> str:
     """The git commit of a checkout, with `+` where files differ from it; "" for an installed
     package.
     """
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
+    package = Path(__file__).parents[1]
+    if not (package.parent / ".git").exists():
         return ""
     try:
         run = functools.partial(
-            subprocess.run, capture_output=True, text=True, cwd=here, timeout=10, check=True
+            subprocess.run, capture_output=True, text=True, cwd=package, timeout=10, check=True
         )
         head = run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
         return head + (

