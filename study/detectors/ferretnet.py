@@ -1,4 +1,5 @@
-"""FerretNet-S with its authors' weights (Liang et al., NeurIPS 2025, arXiv 2509.20890).
+"""FerretNet (Liang et al., NeurIPS 2025, arXiv 2509.20890): its small version with its authors'
+weights, and its larger one from scratch.
 
 What a 3 x 3 median without the centre leaves of an image, into a small network of depthwise
 convolutions. The architecture follows the paper's and the weights file's description
@@ -18,7 +19,7 @@ from study.core.records import DetectorSpec
 from study.detectors.base import Detector, Stage
 from study.detectors.meta_device import empty
 
-WIDTHS = (32, 64, 128)  # before the first stage, and after each
+SMALL = 32  # channels before the first stage; each of the two stages doubles them
 BLOCKS = 2  # a stage
 # after these the median of nine is the fifth (Smith, 1996): seven times as fast as sorting
 _EXCHANGES = (
@@ -107,23 +108,33 @@ class _Block(nn.Module):
         return F.relu(self.layers(x) + self.shortcut(x))
 
 
-class Network(nn.Module):
+class Body(nn.Module):
+    """Two convolutions and two stages of blocks. width: before the first stage."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        widths = (width, 2 * width, 4 * width)
+        self.cbr1 = _convolution(3, width // 2, 1)
+        self.cbr2 = _convolution(width // 2, width, 2)
+        stages: list[nn.Module] = [
+            nn.Sequential(
+                _Block(before, after, 2), *(_Block(after, after, 1) for _ in range(BLOCKS - 1))
+            )
+            for before, after in pairwise(widths)
+        ]
+        self.feature = nn.Sequential(*stages, nn.Conv2d(widths[-1], widths[-1], 1, bias=False))
+
+    def forward(self, residual: Tensor) -> Tensor:
+        """Residuals (B, 3, S, S) to maps (B, 4 * width, S / 8, S / 8)."""
+        return cast(Tensor, self.feature(self.cbr2(self.cbr1(residual))))
+
+
+class Network(Body):
     """All arrays of the file, in its names."""
 
     def __init__(self) -> None:
-        super().__init__()
-        half, first = WIDTHS[0] // 2, WIDTHS[0]
-        self.cbr1 = _convolution(3, half, 1)
-        self.cbr2 = _convolution(half, first, 2)
-        stages: list[nn.Module] = [
-            nn.Sequential(
-                _Block(before, width, 2), *(_Block(width, width, 1) for _ in range(BLOCKS - 1))
-            )
-            for before, width in pairwise(WIDTHS)
-        ]
-        last = WIDTHS[-1]
-        self.feature = nn.Sequential(*stages, nn.Conv2d(last, last, 1, bias=False))
-        self.logit = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, 1))
+        super().__init__(SMALL)
+        self.logit = nn.Sequential(nn.Dropout(0.2), nn.Linear(4 * SMALL, 1))
 
 
 def _convolution(width_in: int, width: int, stride: int) -> nn.Sequential:
@@ -135,38 +146,47 @@ def _convolution(width_in: int, width: int, stride: int) -> nn.Sequential:
 
 
 class FerretNet(Detector):
-    """Residual, two convolutions, two stages of two blocks, average pooling, one logit."""
+    """Residual, two convolutions, two stages of two blocks, average pooling, a head."""
 
-    backbone: Network
     side_by_side = True
 
-    def __init__(self, spec: DetectorSpec) -> None:
-        super().__init__(spec, WIDTHS[-1], nn.Identity())
-        self.backbone = cast(Network, empty(Network))
+    def __init__(
+        self, spec: DetectorSpec, width: int, backbone: nn.Module, head: nn.Module | None = None
+    ) -> None:
+        super().__init__(spec, 4 * width, head)
+        self.backbone = cast(Body, backbone)
 
     def features(self, x: Tensor) -> Tensor:
-        """Prepared images (B, 3, S, S) to features (B, 128)."""
+        """Prepared images (B, 3, S, S) to features (B, 4 * width)."""
         if torch.compiler.is_exporting():  # a loop would fix the number of images
             residual = median_residual(x)
         else:  # one after the other: nine shifted copies of a batch would fill the memory
             residual = torch.cat([median_residual(one[None]) for one in x])
-        maps = self.backbone.feature(self.backbone.cbr2(self.backbone.cbr1(residual)))
-        return cast(Tensor, maps).mean(dim=(2, 3))
+        return cast(Tensor, self.backbone(residual)).mean(dim=(2, 3))
+
+    def body_stages(self) -> tuple[Stage, ...]:
+        """The blocks, then the stem."""
+        body = self.backbone
+        return Stage("feature", (body.feature,)), Stage("stem", (body.cbr1, body.cbr2))
+
+
+class Published(FerretNet):
+    """FerretNet-S, whose authors' file has the layer that gives the logit, too."""
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__(spec, SMALL, empty(Network), nn.Identity())
 
     def classify(self, features: Tensor) -> Tensor:
         """Features (B, 128) to logits (B,)."""
-        return cast(Tensor, self.backbone.logit(features)).squeeze(1)
+        return cast(Tensor, cast(Network, self.backbone).logit(features)).squeeze(1)
 
     def body_stages(self) -> tuple[Stage, ...]:
         """The logit's layer, the network's parts from the last one on, stem."""
-        network = self.backbone
-        return (
-            Stage("logit", (network.logit,)),
-            Stage("feature", (network.feature,)),
-            Stage("stem", (network.cbr1, network.cbr2)),
-        )
+        return Stage("logit", (cast(Network, self.backbone).logit,)), *super().body_stages()
 
 
-def create(spec: DetectorSpec) -> FerretNet:
-    """Build the detector of `spec`, empty, to be filled from its authors' file."""
-    return FerretNet(spec)
+def create(spec: DetectorSpec, *, width: int = 0) -> FerretNet:
+    """Build the detector of `spec`: empty, to be filled from its authors' file, or with a width
+    random, to be trained.
+    """
+    return FerretNet(spec, width, Body(width)) if width else Published(spec)

@@ -37,6 +37,7 @@ from study.detectors.probes import IMAGENET_MEAN, IMAGENET_STD, PROBES
 from study.detectors.prompts import prompt_options
 from study.detectors.published import PUBLISHED
 from study.detectors.quick_import import without_compiler
+from study.detectors.trained import TRAINED
 from study.detectors.weights import Source
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ DETECTORS: Mapping[str, Entry] = {
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
         source=_timm("vit_pe_core_base_patch16_224", "fb", "head"),
     ),
+    **TRAINED,
     **PROBES,
     **PUBLISHED,
 }

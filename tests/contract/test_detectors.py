@@ -56,7 +56,16 @@ from tests.training.fakes import FakeSession, images
 # Of the large probes one of each family: the others are too large for a forward pass here. What
 # needs no numbers is tested of all of them (tests/detectors/test_probes.py, test_stages.py).
 LEFT = set(PROBES) - {"dinov3_small_linear", "clip_large_linear", "efficientnet_lite0_linear"}
-NAMES = (*(name for name in registry.names() if name not in LEFT), *LIBRARY_NAMES)
+# As large as they are, and of a class that is tested anyhow.
+HEAVY = {"cnnspot", "efficientnet_b4", "xception"}
+NAMES = (
+    *(
+        pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else [])
+        for name in registry.names()
+        if name not in LEFT
+    ),
+    *LIBRARY_NAMES,
+)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -338,8 +347,9 @@ def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
             size, is_train=False, **kept
         )
         return transform
-    if source is not None and timm.is_model_pretrained(f"{source.backbone}.{source.pretrained}"):
-        theirs = timm.get_pretrained_cfg(f"{source.backbone}.{source.pretrained}")
+    cropped = line.geometry.mode == "crop"  # never resized, whatever the library does
+    if source is not None and not cropped and timm.is_model_pretrained(source.stem):
+        theirs = timm.get_pretrained_cfg(source.stem)
         assert theirs is not None
         # A transformer may be read at another size than its last training's, which timm is told the
         # same way.

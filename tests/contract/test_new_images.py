@@ -27,7 +27,7 @@ from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.unify import unify
 from study.detectors import registry
 from study.store.store import Store
-from tests.contract.stand_ins import LIBRARY_NAMES, make_case
+from tests.contract.stand_ins import LIBRARY_NAMES, SIDES, make_case
 from tests.factories import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,7 @@ SIZES = {
     "npr": 32,
     "resnet18_scratch": 32,
     "dinov2_linear": 98,
+    **SIDES,
 }  # smaller than their defaults, to be quick
 WEIGHTS = Path(__file__).parents[3] / "shared" / "weights" / "mobilenetv2_035.safetensors"
 FILE = """

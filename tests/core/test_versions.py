@@ -29,7 +29,9 @@ FAMILIES = [
         "npr",
         "resnet_scratch",
         "rine",
+        "safe",
         "spectrum",
+        "srm",
         "univfd",
     )
 ] + ["study.detectors.timm_network.create"]

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.detectors.npr import neighbouring_pixel_relationships
+from study.detectors.safe import diagonal_detail
 from study.detectors.spectrum import FLOOR
+from study.detectors.srm import Srm
 
 
 def build(name: str, size_px: int) -> Detector:
@@ -150,3 +152,38 @@ def test_shapes(name: str, size_px: int) -> None:
         and bool(torch.isfinite(logits).all())
     )
     assert torch.equal(detector.classify(features), logits)
+
+
+def test_safe_sees_the_diagonal_band_of_haars_transform() -> None:
+    """By the matrix of the transform, cell by cell; a plane of any slope has none of it."""
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    high = np.array([1, -1]) / math.sqrt(2)
+    transform = np.kron(np.eye(4), high)  # (4, 8)
+    expected = np.einsum("ur,bcrs,vs->bcuv", transform, x.numpy(), transform)
+    np.testing.assert_allclose(diagonal_detail(x).numpy(), expected, atol=1e-12)
+    rows, columns = np.indices((8, 8))
+    plane = torch.from_numpy(3.0 * rows - 2.0 * columns + 5)[None, None]
+    assert not diagonal_detail(plane).any()
+
+
+def test_srm_filters_take_no_notice_of_a_plane_and_see_one_bright_pixel() -> None:
+    """They are differences: a plane leaves nothing, and one pixel leaves each filter's middle."""
+    detector = build("srm", 16)
+    assert isinstance(detector, Srm)
+    rows, columns = np.indices((16, 16))
+    plane = torch.from_numpy(3.0 * rows - 2.0 * columns + 50).float().expand(1, 3, 16, 16)
+    inside = detector.traces(plane)[..., 2:-2, 2:-2]
+    torch.testing.assert_close(inside, torch.zeros_like(inside), rtol=0, atol=1e-5)
+    bright = torch.zeros(1, 3, 16, 16)
+    bright[0, 1, 8, 8] = 1.5
+    residuals = detector.traces(bright)[0, :, 8, 8]
+    expected = [0, 0, 0, -0.5, -0.5, -0.5, 0, 0, 0]  # 1.5 * -1 of three grey levels
+    torch.testing.assert_close(residuals, torch.tensor(expected), rtol=0, atol=1e-6)
+    bright[0, 1, 8, 8] = 200
+    assert detector.traces(bright).abs().max() == 1, "cut at three grey levels"
+
+
+def test_ferretnet_has_the_published_size() -> None:
+    """1.1 million parameters, as its paper says of the larger version."""
+    count = sum(p.numel() for p in build("ferretnet", 32).parameters())
+    assert 1.05e6 < count < 1.15e6

@@ -20,20 +20,23 @@ from study.detectors.entry import SCHEDULES
 from study.detectors.probes import PROBES
 from study.detectors.published import PUBLISHED
 
-SCRATCH = ("npr", "resnet18_scratch", "spectrum")
+SCRATCH = ("ferretnet", "npr", "resnet18_scratch", "safe", "spectrum", "srm")
 PRETRAINED = (
     "clip_adapter",
     "clip_finetune",
     "clip_linear",
     "clip_zero_shot",
+    "cnnspot",
     "convnext_tiny",
     "dinov2_linear",
+    "efficientnet_b4",
     "mobilenetv2_035",
     "mobilenetv2_035_linear",
     "pe_linear",
     "resnet18",
     "resnet50",
     "siglip_linear",
+    "xception",
 )
 
 
@@ -119,14 +122,14 @@ def test_pretrained_detectors_do_not_resolve_without_their_weights(
     source = registry.entry(name).source
     assert source is not None
     assert registry.weights_status(name, tmp_path) == (
-        "missing" if name.startswith("mobilenetv2_035") else "to download"
+        "missing" if name.startswith(("mobilenetv2_035", "xception")) else "to download"
     )
     with pytest.raises(WeightsError) as caught:
         registry.resolve(name, options={}, weights_root=tmp_path)
-    message = str(caught.value)
+    message, ending = str(caught.value), ".pth" if name == "xception" else ".safetensors"
     assert (
         source.origin in message
-        and str(tmp_path / f"{source.backbone}.{source.pretrained}.safetensors") in message
+        and str(tmp_path / f"{source.stem}{ending}") in message
         and "\n" not in message
     )
 

@@ -20,11 +20,17 @@ MOBILENET = ("mobilenetv2_035", "mobilenetv2_035_linear")
 VIT = ("dinov2_linear", "pe_linear", "siglip_linear")
 EXPECTED = {
     "spectrum": ["head"],
-    "npr": ["head", "layer2", "layer1", "stem"],
+    **{name: ["head", "layer2", "layer1", "stem"] for name in ("npr", "safe", "srm")},
+    "ferretnet": ["head", "feature", "stem"],
     "resnet18_scratch": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
     **{name: ["head", *(f"blocks.{i}" for i in range(6, -1, -1)), "stem"] for name in MOBILENET},
     "resnet18": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
-    "resnet50": ["head", "layer4", "layer3", "layer2", "layer1", "stem"],
+    **{
+        name: ["head", "layer4", "layer3", "layer2", "layer1", "stem"]
+        for name in ("resnet50", "cnnspot")
+    },
+    "xception": ["head", "conv3", *(f"block{i}" for i in range(12, 0, -1)), "stem"],
+    "efficientnet_b4": ["head", *(f"blocks.{i}" for i in range(6, -1, -1)), "stem"],
     "convnext_tiny": ["head", "stages.3", "stages.2", "stages.1", "stages.0", "stem"],
     **{
         name: ["head", *(f"transformer.resblocks.{i}" for i in range(11, -1, -1)), "stem"]
