@@ -1,7 +1,7 @@
 """What the numbers of a large test set cost: 16 detectors on 20,000 images, from scores to
 intervals and comparisons.
 
-    python benchmarks/cell_statistics.py
+    python -m benchmarks.cell_statistics
 
 Made-up scores, single images and ten frames a group. Estimates are what cross_eval writes of a
 cell: every metric at every threshold, seed by seed and their mean, 2,000 replicates. Comparisons
@@ -20,11 +20,19 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from benchmarks.goals import LIMIT, PEER, PROJECT, Goal, Options, Row, Way, in_turn
 from study.analysis.comparisons import compare_detectors
 from study.analysis.score_set import ScoreSet
 from study.core.records import Cell, Pairing, Scores
 from study.statistics.intervals import estimate_cell
-from study.statistics.resampling import REPLICATES, bootstrap_auc, clusters, draws
+from study.statistics.metrics import auc
+from study.statistics.resampling import (
+    REPLICATES,
+    ResampledAuc,
+    bootstrap_auc,
+    clusters,
+    draws,
+)
 from study.statistics.thresholds import source_thresholds
 
 GOAL_S = 60.0  # audit and statistics together, on two cores
@@ -133,6 +141,50 @@ def measure(images: int, detectors: int, seeds: int, frames: int) -> None:
         f"  all metrics of one scoring     {whole:8.2f} s   three of them in a loop {three:.0f} s,"
         f" {three / whole:.0f} times"
     )
+
+
+def goal(options: Options) -> Goal:
+    """G6: the bootstrap and the AUC, on 20,000 images."""
+    found = Goal("G6", "1,000 bootstrap replicates of the AUC, and the AUC, of 20,000 images")
+    replicates, looped = 1000, 4
+    columns = [scores(20_000, 1, detector=number, seed=0) for number in range(16)]
+    first = columns[0]
+    label, logit = first.label, first.logit.astype(np.float64)
+    groups = clusters(label, first.group)
+    few = np.concatenate(list(draws(groups, replicates=looped, rng_seed=0)))
+
+    def resampled(count: int) -> None:
+        each = [ResampledAuc(one.label, one.logit, groups) for one in columns[:count]]
+        for drawn in draws(groups, replicates=replicates, rng_seed=0):
+            for one in each:
+                one(drawn)
+
+    def looped_over() -> None:
+        for count in few:
+            images = np.repeat(np.arange(len(logit)), count[groups.member])
+            roc_auc_score(label[images], logit[images])
+
+    for count, wanted in ((1, 25), (16, 200)):
+        ways = {
+            PROJECT: Way(lambda count=count: resampled(count)),
+            PEER: Way(looped_over, replicates / looped * count),
+        }
+        taken, note = (
+            in_turn(ways, options.rounds),
+            f"scikit-learn's {looped} replicates, multiplied",
+        )
+        row = Row(name=f"bootstrap, {count} column(s)", taken=taken, peer_goal=wanted, note=note)
+        found.rows.append(row)
+    once = {
+        PROJECT: Way(lambda: [auc(label, logit) for _ in range(20)], 1 / 20),
+        PEER: Way(lambda: [roc_auc_score(label, logit) for _ in range(20)], 1 / 20),
+        LIMIT: Way(lambda: [np.sort(logit) for _ in range(20)], 1 / 20),
+    }
+    taken = in_turn(once, options.rounds)
+    found.rows.append(
+        Row(name="AUC", taken=taken, peer_goal=4, limit_goal=0.4, note="limit: np.sort")
+    )
+    return found
 
 
 def _met(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """A probe study from end to end, against a careful script that keeps features in a variable.
 
-    python benchmarks/probe_study.py DATA_ROOT WEIGHTS_ROOT [--rounds 2] [--ray]
+    python -m benchmarks.probe_study DATA_ROOT WEIGHTS_ROOT [--rounds 2] [--ray]
 
 Both search the strength of a logistic regression on frozen MobileNetV2 features, 20 trials on each
 of three datasets, and score the 3 x 3 matrix. The script is what a careful engineer writes in forty
@@ -23,7 +23,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+from benchmarks.goals import PEER, PROJECT, Goal, Options, Row, Taken
 
 DATASETS = ("faces_140k", "dfdc_faces224", "shoes_midjourney")
 TRIALS = 20
@@ -155,6 +158,46 @@ def main() -> None:
     print(f"load average at the end: {load}")
 
 
+def goals(options: Options) -> tuple[Goal, Goal]:
+    """G12: the study against the script. G13: its commands once more, with nothing to do."""
+    end_to_end = Goal("G12", "a probe study from end to end, against a script that keeps features")
+    again = Goal("G13", "a command with nothing left to do")
+    assert options.data and options.weights
+    data, weights = options.data.resolve(), options.weights.resolve()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_lists(data, folder / "indexed", folder / "lists.json")
+        (folder / "script.py").write_text(SCRIPT, encoding="utf-8")
+        measured: dict[str, list[tuple[float, float]]] = {}
+        for _ in range(options.rounds):
+            for way in ("script", "--local", "Ray"):
+                measured.setdefault(way, []).append(_measure(way, folder, data, weights))
+                if way == "--local":
+                    for command in ("sweep", "cross_eval"):
+                        words = study_words(command, folder / "results", data, weights)
+                        measured.setdefault(command, []).append(timed([*words, "--local"]))
+    took = {
+        way: Taken(cpu=median(cpu for _, cpu in of), wall=median(wall for wall, _ in of))
+        for way, of in measured.items()
+    }
+    for way, wanted in (("--local", 1 / 1.5), ("Ray", 1 / 3)):
+        note = f"{took[way].wall / took['script'].wall:.2f} x the script in wall time"
+        note += "; Ray's own processes are not in CPU seconds" * (way == "Ray")
+        taken = {PROJECT: took[way], PEER: took["script"]}
+        end_to_end.rows.append(Row(name=way, taken=taken, peer_goal=wanted, note=note))
+    for command in ("sweep", "cross_eval"):
+        limit = Taken(cpu=2.0, wall=2.0)
+        taken, note = {PROJECT: took[command], "limit": limit}, "the limit is 2 s"
+        again.rows.append(Row(name=command, taken=taken, limit_goal=1, note=note))
+    return end_to_end, again
+
+
+def study_words(command: str, results: Path, data: Path, weights: Path) -> list[str]:
+    """The command line of a command on the study."""
+    words = [sys.executable, "-m", f"study.{command}", "quick", *settings(data)]
+    return [*words, "--results", str(results), "--weights-root", str(weights)]
+
+
 def _measure(way: str, folder: Path, data: Path, weights: Path) -> tuple[float, float]:
     """Run one way from end to end; return its wall and CPU seconds."""
     if way == "script":
@@ -167,8 +210,7 @@ def _measure(way: str, folder: Path, data: Path, weights: Path) -> tuple[float, 
     shutil.copytree(folder / "indexed", results)
     total = total_cpu = 0.0
     for command in ("sweep", "cross_eval"):
-        words = [sys.executable, "-m", f"study.{command}", "quick", *settings(data)]
-        words += ["--results", str(results), "--weights-root", str(weights)]
+        words = study_words(command, results, data, weights)
         wall, cpu = timed([*words, *(["--local"] if way == "--local" else [])])
         print(f"{way:8} {wall:6.1f} s wall, {cpu:6.1f} s CPU  {command}", flush=True)
         total, total_cpu = total + wall, total_cpu + cpu

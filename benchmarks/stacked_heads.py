@@ -32,6 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from benchmarks.goals import LIMIT, PEER, PROJECT, Goal, Options, Row, Way, in_turn
 from study.statistics.metrics import auc, nll
 from study.training.head_stack import Head, train_heads
 from study.training.logistic_solver import solve
@@ -185,18 +186,25 @@ def by_regression(x: Array, labels: NDArray[np.uint8], strength: float) -> None:
     report(f"logistic, C = {strength:g}", loop, stack, what)
 
 
-def by_gradient(
+def to_train(
     features: NDArray[np.float32], label: NDArray[np.uint8], labels: NDArray[np.uint8]
-) -> None:
-    """Print the row of gradient heads: a fifth of the images is source val."""
+) -> tuple[list[Tensor], Tensor, NDArray[np.uint8], list[Head]]:
+    """Return both views of the images, source val (a fifth of them), its labels, and the heads."""
     n = len(label) // 5
     rng = np.random.default_rng(2)
     x = torch.from_numpy(features)
     views = [x, x + 0.1 * torch.from_numpy(rng.normal(size=features.shape).astype(np.float32))]
-    val, val_label = x[:n].clone(), label[:n]
     recipe = Recipe(schedule="head", lr=1e-3, batch_size=BATCH, patience=0, weight_decay=1e-5)
     weight = torch.from_numpy(rng.normal(scale=0.01, size=features.shape[1]).astype(np.float32))
     heads = [Head(recipe=recipe, seed=1, weight=weight, bias=0.0, label=y) for y in labels]
+    return views, x[:n].clone(), label[:n], heads
+
+
+def by_gradient(
+    features: NDArray[np.float32], label: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> None:
+    """Print the row of gradient heads."""
+    views, val, val_label, heads = to_train(features, label, labels)
     loop, stack = Clock(), Clock()
 
     def some(heads: Sequence[Head]) -> list[NDArray[np.float32]]:
@@ -233,6 +241,57 @@ def alone(features: NDArray[np.float32], label: NDArray[np.uint8]) -> None:
             before, now = (float(np.median(kept)) for kept in times)
             name = f"{n} images, C = {strength:g}"
             print(f"{name:<24}{before:>9.0f}{now:>9.0f}{before / now:>8.1f} x", flush=True)
+
+
+def goal(options: Options) -> Goal:
+    """G2: heads by gradient, 10 epochs on kept features."""
+    found = Goal("G2", "heads by gradient at once, 10 epochs on 2,000 x 1,280 kept features")
+    RUNTIME.apply()
+    with threadpool_limits(limits=1):
+        found.rows += [
+            _goal_row(20, options.rounds, by_loader=False),
+            _goal_row(100, options.rounds, by_loader=True),
+        ]
+    return found
+
+
+def _goal_row(k: int, rounds: int, *, by_loader: bool) -> Row:
+    """K heads against a loop of tensors, or of a DataLoader."""
+    features, label = drawn(2000, 1280)
+    views, val, val_label, heads = to_train(features, label, permuted(label, k))
+    how: dict[str, Any] = {"epochs": EPOCHS, "runtime": RUNTIME}
+    one = partial(one_by_gradient, views, val, val_label, heads[0])
+    ways = {
+        PROJECT: Way(lambda: train_heads(views, val, val_label, heads, **how)),
+        PEER: Way(lambda: loader(views[0], label), k * EPOCHS) if by_loader else Way(one, k),
+        LIMIT: Way(lambda: products(views[0], k)),
+    }
+    return Row(
+        name=f"{k} heads, {'a DataLoader of rows' if by_loader else 'a loop of tensors'}",
+        taken=in_turn(ways, rounds),
+        peer_goal=40 if by_loader else 20,
+        limit_goal=0.4 if k >= 100 else None,
+        note=f"of the peer {'an epoch of one head' if by_loader else 'one head'}, multiplied",
+    )
+
+
+def loader(x: Tensor, label: NDArray[np.uint8]) -> None:
+    """An epoch of one head as notebooks have it: a DataLoader that collects single rows."""
+    rows = torch.utils.data.TensorDataset(x, torch.from_numpy(label.astype(np.float32)))
+    linear = torch.nn.Linear(x.shape[1], 1)
+    optimizer = torch.optim.AdamW(linear.parameters(), lr=1e-3)
+    for some, target in torch.utils.data.DataLoader(rows, batch_size=BATCH, shuffle=True):
+        optimizer.zero_grad()
+        bce(linear(some).squeeze(1), target, 0.0).backward()
+        optimizer.step()
+
+
+def products(x: Tensor, k: int) -> None:
+    """The multiplications that k heads cannot do without: logits and gradients of every batch."""
+    weight = torch.zeros(x.shape[1], k)
+    for _ in range(EPOCHS):
+        for part in torch.split(x, BATCH):
+            part.T @ (part @ weight)
 
 
 def main() -> None:
