@@ -24,6 +24,7 @@ from study.data.catalog import Catalog
 from study.data.file_index import Progress, quiet
 from study.data.leaks.find import find_leaks
 from study.data.names import split_union
+from study.jobs.workspace import open_catalog
 from study.planning.open_study import OpenStudy
 from study.planning.study import Study
 
@@ -81,7 +82,8 @@ def audit_study(setup: OpenStudy, *, progress: Progress = quiet) -> StudyAudit:
     what `audit_datasets` raises.
     """
     study = setup.study
-    catalog = Catalog(setup.workspace.data, firewall=setup.workspace.firewall, progress=progress)
+    catalog = open_catalog(setup.workspace.data, firewall=setup.workspace.firewall)
+    catalog.progress = progress
     names = _names(study)
     datasets = audit_datasets(catalog, names, only_tested=study.only_tested())
     native = {audit.name: audit.native for audit in datasets if audit.native is not None}

@@ -120,10 +120,10 @@ def critical_difference(n: int, k: int) -> float:
     Nemenyi's q / sqrt(2) * sqrt(k (k + 1) / (6 n)), q the studentised range's quantile for infinite
     degrees of freedom (Demsar, 2006). NaN for fewer than two detectors or test sets.
     """
-    from scipy.stats import studentized_range
-
     if n < 2 or k < 2:
         return NAN
+    from scipy.stats import studentized_range  # a third of a second
+
     return float(
         studentized_range.ppf(CONFIDENCE, k, np.inf)
         / math.sqrt(2)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -62,9 +61,10 @@ def _todo(dataset: Dataset, cache: Path) -> pa.Table:
     """The images that lack both, each content once."""
     rows = dataset.usable
     rows = rows.filter(pc.invert(pc.match_substring(rows["path"], FRAME)))
-    without_traits = TRAITS.lacking(cache, *traits_place(dataset), rows)
-    without_prints = PRINTS.lacking(cache, *prints_place(dataset), rows)
-    return rows.take(np.intersect1d(without_traits, without_prints))
+    rows = rows.take(TRAITS.lacking(cache, *traits_place(dataset), rows))
+    if not rows.num_rows:  # the other table is the larger one
+        return rows
+    return rows.take(PRINTS.lacking(cache, *prints_place(dataset), rows))
 
 
 def _both(file: Run, of: Sequence[Original]) -> list[tuple[Row, Parts | None]]:
