@@ -13,7 +13,11 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.backend import BackendConfig
+from ray.train.torch import TorchConfig
+
+# What TorchTrainer is made of. It would have a process group for workers that need none.
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from study.core.identity import whole_file
 from study.runtime.places import Places
@@ -58,19 +62,20 @@ class Group:
         workers: int,
         places: Places,
         folder: Path,
-        backend: str = "gloo",
+        backend: str = "",
         waits: int = START_ATTEMPTS,
-        trainer: type[TorchTrainer] = TorchTrainer,
+        trainer: type[DataParallelTrainer] = DataParallelTrainer,
     ) -> None:
-        """Start. config: what `work` is given. folder: named as that of no group before it. waits:
-        how often its places are waited for, 15 s each time. Its failures are decided by whoever
-        started it, and not by Ray Train.
+        """Start. config: what `work` is given. folder: named as that of no group before it.
+        backend: of torch.distributed; "" for workers that do nothing together, and need not reach
+        each other. waits: how often its places are waited for, 15 s each time. Its failures are
+        decided by whoever started it, and not by Ray Train.
         """
         gpus = {"GPU": places.gpus} if places.gpus else {}
         self.trainer = trainer(
             work,
             train_loop_config=config,
-            torch_config=TorchConfig(backend=backend),
+            backend_config=TorchConfig(backend=backend) if backend else BackendConfig(),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=workers,
                 use_gpu=places.gpus > 0,

@@ -17,12 +17,12 @@ import ray
 import ray.exceptions
 import ray.train
 from ray import tune
-from ray.train.torch import TorchTrainer
 
 # There is no public way to stop a group from outside; pyproject.toml pins Ray.
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.result import DONE
 from ray.util.placement_group import PlacementGroup
 
@@ -97,7 +97,7 @@ def _worker(config: dict[str, Any]) -> None:
         raise RuntimeError(str(result.failure))
 
 
-class _Trainer(TorchTrainer):
+class _Trainer(DataParallelTrainer):
     """A trainer of a group whose controller can be reached, and which leaves no watchman of Ray's
     behind.
 

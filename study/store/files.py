@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,16 @@ def read_json(path: Path, instead: str = AGAIN) -> dict[str, Any]:
     except ValueError as error:
         raise DamagedFileError(path, error, instead) from None
     expected = table.pop(SUM, None)
+    if expected is None and _is_sum(next(reversed(table.values()), None)):
+        raise DamagedFileError(path, ValueError("the name of its sum is not what was written"))
     check_schema(str(table.get("schema", "")), path)
     check_sum(expected, table, path, instead)
     return table
+
+
+def _is_sum(value: Any) -> bool:
+    """Tell whether a value looks like a sum, which `json_text` writes last."""
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
 def content_sum(*content: Any) -> str:

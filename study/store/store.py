@@ -257,11 +257,18 @@ class Store:
 
     def failures(self) -> dict[str, Failure]:
         """Return the failures of winners (by trial key) and cells (by scores key) at their last
-        try.
+        try. A damaged file is set aside, with a warning: whatever failed is tried again.
         """
         if not self.failures_file.is_file():
             return {}
-        table = read_json(self.failures_file)
+        try:
+            table = read_json(self.failures_file)
+        except DamagedFileError as error:
+            aside = self.failures_file.rename(self._aside(self.failures_file))
+            self._warn(
+                f"{error.what}: it is set aside as '{aside}', and what failed is tried again"
+            )
+            return {}
         # older stores have texts
         return {key: Failure.parse(text) for key, text in table.get("reasons", {}).items()} | {
             key: failure_from(columns, self.tracebacks)

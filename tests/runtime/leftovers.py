@@ -52,9 +52,9 @@ def left_processes() -> list[str]:
     ]
 
 
-def becomes(condition: Callable[[], bool]) -> bool:
+def becomes(condition: Callable[[], bool], *, seconds: int = 60) -> bool:
     """Ask until it is so, or a minute is over."""
-    for _ in range(600):
+    for _ in range(10 * seconds):
         if condition():
             return True
         time.sleep(0.1)

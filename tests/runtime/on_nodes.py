@@ -2,6 +2,7 @@
 as a process has one connection to Ray.
 
     python -m tests.runtime.on_nodes {trials,together,jobs} FOLDER
+    python -m tests.runtime.on_nodes machines FOLDER ADDRESS    # jobs on a cluster that is there
 
 Leaves what came of it in FOLDER/found.json.
 """
@@ -78,7 +79,8 @@ def run(kind: str, folder: Path, launcher: Launcher) -> dict[str, Any]:
     if kind == "jobs":
         jobs = [Part(folder, f"job-{number}") for number in range(JOBS)]
         failed = {key: str(one) for key, one in launcher.run_jobs(jobs, part).items()}
-        values = {job.result_key: int((folder / job.result_key).read_text()) for job in jobs}
+        done = [job for job in jobs if job.is_done()]
+        values = {job.result_key: int((folder / job.result_key).read_text()) for job in done}
         return {"failed": failed, "values": values, "begun": sum(begun(*job) for job in jobs)}
     history = RecordedSearch(folder, pairings=PAIRINGS[1:2], trials=TRIALS)
     launcher.run_trials(history.driver, trial)
@@ -88,6 +90,27 @@ def run(kind: str, folder: Path, launcher: Launcher) -> dict[str, Any]:
         "values": {number: result.val_auc for number, result in results.items()},
         "told": len(history.results),
     }
+
+
+def on_machines(folder: Path, address: str) -> None:
+    """Do the jobs on a cluster of others as soon as it has two nodes."""
+    import ray
+
+    while True:
+        try:
+            ray.init(address, logging_level="CRITICAL", log_to_driver=False)
+            break
+        except (ConnectionError, RuntimeError):  # its head is starting
+            time.sleep(0.5)
+    while sum(node["Alive"] for node in ray.nodes()) < 2:
+        time.sleep(0.1)
+    ray.shutdown()
+    launcher = open_launcher(
+        local=False, address=address, terms=terms(folder), slots=None, scratch=folder / "scratch"
+    )
+    with launcher:
+        found = run("jobs", folder, launcher)
+    (folder / "found.json").write_text(json.dumps(found))
 
 
 def main(kind: str, folder: Path) -> None:
@@ -125,4 +148,7 @@ def main(kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1] == "machines":
+        on_machines(Path(sys.argv[2]), sys.argv[3])
+    else:
+        main(sys.argv[1], Path(sys.argv[2]))

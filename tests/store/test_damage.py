@@ -176,6 +176,23 @@ def test_files_of_a_version_that_wrote_no_sums_are_read(store: Store) -> None:
     assert store.model("m1").key == "m1"
 
 
+@pytest.mark.parametrize("content", ["[]", "{", '{"schema": 1}', "flipped"])
+def test_a_damaged_list_of_failures_is_set_aside_and_begun_anew(
+    content: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.save_failures(["a"], {"a": Failure(type="ValueError", message="x")})
+    good = store.failures_file.read_text(encoding="utf-8")
+    flipped = good.replace('"sha256"', '"sha256 "')  # then nothing would say what was written
+    store.failures_file.write_text(flipped if content == "flipped" else content, encoding="utf-8")
+    if content == '{"schema": 1}':  # of a version that wrote no sums
+        assert store.failures() == {}
+        return
+    assert store.failures() == {} and not store.failures_file.exists()
+    assert "what failed is tried again" in caplog.text
+    store.save_failures(["a"], {"a": Failure(type="ValueError", message="x")})
+    assert store.failures_file.read_text(encoding="utf-8") == good
+
+
 def recorded(store: Store, numbers: range = range(4)) -> list[tuple[Trial, TrialResult]]:
     """Record some trials, one after the other."""
     rows = [

@@ -1,0 +1,537 @@
+"""Does a study survive damaged files, kills and signals? Long shows, each of which can be resumed.
+
+    python benchmarks/survives.py readers  --work DIR --number 10000
+    python benchmarks/survives.py table    --work DIR
+    python benchmarks/survives.py commands --work DIR --number 100
+    python benchmarks/survives.py kills    --work DIR --number 60
+    python benchmarks/survives.py signals  --work DIR --number 100
+
+Appends a line to `benchmarks/survives.jsonl` (`--out`) for each piece and goes on where it was
+stopped. DIR gets a small finished study, of which every piece takes a copy. Exit code 1 where
+a line is bad.
+
+    readers   flips a bit of a stored file, or cuts it, and reads it by its reader: the same
+              content, or refused. `silent` is other content, `raw` an error that is not ours
+    table     each damage that once gave another matrix, through the commands
+    commands  a random file damaged, through the commands: in the end the same matrix
+    kills     kill -9 of a random process at a random moment, then the same command again
+    signals   SIGINT at a random moment: exit code 130, within 5 s
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.factories import write_dataset
+
+STUDY = """
+name = "small"
+detectors = ["spectrum", "npr"]
+train_on = ["alpha", "beta"]
+[budget]
+trials = 2
+epochs = 2
+seeds = 1
+generation = 1
+replicates = 1
+null_models = 1
+default_winners = false
+[run]
+keep_epochs = true
+[detector.spectrum]
+size_px = 32
+[detector.npr]
+size_px = 32
+"""
+CHUNK = 500  # damages of readers to a line
+ENDS_SECONDS = 180  # a command whose process was killed
+MARK = "STUDY_SURVIVES"
+STORED = (
+    *("models/*/detector.json", "models/*/*.safetensors", "models/*/val_scores.parquet"),
+    *("epochs/*/*.safetensors", "scores/*.parquet", "draws/*.safetensors"),
+    *("draw_scores/*.parquet", "trials.jsonl", "search.json", "failures.json"),
+)
+CACHED = "packs", "features", "heads", "estimates", "index", "prints", "traits", "leaks", "audits"
+
+
+def python(command: str, folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
+    """Start a command on the study in a folder, with a home and a working folder of its own."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", f"study.{command}", str(folder.parent / "small.toml"), *more]
+    path = str(Path(__file__).parents[1])
+    # what libraries keep at home is theirs
+    theirs = {"MPLCONFIGDIR": str(folder.parent / "mpl"), "HF_HOME": str(folder.parent / "hf")}
+    places = {"HOME": str(home), "PYTHONPATH": path, MARK: str(folder), **theirs}
+    return subprocess.Popen(
+        [*words, "--results", str(folder / "results")],
+        cwd=home,
+        env={**os.environ, **places},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **how,
+    )
+
+
+def run(command: str, folder: Path, *more: str) -> tuple[int, str]:
+    """Run a command to its end; return its exit code and what it said."""
+    process = python(command, folder, *more)
+    said, _ = process.communicate(timeout=600)
+    return process.returncode, said
+
+
+def base(work: Path) -> Path:
+    """Return the folder of the finished study, made at first."""
+    folder = work / "base"
+    if not (folder / "done").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for seed, (name, suffix) in enumerate((("alpha", ".png"), ("beta", ".jpg")), start=1):
+            shutil.rmtree(work / "data" / name, ignore_errors=True)
+            write_dataset(work / "data" / name, n=30, size=32, seed=seed, suffix=suffix)
+        text = f'{STUDY}[data]\nroot = "{work / "data"}"\n'
+        (work / "small.toml").write_text(text, encoding="utf-8")
+        for command in ("sweep", "cross_eval"):
+            code, said = run(command, folder, "--local")
+            assert code == 0, said
+        (folder / "done").touch()
+    return folder
+
+
+def copied(work: Path, name: str) -> Path:
+    """Return a copy of the finished study."""
+    folder = work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "home").mkdir(parents=True)
+    shutil.copytree(base(work) / "results", folder / "results")
+    return folder
+
+
+def matrix(folder: Path) -> str:
+    file = folder / "results" / "small" / "matrix.csv"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def damage(path: Path, rng: random.Random) -> str:
+    """Flip a bit of a file, or cut it; say which."""
+    content = bytearray(path.read_bytes())
+    at = rng.randrange(max(1, len(content)))
+    if content and rng.random() < 0.5:
+        content[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        return f"bit {at}"
+    path.write_bytes(content[:at])
+    return f"cut at {at}"
+
+
+# readers
+
+
+def stored_content(path: Path, study: Path) -> Any:
+    """What the reader of a stored file gives, as text."""
+    from study.store.files import read_json
+    from study.store.store import read_trained
+    from study.store.tables import read_draw_scores, read_scores
+    from study.store.trials import read_trials
+    from study.store.weights_file import read_weights
+
+    key = path.stem if path.parent.parent == study else path.parent.name
+    if path.name == "trials.jsonl":
+        return [repr(row) for row in read_trials(path, study / "failures").trials]
+    if path.name == "detector.json":
+        return repr(read_trained(path.parent))
+    if path.suffix == ".safetensors":
+        of = f"{key} epoch {path.stem}" if path.parent.parent.name == "epochs" else key
+        return {name: one.numpy().tobytes() for name, one in read_weights(path, of).items()}
+    if path.suffix == ".json":
+        return read_json(path)
+    read: Callable[[Path, str], Any] = (
+        read_draw_scores if path.parent.name == "draw_scores" else read_scores
+    )
+    found = read(path, key)
+    return {
+        name: repr(
+            getattr(found, name).tolist()
+            if hasattr(getattr(found, name), "tolist")
+            else getattr(found, name)
+        )
+        for name in found.__dataclass_fields__
+    }
+
+
+def cached_content(path: Path) -> Any:
+    """What the cache gives of an entry: its content, or that of its folder; None for a damaged."""
+    from study.core import cache
+
+    entry = next((p for p in path.parents if (p / cache.SUMS).is_file()), None)
+    if entry is None:
+        return cache.read_entry(path)
+    cache._checked.clear()
+    if cache._damage(entry):
+        return None
+    return {str(p): p.read_bytes() for p in sorted(entry.rglob("*")) if p.name != cache.SUMS}
+
+
+def judged(path: Path, study: Path, good: Any) -> str:
+    """Read a damaged file; say what came of it."""
+    from study.core.errors import StoreError
+
+    try:
+        found = stored_content(path, study) if study in path.parents else cached_content(path)
+    except StoreError:
+        return "refused"
+    except Exception as error:
+        return f"raw {type(error).__name__}: {error}"[:200]
+    if path.name == "trials.jsonl":
+        return "same" if found == good else "refused" if {*found} <= {*good} else "silent"
+    return "refused" if found is None else "same" if found == good else "silent"
+
+
+def readers(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    import logging
+
+    logging.getLogger("study").setLevel(logging.CRITICAL)
+    folder = copied(work, "readers")
+    study, cache = folder / "results" / "small", folder / "results" / "cache"
+    kinds = {pattern: sorted(study.glob(pattern)) for pattern in STORED}
+    for name in CACHED:
+        found = (p for p in (cache / name).rglob("*") if p.is_file() and ".locks" not in p.parts)
+        kinds[f"cache/{name}"] = sorted(found)
+    kinds = {kind: files for kind, files in kinds.items() if files}
+    good: dict[Path, Any] = {}
+    for first in range(done * CHUNK, number, CHUNK):
+        counts, bad = Counter[str](), []
+        for index in range(first, min(first + CHUNK, number)):
+            rng = random.Random(index)
+            kind = rng.choice(sorted(kinds))
+            path = rng.choice(kinds[kind])
+            if path not in good:
+                is_stored = study in path.parents
+                good[path] = stored_content(path, study) if is_stored else cached_content(path)
+            content = path.read_bytes()
+            how = damage(path, rng)
+            end = judged(path, study, good[path])
+            path.write_bytes(content)
+            counts[end.split()[0]] += 1
+            if end.split()[0] in ("silent", "raw"):
+                bad.append([str(path.relative_to(folder)), how, end])
+        yield {"first": first, "kinds": len(kinds), **counts, "bad": bad}
+
+
+# through whole commands
+
+
+def mended(folder: Path, expected: str) -> dict[str, Any]:
+    """Run the commands as their messages say until the matrix is there; say how that went."""
+    codes, said_all = list[str](), ""
+    for command in ("cross_eval", *("sweep", "cross_eval") * 3):
+        if command == "sweep" and codes[-1].endswith(" 0"):
+            break
+        code, said = run(command, folder, "--local")
+        codes.append(f"{command} {code}")
+        said_all += said
+        if command == "cross_eval" and code == 0 and matrix(folder) != expected:
+            return {"end": "silent", "codes": codes}
+    end = "same" if codes[-1] == "cross_eval 0" else "stuck"
+    if "Traceback" in said_all:
+        end = "raw"
+    return {"end": end, "codes": codes, "said": said_all[-1500:] if end != "same" else ""}
+
+
+def commands(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    expected = matrix(base(work))
+    for index in range(done, number):
+        rng = random.Random(index)
+        folder = copied(work, "commands")
+        study, cache = folder / "results" / "small", folder / "results" / "cache"
+        kind = rng.choice([*STORED, *CACHED, "mlflow.db", "optuna.journal"])
+        if kind in CACHED:
+            places = (cache / kind).rglob("*")
+        elif kind in STORED:
+            places = study.glob(kind)
+        else:
+            places = (folder / "results").glob(kind)
+        files = sorted(p for p in places if p.is_file() and ".locks" not in p.parts)
+        if not files:
+            continue
+        path = rng.choice(files)
+        how = damage(path, rng)
+        again = rng.random() < 0.5  # so that weights, packs and features are read
+        if again:
+            shutil.rmtree(study / "scores")
+        found = mended(folder, expected)
+        yield {
+            "file": str(path.relative_to(folder / "results")),
+            "how": how,
+            "again": again,
+        } | found
+
+
+def swap(first: Path, second: Path) -> None:
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def table(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    """The damages of which it was found that they gave another matrix, or a dead end."""
+    expected = matrix(base(work))
+    for name, again, do in DAMAGES[done:]:
+        folder = copied(work, "table")
+        do(folder / "results" / "small", folder / "results" / "cache")
+        if again:
+            shutil.rmtree(folder / "results" / "small" / "scores")
+        yield {"row": name} | mended(folder, expected)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 4] ^= 1
+    path.write_bytes(content)
+
+
+def nth(folder: Path, pattern: str, number: int = 0) -> Path:
+    return sorted(folder.glob(pattern))[number]
+
+
+def digit(path: Path, after: str) -> None:
+    """Change the last digit of the first number after a word."""
+    text = path.read_text(encoding="utf-8")
+    at = text.index(after) + len(after)
+    while not text[at].isdigit():
+        at += 1
+    while text[at + 1].isdigit() or text[at + 1] in ".e-":
+        at += 1
+    path.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :], encoding="utf-8")
+
+
+def pack_zeroed(study: Path, cache: Path) -> None:
+    for path in cache.glob("packs/*/*/images.u8"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+def packs_swapped(study: Path, cache: Path) -> None:
+    one, two, *_ = sorted(cache.glob("packs/*/[!.]*/"))
+    one.rename(cache / "x")
+    two.rename(one)
+    (cache / "x").rename(two)
+
+
+def checkpoint(study: Path, cache: Path) -> None:
+    """A winner is to be trained again, and its checkpoint is damaged."""
+    folder = nth(study, "models/*/")
+    shutil.rmtree(folder)
+    (study / "checkpoints").mkdir(exist_ok=True)
+    (study / "checkpoints" / f"{folder.name}.pt").write_bytes(b"PK no checkpoint")
+
+
+WEIGHTS, RECORD, SCORES = "models/*/*.safetensors", "models/*/detector.json", "scores/*.parquet"
+DAMAGES: list[tuple[str, bool, Callable[[Path, Path], object]]] = [
+    ("one bit of detector.safetensors", True, lambda s, c: flip(nth(s, WEIGHTS))),
+    (
+        "weights of two winners swapped",
+        True,
+        lambda s, c: swap(nth(s, WEIGHTS), nth(s, WEIGHTS, 1)),
+    ),
+    ("detector.json swapped", True, lambda s, c: swap(nth(s, RECORD), nth(s, RECORD, 1))),
+    ("a digit of a threshold", False, lambda s, c: digit(nth(s, RECORD), '"thresholds"')),
+    ("a bit in one score file", False, lambda s, c: flip(nth(s, SCORES))),
+    (
+        "score files of two cells swapped",
+        False,
+        lambda s, c: swap(nth(s, SCORES), nth(s, SCORES, 1)),
+    ),
+    ("score files swapped, others", False, lambda s, c: swap(nth(s, SCORES), nth(s, SCORES, -1))),
+    ("packs half zeroed", True, pack_zeroed),
+    ("packs swapped", True, packs_swapped),
+    (
+        "a digit in cache/estimates",
+        False,
+        lambda s, c: digit(nth(c, "estimates/*/*.json"), "value"),
+    ),
+    ("weights truncated", True, lambda s, c: os.truncate(nth(s, WEIGHTS), 999)),
+    ("weights deleted", True, lambda s, c: nth(s, WEIGHTS).unlink()),
+    ("a damaged checkpoint", False, checkpoint),
+    ("a truncated pack", True, lambda s, c: os.truncate(nth(c, "packs/*/*/images.u8"), 999)),
+    ("trials.jsonl truncated", False, lambda s, c: os.truncate(s / "trials.jsonl", 999)),
+    ("failures.json = []", False, lambda s, c: (s / "failures.json").write_text("[]")),
+    ("MLflow's database damaged", False, lambda s, c: os.truncate(s.parent / "mlflow.db", 9999)),
+]
+
+
+# kills and signals
+
+
+def of_folder(folder: Path) -> dict[int, str]:
+    """The processes that a command on a folder has started, by their command lines."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={folder}".encode() in (process / "environ").read_bytes():
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                if words and int(process.name) != os.getpid():
+                    found[int(process.name)] = words.decode(errors="replace")
+        except OSError:
+            continue
+    return found
+
+
+def sort_of(words: str) -> str:
+    for sort in ("gcs_server", "view_process", "guard", "Agent", "audit"):
+        if sort in words:
+            return sort
+    if "raylet/raylet" in words:
+        return "raylet"
+    return "worker" if words.startswith("ray::") else "driver"
+
+
+def outside(folder: Path) -> list[str]:
+    """Files that lie where none should: at home, in the working folder, beside the results."""
+    home = (p for p in (folder / "home").rglob("*") if p.is_file())
+    left = [p.name for p in folder.iterdir() if p.name not in ("home", "results")]
+    return sorted([*(str(p.relative_to(folder)) for p in home), *left])
+
+
+def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    expected = matrix(base(work))
+    ways = [("sweep", ()), ("sweep", ("--local",)), ("cross_eval", ("--local",)), ("sweep", ())]
+    ways += [("prepare", ()), ("report", ())]
+    for index in range(done, number):
+        rng = random.Random(index)
+        command, more = ways[index % len(ways)]
+        folder = copied(work, "kills")
+        if command in ("sweep", "prepare"):
+            shutil.rmtree(folder / "results")
+        elif command == "cross_eval":
+            shutil.rmtree(folder / "results" / "small" / "scores")
+        process = python(command, folder, *more)
+        began, limit = time.monotonic(), 40.0 if command == "sweep" and not more else 12.0
+        moment = rng.uniform(0.5, limit)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        there = of_folder(folder)
+        sorts = sorted({sort_of(words) for words in there.values()})
+        sort = rng.choice(sorts) if sorts else ""
+        victims = [pid for pid, words in there.items() if sort_of(words) == sort]
+        if victims:
+            try:
+                os.kill(rng.choice(victims), signal.SIGKILL)
+            except ProcessLookupError:
+                sort = ""
+        try:
+            said, _ = process.communicate(timeout=ENDS_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+            said += "\nHANGS"
+        ended = time.monotonic()
+        while (left := of_folder(folder)) and time.monotonic() - ended < 10:
+            time.sleep(0.2)
+        line = {
+            "command": " ".join((command, *more)),
+            "killed": sort,
+            "at": round(moment, 1),
+            "code": process.returncode,
+            "ended_after": round(ended - began - moment, 1),
+            "left": sorted(left.values()),
+            "hangs": said.endswith("HANGS"),
+        }
+        codes = []
+        for again in ("sweep", "cross_eval"):
+            for _ in range(3):
+                code, text = run(again, folder, "--local")
+                codes.append(f"{again} {code}")
+                if code == 0:
+                    break
+        records = (folder / "results" / "small" / "trials.jsonl").read_text().splitlines()
+        keys = [json.loads(record)["key"] for record in records]
+        line |= {
+            "codes": codes,
+            "outside": outside(folder),
+            "trained_twice": len(keys) - len({*keys}),
+        }
+        line["end"] = "same" if matrix(folder) == expected else "another"
+        if line["end"] != "same" or line["hangs"]:
+            line["said"] = (said + text)[-1500:]
+        yield line
+
+
+def signals(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    ways = [("sweep", ("--local",)), ("cross_eval", ("--local",)), ("prepare", ()), ("sweep", ())]
+    base(work)
+    for index in range(done, number):
+        rng = random.Random(index)
+        command, more = ways[index % len(ways)]
+        folder = copied(work, "signals")
+        if command in ("sweep", "prepare"):
+            shutil.rmtree(folder / "results")
+        elif command == "cross_eval":
+            shutil.rmtree(folder / "results" / "small" / "scores")
+        process = python(command, folder, *more)
+        moment = rng.uniform(1.5, 40.0 if command == "sweep" and not more else 10.0)
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        said, _ = process.communicate(timeout=ENDS_SECONDS)
+        yield {
+            "command": " ".join((command, *more)),
+            "at": round(moment, 1),
+            "code": process.returncode,
+            "seconds": round(time.monotonic() - sent, 2),
+            "load": round(os.getloadavg()[0], 1),
+            "said": said[-500:] if process.returncode not in (0, 130) else "",
+        }
+
+
+def is_bad(line: dict[str, Any]) -> bool:
+    if line["part"] == "readers":
+        return bool(line["bad"])
+    if line["part"] == "signals":
+        return line["code"] not in (0, 130)
+    return bool(line["end"] != "same" or line.get("left") or line.get("trained_twice"))
+
+
+PARTS = {one.__name__: one for one in (readers, table, commands, kills, signals)}
+
+
+def main() -> int:
+    """Run a part; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--number", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
+    options = parser.parse_args()
+    text = options.out.read_text(encoding="utf-8") if options.out.is_file() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    mine = [line for line in lines if line["part"] == options.part]
+    for line in PARTS[options.part](options.work.absolute(), options.number, len(mine)):
+        found = {"part": options.part, **line}
+        with options.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+        print(json.dumps(found), flush=True)
+        mine.append(found)
+    bad = [line for line in mine if is_bad(line)]
+    print(f"{options.part}: {len(mine)} lines, {len(bad)} bad")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
