@@ -25,6 +25,7 @@ EXAMPLES = """
 python -m study.plan quick
 python -m study.plan quick --set budget.trials=20
 python -m study.plan my_study.toml --data-root ~/datasets
+python -m study.plan my_study.toml --hourly-price 2.50
 python -m study.plan my_study.toml --freeze
 """
 
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cli.add_slots_option(parser)
     what = "write the plan down before the study runs. The answer says whether the run matches it"
     parser.add_argument("--freeze", action="store_true", help=what)
+    what = "also say what the rest costs, by the price of one slot (a GPU, or its CPUs) for an hour"
+    parser.add_argument("--hourly-price", type=float, metavar="PRICE", help=what)
     options = cli.parse(parser, arguments)
+    _check_price(options.hourly_price)
     from study.analysis.flags import few_trials_lines
     from study.planning.cost import look, of_all
     from study.planning.missing import missing
@@ -74,12 +78,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {one.name}: {_progress(found)}")
     _print_disk(outlook)
     _print_time(outlook, study.run, options)
+    if options.hourly_price is not None:
+        _print_cost(outlook, options.hourly_price)
     for line in few_trials_lines(opened.searches.values()):
         print(f"note:  {line}")
     cli.refuse_over_budget(outlook.pairings, study, options)
     if options.freeze:
         _freeze(opened)
     return cli.DONE
+
+
+def _check_price(price: float | None) -> None:
+    from study.core.errors import ConfigError
+
+    if price is not None and not (price >= 0 and math.isfinite(price)):
+        raise ConfigError(f"--hourly-price {price:g} must be a price, from 0 on")
 
 
 def _freeze(opened: OpenStudy) -> None:
@@ -211,6 +224,16 @@ def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None
         print(
             f"       on this machine, {slots} at a time: about {_left(left / slots)}, at most"
             f" {_left(most / slots)}"
+        )
+
+
+def _print_cost(outlook: Outlook, price: float) -> None:
+    """Print what the rest of the training costs, by the price of a slot for an hour."""
+    left, most = (one * price / 3600 for one in (outlook.seconds_left, outlook.seconds_at_most))
+    if not math.isnan(left):
+        print(
+            f"cost:  about {left:.2f}, at most {most:.2f}, at {price:g} an hour of one slot,"
+            " however many run side by side; scoring comes on top"
         )
 
 

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from study import cross_eval, plan, prepare, sweep
+from study import cli, cross_eval, plan, prepare, sweep
 from study.core.errors import DataError, FirewallError
 from study.core.records import CONTROLS, Scores, TrainedDetector
 from study.data.catalog import Catalog
@@ -334,8 +334,12 @@ def test_the_sweep_does_not_depend_on_what_test_images_show(
 def test_plan_shows_states_before_and_after(
     study_file: Path, local_run: StudyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert plan.main([str(study_file), "--results", str(tmp_path)]) == 0
+    # at one a second the cost is the time
+    price = ["--hourly-price", "3600"]
+    assert plan.main([str(study_file), "--results", str(tmp_path), *price]) == 0
     before = capsys.readouterr().out
+    (cost,) = re.findall(r"cost:  about (\d+\.\d\d), at most \d+\.\d\d, at 3600 ", before)
+    assert f"time:  {cli.seconds_text(float(cost))} of training on one slot" in before
     assert "6 pairings" in before
     assert "18 trials" in before
     assert "cells: 24 planned" in before
