@@ -94,11 +94,13 @@ class Detector(nn.Module):
     convolutions dominate it, so that the memory format of the same name pays. The head is linear,
     or what the options `head_width` and `head_dropout` of its spec say, or what the subclass gives.
     `side_by_side` says that several threads may ask it for features or logits at a time: a forward
-    changes nothing of it.
+    changes nothing of it. `keeps_below`: what lies below the stages that are trained is worth being
+    kept for all epochs.
     """
 
     channels_last: bool = True
     side_by_side: bool = False
+    keeps_below: bool = True
     head: Any  # whoever fits it by logistic regression knows that it is linear
 
     def __init__(self, spec: DetectorSpec, n_features: int, head: nn.Module | None = None) -> None:
@@ -133,6 +135,14 @@ class Detector(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S) float32 to logits (B,)."""
         return self.classify(self.features(x))
+
+    def added_loss(self, features: Tensor, label: Tensor) -> Tensor | None:
+        """Return what training by gradient adds to the loss of the logits: a mean over images, from
+        features (B, D) and labels (B,) float32 in {0, 1}. None for nothing.
+
+        B is what a worker computes at a time, so what depends on pairs of images sees no others.
+        """
+        return None
 
     def load_pretrained(self, path: Path, source: Source) -> None:
         """Fill the backbone. Raises WeightsError, changing nothing, where a file does not fit."""

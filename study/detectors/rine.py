@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
-from study.detectors.clip import empty_tower
+from study.detectors.clip import ClipDetector, empty_tower
 from study.detectors.meta_device import empty
 from study.detectors.univfd import OnClip
 
@@ -31,10 +31,14 @@ class Head(nn.Module):
         ]
         self.head = nn.Sequential(*hidden, nn.Linear(WIDTH, 1))
 
+    def seen(self, tokens: Tensor) -> Tensor:
+        """Class tokens (B, blocks, width) to what the last layers read, (B, 128)."""
+        weighted = self.alpha.softmax(dim=1) * self.proj1(tokens)
+        return cast(Tensor, self.proj2(weighted.sum(dim=1)))
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Class tokens (B, blocks, width) to logits (B,)."""
-        weighted = self.alpha.softmax(dim=1) * self.proj1(tokens)
-        return cast(Tensor, self.head(self.proj2(weighted.sum(dim=1)))).squeeze(1)
+        return cast(Tensor, self.head(self.seen(tokens))).squeeze(1)
 
 
 def _projection(width: int) -> nn.Sequential:
@@ -44,19 +48,21 @@ def _projection(width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Rine(OnClip):
-    """The second layer norm of every block of CLIP's image encoder, its class token, the head."""
+class BlockTokens(ClipDetector):
+    """The second layer norm of every block of CLIP's image encoder, its class token."""
 
     side_by_side = False  # while it computes, the layers hand their tokens to one list
 
-    def __init__(self, spec: DetectorSpec, *, force_quick_gelu: bool) -> None:
-        tower = empty_tower(spec.backbone, force_quick_gelu=force_quick_gelu)
-        super().__init__(spec, tower, nn.Identity())
+    def __init__(self, spec: DetectorSpec, tower: nn.Module, head: nn.Module) -> None:
+        super().__init__(spec, tower, head)
         # a list, so that they are no modules of the detector's a second time
         self.norms = [part for name, part in tower.named_modules() if name.endswith(".ln_2")]
         self.width = cast(nn.LayerNorm, self.norms[0]).normalized_shape[0]
         self.n_features = len(self.norms) * self.width
-        self.published = empty(lambda: Head(len(self.norms), self.width))
+
+    def tokens(self, features: Tensor) -> Tensor:
+        """Features (B, blocks * width) by block, (B, blocks, width)."""
+        return features.view(-1, len(self.norms), self.width)
 
     def features(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S) to the class tokens of all blocks, (B, blocks * width)."""
@@ -72,10 +78,18 @@ class Rine(OnClip):
                 hook.remove()
         return torch.cat(tokens, dim=1)
 
+
+class Rine(OnClip, BlockTokens):
+    """The tokens below the head of its authors."""
+
+    def __init__(self, spec: DetectorSpec, *, force_quick_gelu: bool) -> None:
+        tower = empty_tower(spec.backbone, force_quick_gelu=force_quick_gelu)
+        super().__init__(spec, tower, nn.Identity())
+        self.published = empty(lambda: Head(len(self.norms), self.width))
+
     def classify(self, features: Tensor) -> Tensor:
         """Class tokens (B, blocks * width) to logits (B,)."""
-        tokens = features.view(-1, len(self.norms), self.width)
-        return cast(Tensor, self.published(tokens))
+        return cast(Tensor, self.published(self.tokens(features)))
 
 
 def create(spec: DetectorSpec, *, force_quick_gelu: bool = False) -> Rine:

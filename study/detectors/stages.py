@@ -126,3 +126,13 @@ def stages_by_depth(network: nn.Module, depth: Mapping[str, int]) -> tuple[Stage
         for value in order
     }
     return tuple(Stage(named[d], tuple(modules.get(d, ())), tuple(loose.get(d, ()))) for d in order)
+
+
+def part_alone(network: nn.Module, name: str, kind: type[nn.Module]) -> tuple[Stage, Stage]:
+    """Return a stage of all modules of a class, and the stem with every other parameter: for a
+    network of which the first alone are trained, wherever they stand.
+    """
+    modules = tuple(module for module in network.modules() if isinstance(module, kind))
+    inside = {id(p) for module in modules for p in module.parameters()}
+    rest = tuple(p for p in network.parameters() if id(p) not in inside)
+    return Stage(name, modules), Stage("stem", (), rest)

@@ -14,6 +14,21 @@ from study.detectors.weights import Source
 
 _SCRATCH: dict[str, Any] = {"schedules": ("full",)}
 _IMAGENET: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+# OpenAI's CLIP ViT-L/14, of which a part is trained: the stage above the stem
+_CLIP_L14: dict[str, Any] = {
+    "source": Source.on_hub(
+        "timm/vit_large_patch14_clip_224.openai",
+        "open_clip_model.safetensors",
+        backbone="ViT-L-14",
+        pretrained="openai",
+        prefix="visual.",
+    ),
+    "geometry": Geometry(size_px=224, mode="resize_crop", resize_px=224),
+    "mean": CLIP_MEAN,
+    "std": CLIP_STD,
+    "arguments": {"force_quick_gelu": True},
+    "licence": "MIT",
+}
 
 
 def _timm(source: Source, geometry: Geometry, **fields: Any) -> Entry:
@@ -92,5 +107,29 @@ TRAINED: Mapping[str, Entry] = {
         Geometry(size_px=320, mode="resize_crop", resize_px=365),
         about="EfficientNet-B4, ImageNet weights (Tan and Le, 2019), a baseline of DeepfakeBench",
         **_IMAGENET,
+    ),
+    "effort": Entry(
+        about="CLIP ViT-L/14, smallest singular components of its attention trained (Effort; Yan et"
+        " al., ICML 2025)",
+        family="effort",
+        options=HEAD_WIDTH,
+        schedules=("last_stage",),
+        **_CLIP_L14,
+    ),
+    "ln": Entry(
+        about="CLIP ViT-L/14, layer norms trained, alignment and uniformity (GenD; Yermakov et al.,"
+        " 2025)",
+        family="layer_norms",
+        options=HEAD_WIDTH,
+        schedules=("last_stage",),
+        **_CLIP_L14,
+    ),
+    "rine_trained": Entry(
+        about="RINE's head on the class tokens of all blocks of a frozen CLIP ViT-L/14, trained"
+        " (Koutlis and Papadopoulos, ECCV 2024)",
+        family="rine_trained",
+        schedules=("head",),
+        own_head=True,
+        **{**_CLIP_L14, "geometry": Geometry(size_px=224, mode="crop")},
     ),
 }

@@ -323,7 +323,7 @@ class _Run:
 
     def _boundary(self, stages: int) -> Boundary | None:
         """Cut the network below its trained stages. Several workers do not: each would need all."""
-        if self.processes.size > 1:
+        if self.processes.size > 1 or not self.detector.keeps_below:
             return None
         example = to_input(self.detector, self.val.gather(np.arange(2)), self.runtime.device)
         return find_boundary(self.detector, stages, example)

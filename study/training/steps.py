@@ -182,9 +182,9 @@ class Steps:
                 dropout = self.recipe.dropout
                 features = F.dropout(self._features(part), dropout, training=dropout > 0)
                 logits = self.detector.classify(features)
-            mean = part.keep * self._loss(logits, part.index)
+            mean = part.keep * self._loss(features, logits, part.index)
             if part.partner is not None:
-                mean = mean + (1 - part.keep) * self._loss(logits, part.partner.index)
+                mean = mean + (1 - part.keep) * self._loss(features, logits, part.partner.index)
             loss = mean * (len(part) / of)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -201,11 +201,15 @@ class Steps:
         smaller = max(2 if self.norms else 1, tried // 2)
         return smaller if smaller < (self.micro_batch or tried) else 0
 
-    def _loss(self, logits: Tensor, index: Tensor) -> Tensor:
-        """The mean loss of logits (B,) if they were those of the images of `index` (B,)."""
+    def _loss(self, features: Tensor, logits: Tensor, index: Tensor) -> Tensor:
+        """The mean loss of features (B, D) and logits (B,) if they were those of the images of
+        `index` (B,).
+        """
         index = index.to(self.label.device)
         weight = None if self.weight is None else self.weight[index]
-        return bce(logits, self.label[index], self.recipe.label_smoothing, weight)
+        loss = bce(logits, self.label[index], self.recipe.label_smoothing, weight)
+        added = self.detector.added_loss(features, self.label[index])
+        return loss if added is None else loss + added
 
     def _input(self, batch: Batch) -> Tensor:
         """The network's input for a batch's images (not their partners): augmented, mirrored."""

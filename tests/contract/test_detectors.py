@@ -340,6 +340,8 @@ def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
         theirs_said = [CenterCrop(size), ToTensor(), Normalize(line.mean, line.std)]
         published: Callable[[Image.Image], Tensor] = Compose(theirs_said)
         return published
+    if line.geometry.mode == "crop":  # never resized, whatever the library does
+        return lambda image: _by_definition(image, size, line)
     if source is not None and source.prefix:
         cfg = open_clip.get_pretrained_cfg(source.backbone, source.pretrained)
         kept = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode")}
@@ -347,8 +349,7 @@ def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
             size, is_train=False, **kept
         )
         return transform
-    cropped = line.geometry.mode == "crop"  # never resized, whatever the library does
-    if source is not None and not cropped and timm.is_model_pretrained(source.stem):
+    if source is not None and timm.is_model_pretrained(source.stem):
         theirs = timm.get_pretrained_cfg(source.stem)
         assert theirs is not None
         # A transformer may be read at another size than its last training's, which timm is told the

@@ -25,10 +25,13 @@ FAMILIES = [
     for name in (
         "clip_adapter",
         "clip_zero_shot",
+        "effort",
         "ferretnet",
+        "layer_norms",
         "npr",
         "resnet_scratch",
         "rine",
+        "rine_trained",
         "safe",
         "spectrum",
         "srm",

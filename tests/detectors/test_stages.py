@@ -37,7 +37,14 @@ EXPECTED = {
         for name in CLIP
     },
     **{name: ["head", *(f"blocks.{i}" for i in range(11, -1, -1)), "stem"] for name in VIT},
+    "effort": ["head", "residuals", "stem"],
+    "ln": ["head", "norms", "stem"],
     "ferretnet_s": ["head", "logit", "feature", "stem"],
+    "rine_trained": [
+        "head",
+        *(f"transformer.resblocks.{i}" for i in range(23, -1, -1)),
+        "stem",
+    ],
     **{
         name: [
             *("head", "published"),

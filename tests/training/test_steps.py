@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from study.training import steps as module
+from study.training.augment import Batch
 from study.training.fit import fit
 from study.training.losses import bce
-from study.training.steps import batches
-from tests.training.fakes import FakeSession, images, tiny
+from study.training.process_group import ALONE
+from study.training.schedules import phases
+from study.training.steps import Steps, batches
+from tests.training.fakes import FakeSession, Plain, images, plain, tiny
 from tests.training.small_fits import RUNTIME, recipe
 
 
@@ -119,3 +122,45 @@ def test_clipping_bounds_the_step() -> None:
         )
     assert moved[0.001] == pytest.approx(0.1 * 0.001 * 1.9, rel=1e-3)
     assert moved[0.0] > 10 * moved[0.001]
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.25])
+def test_what_a_detector_adds_to_the_loss_is_trained_too(keep: float) -> None:
+    """The distance of the classes' mean features, of a batch and of what mixup puts in its place:
+    loss and gradient are those without it plus its own.
+    """
+
+    def gap(features: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return (features * (2 * label - 1)[:, None]).mean()
+
+    class Adding(Plain):
+        def added_loss(self, features: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+            return 300 * gap(features, label)
+
+    train, settings = images(6, size_px=8), recipe(schedule="full", dropout=0.0)
+    index, turned = torch.arange(6), torch.arange(6).flip(0)
+    still = torch.zeros(6, dtype=torch.bool)
+    partner = None if keep == 1 else Batch(turned, turned, still)
+    batch = Batch(index, index, still, partner=partner, keep=keep)
+    found = []
+    for kind in (Plain, Adding):
+        detector = plain()
+        detector.__class__ = kind
+        how: Any = {"seed": 0, "runtime": RUNTIME, "processes": ALONE}
+        steps = Steps(detector, train, settings, **how)
+        steps.begin(phases(settings, n_stages=len(detector.stages()), epochs=1)[0])
+        loss = float(steps.backward(batch, of=6))
+        found.append((loss, [p.grad.clone() for p in detector.parameters() if p.grad is not None]))
+    detector = plain()
+    x = detector.prepare(torch.from_numpy(train.gather(np.arange(6))))
+    mixed = x if partner is None else keep * x + (1 - keep) * x.flip(0)
+    label = torch.from_numpy(train.label.astype(np.float32))
+    features = detector.features(mixed)
+    added = 300 * (keep * gap(features, label) + (1 - keep) * gap(features, label.flip(0)))
+    assert abs(added.item()) > 1e-2, "else nothing would be tested"
+    assert found[1][0] == pytest.approx(found[0][0] + added.item(), rel=1e-5)
+    parameters = list(detector.parameters())
+    extra = torch.autograd.grad(added, parameters, allow_unused=True)  # the head has none of it
+    for with_it, without, own in zip(found[1][1], found[0][1], extra, strict=True):
+        expected = without if own is None else without + own
+        torch.testing.assert_close(with_it, expected, rtol=1e-4, atol=1e-4)
