@@ -2,6 +2,10 @@
 
 And the only file that knows the package grad-cam. A map says which places the logit follows, or
 which places attention reaches. It does not say why, and not that the detector is right.
+
+Memory is bounded for large networks: gradients are kept from the layer on that Grad-CAM reads, and
+of no weight; rollout multiplies each block's attention as it comes; large images come in smaller
+batches.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ from study.core.errors import ConfigError
 from study.detectors.base import Detector
 
 GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
-BATCH = 16
+BATCH = 16  # images of 224 x 224 pixels; fewer larger ones
+PIXELS = BATCH * 224 * 224
+ATTENTION = 256 * 2**20  # bytes of a block's attention at once, all heads of a batch
 NORMS = ("norm1", "ln_1")  # of a transformer's blocks, before attention
 Maps = NDArray[np.float32]  # (N, S, S) in [0, 1]
 
@@ -47,11 +53,13 @@ def explain(detector: Detector, squares: NDArray[np.uint8]) -> dict[str, Maps]:
 
     Raises ConfigError for a detector that has no places: nothing of it is a map or a token.
     """
-    own = copy.deepcopy(detector).cpu().eval().requires_grad_(True)
+    own = copy.deepcopy(detector).cpu().eval().requires_grad_(False)
     layer = _layer(own)
-    found = {GRAD_CAM: _in_batches(own, squares, lambda x: _grad_cam(own, layer, x))}
-    if layer.tokens and _has_attention(own, squares[:1]):
-        found[ROLLOUT] = _in_batches(own, squares, lambda x: _rollout(own, x))
+    most = max(1, min(BATCH, PIXELS // detector.spec.geometry.size_px**2))
+    found = {GRAD_CAM: _in_batches(own, squares, most, lambda x: _grad_cam(own, layer, x))}
+    if layer.tokens and (bytes_each := _attention_bytes(own, squares[:1])):
+        most = max(1, min(most, ATTENTION // bytes_each))
+        found[ROLLOUT] = _in_batches(own, squares, most, lambda x: _rollout(own, x))
     return found
 
 
@@ -81,10 +89,10 @@ def rank_correlations(maps: Maps, others: Maps) -> NDArray[np.float64]:
     )
 
 
-def _in_batches(detector: Detector, squares: NDArray[np.uint8], compute: Any) -> Maps:
+def _in_batches(detector: Detector, squares: NDArray[np.uint8], most: int, compute: Any) -> Maps:
     parts = [
-        compute(detector.prepare(torch.from_numpy(squares[start : start + BATCH])))
-        for start in range(0, len(squares), BATCH)
+        compute(detector.prepare(torch.from_numpy(squares[start : start + most])))
+        for start in range(0, len(squares), most)
     ]
     return np.concatenate(parts).astype(np.float32)
 
@@ -145,9 +153,17 @@ def _grad_cam(detector: Detector, layer: _Layer, x: Tensor) -> Maps:
             return activations.permute(0, 3, 1, 2)
         return _grid(activations.transpose(1, 2)) if layer.tokens else activations
 
-    with GradCAM(detector, [layer.module], reshape_transform=places) as cam:
-        targets = [BinaryClassifierOutputTarget(side) for side in sides]
-        return cast(Maps, cam(input_tensor=x, targets=targets))
+    # before the package's own hooks, which see what this one returns; a copy, because what comes
+    # after may work in place
+    hook = layer.module.register_forward_hook(
+        lambda *given: given[-1].detach().requires_grad_().clone()
+    )
+    try:
+        with GradCAM(detector, [layer.module], reshape_transform=places) as cam:
+            targets = [BinaryClassifierOutputTarget(side) for side in sides]
+            return cast(Maps, cam(input_tensor=x, targets=targets))
+    finally:
+        hook.remove()
 
 
 def _grid(values: Tensor) -> Tensor:
@@ -159,10 +175,16 @@ def _grid(values: Tensor) -> Tensor:
     return patches.reshape(*values.shape[:-1], side, side)
 
 
-def _has_attention(detector: Detector, square: NDArray[np.uint8]) -> bool:
-    with _attention(detector) as seen, torch.no_grad():
+def _attention_bytes(detector: Detector, square: NDArray[np.uint8]) -> int:
+    """How many bytes a block's attention has for one image; 0 without any that can be read."""
+    sizes = [0]
+
+    def take(mean: Tensor, heads: int) -> None:
+        sizes.append(heads * mean.nbytes)
+
+    with _attention(detector, take), torch.no_grad():
         detector(detector.prepare(torch.from_numpy(square)))
-    return bool(seen)
+    return max(sizes)
 
 
 def _rollout(detector: Detector, x: Tensor) -> Maps:
@@ -170,13 +192,17 @@ def _rollout(detector: Detector, x: Tensor) -> Maps:
     staying (Abnar and Zuidema, ACL 2020): what reaches the class token, or, where there is none,
     all tokens.
     """
-    with _attention(detector) as seen, torch.no_grad():
+    reach: Tensor | None = None
+
+    def take(mean: Tensor, _: int) -> None:
+        nonlocal reach
+        stays = (mean + torch.eye(mean.shape[-1])) / 2
+        reach = stays if reach is None else stays @ reach
+
+    with _attention(detector, take), torch.no_grad():
         detector(x)
-    tokens = seen[0].shape[-1]
-    eye = torch.eye(tokens)
-    reach = eye.expand(len(x), -1, -1)
-    for attention in seen:
-        reach = ((attention + eye) / 2) @ reach
+    reach = cast(Tensor, reach)
+    tokens = reach.shape[-1]
     has_class = tokens > int(tokens**0.5) ** 2
     rows = reach[:, 0] if has_class else reach.mean(dim=1)
     grid = _grid(rows)
@@ -188,31 +214,31 @@ def _rollout(detector: Detector, x: Tensor) -> Maps:
 
 
 @contextmanager
-def _attention(detector: Detector) -> Iterator[list[Tensor]]:
-    """Collect the square attention matrices (B, tokens, tokens) of every block, in their order, of
-    timm's attention and of torch's.
+def _attention(detector: nn.Module, take: Callable[[Tensor, int], None]) -> Iterator[None]:
+    """Hand on the square attention matrices of every block, in their order, of timm's attention and
+    of torch's: the mean over heads (B, tokens, tokens), and how many heads these were.
     """
-    seen: list[Tensor] = []
     undo: list[Any] = []
 
-    def take(weights: Tensor) -> None:
+    def hand_on(weights: Tensor, heads: int) -> None:
         weights = weights.detach()
-        mean = weights.mean(dim=1) if weights.ndim == 4 else weights
-        if mean.shape[-1] == mean.shape[-2]:
-            seen.append(mean)
+        if weights.shape[-1] == weights.shape[-2]:
+            take(weights.mean(dim=1) if weights.ndim == 4 else weights, heads)
 
     for module in detector.modules():
         if isinstance(module, nn.MultiheadAttention):
-            undo.append(_with_weights(module, take))
+            undo.append(_with_weights(module, hand_on))
         elif hasattr(module, "fused_attn") and isinstance(
             getattr(module, "attn_drop", None), nn.Module
         ):
             undo.append(_set(module, "fused_attn", False))
             drop = cast(nn.Module, module.attn_drop)
-            hook = drop.register_forward_pre_hook(lambda _, given: take(given[0]))
+            hook = drop.register_forward_pre_hook(
+                lambda _, given: hand_on(given[0], given[0].shape[1] if given[0].ndim == 4 else 1)
+            )
             undo.append(hook.remove)
     try:
-        yield seen
+        yield
     finally:
         for one in undo:
             one()
@@ -224,7 +250,7 @@ def _with_weights(module: nn.MultiheadAttention, take: Any) -> Any:
 
     def asked(*given: Any, **options: Any) -> Any:
         found, weights = forward(*given, **{**options, "need_weights": True})
-        take(weights)
+        take(weights, module.num_heads)
         return found, None
 
     return _set(module, "forward", asked)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from study.core.records import DetectorSpec, Geometry
+from study.detectors import registry
 from study.detectors.base import Detector, Stage
 from study.explaining import maps
 from tests.contract.stand_ins import make_case
@@ -127,6 +129,57 @@ def test_rollout_is_the_product_of_attention(
     np.testing.assert_allclose(middle, patches, atol=4e-2)
 
 
+NETWORK = "timm:vit_tiny_patch16_224.augreg_in21k"
+
+
+@pytest.fixture
+def vision_transformer(tmp_path: Path) -> Detector:
+    """The smallest ViT of the usual design that timm has, whole, with random weights."""
+    network = timm.create_model("vit_tiny_patch16_224")
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.05, generator=generator)
+    path = tmp_path / f"{NETWORK.removeprefix('timm:')}.safetensors"
+    save_file(network.state_dict(), path)
+    spec = registry.resolve(NETWORK, options={}, weights_root=tmp_path)
+    return registry.build(spec, weights_root=tmp_path, seed=0)
+
+
+@pytest.mark.slow
+def test_a_real_transformer_has_both_maps_in_little_memory(
+    vision_transformer: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No weight gets a gradient, no block before the last keeps what it computed, and attention is
+    there for one block of one batch at a time. One batch or several give the same.
+    """
+    size = vision_transformer.spec.geometry.size_px
+    squares = np.random.default_rng(0).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.nbytes) or tensor, lambda tensor: tensor
+    ):
+        whole = maps.explain(vision_transformer, squares)
+    block = 5 * 197 * 192 * 4  # bytes of the tokens of five images
+    assert 0 < sum(kept) < 24 * block  # of all twelve blocks it is 238 times that
+    assert list(whole) == [maps.GRAD_CAM, maps.ROLLOUT]
+    for of in whole.values():
+        assert of.shape == (5, size, size) and np.ptp(of, axis=(1, 2)).min() > 0.5
+    batches: list[int] = []
+    rollout = maps._rollout
+
+    def counted(detector: Detector, x: Tensor) -> maps.Maps:
+        batches.append(len(x))
+        return rollout(detector, x)
+
+    monkeypatch.setattr(maps, "_rollout", counted)
+    monkeypatch.setattr(maps, "ATTENTION", 2 * 3 * 197**2 * 4)  # of two images, 3 heads each
+    apart = maps.explain(vision_transformer, squares)
+    assert batches == [2, 2, 1]
+    for method, of in whole.items():
+        np.testing.assert_allclose(of, apart[method], atol=1e-4)
+
+
 def test_a_network_is_as_it_was_afterwards() -> None:
     """Its own attention counts again: neither switch nor wrapper stays."""
     network = torch.nn.MultiheadAttention(4, 1, batch_first=True)
@@ -135,11 +188,12 @@ def test_a_network_is_as_it_was_afterwards() -> None:
     with_switch.fused_attn = True
     both = torch.nn.ModuleList([network, with_switch])
     before = [dict(vars(one)) for one in (network, with_switch)]
-    with maps._attention(cast(Any, both)) as seen:
+    seen: list[tuple[int, ...]] = []
+    with maps._attention(both, lambda mean, heads: seen.append((*mean.shape, heads))):
         assert with_switch.fused_attn is False
         x = torch.randn(1, 3, 4)
         network(x, x, x, need_weights=False)
-    assert len(seen) == 1
+    assert seen == [(1, 3, 3, 1)]
     for one, held in zip((network, with_switch), before, strict=True):
         assert {k: v for k, v in vars(one).items() if not k.startswith("_")} == {
             k: v for k, v in held.items() if not k.startswith("_")
