@@ -89,7 +89,8 @@ class Cluster:
             self._start(cpus)
         else:
             self._join(address)
-        self._watch = Watch(self._watched())
+        if not (address or "").startswith("ray://"):  # a proxy, behind which nothing is reached
+            self._watch = Watch(self._watched())
 
     def _start(self, cpus: int | None) -> None:
         LOG.info("starting Ray on this machine, about 10 s")
@@ -152,7 +153,7 @@ class Cluster:
         patience = GONE_SECONDS if self._guard is not None else AWAY_SECONDS
         here, its = node["NodeManagerAddress"], int(node["NodeManagerPort"])
         return [
-            Place(what="its head", host=host, port=int(port), patience=patience),
+            Place(what="its head", host=host.strip("[]"), port=int(port), patience=patience),
             Place(what="Ray on this machine", host=here, port=its, patience=GONE_SECONDS),
         ]
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import study as api
-from study import cross_eval, report, sweep, track
+from study import cross_eval, report, sweep, track, verify
 from study.analysis.results import ResultRow
 from study.analysis.results_csv import read_matrix, read_results
 from study.core.records import Pairing
@@ -110,6 +110,14 @@ def folded(arguments: list[str]) -> Store:
     if not store.matrix_file.exists():
         assert sweep.main([*arguments, *FOLDS]) == cross_eval.main([*arguments, *FOLDS]) == 0
     return store
+
+
+def test_cells_of_every_fold_are_scored_anew_by_verify(
+    folded: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify.main([str(folded.folder), "--deep", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "8 cells anew; logits differ by at most 0\n" in said  # 2 folds, test sets and seeds
 
 
 def test_the_matrix_is_the_mean_of_the_folds(folded: Store) -> None:
