@@ -57,7 +57,7 @@ size_px = 32
 size_px = 32
 """
 CHUNK = 500  # damages of readers to a line
-ENDS_SECONDS = 180  # a command whose process was killed
+ENDS_SECONDS = 400  # a command whose process was killed
 MARK = "STUDY_SURVIVES"
 STORED = (
     *("models/*/detector.json", "models/*/*.safetensors", "models/*/val_scores.parquet"),
@@ -392,7 +392,7 @@ def of_folder(folder: Path) -> dict[int, str]:
 
 
 def sort_of(words: str) -> str:
-    for sort in ("gcs_server", "view_process", "guard", "Agent", "audit"):
+    for sort in ("gcs_server", "view_process", "guard", "Agent", "audit", "monitor"):
         if sort in words:
             return sort
     if "raylet/raylet" in words:
@@ -426,11 +426,13 @@ def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
             process.wait(moment)
         there = of_folder(folder)
         sorts = sorted({sort_of(words) for words in there.values()})
-        sort = rng.choice(sorts) if sorts else ""
-        victims = [pid for pid, words in there.items() if sort_of(words) == sort]
+        sort, words = rng.choice(sorts) if sorts else "", ""
+        victims = [pid for pid, one in there.items() if sort_of(one) == sort]
         if victims:
+            victim = rng.choice(victims)
+            words = there[victim][:100]
             try:
-                os.kill(rng.choice(victims), signal.SIGKILL)
+                os.kill(victim, signal.SIGKILL)
             except ProcessLookupError:
                 sort = ""
         try:
@@ -445,6 +447,8 @@ def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
         line = {
             "command": " ".join((command, *more)),
             "killed": sort,
+            "words": words,
+            "load": round(os.getloadavg()[0], 1),
             "at": round(moment, 1),
             "code": process.returncode,
             "ended_after": round(ended - began - moment, 1),
@@ -467,7 +471,7 @@ def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
         }
         line["end"] = "same" if matrix(folder) == expected else "another"
         if line["end"] != "same" or line["hangs"]:
-            line["said"] = (said + text)[-1500:]
+            line["said"], line["then"] = said[-1500:], text[-1500:]
         yield line
 
 

@@ -39,6 +39,9 @@ OBJECT_STORE_BYTES = 128 << 20
 SMALL_SECONDS = 12.0
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Tune imports MLflow where it is installed, which would then send how it is used
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
     "RAY_AIR_NEW_OUTPUT": "0",  # the older reporter is the one that `verbose=0` silences
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker as here
     # how often a training group is looked at; 2 s by default
