@@ -218,6 +218,20 @@ def test_axe_finds_nothing_serious(tab: Any) -> None:
         assert not bad
 
 
+def test_numbers_stand_out_on_every_colour(browser: Any, tmp_path: Path) -> None:
+    """From the lowest to the highest, those on the grey in the middle too."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    rows = [row("npr", f"set {at}", "b", at / 40) for at in range(41)]
+    path = tmp_path / "page.html"
+    path.write_text(page(Report(name="s", results=Results(rows=tuple(rows))), bundled()), "utf-8")
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+    tab.wait_for_selector("html[data-ready=yes]", state="attached")
+    found = axe.run(tab).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in SERIOUS] == []
+    tab.close()
+
+
 def test_names_stay_letters(tab: Any) -> None:
     assert EVIL in tab.inner_text("#grid")
     assert tab.evaluate("document.querySelectorAll('script').length") == 3

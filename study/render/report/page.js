@@ -127,9 +127,11 @@ function scale(values, greater) {
   return { low, high, of: (v) => colour(greater ? place(v) : 1 - place(v)) };
 }
 
+// Black or white, whichever stands out more by WCAG's relative luminance: one of them always has 4.5 to 1.
 function inkOn(background) {
-  const [r, g, b] = background.match(/\d+/g).map(Number); // rgb(1, 2, 3), as the library writes it
-  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+  const parts = background.match(/\d+/g).map((part) => Number(part) / 255); // rgb(1, 2, 3), as the library writes it
+  const [r, g, b] = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
 function drawMatrix() {
