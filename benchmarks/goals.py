@@ -49,7 +49,8 @@ class Taken:
 class Row:
     """What was measured. name: of the row within its goal. peer_goal, limit_goal: the ratios that
     are wanted at least, None for none: the peer's seconds over the project's, and the limit's over
-    those of `limited` (the project's where that is not there). note: for a reader.
+    those of `limited` (the project's where that is not there). note: for a reader. by_wall: ratios
+    are of the wall's seconds, because some processes' CPU seconds are not seen.
     """
 
     name: str
@@ -58,20 +59,24 @@ class Row:
     limit_goal: float | None = None
     note: str = ""
     limited: str = PROJECT
+    by_wall: bool = False
+
+    def _ratio(self, way: str, of: str) -> float | None:
+        if way not in self.taken:
+            return None
+        pair = (self.taken[way], self.taken[of])
+        one, other = (taken.wall if self.by_wall else taken.cpu for taken in pair)
+        return one / max(other, 1e-9)
 
     @property
     def peer_ratio(self) -> float | None:
         """How many times as long the peer takes; None without one."""
-        if PEER not in self.taken:
-            return None
-        return self.taken[PEER].cpu / max(self.taken[PROJECT].cpu, 1e-9)
+        return self._ratio(PEER, PROJECT)
 
     @property
     def limit_ratio(self) -> float | None:
         """Which share of the limit is reached; None without one."""
-        if LIMIT not in self.taken:
-            return None
-        return self.taken[LIMIT].cpu / max(self.taken[self.limited].cpu, 1e-9)
+        return self._ratio(LIMIT, self.limited)
 
     @property
     def met(self) -> bool:

@@ -26,6 +26,12 @@ def test_ratios_are_of_cpu_seconds_and_both_must_reach_their_goals() -> None:
     assert row(2.0, 1.0).met, "nothing is wanted"
 
 
+def test_a_row_may_be_judged_by_the_wall() -> None:
+    taken = {PROJECT: Taken(cpu=1.0, wall=8.0), PEER: Taken(cpu=4.0, wall=4.0)}
+    one = Row(name="made", taken=taken, peer_goal=1.0, by_wall=True)
+    assert (one.peer_ratio, one.met) == (0.5, False)
+
+
 def test_a_goal_of_several_rows_is_as_good_as_its_worst() -> None:
     goal = Goal("G99", "made", [row(1.0, 8.0, peer_goal=5), row(1.0, 4.0, peer_goal=5)])
     found = goal.as_json()
