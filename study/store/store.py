@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import typing
@@ -360,10 +361,13 @@ class Store:
 
     def val_scores(self, key: str) -> Scores:
         """Return what a trained detector scored on its source's val. Raises StoreError for one that
-        was not trained.
+        was not trained, and where they are gone: its folder is then set aside.
         """
         path = self.model_folder(key) / "val_scores.parquet"
         if not path.is_file():
+            if not math.isnan(self.model(key).temperature):
+                with self._set_aside(path.parent, SWEEP):
+                    raise DamagedFileError(path, ValueError("it is missing"))
             raise StoreError(
                 f"'{path.parent}' has no scores on a source's val: the detector was not trained"
                 " on any"

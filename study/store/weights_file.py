@@ -30,8 +30,8 @@ def read_weights(path: Path, key: str = "", *, prefix: str = "") -> dict[str, Te
     """Return the tensors whose names begin with `prefix`, by their whole names.
 
     key: whose they have to be; "" where that is not known. Raises DamagedFileError where the file
-    is another's, or holds what was not written, and StoreError where it is missing or the system
-    does not give it. Files of versions that wrote no sums are not checked.
+    is another's, is missing, or holds what was not written, and StoreError where the system does
+    not give it. Files of versions that wrote no sums are not checked.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -41,6 +41,8 @@ def read_weights(path: Path, key: str = "", *, prefix: str = "") -> dict[str, Te
             names = [name for name in list(opened.keys()) if name.startswith(prefix)]
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in names}
         sums = dict(json.loads(said["sha256"])) if "sha256" in said else None
+    except FileNotFoundError:  # what has weights has them whole, unless somebody deleted them
+        raise DamagedFileError(path, ValueError("it is missing")) from None
     except OSError as error:
         raise unreadable(path, error) from None
     except (SafetensorError, TypeError, ValueError) as error:

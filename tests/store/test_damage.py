@@ -157,6 +157,16 @@ def test_what_the_system_does_not_give_is_not_set_aside(
     one.read(store, "m1")
 
 
+@pytest.mark.parametrize("kind", ["weights", "head", "val scores"])
+def test_a_detector_of_which_a_file_is_gone_is_set_aside(kind: str, store: Store) -> None:
+    """Else it would be held to be trained for ever."""
+    one = KINDS[kind]
+    one.file(store, "m1").unlink()
+    with pytest.raises(StoreError, match=r"it is missing.*run the sweep again"):
+        one.read(store, "m1")
+    assert not store.has_model("m1") and store.has_model("m2")
+
+
 def test_files_of_a_version_that_wrote_no_sums_are_read(store: Store) -> None:
     import pyarrow.parquet as pq
     from safetensors.torch import save_file
