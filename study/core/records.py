@@ -63,11 +63,12 @@ class Geometry:
         `crop`: the centre square, never resized (pixel traces survive); a smaller image is
         continued by reflection.
         `crop_black`: the same, but a smaller image is padded with black, as torchvision does it.
+        `pad`: the longer side resized to `size_px`, what is missing black on both sides.
     interpolation: `bicubic` or `bilinear` (antialiased, as PIL does); unused by crops.
     """
 
     size_px: int
-    mode: Literal["squash", "resize_crop", "crop", "crop_black"]
+    mode: Literal["squash", "resize_crop", "crop", "crop_black", "pad"]
     resize_px: int | None = None
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 

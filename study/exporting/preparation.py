@@ -63,7 +63,12 @@ def preparation(geometry: Geometry) -> GraphProto:
             target = tuple(add("Div", add("Mul", wanted, side), short) for side in sides)
             sides = (target[0], target[1])
             image = _resized(add, IMAGE, (height, width), sides, geometry.interpolation)
-        black = geometry.mode == "crop_black"
+        if geometry.mode == "pad":
+            long, wanted = add("Max", height, width), add.constant(size)
+            scaled = (add("Div", add("Mul", wanted, side), long) for side in sides)
+            sides = tuple(add("Max", side, add.constant(1)) for side in scaled)  # type: ignore[assignment]
+            image = _resized(add, IMAGE, (height, width), sides, geometry.interpolation)
+        black = geometry.mode in ("crop_black", "pad")
         square = image
         for axis, length in zip((1, 2), sides, strict=True):
             square = _centred(add, square, axis, length, size, black=black)

@@ -21,9 +21,10 @@ from torch import Tensor
 from study.core.failures import Failure, failure_of
 from study.core.identity import digest
 from study.core.parallel import ordered_map
-from study.core.records import FAKE, REAL
+from study.core.records import FAKE, REAL, Geometry
 from study.data.images.decode import UndecodableError
 from study.data.images.degradations import degrade, parse_degradation
+from study.data.images.deliveries import delivered
 from study.data.images.geometry import fit_geometry
 from study.data.images.originals import Originals
 from study.detectors.base import Detector
@@ -127,11 +128,12 @@ def run_degraded(job: DegradedJob) -> dict[str, Failure]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one cell has of a stretch. seen: how its detector sees the images. logits: (B,) float32
-    of each batch, NaN for the images that are left out; those stand in `excluded` with the reason.
+    """What one cell has of a stretch. seen: how its detector sees the images, in one way or in
+    several, whose logits have their mean. logits: (B,) float32 of each batch, NaN for the images
+    that are left out; those stand in `excluded` with the reason.
     """
 
-    seen: Condition
+    seen: tuple[Condition, ...]
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     excluded: list[tuple[str, str]] = field(default_factory=list)
 
@@ -182,7 +184,9 @@ class _Stretch:
             if frozen_key(winners[model])
         }
         self.parts = {
-            cell.scores_key: _Part(seen=(cell.degradation, winners[cell.model].spec.geometry))
+            cell.scores_key: _Part(
+                seen=_conditions(cell.degradation, winners[cell.model].spec.geometry)
+            )
             for cell in cells
         }
         self.failures: dict[str, Failure] = {}
@@ -220,10 +224,12 @@ class _Stretch:
         body has no kept features.
         """
         wanted = dict.fromkeys(
-            self.parts[key].seen
+            seen
             for model, keys in self._keys.items()
             for key in keys
-            if key in self.parts and self._found(model, self.parts[key].seen, batch) is None
+            if key in self.parts
+            for seen in self.parts[key].seen
+            if self._found(model, seen, batch) is None
         )
         if not wanted:
             return []
@@ -251,8 +257,29 @@ class _Stretch:
     ) -> None:
         """Add a batch to a cell's part; what is not in `features` yet is put there."""
         ids = self._originals.sample_id[batch + self._start]
-        found = self._found(model, mine.seen, batch)
-        squares = [view[mine.seen] for view in views] if found is None else []
+        found = [self._looked(seen, model, detector, batch, views, features) for seen in mine.seen]
+        reasons = found[0][1]  # of all ways alike: what leaves an image out comes before a crop
+        logits = np.stack([logit for logit, _ in found])
+        mine.logits.append(logits.mean(axis=0, dtype=np.float64).astype(np.float32))
+        mine.excluded.extend(
+            (str(ids[at]), str(reasons[at])) for at in np.flatnonzero(reasons != "")
+        )
+
+    def _looked(
+        self,
+        seen: Condition,
+        model: str,
+        detector: Detector,
+        batch: NDArray[np.int64],
+        views: Sequence[dict[Condition, Square]],
+        features: dict[Condition, Tensor],
+    ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+        """Return the logits (B,) of a batch in one condition, NaN for the images that are left out,
+        and the reason for each of those, "" for the others.
+        """
+        ids = self._originals.sample_id[batch + self._start]
+        found = self._found(model, seen, batch)
+        squares = [view[seen] for view in views] if found is None else []
         reasons = (
             np.array([square if isinstance(square, str) else "" for square in squares])
             if found is None
@@ -260,22 +287,28 @@ class _Stretch:
         )
         kept, logit = reasons == "", np.full(len(batch), np.nan, dtype=np.float32)
         if kept.any():
-            if mine.seen not in features:
+            if seen not in features:
                 if found is None or found.features is None:
                     pixels = np.stack([one for one in squares if not isinstance(one, str)])
                     images = _Pixels(pixels)
-                    features[mine.seen] = compute_features(detector, images, runtime=self._runtime)
+                    features[seen] = compute_features(detector, images, runtime=self._runtime)
                 else:
-                    features[mine.seen] = found.features
-            logits = head_logits(detector, features[mine.seen])
+                    features[seen] = found.features
+            logits = head_logits(detector, features[seen])
             logit[kept] = finite_logits(logits, _Named(ids[kept]))
         body = self._bodies.get(model)
         if body is not None and found is None:
-            self.features.add(
-                body, mine.seen, int(batch[0]), Seen(reasons, features.get(mine.seen))
-            )
-        mine.logits.append(logit)
-        mine.excluded.extend((str(ids[at]), str(reasons[at])) for at in np.flatnonzero(~kept))
+            self.features.add(body, seen, int(batch[0]), Seen(reasons, features.get(seen)))
+        return logit, reasons
+
+
+def _conditions(name: str, geometry: Geometry) -> tuple[Condition, ...]:
+    """How a detector of a geometry sees an image under a degradation: what is done to the pixels,
+    and the squares that are made of them.
+    """
+    whole = parse_degradation(name)
+    steps = replace(whole, delivery="").name
+    return tuple((steps, one) for one in delivered(whole.delivery, geometry))
 
 
 def _views(
@@ -286,7 +319,7 @@ def _views(
     views: dict[Condition, Square] = {}
     for name in dict.fromkeys(name for name, _ in wanted):
         geometries = [geometry for other, geometry in wanted if other == name]
-        degraded = _or_reason(degrade, pixels, parse_degradation(name))
+        degraded = _or_reason(degrade, pixels, parse_degradation(name)) if name else pixels
         for geometry in geometries:
             views[name, geometry] = (
                 degraded

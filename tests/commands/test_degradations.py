@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -64,6 +65,7 @@ size_px = 48
 """
 SUITES = ["default", "genimage", "sidbench"]
 MEMBERS = ["jpeg30", "blur1", "blur3", "down0.5", "blur2+jpeg50", "long112", "long64"]
+MEMBERS += ["jpeg30+crop5"]
 SMALL = 3  # reals of beta's test split that are smaller than 64 pixels
 
 
@@ -239,6 +241,29 @@ def test_scores_are_those_of_a_pack_of_degraded_files(
             assert np.array_equal(ours.logit, score(network, images, runtime=runtime))
 
 
+def test_the_logit_of_several_crops_is_the_mean_of_those_of_each(
+    run: StudyRun, study: Path, cells: dict[tuple[str, str, str, int], PlannedCell]
+) -> None:
+    """Of degraded images: the crops are torchvision's, the network scores each alone."""
+    from torchvision.transforms import FiveCrop
+
+    for detector, size in (("spectrum", 32), ("npr", 48)):
+        planned = cells[detector, "beta", "jpeg30+crop5", 1]
+        assert planned.winner is not None
+        network = load_detector(run.store.model_folder(planned.winner.key)).eval()
+        ours = scores_of(run, planned)
+        for sample, logit in list(zip(ours.sample_id.tolist(), ours.logit, strict=True))[:5]:
+            pixels = np.asarray(Image.open(study.parent / "data" / sample).convert("RGB"))
+            crops = FiveCrop(size)(Image.fromarray(degraded_by_hand("jpeg30", pixels)))
+            with torch.no_grad():
+                alone = [
+                    network(network.prepare(torch.from_numpy(np.array(crop)[None]))).item()
+                    for crop in crops
+                ]
+            assert logit == pytest.approx(np.mean(alone), abs=1e-5)
+            assert np.ptp(alone) > 1e-5, "else any crop would do"
+
+
 def test_a_degradation_that_would_enlarge_every_image_is_not_applicable_and_says_so(
     run: StudyRun, cells: dict[tuple[str, str, str, int], PlannedCell]
 ) -> None:
@@ -297,7 +322,7 @@ def test_the_matrix_has_every_degradation_with_thresholds_of_clean_source_val(
         if (r["level"], r["subset"]) == ("image", "") and r["seed"] != "mean"
     }
     done = {place: planned for place, planned in cells.items() if planned.cell.state == "done"}
-    assert len({place[2] for place in done}) == 1 + 6
+    assert len({place[2] for place in done}) == 1 + 7
     for place, planned in done.items():
         scores, winner = scores_of(run, planned), planned.winner
         assert winner is not None

@@ -11,6 +11,8 @@ members. A member is a step of steps.py with its number, or several joined by `+
     long112        the long edge to that many pixels; an image whose long edge is shorter would be
                    enlarged: not applicable
     blur2+jpeg50   both, in the order of `STEPS`: resizing, blur, JPEG; each at most once
+    crop5          a delivery (deliveries.py): another geometry than the detector's own, after all
+                   steps; alone or as the last part (`jpeg50+crop5`)
 
 It is applied to the image at its original resolution, before a detector's crop or resize, to both
 classes alike, and nothing of it is random. Resizing is Pillow's bicubic, antialiased.
@@ -25,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from study.core.errors import ConfigError, unknown_name
+from study.data.images.deliveries import DELIVERIES
 from study.data.images.steps import STEPS, Pixels
 
 DEGRADATION_VERSION = 1
@@ -38,6 +41,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     ),
     "genimage": ("long112", "long64", "jpeg65", "jpeg30", "blur3", "blur5"),
     "wang": (*(f"jpeg{q}" for q in range(100, 20, -10)), "blur1", "blur2", "blur3", "blur4"),
+    "delivery": tuple(DELIVERIES),
     "sidbench": ("jpeg95", "jpeg90", "jpeg50", "jpeg30", "blur2", "blur4", "blur2+jpeg50"),
 }
 _STEP = re.compile(rf"({'|'.join(STEPS)})(\d+(?:\.\d+)?)")
@@ -45,24 +49,33 @@ _STEP = re.compile(rf"({'|'.join(STEPS)})(\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
-    """One member: the names of its steps, each with its number, in the order of `STEPS`."""
+    """One member: the names of its steps, each with its number, in the order of `STEPS`; and its
+    delivery, "" for the detector's own geometry.
+    """
 
     steps: tuple[tuple[str, float], ...]
+    delivery: str = ""
 
     @property
     def name(self) -> str:
-        """The one name of this degradation."""
-        return "+".join(f"{step}{number:g}" for step, number in self.steps)
+        """The one name of this degradation, "" for none."""
+        steps = [f"{step}{number:g}" for step, number in self.steps]
+        return "+".join([*steps, *([self.delivery] if self.delivery else [])])
 
 
 def parse_degradation(name: str) -> Degradation:
     """Return the degradation of a member's name. Raises ConfigError for a wrong name or number."""
-    found = [_STEP.fullmatch(part) for part in name.split("+")]
+    *before, last = name.split("+")
+    delivery = last if last in DELIVERIES else ""
+    found = [_STEP.fullmatch(part) for part in (before if delivery else [*before, last])]
     steps = tuple((match[1], float(match[2])) for match in found if match)
     if len(steps) < len(found):
         known = dict.fromkeys([*SUITES, *(member for of in SUITES.values() for member in of)])
         any_of = ", ".join(f"{step}{entry.parameter}" for step, entry in STEPS.items())
-        hint = f"; or any {any_of}, joined by + in the order {_in_words(_stages())}"
+        hint = (
+            f"; or any {any_of}, joined by + in the order {_in_words(_stages())}, and last a"
+            f" delivery ({', '.join(DELIVERIES)})"
+        )
         raise ConfigError(unknown_name("degradation", name, known) + hint)
     order = list(_stages())
     places = [order.index(STEPS[step].stage) for step, _ in steps]
@@ -74,7 +87,7 @@ def parse_degradation(name: str) -> Degradation:
         entry = STEPS[step]
         if not entry.is_valid(number) or (entry.whole and not number.is_integer()):
             raise ConfigError(f"degradation '{name}': {step} by {number:g}, and {entry.rule}")
-    return Degradation(steps=steps)
+    return Degradation(steps=steps, delivery=delivery)
 
 
 def _stages() -> dict[str, list[str]]:
@@ -107,7 +120,8 @@ def number_of(name: str, step: str) -> float | None:
 
 
 def degrade(pixels: Pixels, degradation: Degradation) -> Pixels:
-    """Return an image (H, W, 3) uint8 degraded, (H', W', 3) uint8.
+    """Return an image (H, W, 3) uint8 degraded, (H', W', 3) uint8, but not delivered: that is what
+    a detector's geometry would do.
 
     Raises NotApplicableError with the reason: a long edge that would enlarge it, or a JPEG side
     beyond 65,500 pixels.

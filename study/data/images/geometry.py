@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from study.core.errors import ConfigError
 from study.core.records import Geometry
 from study.data.images.decode import MAX_PIXELS, UndecodableError
+from study.data.images.deliveries import Window
 from study.data.images.steps import RESAMPLING, resize
 
 
@@ -17,9 +18,9 @@ def check_geometry(geometry: Geometry) -> None:
     """Raise ConfigError for a geometry that cannot be carried out."""
     if geometry.size_px < 1:
         raise ConfigError(f"size_px = {geometry.size_px} must be at least 1")
-    if geometry.mode not in ("squash", "resize_crop", "crop", "crop_black"):
+    if geometry.mode not in ("squash", "resize_crop", "crop", "crop_black", "pad"):
         raise ConfigError(
-            f"geometry mode {geometry.mode!r} must be squash, resize_crop, crop or crop_black"
+            f"geometry mode {geometry.mode!r} must be squash, resize_crop, crop, crop_black or pad"
         )
     if geometry.interpolation not in RESAMPLING:
         raise ConfigError(f"interpolation {geometry.interpolation!r} must be bicubic or bilinear")
@@ -39,10 +40,15 @@ def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
     Resizing is Pillow's, antialiased; the long side of `resize_crop` and the place of every centre
     crop are torchvision's, so that the pixels are those of the usual CLIP and timm preprocessing.
     `crop` continues a smaller image by reflection about its outermost pixels, which keeps the
-    parity of rows and columns; `crop_black` pads it with black. Raises UndecodableError for an
-    image so elongated that its resized form exceeds `MAX_PIXELS`.
+    parity of rows and columns; `crop_black` pads it with black, and so does `pad`, of which the
+    shorter side is rounded down, as those of `resize_crop` are, and is one pixel at least. Raises
+    UndecodableError for an image so elongated that its resized form exceeds `MAX_PIXELS`.
     """
     size = geometry.size_px
+    if geometry.mode == "pad":
+        long = max(image.shape[:2])
+        height, width = (max(1, size * side // long) for side in image.shape[:2])
+        image = resize(image, (width, height), geometry.interpolation)
     if geometry.mode == "squash":
         return resize(image, (size, size), geometry.interpolation)
     if geometry.mode == "resize_crop":
@@ -58,15 +64,27 @@ def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
                 " on the short side"
             )
         image = resize(image, target, geometry.interpolation)
-    return _centre_crop(image, size, "constant" if geometry.mode == "crop_black" else "reflect")
+    black = geometry.mode in ("crop_black", "pad")
+    image = _filled(image, size, "constant" if black else "reflect")
+    if not isinstance(geometry, Window):
+        return _cut(image, size, 0.5, 0.5)
+    turned = image[:, ::-1] if geometry.mirrored else image
+    return _cut(turned, size, geometry.down, geometry.right)
 
 
-def _centre_crop(
+def _filled(
     image: NDArray[np.uint8], size: int, beyond: Literal["reflect", "constant"]
 ) -> NDArray[np.uint8]:
+    """An image of which no side is below `size`."""
     missing = [max(size - length, 0) for length in image.shape[:2]]
     if any(missing):
         before_after = [(m // 2, m - m // 2) for m in missing]
         image = np.pad(image, [*before_after, (0, 0)], mode=beyond)
-    top, left = (round((length - size) / 2) for length in image.shape[:2])
+    return image
+
+
+def _cut(image: NDArray[np.uint8], size: int, down: float, right: float) -> NDArray[np.uint8]:
+    """The square at a place: shares of what is free."""
+    top = round((image.shape[0] - size) * down)
+    left = round((image.shape[1] - size) * right)
     return np.ascontiguousarray(image[top : top + size, left : left + size])
