@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
+from study.detectors.base import near_zero_
 from study.detectors.clip import empty_tower
 from study.detectors.metric_losses import contrast
 from study.detectors.rine import BlockTokens, Head
@@ -22,6 +23,12 @@ class RineTrained(BlockTokens):
     def __init__(self, spec: DetectorSpec, tower: nn.Module) -> None:
         super().__init__(spec, tower, nn.Identity())
         self.head = Head(len(self.norms), self.width)
+        # by torch's starting values what images differ by fades over eleven layers
+        for layer in self.head.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        near_zero_(cast(nn.Linear, self.head.head[-1]))
 
     def classify(self, features: Tensor) -> Tensor:
         """Class tokens (B, blocks * width) to logits (B,)."""

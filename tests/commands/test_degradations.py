@@ -453,8 +453,8 @@ def test_another_run_shows_what_it_is_asked_for_and_scores_nothing(
     store = Store(tmp_path / "results", "degraded")
     assert {r["degradation"] for r in matrix(store)} == {"none", "blur3", "long112"}
     assert (
-        "note: this matrix is without jpeg30 blur1 down0.5 blur2+jpeg50 long64, which the one"
-        " before had" in shown
+        "note: this matrix is without jpeg30 blur1 down0.5 blur2+jpeg50 long64 jpeg30+crop5, which"
+        " the one before had" in shown
     )
     assert (
         "\nnote: removed figures that are not of this matrix: robustness_ensemble_jpeg.png,"

@@ -20,6 +20,7 @@ from study.data.images.degradations import (
     members_of,
     parse_degradation,
 )
+from study.data.images.deliveries import DELIVERIES
 from study.data.images.steps import NotApplicableError
 from tests.data.conftest import MakeCatalog
 from tests.factories import files_of, picture, truncate, write_dataset
@@ -63,7 +64,8 @@ def test_the_suites_are_those_of_the_protocol() -> None:
         "blur4",
         "blur2+jpeg50",
     )
-    assert set(SUITES) == {"default", "genimage", "wang", "sidbench"}
+    assert members_of(["delivery"]) == ("resize", "pad", "crop", "crop5", "crop10")
+    assert set(SUITES) == {"default", "delivery", "genimage", "wang", "sidbench"}
 
 
 def test_a_member_has_one_name_and_is_taken_once() -> None:
@@ -179,7 +181,9 @@ def test_a_jpeg_has_no_room_for_a_side_of_more_than_65500() -> None:
         after("jpeg50", np.zeros((1, 65501, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("name", sorted({m for members in SUITES.values() for m in members}))
+@pytest.mark.parametrize(
+    "name", sorted({m for members in SUITES.values() for m in members} - {*DELIVERIES})
+)
 def test_every_member_repeats_exactly_and_leaves_its_image_alone(name: str) -> None:
     pixels = scene(130, 120)
     pixels.setflags(write=False)
