@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from study.analysis.results import DatasetRow, PairRow, Results
-from study.analysis.results_csv import read_matrix
+from study.analysis.results_csv import read_results
 from study.render.figures.headless import headless
 
 HERE = Path(__file__).parent
@@ -20,10 +19,7 @@ def draw(path: Path, detector: str = "npr") -> None:
     with headless():
         from study.render.figures.heat_map import heat_map
 
-        datasets: tuple[DatasetRow, ...] = ()
-        pairs: tuple[PairRow, ...] = ()
-        rows = tuple(read_matrix(TRACKED / "matrix.csv.gz"))
-        heat_map(Results(rows=rows, datasets=datasets, pairs=pairs), detector, "auc", path)
+        heat_map(read_results(TRACKED), detector, "auc", path)
 
 
 if __name__ == "__main__":
