@@ -206,8 +206,8 @@ def pixels_of(image: Image, number: int = 0) -> Pixels:
     if hasattr(image, "getexif"):
         return decode_image(_as_file(image))
     raise DataError(
-        f"image {number} is of type {type(image).__name__}; give a path, the bytes of a file, a Pillow"
-        " image, or RGB pixels of shape (height, width, 3) and dtype uint8"
+        f"image {number} is of type {type(image).__name__}; give a path, the bytes of a file, a"
+        " Pillow image, or RGB pixels of shape (height, width, 3) and dtype uint8"
     )
 
 
