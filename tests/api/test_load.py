@@ -105,7 +105,9 @@ def test_a_detector_scores_files_and_arrays_as_the_study_did(folder: Path, data:
     np.testing.assert_allclose(by_path["probability"], 1 / (1 + np.exp(-by_path["logit"])))
     pixels = np.stack([decode_image(path) for path in paths])
     np.testing.assert_array_equal(detector.score(pixels)["logit"], by_path["logit"])
-    np.testing.assert_array_equal(detector.score(pixels[0])["logit"], by_path["logit"][:1])
+    # one image alone may take another kernel of the processor's library
+    alone = detector.score(pixels[0])["logit"]
+    np.testing.assert_allclose(alone, by_path["logit"][:1], rtol=0, atol=1e-5)
     assert len(detector.score([])) == 0
 
 
