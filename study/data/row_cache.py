@@ -98,10 +98,16 @@ class RowCache:
         return found.take(pc.index_in(self._keys(wanted), value_set=self._keys(found)))
 
     def lacking(self, cache: Path, name: str, inputs: Any, wanted: pa.Table) -> NDArray[np.int64]:
-        """Return which rows of `wanted` a table has not, each once, in their order."""
-        files = sorted(self.folder(cache, name, inputs).glob("*.rows"))
-        known = pa.concat_tables([self.schema.empty_table(), *map(self._read, files)])
-        return self._missing(wanted, known)
+        """Return which rows of `wanted` a table has not, each once, in their order. Files that are
+        damaged are gone then: whoever asks next does not name them once more. Raises StoreError.
+        """
+        tables = [self.schema.empty_table()]
+        for file in sorted(self.folder(cache, name, inputs).glob("*.rows")):
+            tables.append(self._read(file))
+            if not tables[-1].num_rows:
+                with writing(cache):
+                    file.unlink(missing_ok=True)
+        return self._missing(wanted, pa.concat_tables(tables))
 
     def add(
         self,
