@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ AWAY_SECONDS = 45.0  # the head elsewhere: it may be started again; Ray itself g
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A process of the cluster. what: it is, in words. patience: seconds for which it may be out of
-    reach.
+    reach. Tries are counted for that, not the clock: it jumps where a machine was paused.
     """
 
     what: str
@@ -57,12 +56,11 @@ class Watch:
         self._closed.set()
 
     def _run(self) -> None:
-        heard = {place: time.monotonic() for place in self._places}
+        missed = dict.fromkeys(self._places, 0)
         while not self._closed.wait(EVERY_SECONDS):
             for place in self._places:
-                if place.answers():
-                    heard[place] = time.monotonic()
-                elif time.monotonic() - heard[place] > place.patience and not self._closed.is_set():
+                missed[place] = 0 if place.answers() else missed[place] + 1
+                if missed[place] * EVERY_SECONDS > place.patience and not self._closed.is_set():
                     _end(place)
 
 
