@@ -24,6 +24,8 @@ def ray_address() -> Iterator[str]:
     from study.runtime.cluster import Cluster
 
     cluster = Cluster(cpus=2)
+    assert cluster._watch is not None
+    cluster._watch.close()  # a lost cluster fails its tests; it does not end those of this process
     yield cluster.address
     cluster.close()
 
