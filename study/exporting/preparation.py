@@ -65,8 +65,8 @@ def preparation(geometry: Geometry) -> GraphProto:
             image = _resized(add, IMAGE, (height, width), sides, geometry.interpolation)
         if geometry.mode == "pad":
             long, wanted = add("Max", height, width), add.constant(size)
-            scaled = (add("Div", add("Mul", wanted, side), long) for side in sides)
-            sides = tuple(add("Max", side, add.constant(1)) for side in scaled)  # type: ignore[assignment]
+            one, other = (add("Div", add("Mul", wanted, side), long) for side in sides)
+            sides = add("Max", one, add.constant(1)), add("Max", other, add.constant(1))
             image = _resized(add, IMAGE, (height, width), sides, geometry.interpolation)
         black = geometry.mode in ("crop_black", "pad")
         square = image

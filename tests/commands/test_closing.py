@@ -24,7 +24,7 @@ def shown(
 def test_it_fits_a_terminal(shown: list[str]) -> None:
     """Two detectors, three training sets, two test sets. No command and no address is broken."""
     assert len(shown) <= 25
-    whole = ("python -m study.", "http://")
+    whole = ("python -m study.", "matrix in MLflow: http")
     assert all(len(line) <= 100 for line in shown if not any(one in line for one in whole))
     assert any(line.startswith("next:   python -m study.predict small IMAGE") for line in shown)
     assert sum("README.md" in line for line in shown) == 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from study.core.records import Geometry
 
@@ -33,9 +34,9 @@ class Window(Geometry):
 PLACES = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5))
 
 
-def _as(mode: str) -> Callable[[Geometry], tuple[Geometry, ...]]:
+def _as(mode: Literal["squash", "pad", "crop"]) -> Callable[[Geometry], tuple[Geometry, ...]]:
     def views(own: Geometry) -> tuple[Geometry, ...]:
-        made = Geometry(size_px=own.size_px, mode=mode, interpolation=own.interpolation)  # type: ignore[arg-type]
+        made = Geometry(size_px=own.size_px, mode=mode, interpolation=own.interpolation)
         return (made,)
 
     return views
