@@ -363,5 +363,5 @@ def test_pillow_images_of_other_modes_are_decoded_as_their_files(
         with Image.open(path) as opened:
             assert score_of(api, opened) == pytest.approx(by_path, abs=1e-6), mode
         assert score_of(api, path.read_bytes()) == pytest.approx(by_path, abs=1e-6), mode
-    with pytest.raises(DataError, match="image 0 is a float"):
+    with pytest.raises(DataError, match="image 0 is of type float"):
         api.score([0.5])

@@ -129,7 +129,7 @@ def test_a_bad_file_costs_its_own_row(
     np.testing.assert_array_equal(answer.logit.isna(), [False, True, True, True, False])
     np.testing.assert_allclose(answer.logit.iloc[[0, 4]], whole.logit, rtol=1e-5)
     assert answer.error[0] == "" and all(answer.error[1:4])
-    assert "image 3 is a int" in answer.error[3]
+    assert "image 3 is of type int" in answer.error[3]
     sheet = pd.DataFrame({BASE64: ["not base64!", base64.b64encode(b"no image").decode()]})
     assert all(loaded.predict(sheet).error)
 
