@@ -344,8 +344,9 @@ def search_chart(found: Sequence[TrialPoint]) -> Chart | None:
 
 
 def learning_chart(found: Sequence[EpochPoint]) -> Chart | None:
-    """Return source-val AUC epoch by epoch, of the selected trials and of the defaults, each phase
-    of a schedule with a shape; None where no training had several epochs.
+    """Return source-val AUC epoch by epoch, of the selected trials and, paler, of the
+    defaults; None where no training had several epochs. A training set has a colour and a dash, a
+    phase of a schedule has a shape.
     """
     rows: list[Chart] = [
         {
@@ -361,17 +362,18 @@ def learning_chart(found: Sequence[EpochPoint]) -> Chart | None:
     ]
     if not rows:
         return None
+    colour = _told("train on", (row["train on"] for row in rows))
     shared = {
         "x": _x("epoch", "epoch", axis=_whole(one.epoch + 1 for one in found)),
         "y": _x("val AUC", "AUC on source val", scale={"zero": False}),
-        "color": _names("train on", (row["train on"] for row in rows)),
+        "color": colour,
+        "opacity": _names("trial", scale={"domain": ["selected", "default"], "range": [1, 0.4]}),
     }
     tips = ("detector", "train on", "trial", "epoch", "phase", "val AUC", "train loss")
-    dash = {"field": "trial", "type": "nominal", "sort": ["selected", "default"]}
     layers: list[Chart] = [
-        {"mark": "line", "encoding": {**shared, "strokeDash": dash}},
+        {"mark": "line", "encoding": {**shared, "strokeDash": colour}},
         {
-            "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+            "mark": {"type": "point", "filled": True, "size": 45},
             "encoding": {
                 **shared,
                 "shape": _names("phase", (row["phase"] for row in rows)),
