@@ -195,7 +195,8 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
     Where the job has several workers each of them calls this in one torch.distributed group; the
     first alone calls `report`, and all have the result. Raises DivergedError for a loss that is not
     finite, TrialStopped (on every worker) where `report` does, ConfigError for a group of another
-    size, and whatever the data or the device raise; launchers turn those into a TrialResult.
+    size, and whatever the data or the device raise; `runtime/attempt.py` turns those into a
+    TrialResult.
     """
     # A single worker may stand in a group too (that of winners and cells), and trains alone in it.
     processes = ProcessGroup.current() if job.workers > 1 else ALONE

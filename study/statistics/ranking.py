@@ -1,11 +1,12 @@
 """Ranked scores and the counts under every threshold: the one place where scores are compared with
 each other.
 
-Numpy only. The plain metrics and every bootstrap replicate are computed by the same functions here,
-over an array of R replicates at once: a sample is one replicate in which each image weighs 1, a
-bootstrap replicate gives an image the number of times its group was drawn. Images are sorted once
-per sample; ties are exact because a step of the ROC is a distinct score. A rate that a replicate
-does not define (a class missing) is NaN.
+Numpy only. The metrics of a sample and of every bootstrap replicate are computed by the same
+functions here, over an array of R replicates at once: a sample is one replicate in which each image
+weighs 1, a bootstrap replicate gives an image the number of times its group was drawn. Two count
+pairs instead, because it is faster: `metrics.auc` of one sample, and `resampling.ResampledAuc`.
+Images are sorted once per sample; ties are exact because a step of the ROC is a distinct score. A
+rate that a replicate does not define (a class missing) is NaN.
 """
 
 from __future__ import annotations
