@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from study.planning.study import Run, Study
     from study.runtime.interface import Launcher, Terms
     from study.store.store import Store
+    from study.tracking.answered import Answered
     from study.tracking.views import Views
 
 W = TypeVar("W", bound="Job")
@@ -282,6 +283,17 @@ def launcher(setup: OpenStudy, options: argparse.Namespace, *, workers: int = 1)
         workers=workers,
         gpus_per_trial=setup.study.run.gpus_per_trial or None,
     )
+
+
+def answered(
+    command: str, options: argparse.Namespace, arguments: Sequence[str] | None
+) -> Answered:
+    """Return the answer that a command is to give, with the one that it gave before. arguments: of
+    `main`; None where the process was started for this command.
+    """
+    from study.tracking.answered import Answered
+
+    return Answered(command, options, fresh=arguments is None)
 
 
 def views() -> Views:

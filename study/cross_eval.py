@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
     from study.runtime.interface import Launcher
+    from study.tracking.answered import Answered
     from study.tracking.views import Views
 
 EXAMPLES = """
@@ -89,10 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_predictions(parser)
     options = cli.parse(parser, arguments)
     _check_metric(options)
+    answer = cli.answered("cross_eval", options, arguments)
+    if answer.given(options):
+        return cli.DONE
     with cli.views() as views:
         opened = cli.open_study(options, firewall=False)
         with opened.store.lock(), cli.pushed(options, opened.study):
-            return cross_eval(opened, options, views)
+            code = cross_eval(opened, options, views, answer)
+    if code == cli.DONE:
+        answer.keep(opened)
+    return code
 
 
 def _add_predictions(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +134,9 @@ def _check_metric(options: argparse.Namespace) -> None:
     options.threshold = options.threshold if METRICS[options.metric].at_threshold else ""
 
 
-def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
+def cross_eval(
+    opened: OpenStudy, options: argparse.Namespace, views: Views, answer: Answered
+) -> int:
     """Score what is missing, derive everything, write and print it. Returns the exit code."""
     from study.analysis.analyses import analyse
     from study.analysis.external import ask_for, external_cells
@@ -138,8 +148,6 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     from study.planning.searches import replay
     from study.planning.variants import draw_cells, variant_cells, variants
     from study.render.audit import pairs_line
-    from study.render.figures.headless import costs_only
-    from study.report import REPORT, write_report
 
     repeats = repeats_of(opened)
     cli.show_in(views, opened, options)
@@ -148,7 +156,8 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     for note in ask_for(opened, *given, **how):
         cli.LOG.info(f"note: {note}")
     outside, history = external_cells(opened), replay(opened)
-    _build_untrained(opened, options)
+    with answer.working():
+        _build_untrained(opened, options)
     cells = plan_cells(opened, history)
     if not opened.study.untrained() and not outside:
         _check_winners(opened, options, cells)
@@ -156,12 +165,13 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     drawn = draw_cells(opened.jobs, history)
     with _audited_beside(opened, cells):
         estimates = Estimates(opened.jobs, history)
-        cells, tried = _scored(opened, options, cells, tried, drawn, estimates)
+        cells, tried = _scored(opened, options, cells, tried, drawn, estimates, answer)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
         # shown already, unless the view is a new one
         views.add_winner(winner, opened.store.model_folder(winner.key))
-    again = [_repeat_scored(one, options) for one in repeats[1:]]
-    epochs = _scored_epochs(opened, options, cells)
+    again = [_repeat_scored(one, options, answer) for one in repeats[1:]]
+    with answer.working():
+        epochs = _scored_epochs(opened, options, cells)
     cells += outside
     audit = write_audit(opened)
     models = [job for job in drawn if job.is_done()]
@@ -172,15 +182,13 @@ def cross_eval(opened: OpenStudy, options: argparse.Namespace, views: Views) -> 
     gone = _degradations_gone(opened)
     files = _write(opened, found, cells, history, notes)
     files += _write_cells(opened, options, found, cells)
-    page = opened.store.folder / REPORT
-    page.unlink(missing_ok=True)  # one of an earlier matrix would be taken for this one's
-    with costs_only(f"'{page}' is"):
-        write_report(opened, options, found, cells, history, notes, page)
-    live.clear()
-    notes += _left_out(opened, options, gone, files)
+    _write_page(opened, options, found, cells, history, notes)
+    if left_out := _left_out(opened, options, gone, files):
+        answer.forget()  # nothing will be left out of the next matrix
+    notes += left_out
     _show_matrix(opened, found, views)
-    _print(opened, options, found, notes)
-    _wait_for(views, opened)
+    _print(opened, options, found, notes, answer)
+    _wait_for(views, opened, answer)
     return _exit_code([*cells, *(planned for one in again for planned in one.cells)])
 
 
@@ -194,7 +202,7 @@ def _notes(opened: OpenStudy, of_audit: str) -> list[str]:
     return [note for note in said if note]
 
 
-def _repeat_scored(opened: OpenStudy, options: argparse.Namespace) -> Repeat:
+def _repeat_scored(opened: OpenStudy, options: argparse.Namespace, answer: Answered) -> Repeat:
     """Score what the store lacks of a further repeat."""
     from study.analysis.repeats import Repeat
     from study.planning.cells import plan_cells
@@ -205,7 +213,8 @@ def _repeat_scored(opened: OpenStudy, options: argparse.Namespace) -> Repeat:
     cli.LOG.info(f"{opened.name} (of {opened.study.repeats}, from 0 on)")
     history = replay(opened)
     cells, drawn = plan_cells(opened, history), draw_cells(opened.jobs, history)
-    cells, _ = _scored(opened, options, cells, [], drawn, Estimates(opened.jobs, history))
+    estimates = Estimates(opened.jobs, history)
+    cells, _ = _scored(opened, options, cells, [], drawn, estimates, answer)
     return Repeat.of(opened, cells, drawn)
 
 
@@ -218,13 +227,15 @@ def _show_matrix(opened: OpenStudy, found: Analyses, views: Views) -> None:
     views.add_matrix(rows, opened.store.shown_files(), champion(found.results), commit=commit)
 
 
-def _wait_for(views: Views, opened: OpenStudy) -> None:
+def _wait_for(views: Views, opened: OpenStudy, answer: Answered) -> None:
     """Wait until the views have everything, and say where."""
     from study.tracking.mlflow_address import page_line
 
-    views.wait()
+    with answer.working():
+        if not views.wait():
+            answer.forget()
     if views.matrix_page:
-        print(page_line(opened.workspace.results, views.matrix_page))
+        answer.say(page_line(opened.workspace.results, views.matrix_page))
 
 
 def _audited_beside(
@@ -264,6 +275,7 @@ def _scored(
     tried: VariantCells,
     drawn: Sequence[DrawCellJob],
     estimates: Estimates,
+    answer: Answered,
 ) -> tuple[list[PlannedCell], VariantCells]:
     """Score what the store lacks, then what is made of scores; return the cells as they are by
     then. tried: the cells of other configurations. drawn: those of models of draws.
@@ -272,10 +284,12 @@ def _scored(
     from study.planning.cells import refreshed
 
     of_all = [*cells, *(planned for _, mine in tried for planned in mine)]
-    _score(opened, options, of_all, [job for job in drawn if not job.is_done()], estimates)
+    lacking = [job for job in drawn if not job.is_done()]
+    _score(opened, options, of_all, lacking, estimates, answer)
     cells = refreshed(opened.jobs, cells)
-    if _derive(opened, options, cells):
-        cells = refreshed(opened.jobs, cells)
+    with answer.working():
+        if _derive(opened, options, cells):
+            cells = refreshed(opened.jobs, cells)
     live.show("auditing the datasets")  # what is left of it, until the next sign
     return cells, [(variant, refreshed(opened.jobs, mine)) for variant, mine in tried]
 
@@ -286,13 +300,12 @@ def _score(
     cells: Sequence[PlannedCell],
     drawn: Sequence[DrawCellJob],
     estimates: Estimates,
+    answer: Answered,
 ) -> None:
     """Score what the store lacks, and record what failed. drawn: what is left of models of
     draws.
     """
-    from study.core.records import NO_DEGRADATION
     from study.jobs.cell import CellJob
-    from study.jobs.degraded import degraded_jobs
 
     cells = [c for c in cells if c.cell.pairing.detector not in opened.study.ensembles]
     # each once
@@ -303,6 +316,24 @@ def _score(
         waiting = f"; {len(cells) - settled} have no winner" if settled < len(cells) else ""
         cli.LOG.info(f"Nothing to score: {settled} cells are in {opened.store.folder}{waiting}\n")
         return
+    answer.add(logging.INFO, f"Nothing to score: {len(cells)} cells are in {opened.store.folder}\n")
+    with answer.working():
+        _score_missing(opened, options, todo, settled, drawn, estimates)
+
+
+def _score_missing(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    todo: Sequence[PlannedCell],
+    settled: int,
+    drawn: Sequence[DrawCellJob],
+    estimates: Estimates,
+) -> None:
+    """Score cells and models of draws, and say so. settled: how many cells are in the store."""
+    from study.core.records import NO_DEGRADATION
+    from study.jobs.cell import CellJob
+    from study.jobs.degraded import degraded_jobs
+
     models = sum(len(job.of.draws) for job in drawn)
     beside = f"; {models} of models on draws of the training sets" if models else ""
     cli.LOG.info(f"scoring {len(todo)} cells ({settled} are in the store){beside}")
@@ -482,6 +513,26 @@ def _write(
     ]
 
 
+def _write_page(
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    found: Analyses,
+    cells: Sequence[PlannedCell],
+    history: Mapping[Pairing, SearchHistory],
+    notes: Sequence[str],
+) -> None:
+    """Write the report's page."""
+    from study.core import live
+    from study.render.figures.headless import costs_only
+    from study.report import REPORT, write_report
+
+    page = opened.store.folder / REPORT
+    page.unlink(missing_ok=True)  # one of an earlier matrix would be taken for this one's
+    with costs_only(f"'{page}' is"):
+        write_report(opened, options, found, cells, history, notes, page)
+    live.clear()
+
+
 def _write_cells(
     opened: OpenStudy, options: argparse.Namespace, found: Analyses, cells: Sequence[PlannedCell]
 ) -> list[Path]:
@@ -545,12 +596,17 @@ def _left_out(
 
 
 def _print(
-    opened: OpenStudy, options: argparse.Namespace, found: Analyses, notes: Sequence[str]
+    opened: OpenStudy,
+    options: argparse.Namespace,
+    found: Analyses,
+    notes: Sequence[str],
+    answer: Answered,
 ) -> None:
     """Print the answer, the ranked detectors and a small matrix; with --full everything. Then where
     the rest is, and what to do next.
     """
-    from study.render.answer import answer, answer_text
+    from study.render.answer import answer as answer_of
+    from study.render.answer import answer_text
     from study.render.cell_files import write_readme
     from study.render.closing import closing
     from study.render.controls import controls_lines
@@ -565,12 +621,12 @@ def _print(
     controls = "".join(f"\n{line}" for line in controls_lines(found.controls))
     if full:
         tables = (found.results, found.choices, found.robustness)
-        print(printed(*tables, quantity, transfer=options.transfer))
+        answer.say(printed(*tables, quantity, transfer=options.transfer))
         for note in notes:
             cli.LOG.info(f"\nnote: {note}")
-        print(f"\n{answer_text(found.comparisons, flags)}{controls}\n")
+        answer.say(f"\n{answer_text(found.comparisons, flags)}{controls}\n")
     else:
-        print(closing(found.results, found.comparisons, flags, quantity))
+        answer.say(closing(found.results, found.comparisons, flags, quantity))
         for note in notes:
             cli.LOG.info(f"note: {note}")
     image = f"python -m study.predict {shlex.quote(opened.study.name)} IMAGE"
@@ -583,14 +639,14 @@ def _print(
         ("look at the datasets", cli.again(options, "audit")),
         ("look at MLflow", ui_command(opened.workspace.results)),
     ]
-    said = answer(found.comparisons, flags) + controls
+    said = answer_of(found.comparisons, flags) + controls
     said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
     page = f", {REPORT} is the page" * (folder / REPORT).is_file()
-    print(fold(f"files:  {readme} says what is where{page}", terminal_width()))
-    print(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
+    answer.say(fold(f"files:  {readme} says what is where{page}", terminal_width()))
+    answer.say(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
     if full:
-        print(f"mlflow: {ui_command(opened.workspace.results)}")
+        answer.say(f"mlflow: {ui_command(opened.workspace.results)}")
 
 
 def _exit_code(cells: Sequence[PlannedCell]) -> int:

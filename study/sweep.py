@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from study.planning.open_study import OpenStudy
     from study.planning.selection import SearchHistory
     from study.runtime.interface import Launcher
+    from study.tracking.answered import Answered
     from study.tracking.recording import TrialRecord
     from study.tracking.views import Views
 
@@ -63,22 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from study.planning.study_file import toml_text
 
         options.set.append(f"search.warm_start=[{', '.join(map(toml_text, options.warm_start))}]")
+    answer = cli.answered("sweep", options, arguments)
+    if answer.given(options):
+        return cli.DONE
     with cli.views() as views:
         opened = cli.open_study(options, firewall=True)
         with opened.store.lock(), cli.pushed(options, opened.study):
-            return sweep(opened, options, views)
+            code = sweep(opened, options, views, answer)
+    if code == cli.DONE:
+        answer.keep(opened)
+    return code
 
 
-def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
+def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: Answered) -> int:
     """Search, select, train the winners; print what was done. Returns the exit code."""
-    from study.analysis.flags import flags
-    from study.analysis.floors import floors
     from study.core.failures import Failure, Said
     from study.planning.repeats import repeats_of
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
-    from study.render.floors import floor_line
-    from study.render.study_text import devices_note, selection_text
+    from study.render.study_text import selection_text
     from study.tracking.mlflow_address import ui_command
     from study.tracking.optuna_record import dashboard_command
     from study.tracking.recording import TrialRecord
@@ -99,22 +104,48 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
     }
     trained, failed, histories = 0, dict[str, Failure](), []
     with cli.launcher(opened, options, workers=opened.study.run.workers_per_trial) as launcher:
-        _measure(repeats, launcher, records, options)
+        with answer.working():
+            _measure(repeats, launcher, records, options)
         for one in repeats:
+            if one.name:
+                cli.LOG.info(f"\n{one.name} (of {one.study.repeats}, from 0 on)")
             record = records[one.repeat]
-            searched = _searched(one, launcher, record)
+            with answer.working():
+                searched = _searched(one, launcher, record)
+            _say_standing(record)
             histories.append(searched)
             shown = None if one.repeat else views
-            more, lost = _train_winners(one, launcher, searched, shown, said, again=retry)
+            with answer.working():
+                more, lost = _train_winners(one, launcher, searched, shown, said, again=retry)
             trained, failed = trained + more, failed | lost
-    history = histories[0]
-    if not any(record.ran for record in records.values()) and not trained and not failed:
-        held = sum(record.held for record in records.values())
-        cli.LOG.info(
-            f"\nNothing to train: {held} trials and all their winners are in {store.folder}"
-        )
+    ran = any(record.ran for record in records.values())
+    held = sum(record.held + record.ran for record in records.values())
+    text = f"\nNothing to train: {held} trials and all their winners are in {store.folder}"
+    if ran or trained or failed:
+        answer.add(logging.INFO, text)
+    else:
+        cli.LOG.info(text)
     for one, searched in zip(repeats, histories, strict=True):
-        print(f"\n{one.name and f'{one.name}: '}{selection_text(searched, one.searches)}")
+        answer.say(f"\n{one.name and f'{one.name}: '}{selection_text(searched, one.searches)}")
+    _say_flags(opened, histories[0])
+    cli.say_what_is_left([("failed", *one) for one in failed.items()], said)
+    answer.say(
+        f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
+        f" {dashboard_command(results)}"
+    )
+    with answer.working():
+        if not views.wait():
+            answer.forget()
+    return cli.SOME_FAILED if failed else cli.DONE
+
+
+def _say_flags(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> None:
+    """Say what is noteworthy of how detectors were trained."""
+    from study.analysis.flags import flags
+    from study.analysis.floors import floors
+    from study.render.floors import floor_line
+    from study.render.study_text import devices_note
+
     below = floors(opened.jobs, history)
     for detector in dict.fromkeys(one.pairing.detector for one in below):
         cli.LOG.info(f"{detector}: {floor_line(below, detector)}")
@@ -122,13 +153,6 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views) -> int:
         cli.LOG.info(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}")
     if note := devices_note(history):
         cli.LOG.info(note)
-    cli.say_what_is_left([("failed", *one) for one in failed.items()], said)
-    print(
-        f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
-        f" {dashboard_command(results)}"
-    )
-    views.wait()
-    return cli.SOME_FAILED if failed else cli.DONE
 
 
 def _searched(
@@ -138,20 +162,22 @@ def _searched(
     from study.planning.search_summary import write_search_summary
     from study.planning.searches import replay
 
-    if opened.name:
-        cli.LOG.info(f"\n{opened.name} (of {opened.study.repeats}, from 0 on)")
     try:
         _search(opened, launcher, record)
     finally:
         history = replay(opened)
         if not opened.repeat:
             write_search_summary(opened, history)
+    return history
+
+
+def _say_standing(record: TrialRecord) -> None:
+    """Say how many failures are not tried again."""
     if record.standing_failures:
         cli.LOG.info(
             f"{record.standing_failures} failed trials stand: later generations were proposed"
             " knowing them (--retry failed trains them again, and what follows from them)"
         )
-    return history
 
 
 def _say_header(opened: OpenStudy) -> None:

@@ -281,10 +281,10 @@ class Store:
         a result.
         """
         before = self.failures()
-        for key in tried:
-            before.pop(key, None)
-        table = {key: failure_columns(failure) for key, failure in (before | dict(failed)).items()}
-        self.save_json(self.failures_file, {"failures": table})
+        now = {key: one for key, one in before.items() if key not in {*tried}} | dict(failed)
+        if now != before:
+            table = {key: failure_columns(failure) for key, failure in now.items()}
+            self.save_json(self.failures_file, {"failures": table})
 
     # Trained detectors
 

@@ -65,7 +65,7 @@ def dashboard_command(results: Path) -> str:
     # An address with a password in it is not printed.
     words = ["optuna-dashboard", f"${VARIABLE}" if "://" in address else shlex.quote(address)]
     figures = results.absolute() / ARTIFACTS
-    if figures.is_dir():
+    if "://" not in address or figures.is_dir():  # beside a journal there is one from the start
         words += ["--artifact-dir", shlex.quote(str(figures))]
     return " ".join([*words, "--host", "127.0.0.1"])
 
@@ -175,6 +175,7 @@ class OptunaRecord:
             self._storage = optuna.storages.RDBStorage(self._address)
         elif self._storage is None:
             Path(self._address).parent.mkdir(parents=True, exist_ok=True)
+            self._artifacts.mkdir(parents=True, exist_ok=True)
             self._storage = optuna.storages.JournalStorage(JournalFileBackend(self._address))
         return self._storage
 
