@@ -20,6 +20,7 @@ _FAKE = (
     "|tampered|spoof|ai|gan|diffusion"
 )
 SILENT = -1
+STRETCH = 1 << 14  # texts at a time, so that memory does not grow with their number
 
 
 def _word(words: str) -> str:
@@ -50,10 +51,23 @@ def classes_said(texts: pa.ChunkedArray, *, only: bool = False) -> NDArray[np.in
     """Return the class that each path or text says, (N,): by its folders, where these do not
     contradict each other, else by the file's name.
     """
-    paths = pc.replace_substring(pa.concat_arrays(texts.chunks), "\\", "/")
+    said = np.empty(len(texts), np.int8)
+    of_folder: dict[str, int] = {}
+    for start in range(0, len(texts), STRETCH):
+        paths = pa.concat_arrays(texts.slice(start, STRETCH).chunks)
+        said[start : start + STRETCH] = _said(paths, only, of_folder)
+    return said
+
+
+def _said(paths: pa.StringArray, only: bool, of_folder: dict[str, int]) -> NDArray[np.int8]:
+    """The classes that a stretch of paths says. of_folder: what folders say, to be added to."""
+    paths = pc.replace_substring(paths, "\\", "/")
     folders = pc.replace_substring_regex(paths, r"/?[^/]*$", "").dictionary_encode()
-    of_folder = [_folder_says(folder, only=only) for folder in folders.dictionary.to_pylist()]
-    said: NDArray[np.int8] = np.take(np.array(of_folder, np.int8), np.asarray(folders.indices))
+    for folder in folders.dictionary.to_pylist():
+        if folder not in of_folder:
+            of_folder[folder] = _folder_says(folder, only=only)
+    known = np.array([of_folder[name] for name in folders.dictionary.to_pylist()], np.int8)
+    said: NDArray[np.int8] = np.take(known, np.asarray(folders.indices))
     if (said != SILENT).all():
         return said
     names = pc.replace_substring_regex(paths, r"^.*/|\.[A-Za-z0-9]*$", "")

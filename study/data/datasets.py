@@ -262,9 +262,14 @@ def _looked_at(table: pa.Table, folder: ListedFolder, faces: FindFaces | None) -
 
 def in_order(table: pa.Table) -> pa.Table:
     """Return rows sorted by path; those that are sorted are the same table, not a copy."""
+    return table if _is_in_order(table) else table.sort_by("path")
+
+
+def _is_in_order(table: pa.Table) -> bool:
+    """Whether every path is below the next one."""
     path = table["path"].combine_chunks()
     is_sorted = pc.all(pc.less(path.slice(0, max(len(path) - 1, 0)), path.slice(1))).as_py()
-    return table if is_sorted is not False else table.sort_by("path")
+    return is_sorted is not False
 
 
 def _why_none(table: pa.Table, root: Path) -> str:
@@ -330,7 +335,7 @@ def content_digest(rows: pa.Table) -> str:
     Where files that are there cannot be decoded, also for which: another machine's libraries may
     decode them.
     """
-    content = columns_digest(in_order(rows.select(CONTENT)), CONTENT)
+    content = columns_digest(rows, CONTENT, by_path=True)
     broken = rows.filter(
         pc.and_(pc.not_equal(rows["sha256"], ""), pc.not_equal(rows["problem"], ""))
     )
@@ -341,15 +346,18 @@ def content_digest(rows: pa.Table) -> str:
     )
 
 
-def columns_digest(rows: pa.Table, names: Sequence[str]) -> str:
-    """Return a key of `KEY_LENGTH` hexadecimal digits for named columns, in the order of the rows.
+def columns_digest(rows: pa.Table, names: Sequence[str], *, by_path: bool = False) -> str:
+    """Return a key of `KEY_LENGTH` hexadecimal digits for named columns, in the order of the rows
+    or of their paths. One column at a time is sorted: a whole table would need its memory again.
 
     Of each column the lengths of its values as texts, in characters (int64, little-endian), and
     then the texts themselves.
     """
     sha256 = hashlib.sha256(f"{rows.num_rows}".encode())
+    order = None if not by_path or _is_in_order(rows) else pc.sort_indices(rows["path"])
     for name in names:
-        texts = pc.fill_null(pc.cast(rows[name], pa.string()), "")
+        column = rows[name] if order is None else rows[name].take(order)
+        texts = pc.fill_null(pc.cast(column, pa.string()), "")
         sha256.update(f"\0{name}\0".encode())
         for chunk in texts.chunks:
             sha256.update(np.asarray(pc.utf8_length(chunk)).astype("<i8").tobytes())

@@ -72,12 +72,15 @@ def _of_one_class(
     word alone: such a text (the name of a collection, `DeepFake-Detection`) says nothing of an
     image.
     """
-    texts = pc.dictionary_encode(pa.concat_arrays(column.chunks))
+    spoken = np.flatnonzero(meant != SILENT)
+    said = pa.chunked_array([pa.concat_arrays(column.chunks).take(pa.array(spoken))])
+    texts = pc.dictionary_encode(said.chunk(0))
     number = np.asarray(texts.indices)
-    share = np.bincount(number, labels) / np.bincount(number)
-    is_mixed = np.minimum(share, 1 - share) > 1 - NEARLY_ALL
-    is_word = classes_said(column, only=True) != SILENT
-    return np.where(is_mixed[number] & ~is_word, np.int8(SILENT), meant)
+    share = np.bincount(number, labels[spoken]) / np.bincount(number)
+    is_mixed = np.minimum(share, 1 - share)[number] > 1 - NEARLY_ALL
+    silenced = meant.copy()
+    silenced[spoken[is_mixed & (classes_said(said, only=True) == SILENT)]] = SILENT
+    return silenced
 
 
 def _reversed(column: pa.ChunkedArray, meant: NDArray[np.int8], labels: NDArray[np.uint8]) -> bool:

@@ -87,13 +87,9 @@ def take_per_class(
 
 def straddling(codes: Codes, split: SplitNames) -> int:
     """Return how many groups have images in more than one split."""
-    pairs = np.unique(
-        np.stack(
-            [codes.astype(np.int64), np.unique(split, return_inverse=True)[1].astype(np.int64)]
-        ),
-        axis=1,
-    )
-    return int((np.bincount(pairs[0]) > 1).sum()) if pairs.size else 0
+    names, where = np.unique(split, return_inverse=True)
+    pairs = np.unique(codes.astype(np.int64) * len(names) + where)
+    return int((np.bincount(pairs // max(len(names), 1)) > 1).sum()) if pairs.size else 0
 
 
 def realised(split: SplitNames, label: NDArray[np.uint8]) -> dict[str, tuple[int, int]]:

@@ -23,7 +23,7 @@ from study.data.audit.partial import MANY, method_findings, one_class_findings
 from study.data.audit.resolution import Native, native_resolution
 from study.data.audit.traits import TRAITS, Traits, traits_of
 from study.data.catalog import Catalog
-from study.data.datasets import Dataset, columns_digest, group_codes, in_order, strings, words
+from study.data.datasets import Dataset, columns_digest, group_codes, strings, words
 from study.data.face_regions import faces_found
 from study.data.leaks.find import (
     KINDS,
@@ -148,7 +148,7 @@ def _estimates(dataset: Dataset, traits: Traits, cache: Path) -> dict[str, Estim
     def fit() -> dict[str, Estimate]:
         return {name: classifier(traits) for name, classifier in CLASSIFIERS.items()}
 
-    regions = columns_digest(in_order(dataset.samples), ("face",)) if dataset.faces else ""
+    regions = columns_digest(dataset.samples, ("face",), by_path=True) if dataset.faces else ""
     kept = AUDITS.get(cache, (dataset.digest, dataset.unified_px, regions), fit)
     return {name: Estimate(**kept[name]) for name in CLASSIFIERS}
 

@@ -28,7 +28,6 @@ from study.data.audit.processing import FEATURES, processing_features
 from study.data.datasets import (
     Dataset,
     columns_digest,
-    in_order,
     labels,
     strings,
     unusable,
@@ -145,7 +144,7 @@ def traits_of(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> T
 def traits_place(dataset: Dataset) -> tuple[str, tuple[str | int | None, ...]]:
     """Return by which name and inputs the table of a dataset's traits is found."""
     rows = dataset.usable
-    faces = [columns_digest(in_order(rows), ("path", "face"))] if dataset.faces else []
+    faces = [columns_digest(rows, ("path", "face"), by_path=True)] if dataset.faces else []
     return (
         parse_name(dataset.name).base,
         (os.path.realpath(dataset.root), dataset.unified_px, *faces),
