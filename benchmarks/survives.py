@@ -5,6 +5,8 @@
     python benchmarks/survives.py commands --work DIR --number 100
     python benchmarks/survives.py kills    --work DIR --number 60
     python benchmarks/survives.py signals  --work DIR --number 100
+    python benchmarks/survives.py together --work DIR --number 20
+    python benchmarks/survives.py thousand --work DIR --number 1
 
 Appends a line to `benchmarks/survives.jsonl` (`--out`) for each piece and goes on where it was
 stopped. DIR gets a small finished study, of which every piece takes a copy. Exit code 1 where
@@ -15,7 +17,11 @@ a line is bad.
     table     each damage that once gave another matrix, through the commands
     commands  a random file damaged, through the commands: in the end the same matrix
     kills     kill -9 of a random process at a random moment, then the same command again
-    signals   SIGINT at a random moment: exit code 130, within 5 s
+    signals   SIGINT at a random moment: exit code 130, within 5 s. cpu: what all processes of the
+              command computed in that time, which other programs do not change
+    together  two studies begin at once in one new results folder: both end well, with the matrices
+              and the runs in MLflow that they have alone
+    thousand  a search of 1,000 trials: the driver's memory, and what store, MLflow and Optuna hold
 """
 
 from __future__ import annotations
@@ -56,8 +62,36 @@ size_px = 32
 [detector.npr]
 size_px = 32
 """
+OTHER = """
+name = "other"
+detectors = ["spectrum"]
+train_on = ["beta", "alpha+beta"]
+[budget]
+trials = 3
+seeds = 2
+replicates = 1
+null_models = 1
+[detector.spectrum]
+size_px = 32
+"""
+THOUSAND = """
+name = "thousand"
+detectors = ["spectrum"]
+train_on = ["alpha"]
+[budget]
+trials = 1000
+seeds = 1
+replicates = 0
+null_models = 0
+[search]
+sampler = "random"
+[detector.spectrum]
+size_px = 32
+"""
 CHUNK = 500  # damages of readers to a line
-ENDS_SECONDS = 400  # a command whose process was killed
+ENDS_SECONDS = 400  # a command that is interrupted
+QUIET_SECONDS = 600  # without a change of any file of the results, a command hangs
+FLAT = 1.1  # times its memory after 300 trials that a driver may have after 1,000
 MARK = "STUDY_SURVIVES"
 STORED = (
     *("models/*/detector.json", "models/*/*.safetensors", "models/*/val_scores.parquet"),
@@ -67,11 +101,13 @@ STORED = (
 CACHED = "packs", "features", "heads", "estimates", "index", "prints", "traits", "leaks", "audits"
 
 
-def python(command: str, folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
-    """Start a command on the study in a folder, with a home and a working folder of its own."""
+def python(
+    command: str, folder: Path, *more: str, study: str = "small", **how: Any
+) -> subprocess.Popen[str]:
+    """Start a command on a study in a folder, with a home and a working folder of its own."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    words = [sys.executable, "-m", f"study.{command}", str(folder.parent / "small.toml"), *more]
+    words = [sys.executable, "-m", f"study.{command}", str(folder.parent / f"{study}.toml"), *more]
     path = str(Path(__file__).parents[1])
     # what libraries keep at home is theirs
     theirs = {"MPLCONFIGDIR": str(folder.parent / "mpl"), "HF_HOME": str(folder.parent / "hf")}
@@ -80,18 +116,41 @@ def python(command: str, folder: Path, *more: str, **how: Any) -> subprocess.Pop
         [*words, "--results", str(folder / "results")],
         cwd=home,
         env={**os.environ, **places},
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **how,
+        **({"stdout": subprocess.PIPE} | how),
     )
 
 
-def run(command: str, folder: Path, *more: str) -> tuple[int, str]:
+def run(command: str, folder: Path, *more: str, study: str = "small") -> tuple[int, str]:
     """Run a command to its end; return its exit code and what it said."""
-    process = python(command, folder, *more)
-    said, _ = process.communicate(timeout=600)
-    return process.returncode, said
+    process = python(command, folder, *more, study=study)
+    said, hangs = to_its_end(process, folder)
+    return process.returncode, said + hangs * "\nHANGS"
+
+
+def to_its_end(process: subprocess.Popen[str], folder: Path) -> tuple[str, bool]:
+    """Wait for a command, however slow the machine is; return what it said, and whether it hangs,
+    as it does that changes no file for long.
+    """
+    seen, since = None, time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=5)[0], False
+        if (now := changes(folder / "results")) != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > QUIET_SECONDS:
+            process.kill()
+            return process.communicate()[0], True
+
+
+def changes(folder: Path) -> list[tuple[str, int, int]]:
+    """The files of a folder, each with its time and size."""
+    found = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            found.append((str(path), path.stat().st_mtime_ns, path.stat().st_size))
+    return sorted(found)
 
 
 def base(work: Path) -> Path:
@@ -103,8 +162,10 @@ def base(work: Path) -> Path:
         for seed, (name, suffix) in enumerate((("alpha", ".png"), ("beta", ".jpg")), start=1):
             shutil.rmtree(work / "data" / name, ignore_errors=True)
             write_dataset(work / "data" / name, n=30, size=32, seed=seed, suffix=suffix)
-        text = f'{STUDY}[data]\nroot = "{work / "data"}"\n'
-        (work / "small.toml").write_text(text, encoding="utf-8")
+        for text in (STUDY, OTHER, THOUSAND):
+            name = text.split('"')[1]
+            root = f'[data]\nroot = "{work / "data"}"\n'
+            (work / f"{name}.toml").write_text(text + root, encoding="utf-8")
         for command in ("sweep", "cross_eval"):
             code, said = run(command, folder, "--local")
             assert code == 0, said
@@ -121,8 +182,8 @@ def copied(work: Path, name: str) -> Path:
     return folder
 
 
-def matrix(folder: Path) -> str:
-    file = folder / "results" / "small" / "matrix.csv"
+def matrix(folder: Path, study: str = "small") -> str:
+    file = folder / "results" / study / "matrix.csv"
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
@@ -435,12 +496,7 @@ def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
                 os.kill(victim, signal.SIGKILL)
             except ProcessLookupError:
                 sort = ""
-        try:
-            said, _ = process.communicate(timeout=ENDS_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            said, _ = process.communicate()
-            said += "\nHANGS"
+        said, hangs = to_its_end(process, folder)
         ended = time.monotonic()
         while (left := of_folder(folder)) and time.monotonic() - ended < 10:
             time.sleep(0.2)
@@ -453,7 +509,7 @@ def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
             "code": process.returncode,
             "ended_after": round(ended - began - moment, 1),
             "left": sorted(left.values()),
-            "hangs": said.endswith("HANGS"),
+            "hangs": hangs,
         }
         codes = []
         for again in ("sweep", "cross_eval"):
@@ -488,19 +544,116 @@ def signals(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
             shutil.rmtree(folder / "results" / "small" / "scores")
         process = python(command, folder, *more)
         moment = rng.uniform(1.5, 40.0 if command == "sweep" and not more else 10.0)
+        before = 0.0
         try:
             process.wait(moment)
         except subprocess.TimeoutExpired:
+            before = cpu_seconds(folder)
             process.send_signal(signal.SIGINT)
-        sent = time.monotonic()
-        said, _ = process.communicate(timeout=ENDS_SECONDS)
+        sent, computed = time.monotonic(), before
+        while process.poll() is None and time.monotonic() < sent + ENDS_SECONDS:
+            computed = max(computed, cpu_seconds(folder))
+            time.sleep(0.02)
+        seconds = time.monotonic() - sent
+        said, _ = process.communicate(timeout=10)
         yield {
             "command": " ".join((command, *more)),
             "at": round(moment, 1),
             "code": process.returncode,
-            "seconds": round(time.monotonic() - sent, 2),
+            "seconds": round(seconds, 2),
+            "cpu": round(computed - before, 2),
             "load": round(os.getloadavg()[0], 1),
             "said": said[-500:] if process.returncode not in (0, 130) else "",
+        }
+
+
+def cpu_seconds(folder: Path) -> float:
+    """What the processes of a command have computed, with those of them that have ended."""
+    ticks = 0
+    for pid in of_folder(folder):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+# more than one study, many trials, and what it costs
+
+
+def runs_of(folder: Path) -> dict[str, Any]:
+    """How many runs of each kind MLflow has of each study, read in SQL."""
+    import sqlite3
+
+    query = (
+        "select e.name, t.value, count(*) from runs r join experiments e"
+        " on e.experiment_id = r.experiment_id join tags t on t.run_uuid = r.run_uuid"
+        " where t.key = 'study.kind' and r.lifecycle_stage = 'active' group by 1, 2"
+    )
+    with contextlib.closing(sqlite3.connect(folder / "results" / "mlflow.db")) as database:
+        return {f"{study} {kind}": number for study, kind, number in database.execute(query)}
+
+
+def together(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    names, alone = ("small", "other"), base(work)
+    if not matrix(alone, "other"):
+        for command in ("sweep", "cross_eval"):
+            code, said = run(command, alone, "--local", study="other")
+            assert code == 0, said
+    expected = {name: matrix(alone, name) for name in names}, runs_of(alone)
+    for index in range(done, number):
+        folder = work / "together"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        codes, said = [], ""
+        for command in ("sweep", "cross_eval"):
+            both = [python(command, folder, "--local", study=name) for name in names]
+            for process in both:
+                text, hangs = to_its_end(process, folder)
+                codes.append(process.returncode)
+                said += text + hangs * "\nHANGS"
+        found = {name: matrix(folder, name) for name in names}, runs_of(folder)
+        well = codes == [0] * 4 and found == expected and "nothing more is written" not in said
+        end = "same" if well and "Traceback" not in said else "another"
+        line = {"index": index, "codes": codes, "runs": found[1], "end": end}
+        yield line | ({} if end == "same" else {"said": said[-3000:]})
+
+
+def thousand(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+    from optuna import get_all_study_summaries
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    base(work)
+    for _ in range(done, number):
+        folder = work / "thousand"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        with (work / "thousand.txt").open("w") as said:
+            process = python("sweep", folder, "--local", study="thousand", stdout=said)
+            memory, began = dict[int, int](), time.monotonic()
+            record = folder / "results" / "thousand" / "trials.jsonl"
+            while process.poll() is None:
+                trials = record.read_bytes().count(b"\n") if record.is_file() else 0
+                with contextlib.suppress(OSError, ValueError):
+                    pages = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
+                    memory[trials] = int(pages) * os.sysconf("SC_PAGE_SIZE") >> 20
+                time.sleep(0.5)
+        keys = {json.loads(line)["key"] for line in record.read_text().splitlines()}
+        storage = JournalStorage(JournalFileBackend(str(folder / "results" / "optuna.journal")))
+        (summary,) = get_all_study_summaries(storage)
+        counts = len(keys), runs_of(folder)["thousand trial"], summary.n_trials
+        early, late = (
+            max(m for n, m in memory.items() if low <= n <= high)
+            for low, high in ((100, 300), (900, 1000))
+        )
+        end = "same" if counts == (1000,) * 3 and late <= FLAT * early else "another"
+        yield {
+            "code": process.returncode,
+            "seconds": round(time.monotonic() - began),
+            "in_store_mlflow_optuna": counts,
+            "memory_mb": {n: memory[n] for n in sorted(memory)[:: max(1, len(memory) // 12)]},
+            "early_and_late_mb": [early, late],
+            "end": end if process.returncode == 0 else "failed",
         }
 
 
@@ -512,7 +665,9 @@ def is_bad(line: dict[str, Any]) -> bool:
     return bool(line["end"] != "same" or line.get("left") or line.get("trained_twice"))
 
 
-PARTS = {one.__name__: one for one in (readers, table, commands, kills, signals)}
+PARTS = {
+    one.__name__: one for one in (readers, table, commands, kills, signals, together, thousand)
+}
 
 
 def main() -> int:

@@ -560,7 +560,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
     from study.core.environment import without_strangers
     from study.core.errors import StudyError
     from study.core.failures import full_text, is_disk_full
-    from study.core.log import FILE_ONLY, set_up
+    from study.core.log import FILE_ONLY, set_up, written_out
     from study.core.parallel import share_heap
 
     share_heap()
@@ -572,7 +572,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
             _check_encodings()
             code = main(None)
     except StudyError as error:
-        LOG.error(f"error: {error}")
+        LOG.error(f"error: {written_out(str(error))}")  # a line, whatever is in a name
         code = BAD_INPUT
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # whoever read our output has gone

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -23,8 +24,27 @@ LAST = [0.0]  # when the last line was shown, by the clock of `time.monotonic`
 ABOVE: list[Callable[[str], bool]] = [lambda line: False]
 
 
+# what a terminal obeys instead of showing it, and what turns the order of letters about
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def written_out(text: str, but: str = "") -> str:
+    """Return a text in which every control character is written out, except those in `but`.
+
+    >>> print(written_out("a\\nb\\x1b[31m"))
+    a\\nb\\x1b[31m
+    """
+    return CONTROL.sub(
+        lambda c: c[0] if c[0] in but else c[0].encode("unicode_escape").decode(), text
+    )
+
+
 class _Terminal(logging.Handler):
     """Plain lines; the streams are those of the moment."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines; of a name in them, its control characters written out."""
+        return written_out(super().format(record), but="\n\t")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record. A reader that has gone is the command's business."""

@@ -137,6 +137,10 @@ def read_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(
+            "not valid TOML: its lists or tables lie in each other too deep"
+        ) from None
 
 
 def toml_names(folder: Traversable) -> list[str]:

@@ -60,7 +60,7 @@ def read_json(path: Path, instead: str = AGAIN) -> dict[str, Any]:
             raise ValueError("it holds no table")
     except OSError as error:
         raise unreadable(path, error) from None
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:  # the first where lists lie in each other deep
         raise DamagedFileError(path, error, instead) from None
     expected = table.pop(SUM, None)
     if expected is None and _is_sum(next(reversed(table.values()), None)):

@@ -32,6 +32,7 @@ from study.store.files import (
 )
 
 _TRIAL = ("key", "number", "seed", "epochs", "origin", "search")
+_DAMAGED = (DamagedFileError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 _RESULT = ("state", "note", "device_kind", "val_auc", "val_nll", "best_epoch", "seconds")
 
 
@@ -122,7 +123,7 @@ def read_trials(path: Path, tracebacks: Path, name: str = "") -> Recorded:
     for number, line in enumerate(lines, 1):
         try:
             trials.add(*_parsed(line, tracebacks, name or path))
-        except (DamagedFileError, AttributeError, KeyError, TypeError, ValueError):
+        except _DAMAGED:
             damaged.append(f"line {number} of '{name or path}' is not what was written")
     if rest:
         damaged.append(f"the last line of '{name or path}' is not whole")

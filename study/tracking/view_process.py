@@ -158,8 +158,15 @@ def main() -> None:
         time.sleep(CLEAN_UP_SECONDS)
         os._exit(1)
 
-    with contextlib.suppress(BrokenPipeError):
-        serve(sys.stdin.buffer, answers, gone)
+    code = 0
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            serve(sys.stdin.buffer, answers, gone)
+    except SystemExit:
+        code = 1
+    # The command waits for this. To take MLflow apart object by object, as Python does at its end,
+    # takes as long as all else.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -95,3 +95,8 @@ def test_records_are_imported_without_pydantic() -> None:
     code = "import sys, study.core.records, study.planning.study; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_lists_in_lists_without_end_are_refused_in_a_line() -> None:
+    with pytest.raises(ConfigError, match="lie in each other too deep"):
+        read_toml("v = " + 9000 * "[")

@@ -2,7 +2,8 @@
 
 An archive is unpacked whole or not at all: under a temporary name first, then renamed. A
 member that is no plain file or folder, or whose path is absolute or climbs, refuses the archive by
-that member's name.
+that member's name. So does an archive that unpacks to far more than itself, or to more files than
+any set has (`MOST_TIMES`, `MOST_MEMBERS`).
 
 `<cache>/unpacked/NAME-KEY/` is of one folder of archives; in it every archive has a folder of its
 name without the suffix, and `NAME-KEY.json` beside it says what each came out of: size, ctime and
@@ -19,14 +20,16 @@ import json
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from typing import IO, NoReturn, TypeVar, cast
 
 from study.core.cache import writing
 from study.core.errors import DataError
@@ -43,6 +46,16 @@ Entry = list[int | str]
 Member = tuple[str, str, IO[bytes] | None]
 
 BLOCK = 2**18  # bytes in memory at a time
+# what the libraries raise for a damaged archive; the last ones come of fields that lie
+_BROKEN: tuple[type[Exception], ...] = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, struct.error, RuntimeError),
+    *(OSError, NotImplementedError, IndexError, OverflowError, ValueError),
+)
+# what comes out of an archive: images hardly get smaller in one, zeros get a thousand times smaller
+MOST_TIMES, FREE_BYTES = 100, 2**28
+MOST_MEMBERS = 20_000_000
+NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+LONGEST_HEADER = 2**24  # bytes of one member's names and attributes, which tarfile reads whole
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
@@ -162,7 +175,9 @@ def unpack(archive: Path, into: Path) -> None:
     that it is refused for.
     """
     members = _zip_members if archive.name.endswith(".zip") else _tar_members
+    limits = _Limits(archive)
     for member, wrong, source in _opened(archive, members(archive)):
+        limits.add_member()
         why = f"{wrong} and no file" if wrong else _leaving(member)
         if why:
             raise DataError(
@@ -180,9 +195,43 @@ def unpack(archive: Path, into: Path) -> None:
                 f"archive '{archive}' holds '{member}' twice, or as file and folder; nothing is"
                 " unpacked"
             ) from None
+        except OSError as error:
+            if error.errno not in NO_NAME:
+                raise
+            raise DataError(
+                f"archive '{archive}' holds '{member[:200]}', a name that no file can have here"
+                f" ({error.strerror}); nothing of it is unpacked"
+            ) from None
         with file:
             for block in _opened(archive, _blocks(source)):
+                limits.add_bytes(len(block))
                 file.write(block)
+
+
+class _Limits:
+    """How much has come out of an archive. Raises DataError above what images take."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._room = max(FREE_BYTES, MOST_TIMES * archive.stat().st_size)
+        self._members = self._bytes = 0
+
+    def add_member(self) -> None:
+        self._members += 1
+        if self._members > MOST_MEMBERS:
+            self._refuse(f"holds more than {MOST_MEMBERS:,} files and folders")
+
+    def add_bytes(self, number: int) -> None:
+        self._bytes += number
+        if self._bytes > self._room:
+            what = f"unpacks to more than {MOST_TIMES} times its size and {FREE_BYTES >> 20} MB"
+            self._refuse(what)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise DataError(
+            f"archive '{self._archive}' {what}, which no set of images does; nothing is unpacked."
+            " If you trust it, unpack it yourself and remove the archive"
+        )
 
 
 def _place(folder: Path, *, cache: Path, name: str) -> Path:
@@ -259,13 +308,30 @@ def _leaving(member: str) -> str:
     return "which would leave its folder" if leaves else ""
 
 
+class _Stream:
+    """The bytes of a tar archive. Its headers are read whole, so a long one, or one of a negative
+    length, which reads all that follows, is refused.
+    """
+
+    def __init__(self, raw: BufferedReader | gzip.GzipFile) -> None:
+        self._raw = raw
+        self.seek, self.tell = raw.seek, raw.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._raw.read(size)
+
+
 def _tar_members(archive: Path) -> Iterator[Member]:
     plain = archive.name.endswith(".tar")
     with (
         archive.open("rb") if plain else gzip.open(archive) as stream,
-        tarfile.open(fileobj=stream, mode="r:") as tar,
+        tarfile.open(fileobj=cast("IO[bytes]", _Stream(stream)), mode="r:") as tar,
     ):
         for member in tar:
+            if member.size < 0:  # older versions of tarfile go back by it, for ever
+                raise tarfile.ReadError(f"'{member.name}' has {member.size} bytes")
             wrong = "a link" if member.issym() or member.islnk() else "a device"
             wrong = "" if member.isdir() or member.isreg() else wrong
             yield member.name, wrong, tar.extractfile(member) if member.isreg() else None
@@ -297,10 +363,9 @@ def _blocks(source: IO[bytes]) -> Iterator[bytes]:
 
 def _opened(archive: Path, parts: Iterator[T]) -> Iterator[T]:
     """Turn what is wrong with an archive into a line that names it."""
-    broken = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
     try:
         yield from parts
-    except (*broken, OSError, RuntimeError, NotImplementedError) as error:
+    except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         # these two come of what the archive says
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):

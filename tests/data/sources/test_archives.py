@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from study.core.errors import DataError, StoreError
 from study.core.parallel import try_lock
+from study.data.sources import archives
 from study.data.sources.archives import find_archives, unpack, unpack_all, unpacked
 
 
@@ -86,6 +88,7 @@ def test_a_zip_too(tmp_path: Path) -> None:
         (special("disk.png", tarfile.BLKTYPE), "a device and no file"),
         ("good.png", "holds 'good.png' twice"),
         ("good.png/below.png", "as file and folder"),
+        (f"{300 * 'a'}/x.png", "a name that no file can have here (File name too long)"),
     ],
 )
 def test_a_member_that_is_refused_refuses_the_archive(
@@ -132,6 +135,70 @@ def test_a_broken_archive_is_named_and_leaves_nothing(
     ):
         unpack_all(tmp_path / "source", [path], cache=tmp_path / "cache", name="x")
     assert not left_in(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_an_archive_that_unpacks_to_far_more_than_itself_is_refused(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 MB of zeros in 5 kB; what came out before the limit is removed."""
+    monkeypatch.setattr(archives, "FREE_BYTES", 4 << 20)
+    archive = tmp_path / "data" / f"bomb.{suffix}"
+    archive.parent.mkdir()
+    if suffix == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("real/0.png", bytes(5 << 20))
+    else:
+        entry = tarfile.TarInfo("real/0.png")
+        entry.size = 5 << 20
+        archive.write_bytes(gzip.compress(entry.tobuf() + bytes(entry.size + 1024)))
+    with pytest.raises(DataError, match="more than 100 times its size and 4 MB") as error:
+        unpack_all(archive.parent, [archive], cache=tmp_path / "cache", name="d")
+    assert str(archive) in str(error.value) and "nothing is unpacked" in str(error.value)
+    assert left_in(tmp_path / "cache") == []
+
+
+def test_an_archive_of_more_files_than_any_set_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
+    into = tmp_path / "out"
+    into.mkdir()
+    unpack(tar_of(tmp_path / "three.tar", "0", "1", "2"), into)
+    assert everything(into) == {"0", "1", "2"}
+    with pytest.raises(DataError, match=r"four\.tar' holds more than 3 files"):
+        unpack(tar_of(tmp_path / "four.tar", "a", "b", "c", "d"), into)
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header of a length that it lies about, written in binary, as GNU does."""
+    entry = tarfile.TarInfo(name)
+    entry.type = kind
+    block = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = (size % 2**96).to_bytes(12, "big")
+    block[124] = 0xFF if size < 0 else 0x80
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header("real/0.png", -512),  # whose end is its own beginning
+        header("real/0.png", -1024),
+        header("././@LongLink", 2**40, tarfile.GNUTYPE_LONGNAME),
+        header("././@LongLink", -512, tarfile.GNUTYPE_LONGNAME),
+        header("pax", 2**40, tarfile.XHDTYPE),
+        header("pax", -512, tarfile.XHDTYPE),
+    ],
+)
+def test_lengths_that_lie_are_refused_at_once(content: bytes, tmp_path: Path) -> None:
+    into = tmp_path / "out"
+    into.mkdir()
+    (tmp_path / "a.tar").write_bytes(header("first.png", 0) + content + bytes(10 * 512))
+    with pytest.raises(DataError, match=r"a\.tar' is broken"):
+        unpack(tmp_path / "a.tar", into)
 
 
 def test_an_interrupted_unpacking_goes_on_where_it_was(
