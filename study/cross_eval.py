@@ -575,6 +575,7 @@ def _left_out(
     not. files: those just written.
     """
     from study.render.cell_files import PREDICTED, PREDICTIONS
+    from study.render.deliveries import FILES
     from study.render.files import DRAWN, remove_stale
 
     said = []
@@ -589,6 +590,7 @@ def _left_out(
     for what, folder, patterns in (
         ("figures", opened.store.figures, DRAWN),
         ("predictions", predictions, PREDICTED),
+        ("tables", opened.store.folder, FILES),
     ):
         if stale := remove_stale(folder, patterns, files):
             said.append(f"removed {what} that are not of this matrix: {', '.join(stale)}")

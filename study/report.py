@@ -205,6 +205,7 @@ def _report(
         comparisons=found.comparisons,
         robustness=found.robustness,
         later=found.choices.later,
+        deliveries=found.choices.deliveries,
         contrasts=contrasts,
         evidence=found.choices.evidence,
         curves=curves,

@@ -13,6 +13,7 @@ from study.analysis.cell_rows import cell_rows
 from study.analysis.choices import Choices
 from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.controls import ControlRow, control_comparisons
+from study.analysis.deliveries import deliveries
 from study.analysis.evidence import evidence_rows
 from study.analysis.exposure import exposures, later_rows, with_exposure
 from study.analysis.flags import flags
@@ -87,12 +88,12 @@ def analyse(
     results = with_repeats(results, scores, setup, plain, repeats)
     dated = exposures(setup, plain)
     results = replace(results, rows=with_exposure(results.rows, dated))
+    degraded = tuple(robustness(scores, plain))
+    marked = [*results.warnings()]
     return Analyses(
         scores=scores,
         results=results,
-        comparisons=compare_detectors(
-            scores, every, marked=[*results.warnings()], rows=results.rows
-        ),
+        comparisons=compare_detectors(scores, every, marked=marked, rows=results.rows),
         choices=Choices(
             gaps=tuple(selection_gaps(scores, cells)),
             contrasts=tuple(contrasts(scores, setup.store, cells, variants)),
@@ -101,13 +102,14 @@ def analyse(
             costs=search_costs(history, devices=setup.study.run.devices_per_trial),
             agreement=val_agreement(scores, cells, variants),
             evidence=evidence_rows(scores, setup.store, cells, results.rows),
-            others=other_test_sets(scores, plain, marked=[*results.warnings()]),
+            others=other_test_sets(scores, plain, marked=marked),
             subgroups=subgroup_rows(scores, plain),
             exposures=dated,
             later=later_rows(results.rows, dated),
+            deliveries=deliveries(scores, cells, degraded, marked=marked),
         ),
         controls=control_comparisons(setup, scores, cells),
-        robustness=tuple(robustness(scores, plain)),
+        robustness=degraded,
         curves=tuple(roc_of_means(scores, plain)),
         training=training_parts(scores, plain),
     )

@@ -1,7 +1,7 @@
 """What the choices made on source val were worth: tuned minus default, the selection gap, the leak
 price. What the searches took, and whether source val is worth selecting by. What scores are worth
 as evidence, what would hold on other test sets, and on subgroups of these. What dates say of the
-cells.
+cells, and what deliveries change.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from study.analysis.deliveries import Deliveries
 from study.analysis.evidence import EvidenceRow
 from study.analysis.exposure import Exposure, LaterRow, Place
 from study.analysis.floors import Floor
@@ -37,3 +38,4 @@ class Choices:
     subgroups: tuple[SubgroupRow, ...] = ()
     exposures: Mapping[Place, Exposure] = field(default_factory=dict)
     later: tuple[LaterRow, ...] = ()
+    deliveries: Deliveries = field(default_factory=Deliveries)

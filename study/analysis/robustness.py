@@ -107,22 +107,22 @@ def robustness(scores: ScoreSet, cells: Sequence[Cell]) -> list[Robustness]:
     """Return what every degradation of a study costs in every place of its matrix, in the matrix's
     order.
     """
-    groups = _groups(scores, cells)
+    groups = group_numbers(scores, cells)
     blocks: dict[tuple[Pairing, str], dict[str, list[Cell]]] = {}
     for cell in cells:
         of_place = blocks.setdefault((cell.pairing, cell.test_on), {})
         of_place.setdefault(cell.degradation, []).append(cell)
     return [
-        _of_cells(scores, seeds, _both(scores, of_place[NO_DEGRADATION], seeds), groups)
+        _of_cells(scores, seeds, both_scored(scores, of_place[NO_DEGRADATION], seeds), groups)
         for of_place in blocks.values()
         for degradation, seeds in of_place.items()
         if degradation != NO_DEGRADATION
     ]
 
 
-def _groups(scores: ScoreSet, cells: Sequence[Cell]) -> dict[str, Groups]:
-    """The number of every image's group, test set by test set; test sets that share images have
-    numbers in common.
+def group_numbers(scores: ScoreSet, cells: Sequence[Cell]) -> dict[str, Groups]:
+    """Return the number of every image's group, test set by test set; test sets that share images
+    have numbers in common.
 
     Which images are scored depends on a detector's geometry (some are too elongated for it), so
     those of all detectors count.
@@ -147,24 +147,28 @@ def _groups(scores: ScoreSet, cells: Sequence[Cell]) -> dict[str, Groups]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Both:
+class Both:
     """One seed, degraded and clean in this order, on the images that have both scores and do not
     leak; and how many images have one score only.
     """
 
+    seed: int
     pair: Aligned
     left_out: int
     unmatched: int
 
 
-def _both(scores: ScoreSet, clean: Sequence[Cell], degraded: Sequence[Cell]) -> Iterator[_Both]:
-    """Give the seeds that have both scores."""
+def both_scored(
+    scores: ScoreSet, clean: Sequence[Cell], degraded: Sequence[Cell]
+) -> Iterator[Both]:
+    """Give the seeds of a place that have both scores."""
     held = {cell.winner_seed: cell for cell in clean if cell.state == "done"}
     for cell in degraded:
         if cell.state == "done" and cell.winner_seed in held:
             other = held[cell.winner_seed]
             common = scores.aligned([cell.scores_key, other.scores_key])
-            yield _Both(
+            yield Both(
+                seed=cell.winner_seed,
                 pair=common.leak_free(scores.leaked(cell)),
                 left_out=len(scores.of(other).logit) - len(common),
                 unmatched=len(scores.of(cell).logit) - len(common),
@@ -172,7 +176,7 @@ def _both(scores: ScoreSet, clean: Sequence[Cell], degraded: Sequence[Cell]) -> 
 
 
 def _of_cells(
-    scores: ScoreSet, cells: Sequence[Cell], seeds: Iterator[_Both], groups: Mapping[str, Groups]
+    scores: ScoreSet, cells: Sequence[Cell], seeds: Iterator[Both], groups: Mapping[str, Groups]
 ) -> Robustness:
     """One degradation of one place. cells: of all seeds. seeds: those that have both scores; all
     have the same images.

@@ -110,6 +110,8 @@ FILES = (
     (CONFUSION, "confusion counts, precision, recall and F1 of every cell, seed by seed"),
     (REPORTS, "the same as text, a report for each cell"),
     ("tippett.csv", "the share of reals and fakes with at least each likelihood ratio, by cell"),
+    ("deliveries.csv", "the share of verdicts that flip where images are cut otherwise"),
+    ("delivery_ranks.csv", "whether detectors keep their ranks there"),
     ("tuning.md", "what tuning gained over the default configuration"),
     ("audit.json", "what sets the classes of a dataset apart beside being fake"),
     ("flags.csv", "pairings that were trained or tuned too little"),

@@ -22,6 +22,8 @@ from study.core.identity import whole_file
 from study.core.records import Pairing
 from study.render.comparisons import comparisons_csv, comparisons_markdown
 from study.render.controls import controls_csv, controls_markdown
+from study.render.deliveries import FILES as DELIVERED
+from study.render.deliveries import deliveries_markdown, flips_csv, ranks_csv
 from study.render.evidence import evidence_markdown, tippett_csv
 from study.render.exposure import exposure_markdown
 from study.render.figures.headless import costs_only, headless
@@ -59,12 +61,15 @@ def write_tables(
     notes: Sequence[str],
     folder: Path,
 ) -> list[Path]:
-    """Write tables.md and, where there are likelihood ratios, tippett.csv; return them. Raises
-    StoreError.
+    """Write tables.md, tippett.csv where there are likelihood ratios, and deliveries.csv with
+    delivery_ranks.csv where there are deliveries; return them. Raises StoreError.
     """
     texts = {"tables.md": tables_text(results, choices, degraded, claims, notes)}
     if choices.evidence:
         texts["tippett.csv"] = tippett_csv(choices.evidence)
+    if choices.deliveries.flips:
+        made = flips_csv(choices.deliveries.flips), ranks_csv(choices.deliveries.ranks)
+        texts |= dict(zip(DELIVERED, made, strict=True))
     return write_texts(folder, texts)
 
 
@@ -90,6 +95,7 @@ def tables_text(
         evidence_markdown(choices.evidence),
         search_cost_markdown(choices.costs, choices.agreement),
         robustness_markdown(degraded),
+        deliveries_markdown(choices.deliveries),
         ledger_markdown(claims),
         "\n".join(f"Note: {note}.\n" for note in notes),
     ]

@@ -169,3 +169,19 @@ def _rank_correlation(first: Floats, second: Floats) -> float:
         return NAN
     a, b = (tied_ranks(column) - (len(column) + 1) / 2 for column in (first, second))
     return float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))
+
+
+def kendall(first: ArrayLike, second: ArrayLike) -> tuple[float, int, int]:
+    """Return how alike two columns (n,) order their rows: Kendall's tau-b in [-1, 1]; how many of
+    all pairs of rows they order the other way round; and how many pairs there are.
+
+    tau is NaN with fewer than two rows, or where a column is constant. A pair that one of them ties
+    is in neither order (Kendall, 1945).
+    """
+    one, other = (np.asarray(column, dtype=np.float64) for column in (first, second))
+    above = np.triu_indices(len(one), k=1)
+    signs = [np.sign(column[:, None] - column)[above] for column in (one, other)]
+    agree = signs[0] * signs[1]
+    size = math.sqrt(float(np.abs(signs[0]).sum() * np.abs(signs[1]).sum()))
+    tau = float(agree.sum()) / size if size > 0 else NAN
+    return tau, int((agree < 0).sum()), len(agree)

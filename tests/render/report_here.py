@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from study.analysis.cell_curves import BINS, GRID, RECALL, CellCurves, WorstImage
+from study.analysis.deliveries import EVERY, Deliveries, Flips, RankStability
 from study.analysis.evidence import EvidenceRow
 from study.analysis.exposure import LaterRow
 from study.analysis.results import DatasetRow, Flag, PairRow, Results
@@ -82,6 +83,19 @@ def later_rows_made_up() -> list[LaterRow]:
     return [later("a", first, 7, 0.9), later("a", first, 31, 0.625), later("c", other, 12, 0.75)]
 
 
+def deliveries_made_up() -> Deliveries:
+    """Two detectors that change places, and how many verdicts flip: of one test set, and of all."""
+    place = {"train_on": "a", "domain": "cross", "threshold": "source", "images": 50}
+    flips = tuple(
+        Flips(detector=EVIL, test_on=y, delivery="crop", share=share, low=low, high=high, **place)
+        for y, share, low, high in (("b", 0.5, 0.3, 0.7), (EVERY, 0.25, 0.125, 0.375))
+    )
+    own, delivered = {"npr": 0.75, EVIL: 0.5}, {"npr": 0.625, EVIL: 0.875}
+    places, found = (("a", "b"),), {"tau": -1.0, "turned": 1, "pairs": 1}
+    ranks = RankStability(delivery="crop", own=own, delivered=delivered, places=places, **found)
+    return Deliveries(flips=flips, ranks=(ranks,))
+
+
 def report() -> Report:
     return Report(
         name="made up",
@@ -90,6 +104,7 @@ def report() -> Report:
         texts=(f"# A table\n\n| x |\n|---|\n| {EVIL} |\n",),
         comparisons=compared(study({"npr": 1.0, EVIL: 0.2}, ["a", "b"], n=60)),  # no null band
         later=later_rows_made_up(),
+        deliveries=deliveries_made_up(),
         evidence=(
             EvidenceRow(
                 detector="npr",

@@ -19,6 +19,7 @@ from study.render.report.page import Report, page
 from tests.render.report_here import (
     EVIL,
     NAUGHTY,
+    deliveries_made_up,
     held_by_page,
     later_rows_made_up,
     report,
@@ -167,6 +168,23 @@ def test_how_long_a_detector_lasts() -> None:
         (31, 0.625, "a (until 2020-01)"),
         (12, 0.75, "c (until 2021)"),
     ]
+
+
+def test_what_deliveries_change_is_drawn() -> None:
+    """Each detector's AUC under each geometry, and the flips of all test sets together."""
+    assert charts.delivery_chart([]) is None and charts.flips_chart([]) is None
+    found = deliveries_made_up()
+    lines, points = charts.delivery_chart(found.ranks), charts.flips_chart(found.flips)
+    assert lines is not None and points is not None
+    drawn = [(r["delivery"], r["detector"], r["auc"], r["rank"]) for r in lines["data"]["values"]]
+    assert drawn == [
+        ("own geometry", "npr", 0.75, 1),
+        ("own geometry", EVIL, 0.5, 2),
+        ("crop", EVIL, 0.875, 1),
+        ("crop", "npr", 0.625, 2),
+    ]
+    flipped = [(r["detector"], r["value"], r["low"], r["high"]) for r in points["data"]["values"]]
+    assert flipped == [(EVIL, 0.25, 0.125, 0.375)]
 
 
 def test_markdown_makes_tables_and_no_tag_link_or_picture() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from study.statistics.comparisons import (
     critical_difference,
     friedman,
     holm,
+    kendall,
     spearman,
 )
 
@@ -103,3 +104,20 @@ def test_spearman_is_scipys_on_what_both_columns_define():
     values[2:, 0] = math.nan
     rho, used = spearman(values)
     assert np.isnan(rho[3]).all() and np.isnan(rho[0]).all() and used[0, 3] == 2
+
+
+def test_kendall_is_scipys_with_ties_and_counts_the_pairs_that_turn():
+    rng = np.random.default_rng(5)
+    for n in (2, 5, 12):
+        first, second = np.round(rng.random((2, n)), 1)
+        tau, turned, pairs = kendall(first, second)
+        assert tau == pytest.approx(stats.kendalltau(first, second).statistic, nan_ok=True)
+        assert pairs == n * (n - 1) // 2
+        by_hand = [
+            (first[i] - first[j]) * (second[i] - second[j]) < 0
+            for i, j in combinations(range(n), 2)
+        ]
+        assert turned == sum(by_hand)
+    # by hand: of the three pairs one turns, so (2 - 1) / 3
+    assert kendall([0.9, 0.7, 0.5], [0.8, 0.4, 0.6]) == (pytest.approx(1 / 3), 1, 3)
+    assert math.isnan(kendall([0.5, 0.5], [0.1, 0.2])[0]) and math.isnan(kendall([1.0], [1.0])[0])

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from study.analysis.comparisons import Comparisons
+from study.analysis.deliveries import EVERY, Flips, RankStability
 from study.analysis.exposure import LaterRow
 from study.analysis.headline import CHANCE, Standing
 from study.analysis.results import Domain
@@ -207,6 +208,79 @@ def robustness_chart(found: Sequence[Robustness]) -> Chart | None:
     }
     facet = _names("domain", (row["domain"] for row in rows), title=None)
     return {"data": {"values": rows}, "facet": facet, "columns": 2, "spec": inner}
+
+
+def delivery_chart(found: Sequence[RankStability]) -> Chart | None:
+    """Return every detector's mean AUC over the cross-domain cells under its own geometry and each
+    delivery, a line a detector; None where there is no delivery.
+    """
+    own = "own geometry"
+    first = [(own, found[0].own)] if found else []
+    rows: list[Chart] = [
+        {"detector": name, "delivery": delivery, "auc": json_number(auc), "rank": at}
+        for delivery, aucs in [*first, *((one.delivery, one.delivered) for one in found)]
+        for at, (name, auc) in enumerate(sorted(aucs.items(), key=lambda one: -one[1]), start=1)
+    ]
+    if not rows:
+        return None
+    shared = {
+        "x": _names("delivery", (row["delivery"] for row in rows), title=None),
+        "y": _x("auc", "mean AUC", scale={"zero": False}),
+        "color": _told("detector", (row["detector"] for row in rows)),
+    }
+    tips = ("detector", "delivery", "auc", "rank")
+    layers: list[Chart] = [
+        {"mark": {"type": "rule", "strokeDash": [4, 3]}, "encoding": {"y": {"datum": CHANCE}}},
+        {"mark": {"type": "line", "strokeWidth": 1}, "encoding": shared},
+        {
+            "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+            "encoding": {
+                **shared,
+                "shape": shared["color"],
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
+    return _layered(rows, layers, **FIT, height=260)
+
+
+def flips_chart(found: Sequence[Flips]) -> Chart | None:
+    """Return the share of verdicts that flip under each delivery, over all test sets, a panel a
+    detector; None where there is no delivery.
+    """
+    rows: list[Chart] = [
+        {
+            "detector": one.detector,
+            "train on": one.train_on,
+            "delivery": one.delivery,
+            **_interval(one.share, one.low, one.high),
+        }
+        for one in found
+        if one.test_on == EVERY and not one.reason
+    ]
+    if not rows:
+        return None
+    y = _names("delivery", (row["delivery"] for row in rows), title=None)
+    colour = _told("train on", (row["train on"] for row in rows))
+    shift = {"y": y, "yOffset": colour, "color": colour}
+    title = "share of verdicts that flip"
+    tips = ("detector", "train on", "delivery", "text")
+    layers: list[Chart] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {**shift, "x": _x("low", title), "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+            "encoding": {
+                **shift,
+                "shape": colour,
+                "x": _x("value", title),
+                "tooltip": [{"field": name} for name in tips],
+            },
+        },
+    ]
+    return _panels(rows, layers)
 
 
 def later_chart(found: Sequence[LaterRow]) -> Chart | None:

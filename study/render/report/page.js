@@ -384,7 +384,7 @@ async function scheme(name) {
 }
 
 function drawCharts() {
-  for (const name of ["forest", "robustness", "later", "tuning", "search", "learning"]) {
+  for (const name of ["forest", "robustness", "delivery", "flips", "later", "tuning", "search", "learning"]) {
     const section = name === "forest" ? $("forest") : $(name), chart = data.charts[name];
     if (!chart) {
       section.hidden = true;

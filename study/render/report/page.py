@@ -17,6 +17,7 @@ from typing import Any
 
 from study.analysis.cell_curves import CellCurves
 from study.analysis.comparisons import Comparisons
+from study.analysis.deliveries import Deliveries
 from study.analysis.evidence import EvidenceRow
 from study.analysis.exposure import LaterRow
 from study.analysis.results import Results
@@ -50,6 +51,7 @@ class Report:
     comparisons: Comparisons | None = None
     robustness: Sequence[Robustness] = ()
     later: Sequence[LaterRow] = ()
+    deliveries: Deliveries = field(default_factory=Deliveries)
     contrasts: Sequence[Contrast] = ()
     evidence: Sequence[EvidenceRow] = ()
     curves: Sequence[CellCurves] = ()
@@ -98,6 +100,8 @@ def _data(report: Report) -> payload.Json:
     drawn: dict[str, Any] = {
         "forest": charts.forest(report.comparisons) if report.comparisons else None,
         "robustness": charts.robustness_chart(report.robustness),
+        "delivery": charts.delivery_chart(report.deliveries.ranks),
+        "flips": charts.flips_chart(report.deliveries.flips),
         "later": charts.later_chart(report.later),
         "tuning": charts.tuning_chart(report.contrasts),
         "search": charts.search_chart(report.trials),
