@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from study.analysis.cells_csv import read_cells
@@ -20,6 +21,7 @@ from study.analysis.results_csv import MATRIX, read_matrix
 from study.core.records import NO_DEGRADATION, Scores
 from study.core.validation import read_toml
 from study.detectors.entry import Claim, Published
+from study.detectors.geometries import CHOSEN
 from study.detectors.published import PUBLISHED
 from study.store.store import Store
 
@@ -69,7 +71,8 @@ def read_ledger(folder: Path, cards: Mapping[str, Published] | None = None) -> L
         return Ledger(images={})
     study = read_toml((folder / "study.toml").read_text(encoding="utf-8"))
     rows = [row for row in read_matrix(folder / MATRIX) if row.is_first]
-    return ledger(rows, images, mine, prepared=_prepared(study["data"]))
+    chosen = {name: _chosen(said) for name, said in study.get("detector", {}).items()}
+    return ledger(rows, images, mine, prepared=_prepared(study["data"]), chosen=chosen)
 
 
 def images_sha256(scores: Scores) -> str:
@@ -86,13 +89,17 @@ def ledger(
     cards: Mapping[str, Published],
     *,
     prepared: Sequence[str] = (),
+    chosen: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Ledger:
-    """Return the ledger. rows: of the matrix. prepared: what the study does to its images first."""
+    """Return the ledger. rows: of the matrix. prepared: what the study does to its images first;
+    chosen: likewise, for one detector.
+    """
     plain = tuple(r for r in rows if r.detector in cards and r.is_plain and r.seed == "mean")
     lines, without = [], []
     for name in dict.fromkeys(row.detector for row in plain):
         own = [row for row in plain if row.detector == name]
-        lines += [_line(name, cards[name], c, own, images, prepared) for c in cards[name].claims]
+        first = [*prepared, *chosen.get(name, ())]
+        lines += [_line(name, cards[name], c, own, images, first) for c in cards[name].claims]
         without += [] if cards[name].claims else [name]
     return Ledger(lines=tuple(lines), rows=plain, images=images, without_claim=tuple(without))
 
@@ -160,6 +167,11 @@ def _prepared(data: Mapping[str, Any]) -> list[str]:
     faces = data.get("faces", "none")
     said = [] if faces == "none" else [f"cuts faces out (data.faces = {faces})"]
     return said + (["re-encodes its images (data.unify)"] if data.get("unify") else [])
+
+
+def _chosen(said: Mapping[str, Any]) -> list[str]:
+    """What a study does otherwise than a detector's own preprocessing, by its section."""
+    return [f"takes {key} = {said[key]!r}" for key in CHOSEN if key in said]
 
 
 def _other_images(claim: Claim, row: ResultRow, ours: str) -> list[str]:

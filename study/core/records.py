@@ -52,6 +52,9 @@ Learner = Literal["gradient", "logistic", "none", "published", "members"]
 UNTRAINED = ("none", "published")  # the learners that train nothing
 
 
+Mode = Literal["squash", "resize_crop", "crop", "crop_black", "pad", "native"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
     """How a decoded image becomes a square of `size_px`: the part of preprocessing that several
@@ -64,11 +67,12 @@ class Geometry:
         continued by reflection.
         `crop_black`: the same, but a smaller image is padded with black, as torchvision does it.
         `pad`: the longer side resized to `size_px`, what is missing black on both sides.
+        `native`: never resized, what is missing black on both sides; a larger image has no square.
     interpolation: `bicubic` or `bilinear` (antialiased, as PIL does); unused by crops.
     """
 
     size_px: int
-    mode: Literal["squash", "resize_crop", "crop", "crop_black", "pad"]
+    mode: Mode
     resize_px: int | None = None
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
 from study.detectors import weights
+from study.detectors.geometries import Cut
 from study.detectors.weights import Source, load_backbone
 
 # near-zero first logits: the first loss is ln 2, whatever the scale of the features
@@ -95,12 +96,13 @@ class Detector(nn.Module):
     or what the options `head_width` and `head_dropout` of its spec say, or what the subclass gives.
     `side_by_side` says that several threads may ask it for features or logits at a time: a forward
     changes nothing of it. `keeps_below`: what lies below the stages that are trained is worth being
-    kept for all epochs.
+    kept for all epochs. `cut`: the crops of its square that it takes (crops.py), if it does.
     """
 
     channels_last: bool = True
     side_by_side: bool = False
     keeps_below: bool = True
+    cut: Cut | None = None
     head: Any  # whoever fits it by logistic regression knows that it is linear
 
     def __init__(self, spec: DetectorSpec, n_features: int, head: nn.Module | None = None) -> None:
@@ -123,6 +125,11 @@ class Detector(nn.Module):
         x = images.reshape(-1, width * channels).to(torch.float32).mul_(scale).add_(shift)
         # this is the channels_last format
         return x.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    @property
+    def feature_width(self) -> int:
+        """Numbers that `features` gives of a square."""
+        return self.n_features
 
     def features(self, x: Tensor) -> Tensor:
         """Everything below the head: prepared images (B, 3, S, S) float32 to features (B, D)."""

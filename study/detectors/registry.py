@@ -33,6 +33,7 @@ from study.detectors.entry import (
     Option,
     Schedule,
 )
+from study.detectors.geometries import CHOSEN, at_size, check_chosen, cut_of, geometry_of
 from study.detectors.probes import IMAGENET_MEAN, IMAGENET_STD, PROBES
 from study.detectors.prompts import prompt_options
 from study.detectors.published import PUBLISHED
@@ -279,12 +280,14 @@ def entry(name: str) -> Entry:
 def detector_options(name: str) -> dict[str, int | str]:
     """Return the options of a detector with their defaults.
 
-    `size_px`: the side of the square it sees, in pixels. `head_width`: of the head's hidden layer,
-    0 for a linear head. `prompts`: a set of prompts by name, or the path of a file of one's own
-    (study/detectors/prompts.py).
+    `size_px`: the side of the square it sees, in pixels. `geometry`, `square_px`, `crops`: how
+    images become it (study/detectors/geometries.py); every detector has them. `head_width`: of the
+    head's hidden layer, 0 for a linear head. `prompts`: a set of prompts by name, or the path of a
+    file of one's own (study/detectors/prompts.py).
     """
     line = entry(name)
     options: dict[str, int | str] = {key: option.default for key, option in line.options.items()}
+    options = {**options, **CHOSEN}
     return {**options, "prompts": line.prompts} if line.prompts else options
 
 
@@ -350,8 +353,8 @@ def resolve(
         prompts = [str(chosen[f"prompts_{label}"]).split("\n") for label in ("real", "fake")]
         check_lengths(spec.backbone, [text for texts in prompts for text in texts])
     found = _weights_digest(line, weights_root, download=download)
-    geometry = _resized(line.geometry, int(chosen.get("size_px", line.geometry.size_px)))
-    return replace(spec, geometry=geometry, weights=found, options=chosen)
+    own = at_size(line.geometry, int(chosen.get("size_px", line.geometry.size_px)))
+    return replace(spec, geometry=geometry_of(own, chosen), weights=found, options=chosen)
 
 
 def spec_of(name: str) -> DetectorSpec:
@@ -404,7 +407,7 @@ def n_features(name: str, size_px: int) -> int:
     network, empty.
     """
     spec = spec_of(name)
-    return create(replace(spec, geometry=_resized(spec.geometry, size_px)), 0).n_features
+    return create(replace(spec, geometry=at_size(spec.geometry, size_px)), 0).n_features
 
 
 def create_function(spec: DetectorSpec) -> Callable[..., Detector]:
@@ -441,12 +444,6 @@ def schedules_of(name: str) -> tuple[Schedule, ...]:
     return schedules if adaptable else tuple(s for s in schedules if s != "lora")
 
 
-def _resized(geometry: Geometry, size_px: int) -> Geometry:
-    """A geometry at another size: what is cropped away stays the same share."""
-    resize = geometry.resize_px and round(geometry.resize_px * size_px / geometry.size_px)
-    return replace(geometry, size_px=size_px, resize_px=resize)
-
-
 def check_options(name: str, options: Params) -> dict[str, int | str]:
     """Return what the options of a spec are, given some of a detector's (`detector_options`);
     prompts become their texts.
@@ -454,12 +451,18 @@ def check_options(name: str, options: Params) -> dict[str, int | str]:
     Raises ConfigError for an unknown option, a value that it cannot have, and prompts that cannot
     be read.
     """
-    known, chosen = entry(name).options, detector_options(name)
+    line = entry(name)
+    known, chosen = line.options, detector_options(name)
     check_keys(options, chosen, noun="option", where=f"detector {name}")
+    chosen = {key: value for key, value in chosen.items() if key not in CHOSEN}
     for key, value in options.items():
+        if key in CHOSEN:
+            continue
         chosen[key] = _whole(name, key, value, known[key]) if key in known else str(value)
     texts = prompt_options(str(chosen.pop("prompts"))) if "prompts" in chosen else {}
-    return {**chosen, **texts, **_own_source(name)}
+    size = int(chosen.get("size_px", line.geometry.size_px))
+    cut = check_chosen(name, line, options, size)
+    return {**chosen, **texts, **_own_source(name), **cut}
 
 
 def _own_source(name: str) -> dict[str, str]:
@@ -527,6 +530,16 @@ def create(spec: DetectorSpec, seed: int) -> Detector:
     """Build a network from `seed`; a backbone that a file is to fill stays empty."""
     import torch
 
+    line = entry(spec.name)
+    cut = cut_of(spec, line)
+    size = cut.size_px if cut else spec.geometry.size_px
+    seen = replace(spec, geometry=replace(spec.geometry, size_px=size))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return create_function(spec)(spec, **entry(spec.name).arguments)
+        made = create_function(spec)(seen, **line.arguments)
+    if cut is None:
+        return made
+    from study.detectors.crops import cropping
+
+    made.spec = spec
+    return cropping(made, cut)

@@ -51,8 +51,14 @@ def explain(detector: Detector, squares: NDArray[np.uint8]) -> dict[str, Maps]:
     """Return by method the maps of images as the detector sees them, (N, S, S, 3) uint8: each from
     0 to 1, or 0 everywhere where no place speaks for the side that the detector takes.
 
-    Raises ConfigError for a detector that has no places: nothing of it is a map or a token.
+    Raises ConfigError for a detector that has no places: nothing of it is a map or a token. So for
+    one that looks at crops.
     """
+    if detector.cut is not None:
+        raise ConfigError(
+            f"{detector.spec.name} looks at crops of {detector.cut.size_px} px (square_px): no map"
+            " of its square can be drawn"
+        )
     own = copy.deepcopy(detector).cpu().eval().requires_grad_(False)
     layer = _layer(own)
     most = max(1, min(BATCH, PIXELS // detector.spec.geometry.size_px**2))

@@ -68,7 +68,7 @@ def preparation(geometry: Geometry) -> GraphProto:
             one, other = (add("Div", add("Mul", wanted, side), long) for side in sides)
             sides = add("Max", one, add.constant(1)), add("Max", other, add.constant(1))
             image = _resized(add, IMAGE, (height, width), sides, geometry.interpolation)
-        black = geometry.mode in ("crop_black", "pad")
+        black = geometry.mode in ("crop_black", "pad", "native")
         square = image
         for axis, length in zip((1, 2), sides, strict=True):
             square = _centred(add, square, axis, length, size, black=black)

@@ -26,7 +26,8 @@ def seconds_per_image(spec: DetectorSpec, runtime: TorchRuntime, *, is_trained: 
     runtime.apply()
     detector = _filled(registry.create(spec, 0), runtime.device)
     detector.train(is_trained)
-    size = spec.geometry.size_px
+    # a step of training takes one crop
+    size = detector.cut.size_px if is_trained and detector.cut else spec.geometry.size_px
     images = torch.randint(0, 256, (IMAGES, size, size, 3), dtype=torch.uint8)
     images = images.to(runtime.device)
     found: list[float] = []

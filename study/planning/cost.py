@@ -19,6 +19,7 @@ from study.data.file_index import Progress, quiet
 from study.data.names import split_union
 from study.detectors import registry
 from study.detectors.entry import HEAD_FIRST
+from study.detectors.geometries import crops_of
 from study.jobs.cell import frozen_by
 from study.jobs.speed import seconds_per_image
 from study.jobs.workspace import TRAINED_ON, frozen_body, runtime_of
@@ -30,6 +31,8 @@ from study.planning.searches import replay
 from study.planning.selection import SearchHistory, Trials
 from study.planning.study import Study
 from study.planning.variants import fits_of, variant_jobs
+
+LOOK_SHARE = 1 / 3  # of a training step: forward alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,16 +122,22 @@ def look(opened: OpenStudy, *, guess: bool = True, progress: Progress = quiet) -
 
 @dataclass(frozen=True, kw_only=True)
 class _Speed:
-    """Seconds of an image in an epoch, or of one look at it where the body is frozen."""
+    """Seconds of an image in an epoch, or of one look at it where the body is frozen. crops: of an
+    image of val, of which the first counts as nothing beside training.
+    """
 
     seconds: float
     is_frozen: bool
+    crops: int = 1
 
-    def of_fit(self, images: int, epochs: int, fits: float) -> float:
-        """Seconds of one of `fits`; those on a frozen body share their looks."""
+    def of_fit(self, images: int, val: int, epochs: int, fits: float) -> float:
+        """Seconds of one of `fits`; those on a frozen body share their looks. images, val: how
+        many.
+        """
         if self.is_frozen:
             return LOGISTIC_SECONDS + self.seconds * images / max(1.0, fits)
-        return JOB_SECONDS + self.seconds * images * epochs
+        further = (self.crops - 1) * val * LOOK_SHARE
+        return JOB_SECONDS + self.seconds * (images + further) * epochs
 
 
 Speeds = Mapping[str, _Speed]  # by detector
@@ -151,7 +160,7 @@ def _speeds(
         frozen = bool(frozen_by(spec, opened.jobs.searches[pairing].space.default()))
         runtime = runtime_of(opened.workspace)
         seconds = seconds_per_image(spec, runtime, is_trained=not frozen)
-        found[name] = _Speed(seconds=seconds, is_frozen=frozen)
+        found[name] = _Speed(seconds=seconds, is_frozen=frozen, crops=crops_of(spec))
     if todo:
         progress("timing detectors", len(todo), len(todo))
     return found
@@ -224,8 +233,8 @@ def _pairing(
     def seconds(of_fit: Callable[[Trials], float]) -> float:
         each = _estimate(catalog, pairing, history, of_fit)
         if speed is not None:
-            images = _train_images(catalog, pairing)
-            each = speed.of_fit(images, search.epochs, left + fits + drawn.fits)
+            images, val = (_images(catalog, pairing, split) for split in ("train", "val"))
+            each = speed.of_fit(images, val, search.epochs, left + fits + drawn.fits)
         return _of_all(jobs.study, searched, left, fits + drawn.fits, each)
 
     return PairingOutlook(
@@ -294,12 +303,12 @@ def _estimate(
     if not math.isnan(own):
         return own
     others = [
-        of_fit(searched.trials) / _train_images(catalog, other)
+        of_fit(searched.trials) / _images(catalog, other, "train")
         for other, searched in history.items()
         if other.detector == pairing.detector
     ]
     rates = [rate for rate in others if not math.isnan(rate)]
-    return sum(rates) / len(rates) * _train_images(catalog, pairing) if rates else math.nan
+    return sum(rates) / len(rates) * _images(catalog, pairing, "train") if rates else math.nan
 
 
 def _seconds_per_fit(trials: Trials) -> float:
@@ -322,9 +331,9 @@ def _longest_fit(trials: Trials, epochs: int) -> float:
     return max([*full[:1], *(result.seconds for result in done)])
 
 
-def _train_images(catalog: Catalog, pairing: Pairing) -> int:
+def _images(catalog: Catalog, pairing: Pairing, split: Split) -> int:
     members = split_union(pairing.train_on)
-    return sum(catalog.describe(name).images("train") for name in members)
+    return sum(catalog.describe(name).images(split) for name in members)
 
 
 def packs_of(

@@ -22,6 +22,7 @@ from study.core.records import (
 )
 from study.data.names import split_union
 from study.detectors import registry
+from study.detectors.geometries import crops_of
 from study.jobs.cell import CellJob, frozen_by
 from study.jobs.degraded import DegradedJob
 from study.jobs.draws import DrawCellJob, DrawsJob
@@ -102,7 +103,7 @@ class Estimates:
         """Seconds that a network takes to look at the images of a test set."""
         if frozen_by(spec, params):
             return self._missing(spec, test_on, "test", pairing)
-        return self._images(test_on, "test") * self._epoch_per_image(pairing)
+        return self._images(test_on, "test") * crops_of(spec) * self._epoch_per_image(pairing)
 
     def _missing(self, spec: DetectorSpec, name: str, split: Split, pairing: Pairing) -> float:
         """Seconds of the features of one split, none where the cache has them."""
@@ -157,7 +158,7 @@ class Estimates:
     def _per_image(self, spec: DetectorSpec, params: Params, pairing: Pairing) -> float:
         body = frozen_body(self._jobs.workspace, spec, partial(registry.create, spec, 0))
         if body is None or not frozen_by(spec, params):
-            return self._epoch_per_image(pairing)
+            return crops_of(spec) * self._epoch_per_image(pairing)
         packs, runtime = self._packs(spec.geometry), runtime_of(self._jobs.workspace)
         each = body.store.seconds_per_image(body, packs, runtime)
         return self._epoch_per_image(pairing) if math.isnan(each) else each

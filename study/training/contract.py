@@ -132,7 +132,7 @@ def check_logits(subject: Subject) -> None:
     with torch.no_grad():
         features, logits = detector.features(x), detector(x)
         classified = detector.classify(features)
-    expected = (3, detector.n_features)
+    expected = (3, detector.feature_width)
     _hold(
         features.shape == expected and features.dtype == torch.float32,
         f"features are {features.dtype} {tuple(features.shape)}, not float32 {expected}",

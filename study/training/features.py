@@ -101,7 +101,7 @@ def compute_features(
 
     with evaluating(detector):
         return in_batches(
-            rows, (len(images), detector.n_features), device=runtime.device, processes=processes
+            rows, (len(images), detector.feature_width), device=runtime.device, processes=processes
         )
 
 

@@ -30,6 +30,7 @@ from study.core import stop
 from study.core.errors import DivergedError
 from study.core.identity import derive_seed
 from study.detectors.base import Detector
+from study.detectors.crops import random_crops
 from study.training.augment import Batch, Draws, mix
 from study.training.balance import Strata, epoch_order
 from study.training.losses import bce, class_weights, diverged
@@ -74,6 +75,7 @@ class Steps:
     above: Callable[[Tensor], Tensor] | None = None
     watch: Callable[[float], None] | None = None  # is told the loss of every batch
     draws: Draws | None = None  # of the epoch under way
+    places: Tensor | None = None  # (N, 2), likewise: where a detector of crops takes them
     optimizer: torch.optim.Optimizer | None = None  # None between phases
     # those that are trained in this phase
     norms: list[_BatchNorm] = field(default_factory=list)
@@ -111,6 +113,8 @@ class Steps:
         order = epoch_order(n, self.strata, generator)
         flip = torch.rand(n, generator=generator) < self.recipe.flip
         self.draws = Draws.draw(self.recipe, n, generator)
+        if self.detector.cut:
+            self.places = torch.rand(n, 2, generator=generator, dtype=torch.float64)
         # Repeats of an image are drawn anew, by their place in the epoch; without repeats what is
         # drawn goes by the image.
         rows = order if self.strata is None else torch.arange(n)
@@ -212,8 +216,12 @@ class Steps:
         return loss if added is None else loss + added
 
     def _input(self, batch: Batch) -> Tensor:
-        """The network's input for a batch's images (not their partners): augmented, mirrored."""
+        """The network's input for a batch's images (not their partners): cropped, augmented,
+        mirrored.
+        """
         pixels = self.train.gather(batch.index.numpy())
+        if self.detector.cut and self.places is not None:
+            pixels = random_crops(pixels, self.places[batch.row], self.detector.cut.size_px)
         if self.draws is not None:
             pixels = self.draws.apply(torch.from_numpy(pixels), batch.row).numpy()
         return to_input(self.detector, pixels, self.runtime.device, batch.flip)

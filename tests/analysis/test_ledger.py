@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,13 +43,11 @@ def numbers(low: float = 0.85, high: float = 0.95) -> list[ResultRow]:
     ]
 
 
-def held(
-    claim: Claim, rows: list[ResultRow] | None = None, *, prepared: Sequence[str] = ()
-) -> Ledger:
+def held(claim: Claim, rows: list[ResultRow] | None = None, **how: Any) -> Ledger:
     assert CARD is not None
     cards = {"ferretnet_s": replace(CARD, claims=(claim,))}
     images = {"a": LIST, "b": "cd" * 32}
-    return ledger(numbers() if rows is None else rows, images, cards, prepared=prepared)
+    return ledger(numbers() if rows is None else rows, images, cards, **how)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +88,9 @@ def test_a_verdict_rests_on_the_same_test_alone(
 def test_re_encoded_images_are_another_preprocessing() -> None:
     (line,) = held(CLAIM, prepared=["re-encodes its images (data.unify)"]).lines
     assert (line.verdict, "data.unify" in line.because) == ("untestable here", True)
+    chosen = {"ferretnet_s": ["takes geometry = 'pad'"], "npr": ["takes crops = 5"]}
+    (line,) = held(CLAIM, chosen=chosen).lines
+    assert line.because == "other preprocessing: the study takes geometry = 'pad'"
 
 
 def test_without_an_interval_nothing_is_said() -> None:

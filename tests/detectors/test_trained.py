@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import cast
 
 import numpy as np
 import pytest
@@ -78,6 +79,28 @@ def test_a_residual_is_what_the_smallest_singular_value_makes() -> None:
         now = residual(frozen).detach().numpy().reshape(3, 5, 5)[number]
         expected += (sum(turned) / 2 + abs(np.sum(now**2) - norm**2)) / 3
     assert residual.losses(residual(frozen)).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_file_is_decomposed_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weights again are not, other ones are, and what is kept is not what is trained."""
+    asked = []
+    svd = torch.linalg.svd
+
+    def counted(matrix: torch.Tensor, **how: bool) -> tuple[torch.Tensor, ...]:
+        asked.append(matrix.shape)
+        return cast(tuple[torch.Tensor, ...], svd(matrix, **how))
+
+    monkeypatch.setattr(torch.linalg, "svd", counted)
+    torch.manual_seed(3)
+    whole, other = torch.randn(2, 15, 5, dtype=torch.float64)
+    first, again, third = (Residual(whole) for _ in range(3))
+    left = first.take(whole)
+    with torch.no_grad():
+        first.up.add_(1)
+    assert torch.equal(again.take(whole), left) and len(asked) == 1
+    third.take(other)
+    assert len(asked) == 2
+    torch.testing.assert_close(again(left), whole, rtol=0, atol=1e-12)
 
 
 def test_alignment_and_uniformity_are_means_over_pairs() -> None:

@@ -19,6 +19,7 @@ GEOMETRIES = (
     Geometry(size_px=64, mode="crop"),
     Geometry(size_px=64, mode="crop_black"),
     Geometry(size_px=64, mode="pad"),
+    Geometry(size_px=701, mode="native"),
     Geometry(size_px=96, mode="squash"),
     Geometry(size_px=96, mode="squash", interpolation="bilinear"),
     Geometry(size_px=96, mode="resize_crop", resize_px=110, interpolation="bilinear"),

@@ -50,7 +50,7 @@ def scale(native: Native, geometry: Geometry) -> float:
     """Return by what a picture of median short side is scaled: below 1 shrunk, above 1 enlarged; 1
     where a geometry only crops.
     """
-    if geometry.mode == "crop":
+    if geometry.mode in ("crop", "crop_black", "native"):
         return 1.0
     return (geometry.resize_px or geometry.size_px) / native.median
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from study.core.errors import ConfigError
-from study.core.records import Geometry
+from study.core.records import Geometry, Mode
 from study.data.images.decode import MAX_PIXELS, UndecodableError
 from study.data.images.deliveries import Window
 from study.data.images.steps import RESAMPLING, resize
@@ -18,10 +18,9 @@ def check_geometry(geometry: Geometry) -> None:
     """Raise ConfigError for a geometry that cannot be carried out."""
     if geometry.size_px < 1:
         raise ConfigError(f"size_px = {geometry.size_px} must be at least 1")
-    if geometry.mode not in ("squash", "resize_crop", "crop", "crop_black", "pad"):
-        raise ConfigError(
-            f"geometry mode {geometry.mode!r} must be squash, resize_crop, crop, crop_black or pad"
-        )
+    if geometry.mode not in get_args(Mode):
+        *others, last = get_args(Mode)
+        raise ConfigError(f"geometry mode {geometry.mode!r} must be {', '.join(others)} or {last}")
     if geometry.interpolation not in RESAMPLING:
         raise ConfigError(f"interpolation {geometry.interpolation!r} must be bicubic or bilinear")
     if geometry.mode == "resize_crop" and (
@@ -42,9 +41,16 @@ def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
     `crop` continues a smaller image by reflection about its outermost pixels, which keeps the
     parity of rows and columns; `crop_black` pads it with black, and so does `pad`, of which the
     shorter side is rounded down, as those of `resize_crop` are, and is one pixel at least. Raises
-    UndecodableError for an image so elongated that its resized form exceeds `MAX_PIXELS`.
+    UndecodableError for an image so elongated that its resized form exceeds `MAX_PIXELS`, and for
+    one that is larger than a `native` square.
     """
     size = geometry.size_px
+    if geometry.mode == "native" and max(image.shape[:2]) > size:
+        height, width = image.shape[:2]
+        raise UndecodableError(
+            f"{width} x {height} pixels are more than the native square of {size}: give a larger"
+            " square_px, or size_px, or another geometry"
+        )
     if geometry.mode == "pad":
         long = max(image.shape[:2])
         height, width = (max(1, size * side // long) for side in image.shape[:2])
@@ -64,7 +70,7 @@ def fit_geometry(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uin
                 " on the short side"
             )
         image = resize(image, target, geometry.interpolation)
-    black = geometry.mode in ("crop_black", "pad")
+    black = geometry.mode in ("crop_black", "pad", "native")
     image = _filled(image, size, "constant" if black else "reflect")
     if not isinstance(geometry, Window):
         return _cut(image, size, 0.5, 0.5)
