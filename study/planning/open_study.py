@@ -14,7 +14,7 @@ from pathlib import Path
 from study.core.errors import ConfigError, DataError, located
 from study.core.paths import given_path
 from study.core.records import DetectorSpec, Pairing
-from study.core.validation import check_keys
+from study.core.validation import check_keys, read_toml
 from study.data.catalog import Catalog, DataConfig, data_root
 from study.data.common_groups import have_common_group
 from study.data.file_index import Progress, quiet
@@ -25,7 +25,6 @@ from study.jobs.workspace import TRAINED_ON, Workspace, open_catalog
 from study.planning.jobs import Jobs
 from study.planning.keys import Keys
 from study.planning.study import Study
-from study.planning.study_file import load_study
 from study.planning.warm_start import Starts, find_starts, settled_sources
 from study.search.driver import PairingSearch
 from study.search.proposals import grid_size
@@ -244,7 +243,10 @@ def _settled(study: Study, store: Store) -> Study:
     """
     precision = study.run.precision
     if precision == "auto" and store.study_file.is_file():
-        precision = load_study(str(store.study_file)).run.precision
+        # this key alone: a detector of that run may be gone by now
+        with located(str(store.study_file)):
+            ran = read_toml(store.study_file.read_text(encoding="utf-8"))
+        precision = ran.get("run", {}).get("precision", precision)
     try:
         runtime = TorchRuntime.resolve(threads=study.run.threads, precision=precision)
     except ConfigError as error:

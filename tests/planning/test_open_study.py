@@ -94,3 +94,25 @@ def test_a_manifest_that_the_study_names_is_checked_first(tmp_path: Path) -> Non
                 weights_root=None,
                 firewall=True,
             )
+
+
+def test_a_run_whose_detector_is_gone_is_gone_on_with(tmp_path: Path) -> None:
+    """Its precision stays; the file of its own detector may have changed."""
+    write_dataset(tmp_path / "data" / "mine", n=24, size=16)
+    table = {
+        "name": "s",
+        "detectors": ["spectrum"],
+        "train_on": ["mine"],
+        "data": {"root": str(tmp_path / "data")},
+    }
+    study = parse_study(table, where="s.toml")
+    ran = tmp_path / "r" / "s" / "study.toml"
+    ran.parent.mkdir(parents=True)
+    text = to_toml(study).replace('"spectrum"', '"py:no_such_module:gone"')
+    ran.write_text(text.replace('precision = "auto"', 'precision = "float32"'), encoding="utf-8")
+    assert "gone" in text and 'precision = "auto"' in text
+    setup = open_study(study, results=tmp_path / "r", weights_root=None, firewall=True)
+    assert setup.study.run.precision == "float32"
+    ran.write_text("[run", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"study.toml.*not valid TOML"):
+        open_study(study, results=tmp_path / "r", weights_root=None, firewall=True)
