@@ -125,6 +125,8 @@ def flips(scores: ScoreSet, cells: Sequence[PlannedCell]) -> list[Flips]:
     """Return the flips of every pairing under every delivery: of each test set in the matrix's
     order, then of all of them together.
     """
+    if all(planned.cell.degradation not in DELIVERIES for planned in cells):
+        return []
     groups = group_numbers(scores, [planned.cell for planned in cells])
     found: dict[tuple[Pairing, str], list[tuple[Flips, _Turned | None]]] = {}
     for (pairing, test_on), block in _places(cells).items():
