@@ -9,8 +9,9 @@ Exit code 1 where a line is bad.
 
 Cheap kinds share `--number` evenly, hard ones (images, archives) share `--hard`. Each chunk is a
 process of its own, so that a crash ends no show. An input is bad where it raises what is no error
-of ours (`raw`), takes above 20 s (`hangs`), ends the process (`crash`), leaves a file outside its
-folder (`outside`), or where the chunk's memory passes 1 GB (`memory`, with that of the imports).
+of ours (`raw`), computes for 20 s or waits for 10 minutes (`hangs`), ends the process (`crash`),
+leaves a file outside its folder (`outside`), or where the chunk's memory passes 1 GB (with that of
+the imports).
 The files of a store are fuzzed by `survives.py readers`.
 """
 
@@ -338,7 +339,8 @@ def chunk(kind: str, first: int, count: int) -> dict[str, Any]:
     def alarm(number: int, frame: FrameType | None) -> None:
         raise Hangs
 
-    signal.signal(signal.SIGALRM, alarm)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, alarm)
     logging.disable(logging.CRITICAL)
     import warnings
 
@@ -349,7 +351,8 @@ def chunk(kind: str, first: int, count: int) -> dict[str, Any]:
         place = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm"))
         folder = place / "here"
         folder.mkdir()
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of the processor, whatever else runs
+        signal.alarm(30 * SECONDS)
         try:
             read(random.Random(f"{kind} {index}"), folder)
             end = "read"
@@ -362,6 +365,7 @@ def chunk(kind: str, first: int, count: int) -> dict[str, Any]:
             end = f"raw {type(error).__name__} at {Path(where.filename).name}:{where.lineno}:"
             end += f" {error}"
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
         if there := outside(folder):
             end = f"outside {there}"

@@ -8,6 +8,7 @@ resolved form is written back as `study.toml` (`to_toml`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -119,19 +120,19 @@ def _override_all(table: dict[str, Any], setting: str, value: Any) -> None:
 
 def _key_parts(key: str, override: str) -> list[str]:
     """Take a key apart as TOML does: `detector."timm:resnet18.a1_in1k".size_px` has three parts."""
-    try:
+    parts: list[str] = []
+    with contextlib.suppress(ConfigError):
         table: Any = read_toml(f"{key} = 0")
-    except ConfigError:
-        raise ConfigError(
-            f"--set {override!r}: '{key}' is no key; names with other signs than letters, digits, _"
-            " and - are quoted, "
-            """as in 'detector."timm:resnet18".size_px=96'"""
-        ) from None
-    parts = []
-    while isinstance(table, dict):
-        ((name, table),) = table.items()
-        parts.append(name)
-    return parts
+        while isinstance(table, dict) and len(table) == 1:
+            ((name, table),) = table.items()
+            parts.append(name)
+        if table == 0:
+            return parts
+    raise ConfigError(
+        f"--set {override!r}: '{key}' is no key; names with other signs than letters, digits, _"
+        " and - are quoted, "
+        """as in 'detector."timm:resnet18".size_px=96'"""
+    )
 
 
 def parse_study(table: Mapping[str, Any], *, where: str) -> Study:

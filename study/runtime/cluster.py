@@ -43,6 +43,8 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "RAY_AIR_NEW_OUTPUT": "0",  # the older reporter is the one that `verbose=0` silences
+    # workers are as the command that starts them: by default they give way to all other programs
+    "RAY_worker_niceness": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker as here
     # how often a training group is looked at; 2 s by default
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

@@ -378,7 +378,8 @@ def test_an_override_takes_keys_apart_as_toml_does(tmp_path: Path) -> None:
     )
     assert study.detector == {"timm:resnet18.a1_in1k": {"head_width": 8}}
     assert (study.budget.trials, study.name) == (5, "t")
-    for override in ("detector.timm:resnet18.head_width=8", "a..b=1", "=3", "budget.=1"):
+    odd = ("detector.timm:resnet18.head_width=8", "a..b=1", "=3", "budget.=1", "#a=1", "[a]\n#=1")
+    for override in odd:
         with pytest.raises(ConfigError, match="--set"):
             load_study(str(path), [override])
 
