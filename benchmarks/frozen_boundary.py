@@ -23,6 +23,7 @@ import timm
 import torch
 from torch import Tensor
 
+from benchmarks.goals import PEER, PROJECT, Goal, Options, Row, median_of
 from study.core.records import DetectorSpec, EpochRecord, Geometry
 from study.detectors.base import Detector, Stage
 from study.detectors.meta_device import is_convolutional
@@ -89,14 +90,15 @@ class Pictures:
 
 
 class Clock:
-    """A session that notes the CPU time at the end of every epoch."""
+    """A session that notes the CPU time and that of the wall at the end of every epoch."""
 
     def __init__(self) -> None:
-        self.times = [time.process_time()]
+        self.times, self.walls = [time.process_time()], [time.perf_counter()]
 
     def report(self, record: EpochRecord) -> None:
         """Note the time."""
         self.times.append(time.process_time())
+        self.walls.append(time.perf_counter())
 
     def load(self) -> None:
         """Nothing is kept."""
@@ -104,11 +106,16 @@ class Clock:
     def save(self, state: dict[str, Any]) -> None:
         """Nothing is kept."""
 
+    def keep_epoch(self, epoch: int, state: dict[str, Any]) -> None:
+        """Nothing is kept."""
+
 
 def train(
     name: str, precision: str, images: int, epochs: int, *, kept: bool
-) -> tuple[float, float]:
-    """Return the CPU seconds of a fit, and of an epoch but the first."""
+) -> tuple[float, float, float]:
+    """Return the CPU seconds of a fit, and of an epoch but the first, and the latter's by the
+    wall.
+    """
     torch.manual_seed(0)
     detector, clock = Network(name), Clock()
     runtime = TorchRuntime.resolve(device="cpu", threads=1, precision=precision)
@@ -128,7 +135,23 @@ def train(
                 session=clock,
                 body=body,
             )
-    return clock.times[-1] - clock.times[0], (clock.times[-1] - clock.times[1]) / (epochs - 1)
+    epoch, wall = ((of[-1] - of[1]) / (epochs - 1) for of in (clock.times, clock.walls))
+    return clock.times[-1] - clock.times[0], epoch, wall
+
+
+def goal(options: Options) -> Goal:
+    """G10: an epoch that trains the last stage of a network alone."""
+    found = Goal("G10", "an epoch with the last stage trained, from what crosses the boundary")
+    for name, wanted in (("vit_small_patch16_224", 3.5), ("resnet18", None)):
+        taken: dict[str, list[tuple[float, float]]] = {PROJECT: [], PEER: []}
+        for _ in range(options.rounds):
+            for way, mine in taken.items():
+                _, cpu, wall = train(name, "bfloat16", 32, 3, kept=way == PROJECT)
+                mine.append((cpu, wall))
+        medians = {way: median_of(of) for way, of in taken.items()}
+        note = "32 images of 224 px; the peer computes the whole network in every step"
+        found.rows.append(Row(name=name, taken=medians, peer_goal=wanted, note=note))
+    return found
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,9 @@ def in_turn(ways: Mapping[str, Way], rounds: int, warm_up: bool = True) -> dict[
             way.run()
             taken = (spent() - cpu) * way.times, (time.perf_counter() - wall) * way.times
             measured[name].append(taken)
-    return {
-        name: Taken(*(statistics.median(one[i] for one in of) for i in (0, 1)))
-        for name, of in measured.items()
-    }
+    return {name: median_of(of) for name, of in measured.items()}
+
+
+def median_of(taken: Sequence[tuple[float, float]]) -> Taken:
+    """Return the medians of (CPU seconds, seconds of the wall)."""
+    return Taken(*(statistics.median(one[i] for one in taken) for i in (0, 1)))

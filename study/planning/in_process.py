@@ -2,6 +2,8 @@
 
 By what was measured before: the seconds of trials, and of the features that the cache has. Where
 nothing like it was measured the answer is infinity. Estimates are rather too long than too short.
+What this process does on all cores, as a cluster would, does not count: a trained network that lets
+threads look side by side (`Detector.side_by_side`) at a test set.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from study.core.parallel import cpu_count
 from study.core.records import (
     NO_DEGRADATION,
     DetectorSpec,
@@ -33,6 +36,8 @@ from study.planning.jobs import Jobs
 from study.planning.selection import SearchHistory, Trials
 
 JOB_SECONDS = 0.3  # to build a network, or to read one; and to write what came of it
+SMALL_JOB_SECONDS = 0.1  # the same of one from scratch
+SIDES = 8  # threads; more of them wait for Python
 HEAD_SECONDS = 0.05  # to read a head, and to write what it makes of kept features
 LOGISTIC_SECONDS = 0.5  # a logistic regression on kept features, where none was timed
 DECODE_SECONDS = 0.02  # to decode an image, or to degrade it
@@ -45,6 +50,7 @@ class Estimates:
     def __init__(self, jobs: Jobs, history: Mapping[Pairing, SearchHistory]) -> None:
         self._jobs, self._history = jobs, history
         self._catalog = jobs.workspace.catalog
+        self._side_by_side: dict[str, bool] = {}  # by detector
 
     def training(self, todo: Iterable[WinnerJob | DrawsJob | ProbeJob]) -> float:
         """Return the seconds of winners, draws and probes, one after the other."""
@@ -71,7 +77,7 @@ class Estimates:
         for job, spec, trial in cells:
             kept = frozen_by(spec, trial.params)
             look = kept, job.test_on, spec.geometry
-            seconds += HEAD_SECONDS if kept else JOB_SECONDS
+            seconds += HEAD_SECONDS if kept else self._of_reading(spec)
             if not kept:
                 seconds += self._look(spec, trial.params, trial.pairing, job.test_on)
             elif look not in looks:
@@ -103,7 +109,23 @@ class Estimates:
         """Seconds that a network takes to look at the images of a test set."""
         if frozen_by(spec, params):
             return self._missing(spec, test_on, "test", pairing)
-        return self._images(test_on, "test") * crops_of(spec) * self._epoch_per_image(pairing)
+        looks = self._images(test_on, "test") * crops_of(spec)
+        seconds = looks * self._epoch_per_image(pairing)
+        by_all = self._on_all_cores(spec) and math.isfinite(seconds)
+        return 0.0 if by_all else seconds
+
+    def _on_all_cores(self, spec: DetectorSpec) -> bool:
+        """Tell whether this process' cores share the batches of a network."""
+        workspace = self._jobs.workspace
+        if runtime_of(workspace).device != "cpu" or cpu_count() // workspace.threads > SIDES:
+            return False
+        if spec.name not in self._side_by_side:
+            self._side_by_side[spec.name] = registry.create(spec, 0).side_by_side
+        return self._side_by_side[spec.name]
+
+    def _of_reading(self, spec: DetectorSpec) -> float:
+        """Seconds to read a trained network, and to write what comes of it."""
+        return JOB_SECONDS if spec.pretrained or spec.backbone else SMALL_JOB_SECONDS
 
     def _missing(self, spec: DetectorSpec, name: str, split: Split, pairing: Pairing) -> float:
         """Seconds of the features of one split, none where the cache has them."""

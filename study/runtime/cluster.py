@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from study.core import live, stop
 from study.core.errors import ConfigError
 from study.core.failures import Failure
+from study.core.parallel import cpu_count
 from study.core.records import Report, TrialResult
 from study.runtime.guard import Guard, without_secrets
 from study.runtime.interface import J, Launcher, Terms, W, Work
@@ -252,7 +253,7 @@ class RayLauncher(Launcher):
         """
         if all(job.is_done() for job in jobs):
             return {}
-        if self._address is None and seconds < SMALL_SECONDS:
+        if self._address is None and self._saved(seconds) < SMALL_SECONDS:
             LOG.debug("about %.1f s of work: done in this process", seconds)
             return LocalLauncher(self._terms).run_jobs(jobs, work)
         self._places()  # what cannot be had is said first
@@ -260,6 +261,14 @@ class RayLauncher(Launcher):
 
         with self._folder() as folder:
             return run_jobs(jobs, work, self._terms, places=self._places, storage=folder)
+
+    def _saved(self, seconds: float) -> float:
+        """How much sooner work of so many seconds is done where all places of this machine share
+        it.
+        """
+        places = max(cpu_count() // self._terms.threads, 1)
+        shared = min(self._slots or places, places)
+        return seconds * (1 - 1 / shared) if math.isfinite(seconds) else seconds
 
     def _places(self, *, workers: int = 1, gpus_per_trial: float | None = None) -> Places:
         if self._cluster is None:

@@ -74,8 +74,9 @@ class Launcher(ABC):
         """Do every job that is not done; return the failures by the key of the result, in the order
         of `jobs`.
 
-        seconds: what all of the command's jobs take one after the other, as far as is known. Less
-        than what a cluster takes to start is done in this process.
+        seconds: of all the command's jobs what this process would do by one core, one after the
+        other, as far as is known. Where a cluster of this machine would save less of it than it
+        takes to start, they are done in this process.
 
         work: does one job and leaves its result in the store; module-level and idempotent. Of a job
         with several results it may return the failures of some. Jobs are begun in their order:

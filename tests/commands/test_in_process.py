@@ -16,8 +16,15 @@ import pytest
 from study import cross_eval, sweep
 from study.jobs.cell import CellJob
 from study.jobs.degraded import degraded_jobs
+from study.planning import in_process
 from study.planning.cells import plan_cells
-from study.planning.in_process import DECODE_SECONDS, HEAD_SECONDS, JOB_SECONDS, Estimates
+from study.planning.in_process import (
+    DECODE_SECONDS,
+    HEAD_SECONDS,
+    JOB_SECONDS,
+    SMALL_JOB_SECONDS,
+    Estimates,
+)
 from study.planning.open_study import OpenStudy, open_study
 from study.planning.searches import replay
 from study.planning.selection import SearchHistory
@@ -97,7 +104,10 @@ def test_training_takes_what_the_trials_took(opened: OpenStudy) -> None:
     assert unknown.training([winner]) == math.inf and unknown.training([]) == 0
 
 
-def test_scoring_takes_what_looking_at_images_took(opened: OpenStudy) -> None:
+def test_scoring_takes_what_looking_at_images_took(
+    opened: OpenStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_process, "cpu_count", lambda: 64)  # more than share a network's batches
     history = replay(opened)
     cells = [(c.job, c.winner) for c in plan_cells(opened, history) if isinstance(c.job, CellJob)]
     known = [(job, winner) for job, winner in cells if winner is not None]
@@ -114,7 +124,9 @@ def test_scoring_takes_what_looking_at_images_took(opened: OpenStudy) -> None:
     longest = max(e.seconds for _, r in history[pairing].trials for e in r.history)
     train = opened.workspace.catalog.describe(pairing.train_on).images("train")
     look = images[job.test_on] * longest / train
-    assert estimates.scoring([(job, winner)], [], []) == pytest.approx(JOB_SECONDS + look)
+    assert estimates.scoring([(job, winner)], [], []) == pytest.approx(SMALL_JOB_SECONDS + look)
+    monkeypatch.setattr(in_process, "cpu_count", lambda: 2)  # both of them look, here as elsewhere
+    assert estimates.scoring([(job, winner)], [], []) == pytest.approx(SMALL_JOB_SECONDS)
     degraded = [replace(job, degradation=name, scores_key=name) for name in ("blur2", "jpeg50")]
     each = (1 + 2) * DECODE_SECONDS + 2 * longest / train
     of_stretches = [(one, winner) for one in degraded]
