@@ -27,7 +27,7 @@ def main(page: Path) -> None:
         tab.locator("#forest").evaluate("e => scrollBy(0, e.getBoundingClientRect().top - 20)")
         tab.screenshot(path=HERE / "report.png")
         tab.click("#grid button >> nth=1")
-        tab.wait_for_function("document.querySelectorAll('#cell figure svg').length >= 4")
+        tab.wait_for_selector("#cell figure svg >> nth=3")
         tab.screenshot(path=HERE / "report_cell.png")
         browser.close()
 

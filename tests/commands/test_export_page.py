@@ -17,6 +17,7 @@ from study import export
 from study.core.errors import ConfigError
 from study.exporting.page import ENGINE, LARGEST, LIBRARY, runtime_files, write_page
 from study.jobs.score_images import Scorer
+from tests.browser import until
 from tests.commands.conftest import StudyRun
 
 RUNTIME = os.environ.get("ONNXRUNTIME_WEB", "")  # a copy of npm's package onnxruntime-web
@@ -169,10 +170,10 @@ class TestInABrowser:
         tab.evaluate(WATCH)
         for name in NAMES[:2]:
             tab.set_input_files("#file", str(tmp_path / f"{name}.png"))
-        tab.wait_for_function("window.letGo && window.pairs.length === 1")
+        until(tab, "window.letGo && window.pairs.length === 1")
         tab.evaluate("window.letGo()")
         tab.set_input_files("#file", str(tmp_path / "third.png"))  # ends after the first
-        tab.wait_for_function("window.pairs.some(([name]) => name === 'third.png')")
+        until(tab, "window.pairs.some(([name]) => name === 'third.png')")
         pairs = tab.evaluate("window.pairs")
         assert [name for name, _ in pairs] == ["second.png", "third.png"]
         assert [logit for _, logit in pairs] == pytest.approx(logits[1:], abs=1e-4)

@@ -18,6 +18,7 @@ from study.render.grid import pick, state_words
 from study.render.numbers import number
 from study.render.report.library import bundled
 from study.render.report.page import Report, page
+from tests.browser import until
 from tests.render.report_here import EVIL, NAUGHTY, curves_of, report, results_with_everything
 from tests.render.synthetic_matrix import row
 
@@ -154,11 +155,11 @@ def test_a_cell_opens_by_mouse(tab: Any) -> None:
     dialog = tab.locator("#cell")
     assert dialog.is_visible()
     assert tab.inner_text("#cell-title") == "npr: a → b"
-    tab.wait_for_function("document.querySelectorAll('#cell figure svg').length === 5")
+    until(tab, "document.querySelectorAll('#cell figure svg').length === 5")
     text = tab.inner_text("#cell-content")
     assert NAUGHTY in text and "-2.50" in text
     assert "study.score 'results/made up/predictions/npr__a__b__seed0.csv'" in text
-    tab.wait_for_function("document.images.length === 1 && document.images[0].naturalWidth === 8")
+    until(tab, "document.images.length === 1 && document.images[0].naturalWidth === 8")
     tab.click("#close")
     assert not dialog.is_visible()
 
