@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", action="store_true", help=what)
     options = cli.parse(parser, arguments)
     folder = Path(options.study)
-    path = report_on_tables(folder, options) if folder.is_dir() else report_on(options)
+    path = report_on_tables(folder, options) if _has_tables(options) else report_on(options)
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return cli.DONE
+
+
+def _has_tables(options: argparse.Namespace) -> bool:
+    """Whether a folder of tables is meant, and no study. Raises ConfigError for the folder of a
+    study with scores: a page of its tables would take the place of the whole one.
+    """
+    from study.core.errors import ConfigError
+
+    folder = Path(options.study)
+    is_name = folder.name == options.study and (cli.results_folder(options) / folder).is_dir()
+    if not folder.is_dir() or is_name:
+        return False
+    if (folder / "scores").is_dir() and not options.out:
+        whole = folder.resolve()
+        command = f"python -m study.report {shlex.quote(whole.name)}"
+        raise ConfigError(
+            f"'{folder}' is the folder of a study with its scores: make its whole page with"
+            f" {command} --results {shlex.quote(str(whole.parent))}, or give --out"
+            " FILE.html for one of its tables alone"
+        )
+    return True
 
 
 def report_on(options: argparse.Namespace) -> Path:

@@ -22,7 +22,7 @@ from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
 from study.analysis.weighted_sums import WeightedSum, alone
-from study.core.records import NO_PIXELS, Cell, Estimate
+from study.core.records import NO_PIXELS, PROCESSING, Cell, Estimate
 from study.data.audit.classifiers import CONSTANT
 from study.statistics.comparisons import holm
 from study.statistics.cross_validated import SAME_SCORES
@@ -131,9 +131,12 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """Every detector, the best cross-domain mean first."""
+    """Every detector, the best cross-domain mean first. references: control rows that stand beside
+    them, and that no detector is tested against.
+    """
 
     standings: tuple[Standing, ...] = ()
+    references: tuple[Baseline, ...] = ()
 
     @property
     def own(self) -> tuple[Standing, ...]:
@@ -182,7 +185,7 @@ def headline(
     if not places:
         return Headline()
     numbers = _numbers(rows)
-    held = _held(rows)
+    held, beside = _held(rows, NO_PIXELS), _held(rows, (PROCESSING,))
     tested = {y for _, y in places}  # what the gap compares lies on the same test sets
     standings = [
         Standing(
@@ -208,7 +211,11 @@ def headline(
     own = [one for one in standings if not one.is_given]
     adjusted = dict(zip((one.detector for one in own), holm([one.p for one in own]), strict=True))
     standings = [replace(one, p_holm=float(adjusted.get(one.detector, NAN))) for one in standings]
-    return Headline(standings=tuple(sorted(standings, key=lambda one: -one.mean.value)))
+    first = next(iter(means.values()), None)
+    return Headline(
+        standings=tuple(sorted(standings, key=lambda one: -one.mean.value)),
+        references=tuple(_against(first, *one) for one in beside.items()) if first else (),
+    )
 
 
 def _chance(mean: WeightedSum, bands: Sequence[NullBand | None]) -> Chance:
@@ -304,13 +311,13 @@ def _note(number: Estimate) -> str:
     return number.note.rpartition("; ")[2]
 
 
-def _held(rows: Iterable[ResultRow]) -> dict[str, dict[str, Estimate]]:
-    """The no-pixel baselines of the matrix, and the number of each on each test set that it has one
-    on.
+def _held(rows: Iterable[ResultRow], names: Collection[str]) -> dict[str, dict[str, Estimate]]:
+    """Control rows of the matrix by their names, and the number of each on each test set that it
+    has one on.
     """
     held: dict[str, dict[str, Estimate]] = {}
     for row in rows:
-        if row.detector in NO_PIXELS and row.metric == "auc" and row.is_plain:
+        if row.detector in names and row.metric == "auc" and row.is_plain:
             of = held.setdefault(row.detector, {})
             if row.has_number:
                 of[row.test_on] = row.estimate

@@ -28,7 +28,10 @@ def importances(
     from study.search.proposals import PastTrial, frozen_trial
 
     if len(trials) < LEAST_TRIALS:
-        return None, f"{len(trials)} of at least {LEAST_TRIALS} trials that were done"
+        return (
+            None,
+            f"not known: it needs {LEAST_TRIALS} trials that were done, not {len(trials)}",
+        )
     if len({value for _, value in trials}) == 1:
         return None, "all trials have the same value"
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -13,7 +13,7 @@ from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.headline import Standing
 from study.analysis.results import ResultRow
 from study.analysis.significance import Verdict
-from study.core.records import ELSEWHERE, NO_PIXELS, NO_TRAINING, Estimate, Pairing
+from study.core.records import ELSEWHERE, NO_PIXELS, NO_TRAINING, PROCESSING, Estimate, Pairing
 from study.render.answer import answer, answer_text
 from study.render.closing import closing
 from study.statistics.cross_validated import cross_validated_auc
@@ -141,6 +141,23 @@ def test_a_baseline_that_lacks_a_test_set_is_compared_over_the_others() -> None:
     own = compare_detectors(*score_set(part, drawn=drawn), rows=rows)
     assert sorted(own.cells) == sorted(places)
     assert baseline.p == pytest.approx(own.headline.standings[0].baselines[0].p, abs=0)
+
+
+def test_the_processing_row_stands_beside_and_decides_nothing() -> None:
+    """It cannot tell processing from a generator's trace, so no detector is tested against it."""
+    scores = study({"good": 1.2}, ["aa", "bbb"], seeds=2)
+    rows = baseline_rows({"aa": 0.55, "bbb": 0.55}, half=0.005)
+    alone = compared(scores, rows=rows).headline
+    beside = [
+        row(PROCESSING, NO_TRAINING, y, value, low=value - 0.03, high=value + 0.03)
+        for y, value in (("aa", 0.99), ("bbb", 0.97))
+    ]
+    found = compared(scores, rows=[*rows, *beside]).headline
+    assert repr(found.standings) == repr(alone.standings) and alone.references == ()
+    (one,) = found.references
+    assert (one.name, one.value) == (PROCESSING, pytest.approx(0.98))
+    reach = math.hypot(0.03, 0.03) / 2  # of the mean of two independent test sets
+    assert (one.low, one.high) == (pytest.approx(0.98 - reach), pytest.approx(0.98 + reach))
 
 
 def test_a_cell_without_a_baseline_brings_no_lead_on_it() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from study import cross_eval, report, score
 from study.analysis.results_csv import read_results
-from study.core.errors import StoreError
+from study.core.errors import ConfigError, StoreError
 from study.render.report import page as pages
 from study.render.report.payload import Json, unpacked
 from study.store.manifest import digests, root_of, write_manifest
@@ -51,6 +51,23 @@ def test_the_command_makes_the_page_that_cross_eval_wrote(
     pairings = {(r.detector, r.train_on, r.test_on) for r in rows if r.role == "detector"}
     shown = {(one["detector"], one["train_on"], one["test_on"]) for one in mine["curves"]["cells"]}
     assert shown == pairings
+
+
+def test_a_page_of_tables_does_not_take_the_place_of_a_whole_one(
+    local_run: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = local_run.store.folder
+    page = (folder / "report.html").read_bytes()
+    with pytest.raises(ConfigError, match=f"python -m study.report {folder.name} --results"):
+        report.main([str(folder)])
+    assert (folder / "report.html").read_bytes() == page
+    assert report.main([str(folder), "--out", str(tmp_path / "tables.html")]) == 0
+    # a name is a study, even where a folder of that name is at hand
+    (tmp_path / folder.name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    arguments = [folder.name, "--results", str(folder.parent), "--out", "named.html"]
+    assert report.main(arguments) == 0
+    assert data_of(tmp_path / "named.html")["curves"]["cells"]
 
 
 def test_the_page_holds_every_value_of_matrix_csv_and_every_switch(local_run: StudyRun) -> None:

@@ -200,7 +200,8 @@ def _used(network: nn.Module, by: float = 0.05) -> nn.Module:
 
 
 def _normalise(network: nn.Module, side: int) -> None:
-    """Give every BatchNorm the statistics of noise, and let a block with a skip add little.
+    """Give every BatchNorm the statistics of noise of many contrasts and colours. A block with a
+    skip adds little.
 
     In a deep network with the statistics of a new one each layer makes images more alike, until all
     have the same features. Where such blocks add much, it makes a thousandfold of rounding.
@@ -212,7 +213,8 @@ def _normalise(network: nn.Module, side: int) -> None:
         if isinstance(module, InvertedResidual) and module.has_skip:
             module.bn3.weight.data.mul_(0.2)
     with torch.no_grad():
-        network.train()(torch.rand(32, 3, side, side))
+        noise = torch.randn(32, 3, side, side) * torch.rand(32, 1, 1, 1)
+        network.train()(noise + torch.randn(32, 3, 1, 1))
 
 
 def add_small_clip(folder: Path, patch: pytest.MonkeyPatch) -> None:

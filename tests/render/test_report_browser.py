@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,20 @@ def test_dark_light_phone_and_print_have_no_sideways_scroll(browser: Any, file: 
         opened.emulate_media(media="print")
         assert not opened.locator("nav").is_visible()
         opened.close()
+
+
+def test_on_paper_nothing_is_folded(tab: Any, tmp_path: Path) -> None:
+    """A table at the end of the page, that is folded on the screen."""
+    pdftotext = shutil.which("pdftotext")
+    if pdftotext is None:
+        pytest.skip("no pdftotext")
+    held = tab.evaluate("document.querySelector('#tables details:not([open]) td').textContent")
+    tab.pdf(path=tmp_path / "page.pdf")
+    said = [pdftotext, "-layout", str(tmp_path / "page.pdf"), "-"]
+    text = subprocess.run(said, capture_output=True, text=True, check=True).stdout
+    after = text[text.index("All tables") :]
+    assert held.strip() and held.split()[0] in after
+    assert tab.evaluate("document.querySelectorAll('#tables details[open]').length") == 0
 
 
 def test_axe_finds_nothing_serious(tab: Any) -> None:

@@ -220,5 +220,8 @@ def test_shares_of_variance_by_hand() -> None:
 
 def test_where_nothing_can_be_said_the_reason_is() -> None:
     trials = [({"lr": n / 5, "flip": 0.0, "dropout": 0.5}, 0.5) for n in range(5)]
-    assert importances(THREE, trials[:3], seed=0) == (None, "3 of at least 4 trials that were done")
+    assert importances(THREE, trials[:3], seed=0) == (
+        None,
+        "not known: it needs 4 trials that were done, not 3",
+    )
     assert importances(THREE, trials, seed=0) == (None, "all trials have the same value")

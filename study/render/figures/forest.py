@@ -25,7 +25,9 @@ def forest(found: Comparisons) -> Figure | None:
     if not standings:
         return None
     rows = [(one.detector, one.mean.value, one.mean.low, one.mean.high) for one in standings]
-    controls = [one for one in standings[0].baselines if one.has_number]
+    controls = [
+        one for one in (*standings[0].baselines, *found.headline.references) if one.has_number
+    ]
     rows += [(one.name, one.value, one.low, one.high) for one in controls]
     figure = Figure(figsize=(7.0, 1.2 + ROW * len(rows)), layout="constrained")
     axes = figure.add_subplot()

@@ -14,7 +14,7 @@ from typing import Any
 from study.analysis.comparisons import Comparisons
 from study.analysis.deliveries import EVERY, Flips, RankStability
 from study.analysis.exposure import LaterRow
-from study.analysis.headline import CHANCE, Standing
+from study.analysis.headline import CHANCE, Baseline, Standing
 from study.analysis.results import Domain
 from study.analysis.robustness import Robustness, mean_drop
 from study.analysis.search_curves import EpochPoint, TrialPoint
@@ -96,12 +96,12 @@ def _with_numbers(layers: Sequence[Chart], data: Sequence[Chart]) -> list[Chart]
 
 def forest(found: Comparisons) -> Chart | None:
     """Return every detector's cross-domain mean with its interval, what permuted labels give, the
-    classifiers without pixels, and chance; None where there is no such mean.
+    control rows, and chance; None where there is no such mean.
     """
     standings = found.headline.standings
     if not standings:
         return None
-    rows = [*_standing_rows(standings)]
+    rows = [*_standing_rows(standings, found.headline.references)]
     names = [row["name"] for row in rows]
     y = _names("name", names, title=None)
     domain = {"scale": {"zero": False, "nice": True}, "axis": {"tickCount": 8}}
@@ -144,7 +144,9 @@ def forest(found: Comparisons) -> Chart | None:
     )
 
 
-def _standing_rows(standings: Sequence[Standing]) -> Iterator[Chart]:
+def _standing_rows(
+    standings: Sequence[Standing], references: Sequence[Baseline]
+) -> Iterator[Chart]:
     for one in standings:
         yield {
             "name": one.detector,
@@ -153,7 +155,7 @@ def _standing_rows(standings: Sequence[Standing]) -> Iterator[Chart]:
             "band_low": json_number(one.chance.low) if one.chance.models else None,
             "band_high": json_number(one.chance.high) if one.chance.models else None,
         }
-    for control in standings[0].baselines:
+    for control in (*standings[0].baselines, *references):
         if control.has_number:
             ends = _interval(control.value, control.low, control.high)
             yield {"name": control.name, "kind": KINDS[2], **ends}

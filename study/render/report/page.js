@@ -93,7 +93,7 @@ function fillSwitches() {
   $("detector").disabled = matrix.names.detector.length < 2;
   const thresholds = () => {
     const own = matrix.quantities.filter((q) => q.metric === $("metric").value).map((q) => q.threshold);
-    options("threshold", own, (name) => name || "(none needed)");
+    options("threshold", own, (name) => data.threshold_titles[name] ?? (name || "(none needed)"));
   };
   $("metric").addEventListener("change", thresholds);
   thresholds();
@@ -121,8 +121,10 @@ function pairings() {
   return [...seen.values()];
 }
 
-function scale(values, greater) {
-  const low = Math.min(...values), high = Math.max(...values);
+// From chance to the best where a quantity has a chance level, so that maps can be compared; and over all that is shown.
+function scale(values, known) {
+  const greater = known.greater_is_better, fixed = known.chance === null ? [] : [known.chance, greater ? 1 : 0];
+  const low = Math.min(...values, ...fixed), high = Math.max(...values, ...fixed);
   const place = (v) => (high > low ? (v - low) / (high - low) : 0.5);
   return { low, high, of: (v) => colour(greater ? place(v) : 1 - place(v)) };
 }
@@ -140,7 +142,7 @@ function drawMatrix() {
   const tests = matrix.names.test_on.map((_, y) => y);
   const places = rows.flatMap(([d, x]) => tests.map((y) => find(d, x, y, quantity)));
   const values = places.filter((i) => i !== undefined).map((i) => columns.value[i]).filter((v) => v !== null);
-  const colours = scale(values, known.greater_is_better);
+  const colours = scale(values, known);
   const head = make("tr");
   head.append(make("th", "detector, trained on \\ tested on", { scope: "col" }));
   for (const y of tests) {
@@ -167,13 +169,13 @@ function drawMatrix() {
 }
 
 function say(known, values, colours) {
-  const better = known.greater_is_better ? "brighter is better" : "brighter is better, which is lower";
+  const better = known.is_threshold ? "" : known.greater_is_better ? "; brighter is better" : "; brighter is better, which is lower";
   $("said").replaceChildren(`${known.title}. `);
   if (values.length) {
     const bar = make("span", "", { class: "bar", "aria-hidden": "true" });
     const stops = [0, 0.25, 0.5, 0.75, 1].map((t) => colours.of(colours.low + t * (colours.high - colours.low)));
     bar.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-    $("said").append(number(colours.low), bar, `${number(colours.high)}; ${better}.`);
+    $("said").append(number(colours.low), bar, `${number(colours.high)}${better}.`);
   }
   const left = matrix.left_out;
   if (left.length) $("said").append(` Only in matrix.csv, as they are too many for a page: ${left.join(", ")}.`);
@@ -306,7 +308,7 @@ function cellCharts(curve, evidence) {
     pending[name] = { box: canvas, chart: { ...chart, data: { values: values[name] } } };
   }
   const band = curve.seeds > 1 ? `Lines: mean over ${curve.seeds} seeds; bands: their range. ` : "One seed. ";
-  return [box, make("p", `${band}Histogram and reliability: all seeds together, bins of equal mass.`, { class: "note" })];
+  return [box, make("p", `${band}Histogram: bins of equal width, what lies beyond is in the first and last. Reliability: bins of equal mass. Both: all seeds together.`, { class: "note" })];
 }
 
 function confusion(d, x, y) {
@@ -320,7 +322,7 @@ function confusion(d, x, y) {
     .filter((row) => !row.includes(null));
   if (!rows.length) return [];
   const head = ["threshold", "real, called real", "real, called fake", "fake, called real", "fake, called fake"];
-  return [make("h3", "Confusion counts, mean over seeds"), table(head, rows.map(([t, ...n]) => [t, ...n.map(whole)]))];
+  return [make("h3", "Confusion counts, mean over seeds"), table(head, rows.map(([t, ...n]) => [data.threshold_titles[t] ?? t, ...n.map(whole)]))];
 }
 
 function numbersOf(d, x, y, isHere) {
@@ -328,13 +330,13 @@ function numbersOf(d, x, y, isHere) {
   matrix.quantities.forEach((q, at) => {
     const i = find(d, x, y, at);
     if (q.is_count || i === undefined || columns.value[i] === null) return;
-    rows.push([q.title, interval(columns.value[i], columns.low[i], columns.high[i]),
-      columns.sd[i] === null ? "" : number(columns.sd[i]), `${columns.n_real[i]} / ${columns.n_fake[i]}`]);
+    const row = [q.title, interval(columns.value[i], columns.low[i], columns.high[i]),
+      columns.sd[i] === null ? "" : number(columns.sd[i]), `${columns.n_real[i]} / ${columns.n_fake[i]}`];
+    rows.push(Object.assign(row, { is_ratio: q.metric.startsWith("cllr") }));
   });
   const parts = [];
   const lines = data.evidence.filter(isHere).flatMap((one) => one.lines);
-  const ratio = (words) => /^C?llr|PPV|risk|Cllr/i.test(words);
-  const others = rows.filter(([title]) => ratio(title)).map(([title, value]) => [title, value]);
+  const others = rows.filter((row) => row.is_ratio).map(([title, value]) => [title, value]);
   if (lines.length || others.length) parts.push(make("h3", "Likelihood ratios"), table(["what", "is"], [...others, ...lines]));
   const isMean = [undefined, "", MEAN].includes(matrix.names.repeat[shown.repeat]);
   const seeds = data.seeds.filter((one) => isMean && isHere(one)).map((one) => [`AUC, seed ${one.seed}`, interval(one.value, one.low, one.high), "", ""]);
@@ -411,6 +413,16 @@ function themes() {
   tell();
 }
 
+// On paper nothing can be unfolded.
+function openInPrint() {
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("main details:not([open])")];
+    closed.forEach((one) => { one.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach((one) => { one.open = false; }));
+}
+
 async function start() {
   themes();
   const bytes = Uint8Array.from(atob($("data").textContent.trim()), (letter) => letter.charCodeAt(0));
@@ -424,6 +436,7 @@ async function start() {
   drawMatrix();
   drawCharts();
   fillNav();
+  openInPrint();
   $("grid").addEventListener("keydown", moveInGrid);
   $("cell").addEventListener("close", () => active?.focus());
   document.documentElement.dataset.ready = "yes";

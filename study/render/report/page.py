@@ -76,6 +76,7 @@ def page(report: Report, script: str) -> str:
         "answer": _answer(report.answer.splitlines()),
         "findings": _findings(report.results),
         "marks": escape(explained("*!~")),
+        "left_out": _left_out(report.comparisons),
         "failures": _failures(report.results),
         "importances": _importances(report.importances),
         "texts": "".join(_texts(report.texts)),
@@ -89,6 +90,15 @@ def _answer(lines: Sequence[str]) -> str:
     """The sentences, of which the first is the answer in short."""
     said = [f"<p>{escape(line)}</p>" for line in lines[1:]]
     return "".join([f'<p class="headline">{escape(line)}</p>' for line in lines[:1]] + said)
+
+
+def _left_out(found: Comparisons | None) -> str:
+    """What of the matrix the means of the forest plot do not count."""
+    if found is None:
+        return ""
+    if found.all_marked:
+        return " All test sets have the mark !, so none is left out."
+    return " Test sets with the mark ! are left out."
 
 
 def _as_script(text: str) -> str:
@@ -163,7 +173,11 @@ def _failures(results: Results) -> str:
         elif row.seed == "mean" and row.coverage < 1 and row.level == "image":
             lines.setdefault(
                 where,
-                (where, f"{row.coverage:.2%} of its images", "the others could not be scored"),
+                (
+                    where,
+                    f"{row.coverage:.2%} of its images",
+                    "others are excluded: see the audit",
+                ),
             )
     if not lines:
         return "<p>Every cell has a number, and every listed image is scored.</p>"

@@ -133,6 +133,8 @@ def _quantity(metric: str, threshold: str) -> Json:
         "title": f"{known.title}{at}",
         "greater_is_better": known.greater_is_better,
         "is_count": known.is_count,
+        "is_threshold": metric == "eer_threshold",
+        "chance": json_number(known.chance(n_real=1, n_fake=1)),
     }
 
 
@@ -143,6 +145,7 @@ def beside(results: Results) -> Json:
     auc = [row for row in results.rows if row.metric == "auc" and not row.leak_free]
     plain = [row for row in auc if row.degradation == NO_DEGRADATION and row.level == "image"]
     return {
+        "threshold_titles": THRESHOLD_TITLES,
         "controls": [_place(row) for row in plain if row.role in ("baseline", "null")],
         "subsets": [
             {**_place(row), "subset": row.subset}
