@@ -23,7 +23,7 @@ from study.analysis.results import Domain
 from study.analysis.robustness import Groups, Robustness, both_scored, group_numbers
 from study.analysis.score_set import ScoreSet
 from study.core.records import NO_DEGRADATION, Cell, Pairing, is_given
-from study.data.images.deliveries import DELIVERIES
+from study.data.images.deliveries import DELIVERIES, delivered
 from study.planning.cells import PlannedCell
 from study.statistics.comparisons import kendall
 from study.statistics.ranking import Floats
@@ -32,6 +32,7 @@ from study.statistics.shares import share_of
 from study.statistics.thresholds import FIXED
 
 EVERY = ""  # the test_on of all test sets together
+SAME = "its own geometry, under which nothing can flip"
 FEW = 2  # detectors: fewer have no order
 
 
@@ -42,7 +43,8 @@ class Flips:
     share: of verdicts that are others than under the own geometry, mean over seeds, with its 95 %
     interval by group; to_fake, to_real: its two parts. NaN with a reason where there is none.
     threshold: `source`, or `fixed` of a detector without a source. domain: "" of all test sets.
-    images, groups: counted.
+    images, groups: counted. note: `SAME` where the delivery is what the detector does anyway, so
+    that there is no interval.
     leaked: images that are left out, or kept where a class is gone without them (`kept`).
     """
 
@@ -142,6 +144,8 @@ def flips(scores: ScoreSet, cells: Sequence[PlannedCell]) -> list[Flips]:
             )
             sides = [[p.cell for p in block[name]] for name in (NO_DEGRADATION, delivery)]
             place = _of_place(one, scores, sides[0], sides[1], cuts, groups.get(test_on))
+            if _is_own(delivery, block):
+                place = replace(place[0], low=math.nan, high=math.nan, note=SAME), place[1]
             found.setdefault((pairing, delivery), []).append(place)
     return [one for places in found.values() for one in (*(f for f, _ in places), _joined(places))]
 
@@ -170,6 +174,13 @@ def _cuts(block: Mapping[str, Sequence[PlannedCell]]) -> tuple[dict[int, float],
     if any(math.isnan(cut) for cut in source.values()):
         return dict.fromkeys(source, FIXED), "fixed"
     return source, "source"
+
+
+def _is_own(delivery: str, block: Mapping[str, Sequence[PlannedCell]]) -> bool:
+    """Whether a delivery is what the winners of a place do with an image anyway."""
+    winners = [p.winner for of in block.values() for p in of if p.winner is not None]
+    own = {one.spec.geometry for one in winners}
+    return bool(own) and all(delivered(delivery, one) == (one,) for one in own)
 
 
 def _of_place(
@@ -209,6 +220,8 @@ def _joined(places: Sequence[tuple[Flips, _Turned | None]]) -> Flips:
         kept=any(one.kept for one, _ in held),
     )
     found = _counted(found, [turned for _, turned in held])
+    if held[0][0].note == SAME:
+        found = replace(found, low=math.nan, high=math.nan, note=SAME)
     more = f"{lacking} of {len(places)} test sets have no scores" if lacking else ""
     return replace(found, note="; ".join(filter(None, (found.note, more))))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from study.analysis.deliveries import EVERY, Deliveries, Flips, RankStability
+from study.analysis.deliveries import EVERY, SAME, Deliveries, Flips, RankStability
 from study.core.csv_lines import csv_line
 from study.render.numbers import number, with_interval
 from study.render.table import Column, markdown, table
@@ -52,9 +52,11 @@ def _flips_table(found: Sequence[Flips]) -> str:
 
 
 def _share(one: Flips) -> str:
-    return (
-        f"undefined ({one.reason})" if one.reason else with_interval(one.share, one.low, one.high)
-    )
+    if one.reason:
+        return f"undefined ({one.reason})"
+    if one.note.startswith(SAME):
+        return "own geometry"
+    return with_interval(one.share, one.low, one.high)
 
 
 def _flips_notes(found: Sequence[Flips]) -> list[str]:
@@ -66,7 +68,7 @@ def _flips_notes(found: Sequence[Flips]) -> list[str]:
     said = [f"Without a source, so judged at logit 0: {', '.join(fixed)}."] if fixed else []
     notes: dict[str, list[str]] = {}
     for one in whole:
-        if one.note:
+        if one.note and not one.note.startswith(SAME):
             notes.setdefault(one.note, []).append(_name(one))
     said += [f"{note}: {', '.join(names)}." for note, names in notes.items()]
     leaked = {one.train_on: one.leaked for one in whole if one.leaked}

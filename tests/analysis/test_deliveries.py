@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.analysis.deliveries import EVERY, Deliveries, flips, ranks
+from study.analysis.deliveries import EVERY, SAME, Deliveries, flips, ranks
 from study.analysis.leakage import Leakage
 from study.analysis.robustness import Robustness
-from study.core.records import NO_DEGRADATION, Pairing, Scores
+from study.core.records import NO_DEGRADATION, Geometry, Pairing, Scores
 from study.data.leaks.find import Leak, Leaks
 from study.planning.cells import PlannedCell
 from study.render.deliveries import deliveries_markdown, flips_csv, ranks_csv
@@ -52,7 +52,8 @@ def planned(
     """The cells (test set, pairing, degradation, seed, scores) with winners of that threshold."""
     more = {} if leakage is None else {"leakage": leakage}
     scores, cells = score_set([(y, p, one, seed) for y, p, _, seed, one in held], **more)
-    winner: Any = SimpleNamespace(thresholds={"fixed": 0.0, "source": cut})
+    spec = SimpleNamespace(geometry=Geometry(size_px=8, mode="squash"))
+    winner: Any = SimpleNamespace(thresholds={"fixed": 0.0, "source": cut}, spec=spec)
     cells = [replace(c, degradation=g) for c, (_, _, g, _, _) in zip(cells, held, strict=True)]
     return scores, [PlannedCell(cell=cell, winner=winner, job=None) for cell in cells]
 
@@ -87,6 +88,22 @@ def test_all_test_sets_together_are_their_images_and_what_they_share_counts_once
     shared = flips(*planned([*two_seeds("b"), *two_seeds("c")]))[-1]
     assert (shared.images, shared.groups) == (16, 8)
     assert shared.high - shared.low > apart[-1].high - apart[-1].low
+
+
+def test_a_delivery_that_is_the_own_geometry_flips_nothing_and_says_so() -> None:
+    npr = Pairing(detector="npr", train_on="a")
+    held = [
+        ("b", npr, NO_DEGRADATION, 0, scored(OWN)),
+        ("b", npr, "resize", 0, scored(OWN)),
+        ("b", npr, "pad", 0, scored(OWN)),
+    ]
+    found = flips(*planned(held))
+    assert [(one.delivery, one.share) for one in found[1::2]] == [("resize", 0.0), ("pad", 0.0)]
+    for own, other in zip(found[:2], found[2:], strict=True):
+        assert own.note == SAME and math.isnan(own.high)
+        assert "exact bound" in other.note and other.high == pytest.approx(1 - 0.025 ** (1 / 8))
+    text = deliveries_markdown(Deliveries(flips=tuple(found), ranks=tuple(ranks(ROWS))))
+    assert "| npr | a | 8 | own geometry | 0.000 [0.000, 0.369] |" in text
 
 
 def test_a_detector_without_a_source_is_judged_at_logit_0() -> None:

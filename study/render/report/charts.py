@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from study.analysis.comparisons import Comparisons
-from study.analysis.deliveries import EVERY, Flips, RankStability
+from study.analysis.deliveries import EVERY, SAME, Flips, RankStability
 from study.analysis.exposure import LaterRow
 from study.analysis.headline import CHANCE, Baseline, Standing
 from study.analysis.results import Domain
@@ -258,7 +258,7 @@ def flips_chart(found: Sequence[Flips]) -> Chart | None:
             **_interval(one.share, one.low, one.high),
         }
         for one in found
-        if one.test_on == EVERY and not one.reason
+        if one.test_on == EVERY and not one.reason and not one.note.startswith(SAME)
     ]
     if not rows:
         return None
