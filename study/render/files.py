@@ -111,13 +111,14 @@ def write_comparisons(found: Comparisons, folder: Path, flags: Sequence[Flag] = 
         "comparisons.csv": comparisons_csv(found),
     }
     files = write_texts(folder, texts)
-    if found.ranks.n > 1 and len(found.cross_domain) > 1:
-        path = folder / "figures" / "critical_difference.png"
-        with costs_only(f"'{path}' is"), headless():
+    if found.ranks.n > 1:  # else there is nothing to draw, and matplotlib takes long to import
+        path = folder / "figures" / "critical_difference"
+        with costs_only(f"'{path}.png' is"), headless():
+            from study.render.figures.canvas import save_as
             from study.render.figures.ranks import critical_difference
 
-            critical_difference(tuple(found.cross_domain), found.ranks, path)
-            files.append(path)
+            figure = critical_difference(tuple(found.cross_domain), found.ranks)
+            files += save_as(figure, path, ["png"]) if figure else []
     return files
 
 

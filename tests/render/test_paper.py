@@ -245,7 +245,8 @@ def paper(found: Comparisons) -> Paper:
 
 def test_every_format_and_the_tables_are_written(found: Comparisons, tmp_path: Path) -> None:
     files = write_paper(paper(found), tmp_path, ("pdf", "svg", "png"))
-    drawn = {"forest", "heat_maps", "roc", "precision_recall", "reliability"}
+    drawn = {"forest", "critical_difference", "heat_maps"}
+    drawn |= {"roc", "precision_recall", "reliability"}
     assert {path.name for path in files} == {
         *(f"{name}.{kind}" for name in drawn for kind in ("pdf", "svg", "png")),
         *("matrix.tex", "ranking.tex"),

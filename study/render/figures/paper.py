@@ -63,17 +63,19 @@ def _figures(paper: Paper) -> dict[str, Callable[[], Figure | None]]:
     from study.render.figures.forest import forest
     from study.render.figures.half_life import half_life
     from study.render.figures.heat_map import heat_maps
+    from study.render.figures.ranks import critical_difference
     from study.render.figures.robustness import changes
     from study.render.figures.search import learning_curves
 
-    results, warned = paper.results, paper.results.warnings()
+    results, warned, found = paper.results, paper.results.warnings(), paper.comparisons
     detectors = dict.fromkeys(row.detector for row in results.rows if row.role == "detector")
     confusions = {
         f"confusion_{slug(name)}": partial(cell_panels.confusion_panels, results, name, THRESHOLD)
         for name in detectors
     }
     return {
-        "forest": partial(forest, paper.comparisons),
+        "forest": partial(forest, found),
+        "critical_difference": partial(critical_difference, tuple(found.cross_domain), found.ranks),
         "heat_maps": partial(heat_maps, results),
         "roc": partial(cell_panels.roc_panels, paper.curves, results),
         "precision_recall": partial(cell_panels.precision_panels, paper.curves, warned),

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from study.render.figures import canvas
 from study.render.figures.canvas import Style
 from study.statistics.comparisons import Ranks
 
 LONGEST_NAME = 36  # characters of a detector's name
 
 
-def critical_difference(names: Sequence[str], ranks: Ranks, path: Path) -> None:
+def critical_difference(names: Sequence[str], ranks: Ranks) -> Figure | None:
     """Draw Demsar's (2006) diagram: mean ranks on a line, best on the left, bars over detectors
     that are not told apart.
 
-    names: of the K detectors of `ranks`, whose mean ranks must be defined. Raises StoreError where
-    the file cannot be written.
+    names: of the K detectors of `ranks`. None where there are no two of them, or no two test sets.
     """
+    if ranks.n < 2 or len(names) < 2:
+        return None
     k, bars = len(names), len(ranks.cliques)
     half = (k + 1) // 2
     figure = Figure(figsize=(9.0, 1.7 + 0.28 * half + 0.16 * bars), layout="constrained")
@@ -51,7 +50,7 @@ def critical_difference(names: Sequence[str], ranks: Ranks, path: Path) -> None:
         test = f"too few to test: {ranks.n} test sets"
     title = f"Mean rank by cross-domain AUC (1 is best); {test}"
     figure.suptitle(title, fontsize=10, fontweight="bold")
-    canvas.save(figure, path)
+    return figure
 
 
 def _draw_rank(axes: Axes, rank: float, name: str, corner: tuple[float, float]) -> None:
