@@ -308,7 +308,8 @@ def show_in(views: Views, setup: OpenStudy, options: argparse.Namespace) -> None
     from study.tracking.mlflow_address import tracking_uri
 
     tracking_uri(setup.workspace.results)
-    views.open(setup.study.name, setup.workspace.results, remedy=again(options, "track"))
+    name, results, data = setup.study.name, setup.workspace.results, setup.keys.data
+    views.open(name, results, remedy=again(options, "track"), data=data)
 
 
 def terms(setup: OpenStudy, options: argparse.Namespace) -> Terms:

@@ -56,7 +56,8 @@ def track(opened: OpenStudy, views: Views, again: str, *, rebuild: bool = False)
             f"warning: it was damaged and is made anew; the old one is '{path}'. Other studies of"
             f" '{results}' are not in the new one: run study.track for each"
         )
-    views.open(opened.study.name, results, remedy=again, rebuild=rebuild)
+    data = opened.keys.data
+    views.open(opened.study.name, results, remedy=again, rebuild=rebuild, data=data)
     history = replay(opened)
     trials = [pair for searched in history.values() for pair in searched.trials]
     for trial, result in trials:

@@ -69,7 +69,9 @@ if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 NAMES = "names.json"  # what the letters of metric names stand for
+BEST = "best_val_auc"
 FIGURES = (".png", ".svg", ".pdf")
+PARENT = "mlflow.parentRunId"  # the tag by which a run is nested under another
 REGISTERED = "mlflow.modelVersions"  # the tag by which a model's page shows its versions
 CHAMPION, BEST_ON = "champion", "best-on-"  # aliases of the study's registered model
 
@@ -181,7 +183,7 @@ def _numbers(
         if record.epoch not in written:
             yield from _of_epoch(record, start_ms + round(seconds * 1000))
     best = result.best_epoch if result.best_epoch >= 0 else math.nan
-    values = ("best_val_auc", result.val_auc), ("best_val_nll", result.val_nll)
+    values = (BEST, result.val_auc), ("best_val_nll", result.val_nll)
     for name, value in (*values, ("seconds", result.seconds), ("best_epoch", best)):
         if math.isfinite(value):
             yield name, value, end_ms, 0
@@ -189,6 +191,19 @@ def _numbers(
 
 def _key_of(trial: Trial) -> RunKey:
     return "winner" if trial.number < 0 else "trial", trial.pairing.name, trial.key
+
+
+def _pairing_key(name: str) -> RunKey:
+    return "pairing", name, name
+
+
+def _pairing_of(model: LoggedModel) -> Pairing:
+    return Pairing(detector=model.tags["study.detector"], train_on=model.tags["study.train_on"])
+
+
+def _configuration(run: Run) -> dict[str, str]:
+    """What a trial or a winner tried: its parameters but for the seed."""
+    return {name: value for name, value in run.data.params.items() if name != "seed"}
 
 
 def _params(trial: Trial) -> dict[str, str]:
@@ -223,16 +238,23 @@ class Tracker:
     """
 
     def __init__(
-        self, study: str, *, results: Path, made_by: Mapping[str, str] = MappingProxyType({})
+        self,
+        study: str,
+        *,
+        results: Path,
+        made_by: Mapping[str, str] = MappingProxyType({}),
+        data: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Open MLflow and make the database and the study's experiment where they are missing.
 
         The address is MLFLOW_TRACKING_URI, or `<results>/mlflow.db` with files in
         `<results>/mlartifacts`. made_by: `user`, `source.name` and others of MLflow's tags, for
-        every run.
+        every run. data: the digest of each training set's train and val images, by its name. A run
+        on one that is not there has no dataset.
         """
         self.uri = tracking_uri(results)
         self._study, self._results = study, results
+        self._data = dict(data)
         self._made_by = {f"mlflow.{name}": value for name, value in made_by.items()}
         self._runs_cache: dict[RunKey, Run] | None = None
         self._models_cache: list[LoggedModel] | None = None
@@ -358,7 +380,7 @@ class Tracker:
         """Open a run in the place of any earlier one of the same key, which goes to the trash."""
         if (earlier := self._runs().pop(key, None)) is not None:
             self._client.delete_run(earlier.info.run_id)
-        names = ("study.kind", "study.pairing", "study.key", "mlflow.parentRunId")
+        names = ("study.kind", "study.pairing", "study.key", PARENT)
         own = zip(names, (*key, parent), strict=True)
         all_tags = {**self._made_by, **tags, **{name: value for name, value in own if value}}
         start_ms = round((time.time() - seconds) * 1000)
@@ -395,12 +417,22 @@ class Tracker:
 
     def _pairing_run(self, pairing: Pairing) -> str:
         """The id of a pairing's run, which its trials are nested under."""
-        key = ("pairing", pairing.name, pairing.name)
-        # it holds only what it is opened with, so it is never half written
+        key = _pairing_key(pairing.name)
+        # what it is opened with is all that its trials need, so it is never half written
         if key not in self._runs():
-            run = self._new_run(key, pairing.name, _tags_of(pairing))
-            self._client.set_terminated(run.info.run_id)
+            self._new_pairing_run(key, _tags_of(pairing))
         return str(self._runs()[key].info.run_id)
+
+    def _new_pairing_run(self, key: RunKey, tags: Mapping[str, str]) -> Run:
+        """Open a pairing's run. What was nested under an earlier one moves to it."""
+        earlier = self._runs().get(key)
+        run = self._new_run(key, key[1], tags)
+        self._client.set_terminated(run.info.run_id)
+        for nested in self._runs().values() if earlier is not None else ():
+            if nested.data.tags.get(PARENT) == earlier.info.run_id:
+                self._client.set_tag(nested.info.run_id, PARENT, run.info.run_id)
+                nested.data.tags[PARENT] = run.info.run_id
+        return run
 
     def log_trial(self, trial: Trial, result: TrialResult) -> None:
         """Write a trial with its curves, nested under its pairing.
@@ -436,6 +468,8 @@ class Tracker:
                 **_commit_tag(commit),
             },
         )
+        if math.isfinite(result.val_auc):
+            self._runs()[key].data.metrics[BEST] = result.val_auc
         return key
 
     def log_epoch(self, trial: Trial, record: EpochRecord) -> None:
@@ -461,7 +495,11 @@ class Tracker:
             "study.origin": trial.origin,
         }
         parent = self._pairing_run(trial.pairing)
-        self._new_run(key, name, tags, seconds=seconds, parent=parent)
+        run = self._new_run(key, name, tags, seconds=seconds, parent=parent)
+        train_on = trial.pairing.train_on
+        if train_on in self._data:
+            self._log_inputs(run.info.run_id, "train", {train_on: self._data[train_on]})
+        run.data.params.update(_params(trial))  # as they will be there
         self._under_way[key] = set()
 
     def log_winner(self, trained: TrainedDetector, folder: Path) -> None:
@@ -534,8 +572,8 @@ class Tracker:
         """Write the matrix as one run: a metric for every cell and quantity, mean over seeds, NaN
         where it has no value; of an AUC its interval's ends, too; and the files. Its description is
         the answer and the AUCs as a table. Then each winner's own numbers as MLflow's
-        model-by-dataset metrics, so that models can be ranked on a test set. Return where in MLflow
-        the matrix is shown.
+        model-by-dataset metrics, so that models can be ranked on a test set, and each pairing's
+        numbers and parameters in its run. Return where in MLflow the matrix is shown.
 
         rows: all of matrix.csv; those of a part of the images (by method, without leaks) stay
         there, and are not written. Of a study that is repeated the matrix is of means, and winners
@@ -547,6 +585,7 @@ class Tracker:
         with _one_line_errors(self.uri):
             self._log_matrix_run([row for row in rows if not row.is_single], artifacts, commit)
             self._log_model_metrics([row for row in rows if row.is_first])
+            self._log_pairings([row for row in rows if not row.is_single])
             run = self._runs()["matrix", "", "matrix"]
             page = f"/#/experiments/{self._experiment}/runs/{run.info.run_id}"
             return f"{page}?workflowType=machine_learning"  # beside the pages for training
@@ -578,21 +617,81 @@ class Tracker:
         )
         names = json.dumps(original_names(means), indent=1, ensure_ascii=False)
         self._client.log_text(run_id, names, NAMES)
-        self._log_test_sets(run_id, rows)
+        test_sets = {name: dataset_digest(name) for name in map(dataset_name, rows)}
+        self._log_inputs(run_id, "test", test_sets)
         for path in artifacts:
             folder = "figures" if path.suffix in FIGURES else None
             self._client.log_artifact(run_id, str(path), folder)
         self._complete(key, "done", end_ms=_now_ms(), tags={"study.content": content})
 
-    def _log_test_sets(self, run_id: str, rows: Sequence[ResultRow]) -> None:
+    def _log_inputs(self, run_id: str, context: str, digests: Mapping[str, str]) -> None:
+        """Write the datasets that a run reads. context: `train` or `test`. digests: by name."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        datasets = [
-            Dataset(name, dataset_digest(name), "local", canonical_json({"name": name}))
-            for name in sorted({dataset_name(row) for row in rows})
+        tags = [InputTag("mlflow.data.context", context)]
+        inputs = [
+            DatasetInput(Dataset(name, held, "local", canonical_json({"name": name})), tags)
+            for name, held in sorted(digests.items())
         ]
-        tags = [InputTag("mlflow.data.context", "test")]
-        self._client.log_inputs(run_id, [DatasetInput(one, tags) for one in datasets])
+        self._client.log_inputs(run_id, inputs)
+
+    def _log_pairings(self, rows: Sequence[ResultRow]) -> None:
+        """Add to the run of every pairing with winners what it came to and does not have yet: the
+        val AUC of the selected trial, the winners' AUC on each clean test set (mean over seeds) and
+        its interval, and the parameters that all winners share. A run with parameters or test sets
+        that are not there any more is written anew.
+        """
+        winners: dict[str, list[LoggedModel]] = {}
+        for model in self._current().values():
+            winners.setdefault(model.tags["study.pairing"], []).append(model)
+        aucs = [r for r in rows if r.is_plain and r.seed == "mean" and r.metric == "auc"]
+        for name, models in winners.items():
+            key, now_ms = _pairing_key(name), _now_ms()
+            self._pairing_run(_pairing_of(models[0]))
+            run = self._runs()[key]
+            params = self._shared_params(name, models)
+            numbers = self._best_val_auc(name, models, params)
+            for row in aucs:
+                if row.role == "detector" and f"{row.detector} @ {row.train_on}" == name:
+                    numbers |= dict(_values(row, _on_test_set(row)))
+            numbers = {what: value for what, value in numbers.items() if math.isfinite(value)}
+            gone = run.data.params.items() - params.items() or set(run.data.metrics) - set(numbers)
+            if gone:
+                run = self._new_pairing_run(key, _tags_of(_pairing_of(models[0])))
+            held = run.data
+            new = [(k, v, now_ms, 0) for k, v in numbers.items() if held.metrics.get(k) != v]
+            missing = {k: v for k, v in params.items() if k not in held.params}
+            if new or missing:
+                self._log(run.info.run_id, numbers=new, params=missing)
+                held.metrics.update(numbers)
+                held.params.update(params)
+
+    def _shared_params(self, pairing: str, models: Sequence[LoggedModel]) -> dict[str, str]:
+        """The parameters that the winners of a pairing have in common; no seed is one."""
+        keys = [("winner", pairing, model.tags["study.key"]) for model in models]
+        found = [_configuration(self._runs()[key]).items() for key in keys if key in self._runs()]
+        return dict(set(found[0]).intersection(*found)) if found else {}
+
+    def _best_val_auc(
+        self, pairing: str, models: Sequence[LoggedModel], params: Mapping[str, str]
+    ) -> dict[str, float]:
+        """The val AUC of the trial that was selected; where nothing was searched, the highest of
+        the winners. {} where there is none.
+        """
+        numbers = {model.tags["study.trial"] for model in models}
+        keys = {model.tags["study.key"] for model in models}
+        found = [
+            run.data.metrics[BEST]
+            for (kind, name, key), run in self._runs().items()
+            if name == pairing and BEST in run.data.metrics
+            if (kind == "winner" and key in keys and numbers == {"-1"})
+            or (
+                kind == "trial"
+                and run.data.tags["study.number"] in numbers
+                and _configuration(run) == params
+            )
+        ]
+        return {BEST: max(found)} if found else {}
 
     def _log_model_metrics(self, rows: Sequence[ResultRow]) -> None:
         """Add to every current model the numbers that it does not have yet, each under the name of

@@ -39,7 +39,7 @@ class Writers:
     because that takes seconds.
 
     told: called with ("lost", view, why, traceback), and with ("page", where the matrix is shown).
-    rebuild: what MLflow has of the study is set aside first. made_by: as `Tracker` takes it.
+    rebuild: what MLflow has of the study is set aside first. made_by, data: as for `Tracker`.
     """
 
     def __init__(
@@ -48,10 +48,11 @@ class Writers:
         results: Path,
         rebuild: bool,
         made_by: Mapping[str, str],
+        data: Mapping[str, str],
         told: Callable[..., None],
     ) -> None:
         self._study, self._results, self._told = study, results, told
-        self._made_by = made_by
+        self._made_by, self._data = made_by, data
         self._tracker: Tracker | None = None
         self._optuna = OptunaRecord(study, results=results)
         self._given_up: set[str] = set()
@@ -89,7 +90,9 @@ class Writers:
 
     def _mlflow(self) -> Tracker:
         if self._tracker is None:
-            self._tracker = Tracker(self._study, results=self._results, made_by=self._made_by)
+            self._tracker = Tracker(
+                self._study, results=self._results, made_by=self._made_by, data=self._data
+            )
         return self._tracker
 
     def _try(self, view: str, write: Callable[[], object], *, part_of: str = "") -> None:

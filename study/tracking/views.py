@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from study.core import child, live
@@ -96,12 +96,20 @@ class Views:
         self._over.wait(STOP_SECONDS)  # its last line is read
         self._errors.close()
 
-    def open(self, study: str, results: Path, *, remedy: str, rebuild: bool = False) -> None:
+    def open(
+        self,
+        study: str,
+        results: Path,
+        *,
+        remedy: str,
+        rebuild: bool = False,
+        data: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Say which study follows. remedy: the command that writes what a view lacks. rebuild:
-        what MLflow has of it is set aside first.
+        what MLflow has of it is set aside first. data: the digest of each training set, by name.
         """
         self._remedy = remedy
-        self._put("open", study, results.absolute(), rebuild, _made_by())
+        self._put("open", study, results.absolute(), rebuild, _made_by(), dict(data))
 
     def add_trial(self, trial: Trial, result: TrialResult, space: Space) -> None:
         """Show a trial that has ended."""

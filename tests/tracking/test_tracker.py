@@ -121,6 +121,106 @@ def test_a_second_run_of_the_commands_writes_nothing(results: Path, tmp_path: Pa
     assert seen[0]["model_metrics"] == 2 + 2 * (2 + 2)
 
 
+def pairing_runs(tracker: Tracker) -> dict[str, Any]:
+    return {run.info.run_name: run.data for run in runs(tracker, "pairing")}
+
+
+def test_a_pairing_has_its_best_val_auc_its_test_aucs_and_its_parameters(
+    results: Path, tmp_path: Path
+) -> None:
+    """Written once; a number that changes is added. Of a pairing whose winner is another one the
+    run is written anew, and its trials go along.
+    """
+    rows = [
+        row(train_on="a+b", test_on="b c", value=0.75),
+        row(train_on="a+b", test_on="b c", value=0.25, seed="0"),
+        row(train_on="a+b", test_on="b c", value=0.25, degradation="jpeg90"),
+        row(train_on="a+b", test_on="b c", value=0.25, level="unit"),
+        row("(metadata only)", "a+b", "b c", 0.25),
+        row(train_on="c", test_on="b c", value=0.25),
+        row(train_on="a+b", test_on="nothing", value=math.nan),
+    ]
+    trial, result = make_trial()
+    other, better = make_trial(number=1)
+    again = {"best_val_auc": 0.7, "auc/b.x20.c": 0.75}
+    again |= {"auc/b.x20.c/low": 0.7, "auc/b.x20.c/high": 0.8}
+    for _ in range(2):
+        tracker = Tracker("faces", results=results)
+        tracker.log_trial(trial, replace(result, val_auc=0.7))
+        tracker.log_trial(other, replace(better, val_auc=0.9))  # it was not selected
+        for seed in range(2):
+            trained, folder = _winner_of(trial, seed, tmp_path)
+            tracker.log_winner(trained, folder)
+        for _ in range(2):
+            tracker.log_matrix(rows, [])
+        assert list(pairing_runs(tracker)) == ["npr @ a+b"]
+        held = pairing_runs(tracker)["npr @ a+b"]
+        assert held.metrics == pytest.approx(again)
+        assert held.params == {"lr": "0.01", "schedule": "full", "max_epochs": "3"}
+        (run,) = runs(tracker, "pairing")
+        for name in again:
+            assert len(client(tracker).get_metric_history(run.info.run_id, name)) == 1
+    tracker.log_matrix([replace(rows[0], estimate=row(value=0.5).estimate)], [])
+    assert pairing_runs(tracker)["npr @ a+b"].metrics["auc/b.x20.c"] == 0.5
+    assert runs(tracker, "pairing")[0].info.run_id == run.info.run_id
+    for seed in range(2):
+        trained, folder = _winner_of(other, seed, tmp_path)
+        tracker.log_winner(replace(trained, winner_trial=1), folder)
+    tracker.log_matrix(rows, [])
+    (anew,) = runs(tracker, "pairing")
+    assert anew.data.metrics == pytest.approx({**again, "best_val_auc": 0.9})
+    assert anew.data.params == {"lr": "0.011", "schedule": "full", "max_epochs": "3"}
+    nested = [*runs(tracker, "trial"), *runs(tracker, "winner")]
+    assert len(nested) == 2 + 2 * 2
+    assert {one.data.tags["mlflow.parentRunId"] for one in nested} == {anew.info.run_id}
+
+
+def _winner_of(trial: Any, seed: int, tmp_path: Path) -> tuple[Any, Path]:
+    """The winner that retrains a trial."""
+    key = f"{trial.key}-winner{seed}"
+    shutil.rmtree(tmp_path / key, ignore_errors=True)
+    trained, folder = make_winner(tmp_path, seed=seed, key=key)
+    return replace(trained, trial=replace(trained.trial, params=trial.params)), folder
+
+
+def test_a_pairing_that_was_not_searched_has_the_val_auc_of_its_winner(
+    results: Path, tmp_path: Path
+) -> None:
+    """And one that is not trained has none."""
+    tracker = Tracker("faces", results=results)
+    for name, val_auc in (("mean", 0.8), ("zero", math.nan)):
+        trained, folder = make_winner(tmp_path, name, "a")
+        _, result = make_trial()
+        assert trained.val_auc == result.val_auc
+        tracker.log_winner(replace(trained, winner_trial=-1, val_auc=val_auc), folder)
+    tracker.log_matrix([row("mean"), row("zero")], [])
+    found = {name: data.metrics for name, data in pairing_runs(tracker).items()}
+    assert found["mean @ a"]["best_val_auc"] == 0.8
+    assert sorted(found["zero @ a"]) == ["auc/b", "auc/b/high", "auc/b/low"]
+
+
+def test_trials_and_winners_name_the_data_that_they_are_trained_on(
+    results: Path, tmp_path: Path
+) -> None:
+    """By the digest of its content; what is not trained has none."""
+    tracker = Tracker("faces", results=results, data={"a+b": "content1", "c": "content2"})
+    tracker.log_trial(*make_trial())
+    tracker.log_epoch(make_trial(number=1)[0], make_trial()[1].history[0])
+    tracker.log_trial(*make_trial(number=1))
+    tracker.log_winner(*make_winner(tmp_path, train_on="c"))
+    tracker.log_winner(*make_winner(tmp_path, train_on="(none)"))
+    found = [
+        (run.data.tags["study.kind"], one.dataset.name, one.dataset.digest, one.tags[0].value)
+        for kind in ("trial", "winner")
+        for run in runs(tracker, kind)
+        for one in run.inputs.dataset_inputs
+    ]
+    assert found == [("trial", "a+b", "content1", "train")] * 2 + [
+        ("winner", "c", "content2", "train")
+    ]
+    assert len(runs(tracker, "winner")) == 2
+
+
 def test_a_failed_trial_that_is_done_at_last_is_replaced(results: Path) -> None:
     trial, result = make_trial()
     failed = replace(

@@ -89,7 +89,7 @@ def test_a_part_that_fails_costs_itself_alone(results: Path, tmp_path: Path) -> 
     """A registered model of somebody else: the matrix is there all the same, and where it is."""
     Tracker("faces", results=results)._client.create_registered_model("faces")
     told: list[tuple[str, ...]] = []
-    writers = Writers("faces", results, False, {}, told=lambda *words: told.append(words))
+    writers = Writers("faces", results, False, {}, {}, told=lambda *words: told.append(words))
     writers.winner(*make_winner(tmp_path))
     writers.matrix([row(train_on="a+b"), row(train_on="a+b", seed="0")], [], "npr @ a+b", "")
     (page, where), (lost, what, why, _) = told
