@@ -86,7 +86,8 @@ def write_readme(name: str, answer: str, commands: Sequence[tuple[str, str]], fo
     """
     told = "\n".join(f"> {line}" for line in answer.splitlines())
     go_on = "\n".join(f"* {what}: `{command}`" for what, command in commands)
-    files = "\n".join(f"| `{file}` | {what} |" for file, what in FILES)
+    here = [(file, what) for file, what in FILES if (folder / file.split(", ")[0]).exists()]
+    files = "\n".join(f"| `{file}` | {what} |" for file, what in here)
     return _write(
         folder / README,
         f"# Results of the study {name}\n\n## The answer\n\n{told}\n\n"
