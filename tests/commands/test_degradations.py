@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from study import cross_eval, plan, sweep
+from study import cli, cross_eval, plan, sweep
 from study.core.failures import Failure
 from study.core.records import NO_DEGRADATION, Scores
 from study.data.catalog import Catalog, DataConfig
@@ -177,9 +177,12 @@ def test_three_suites_of_two_detectors_and_two_seeds_decode_every_image_once(
     shutil.copytree(clean.store.results, tmp_path / "results")
     setup = setup_of(replace(clean, store=Store(tmp_path / "results", "degraded")), *SUITES)
     decodes = _counted(monkeypatch)
-    options = argparse.Namespace(local=True, address=None, slots=None, debug=False)
+    options = argparse.Namespace(
+        local=True, address=None, slots=None, debug=False, results=str(tmp_path / "results")
+    )
     estimates = Estimates(setup.jobs, {})  # of a search: this process scores whatever it takes
-    cross_eval._score(setup, options, plan_cells(setup), [], estimates)
+    answer = cli.answered("cross_eval", options, [])
+    cross_eval._score(setup, options, plan_cells(setup), [], estimates, answer)
     files = [
         path
         for name in ("alpha", "beta")

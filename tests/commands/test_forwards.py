@@ -20,6 +20,7 @@ from study.detectors import registry
 from study.detectors.timm_network import TimmNetwork
 from study.jobs import cell, probe, trial, winner
 from study.planning import open_study
+from study.planning.study_file import load_study
 from study.search.spaces import Space, load_space
 from tests.factories import write_dataset
 
@@ -128,7 +129,7 @@ def test_each_image_is_looked_at_once_a_view(
         assert sweep.main(arguments) == 0
         assert cross_eval.main(arguments) == 0
         opened = open_study.open_study(
-            open_study.load_study(str(file)),
+            load_study(str(file)),
             results=results,
             weights_root=weights,
             firewall=False,
