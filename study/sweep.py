@@ -84,6 +84,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
     from study.render.study_text import selection_text
+    from study.render.table import terminal_width
     from study.tracking.mlflow_address import ui_command
     from study.tracking.optuna_record import dashboard_command
     from study.tracking.recording import TrialRecord
@@ -126,7 +127,8 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
     else:
         cli.LOG.info(text)
     for one, searched in zip(repeats, histories, strict=True):
-        answer.say(f"\n{one.name and f'{one.name}: '}{selection_text(searched, one.searches)}")
+        selected = selection_text(searched, one.searches, terminal_width())
+        answer.say(f"\n{one.name and f'{one.name}: '}{selected}")
     _say_flags(opened, histories[0])
     cli.say_what_is_left([("failed", *one) for one in failed.items()], said)
     answer.say(
@@ -145,12 +147,15 @@ def _say_flags(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> N
     from study.analysis.floors import floors
     from study.render.floors import floor_line
     from study.render.study_text import devices_note
+    from study.render.table import fold, terminal_width
 
     below = floors(opened.jobs, history)
     for detector in dict.fromkeys(one.pairing.detector for one in below):
         cli.LOG.info(f"{detector}: {floor_line(below, detector)}")
     for flag in flags(opened.searches, history, below):
-        cli.LOG.info(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}")
+        cli.LOG.info(
+            fold(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}", terminal_width())
+        )
     if note := devices_note(history):
         cli.LOG.info(note)
 

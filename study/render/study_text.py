@@ -11,6 +11,7 @@ from study.data.images.faces import STEPS
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
 from study.render.numbers import counted
+from study.render.table import fold
 from study.search.driver import PairingSearch
 
 
@@ -128,10 +129,13 @@ def faces_words(name: str) -> str:
 
 
 def selection_text(
-    history: Mapping[Pairing, SearchHistory], searches: Mapping[Pairing, PairingSearch]
+    history: Mapping[Pairing, SearchHistory],
+    searches: Mapping[Pairing, PairingSearch],
+    characters: int,
 ) -> str:
     """Return what each search selected, a line a pairing: the AUC on source val of the default
-    configuration and of the winner, the winner's settings, and how the search went.
+    configuration and of the winner, the winner's settings, and how the search went. A line longer
+    than `characters` is broken.
     """
     lines = ["selected on source val (AUC of the default configuration -> of the winner):"]
     width = max(len(pairing.name) for pairing in history)
@@ -148,7 +152,7 @@ def selection_text(
             before = _auc(next((r for t, r in searched.trials if t.number == 0), None))
             text = f"{before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}"
             text += f"; {course(searched)}" if searched.complete else ""
-        lines.append(f"  {pairing.name:<{width}}  {text}")
+        lines.append(fold(f"  {pairing.name:<{width}}  {text}", characters, " " * 6))
     return "\n".join(lines)
 
 

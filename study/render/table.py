@@ -132,9 +132,9 @@ def terminal_width() -> int:
     return max(MIN_WIDTH, shutil.get_terminal_size((USUAL_WIDTH, 24)).columns)
 
 
-def fold(line: str, width: int) -> str:
+def fold(line: str, width: int, indent: str = GAP) -> str:
     """Break a line that is longer than `width`; what follows is indented."""
-    return textwrap.fill(line, width, subsequent_indent=GAP, break_on_hyphens=False)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def markdown(table: Table) -> str:

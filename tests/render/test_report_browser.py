@@ -248,6 +248,22 @@ def test_numbers_stand_out_on_every_colour(browser: Any, tmp_path: Path) -> None
     tab.close()
 
 
+def test_parts_without_data_are_named(browser: Any, tab: Any, tmp_path: Path) -> None:
+    """A page of one cell has no chart: the page says so, where a reader would miss them."""
+    path = tmp_path / "page.html"
+    one = Results(rows=(row("npr", "a", "b", 0.5),))
+    path.write_text(page(Report(name="s", results=one), bundled()), "utf-8")
+    bare = browser.new_page()
+    bare.goto(path.as_uri())
+    bare.wait_for_selector("html[data-ready=yes]", state="attached")
+    assert bare.inner_text("#absent") == (
+        "This study has no data for: Robustness, Deliveries, Verdicts that flip, Younger"
+        " generators, Tuned against default, Search, Learning curves."
+    )
+    bare.close()
+    assert "Robustness" not in (tab.text_content("#absent") or "")
+
+
 def test_names_stay_letters(tab: Any) -> None:
     assert EVIL in tab.inner_text("#grid")
     assert tab.evaluate("document.querySelectorAll('script').length") == 3

@@ -386,13 +386,17 @@ async function scheme(name) {
 }
 
 function drawCharts() {
+  const absent = [];
   for (const name of ["forest", "robustness", "delivery", "flips", "later", "tuning", "search", "learning"]) {
     const section = name === "forest" ? $("forest") : $(name), chart = data.charts[name];
     if (!chart) {
       section.hidden = true;
       if (name === "forest") $("forest-note").hidden = true;
+      else absent.push(section.querySelector("h2").textContent);
     } else draw(name === "forest" ? section : section.querySelector(".chart"), chart);
   }
+  $("absent").hidden = !absent.length;
+  $("absent").textContent = `This study has no data for: ${absent.join(", ")}.`;
 }
 
 // ---- the page

@@ -176,7 +176,7 @@ def _failures(results: Results) -> str:
                 (
                     where,
                     f"{row.coverage:.2%} of its images",
-                    "others are excluded: see the audit",
+                    "the others are excluded: study.prepare names them, with the reason",
                 ),
             )
     if not lines:
