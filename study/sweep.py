@@ -83,8 +83,6 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
     from study.planning.repeats import repeats_of
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
-    from study.render.study_text import selection_text
-    from study.render.table import terminal_width
     from study.tracking.mlflow_address import ui_command
     from study.tracking.optuna_record import dashboard_command
     from study.tracking.recording import TrialRecord
@@ -126,9 +124,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
         answer.add(logging.INFO, text)
     else:
         cli.LOG.info(text)
-    for one, searched in zip(repeats, histories, strict=True):
-        selected = selection_text(searched, one.searches, terminal_width())
-        answer.say(f"\n{one.name and f'{one.name}: '}{selected}")
+    _say_selected(repeats, histories, answer)
     _say_flags(opened, histories[0])
     cli.say_what_is_left([("failed", *one) for one in failed.items()], said)
     answer.say(
@@ -139,6 +135,20 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
         if not views.wait():
             answer.forget()
     return cli.SOME_FAILED if failed else cli.DONE
+
+
+def _say_selected(
+    repeats: Sequence[OpenStudy],
+    histories: Sequence[Mapping[Pairing, SearchHistory]],
+    answer: Answered,
+) -> None:
+    """Say what the searches selected, repeat by repeat."""
+    from study.render.study_text import selection_text
+    from study.render.table import terminal_width
+
+    for one, searched in zip(repeats, histories, strict=True):
+        selected = selection_text(searched, one.searches, terminal_width())
+        answer.say(f"\n{one.name and f'{one.name}: '}{selected}")
 
 
 def _say_flags(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> None:
