@@ -1,4 +1,4 @@
-"""Draw a study's figures for a paper, as PDF, SVG and PNG, and write its tables as LaTeX.
+"""Draw a study's figures for a paper, as PDF, SVG and PNG. Write its tables as LaTeX and Markdown.
 
     python -m study.paper quick
 

@@ -138,15 +138,16 @@ def fold(line: str, width: int, indent: str = GAP) -> str:
 
 
 def markdown(table: Table) -> str:
-    """Return a table as Markdown; `|` and `*` in a cell stand for themselves."""
+    """Return a table as Markdown."""
     head, *body = (
-        f"| {' | '.join(_plain(cell) for cell in row)} |"
+        f"| {' | '.join(markdown_words(cell) for cell in row)} |"
         for row in ([column.name for column in table.columns], *table.shown())
     )
     return "\n".join([head, "|" + "---|" * len(table.columns), *body])
 
 
-def _plain(cell: str) -> str:
+def markdown_words(cell: str) -> str:
+    """Return words as a cell of a Markdown table shows them: `|` and `*` stand for themselves."""
     return ", ".join(cell.split("\n")).replace("|", "\\|").replace("*", "\\*")
 
 

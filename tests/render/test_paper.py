@@ -7,10 +7,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -37,8 +39,14 @@ from study.render.figures.heat_map import heat_maps
 from study.render.figures.paper import Paper, write_paper
 from study.render.figures.robustness import changes
 from study.render.figures.search import learning_curves
-from study.render.latex_tables import best_of_cells, matrix_latex, ranking_latex
 from study.render.numbers import with_interval
+from study.render.paper_tables import (
+    LATEX,
+    MARKDOWN,
+    best_of_cells,
+    matrix_table,
+    ranking_table,
+)
 from tests.analysis.score_sets import score_set
 from tests.analysis.test_comparisons import aucs_of, baseline_rows, compared, made, study
 from tests.render.report_here import later_rows_made_up
@@ -216,7 +224,7 @@ def test_colours_are_those_that_the_colour_blind_tell_apart() -> None:
 
 
 def test_bold_stands_only_where_all_others_are_beaten(found: Comparisons) -> None:
-    text = matrix_latex(results(rows_of(found)), found)
+    text = matrix_table(results(rows_of(found)), found, LATEX)
     best = best_of_cells(found.pairs)
     for (x, y), name in best.items():
         beaten = [
@@ -233,9 +241,28 @@ def test_bold_stands_only_where_all_others_are_beaten(found: Comparisons) -> Non
 
 
 def test_the_ranking_is_bold_where_the_answer_says_best(found: Comparisons) -> None:
-    assert ranking_latex(found).count(r"\textbf") == 1  # "good generalises best"
+    assert ranking_table(found, LATEX).count(r"\textbf") == 1  # "good generalises best"
     alike = compared(study({"one": 1.0, "two": 1.0}, ["aa", "bb"], seeds=3))
-    assert r"\textbf" not in ranking_latex(alike)
+    assert r"\textbf" not in ranking_table(alike, LATEX)
+
+
+def test_markdown_has_the_numbers_and_the_bold_of_latex(found: Comparisons) -> None:
+    """As a Markdown reader shows it, and LaTeX without its commands."""
+    rows = [*results(rows_of(found)).rows, row("a|b_*", "aa", "bb", 0.5)]
+    both = [matrix_table(results(rows), found, to) for to in (LATEX, MARKDOWN)]
+    both += [ranking_table(found, to) for to in (LATEX, MARKDOWN)]
+    for latex, text in zip(both[::2], both[1::2], strict=True):
+        html = MarkdownIt("commonmark").enable("table").render(text)
+        shown = [re.split("</t[hd]>", line) for line in re.findall("<tr>(.*?)</tr>", html, re.S)]
+        shown = [[re.sub("<.*?>", "", cell).strip() for cell in line[:-1]] for line in shown]
+        plain = re.sub(r"\\phantom\{\*\}|\\(textbf|footnotesize)|%.*", "", latex)
+        plain = plain.replace(r"\textbar{}", "|").replace(r"\_", "_").replace("$", "")
+        lines = [line[:-2] for line in plain.splitlines() if line.endswith(r"\\")]
+        wanted = [
+            [" ".join(re.sub("[{}]", "", cell).split()) for cell in one.split("&")] for one in lines
+        ]
+        assert [[unescape(cell) for cell in line] for line in shown] == wanted
+        assert html.count("<strong>") == latex.count(r"\textbf") > 0
 
 
 def paper(found: Comparisons) -> Paper:
@@ -249,7 +276,7 @@ def test_every_format_and_the_tables_are_written(found: Comparisons, tmp_path: P
     drawn |= {"roc", "precision_recall", "reliability"}
     assert {path.name for path in files} == {
         *(f"{name}.{kind}" for name in drawn for kind in ("pdf", "svg", "png")),
-        *("matrix.tex", "ranking.tex"),
+        *(f"{name}.{ending}" for name in ("matrix", "ranking") for ending in ("tex", "md")),
     }
     assert (tmp_path / "forest.pdf").read_bytes().startswith(b"%PDF")
     assert "<svg" in (tmp_path / "roc.svg").read_text(encoding="utf-8")[:500]

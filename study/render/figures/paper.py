@@ -18,7 +18,7 @@ from study.analysis.robustness import Robustness
 from study.analysis.search_curves import EpochPoint
 from study.render.figures.headless import costs_only, headless
 from study.render.files import write_texts
-from study.render.latex_tables import latex_files
+from study.render.paper_tables import paper_tables
 from study.tracking.metric_names import slug
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def write_paper(
     """Write every figure in every format, and the tables; return the files. A figure that fails is
     left out, with a warning. style: matplotlib's settings, as a file. Raises StoreError.
     """
-    files = write_texts(folder, latex_files(paper.results, paper.comparisons))
+    files = write_texts(folder, paper_tables(paper.results, paper.comparisons))
     with headless(style):
         from study.render.figures.canvas import save_as
 
