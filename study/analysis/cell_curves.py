@@ -17,6 +17,7 @@ from study.statistics import ranking
 from study.statistics.metrics import sigmoid
 from study.statistics.ranking import Floats
 from study.statistics.replicates import ECE_BINS
+from study.statistics.roc_band import roc_band
 
 # false positive rates, close to each other at both ends, as a DET curve shows them
 GRID: Floats = np.unique(np.concatenate([[0, 0.01, 0.05, 1], ndtr(np.linspace(-3, 3, 61))]))
@@ -40,7 +41,8 @@ class CellCurves:
     """One clean cell, on the images that all its seeds have scored.
 
     tpr: the highest true positive rate at no more than each false positive rate of `GRID`, mean
-    over seeds; lowest, highest: of the seeds. All (G,), (0,) where a class is missing.
+    over seeds; low, high: its 95 % interval over test images (`roc_band`). All (G,), (0,) where a
+    class is missing.
     precision: (R,) at the highest threshold that calls at least `RECALL` of the fakes fake, mean
     over seeds; (0,) where a class is missing.
     edges: (BINS + 1,) of the logits' bins; reals, fakes: (BINS,) shares of each class, all seeds
@@ -55,8 +57,8 @@ class CellCurves:
     n_real: int
     n_fake: int
     tpr: Floats
-    lowest: Floats
-    highest: Floats
+    low: Floats
+    high: Floats
     precision: Floats
     edges: Floats
     reals: Floats
@@ -72,14 +74,16 @@ def cell_curves(scores: ScoreSet, cells: Iterable[Cell], most: int) -> tuple[Cel
         if cell.state == "done" and cell.degradation == NO_DEGRADATION:
             places.setdefault((cell.pairing, cell.test_on), []).append(cell.scores_key)
     shown = [*places.items()][:most]
-    return tuple(_curves(*place, scores.aligned(keys)) for place, keys in shown)
+    return tuple(
+        _curves(*place, scores.aligned(keys), scores.rng_seed(place[1])) for place, keys in shown
+    )
 
 
-def _curves(pairing: Pairing, test_on: str, held: Aligned) -> CellCurves:
-    rates, precisions = np.empty((0, len(GRID))), np.empty((0, len(RECALL)))
+def _curves(pairing: Pairing, test_on: str, held: Aligned, rng_seed: int) -> CellCurves:
+    tpr = low = high = precision = np.empty(0)
     if held.has_both_classes:
-        each = [_on_grids(held.label, logit) for logit in held.logits]
-        rates, precisions = (np.stack(of) for of in zip(*each, strict=True))
+        tpr, low, high = roc_band(held.label, held.logits, held.group, GRID, rng_seed=rng_seed)
+        precision = np.mean([_precision(held.label, logit) for logit in held.logits], axis=0)
     edges = _edges(held.logits)
     return CellCurves(
         detector=pairing.detector,
@@ -88,10 +92,10 @@ def _curves(pairing: Pairing, test_on: str, held: Aligned) -> CellCurves:
         seeds=len(held.logits),
         n_real=int((held.label == 0).sum()),
         n_fake=int((held.label == 1).sum()),
-        tpr=rates.mean(axis=0) if len(rates) else np.empty(0),
-        lowest=rates.min(axis=0) if len(rates) else np.empty(0),
-        highest=rates.max(axis=0) if len(rates) else np.empty(0),
-        precision=precisions.mean(axis=0) if len(precisions) else np.empty(0),
+        tpr=tpr,
+        low=low,
+        high=high,
+        precision=precision,
         edges=edges,
         reals=_shares(held.logits[:, held.label == 0], edges),
         fakes=_shares(held.logits[:, held.label == 1], edges),
@@ -100,13 +104,12 @@ def _curves(pairing: Pairing, test_on: str, held: Aligned) -> CellCurves:
     )
 
 
-def _on_grids(label: ArrayLike, logit: Floats) -> tuple[Floats, Floats]:
-    """The true positive rates at `GRID`, and the precision at `RECALL`."""
+def _precision(label: ArrayLike, logit: Floats) -> Floats:
+    """The precision at `RECALL`."""
     curves = ranking.curves(ranking.rank(label, logit))
     tp, called = curves.tp[0], curves.called[0]
-    fpr, tpr = (called - tp) / curves.n_real[0], tp / curves.n_fake[0]
-    reached = np.searchsorted(tpr, RECALL, side="left")
-    return tpr[np.searchsorted(fpr, GRID, side="right") - 1], tp[reached] / called[reached]
+    reached = np.searchsorted(tp / curves.n_fake[0], RECALL, side="left")
+    return np.asarray(tp[reached] / called[reached])
 
 
 def _edges(logits: Floats) -> Floats:

@@ -231,7 +231,7 @@ def test_every_chart_is_one_that_vega_lite_takes() -> None:
         for i in range(2)
     ]
     drawn = [charts.search_chart(trials), charts.learning_chart(epochs)]
-    data = {"values": [{"fpr": 0.1, "tpr": 0.5, "lowest": 0.4, "highest": 0.6, "p": 0.1}]}
+    data = {"values": [{"fpr": 0.1, "tpr": 0.5, "low": 0.4, "high": 0.6, "p": 0.1}]}
     drawn += [{**chart, "data": data} for chart in charts.cell_charts().values()]
     for chart in drawn:
         assert chart is not None

@@ -28,14 +28,15 @@ Draw = Callable[[Axes, CellCurves, Style], object]
 
 
 def roc_panels(curves: Sequence[CellCurves], results: Results) -> Figure | None:
-    """Draw the ROC of every cell, mean over seeds at each false positive rate, with the matrix' AUC
-    and its interval in the colour of the line; None where no cell has a curve.
+    """Draw the ROC of every cell, mean over seeds at each false positive rate, its band over test
+    images, and the matrix' AUC and interval in the colour of the line; None where no cell has a
+    curve.
     """
 
     def draw(axes: Axes, one: CellCurves, style: Style) -> None:
         axes.step(GRID, one.tpr, where="post", **style)
         band: Style = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
-        axes.fill_between(GRID, one.lowest, one.highest, step="post", **band)
+        axes.fill_between(GRID, one.low, one.high, step="post", **band)
 
     names = "false positive rate", "true positive rate"
     both = [one for one in curves if one.tpr.size]

@@ -508,6 +508,7 @@ _SHARE = {"scale": {"domain": [0, 1]}}
 _CLASSES = {"field": "class", "type": "nominal", "scale": REAL_FAKE, **TOP}
 _LINE = {"type": "line", "color": OKABE_ITO[0]}
 _BAND = {"type": "area", "opacity": 0.25, "color": OKABE_ITO[0]}
+_WHERE_KNOWN = {"transform": [{"filter": "isValid(datum.low)"}]}
 
 
 def _diagonal(x: str, y: str) -> Chart:
@@ -522,12 +523,12 @@ def _diagonal(x: str, y: str) -> Chart:
 def _roc() -> Chart:
     steps = {"interpolate": "step-after"}
     x, y = _x("fpr", "false positive rate", **_SHARE), "true positive rate"
-    ends = {"x": x, "y": _x("lowest", y, **_SHARE), "y2": {"field": "highest"}}
+    ends = {"x": x, "y": _x("low", y, **_SHARE), "y2": {"field": "high"}}
     return {
         **SMALL,
         "layer": [
             _diagonal(x["title"], y),
-            {"mark": {**_BAND, **steps}, "encoding": ends},
+            {"mark": {**_BAND, **steps}, "encoding": ends, **_WHERE_KNOWN},
             {"mark": {**_LINE, **steps}, "encoding": {"x": x, "y": _x("tpr", y, **_SHARE)}},
         ],
     }
@@ -544,7 +545,7 @@ def _det() -> Chart:
             for name, rate in _DEVIATES.items()
         ],
         "layer": [
-            {"mark": {**_BAND, **straight}, "encoding": ends},
+            {"mark": {**_BAND, **straight}, "encoding": ends, **_WHERE_KNOWN},
             {"mark": {**_LINE, **straight}, "encoding": {"x": x, "y": _deviate("y", y)}},
         ],
     }
@@ -570,8 +571,8 @@ def _reliability() -> Chart:
 _DEVIATES = {
     "x": "datum.fpr",
     "y": "1 - datum.tpr",
-    "y_low": "1 - datum.highest",
-    "y_high": "1 - datum.lowest",
+    "y_low": "1 - datum.high",
+    "y_high": "1 - datum.low",
 }
 
 

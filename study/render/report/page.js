@@ -293,7 +293,7 @@ const pending = {}; // charts that wait until they are on the page
 function cellCharts(curve, evidence) {
   const box = make("div", "", { class: "charts" });
   const rates = data.curves.fpr.map((fpr, at) =>
-    ({ fpr, tpr: curve.tpr[at], lowest: curve.lowest[at], highest: curve.highest[at] }));
+    ({ fpr, tpr: curve.tpr[at], low: curve.low[at], high: curve.high[at] }));
   const scores = ["real", "fake"].flatMap((name) => curve[`${name}s`].map((share, at) =>
     ({ class: name, share, from: curve.edges[at], to: curve.edges[at + 1] })));
   const bins = curve.bins.map(([p, share, images]) => ({ p, share, images }));
@@ -307,8 +307,8 @@ function cellCharts(curve, evidence) {
     box.append(figure);
     pending[name] = { box: canvas, chart: { ...chart, data: { values: values[name] } } };
   }
-  const band = curve.seeds > 1 ? `Lines: mean over ${curve.seeds} seeds; bands: their range. ` : "One seed. ";
-  return [box, make("p", `${band}Histogram: bins of equal width, what lies beyond is in the first and last. Reliability: bins of equal mass. Both: all seeds together.`, { class: "note" })];
+  const line = curve.seeds > 1 ? `Lines: mean over ${curve.seeds} seeds. ` : "One seed. ";
+  return [box, make("p", `${line}Bands: 95 % interval of each point, over test images. Histogram: bins of equal width, what lies beyond is in the first and last. Reliability: bins of equal mass. Both: all seeds together.`, { class: "note" })];
 }
 
 function confusion(d, x, y) {

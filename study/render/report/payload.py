@@ -185,7 +185,7 @@ def curves(found: Iterable[CellCurves]) -> Json:
                 "predictions": _predictions(one),
                 **{
                     name: _short(getattr(one, name).tolist())
-                    for name in ("tpr", "lowest", "highest", "edges", "reals", "fakes")
+                    for name in ("tpr", "low", "high", "edges", "reals", "fakes")
                 },
                 "bins": [_short(line) for line in one.bins],
                 "worst": [
@@ -206,8 +206,8 @@ def _predictions(one: CellCurves) -> str:
     return predictions_file(pairing, one.test_on, 0)
 
 
-def _short(values: Sequence[float], places: int = 4) -> list[float]:
-    return [round(value, places) for value in values]
+def _short(values: Sequence[float], places: int = 4) -> list[float | None]:
+    return [json_number(round(value, places)) for value in values]
 
 
 def images(found: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, str]]:
@@ -218,7 +218,7 @@ def images(found: Mapping[str, Mapping[str, bytes]]) -> dict[str, dict[str, str]
     }
 
 
-def _tippett(row: EvidenceRow) -> list[list[float]]:
+def _tippett(row: EvidenceRow) -> list[list[float | None]]:
     """(log10 LR, share of reals, share of fakes at least so high) at some LRs; [] without LRs of
     both classes.
     """
