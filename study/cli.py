@@ -572,6 +572,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> None:
         with stop.listening():
             _check_encodings()
             code = main(None)
+            stop.check()  # one that was swallowed to the end
     except StudyError as error:
         LOG.error(f"error: {written_out(str(error))}")  # a line, whatever is in a name
         code = BAD_INPUT
@@ -605,6 +606,9 @@ def _leave(code: int) -> NoReturn:
     """End the process, of which everything is written by now. To take torch apart object by object,
     as Python does at its end, takes seconds in which nothing is shown.
     """
+    from study.core import stop
+
+    stop.end_at_once()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -38,6 +38,7 @@ LOG = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 128 << 20
 # a cluster takes as long to start and to stop, on two cores
 SMALL_SECONDS = 12.0
+SLOW = "timed out during startup"  # what Ray says of itself
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Tune imports MLflow where it is installed, which would then send how it is used
@@ -92,14 +93,26 @@ class Cluster:
                 )
             return
         if address is None:
-            self._start(cpus)
+            self._start_patiently(cpus)
         else:
             self._join(address)
         if not (address or "").startswith("ray://"):  # a proxy, behind which nothing is reached
             self._watch = Watch(self._watched())
 
-    def _start(self, cpus: int | None) -> None:
+    def _start_patiently(self, cpus: int | None) -> None:
+        """Start Ray; once more where it took longer than Ray itself waits, as on a machine that is
+        busy.
+        """
         LOG.info("starting Ray on this machine, about 10 s")
+        try:
+            self._start(cpus)
+        except ConfigError as error:
+            if SLOW not in str(error):
+                raise
+            LOG.info("Ray did not start within 30 s; trying once more")
+            self._start(cpus)
+
+    def _start(self, cpus: int | None) -> None:
         live.show("starting Ray")
         self._guard = Guard()
         if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:

@@ -85,3 +85,37 @@ def test_after_the_block_signals_go_where_they_went_and_none_is_left() -> None:
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
     stop.check()  # raises nothing
+
+
+def command(body: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose `main` has this body."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import atexit, os, signal\nfrom study import cli\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "def send(): os.kill(os.getpid(), signal.SIGINT); sum(range(100))\n"
+            f"def main(_):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n    return 0\n"
+            "cli.run(main)\n",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_signal_that_was_swallowed_to_the_end_is_no_success() -> None:
+    done = command("""
+        class Swallows:
+            def __del__(self):
+                send()
+        Swallows()
+        """)
+    assert done.returncode == 130
+    assert "interrupted: what was finished is kept" in done.stderr
+
+
+def test_a_signal_while_a_command_leaves_ends_it_without_a_word() -> None:
+    done = command("atexit.register(send)\nprint('all is written')")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "all is written\n", "")

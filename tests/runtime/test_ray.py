@@ -256,3 +256,20 @@ def test_what_keeps_ray_from_starting_is_one_line_with_the_variables_that_may_be
     with pytest.raises(ConfigError, match=r"No module named .*RAY_RUNTIME_ENV_HOOK") as error:
         Cluster()
     assert "\n" not in str(error.value) and "--local runs without it" in str(error.value)
+
+
+def test_ray_that_starts_too_slowly_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine, on which it takes longer than Ray itself waits."""
+    tries = []
+
+    def init(self: Cluster, **options: object) -> None:
+        tries.append(options["_temp_dir"])
+        raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(Cluster, "_init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with pytest.raises(ConfigError, match="Ray does not start on this machine"):
+        Cluster()
+    assert len({*tries}) == len(tries) == 2, "each in a folder of its own"
+    assert not [folder for folder in map(Path, tries) if folder.parent.exists()]
