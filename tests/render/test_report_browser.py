@@ -261,7 +261,7 @@ def test_parts_without_data_are_named(browser: Any, tab: Any, tmp_path: Path) ->
         " generators, Tuned against default, Search, Learning curves."
     )
     bare.close()
-    assert "Robustness" not in (tab.text_content("#absent") or "")
+    assert "Deliveries" not in (tab.text_content("#absent") or "")
 
 
 def test_names_stay_letters(tab: Any) -> None:
