@@ -198,12 +198,14 @@ def _say_standing(record: TrialRecord) -> None:
 def _say_header(opened: OpenStudy) -> None:
     """Say what every pairing gets, and what a grid, a warm start or few groups make of it."""
     from study.analysis.flags import given_recipe
+    from study.core.log import OF_INPUTS
     from study.planning.repeats import repeats_line
     from study.render.study_text import study_lines
 
     for name in opened.study.members():
         for line in opened.workspace.catalog.dataset(name).incomplete:
-            cli.LOG.warning(f"warning: {name} is not all that was published: {line}")
+            text = f"warning: {name} is not all that was published: {line}"
+            cli.LOG.warning(text, extra=OF_INPUTS)
     study, searches = opened.study, opened.searches
     budget = study.budget
     device_time = f", no new trial after {cli.seconds_text(budget.gpu_seconds)} of device time"

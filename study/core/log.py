@@ -16,6 +16,7 @@ from pathlib import Path
 
 LOG = logging.getLogger("study")  # every module's logger is below it
 FILE_ONLY = {"file_only": True}  # `extra` of what the terminal need not show
+OF_INPUTS = {"of_inputs": True}  # `extra` of a warning that the same inputs give every time
 ASIDE = {"aside": True}  # `extra` of what is no part of the output, which may be JSON in a file
 
 

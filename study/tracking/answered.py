@@ -8,8 +8,8 @@ views have. The next run compares all of it, which takes a fraction of a second,
 Where anything differs, or cannot be read, it runs as ever.
 
 Files of the store count by their SHA-256, weights in it and files elsewhere by size and times.
-What was answered with a warning is not kept, nor that of a study whose data, results or views lie
-elsewhere, or that has a detector of one's own.
+What was answered with a warning is not kept, but for one that the inputs give every time. Nor is
+that of a study whose data, results or views lie elsewhere, or that has a detector of one's own.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class _Heard(logging.Handler):
         self.paused = self.warned = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.warned |= record.levelno >= logging.WARNING
+        self.warned |= record.levelno >= logging.WARNING and not hasattr(record, "of_inputs")
         if not hasattr(record, "file_only") and not hasattr(record, "aside"):
             self.add(record.levelno, record.getMessage())
 

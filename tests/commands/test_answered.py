@@ -12,12 +12,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from study import cli, cross_eval, sweep
 from study.core import snapshot
+from study.data.catalog import Catalog
 from study.store.store import Store
 from tests.commands.conftest import StudyRun
 
@@ -118,6 +120,22 @@ def test_a_finished_sweep_answers_at_once_until_something_changes(
     image = next(Path(arguments[3]).rglob("*.png"))
     with changed(image, image.read_bytes()):
         asks()
+
+
+@pytest.mark.slow
+def test_a_warning_that_the_inputs_give_every_time_is_said_again(
+    finished: tuple[list[str], Store], call: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, store = finished
+    lacks, whole = ("7 of 9 images are missing",), Catalog.dataset
+    lacking = lambda self, name: replace(whole(self, name), incomplete=lacks)  # noqa: E731
+    monkeypatch.setattr(Catalog, "dataset", lacking)
+    said = call("sweep", *arguments)
+    log = store.folder / "run.log"
+    warned = log.read_text(encoding="utf-8").count(lacks[0])
+    assert warned > 0
+    assert call("sweep", *arguments, at_once=True) == said
+    assert log.read_text(encoding="utf-8").count(lacks[0]) == 2 * warned
 
 
 @pytest.mark.slow
