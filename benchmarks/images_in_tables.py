@@ -5,17 +5,14 @@
     temporary folder
 
 Goals: the peak memory of 100,000 images is at most 1.1 times that of 10,000, and tables take no
-longer than files. Each line is a process of its own, which sees its dataset for the first time.
+longer than files. Each line is a command of its own, which sees its dataset for the first time.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
-import json
 import os
-import resource
 import subprocess
 import sys
 import tarfile
@@ -47,11 +44,7 @@ GOAL = 1.1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--one", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        measure(options.one)
-        return
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{os.cpu_count()} cores; load average before the start: {load}")
     print(f"{'':<24}{'images':>9}{'seconds':>9}{'CPU s':>8}{'peak MB':>9}")
@@ -61,38 +54,33 @@ def main() -> None:
         for kind in KINDS:
             with tempfile.TemporaryDirectory() as folder:
                 write(kind, Path(folder) / "data" / "mine", number)
-                command = [sys.executable, __file__, "--one", folder]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found = json.loads(done.stdout)
-            peaks[kind].append(found["peak"])
-            spent[kind].append(found["cpu"])
-            print(
-                f"{kind:<24}{number:>9,}{found['seconds']:>9.1f}{found['cpu']:>8.1f}"
-                f"{found['peak'] / 1e6:>9.0f}",
-                flush=True,
-            )
+                seconds, cpu, peak = measure(folder)
+            peaks[kind].append(peak)
+            spent[kind].append(cpu)
+            print(f"{kind:<24}{number:>9,}{seconds:>9.1f}{cpu:>8.1f}{peak / 1e6:>9.0f}", flush=True)
     for kind in KINDS[1:]:
         memory, cpu = peaks[kind][-1] / peaks[kind][0], spent[kind][-1] / spent["files"][-1]
         met = "met" if memory <= GOAL else "MISSED"
         print(f"{kind}: memory {memory:.2f} times, goal {GOAL}: {met}; CPU {cpu:.2f} of files")
 
 
-def measure(folder: str) -> None:
-    """Prepare a study on the dataset in a folder, in this process, and print what that took."""
-    from study import prepare
-
+def measure(folder: str) -> tuple[float, float, float]:
+    """Prepare a study on the dataset in a folder, as a command; return its seconds, CPU seconds and
+    peak memory in bytes.
+    """
     study = Path(folder) / "study.toml"
     study.write_text(STUDY.format(root=Path(folder) / "data"), encoding="utf-8")
-    start, cpu = time.perf_counter(), time.process_time()
-    with contextlib.redirect_stdout(sys.stderr):
-        assert prepare.main(["-q", str(study), "--results", str(Path(folder) / "results")]) == 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {
-        "seconds": time.perf_counter() - start,
-        "cpu": time.process_time() - cpu,
-        "peak": peak * (1 if sys.platform == "darwin" else 1024),
-    }
-    print(json.dumps(found))
+    words = ["-q", str(study), "--results", str(Path(folder) / "results")]
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "study.prepare", *words], stdout=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"prepare ended with {process.returncode}")
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, peak
 
 
 def images(number: int) -> Iterator[bytes]:

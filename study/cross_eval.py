@@ -609,7 +609,7 @@ def _print(
     """
     from study.render.answer import answer as answer_of
     from study.render.answer import answer_text
-    from study.render.cell_files import write_readme
+    from study.render.cell_files import PREDICTIONS, write_readme
     from study.render.closing import closing
     from study.render.controls import controls_lines
     from study.render.printed import printed
@@ -646,6 +646,8 @@ def _print(
     readme = write_readme(opened.study.name, said, commands, folder)
     page = f", {REPORT} is the page" * (folder / REPORT).is_file()
     answer.say(fold(f"files:  {readme} says what is where{page}", terminal_width()))
+    if options.predictions_csv:
+        answer.say(f"of each image: {folder / PREDICTIONS}, a CSV for every model and test set")
     answer.say(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
     if full:
         answer.say(f"mlflow: {ui_command(opened.workspace.results)}")

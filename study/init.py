@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", default="results", metavar="DIR", help=what)
     cli.add_log_options(parser)
     options = cli.parse(parser, arguments)
-    from study.planning.new_study import new_study_text
+    from study.planning.new_study import FIRST_LOOK, new_study_text
     from study.render.numbers import counted
 
     out = _checked_out(options)
@@ -60,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  {one.name}: {one.about}")
     for name, label in class_folders.items():
         print(f"  class folder {name}: {('real', 'fake')[label]}")
+    small = ", ".join(f"{key} = {value}" for key, value in FIRST_LOOK.items())
+    print(
+        f"Its budget is small, for a first look ({small}). The file says which is to be believed."
+    )
     print("edit it, or run it as it is:")
     for step, command in zip(("next", "then", "then"), commands, strict=True):
         print(f"{step}: {command}")

@@ -84,7 +84,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
     from study.planning.study_file import to_toml
     from study.planning.warm_start import save_starts
     from study.tracking.mlflow_address import ui_command
-    from study.tracking.optuna_record import dashboard_command
+    from study.tracking.optuna_record import dashboard_command, without_dashboard
     from study.tracking.recording import TrialRecord
 
     store, results, repeats = opened.store, opened.workspace.results, repeats_of(opened)
@@ -129,7 +129,7 @@ def sweep(opened: OpenStudy, options: argparse.Namespace, views: Views, answer: 
     cli.say_what_is_left([("failed", *one) for one in failed.items()], said)
     answer.say(
         f"\nnext:   {cli.again(options, 'cross_eval')}\nmlflow: {ui_command(results)}\noptuna:"
-        f" {dashboard_command(results)}"
+        f" {dashboard_command(results)}{without_dashboard()}"
     )
     with answer.working():
         if not views.wait():
@@ -147,7 +147,15 @@ def _say_selected(
     from study.render.table import terminal_width
 
     for one, searched in zip(repeats, histories, strict=True):
-        selected = selection_text(searched, one.searches, terminal_width())
+        aucs = {
+            pairing: [
+                one.store.model(job.trial.key).val_auc
+                for job in one.jobs.winners(pairing, history)
+                if one.store.has_model(job.trial.key)
+            ]
+            for pairing, history in searched.items()
+        }
+        selected = selection_text(searched, one.searches, aucs, terminal_width())
         answer.say(f"\n{one.name and f'{one.name}: '}{selected}")
 
 
@@ -424,7 +432,7 @@ def _train(
     cli.LOG.info(f"\ntraining {mine} winners ({len(winners) - mine} are in the store){beside}")
     start = time.monotonic()
     with cli.announced(
-        todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show, what="winners"
+        todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show, what="models"
     ):
         work = {WinnerJob: run_winner, DrawsJob: run_draws, ProbeJob: run_probe}
         failures = launcher.run_jobs(todo, functools.partial(by_kind, work), seconds=needed)

@@ -47,7 +47,7 @@ def track(opened: OpenStudy, views: Views, again: str, *, rebuild: bool = False)
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
     from study.tracking.mlflow_address import page_line, ui_command
-    from study.tracking.optuna_record import dashboard_command
+    from study.tracking.optuna_record import dashboard_command, without_dashboard
     from study.tracking.set_aside import set_aside_damaged
 
     store, results = opened.store, opened.workspace.results
@@ -72,7 +72,8 @@ def track(opened: OpenStudy, views: Views, again: str, *, rebuild: bool = False)
         views.add_matrix(tables.every_row, store.shown_files(), champion(tables))
     whole = views.wait()
     print(f"{len(trials)} trials, {len(winners)} winners, {'the' if has_matrix else 'no'} matrix")
-    print(f"mlflow: {ui_command(results)}\noptuna: {dashboard_command(results)}")
+    print(f"mlflow: {ui_command(results)}")
+    print(f"optuna: {dashboard_command(results)}{without_dashboard()}")
     if views.matrix_page:
         print(page_line(results, views.matrix_page))
     return cli.DONE if whole else cli.SOME_FAILED

@@ -173,7 +173,7 @@ def found_late(number: int, trials: int) -> Said | None:
     """Say that the selected trial is in the last third of the search; nothing where it is not."""
     if trials < PER_SETTING or number < trials - trials // 3:
         return None
-    seen = f"the selected trial is number {number + 1} of {trials}, in the last third"
+    seen = f"the selected trial, {number}, is in the last third of {trials}"
     return Said(FOUND_LATE, seen, f"set budget.trials = {2 * trials}")
 
 
@@ -206,5 +206,5 @@ def course(searched: SearchHistory) -> str:
         return f"the default was not beaten in {trials} trials"
     gain = searched.best[1].val_auc - curve[0]
     since = trials - 1 - trial.number
-    then = f"nothing better in the {since} after it" if since else "the last one"
-    return f"best is trial {trial.number + 1} of {trials} ({then}), {gain:+.3f} over the default"
+    then = f"nothing better in the {since} after it" if since else f"the last of {trials}"
+    return f"{then}, {gain:+.3f} over the default"

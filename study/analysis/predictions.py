@@ -23,6 +23,7 @@ import numpy as np
 
 from study.analysis.calibrations import Calibrations
 from study.analysis.cells_csv import CellFile, read_cells
+from study.analysis.headline import CHANCE
 from study.analysis.results import ResultRow, Results
 from study.analysis.results_csv import read_matrix, read_results
 from study.core.errors import ConfigError, DataError, StoreError, unknown_name
@@ -39,6 +40,7 @@ from study.store.store import Store
 # What images go through on their way to whoever asks; a verdict that does not survive it is none.
 COPIES = ("jpeg90", "jpeg75", "down0.75", "down0.5")
 AT_ONCE = 16  # images whose copies are scored together
+NO_SKILL = "On none of them is it more than chance, so its verdicts say nothing"
 FAKE, REAL_WORD, UNSURE = "fake", "real", "unsure"
 BEST = "best"
 Progress = Callable[[str, int, int], None]
@@ -174,9 +176,12 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
         left, many = len(named) - len(means), "s" * (len(means) != 1)
         without = f" ({left} without a number left out)" * bool(left)
         sets = ", ".join(dict.fromkeys(y for of in held.values() for y in of))
+        ends = [aucs[best][y].estimate.low for y in held[best]]
+        no_skill = f". {NO_SKILL}" * all(low <= CHANCE for low in ends)
         return best, (
             f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without} over"
-            f" {said} ({sets}). It was chosen by these test sets, so expect less on new images"
+            f" {said} ({sets}). It was chosen by these test sets, so expect less on new"
+            f" images{no_skill}"
         )
     raise StoreError("no test set has an AUC of every winner; name the winner to take")
 

@@ -160,7 +160,7 @@ def _how_tested(found: Comparisons) -> list[str]:
         lines.append(NOT_COUNTED.format(which=which))
     bare = [one.detector for one in own if not one.chance.models]
     if bare:
-        which = "" if len(bare) == len(own) else f" of {listed(bare)}"
+        which = "" if len(bare) == len(own) else f" of {', '.join(bare)}"
         lines.append(
             f"No null band{which} was computed (budget.null_models): chance is .5, and the interval"
             " is held against it."
@@ -198,8 +198,8 @@ def _lead(pair: Pair) -> str:
     if pair.verdict is not Verdict.NOT_MORE:
         return said
     if math.isnan(d.smallest):
-        return f"{said} (no lead up to 0.5 would show 4 times in 5)"
-    return f"{said} (a lead of {number(d.smallest)} would show 4 times in 5)"
+        return f"{said} (no true lead up to 0.5 would show in 4 of 5 such studies)"
+    return f"{said} (a true lead of {number(d.smallest)} would show in 4 of 5 such studies)"
 
 
 def _over_test_sets(found: Comparisons, best: str) -> str:

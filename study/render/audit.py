@@ -133,7 +133,8 @@ def pairs_line(audit: StudyAudit) -> str:
     leaked = [pair.leaked for pair in audit.pairs if pair.leaked]
     found = [f"resolution mismatches {mismatches}"] if mismatches else []
     if leaked:
-        found.append(f"leaked test images {sum(leaked)} in {counted(len(leaked), 'pair')}")
+        what = counted(sum(leaked), "test image")
+        found.append(f"{what} leaked from training, in {counted(len(leaked), 'pair')} (marked !)")
     if not found:
         return ""
     return f"between training and test sets: {', '.join(found)}; study.audit tells which"

@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from study.analysis.comparisons import Comparisons
+from study.analysis.headline import CHANCE
 from study.analysis.results import Flag, ResultRow, Results
-from study.core.records import NO_DEGRADATION, NO_PIXELS
+from study.core.records import NO_DEGRADATION, NO_PIXELS, Estimate
 from study.render.answer import claim_words, headline_text
 from study.render.grid import detectors
 from study.render.marks import IN_DOMAIN, SHARES, WARNED
 from study.render.numbers import number
 from study.render.table import Cell, Column, Table, fold, table, terminal_width, text
 
+LITTLE = 0.6  # an AUC that is worth a word where its interval holds chance
 ROWS = 12  # of the matrix; where there are more, the first detectors are shown whole
 
 
@@ -29,8 +32,12 @@ def closing(
     ranked = [one.detector for one in found.headline.standings]
     order = [*ranked, *(name for name in detectors(results) if name not in ranked)]
     parts = [fold(headline_text(found), width)]
-    parts += [text(_ranking(found, flags), width)] if ranked else []
-    parts.append("\n".join([*_matrix(results, order, quantity, width), *_warned(results, width)]))
+    if ranked:
+        ranking = text(_ranking(found, flags), width)
+        parts.append("\n".join([ranking, *_no_skill(results, width)]))
+    parts.append(
+        "\n".join([*_matrix(results, order, quantity, width), *_warned(results, found, width)])
+    )
     names = dict.fromkeys(row.degradation for row in results.rows if row.role == "detector")
     if degraded := [name for name in names if name != NO_DEGRADATION]:
         said = f"degraded: {', '.join(degraded)}. What is left of each AUC stands in tables.md"
@@ -66,6 +73,23 @@ def _ranking(found: Comparisons, flags: Iterable[Flag]) -> Table:
     return table(columns, rows)
 
 
+def _no_skill(results: Results, width: int) -> list[str]:
+    """Which detectors are not even at home better than chance: there is nothing to carry over."""
+    inside: dict[str, list[Estimate]] = {}
+    for row in results.rows:
+        mean_auc = row.is_plain and (row.metric, row.seed) == ("auc", "mean")
+        is_cell = row.role == "detector" and row.domain == "in" and row.has_number
+        if mean_auc and is_cell:
+            inside.setdefault(row.detector, []).append(row.estimate)
+    names = [
+        name
+        for name, aucs in inside.items()
+        if fmean(one.value for one in aucs) < LITTLE and all(one.low <= CHANCE for one in aucs)
+    ]
+    said = "not shown to be more than chance in-domain either"
+    return [fold(f"{', '.join(names)}: {said}", width)] if names else []
+
+
 def _matrix(
     results: Results, order: Sequence[str], quantity: tuple[str, str], width: int
 ) -> list[str]:
@@ -89,7 +113,7 @@ def _matrix(
     marked = results.warnings()
     name = "@".join(filter(None, quantity))
     head = [f"{name}, trained on", *(f"{y}{f' {WARNED}' * (y in marked)}" for y in tests)]
-    lines += _by_metadata(results, tests) if name == "auc" else []
+    lines += _without_content(results, tests) if name == "auc" else []
     more = len(pairings) - len(shown)
     said = [f"and {more} rows more in tables.md"] if more else []
     return [text(table(head, lines), width), *said]
@@ -109,17 +133,17 @@ def _cell(row: ResultRow, marks: Mapping[tuple[str, str], str]) -> str:
     return f"{number(row.estimate.value)}{star}{marks.get((row.train_on, row.test_on), '')}"
 
 
-def _by_metadata(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
-    """What a classifier of file metadata reaches on each test set, in a row."""
-    found = {
-        row.test_on: number(row.estimate.value)
-        for row in results.rows
-        if row.detector == NO_PIXELS[0] and row.metric == "auc" and row.is_plain and row.has_number
-    }
-    return [[NO_PIXELS[0], *(found.get(y, "-") for y in tests)]] if found else []
+def _without_content(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
+    """What the classifiers that see no content reach on each test set, a row each."""
+    found: dict[str, dict[str, str]] = {}
+    for row in results.rows:
+        if row.detector in NO_PIXELS and row.metric == "auc" and row.is_plain and row.has_number:
+            found.setdefault(row.detector, {})[row.test_on] = number(row.estimate.value)
+    return [[one, *(found[one].get(y, "-") for y in tests)] for one in NO_PIXELS if one in found]
 
 
-def _warned(results: Results, width: int) -> list[str]:
+def _warned(results: Results, found: Comparisons, width: int) -> list[str]:
     """Why columns are marked, a line each."""
-    said = [f"{WARNED} {name}: {why}" for name, why in results.warnings().items()]
+    out = "" if found.all_marked else ", in no mean"
+    said = [f"{WARNED} {name}{out}: {why}" for name, why in results.warnings().items()]
     return [textwrap.shorten(line, width, placeholder=" ...") for line in said]

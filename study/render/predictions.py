@@ -11,6 +11,7 @@ from study.analysis.predictions import UNSURE, Prediction, Predictions, Rule
 from study.core.csv_lines import csv_line
 from study.render.numbers import between, json_number
 from study.render.table import Cell, Column, fold, table, text
+from study.statistics.metrics import sigmoid
 
 COLUMNS = ("image", "logit", "probability", "verdict", "flipped_by", "warning", "refused")
 NO_PROOF = (
@@ -77,11 +78,11 @@ def as_text(found: Predictions) -> str:
         lines.append(f"  the largest face is cut out first ({found.faces}), as in the study")
     if found.unified_px:
         lines.append(f"  images are unified to {found.unified_px} px first, as the study's were")
-    lines.append(f"  {_cut_text(found.of_images.cut, 'image')} (threshold '{found.threshold}')")
+    lines.append(f"  {_cut_text(found.of_images, 'image')} (threshold '{found.threshold}')")
     lines += ["", _rates(found.of_images, "images"), *_wrong_half(found.of_images)]
     lines += ["", _items(found.images, "image")]
     if rule := found.of_videos:
-        cut = _cut_text(rule.cut, "video")
+        cut = _cut_text(rule, "video")
         lines += ["", "videos, by the mean probability of their frames, as the study's own:"]
         lines.append(f"  {cut} (threshold '{found.threshold}', of videos)")
         lines += [fold(f"  note: {rule.note}", WIDTH)] if rule.note else []
@@ -112,9 +113,15 @@ def _wrong_half(rule: Rule) -> list[str]:
     ]
 
 
-def _cut_text(cut: float, what: str) -> str:
+def _cut_text(rule: Rule, what: str) -> str:
+    cut = rule.cut
     if math.isfinite(cut):
-        return f"fake from logit {cut:.3f} on"
+        p = (
+            ""
+            if math.isnan(rule.temperature)
+            else f", p(fake) {sigmoid(cut / rule.temperature):.3f},"
+        )
+        return f"fake from logit {cut:.3f}{p} on"
     return (
         f"every {what} is called {'fake' if cut < 0 else 'real'}: source val gave no finite limit"
     )

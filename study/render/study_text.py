@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from study.analysis.flags import course
 from study.core.records import Pairing, TrialResult
@@ -131,13 +132,14 @@ def faces_words(name: str) -> str:
 def selection_text(
     history: Mapping[Pairing, SearchHistory],
     searches: Mapping[Pairing, PairingSearch],
+    winners: Mapping[Pairing, Sequence[float]],
     characters: int,
 ) -> str:
-    """Return what each search selected, a line a pairing: the AUC on source val of the default
-    configuration and of the winner, the winner's settings, and how the search went. A line longer
-    than `characters` is broken.
+    """Return what each search selected, a line a pairing: the AUC on source val of the default's
+    trial and of the selected one, its settings, how the search went, and the mean AUC of the
+    `winners`, which are trained anew with it. A line longer than `characters` is broken.
     """
-    lines = ["selected on source val (AUC of the default configuration -> of the winner):"]
+    lines = ["selected on source val (AUC of the default's trial -> of the selected trial):"]
     width = max(len(pairing.name) for pairing in history)
     for pairing, searched in history.items():
         text = "none: see FAILED"
@@ -152,6 +154,8 @@ def selection_text(
             before = _auc(next((r for t, r in searched.trials if t.number == 0), None))
             text = f"{before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}"
             text += f"; {course(searched)}" if searched.complete else ""
+            if aucs := winners.get(pairing):
+                text += f"; its {counted(len(aucs), 'winner')}: {fmean(aucs):.3f}"
         lines.append(fold(f"  {pairing.name:<{width}}  {text}", characters, " " * 6))
     return "\n".join(lines)
 

@@ -103,7 +103,7 @@ class Cluster:
         """Start Ray; once more where it took longer than Ray itself waits, as on a machine that is
         busy.
         """
-        LOG.info("starting Ray on this machine, about 10 s")
+        LOG.info("starting Ray on this machine (10 s, longer on a busy one)")
         try:
             self._start(cpus)
         except ConfigError as error:

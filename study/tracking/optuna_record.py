@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import math
 import os
 import shlex
@@ -68,6 +69,13 @@ def dashboard_command(results: Path) -> str:
     if "://" not in address or figures.is_dir():  # beside a journal there is one from the start
         words += ["--artifact-dir", shlex.quote(str(figures))]
     return " ".join([*words, "--host", "127.0.0.1"])
+
+
+def without_dashboard() -> str:
+    """Return how to get that command, on a line of its own; "" where it is installed."""
+    if importlib.util.find_spec("optuna_dashboard"):
+        return ""
+    return "\n        (it needs pip install optuna-dashboard)"
 
 
 @contextlib.contextmanager

@@ -476,14 +476,17 @@ def test_equal_detectors_are_not_told_apart_and_the_smallest_lead_stands_beside(
     (pair,) = found.mean_pairs
     assert pair.p_holm > 0.05 and 0 < pair.finding.smallest < 0.5
     assert f"Not more than noise: its lead on {pair.second} of" in answer(found)
-    assert f"(a lead of {pair.finding.smallest:.3f} would show 4 times in 5)" in answer(found)
+    assert (
+        f"(a true lead of {pair.finding.smallest:.3f} would show in 4 of 5 such studies)"
+        in answer(found)
+    )
     assert (
         "generalises over 2 cross-domain cells on 2 test sets, and no detector is shown to be"
         in (answer(found))
     )
     hopeless = compared(study({"one": 1.0, "two": 1.0}, ["aa", "bbb"], n=20), sd=2.0)
     assert math.isnan(hopeless.mean_pairs[0].finding.smallest)
-    assert "(no lead up to 0.5 would show 4 times in 5)" in answer(hopeless)
+    assert "(no true lead up to 0.5 would show in 4 of 5 such studies)" in answer(hopeless)
     assert "| none up to 0.5 |" in comparisons_markdown(hopeless)
 
 

@@ -178,9 +178,9 @@ def test_a_pairing_has_all_its_flags_once_its_search_has_ended() -> None:
         ([0.8, 0.7, 0.7], "the default was not beaten in 3 trials"),
         (
             [0.7, 0.8, 0.75, 0.7],
-            "best is trial 2 of 4 (nothing better in the 2 after it), +0.100 over the default",
+            "nothing better in the 2 after it, +0.100 over the default",
         ),
-        ([0.7, 0.7, 0.8], "best is trial 3 of 3 (the last one), +0.100 over the default"),
+        ([0.7, 0.7, 0.8], "the last of 3, +0.100 over the default"),
     ],
 )
 def test_the_course_of_a_search_in_words(values: list[float], words: str) -> None:

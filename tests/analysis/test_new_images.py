@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.predictions import Prediction, Rule, best_winner, of_frames
+from study.analysis.predictions import NO_SKILL, Prediction, Rule, best_winner, of_frames
 from study.analysis.results import DatasetRow, PairRow, ResultRow
 from study.core.errors import StoreError
 from tests.render.synthetic_matrix import results, row
@@ -41,6 +41,14 @@ def test_winners_are_compared_over_the_test_sets_that_all_of_them_have() -> None
 def test_a_winner_without_any_number_is_left_out_and_that_is_said() -> None:
     name, how = best_winner(results(cells(c=(0.7, math.nan), d=(0.8, math.nan))), NAMED)
     assert name == "npr @ a" and "0.750, of 1 winner (1 without a number left out)" in how
+
+
+def test_a_best_that_is_nowhere_more_than_chance_says_so() -> None:
+    """Intervals of these rows reach .05 to both sides."""
+    _, how = best_winner(results(cells(c=(0.53, 0.5), d=(0.54, 0.5))), NAMED)
+    assert how.endswith(NO_SKILL)
+    _, how = best_winner(results(cells(c=(0.53, 0.5), d=(0.56, 0.5))), NAMED)
+    assert NO_SKILL not in how
 
 
 def test_cross_domain_cells_decide_and_what_the_audit_marks_does_not() -> None:

@@ -21,9 +21,9 @@ def test_the_command_writes_the_figures_that_there_are(
         *("forest.pdf", "heat_maps.pdf", "roc.pdf", "precision_recall.pdf", "reliability.pdf"),
         *("confusion_npr.pdf", "confusion_spectrum.pdf", "learning_curves.pdf"),
         "critical_difference.pdf",
-        *("matrix.tex", "ranking.tex"),
+        *("matrix.tex", "ranking.tex", "matrix.md", "ranking.md"),
     }
-    assert capsys.readouterr().out.startswith(f"11 files in {tmp_path}: matrix, ranking, forest")
+    assert capsys.readouterr().out.startswith(f"13 files in {tmp_path}: matrix, ranking, forest")
 
 
 def test_a_style_that_is_not_there_is_said_at_once(local_run: StudyRun) -> None:

@@ -50,8 +50,8 @@ WORDS = {
     "brightness": "mean brightness",
     "darkest": "the darkest value",
     "brightest": "the brightest value",
-    **{f"black_{k}": f"the share within {k} of the values within {NEAR} of black" for k in AT},
-    **{f"white_{k}": f"the share within {k} of the values within {NEAR} of white" for k in AT},
+    **{f"black_{k}": f"of the values within {NEAR} of black, the share within {k}" for k in AT},
+    **{f"white_{k}": f"of the values within {NEAR} of white, the share within {k}" for k in AT},
 }
 
 
