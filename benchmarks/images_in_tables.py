@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import resource
 import subprocess
 import sys
 import tarfile
@@ -79,6 +80,9 @@ def measure(folder: str) -> tuple[float, float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"prepare ended with {process.returncode}")
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # where a child's begins, on Linux
+    if own >= used.ru_maxrss:
+        raise SystemExit("this process has needed more memory than the command: nothing is known")
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, peak
 

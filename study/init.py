@@ -61,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, label in class_folders.items():
         print(f"  class folder {name}: {('real', 'fake')[label]}")
     small = ", ".join(f"{key} = {value}" for key, value in FIRST_LOOK.items())
-    print(
-        f"Its budget is small, for a first look ({small}). The file says which is to be believed."
-    )
+    print(f"Its budget is for a first look ({small}). The file names the one to believe.")
     print("edit it, or run it as it is:")
     for step, command in zip(("next", "then", "then"), commands, strict=True):
         print(f"{step}: {command}")

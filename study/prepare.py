@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened = cli.open_study(options, firewall=False)
     with in_use(opened.store.results):
         prepare(opened)
-    print(f"\nlook: {cli.again(options, 'audit')}  (confounds, near duplicates)")
-    print(f"next: {cli.again(options, 'sweep')}")
+    print("\nThe audit looks for confounds and near duplicates, sweep trains.")
+    print(f"audit: {cli.again(options, 'audit')}\nnext:  {cli.again(options, 'sweep')}")
     return cli.DONE
 
 
@@ -133,7 +133,7 @@ def _print_dataset(summary: DatasetSummary) -> None:
     for split, groups in sorted(summary.groups.items(), key=lambda item: SPLITS.index(item[0])):
         real, fake = summary.images(split, 0), summary.images(split, 1)
         methods = sorted({c.method for c in summary.counts if c.split == split and c.label == 1})
-        named = f"   fakes by {', '.join(methods)}" * (methods != ["fake"])  # the folder's own name
+        named = f"   fakes by {', '.join(methods)}" * (methods not in ([], ["fake"]))
         print(f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups{named}")
     if summary.faces:
         print(f"  {summary.faces}")

@@ -165,15 +165,12 @@ def _say_flags(opened: OpenStudy, history: Mapping[Pairing, SearchHistory]) -> N
     from study.analysis.floors import floors
     from study.render.floors import floor_line
     from study.render.study_text import devices_note
-    from study.render.table import fold, terminal_width
 
     below = floors(opened.jobs, history)
     for detector in dict.fromkeys(one.pairing.detector for one in below):
         cli.LOG.info(f"{detector}: {floor_line(below, detector)}")
     for flag in flags(opened.searches, history, below):
-        cli.LOG.info(
-            fold(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}", terminal_width())
-        )
+        cli.LOG.info(f"flag: {flag.detector} @ {flag.train_on}: {flag.text}")
     if note := devices_note(history):
         cli.LOG.info(note)
 

@@ -40,7 +40,7 @@ from study.store.store import Store
 # What images go through on their way to whoever asks; a verdict that does not survive it is none.
 COPIES = ("jpeg90", "jpeg75", "down0.75", "down0.5")
 AT_ONCE = 16  # images whose copies are scored together
-NO_SKILL = "On none of them is it more than chance, so its verdicts say nothing"
+NO_SKILL = "is it shown to be more than chance: do not rely on its verdicts"
 FAKE, REAL_WORD, UNSURE = "fake", "real", "unsure"
 BEST = "best"
 Progress = Callable[[str, int, int], None]
@@ -177,7 +177,8 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
         without = f" ({left} without a number left out)" * bool(left)
         sets = ", ".join(dict.fromkeys(y for of in held.values() for y in of))
         ends = [aucs[best][y].estimate.low for y in held[best]]
-        no_skill = f". {NO_SKILL}" * all(low <= CHANCE for low in ends)
+        own = f". On none of its own ({', '.join(held[best])}) {NO_SKILL}"
+        no_skill = own * all(low <= CHANCE for low in ends)
         return best, (
             f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without} over"
             f" {said} ({sets}). It was chosen by these test sets, so expect less on new"

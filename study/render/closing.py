@@ -74,7 +74,7 @@ def _ranking(found: Comparisons, flags: Iterable[Flag]) -> Table:
 
 
 def _no_skill(results: Results, width: int) -> list[str]:
-    """Which detectors are not even at home better than chance: there is nothing to carry over."""
+    """Which detectors are not shown to be better than chance at home."""
     inside: dict[str, list[Estimate]] = {}
     for row in results.rows:
         mean_auc = row.is_plain and (row.metric, row.seed) == ("auc", "mean")
@@ -86,7 +86,7 @@ def _no_skill(results: Results, width: int) -> list[str]:
         for name, aucs in inside.items()
         if fmean(one.value for one in aucs) < LITTLE and all(one.low <= CHANCE for one in aucs)
     ]
-    said = "not shown to be more than chance in-domain either"
+    said = "not shown to be more than chance in-domain"
     return [fold(f"{', '.join(names)}: {said}", width)] if names else []
 
 

@@ -116,12 +116,8 @@ def _wrong_half(rule: Rule) -> list[str]:
 def _cut_text(rule: Rule, what: str) -> str:
     cut = rule.cut
     if math.isfinite(cut):
-        p = (
-            ""
-            if math.isnan(rule.temperature)
-            else f", p(fake) {sigmoid(cut / rule.temperature):.3f},"
-        )
-        return f"fake from logit {cut:.3f}{p} on"
+        p = sigmoid(cut if math.isnan(rule.temperature) else cut / rule.temperature)
+        return f"fake from logit {cut:.3f}, p(fake) {p:.3f}, on"
     return (
         f"every {what} is called {'fake' if cut < 0 else 'real'}: source val gave no finite limit"
     )

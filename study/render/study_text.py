@@ -155,7 +155,9 @@ def selection_text(
             text = f"{before} -> {result.val_auc:.3f}  trial {winner.number}  {chosen}"
             text += f"; {course(searched)}" if searched.complete else ""
             if aucs := winners.get(pairing):
-                text += f"; its {counted(len(aucs), 'winner')}: {fmean(aucs):.3f}"
+                text += (
+                    f"; its {counted(len(aucs), 'winner')}, trained anew: mean {fmean(aucs):.3f}"
+                )
         lines.append(fold(f"  {pairing.name:<{width}}  {text}", characters, " " * 6))
     return "\n".join(lines)
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from study.statistics import ranking
 from study.statistics.ranking import Floats
-from study.statistics.resampling import Clusters, Z, clusters, draws
+from study.statistics.resampling import CONFIDENCE, Clusters, clusters, draws
 
-REPLICATES = 200  # the band needs their spread alone, not their tails
+REPLICATES = 100  # the band needs their spread alone, not their tails
 FEWEST = 2  # groups with reals that a false positive rate must stand for: below, no band covers
 
 
@@ -35,19 +36,24 @@ def roc_band(
     models; NaN at rates of fewer than `FEWEST` groups with reals. It is that of Agresti and Coull
     (1998) with the larger of two variances: the binomial one of as many fakes as there are groups
     with fakes, and that of the cluster bootstrap (Zhou and Qin, 2005), which also knows how the
-    threshold moves with the reals. So it has a width where all replicates agree.
+    threshold moves with the reals. So it has a width where all replicates agree. Its quantile is
+    Student's, of the groups of the rarer class. Its lower end is that of one group of reals fewer:
+    the highest threshold that lets k of n reals pass lets k to k + 1 of n pass elsewhere.
     """
     groups = clusters(label, group)
     ranked = [ranking.rank(label, logit) for logit in logits]
-    value = np.mean([tpr_at(ranking.curves(one), fpr)[0] for one in ranked], axis=0)
-    spread = _replicates(ranked, groups, fpr, rng_seed).std(axis=0, ddof=1)
-    fakes = groups.by_class[1]
-    shrink = fakes / (fakes + Z**2)
+    reals, fakes = groups.by_class
+    both = np.concatenate([fpr, np.maximum(fpr - 1 / reals, 0)])
+    value = np.mean([tpr_at(ranking.curves(one), both)[0] for one in ranked], axis=0)
+    spread = _replicates(ranked, groups, both, rng_seed).std(axis=0, ddof=1)
+    z = float(stdtrit(max(min(reals, fakes) - 1, 1), (1 + CONFIDENCE) / 2))
+    shrink = fakes / (fakes + z**2)
     middle = shrink * value + (1 - shrink) / 2
-    binomial = middle * (1 - middle) / (fakes + Z**2)
-    reach = Z * np.sqrt(np.maximum(binomial, (shrink * spread) ** 2))
-    reach[fpr * groups.by_class[0] < FEWEST] = np.nan
-    return value, np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)
+    binomial = middle * (1 - middle) / (fakes + z**2)
+    reach = z * np.sqrt(np.maximum(binomial, (shrink * spread) ** 2))
+    high, low = (middle + reach)[: len(fpr)], (middle - reach)[len(fpr) :]
+    known = np.where(fpr * reals >= FEWEST, 1.0, np.nan)
+    return value[: len(fpr)], known * np.clip(low, 0, 1), known * np.clip(high, 0, 1)
 
 
 def _replicates(

@@ -257,7 +257,7 @@ def test_parts_without_data_are_named(browser: Any, tab: Any, tmp_path: Path) ->
     bare.goto(path.as_uri())
     bare.wait_for_selector("html[data-ready=yes]", state="attached")
     assert bare.inner_text("#absent") == (
-        "This study has no data for: Robustness, Deliveries, Verdicts that flip, Younger"
+        "This page has no chart for: Robustness, Deliveries, Verdicts that flip, Younger"
         " generators, Tuned against default, Search, Learning curves."
     )
     bare.close()

@@ -308,7 +308,8 @@ function cellCharts(curve, evidence) {
     pending[name] = { box: canvas, chart: { ...chart, data: { values: values[name] } } };
   }
   const line = curve.seeds > 1 ? `Lines: mean over ${curve.seeds} seeds. ` : "One seed. ";
-  return [box, make("p", `${line}Bands: 95 % interval of each point, over test images. Histogram: bins of equal width, what lies beyond is in the first and last. Reliability: bins of equal mass. Both: all seeds together.`, { class: "note" })];
+  const band = curve.low.some((low) => low !== null) ? "Bands: 95 % interval of each point, over test images alone, from two groups of reals on. " : "";
+  return [box, make("p", `${line}${band}Histogram: bins of equal width, what lies beyond is in the first and last. Reliability: bins of equal mass. Both: all seeds together.`, { class: "note" })];
 }
 
 function confusion(d, x, y) {
@@ -396,7 +397,7 @@ function drawCharts() {
     } else draw(name === "forest" ? section : section.querySelector(".chart"), chart);
   }
   $("absent").hidden = !absent.length;
-  $("absent").textContent = `This study has no data for: ${absent.join(", ")}.`;
+  $("absent").textContent = `This page has no chart for: ${absent.join(", ")}.`;
 }
 
 // ---- the page
