@@ -659,6 +659,8 @@ def announced(
             then(job)
         if waiting:
             live.show(what, len(jobs) - len(waiting), len(jobs), f"next: {name(waiting[0])}")
+        elif jobs:
+            live.show(f"all {what} done, ending the workers")
 
     def watch() -> None:
         while not stop.wait(2):

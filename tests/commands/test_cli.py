@@ -48,6 +48,25 @@ def test_every_job_is_announced_once_and_what_failed_is_not(
     assert capsys.readouterr().out.splitlines() == ["[1/3] job 1", "[2/3] job 3"]
 
 
+def test_what_goes_on_after_the_last_job_is_not_called_a_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray takes a while to end its workers: "79 of 80" would not be true any more."""
+    shown: list[tuple[object, ...]] = []
+    monkeypatch.setattr(live, "show", lambda *of: shown.append(of))
+    done: list[bool] = []
+
+    class Job(NamedTuple):
+        result_key: str
+
+        def is_done(self) -> bool:
+            return bool(done)
+
+    with cli.announced([Job("a")], lambda job: job.result_key, what="cells"):
+        done.append(True)
+    assert shown == [("cells", 0, 1, "next: a"), ("all cells done, ending the workers",)]
+
+
 def test_the_next_command_names_the_same_study_in_the_same_places() -> None:
     options = argparse.Namespace(
         study="my study.toml",
