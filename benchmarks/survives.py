@@ -6,6 +6,7 @@
     python benchmarks/survives.py kills    --work DIR --number 60
     python benchmarks/survives.py signals  --work DIR --number 100
     python benchmarks/survives.py together --work DIR --number 20
+    python benchmarks/survives.py disks    --work DIR
     python benchmarks/survives.py thousand --work DIR --number 1
 
 Appends a line to `benchmarks/survives.jsonl` (`--out`) for each piece and goes on where it was
@@ -15,12 +16,15 @@ a line is bad.
     readers   flips a bit of a stored file, or cuts it, and reads it by its reader: the same
               content, or refused. `silent` is other content, `raw` an error that is not ours
     table     each damage that once gave another matrix, through the commands
-    commands  a random file damaged, through the commands: in the end the same matrix
-    kills     kill -9 of a random process at a random moment, then the same command again
+    commands  random files damaged, four at a time, through the commands: in the end the same matrix
+    kills     kill -9 of a process at a random moment, of the sort that was killed least, and on
+              with the same results: three times a sweep, twice a cross_eval. Then the same matrix
     signals   SIGINT at a random moment: exit code 130, within 5 s. cpu: what all processes of the
               command computed in that time, which other programs do not change
     together  two studies begin at once in one new results folder: both end well, with the matrices
               and the runs in MLflow that they have alone
+    disks     a study on a full disk of 2, 8 and 20 MB (as root): one sentence, and the same matrix
+              once the disk has grown
     thousand  a search of 1,000 trials: the driver's memory, and what store, MLflow and Optuna hold
 """
 
@@ -62,18 +66,21 @@ size_px = 32
 [detector.npr]
 size_px = 32
 """
-OTHER = """
-name = "other"
+ONE, OTHER = (
+    f"""
+name = "{name}"
 detectors = ["spectrum"]
-train_on = ["beta", "alpha+beta"]
+train_on = ["{train_on}"]
 [budget]
-trials = 3
-seeds = 2
+trials = 2
+seeds = 1
 replicates = 1
 null_models = 1
 [detector.spectrum]
 size_px = 32
 """
+    for name, train_on in (("one", "alpha"), ("other", "beta"))
+)
 THOUSAND = """
 name = "thousand"
 detectors = ["spectrum"]
@@ -89,10 +96,13 @@ sampler = "random"
 size_px = 32
 """
 CHUNK = 500  # damages of readers to a line
-ENDS_SECONDS = 400  # a command that is interrupted
+ENDS_SECONDS = 400  # how long a command that is interrupted is waited for
+SOON_SECONDS = 5.0  # in which it is to end
 QUIET_SECONDS = 600  # without a change of any file of the results, a command hangs
 FLAT = 1.1  # times its memory after 300 trials that a driver may have after 1,000
+AT_ONCE = 4  # damages of a whole command
 MARK = "STUDY_SURVIVES"
+Lines = list[dict[str, Any]]  # what was found before, of the part
 STORED = (
     *("models/*/detector.json", "models/*/*.safetensors", "models/*/val_scores.parquet"),
     *("epochs/*/*.safetensors", "scores/*.parquet", "draws/*.safetensors"),
@@ -162,7 +172,7 @@ def base(work: Path) -> Path:
         for seed, (name, suffix) in enumerate((("alpha", ".png"), ("beta", ".jpg")), start=1):
             shutil.rmtree(work / "data" / name, ignore_errors=True)
             write_dataset(work / "data" / name, n=30, size=32, seed=seed, suffix=suffix)
-        for text in (STUDY, OTHER, THOUSAND):
+        for text in (STUDY, ONE, OTHER, THOUSAND):
             name = text.split('"')[1]
             root = f'[data]\nroot = "{work / "data"}"\n'
             (work / f"{name}.toml").write_text(text + root, encoding="utf-8")
@@ -262,7 +272,7 @@ def judged(path: Path, study: Path, good: Any) -> str:
     return "refused" if found is None else "same" if found == good else "silent"
 
 
-def readers(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+def readers(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
     import logging
 
     logging.getLogger("study").setLevel(logging.CRITICAL)
@@ -270,11 +280,11 @@ def readers(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
     study, cache = folder / "results" / "small", folder / "results" / "cache"
     kinds = {pattern: sorted(study.glob(pattern)) for pattern in STORED}
     for name in CACHED:
-        found = (p for p in (cache / name).rglob("*") if p.is_file() and ".locks" not in p.parts)
+        found = (p for p in (cache / name).rglob("*") if is_stored(p))
         kinds[f"cache/{name}"] = sorted(found)
     kinds = {kind: files for kind, files in kinds.items() if files}
     good: dict[Path, Any] = {}
-    for first in range(done * CHUNK, number, CHUNK):
+    for first in range(len(lines) * CHUNK, number, CHUNK):
         counts, bad = Counter[str](), []
         for index in range(first, min(first + CHUNK, number)):
             rng = random.Random(index)
@@ -313,33 +323,28 @@ def mended(folder: Path, expected: str) -> dict[str, Any]:
     return {"end": end, "codes": codes, "said": said_all[-1500:] if end != "same" else ""}
 
 
-def commands(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+def commands(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
     expected = matrix(base(work))
-    for index in range(done, number):
+    for index in range(len(lines), -(-number // AT_ONCE)):
         rng = random.Random(index)
         folder = copied(work, "commands")
         study, cache = folder / "results" / "small", folder / "results" / "cache"
-        kind = rng.choice([*STORED, *CACHED, "mlflow.db", "optuna.journal"])
-        if kind in CACHED:
-            places = (cache / kind).rglob("*")
-        elif kind in STORED:
-            places = study.glob(kind)
-        else:
-            places = (folder / "results").glob(kind)
-        files = sorted(p for p in places if p.is_file() and ".locks" not in p.parts)
-        if not files:
-            continue
-        path = rng.choice(files)
-        how = damage(path, rng)
+        kinds = [(study, kind) for kind in STORED]
+        kinds += [(cache / name, "**/*") for name in CACHED]
+        kinds += [(folder / "results", name) for name in ("mlflow.db", "optuna.journal")]
+        groups = [[p for p in sorted(place.glob(kind)) if is_stored(p)] for place, kind in kinds]
+        damaged = {}
+        for files in rng.sample([files for files in groups if files], AT_ONCE):
+            path = rng.choice(files)
+            damaged[str(path.relative_to(folder / "results"))] = damage(path, rng)
         again = rng.random() < 0.5  # so that weights, packs and features are read
         if again:
             shutil.rmtree(study / "scores")
-        found = mended(folder, expected)
-        yield {
-            "file": str(path.relative_to(folder / "results")),
-            "how": how,
-            "again": again,
-        } | found
+        yield {"damaged": damaged, "again": again} | mended(folder, expected)
+
+
+def is_stored(path: Path) -> bool:
+    return path.is_file() and ".locks" not in path.parts
 
 
 def swap(first: Path, second: Path) -> None:
@@ -348,10 +353,10 @@ def swap(first: Path, second: Path) -> None:
     second.write_bytes(content)
 
 
-def table(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+def table(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
     """The damages of which it was found that they gave another matrix, or a dead end."""
     expected = matrix(base(work))
-    for name, again, do in DAMAGES[done:]:
+    for name, again, do in DAMAGES[len(lines) :]:
         folder = copied(work, "table")
         do(folder / "results" / "small", folder / "results" / "cache")
         if again:
@@ -468,88 +473,169 @@ def outside(folder: Path) -> list[str]:
     return sorted([*(str(p.relative_to(folder)) for p in home), *left])
 
 
-def kills(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
-    expected = matrix(base(work))
-    ways = [("sweep", ()), ("sweep", ("--local",)), ("cross_eval", ("--local",)), ("sweep", ())]
-    ways += [("prepare", ()), ("report", ())]
-    for index in range(done, number):
-        rng = random.Random(index)
-        command, more = ways[index % len(ways)]
-        folder = copied(work, "kills")
-        if command in ("sweep", "prepare"):
-            shutil.rmtree(folder / "results")
-        elif command == "cross_eval":
-            shutil.rmtree(folder / "results" / "small" / "scores")
-        process = python(command, folder, *more)
-        began, limit = time.monotonic(), 40.0 if command == "sweep" and not more else 12.0
-        moment = rng.uniform(0.5, limit)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(moment)
-        there = of_folder(folder)
-        sorts = sorted({sort_of(words) for words in there.values()})
-        sort, words = rng.choice(sorts) if sorts else "", ""
-        victims = [pid for pid, one in there.items() if sort_of(one) == sort]
-        if victims:
-            victim = rng.choice(victims)
-            words = there[victim][:100]
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                sort = ""
-        said, hangs = to_its_end(process, folder)
-        ended = time.monotonic()
-        while (left := of_folder(folder)) and time.monotonic() - ended < 10:
-            time.sleep(0.2)
-        line = {
-            "command": " ".join((command, *more)),
-            "killed": sort,
-            "words": words,
-            "load": round(os.getloadavg()[0], 1),
-            "at": round(moment, 1),
-            "code": process.returncode,
-            "ended_after": round(ended - began - moment, 1),
-            "left": sorted(left.values()),
-            "hangs": hangs,
-        }
-        codes = []
-        for again in ("sweep", "cross_eval"):
-            for _ in range(3):
-                code, text = run(again, folder, "--local")
-                codes.append(f"{again} {code}")
-                if code == 0:
-                    break
-        records = (folder / "results" / "small" / "trials.jsonl").read_text().splitlines()
-        keys = [json.loads(record)["key"] for record in records]
-        line |= {
-            "codes": codes,
-            "outside": outside(folder),
-            "trained_twice": len(keys) - len({*keys}),
-        }
-        line["end"] = "same" if matrix(folder) == expected else "another"
-        if line["end"] != "same" or line["hangs"]:
-            line["said"], line["then"] = said[-1500:], text[-1500:]
-        yield line
+def of_ray(driver: int) -> list[str]:
+    """The folders of clusters that a command has left."""
+    return sorted(map(str, Path("/tmp").glob(f"study-*-{driver}-*")))
 
 
-def signals(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
-    ways = [("sweep", ("--local",)), ("cross_eval", ("--local",)), ("prepare", ()), ("sweep", ())]
-    base(work)
-    for index in range(done, number):
-        rng = random.Random(index)
-        command, more = ways[index % len(ways)]
-        folder = copied(work, "signals")
-        if command in ("sweep", "prepare"):
-            shutil.rmtree(folder / "results")
-        elif command == "cross_eval":
-            shutil.rmtree(folder / "results" / "small" / "scores")
-        process = python(command, folder, *more)
-        moment = rng.uniform(1.5, 40.0 if command == "sweep" and not more else 10.0)
-        before = 0.0
+LOCAL, TWO = ("--local",), ("--set", "run.workers_per_trial=2")
+DATABASE = "database"  # no word of a command: it is killed while MLflow's database is first made
+# what is killed one after the other in one results folder
+CHAINS: list[list[tuple[str, ...]]] = [
+    [("sweep",), ("sweep",), ("sweep",), ("cross_eval", *LOCAL)],
+    [
+        *(("prepare",), ("sweep", *LOCAL, DATABASE), ("sweep", *LOCAL), ("sweep", *LOCAL)),
+        *(("cross_eval", *LOCAL), ("cross_eval", *LOCAL), ("report",)),
+    ],
+    [("sweep", *TWO)] * 3,
+]
+RESTS_ON = {"cross_eval": "sweep", "report": "cross_eval"}
+FIRST = 1.0  # by then Python has begun with a command
+LASTS: dict[tuple[str, ...], float] = {}  # how long a command takes, as far as was seen
+
+
+def renew(folder: Path, command: str) -> None:
+    """Take away what a command makes, so that all of its work is to be done."""
+    if command in ("sweep", "prepare"):
+        shutil.rmtree(folder / "results", ignore_errors=True)
+    elif command == "cross_eval":
+        shutil.rmtree(folder / "results" / "small" / "scores", ignore_errors=True)
+
+
+def under_way(
+    folder: Path, way: tuple[str, ...], rng: random.Random, before: Callable[[], object]
+) -> tuple[subprocess.Popen[str], float]:
+    """Start a command; return it at a random moment of its work, with the seconds since its start.
+    One that ends sooner tells how long it takes, and is begun again after `before`.
+    """
+    words = [word for word in way if word != DATABASE]
+    while True:
+        began, process = time.monotonic(), python(words[0], folder, *words[1:])
+        moment = rng.uniform(FIRST, LASTS.get(way, 40.0))
+        if DATABASE in way:
+            while process.poll() is None and not (folder / "results" / "mlflow.db").is_file():
+                time.sleep(0.005)
+            moment = time.monotonic() - began + rng.uniform(0, 1)
         try:
-            process.wait(moment)
+            process.wait(moment - (time.monotonic() - began))
         except subprocess.TimeoutExpired:
-            before = cpu_seconds(folder)
-            process.send_signal(signal.SIGINT)
+            return process, time.monotonic() - began
+        LASTS[way] = time.monotonic() - began
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+        before()
+
+
+def kill_one(folder: Path, killed: Counter[str], rng: random.Random) -> tuple[str, str]:
+    """Kill a process of a command, of the sort of which the fewest were: its sort and words."""
+    while there := of_folder(folder):
+        sorts = sorted({sort_of(words) for words in there.values()})
+        sort = min(sorts, key=lambda one: (killed[one], rng.random()))
+        pid = rng.choice(sorted(pid for pid, words in there.items() if sort_of(words) == sort))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed[sort] += 1
+            return sort, there[pid][:100]
+    return "", ""
+
+
+def expected_of(work: Path, more: tuple[str, ...]) -> str:
+    """The matrix that a study gives where nothing is killed; with two workers a trial, its own."""
+    alone = base(work)
+    if more != TWO:
+        return matrix(alone)
+    folder = work / "two"
+    if not matrix(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for command in ("sweep", "cross_eval"):
+            code, said = run(command, folder, *TWO)
+            assert code == 0, said
+    return matrix(folder)
+
+
+def killed_once(
+    folder: Path, way: tuple[str, ...], killed: Counter[str], rng: random.Random
+) -> dict[str, Any]:
+    """Kill a process of a command; say how the command ended, and what it left after 10 s."""
+    process, moment = under_way(folder, way, rng, lambda: renew(folder, way[0]))
+    sort, words = kill_one(folder, killed, rng)
+    began = time.monotonic()
+    said, hangs = to_its_end(process, folder)
+    ended = time.monotonic()
+    while (
+        left := [*of_folder(folder).values(), *of_ray(process.pid)]
+    ) and time.monotonic() - ended < 10:
+        time.sleep(0.2)
+    traceback = "Traceback" in said
+    return {
+        "command": " ".join(way),
+        "killed": sort,
+        "words": words,
+        "load": round(os.getloadavg()[0], 1),
+        "at": round(moment, 1),
+        "code": process.returncode,
+        "ended_after": round(ended - began, 1),
+        "left": sorted(left),
+        "hangs": hangs,
+        "traceback": traceback,
+        "outside": outside(folder),
+        "said": said[-1500:] if hangs or traceback or left else "",
+    }
+
+
+def gone_on(folder: Path, more: tuple[str, ...], expected: str) -> dict[str, Any]:
+    """Give the commands again until the matrix is there; say how that went."""
+    codes = []
+    for again in ("sweep", "cross_eval"):
+        for _ in range(3):
+            code, text = run(again, folder, *more)
+            codes.append(f"{again} {code}")
+            if code == 0:
+                break
+    records = (folder / "results" / "small" / "trials.jsonl").read_text().splitlines()
+    keys = [json.loads(record)["key"] for record in records]
+    end = "same" if matrix(folder) == expected else "another"
+    twice, then = len(keys) - len({*keys}), text[-1500:] if end != "same" else ""
+    return {"codes": codes, "trained_twice": twice, "end": end, "then": then}
+
+
+def kills(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
+    done, chain = len(lines), max((line.get("chain", -1) for line in lines), default=-1)
+    killed = Counter(line["killed"] for line in lines)
+    while done < number:
+        chain += 1
+        rng, ways = random.Random(chain), CHAINS[chain % len(CHAINS)]
+        more = TWO if ways[0][1:] == TWO else LOCAL
+        expected = expected_of(work, more)
+        folder, found = work / "kills", list[dict[str, Any]]()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for place, way in enumerate(ways):
+            if found and found[-1]["code"] == 0:
+                renew(folder, way[0])
+            if way[0] in RESTS_ON and ways[place - 1][0] != way[0]:
+                run(RESTS_ON[way[0]], folder, *more)
+            found.append({"chain": chain} | killed_once(folder, way, killed, rng))
+        how = gone_on(folder, more, expected)
+        done += len(found)
+        yield from (line | how for line in found)
+
+
+def signals(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
+    ways = [("sweep", *LOCAL), ("cross_eval", *LOCAL), ("prepare",), ("sweep",)]
+    base(work)
+    for index in range(len(lines), number):
+        rng, way = random.Random(index), ways[index % len(ways)]
+        folder = copied(work, "signals")
+
+        def begin(folder: Path = folder, command: str = way[0]) -> None:
+            renew(folder, command)
+
+        begin()
+        process, moment = under_way(folder, way, rng, begin)
+        before = cpu_seconds(folder)
+        process.send_signal(signal.SIGINT)
         sent, computed = time.monotonic(), before
         while process.poll() is None and time.monotonic() < sent + ENDS_SECONDS:
             computed = max(computed, cpu_seconds(folder))
@@ -557,13 +643,13 @@ def signals(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
         seconds = time.monotonic() - sent
         said, _ = process.communicate(timeout=10)
         yield {
-            "command": " ".join((command, *more)),
+            "command": " ".join(way),
             "at": round(moment, 1),
             "code": process.returncode,
             "seconds": round(seconds, 2),
             "cpu": round(computed - before, 2),
             "load": round(os.getloadavg()[0], 1),
-            "said": said[-500:] if process.returncode not in (0, 130) else "",
+            "said": said[-500:] if process.returncode != 130 else "",
         }
 
 
@@ -593,14 +679,17 @@ def runs_of(folder: Path) -> dict[str, Any]:
         return {f"{study} {kind}": number for study, kind, number in database.execute(query)}
 
 
-def together(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
-    names, alone = ("small", "other"), base(work)
-    if not matrix(alone, "other"):
-        for command in ("sweep", "cross_eval"):
-            code, said = run(command, alone, "--local", study="other")
-            assert code == 0, said
+def together(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
+    base(work)
+    names, alone = ("one", "other"), work / "alone"
+    for name in names:
+        if not matrix(alone, name):
+            alone.mkdir(exist_ok=True)
+            for command in ("sweep", "cross_eval"):
+                code, said = run(command, alone, "--local", study=name)
+                assert code == 0, said
     expected = {name: matrix(alone, name) for name in names}, runs_of(alone)
-    for index in range(done, number):
+    for index in range(len(lines), number):
         folder = work / "together"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -618,13 +707,57 @@ def together(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
         yield line | ({} if end == "same" else {"said": said[-3000:]})
 
 
-def thousand(work: Path, number: int, done: int) -> Iterator[dict[str, Any]]:
+def disks(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
+    """`quick` with one detector on a disk in memory of so many megabytes, and once it has grown."""
+    preset = Path(__file__).parents[1] / "study/planning/presets/quick.toml"
+    text = preset.read_text(encoding="utf-8").replace('["spectrum", "npr"]', '["spectrum"]')
+    text = text.replace("[detector.npr]\nsize_px = 32\n", "")
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "quick.toml").write_text(text, encoding="utf-8")
+    folder, disk = work / "quick", work / "disk"
+    if not matrix(folder, "quick"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        both_on(folder)
+    for size in (2, 8, 20)[len(lines) :]:
+        place = disk / "results"
+        shutil.rmtree(disk, ignore_errors=True)
+        place.mkdir(parents=True)
+        mount = ("mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(place))
+        subprocess.run(mount, check=True)
+        try:
+            full, said = both_on(disk)
+            subprocess.run(("mount", "-o", "remount,size=2g", str(place)), check=True)
+            grown, _ = both_on(disk)
+            same = matrix(disk, "quick") == matrix(folder, "quick")
+        finally:
+            subprocess.run(("umount", str(place)), check=True)
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
+        well = grown == [0, 0] and same and len(errors) == sum(map(bool, full))
+        end, traceback = "same" if well else "another", "Traceback" in said
+        line = {"mb": size, "full": full, "errors": errors, "grown": grown, "traceback": traceback}
+        yield line | {"end": end, "said": "" if well else said[-3000:]}
+
+
+def both_on(folder: Path) -> tuple[list[int], str]:
+    """Run both commands of `quick`, or the first alone where that fails."""
+    codes, said = [], ""
+    for command in ("sweep", "cross_eval"):
+        code, text = run(command, folder, "--local", study="quick")
+        codes.append(code)
+        said += text
+        if code:
+            break
+    return codes, said
+
+
+def thousand(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
     from optuna import get_all_study_summaries
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     base(work)
-    for _ in range(done, number):
+    for _ in range(len(lines), number):
         folder = work / "thousand"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -661,12 +794,14 @@ def is_bad(line: dict[str, Any]) -> bool:
     if line["part"] == "readers":
         return bool(line["bad"])
     if line["part"] == "signals":
-        return line["code"] not in (0, 130)
-    return bool(line["end"] != "same" or line.get("left") or line.get("trained_twice"))
+        return bool(line["code"] != 130 or line["seconds"] > SOON_SECONDS)
+    bad = "left", "trained_twice", "outside", "traceback"
+    return bool(line["end"] != "same" or any(line.get(name) for name in bad))
 
 
 PARTS = {
-    one.__name__: one for one in (readers, table, commands, kills, signals, together, thousand)
+    one.__name__: one
+    for one in (readers, table, commands, kills, signals, together, disks, thousand)
 }
 
 
@@ -681,7 +816,7 @@ def main() -> int:
     text = options.out.read_text(encoding="utf-8") if options.out.is_file() else ""
     lines = [json.loads(line) for line in text.splitlines()]
     mine = [line for line in lines if line["part"] == options.part]
-    for line in PARTS[options.part](options.work.absolute(), options.number, len(mine)):
+    for line in PARTS[options.part](options.work.absolute(), options.number, [*mine]):
         found = {"part": options.part, **line}
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")
