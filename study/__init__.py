@@ -13,6 +13,9 @@ Only names stand here. What they need is imported at their first use.
 from __future__ import annotations
 
 import importlib
+import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +29,14 @@ _HOME = {
     "StudyResults": "study.api.load",
 }
 __all__ = ["LoadedDetector", "StudyResults", "evaluate", "load"]
+
+
+if (
+    os.path.basename(sys.argv[0] if sys.argv else "") in ("-m", "study")  # noqa: PTH119 - no import
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    # A command begins. Until it listens, Ctrl-C ends it as it does later: without a traceback.
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
 
 
 def __getattr__(name: str) -> Any:

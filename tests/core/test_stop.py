@@ -119,3 +119,22 @@ def test_a_signal_that_was_swallowed_to_the_end_is_no_success() -> None:
 def test_a_signal_while_a_command_leaves_ends_it_without_a_word() -> None:
     done = command("atexit.register(send)\nprint('all is written')")
     assert (done.returncode, done.stdout, done.stderr) == (130, "all is written\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv0", "code", "said"),
+    [("-m", 130, ""), ("/venv/bin/study", 130, ""), ("theirs.py", 1, "KeyboardInterrupt")],
+)
+def test_a_command_that_has_just_begun_ends_without_a_traceback(
+    argv0: str, code: int, said: str
+) -> None:
+    """Before it listens. A program of somebody else that imports this package keeps its way."""
+    program = (
+        "import os, signal, sys; signal.signal(2, signal.default_int_handler);"
+        f" sys.argv = [{argv0!r}]; import study\n"
+        "try: os.kill(os.getpid(), 2)\n"
+        "except KeyboardInterrupt: sys.exit('KeyboardInterrupt')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (code, said)
