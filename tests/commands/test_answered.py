@@ -20,6 +20,7 @@ import pytest
 from study import cli, cross_eval, sweep
 from study.core import snapshot
 from study.data.catalog import Catalog
+from study.data.datasets import Dataset
 from study.store.store import Store
 from tests.commands.conftest import StudyRun
 
@@ -128,7 +129,10 @@ def test_a_warning_that_the_inputs_give_every_time_is_said_again(
 ) -> None:
     arguments, store = finished
     lacks, whole = ("7 of 9 images are missing",), Catalog.dataset
-    lacking = lambda self, name: replace(whole(self, name), incomplete=lacks)  # noqa: E731
+
+    def lacking(self: Catalog, name: str) -> Dataset:
+        return replace(whole(self, name), incomplete=lacks)
+
     monkeypatch.setattr(Catalog, "dataset", lacking)
     said = call("sweep", *arguments)
     log = store.folder / "run.log"
