@@ -443,7 +443,9 @@ def learning_chart(found: Sequence[EpochPoint]) -> Chart | None:
         "x": _x("epoch", "epoch", axis=_whole(one.epoch + 1 for one in found)),
         "y": _x("val AUC", "AUC on source val", scale={"zero": False}),
         "color": colour,
-        "opacity": _names("trial", scale={"domain": ["selected", "default"], "range": [1, 0.4]}),
+        # ordinal: the library warns of opacity for names without an order
+        "opacity": _names("trial", scale={"domain": ["selected", "default"], "range": [1, 0.4]})
+        | {"type": "ordinal"},
     }
     tips = ("detector", "train on", "trial", "epoch", "phase", "val AUC", "train loss")
     layers: list[Chart] = [
