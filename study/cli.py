@@ -160,8 +160,8 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> a
     from study.core.log import set_up
 
     set_up(getattr(options, "log_level", logging.INFO))
-    # Arrow's own pools keep what is freed: the peak of 100,000 images was 1.13 times that of 10,000
-    # with them, and is 1.06 times with the system's.
+    # Arrow's own pools keep what is freed: the peak of 100,000 images was 1.11 times that of 10,000
+    # with them, and is 1.09 times with the system's (benchmarks/images_in_tables.py).
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     return options
 

@@ -18,7 +18,7 @@ from study.render.marks import IN_DOMAIN, SHARES, WARNED
 from study.render.numbers import number
 from study.render.table import Cell, Column, Table, fold, table, terminal_width, text
 
-LITTLE = 0.6  # an AUC that is worth a word where its interval holds chance
+LITTLE = 0.6  # an in-domain mean AUC below it is worth a word where all its intervals hold chance
 ROWS = 12  # of the matrix; where there are more, the first detectors are shown whole
 
 

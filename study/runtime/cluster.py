@@ -109,7 +109,7 @@ class Cluster:
         except ConfigError as error:
             if SLOW not in str(error):
                 raise
-            LOG.info("Ray did not start within 30 s; trying once more")
+            LOG.info("Ray did not start in the time that it waits; trying once more")
             self._start(cpus)
 
     def _start(self, cpus: int | None) -> None:
