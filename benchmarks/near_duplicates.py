@@ -1,7 +1,7 @@
 """Which changed copies the leak search finds, what it wrongly takes for copies, and its cost.
 
-    python benchmarks/near_duplicates.py ../shared/data    # 60 copies of every kind
-    python benchmarks/near_duplicates.py ../shared/data --images 100000 --sheet pairs.png
+    python -m benchmarks.near_duplicates ../shared/data    # 60 copies of every kind
+    python -m benchmarks.near_duplicates ../shared/data --images 100000 --sheet pairs.png
 
 The first changes 60 pictures in each of the ways named and looks for them among all. The second
 compares every image of the folder and generated ones (thirds of those images, pictures with the

@@ -1,13 +1,13 @@
 """Does a study survive damaged files, kills and signals? Long shows, each of which can be resumed.
 
-    python benchmarks/survives.py readers  --work DIR --number 10000
-    python benchmarks/survives.py table    --work DIR
-    python benchmarks/survives.py commands --work DIR --number 100
-    python benchmarks/survives.py kills    --work DIR --number 60
-    python benchmarks/survives.py signals  --work DIR --number 100
-    python benchmarks/survives.py together --work DIR --number 20
-    python benchmarks/survives.py disks    --work DIR
-    python benchmarks/survives.py thousand --work DIR --number 1
+    python -m benchmarks.survives readers  --work DIR --number 10000
+    python -m benchmarks.survives table    --work DIR
+    python -m benchmarks.survives commands --work DIR --number 100
+    python -m benchmarks.survives kills    --work DIR --number 60
+    python -m benchmarks.survives signals  --work DIR --number 100
+    python -m benchmarks.survives together --work DIR --number 20
+    python -m benchmarks.survives disks    --work DIR
+    python -m benchmarks.survives thousand --work DIR --number 1
 
 Appends a line to `benchmarks/survives.jsonl` (`--out`) for each piece and goes on where it was
 stopped. DIR gets a small finished study, of which every piece takes a copy. Exit code 1 where
