@@ -22,7 +22,7 @@ from pathlib import Path
 
 from study.analysis.results import ResultRow, Results, flat
 from study.analysis.results_csv import read_results
-from study.core.records import ELSEWHERE, NO_PIXELS
+from study.core.records import ELSEWHERE, SHORTCUTS
 from study.data.names import is_in_domain
 
 SHOWN = 20  # differences that are printed, of all that are counted
@@ -80,7 +80,7 @@ def _of_row(line: Line, row: ResultRow, related: set[tuple[str, str]]) -> Iterab
     after = {name: _text(value) for name, value in flat(row).items()}
     before = {name: line[name] for name in (*PLACE, *NUMBERS, *WORDS)}
     before["role"] = "external" if line["train_on"] == ELSEWHERE else "detector"
-    if line["detector"] in NO_PIXELS:
+    if line["detector"] in SHORTCUTS:
         before["role"], before["reason"] = "baseline", ""  # its warnings are in datasets.csv
     level, _, leak_free = line["level"].partition(":")
     before["leak_free"] = str(leak_free == "without_leaks")
@@ -115,7 +115,7 @@ def _of_datasets(lines: Sequence[Line], new: Results) -> Iterator[Compared]:
     """What the audit warns of: the reason of its classifiers' rows in schema 1."""
     warnings = {row.name: row.warnings for row in new.datasets}
     for line in lines:
-        if line["detector"] in NO_PIXELS:
+        if line["detector"] in SHORTCUTS:
             where = f"warnings of {line['test_on']}"
             yield where, line["reason"], warnings.get(line["test_on"], "not there")
 

@@ -1,4 +1,4 @@
-"""Look for confounds, leaks and resolutions of datasets, with baselines that see no pixel.
+"""Look for confounds, leaks and resolutions of datasets, with shortcut baselines.
 
     python -m study.audit quick
 

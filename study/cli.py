@@ -658,7 +658,9 @@ def announced(
             LOG.info(f"[{place}] {name(job)}")
             then(job)
         if waiting:
-            live.show(what, len(jobs) - len(waiting), len(jobs), f"next: {name(waiting[0])}")
+            live.show(
+                what, len(jobs) - len(waiting), len(jobs), f"not done yet: {name(waiting[0])}"
+            )
         elif jobs:
             live.show(f"all {what} done, ending the workers")
 

@@ -494,10 +494,13 @@ def _write(
         write_tables,
         write_tuning,
     )
+    from study.store.image_list import write_images
 
     store, folder = opened.store, opened.store.folder
     store.save_study(to_toml(opened.study))
     store.save_text(folder / "cells.csv", csv_text(cell_files(opened, cells, found.training)))
+    catalog = opened.workspace.catalog
+    write_images(folder, map(catalog.dataset, sorted(opened.study.datasets())))
     searches = {pairing: best_so_far(searched.trials) for pairing, searched in history.items()}
     files = write_results(found.results, folder)
     claims = read_ledger(folder)

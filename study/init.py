@@ -13,8 +13,9 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from study import cli
@@ -29,6 +30,7 @@ python -m study.init photos midjourney --class-folder photos=real --class-folder
 python -m study.init ~/datasets --out first_look.toml
 """
 NEXT = ("prepare", "sweep", "cross_eval")
+MUCH = 0.5  # of an image's side; a detector that sees more of it is not named
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  {one.name}: {one.about}")
     for name, label in class_folders.items():
         print(f"  class folder {name}: {('real', 'fake')[label]}")
+    for line in _crop_lines(found.values()):
+        print(line)
     small = ", ".join(f"{key} = {value}" for key, value in FIRST_LOOK.items())
     print(f"Its budget is for a first look ({small}). The file names the one to believe.")
     print("edit it, or run it as it is:")
@@ -192,6 +196,32 @@ def _new_dataset(found: Description) -> NewDataset:
         splits=frozenset(table["split"].to_pylist()),
         largest=max(images.values()),
     )
+
+
+def _crop_lines(found: Iterable[Description]) -> Iterator[str]:
+    """Say of every detector that crops how much it sees of a dataset's images, where that is less
+    than a half of the side.
+    """
+    from study.data.audit.resolution import Native, share_seen
+    from study.detectors.registry import spec_of
+    from study.planning.new_study import DETECTORS
+
+    for name in DETECTORS:
+        geometry, seen = spec_of(name).geometry, {}
+        for one in found:
+            sides = [min(w, h) for (_, _, w, h), n in one.formats.items() if w for _ in range(n)]
+            if not sides:
+                continue
+            side = float(median(sides))
+            native = Native(width=side, height=side, short_side=(side, side, side))
+            if (share := share_seen(native, geometry)) < MUCH:
+                seen[one.name] = share
+        if seen:
+            shares = ", ".join(f"{share:.0%} of {dataset}'s" for dataset, share in seen.items())
+            yield (
+                f"{name} crops {geometry.size_px} x {geometry.size_px} px and never resizes. Of the"
+                f" side of a median image it sees {shares}"
+            )
 
 
 def _links(out: Path) -> Path:

@@ -107,6 +107,7 @@ def _freeze(opened: OpenStudy) -> None:
 
 def _print_size(study: Study) -> None:
     from study.planning.open_study import spaces_of
+    from study.planning.variants import fits_of
     from study.render.study_text import study_lines
 
     given = [name for name, space in spaces_of(study).items() if not space.names()]
@@ -117,12 +118,14 @@ def _print_size(study: Study) -> None:
     budget, winners = study.budget, sum(study.seeds_of(pairing) for pairing in study.pairings())
     times = f"; all of it {study.repeats} times" if study.repeats > 1 else ""
     conditions, tests = len(study.conditions()), f"{len(study.test_on)} test sets"
+    other = len(study.test_on) * sum(fits_of(study, pairing) for pairing in study.searched())
+    more = f" and at most {other} of other configurations" if other else ""
     if conditions > 1:
         tests += f", clean and under {conditions - 1} degradation{'s' * (conditions > 2)}"
     first, *lines = study_lines(
         study,
         f"{trials} trials ({each}, {budget.epochs_text}), {winners} winners ({budget.seeds} seeds),"
-        f" {winners * len(study.test_on) * conditions} cells ({tests}){times}",
+        f" {winners * len(study.test_on) * conditions} cells{more} ({tests}){times}",
     )
     print("\n  ".join([first, *lines]))
 
@@ -197,7 +200,12 @@ def _print_disk(outlook: Outlook) -> None:
         if outlook.features_bytes
         else ""
     )
-    print(f"disk:  {packs}; {features}models so far {_bytes(outlook.models_bytes)}")
+    print(f"disk:  {packs}; {features}{_models(outlook)}")
+
+
+def _models(outlook: Outlook) -> str:
+    most, made = outlook.models_at_most, outlook.models_bytes
+    return f"models at most {_bytes(most)}, of which {_bytes(made)} are made"
 
 
 def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None:
@@ -208,8 +216,11 @@ def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None
     if math.isnan(left):
         print("time:  unknown until the first trials of every detector have run")
     elif left:
-        most_words = f"at most {_left(most)} if fits use all epochs, or are as long as the longest"
-        print(f"time:  {_left(left)} of training on one slot, {most_words}")
+        print(
+            f"time:  {_left(left)} of training on one slot"
+            + f", at most {_left(most)} if fits use all epochs, or are as long as the longest"
+            * (most > left)
+        )
         if outlook.guessed:
             named = ", ".join(outlook.guessed)
             print(f"       by a few steps on random images, until trials have run: {named}")
@@ -222,8 +233,8 @@ def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None
         return
     if left and not math.isnan(left):
         print(
-            f"       on this machine, {slots} at a time: about {_left(left / slots)}, at most"
-            f" {_left(most / slots)}"
+            f"       on this machine, {slots} at a time: about {_left(left / slots)}"
+            + f", at most {_left(most / slots)}" * (most > left)
         )
 
 

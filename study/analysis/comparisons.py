@@ -73,7 +73,7 @@ class Comparisons:
     test sets; they have no mean.
     mean_pairs: every pair of those means, the better first, and each with those that were run
     elsewhere and have scores on all these test sets; Holm over them.
-    headline: each detector against chance and the no-pixel baselines.
+    headline: each detector against chance and the shortcut baselines.
     ranks: over families of test sets, detectors in the order of `cross_domain`.
     overlap_groups: the test sets of `cells`, those that share images together; each family is one
     block of the ranks. test_sets; agreement, rows (M, M): Spearman between those M columns over the
@@ -120,7 +120,7 @@ def compare_detectors(
     A detector that is not trained stands beside the others of every training set. So does one that
     was run elsewhere, on the images that it and another both have; as its training set is not known
     it has no rank. marked: the test sets that the audit warns of. rows: of the matrix, with those
-    of the no-pixel baselines. Several repeats give means, but in null bands and beside strangers.
+    of the shortcut baselines. Several repeats give means, but in null bands and beside strangers.
 
     Raises ScoreError where two detectors hold different labels or groups for the same image.
     """

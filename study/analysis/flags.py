@@ -17,7 +17,9 @@ at, by its source val alone:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
@@ -41,6 +43,7 @@ AHEAD = 0.002  # what the last epoch must be ahead of those before it: less is a
 RISE = 0.01  # between the means of the last quarter of the epochs and of the quarter before
 AT_EDGE = 0.05  # share of a range, on its own scale, that counts as its end
 PER_SETTING = 3  # trials that a searched setting needs
+BUDGET = re.compile(r"budget\.(trials|epochs) = (\d+)")
 
 
 def flags(
@@ -53,7 +56,21 @@ def flags(
     for pairing, searched in history.items():
         if searched.complete and searched.best is not None:
             found += of_pairing(searches[pairing], searched, of_pairings.get(pairing))
-    return found
+    return _with_one_budget(found)
+
+
+def _with_one_budget(found: Sequence[Flag]) -> list[Flag]:
+    """The flags with one number for each budget: all detectors have the same, so that the largest
+    that a flag asks for mends the others too.
+    """
+    most: dict[str, int] = {}
+    for flag in found:
+        for key, number in BUDGET.findall(flag.mend):
+            most[key] = max(int(number), most.get(key, 0))
+    return [
+        replace(flag, mend=BUDGET.sub(lambda m: f"budget.{m[1]} = {most[m[1]]}", flag.mend))
+        for flag in found
+    ]
 
 
 def of_pairing(

@@ -1,9 +1,9 @@
 """Does any detector generalise? Each one's cross-domain mean against chance and against what a
-classifier gets that sees no picture (PROTOCOL section 5).
+shortcut baseline gets (PROTOCOL section 5).
 
 The interval is held against .5, and where there is a null band, the mean against that, too: what
 the detector's models of permuted labels have in the same mean. A detector is said to generalise
-only where its mean is more than chance and more than each no-pixel baseline: its p is the largest
+only where its mean is more than chance and more than each shortcut baseline: its p is the largest
 of these, and Holm's step is over all detectors.
 """
 
@@ -22,7 +22,7 @@ from study.analysis.results import ResultRow
 from study.analysis.score_set import ScoreSet
 from study.analysis.significance import Verdict, judge
 from study.analysis.weighted_sums import WeightedSum, alone
-from study.core.records import NO_PIXELS, PROCESSING, Cell, Estimate
+from study.core.records import PROCESSING, SHORTCUTS, Cell, Estimate
 from study.data.audit.classifiers import CONSTANT
 from study.statistics.comparisons import holm
 from study.statistics.cross_validated import SAME_SCORES
@@ -51,7 +51,7 @@ class Chance:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A classifier that sees no picture, over the test sets of the cross-domain mean that it has a
+    """A shortcut baseline, over the test sets of the cross-domain mean that it has a
     number on; NaN where it has none. missing: the others. p: of a detector's mean over the same
     cells against it, 1 where that does not lie above it, NaN where it cannot be tested, with a
     `reason`.
@@ -185,7 +185,7 @@ def headline(
     if not places:
         return Headline()
     numbers = _numbers(rows)
-    held, beside = _held(rows, NO_PIXELS), _held(rows, (PROCESSING,))
+    held, beside = _held(rows, SHORTCUTS), _held(rows, (PROCESSING,))
     tested = {y for _, y in places}  # what the gap compares lies on the same test sets
     standings = [
         Standing(

@@ -28,19 +28,23 @@ from study.analysis.results import ResultRow, Results
 from study.analysis.results_csv import read_matrix, read_results
 from study.core.errors import ConfigError, DataError, StoreError, unknown_name
 from study.core.records import NO_DEGRADATION, REAL, Pairing, Scores, TrainedDetector
+from study.data.images.decode import pixel_digest
 from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.videos import load_image, read_file_header, split_frame
 from study.data.names import split_union
-from study.jobs.score_images import Scorer, Squares
+from study.jobs.score_images import Pixels, Scorer, Squares
 from study.statistics.exact import clopper_pearson
 from study.statistics.metrics import sigmoid
 from study.statistics.units import has_units, to_units
+from study.store.image_list import places_of
 from study.store.store import Store
 
 # What images go through on their way to whoever asks; a verdict that does not survive it is none.
 COPIES = ("jpeg90", "jpeg75", "down0.75", "down0.5")
 AT_ONCE = 16  # images whose copies are scored together
 NO_SKILL = "is it shown to be more than chance: do not rely on its verdicts"
+# what a winner's own images were for
+USED = {"train": ", on which it was trained", "val": ", by which it was selected"}
 FAKE, REAL_WORD, UNSURE = "fake", "real", "unsure"
 BEST = "best"
 Progress = Callable[[str, int, int], None]
@@ -79,7 +83,7 @@ class FalsePositives:
 class Prediction:
     """One image, or one video. flipped: the copies that get the other verdict, () where the verdict
     stands, and of a video. warning: what of the image lies outside of what the detector was trained
-    on.
+    on. known: where the study has an image with the same pixels, "" for nowhere, and of a video.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Prediction:
     verdict: str
     flipped: tuple[str, ...] = ()
     warning: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +111,8 @@ class Rule:
 class Predictions:
     """All that is said. threshold: its name. faces: the step by which the face of
     an image is cut out first, "" for none. unified_px: the side to which images were then unified,
-    0 for none. of_videos, videos: where frames of a video are among the images; the rule of
+    0 for none. has_list: whether the study's own images are known.
+    of_videos, videos: where frames of a video are among the images; the rule of
     videos is another one than that of images. refused: (name, reason).
     """
 
@@ -116,6 +122,7 @@ class Predictions:
     unified_px: int
     of_images: Rule
     images: tuple[Prediction, ...]
+    has_list: bool = True
     of_videos: Rule | None = None
     videos: tuple[Prediction, ...] = ()
     refused: tuple[tuple[str, str], ...]
@@ -174,13 +181,13 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
             continue
         best = max(means, key=lambda name: means[name])
         left, many = len(named) - len(means), "s" * (len(means) != 1)
-        without = f" ({left} without a number left out)" * bool(left)
+        without = f" ({left} of the {len(named)} have no AUC on such a set)" * bool(left)
         sets = ", ".join(dict.fromkeys(y for of in held.values() for y in of))
         ends = [aucs[best][y].estimate.low for y in held[best]]
         own = f". On none of its own ({', '.join(held[best])}) {NO_SKILL}"
         no_skill = own * all(low <= CHANCE for low in ends)
         return best, (
-            f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without} over"
+            f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without},"
             f" {said} ({sets}). It was chosen by these test sets, so expect less on new"
             f" images{no_skill}"
         )
@@ -215,10 +222,10 @@ def _deciding(
         return row.test_on not in warned and (row.train_on, row.test_on) not in leaky
 
     across = _of_all(rows, lambda row: row.domain == "cross" and is_clean(row))
-    yield "its own cross-domain test sets without a mark", across
+    yield "each over its own cross-domain test sets without a mark", across
     for said, held in (
-        ("the test sets without a mark", _of_all(rows, is_clean)),
-        ("all test sets", _of_all(rows, lambda row: True)),
+        ("over the test sets without a mark", _of_all(rows, is_clean)),
+        ("over all test sets", _of_all(rows, lambda row: True)),
     ):
         sets = [set(of) for of in held.values() if of]
         shared = set.intersection(*sets) if sets else set()
@@ -264,9 +271,13 @@ def predict(
     scorer.unified_px = _side(scorer.unified_px, audit, winner, prepared_as)
     seen, broken = _score(scorer, images, progress)
     trained = [audit[name] for name in split_union(winner.pairing.train_on) if name in audit]
+    places = places_of(winner.folder, {one.pixels for one in seen})
     made = [
-        _prediction(name, logits, rule, _outside(path, trained, scorer))
-        for name, path, logits in seen
+        replace(
+            _prediction(one.name, one.logits, rule, _outside(one.path, trained, scorer)),
+            known=_known(winner, (places or {}).get(one.pixels, ())),
+        )
+        for one in seen
     ]
     has_frames = any(split_frame(one.name) for one in made)
     of_videos = rule_of(store, record, winner, threshold, "unit") if has_frames else None
@@ -277,6 +288,7 @@ def predict(
         unified_px=scorer.unified_px,
         of_images=rule,
         images=tuple(made),
+        has_list=places is not None,
         of_videos=of_videos,
         videos=tuple(of_frames(made, of_videos)) if of_videos else (),
         refused=(*refused, *broken),
@@ -360,41 +372,47 @@ def _of_tests(winner: Winner, threshold: str, level: str) -> list[FalsePositives
     ]
 
 
-Seen = list[tuple[str, str, dict[str, float]]]  # name, path, logit of each copy
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """An image that was scored. pixels: their digest. logits: by copy."""
+
+    name: str
+    path: str
+    pixels: str
+    logits: dict[str, float]
 
 
 def _score(
     scorer: Scorer, images: Sequence[tuple[str, str]], progress: Progress
-) -> tuple[Seen, list[tuple[str, str]]]:
-    """Score every image and its copies; return the logits by copy, and what is refused."""
-    seen: Seen = []
+) -> tuple[list[_Seen], list[tuple[str, str]]]:
+    """Score every image and its copies; return them, and what is refused."""
+    seen: list[_Seen] = []
     refused: list[tuple[str, str]] = []
     remaining = iter(images)
     done = 0
     while batch := list(islice(remaining, AT_ONCE)):
         squares: list[Squares] = []
-        owners: list[tuple[str, str, str]] = []
+        owners: list[tuple[_Seen, str]] = []
         for name, path in batch:
             try:
-                views = _views(scorer, path)
+                pixels = load_image(path)
+                views = _views(scorer, pixels)
             except DataError as error:
                 refused.append((name, str(error)))
                 continue
+            seen.append(_Seen(name=name, path=path, pixels=pixel_digest(pixels), logits={}))
             squares += views.values()
-            owners += [(name, path, copy) for copy in views]
+            owners += [(seen[-1], copy) for copy in views]
         logits: Iterable[float] = scorer.logits(squares) if squares else ()
-        for (name, path, copy), logit in zip(owners, logits, strict=True):
-            if copy == NO_DEGRADATION:
-                seen.append((name, path, {}))
-            seen[-1][2][copy] = float(logit)
+        for (one, copy), logit in zip(owners, logits, strict=True):
+            one.logits[copy] = float(logit)
         done += len(batch)
         progress("images scored", done, len(images))
     return seen, refused
 
 
-def _views(scorer: Scorer, path: str) -> dict[str, Squares]:
+def _views(scorer: Scorer, pixels: Pixels) -> dict[str, Squares]:
     """The squares of an image and of its copies; a copy that cannot be made is left out."""
-    pixels = load_image(path)
     views = {NO_DEGRADATION: scorer.squares(pixels)}
     for copy in COPIES:
         try:
@@ -419,6 +437,16 @@ def _prediction(
         flipped=flipped,
         warning=warning,
     )
+
+
+def _known(winner: Winner, places: Sequence[tuple[str, str]]) -> str:
+    """Where the study has an image, for a person: of a winner's training sets also what for."""
+    mine = split_union(winner.pairing.train_on)
+    said = [
+        f"{split} of {name}{USED.get(split, '') if name in mine else ''}"
+        for name, split in places
+    ]
+    return "; ".join(said)
 
 
 def _outside(path: str, trained: Sequence[Mapping[str, Any]], scorer: Scorer) -> str:

@@ -20,10 +20,11 @@ REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
 NO_DEGRADATION = "none"
 NO_TRAINING = "(none)"  # the training set of a detector that is not trained
-# the audit's classifiers, which stand in the matrix as detectors do
-NO_PIXELS = ("(metadata only)", "(border and brightness)")
+# the shortcut baselines: classifiers of what gives a class away beside the picture. They stand in
+# the matrix as detectors do
+SHORTCUTS = ("(metadata only)", "(border and brightness)")
 PROCESSING = "(processing history)"  # a reference: of pixels, but of no content
-CONTROLS = (*NO_PIXELS, PROCESSING)
+CONTROLS = (*SHORTCUTS, PROCESSING)
 # that of a detector whose scores were made elsewhere: it is not known here
 ELSEWHERE = "(elsewhere)"
 

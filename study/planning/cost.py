@@ -63,7 +63,8 @@ class PairingOutlook:
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
     """A study's size and state. Bytes: `packs_bytes` of all packs, `packs_to_make` of those that
-    are missing; likewise of the features of frozen bodies, at most. guessed: the detectors whose
+    are missing; likewise of the features of frozen bodies, at most. models_bytes: of the winners
+    and models of draws that exist; models_at_most: of all of them. guessed: the detectors whose
     time is known from a few steps alone.
     """
 
@@ -75,6 +76,7 @@ class Outlook:
     features_bytes: int
     features_to_make: int
     models_bytes: int
+    models_at_most: int
     guessed: tuple[str, ...] = ()
 
     @property
@@ -104,11 +106,12 @@ def look(opened: OpenStudy, *, guess: bool = True, progress: Progress = quiet) -
     searched = {one.pairing: one for one in look_at_training(opened.jobs, history, speeds)}
     kinds = ("models/*/detector.safetensors", "draws/*.safetensors")
     models = [file for kind in kinds for file in opened.store.folder.glob(kind)]
+    pairings = tuple(
+        searched.get(pairing) or _unsearched(opened.study, pairing, cells)
+        for pairing in opened.study.pairings()
+    )
     return Outlook(
-        pairings=tuple(
-            searched.get(pairing) or _unsearched(opened.study, pairing, cells)
-            for pairing in opened.study.pairings()
-        ),
+        pairings=pairings,
         cells=cells,
         datasets=datasets,
         packs_bytes=made + missing,
@@ -116,6 +119,7 @@ def look(opened: OpenStudy, *, guess: bool = True, progress: Progress = quiet) -
         features_bytes=kept + to_keep,
         features_to_make=to_keep,
         models_bytes=sum(file.stat().st_size for file in models),
+        models_at_most=_models(opened, pairings),
         guessed=tuple(speeds),
     )
 
@@ -180,6 +184,8 @@ def of_all(each: Sequence[Outlook], *, splits: bool) -> Outlook:
         packs_to_make=sum(one.packs_to_make for one in sized),
         features_bytes=sum(one.features_bytes for one in sized),
         features_to_make=sum(one.features_to_make for one in sized),
+        models_bytes=sum(one.models_bytes for one in each),
+        models_at_most=sum(one.models_at_most for one in each),
     )
 
 
@@ -397,3 +403,32 @@ def _views(spec: DetectorSpec) -> tuple[bool, ...]:
         schedules = set(registry.entry(spec.name).schedules)
         return (False, True) if schedules & set(HEAD_FIRST) else ()
     return (False,)
+
+
+def _models(opened: OpenStudy, pairings: Sequence[PairingOutlook]) -> int:
+    """Bytes of all winners, of other configurations with their seeds, and of models on draws of the
+    training set, which keep what training changes. At most: an other configuration may be the
+    winner's.
+    """
+    searched, total = opened.jobs.searches, 0
+    sizes = {name: _sizes(spec) for name, spec in opened.keys.specs.items()}
+    for one in pairings:
+        if one.pairing.detector not in sizes:  # an ensemble, which has no weights of its own
+            continue
+        whole, head = sizes[one.pairing.detector]
+        total += whole * one.winners
+        if search := searched.get(one.pairing):
+            frozen = frozen_by(opened.keys.specs[one.pairing.detector], search.space.default())
+            total += whole * fits_of(opened.study, one.pairing)
+            total += (head if frozen else whole) * one.draws
+    return total
+
+
+def _sizes(spec: DetectorSpec) -> tuple[int, int]:
+    """Bytes of a detector's tensors, and of its head's alone."""
+    made = registry.create(spec, 0)
+    whole, head = (
+        sum(one.numel() * one.element_size() for one in part.state_dict().values())
+        for part in (made, made.head)
+    )
+    return whole, head

@@ -11,7 +11,7 @@ from study.analysis.comparisons import Comparisons, Pair
 from study.analysis.headline import CHANCE, Baseline, Standing
 from study.analysis.results import Flag
 from study.analysis.significance import Verdict
-from study.core.records import NO_PIXELS
+from study.core.records import SHORTCUTS
 from study.render.flags import flags_sentences
 from study.render.numbers import counted, number, p_words, with_interval
 from study.render.table import Cell, Column, Table, table, terminal_width, text
@@ -20,7 +20,7 @@ from study.statistics.error_model import ALPHA
 QUESTION = "Which detector generalises best, and is that more than noise?"
 BASELINES = dict(
     zip(
-        NO_PIXELS,
+        SHORTCUTS,
         ("a classifier of file metadata", "one of border and brightness"),
         strict=True,
     )
@@ -127,7 +127,7 @@ def _where(found: Comparisons) -> str:
 
 
 def _has(one: Standing) -> str:
-    """A detector's mean, chance, and the no-pixel baselines."""
+    """A detector's mean, chance, and the shortcut baselines."""
     mean, chance = one.mean, one.chance
     band = ""
     if chance.models:
@@ -167,14 +167,14 @@ def _how_tested(found: Comparisons) -> list[str]:
         )
     if not any(one.has_number for one in own[0].baselines):
         lines.append(
-            "No classifier without pixels has a number on any of these test sets: nothing is held"
-            " against one."
+            "No shortcut baseline (a classifier of file metadata, or of border and brightness) has"
+            " a number on any of these test sets: nothing is held against one."
         )
     else:
         lines.append(
-            "The classifiers without pixels are cross-validated on the test sets themselves, so"
-            " they know more than a detector that was trained elsewhere. controls.md has them"
-            " trained as the detectors are."
+            "The shortcut baselines (classifiers of file metadata, and of border and brightness)"
+            " are cross-validated on the test sets themselves, so they know more than a detector"
+            " that was trained elsewhere. controls.md has them trained as the detectors are."
         )
     return lines
 
@@ -312,7 +312,7 @@ def ranking(found: Comparisons, flags: Iterable[Flag] = ()) -> Table:
         Column("in-domain mean", "number"),
         Column("gap", "number", signed=True),
         Column("permuted labels", "interval"),
-        "more than chance and no-pixel baselines",
+        "more than chance and shortcut baselines",
         Column("FPR at the source's 1 %", "number"),
         Column("FPR at the source's 5 %", "number"),
         "flags",

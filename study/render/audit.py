@@ -114,7 +114,7 @@ def as_text(audit: StudyAudit) -> str:
             f"resolution: what detectors make of the median image\n{_seen_text(audit.seen)}"
         )
     between = [
-        _fold(f"{pair.train_on} -> {pair.test_on}: {f.sentence}")
+        _fold(f"{pair.train_on} -> {pair.test_on}: {f.sentence.removeprefix(f'{pair.test_on}: ')}")
         for pair in audit.pairs
         for f in pair.findings
     ]

@@ -115,6 +115,7 @@ FILES = (
     ("delivery_ranks.csv", "whether detectors keep their ranks there"),
     ("tuning.md", "what tuning gained over the default configuration"),
     ("audit.json", "what sets the classes of a dataset apart beside being fake"),
+    ("images.parquet", "which image of which dataset is in which split"),
     ("flags.csv", "pairings that were trained or tuned too little"),
     ("figures/", "heat maps, ROC curves, Tippett plots, search curves"),
     ("study.toml", "the study, every setting written out"),

@@ -11,11 +11,11 @@ from statistics import fmean
 from study.analysis.comparisons import Comparisons
 from study.analysis.headline import CHANCE
 from study.analysis.results import Flag, ResultRow, Results
-from study.core.records import NO_DEGRADATION, NO_PIXELS, Estimate
+from study.core.records import NO_DEGRADATION, SHORTCUTS, Estimate
 from study.render.answer import claim_words, headline_text
 from study.render.grid import detectors
 from study.render.marks import IN_DOMAIN, SHARES, WARNED
-from study.render.numbers import number
+from study.render.numbers import ends, number
 from study.render.table import Cell, Column, Table, fold, table, terminal_width, text
 
 LITTLE = 0.6  # an in-domain mean AUC below it is worth a word where all its intervals hold chance
@@ -34,7 +34,9 @@ def closing(
     parts = [fold(headline_text(found), width)]
     if ranked:
         ranking = text(_ranking(found, flags), width)
-        parts.append("\n".join([ranking, *_no_skill(results, width)]))
+        parts.append(
+            "\n".join([ranking, *_unlike_sets(results, found, width), *_no_skill(results, width)])
+        )
     parts.append(
         "\n".join([*_matrix(results, order, quantity, width), *_warned(results, found, width)])
     )
@@ -73,6 +75,19 @@ def _ranking(found: Comparisons, flags: Iterable[Flag]) -> Table:
     return table(columns, rows)
 
 
+def _unlike_sets(results: Results, found: Comparisons, width: int) -> list[str]:
+    """On which test sets the two means lie, where these are others: a part of the gap may be the
+    test sets.
+    """
+    across = dict.fromkeys(y for _, y in found.cells)
+    inside = dict.fromkeys(r.test_on for r in results.rows if r.domain == "in" and r.is_plain)
+    both = [y for y in across if y in inside]
+    if not both or len(both) == len(across):
+        return []
+    sets = f"in-domain means are of {', '.join(both)}, cross-domain means of {', '.join(across)}"
+    return [fold(f"gap: {sets}, so a part of it may be the test sets", width)]
+
+
 def _no_skill(results: Results, width: int) -> list[str]:
     """Which detectors are not shown to be better than chance at home."""
     inside: dict[str, list[Estimate]] = {}
@@ -100,23 +115,31 @@ def _matrix(
         place: WARNED * (place in leaky) + SHARES * (place in shared) for place in {*leaky, *shared}
     }
     tests = list(dict.fromkeys(row.test_on for row in rows))
-    values = {(row.detector, row.train_on, row.test_on): _cell(row, marks) for row in rows}
     pairings = list(dict.fromkeys((row.detector, row.train_on) for row in rows))
     pairings.sort(key=lambda one: order.index(one[0]))
     shown = pairings
     if len(pairings) > ROWS:
         first = [p for p in pairings if p[0] == pairings[0][0]]
         shown = pairings[: max(ROWS - ROWS % len(first), len(first))]
-    lines: list[list[Cell]] = [
-        [f"{d} @ {x}", *(values.get((d, x, y), "-") for y in tests)] for d, x in shown
-    ]
     marked = results.warnings()
     name = "@".join(filter(None, quantity))
     head = [f"{name}, trained on", *(f"{y}{f' {WARNED}' * (y in marked)}" for y in tests)]
-    lines += _without_content(results, tests) if name == "auc" else []
+    below = _shortcuts(results, tests) if name == "auc" else []
+
+    def grid(*, with_ends: bool) -> Table:
+        cells = {
+            (row.detector, row.train_on, row.test_on): _cell(row, marks, with_ends=with_ends)
+            for row in rows
+        }
+        lines = [[f"{d} @ {x}", *(cells.get((d, x, y), "-") for y in tests)] for d, x in shown]
+        return table(head, [*lines, *below])
+
+    whole = text(grid(with_ends=True))
+    fits = max(map(len, whole.splitlines())) <= width
     more = len(pairings) - len(shown)
-    said = [f"and {more} rows more in tables.md"] if more else []
-    return [text(table(head, lines), width), *said]
+    said = [f"{more} rows more"] * bool(more) + ["95 % intervals"] * (not fits)
+    where = [f"{' and '.join(said)} are in tables.md"] if said else []
+    return [whole if fits else text(grid(with_ends=False), width), *where]
 
 
 def _is_shown(row: ResultRow, order: Sequence[str], quantity: tuple[str, str]) -> bool:
@@ -126,20 +149,21 @@ def _is_shown(row: ResultRow, order: Sequence[str], quantity: tuple[str, str]) -
     return whole and clean and is_it and row.detector in order and row.role != "baseline"
 
 
-def _cell(row: ResultRow, marks: Mapping[tuple[str, str], str]) -> str:
+def _cell(row: ResultRow, marks: Mapping[tuple[str, str], str], *, with_ends: bool) -> str:
     if not row.has_number:
         return "undefined"
     star = IN_DOMAIN if row.domain == "in" else ""
-    return f"{number(row.estimate.value)}{star}{marks.get((row.train_on, row.test_on), '')}"
+    shown = f"{number(row.estimate.value)}{star}{marks.get((row.train_on, row.test_on), '')}"
+    return f"{shown} {ends(row.estimate.low, row.estimate.high)}" if with_ends else shown
 
 
-def _without_content(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
-    """What the classifiers that see no content reach on each test set, a row each."""
+def _shortcuts(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
+    """What the shortcut baselines reach on each test set, a row each."""
     found: dict[str, dict[str, str]] = {}
     for row in results.rows:
-        if row.detector in NO_PIXELS and row.metric == "auc" and row.is_plain and row.has_number:
+        if row.detector in SHORTCUTS and row.metric == "auc" and row.is_plain and row.has_number:
             found.setdefault(row.detector, {})[row.test_on] = number(row.estimate.value)
-    return [[one, *(found[one].get(y, "-") for y in tests)] for one in NO_PIXELS if one in found]
+    return [[one, *(found[one].get(y, "-") for y in tests)] for one in SHORTCUTS if one in found]
 
 
 def _warned(results: Results, found: Comparisons, width: int) -> list[str]:

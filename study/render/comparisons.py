@@ -51,9 +51,9 @@ two-sided, by the same error, after Holm over the table. Below 50 groups of a cl
 comes from flips of the groups' signs. Smallest: the true difference that would show 4 times in 5
 after Holm's first step. Test sets that share images count as one family (DeLong's variance,
 clustered). Families count as independent. Permuted labels: what the detector's models of permuted
-labels have in the same mean, and the ends of the null band. More than chance and no-pixel
-baselines: the largest p against the null band (else against .5) and against each classifier that
-sees no picture, after Holm over the detectors."""
+labels have in the same mean, and the ends of the null band. More than chance and shortcut
+baselines: the largest p against the null band (else against .5) and against the classifiers of file
+metadata and of border and brightness, after Holm over the detectors."""
 
 
 def _of_repeats(repeats: int) -> str:

@@ -18,10 +18,11 @@ UNCLAIMED = "no claim: the training sample is not counted"
 EXPLAINED = (
     "Each detector less each control, on the same images: the AUC of single models, mean over"
     " seeds. Controls are trained on the train split of X and scored on the test split of Y, as"
-    " the detectors are: (metadata only) sees the file, (border and brightness) a few statistics of"
-    " border, corners and brightness, (processing history) what processing left in the pixels. A"
-    " probe is a detector of the study, a frozen pretrained network below a linear head. The"
-    " interval counts test images, training sample and seeds (halves of the training groups); where"
+    " the detectors are. The rows of these names in the matrix are others: cross-validated on Y"
+    " itself. (metadata only) sees the file, (border and brightness) a few statistics of border,"
+    " corners and brightness, (processing history) what processing left in the pixels. A probe is a"
+    " detector of the study, a frozen pretrained network below a linear head. The interval"
+    " counts test images, training sample and seeds (halves of the training groups); where"
     " the training sample is not counted, nothing is claimed. A classifier of the audit is taken as"
     " it is. Holm's step is over the cells and detectors of a control."
 )
@@ -48,7 +49,7 @@ def controls_lines(rows: Sequence[ControlRow]) -> list[str]:
         said = Counter(map(verdict, mine))
         unclaimed = said[UNCLAIMED]
         tested = said["better"] + said["worse"] + said["not told apart"]
-        probe = "" if control in CONTROLS else ", a frozen probe"
+        probe = " trained alike" if control in CONTROLS else ", a frozen probe"
         parts = [
             f"against {control}{probe}: a detector is better by more than noise in"
             f" {said['better']} of {counted(tested, 'comparison')} (each detector in each cell)"
@@ -79,7 +80,8 @@ def controls_markdown(rows: Sequence[ControlRow]) -> str:
             for row in rows
             if row.control == control
         ]
-        parts += [f"## {control}", markdown(table(head, lines))]
+        trained = ", trained on X" if control in CONTROLS else ""
+        parts += [f"## {control}{trained}", markdown(table(head, lines))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,25 +13,30 @@ from study.render.numbers import between, json_number
 from study.render.table import Cell, Column, fold, table, text
 from study.statistics.metrics import sigmoid
 
-COLUMNS = ("image", "logit", "probability", "verdict", "flipped_by", "warning", "refused")
+COLUMNS = ("image", "logit", "probability", "verdict", "flipped_by", "warning", "known", "refused")
 NO_PROOF = (
     "A verdict is a statistical guess, and no ground for accusing anybody: the rates above say how"
     " often a real image is called fake."
 )
 WIDTH = 100
 OUTSIDE = "outside training"
+KNOWN = "in the study"
+NO_LIST = (
+    "Whether the study itself has these images is not known: it has no images.parquet. cross_eval"
+    " writes one."
+)
 
 
 def as_csv(found: Predictions) -> str:
     """Return one line an image, refused ones last."""
     rows = [_row(one) for one in (*found.images, *found.videos)]
-    refused = [(name, "", "", "", "", "", reason) for name, reason in found.refused]
+    refused = [(name, "", "", "", "", "", "", reason) for name, reason in found.refused]
     return "".join(map(csv_line, (COLUMNS, *rows, *refused)))
 
 
 def _row(one: Prediction) -> tuple[str, ...]:
     numbers = (repr(one.logit), repr(one.probability))
-    return one.name, *numbers, one.verdict, " ".join(one.flipped), one.warning, ""
+    return one.name, *numbers, one.verdict, " ".join(one.flipped), one.warning, one.known, ""
 
 
 def as_json(found: Predictions) -> str:
@@ -93,6 +98,7 @@ def as_text(found: Predictions) -> str:
                 "unsure: more than half of the frames have another verdict than the video",
             ]
     lines += _notes(found.images)
+    lines += [] if found.has_list else ["", fold(NO_LIST, WIDTH)]
     lines += [f"REFUSED {name}: {reason}" for name, reason in found.refused]
     return "\n".join([*lines, "", fold(NO_PROOF, WIDTH)])
 
@@ -138,11 +144,15 @@ def _rates(rule: Rule, what: str) -> str:
 
 def _items(images: Sequence[Prediction], what: str) -> str:
     rows: list[list[Cell]] = [
-        [one.name, f"{one.logit:.3f}", one.probability, one.verdict, OUTSIDE * bool(one.warning)]
-        for one in images
+        [one.name, f"{one.logit:.3f}", one.probability, one.verdict, _mark(one)] for one in images
     ]
     columns = (what, "logit", Column("p(fake)", "number"), "verdict", "")
     return text(table(columns, rows))
+
+
+def _mark(one: Prediction) -> str:
+    """What the notes below say more of."""
+    return ", ".join([KNOWN] * bool(one.known) + [OUTSIDE] * bool(one.warning))
 
 
 def _notes(images: Iterable[Prediction]) -> list[str]:
@@ -151,6 +161,9 @@ def _notes(images: Iterable[Prediction]) -> list[str]:
     for one in images:
         if one.flipped:
             line = f"unsure: the verdict is another one after {', '.join(one.flipped)}"
+            said[line] = said.get(line, 0) + 1
+        if one.known:
+            line = f"{KNOWN}: {one.known}. Its score does not tell what new images get"
             said[line] = said.get(line, 0) + 1
         if one.warning:
             line = f"{OUTSIDE}: {one.warning}"

@@ -217,7 +217,7 @@ def _audit_lines(grid: Grid) -> list[str]:
         return null
     blind = [name for name in of_audit if name != PROCESSING]
     what = [
-        f"{', '.join(blind)}: classifiers that see no picture, cross-validated by group"
+        f"{', '.join(blind)}: shortcut baselines, cross-validated on the test set by group"
         " over all splits of the dataset (audit.json)"
     ]
     if PROCESSING in of_audit:

@@ -17,6 +17,7 @@ from typing import Any
 
 from study.core.errors import StoreError
 from study.core.identity import file_sha256
+from study.store import image_list
 from study.store.files import check_schema, read_json, unreadable
 from study.store.store import RECORD, WEIGHTS, Store, read_trained
 from study.store.tables import read_draw_scores, read_scores
@@ -76,6 +77,8 @@ def _readers(store: Store) -> Iterator[tuple[str, Path, Callable[[], Any]]]:
     ):
         for path in sorted(store.folder.glob(pattern)):
             yield kind, path, partial(read, path, path.stem)
+    if (images := store.folder / image_list.NAME).is_file():
+        yield "tables", images, partial(image_list.read_images, images)
     for path in sorted(store.folder.glob("*.json")):
         if path.name not in (NAME, "metrics.json"):
             yield "tables", path, partial(read_json, path)

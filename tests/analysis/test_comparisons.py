@@ -22,7 +22,7 @@ from study.analysis.results import ResultRow
 from study.analysis.score_set import DrawnFile, open_scores
 from study.analysis.significance import Verdict
 from study.core.errors import ScoreError
-from study.core.records import ELSEWHERE, NO_PIXELS, NO_TRAINING, Pairing, Scores
+from study.core.records import ELSEWHERE, NO_TRAINING, SHORTCUTS, Pairing, Scores
 from study.render.answer import answer, answer_text
 from study.render.comparisons import COLUMNS, comparisons_csv, comparisons_markdown
 from study.render.files import write_comparisons
@@ -224,7 +224,9 @@ def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
         " has 0.525 [0.503, 0.547]."
     )
     assert lines[2].startswith("No null band was computed")
-    assert lines[3].startswith("The classifiers without pixels are cross-validated on the test")
+    assert lines[3].startswith(
+        "The shortcut baselines (classifiers of file metadata, and of border"
+    )
     assert lines[4].startswith(
         "More than noise, of images, training sample and seeds: its lead on fair of 0."
     )
@@ -237,7 +239,7 @@ def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
 def baseline_rows(aucs: dict[str, float], half: float = 0.031) -> list[ResultRow]:
     """The audit's classifier of file metadata, with intervals of that half width."""
     return [
-        row(NO_PIXELS[0], NO_TRAINING, y, auc, low=auc - half, high=auc + half, seeds=1)
+        row(SHORTCUTS[0], NO_TRAINING, y, auc, low=auc - half, high=auc + half, seeds=1)
         for y, auc in aucs.items()
     ]
 

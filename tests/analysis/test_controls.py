@@ -135,15 +135,15 @@ def test_verdicts_and_texts() -> None:
         "cannot be tested (a class is missing)",
     ]
     assert controls_lines(rows) == [
-        "against (processing history): a detector is better by more than noise in 1 of 2"
-        " comparisons (each detector in each cell); 1 cannot be tested; 1 not claimed: the training"
-        " sample is not counted",
+        "against (processing history) trained alike: a detector is better by more than noise in 1"
+        " of 2 comparisons (each detector in each cell); 1 cannot be tested; 1 not claimed: the"
+        " training sample is not counted",
         "against clip_linear, a frozen probe: a detector is better by more than noise in 0 of 1"
         " comparison (each detector in each cell)",
     ]
     assert nothing == [
-        "against (processing history): a detector is better by more than noise in 0 of 0"
-        " comparisons (each detector in each cell); 1 not claimed: the training sample is not"
+        "against (processing history) trained alike: a detector is better by more than noise in 0"
+        " of 0 comparisons (each detector in each cell); 1 not claimed: the training sample is not"
         " counted"
     ]
     text = controls_markdown(rows)

@@ -19,7 +19,7 @@ from study.analysis.diff import BY_INTERVALS, SAME, compare_versions, open_versi
 from study.analysis.results_csv import read_matrix, write_matrix
 from study.analysis.significance import Verdict
 from study.core.errors import ConfigError, StoreError
-from study.core.records import NO_PIXELS, Scores
+from study.core.records import SHORTCUTS, Scores
 from study.render.diff import as_json, as_text
 from study.statistics.comparisons import holm
 from study.statistics.delong import delong_interval, placements
@@ -196,7 +196,7 @@ def test_classifiers_without_a_picture_are_no_cells(tmp_path: Path) -> None:
         store = Store(folder.parent, folder.name)
         plain = read_matrix(store.matrix_file)
         write_matrix(
-            [*plain, *(row(name, "(none)", "b", 0.6, low=0.59, high=0.61) for name in NO_PIXELS)],
+            [*plain, *(row(name, "(none)", "b", 0.6, low=0.59, high=0.61) for name in SHORTCUTS)],
             store.matrix_file,
         )
     # NaN is not equal to itself

@@ -172,6 +172,18 @@ def test_a_pairing_has_all_its_flags_once_its_search_has_ended() -> None:
     assert flags({NPR: search(4)}, {NPR: SearchHistory(trials=[], complete=True)}) == []
 
 
+def test_all_flags_ask_for_one_budget() -> None:
+    """There is one number of trials and of epochs for all detectors."""
+    other = Pairing(detector="npr", train_on="b")
+    values = [0.7, 0.71, 0.72, 0.8]
+    found = flags(
+        {NPR: search(4, epochs=3), other: search(6, epochs=3)},
+        {NPR: searched(values), other: searched([0.7, 0.71, 0.72, 0.73, 0.74, 0.8])},
+    )
+    mends = {flag.mend for flag in found if "budget.trials" in flag.mend}
+    assert mends == {"set budget.trials = 12"}
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -13,7 +13,7 @@ from study.analysis.comparisons import Comparisons, compare_detectors
 from study.analysis.headline import Standing
 from study.analysis.results import ResultRow
 from study.analysis.significance import Verdict
-from study.core.records import ELSEWHERE, NO_PIXELS, NO_TRAINING, PROCESSING, Estimate, Pairing
+from study.core.records import ELSEWHERE, NO_TRAINING, PROCESSING, SHORTCUTS, Estimate, Pairing
 from study.render.answer import answer, answer_text
 from study.render.closing import closing
 from study.statistics.cross_validated import cross_validated_auc
@@ -29,7 +29,7 @@ from tests.analysis.test_comparisons import (
 )
 from tests.render.synthetic_matrix import results, row
 
-METADATA = NO_PIXELS[0]
+METADATA = SHORTCUTS[0]
 
 
 def closed(found: Comparisons) -> str:
@@ -178,7 +178,7 @@ def test_a_baseline_without_any_number_is_named() -> None:
     found = compared(scores, rows=rows)
     first = " ".join(closed(found).partition("\n\n")[0].split())
     assert "a classifier of file metadata has no number on any of these test sets" in first
-    assert "No classifier without pixels has a number on any of these test sets" in answer(found)
+    assert "No shortcut baseline" in answer(found)
     assert found.headline.standings[0].generalises  # of chance alone, as is said
 
 

@@ -27,7 +27,7 @@ def cells(**aucs: tuple[float, float]) -> list[ResultRow]:
 def test_a_test_set_without_an_auc_does_not_count_against_anybody() -> None:
     """One class alone has no AUC: the other test sets decide."""
     found = best_winner(results(cells(reals=(math.nan, math.nan), c=(0.7, 0.8))), NAMED)
-    assert found[0] == "npr @ b" and "0.800, of 2 winners over its own" in found[1]
+    assert found[0] == "npr @ b" and "0.800, of 2 winners, each over its own" in found[1]
 
 
 def test_winners_are_compared_over_the_test_sets_that_all_of_them_have() -> None:
@@ -40,7 +40,7 @@ def test_winners_are_compared_over_the_test_sets_that_all_of_them_have() -> None
 
 def test_a_winner_without_any_number_is_left_out_and_that_is_said() -> None:
     name, how = best_winner(results(cells(c=(0.7, math.nan), d=(0.8, math.nan))), NAMED)
-    assert name == "npr @ a" and "0.750, of 1 winner (1 without a number left out)" in how
+    assert name == "npr @ a" and "0.750, of 1 winner (1 of the 2 have no AUC on such a set)" in how
 
 
 def test_a_best_that_is_nowhere_more_than_chance_says_so() -> None:
@@ -62,7 +62,7 @@ def test_cross_domain_cells_decide_and_what_the_audit_marks_does_not() -> None:
     }
     # (0.7 + 0.7 + 0.99) / 3 against (0.6 + 0.78) / 2: the leak is of one winner alone
     name, how = best_winner(results(rows, **marked), NAMED)
-    assert name == "npr @ a" and "0.797, of 2 winners over its own cross-domain" in how
+    assert name == "npr @ a" and "0.797, of 2 winners, each over its own cross-domain" in how
     assert "(b, c, e, a)" in how
     without = [r for r in rows if r.test_on not in "e"]
     name, how = best_winner(results(without, **marked), NAMED)

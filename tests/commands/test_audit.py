@@ -251,7 +251,9 @@ def test_every_detector_is_held_against_controls_that_are_trained_as_it_is(
         assert float(row["auc"]) == pytest.approx(found, abs=1e-12)
         less = float(row["auc"]) - float(row["control_auc"])
         assert float(row["difference"]) == pytest.approx(less, abs=1e-12)
-    assert "## (metadata only)" in (store.folder / "controls.md").read_text(encoding="utf-8")
+    assert "## (metadata only), trained on X\n" in (store.folder / "controls.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_tables_say_where_mismatches_are_told(run: tuple[list[str], Store]) -> None:

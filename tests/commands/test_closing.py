@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 
@@ -52,13 +53,15 @@ def test_its_numbers_are_those_of_the_matrix(shown: list[str], local_run: StudyR
     assert shown[at + 7].split() == ["(metadata", "only)", *(metadata[y] for y in tests)]
     found = {}
     for line in shown[at + 1 : at + 7]:
-        detector, _, train_on, *cells = line.split()
+        detector, _, train_on, *cells = re.sub(r" \[[^]]*\]", "", line).split()
         found |= {(detector, train_on, y): cell for y, cell in zip(tests, cells, strict=True)}
     assert len(found) == len(rows) == 12
     for row in rows:
         cell = found[row["detector"], row["train_on"], row["test_on"]]
         assert cell.rstrip("*!") == f"{float(row['value']):.3f}"
         assert ("*" in cell) == (row["domain"] == "in")
+        ends = f"[{float(row['low']):.2f}, {float(row['high']):.2f}]"
+        assert f"{cell} {ends}" in " ".join(shown[at + 1 : at + 7])
 
 
 def test_everything_is_there_on_request(

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -101,6 +103,57 @@ def test_new_images_get_the_scores_that_the_study_gave_them(
     plain = study.load(finished.store.folder).detector("spectrum", train_on="alpha")
     plain._scorer.unified_px = 0
     assert not np.allclose(plain.score(paths)["logit"], logits, atol=1e-3)
+
+
+def test_images_of_the_study_are_named(
+    finished: StudyRun, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By their pixels, whatever the file is called or how it is encoded: val and test by the ids of
+    their scores, and train is the rest.
+    """
+    (cell,) = (
+        one
+        for one in read_cells(finished.store.folder / "cells.csv")
+        if (one.detector, one.train_on, one.test_on) == ("spectrum", "alpha", "alpha")
+    )
+    tested = set(finished.store.scores(cell.scores).sample_id.tolist())
+    val = set(finished.store.val_scores(cell.model).sample_id.tolist())
+    ids = [path.relative_to(data).as_posix() for path in files_of(data / "alpha")]
+    copies = {name: tmp_path / name.replace("/", "-").replace(".png", ".bmp") for name in ids}
+    for name, copy in copies.items():
+        Image.open(data / name).save(copy)
+    pixels = np.array(Image.open(data / ids[0]).convert("RGB"))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(tmp_path / "new.png")
+    found = said(capsys, finished, str(tmp_path), "--with", "spectrum @ alpha", code=0)
+    known = {one["name"]: one["known"] for one in found["images"]}
+    assert known.pop(str(tmp_path / "new.png")) == ""
+    for name in ids:
+        expected = "train of alpha, on which it was trained"
+        expected = "val of alpha, by which it was selected" if name in val else expected
+        expected = "test of alpha" if name in tested else expected
+        assert known.pop(str(copies[name])) == expected
+    assert not known and val and tested
+    # of a winner of the other set none of them was for training
+    of_beta = said(capsys, finished, str(copies[ids[0]]), "--with", "spectrum @ beta")
+    assert of_beta["images"][0]["known"] in ("train of alpha", "val of alpha", "test of alpha")
+
+
+def test_a_damaged_list_of_images_is_refused_and_one_that_is_missing_is_said(
+    finished: StudyRun, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, image = finished.store.folder / "images.parquet", str(next(files_of(data / "alpha")))
+    held = pq.read_table(path)
+    try:
+        moved = held.set_column(4, "split", pa.array(["train"] * held.num_rows))
+        pq.write_table(moved, path)
+        with pytest.raises(StoreError, match=r"images.parquet' cannot be read .*cross_eval again"):
+            said(capsys, finished, image)
+        path.unlink()
+        assert predict.main(["small", image, "--results", str(finished.store.results)]) == 0
+        assert "is not known: it has no images.parquet" in capsys.readouterr().out
+    finally:
+        pq.write_table(held, path)
 
 
 def test_the_rates_of_a_threshold_are_counted_on_val_and_on_every_test_set(

@@ -160,7 +160,7 @@ def test_the_plan_says_what_folds_cost(root: Path, capsys: pytest.CaptureFixture
     )
     assert plan.main([str(file), "--results", str(root.parent / "r")]) == 0
     said = capsys.readouterr().out
-    assert "6 cells (2 test sets); all of it 3 times" in said
+    assert "6 cells and at most 6 of other configurations (2 test sets); all of it 3 times" in said
     assert "Split anew: mine. One split for all folds" in said
     for fold in ("fold 1", "fold 2"):
         assert f"  {fold}: 0/12 trials, 0/3 winners, 0/100 draws, 0/6 cells\n" in said

@@ -12,7 +12,7 @@ from typing import Any
 from study.analysis.leakage import NO_LEAKS
 from study.analysis.results import ResultRow, Results
 from study.core.identity import unit_interval
-from study.core.records import NO_PIXELS, Estimate
+from study.core.records import SHORTCUTS, Estimate
 
 NAN = float("nan")
 PLAIN = ("auc", "ap", "eer", "tpr_at_fpr1", "tpr_at_fpr5", "brier", "nll", "ece")
@@ -43,7 +43,7 @@ def row(
         detector=detector,
         train_on=train_on,
         test_on=test_on,
-        role="baseline" if detector in NO_PIXELS else "detector",
+        role="baseline" if detector in SHORTCUTS else "detector",
         degradation="none",
         level="image",
         domain="cross" if "domain" in changes else NO_LEAKS.domain(train_on, test_on),

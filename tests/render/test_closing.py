@@ -9,8 +9,10 @@ from tests.analysis.test_comparisons import compared, study
 from tests.render.synthetic_matrix import results, row
 
 
-def shown(skill: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("COLUMNS", "120")
+def shown(
+    skill: dict[str, float], monkeypatch: pytest.MonkeyPatch, columns: int = 120
+) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(columns))
     scores = study(skill, ["aa", "bb"], seeds=3)
     rows = []
     for name, strength in skill.items():
@@ -28,3 +30,27 @@ def test_a_detector_that_learned_nothing_at_home_is_named(monkeypatch: pytest.Mo
 
 def test_nothing_is_said_of_detectors_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "chance in-domain" not in " ".join(shown({"fair": 1.0, "good": 2.0}, monkeypatch))
+
+
+def test_intervals_stand_in_the_matrix_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = shown({"fair": 1.0}, monkeypatch)
+    assert "fair @ aa 0.800* [0.70, 0.90] 0.800 [0.70, 0.90]" in [" ".join(w.split()) for w in wide]
+    assert "95 % intervals" not in " ".join(wide)
+    long = {"a_detector_of_a_long_name": 1.0}
+    narrow = shown(long, monkeypatch, columns=60)
+    assert "a_detector_of_a_long_name @ aa  0.800*  0.800" in narrow
+    assert "95 % intervals are in tables.md" in narrow
+
+
+def test_means_over_other_test_sets_are_named_below_the_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is trained on bb, so that no in-domain mean is of it."""
+    monkeypatch.setenv("COLUMNS", "200")
+    found = compared(study({"fair": 1.0}, ["aa", "bb"], seeds=3))
+    places = [("aa", "aa"), ("aa", "bb"), ("cc", "aa"), ("cc", "bb")]
+    rows = [row("fair", x, y, 0.8) for x, y in places]
+    lines = closing(results(rows), found, (), ("auc", "")).splitlines()
+    (said,) = (line for line in lines if line.startswith("gap: "))
+    assert "in-domain means are of aa, cross-domain means of " in said
+    assert not any(line.startswith("gap: ") for line in shown({"fair": 1.0}, monkeypatch))

@@ -15,7 +15,7 @@ from PIL import Image
 from study.analysis.results import IMAGES_ALONE, DatasetRow, PairRow
 from study.analysis.roc import RocCurve, roc_of_means
 from study.core.errors import StoreError
-from study.core.records import NO_PIXELS, Pairing, Scores
+from study.core.records import SHORTCUTS, Pairing, Scores
 from study.render.figures import canvas
 from study.render.figures.heat_map import heat_map
 from study.render.figures.ranks import critical_difference
@@ -153,7 +153,7 @@ def test_what_the_audit_warns_of_is_marked_in_every_figure_with_a_key(
     rows = [row("npr", "a", t, 0.6, degradation=name) for t in "ab" for name in ("none", "jpeg50")]
     for warned in ("", "a confound"):
         audited = (DatasetRow(name="b", warnings=warned),)
-        found = results([*rows, row(NO_PIXELS[0], "(none)", "b", 0.9)], datasets=audited)
+        found = results([*rows, row(SHORTCUTS[0], "(none)", "b", 0.9)], datasets=audited)
         heat_map(found, "npr", "auc", tmp_path / "heat.png")
         robustness_curves(found, "npr", "jpeg", tmp_path / "jpeg.png")
         pairing = Pairing(detector="npr", train_on="a")

@@ -36,7 +36,7 @@ CONSTANT = "no interval: constant by construction, no trait varies"
 
 
 def metadata_auc(traits: Traits) -> Estimate:
-    """Return the cross-validated AUC of a classifier of file traits. It sees no pixel."""
+    """Return the cross-validated AUC of a classifier of file traits alone."""
     return _classifier_auc(traits, _of_file(traits, traits), _trees)
 
 

@@ -172,10 +172,10 @@ def cue_findings(
     Of the metadata every trait has its own finding, and so has brightness; of colours and of
     borders the clearest.
     """
-    yield from _finding("metadata", "A classifier of file metadata, which sees no pixel,", metadata)
+    yield from _finding("metadata", "A classifier of file metadata alone", metadata)
     for name in METADATA:
         yield from _clearest([c for c in comparisons if c.trait == name])
-    subject = "A classifier of brightness, colour, border and corners, which sees no content,"
+    subject = "A classifier of brightness, colour, border and corners alone"
     yield from _finding("border_and_brightness", subject, border_brightness)
     for names in (BRIGHTNESS[:1], (*BRIGHTNESS[1:], *COLOUR), BORDER, EXTREMES, CORNERS):
         yield from _clearest([c for c in comparisons if c.trait in names])

@@ -1,5 +1,5 @@
 """The forest plot: every detector's cross-domain mean beside chance, permuted labels and the
-classifiers without pixels.
+shortcut baselines.
 """
 
 from __future__ import annotations
