@@ -648,10 +648,14 @@ def _print(
     said = "\n".join([said, *(f"Note: {note}." for note in notes)])
     readme = write_readme(opened.study.name, said, commands, folder)
     page = f", {REPORT} is the page" * (folder / REPORT).is_file()
+    if readme.is_relative_to(Path.cwd()):
+        readme = readme.relative_to(Path.cwd())
     answer.say(fold(f"files:  {readme} says what is where{page}", terminal_width()))
     if options.predictions_csv:
         answer.say(f"of each image: {folder / PREDICTIONS}, a CSV for every model and test set")
-    answer.say(f"audit:  {cli.again(options, 'audit')}\nnext:   {image}")
+    if found.results.warnings():
+        answer.say(f"audit:  {cli.again(options, 'audit')}")
+    answer.say(f"next:   {image}")
     if full:
         answer.say(f"mlflow: {ui_command(opened.workspace.results)}")
 

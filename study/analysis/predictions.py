@@ -443,8 +443,7 @@ def _known(winner: Winner, places: Sequence[tuple[str, str]]) -> str:
     """Where the study has an image, for a person: of a winner's training sets also what for."""
     mine = split_union(winner.pairing.train_on)
     said = [
-        f"{split} of {name}{USED.get(split, '') if name in mine else ''}"
-        for name, split in places
+        f"{split} of {name}{USED.get(split, '') if name in mine else ''}" for name, split in places
     ]
     return "; ".join(said)
 

@@ -47,10 +47,12 @@ def answer_text(found: Comparisons, flags: Iterable[Flag] = ()) -> str:
     return f"{said}\n\n{text(ranking(found, flags), terminal_width())}"
 
 
-def headline_text(found: Comparisons) -> str:
-    """Return the first sentence of the answer alone."""
+def headline_text(found: Comparisons, *, brief: bool = False) -> str:
+    """Return the first sentence of the answer alone. brief: without the null band and without
+    shortcut baselines that have a number on every test set.
+    """
     if found.headline.own:
-        return _headline(found)
+        return _headline(found, brief=brief)
     why = "no test set lies outside the training set for every detector"
     if not found.test_sets:
         why = "nothing is scored yet"
@@ -71,11 +73,11 @@ def _answer(found: Comparisons) -> str:
     return "\n".join(lines)
 
 
-def _headline(found: Comparisons) -> str:
+def _headline(found: Comparisons, *, brief: bool = False) -> str:
     """The first sentence: whether any detector generalises, and which is best."""
     own, where = found.headline.own, _where(found)
     tested = [one for one in own if one.verdict in (Verdict.MORE_THAN_NOISE, Verdict.NOT_MORE)]
-    first = f"the first by its mean, {own[0].detector}, {_has(own[0])}"
+    first = f"the first by its mean, {own[0].detector}, {_has(own[0], brief)}"
     if found.all_marked:
         why = "all test sets are marked !"
         return f"Whether any detector generalises{where} is not claimed, as {why}: {first}."
@@ -86,16 +88,16 @@ def _headline(found: Comparisons) -> str:
         return f"Whether any detector generalises{where} cannot be tested ({why}): {first}."
     shown = [one for one in tested if one.generalises]
     if shown and shown[0] is own[0]:
-        return f"{own[0].detector} generalises{_as_best(found)}: it {_has(own[0])}."
-    said = [f"{shown[0].detector} generalises{where}: it {_has(shown[0])}."] if shown else []
+        return f"{own[0].detector} generalises{_as_best(found)}: it {_has(own[0], brief)}."
+    said = [f"{shown[0].detector} generalises{where}: it {_has(shown[0], brief)}."] if shown else []
     if not shown:
         of = "" if len(tested) == len(own) else " of those that can be tested"
-        best = f"the best{of}, {tested[0].detector}, {_has(tested[0])}"
+        best = f"the best{of}, {tested[0].detector}, {_has(tested[0], brief)}"
         said.append(f"None is shown to generalise{where}: {best}.")
     if own[0] is not (shown or tested)[0]:
         said.append(
             f"That {own[0].detector} does, which is the first by its mean, is not shown: it"
-            f" {_has(own[0])}."
+            f" {_has(own[0], brief)}."
         )
     return " ".join(said)
 
@@ -126,19 +128,19 @@ def _where(found: Comparisons) -> str:
     )
 
 
-def _has(one: Standing) -> str:
+def _has(one: Standing, brief: bool) -> str:
     """A detector's mean, chance, and the shortcut baselines."""
     mean, chance = one.mean, one.chance
-    band = ""
-    if chance.models:
-        band = f" (permuted labels give {with_interval(chance.value, chance.low, chance.high)})"
-    named = [_baseline_has(b) for b in one.baselines]
     some = ""
     if one.cells > 1 and mean.counted:
         some = f" (more than chance in {one.above} of these {counted(one.cells, 'cell')})"
     held = f"has {with_interval(mean.value, mean.low, mean.high)}{some}"
-    held += f"; chance is {number(CHANCE)}{band}"
-    return ", ".join([held, *named])
+    held += f"; chance is {number(CHANCE)}"
+    if chance.models and not brief:
+        band = with_interval(chance.value, chance.low, chance.high)
+        held += f" (permuted labels give {band})"
+    named = [b for b in one.baselines if not brief or b.missing or not b.has_number]
+    return ", ".join([held, *map(_baseline_has, named)])
 
 
 def _baseline_has(one: Baseline) -> str:

@@ -31,7 +31,7 @@ def closing(
     width = terminal_width()
     ranked = [one.detector for one in found.headline.standings]
     order = [*ranked, *(name for name in detectors(results) if name not in ranked)]
-    parts = [fold(headline_text(found), width)]
+    parts = [fold(headline_text(found, brief=True), width)]
     if ranked:
         ranking = text(_ranking(found, flags), width)
         parts.append(
@@ -167,7 +167,13 @@ def _shortcuts(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
 
 
 def _warned(results: Results, found: Comparisons, width: int) -> list[str]:
-    """Why columns are marked, a line each."""
+    """Why columns are marked; those of one reason share a line."""
     out = "" if found.all_marked else ", in no mean"
-    said = [f"{WARNED} {name}{out}: {why}" for name, why in results.warnings().items()]
+    alike: dict[str, dict[str, str]] = {}
+    for name, why in results.warnings().items():
+        alike.setdefault(why.partition(": AUC")[0], {})[name] = why
+    said = [
+        f"{WARNED} {', '.join(of)}{out}: {next(iter(of.values())) if len(of) == 1 else why}"
+        for why, of in alike.items()
+    ]
     return [textwrap.shorten(line, width, placeholder=" ...") for line in said]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from study.analysis.results import DatasetRow
+from study.core.records import SHORTCUTS
 from study.render.closing import closing
 from tests.analysis.test_comparisons import compared, study
 from tests.render.synthetic_matrix import results, row
@@ -54,3 +56,23 @@ def test_means_over_other_test_sets_are_named_below_the_gap(
     (said,) = (line for line in lines if line.startswith("gap: "))
     assert "in-domain means are of aa, cross-domain means of " in said
     assert not any(line.startswith("gap: ") for line in shown({"fair": 1.0}, monkeypatch))
+
+
+def test_three_detectors_on_three_sets_fit_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """25 lines of 100 columns with two test sets marked for one reason; four more lines say where
+    the files are, what to look at, what to do next, and where MLflow has it.
+    """
+    monkeypatch.setenv("COLUMNS", "100")
+    sets, skill = (
+        ["aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc"],
+        {"resnet18": 1.0, "npr": 0.8, "srm": 0.5},
+    )
+    marked = "A classifier of file metadata alone separates the classes: AUC 1.000 [0.96, 1.00]."
+    audited = tuple(DatasetRow(name=name, warnings=marked * (name != sets[0])) for name in sets)
+    rows = [row(d, x, y, 0.8, low=0.7, high=0.9) for d in skill for x in sets for y in sets]
+    rows += [row(name, "(none)", y, 0.6) for name in SHORTCUTS for y in sets]
+    found = compared(study(skill, sets, seeds=3))
+    lines = closing(results(rows, datasets=audited), found, (), ("auc", "")).splitlines()
+    assert len(lines) <= 25 - 4 and max(map(len, lines)) <= 100
+    said = [line for line in lines if line.startswith("! ")]
+    assert said == ["! bbbbbbbbbb, cccccccccc, in no mean: " + marked.partition(": AUC")[0]]
