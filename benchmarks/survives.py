@@ -81,6 +81,19 @@ size_px = 32
 """
     for name, train_on in (("one", "alpha"), ("other", "beta"))
 )
+WORKERS = """
+name = "workers"
+detectors = ["npr"]
+train_on = ["alpha"]
+[budget]
+trials = 1
+epochs = 12
+seeds = 1
+replicates = 0
+null_models = 0
+[detector.npr]
+size_px = 64
+"""
 THOUSAND = """
 name = "thousand"
 detectors = ["spectrum"]
@@ -172,7 +185,7 @@ def base(work: Path) -> Path:
         for seed, (name, suffix) in enumerate((("alpha", ".png"), ("beta", ".jpg")), start=1):
             shutil.rmtree(work / "data" / name, ignore_errors=True)
             write_dataset(work / "data" / name, n=30, size=32, seed=seed, suffix=suffix)
-        for text in (STUDY, ONE, OTHER, THOUSAND):
+        for text in (STUDY, ONE, OTHER, WORKERS, THOUSAND):
             name = text.split('"')[1]
             root = f'[data]\nroot = "{work / "data"}"\n'
             (work / f"{name}.toml").write_text(text + root, encoding="utf-8")
@@ -457,13 +470,26 @@ def of_folder(folder: Path) -> dict[int, str]:
     return found
 
 
+SELDOM = "dashboard", "guard", "monitor", "view_process"  # a command ends well without them
+SORTS = {  # what stands in the command line of each sort of process, the first that does
+    "gcs_server": "gcs_server",
+    "raylet": "raylet/raylet",
+    "agent": "agent",  # Ray's, by its title or its file
+    "monitor": "monitor",
+    "dashboard": "dashboard",
+    "view_process": "view_process",
+    "guard": "guard",
+    "audit": "audit",
+    "train_worker": "trainworker",
+    "idle_worker": "ray::idle",
+    "worker": "ray::",
+    "begun_worker": "default_worker",
+    "driver": "-m study.",
+}
+
+
 def sort_of(words: str) -> str:
-    for sort in ("gcs_server", "view_process", "guard", "Agent", "audit", "monitor"):
-        if sort in words:
-            return sort
-    if "raylet/raylet" in words:
-        return "raylet"
-    return "worker" if words.startswith("ray::") else "driver"
+    return next((sort for sort, word in SORTS.items() if word in words.lower()), "other")
 
 
 def outside(folder: Path) -> list[str]:
@@ -479,41 +505,52 @@ def of_ray(driver: int) -> list[str]:
 
 
 LOCAL, TWO = ("--local",), ("--set", "run.workers_per_trial=2")
-DATABASE = "database"  # no word of a command: it is killed while MLflow's database is first made
-# what is killed one after the other in one results folder
-CHAINS: list[list[tuple[str, ...]]] = [
-    [("sweep",), ("sweep",), ("sweep",), ("cross_eval", *LOCAL)],
-    [
-        *(("prepare",), ("sweep", *LOCAL, DATABASE), ("sweep", *LOCAL), ("sweep", *LOCAL)),
-        *(("cross_eval", *LOCAL), ("cross_eval", *LOCAL), ("report",)),
-    ],
-    [("sweep", *TWO)] * 3,
+# no words of a command: it is killed while MLflow's database is first made, or one of its training
+# workers is after the first epoch of a fit, of which there is a checkpoint then
+DATABASE, EPOCH = "database", "epoch"
+# what is killed one after the other in one results folder, and of which study: with two workers
+# every trial begins a group, so that it is a small one
+CHAINS: list[tuple[str, list[tuple[str, ...]]]] = [
+    ("small", [("sweep",), ("sweep",), ("sweep",), ("cross_eval",), ("cross_eval",)]),
+    (
+        "small",
+        [
+            *(("prepare",), ("sweep", *LOCAL, DATABASE), ("sweep", *LOCAL), ("sweep", *LOCAL)),
+            *(("cross_eval", *LOCAL), ("cross_eval", *LOCAL), ("report",)),
+        ],
+    ),
+    ("workers", [("sweep", *TWO, EPOCH)] * 3 + [("sweep", *TWO), ("cross_eval", *TWO)]),
 ]
 RESTS_ON = {"cross_eval": "sweep", "report": "cross_eval"}
 FIRST = 1.0  # by then Python has begun with a command
 LASTS: dict[tuple[str, ...], float] = {}  # how long a command takes, as far as was seen
 
 
-def renew(folder: Path, command: str) -> None:
+def renew(folder: Path, command: str, study: str = "small") -> None:
     """Take away what a command makes, so that all of its work is to be done."""
     if command in ("sweep", "prepare"):
         shutil.rmtree(folder / "results", ignore_errors=True)
     elif command == "cross_eval":
-        shutil.rmtree(folder / "results" / "small" / "scores", ignore_errors=True)
+        shutil.rmtree(folder / "results" / study / "scores", ignore_errors=True)
 
 
 def under_way(
-    folder: Path, way: tuple[str, ...], rng: random.Random, before: Callable[[], object]
+    folder: Path,
+    way: tuple[str, ...],
+    rng: random.Random,
+    before: Callable[[], object],
+    study: str = "small",
 ) -> tuple[subprocess.Popen[str], float]:
     """Start a command; return it at a random moment of its work, with the seconds since its start.
     One that ends sooner tells how long it takes, and is begun again after `before`.
     """
-    words = [word for word in way if word != DATABASE]
+    words = [word for word in way if word not in (DATABASE, EPOCH)]
+    made = "mlflow.db" if DATABASE in way else f"{study}/checkpoints/*.pt"
     while True:
-        began, process = time.monotonic(), python(words[0], folder, *words[1:])
-        moment = rng.uniform(FIRST, LASTS.get(way, 40.0))
-        if DATABASE in way:
-            while process.poll() is None and not (folder / "results" / "mlflow.db").is_file():
+        began, process = time.monotonic(), python(words[0], folder, *words[1:], study=study)
+        moment = rng.uniform(FIRST, LASTS.get(way, 40.0 if way[1:] == LOCAL else 90.0))
+        if words != [*way]:
+            while process.poll() is None and not [*(folder / "results").glob(made)]:
                 time.sleep(0.005)
             moment = time.monotonic() - began + rng.uniform(0, 1)
         try:
@@ -526,11 +563,16 @@ def under_way(
         before()
 
 
-def kill_one(folder: Path, killed: Counter[str], rng: random.Random) -> tuple[str, str]:
-    """Kill a process of a command, of the sort of which the fewest were: its sort and words."""
+def kill_one(
+    folder: Path, killed: Counter[str], rng: random.Random, wanted: str = ""
+) -> tuple[str, str]:
+    """Kill a process of a command, of the wanted sort or that of which the fewest were: its sort
+    and words.
+    """
     while there := of_folder(folder):
         sorts = sorted({sort_of(words) for words in there.values()})
-        sort = min(sorts, key=lambda one: (killed[one], rng.random()))
+        sort = min(sorts, key=lambda one: (killed[one] * (1 + 3 * (one in SELDOM)), rng.random()))
+        sort = wanted if wanted in sorts else sort
         pid = rng.choice(sorted(pid for pid, words in there.items() if sort_of(words) == sort))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -539,27 +581,37 @@ def kill_one(folder: Path, killed: Counter[str], rng: random.Random) -> tuple[st
     return "", ""
 
 
-def expected_of(work: Path, more: tuple[str, ...]) -> str:
+def expected_of(work: Path, study: str, more: tuple[str, ...]) -> str:
     """The matrix that a study gives where nothing is killed; with two workers a trial, its own."""
     alone = base(work)
-    if more != TWO:
+    if study == "small":
         return matrix(alone)
     folder = work / "two"
-    if not matrix(folder):
+    if not matrix(folder, study):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for command in ("sweep", "cross_eval"):
-            code, said = run(command, folder, *TWO)
+            code, said = run(command, folder, *more, study=study)
             assert code == 0, said
-    return matrix(folder)
+    return matrix(folder, study)
 
 
 def killed_once(
-    folder: Path, way: tuple[str, ...], killed: Counter[str], rng: random.Random
+    folder: Path, study: str, way: tuple[str, ...], killed: Counter[str], rng: random.Random
 ) -> dict[str, Any]:
     """Kill a process of a command; say how the command ended, and what it left after 10 s."""
-    process, moment = under_way(folder, way, rng, lambda: renew(folder, way[0]))
-    sort, words = kill_one(folder, killed, rng)
+
+    def again() -> None:
+        renew(folder, way[0], study)
+
+    sort = ""
+    while not sort:
+        process, moment = under_way(folder, way, rng, again, study)
+        begun = len([*(folder / "results" / study / "checkpoints").glob("*.pt")])
+        sort, words = kill_one(folder, killed, rng, "train_worker" if EPOCH in way else "")
+        if not sort:  # it has ended in the meantime
+            process.communicate()
+            again()
     began = time.monotonic()
     said, hangs = to_its_end(process, folder)
     ended = time.monotonic()
@@ -571,7 +623,8 @@ def killed_once(
     return {
         "command": " ".join(way),
         "killed": sort,
-        "words": words,
+        "words": words.strip(),
+        "fits_begun": begun,
         "load": round(os.getloadavg()[0], 1),
         "at": round(moment, 1),
         "code": process.returncode,
@@ -580,22 +633,24 @@ def killed_once(
         "hangs": hangs,
         "traceback": traceback,
         "outside": outside(folder),
-        "said": said[-1500:] if hangs or traceback or left else "",
+        "said": said[-1500:]
+        if hangs or traceback or left or process.returncode not in (0, -9, 3)
+        else "",
     }
 
 
-def gone_on(folder: Path, more: tuple[str, ...], expected: str) -> dict[str, Any]:
+def gone_on(folder: Path, study: str, more: tuple[str, ...], expected: str) -> dict[str, Any]:
     """Give the commands again until the matrix is there; say how that went."""
     codes = []
     for again in ("sweep", "cross_eval"):
         for _ in range(3):
-            code, text = run(again, folder, *more)
+            code, text = run(again, folder, *more, study=study)
             codes.append(f"{again} {code}")
             if code == 0:
                 break
-    records = (folder / "results" / "small" / "trials.jsonl").read_text().splitlines()
+    records = (folder / "results" / study / "trials.jsonl").read_text().splitlines()
     keys = [json.loads(record)["key"] for record in records]
-    end = "same" if matrix(folder) == expected else "another"
+    end = "same" if matrix(folder, study) == expected else "another"
     twice, then = len(keys) - len({*keys}), text[-1500:] if end != "same" else ""
     return {"codes": codes, "trained_twice": twice, "end": end, "then": then}
 
@@ -605,19 +660,19 @@ def kills(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
     killed = Counter(line["killed"] for line in lines)
     while done < number:
         chain += 1
-        rng, ways = random.Random(chain), CHAINS[chain % len(CHAINS)]
-        more = TWO if ways[0][1:] == TWO else LOCAL
-        expected = expected_of(work, more)
+        rng, (study, ways) = random.Random(chain), CHAINS[chain % len(CHAINS)]
+        more = TWO if study == "workers" else LOCAL
+        expected = expected_of(work, study, more)
         folder, found = work / "kills", list[dict[str, Any]]()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for place, way in enumerate(ways):
             if found and found[-1]["code"] == 0:
-                renew(folder, way[0])
+                renew(folder, way[0], study)
             if way[0] in RESTS_ON and ways[place - 1][0] != way[0]:
-                run(RESTS_ON[way[0]], folder, *more)
-            found.append({"chain": chain} | killed_once(folder, way, killed, rng))
-        how = gone_on(folder, more, expected)
+                run(RESTS_ON[way[0]], folder, *more, study=study)
+            found.append({"chain": chain} | killed_once(folder, study, way, killed, rng))
+        how = gone_on(folder, study, more, expected)
         done += len(found)
         yield from (line | how for line in found)
 
@@ -813,6 +868,8 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     options = parser.parse_args()
+    # a shell starts background jobs deaf to it, and they their children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     text = options.out.read_text(encoding="utf-8") if options.out.is_file() else ""
     lines = [json.loads(line) for line in text.splitlines()]
     mine = [line for line in lines if line["part"] == options.part]

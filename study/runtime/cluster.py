@@ -28,7 +28,7 @@ from study.runtime.guard import Guard, without_secrets
 from study.runtime.interface import J, Launcher, Terms, W, Work
 from study.runtime.local import LocalLauncher
 from study.runtime.places import Places, share_out
-from study.runtime.watch import AWAY_SECONDS, GONE_SECONDS, Place, Watch
+from study.runtime.watch import AWAY_SECONDS, GONE_SECONDS, Place, Start, Watch
 
 if TYPE_CHECKING:
     from study.search.driver import SearchDriver
@@ -38,6 +38,7 @@ LOG = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 128 << 20
 # a cluster takes as long to start and to stop, on two cores
 SMALL_SECONDS = 12.0
+ESSENTIAL = "gcs_server", "raylet"  # the head, and Ray's own process of a machine
 SLOW = "timed out during startup"  # what Ray says of itself
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -97,7 +98,9 @@ class Cluster:
         else:
             self._join(address)
         if not (address or "").startswith("ray://"):  # a proxy, behind which nothing is reached
-            self._watch = Watch(self._watched())
+            begun, self._watch = self._watch, Watch(self._watched())
+            if begun is not None:
+                begun.close()
 
     def _start_patiently(self, cpus: int | None) -> None:
         """Start Ray; once more where it took longer than Ray itself waits, as on a machine that is
@@ -119,6 +122,8 @@ class Cluster:
             # Ray lets in only who has a token, and would write one into the home directory if it
             # found none.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Ray waits for a minute for a head that has gone by then, and leaves without a word
+        self._watch = Watch([Start(ended=Begun().has_ended, patience=GONE_SECONDS)])
         try:
             with without_secrets(), _on_loopback():
                 self._init(
@@ -194,6 +199,25 @@ class Cluster:
                 self._guard.close()
         finally:
             live.finish("stopping Ray")
+
+
+class Begun:
+    """The head and Ray's own process that this process has begun, as far as they were seen."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def has_ended(self) -> bool:
+        """Tell whether one that was seen has ended."""
+        import psutil  # Ray brings it, and finds it once it is imported
+
+        running = set[int]()
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if child.name() in ESSENTIAL and child.status() != psutil.STATUS_ZOMBIE:
+                    running.add(child.pid)
+        self._seen |= running
+        return self._seen != running
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from study.core import live
@@ -43,11 +43,32 @@ class Place:
         except OSError:
             return False
 
+    @property
+    def lost(self) -> str:
+        """What is said where it is gone."""
+        return f"{self.what} at {self.host}:{self.port} does not answer for {self.patience:g} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A cluster of this machine that begins: until it has an address its processes are looked at.
+    ended: tells whether one has ended that it cannot do without. patience: seconds for which Ray
+    may say so itself.
+    """
+
+    ended: Callable[[], bool]
+    patience: float
+    lost: str = "one of its processes ended while it began"
+
+    def answers(self) -> bool:
+        """Tell whether all are there."""
+        return not self.ended()
+
 
 class Watch:
     """Looks after the processes of a cluster until `close`."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[Place | Start]) -> None:
         self._places, self._closed = places, threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -64,15 +85,14 @@ class Watch:
                     _end(place)
 
 
-def _end(place: Place) -> None:
+def _end(place: Place | Start) -> None:
     """End this process at once. Whatever asks Ray for something now would wait for ever, and what
     closes it does.
     """
     live.clear()
     LOG.error(
-        f"error: the Ray cluster is lost: {place.what} at {place.host}:{place.port} does not answer"
-        f" for {place.patience:g} s; what was finished is kept, and the same command goes on from"
-        " there"
+        f"error: the Ray cluster is lost: {place.lost}; what was finished is kept, and the same"
+        " command goes on from there"
     )
     sys.stdout.flush()
     sys.stderr.flush()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from study.runtime import watch
-from study.runtime.watch import Place, Watch
+from study.runtime.watch import Place, Start, Watch
 
 
 def place(port: int) -> Place:
@@ -48,3 +48,31 @@ def test_the_watch_ends_the_command_when_a_place_is_gone(monkeypatch: pytest.Mon
     assert gone.wait(60)
     one.close()
     assert set(ended) == {there}
+
+
+def test_the_watch_ends_a_start_whose_process_has_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only then: while all run it asks on. The line names no address, as there is none yet."""
+    exits: list[int] = []
+    gone, asked, dead = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def ended() -> bool:
+        asked.release()
+        return dead.is_set()
+
+    def leave(code: int) -> None:
+        exits.append(code)
+        gone.set()
+
+    monkeypatch.setattr(watch, "EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(watch.os, "_exit", leave)
+    one = Watch([Start(ended=ended, patience=0.0)])
+    for _ in range(5):
+        assert asked.acquire(timeout=60)
+    assert not exits
+    dead.set()
+    assert gone.wait(60)
+    one.close()
+    assert {*exits} == {watch.CLUSTER_LOST}
+    assert "the Ray cluster is lost: one of its processes ended while it began;" in caplog.text
