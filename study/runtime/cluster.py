@@ -38,7 +38,9 @@ LOG = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 128 << 20
 # a cluster takes as long to start and to stop, on two cores
 SMALL_SECONDS = 12.0
-ESSENTIAL = "gcs_server", "raylet"  # the head, and Ray's own process of a machine
+# The head. Ray says itself where its process of this machine ends, as on a busy one, and is started
+# once more.
+HEAD = "gcs_server"
 SLOW = "timed out during startup"  # what Ray says of itself
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -202,19 +204,19 @@ class Cluster:
 
 
 class Begun:
-    """The head and Ray's own process that this process has begun, as far as they were seen."""
+    """The head that this process has begun, as far as it was seen."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
     def has_ended(self) -> bool:
-        """Tell whether one that was seen has ended."""
+        """Tell whether a head that was seen has ended."""
         import psutil  # Ray brings it, and finds it once it is imported
 
         running = set[int]()
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):  # it has just ended
-                if child.name() in ESSENTIAL and child.status() != psutil.STATUS_ZOMBIE:
+                if child.name() == HEAD and child.status() != psutil.STATUS_ZOMBIE:
                     running.add(child.pid)
         self._seen |= running
         return self._seen != running

@@ -51,14 +51,13 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A cluster of this machine that begins: until it has an address its processes are looked at.
-    ended: tells whether one has ended that it cannot do without. patience: seconds for which Ray
-    may say so itself.
+    """A cluster of this machine that begins: until it has an address its head is looked at.
+    ended: tells whether the head has ended. patience: seconds for which Ray may say so itself.
     """
 
     ended: Callable[[], bool]
     patience: float
-    lost: str = "one of its processes ended while it began"
+    lost: str = "its head ended while it began"
 
     def answers(self) -> bool:
         """Tell whether all are there."""

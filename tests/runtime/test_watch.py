@@ -75,4 +75,4 @@ def test_the_watch_ends_a_start_whose_process_has_ended(
     assert gone.wait(60)
     one.close()
     assert {*exits} == {watch.CLUSTER_LOST}
-    assert "the Ray cluster is lost: one of its processes ended while it began;" in caplog.text
+    assert "the Ray cluster is lost: its head ended while it began;" in caplog.text
