@@ -89,6 +89,7 @@ def command_parser(name: str, about: str | None, examples: str) -> argparse.Argu
         epilog="examples:\n"
         + "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # half an option is a slip, and gets the nearest one in the error
     )
 
 
@@ -470,8 +471,9 @@ def study_folder(options: argparse.Namespace, file: str, how: str) -> Path:
     folder = results / name
     if not (folder / file).is_file():
         here = [found.parent.name for found in results.glob(f"*/{file}")]
-        said = unknown_name("study with results", name, here, where=f"'{results}'")
-        raise StoreError(f"{said}; {how}")
+        if not here or Path(f"{name}.toml").is_file() or folder.is_dir():
+            raise StoreError(f"there are no results of '{name}' in '{results}' yet; {how}")
+        raise StoreError(unknown_name(f"study in '{results}'", name, here) + f"; {how}")
     return folder.absolute()
 
 

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  {one.name}: {one.about}")
     for name, label in class_folders.items():
         print(f"  class folder {name}: {('real', 'fake')[label]}")
-    for line in _crop_lines(found.values()):
+    for line in (*_few_lines(new), *_crop_lines(found.values())):
         print(line)
     small = ", ".join(f"{key} = {value}" for key, value in FIRST_LOOK.items())
     print(f"Its budget is for a first look ({small}). The file names the one to believe.")
@@ -188,6 +188,8 @@ def _new_dataset(found: Description) -> NewDataset:
 
     table = usable(found.table)
     images = Counter(table["label"].to_pylist())
+    of_test = zip(table["label"].to_pylist(), table["split"].to_pylist(), strict=True)
+    tested = Counter(label for label, split in of_test if split == "test")
     published = f", read as the published {found.card.title}" if found.card else ""
     origin = "official split" if found.official else "split 70/15/15"
     return NewDataset(
@@ -195,7 +197,19 @@ def _new_dataset(found: Description) -> NewDataset:
         about=f"{images[0]:,} real, {images[1]:,} fake, {origin}{published}",
         splits=frozenset(table["split"].to_pylist()),
         largest=max(images.values()),
+        tested=(tested[0], tested[1]),
     )
+
+
+def _few_lines(new: Sequence[NewDataset]) -> Iterator[str]:
+    """Say which datasets have few test images, and that one dataset alone has no answer."""
+    from study.render.study_text import few_images_text
+
+    for one in new:
+        if few := few_images_text(*one.tested):
+            yield f"{one.name}: {few}"
+    if len(new) == 1:
+        yield f"{new[0].name} alone has no cross-domain cell: name a second dataset to have one"
 
 
 def _crop_lines(found: Iterable[Description]) -> Iterator[str]:
@@ -217,10 +231,10 @@ def _crop_lines(found: Iterable[Description]) -> Iterator[str]:
             if (share := share_seen(native, geometry)) < MUCH:
                 seen[one.name] = share
         if seen:
-            shares = ", ".join(f"{share:.0%} of {dataset}'s" for dataset, share in seen.items())
+            shares = ", ".join(f"{share:.0%} of {dataset}" for dataset, share in seen.items())
             yield (
-                f"{name} crops {geometry.size_px} x {geometry.size_px} px and never resizes. Of the"
-                f" side of a median image it sees {shares}"
+                f"{name} crops {geometry.size_px} x {geometry.size_px} px and never resizes. Share"
+                f" of an image's side that it sees: {shares} (docs/geometry.md has other ways)"
             )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def prepare(opened: OpenStudy) -> None:
     catalog = opened.workspace.catalog  # which has opened the datasets already
     catalog.progress = cli.show_progress
     for name in opened.study.datasets():
-        _print_dataset(catalog.describe(name))
+        _print_dataset(catalog.describe(name), opened.study.test_on)
         excluded: dict[str, str] = {}  # sample id -> why it cannot be decoded
         for split, geometry in packs_of(opened.study, opened.keys.specs, name):
             excluded |= dict(catalog.pack(name, split, geometry))
@@ -118,11 +118,12 @@ def prepare(opened: OpenStudy) -> None:
         _print_first([f"{one}: {reason}" for one, reason in sorted(excluded.items())], "    ")
 
 
-def _print_dataset(summary: DatasetSummary) -> None:
+def _print_dataset(summary: DatasetSummary, tested: Collection[str]) -> None:
     from study.core.records import SPLITS
+    from study.render.study_text import few_images_text
 
     by_image = (
-        "split by image: no groups known, give a manifest with a group column if images belong"
+        "split by image, each its own group; give a manifest with a group column if images belong"
         " together"
     )
     grouped = "split by group" if summary.grouped else by_image
@@ -135,6 +136,8 @@ def _print_dataset(summary: DatasetSummary) -> None:
         methods = sorted({c.method for c in summary.counts if c.split == split and c.label == 1})
         named = f"   fakes by {', '.join(methods)}" * (methods not in ([], ["fake"]))
         print(f"  {split:<6}{real:>8} real{fake:>8} fake{groups:>8} groups{named}")
+    if summary.name in tested and (few := few_images_text(*_tested(summary))):
+        print(f"  {few}")
     if summary.faces:
         print(f"  {summary.faces}")
     for line in summary.incomplete:
@@ -142,6 +145,13 @@ def _print_dataset(summary: DatasetSummary) -> None:
     if summary.straddling:
         print(f"  warning: {summary.straddling} groups are in more than one of the official splits")
     _print_first([f"{folder}: {reason}" for folder, reason in summary.skipped], "  not used: ")
+
+
+def _tested(summary: DatasetSummary) -> tuple[int, int]:
+    """The test images of each class; of what belongs together one."""
+    real, fake = summary.images("test", 0), summary.images("test", 1)
+    share = min(1.0, summary.groups.get("test", 0) / max(real, fake, 1))
+    return max(1, round(real * share)), max(1, round(fake * share))
 
 
 def _print_first(lines: Sequence[str], before: str) -> None:

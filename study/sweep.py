@@ -314,7 +314,8 @@ class _Signs:
     def __init__(self, opened: OpenStudy, record: TrialRecord) -> None:
         self._opened, self._record = opened, record
         self._running: dict[str, str] = {}  # by the key of a trial
-        self._best: tuple[float, str] = (0.0, "")
+        self._names: dict[str, str] = {}  # their pairings
+        self._best: dict[str, float] = {}  # by pairing
 
     def hear(self, job: TrialJob, epoch: EpochRecord) -> None:
         """Take in an epoch of a trial under way."""
@@ -328,14 +329,17 @@ class _Signs:
         self._running[job.trial.key] = (
             f"{job.trial.pairing.name} epoch {epoch.epoch + 1}/{job.trial.epochs}{speed}"
         )
+        self._names[job.trial.key] = job.trial.pairing.name
         self._record.hear(job, epoch)
         self.show()
 
     def add(self, job: TrialJob, result: TrialResult) -> None:
         """Take in a trial that has ended."""
         self._running.pop(job.trial.key, None)
+        self._names.pop(job.trial.key, None)
         if result.state == "done":
-            self._best = max(self._best, (result.val_auc, job.trial.pairing.name))
+            name = job.trial.pairing.name
+            self._best[name] = max(result.val_auc, self._best.get(name, 0.0))
         self._record.add(job, result)
         self.show()
 
@@ -343,12 +347,13 @@ class _Signs:
         """Show it all in a line."""
         from study.core import live
 
-        best = f"best val AUC {self._best[0]:.3f} ({self._best[1]})" if self._best[1] else ""
+        now = next(reversed(self._names.values()), "")
+        best = f"its best val AUC {self._best[now]:.3f}" if now in self._best else ""
         more = len(self._running) - 1
         running = next(reversed(self._running.values()), "") + (
             f" and {more} more" if more > 0 else ""
         )
-        detail = ", ".join(filter(None, (running, best)))
+        detail = ", ".join(filter(None, (running, best * (more < 1))))
         live.show("trials", self._record.ended, self._record.total, detail)
 
 
@@ -424,9 +429,10 @@ def _train(
     mine = sum(job in winners for job in todo)
     models = sum(len(job.draws) for job in todo if isinstance(job, DrawsJob))
     others = sum(not isinstance(job, (DrawsJob, ProbeJob)) for job in todo) - mine
-    beside = f", {others} further configurations" if others else ""
-    beside += f", {models} models on draws of the training sets" if models else ""
-    cli.LOG.info(f"\ntraining {mine} winners ({len(winners) - mine} are in the store){beside}")
+    beside = f", {others} models of other configurations" if others else ""
+    beside += f", {models} models on halves and permuted labels" if models else ""
+    held = f" ({len(winners) - mine} are in the store)" * (mine < len(winners))
+    cli.LOG.info(f"\ntraining {mine} winners{held}{beside}: {len(todo)} pieces of work")
     start = time.monotonic()
     with cli.announced(
         todo, lambda j: f"{j.trial.pairing.name}  {j.trial.origin}", show, what="models"

@@ -29,6 +29,7 @@ from study.core.records import Pairing, TrialResult
 from study.detectors import registry
 from study.planning.search_summary import best_so_far
 from study.planning.selection import SearchHistory
+from study.planning.study import Budget
 from study.search.driver import PairingSearch
 from study.search.spaces import Parameter
 
@@ -61,9 +62,9 @@ def flags(
 
 def _with_one_budget(found: Sequence[Flag]) -> list[Flag]:
     """The flags with one number for each budget: all detectors have the same, so that the largest
-    that a flag asks for mends the others too.
+    that a flag asks for mends the others too. No less than the default number of trials.
     """
-    most: dict[str, int] = {}
+    most = {"trials": Budget().trials}
     for flag in found:
         for key, number in BUDGET.findall(flag.mend):
             most[key] = max(int(number), most.get(key, 0))
@@ -208,7 +209,12 @@ def few_trials(search: PairingSearch) -> Said | None:
 def few_trials_lines(searches: Iterable[PairingSearch]) -> list[str]:
     """Return the flag of every detector whose searches have too few trials, before they begin."""
     said = {search.pairing.detector: few_trials(search) for search in searches}
-    return [f"{detector}: {one.seen}; {one.mend}" for detector, one in said.items() if one]
+    flagged = [
+        Flag(detector=name, train_on="", kind=one.kind, seen=one.seen, mend=one.mend)
+        for name, one in said.items()
+        if one
+    ]
+    return [f"{one.detector}: {one.seen}; {one.mend}" for one in _with_one_budget(flagged)]
 
 
 def course(searched: SearchHistory) -> str:

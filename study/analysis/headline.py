@@ -77,8 +77,9 @@ class Standing:
     than each baseline, over all detectors. in_domain: its mean AUC in the in-domain cells of the
     same test sets, NaN where there is none.
     fpr1, fpr5: the share of reals that are called fake in the cross-domain cells, at the thresholds
-    that let 1 % and 5 % pass on source val. cells: how many there are; above: those of them in
-    which it is more than chance, Holm over them. is_given: it was run elsewhere.
+    that let 1 % and 5 % pass on source val. tpr1, tpr5: that of fakes. cells: how
+    many there are; above: those of them in which it is more than chance, Holm over them. is_given:
+    it was run elsewhere.
     """
 
     detector: str
@@ -89,6 +90,8 @@ class Standing:
     in_domain: float = NAN
     fpr1: float = NAN
     fpr5: float = NAN
+    tpr1: float = NAN
+    tpr5: float = NAN
     cells: int = 0
     above: int = 0
     is_given: bool = False
@@ -200,8 +203,10 @@ def headline(
                 and y in tested
                 and scores.leakage.domain(x, y) == "in"
             ),
-            fpr1=_false_alarms(numbers, name, places, "source_fpr1"),
-            fpr5=_false_alarms(numbers, name, places, "source_fpr5"),
+            fpr1=1 - _rate(numbers, name, places, "real_accuracy", "source_fpr1"),
+            fpr5=1 - _rate(numbers, name, places, "real_accuracy", "source_fpr5"),
+            tpr1=_rate(numbers, name, places, "fake_accuracy", "source_fpr1"),
+            tpr5=_rate(numbers, name, places, "fake_accuracy", "source_fpr5"),
             cells=len(places),
             above=_above(mean, [bands.get((name, x, y)) for x, y in places]),
             is_given=name in elsewhere,
@@ -341,9 +346,10 @@ def _numbers(rows: Iterable[ResultRow]) -> Numbers:
     }
 
 
-def _false_alarms(numbers: Numbers, name: str, places: Sequence[Place], threshold: str) -> float:
-    found = [numbers.get((name, x, y, "real_accuracy", threshold), NAN) for x, y in places]
-    return 1 - fmean(found)
+def _rate(
+    numbers: Numbers, name: str, places: Sequence[Place], metric: str, threshold: str
+) -> float:
+    return fmean(numbers.get((name, x, y, metric, threshold), NAN) for x, y in places)
 
 
 def _mean(values: Iterable[float]) -> float:

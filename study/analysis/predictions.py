@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from study.analysis.calibrations import Calibrations
 from study.analysis.cells_csv import CellFile, read_cells
@@ -27,7 +28,7 @@ from study.analysis.headline import CHANCE
 from study.analysis.results import ResultRow, Results
 from study.analysis.results_csv import read_matrix, read_results
 from study.core.errors import ConfigError, DataError, StoreError, unknown_name
-from study.core.records import NO_DEGRADATION, REAL, Pairing, Scores, TrainedDetector
+from study.core.records import NO_DEGRADATION, REAL, Estimate, Pairing, Scores, TrainedDetector
 from study.data.images.decode import pixel_digest
 from study.data.images.degradations import degrade, parse_degradation
 from study.data.images.videos import load_image, read_file_header, split_frame
@@ -42,7 +43,7 @@ from study.store.store import Store
 # What images go through on their way to whoever asks; a verdict that does not survive it is none.
 COPIES = ("jpeg90", "jpeg75", "down0.75", "down0.5")
 AT_ONCE = 16  # images whose copies are scored together
-NO_SKILL = "is it shown to be more than chance: do not rely on its verdicts"
+NO_SKILL = "It is not shown to be more than chance there: do not rely on its verdicts"
 # what a winner's own images were for
 USED = {"train": ", on which it was trained", "val": ", by which it was selected"}
 FAKE, REAL_WORD, UNSURE = "fake", "real", "unsure"
@@ -67,9 +68,10 @@ class Winner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FalsePositives:
-    """How often a threshold calls a real image fake, with its 95 % interval; NaN where that is not
-    known. where: `source val`, or a test set. n_real: images.
+class Rates:
+    """How often a threshold calls a real image fake (rate), and a fake one (found), each with its
+    95 % interval; NaN where that is not known. where: `source val`, or a test set. n_real, n_fake:
+    images.
     """
 
     where: str
@@ -77,6 +79,10 @@ class FalsePositives:
     low: float
     high: float
     n_real: int
+    found: float = math.nan
+    found_low: float = math.nan
+    found_high: float = math.nan
+    n_fake: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +104,12 @@ class Prediction:
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """How a logit becomes a verdict. cut: the logit from which on an image, or a video, is called
-    fake; rates: how often a real one is. note: what is to be known of them, or "".
+    fake; rates: how often a real one is, and a fake one. note: what is to be known of them, or "".
     """
 
     cut: float
     temperature: float
-    rates: tuple[FalsePositives, ...]
+    rates: tuple[Rates, ...]
     note: str = ""
 
 
@@ -181,17 +187,32 @@ def best_winner(results: Results, named: Collection[str]) -> tuple[str, str]:
             continue
         best = max(means, key=lambda name: means[name])
         left, many = len(named) - len(means), "s" * (len(means) != 1)
-        without = f" ({left} of the {len(named)} have no AUC on such a set)" * bool(left)
-        sets = ", ".join(dict.fromkeys(y for of in held.values() for y in of))
-        ends = [aucs[best][y].estimate.low for y in held[best]]
-        own = f". On none of its own ({', '.join(held[best])}) {NO_SKILL}"
-        no_skill = own * all(low <= CHANCE for low in ends)
-        return best, (
-            f"the highest mean AUC, {means[best]:.3f}, of {len(means)} winner{many}{without},"
-            f" {said} ({sets}). It was chosen by these test sets, so expect less on new"
-            f" images{no_skill}"
+        mine = held[best]
+        unsure = all(aucs[best][y].estimate.low <= CHANCE for y in mine)
+        return best, "".join(
+            (
+                f"the highest mean AUC of {len(means)} winner{many} on {said}: {means[best]:.3f}",
+                f", on {', '.join(mine)}",
+                f" ({left} of all {len(named)} have no such test set)" * bool(left),
+                ". It was chosen by these, so expect less on new images",
+                f". {NO_SKILL}" * unsure,
+                _marked_source(results, best),
+            )
         )
     raise StoreError("no test set has an AUC of every winner; name the winner to take")
+
+
+def _marked_source(results: Results, name: str) -> str:
+    """Say that the audit marks what a winner was trained on; "" where it does not."""
+    _, _, source = name.partition(" @ ")
+    marked = [one for one in split_union(source) if one in results.warnings()]
+    if not marked:
+        return ""
+    sets, it = " and ".join(marked), "it" if len(marked) == 1 else "them"
+    return (
+        f". It was trained on {sets}, and the audit marks {it} (!): it may have learned what gives"
+        " the classes away there, and not what makes a fake"
+    )
 
 
 Aucs = dict[str, dict[str, float]]  # winner -> test set -> AUC
@@ -222,10 +243,10 @@ def _deciding(
         return row.test_on not in warned and (row.train_on, row.test_on) not in leaky
 
     across = _of_all(rows, lambda row: row.domain == "cross" and is_clean(row))
-    yield "each over its own cross-domain test sets without a mark", across
+    yield "their own cross-domain test sets without a mark", across
     for said, held in (
-        ("over the test sets without a mark", _of_all(rows, is_clean)),
-        ("over all test sets", _of_all(rows, lambda row: True)),
+        ("the test sets without a mark", _of_all(rows, is_clean)),
+        ("all test sets", _of_all(rows, lambda row: True)),
     ):
         sets = [set(of) for of in held.values() if of]
         shared = set.intersection(*sets) if sets else set()
@@ -333,8 +354,8 @@ def _side(own: int, audit: Mapping[str, Any], winner: Winner, prepared_as: str) 
     return own or min(members or sides.values(), default=0)
 
 
-def _of_val(store: Store, record: TrainedDetector, cut: float, level: str) -> list[FalsePositives]:
-    """The false positives on source val: images, or videos, count as independent."""
+def _of_val(store: Store, record: TrainedDetector, cut: float, level: str) -> list[Rates]:
+    """The rates on source val: images, or videos, count as independent."""
     if math.isnan(record.temperature):  # not trained, so there is no source
         return []
     val = store.val_scores(record.key)
@@ -342,34 +363,61 @@ def _of_val(store: Store, record: TrainedDetector, cut: float, level: str) -> li
     if level == "unit":
         where += "" if has_units(val) else " (single images)"
         val = to_units(val)
-    reals = val.logit[val.label == REAL].astype(np.float64)
-    if not len(reals):
-        return []
-    false = int((reals >= cut).sum())
-    low, high = clopper_pearson(false, len(reals))
-    rate = false / len(reals)
-    return [FalsePositives(where=where, rate=rate, low=low, high=high, n_real=len(reals))]
+    called = val.logit.astype(np.float64) >= cut
+    of_reals, of_fakes = (_share(called[val.label == label]) for label in (REAL, 1 - REAL))
+    return [_rates(where, of_reals, of_fakes)] if of_reals[3] else []
 
 
-def _of_tests(winner: Winner, threshold: str, level: str) -> list[FalsePositives]:
-    """The false positives on every test set, as matrix.csv has them; units are of those with
-    videos.
-    """
-    return [
-        FalsePositives(
-            where=row.test_on,
-            rate=1 - row.estimate.value,
-            low=1 - row.estimate.high,
-            high=1 - row.estimate.low,
-            n_real=row.estimate.n_real,
-        )
-        for row in read_matrix(winner.folder / "matrix.csv")
-        if (row.detector, row.train_on) == (winner.pairing.detector, winner.pairing.train_on)
-        and (row.metric, row.threshold) == ("real_accuracy", threshold)
-        and (row.seed, row.level) == (str(winner.seed), level)
-        and (row.subset, row.degradation, row.leak_free) == ("", NO_DEGRADATION, False)
-        and row.is_first
-    ]
+Share = tuple[float, float, float, int]  # with its 95 % interval, and of how many
+
+
+def _share(called: NDArray[np.bool_]) -> Share:
+    """The share of images that are called fake, by Clopper and Pearson."""
+    if not len(called):
+        return math.nan, math.nan, math.nan, 0
+    k, n = int(called.sum()), len(called)
+    return k / n, *clopper_pearson(k, n), n
+
+
+def _rates(where: str, of_reals: Share, of_fakes: Share) -> Rates:
+    rate, low, high, n_real = of_reals
+    found, found_low, found_high, n_fake = of_fakes
+    return Rates(
+        where=where,
+        rate=rate,
+        low=low,
+        high=high,
+        n_real=n_real,
+        found=found,
+        found_low=found_low,
+        found_high=found_high,
+        n_fake=n_fake,
+    )
+
+
+def _of_tests(winner: Winner, threshold: str, level: str) -> list[Rates]:
+    """The rates on every test set, as matrix.csv has them; units are of those with videos."""
+    found: dict[str, dict[str, Estimate]] = {}
+    for row in read_matrix(winner.folder / "matrix.csv"):
+        if (
+            (row.detector, row.train_on) == (winner.pairing.detector, winner.pairing.train_on)
+            and row.metric in ("real_accuracy", "fake_accuracy")
+            and (row.threshold, row.seed, row.level) == (threshold, str(winner.seed), level)
+            and (row.subset, row.degradation, row.leak_free) == ("", NO_DEGRADATION, False)
+            and row.is_first
+        ):
+            found.setdefault(row.test_on, {})[row.metric] = row.estimate
+    made = []
+    for where, of in found.items():
+        if real := of.get("real_accuracy"):
+            of_reals = 1 - real.value, 1 - real.high, 1 - real.low, real.n_real
+            fake = of.get("fake_accuracy")
+            of_fakes = (fake.value, fake.low, fake.high, fake.n_fake) if fake else _share(_NONE)
+            made.append(_rates(where, of_reals, of_fakes))
+    return made
+
+
+_NONE = np.zeros(0, bool)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,14 +42,14 @@ class Sign:
         """Return it as a line, with the time that it has taken and the time that is left.
 
         >>> Sign(what="cells", done=2, total=4, detail="npr", began=0).text(60)
-        'cells: 2/4, 1 min 0 s, about 1 min 0 s left, npr'
+        'cells: 2/4, 1 min 0 s, about 1 min 0 s left of the cells, npr'
         """
         passed = now - self.began
         parts = [f"{self.what}: {self.done}/{self.total}" if self.total else self.what]
         parts.append(duration(passed))
         if self.first < self.done < self.total:
             left = passed / (self.done - self.first) * (self.total - self.done)
-            parts.append(f"about {duration(left)} left")
+            parts.append(f"about {duration(left)} left of the {self.what}")
         return ", ".join([*parts, self.detail] if self.detail else parts)
 
 

@@ -22,13 +22,14 @@ MANY = 2000  # images of a class; of more a first look takes so many
 @dataclass(frozen=True, kw_only=True)
 class NewDataset:
     """A dataset of a new study. about: a line. splits: those that it has. largest: images of its
-    larger class.
+    larger class. tested: how many reals and fakes there are to test on.
     """
 
     name: str
     about: str
     splits: frozenset[str]
     largest: int
+    tested: tuple[int, int] = (0, 0)
 
 
 def new_study_text(

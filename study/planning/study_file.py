@@ -77,8 +77,12 @@ def _read(name_or_path: str) -> tuple[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"study file '{path}' cannot be read: {error}") from None
     if name_or_path not in preset_names():
+        here = Path(f"{name_or_path}.toml")
+        meant = f"unknown study '{name_or_path}': did you mean the file '{here}'? Or a preset:"
         raise ConfigError(
-            unknown_name("study", name_or_path, preset_names())
+            f"{meant} {', '.join(preset_names())}"
+            if here.is_file()
+            else unknown_name("study", name_or_path, preset_names())
             + "; or the path of a study file, ending in .toml (that of a run is study.toml in its"
             " results folder)"
         )

@@ -186,7 +186,8 @@ def _leads(found: Comparisons, best: str) -> list[str]:
     mine = [pair for pair in found.mean_pairs if pair.first == best]
     leads = {verdict: [p for p in mine if p.verdict is verdict] for verdict in Verdict}
     return [
-        f"{verdict.value[0].upper()}{verdict.value[1:]}: its lead on {listed(map(_lead, pairs))}."
+        f"{verdict.value[0].upper()}{verdict.value[1:]}: {best}'s lead on"
+        f" {listed(map(_lead, pairs))}."
         for verdict, pairs in leads.items()
         if pairs
     ]
@@ -200,8 +201,8 @@ def _lead(pair: Pair) -> str:
     if pair.verdict is not Verdict.NOT_MORE:
         return said
     if math.isnan(d.smallest):
-        return f"{said} (no true lead up to 0.5 would show in 4 of 5 such studies)"
-    return f"{said} (a true lead of {number(d.smallest)} would show in 4 of 5 such studies)"
+        return f"{said} (the study is too small: even a true lead of 0.5 would often not show)"
+    return f"{said} (a true lead of {number(d.smallest)} would show in 4 of 5 studies like this)"
 
 
 def _over_test_sets(found: Comparisons, best: str) -> str:
@@ -316,7 +317,9 @@ def ranking(found: Comparisons, flags: Iterable[Flag] = ()) -> Table:
         Column("permuted labels", "interval"),
         "more than chance and shortcut baselines",
         Column("FPR at the source's 1 %", "number"),
+        Column("TPR there", "number"),
         Column("FPR at the source's 5 %", "number"),
+        Column("TPR there", "number"),
         "flags",
     ]
     rows = []
@@ -339,8 +342,10 @@ def _ranked(one: Standing, claim: str) -> list[Cell]:
         unknown if math.isnan(one.gap) else one.gap,
         (chance.value, chance.low, chance.high) if chance.models else "not computed",
         claim,
-        unknown if math.isnan(one.fpr1) else one.fpr1,
-        unknown if math.isnan(one.fpr5) else one.fpr5,
+        *(
+            unknown if math.isnan(rate) else rate
+            for rate in (one.fpr1, one.tpr1, one.fpr5, one.tpr5)
+        ),
     ]
 
 

@@ -134,7 +134,9 @@ def pairs_line(audit: StudyAudit) -> str:
     found = [f"resolution mismatches {mismatches}"] if mismatches else []
     if leaked:
         what = counted(sum(leaked), "test image")
-        found.append(f"{what} leaked from training, in {counted(len(leaked), 'pair')} (marked !)")
+        found.append(
+            f"{what} leaked from train or val, in {counted(len(leaked), 'pair')} (marked !)"
+        )
     if not found:
         return ""
     return f"between training and test sets: {', '.join(found)}; study.audit tells which"

@@ -124,9 +124,9 @@ def _matrix(
     marked = results.warnings()
     name = "@".join(filter(None, quantity))
     head = [f"{name}, trained on", *(f"{y}{f' {WARNED}' * (y in marked)}" for y in tests)]
-    below = _shortcuts(results, tests) if name == "auc" else []
 
     def grid(*, with_ends: bool) -> Table:
+        below = _shortcuts(results, tests, with_ends=with_ends) if name == "auc" else []
         cells = {
             (row.detector, row.train_on, row.test_on): _cell(row, marks, with_ends=with_ends)
             for row in rows
@@ -157,12 +157,12 @@ def _cell(row: ResultRow, marks: Mapping[tuple[str, str], str], *, with_ends: bo
     return f"{shown} {ends(row.estimate.low, row.estimate.high)}" if with_ends else shown
 
 
-def _shortcuts(results: Results, tests: Sequence[str]) -> list[list[Cell]]:
+def _shortcuts(results: Results, tests: Sequence[str], *, with_ends: bool) -> list[list[Cell]]:
     """What the shortcut baselines reach on each test set, a row each."""
     found: dict[str, dict[str, str]] = {}
     for row in results.rows:
         if row.detector in SHORTCUTS and row.metric == "auc" and row.is_plain and row.has_number:
-            found.setdefault(row.detector, {})[row.test_on] = number(row.estimate.value)
+            found.setdefault(row.detector, {})[row.test_on] = _cell(row, {}, with_ends=with_ends)
     return [[one, *(found[one].get(y, "-") for y in tests)] for one in SHORTCUTS if one in found]
 
 
@@ -176,4 +176,4 @@ def _warned(results: Results, found: Comparisons, width: int) -> list[str]:
         f"{WARNED} {', '.join(of)}{out}: {next(iter(of.values())) if len(of) == 1 else why}"
         for why, of in alike.items()
     ]
-    return [textwrap.shorten(line, width, placeholder=" ...") for line in said]
+    return [textwrap.shorten(line, width, placeholder=" ... (tables.md)") for line in said]

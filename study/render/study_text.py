@@ -11,9 +11,12 @@ from study.core.records import Pairing, TrialResult
 from study.data.images.faces import STEPS
 from study.planning.selection import SearchHistory
 from study.planning.study import Study
-from study.render.numbers import counted
+from study.render.numbers import between, counted
 from study.render.table import fold
 from study.search.driver import PairingSearch
+from study.statistics.sample_size import expected_auc_interval
+
+TYPICAL, WIDE = 0.8, 0.1  # an AUC, and how far below it an interval may begin without a word
 
 
 def study_lines(study: Study, size: str, further: Sequence[str] = ()) -> list[str]:
@@ -45,12 +48,13 @@ def _what_else(study: Study) -> list[str]:
     said = []
     if study.searched() and study.budget.default_winners:
         said.append(
-            "the default configuration too, with the winners' seeds, where it is not the selected"
-            " one (budget.default_winners)"
+            "also trained: the default configuration with the winners' seeds, where the search"
+            " selects another (budget.default_winners)"
         )
     if study.searched() and study.budget.transfer:
         said.append(
-            "the configuration found best on each training set, on all the others (budget.transfer)"
+            "also trained: the configuration found best on each training set, on all the others"
+            " (budget.transfer)"
         )
     said += _draws(study)
     for pairing in study.untrained():
@@ -75,9 +79,9 @@ def _draws(study: Study) -> list[str]:
     if any(pairs.values()):
         each = ", ".join(f"{name} {count}" for name, count in pairs.items())
         said.append(
-            "each winner's configuration is trained anew on pairs of halves of its training groups,"
-            f" so that the training sample counts (budget.replicates): {each}. A pair takes the"
-            " time of one fit, and next to none for a linear head on a frozen body"
+            "also trained: each winner's configuration on pairs of halves of its training set, so"
+            f" that intervals count the training sample (budget.replicates): {each}. A pair takes"
+            " as long as one trial"
         )
     else:
         said.append(
@@ -86,9 +90,10 @@ def _draws(study: Study) -> list[str]:
         )
     if nulls:
         networks = study.null_models_of(heads=False)
-        kinds = "every detector" if networks else "linear heads on a frozen body, not for networks"
+        kinds = "every detector" if networks else "linear heads on fixed features alone"
         said.append(
-            f"null band: {nulls} models on permuted labels, for {kinds} (budget.null_models)"
+            f"also trained: {nulls} models on permuted labels, which show what chance gives, for"
+            f" {kinds} (budget.null_models)"
         )
     return said
 
@@ -116,6 +121,22 @@ def study_notes(study: Study) -> list[str]:
             " from .5 is no skill"
         )
     return found
+
+
+def few_images_text(n_real: int, n_fake: int) -> str:
+    """Say how wide an interval so few test images make; "" where they are enough for a first look,
+    and where a class has none.
+    """
+    if not n_real or not n_fake:
+        return ""
+    low, high = expected_auc_interval(TYPICAL, n_real, n_fake)
+    if low >= TYPICAL - WIDE:
+        return ""
+    return (
+        f"few test images: on {n_real} reals and {n_fake} fakes an AUC of {TYPICAL:.2f} has a 95 %"
+        f" interval of about {between(low, high, places=2)}. More images, or data.folds = 5, make"
+        " it narrower"
+    )
 
 
 def faces_words(name: str) -> str:

@@ -5,11 +5,13 @@ dataset, path, label, group, split and the digest of its pixels. `cross_eval` wr
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from study.core.identity import whole_file
 from study.data.datasets import Dataset, columns_digest
@@ -31,9 +33,12 @@ def write_images(folder: Path, datasets: Iterable[Dataset]) -> Path:
         columns |= {"dataset": pa.repeat(one.name, rows.num_rows), "label": rows["label"]}
         parts.append(pa.table(columns).select(COLUMNS))
     table = pa.concat_tables(parts)
-    path = folder / NAME
+    path, content = folder / NAME, columns_digest(table, COLUMNS)
+    with contextlib.suppress(OSError, pa.ArrowException):  # one that holds the same stays
+        if (pq.read_schema(path).metadata or {}).get(_SUM) == content.encode():
+            return path
     with whole_file(path) as file:
-        write_table(file, table, {_SUM: columns_digest(table, COLUMNS)})
+        write_table(file, table, {_SUM: content})
     return path
 
 

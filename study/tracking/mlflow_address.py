@@ -90,5 +90,6 @@ def ui_command(results: Path) -> str:
 def page_line(results: Path, page: str) -> str:
     """Return what to say of where the matrix is. page: in MLflow's own pages."""
     uri = tracking_uri(results)
-    server = without_password(uri).rstrip("/") if is_server(uri) else HERE
-    return f"matrix in MLflow: {server}{page}"
+    if is_server(uri):
+        return f"matrix in MLflow: {without_password(uri).rstrip('/')}{page}"
+    return f"matrix in MLflow: {HERE}{page} (start its UI first: README.md has the command)"

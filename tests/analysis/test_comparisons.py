@@ -228,7 +228,7 @@ def test_a_clear_winner_is_named_and_the_few_test_sets_too() -> None:
         "The shortcut baselines (classifiers of file metadata, and of border"
     )
     assert lines[4].startswith(
-        "More than noise, of images, training sample and seeds: its lead on fair of 0."
+        "More than noise, of images, training sample and seeds: good's lead on fair of 0."
     )
     assert "; poor of 0." in lines[4]
     assert (
@@ -356,7 +356,9 @@ def test_without_halves_no_claim_is_made() -> None:
     assert lines[1].startswith("Whether any detector generalises over 2 cross-domain cells on")
     assert "is not claimed: the first by its mean, good, has 0.9" in lines[1]
     assert lines[2].startswith("No claim is made, as the training sample is not counted (budget.")
-    assert "No claim: the training sample is not counted: its lead on poor of 0." in answer(found)
+    assert "No claim: the training sample is not counted: good's lead on poor of 0." in answer(
+        found
+    )
     assert "more than noise" not in "".join(lines[1:]).replace("not more than noise", "").lower()
 
 
@@ -477,9 +479,9 @@ def test_equal_detectors_are_not_told_apart_and_the_smallest_lead_stands_beside(
     found = compared(study({"one": 1.0, "two": 1.0}, ["aa", "bbb"]))
     (pair,) = found.mean_pairs
     assert pair.p_holm > 0.05 and 0 < pair.finding.smallest < 0.5
-    assert f"Not more than noise: its lead on {pair.second} of" in answer(found)
+    assert f"Not more than noise: {pair.first}'s lead on {pair.second} of" in answer(found)
     assert (
-        f"(a true lead of {pair.finding.smallest:.3f} would show in 4 of 5 such studies)"
+        f"(a true lead of {pair.finding.smallest:.3f} would show in 4 of 5 studies like this)"
         in answer(found)
     )
     assert (
@@ -488,7 +490,9 @@ def test_equal_detectors_are_not_told_apart_and_the_smallest_lead_stands_beside(
     )
     hopeless = compared(study({"one": 1.0, "two": 1.0}, ["aa", "bbb"], n=20), sd=2.0)
     assert math.isnan(hopeless.mean_pairs[0].finding.smallest)
-    assert "(no true lead up to 0.5 would show in 4 of 5 such studies)" in answer(hopeless)
+    assert "(the study is too small: even a true lead of 0.5 would often not show)" in answer(
+        hopeless
+    )
     assert "| none up to 0.5 |" in comparisons_markdown(hopeless)
 
 
@@ -771,7 +775,7 @@ def test_one_seed_is_no_reason_to_claim_less_where_halves_are_there() -> None:
     found = compared(study({"good": 2.0, "poor": 0.1}, ["aa", "bbb"], seeds=1))
     (pair,) = found.mean_pairs
     assert pair.verdict is Verdict.MORE_THAN_NOISE and pair.finding.training > 0
-    assert "its lead on poor" in answer(found)
+    assert "'s lead on poor" in answer(found)
 
 
 def of_sizes(
@@ -800,7 +804,7 @@ def test_four_images_do_not_make_a_lead() -> None:
     first, second = (roc_auc_score(fake, logits[d]["y2"]) for d in ("a", "b"))
     assert pair.finding.value == pytest.approx((1 + first - second) / 2)
     assert pair.finding.low < 0 < pair.finding.high and pair.p_holm > 0.05
-    assert "Not more than noise: its lead on b" in answer(found)
+    assert "Not more than noise: a's lead on b" in answer(found)
     # of the same order: no lead there, and a bound on what it might be
     for same in (tiny, np.exp(tiny)):
         level = (
@@ -822,7 +826,7 @@ def test_a_lead_that_cannot_be_tested_is_not_called_noise() -> None:
     ]
     words = answer(compared(one_group))
     assert (
-        "Cannot be tested: its lead on poor of 0." in words
+        "Cannot be tested: good's lead on poor of 0." in words
         and "a class comes from one group" in words
     )
     assert "not more than noise: its lead" not in words

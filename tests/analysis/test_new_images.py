@@ -27,20 +27,22 @@ def cells(**aucs: tuple[float, float]) -> list[ResultRow]:
 def test_a_test_set_without_an_auc_does_not_count_against_anybody() -> None:
     """One class alone has no AUC: the other test sets decide."""
     found = best_winner(results(cells(reals=(math.nan, math.nan), c=(0.7, 0.8))), NAMED)
-    assert found[0] == "npr @ b" and "0.800, of 2 winners, each over its own" in found[1]
+    assert found[0] == "npr @ b"
+    assert "of 2 winners on their own" in found[1] and ": 0.800, on " in found[1]
 
 
 def test_winners_are_compared_over_the_test_sets_that_all_of_them_have() -> None:
     """Over c alone b is the best: a was scored on the easy d, where b failed."""
     name, how = best_winner(results(cells(c=(0.7, 0.8), d=(0.99, math.nan))), NAMED)
-    assert name == "npr @ b" and "without a mark (c)" in how
+    assert name == "npr @ b" and "without a mark: 0.800, on c." in how
     with pytest.raises(StoreError, match="no test set has an AUC of every winner"):
         best_winner(results(cells(c=(0.7, math.nan), d=(math.nan, 0.9))), NAMED)
 
 
 def test_a_winner_without_any_number_is_left_out_and_that_is_said() -> None:
     name, how = best_winner(results(cells(c=(0.7, math.nan), d=(0.8, math.nan))), NAMED)
-    assert name == "npr @ a" and "0.750, of 1 winner (1 of the 2 have no AUC on such a set)" in how
+    assert name == "npr @ a" and "of 1 winner on " in how
+    assert ": 0.750, on c, d (1 of all 2 have no such test set)" in how
 
 
 def test_a_best_that_is_nowhere_more_than_chance_says_so() -> None:
@@ -49,6 +51,15 @@ def test_a_best_that_is_nowhere_more_than_chance_says_so() -> None:
     assert how.endswith(NO_SKILL)
     _, how = best_winner(results(cells(c=(0.53, 0.5), d=(0.56, 0.5))), NAMED)
     assert NO_SKILL not in how
+
+
+def test_a_best_that_was_trained_on_a_marked_set_says_so() -> None:
+    """What the audit marks is kept out of the tests that choose a winner, not out of training."""
+    marked = (DatasetRow(name="b", warnings="the files give the class away"),)
+    _, how = best_winner(results(cells(c=(0.7, 0.8)), datasets=marked), NAMED)
+    assert "It was trained on b, and the audit marks it (!)" in how
+    _, how = best_winner(results(cells(c=(0.8, 0.7)), datasets=marked), NAMED)
+    assert "audit marks" not in how
 
 
 def test_cross_domain_cells_decide_and_what_the_audit_marks_does_not() -> None:
@@ -62,18 +73,18 @@ def test_cross_domain_cells_decide_and_what_the_audit_marks_does_not() -> None:
     }
     # (0.7 + 0.7 + 0.99) / 3 against (0.6 + 0.78) / 2: the leak is of one winner alone
     name, how = best_winner(results(rows, **marked), NAMED)
-    assert name == "npr @ a" and "0.797, of 2 winners, each over its own cross-domain" in how
-    assert "(b, c, e, a)" in how
+    assert name == "npr @ a" and "of 2 winners on their own cross-domain" in how
+    assert ": 0.797, on b, c, e." in how
     without = [r for r in rows if r.test_on not in "e"]
     name, how = best_winner(results(without, **marked), NAMED)
     assert name == "npr @ a" and "0.700" in how  # in-domain 0.95 is none of b's mean
     # in-domain cells alone, the same for both: a union's
     inside = [replace(r, domain="in") for r in without]
     name, how = best_winner(results(inside, **marked), NAMED)
-    assert name == "npr @ a" and "0.797" in how and "over the test sets without a mark (" in how
+    assert name == "npr @ a" and "0.797" in how and "on the test sets without a mark: " in how
     # nothing but marked ones
     name, how = best_winner(results([r for r in rows if r.test_on == "d"], **marked), NAMED)
-    assert name == "npr @ a" and "over all test sets (d)" in how
+    assert name == "npr @ a" and "on all test sets: 0.990, on d." in how
 
 
 def frames(video: str, *logits: float, verdict: str = "real") -> list[Prediction]:

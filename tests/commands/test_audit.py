@@ -276,12 +276,13 @@ def test_leaked_images_are_counted_below_the_tables() -> None:
     both = StudyAudit(datasets=(), pairs=tuple(audited))
     assert (
         pairs_line(both)
-        == f"{start}resolution mismatches 1, 502 test images leaked from training, in 2 pairs"
+        == f"{start}resolution mismatches 1, 502 test images leaked from train or val, in 2 pairs"
         f" (marked !){end}"
     )
     one = StudyAudit(datasets=(), pairs=tuple(audited[::2]))
     assert (
-        pairs_line(one) == f"{start}500 test images leaked from training, in 1 pair (marked !){end}"
+        pairs_line(one)
+        == f"{start}500 test images leaked from train or val, in 1 pair (marked !){end}"
     )
     assert [pair["leaked"] for pair in json.loads(as_json(both))["pairs"]] == [500, 2, 0]
 

@@ -64,7 +64,7 @@ def test_what_goes_on_after_the_last_job_is_not_called_a_job(
 
     with cli.announced([Job("a")], lambda job: job.result_key, what="cells"):
         done.append(True)
-    assert shown == [("cells", 0, 1, "next: a"), ("all cells done, ending the workers",)]
+    assert shown == [("cells", 0, 1, "not done yet: a"), ("all cells done, ending the workers",)]
 
 
 def test_the_next_command_names_the_same_study_in_the_same_places() -> None:

@@ -70,6 +70,15 @@ def test_two_folders_to_a_matrix_by_the_printed_commands(
     assert {(x, y) for x in names for y in names} <= cells
 
 
+def test_few_images_and_one_dataset_are_told(tmp_path: Path, run: Init) -> None:
+    write_dataset(tmp_path / "mine", n=30, size=128)
+    said = run("mine")
+    assert re.search(r"mine: few test images: on \d+ reals and \d+ fakes an AUC of 0\.80", said)
+    assert "mine alone has no cross-domain cell: name a second dataset" in said
+    assert "Share of an image's side that it sees: 50% of mine" not in said  # half is not little
+    assert "npr crops" not in said
+
+
 @pytest.mark.parametrize(
     ("folders", "names", "named"),
     [

@@ -168,6 +168,10 @@ def test_the_rates_of_a_threshold_are_counted_on_val_and_on_every_test_set(
     samples = {"source val": of_val} | {c.test_on: store.scores(c.scores) for c in mine}
     assert [one["where"] for one in found["false_positive_rates"]] == [*samples]
     for one in found["false_positive_rates"]:
+        fakes = samples[one["where"]].logit[samples[one["where"]].label == 1]
+        assert one["found"] == pytest.approx(np.mean(fakes.astype(float) >= cut))
+        assert one["found_low"] <= one["found"] <= one["found_high"]
+        assert one["n_fake"] == len(fakes)
         reals = samples[one["where"]].logit[samples[one["where"]].label == 0]
         assert one["rate"] == pytest.approx(np.mean(reals.astype(float) >= cut))
         assert one["low"] <= one["rate"] <= one["high"] and one["n_real"] == len(reals)
@@ -309,7 +313,7 @@ def test_a_video_gets_the_verdict_that_the_study_gives_its_units(
         assert one["rate"] == pytest.approx((reals.logit >= cut).mean())
     predict.main(["small", *paths, "--with", "spectrum @ alpha", "--results", places(run)])
     text = capsys.readouterr().out
-    assert "videos, by the mean probability of their frames" in text and "real videos of" in text
+    assert "videos, by the mean probability of their frames" in text and "videos of" in text
 
 
 def places(run: StudyRun) -> str:

@@ -344,10 +344,17 @@ def test_plan_shows_states_before_and_after(
     assert "18 trials" in before
     assert "cells: 24 planned" in before
     assert "by a few steps on random images, until trials have run: spectrum, npr" in before
-    assert re.search(r"time:  \d.* of training on one slot, at most \d", before)
+    # every fit is expected to use its epochs: there is no other "at most"
+    assert re.search(r"time:  \d.* of training on one slot$", before, re.MULTILINE)
+    assert re.search(r"; models at most \d+\.\d MB, of which 0\.0 MB are made$", before, re.M)
     assert plan.main([a for a in local_run.arguments if a != "--local"]) == 0
     after = capsys.readouterr().out
     assert "cells: 24 done" in after
+    most, made = (
+        float(one)
+        for one in re.findall(r"models at most (\d+\.\d) MB, of which (\d+\.\d) MB", after)[0]
+    )
+    assert made <= most <= 3 * made + 0.2  # other configurations may be the winners'
     assert "random images" not in after and "not timed yet" not in before + after
 
 

@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 def test_the_time_left_counts_what_was_done_since_it_began() -> None:
     """Six of ten were in the store: two more in a minute leave two, for a minute."""
     sign = live.Sign(what="trials", done=8, total=10, detail="npr", began=100.0, first=6)
-    assert sign.text(160.0) == "trials: 8/10, 1 min 0 s, about 1 min 0 s left, npr"
+    assert sign.text(160.0) == "trials: 8/10, 1 min 0 s, about 1 min 0 s left of the trials, npr"
     assert live.Sign(what="starting", done=0, total=0, detail="", began=0.0).text(7300) == (
         "starting, 2 h 1 min"
     )
