@@ -46,9 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", default="results", metavar="DIR", help=what)
     cli.add_log_options(parser)
     options = cli.parse(parser, arguments)
+    from study.core.paths import given_path
+    from study.data.named_folders import check_folder
     from study.planning.new_study import FIRST_LOOK, new_study_text
     from study.render.numbers import counted
 
+    for folder in options.folders:
+        check_folder(given_path(folder))
     out = _checked_out(options)
     datasets, class_folders = _datasets(options)
     found = {folder: _described(folder, class_folders, options) for folder in datasets}

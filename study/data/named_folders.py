@@ -45,7 +45,7 @@ def named_folders(folders: Sequence[Path], given: Mapping[str, int]) -> NamedFol
     found: dict[Path, list[str]] = {}  # dataset -> its class folders, where these are to be named
     of_parent: dict[Path, list[str]] = {}
     for folder in folders:
-        _check_folder(folder)
+        check_folder(folder)
         for dataset, classes in _look_into(folder, given):
             if dataset == folder.parent:
                 of_parent.setdefault(dataset, []).extend(classes)
@@ -74,7 +74,8 @@ def _refuse_within(dataset: Path, others: Iterable[Path]) -> None:
         raise DataError(f"'{dataset}' lies in '{above}', which is named too; name one of them")
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise DataError for a folder that is not there, with the nearest that is."""
     if folder.is_dir():
         return
     if folder.exists():

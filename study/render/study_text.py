@@ -35,7 +35,7 @@ def study_lines(study: Study, size: str, further: Sequence[str] = ()) -> list[st
         f" {counted(len(study.train_on), 'training set')} ="
         f" {counted(len(study.searched()), 'pairing')}",
         f"search: {search.sampler}, {mode}, {search.scheduler},"
-        f" {counted(study.budget.trials, 'trial')}",
+        f" {counted(study.budget.trials, 'trial')} (docs/search.md has these words)",
         size,
         *_what_else(study),
         *further,
