@@ -9,12 +9,12 @@ import json
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from study.analysis.audit import InputResolution, PairAudit, StudyAudit
 from study.core.records import Estimate
 from study.data.audit.dataset import DatasetAudit
-from study.data.audit.findings import QUANTILES, Comparison
+from study.data.audit.findings import QUANTILES, Comparison, Severity
 from study.data.audit.traits import METADATA
 from study.render.numbers import between, counted, json_number, number
 from study.render.table import Table, fold, table, text
@@ -143,7 +143,8 @@ def pairs_line(audit: StudyAudit) -> str:
 
 
 def _dataset_text(audit: DatasetAudit) -> str:
-    found = [_fold(f"{finding.severity}: {finding.sentence}") for finding in audit.findings]
+    worst_first = sorted(audit.findings, key=lambda one: -get_args(Severity).index(one.severity))
+    found = [_fold(f"{one.severity}: {one.sentence}") for one in worst_first]
     lines = [
         *_head(audit),
         "",

@@ -74,7 +74,7 @@ class GridCell:
 class Grid:
     """The cells of one detector: training sets x test sets, both in the order of the results.
 
-    baselines: of an AUC, classifier of the audit -> test set -> its AUC; empty where there
+    baselines: classifier of the audit -> test set -> its AUC; empty where there
     was no audit. Before them the detector's null band, where it has one. No part of any summary.
     warned: test set -> what the audit warns of. tested: test set -> how many of its images are
     scored, of how many.
@@ -169,7 +169,7 @@ def pick(
             )
             for place in product(train_on, test_on)
         },
-        baselines=_baselines(results, detector) if metric == "auc" else {},
+        baselines=_baselines(results, detector),
         warned=results.warnings(),
         tested={row.name: (row.tested, row.images) for row in results.datasets if row.images},
     )
