@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 KEY_LENGTH = 20  # hexadecimal digits: 80 bits, no accidental collision below about 10^12 keys
+# metadata of a record's field that came later: at its default it is in no digest, so that what was
+# keyed before it keeps its key
+LATER: Mapping[str, Any] = {"later": True}
 
 
 def _plain(value: Any) -> Any:
@@ -26,7 +29,10 @@ def _plain(value: Any) -> Any:
     `repr`.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = dataclasses.fields(value)
+        held = {f.name: getattr(value, f.name) for f in fields}
+        later = {f.name for f in fields if f.metadata == LATER and held[f.name] == f.default}
+        return {name: _plain(one) for name, one in held.items() if name not in later}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

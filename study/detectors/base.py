@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
 from study.detectors import weights
-from study.detectors.geometries import Cut
+from study.detectors.entry import LAYERS
+from study.detectors.frozen_heads import LinearOn, Neighbours, Reading
+from study.detectors.geometries import Cut, crops_of
 from study.detectors.weights import Source, load_backbone
 
 # near-zero first logits: the first loss is ln 2, whatever the scale of the features
@@ -64,28 +66,37 @@ def make_head(n_features: int, width: int, dropout: float = 0.0) -> nn.Module:
 
 
 def head_of(spec: DetectorSpec, n_features: int) -> nn.Module:
-    """Return the head that the options of a spec ask for, on features (B, D)."""
+    """Return the head that the options of a spec ask for, on features (B, D), or (B, layers D) of a
+    body that gives several.
+    """
+    reading = Reading.of(spec.options, n_features)
+    if spec.options.get("head") == "knn":
+        return Neighbours(reading, int(spec.options["neighbours"]))
+    if reading.is_needed or LAYERS in spec.options:
+        return near_zero_(LinearOn(reading))
     width, dropout = spec.options.get("head_width", 0), spec.options.get("head_dropout", 0.0)
     return make_head(n_features, int(width), float(dropout))
 
 
 class Head(nn.Module):
-    """The trained head of a detector without its body: `make_head`'s, features (B, D) to logits
-    (B,).
+    """The trained head of a detector without its body: `head_of`'s, features (B, W) to logits (B,).
 
-    Raises RuntimeError where tensors of `state` (names below the head) are missing, foreign, or of
-    another shape.
+    width: W, of the features of all crops and layers. Raises RuntimeError where tensors of `state`
+    (names below the head) are missing, foreign, or of another shape.
     """
 
-    def __init__(self, spec: DetectorSpec, n_features: int, state: Mapping[str, Tensor]) -> None:
+    def __init__(self, spec: DetectorSpec, width: int, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.head = head_of(spec, n_features)
+        self.crops = crops_of(spec)
+        layers = int(spec.options.get(LAYERS, 1))
+        self.head = head_of(spec, width // (self.crops * layers))
         aligned = {name: weights.aligned(tensor) for name, tensor in state.items()}
         self.head.load_state_dict(aligned, strict=True, assign=True)
 
     def classify(self, features: Tensor) -> Tensor:
-        """Features (B, D) to logits (B,)."""
-        return cast(Tensor, self.head(features)).squeeze(1)
+        """Features (B, W) to logits (B,), the mean over crops."""
+        each = features.reshape(features.shape[0] * self.crops, -1)
+        return cast(Tensor, self.head(each)).view(features.shape[0], -1).mean(dim=1)
 
 
 class Detector(nn.Module):
@@ -128,8 +139,13 @@ class Detector(nn.Module):
 
     @property
     def feature_width(self) -> int:
-        """Numbers that `features` gives of a square."""
-        return self.n_features
+        """Numbers that `features` gives of a square: those of all layers, beside each other."""
+        return self.n_features * self.layers
+
+    @property
+    def layers(self) -> int:
+        """How many outputs of its blocks a frozen body gives, the last one first."""
+        return int(self.spec.options.get(LAYERS, 1))
 
     def features(self, x: Tensor) -> Tensor:
         """Everything below the head: prepared images (B, 3, S, S) float32 to features (B, D)."""

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import open_clip
+import torch
 from torch import Tensor, nn
 
 from study.core.records import DetectorSpec
 from study.detectors.base import Detector, Stage
+from study.detectors.entry import LAYERS
 from study.detectors.meta_device import empty, is_convolutional
 from study.detectors.stages import depths_in_order, stages_by_depth, timm_depths
 
@@ -34,10 +36,23 @@ class ClipDetector(Detector):
         self.channels_last = is_convolutional(backbone)
 
     def features(self, x: Tensor) -> Tensor:
-        """Prepared images (B, 3, S, S) to image embeddings (B, D)."""
+        """Prepared images (B, 3, S, S) to image embeddings (B, D), or (B, layers D) where all
+        blocks are asked for.
+        """
+        if LAYERS in self.spec.options:
+            return self._all_layers(x)
         embedded = self.backbone(x)
         # CoCa's gives its tokens too
         return cast(Tensor, embedded[0] if isinstance(embedded, tuple) else embedded)
+
+    def _all_layers(self, x: Tensor) -> Tensor:
+        """The output of every block, the last one first, pooled and projected as the last one
+        is.
+        """
+        tower = cast(Any, self.backbone)
+        _, found = tower.transformer.forward_intermediates(tower._embeds(x))
+        pooled = [tower._pool(tokens)[0] for tokens in reversed(found)]
+        return torch.cat([one if tower.proj is None else one @ tower.proj for one in pooled], 1)
 
     def body_stages(self) -> tuple[Stage, ...]:
         """The blocks, the last (with norm and projection) first; the stem embeds the patches."""

@@ -38,7 +38,7 @@ class _Cropping(Detector):
     @property
     def feature_width(self) -> int:
         """Those of every crop beside each other."""
-        return self.n_features * (self.cut.crops if self.cut else 1)
+        return super().feature_width * (self.cut.crops if self.cut else 1)
 
     def features(self, x: Tensor) -> Tensor:
         """Prepared squares (B, 3, S, S) to the features of their crops (B, crops D); prepared crops
@@ -52,7 +52,7 @@ class _Cropping(Detector):
 
     def classify(self, features: Tensor) -> Tensor:
         """Features of crops (B, crops D) to the mean logit over the crops (B,)."""
-        each = features.reshape(-1, self.n_features)
+        each = features.reshape(-1, super().feature_width)
         return super().classify(each).view(features.shape[0], -1).mean(dim=1)
 
 

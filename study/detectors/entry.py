@@ -16,8 +16,11 @@ HALF: RGB = (0.5, 0.5, 0.5)
 CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
 Schedule = Literal["head", "last_stage", "full", "progressive", "lp_ft", "lora"]
+FrozenHead = Literal["logistic", "cosine", "knn"]  # of a frozen body (frozen_heads.py)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 HEAD_FIRST: tuple[Schedule, ...] = ("head", "progressive", "lp_ft")  # begin with the head alone
+# options of a spec: how many outputs of its blocks a frozen body gives, and which a head reads
+LAYERS, LAYER = "layers", "layer"
 UNFREEZING = SCHEDULES[:-1]  # `lora` is for a network with attention
 WIDEST_HEAD = 8192
 
@@ -95,7 +98,8 @@ class Entry:
     by default, or "".
     published: of a detector with its authors' weights. licence: of the weights, where it is on
     record. space: the file of search_spaces/ that it shares with others, "" where it has one of its
-    name.
+    name. blocks: of a frozen transformer, any of which a head may read; 0: the network's output
+    alone.
     """
 
     about: str
@@ -113,3 +117,4 @@ class Entry:
     published: Published | None = None
     licence: str = ""
     space: str = ""
+    blocks: int = 0

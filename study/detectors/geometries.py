@@ -4,10 +4,10 @@
                 `resize`: both sides resized, the aspect ratio not kept
                 `pad`: the longer side resized, the rest black
                 `native`: never resized, the rest black; larger images are left out
-    square_px   the square that is made so, from which a network that is trained whole takes crops
-                of `size_px`: at random in training, in the middle in testing
+    square_px   the square that is made so, from which a network takes crops of `size_px`: at random
+                in training, in the middle in testing; a frozen body the same ones in both
     crops       in testing: 1 (the middle), 5 (and the corners) or 10 (and their mirror images),
-                whose logits have their mean
+                whose logits have their mean; a head on a frozen body is fitted on the mean features
 
 Without them a detector keeps the geometry of its line. What is given stands in the spec, and so in
 every key. No torch here.
@@ -48,7 +48,8 @@ def check_chosen(name: str, line: Entry, options: Params, size_px: int) -> dict[
     what its network sees.
 
     Raises ConfigError for a value that there is not, for a square below a crop, for several crops
-    of a square that is no larger, and for crops of a network that is not trained whole.
+    of a square that is no larger, and for crops of a network that is neither trained whole nor
+    frozen below a linear head.
     """
     found = {key: value for key, value in options.items() if value != CHOSEN.get(key, value)}
     where = f"detector {name}: "
@@ -67,10 +68,12 @@ def check_chosen(name: str, line: Entry, options: Params, size_px: int) -> dict[
             f"{where}crops = {crops} of a square of {size_px} px, which is what the network sees:"
             f" give a square_px above {size_px}"
         )
-    if square > size_px and line.schedules != ("full",):
+    frozen = line.learner == "logistic" and line.source is not None
+    if square > size_px and line.schedules != ("full",) and not frozen:
         raise ConfigError(
             f"{where}square_px = {square}: crops are for a network that is trained whole, from its"
-            " first epoch; study its other geometries by cross_eval --degradations delivery"
+            " first epoch, or a frozen one below a linear head; study its other geometries by"
+            " cross_eval --degradations delivery"
         )
     chosen: dict[str, int | str] = {}
     if GEOMETRY in found:

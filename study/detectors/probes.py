@@ -59,6 +59,7 @@ def _dinov3(size: str) -> Entry:
         256,
         about=f"frozen DINOv3 ViT-{size[0].upper()}/16, linear head",
         licence="DINOv3 License",
+        blocks=24 if size == "large" else 12,
         **_IMAGENET,
     )
 
@@ -72,6 +73,7 @@ PROBES: Mapping[str, Entry] = {
         "lvd142m",
         224,
         about="frozen DINOv2 ViT-L/14, linear head",
+        blocks=24,
         licence="Apache-2.0",
         arguments={"dynamic_img_size": True},
         options={"size_px": Option(default=224, low=98, high=518, multiple=14)},
@@ -83,6 +85,7 @@ PROBES: Mapping[str, Entry] = {
         224,
         248,
         about="frozen SigLIP 2 So400m/14 visual encoder, linear head",
+        blocks=27,
         licence="Apache-2.0",
     ),
     "pe_large_linear": _timm(
@@ -90,6 +93,7 @@ PROBES: Mapping[str, Entry] = {
         "fb",
         336,
         about="frozen Perception Encoder (PE-Core) ViT-L/14, linear head",
+        blocks=24,
         licence="Apache-2.0",
     ),
     "clip_large_linear": _clip(
@@ -98,6 +102,7 @@ PROBES: Mapping[str, Entry] = {
         "timm/vit_large_patch14_clip_224.openai",
         quick_gelu=True,
         about="frozen CLIP ViT-L/14 visual encoder of OpenAI, linear head",
+        blocks=24,
         licence="MIT",
     ),
     "clip_huge_linear": _clip(
@@ -106,6 +111,7 @@ PROBES: Mapping[str, Entry] = {
         "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         quick_gelu=False,
         about="frozen CLIP ViT-H/14 visual encoder of LAION, linear head",
+        blocks=32,
         licence="MIT",
     ),
     "metaclip2_linear": _clip(
@@ -114,6 +120,7 @@ PROBES: Mapping[str, Entry] = {
         "timm/vit_huge_patch14_clip_224.metaclip2_worldwide",
         quick_gelu=True,
         about="frozen MetaCLIP 2 ViT-H/14 visual encoder, linear head",
+        blocks=32,
         licence="CC-BY-NC-4.0",
     ),
     "efficientnet_lite0_linear": Entry(

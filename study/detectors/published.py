@@ -2,7 +2,11 @@
 was claimed of them.
 
 One line each, as in registry.py. docs/adding-detectors.md tells how to add one. A file is taken
-only where its SHA-256 is the one that stands here.
+only where its SHA-256 is the one that stands here. Where none does, nobody here had the file: it is
+taken by its name, and must fit the network array by array.
+
+Not here: SAFE's file holds more than arrays and is not read (`weights_only`), CoDE's head is a
+pickled scikit-learn model, and of DDA, GenD and B-Free the names in the files are not known.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from typing import Any
 
 from study.core.records import Geometry
 from study.detectors.entry import CLIP_MEAN, CLIP_STD, Claim, Entry, Published
+from study.detectors.probes import IMAGENET_MEAN, IMAGENET_STD
 from study.detectors.weights import Source
 
 _CROPPED = "CLIP's mean and standard deviation; smaller images are padded with black"
@@ -34,6 +39,48 @@ _SHARED: dict[str, Any] = {
     "mean": CLIP_MEAN,
     "std": CLIP_STD,
 }
+
+_PLAIN: dict[str, Any] = {**_SHARED, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+_SQUASHED = "both sides resized to 256 pixels, bilinear; ImageNet's mean and standard deviation"
+_RESIZED: dict[str, Any] = {
+    **_PLAIN,
+    "geometry": Geometry(size_px=256, mode="squash", interpolation="bilinear"),
+}
+
+
+def _ladeda(name: str, *, tiny: bool) -> Entry:
+    """The line of a detector of one repository."""
+    claim = Claim(
+        metric="ap",
+        value=0.937,
+        data="mean over Reddit, Twitter and Facebook of WildRF",
+        source="abstract of arXiv 2406.09398",
+    )
+    title, weights = name.replace("_", "-"), f"weights/{name}/WildRF_{name}.pth"
+    page = "https://github.com/barcavia/RealTime-DeepfakeDetection-in-the-RealWorld"
+    return Entry(
+        about=f"{title} as published: patches of 9 x 9 pixels (Cavia et al., 2024)",
+        family="ladeda",
+        source=Source(
+            backbone=name.lower(),
+            pretrained="",
+            file=f"WildRF_{name}.pth",
+            origin=f"{weights} of {page}" + ("" if tiny else " (its README links to the file)"),
+        ),
+        published=Published(
+            title=f"{title} (Cavia et al., 2024, arXiv 2406.09398)",
+            page=page,
+            licence="Software Research License of Yissum: research alone",
+            trained_on="wildrf",
+            training="the training set of WildRF, images of Reddit",
+            released="2024-06",
+            preprocessing=_SQUASHED,
+            claims=() if tiny else (claim,),  # of the tiny one the abstract has no number
+        ),
+        arguments={"tiny": tiny},
+        **_RESIZED,
+    )
+
 
 PUBLISHED: Mapping[str, Entry] = {
     "ferretnet_s": Entry(
@@ -116,5 +163,60 @@ PUBLISHED: Mapping[str, Entry] = {
         ),
         **_SHARED,
         **_CLIP_L14,
+    ),
+    "npr_published": Entry(
+        about="NPR as published: neighbouring pixels, half a ResNet-50 (Tan et al., 2024)",
+        family="half_resnet50",
+        source=Source(
+            backbone="npr_published",
+            pretrained="",
+            file="NPR.pth",
+            origin="NPR.pth of https://github.com/chuangchuangtan/NPR-DeepfakeDetection",
+        ),
+        published=Published(
+            title="NPR (Tan et al., CVPR 2024, arXiv 2312.10461)",
+            page="https://github.com/chuangchuangtan/NPR-DeepfakeDetection",
+            licence="none stated: ask its authors",
+            trained_on="cnnspot:progan",
+            training="four classes of the ProGAN training set of Wang et al. (2020)",
+            released="2023-12",
+            preprocessing=_SQUASHED,
+            claims=tuple(
+                Claim(
+                    metric=metric,
+                    threshold=threshold,
+                    value=value,
+                    data="mean over the eight generators of ForenSynths that the authors name",
+                    source="README.md of its repository, last line of the table",
+                )
+                for metric, threshold, value in (("accuracy", "fixed", 0.925), ("ap", "", 0.961))
+            ),
+        ),
+        **_RESIZED,
+    ),
+    "ladeda": _ladeda("LaDeDa", tiny=False),
+    "tiny_ladeda": _ladeda("Tiny_LaDeDa", tiny=True),
+    "community_forensics": Entry(
+        about="Community Forensics as published: ViT-S/16 at 384 px (Park and Owens, 2025)",
+        family="timm_published",
+        geometry=Geometry(size_px=384, mode="resize_crop", resize_px=440, interpolation="bilinear"),
+        source=Source.on_hub(
+            "OwensLab/commfor-model-384",
+            backbone="vit_small_patch16_384",
+            pretrained="commfor",
+            prefix="vit.",
+        ),
+        published=Published(
+            title="Community Forensics (Park and Owens, CVPR 2025, arXiv 2411.04125)",
+            page="https://huggingface.co/OwensLab/commfor-model-384",
+            licence="MIT",
+            trained_on="community_forensics",
+            training="Community Forensics, images of thousands of generators, and real ones",
+            released="2024-11",
+            preprocessing="the shorter side resized to 440 pixels, bilinear, centre crop of 384;"
+            " ImageNet's mean and standard deviation",
+            claims=(),  # its tables are not on record: they were not at hand
+        ),
+        **_PLAIN,
     ),
 }

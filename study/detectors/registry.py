@@ -29,6 +29,8 @@ from study.detectors.entry import (
     CLIP_MEAN,
     CLIP_STD,
     HEAD_WIDTH,
+    LAYER,
+    LAYERS,
     Entry,
     Option,
     Schedule,
@@ -51,7 +53,9 @@ BEFORE_COLON = (*LIBRARIES, "py")  # what may stand before the colon of a name
 SOURCE = "source_sha256"  # the option of a detector of one's own that has its file's digest
 # of a detector's weights, the worst last
 STATUSES = ("local", "cached", "to download", "to rename", "missing")
-HEAD_SETTINGS = ("head_width", "head_dropout")  # what a configuration may say of the head
+# what a configuration may say of the head: by gradient, and on a frozen body
+HIDDEN_LAYER = ("head_width", "head_dropout")
+HEAD_SETTINGS = (*HIDDEN_LAYER, "head", "neighbours", LAYER)
 
 
 def _timm(backbone: str, tag: str, classifier: str) -> Source:
@@ -170,6 +174,7 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "clip_linear": Entry(
         about="frozen CLIP ViT-B/32 visual encoder of OpenAI, linear head",
+        blocks=12,
         family="clip",
         **_PROBE,
         **_CLIP_B32,
@@ -194,6 +199,7 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "dinov2_linear": Entry(
         about="frozen DINOv2 ViT-B/14, linear head",
+        blocks=12,
         family="timm_network",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
@@ -205,6 +211,7 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "siglip_linear": Entry(
         about="frozen SigLIP 2 ViT-B/16 visual encoder, linear head",
+        blocks=12,
         family="timm_network",
         **_PROBE,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=248),
@@ -212,6 +219,7 @@ DETECTORS: Mapping[str, Entry] = {
     ),
     "pe_linear": Entry(
         about="frozen Perception Encoder (PE-Core) ViT-B/16, linear head",
+        blocks=12,
         family="timm_network",
         **_PROBE,
         geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
@@ -379,8 +387,16 @@ def with_head(spec: DetectorSpec, params: Params) -> DetectorSpec:
 
     A configuration that says nothing of the head leaves it as the study's options have it.
     """
+    usual = {"head": "logistic", LAYER: 0}  # what a spec that says nothing stands for
     chosen = {key: params[key] for key in HEAD_SETTINGS if key in params}
+    chosen = {key: value for key, value in chosen.items() if value != usual.get(key, "")}
+    spec = with_layers(spec) if LAYER in chosen else spec
     return replace(spec, options={**spec.options, **chosen})
+
+
+def with_layers(spec: DetectorSpec) -> DetectorSpec:
+    """Return the spec of a frozen body that gives the outputs of all its blocks."""
+    return replace(spec, options={**spec.options, LAYERS: entry(spec.name).blocks})
 
 
 def without_head(spec: DetectorSpec) -> DetectorSpec:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from study.core.errors import ConfigError
 from study.core.records import DetectorSpec
 from study.detectors import weights
 from study.detectors.base import Detector, Stage
+from study.detectors.entry import LAYERS
 from study.detectors.meta_device import empty, is_convolutional
 from study.detectors.stages import stages_by_depth, timm_depths
 from study.detectors.weights import Source
@@ -34,7 +36,11 @@ class TimmNetwork(Detector):
         self.channels_last = is_convolutional(backbone)
 
     def features(self, x: Tensor) -> Tensor:
-        """Prepared images (B, 3, S, S) to pooled (B, D). Raises ConfigError where none pools."""
+        """Prepared images (B, 3, S, S) to pooled (B, D), or (B, layers D) where all blocks are
+        asked for. Raises ConfigError where none pools.
+        """
+        if LAYERS in self.spec.options:
+            return self._all_layers(x)
         features = cast(Tensor, self.backbone(x))
         # while the network is traced (study/training/boundary.py) they are no tensor
         if isinstance(features, Tensor) and features.ndim != POOLED_NDIM:
@@ -43,6 +49,17 @@ class TimmNetwork(Detector):
                 " choose another model"
             )
         return features
+
+    def _all_layers(self, x: Tensor) -> Tensor:
+        """The output of every block, the last one first, normed and pooled as the last one is."""
+        body = cast(Any, self.backbone)
+        prefixed = body.num_prefix_tokens > 0
+        _, found = body.forward_intermediates(
+            x, norm=True, output_fmt="NLC", return_prefix_tokens=prefixed
+        )
+        tokens = [torch.cat(one[::-1], dim=1) for one in found] if prefixed else found
+        pooled = [body.forward_head(one, pre_logits=True) for one in reversed(tokens)]
+        return torch.cat(pooled, dim=1)
 
     def body_stages(self) -> tuple[Stage, ...]:
         """The network's blocks by its own structure, the last one first."""

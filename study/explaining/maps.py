@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from study.core.errors import ConfigError
 from study.detectors.base import Detector
+from study.detectors.entry import LAYER, LAYERS
 
 GRAD_CAM, ROLLOUT = "Grad-CAM", "attention rollout"
 BATCH = 16  # images of 224 x 224 pixels; fewer larger ones
@@ -59,7 +60,7 @@ def explain(detector: Detector, squares: NDArray[np.uint8]) -> dict[str, Maps]:
             f"{detector.spec.name} looks at crops of {detector.cut.size_px} px (square_px): no map"
             " of its square can be drawn"
         )
-    own = copy.deepcopy(detector).cpu().eval().requires_grad_(False)
+    own = _cut_short(copy.deepcopy(detector).cpu().eval().requires_grad_(False))
     layer = _layer(own)
     most = max(1, min(BATCH, PIXELS // detector.spec.geometry.size_px**2))
     found = {GRAD_CAM: _in_batches(own, squares, most, lambda x: _grad_cam(own, layer, x))}
@@ -67,6 +68,21 @@ def explain(detector: Detector, squares: NDArray[np.uint8]) -> dict[str, Maps]:
         most = max(1, min(most, ATTENTION // bytes_each))
         found[ROLLOUT] = _in_batches(own, squares, most, lambda x: _rollout(own, x))
     return found
+
+
+def _cut_short(detector: Detector) -> Detector:
+    """Take the blocks out of a network, in place, whose outputs its head does not read."""
+    options = dict(detector.spec.options)
+    if options.pop(LAYERS, None):
+        body, left = cast(Any, detector.backbone), int(options.pop(LAYER, 0))
+        owner, name = (
+            (body, "blocks") if hasattr(body, "blocks") else (body.transformer, "resblocks")
+        )
+        blocks = getattr(owner, name)
+        setattr(owner, name, blocks[: len(blocks) - left])
+        detector.spec = replace(detector.spec, options=options)
+        detector.head.reading = replace(detector.head.reading, layer=0)
+    return detector
 
 
 def randomised(detector: Detector, seed: int = 0) -> Detector:

@@ -21,11 +21,14 @@ from torch import Tensor
 
 from study.core.failures import Failure
 from study.core.identity import derive_seed
-from study.core.records import Draw, DrawScores
+from study.core.records import DetectorSpec, Draw, DrawScores
 from study.data.draws import drawn, drawn_labels, drawn_rows
 from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector
+from study.detectors.entry import LAYERS
+from study.detectors.frozen_heads import Reading
+from study.detectors.geometries import crops_of
 from study.jobs.cell import frozen_by, test_images
 from study.jobs.trial import FitJob, build_for, fit_trial, resolved, source_images
 from study.jobs.workspace import (
@@ -151,7 +154,8 @@ def _heads(job: DrawsJob) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     samples = [_sample(job, train, val, draw) for draw in job.draws]
     if job.spec.learner == "logistic":
         strata = train.strata(job.workspace.data.balance)
-        return _tensors(logistic_heads(looked[1], samples, recipe.C, strata))
+        read = _reading(spec, looked[1])(looked[1])
+        return _tensors(logistic_heads(read, samples, recipe.C, strata))
     first = Head(
         recipe=recipe,
         seed=job.trial.seed,
@@ -222,13 +226,22 @@ def run_draw_cell(job: DrawCellJob) -> None:
     if job.of.heads:
         if features is None:
             features = compute_features(load(), images, runtime=runtime)
-        logits = _head_logits(features, tensors["weights"], tensors["biases"])
+        spec = registry.with_head(job.of.spec, job.of.trial.params)
+        read = _reading(spec, features)(features)
+        logits = _head_logits(read, tensors["weights"], tensors["biases"])
     elif features is not None:
         logits = finite_logits(head_logits(load(), features), images)[None]
     else:
         logits = score(load(), images, runtime=runtime)[None]
     scores = DrawScores(sample_id=images.sample_id, logits=logits)
     store.save_draw_scores(job.scores_key, scores)
+
+
+def _reading(spec: DetectorSpec, features: Tensor) -> Reading:
+    """What a linear head reads of features (N, W)."""
+    crops = crops_of(spec)
+    width = features.shape[1] // (crops * int(spec.options.get(LAYERS, 1)))
+    return Reading.of(spec.options, width, crops)
 
 
 def _head_logits(features: Tensor, weights: Tensor, biases: Tensor) -> NDArray[np.float32]:

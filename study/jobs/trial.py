@@ -17,7 +17,7 @@ from study.core.identity import derive_seed, digest
 from study.core.records import DetectorSpec, Params, Report, Trial, TrialResult
 from study.data.images.packs import ImageSet
 from study.detectors import registry
-from study.detectors.base import Detector
+from study.detectors.base import Detector, head_of
 from study.jobs.workspace import (
     TRAINED_ON,
     Workspace,
@@ -102,13 +102,18 @@ def build_for(spec: DetectorSpec, recipe: Recipe, root: Path | None, seed: int) 
     convex = spec.learner == "logistic"
     if not convex and not recipe.trains_head_alone:
         return registry.build(spec, weights_root=root, seed=seed)
-    key = digest(spec, 0 if convex else seed, root)
+    key = digest(registry.without_head(spec) if convex else spec, 0 if convex else seed, root)
     if key not in _LAST:
         _LAST.clear()
         built = registry.build(spec, weights_root=root, seed=seed)
         _LAST[key] = built, {name: t.clone() for name, t in built.head.state_dict().items()}
     detector, head = _LAST[key]
-    detector.head.load_state_dict(head)
+    if detector.spec == spec:
+        detector.head.load_state_dict(head)
+        return detector
+    with torch.random.fork_rng(devices=[]):  # another head, which no random number decides
+        detector.spec, detector.head = spec, head_of(spec, detector.n_features)
+    _LAST[key] = detector, {name: t.clone() for name, t in detector.head.state_dict().items()}
     return detector
 
 

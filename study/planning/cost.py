@@ -18,8 +18,8 @@ from study.data.catalog import Catalog, DatasetSummary
 from study.data.file_index import Progress, quiet
 from study.data.names import split_union
 from study.detectors import registry
-from study.detectors.entry import HEAD_FIRST
-from study.detectors.geometries import crops_of
+from study.detectors.entry import HEAD_FIRST, LAYERS
+from study.detectors.geometries import crops_of, cut_of
 from study.jobs.cell import frozen_by
 from study.jobs.speed import seconds_per_image
 from study.jobs.workspace import TRAINED_ON, frozen_body, runtime_of
@@ -384,15 +384,19 @@ def _features(opened: OpenStudy, datasets: Sequence[DatasetSummary]) -> tuple[in
     for dataset in datasets:
         for spec in opened.keys.specs.values():
             views = _views(spec)
+            looks = crops_of(spec) * int(spec.options.get(LAYERS, 1))
             body = frozen_body(workspace, spec, partial(registry.create, spec, 0))
             if body is None or not views:
                 continue
             for split, geometry in packs_of(study, {spec.name: spec}, dataset.name):
                 pack = workspace.catalog.pack_key(dataset.name, split, geometry)
-                width = registry.n_features(spec.name, geometry.size_px)
+                cut = cut_of(spec, registry.entry(spec.name))
+                size_px = cut.size_px if cut else geometry.size_px
+                width = registry.n_features(spec.name, size_px)
                 for flip in views if split == "train" else (False,):
                     has = body.store.has(body, pack, runtime_of(workspace), flip=flip)
-                    wanted[body.key, pack, flip] = dataset.images(split) * width * 4, has
+                    size = dataset.images(split) * width * looks * 4
+                    wanted[body.key, pack, flip] = size, has
     kept = sum(size for size, has in wanted.values() if has)
     return kept, sum(size for size, has in wanted.values() if not has)
 

@@ -154,7 +154,7 @@ class Jobs:
         if winner is None:
             return []
         heads = self.keys.trains_heads(pairing, winner.params)
-        pairs = self.replicates(pairing)
+        pairs = self.replicates(pairing, heads=heads)
         halved = [Draw(kind="half", number=n, half=half) for n in range(pairs) for half in (0, 1)]
         nulls = range(self.null_models(heads=heads))
         permuted = [Draw(kind="permuted", number=n) for n in nulls]
@@ -170,11 +170,11 @@ class Jobs:
         """
         return 0 if self.keys.is_repeat else self.study.null_models_of(heads=heads)
 
-    def replicates(self, pairing: Pairing) -> int:
+    def replicates(self, pairing: Pairing, *, heads: bool = True) -> int:
         """Return how many pairs of halves there are of a pairing's training groups: 0 where these
-        are too few.
+        are too few. heads: as in `Study.replicates_of`.
         """
-        wanted = self.study.replicates_of(pairing.detector)
+        wanted = self.study.replicates_of(pairing.detector, heads=heads)
         return wanted if wanted and self.workspace.catalog.can_be_halved(pairing.train_on) else 0
 
     def _draws(

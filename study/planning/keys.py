@@ -17,6 +17,7 @@ from study.core.records import NO_DEGRADATION, DetectorSpec, Draw, Pairing, Para
 from study.data.images.degradations import DEGRADATION_VERSION
 from study.data.names import split_union
 from study.detectors import registry
+from study.detectors.entry import LAYERS
 from study.planning.study import Study
 from study.search.driver import PairingSearch
 from study.training.recipe import Recipe
@@ -122,13 +123,17 @@ class Keys:
         self, pairing: Pairing, params: Params, proposed: Sequence[Params]
     ) -> tuple[Params, ...]:
         """Return those of the configurations proposed together that can be trained along with
-        `params`: linear heads that draw the same images.
+        `params`: linear heads by gradient that draw the same images, and logistic regressions on
+        the layers of a body that gives several.
         """
-        learner, workers = self.specs[pairing.detector].learner, self.study.run.workers_per_trial
+        spec, workers = self.specs[pairing.detector], self.study.run.workers_per_trial
 
-        def draws(one: Params) -> tuple[int, float, float, bool] | None:
-            alone = learner == "gradient" and self._head(pairing, one, workers)
-            return Recipe.from_params(one, learner=learner).draws if alone else None
+        def draws(one: Params) -> tuple[object, ...] | None:
+            if not self._head(pairing, one, workers):
+                return None
+            if spec.learner == "logistic":
+                return (LAYERS,) if LAYERS in spec.options and workers == 1 else None
+            return Recipe.from_params(one, learner=spec.learner).draws
 
         mine = draws(params)
         return tuple(p for p in proposed if p != params and mine and draws(p) == mine)
@@ -177,7 +182,8 @@ class Keys:
             and not spec.options.get("head_width")
             and not registry.entry(spec.name).own_head
         )
-        return ["head", HEAD_VERSION] if spec.learner == "logistic" or by_gradient else []
+        linear = spec.learner == "logistic" and recipe.head != "knn"
+        return ["head", HEAD_VERSION] if linear or by_gradient else []
 
     def _balance(self, train_on: str) -> list[str]:
         """What draws of a training set are balanced by; those of a single dataset are balanced by

@@ -83,6 +83,11 @@ def open_study(
         if name not in study.ensembles
     }
     spaces = spaces_of(study)
+    specs |= {
+        name: registry.with_layers(specs[name])
+        for name, space in spaces.items()
+        if "layer" in space.names() or space.constants.get("layer")
+    }
     data = data_config(study, results)
     store = Store(results, study.name)
     store.prepare()

@@ -317,10 +317,13 @@ class Study:
         """
         return 1 if is_given(pairing.train_on) else self.budget.seeds
 
-    def replicates_of(self, detector: str) -> int:
-        """Return how many pairs of halves a trained detector's configuration is trained on."""
+    def replicates_of(self, detector: str, *, heads: bool = True) -> int:
+        """Return how many pairs of halves a trained detector's configuration is trained on. heads:
+        False for nearest neighbours, each of which keeps its training images.
+        """
         chosen = self.budget.replicates
         of_kind = REPLICATES[registry.learner_of(detector)]
+        of_kind = of_kind if heads else min(of_kind, REPLICATES["gradient"])
         return of_kind if chosen == "auto" else chosen
 
     def null_models_of(self, *, heads: bool) -> int:

@@ -506,6 +506,7 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
                 raise ConfigError(f"'{name}' is both a constant and searched; keep one of the two")
             with located(f"[space.{name}]"):
                 parameters.append(_parameter(name, keys, above=parameters))
+        parameters = _of_its_blocks(parameters, registry.entry(detector).blocks)
         hints = tuple(_hint(hint, parameters) for hint in file.portfolio)
         space = Space(detector, file.constants, tuple(parameters), hints)
         schedules = registry.schedules_of(detector)
@@ -513,6 +514,14 @@ def parse_space(table: Mapping[str, Any], *, detector: str, where: str) -> Space
             space = space.narrowed("schedule", schedules)
         _check_recipes(space, schedules)
     return space
+
+
+def _of_its_blocks(parameters: Sequence[Parameter], blocks: int) -> list[Parameter]:
+    """Parameters, of which `layer` ranges over a detector's blocks, and is left out where it has no
+    choice of one.
+    """
+    kept = [p for p in parameters if p.name != "layer" or blocks]
+    return [dataclasses.replace(p, high=blocks - 1) if p.name == "layer" else p for p in kept]
 
 
 def _hint(hint: Mapping[str, Value], parameters: Sequence[Parameter]) -> Params:
@@ -533,9 +542,15 @@ def _check_recipes(space: Space, schedules: Sequence[str]) -> None:
         schedule = Recipe.from_params(params, learner=line.learner).schedule
         if schedules and schedule not in schedules:
             raise ConfigError(unknown_name("schedule", schedule, schedules, where=space.detector))
-        if line.own_head and any(params.get(name) for name in registry.HEAD_SETTINGS):
+        layer = params.get("layer", 0)
+        if layer and not int(layer) < line.blocks:
             raise ConfigError(
-                f"{' and '.join(registry.HEAD_SETTINGS)} have no place here: {space.detector} has a"
+                f"layer = {layer}: {space.detector} has"
+                + (f" layers 0 to {line.blocks - 1}" if line.blocks else " layer 0 alone")
+            )
+        if line.own_head and any(params.get(name) for name in registry.HIDDEN_LAYER):
+            raise ConfigError(
+                f"{' and '.join(registry.HIDDEN_LAYER)} have no place here: {space.detector} has a"
                 " head of its own"
             )
 

@@ -78,7 +78,7 @@ def tensors_key(detector: Detector) -> str:
     """Return the identity of a detector's body by what it holds, wherever that comes from."""
     spec = detector.spec
     same = (spec.family, spec.backbone, spec.geometry, spec.mean, spec.std)
-    return digest("tensors", same, body_digest(detector))
+    return digest("tensors", same, detector.feature_width, body_digest(detector))
 
 
 def compute_features(
@@ -143,8 +143,8 @@ class Layer:
     made_by: tuple[Callable[..., Any], ...] = ()
 
 
-FEATURES = Layer("features", lambda d, x: d.features(x), lambda d: d.n_features * 4)
-"""What the head reads, (B, D) float32."""
+FEATURES = Layer("features", lambda d, x: d.features(x), lambda d: d.feature_width * 4)
+"""What is below the head, (B, W) float32."""
 
 
 class FeatureStore:

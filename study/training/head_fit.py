@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from study.detectors.base import Detector
+from study.detectors.geometries import crops_of
 from study.training.balance import Strata, strata_key
 from study.training.checkpoints import copies
 from study.training.features import FrozenBody
 from study.training.head_stack import Head, train_heads
-from study.training.logistic import fit_logistic
+from study.training.logistic import fit_logistic, fit_neighbours
 from study.training.outcomes import Trained, once
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.recipe import Recipe
@@ -52,7 +52,9 @@ def fit_head(
     how: dict[str, Any] = {"runtime": runtime, "strata": strata}
     if detector.spec.learner == "logistic":
         how |= {"body": body or FrozenBody.of(detector), "processes": processes}
-        trained = logistic_head(train, val, recipe, **how)
+        if recipe.head == "knn":
+            return _neighbours(detector, train, val, session, **how)
+        trained = logistic_head(detector, train, val, recipe, beside=beside, **how)
     elif processes.size == 1 and _is_linear_alone(detector, recipe):
         how |= {"body": body or FrozenBody.of(detector), "epochs": epochs, "seed": seed}
         trained = gradient_head(detector, train, val, recipe, beside=beside, **how)
@@ -106,6 +108,7 @@ def gradient_head(
 
 
 def logistic_head(
+    detector: Detector,
     train: Images,
     val: Images,
     recipe: Recipe,
@@ -114,20 +117,52 @@ def logistic_head(
     body: FrozenBody,
     processes: ProcessGroup = ALONE,
     strata: Strata | None = None,
+    beside: Sequence[Recipe] = (),
 ) -> Trained:
     """Fit a linear head by logistic regression. Several workers share out the features, and each
     solves the problem.
+
+    beside: recipes that are wanted of the same body too, of other layers for example, and are
+    solved along.
     """
-    fit = partial(fit_logistic, body, train, val, runtime=runtime, strata=strata)
+    how: dict[str, Any] = {"width": detector.n_features, "crops": crops_of(detector.spec)}
+    how |= {"runtime": runtime, "strata": strata}
+
+    def fit(recipes: Sequence[Recipe]) -> list[Trained]:
+        return fit_logistic(body, train, val, recipes, processes=processes, **how)
+
     if processes.size > 1:
-        return fit(recipe, processes=processes)
+        return fit([recipe])[0]
+    others = [one for one in dict.fromkeys(beside) if one != recipe and one.head != "knn"]
     return once(
         body,
-        lambda recipes: [fit(one) for one in recipes],
-        [recipe],
+        fit,
+        [recipe, *others],
         lambda one: _inputs(train, val, one, runtime, strata),
         made_by=fit_logistic,
     )
+
+
+def _neighbours(
+    detector: Detector,
+    train: Images,
+    val: Images,
+    session: Session,
+    *,
+    runtime: TorchRuntime,
+    body: FrozenBody,
+    processes: ProcessGroup,
+    strata: Strata | None,  # a class has as many neighbours as the other, however many images
+) -> FitResult:
+    """Fit nearest neighbours and tell a session of their one epoch."""
+    how: dict[str, Any] = {"crops": crops_of(detector.spec), "processes": processes}
+    result = fit_neighbours(body, detector, train, val, runtime=runtime, **how)
+    if processes.rank == 0:
+        state = {f"head.{name}": held for name, held in detector.head.state_dict().items()}
+        session.keep_epoch(0, copies(state))
+    report_epoch(session, result.history[0], processes)
+    detector.eval()
+    return result
 
 
 def _goes_with(one: Recipe, other: Recipe) -> bool:

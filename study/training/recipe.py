@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
 from study.core.errors import ConfigError, located
+from study.core.identity import LATER
 from study.core.records import Learner, Params
 from study.core.validation import MustBe, check_keys, validated
-from study.detectors.entry import WIDEST_HEAD, Schedule
+from study.detectors.entry import WIDEST_HEAD, FrozenHead, Schedule
 
-LOGISTIC_ONLY = ("C",)
+LOGISTIC_ONLY = ("C", "head", "neighbours", "layer")
 
 Positive = Annotated[float, MustBe("a number above 0", gt=0)]
 NotNegative = Annotated[float, MustBe("a number from 0 on", ge=0)]
@@ -27,6 +28,7 @@ BatchSize = Annotated[int, MustBe("a whole number from 2 on", ge=2)]
 Rank = Annotated[int, MustBe("a whole number from 1 on", ge=1)]
 Decay = Annotated[float, MustBe("a number above 0, at most 1", gt=0, le=1)]
 HeadWidth = Annotated[int, MustBe(f"a whole number from 0 to {WIDEST_HEAD}", ge=0, le=WIDEST_HEAD)]
+Neighbours = Annotated[int, MustBe("a whole number of at least 1", ge=1)]
 Optimizer = Literal["adamw", "adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
@@ -74,6 +76,11 @@ class Recipe:
     Both decide what is built: `registry.with_head` takes them from a configuration, and the
     training loop finds the head as it is.
     C: inverse L2 strength of the logistic regression, on standardised features.
+    head: of a frozen body: `logistic`; `cosine`, the same on features of length 1; `knn`, nearest
+    neighbours by cosine (study/detectors/frozen_heads.py). neighbours: how many of each class.
+    layer: what of a frozen transformer the head reads: 0, what the network gives; k, the output of
+    the block k before the last, normed and pooled as the last one's is. These decide what is built
+    too.
     """
 
     lr: Rate = 1e-3
@@ -108,6 +115,9 @@ class Recipe:
     head_width: HeadWidth = 0
     head_dropout: Share = 0.0
     C: Positive = 1.0
+    head: FrozenHead = field(default="logistic", metadata=LATER)
+    neighbours: Neighbours = field(default=5, metadata=LATER)
+    layer: Count = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Raise ConfigError where the phases before the last one take all epochs."""
@@ -152,6 +162,8 @@ class Recipe:
         """
         with located(where):
             check_keys(params, settings(learner), noun="training setting")
+            if params.get("head") == "knn" and "C" in params:
+                raise ConfigError("C is of a linear head, and head = 'knn' is none: leave C out")
             if params.get("lr") == AUTO:
                 return validated(AutoRecipe, _relative(params), verb=": give ")
             if "lr_scale" in params:

@@ -17,11 +17,14 @@ from study.core.failures import Failure
 from study.core.records import Report, TrialResult
 from study.data.catalog import Catalog
 from study.detectors import registry
+from study.detectors.clip import ClipDetector
 from study.detectors.timm_network import TimmNetwork
 from study.jobs import cell, probe, trial, winner
 from study.planning import open_study
 from study.planning.study_file import load_study
 from study.search.spaces import Space, load_space
+from study.training import head_fit
+from tests.contract.stand_ins import make_case
 from tests.factories import write_dataset
 
 WORK = trial.run_trial, winner.run_winner, cell.run_cells, probe.run_probe
@@ -142,3 +145,47 @@ def test_each_image_is_looked_at_once_a_view(
     looked = sum(map(int, (results / "forwards").read_text().split()))
     # mirrored are the training images of the one that trains by gradient
     assert looked == 2 * images["train"] + images["val"] + images["test"]
+
+
+@pytest.mark.slow
+def test_a_search_over_all_layers_and_heads_looks_at_each_image_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials, winners, draws and cells; a generation's regressions are one fit."""
+    write_dataset(tmp_path / "data" / "alpha", n=30, size=SMALL_PX)
+    case = make_case("clip_linear", tmp_path, monkeypatch)
+    file, results = tmp_path / "layers.toml", tmp_path / "results"
+    file.write_text(f"""
+name = "layers"
+detectors = ["clip_linear"]
+train_on = ["alpha"]
+budget = {{ trials = 8, generation = 4, seeds = 2, replicates = 4, null_models = 2 }}
+search = {{ space = "wide" }}
+data = {{ root = "{tmp_path / "data"}" }}
+""")
+    looked: list[int] = []
+    fits: list[int] = []
+    look, solve = ClipDetector.features, head_fit.fit_logistic
+
+    def seen(self: ClipDetector, x: Tensor) -> Tensor:
+        looked.append(len(x))
+        return look(self, x)
+
+    def counted(*given: Any, **how: Any) -> Any:
+        fits.append(len(given[3]))
+        return solve(*given, **how)
+
+    monkeypatch.setattr(ClipDetector, "features", seen)
+    monkeypatch.setattr(head_fit, "fit_logistic", counted)
+    words = [str(file), "--results", str(results), "--weights-root", str(case.folder), "--local"]
+    assert sweep.main(words) == 0
+    assert cross_eval.main(words) == 0
+    opened = open_study.open_study(
+        load_study(str(file)), results=results, weights_root=case.folder, firewall=False
+    )
+    described = opened.workspace.catalog.describe("alpha")
+    assert sum(looked) == sum(described.images(split) for split in ("train", "val", "test"))
+    tried = [trial.params for trial, _ in opened.store.trials()]
+    linear = [one for one in tried if one["head"] != "knn"]
+    assert {one["layer"] for one in tried} == {0, 1} and len(linear) < len(tried)
+    assert sum(fits) == len(linear) and max(fits) > 1 and len(fits) < len(linear)

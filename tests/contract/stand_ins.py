@@ -35,6 +35,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "resnet18": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
     "resnet50": {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
     "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)},
+    "vit_small_patch16_384": VIT,
     "vit_base_patch14_dinov2": VIT,
     "vit_large_patch14_dinov2": VIT,
     "vit_base_patch16_siglip_224": VIT,
@@ -45,14 +46,20 @@ SMALLER: dict[str, dict[str, Any]] = {
     "vit_base_patch16_dinov3": DINOV3,
     "vit_large_patch16_dinov3": DINOV3,
 }
-CLIP_NAME = "contract-clip"
+CLIP_NAME, CLIP = "contract-clip", "visual."
 CLIP_CONFIG = {
     "embed_dim": 24,
     "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "patch_size": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
 # what cannot be made smaller sees smaller images, in pixels
-SMALLER_SIDES = {"legacy_xception": 72, "efficientnet_b4": 64}
+SMALLER_SIDES = {
+    "legacy_xception": 72,
+    "efficientnet_b4": 64,
+    "npr_published": 64,
+    "ladeda": 64,
+    "tiny_ladeda": 64,
+}
 # sides of detectors that are built as they are, in pixels
 SIDES = {"ferretnet": 32, "safe": 32, "srm": 32}
 LIBRARY_NAMES = (
@@ -109,11 +116,11 @@ def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
     assert line.source is not None
     if line.published:
         _publish(case, patch)
-    if line.source.file:
+    if line.source.file or line.family == "timm_published":
         return case
     whole = (
         whole_clip(**line.arguments)
-        if line.source.prefix
+        if line.source.prefix == CLIP
         else _whole_timm(line.source, line.arguments)
     )
     save_file({k: v.contiguous() for k, v in whole.state_dict().items()}, case.file)
@@ -137,6 +144,10 @@ def _publish(case: Case, patch: pytest.MonkeyPatch) -> None:
             module.reset_parameters()
     _used(part, ADDED.get(line.source.backbone, 0.02))
     source = line.published.head or line.source
+    if not source.file:  # on the hub
+        named = {f"{source.prefix}{k}": v.contiguous() for k, v in part.state_dict().items()}
+        save_file(named, case.folder / f"{source.stem}.safetensors")
+        return
     torch.save({"model": part.state_dict()}, case.folder / source.file)
     source = replace(source, sha256=file_sha256(case.folder / source.file))
     changed = (
@@ -148,12 +159,12 @@ def _publish(case: Case, patch: pytest.MonkeyPatch) -> None:
 
 
 def _smaller(line: Entry) -> Entry:
-    assert line.source is not None
-    if line.source.prefix:
+    line = replace(line, blocks=min(line.blocks, 2))
+    if line.source.prefix == CLIP:
         return replace(line, source=replace(line.source, backbone=CLIP_NAME))
     side, geometry = SMALLER_SIDES.get(line.source.backbone), line.geometry
     if side:
-        geometry = replace(geometry, size_px=side, resize_px=side + 8)
+        geometry = replace(geometry, size_px=side, resize_px=geometry.resize_px and side + 8)
     arguments = {**line.arguments, **SMALLER.get(line.source.backbone, {})}
     return replace(line, arguments=arguments, geometry=geometry)
 
@@ -165,6 +176,8 @@ ADDED = {
     "efficientnet_b4": 0.0005,
     "legacy_xception": 0.0005,
     "ferretnet_s": 0.05,
+    "npr_published": 0.0005,
+    "ladeda": 0.0003,
 }
 
 

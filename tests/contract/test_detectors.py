@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load, save
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor
-from torchvision.transforms import CenterCrop, Compose, Normalize, ToTensor
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from study.core.errors import WeightsError
 from study.core.identity import digest, file_sha256
@@ -57,7 +57,14 @@ from tests.training.fakes import FakeSession, images
 # needs no numbers is tested of all of them (tests/detectors/test_probes.py, test_stages.py).
 LEFT = set(PROBES) - {"dinov3_small_linear", "clip_large_linear", "efficientnet_lite0_linear"}
 # As large as they are, and of a class that is tested anyhow.
-HEAVY = {"cnnspot", "efficientnet_b4", "xception"}
+HEAVY = {"cnnspot", "efficientnet_b4", "ladeda", "xception"}
+# published detectors that resize: both sides, or the shorter one, bilinear
+RESIZED: dict[str, int | tuple[int, int]] = {
+    "npr_published": (256, 256),
+    "ladeda": (256, 256),
+    "tiny_ladeda": (256, 256),
+    "community_forensics": 440,
+}
 NAMES = (
     *(
         pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else [])
@@ -337,7 +344,9 @@ def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
     line, source = case.line, case.line.source
     size = line.geometry.size_px
     if line.published:
-        theirs_said = [CenterCrop(size), ToTensor(), Normalize(line.mean, line.std)]
+        sides = RESIZED.get(case.name)
+        first = [Resize(sides)] if sides else []
+        theirs_said = [*first, CenterCrop(size), ToTensor(), Normalize(line.mean, line.std)]
         published: Callable[[Image.Image], Tensor] = Compose(theirs_said)
         return published
     if line.geometry.mode == "crop":  # never resized, whatever the library does

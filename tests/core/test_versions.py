@@ -27,6 +27,8 @@ FAMILIES = [
         "clip_zero_shot",
         "effort",
         "ferretnet",
+        "half_resnet50",
+        "ladeda",
         "layer_norms",
         "npr",
         "resnet_scratch",
@@ -35,6 +37,7 @@ FAMILIES = [
         "safe",
         "spectrum",
         "srm",
+        "timm_published",
         "univfd",
     )
 ] + ["study.detectors.timm_network.create"]

@@ -25,6 +25,7 @@ WIDTHS = {
     "metaclip2_linear": 1024,
     "efficientnet_lite0_linear": 1280,
 }
+BLOCKS = ("Block", "EvaBlock", "ResidualAttentionBlock")
 LICENCES = {"apache-2.0": "Apache-2.0", "dinov3-license": "DINOv3 License"}
 
 
@@ -58,6 +59,8 @@ def test_the_network_is_built_without_memory(name: str) -> None:
     assert detector.n_features == WIDTHS[name]
     body = [p for key, p in detector.named_parameters() if not key.startswith("head.")]
     assert {p.device.type for p in body} == {"meta"}
+    blocks = [m for m in detector.modules() if type(m).__name__ in BLOCKS]
+    assert PROBES[name].blocks == len(blocks)
     names = [stage.name for stage in detector.stages()]
     assert names[0] == "head" and names[-1] == "stem" and len(names) >= 9
 

@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from scipy.ndimage import correlate
 from sklearn.metrics import roc_auc_score
+from torchvision.models import resnet50
 
 from study.core.errors import WeightsError
 from study.core.identity import file_sha256
@@ -21,6 +25,7 @@ from study.detectors import registry
 from study.detectors.ferretnet import median_residual
 from study.detectors.published import PUBLISHED
 from study.detectors.weights import load_backbone
+from tests.contract.stand_ins import VIT, make_case
 
 SHARED = Path(__file__).parents[3] / "shared"
 ROOT, DATA = SHARED / "published", SHARED / "data"
@@ -118,3 +123,96 @@ def test_another_file_under_the_published_name_is_refused(tmp_path: Path) -> Non
     (folder / source.file).write_bytes(b"another")
     with pytest.raises(WeightsError, match="is not the published one of ferretnet_s: its SHA-256"):
         registry.resolve("ferretnet_s", options={}, weights_root=tmp_path)
+
+
+def filled(name: str, patch: pytest.MonkeyPatch, folder: Path) -> Any:
+    return make_case(name, folder, patch).build()
+
+
+def test_published_npr_is_half_of_torchvisions_resnet_50(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = filled("npr_published", monkeypatch, tmp_path)
+    theirs = resnet50()
+    theirs.conv1 = torch.nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False)
+    half = torch.nn.Sequential(
+        theirs.conv1, theirs.bn1, theirs.relu, theirs.maxpool, theirs.layer1, theirs.layer2
+    ).eval()
+    state = detector.backbone.state_dict()
+    fc = state.pop("fc1.weight"), state.pop("fc1.bias")
+    assert theirs.load_state_dict(state, strict=False).unexpected_keys == []
+    assert sum(p.numel() for p in detector.parameters()) == pytest.approx(1.44e6, rel=0.01)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    corners = x[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2)
+    with torch.no_grad():
+        expected = half((x - corners) * 2 / 3).mean(dim=(2, 3)) @ fc[0].T + fc[1]
+        torch.testing.assert_close(detector(x), expected[:, 0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ladeda", "tiny_ladeda"])
+def test_ladeda_is_the_mean_of_what_patches_of_9_pixels_say(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = filled(name, monkeypatch, tmp_path)
+    x = torch.randn(1, 3, 26, 26, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        traces = detector.traces(x)
+        step, side = (2, 5) if detector.tiny else (8, 9)
+        patches = traces.unfold(2, side, step).unfold(3, side, step)
+        alone = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, side, side)
+        each = detector.backbone(alone)
+        assert each.shape[2:] == (1, 1) and len(alone) == (121 if detector.tiny else 9)
+        said = detector.classify(each.flatten(1)).mean()
+        torch.testing.assert_close(detector(x)[0], said, rtol=1e-4, atol=1e-4)
+
+
+def test_tiny_ladeda_has_1297_parameters_and_reads_a_diagonal_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, large = (filled(n, monkeypatch, tmp_path) for n in ("tiny_ladeda", "ladeda"))
+    counts = [sum(p.numel() for p in one.parameters()) for one in (tiny, large)]
+    assert counts[0] == 1297 and counts[1] / counts[0] == pytest.approx(10_000, rel=0.1)
+    x = np.random.default_rng(0).normal(size=(3, 6, 7)).astype(np.float32)
+    kernel = [[-2, -1, 0], [-1, 0, 1], [0, 1, 2]]
+    expected = np.stack([correlate(one, kernel, mode="constant") for one in x])
+    found = tiny.traces(torch.from_numpy(x)[None])[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_community_forensics_is_timms_network_below_a_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = filled("community_forensics", monkeypatch, tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    assert file.name == "vit_small_patch16_384.commfor.safetensors"
+    held = {name.removeprefix("vit."): tensor for name, tensor in load_file(file).items()}
+    theirs = timm.create_model("vit_small_patch16_384", num_classes=1, **VIT).eval()
+    theirs.load_state_dict(held)
+    x = torch.randn(2, 3, 384, 384, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(detector(x), theirs(x)[:, 0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("npr_published", "fetch NPR.pth of https://github.com/chuangchuangtan"),
+        ("tiny_ladeda", "fetch weights/Tiny_LaDeDa/WildRF_Tiny_LaDeDa.pth of https://github.com"),
+        (
+            "community_forensics",
+            "fetch https://huggingface.co/OwensLab/commfor-model-384/resolve/main/model.safetensors"
+            ", put it at .*/vit_small_patch16_384.commfor.safetensors",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(name: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=said):
+        registry.resolve(name, options={}, weights_root=tmp_path, download=False)
+
+
+def test_a_claim_that_can_be_tested_is_of_a_file_whose_digest_is_known() -> None:
+    for name, line in PUBLISHED.items():
+        assert line.published is not None
+        source = line.published.head or line.source
+        testable = any(claim.test_set for claim in line.published.claims)
+        assert source is not None and (source.sha256 or not testable), name

@@ -46,7 +46,15 @@ PRETRAINED = (
 
 def test_all_detectors_of_the_first_matrix_are_there() -> None:
     assert registry.names() == sorted((*SCRATCH, *PRETRAINED, *PROBES, *PUBLISHED))
-    assert {*PUBLISHED} == {"ferretnet_s", "rine", "univfd"}
+    assert {*PUBLISHED} == {
+        "community_forensics",
+        "ferretnet_s",
+        "ladeda",
+        "npr_published",
+        "rine",
+        "tiny_ladeda",
+        "univfd",
+    }
 
 
 @pytest.mark.parametrize("name", registry.names())

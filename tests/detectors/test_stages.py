@@ -40,6 +40,10 @@ EXPECTED = {
     "effort": ["head", "residuals", "stem"],
     "ln": ["head", "norms", "stem"],
     "ferretnet_s": ["head", "logit", "feature", "stem"],
+    "npr_published": ["head", "fc1", "layer2", "layer1", "stem"],
+    "ladeda": ["head", "fc", *(f"layer{i}" for i in range(4, 0, -1)), "stem"],
+    "tiny_ladeda": ["head", "fc", "layer1", "stem"],
+    "community_forensics": ["head", *(f"blocks.{i}" for i in range(11, -1, -1)), "stem"],
     "rine_trained": [
         "head",
         *(f"transformer.resblocks.{i}" for i in range(23, -1, -1)),

@@ -121,7 +121,7 @@ def rate_of(name: str) -> str:
 def test_small_spaces_search_rate_batch_size_and_schedules_alone(name: str) -> None:
     space, line = load_space(name), registry.entry(name)
     if line.learner != "gradient":
-        assert space.names() == load_space(name, WIDE).names()
+        assert space.names() == (["C"] if line.learner == "logistic" else [])
         return
     searched = {rate_of(name), "batch_size"}
     searched |= {"schedule"} if len(registry.schedules_of(name)) > 1 else set()
@@ -158,7 +158,8 @@ def test_what_a_space_fixes_is_its_own_where_a_configuration_is_adopted() -> Non
 def test_wide_spaces_search_what_every_space_must(name: str) -> None:
     space, line = load_space(name, WIDE), registry.entry(name)
     if line.learner == "logistic":
-        assert space.names() == ["C"]
+        frozen = ["head", "C", "neighbours", *(["layer"] if line.blocks else [])]
+        assert space.names() == (frozen if line.source else ["C"])
         return
     if line.learner == "none":
         assert not space.names() and not space.constants

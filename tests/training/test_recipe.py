@@ -13,10 +13,11 @@ from study.training.recipe import Recipe, settings
 def test_defaults_hold_and_every_setting_can_be_named() -> None:
     assert Recipe.from_params({}) == Recipe()
     everything = dataclasses.asdict(Recipe())
-    del everything["C"]
+    for name in ("C", "head", "neighbours", "layer"):
+        del everything[name]
     assert Recipe.from_params(everything) == Recipe()
     assert set(settings("gradient")) == {*everything, "lr_scale"}
-    assert settings("logistic") == ("C",)
+    assert settings("logistic") == ("C", "head", "neighbours", "layer")
 
 
 def test_whole_numbers_serve_as_real_ones_and_not_the_other_way_round() -> None:
