@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from study.core.cache import Cache
 from study.core.identity import digest
 from study.detectors.base import Detector, Head
+from study.detectors.geometries import crops_of
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
 from study.training.score import (
@@ -78,7 +79,7 @@ def tensors_key(detector: Detector) -> str:
     """Return the identity of a detector's body by what it holds, wherever that comes from."""
     spec = detector.spec
     same = (spec.family, spec.backbone, spec.geometry, spec.mean, spec.std)
-    return digest("tensors", same, detector.feature_width, body_digest(detector))
+    return digest("tensors", same, detector.layers, crops_of(spec), body_digest(detector))
 
 
 def compute_features(

@@ -307,7 +307,7 @@ def test_a_map_shows_what_the_head_reads(
     _, _, val = fitted(detector, HEADS[head])
     before = score(detector, val, runtime=RUNTIME)
     found = explain(detector, val.pixels)
-    assert all(np.isfinite(maps).all() and maps.max() == 1 for maps in found.values())
+    assert all(maps.min() >= 0 and 0 < maps.max() <= 1 for maps in found.values())
     assert np.array_equal(score(detector, val, runtime=RUNTIME), before), "it is left as it was"
     short = maps_module._cut_short(copy.deepcopy(detector))
     assert len(list(short.parameters())) < len(list(detector.parameters())) or "layer" not in head
