@@ -163,7 +163,7 @@ def test_plan_counts_them(local_run: StudyRun, capsys: pytest.CaptureFixture[str
     assert plan.main([a for a in local_run.arguments if a != "--local"]) == 0
     said = capsys.readouterr().out
     assert "spectrum 1, npr 1" in said
-    assert "null band: 1 models on permuted labels, for every detector" in said
+    assert "1 models on permuted labels, which show what chance gives, for every detector" in said
     assert said.count(" 3/3 ") >= 6
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ null_models = 0
 default_winners = false
 [data]
 root = "{root}"
-unify = {unify}
+unify = {unified}
 """
 
 
@@ -79,19 +80,21 @@ class Finished:
         return [self.data / name for name in of.sample_id.tolist()]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "unified"])
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    data, results = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("results")
-    weights = tmp_path_factory.mktemp("weights")
+def finish(
+    folder: Path, names: Sequence[str], settings: Mapping[str, str], *, unified: bool
+) -> Iterator[Finished]:
+    """Run a study of some detectors, each with lines of its own table, to its end."""
+    data, results, weights = (folder / name for name in ("data", "results", "weights"))
+    for made in (data, results, weights):
+        made.mkdir()
     write_dataset(data / "alpha", n=24, size=48, seed=1)
     write_dataset(data / "beta", n=24, size=64, seed=2, suffix=".jpg")
-    unified = "true" if request.param else "false"
-    text = FILE.format(names=json.dumps(NAMES), root=data, unify=unified)
-    text += "".join(f"[detector.{name}]\nsize_px = {size}\n" for name, size in SIZES.items())
+    text = FILE.format(names=json.dumps(names), root=data, unified=json.dumps(unified))
+    text += "".join(f"[detector.{name}]\n{lines}\n" for name, lines in settings.items())
     file = results / "families.toml"
     file.write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        for name in (*registry.names(), *LIBRARY_NAMES):
+        for name in (one for one in names if one not in registry.ENSEMBLES):
             make_case(name, weights, patch)
         if WEIGHTS.is_file():
             shutil.copy(WEIGHTS, weights / "mobilenetv2_035.keras_in1k.safetensors")
@@ -99,7 +102,37 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         assert sweep.main(words) == 0
         assert cross_eval.main(words) == 0
         store = Store(results, "families")
-        yield Finished(store, data, read_cells(store.folder / "cells.csv"), request.param)
+        yield Finished(store, data, read_cells(store.folder / "cells.csv"), unified)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "unified"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    sizes = {name: f"size_px = {size}" for name, size in SIZES.items()}
+    yield from finish(tmp_path_factory.mktemp("all"), NAMES, sizes, unified=request.param)
+
+
+HEADS = {
+    "clip_linear": 'head = "knn"\nneighbours = 5',
+    "dinov2_linear": 'size_px = 98\nhead = "cosine"\nlayer = 1',
+    "siglip_linear": "layer = 1",
+}
+
+
+@pytest.fixture(scope="module")
+def other_heads(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    yield from finish(tmp_path_factory.mktemp("heads"), [*HEADS], HEADS, unified=False)
+
+
+@pytest.mark.parametrize("detector", HEADS)
+def test_other_heads_and_layers_give_the_logits_of_the_study(
+    detector: str,
+    other_heads: Finished,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    test_every_way_in_gives_the_logits_of_the_study(detector, other_heads, tmp_path, capsys)
+    test_mlflows_model_gives_the_logits_of_the_study(detector, other_heads, monkeypatch)
 
 
 @pytest.mark.parametrize("detector", NAMES)
