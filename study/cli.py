@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
-    from study.analysis.predictions import Winner
+    from study.analysis.winners import Winner
     from study.core.failures import Failure
     from study.jobs.workspace import Job
     from study.planning.cost import PairingOutlook
@@ -490,7 +490,7 @@ def add_winner_options(parser: argparse.ArgumentParser) -> None:
 
 def stored_winner(options: argparse.Namespace) -> tuple[Store, Winner]:
     """Return the store and the winner that the options name. Raises ConfigError, StoreError."""
-    from study.analysis.predictions import find_winner
+    from study.analysis.winners import find_winner
     from study.store.store import Store
 
     folder = study_folder(options, "cells.csv", "cross_eval writes them")

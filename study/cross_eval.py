@@ -220,7 +220,7 @@ def _repeat_scored(opened: OpenStudy, options: argparse.Namespace, answer: Answe
 
 def _show_matrix(opened: OpenStudy, found: Analyses, views: Views) -> None:
     """Hand the matrix to the views, with the pairing that is best."""
-    from study.analysis.predictions import champion
+    from study.analysis.winners import champion
     from study.jobs.workspace import provenance
 
     rows, commit = found.results.every_row, provenance()["commit"]

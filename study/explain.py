@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.analysis.predictions import Winner
+    from study.analysis.winners import Winner
     from study.detectors.base import Detector
     from study.store.store import Store
 

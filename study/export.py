@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.analysis.predictions import Winner
+    from study.analysis.winners import Winner
     from study.core.records import TrainedDetector
     from study.exporting.agreement import Checked
     from study.planning.open_study import OpenStudy

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Score the images and print what is found; return the exit code."""
     from study.analysis import predictions
+    from study.analysis.winners import find_winner
     from study.core.errors import ConfigError
     from study.core.identity import whole_file
     from study.core.paths import given_path
@@ -56,7 +57,7 @@ def predict(options: argparse.Namespace) -> int:
     from study.render.predictions import as_csv, as_json, as_text
 
     folder = cli.study_folder(options, "cells.csv", "cross_eval writes them")
-    winner = predictions.find_winner(folder, options.winner, options.seed)
+    winner = find_winner(folder, options.winner, options.seed)
     if options.frames is not None and options.frames < 1:
         raise ConfigError(f"--frames {options.frames} must be at least 1")
     given = find_images(

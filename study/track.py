@@ -42,8 +42,8 @@ def track(opened: OpenStudy, views: Views, again: str, *, rebuild: bool = False)
     """Write what the views lack, or all of MLflow's anew, and print where they are. Returns the
     exit code.
     """
-    from study.analysis.predictions import champion
     from study.analysis.results_csv import read_results
+    from study.analysis.winners import champion
     from study.planning.cells import plan_cells
     from study.planning.searches import replay
     from study.tracking.mlflow_address import page_line, ui_command

@@ -218,7 +218,8 @@ def _audit_lines(grid: Grid) -> list[str]:
     blind = [name for name in of_audit if name != PROCESSING]
     what = [
         f"{', '.join(blind)}: shortcut baselines, cross-validated on the test set by group"
-        " over all splits of the dataset (audit.json)"
+        " over all splits of the dataset (audit.json). Below every table, whatever its metric, they"
+        " are AUCs"
     ]
     if PROCESSING in of_audit:
         what.append(

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.predictions import NO_SKILL, Prediction, Rule, best_winner, of_frames
+from study.analysis.predictions import Prediction, Rule, of_frames
 from study.analysis.results import DatasetRow, PairRow, ResultRow
+from study.analysis.winners import NO_SKILL, best_winner
 from study.core.errors import StoreError
 from tests.render.synthetic_matrix import results, row
 

@@ -183,7 +183,7 @@ NAMES = ("first", "second", "third")
 
 
 def model_folder(run: StudyRun, detector: str) -> Path:
-    from study.analysis.predictions import find_winner
+    from study.analysis.winners import find_winner
 
     winner = find_winner(run.store.folder, f"{detector} @ alpha")
     return run.store.model_folder(winner.model)

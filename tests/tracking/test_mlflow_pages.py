@@ -16,8 +16,8 @@ import pytest
 
 from study import cross_eval, sweep
 from study.analysis.cells_csv import read_cells
-from study.analysis.predictions import champion
 from study.analysis.results_csv import read_results
+from study.analysis.winners import champion
 from study.core.records import EpochRecord
 from study.store.store import Store
 from study.tracking.recording import TrialRecord
