@@ -253,6 +253,9 @@ EQUALS = {
         for seeds in (1, 2, 3, 5)
     },
     "row 6: a fixed effect of the training sample": Plain(images=0.015, draw=0.03, seed=0.01),
+    "training sample and seeds alike, few image errors, S = 5": Plain(
+        images=0.005, draw=0.02, seed=0.02, seeds=5
+    ),
     "row 6: a fixed effect of the search (not counted)": Plain(
         images=0.03, draw=0.015, seed=0.01, search=0.03
     ),

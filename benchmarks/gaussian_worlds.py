@@ -16,6 +16,7 @@ from scipy.special import ndtr
 from study.statistics.error_model import (
     Part,
     Sampled,
+    agreement,
     draw_part,
     own_noise,
     sampled,
@@ -96,14 +97,14 @@ class World:
 @dataclass(frozen=True, kw_only=True)
 class Scored:
     """A test set, scored. values, influences by kind of model (`seeds`, `first`, `second`,
-    `bootstrap`): (D, M) and (D, M, N). alike: the mean correlation of two halves' scores.
+    `bootstrap`): (D, M) and (D, M, N). alike: (D, R) the rank correlation of two halves' scores.
     """
 
     values: Mapping[str, Floats]
     influences: Mapping[str, Floats]
     groups: Clusters
     label: Ints
-    alike: float
+    alike: Floats
 
 
 def models(world: World, rng: np.random.Generator) -> dict[str, Floats]:
@@ -167,14 +168,14 @@ def score(
     )
 
 
-def correlation(first: Floats, second: Floats, label: Ints) -> float:
-    """The mean correlation, within a class, of the scores (D, R, N) of pairs of models."""
+def correlation(first: Floats, second: Floats, label: Ints) -> Floats:
+    """The rank correlations (D, R), within a class, of the scores (D, R, N) of pairs of models."""
     centred = []
     for one in (first, second):
-        parts = [one[..., label == k] for k in (0, 1)]
+        parts = [np.argsort(np.argsort(one[..., label == k])) for k in (0, 1)]
         both = np.concatenate([of - of.mean(axis=-1, keepdims=True) for of in parts], axis=-1)
         centred.append(both / np.sqrt((both**2).sum(axis=-1, keepdims=True)))
-    return float((centred[0] * centred[1]).sum(axis=-1).mean())
+    return np.asarray((centred[0] * centred[1]).sum(axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,28 +212,28 @@ class Contrast:
     def ways(self) -> dict[str, Part]:
         """The part of training sample and seeds by each way of counting it."""
         apart, copies = self.values("first") - self.values("second"), self.values("bootstrap")
-        noise, alike = 2 * self.noise("first", "second"), max(self.scored[0].alike, 0.0)
+        noise = 2 * self.noise("first", "second")
+        each = [r for one in self.scored for r in one.alike[self.weights != 0]]
+        agreed = min(agreement(r) for r in each)
         seeds = self.values("seeds")
         seed = seed_part(seeds, self.noise("seeds"))
         halves = draw_part(apart, noise)
         found = {
-            "images alone": Part(),
-            "and seeds": seed.times(1 / len(seeds)),
             "bootstrap": seed_part(copies),
             "bootstrap less images": seed_part(copies, self.noise("bootstrap")),
             "halves": draw_part(apart),
             "halves less images": halves,
-            "scaled by 1 / (1 + r)": halves.times(1 / (1 + alike)),
-            "scaled by 1/2": halves.times(1 / 2),
+            "halves less images, as of wholes": halves,
         }
-        if len(seeds) > 1:
-            for name in [*found][2:]:
-                found[name] = training_part(found[name], seed, len(seeds))
-        return found
+        trained = {
+            name: training_part(part, seed, len(seeds), agreed if "wholes" in name else 0.0)
+            for name, part in found.items()
+        }
+        return {"images alone": Part(), "and seeds": seed.times(1 / len(seeds)), **trained}
 
     def product(self) -> Part:
         """The part as the product counts it."""
-        return self.ways()["halves less images"]
+        return self.ways()["halves less images, as of wholes"]
 
 
 def study(world: World, shift: float, rng: np.random.Generator) -> tuple[Scored, ...]:

@@ -80,8 +80,8 @@ shuffle_labels = true
 size_px = 32
 """
 # 1: before the null models counted in leads; 2: before heads on halves had starting weights of
-# their own
-RULE = 3
+# their own; 3: before halves were scaled to wholes
+RULE = 4
 Labels = NDArray[np.uint8]
 
 
