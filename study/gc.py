@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
+from study.core.failures import bytes_text
 
 if TYPE_CHECKING:
     from study.analysis.unused import Unused
@@ -68,20 +69,20 @@ def gc(results: Path, options: argparse.Namespace) -> int:
         mine = [one for one in found if one.kind == kind]
         if not mine:
             continue
-        print(f"{kind}: {_bytes(sum(one.n_bytes for one in mine))}")
+        print(f"{kind}: {bytes_text(sum(one.n_bytes for one in mine))}")
         for one in mine:
             removed = kind in options.delete and _removed(one)
             failed += kind in options.delete and not removed
             gone += one.n_bytes * removed
             mark = "removed" if removed else ""
             print(
-                f"  {_bytes(one.n_bytes):>9}  {mark:>{8 if options.delete else 0}}"
+                f"  {bytes_text(one.n_bytes):>9}  {mark:>{8 if options.delete else 0}}"
                 f" {one.path.relative_to(results)}  ({one.what})"
             )
     if not found:
         print(f"Everything in '{results}' is used.")
     elif options.delete:
-        print(f"\nremoved {_bytes(gone)}")
+        print(f"\nremoved {bytes_text(gone)}")
     else:
         print(f"\nNothing was removed. --delete KIND does it: {', '.join(KINDS)}.")
     return cli.SOME_FAILED if failed else cli.DONE
@@ -130,13 +131,6 @@ def _removed(one: Unused) -> bool:
         cli.LOG.error(f"error: '{one.path}' cannot be removed ({error.strerror or error})")
         return False
     return True
-
-
-def _bytes(size: int) -> str:
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} B"
 
 
 if __name__ == "__main__":

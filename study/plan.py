@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from study import cli
+from study.core.failures import bytes_text
 
 if TYPE_CHECKING:
     from study.planning.cost import Outlook
@@ -156,7 +157,7 @@ def _print_datasets(outlook: Outlook, tested: Sequence[str]) -> None:
             f"{one.images('test')} of {one.images()}" if one.name in tested else "-",
             len(one.excluded),
             sum(one.groups.values()),
-            _bytes(one.n_bytes),
+            bytes_text(one.n_bytes),
         ]
         for one in outlook.datasets
     ]
@@ -192,11 +193,12 @@ def _print_pairings(outlook: Outlook) -> None:
 
 def _print_disk(outlook: Outlook) -> None:
     states = Counter(c.cell.state for c in outlook.cells)
-    packs = f"packs {_bytes(outlook.packs_bytes)}, of which {_bytes(outlook.packs_to_make)} to make"
+    whole, missing = bytes_text(outlook.packs_bytes), bytes_text(outlook.packs_to_make)
+    packs = f"packs {whole}, of which {missing} to make"
     print(f"\ncells: {', '.join(f'{n} {state}' for state, n in states.items())}")
     features = (
-        f"features at most {_bytes(outlook.features_bytes)}, of which"
-        f" {_bytes(outlook.features_to_make)} to make; "
+        f"features at most {bytes_text(outlook.features_bytes)}, of which"
+        f" {bytes_text(outlook.features_to_make)} to make; "
         if outlook.features_bytes
         else ""
     )
@@ -205,7 +207,7 @@ def _print_disk(outlook: Outlook) -> None:
 
 def _models(outlook: Outlook) -> str:
     most, made = outlook.models_at_most, outlook.models_bytes
-    return f"models at most {_bytes(most)}, of which {_bytes(made)} are made"
+    return f"models at most {bytes_text(most)}, of which {bytes_text(made)} are made"
 
 
 def _print_time(outlook: Outlook, run: Run, options: argparse.Namespace) -> None:
@@ -252,10 +254,6 @@ def _left(seconds: float) -> str:
     if math.isnan(seconds):
         return "not timed yet"
     return cli.seconds_text(seconds) if seconds else "-"
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 if __name__ == "__main__":

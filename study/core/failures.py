@@ -154,19 +154,32 @@ def is_disk_full(error: BaseException) -> bool:
     # other libraries (safetensors, Arrow) keep the text of the system's error alone
     texts = [os.strerror(number) for number in FULL]
     return any(
-        getattr(one, "errno", None) in FULL or any(text in str(one) for text in texts)
+        isinstance(one, DiskFullError)
+        or getattr(one, "errno", None) in FULL
+        or any(text in str(one) for text in texts)
         for one in _chain(error)
     )
 
 
 def full_text(error: BaseException) -> str:
-    """Return what to say of a full disk."""
+    """Return what to say of a full disk; what was said already stays."""
+    said = next((str(one) for one in _chain(error) if isinstance(one, DiskFullError)), "")
+    if said:
+        return said
     names = [name for one in _chain(error) if (name := getattr(one, "filename", None))]
     where = f", at '{names[0]}'" if names else ""
     return (
         f"the disk is full{where}: free some room and run the same command again; what was"
         " finished is kept"
     )
+
+
+def bytes_text(size: float) -> str:
+    """Return a number of bytes as a person reads it, e.g. `1.5 GB`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size:.0f} B"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

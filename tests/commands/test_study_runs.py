@@ -346,7 +346,7 @@ def test_plan_shows_states_before_and_after(
     assert "by a few steps on random images, until trials have run: spectrum, npr" in before
     # every fit is expected to use its epochs: there is no other "at most"
     assert re.search(r"time:  \d.* of training on one slot$", before, re.MULTILINE)
-    assert re.search(r"; models at most \d+\.\d MB, of which 0\.0 MB are made$", before, re.M)
+    assert re.search(r"; models at most \d+\.\d MB, of which 0 B are made$", before, re.M)
     assert plan.main([a for a in local_run.arguments if a != "--local"]) == 0
     after = capsys.readouterr().out
     assert "cells: 24 done" in after

@@ -132,6 +132,11 @@ def test_a_full_disk_is_known_by_whoever_says_it(raise_it: Callable[[], None], w
         stop_all([Failure(type="ValueError", message="x"), failure])
 
 
+def test_what_was_said_of_a_full_disk_stays() -> None:
+    failure = Failure.of(DiskFullError("the disk is full: 'd' needs 3.0 kB, and has 1.0 kB free"))
+    assert failure.ends_all and failure.message.endswith("needs 3.0 kB, and has 1.0 kB free")
+
+
 def test_other_failures_end_nothing_unless_asked_to() -> None:
     failures = [Failure.of(OSError(errno.EIO, "I/O error", "/x")), Failure.of(ValueError("space"))]
     stop_all(failures)

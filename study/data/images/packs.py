@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from study.core.cache import Cache
-from study.core.errors import DataError, StoreError
+from study.core.errors import DataError, DiskFullError
+from study.core.failures import bytes_text
 from study.core.identity import digest
 from study.core.records import Balance, Geometry, Split
 from study.data.datasets import Dataset, columns_digest, labels, strings, usable
@@ -203,7 +204,8 @@ def open_pack(
     """Return the samples of a split and their pack, which is built where it is missing.
 
     Raises DataError where no image of a class can be decoded or a file changed meanwhile,
-    ConfigError for an impossible geometry, StoreError where the cache cannot be written.
+    ConfigError for an impossible geometry, StoreError where the cache cannot be written,
+    DiskFullError where it has no room.
     """
     check_geometry(geometry)
     rows, key = dataset.rows(split), pack_key(dataset, split, geometry)
@@ -282,9 +284,10 @@ def _kept(rows: pa.Table, pack: Pack) -> pa.Table:
 def _refuse_full_disk(needed: int, cache: Path, *, name: str) -> None:
     free = shutil.disk_usage(cache).free
     if needed > free:
-        raise StoreError(
-            f"the decoded images of '{name}' need {needed / 1e9:.1f} GB and '{cache}' has"
-            f" {free / 1e9:.1f} GB free; lower data.max_per_class or name another results folder"
+        raise DiskFullError(
+            f"the disk is full: the decoded images of '{name}' need {bytes_text(needed)}, and"
+            f" '{cache}' has {bytes_text(free)} free; free some room and run the same command again"
+            " (what was finished is kept), lower data.max_per_class, or name another results folder"
             " with --results"
         )
 

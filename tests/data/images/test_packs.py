@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from study.core.errors import ConfigError, DataError, StoreError
+from study.core.errors import ConfigError, DataError, DiskFullError, StoreError
 from study.core.records import Geometry
 from study.data.images import packs
 from study.data.images.decode import decode_image
@@ -271,7 +271,7 @@ def test_a_pack_larger_than_the_disk_is_refused_at_once(
     write_dataset(root / "d", n=40, size=16)
     usage = shutil.disk_usage(root)
     monkeypatch.setattr(packs.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(StoreError, match=r"images of 'd' need 0.0 GB .*max_per_class"):
+    with pytest.raises(DiskFullError, match=r"images of 'd' need .* kB, .* 1.0 kB free; .*again"):
         make_catalog().open("d", "train", SQUASH)
 
 
