@@ -304,8 +304,8 @@ def readers(work: Path, number: int, lines: Lines) -> Iterator[dict[str, Any]]:
             kind = rng.choice(sorted(kinds))
             path = rng.choice(kinds[kind])
             if path not in good:
-                is_stored = study in path.parents
-                good[path] = stored_content(path, study) if is_stored else cached_content(path)
+                results = study in path.parents
+                good[path] = stored_content(path, study) if results else cached_content(path)
             content = path.read_bytes()
             how = damage(path, rng)
             end = judged(path, study, good[path])

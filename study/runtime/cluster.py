@@ -88,6 +88,7 @@ class Cluster:
         self._owned = not ray.is_initialized()
         self._guard: Guard | None = None
         self._watch: Watch | None = None
+        self._printed: bool | None = None  # whether Ray printed before this cluster
         if not self._owned:
             if address not in (None, "auto", self.address):
                 raise ConfigError(
@@ -164,6 +165,7 @@ class Cluster:
         stop.listen_again()  # Ray takes SIGTERM
         # Notices of dead workers are printed even without `log_to_driver`; this is how Ray's own
         # debugger silences them.
+        self._printed = self._ray._private.worker._worker_logs_enabled
         self._ray._private.worker._worker_logs_enabled = False
 
     @property
@@ -196,7 +198,8 @@ class Cluster:
         live.show("stopping Ray")
         try:
             self._ray.shutdown()
-            self._ray._private.worker._worker_logs_enabled = True
+            if self._printed is not None:
+                self._ray._private.worker._worker_logs_enabled = self._printed
             if self._guard is not None:
                 self._guard.close()
         finally:
