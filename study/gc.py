@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study import cli
-from study.core.failures import bytes_text
 
 if TYPE_CHECKING:
     from study.analysis.unused import Unused
@@ -61,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def gc(results: Path, options: argparse.Namespace) -> int:
     """List what is not used, and remove what --delete names of it. Returns the exit code."""
     from study.analysis.unused import KINDS, unused
+    from study.core.paths import bytes_text
 
     studies, unknown = _opened(results, options)
     found = unused(results, studies, unknown=unknown)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from study import cli
-from study.core.failures import bytes_text
 
 if TYPE_CHECKING:
     from study.planning.cost import Outlook
@@ -147,6 +146,7 @@ def _progress(outlook: Outlook) -> str:
 
 
 def _print_datasets(outlook: Outlook, tested: Sequence[str]) -> None:
+    from study.core.paths import bytes_text
     from study.core.records import SPLITS
     from study.render.table import Column, table, text
 
@@ -192,6 +192,8 @@ def _print_pairings(outlook: Outlook) -> None:
 
 
 def _print_disk(outlook: Outlook) -> None:
+    from study.core.paths import bytes_text
+
     states = Counter(c.cell.state for c in outlook.cells)
     whole, missing = bytes_text(outlook.packs_bytes), bytes_text(outlook.packs_to_make)
     packs = f"packs {whole}, of which {missing} to make"
@@ -206,6 +208,8 @@ def _print_disk(outlook: Outlook) -> None:
 
 
 def _models(outlook: Outlook) -> str:
+    from study.core.paths import bytes_text
+
     most, made = outlook.models_at_most, outlook.models_bytes
     return f"models at most {bytes_text(most)}, of which {bytes_text(made)} are made"
 

@@ -174,14 +174,6 @@ def full_text(error: BaseException) -> str:
     )
 
 
-def bytes_text(size: float) -> str:
-    """Return a number of bytes as a person reads it, e.g. `1.5 GB`."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size:.0f} B"
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception, and those that it came from."""
     while error is not None:

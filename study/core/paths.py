@@ -1,4 +1,4 @@
-"""Paths and URLs as people give them."""
+"""Paths and URLs as people give them, and sizes as they read them."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ def given_path(text: str | Path) -> Path:
 def is_url(text: str) -> bool:
     """Whether a text is a URL and no path."""
     return bool(_URL.match(text))
+
+
+def bytes_text(size: float) -> str:
+    """Return a number of bytes as a person reads it, e.g. `1.5 GB`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size:.0f} B"

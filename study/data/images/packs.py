@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from study.core.cache import Cache
 from study.core.errors import DataError, DiskFullError
-from study.core.failures import bytes_text
 from study.core.identity import digest
+from study.core.paths import bytes_text
 from study.core.records import Balance, Geometry, Split
 from study.data.datasets import Dataset, columns_digest, labels, strings, usable
 from study.data.file_index import Progress, quiet
