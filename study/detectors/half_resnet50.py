@@ -40,8 +40,8 @@ class Network(nn.Module):
         self.fc1 = nn.Linear(8 * WIDTH, 1)
 
 
-class PublishedNPR(Detector):
-    """The network on NPR x 2/3; the head is an identity."""
+class HalfResNet50(Detector):
+    """The network on traces of an image, by default NPR x 2/3; the head is an identity."""
 
     side_by_side = True
 
@@ -49,11 +49,16 @@ class PublishedNPR(Detector):
         super().__init__(spec, 8 * WIDTH, nn.Identity())
         self.backbone = cast(Network, empty(Network))
 
+    def traces(self, x: Tensor) -> Tensor:
+        """Prepared images (B, 3, S, S), S even, to what the network sees of them, of their
+        shape.
+        """
+        return neighbouring_pixel_relationships(x) * NPR_SCALE
+
     def features(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S), S even, to features (B, 512)."""
         body = self.backbone
-        x = body.conv1(neighbouring_pixel_relationships(x) * NPR_SCALE)
-        x = body.maxpool(F.relu(body.bn1(x)))
+        x = body.maxpool(F.relu(body.bn1(body.conv1(self.traces(x)))))
         return cast(Tensor, body.layer2(body.layer1(x))).mean(dim=(2, 3))
 
     def classify(self, features: Tensor) -> Tensor:
@@ -67,6 +72,6 @@ class PublishedNPR(Detector):
         return Stage("fc1", (body.fc1,)), *layers, Stage("stem", (body.conv1, body.bn1))
 
 
-def create(spec: DetectorSpec) -> PublishedNPR:
+def create(spec: DetectorSpec) -> HalfResNet50:
     """Build the detector of `spec`, empty, to be filled from its authors' file."""
-    return PublishedNPR(spec)
+    return HalfResNet50(spec)

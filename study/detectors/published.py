@@ -5,8 +5,8 @@ One line each, as in registry.py. docs/adding-detectors.md tells how to add one.
 only where its SHA-256 is the one that stands here. Where none does, nobody here had the file: it is
 taken by its name, and must fit the network array by array.
 
-Not here: SAFE's file holds more than arrays and is not read (`weights_only`), CoDE's head is a
-pickled scikit-learn model, and of DDA, GenD and B-Free the names in the files are not known.
+Not here: CoDE (Baraldi et al., ECCV 2024). Of its three heads, linear, nearest neighbours and SVM,
+its authors give pickled scikit-learn models alone, and a pickle runs whatever its file says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.core.records import Geometry
-from study.detectors.entry import CLIP_MEAN, CLIP_STD, Claim, Entry, Published
+from study.detectors.entry import CLIP_MEAN, CLIP_STD, HALF, Claim, Entry, Published
 from study.detectors.probes import IMAGENET_MEAN, IMAGENET_STD
 from study.detectors.weights import Source
 
@@ -40,6 +40,8 @@ _SHARED: dict[str, Any] = {
     "std": CLIP_STD,
 }
 
+_CENTRE = "centre crop of {} pixels, never resized; smaller images are padded with black"
+_AS_JPEG = "fakes compressed as JPEG of quality 96"
 _PLAIN: dict[str, Any] = {**_SHARED, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 _SQUASHED = "both sides resized to 256 pixels, bilinear; ImageNet's mean and standard deviation"
 _RESIZED: dict[str, Any] = {
@@ -79,6 +81,37 @@ def _ladeda(name: str, *, tiny: bool) -> Entry:
         ),
         arguments={"tiny": tiny},
         **_RESIZED,
+    )
+
+
+def _gend(
+    encoder: str,
+    repository: str,
+    began: tuple[str, str],
+    *,
+    resized: str,
+    licence: str,
+    **fields: Any,
+) -> Entry:
+    """The line of one of three encoders. began: timm's network, and a tag of the weights that it
+    began from. resized: how an image is, in words.
+    """
+    backbone, pretrained = began
+    return Entry(
+        about=f"GenD as published: {encoder}, layer norms trained (Yermakov et al., 2025)",
+        family="gend",
+        source=Source.on_hub(f"yermandy/{repository}", backbone=backbone, pretrained=pretrained),
+        published=Published(
+            title=f"GenD, {encoder} (Yermakov et al., WACV 2026, arXiv 2508.06248)",
+            page=f"https://huggingface.co/yermandy/{repository}",
+            licence=licence,
+            trained_on="ffpp",
+            training="the training set of FaceForensics++ (c23), faces that a detector found",
+            released="2025-08",
+            preprocessing=f"{resized}, of the cut-out face with a margin of 1.3",
+            claims=(),  # its tables are not on record: they were not at hand
+        ),
+        **{**_SHARED, **fields},
     )
 
 
@@ -194,8 +227,147 @@ PUBLISHED: Mapping[str, Entry] = {
         ),
         **_RESIZED,
     ),
+    "safe_published": Entry(
+        about="SAFE as published: wavelet detail, half a ResNet-50 (Li et al., 2025)",
+        family="safe_published",
+        geometry=Geometry(size_px=256, mode="crop_black"),
+        source=Source(
+            backbone="safe_published",
+            pretrained="",
+            file="checkpoint-best.pth",
+            origin="checkpoint/checkpoint-best.pth of https://github.com/Ouxiang-Li/SAFE",
+        ),
+        published=Published(
+            title="SAFE (Li et al., KDD 2025, arXiv 2408.06741)",
+            page="https://github.com/Ouxiang-Li/SAFE",
+            licence="none stated: ask its authors",
+            trained_on="cnnspot:progan",
+            training="four classes of the ProGAN training set of Wang et al. (2020)",
+            released="2024-08",
+            preprocessing=_CENTRE.format(256),
+            claims=tuple(
+                Claim(
+                    metric="recall",
+                    threshold="fixed",
+                    value=value,
+                    data=f"{n} images of GPT-4o, the part {part} of GPT-ImgEval; fakes alone",
+                    n_fake=n,
+                    step=0.0001,
+                    source="README.md of its repository",
+                )
+                for part, n, value in (("GenEval", 555, 0.9892), ("ReasoningEdit", 190, 0.9632))
+            ),
+        ),
+        **{**_SHARED, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+    ),
     "ladeda": _ladeda("LaDeDa", tiny=False),
     "tiny_ladeda": _ladeda("Tiny_LaDeDa", tiny=True),
+    "gend_clip": _gend(
+        "CLIP ViT-L/14",
+        "GenD_CLIP_L_14",
+        ("vit_large_patch14_clip_quickgelu_224", "openai_gend"),
+        resized="the shorter side resized to 224 pixels, bicubic, centre crop",
+        licence="MIT",
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
+    ),
+    "gend_pe": _gend(
+        "PE-Core ViT-L/14",
+        "GenD_PE_L",
+        ("vit_pe_core_large_patch14_336", "gend"),
+        resized="the shorter side resized to 224 pixels, bicubic, centre crop",
+        licence="MIT; of the encoder Apache-2.0",
+        geometry=Geometry(size_px=224, mode="resize_crop", resize_px=224),
+        mean=HALF,
+        std=HALF,
+        arguments={"dynamic_img_size": True},
+    ),
+    "gend_dinov3": _gend(
+        "DINOv3 ViT-L/16",
+        "GenD_DINOv3_L",
+        ("vit_large_patch16_dinov3_qkvb", "lvd1689m_gend"),
+        resized="both sides resized to 224 pixels, bilinear",
+        licence="MIT; of the encoder the DINOv3 License",
+        geometry=Geometry(size_px=224, mode="squash", interpolation="bilinear"),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        arguments={"global_pool": "token"},
+    ),
+    "dda": Entry(
+        about="DDA as published: DINOv2 ViT-L/14, low-rank matrices (Chen et al., 2025)",
+        family="dda",
+        geometry=Geometry(size_px=336, mode="crop_black"),
+        source=Source(
+            backbone="dda",
+            pretrained="",
+            file="ckpt.pth",
+            origin="ckpt.pth of https://modelscope.cn/datasets/roych1997/Dual_Data_Alignment",
+        ),
+        published=Published(
+            title="DDA (Chen et al., NeurIPS 2025, arXiv 2505.14359)",
+            page="https://github.com/roy-ch/Dual-Data-Alignment",
+            licence="none stated: ask its authors",
+            trained_on="dda_coco",
+            training="MS-COCO, and its images reconstructed and aligned in pixels and frequencies",
+            released="2025-05",
+            preprocessing=f"{_CENTRE.format(336)}; CLIP's mean and standard deviation",
+            claims=tuple(
+                Claim(
+                    metric="accuracy",
+                    threshold="fixed",
+                    value=value,
+                    data=data,
+                    source="README.md of its repository, table of 11 benchmarks",
+                    preprocessing=first,
+                )
+                for data, value, first in (
+                    ("mean over the generators of GenImage", 0.917, _AS_JPEG),
+                    ("mean over the generators of DRCT-2M", 0.981, ""),
+                    ("mean over the generators of Synthbuster", 0.901, ""),
+                    ("mean over the generators of AIGCDetectBenchmark", 0.878, _AS_JPEG),
+                    ("mean over Reddit, Twitter and Facebook of WildRF", 0.903, ""),
+                    ("Chameleon", 0.824, ""),
+                )
+            ),
+        ),
+        arguments={"name": "vit_large_patch14_dinov2"},
+        **_SHARED,
+    ),
+    "b_free": Entry(
+        about="B-Free as published: DINOv2 ViT-B/14 with registers (Guillaro et al., 2025)",
+        family="timm_published",
+        geometry=Geometry(size_px=504, mode="crop"),
+        source=Source(
+            backbone="b_free",
+            pretrained="",
+            file="model_epoch_best.pth",
+            origin="BFREE_dino2reg4/model_epoch_best.pth in the archive of"
+            " https://www.grip.unina.it/download/prog/B-Free/weights",
+        ),
+        published=Published(
+            title="B-Free (Guillaro et al., CVPR 2025, arXiv 2412.17671)",
+            page="https://github.com/grip-unina/B-Free",
+            licence="GRIP-UNINA: informational and nonprofit use alone",
+            trained_on="b_free",
+            training="MS-COCO, and its images regenerated and inpainted by Stable Diffusion 2.1",
+            released="2024-12",
+            preprocessing="centre crop of 504 pixels, never resized, smaller images continued by"
+            " reflection; its authors take the corners of larger images, too, and repeat smaller"
+            " ones; ImageNet's mean and standard deviation",
+            claims=(
+                Claim(
+                    metric="balanced_accuracy",
+                    threshold="fixed",
+                    value=0.92,
+                    step=0.01,
+                    data="viral images of its authors, many days after they were first posted",
+                    preprocessing="five crops of 504 pixels",
+                    source="its page, https://grip-unina.github.io/B-Free",
+                ),
+            ),
+        ),
+        arguments={"name": "vit_base_patch14_reg4_dinov2", "img_size": 504},
+        **_PLAIN,
+    ),
     "community_forensics": Entry(
         about="Community Forensics as published: ViT-S/16 at 384 px (Park and Owens, 2025)",
         family="timm_published",

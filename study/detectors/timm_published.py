@@ -1,5 +1,5 @@
-"""A network of timm whose authors' file has the layer that gives the logit, too (Community
-Forensics; Park and Owens, CVPR 2025).
+"""A network of timm whose authors' file has the layer that gives the logit, too, in timm's names
+(Community Forensics; Park and Owens, CVPR 2025. B-Free; Guillaro et al., CVPR 2025).
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ class TimmPublished(Detector):
         return stages_by_depth(self.backbone, timm_depths(self.backbone))
 
 
-def create(spec: DetectorSpec, **arguments: Any) -> TimmPublished:
-    """Build the detector of `spec`, empty; `arguments` go to `timm.create_model`."""
+def network(name: str, **arguments: Any) -> nn.Module:
+    """Return a network of timm with one logit, empty; `arguments` go to `timm.create_model`."""
     made_of = {"pretrained": False, "num_classes": 1, **arguments}
-    return TimmPublished(spec, empty(lambda: timm.create_model(spec.backbone, **made_of)))
+    return empty(lambda: timm.create_model(name, **made_of))
+
+
+def create(spec: DetectorSpec, *, name: str = "", **arguments: Any) -> TimmPublished:
+    """Build the detector of `spec`, empty. name: of the network in timm, where the backbone is not
+    called by it; `arguments` go to `timm.create_model`.
+    """
+    return TimmPublished(spec, network(name or spec.backbone, **arguments))

@@ -23,6 +23,7 @@ import functools
 import logging
 import os
 import re
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,8 @@ DATA_UNTIL: Mapping[str, str] = {
     "metaclip2": "2025-07",
     r"in1k|in12k|in2[12]k": "2012",
 }
-BACKBONE_UNTIL: Mapping[str, str] = {"vit_pe_": "2025-04"}  # by the name of the network alone
+# by the name of the network alone, or of a published detector (of the last two, DINOv2's data)
+BACKBONE_UNTIL: Mapping[str, str] = {"vit_pe_": "2025-04", "dda": "2023-04", "b_free": "2023-04"}
 
 
 def data_until(source: Source) -> str:
@@ -237,12 +239,14 @@ def file_digest(path: Path) -> str:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a weights file: safetensors, or a state dict of torch.save (never
-    unpickling anything else).
+    unpickling anything else, but for the options of a command, `argparse.Namespace`, which some
+    authors save beside it: it holds values and runs nothing).
 
     A state dict wrapped as {"state_dict": ...} or {"model": ...} is unwrapped. Raises WeightsError
     for a truncated file, a TorchScript archive, or a file of anything but tensors.
     """
     import torch
+    from torch.serialization import safe_globals
 
     try:
         if path.suffix == ".safetensors":
@@ -250,7 +254,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
             state: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with safe_globals([Namespace]):
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format fails with errors of its own kind
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise WeightsError(

@@ -25,6 +25,7 @@ from study.detectors import registry
 from study.detectors.base import Detector
 from study.detectors.registry import Entry
 from study.detectors.weights import Source
+from tests.detectors import authors
 
 # What makes timm build a small network of the same class. A network that is not here is built as
 # large as it is.
@@ -37,6 +38,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)},
     "vit_small_patch16_384": VIT,
     "vit_base_patch14_dinov2": VIT,
+    "vit_base_patch14_reg4_dinov2": VIT,
     "vit_large_patch14_dinov2": VIT,
     "vit_base_patch16_siglip_224": VIT,
     "vit_so400m_patch14_siglip_224": VIT,
@@ -44,7 +46,9 @@ SMALLER: dict[str, dict[str, Any]] = {
     "vit_pe_core_large_patch14_336": VIT,
     "vit_small_patch16_dinov3": DINOV3,
     "vit_base_patch16_dinov3": DINOV3,
+    "vit_large_patch14_clip_quickgelu_224": VIT,
     "vit_large_patch16_dinov3": DINOV3,
+    "vit_large_patch16_dinov3_qkvb": DINOV3,
 }
 CLIP_NAME, CLIP = "contract-clip", "visual."
 CLIP_CONFIG = {
@@ -57,6 +61,7 @@ SMALLER_SIDES = {
     "legacy_xception": 72,
     "efficientnet_b4": 64,
     "npr_published": 64,
+    "safe_published": 64,
     "ladeda": 64,
     "tiny_ladeda": 64,
 }
@@ -118,7 +123,7 @@ def make_case(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Case:
     assert line.source is not None
     if line.published:
         _publish(case, patch)
-    if line.source.file or line.family == "timm_published":
+    if line.published and not line.published.head:
         return case
     whole = (
         whole_clip(**line.arguments)
@@ -135,6 +140,9 @@ def _publish(case: Case, patch: pytest.MonkeyPatch) -> None:
     """
     line = registry.entry(case.name)
     assert line.source is not None and line.published is not None
+    if case.name in authors.FILES:
+        _write(case, patch, line.source, authors.FILES[case.name]())
+        return
     detector: Any = registry.create(registry.spec_of(case.name), 0)
     torch.manual_seed(0)
     part = detector.published if line.published.head else detector.backbone
@@ -148,11 +156,18 @@ def _publish(case: Case, patch: pytest.MonkeyPatch) -> None:
     if case.name in NORMALISED:
         _normalise(part, SMALLER_SIDES[case.name])
     source = line.published.head or line.source
-    if not source.file:  # on the hub
-        named = {f"{source.prefix}{k}": v.contiguous() for k, v in part.state_dict().items()}
-        save_file(named, case.folder / f"{source.stem}.safetensors")
+    named = {f"{source.prefix}{k}": v.contiguous() for k, v in part.state_dict().items()}
+    _write(case, patch, source, {"model": named} if source.file else named)
+
+
+def _write(case: Case, patch: pytest.MonkeyPatch, source: Source, content: Any) -> None:
+    """As a file of their own name, with its digest in the registry, or as on the hub."""
+    line = registry.entry(case.name)
+    assert line.published is not None
+    if not source.file:
+        save_file(content, case.folder / f"{source.stem}.safetensors")
         return
-    torch.save({"model": part.state_dict()}, case.folder / source.file)
+    torch.save(content, case.folder / source.file)
     source = replace(source, sha256=file_sha256(case.folder / source.file))
     changed = (
         replace(line, published=replace(line.published, head=source))
@@ -169,7 +184,8 @@ def _smaller(line: Entry) -> Entry:
     side, geometry = SMALLER_SIDES.get(line.source.backbone), line.geometry
     if side:
         geometry = replace(geometry, size_px=side, resize_px=geometry.resize_px and side + 8)
-    arguments = {**line.arguments, **SMALLER.get(line.source.backbone, {})}
+    named = line.arguments.get("name", line.source.backbone)
+    arguments = {**line.arguments, **SMALLER.get(named, {})}
     return replace(line, arguments=arguments, geometry=geometry)
 
 

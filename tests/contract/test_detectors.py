@@ -26,7 +26,14 @@ from PIL import Image
 from safetensors.torch import load, save
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor
-from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+from torchvision.transforms import (
+    CenterCrop,
+    Compose,
+    InterpolationMode,
+    Normalize,
+    Resize,
+    ToTensor,
+)
 
 from study.core.errors import WeightsError
 from study.core.identity import digest, file_sha256
@@ -58,12 +65,18 @@ from tests.training.fakes import FakeSession, images
 LEFT = set(PROBES) - {"dinov3_small_linear", "clip_large_linear", "efficientnet_lite0_linear"}
 # As large as they are, and of a class that is tested anyhow.
 HEAVY = {"cnnspot", "efficientnet_b4", "ladeda", "xception"}
-# published detectors that resize: both sides, or the shorter one, bilinear
+# Networks of timm as published: one of them is tested always, and all against their authors' own
+# (tests/detectors/test_published.py).
+HEAVY |= {"b_free", "dda", "gend_dinov3", "gend_pe"}
+# published detectors that resize: both sides, or the shorter one
 RESIZED: dict[str, int | tuple[int, int]] = {
     "npr_published": (256, 256),
     "ladeda": (256, 256),
     "tiny_ladeda": (256, 256),
     "community_forensics": 440,
+    "gend_clip": 224,
+    "gend_dinov3": (224, 224),
+    "gend_pe": 224,
 }
 NAMES = (
     *(
@@ -343,9 +356,10 @@ def library_transform(case: Case) -> Callable[[Image.Image], Tensor]:
     """
     line, source = case.line, case.line.source
     size = line.geometry.size_px
-    if line.published:
+    if line.published and line.geometry.mode != "crop":
         sides = RESIZED.get(case.name)
-        first = [Resize(sides)] if sides else []
+        way = InterpolationMode(line.geometry.interpolation)
+        first = [Resize(sides, interpolation=way)] if sides else []
         theirs_said = [*first, CenterCrop(size), ToTensor(), Normalize(line.mean, line.std)]
         published: Callable[[Image.Image], Tensor] = Compose(theirs_said)
         return published

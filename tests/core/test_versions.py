@@ -25,8 +25,10 @@ FAMILIES = [
     for name in (
         "clip_adapter",
         "clip_zero_shot",
+        "dda",
         "effort",
         "ferretnet",
+        "gend",
         "half_resnet50",
         "ladeda",
         "layer_norms",
@@ -35,6 +37,7 @@ FAMILIES = [
         "rine",
         "rine_trained",
         "safe",
+        "safe_published",
         "spectrum",
         "srm",
         "timm_published",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import correlate
 from sklearn.metrics import roc_auc_score
 from torchvision.models import resnet50
@@ -24,8 +25,9 @@ from study.data.images.geometry import fit_geometry
 from study.detectors import registry
 from study.detectors.ferretnet import median_residual
 from study.detectors.published import PUBLISHED
-from study.detectors.weights import load_backbone
+from study.detectors.weights import load_backbone, read_state
 from tests.contract.stand_ins import VIT, make_case
+from tests.detectors import authors
 
 SHARED = Path(__file__).parents[3] / "shared"
 ROOT, DATA = SHARED / "published", SHARED / "data"
@@ -149,6 +151,51 @@ def test_published_npr_is_half_of_torchvisions_resnet_50(
         torch.testing.assert_close(detector(x), expected[:, 0], rtol=1e-4, atol=1e-4)
 
 
+def test_published_safe_is_half_a_resnet_50_on_the_diagonal_detail_of_bior13(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the filter that PyWavelets names, and torchvision's blocks under the authors' names."""
+    detector = filled("safe_published", monkeypatch, tmp_path)
+    file = tmp_path / "checkpoint-best.pth"
+    assert {"model", "optimizer", "scaler", "args"} < torch.load(file, weights_only=False).keys()
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    detail = _diagonal_band(x.numpy().astype(np.float64))
+    assert detail.shape == (2, 3, 34, 34)
+    enlarged = torch.from_numpy(_enlarged(_enlarged(detail, 64).swapaxes(2, 3), 64).swapaxes(2, 3))
+    torch.testing.assert_close(detector.traces(x), enlarged.float(), rtol=0, atol=1e-6)
+    real, fake = authors.half_resnet_50(authors.safe_checkpoint()["model"], enlarged.float()).T
+    with torch.no_grad():
+        found = detector(x)
+    assert float(np.ptp(found.numpy())) > 1e-3
+    torch.testing.assert_close(found, fake - real, rtol=1e-4, atol=1e-4)
+
+
+def _diagonal_band(x: Any) -> Any:
+    """One level of a transform whose high-pass filter has six taps, continued symmetrically."""
+    taps = np.array([0, 0, 1, -1, 0, 0]) / np.sqrt(2)
+    for axis in (2, 3):
+        edge = [(4, 4) if place == axis else (0, 0) for place in range(4)]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, edge, "symmetric"), 6, axis)
+        x = np.take(windows @ taps, range(0, windows.shape[axis], 2), axis)
+    return x
+
+
+def _enlarged(x: Any, size: int) -> Any:
+    """Linear interpolation along the last axis between centres of cells."""
+    held = x.shape[-1]
+    place = np.clip((np.arange(size) + 0.5) * held / size - 0.5, 0, held - 1)
+    low = np.minimum(place.astype(int), held - 2)
+    share = place - low
+    return x[..., low] * (1 - share) + x[..., low + 1] * share
+
+
+def test_a_file_with_anything_but_arrays_and_options_is_refused(tmp_path: Path) -> None:
+    content = {**authors.safe_checkpoint(), "run": subprocess.Popen}
+    torch.save(content, tmp_path / "checkpoint-best.pth")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_state(tmp_path / "checkpoint-best.pth")
+
+
 @pytest.mark.parametrize("name", ["ladeda", "tiny_ladeda"])
 def test_ladeda_is_the_mean_of_what_patches_of_9_pixels_say(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -193,10 +240,75 @@ def test_community_forensics_is_timms_network_below_a_prefix(
         torch.testing.assert_close(detector(x), theirs(x)[:, 0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gend_clip", "gend_dinov3", "gend_pe"])
+def test_gend_is_its_authors_network_under_their_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = filled(name, monkeypatch, tmp_path)
+    x = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    real, fake = getattr(authors, name)(authors.FILES[name](), x).T
+    with torch.no_grad():
+        torch.testing.assert_close(detector(x), fake - real, rtol=1e-4, atol=1e-5)
+        lengths = detector.features(x).square().sum(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(3), rtol=0, atol=1e-5)
+    assert float(np.ptp((fake - real).numpy())) > 1e-3
+
+
+@pytest.mark.parametrize(("name", "side"), [("dda", 336), ("b_free", 504)])
+def test_dinov2_below_one_logit_is_its_authors_network_under_their_names(
+    name: str, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DDA's low-rank matrices, here part of the weights, are there beside them."""
+    detector = filled(name, monkeypatch, tmp_path)
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    expected = getattr(authors, name)(authors.FILES[name]()["model"], x)[:, 0]
+    with torch.no_grad():
+        torch.testing.assert_close(detector(x), expected, rtol=1e-4, atol=1e-4)
+    assert float(np.ptp(expected.numpy())) > 1e-3
+
+
+def test_b_free_has_as_many_numbers_as_its_authors_file() -> None:
+    """86,526,721 in 177 arrays, as others counted who had the file."""
+    state = registry.create(registry.spec_of("b_free"), 0).backbone.state_dict()  # type: ignore[union-attr]
+    assert len(state) == 177 and sum(one.numel() for one in state.values()) == 86_526_721
+
+
+def test_gend_refuses_a_file_of_another_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = filled("gend_clip", monkeypatch, tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    whole, source = load_file(file), registry.entry("gend_clip").source
+    for change in (
+        {"model.linear.weight": torch.zeros(3, 32)},
+        {"feature_extractor.vision_model.encoder.layers.2.layer_norm1.bias": torch.zeros(32)},
+    ):
+        save_file({**whole, **change}, file)
+        with pytest.raises(WeightsError, match="does not fit vit_large_patch14_clip_quickgelu"):
+            detector.load_pretrained(file, source)
+
+
+def test_gend_is_as_large_as_its_authors_say() -> None:
+    """On the meta device, as large as it is: .03 % of CLIP are its norms."""
+    detector = registry.create(registry.spec_of("gend_clip"), 0)
+    assert {p.device.type for p in detector.parameters()} == {"meta"}
+    sizes = {name: p.numel() for name, p in detector.named_parameters()}
+    norms = sum(size for name, size in sizes.items() if ".norm" in name)
+    assert norms / sum(sizes.values()) == pytest.approx(0.0003, abs=5e-5)
+    assert sum(sizes.values()) == pytest.approx(303e6, rel=0.01) and detector.n_features == 1024
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("dda", "fetch ckpt.pth of https://modelscope.cn/datasets/roych1997/Dual_Data_Alignment"),
+        ("b_free", "fetch BFREE_dino2reg4/model_epoch_best.pth in the archive of https://www.grip"),
+        (
+            "gend_clip",
+            "fetch https://huggingface.co/yermandy/GenD_CLIP_L_14/resolve/main/model.safetensors",
+        ),
         ("npr_published", "fetch NPR.pth of https://github.com/chuangchuangtan"),
+        ("safe_published", "fetch checkpoint/checkpoint-best.pth of https://github.com/Ouxiang-Li"),
         ("tiny_ladeda", "fetch weights/Tiny_LaDeDa/WildRF_Tiny_LaDeDa.pth of https://github.com"),
         (
             "community_forensics",

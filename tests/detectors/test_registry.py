@@ -47,11 +47,17 @@ PRETRAINED = (
 def test_all_detectors_of_the_first_matrix_are_there() -> None:
     assert registry.names() == sorted((*SCRATCH, *PRETRAINED, *PROBES, *PUBLISHED))
     assert {*PUBLISHED} == {
+        "b_free",
         "community_forensics",
+        "dda",
         "ferretnet_s",
+        "gend_clip",
+        "gend_dinov3",
+        "gend_pe",
         "ladeda",
         "npr_published",
         "rine",
+        "safe_published",
         "tiny_ladeda",
         "univfd",
     }

@@ -40,10 +40,20 @@ EXPECTED = {
     "effort": ["head", "residuals", "stem"],
     "ln": ["head", "norms", "stem"],
     "ferretnet_s": ["head", "logit", "feature", "stem"],
-    "npr_published": ["head", "fc1", "layer2", "layer1", "stem"],
+    **{
+        name: ["head", "fc1", "layer2", "layer1", "stem"]
+        for name in ("npr_published", "safe_published")
+    },
     "ladeda": ["head", "fc", *(f"layer{i}" for i in range(4, 0, -1)), "stem"],
     "tiny_ladeda": ["head", "fc", "layer1", "stem"],
-    "community_forensics": ["head", *(f"blocks.{i}" for i in range(11, -1, -1)), "stem"],
+    **{
+        name: ["head", *(f"blocks.{i}" for i in range(11, -1, -1)), "stem"]
+        for name in ("b_free", "community_forensics")
+    },
+    **{
+        name: ["head", *(f"blocks.{i}" for i in range(23, -1, -1)), "stem"]
+        for name in ("dda", "gend_clip", "gend_dinov3", "gend_pe")
+    },
     "rine_trained": [
         "head",
         *(f"transformer.resblocks.{i}" for i in range(23, -1, -1)),
