@@ -332,9 +332,14 @@ def why_missing(name: str, weights_root: Path | None) -> str:
 
 
 def sources(line: Entry) -> list[Source]:
-    """Return the weights files that a detector is built from: a backbone's, its authors' head's."""
-    head = line.published.head if line.published else None
-    return [source for source in (line.source, head) if source is not None]
+    """Return the weights files that a detector is built from, with their licences: a backbone's,
+    its authors' head's.
+    """
+    if line.published is None:
+        return [replace(line.source, licence=line.licence)] if line.source else []
+    head, licence = line.published.head, line.published.licence
+    body = line.source and replace(line.source, licence=line.licence if head else licence)
+    return [one for one in (body, head and replace(head, licence=licence)) if one]
 
 
 def _weights_digest(line: Entry, weights_root: Path | None, *, download: bool = True) -> str:
@@ -520,7 +525,8 @@ def build(spec: DetectorSpec, *, weights_root: Path | None, seed: int) -> Detect
             " anew"
         )
     for source in found:
-        load = detector.load_pretrained if source is line.source else detector.load_head
+        is_body = line.source is not None and source is found[0]
+        load = detector.load_pretrained if is_body else detector.load_head
         load(weights.find(source, weights_root), source)
     return detector
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     State = Mapping[str, Tensor]
 
 ENVIRONMENT = "STUDY_WEIGHTS"
+LOG = logging.getLogger(__name__)
 EXTENSIONS = (".safetensors", ".pth", ".pt", ".bin")
 HUB = "https://huggingface.co"
 SAFE_NAME = "model.safetensors"
@@ -58,6 +59,7 @@ class Source:
     classifier: keys of the library's own classifier, ignored, since the detector has its own head.
     only: no library has weights of this backbone, so that its name alone says which they are.
     file, sha256: of a published detector's weights, the name and the digest of its authors' file.
+    licence: of the weights, where it is on record.
     """
 
     backbone: str
@@ -71,6 +73,7 @@ class Source:
     only: bool = False
     file: str = ""
     sha256: str = ""
+    licence: str = ""
 
     @classmethod
     def on_hub(cls, repository: str, filename: str = SAFE_NAME, **fields: Any) -> Source:
@@ -168,6 +171,8 @@ def find(source: Source, weights_root: Path | None, *, download: bool = True) ->
         return path
     why, cause = "", None
     if download and source.repository:
+        if source.licence:
+            LOG.info("downloading weights of %s; licence: %s", source.backbone, source.licence)
         try:
             return _download(source)
         # the hub's client raises errors of several libraries, all of which mean the same here
@@ -204,6 +209,7 @@ def _missing(source: Source, weights_root: Path | None, why: str) -> str:
     return (
         f"pretrained weights{tag} of {source.backbone} are not on this machine{why}: fetch"
         f" {source.origin}, put it at {place}{how}"
+        + (f" (licence: {source.licence})" if source.licence else "")
     )
 
 
@@ -299,7 +305,7 @@ def load_backbone(
         # a converter fails in any way on a file it was not made for; the keys as they are say what
         # is wrong
         except Exception:
-            logging.getLogger(__name__).debug("no conversion of %s", path, exc_info=True)
+            LOG.debug("no conversion of %s", path, exc_info=True)
     _check_keys(wanted, state, path, source.backbone)
     loaded = {k: aligned(v.to(wanted[k].dtype)) for k, v in state.items()}
     broken = [k for k, v in loaded.items() if not bool(v.isfinite().all())]

@@ -22,10 +22,10 @@ from torchvision.models import resnet50
 from study.core.errors import WeightsError
 from study.core.identity import file_sha256
 from study.data.images.geometry import fit_geometry
-from study.detectors import registry
+from study.detectors import registry, weights
 from study.detectors.ferretnet import median_residual
 from study.detectors.published import PUBLISHED
-from study.detectors.weights import load_backbone, read_state
+from study.detectors.weights import Source, load_backbone, read_state
 from tests.contract.stand_ins import VIT, make_case
 from tests.detectors import authors
 
@@ -115,10 +115,26 @@ def test_rine_reads_the_class_token_of_every_second_norm() -> None:
     torch.testing.assert_close(found, torch.cat(taken, dim=1), rtol=0, atol=1e-5)
 
 
+def test_a_licence_is_told_before_weights_are_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def download(source: Source) -> Path:
+        assert "licence: MIT; of the encoder the DINOv3 License" in caplog.text
+        raise TimeoutError
+
+    monkeypatch.setattr(weights, "_download", download)
+    with (
+        caplog.at_level("INFO", "study"),
+        pytest.raises(WeightsError, match=r"TimeoutError.*licence: MIT; of the encoder"),
+    ):
+        registry.resolve("gend_dinov3", options={}, weights_root=tmp_path)
+
+
 def test_another_file_under_the_published_name_is_refused(tmp_path: Path) -> None:
     source = PUBLISHED["ferretnet_s"].source
     assert source is not None
-    with pytest.raises(WeightsError, match="are not on this machine: fetch checkpoints/4cls_ckpt"):
+    said = r"are not on this machine: fetch checkpoints/4cls_ckpt.*\(licence: Apache-2.0\)"
+    with pytest.raises(WeightsError, match=said):
         registry.resolve("ferretnet_s", options={}, weights_root=tmp_path)
     folder = tmp_path / "ferretnet_s"
     folder.mkdir()
