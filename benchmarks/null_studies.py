@@ -80,7 +80,7 @@ shuffle_labels = true
 size_px = 32
 """
 # 1: before the null models counted in leads; 2: before heads on halves had starting weights of
-# their own; 3: before halves were scaled to wholes
+# their own; 3: before seeds that are taken out took degrees of freedom with them
 RULE = 4
 Labels = NDArray[np.uint8]
 

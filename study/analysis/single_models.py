@@ -24,7 +24,6 @@ from study.analysis.overlap_groups import Images
 from study.analysis.score_set import Aligned, ScoreSet
 from study.core.records import Cell, Pairing, is_given
 from study.statistics.delong import auc_and_influence, influence
-from study.statistics.error_model import rank_correlation
 from study.statistics.ranking import Floats, missing_class
 from study.statistics.resampling import Clusters, clusters, few_groups
 from study.statistics.seeds import same_logits
@@ -35,29 +34,22 @@ ONE_GROUP = "a class comes from one group"
 @dataclass(frozen=True, kw_only=True)
 class Halves:
     """R pairs of models that are trained on disjoint halves. numbers: of the pairs. apart: (R,) the
-    AUC of one half less that of the other. alike: (R,) by `rank_correlation`. influence: (R, N) of
-    each image on what they differ by.
+    AUC of one half less that of the other. influence: (R, N) of each image on that.
     """
 
     numbers: tuple[int, ...]
     apart: Floats
-    alike: Floats
     influence: NDArray[np.float32]
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory, nearly."""
-        return self.apart.nbytes + self.alike.nbytes + self.influence.nbytes
+        return self.apart.nbytes + self.influence.nbytes
 
-    def of(self, numbers: Sequence[int]) -> Halves:
-        """Return some pairs, in that order."""
+    def of(self, numbers: Sequence[int]) -> tuple[Floats, NDArray[np.float32]]:
+        """Return the differences and influences of some pairs, in that order."""
         at = [self.numbers.index(number) for number in numbers]
-        return Halves(
-            numbers=tuple(numbers),
-            apart=self.apart[at],
-            alike=self.alike[at],
-            influence=self.influence[at],
-        )
+        return self.apart[at], self.influence[at]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,13 +198,11 @@ def _mean_halves(each: Sequence[Halves | None]) -> Halves | None:
     numbers = sorted(set.intersection(*(set(one.numbers) for one in known))) if known else []
     if len(known) < len(each) or not numbers:
         return None
-    held = [one.of(numbers) for one in known]
-    influences = np.concatenate([one.influence for one in held], axis=1)
+    apart, influences = zip(*(one.of(numbers) for one in known), strict=True)
     return Halves(
         numbers=tuple(numbers),
-        apart=np.mean([one.apart for one in held], axis=0),
-        alike=np.mean([one.alike for one in held], axis=0),
-        influence=(influences / len(held)).astype(np.float32),
+        apart=np.mean(apart, axis=0),
+        influence=(np.concatenate(influences, axis=1) / len(known)).astype(np.float32),
     )
 
 
@@ -278,10 +268,8 @@ def halves_from(
     """Return the same of logits (R, 2, N) of pairs of halves."""
     if not numbers or missing_class(label.astype(bool)):
         return None
-    apart, alike = np.empty(len(numbers)), np.empty(len(numbers))
-    influences = np.empty((len(numbers), len(label)), np.float32)
+    apart, influences = np.empty(len(numbers)), np.empty((len(numbers), len(label)), np.float32)
     for row, (first, second) in enumerate(logits):
         (auc, own), (other, theirs) = (auc_and_influence(label, one) for one in (first, second))
         apart[row], influences[row] = auc - other, own - theirs
-        alike[row] = rank_correlation(label, first, second)
-    return Halves(numbers=numbers, apart=apart, alike=alike, influence=influences)
+    return Halves(numbers=numbers, apart=apart, influence=influences)

@@ -32,7 +32,6 @@ from study.statistics.error_model import (
     Kind,
     Part,
     Sampled,
-    agreement,
     draw_part,
     infer,
     own_noise,
@@ -203,16 +202,14 @@ class WeightedSum:
             return None
         apart = np.zeros(len(numbers))
         influences: dict[str, Floats] = {}
-        agreed = 1.0
-        for term, whole in zip(trained, known, strict=True):
-            one = whole.of(numbers)
-            apart += term.weight * one.apart
-            added = np.asarray(term.weight * one.influence, dtype=np.float64)
+        for term, one in zip(trained, known, strict=True):
+            differences, of_images = one.of(numbers)
+            apart += term.weight * differences
+            added = np.asarray(term.weight * of_images, dtype=np.float64)
             influences[term.test_on] = influences.get(term.test_on, 0.0) + added
-            agreed = min(agreed, agreement(one.alike))
-        halves_part = draw_part(apart, self._spread(influences))
+        draw = draw_part(apart, self._spread(influences))
         seed, seeds = self._seeds(trained)
-        return self._with_repeats(training_part(halves_part, seed, seeds, agreed))
+        return self._with_repeats(training_part(draw, seed, seeds))
 
     def _with_repeats(self, part: Part) -> Part | None:
         """The part of training sample and seeds, with what repeats differ by besides."""
@@ -278,9 +275,8 @@ class WeightedSum:
                 yield family, np.concatenate(filled, axis=1)
 
     def _seeds(self, trained: Sequence[Term]) -> tuple[Part, int]:
-        """V_seed, and how many seeds the sum is a mean of, 0 where no seed changes a model. A seed
-        counts by its number, and only where it has scored all that its owner adds. Owners' seeds
-        are independent.
+        """V_seed, and how many seeds the sum is a mean of. A seed counts by its number, and only
+        where it has scored all that its owner adds. Owners' seeds are independent.
         """
         owners: dict[Hashable, list[Term]] = {}
         for term in trained:
@@ -290,9 +286,7 @@ class WeightedSum:
             for owner, mine in owners.items()
             if not all(term.models.seedless for term in mine)
         }
-        if not common:
-            return NOTHING, 0
-        seeds = min(map(len, common.values()))
+        seeds = min(map(len, common.values()), default=1)
         if seeds < 2:
             return NOTHING, 1
         values = np.zeros(seeds)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from study.core.code import code_digest, place_of
-from study.core.errors import StoreError
+from study.core.errors import UnwritableError
 from study.core.identity import canonical_json, digest, whole_file, whole_folder
 from study.core.parallel import one_at_a_time, ordered_map
 
@@ -65,7 +65,7 @@ class Cache:
         """Return what `make` returns, as JSON gives it back; from the cache where that has it.
 
         inputs: what `digest` takes. A dataclass comes back as a mapping, a tuple as a list.
-        Raises what `make` raises, and StoreError where the cache cannot be written.
+        Raises what `make` raises, and UnwritableError where the cache cannot be written.
         """
         path = self.path(cache, f"{digest(inputs)}.json")
         content = read_entry(path)
@@ -79,7 +79,7 @@ class Cache:
     def folder(self, cache: Path, inputs: Any, make: Callable[[Path], None]) -> Path:
         """Return the folder that `make` fills; the one in the cache where that has it.
 
-        One process makes it, and others wait for it. Raises what `make` raises, and StoreError
+        One process makes it, and others wait for it. Raises what `make` raises, and UnwritableError
         where the cache cannot be written.
         """
         path = self.path(cache, digest(inputs))
@@ -101,14 +101,14 @@ class Cache:
 
 @contextmanager
 def writing(cache: Path) -> Iterator[None]:
-    """Turn a failed write below the cache folder into a StoreError of one line."""
+    """Turn a failed write below the cache folder into an UnwritableError of one line."""
     try:
         yield
     except OSError as error:
         if error.filename and cache.absolute() not in Path(str(error.filename)).absolute().parents:
             raise  # of a file that is read
         reason = error.strerror or type(error).__name__
-        raise StoreError(
+        raise UnwritableError(
             f"the cache folder '{cache}' cannot be written: {reason}; name another results folder"
             " with --results"
         ) from None

@@ -50,6 +50,12 @@ class DiskFullError(StudyError):
     """A disk has no room left: nothing goes on until it has."""
 
 
+class UnwritableError(StoreError):
+    """A file or folder that all work needs cannot be written or opened: nothing goes on until it
+    can.
+    """
+
+
 class DivergedError(StudyError):
     """Training produced a loss that is not finite. Deterministic: the same trial diverges again, so
     it is recorded and kept.

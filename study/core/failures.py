@@ -19,17 +19,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from study.core import stop
-from study.core.errors import DiskFullError, DivergedError
+from study.core.errors import DiskFullError, DivergedError, StudyError, UnwritableError
 from study.core.identity import whole_file
 
 LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of a failure's text: it stands in one line of a table
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# no right to write, a disk that only reads, too many open files: all other work would meet it, too
+BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE)
 # a file system elsewhere that was away for a moment
 AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET)
 TRIES = 3  # of work whose error may pass by itself
 PAUSE_SECONDS = 5.0  # between two of them
 T = TypeVar("T")
+ENDING: dict[str, type[StudyError]] = {
+    one.__name__: one for one in (DiskFullError, UnwritableError)
+}
 PERMANENT = (DivergedError.__name__,)  # the same work fails so again, and is not tried again
 
 
@@ -51,6 +56,8 @@ class Failure:
         """Return an exception as a failure, its message in one line and cut to `LONGEST`."""
         if is_disk_full(error):
             return cls(type=DiskFullError.__name__, message=full_text(error))
+        if (barred := barred_text(error)) is not None:
+            return cls(type=UnwritableError.__name__, message=barred)
         kind = type(error).__name__
         message, room = " ".join(str(error).split()), LONGEST - len(f"{kind}: ")
         return cls(
@@ -78,7 +85,7 @@ class Failure:
         """Whether all other work would fail in the same way now. It is then no result, and in no
         record: a search that went on would know of it for ever.
         """
-        return self.type == DiskFullError.__name__
+        return self.type in ENDING
 
     def __str__(self) -> str:
         """Return the text with the path of the traceback, short where it is in this folder."""
@@ -174,6 +181,20 @@ def full_text(error: BaseException) -> str:
     )
 
 
+def barred_text(error: BaseException) -> str | None:
+    """Return what to say of a file that cannot be written or opened; None of any other error."""
+    for one in _chain(error):
+        if isinstance(one, UnwritableError):
+            return str(one)
+        if isinstance(one, OSError) and one.errno in BARRED:
+            where = f" at '{one.filename}'" if one.filename else ""
+            return (
+                f"{os.strerror(one.errno)}{where}: mend that and run the same command again; what"
+                " was finished is kept"
+            )
+    return None
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception, and those that it came from."""
     while error is not None:
@@ -190,10 +211,10 @@ def stop_all(failures: Iterable[Failure], *, debug: bool = False) -> None:
 
 def raise_elsewhere(failure: Failure) -> None:
     """Raise WorkFailed for the failure of another process, with what it left of its traceback; of a
-    full disk DiskFullError.
+    failure that ends all work its own error.
     """
     if failure.ends_all:
-        raise DiskFullError(failure.message)
+        raise ENDING[failure.type](failure.message)
     text = ""
     if failure.traceback_file is not None:
         with contextlib.suppress(OSError):

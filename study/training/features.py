@@ -213,7 +213,11 @@ class FeatureStore:
                 seconds = (time.perf_counter() - began) / max(len(pixels), 1)
                 (folder / SECONDS).write_text(json.dumps(seconds), encoding="utf-8")
             else:
-                np.save(folder / "float32.npy", together.cpu().numpy())
+                rows = together.cpu().contiguous().numpy()
+                with (folder / "float32.npy").open("wb") as file:
+                    header = np.lib.format.header_data_from_array_1_0(rows)
+                    np.lib.format.write_array_header_1_0(file, header)
+                    file.write(rows.data)  # np.save does not say that a disk is full
 
         return _mapped(entries.folder(self.cache, inputs, make)).to(view.runtime.device)
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from scipy.special import logit as logit_of
-from scipy.stats import rankdata
 from scipy.stats import t as t_distribution
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
@@ -242,19 +241,6 @@ def with_halves(pairs: int, sd: float) -> dict[tuple[Pairing, str], list[DrawnFi
     return {(PAIRING, "b"): [drawn_file("half", one, one.logit + moved)]}
 
 
-def alike(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's correlation of two models' scores within a class."""
-    ranks = [np.concatenate([rankdata(one[label == k]) for k in (0, 1)]) for one in (first, second)]
-    middle = np.repeat([(one + 1) / 2 for one in np.bincount(label)], np.bincount(label))
-    return float(np.corrcoef(ranks[0] - middle, ranks[1] - middle)[0, 1])
-
-
-def lower_end(each: list[float]) -> float:
-    """The lower end of a one-sided 95 % interval of the mean, between 0 and 1."""
-    low = t_distribution(len(each) - 1).ppf(0.05) * np.std(each, ddof=1) / np.sqrt(len(each))
-    return float(np.clip(np.mean(each) + low, 0, 1))
-
-
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_mean_of_an_auc_has_the_interval_of_one_model(tmp_path: Path, seeds: int) -> None:
     """By hand: DeLong's variance of the mean placements, and what halves say, normal on the logit
@@ -288,11 +274,9 @@ def test_the_mean_of_an_auc_has_the_interval_of_one_model(tmp_path: Path, seeds:
         aucs = [roc_auc_score(label, scored(seed).logit) for seed in range(seeds)]
         own = sum(sum(spread(one - each.mean(axis=0))) for one in each) / (seeds - 1)
         of_seeds = max(np.var(aucs, ddof=1) - own, 0.0)
-    # of one seed nothing is known of the seeds' share, so that halves stay as they are
-    whole = 1.0 if seeds == 1 else 1 / (1 + lower_end([alike(label, a, b) for a, b in halves]))
-    training = max(draw / seeds, whole * (draw - of_seeds) + of_seeds / seeds)
+    training = max(draw / seeds, draw - (1 - 1 / seeds) * of_seeds)
     doubt = sum(v**2 / ((label == k).sum() - 1) for k, v in enumerate(images))
-    doubt += whole * training / draw * raw**2 / 10
+    doubt += training / draw * raw**2 / 10
     total = sum(images) + training
     (found,) = (r.estimate for r in rows if (r.seed, r.metric, r.subset) == ("mean", "auc", ""))
     value = found.value

@@ -170,17 +170,12 @@ def test_what_halves_say_is_kept_within_a_bound_and_the_last_used_stays(
     def ask(name: str) -> Halves:
         def make() -> Halves:
             made.append(name)
-            return Halves(
-                numbers=(0,),
-                apart=np.zeros(1),
-                alike=np.zeros(1),
-                influence=np.zeros((1, 250), np.float32),
-            )
+            return Halves(numbers=(0,), apart=np.zeros(1), influence=np.zeros((1, 250), np.float32))
 
         return opened.derived(name, make)
 
     size = ask("a").nbytes
-    assert size == 1016
+    assert size == 1008
     monkeypatch.setattr(score_set_module, "KEPT_BYTES", 2 * size)
     for name in ("b", "a", "c", "a", "c", "b"):  # c drives b out, and b then a
         ask(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from study.core import failures
-from study.core.errors import DiskFullError, DivergedError
+from study.core.errors import DiskFullError, DivergedError, UnwritableError
 from study.core.failures import (
     LONGEST,
     TRIES,
@@ -135,6 +135,15 @@ def test_a_full_disk_is_known_by_whoever_says_it(raise_it: Callable[[], None], w
 def test_what_was_said_of_a_full_disk_stays() -> None:
     failure = Failure.of(DiskFullError("the disk is full: 'd' needs 3.0 kB, and has 1.0 kB free"))
     assert failure.ends_all and failure.message.endswith("needs 3.0 kB, and has 1.0 kB free")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE])
+def test_what_nobody_may_write_ends_all_and_is_no_result(number: int) -> None:
+    failure = Failure.of(OSError(number, os.strerror(number), "/results/cache/x"))
+    assert failure.ends_all and not failure.permanent
+    assert failure.message.startswith(f"{os.strerror(number)} at '/results/cache/x': mend that")
+    with pytest.raises(UnwritableError, match="what was finished is kept"):
+        stop_all([Failure(type="ValueError", message="x"), failure])
 
 
 def test_other_failures_end_nothing_unless_asked_to() -> None:
