@@ -181,17 +181,20 @@ def full_text(error: BaseException) -> str:
     )
 
 
-def barred_text(error: BaseException) -> str | None:
-    """Return what to say of a file that cannot be written or opened; None of any other error."""
-    for one in _chain(error):
-        if isinstance(one, UnwritableError):
-            return str(one)
-        if isinstance(one, OSError) and one.errno in BARRED:
-            where = f" at '{one.filename}'" if one.filename else ""
+def barred_text(error: BaseException | None) -> str | None:
+    """Return what to say of a file that cannot be written or opened; None of any other error. What
+    was merely being handled when an error was raised is not its cause.
+    """
+    while error is not None:
+        if isinstance(error, UnwritableError):
+            return str(error)
+        if isinstance(error, OSError) and error.errno in BARRED:
+            where = f" at '{error.filename}'" if error.filename else ""
             return (
-                f"{os.strerror(one.errno)}{where}: mend that and run the same command again; what"
+                f"{os.strerror(error.errno)}{where}: mend that and run the same command again; what"
                 " was finished is kept"
             )
+        error = error.__cause__
     return None
 
 

@@ -146,6 +146,18 @@ def test_what_nobody_may_write_ends_all_and_is_no_result(number: int) -> None:
         stop_all([Failure(type="ValueError", message="x"), failure])
 
 
+def _after_a_handled_one() -> None:
+    try:
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/cache")
+    except PermissionError:
+        int("no number")
+
+
+def test_what_was_handled_before_ends_nothing() -> None:
+    failure = Failure.of(_raised(_after_a_handled_one))
+    assert not failure.ends_all and failure.type == "ValueError"
+
+
 def test_other_failures_end_nothing_unless_asked_to() -> None:
     failures = [Failure.of(OSError(errno.EIO, "I/O error", "/x")), Failure.of(ValueError("space"))]
     stop_all(failures)
