@@ -105,6 +105,8 @@ def writing(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise  # no error of the system's, but of the work that makes the entry
         if error.filename and cache.absolute() not in Path(str(error.filename)).absolute().parents:
             raise  # of a file that is read
         reason = error.strerror or type(error).__name__

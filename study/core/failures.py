@@ -25,8 +25,8 @@ from study.core.identity import whole_file
 LOG = logging.getLogger(__name__)
 LONGEST = 400  # characters of a failure's text: it stands in one line of a table
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# no right to write, a disk that only reads, too many open files: all other work would meet it, too
-BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE)
+# a disk that only reads, too many open files: all other work would meet it, too
+BARRED = (errno.EROFS, errno.EMFILE, errno.ENFILE)
 # a file system elsewhere that was away for a moment
 AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET)
 TRIES = 3  # of work whose error may pass by itself
@@ -181,21 +181,19 @@ def full_text(error: BaseException) -> str:
     )
 
 
-def barred_text(error: BaseException | None) -> str | None:
-    """Return what to say of a file that cannot be written or opened; None of any other error. What
-    was merely being handled when an error was raised is not its cause.
+def barred_text(error: BaseException) -> str | None:
+    """Return what to say of a place that nobody can write, or of too many open files; None of any
+    other error. A file that may not be opened can be a detector's own, so that it ends nothing.
     """
-    while error is not None:
-        if isinstance(error, UnwritableError):
-            return str(error)
-        if isinstance(error, OSError) and error.errno in BARRED:
-            where = f" at '{error.filename}'" if error.filename else ""
-            return (
-                f"{os.strerror(error.errno)}{where}: mend that and run the same command again; what"
-                " was finished is kept"
-            )
-        error = error.__cause__
-    return None
+    if isinstance(error, UnwritableError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno not in BARRED:
+        return None
+    where = f" at '{error.filename}'" if error.filename else ""
+    return (
+        f"{os.strerror(error.errno)}{where}: mend that and run the same command again; what was"
+        " finished is kept"
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -106,7 +106,8 @@ def _gend(
             page=f"https://huggingface.co/yermandy/{repository}",
             licence=licence,
             trained_on="ffpp",
-            training="the training set of FaceForensics++ (c23), faces that a detector found",
+            training="the training set of FaceForensics++ (c23: DeepFakes, Face2Face, FaceSwap,"
+            " NeuralTextures), faces that a detector found",
             released="2025-08",
             preprocessing=f"{resized}, of the cut-out face with a margin of 1.3",
             claims=(),  # its tables are not on record: they were not at hand
@@ -306,7 +307,7 @@ PUBLISHED: Mapping[str, Entry] = {
             title="DDA (Chen et al., NeurIPS 2025, arXiv 2505.14359)",
             page="https://github.com/roy-ch/Dual-Data-Alignment",
             licence="none stated: ask its authors",
-            trained_on="dda_coco",
+            trained_on="dda_train",
             training="MS-COCO, and its images reconstructed and aligned in pixels and frequencies",
             released="2025-05",
             preprocessing=f"{_CENTRE.format(336)}; CLIP's mean and standard deviation",
@@ -316,7 +317,7 @@ PUBLISHED: Mapping[str, Entry] = {
                     threshold="fixed",
                     value=value,
                     data=data,
-                    source="README.md of its repository, table of 11 benchmarks",
+                    source="README.md of its repository, table of 11 benchmarks, six of them",
                     preprocessing=first,
                 )
                 for data, value, first in (
@@ -351,15 +352,15 @@ PUBLISHED: Mapping[str, Entry] = {
             training="MS-COCO, and its images regenerated and inpainted by Stable Diffusion 2.1",
             released="2024-12",
             preprocessing="centre crop of 504 pixels, never resized, smaller images continued by"
-            " reflection; its authors take the corners of larger images, too, and repeat smaller"
-            " ones; ImageNet's mean and standard deviation",
+            " reflection; ImageNet's mean and standard deviation. Its authors take five crops, on a"
+            " grid of 14 pixels from the corner, and repeat smaller images",
             claims=(
                 Claim(
                     metric="balanced_accuracy",
                     threshold="fixed",
                     value=0.92,
                     step=0.01,
-                    data="viral images of its authors, many days after they were first posted",
+                    data="viral images of its authors, days after they were first posted, about",
                     preprocessing="five crops of 504 pixels",
                     source="its page, https://grip-unina.github.io/B-Free",
                 ),

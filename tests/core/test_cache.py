@@ -265,3 +265,12 @@ def test_an_error_of_a_file_that_is_read_is_not_the_caches(tmp_path: Path) -> No
     gone = tmp_path / "elsewhere" / "weights"
     with pytest.raises(FileNotFoundError, match="weights"):
         FOLDERS.folder(tmp_path / "cache", "x", lambda _: gone.read_bytes())
+
+
+def test_an_error_of_the_work_within_is_not_the_caches(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        raise ConnectionError("the server of tokens refused")
+
+    with pytest.raises(ConnectionError, match="the server of tokens"):
+        FOLDERS.folder(tmp_path, "x", make)
+    assert entries(tmp_path) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from study.core import failures
-from study.core.errors import DiskFullError, DivergedError, UnwritableError
+from study.core.errors import DiskFullError, DivergedError, UnwritableError, WeightsError
 from study.core.failures import (
     LONGEST,
     TRIES,
@@ -137,13 +137,24 @@ def test_what_was_said_of_a_full_disk_stays() -> None:
     assert failure.ends_all and failure.message.endswith("needs 3.0 kB, and has 1.0 kB free")
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE])
-def test_what_nobody_may_write_ends_all_and_is_no_result(number: int) -> None:
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EMFILE, errno.ENFILE])
+def test_what_nobody_can_write_ends_all_and_is_no_result(number: int) -> None:
     failure = Failure.of(OSError(number, os.strerror(number), "/results/cache/x"))
     assert failure.ends_all and not failure.permanent
     assert failure.message.startswith(f"{os.strerror(number)} at '/results/cache/x': mend that")
     with pytest.raises(UnwritableError, match="what was finished is kept"):
         stop_all([Failure(type="ValueError", message="x"), failure])
+
+
+def _of_its_own() -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", "/home/own/table")
+
+
+def _of_weights() -> None:
+    try:
+        raise OSError(errno.EROFS, "Read-only file system", "/hub")
+    except OSError as error:
+        raise WeightsError("fetch the weights, put them at /w") from error
 
 
 def _after_a_handled_one() -> None:
@@ -153,9 +164,17 @@ def _after_a_handled_one() -> None:
         int("no number")
 
 
-def test_what_was_handled_before_ends_nothing() -> None:
-    failure = Failure.of(_raised(_after_a_handled_one))
-    assert not failure.ends_all and failure.type == "ValueError"
+@pytest.mark.parametrize(
+    ("raise_it", "kind"),
+    [
+        (_after_a_handled_one, "ValueError"),
+        (_of_its_own, "PermissionError"),
+        (_of_weights, "WeightsError"),
+    ],
+)
+def test_an_error_of_one_detector_ends_nothing(raise_it: Callable[[], None], kind: str) -> None:
+    failure = Failure.of(_raised(raise_it))
+    assert not failure.ends_all and failure.type == kind
 
 
 def test_other_failures_end_nothing_unless_asked_to() -> None:
