@@ -285,8 +285,26 @@ def test_dinov2_below_one_logit_is_its_authors_network_under_their_names(
 
 def test_b_free_has_as_many_numbers_as_its_authors_file() -> None:
     """86,526,721 in 177 arrays, as others counted who had the file."""
-    state = registry.create(registry.spec_of("b_free"), 0).backbone.state_dict()  # type: ignore[union-attr]
+    backbone = registry.create(registry.spec_of("b_free"), 0).backbone
+    assert backbone is not None
+    state = backbone.state_dict()
     assert len(state) == 177 and sum(one.numel() for one in state.values()) == 86_526_721
+
+
+@pytest.mark.parametrize(
+    ("name", "eps"),
+    [
+        *(("gend_clip", 1e-5), ("gend_pe", 1e-5), ("gend_dinov3", 1e-5)),
+        *(("dda", 1e-6), ("b_free", 1e-6)),
+    ],
+)
+def test_layer_norms_add_what_the_encoders_authors_add(name: str, eps: float) -> None:
+    """OpenAI's CLIP, the Perception Encoder and DINOv3 have 1e-5, DINOv2 1e-6. No comparison of
+    logits is fine enough to see it.
+    """
+    backbone = registry.create(registry.spec_of(name), 0).backbone
+    assert backbone is not None
+    assert {m.eps for m in backbone.modules() if isinstance(m, torch.nn.LayerNorm)} == {eps}
 
 
 def test_gend_refuses_a_file_of_another_form(
