@@ -1,6 +1,6 @@
 """What do broken inputs do? Files that people write, images, archives: right, or refused in a line.
 
-    python benchmarks/fuzz.py --number 1000000 --hard 100000 --work DIR
+    python -m benchmarks.fuzz --number 1000000 --hard 100000
 
 Makes inputs from good ones (bits flipped, cut, pieces doubled, moved and put in, odd words and
 numbers), and gives each to what reads it. Appends a line to `benchmarks/fuzz.jsonl` (`--out`) for
@@ -407,7 +407,15 @@ def main() -> int:
     began = time.monotonic()
     for kind, first, count in todo:
         if options.only in ("", kind) and time.monotonic() - began < 60 * options.minutes:
-            words = [sys.executable, __file__, "--chunk", kind, str(first), str(count)]
+            words = [
+                sys.executable,
+                "-m",
+                "benchmarks.fuzz",
+                "--chunk",
+                kind,
+                str(first),
+                str(count),
+            ]
             start = time.monotonic()
             done_ = subprocess.run(words, capture_output=True, text=True, check=False)
             line = {"kind": kind, "first": first, "count": count}
