@@ -14,8 +14,8 @@ import functools
 import logging
 import shlex
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,7 +163,7 @@ def cross_eval(
         _check_winners(opened, options, cells)
     tried: VariantCells = variant_cells(opened.jobs, variants(opened.jobs, history))
     drawn = draw_cells(opened.jobs, history)
-    with _audited_beside(opened, cells):
+    with _made_beside(opened, cells):
         estimates = Estimates(opened.jobs, history)
         cells, tried = _scored(opened, options, cells, tried, drawn, estimates, answer)
     for winner in {c.winner.key: c.winner for c in cells if c.winner is not None}.values():
@@ -238,14 +238,19 @@ def _wait_for(views: Views, opened: OpenStudy, answer: Answered) -> None:
         answer.say(page_line(opened.workspace.results, views.matrix_page))
 
 
-def _audited_beside(
-    opened: OpenStudy, cells: Sequence[PlannedCell]
-) -> AbstractContextManager[object]:
-    """Measure datasets for the audit beside the block, where the block has something to score."""
+@contextmanager
+def _made_beside(opened: OpenStudy, cells: Sequence[PlannedCell]) -> Iterator[None]:
+    """Measure datasets for the audit, and make what draws the page, beside the block, where that
+    has something to score.
+    """
     from study.analysis.audit import study_measured_ahead
+    from study.render.report.library import library_ahead
 
-    todo = any(planned.cell.state not in SETTLED for planned in cells)
-    return study_measured_ahead(opened) if todo else nullcontext()
+    if all(planned.cell.state in SETTLED for planned in cells):
+        yield
+        return
+    with study_measured_ahead(opened), library_ahead(opened.workspace.data.cache):
+        yield
 
 
 def _check_winners(

@@ -90,6 +90,7 @@ def _statements(module: str) -> dict[str, list[ast.stmt]] | None:
     return found
 
 
+@functools.cache
 def _file(module: str) -> Path | None:
     package, *names = module.split(".")
     file = PACKAGE.joinpath(*names).with_suffix(".py")

@@ -23,10 +23,6 @@ def importances(
     condition are left out. Shares are in [0, 1] and add up to 1. From a dozen trials they are a
     hint, not a measurement.
     """
-    import optuna
-
-    from study.search.proposals import PastTrial, frozen_trial
-
     if len(trials) < LEAST_TRIALS:
         return (
             None,
@@ -34,6 +30,14 @@ def importances(
         )
     if len({value for _, value in trials}) == 1:
         return None, "all trials have the same value"
+    shared = set.intersection(*(set(space.searched(params)) for params, _ in trials))
+    if len(shared) == 1 and len({params[name] for params, _ in trials for name in shared}) > 1:
+        # a forest's answer, too; but scikit-learn's takes seconds to import
+        return dict.fromkeys(shared, 1.0), ""
+    import optuna
+
+    from study.search.proposals import PastTrial, frozen_trial
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler())
     study.add_trials(

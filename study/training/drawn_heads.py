@@ -24,6 +24,7 @@ from study.training.head_stack import Head, train_heads
 from study.training.logistic_solver import solve
 from study.training.outcomes import Trained
 from study.training.runtime import TorchRuntime
+from study.training.standard import Standard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,9 @@ def logistic_heads(
     """Fit a logistic regression on each sample of features (N, D). strength: C. strata: of all
     images as they are, by which the features are standardised.
     """
-    from sklearn.preprocessing import StandardScaler
-
     values = features.cpu().numpy().astype(np.float64)
     even = None if strata is None else even_weights(strata)
-    scaler = StandardScaler().fit(values, sample_weight=even)
+    scaler = Standard.of(values, even)
     weight = np.zeros((len(samples), len(values)))
     for row, sample in zip(weight, samples, strict=True):
         strata = sample.strata
@@ -68,16 +67,16 @@ def logistic_heads(
     standard, intercept = (
         one.numpy()
         for one in solve(
-            torch.from_numpy(scaler.transform(values)),
+            torch.from_numpy(scaler(values)),
             torch.from_numpy(label),
             torch.full((len(samples),), strength, dtype=torch.float64),
             torch.from_numpy(weight),
         )
     )
-    weights = standard / scaler.scale_
+    weights = standard / scaler.scale
     return Heads(
         weights=weights.astype(np.float32),
-        biases=(intercept - weights @ scaler.mean_).astype(np.float32),
+        biases=(intercept - weights @ scaler.mean).astype(np.float32),
         errors=("",) * len(samples),
     )
 

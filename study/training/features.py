@@ -45,6 +45,7 @@ from study.training.score import (
     computed,
     evaluating,
     in_batches,
+    piece_of,
     slices,
     to_input,
 )
@@ -102,7 +103,11 @@ def compute_features(
 
     with evaluating(detector):
         return in_batches(
-            rows, (len(images), detector.feature_width), device=runtime.device, processes=processes
+            rows,
+            (len(images), detector.feature_width),
+            device=runtime.device,
+            piece=piece_of(detector, runtime.device),
+            processes=processes,
         )
 
 
@@ -358,7 +363,8 @@ class _View:
 
         with evaluating(detector):
             batches = list(slices(len(pixels), BATCH_SIZE))
-            yield from computed(rows, batches, device, side_by_side=detector.side_by_side)
+            piece, side = piece_of(detector, device), detector.side_by_side
+            yield from computed(rows, batches, device, piece=piece, side_by_side=side)
 
 
 def _memory(runtime: TorchRuntime) -> int:

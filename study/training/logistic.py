@@ -28,6 +28,7 @@ from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 from study.training.score import finite_logits
 from study.training.session import FitResult, Images
+from study.training.standard import Standard
 
 
 def fit_logistic(
@@ -93,8 +94,6 @@ class _Layer:
         runtime: TorchRuntime,
         strata: Strata | None,
     ) -> None:
-        from sklearn.preprocessing import StandardScaler
-
         self.train, self.val, self.runtime = train, val, runtime
         self.features, val_features = (
             _finite(reading(features), images)
@@ -102,8 +101,8 @@ class _Layer:
         )
         self.looked = torch.from_numpy(val_features.astype(np.float32)).to(runtime.device)
         self.weights = None if strata is None else even_weights(strata)
-        self.scaler = StandardScaler().fit(self.features, sample_weight=self.weights)
-        self.standard = torch.from_numpy(self.scaler.transform(self.features))
+        self.scaler = Standard.of(self.features, self.weights)
+        self.standard = torch.from_numpy(self.scaler(self.features))
 
     def solved(self, recipe: Recipe, began: float) -> Trained:
         """Fit a head. began: the clock's time from which it counts its seconds."""
@@ -117,8 +116,8 @@ class _Layer:
                 None if self.weights is None else torch.from_numpy(self.weights),
             )
         )
-        weight = standard / self.scaler.scale_
-        bias = float(intercept - weight @ self.scaler.mean_)
+        weight = standard / self.scaler.scale
+        bias = float(intercept - weight @ self.scaler.mean)
         head = torch.from_numpy(weight.astype(np.float32))[None].to(self.runtime.device)
         offset = torch.tensor([bias], dtype=torch.float32, device=self.runtime.device)
         logit = finite_logits([linear_logits(self.looked, head, offset)], val)

@@ -23,14 +23,25 @@ def free(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def in_halves(
-    compute: Callable[[NDArray[np.int64]], Tensor], index: NDArray[np.int64], device: str
+def in_pieces(
+    compute: Callable[[NDArray[np.int64]], Tensor],
+    index: NDArray[np.int64],
+    device: str,
+    most: int,
 ) -> Tensor:
-    """Return `compute(index)`, rows (B, ...) of an index (B,); in halves, and halves of those,
-    where memory does not suffice.
+    """Return `compute(index)`, rows (B, ...) of an index (B,), of `most` images at a time; in
+    halves, and halves of those, where memory does not suffice.
 
     Raises torch.OutOfMemoryError where one image is too much.
     """
+    starts = range(0, len(index), most)
+    made = [_in_halves(compute, index[start : start + most], device) for start in starts]
+    return made[0] if len(made) == 1 else torch.cat(made)
+
+
+def _in_halves(
+    compute: Callable[[NDArray[np.int64]], Tensor], index: NDArray[np.int64], device: str
+) -> Tensor:
     stop.check()
     try:
         return compute(index)
@@ -38,7 +49,7 @@ def in_halves(
         if len(index) == 1:
             raise
     free(device)
-    return torch.cat([in_halves(compute, half, device) for half in np.array_split(index, 2)])
+    return torch.cat([_in_halves(compute, half, device) for half in np.array_split(index, 2)])
 
 
 class StepSnapshot:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from study.core.errors import ScoreError
 from study.core.parallel import ordered_map
 from study.detectors.base import Detector
-from study.training.memory import in_halves
+from study.training.memory import in_pieces
 from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
 from study.training.session import Images, Named
 
 BATCH_SIZE = 64
+PIECE_PIXELS = 16 * 224**2  # of what a convolutional network computes at a time on a CPU
 
 
 class _Side:
@@ -56,22 +57,36 @@ def computed(
     batches: Sequence[NDArray[np.int64]],
     device: str,
     *,
+    piece: int = BATCH_SIZE,
     side_by_side: bool = False,
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield the index of each batch and its rows, in order, without gradients; in halves where
-    memory does not suffice. side_by_side: threads may call `compute` at the same time.
+    memory does not suffice. piece: images that are computed at a time. side_by_side: threads may
+    call `compute` at the same time.
     """
     threads = torch.get_num_threads()
 
     def one(index: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
         torch.set_num_threads(threads)  # each thread has a number of its own
         with torch.no_grad():  # this, too
-            return index, in_halves(compute, index, device)
+            return index, in_pieces(compute, index, device, piece)
 
     if side_by_side and device == "cpu" and min(_Side.batches, len(batches)) > 1:
         yield from ordered_map(one, batches, threads=_Side.batches, at_once=1)
     else:
         yield from map(one, batches)
+
+
+def piece_of(detector: Detector, device: str) -> int:
+    """Return how many images of a batch a detector computes at a time: all, or on a CPU so few that
+    a convolutional network's activations take little memory. At 224 pixels MobileNet took 500 MB
+    more for a whole batch, and half as long again. It is a multiple of 4, so that a product of
+    matrices rounds a row as in the whole batch.
+    """
+    if device != "cpu" or not detector.channels_last:
+        return BATCH_SIZE
+    fit = PIECE_PIXELS // detector.spec.geometry.size_px**2
+    return min(max(1 << fit.bit_length() >> 1, 4), BATCH_SIZE)
 
 
 @contextmanager
@@ -93,18 +108,21 @@ def in_batches(
     *,
     device: str,
     batch_size: int = BATCH_SIZE,
+    piece: int = BATCH_SIZE,
     processes: ProcessGroup = ALONE,
     side_by_side: bool = False,
 ) -> Tensor:
     """Return rows (N, ...) = `shape`, float32 on `device`, in order, whole on every rank.
 
     compute: gives the rows (B, ...) of an index (B,). Batches are the same however many ranks there
-    are and each is computed on one of them, so the rows are the same too. side_by_side: see
+    are and each is computed on one of them, so the rows are the same too. piece, side_by_side: see
     `computed`.
     """
     mine = processes.deal(list(slices(shape[0], batch_size)))
     alone = side_by_side and processes.size == 1
-    return processes.join(computed(compute, mine, device, side_by_side=alone), shape, device)
+    return processes.join(
+        computed(compute, mine, device, piece=piece, side_by_side=alone), shape, device
+    )
 
 
 def score(
@@ -131,6 +149,7 @@ def score(
             (len(images),),
             device=runtime.device,
             batch_size=batch_size,
+            piece=piece_of(detector, runtime.device),
             processes=processes,
             side_by_side=detector.side_by_side,
         )

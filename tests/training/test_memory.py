@@ -16,7 +16,7 @@ from study.training import fit as module
 from study.training.augment import Batch
 from study.training.features import compute_features
 from study.training.fit import fit
-from study.training.memory import in_halves
+from study.training.memory import in_pieces
 from study.training.process_group import ALONE
 from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
@@ -242,7 +242,7 @@ def test_halves_keep_the_order_and_other_errors_pass() -> None:
             raise torch.OutOfMemoryError
         return torch.from_numpy(2 * index)
 
-    assert in_halves(doubled, np.arange(3, 16), "cpu").tolist() == list(range(6, 32, 2))
+    assert in_pieces(doubled, np.arange(3, 16), "cpu", 4).tolist() == list(range(6, 32, 2))
     calls = []
 
     def broken(index: np.ndarray) -> torch.Tensor:
@@ -250,5 +250,5 @@ def test_halves_keep_the_order_and_other_errors_pass() -> None:
         raise RuntimeError("another reason")
 
     with pytest.raises(RuntimeError, match="another reason"):
-        in_halves(broken, np.arange(8), "cpu")
+        in_pieces(broken, np.arange(8), "cpu", 8)
     assert calls == [8]

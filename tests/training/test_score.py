@@ -81,6 +81,27 @@ def test_heads_on_kept_features_score_bit_for_bit_as_images_do(runtime: TorchRun
     )
 
 
+@pytest.mark.parametrize(
+    ("size_px", "pieces"), [(64, [64, 13]), (112, [64, 13]), (160, [16, 16, 16, 16, 13])]
+)
+def test_convolutions_see_as_many_images_at_a_time_as_memory_should_hold(
+    size_px: int, pieces: list[int], runtime: TorchRuntime
+) -> None:
+    """77 images in batches of 64 and 13: the logits are those of whole batches, bit for bit."""
+    runtime.apply()
+    spec = registry.resolve("npr", options={"size_px": size_px}, weights_root=None)
+    detector = registry.build(spec, weights_root=None, seed=0)
+    runtime.place(detector)
+    pictures, seen = images(77, size_px=size_px), []
+    detector.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    found = score(detector, pictures, runtime=runtime)
+    assert seen == pieces
+    prepared = detector.prepare(torch.from_numpy(pictures.pixels))
+    with torch.no_grad():
+        expected = torch.cat([detector.eval()(batch) for batch in prepared.split(64)])
+    assert np.array_equal(found, expected.numpy())
+
+
 def test_mirrored_features_are_those_of_mirrored_images(runtime: TorchRuntime) -> None:
     detector, pictures = tiny(), images(11)
     mirrored = images(11)

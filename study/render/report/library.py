@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import cast
 
 from study.core import child
 from study.core.cache import Cache
-from study.core.errors import StoreError
+from study.core.errors import StoreError, StudyError
 
 PACKAGE = "vl-convert-python"
 EXPORTS = "window.vegaEmbed = vegaEmbed;"
@@ -39,6 +42,22 @@ def library(cache: Path) -> str:
     the cache cannot be written.
     """
     return cast(str, BUNDLES.get(cache, EXPORTS, bundled))
+
+
+@contextmanager
+def library_ahead(cache: Path) -> Iterator[None]:
+    """Put the script into the cache beside the block. Where it cannot be made, whoever needs it
+    says why.
+    """
+
+    def make() -> None:
+        with suppress(StudyError, OSError):
+            library(cache)
+
+    maker = threading.Thread(target=make, daemon=True)
+    maker.start()
+    yield
+    maker.join()
 
 
 def main() -> None:
