@@ -144,7 +144,8 @@ def resolved(job: FitJob, params: Params) -> Recipe:
         seed = derive_seed("range test")
         detector = registry.build(spec, weights_root=workspace.weights_root, seed=seed)
         runtime.place(detector)
-        return find_rate(detector, train, recipe, runtime=runtime, strata=strata)
+        body = frozen_body(workspace, spec, lambda: detector)
+        return find_rate(detector, train, recipe, runtime=runtime, strata=strata, body=body)
 
     inputs = [spec, train.key, replace(recipe, lr=1.0), *strata_key(strata)]
     inputs += [runtime.kind, runtime.threads, runtime.precision]

@@ -20,12 +20,13 @@ from study.detectors import registry
 from study.detectors.entry import LAYERS
 from study.planning.study import Study
 from study.search.driver import PairingSearch
-from study.training.recipe import Recipe
+from study.training.recipe import AutoRecipe, Recipe
 
 # Each is raised when a change of the code gives another result for the same inputs.
 TRAINING_VERSION = 2  # of a fit
 PROBE_VERSION = 1  # of the choice of a linear probe on a frozen body
 HEAD_VERSION = 1  # of the fit of a linear head alone
+RATE_VERSION = 1  # of the rate that a range test finds on kept features
 SCORING_VERSION = 1  # of the scores of the same weights
 # Of a fit whose frozen part is computed in batches of its own. In float32 a convolution may round
 # otherwise in a shorter batch. In bfloat16 it gives the same bits.
@@ -84,6 +85,7 @@ class Keys:
             run.workers_per_trial if number >= 0 else 1,
             *self._balance(pairing.train_on),
             *self._boundary(recipe),
+            *_rate(recipe),
             *self._head(pairing, params, run.workers_per_trial if number >= 0 else 1),
         )
 
@@ -197,6 +199,13 @@ def _train_data(name: str, content: str) -> str:
     """Content and order of train and val: a union's images are ordered by their dataset's name."""
     members = sorted(split_union(name))
     return digest("train", content, members if len(members) > 1 else [])
+
+
+def _rate(recipe: Recipe) -> list[str]:
+    """The version of a range test on kept features; nothing for another fit."""
+    begins_with_head = recipe.schedule in ("head", "progressive", "lp_ft")
+    kept = isinstance(recipe, AutoRecipe) and begins_with_head and not recipe.changes_pixels
+    return [f"rate {RATE_VERSION}"] if kept else []
 
 
 def draw_cell_key(models: str, test_on: str, test_data: str, *, threads: int) -> str:

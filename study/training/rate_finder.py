@@ -10,7 +10,8 @@ A third was measured, not proved. For `mobilenetv2_035` the loss was lowest at 2
 fits the best of the rates tried is 1e-3 on both (search_spaces/mobilenetv2_035.toml).
 
 The test sees source train alone, by a seed of its own, so every trial and winner of a pairing that
-draws the same batches has the same rate.
+draws the same batches has the same rate. Where the first phase trains the head alone, it reads kept
+features, as the fit does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from study.core.errors import DivergedError
 from study.core.identity import derive_seed
 from study.detectors.base import Detector
 from study.training.balance import Strata
+from study.training.features import FrozenBody
 from study.training.process_group import ALONE
 from study.training.recipe import AutoRecipe
 from study.training.runtime import TorchRuntime
@@ -50,11 +52,13 @@ def find_rate(
     *,
     runtime: TorchRuntime,
     strata: Strata | None = None,
+    body: FrozenBody | None = None,
 ) -> float:
     """Return the rate for the first phase of a recipe, in [LOW x BELOW, HIGH x BELOW].
 
     detector: as built, and as `runtime.place` left it. It is trained by this: build another one
-    for the fit. train: source train, both classes.
+    for the fit. train: source train, both classes. body: the detector's, where a fit keeps its
+    features.
     """
     steps = Steps(
         detector,
@@ -67,6 +71,12 @@ def find_rate(
     )
     (phase, *_) = phases(steps.recipe, n_stages=len(detector.stages()), epochs=1)
     steps.begin(phase)
+    if body and phase.head_alone and not recipe.changes_pixels:
+        views = [(train, flip) for flip in ([False, True] if recipe.flip else [False])]
+        if body.fits(*views, runtime=runtime):
+            steps.views = [
+                body.of_images(images, flip=flip, runtime=runtime) for images, flip in views
+            ]
     losses: list[float] = []
 
     def rate(*_: int) -> float:

@@ -85,6 +85,7 @@ BEHIND = {
         "study.training.head_fit.gradient_head",
         "study.training.head_fit.logistic_head",
     ],
+    "study.planning.keys.RATE_VERSION": ["study.training.rate_finder.find_rate"],
     "study.planning.keys.PROBE_VERSION": [
         "study.jobs.probe.run_probe",
         "study.jobs.probe.STRENGTHS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from study.core.errors import ConfigError
+from study.training.features import FeatureStore, FrozenBody
 from study.training.rate_finder import (
     BELOW,
     HIGH,
@@ -94,6 +96,35 @@ def test_features_that_are_larger_want_a_lower_rate(
         return find_rate(detector, train, recipe, runtime=runtime)
 
     assert found(30.0) < found(3.0)
+
+
+@pytest.mark.parametrize("schedule", ["head", "lp_ft"])
+def test_a_head_is_tested_on_kept_features_and_finds_the_same_rate(
+    schedule: str, runtime: TorchRuntime, tmp_path: Path
+) -> None:
+    """The network looks at each image twice, straight and mirrored, and not at a batch again."""
+    runtime.apply()
+    train, recipe = images(60), auto(schedule=schedule, batch_size=16, flip=0.5)
+    expected = find_rate(tiny(), train, recipe, runtime=runtime)
+    detector, looked = tiny(), []
+    detector.stem.register_forward_pre_hook(lambda _, inputs: looked.append(len(inputs[0])))
+    kept = FrozenBody(
+        key="tiny", name="tiny", load=lambda: detector, store=FeatureStore(tmp_path / "features")
+    )
+    assert find_rate(detector, train, recipe, runtime=runtime, body=kept) == expected
+    assert sum(looked) == 2 * 60
+
+
+def test_what_changes_pixels_is_computed_anew(runtime: TorchRuntime, tmp_path: Path) -> None:
+    runtime.apply()
+    train, recipe = images(60), auto(schedule="head", batch_size=16, jpeg=0.5)
+    detector = tiny()
+    kept = FrozenBody(
+        key="tiny", name="tiny", load=lambda: detector, store=FeatureStore(tmp_path / "features")
+    )
+    found = find_rate(detector, train, recipe, runtime=runtime, body=kept)
+    assert found == find_rate(tiny(), train, recipe, runtime=runtime)
+    assert not (tmp_path / "features").exists()
 
 
 def test_the_scale_multiplies_what_is_found() -> None:
