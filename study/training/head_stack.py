@@ -81,6 +81,9 @@ def train_heads(
     found: dict[int, Trained] = {}
     val_labels = np.broadcast_to(val_label, (len(heads), len(val)))
     wide = [_with_ones(view) for view in views]
+    # a product in bfloat16 rounds its factors: that is done once, where no dropout comes before it
+    rounds = runtime.precision == "bfloat16" and not all(head.recipe.dropout for head in heads)
+    rounded = [view.bfloat16() for view in wide] if rounds else wide
     groups: dict[tuple[object, ...], list[int]] = {}
     for number, head in enumerate(heads):
         groups.setdefault(head.draws, []).append(number)
@@ -88,7 +91,8 @@ def train_heads(
         for start in range(0, len(numbers), AT_ONCE):
             chunk = numbers[start : start + AT_ONCE]
             mine = [heads[n] for n in chunk]
-            stack = _Stack(wide, val, val_labels[chunk], mine, epochs, runtime)
+            looked = wide if mine[0].recipe.dropout else rounded
+            stack = _Stack(looked, val, val_labels[chunk], mine, epochs, runtime)
             found |= {chunk[row]: trained for row, trained in stack.run()}
     return [found[number] for number in range(len(heads))]
 
@@ -122,7 +126,7 @@ class _Stack:
         self.best = [(-1, _NO_LOGIT)] * len(heads)  # epoch and logits
         self.after: list[list[NDArray[np.float32]]] = [[] for _ in heads]  # each epoch, rows of w
         self.rows = list(range(len(heads)))  # the heads that are still trained
-        w = views[0].new_zeros(len(heads), views[0].shape[1])
+        w = val.new_zeros(len(heads), views[0].shape[1])
         w[:, : self.width] = torch.stack([head.weight for head in heads])
         w[:, self.width] = torch.tensor([head.bias for head in heads])
         self.steps_done = 0
@@ -195,12 +199,14 @@ class _Stack:
         def column(value: Callable[[Recipe], float]) -> Tensor:
             return torch.tensor([[value(r)] for r in recipes], dtype=w.dtype, device=w.device)
 
-        self.smoothing = column(lambda r: r.label_smoothing)
+        smoothing = column(lambda r: r.label_smoothing)
+        self.smooth_label = self.label * (1 - smoothing) + smoothing / 2
         self.clip = column(lambda r: r.clip_norm or math.inf)
         self.clips = any(recipe.clip_norm for recipe in recipes)
         # a multiple of the rate (decoupled), or added to the gradient
         self.decay = column(lambda r: r.weight_decay if r.optimizer == "adamw" else 0.0)
         self.penalty = column(lambda r: 0.0 if r.optimizer == "adamw" else r.weight_decay)
+        self.penalizes = bool(self.penalty.any())
         self.padded_heads = heads
 
     def _epoch(self, epoch: int) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
@@ -249,20 +255,28 @@ class _Stack:
         w, size = self.state[0], len(image)
         x = self._inputs(image.to(w.device), flip.to(w.device), dropout)
         rest = -size % TILE  # a function of an element is another at the end of an odd row
-        of_image = F.pad(image, (0, rest)).to(w.device)
-        label = self.label[:, of_image] * (1 - self.smoothing) + self.smoothing / 2
+        of_image = (F.pad(image, (0, rest)) if rest else image).to(w.device)
+        label = self.smooth_label[:, of_image]
         weight = None if self.weight is None else self.weight[:, of_image]
-        with self.runtime.autocast():
-            logit = F.pad((w @ x.T).float(), (0, rest))
-            loss = F.binary_cross_entropy_with_logits(logit, label, weight, reduction="none")
-            error = torch.sigmoid(logit) - label
-            error = error if weight is None else error * weight
-            gradient = ((error[:, :size] / size) @ x).float()
+        logit = self._product(w, x.T)
+        logit = F.pad(logit, (0, rest)) if rest else logit
+        loss = F.binary_cross_entropy_with_logits(logit, label, weight, reduction="none")
+        error = torch.sigmoid(logit) - label
+        error = error if weight is None else error * weight
+        gradient = self._product(error[:, :size] / size, x)
         if self.clips:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             gradient *= (self.clip / (norm + 1e-6)).clamp(max=1.0)
         self._move(gradient, rate)
         return loss[:, :size].mean(dim=1)
+
+    def _product(self, one: Tensor, other: Tensor) -> Tensor:
+        """A product of matrices in the runtime's precision, float32: autocast's, without its cost
+        for each of the other operations.
+        """
+        if self.runtime.precision == "float32":
+            return one @ other
+        return (one.bfloat16() @ other.bfloat16()).float()
 
     def _inputs(self, image: Tensor, flip: Tensor, dropout: float) -> Tensor:
         """Features (B, D') of a batch, as Steps draws them."""
@@ -280,7 +294,8 @@ class _Stack:
         self.steps_done += 1
         w, mean, square = self.state
         decayed = w[:, : self.width]
-        gradient[:, : self.width] += self.penalty * decayed
+        if self.penalizes:
+            gradient[:, : self.width] += self.penalty * decayed
         if self.heads[self.rows[0]].recipe.optimizer == "sgd":
             mean.mul_(SGD_MOMENTUM).add_(gradient)
             w.sub_(gradient.add_(mean, alpha=SGD_MOMENTUM).mul_(rate))
