@@ -115,5 +115,5 @@ def otherwise(text: str) -> str:
 
 def forget_code() -> None:
     """Have code be read from the disk again, as a new process does."""
-    for remembered in (code.code_digest, code._statements, code._read):
+    for remembered in (code.code_digest, code._statements, code._read, code._file):
         remembered.cache_clear()
