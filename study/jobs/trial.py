@@ -127,9 +127,10 @@ def source_images(job: FitJob) -> tuple[ImageSet, ImageSet]:
     return catalog.open(name, "train", geometry), catalog.open(name, "val", geometry)
 
 
-def resolved(job: FitJob, params: Params) -> Recipe:
+def resolved(job: FitJob, params: Params, processes: ProcessGroup = ALONE) -> Recipe:
     """Return the recipe of a configuration. Its rate, where that is `auto`, is found by a range
-    test on source train as it is, once for all fits with the same other settings.
+    test on source train as it is, once for all fits with the same other settings. Several workers
+    each find it, by the network: all have the same, whatever room one of them has.
     """
     spec = registry.with_head(job.spec, params)
     where = job.trial.pairing.name
@@ -140,15 +141,17 @@ def resolved(job: FitJob, params: Params) -> Recipe:
     train, _ = source_images(job)
     strata = train.strata(workspace.data.balance)
 
+    kept = processes.size == 1
+
     def found() -> float:
         seed = derive_seed("range test")
         detector = registry.build(spec, weights_root=workspace.weights_root, seed=seed)
         runtime.place(detector)
-        body = frozen_body(workspace, spec, lambda: detector)
+        body = frozen_body(workspace, spec, lambda: detector) if kept else None
         return find_rate(detector, train, recipe, runtime=runtime, strata=strata, body=body)
 
     inputs = [spec, train.key, replace(recipe, lr=1.0), *strata_key(strata)]
-    inputs += [runtime.kind, runtime.threads, runtime.precision]
+    inputs += [runtime.kind, runtime.threads, runtime.precision, kept]
     return recipe.with_rate(RATES.get(workspace.data.cache, inputs, found))
 
 
@@ -172,7 +175,7 @@ def fit_trial(
     runtime.apply()
     train, val = images or source_images(job)
     spec = registry.with_head(job.spec, trial.params)
-    recipes = [resolved(job, params) for params in (trial.params, *beside)]
+    recipes = [resolved(job, params, processes) for params in (trial.params, *beside)]
     detector = build_for(spec, recipes[0], workspace.weights_root, trial.seed)
     session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(

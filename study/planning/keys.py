@@ -85,7 +85,7 @@ class Keys:
             run.workers_per_trial if number >= 0 else 1,
             *self._balance(pairing.train_on),
             *self._boundary(recipe),
-            *_rate(recipe),
+            *_rate(spec, recipe),
             *self._head(pairing, params, run.workers_per_trial if number >= 0 else 1),
         )
 
@@ -201,11 +201,11 @@ def _train_data(name: str, content: str) -> str:
     return digest("train", content, members if len(members) > 1 else [])
 
 
-def _rate(recipe: Recipe) -> list[str]:
+def _rate(spec: DetectorSpec, recipe: Recipe) -> list[str]:
     """The version of a range test on kept features; nothing for another fit."""
     begins_with_head = recipe.schedule in ("head", "progressive", "lp_ft")
-    kept = isinstance(recipe, AutoRecipe) and begins_with_head and not recipe.changes_pixels
-    return [f"rate {RATE_VERSION}"] if kept else []
+    kept = begins_with_head and not recipe.changes_pixels and registry.body_key(spec)
+    return [f"rate {RATE_VERSION}"] if isinstance(recipe, AutoRecipe) and kept else []
 
 
 def draw_cell_key(models: str, test_on: str, test_data: str, *, threads: int) -> str:

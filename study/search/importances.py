@@ -32,7 +32,7 @@ def importances(
         return None, "all trials have the same value"
     shared = set.intersection(*(set(space.searched(params)) for params, _ in trials))
     if len(shared) == 1 and len({params[name] for params, _ in trials for name in shared}) > 1:
-        # a forest's answer, too; but scikit-learn's takes seconds to import
+        # a forest says the same, and takes seconds to import
         return dict.fromkeys(shared, 1.0), ""
     import optuna
 

@@ -80,10 +80,14 @@ def train_heads(
     """
     found: dict[int, Trained] = {}
     val_labels = np.broadcast_to(val_label, (len(heads), len(val)))
-    wide = [_with_ones(view) for view in views]
     # a product in bfloat16 rounds its factors: that is done once, where no dropout comes before it
-    rounds = runtime.precision == "bfloat16" and not all(head.recipe.dropout for head in heads)
-    rounded = [view.bfloat16() for view in wide] if rounds else wide
+    rounds = runtime.precision == "bfloat16"
+    wide, rounded = [], []
+    for view in map(_with_ones, views):
+        if not rounds or any(head.recipe.dropout for head in heads):
+            wide.append(view)
+        if not all(head.recipe.dropout for head in heads):
+            rounded.append(view.bfloat16() if rounds else view)
     groups: dict[tuple[object, ...], list[int]] = {}
     for number, head in enumerate(heads):
         groups.setdefault(head.draws, []).append(number)

@@ -27,15 +27,15 @@ def in_pieces(
     compute: Callable[[NDArray[np.int64]], Tensor],
     index: NDArray[np.int64],
     device: str,
-    most: int,
+    piece: int,
 ) -> Tensor:
-    """Return `compute(index)`, rows (B, ...) of an index (B,), of `most` images at a time; in
-    halves, and halves of those, where memory does not suffice.
+    """Return `compute(index)`, rows (B, ...) of an index (B,), of `piece` images at a time, with
+    the rest in the last one; in halves, and halves of those, where memory does not suffice.
 
     Raises torch.OutOfMemoryError where one image is too much.
     """
-    starts = range(0, len(index), most)
-    made = [_in_halves(compute, index[start : start + most], device) for start in starts]
+    cuts = range(piece, len(index) - piece + 1, piece)
+    made = [_in_halves(compute, part, device) for part in np.split(index, cuts)]
     return made[0] if len(made) == 1 else torch.cat(made)
 
 

@@ -20,6 +20,7 @@ from study.training.runtime import TorchRuntime
 from study.training.session import Images, Named
 
 BATCH_SIZE = 64
+LEAST_PIECE = 16
 PIECE_PIXELS = 16 * 224**2  # of what a convolutional network computes at a time on a CPU
 
 
@@ -79,14 +80,16 @@ def computed(
 
 def piece_of(detector: Detector, device: str) -> int:
     """Return how many images of a batch a detector computes at a time: all, or on a CPU so few that
-    a convolutional network's activations take little memory. At 224 pixels MobileNet took 500 MB
-    more for a whole batch, and half as long again. It is a multiple of 4, so that a product of
-    matrices rounds a row as in the whole batch.
+    a convolutional network's activations take little memory. At 224 pixels a whole batch took
+    MobileNet 500 MB more, and half as long again.
+
+    Pieces of 16 and more gave the bits of the whole batch in every network tried. Smaller ones did
+    not in those with squeeze and excitation (tests/training/test_score.py).
     """
     if device != "cpu" or not detector.channels_last:
         return BATCH_SIZE
     fit = PIECE_PIXELS // detector.spec.geometry.size_px**2
-    return min(max(1 << fit.bit_length() >> 1, 4), BATCH_SIZE)
+    return min(max(1 << fit.bit_length() >> 1, LEAST_PIECE), BATCH_SIZE)
 
 
 @contextmanager

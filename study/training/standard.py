@@ -26,7 +26,9 @@ class Standard:
         weights: (N,), not all 0. In two passes, with the rounding of the first taken out (Chan,
         Golub and LeVeque, The American Statistician 37, 1983).
         """
-        count = float(len(values)) if weights is None else np.full(values.shape[1], weights.sum())
+        count = float(len(values))
+        if weights is not None:  # added up row by row, as scikit-learn does
+            count = np.repeat(weights[:, None], values.shape[1], axis=1).sum(axis=0)
         mean = _sum(values, weights) / count
         apart = values - mean
         lost = _sum(apart, weights)
@@ -34,7 +36,7 @@ class Standard:
         variance = (_sum(apart, weights) - lost**2 / count) / count
         eps = np.finfo(np.float64).eps
         constant = variance <= count * eps * variance + (count * mean * eps) ** 2
-        return cls(mean, np.where(constant, 1.0, np.sqrt(variance)))
+        return cls(mean, np.sqrt(np.where(constant, 1.0, variance)))
 
     def __call__(self, values: Floats) -> Floats:
         """Return values (N, D), standardised."""

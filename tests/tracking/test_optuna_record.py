@@ -218,12 +218,16 @@ def test_shares_of_variance_by_hand() -> None:
     assert importances(THREE, trials, seed=0) == importances(THREE, trials, seed=0)
 
 
-def test_a_setting_alone_has_all_of_the_variance_as_the_forest_says() -> None:
+def test_a_setting_alone_has_all_of_the_variance_as_the_forest_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Beside one that no trial varies, which goes through the forest."""
     values = [(n / 7, ((n * 3) % 7) / 7) for n in range(8)]
     alone = [({"lr": lr}, value) for lr, value in values]
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.importance, "get_param_importances", None)
+        assert importances(Space("one", {}, (LR,)), alone, seed=0) == ({"lr": 1.0}, "")
     beside = [({"lr": lr, "flip": 0.0}, value) for lr, value in values]
-    assert importances(Space("one", {}, (LR,)), alone, seed=0) == ({"lr": 1.0}, "")
     by_forest, _ = importances(Space("two", {}, (LR, FLIP)), beside, seed=0)
     assert by_forest == {"lr": 1.0, "flip": 0.0}
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
 
 from study.core.errors import ScoreError
 from study.detectors import registry
 from study.training.features import compute_features, head_logits
+from study.training.memory import in_pieces
 from study.training.runtime import TorchRuntime
 from study.training.score import BATCH_SIZE, compute_side_by_side, score
 from tests.training.fakes import FakeImages, images, tiny
@@ -100,6 +102,23 @@ def test_convolutions_see_as_many_images_at_a_time_as_memory_should_hold(
     with torch.no_grad():
         expected = torch.cat([detector.eval()(batch) for batch in prepared.split(64)])
     assert np.array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize("n", [17, 20, 31, 40, 64])
+def test_a_network_with_squeeze_and_excitation_has_the_same_bits_in_pieces(
+    n: int, runtime: TorchRuntime
+) -> None:
+    """In pieces of 8, or of 16 and a shorter rest, it has not. Nor has a wide layer."""
+    runtime.apply()
+    torch.manual_seed(0)
+    network = timm.create_model("mobilenetv3_small_050", pretrained=False, num_classes=64).eval()
+    network.to(memory_format=torch.channels_last)
+    x = torch.rand(n, 3, 160, 160).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        found = in_pieces(
+            lambda index: network(x[torch.from_numpy(index)]), np.arange(n), "cpu", 16
+        )
+        assert torch.equal(found, network(x))
 
 
 def test_mirrored_features_are_those_of_mirrored_images(runtime: TorchRuntime) -> None:

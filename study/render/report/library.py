@@ -16,7 +16,7 @@ from typing import cast
 
 from study.core import child
 from study.core.cache import Cache
-from study.core.errors import StoreError, StudyError
+from study.core.errors import StoreError
 
 PACKAGE = "vl-convert-python"
 EXPORTS = "window.vegaEmbed = vegaEmbed;"
@@ -46,12 +46,12 @@ def library(cache: Path) -> str:
 
 @contextmanager
 def library_ahead(cache: Path) -> Iterator[None]:
-    """Put the script into the cache beside the block. Where it cannot be made, whoever needs it
-    says why.
+    """Put the script into the cache beside the block, whose end waits for it. Where it cannot be
+    made, whoever needs it says why. An error in the block does not wait.
     """
 
     def make() -> None:
-        with suppress(StudyError, OSError):
+        with suppress(Exception):  # the next who asks meets it, too
             library(cache)
 
     maker = threading.Thread(target=make, daemon=True)
