@@ -97,7 +97,7 @@ def test_convolutions_see_as_many_images_at_a_time_as_memory_should_hold(
     pictures, seen = images(77, size_px=size_px), []
     detector.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     found = score(detector, pictures, runtime=runtime)
-    assert seen == pieces
+    assert sorted(seen) == sorted(pieces)  # batches may be computed side by side
     prepared = detector.prepare(torch.from_numpy(pictures.pixels))
     with torch.no_grad():
         expected = torch.cat([detector.eval()(batch) for batch in prepared.split(64)])
