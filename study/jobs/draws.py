@@ -146,7 +146,7 @@ def _heads(job: DrawsJob) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     runtime.place(detector)
     body = frozen_body(job.workspace, spec, lambda: detector)
     assert body is not None, "a head alone is trained on a body that is no random one"
-    flips = [False, True] if job.spec.learner == "gradient" and recipe.flip else [False]
+    flips = recipe.views if job.spec.learner == "gradient" else (False,)
     wanted = [(val, False), *((train, flip) for flip in flips)]
     if not body.fits(*wanted, runtime=runtime):
         return _one_by_one(job)

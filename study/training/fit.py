@@ -308,7 +308,7 @@ class _Run:
             self.above = boundary.above
         body = self.body or FrozenBody.of(self.detector)
         how: dict[str, Any] = {"runtime": self.runtime, "processes": self.processes}
-        train = [(self.train, flip) for flip in ([False, True] if self.recipe.flip else [False])]
+        train = [(self.train, flip) for flip in self.recipe.views]
         # both are asked, on every rank
         room = [
             body.fits(*train, layer=layers[0], **how),

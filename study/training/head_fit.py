@@ -84,8 +84,7 @@ def gradient_head(
     beside: recipes that are wanted of the same detector, seed and epochs too. They are trained
     along where they draw the same images.
     """
-    flips = [False, True] if recipe.flip else [False]
-    wanted = [(val, False), *((train, flip) for flip in flips)]
+    wanted = [(val, False), *((train, flip) for flip in recipe.views)]
     if not body.fits(*wanted, runtime=runtime):
         return None
     weight, bias = detector.head.weight.detach().cpu()[0], detector.head.bias.detach().cpu()

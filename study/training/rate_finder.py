@@ -74,7 +74,7 @@ def find_rate(
     steps.begin(phase)
     below = len(detector.stages()) > phase.stages
     if body and below and phase.head_alone and not recipe.changes_pixels:
-        views = [(train, flip) for flip in ([False, True] if recipe.flip else [False])]
+        views = [(train, flip) for flip in recipe.views]
         if body.fits(*views, runtime=runtime):
             steps.views = [
                 body.of_images(images, flip=flip, runtime=runtime) for images, flip in views

@@ -139,6 +139,13 @@ class Recipe:
         return any((self.crop, self.colour, self.blur, self.jpeg, self.mixup))
 
     @property
+    def views(self) -> tuple[bool, ...]:
+        """The views of an image that kept features are needed of: straight, and mirrored where it
+        is flipped.
+        """
+        return (False, True) if self.flip else (False,)
+
+    @property
     def trains_head_alone(self) -> bool:
         """Whether nothing but the head is trained, on features that are computed once."""
         return self.schedule == "head" and not self.changes_pixels
