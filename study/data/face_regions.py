@@ -24,6 +24,7 @@ from study.core.errors import DataError
 from study.core.records import FAKE, REAL
 from study.data.datasets import labels, usable, with_columns
 from study.data.file_index import Progress, quiet
+from study.data.images.decode import READERS
 from study.data.images.faces import NO_FACE, STEPS, Face, face_detector, region_of, region_text
 from study.data.images.originals import map_originals, originals_of
 from study.data.names import parse_name
@@ -180,5 +181,5 @@ FACES = RowCache(
         ]
     ),
     of=("sha256",),
-    libraries=("numpy", "Pillow", "av"),
+    libraries=READERS,
 )

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from study.core.identity import file_sha256
 from study.data.images.decode import (
+    READERS,
     UndecodableError,
     UnreadableError,
     decode_image,
@@ -144,6 +145,6 @@ INDEX = RowCache(
     [_fingerprints],
     pa.schema([*FILE_STATE, *((name, pa.string()) for name in FOUND)]),
     of=("path", "size", "changed_ns"),
-    libraries=("numpy", "Pillow", "av"),
+    libraries=READERS,
     unless_empty="sha256",
 )

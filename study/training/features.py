@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from study.core.cache import Cache
 from study.core.identity import digest
+from study.data.images.decode import READERS
 from study.detectors.base import Detector, Head
 from study.detectors.geometries import crops_of
 from study.training.process_group import ALONE, ProcessGroup
@@ -56,13 +57,7 @@ LIMIT_BYTES = 1 << 30
 RESERVE = 0.1  # of the disk's free space: stays free
 SECONDS = "seconds_per_image.json"  # beside an array: what an image of it took
 COPIED = 0.5  # of the memory, at most, for what cannot be mapped: a union, and on a GPU
-LIBRARIES = (
-    "numpy",
-    "Pillow",
-    "torch",
-    "timm",
-    "open_clip_torch",
-)  # their versions decide features
+LIBRARIES = (*READERS, "torch", "timm", "open_clip_torch")  # their versions decide features
 _LOG = logging.getLogger(__name__)
 
 

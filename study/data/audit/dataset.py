@@ -25,6 +25,7 @@ from study.data.audit.traits import TRAITS, Traits, traits_of
 from study.data.catalog import Catalog
 from study.data.datasets import Dataset, columns_digest, group_codes, strings, words
 from study.data.face_regions import faces_found
+from study.data.images.decode import READERS
 from study.data.leaks.find import (
     KINDS,
     NAMED,
@@ -45,7 +46,7 @@ LEAK = "leak_"  # the codes of findings of leaks begin with it
 AUDITS = Cache(
     "audits",
     [metadata_auc, border_brightness_auc, processing_auc, *TRAITS.made_by],
-    libraries=("numpy", "scipy", "scikit-learn", "Pillow", "av"),
+    libraries=(*READERS, "scipy", "scikit-learn"),
 )
 
 

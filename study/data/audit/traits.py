@@ -38,6 +38,7 @@ from study.data.datasets import (
 from study.data.file_index import Progress, quiet
 from study.data.images.decode import (
     FORMATS,
+    READERS,
     UndecodableError,
     UnreadableError,
     decode_image,
@@ -352,5 +353,5 @@ TRAITS = RowCache(
         ]
     ),
     of=("sha256",),
-    libraries=("numpy", "Pillow", "av"),
+    libraries=READERS,
 )

@@ -16,13 +16,14 @@ from study.core.records import CONTROLS
 from study.data.audit.classifiers import Floats, trained_control
 from study.data.audit.traits import TRAITS, Traits, joined, traits_of
 from study.data.catalog import Catalog
+from study.data.images.decode import READERS
 from study.data.names import split_union
 
 Logits = dict[str, tuple[NDArray[np.str_], Floats]]
 LOGITS = Cache(
     "control_logits",
     [trained_control, *TRAITS.made_by],
-    libraries=("numpy", "scikit-learn", "Pillow"),
+    libraries=(*READERS, "scikit-learn"),
 )
 
 

@@ -4,6 +4,7 @@ One documented way for every kind of file:
 
 * JPEG, PNG, WebP, BMP, TIFF and GIF, recognised by content and not by the file's name; of several
 frames or pages the first.
+* Plain JPEG files by libjpeg-turbo alone, with the same pixels (plain_jpeg.py), all else by Pillow.
 * Strict: a file that ends early, or a PNG whose checksums are wrong, is an error, never a picture
 with a grey or black rest.
   (Nothing tells a JPEG that was cut and then closed again with an end marker from a grey picture.)
@@ -43,8 +44,10 @@ from study.core.errors import DataError
 from study.data.images.inside import read_whole
 from study.data.images.light_png import chunks, light_png
 from study.data.images.packed_tiff import PackedTiff, packed_tiff
+from study.data.images.plain_jpeg import decode_plain_jpeg, plain_jpeg_size
 
 DECODE_VERSION = 2
+READERS = ("numpy", "Pillow", "simplejpeg", "av")  # the libraries that decide pixels, with videos'
 MAX_PIXELS = 2**26  # 67 million, 8192 x 8192
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -117,6 +120,9 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         raise UndecodableError("empty file")
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries set it, for the whole process
     try:
+        plain = _of_plain_jpeg(data)
+        if plain is not None:
+            return plain
         packed = packed_tiff(data)
         return _of_packed(packed) if packed else _of_pillow(data)
     except UndecodableError:
@@ -132,6 +138,14 @@ def decode_image(source: Path | bytes) -> NDArray[np.uint8]:
         if str(error).startswith("out of memory"):  # of Pillow's decoders
             raise UnreadableError(NO_MEMORY) from None
         raise UndecodableError(_one_line(error)) from None
+
+
+def _of_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
+    size = plain_jpeg_size(data)
+    if size is None:
+        return None
+    _refuse_bomb(*size)
+    return decode_plain_jpeg(data)
 
 
 def _of_packed(packed: PackedTiff) -> NDArray[np.uint8]:

@@ -30,7 +30,7 @@ from study.core.paths import bytes_text
 from study.core.records import Balance, Geometry, Split
 from study.data.datasets import Dataset, columns_digest, labels, strings, usable
 from study.data.file_index import Progress, quiet
-from study.data.images.decode import DECODE_VERSION, UndecodableError
+from study.data.images.decode import DECODE_VERSION, READERS, UndecodableError
 from study.data.images.faces import FACES_VERSION
 from study.data.images.geometry import check_geometry, fit_geometry
 from study.data.images.originals import map_originals, originals_of
@@ -292,4 +292,4 @@ def _refuse_full_disk(needed: int, cache: Path, *, name: str) -> None:
         )
 
 
-PACKS = Cache("packs", [_build], libraries=("numpy", "Pillow", "av"))
+PACKS = Cache("packs", [_build], libraries=READERS)

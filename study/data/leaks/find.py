@@ -32,6 +32,7 @@ from study.core.records import FAKE, REAL, Split
 from study.data.catalog import Catalog
 from study.data.common_groups import share_a_key
 from study.data.datasets import labels, strings, words
+from study.data.images.decode import READERS
 from study.data.leaks.near_duplicates import nearest
 from study.data.leaks.prints import PRINTS, Prints, read_prints
 from study.data.names import split_union
@@ -336,4 +337,4 @@ def _sentence(leaks: Leaks, kind: Kind, label: int) -> str:
     return f"{leaks.images}: {percent} % of {of} {verb} {where}"
 
 
-LEAKS = Cache("leaks", [_compare, *PRINTS.made_by], libraries=("numpy", "scipy", "Pillow", "av"))
+LEAKS = Cache("leaks", [_compare, *PRINTS.made_by], libraries=(*READERS, "scipy"))

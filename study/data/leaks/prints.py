@@ -26,6 +26,7 @@ from PIL import Image
 
 from study.data.datasets import Dataset
 from study.data.file_index import Progress, quiet
+from study.data.images.decode import READERS
 from study.data.images.originals import map_originals, originals_of
 from study.data.images.videos import checked
 from study.data.leaks.patches import RECORD, SCALES, SIDE, patches
@@ -236,5 +237,5 @@ PRINTS = RowCache(
         ]
     ),
     of=("pixels",),
-    libraries=("numpy", "Pillow", "scipy", "av"),
+    libraries=(*READERS, "scipy"),
 )
