@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from statistics import fmean
 
 import numpy as np
@@ -334,7 +335,8 @@ Numbers = Mapping[tuple[str, str, str, str, str], float]
 
 def _numbers(rows: Iterable[ResultRow]) -> Numbers:
     """(detector, train_on, test_on, metric, threshold) -> mean over seeds, of clean images."""
-    wanted = {("auc", ""), ("real_accuracy", "source_fpr1"), ("real_accuracy", "source_fpr5")}
+    rates = product(("real_accuracy", "fake_accuracy"), ("source_fpr1", "source_fpr5"))
+    wanted = {("auc", ""), *rates}
     return {
         (row.detector, row.train_on, row.test_on, row.metric, row.threshold): row.estimate.value
         for row in rows

@@ -970,14 +970,23 @@ def test_a_mean_that_rests_on_some_of_its_cells_says_so() -> None:
     assert bare.above == 0  # nothing is claimed
 
 
-def test_false_alarms_at_the_sources_thresholds_stand_in_the_ranked_table() -> None:
+def test_both_rates_at_the_sources_thresholds_stand_in_the_ranked_table() -> None:
     scores = study({"good": 1.2}, ["aa", "bbb"], seeds=2)
+    accuracies = {
+        ("real_accuracy", 1): (0.9, 0.8),
+        ("real_accuracy", 5): (0.7, 0.5),
+        ("fake_accuracy", 1): (0.2, 0.5),
+        ("fake_accuracy", 5): (0.3, 0.7),
+    }
     rows = [
-        row("good", x, y, value, metric="real_accuracy", threshold=f"source_fpr{share}")
-        for share, values in ((1, (0.9, 0.8)), (5, (0.7, 0.5)))
+        row("good", x, y, value, metric=metric, threshold=f"source_fpr{share}")
+        for (metric, share), values in accuracies.items()
         for (x, y), value in zip((("aa", "bbb"), ("bbb", "aa")), values, strict=True)
     ]
     rows += [row("good", x, x, value) for x, value in (("aa", 0.95), ("bbb", 0.85))]
-    (one,) = compared(scores, rows=rows).headline.standings
+    found = compared(scores, rows=rows)
+    (one,) = found.headline.standings
     assert (one.fpr1, one.fpr5) == pytest.approx((0.15, 0.4))
+    assert (one.tpr1, one.tpr5) == pytest.approx((0.35, 0.5))
+    assert "0.350                    0.400      0.500" in answer_text(found)
     assert one.in_domain == pytest.approx(0.9) and one.gap == pytest.approx(0.9 - one.mean.value)
