@@ -107,13 +107,15 @@ class Detector(nn.Module):
     or what the options `head_width` and `head_dropout` of its spec say, or what the subclass gives.
     `side_by_side` says that several threads may ask it for features or logits at a time: a forward
     changes nothing of it. `keeps_below`: what lies below the stages that are trained is worth being
-    kept for all epochs. `cut`: the crops of its square that it takes (crops.py), if it does.
+    kept for all epochs. `frozen_precision`: what its body computes in where no fit touches it,
+    `float32` or `bfloat16`. `cut`: the crops of its square that it takes (crops.py), if it does.
     """
 
     channels_last: bool = True
     side_by_side: bool = False
     keeps_below: bool = True
     cut: Cut | None = None
+    frozen_precision: str = "float32"
     head: Any  # whoever fits it by logistic regression knows that it is linear
 
     def __init__(self, spec: DetectorSpec, n_features: int, head: nn.Module | None = None) -> None:
@@ -155,9 +157,16 @@ class Detector(nn.Module):
         """The head: features (B, D) to logits (B,)."""
         return cast(Tensor, self.head(features)).squeeze(1)
 
+    def frozen_features(self, x: Tensor) -> Tensor:
+        """What `features` gives, (B, D) float32, computed in `frozen_precision`."""
+        if self.frozen_precision == "float32":
+            return self.features(x)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return self.features(x).float()
+
     def forward(self, x: Tensor) -> Tensor:
         """Prepared images (B, 3, S, S) float32 to logits (B,)."""
-        return self.classify(self.features(x))
+        return self.classify(self.frozen_features(x))
 
     def added_loss(self, features: Tensor, label: Tensor) -> Tensor | None:
         """Return what training by gradient adds to the loss of the logits: a mean over images, from

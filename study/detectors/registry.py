@@ -56,6 +56,8 @@ STATUSES = ("local", "cached", "to download", "to rename", "missing")
 # what a configuration may say of the head: by gradient, and on a frozen body
 HIDDEN_LAYER = ("head_width", "head_dropout")
 HEAD_SETTINGS = (*HIDDEN_LAYER, "head", "neighbours", LAYER)
+# families whose frozen bodies may compute in bfloat16: the networks of libraries
+_REDUCED = ("timm_network", "clip", "clip_adapter", "rine_trained")
 
 
 def _timm(backbone: str, tag: str, classifier: str) -> Source:
@@ -408,6 +410,13 @@ def without_head(spec: DetectorSpec) -> DetectorSpec:
     """Return a spec as far as it decides a detector's features."""
     options = {key: value for key, value in spec.options.items() if key not in HEAD_SETTINGS}
     return replace(spec, options=options)
+
+
+def reduces_frozen(spec: DetectorSpec) -> bool:
+    """Tell whether the body of a detector may compute in bfloat16 where no fit touches it. Not one
+    with its authors' logits, no spectrum, whose values span many orders, and no code of one's own.
+    """
+    return spec.family in _REDUCED and spec.learner in ("logistic", "gradient")
 
 
 def body_key(spec: DetectorSpec) -> str:

@@ -22,9 +22,10 @@ from study.analysis.score_set import Aligned
 from study.analysis.weighted_sums import difference
 from study.core.errors import DataError, StoreError
 from study.core.identity import derive_seed
-from study.core.records import NO_DEGRADATION, Scores
+from study.core.records import NO_DEGRADATION, Scores, TrainedDetector
 from study.exporting.onnx_scorer import OnnxScorer
 from study.jobs.score_images import Scorer
+from study.jobs.workspace import FROZEN_PRECISION
 from study.planning.cells import test_content
 from study.planning.open_study import OpenStudy
 from study.statistics.error_model import NOTHING, Finding
@@ -33,6 +34,7 @@ TOLERANCE = 1e-4  # of a logit, and of its size where that is above 1
 # of a family whose features the study itself rounds by more: `spectrum` takes the logarithm of what
 # a Fourier transform in float32 leaves, where the graph has float64
 ROUNDED = {"spectrum": 1e-3}
+REDUCED = 0.05  # where the study's body computes in bfloat16: the graph has float32
 TIMED = 20  # images by which the detector of the study is timed
 Progress = Callable[[str, int, int], None]
 
@@ -137,7 +139,7 @@ def _on_test_set(
         if len(times["study"]) < TIMED:
             _timed(times["study"], lambda one: own.logits([own.squares(one)])[0], pixels)
         progress(f"images of {cell.test_on} checked", at + 1, len(index))
-    tolerance = tolerance_of(own.record.spec.family)
+    tolerance = tolerance_of(own.record)
     return _agreements(cell.test_on, scores, index, list(run), logits, tolerance)
 
 
@@ -150,9 +152,11 @@ def _timed(
     return found
 
 
-def tolerance_of(family: str) -> float:
+def tolerance_of(record: TrainedDetector) -> float:
     """Return how far a logit may be off, and above 1 what share of it."""
-    return ROUNDED.get(family, TOLERANCE)
+    if record.provenance.get(FROZEN_PRECISION, "float32") != "float32":
+        return REDUCED
+    return ROUNDED.get(record.spec.family, TOLERANCE)
 
 
 def _agreements(

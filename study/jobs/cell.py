@@ -19,16 +19,22 @@ from torch import Tensor
 from study.core.errors import StoreError
 from study.core.failures import Failure, failure_of, tried
 from study.core.identity import digest
-from study.core.records import NO_DEGRADATION, DetectorSpec, Params, Scores, TrainedDetector
+from study.core.records import NO_DEGRADATION, DetectorSpec, Scores, TrainedDetector
 from study.data.images.originals import Originals
 from study.data.images.packs import ImageSet
 from study.detectors import registry
 from study.detectors.base import Detector, Head
-from study.jobs.workspace import Workspace, frozen_body, refuse_changed_data, scoring_runtime
+from study.jobs.workspace import (
+    FROZEN_PRECISION,
+    Workspace,
+    frozen_body,
+    frozen_by,
+    refuse_changed_data,
+    scoring_runtime,
+)
 from study.store.store import WEIGHTS, Store, read_trained
 from study.store.weights_file import read_weights
 from study.training.features import head_logits
-from study.training.recipe import Recipe
 from study.training.score import finite_logits, score
 
 HEAD = "head."  # what the names of a head's tensors begin with
@@ -101,13 +107,6 @@ def cells_jobs(cells: Sequence[tuple[CellJob, TrainedDetector]]) -> list[CellsJo
 def frozen_key(winner: TrainedDetector) -> str:
     """Return the identity of a winner's body where training left it as it was built, else ""."""
     return frozen_by(winner.spec, winner.trial.params)
-
-
-def frozen_by(spec: DetectorSpec, params: Params) -> str:
-    """Return the identity of a detector's body where a configuration does not train it, else ""."""
-    schedule = params.get("schedule", Recipe.schedule)
-    trained = spec.learner == "gradient" and schedule != "head"
-    return "" if trained else registry.body_key(spec)
 
 
 def run_cells(job: CellsJob) -> dict[str, Failure]:
@@ -207,7 +206,9 @@ def _detector(
             f"'{folder}' is an ensemble and has no network: load its members ({members}) and"
             " combine their logits"
         )
-    return registry.restore(trained.spec, read()).eval()
+    detector = registry.restore(trained.spec, read()).eval()
+    detector.frozen_precision = trained.provenance.get(FROZEN_PRECISION, "float32")
+    return detector
 
 
 def image_scores(images: ImageSet | Originals, logit: NDArray[np.float32]) -> Scores:

@@ -29,11 +29,13 @@ from study.detectors.base import Detector
 from study.detectors.entry import LAYERS
 from study.detectors.frozen_heads import Reading
 from study.detectors.geometries import crops_of
-from study.jobs.cell import frozen_by, test_images
+from study.jobs.cell import test_images
 from study.jobs.trial import FitJob, build_for, fit_trial, resolved, source_images
 from study.jobs.workspace import (
     Workspace,
     frozen_body,
+    frozen_by,
+    frozen_precision,
     now,
     provenance,
     runtime_of,
@@ -132,7 +134,10 @@ def _changed(job: DrawsJob) -> dict[str, Tensor]:
 
 def _built(job: DrawsJob) -> Detector:
     spec = registry.with_head(job.spec, job.trial.params)
-    return registry.build(spec, weights_root=job.workspace.weights_root, seed=job.trial.seed)
+    detector = registry.build(spec, weights_root=job.workspace.weights_root, seed=job.trial.seed)
+    precision = job.workspace.precision
+    detector.frozen_precision = frozen_precision(spec, job.trial.params, precision)
+    return detector
 
 
 def _heads(job: DrawsJob) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -30,6 +30,7 @@ from study.detectors.base import Detector
 from study.jobs.cell import load_detector
 from study.jobs.workspace import FACES
 from study.store.store import read_trained
+from study.training.runtime import TorchRuntime
 from study.training.score import evaluating, to_input
 
 if TYPE_CHECKING:
@@ -146,7 +147,11 @@ class Scorer:
 
     @functools.cached_property
     def _networks(self) -> tuple[Detector, ...]:
-        return tuple(part.load().to(self._device) for part in self._parts)
+        networks = tuple(part.load().to(self._device) for part in self._parts)
+        if TorchRuntime.resolve(self._device).precision == "float32":
+            for network in networks:  # bfloat16 is emulated here, many times as slow
+                network.frozen_precision = "float32"
+        return networks
 
 
 def as_studied(pixels: Pixels, record: TrainedDetector) -> Pixels:

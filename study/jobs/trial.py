@@ -22,6 +22,7 @@ from study.jobs.workspace import (
     TRAINED_ON,
     Workspace,
     frozen_body,
+    frozen_precision,
     open_catalog,
     refuse_changed_data,
     runtime_of,
@@ -142,16 +143,18 @@ def resolved(job: FitJob, params: Params, processes: ProcessGroup = ALONE) -> Re
     strata = train.strata(workspace.data.balance)
 
     kept = processes.size == 1
+    body_precision = frozen_precision(spec, params, workspace.precision)
 
     def found() -> float:
         seed = derive_seed("range test")
         detector = registry.build(spec, weights_root=workspace.weights_root, seed=seed)
         runtime.place(detector)
-        body = frozen_body(workspace, spec, lambda: detector) if kept else None
+        detector.frozen_precision = body_precision
+        body = frozen_body(workspace, spec, lambda: detector, params) if kept else None
         return find_rate(detector, train, recipe, runtime=runtime, strata=strata, body=body)
 
     inputs = [spec, train.key, replace(recipe, lr=1.0), *strata_key(strata)]
-    inputs += [runtime.kind, runtime.threads, runtime.precision, kept]
+    inputs += [runtime.kind, runtime.threads, runtime.precision, kept, body_precision]
     return recipe.with_rate(RATES.get(workspace.data.cache, inputs, found))
 
 
@@ -177,6 +180,7 @@ def fit_trial(
     spec = registry.with_head(job.spec, trial.params)
     recipes = [resolved(job, params, processes) for params in (trial.params, *beside)]
     detector = build_for(spec, recipes[0], workspace.weights_root, trial.seed)
+    detector.frozen_precision = frozen_precision(spec, trial.params, workspace.precision)
     session = _StoreSession(workspace.store, trial.key, report, keep=keep_epochs)
     result = fit(
         detector,
@@ -189,7 +193,7 @@ def fit_trial(
         session=session,
         processes=processes,
         strata=train.strata(workspace.data.balance),
-        body=frozen_body(workspace, spec, lambda: detector),
+        body=frozen_body(workspace, spec, lambda: detector, trial.params),
         beside=recipes[1:],
     )
     if trial.params.get("lr") == AUTO:

@@ -12,7 +12,14 @@ from study.detectors import registry
 from study.jobs.cell import image_scores
 from study.jobs.score_images import UNIFIED
 from study.jobs.trial import FitJob, fit_trial
-from study.jobs.workspace import FACES, now, provenance, runtime_of
+from study.jobs.workspace import (
+    FACES,
+    FROZEN_PRECISION,
+    frozen_precision,
+    now,
+    provenance,
+    runtime_of,
+)
 from study.statistics.thresholds import FIXED, fit_temperature, source_thresholds
 from study.store.store import Store
 
@@ -105,6 +112,9 @@ def _trained(job: WinnerJob, *, note: str = "", **found: Any) -> TrainedDetector
     if job.workspace.data.faces:
         made[FACES] = job.workspace.data.faces
     made |= {"device_kind": runtime_of(job.workspace).kind, "made": now()}
+    precision = frozen_precision(job.spec, job.trial.params, job.workspace.precision)
+    if precision != "float32":
+        made[FROZEN_PRECISION] = precision
     return TrainedDetector(
         key=job.trial.key,
         trial=job.trial,

@@ -19,16 +19,20 @@ from typing import Protocol
 import torch
 
 from study.core.errors import DataError
-from study.core.identity import canonical_json
-from study.core.records import DetectorSpec, Split
+from study.core.identity import canonical_json, digest
+from study.core.records import DetectorSpec, Params, Split
 from study.data.catalog import Catalog, DataConfig
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.store.store import Store
 from study.training.features import FrozenBody, features_in
+from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 
 FACES = "faces"  # in a detector's provenance: the step by which each image became its face
+# in a detector's provenance: the precision of its body, where no fit touched it
+FROZEN_PRECISION = "frozen_precision"
+UNTOUCHED: Params = {"schedule": "head"}  # a configuration that trains the head alone
 TRAINED_ON: tuple[Split, Split] = ("train", "val")  # the splits that training and selection see
 
 
@@ -99,19 +103,44 @@ def scoring_runtime(workspace: Workspace) -> TorchRuntime:
     return runtime
 
 
+def frozen_by(spec: DetectorSpec, params: Params) -> str:
+    """Return the identity of a detector's body where a configuration does not train it, else ""."""
+    schedule = params.get("schedule", Recipe.schedule)
+    trained = spec.learner == "gradient" and schedule != "head"
+    return "" if trained else registry.body_key(spec)
+
+
+def frozen_precision(spec: DetectorSpec, params: Params, precision: str) -> str:
+    """Return what a detector's body computes in where a configuration does not train it: the
+    study's precision in networks of libraries, float32 in all else. What is trained is always
+    scored in float32.
+    """
+    reduced = registry.reduces_frozen(spec) and frozen_by(spec, params)
+    return precision if reduced else "float32"
+
+
 def frozen_body(
-    workspace: Workspace, spec: DetectorSpec, load: Callable[[], Detector]
+    workspace: Workspace,
+    spec: DetectorSpec,
+    load: Callable[[], Detector],
+    params: Params = UNTOUCHED,
 ) -> FrozenBody | None:
     """Return what is below a detector's head, with its features in the cache; None where it is
-    random, and so no other's. load: see `FrozenBody`.
+    random, and so no other's. load: see `FrozenBody`. params: the configuration that is trained.
     """
-    key = registry.body_key(spec)
+    key, precision = registry.body_key(spec), frozen_precision(spec, params, workspace.precision)
     if not key:
         return None
+
+    def loaded() -> Detector:
+        detector = load()
+        detector.frozen_precision = precision
+        return detector
+
     return FrozenBody(
-        key=key,
+        key=key if precision == "float32" else digest("body", key, precision),
         name=spec.name,
-        load=load,
+        load=loaded,
         made_by=(registry.create_function(spec),),
         store=features_in(workspace.data.cache),
     )

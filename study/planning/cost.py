@@ -20,9 +20,8 @@ from study.data.names import split_union
 from study.detectors import registry
 from study.detectors.entry import HEAD_FIRST, LAYERS
 from study.detectors.geometries import crops_of, cut_of
-from study.jobs.cell import frozen_by
 from study.jobs.speed import seconds_per_image
-from study.jobs.workspace import TRAINED_ON, frozen_body, runtime_of
+from study.jobs.workspace import TRAINED_ON, frozen_body, frozen_by, runtime_of
 from study.planning.cells import PlannedCell, plan_cells
 from study.planning.in_process import JOB_SECONDS, LOGISTIC_SECONDS
 from study.planning.jobs import Jobs

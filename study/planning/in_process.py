@@ -26,12 +26,12 @@ from study.core.records import (
 from study.data.names import split_union
 from study.detectors import registry
 from study.detectors.geometries import crops_of
-from study.jobs.cell import CellJob, frozen_by
+from study.jobs.cell import CellJob
 from study.jobs.degraded import DegradedJob
 from study.jobs.draws import DrawCellJob, DrawsJob
 from study.jobs.probe import STRENGTHS, ProbeJob
 from study.jobs.winner import WinnerJob
-from study.jobs.workspace import TRAINED_ON, frozen_body, runtime_of
+from study.jobs.workspace import TRAINED_ON, frozen_body, frozen_by, runtime_of
 from study.planning.jobs import Jobs
 from study.planning.selection import SearchHistory, Trials
 

@@ -18,6 +18,7 @@ from study.data.images.degradations import DEGRADATION_VERSION
 from study.data.names import split_union
 from study.detectors import registry
 from study.detectors.entry import LAYERS
+from study.jobs.workspace import frozen_precision
 from study.planning.study import Study
 from study.search.driver import PairingSearch
 from study.training.recipe import AutoRecipe, Recipe
@@ -87,6 +88,7 @@ class Keys:
             *self._boundary(recipe),
             *_rate(spec, recipe),
             *self._head(pairing, params, run.workers_per_trial if number >= 0 else 1),
+            *self._frozen(spec, params),
         )
 
     def trains_heads(self, pairing: Pairing, params: Params) -> bool:
@@ -119,6 +121,7 @@ class Keys:
             _train_data(pairing.train_on, self.data[pairing.train_on]),
             self.study.run.threads,
             *self._balance(pairing.train_on),
+            *self._frozen(spec, {}),
         )
 
     def beside(
@@ -186,6 +189,11 @@ class Keys:
         )
         linear = spec.learner == "logistic" and recipe.head != "knn"
         return ["head", HEAD_VERSION] if linear or by_gradient else []
+
+    def _frozen(self, spec: DetectorSpec, params: Params) -> list[str]:
+        """What a body computes in that no fit touches, where that is not float32."""
+        precision = frozen_precision(spec, params, self.study.run.precision)
+        return [] if precision == "float32" else [f"frozen in {precision}"]
 
     def _balance(self, train_on: str) -> list[str]:
         """What draws of a training set are balanced by; those of a single dataset are balanced by

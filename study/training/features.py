@@ -75,7 +75,8 @@ def tensors_key(detector: Detector) -> str:
     """Return the identity of a detector's body by what it holds, wherever that comes from."""
     spec = detector.spec
     same = (spec.family, spec.backbone, spec.geometry, spec.mean, spec.std)
-    return digest("tensors", same, detector.layers, crops_of(spec), body_digest(detector))
+    of = detector.layers, crops_of(spec), detector.frozen_precision
+    return digest("tensors", same, *of, body_digest(detector))
 
 
 def compute_features(
@@ -94,7 +95,8 @@ def compute_features(
 
     def rows(index: NDArray[np.int64]) -> Tensor:
         mirrored = torch.ones(len(index), dtype=torch.bool) if flip else None
-        return detector.features(to_input(detector, images.gather(index), runtime.device, mirrored))
+        x = to_input(detector, images.gather(index), runtime.device, mirrored)
+        return detector.frozen_features(x)
 
     with evaluating(detector):
         return in_batches(
@@ -144,7 +146,7 @@ class Layer:
     made_by: tuple[Callable[..., Any], ...] = ()
 
 
-FEATURES = Layer("features", lambda d, x: d.features(x), lambda d: d.feature_width * 4)
+FEATURES = Layer("features", lambda d, x: d.frozen_features(x), lambda d: d.feature_width * 4)
 """What is below the head, (B, W) float32."""
 
 
