@@ -59,10 +59,15 @@ class Files(Dataset[tuple[torch.Tensor, int]]):
         return pixels, 0
 
 
+def drained(files: Files) -> DataLoader[tuple[torch.Tensor, int]]:
+    """A DataLoader of an epoch."""
+    torch.manual_seed(0)
+    return DataLoader(files, batch_size=BATCH, shuffle=files.normalised, num_workers=WORKERS)
+
+
 def drain(files: Files) -> None:
     """Read an epoch by a DataLoader."""
-    torch.manual_seed(0)
-    for _ in DataLoader(files, batch_size=BATCH, shuffle=files.normalised, num_workers=WORKERS):
+    for _ in drained(files):
         pass
 
 

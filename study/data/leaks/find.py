@@ -237,10 +237,9 @@ def _cached(catalog: Catalog, images: _Part, source: _Part) -> list[Leak]:
 def _usable(catalog: Catalog, part: _Part) -> _Usable:
     dataset = catalog.dataset(part.name)
     usable = dataset.usable
-    prints = read_prints(dataset, cache=catalog.config.cache, progress=catalog.progress)
-    mine = np.flatnonzero(np.isin(words(usable["split"]), part.splits))
-    rows = usable.select(["id", "label", "group", "pixels"]).take(mine)
-    return _Usable(rows=rows, prints=prints.take(mine))
+    mine = usable.take(np.flatnonzero(np.isin(words(usable["split"]), part.splits)))
+    prints = read_prints(dataset, mine, cache=catalog.config.cache, progress=catalog.progress)
+    return _Usable(rows=mine.select(["id", "label", "group", "pixels"]), prints=prints)
 
 
 def _compare(images: _Usable, source: _Usable, *, same_folder: bool) -> list[Leak]:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -68,18 +69,6 @@ class Prints:
 
     def __len__(self) -> int:
         return len(self.sides)
-
-    def take(self, index: NDArray[np.integer]) -> Prints:
-        """Return the prints at `index`."""
-        starts = np.searchsorted(self.picture, np.arange(len(self) + 1))
-        counts = np.diff(starts)[index]
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Prints(
-            sides=self.sides[index],
-            thumbnail=self.thumbnail[index],
-            picture=np.repeat(np.arange(len(index)), counts),
-            records=self.records[np.repeat(starts[:-1][index], counts) + within],
-        )
 
 
 def without_border(pixels: Pixels) -> Pixels:
@@ -169,9 +158,11 @@ def prints_of(made: Sequence[Parts]) -> Prints:
     )
 
 
-def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) -> Prints:
+def read_prints(
+    dataset: Dataset, images: pa.Table | None = None, *, cache: Path, progress: Progress = quiet
+) -> Prints:
     """Return the prints of a dataset's usable images in the order of its samples; those that are
-    missing are made, and kept.
+    missing are made, and kept. images: some of them alone (rows of `Dataset.usable`).
 
     Raises DataError where a file changed since it was indexed, StoreError where the cache cannot be
     written.
@@ -179,23 +170,33 @@ def read_prints(dataset: Dataset, *, cache: Path, progress: Progress = quiet) ->
     table = PRINTS.rows(
         cache,
         *prints_place(dataset),
-        dataset.usable,
+        dataset.usable if images is None else images,
         partial(_made, dataset.root),
         part=PART,
         progress=progress,
         doing=f"comparing {dataset.name}",
     )
-    sides, thumbnail, records = (
-        table[name].to_pylist() for name in ("sides", "thumbnail", "patches")
-    )
-    counts = [len(one) // RECORD.itemsize for one in records]
-    pixels = np.frombuffer(b"".join(thumbnail), dtype=np.uint8)
+    counts = np.asarray(pc.binary_length(table["patches"])) // RECORD.itemsize
     return Prints(
-        sides=np.frombuffer(b"".join(sides), dtype=np.uint8).reshape(-1, 2),
-        thumbnail=pixels.reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3),
+        sides=_bytes_of(table["sides"]).reshape(-1, 2),
+        thumbnail=_bytes_of(table["thumbnail"]).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3),
         picture=np.repeat(np.arange(len(counts)), counts),
-        records=np.frombuffer(b"".join(records), dtype=RECORD),
+        records=_bytes_of(table["patches"]).view(RECORD),
     )
+
+
+def _bytes_of(column: pa.ChunkedArray) -> Pixels:
+    """The bytes of all values, none of which is null, one after the other."""
+    parts = [np.zeros(0, dtype=np.uint8)]
+    for chunk in column.chunks:
+        start, end = chunk.offset, chunk.offset + len(chunk)
+        if pa.types.is_fixed_size_binary(chunk.type):
+            first, last = start * chunk.type.byte_width, end * chunk.type.byte_width
+        else:
+            offsets = np.frombuffer(chunk.buffers()[1], dtype=np.int32)
+            first, last = offsets[start], offsets[end]
+        parts.append(np.frombuffer(chunk.buffers()[-1] or b"", dtype=np.uint8)[first:last])
+    return np.concatenate(parts)
 
 
 def prints_place(dataset: Dataset) -> tuple[str, str]:

@@ -272,7 +272,7 @@ def test_an_interrupted_comparison_keeps_its_prints(
 
     def interrupted(pixels: Any) -> Any:
         seen.append(1)
-        if len(seen) > 150:
+        if len(seen) > 80:
             raise KeyboardInterrupt
         return real(pixels)
 
@@ -285,7 +285,7 @@ def test_an_interrupted_comparison_keeps_its_prints(
     )
     seen.clear()
     leaks_within(make_catalog(), "d", "train")
-    assert 0 < len(seen) < 300
+    assert 0 < len(seen) < sum(make_catalog().dataset("d").counts()["train"]) - 32
     made = make_catalog().config.cache.glob("prints/*/*/*")
     assert [path.suffix for path in made] == [".rows"]
 
