@@ -14,6 +14,7 @@ library, and torch with it.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -56,8 +57,11 @@ STATUSES = ("local", "cached", "to download", "to rename", "missing")
 # what a configuration may say of the head: by gradient, and on a frozen body
 HIDDEN_LAYER = ("head_width", "head_dropout")
 HEAD_SETTINGS = (*HIDDEN_LAYER, "head", "neighbours", LAYER)
-# families whose frozen bodies may compute in bfloat16: the networks of libraries
-_REDUCED = ("timm_network", "clip", "clip_adapter", "rine_trained")
+# whose frozen bodies may compute in bfloat16: families of networks, and names of backbones
+_OF_LIBRARIES = ("timm_network", "clip", "clip_adapter", "rine_trained")
+_VISION_TRANSFORMER = re.compile(
+    r"(?<![a-z])(?<!tiny_)(vit|deit3?|beit(v2)?|eva(02)?)(?![a-z])", re.IGNORECASE
+)
 
 
 def _timm(backbone: str, tag: str, classifier: str) -> Source:
@@ -413,10 +417,14 @@ def without_head(spec: DetectorSpec) -> DetectorSpec:
 
 
 def reduces_frozen(spec: DetectorSpec) -> bool:
-    """Tell whether the body of a detector may compute in bfloat16 where no fit touches it. Not one
-    with its authors' logits, no spectrum, whose values span many orders, and no code of one's own.
+    """Tell whether the body of a detector may compute in bfloat16 where no fit touches it: vision
+    transformers of libraries.
+
+    Small convolutional networks lose much by it (MobileNetV2 0.35 had features 7 to 21 % off, and
+    EfficientNet-Lite0 6 %) and gain little. None with its authors' logits, no code of one's own.
     """
-    return spec.family in _REDUCED and spec.learner in ("logistic", "gradient")
+    fits = spec.family in _OF_LIBRARIES and spec.learner in ("logistic", "gradient")
+    return fits and _VISION_TRANSFORMER.search(spec.backbone) is not None
 
 
 def body_key(spec: DetectorSpec) -> str:

@@ -61,6 +61,7 @@ def explain(detector: Detector, squares: NDArray[np.uint8]) -> dict[str, Maps]:
             " of its square can be drawn"
         )
     own = _cut_short(copy.deepcopy(detector).cpu().eval().requires_grad_(False))
+    own.frozen_precision = "float32"  # gradients of a map have few digits to lose
     layer = _layer(own)
     most = max(1, min(BATCH, PIXELS // detector.spec.geometry.size_px**2))
     found = {GRAD_CAM: _in_batches(own, squares, most, lambda x: _grad_cam(own, layer, x))}

@@ -9,7 +9,7 @@ both are one trained detector.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from study.analysis.score_set import Aligned
 from study.analysis.weighted_sums import difference
 from study.core.errors import DataError, StoreError
 from study.core.identity import derive_seed
-from study.core.records import NO_DEGRADATION, Scores, TrainedDetector
+from study.core.records import NO_DEGRADATION, Scores
 from study.exporting.onnx_scorer import OnnxScorer
 from study.jobs.score_images import Scorer
 from study.jobs.workspace import FROZEN_PRECISION
@@ -34,7 +34,6 @@ TOLERANCE = 1e-4  # of a logit, and of its size where that is above 1
 # of a family whose features the study itself rounds by more: `spectrum` takes the logarithm of what
 # a Fourier transform in float32 leaves, where the graph has float64
 ROUNDED = {"spectrum": 1e-3}
-REDUCED = 0.05  # where the study's body computes in bfloat16: the graph has float32
 TIMED = 20  # images by which the detector of the study is timed
 Progress = Callable[[str, int, int], None]
 
@@ -97,12 +96,15 @@ def check_models(
         raise StoreError("no test set is scored by this winner; run cross_eval first")
     threads = opened.workspace.threads
     run = {name: OnnxScorer(path, threads=threads) for name, path in models.items()}
-    own = Scorer(opened.store.model_folder(key), unified_px=0)  # originals are unified already
-    own.faces = ""  # and are faces
+    # originals are unified already, and are faces
+    own, exact = (
+        Scorer(opened.store.model_folder(key), unified_px=0, exact=one) for one in (False, True)
+    )
+    own.faces = exact.faces = ""
     found: list[Agreement] = []
     times: dict[str, list[float]] = {name: [] for name in ("study", *models)}
     for cell in cells:
-        found += _on_test_set(opened, cell, run, own, times, most, progress)
+        found += _on_test_set(opened, cell, run, (own, exact), times, most, progress)
     return Checked(
         agreements=tuple(found),
         milliseconds={name: 1000 * median(one) for name, one in times.items()},
@@ -115,11 +117,12 @@ def _on_test_set(
     opened: OpenStudy,
     cell: CellFile,
     run: Mapping[str, OnnxScorer],
-    own: Scorer,
+    scorers: tuple[Scorer, Scorer],
     times: Mapping[str, list[float]],
     most: int | None,
     progress: Progress,
 ) -> list[Agreement]:
+    own, exact = scorers
     scores = opened.store.scores(cell.scores)
     images = opened.workspace.catalog.originals(cell.test_on, "test")
     same = np.array_equal(images.sample_id, scores.sample_id)
@@ -132,15 +135,23 @@ def _on_test_set(
     if most is not None and most < len(index):
         index = np.unique(np.linspace(0, len(index) - 1, most).round().astype(np.int64))
     logits = np.empty((len(run), len(index)))
+    # a graph has float32: it is held against the detector in float32, where the scores are not
+    is_exact = FROZEN_PRECISION not in own.record.provenance
+    expected = scores.logit[index].astype(np.float64)
     for at, read in enumerate(images.readers(index)):
         pixels = read()
         for row, (name, model) in enumerate(run.items()):
             logits[row, at] = _timed(times[name], model.logit, pixels)
         if len(times["study"]) < TIMED:
             _timed(times["study"], lambda one: own.logits([own.squares(one)])[0], pixels)
+        if not is_exact:
+            expected[at] = exact.logits([exact.squares(pixels)])[0]
         progress(f"images of {cell.test_on} checked", at + 1, len(index))
-    tolerance = tolerance_of(own.record)
-    return _agreements(cell.test_on, scores, index, list(run), logits, tolerance)
+    tolerance = tolerance_of(own.record.spec.family)
+    apart = np.abs(logits - expected) / np.maximum(1, np.abs(expected))
+    return _agreements(
+        cell.test_on, scores, index, dict(zip(run, apart, strict=True)), logits, tolerance
+    )
 
 
 def _timed(
@@ -152,18 +163,16 @@ def _timed(
     return found
 
 
-def tolerance_of(record: TrainedDetector) -> float:
+def tolerance_of(family: str) -> float:
     """Return how far a logit may be off, and above 1 what share of it."""
-    if record.provenance.get(FROZEN_PRECISION, "float32") != "float32":
-        return REDUCED
-    return ROUNDED.get(record.spec.family, TOLERANCE)
+    return ROUNDED.get(family, TOLERANCE)
 
 
 def _agreements(
     test_on: str,
     scores: Scores,
     index: NDArray[np.int64],
-    names: Sequence[str],
+    apart: Mapping[str, NDArray[np.float64]],
     logits: NDArray[np.float64],
     tolerance: float,
 ) -> list[Agreement]:
@@ -175,13 +184,12 @@ def _agreements(
         logits=np.vstack([before[None], logits]),
     )
     aucs = held.aucs
-    apart = np.abs(logits - before) / np.maximum(1, np.abs(before))
     return [
         Agreement(
             model=name,
             test_on=test_on,
             images=len(index),
-            largest=float(apart[row].max()),
+            largest=float(apart[name].max()),
             before=aucs[0],
             after=aucs[row + 1],
             change=difference(
@@ -192,5 +200,5 @@ def _agreements(
             ).judged(NOTHING),
             tolerance=tolerance,
         )
-        for row, name in enumerate(names)
+        for row, name in enumerate(apart)
     ]

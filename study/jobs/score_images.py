@@ -30,7 +30,6 @@ from study.detectors.base import Detector
 from study.jobs.cell import load_detector
 from study.jobs.workspace import FACES
 from study.store.store import read_trained
-from study.training.runtime import TorchRuntime
 from study.training.score import evaluating, to_input
 
 if TYPE_CHECKING:
@@ -59,10 +58,11 @@ class Scorer:
     images are then unified, 0 where the study did not unify.
     """
 
-    def __init__(self, folder: Path, *, unified_px: int | None = None) -> None:
+    def __init__(self, folder: Path, *, unified_px: int | None = None, exact: bool = False) -> None:
         """Read the record in a model folder; weights are read when they are needed.
 
-        unified_px: in place of the side of the training images. Raises StoreError where the folder
+        unified_px: in place of the side of the training images. exact: in float32, also what the
+        study computed in bfloat16. Raises StoreError where the folder
         holds no trained detector, ConfigError where it needs faces and they cannot be found here.
         """
         self.record: TrainedDetector = read_trained(folder)
@@ -72,7 +72,7 @@ class Scorer:
         if self.faces:
             check_faces(self.faces)
         self._bias = float(self.record.spec.options.get("bias", 0.0))
-        self._parts = _parts(folder, self.record)
+        self._parts, self._exact = _parts(folder, self.record), exact
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def squares(self, pixels: Pixels, unified_px: int | None = None) -> Squares:
@@ -148,8 +148,8 @@ class Scorer:
     @functools.cached_property
     def _networks(self) -> tuple[Detector, ...]:
         networks = tuple(part.load().to(self._device) for part in self._parts)
-        if TorchRuntime.resolve(self._device).precision == "float32":
-            for network in networks:  # bfloat16 is emulated here, many times as slow
+        if self._exact:
+            for network in networks:
                 network.frozen_precision = "float32"
         return networks
 

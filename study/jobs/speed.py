@@ -27,6 +27,8 @@ def seconds_per_image(spec: DetectorSpec, runtime: TorchRuntime, *, is_trained: 
     runtime.apply()
     detector = _filled(registry.create(spec, 0), runtime.device)
     detector.train(is_trained)
+    if not is_trained and registry.reduces_frozen(spec):
+        detector.frozen_precision = runtime.precision
     # a step of training takes one crop
     size = detector.cut.size_px if is_trained and detector.cut else spec.geometry.size_px
     # what other programs take of a core is no part of how long a step takes on a free one

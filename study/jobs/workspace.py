@@ -97,7 +97,9 @@ def runtime_of(workspace: Workspace) -> TorchRuntime:
 
 
 def scoring_runtime(workspace: Workspace) -> TorchRuntime:
-    """Return the runtime of all scoring, applied: float32, whatever the training was in."""
+    """Return the runtime of all scoring, applied: float32, whatever the training was in. A frozen
+    body computes in its own (`frozen_precision`).
+    """
     runtime = replace(runtime_of(workspace), precision="float32")
     runtime.apply()
     return runtime
@@ -112,8 +114,8 @@ def frozen_by(spec: DetectorSpec, params: Params) -> str:
 
 def frozen_precision(spec: DetectorSpec, params: Params, precision: str) -> str:
     """Return what a detector's body computes in where a configuration does not train it: the
-    study's precision in networks of libraries, float32 in all else. What is trained is always
-    scored in float32.
+    study's precision in vision transformers of libraries, float32 in all else. What is trained is
+    always scored in float32.
     """
     reduced = registry.reduces_frozen(spec) and frozen_by(spec, params)
     return precision if reduced else "float32"
@@ -167,6 +169,7 @@ def provenance() -> dict[str, str]:
         "numpy",
         "scikit-learn",
         "pillow",
+        "simplejpeg",
     )
     versions = {name: metadata.version(name) for name in names}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()

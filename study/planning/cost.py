@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
-from study.core.records import UNTRAINED, DetectorSpec, Geometry, Pairing, Split
+from study.core.records import UNTRAINED, DetectorSpec, Geometry, Pairing, Params, Split
 from study.data.catalog import Catalog, DatasetSummary
 from study.data.file_index import Progress, quiet
 from study.data.names import split_union
@@ -384,15 +385,23 @@ def _features(opened: OpenStudy, datasets: Sequence[DatasetSummary]) -> tuple[in
         for spec in opened.keys.specs.values():
             views = _views(spec)
             looks = crops_of(spec) * int(spec.options.get(LAYERS, 1))
-            body = frozen_body(workspace, spec, partial(registry.create, spec, 0))
-            if body is None or not views:
+            # a schedule that goes on to train the body keeps its head phase's features in float32
+            schedules = registry.schedules_of(spec.name)
+            begun: list[Params] = [{"schedule": one} for one in HEAD_FIRST if one in schedules]
+            bodies = [
+                body
+                for params in (begun if spec.learner == "gradient" else [{}])
+                if (body := frozen_body(workspace, spec, partial(registry.create, spec, 0), params))
+            ]
+            if not bodies or not views:
                 continue
             for split, geometry in packs_of(study, {spec.name: spec}, dataset.name):
                 pack = workspace.catalog.pack_key(dataset.name, split, geometry)
                 cut = cut_of(spec, registry.entry(spec.name))
                 size_px = cut.size_px if cut else geometry.size_px
                 width = registry.n_features(spec.name, size_px)
-                for flip in views if split == "train" else (False,):
+                flips = views if split == "train" else (False,)
+                for body, flip in product(bodies, flips):
                     has = body.store.has(body, pack, runtime_of(workspace), flip=flip)
                     size = dataset.images(split) * width * looks * 4
                     wanted[body.key, pack, flip] = size, has

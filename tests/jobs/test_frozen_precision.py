@@ -111,9 +111,11 @@ def test_all_scores_of_an_untouched_body_are_of_one_precision(
     names = [str(file) for file in sorted((tmp_path / "data" / "mine").rglob("*.png"))][:8]
     new = Scorer(store.model_folder("w")).score(names)
     monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: False)
-    elsewhere = Scorer(store.model_folder("w")).score(names)  # a machine that would emulate it
-    assert not np.array_equal(new, elsewhere)
-    np.testing.assert_allclose(new, elsewhere, rtol=0.1, atol=0.1)
+    elsewhere = Scorer(store.model_folder("w")).score(names)  # a machine that emulates it
+    assert np.array_equal(new, elsewhere)
+    exact = Scorer(store.model_folder("w"), exact=True).score(names)
+    assert not np.array_equal(new, exact)
+    np.testing.assert_allclose(new, exact, rtol=0.1, atol=0.1)
 
 
 @pytest.mark.usefixtures("has_bfloat16")
@@ -133,12 +135,13 @@ def test_which_bodies_compute_in_the_precision_of_the_study() -> None:
     def of(name: str, **params: Any) -> str:
         return frozen_precision(registry.spec_of(name), params, REDUCED)
 
-    assert of("clip_linear") == of("mobilenetv2_035_linear") == REDUCED
-    assert of("mobilenetv2_035", schedule="head") == of("clip_adapter", schedule="head") == REDUCED
-    assert {of("mobilenetv2_035", schedule=one) for one in ("full", "last_stage", "lp_ft")} == {
-        "float32"
-    }
-    # values of many orders; random; those of their authors
+    vit = "timm:vit_tiny_patch16_224.augreg_in21k"
+    assert of("clip_linear") == of("siglip_linear") == of("dinov2_linear") == REDUCED
+    assert of(vit, schedule="head") == of("clip_adapter", schedule="head") == REDUCED
+    assert {of(vit, schedule=one) for one in ("full", "last_stage", "lp_ft")} == {"float32"}
+    # convolutional; values of many orders; random; those of their authors
+    convolutional = ("mobilenetv2_035_linear", "efficientnet_lite0_linear", "open_clip:RN50/openai")
+    assert {of(name, schedule="head") for name in convolutional} == {"float32"}
     assert {of(name) for name in ("spectrum", "npr", "univfd", "gend_clip", "clip_zero_shot")} == {
         "float32"
     }
@@ -146,20 +149,21 @@ def test_which_bodies_compute_in_the_precision_of_the_study() -> None:
 
 
 def test_the_precision_of_an_untouched_body_is_in_the_key(tmp_path: Path) -> None:
-    pairing = Pairing(detector="mobilenetv2_035", train_on="a")
+    vit = "timm:vit_tiny_patch16_224.augreg_in21k"
+    pairing = Pairing(detector=vit, train_on="a")
 
     def keys(precision: str) -> list[str]:
         from study.planning.study_file import parse_study
 
-        table = {"name": "s", "detectors": ["mobilenetv2_035"], "train_on": ["a"]}
+        table = {"name": "s", "detectors": [vit], "train_on": ["a"]}
         study = parse_study({**table, "run": {"precision": precision}}, where="s.toml")
         made = Keys(
             study=study,
-            specs={"mobilenetv2_035": registry.spec_of("mobilenetv2_035")},
+            specs={vit: registry.spec_of(vit)},
             data={"a": "d"},
             epochs={"a": 1},
         )
         found = [made.trial(pairing, 0, {"schedule": one}) for one in ("head", "full")]
-        return [*found, made.probe(pairing, registry.spec_of("mobilenetv2_035_linear"))]
+        return [*found, made.probe(pairing, registry.spec_of("clip_linear"))]
 
     assert not set(keys("float32")) & set(keys(REDUCED))

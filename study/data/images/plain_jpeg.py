@@ -1,5 +1,5 @@
 """Plain JPEG files, which most are, decoded by libjpeg-turbo alone: the pixels of Pillow, in a
-seventh of its time at 32 pixels and half of it at 256.
+fifth of its time at 32 pixels and half of it at 256.
 
 A file is plain if it has nothing but tables, comments, a JFIF header and colour profiles before its
 first scan. Where libjpeg-turbo warns of anything, Pillow decides. So what is refused, and why, is
