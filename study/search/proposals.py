@@ -44,6 +44,11 @@ STARTUP_TRIALS = 4
 would leave a search of a dozen trials almost entirely random."""
 
 
+SHOWN = 250
+"""Trials of a long history that a model is shown: the best 25, and the latest of the others. So a
+proposal costs the same after ten thousand trials."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PastTrial:
     """A trial that has ended. value: what is maximised (source-val AUC); None or NaN for a trial
@@ -74,6 +79,16 @@ def good_trials(n: int) -> int:
     one until there are ten.
     """
     return min(math.ceil(n / 4), 25)
+
+
+def shown_trials(history: Sequence[PastTrial]) -> Sequence[int]:
+    """Return the places of the trials that a model is shown, in their order: at most `SHOWN`."""
+    if len(history) <= SHOWN:
+        return range(len(history))
+    done = [n for n, trial in enumerate(history) if trial.state == TrialState.COMPLETE]
+    best = sorted(done, key=lambda n: (-float(history[n].value or 0), n))[: good_trials(len(done))]
+    others = sorted(set(range(len(history))) - set(best))
+    return sorted([*best, *others[len(best) - SHOWN :]])
 
 
 def _tpe(seed: int) -> BaseSampler:
@@ -160,7 +175,8 @@ def propose(
             study = optuna.create_study(
                 sampler=_MODELS[sampler](generation_seed), direction="maximize"
             )
-            study.add_trials([frozen_trial(space, trial) for trial in history])
+            shown = [history[place] for place in shown_trials(history)]
+            study.add_trials([frozen_trial(space, trial) for trial in shown])
             _ask(study, space, running, len(running))
         return _ask(study, space, first, count)
 

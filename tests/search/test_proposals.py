@@ -11,13 +11,23 @@ import random
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from study.core.records import Params
-from study.search.proposals import SAMPLERS, STARTUP_TRIALS, PastTrial, grid_size, propose
+from study.search import proposals
+from study.search.proposals import (
+    SAMPLERS,
+    SHOWN,
+    STARTUP_TRIALS,
+    PastTrial,
+    grid_size,
+    propose,
+    shown_trials,
+)
 from study.search.remembered import remembered
 from study.search.spaces import WIDE, Parameter, Space, load_space
 
@@ -51,6 +61,37 @@ def test_same_arguments_same_proposals_and_another_seed_others(n: int) -> None:
     assert (
         propose(SPACE, history, count=4, seed=7)[1:] != propose(SPACE, history, count=4, seed=8)[1:]
     )
+
+
+def test_of_a_long_history_the_best_and_the_latest_are_shown() -> None:
+    rng = random.Random(0)
+    values: list[float | None] = [rng.random() for _ in range(400)]
+    values[7] = values[399] = None
+    history = [PastTrial(number=n, params={}, value=v) for n, v in enumerate(values)]
+    shown = list(shown_trials(history))
+    assert len(shown) == len({*shown}) == SHOWN and shown == sorted(shown)
+    ranked = sorted((v, n) for n, v in enumerate(values) if v is not None)
+    best = {n for _, n in ranked[-25:]}
+    assert best <= {*shown}
+    others = [n for n in range(400) if n not in best]
+    assert {*shown} - best == {*others[-225:]}
+    assert list(shown_trials(history[:SHOWN])) == list(range(SHOWN))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_what_is_not_shown_changes_no_proposal(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposals, "SHOWN", 30)
+    monkeypatch.setattr(proposals, "good_trials", lambda n: 5)
+    history = past([0.9 + 0.001 * n if n < 5 else 0.5 for n in range(40)])
+    # the sixth is neither good nor late; the first is the least of the good ones
+    other = history[11].params
+    forgotten = [*history[:5], replace(history[5], params=other), *history[6:]]
+    seen = [replace(history[0], params=other), *history[1:]]
+    first = propose(SPACE, history, count=4, seed=7, sampler=sampler)
+    assert propose(SPACE, forgotten, count=4, seed=7, sampler=sampler) == first
+    assert propose(SPACE, seen, count=4, seed=7, sampler=sampler) != first
 
 
 def test_a_smaller_generation_is_the_beginning_of_a_larger_one() -> None:
