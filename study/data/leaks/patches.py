@@ -10,6 +10,7 @@ frequencies (DCT), of which the gain is taken out and each frequency has its wei
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ def _turns() -> NDArray[np.float32]:
 
 
 TURNS = _turns()
+_BESIDE = slice(RADIUS - 2, 2 - RADIUS)  # where a square fits around, and two pixels more
 
 
 class Patches(NamedTuple):
@@ -95,22 +97,25 @@ def _blurred(grey: Floats, sigma: float) -> Floats:
 
 
 def _strongest(response: Floats, most: int) -> tuple[Ints, Ints, Ints]:
-    """Return (picture, y, x) of the extremes that a square fits around."""
-    from scipy.ndimage import maximum_filter1d
-
+    """Return (picture, y, x) of the extremes that a square fits around, by picture and then the
+    strongest first.
+    """
     strength = np.abs(response)
-    around = maximum_filter1d(maximum_filter1d(strength, 5, axis=1), 5, axis=2)
-    strength[(strength < around) | (strength < LEAST_RESPONSE)] = 0
     inner = strength[:, RADIUS:-RADIUS, RADIUS:-RADIUS]
-    n, _, width = inner.shape
-    if not inner.size:
-        nothing = np.zeros(0, dtype=np.intp)
-        return nothing, nothing, nothing
-    flat = np.ascontiguousarray(inner).reshape(n, -1)
-    places = np.argsort(-flat, axis=1, kind="stable")[:, :most]
-    picture, rank = np.nonzero(np.take_along_axis(flat, places, 1) > 0)
-    y, x = np.divmod(places[picture, rank], width)
-    return picture, y + RADIUS, x + RADIUS
+    around = _largest_of_five(_largest_of_five(strength[:, _BESIDE, _BESIDE], 1), 2)
+    picture, y, x = np.nonzero((inner >= around) & (inner >= LEAST_RESPONSE))
+    value = inner[picture, y, x]
+    order = np.lexsort((x, y, -value, picture))
+    rank = np.arange(len(order)) - np.searchsorted(picture, picture)  # pictures rise in any order
+    kept = order[rank < most]
+    return picture[kept], y[kept] + RADIUS, x[kept] + RADIUS
+
+
+def _largest_of_five(values: Floats, axis: int) -> Floats:
+    """The largest of every five neighbours along an axis, which becomes four shorter."""
+    along = np.moveaxis(values, axis, 0)
+    n = len(along) - 4
+    return np.moveaxis(reduce(np.maximum, [along[at : at + n] for at in range(5)]), 0, axis)
 
 
 def _upright(squares: Floats) -> tuple[Floats, NDArray[np.uint8]]:
