@@ -1,12 +1,14 @@
 """Cost against size: images for prepare, audit and `spectrum`, and trials of a trivial detector.
 
     python -m benchmarks.cost_against_size --folder FOLDER [--images 10000 100000] [--trials 10 100]
+    python -m benchmarks.cost_against_size --folder FOLDER --weights WEIGHTS_ROOT
 
-Images are generated (32 px, JPEG, half of them with a checkerboard). Each step is a command in a
-process of its own: CPU seconds of it and of what it started, and its largest resident memory. Rows
-are kept in FOLDER/rows.jsonl, so that the script goes on where it stopped: a step that is measured
-is not measured again. At the end it prints slopes (of the logarithms, between neighbouring sizes: 1
-is linear) and draws FOLDER/cost_against_size.png.
+Images are generated (32 px, JPEG, half of them with a checkerboard). With --weights there is a
+second study, of a linear probe on a frozen MobileNetV2, which sees them at 224 px: its pack takes
+150 kB an image. Each step is a command in a process of its own: CPU seconds of it and of what it
+started, and its largest resident memory. Rows are kept in FOLDER/rows.jsonl, so that the script
+goes on where it stopped: a step that is measured is not measured again. At the end it prints slopes
+(of the logarithms, between neighbouring sizes: 1 is linear) and draws FOLDER/cost_against_size.png.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from typing import Any
 from benchmarks.goals import LIMIT, PROJECT, Goal, Options, Row, median_of
 
 STEPS = ("prepare", "audit", "sweep", "cross_eval")
+FROZEN = ("frozen sweep", "frozen cross_eval")
 SIDE, QUALITY = 32, 90
-STUDY = """name = "size"
-detectors = ["spectrum"]
+STUDY = """name = "{detector}"
+detectors = ["{detector}"]
 train_on = ["made"]
 test_on = ["made"]
 [budget]
@@ -38,8 +41,7 @@ seeds = 1
 default_winners = false
 replicates = 0
 null_models = 0
-[detector.spectrum]
-size_px = 32
+{fixed}
 [data]
 root = "{root}"
 """
@@ -83,15 +85,28 @@ def measured(command: list[str]) -> dict[str, float]:
     }
 
 
-def images(folder: Path, n: int, step: str) -> dict[str, float]:
-    """Measure a step on so many images, in the results of the steps before it."""
+def images(folder: Path, n: int, step: str, weights: Path | None = None) -> dict[str, float]:
+    """Measure a step on so many images, in the results of the steps before it. weights: of frozen
+    networks.
+    """
     here = folder / str(n)
     root = here / "data"
     generate(root / "made", n)
-    file = here / "size.toml"
-    file.write_text(STUDY.format(root=root), encoding="utf-8")
-    words = [sys.executable, "-m", f"study.{step}", str(file), "--results", str(here / "results")]
-    return measured([*words, *(["--local"] if step in ("sweep", "cross_eval") else [])])
+    frozen, _, command = step.rpartition(" ")
+    detector = "mobilenetv2_035_linear" if frozen else "spectrum"
+    fixed = "" if frozen else "[detector.spectrum]\nsize_px = 32"
+    file = here / f"{detector}.toml"
+    file.write_text(STUDY.format(root=root, detector=detector, fixed=fixed), encoding="utf-8")
+    words = [
+        sys.executable,
+        "-m",
+        f"study.{command}",
+        str(file),
+        "--results",
+        str(here / "results"),
+    ]
+    words += ["--local"] if command in ("sweep", "cross_eval") else []
+    return measured([*words, *(["--weights-root", str(weights)] if frozen else [])])
 
 
 def trials(n: int) -> dict[str, float]:
@@ -190,18 +205,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cost")
     parser.add_argument("--images", type=int, nargs="*", default=[10_000, 100_000])
     parser.add_argument("--trials", type=int, nargs="*", default=[10, 100, 1000, 10_000])
+    parser.add_argument("--weights", type=Path, help="root of the weights of frozen networks")
     options = parser.parse_args()
     folder = options.folder.resolve()
+    steps = (*STEPS, *(FROZEN if options.weights else ()))
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "rows.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     done = {(row["step"], row["n"]) for row in rows}
-    todo = [(step, n) for n in sorted(options.images) for step in STEPS]
+    todo = [(step, n) for n in sorted(options.images) for step in steps]
     todo += [("trials", n) for n in sorted(options.trials)]
     for step, n in todo:
         if (step, n) in done:
             continue
-        taken = trials(n) if step == "trials" else images(folder, n, step)
+        taken = trials(n) if step == "trials" else images(folder, n, step, options.weights)
         row = {"step": step, "n": n, **taken, "load": os.getloadavg()[0]}
         rows.append(row)
         with file.open("a", encoding="utf-8") as opened:
@@ -212,7 +229,7 @@ def main() -> None:
         end="",
     )
     print(f"{'slope':>8}{'kB more each':>14}")
-    for step in (*STEPS, "trials"):
+    for step in (*STEPS, *FROZEN, "trials"):
         found = [row for row in rows if row["step"] == step]
         print("\n".join(slopes(found, f"load {found[0]['load']:.1f}" if found else "")))
     draw(rows, folder / "cost_against_size.png")
