@@ -31,7 +31,7 @@ from study.training.recipe import Recipe
 from study.training.runtime import TorchRuntime
 
 NAME, GMAC = "vit_base_patch32_224", 4.41  # of an image, as timm's results say
-IMAGES, TRIALS, EPOCHS, DETECTORS = 192, 20, 10, 4
+IMAGES, TRIALS, EPOCHS, DETECTORS = 96, 20, 10, 4
 
 
 class World:
