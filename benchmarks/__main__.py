@@ -43,8 +43,8 @@ REASONS = {
     "G7": "as G1: the norms and activations of a ResNet at 32 px read and write memory.",
     "G12": "a study is five processes that each import torch or MLflow: a third of the CPU seconds."
     " The audit, MLflow's database, figures and the page are another half. The script has none.",
-    "G14": "TPE is shown the trials before, 250 at most: up to the 250th a trial costs more than the"
-    " one before it, and from there on the same.",
+    "G14": "TPE is shown the trials before, 250 at most: up to the 250th a trial costs more than"
+    " the one before it, and from there on the same.",
 }
 
 
