@@ -36,7 +36,7 @@ REASONS = {
     "G3": "at 32 px a row is 3 kB, copied one by one, where the limit copies one block. At 224 px"
     " nine tenths of the time are the float32 batch of 38 MB, whose pages are new.",
     "G4": "the same decoding is in both. The pack also checks each file's SHA-256 and writes the"
-    " pixels: at 32 px half of the time is the kernel's, for pages of the file.",
+    " pixels: at 32 px a third of the time is the kernel's, for the pages of that file.",
     "G5": "as G1.",
     "G6": "of 53 us that a replicate of a column takes, 24 are one running sum over 10,000 reals,"
     " in which each addition waits for the one before.",
