@@ -27,14 +27,14 @@ ELSEWHERE = {
 }
 
 
-# why a goal that is not met is not, by its profile; printed where it is missed
+# why a goal that is not met is not, as far as was counted or profiled. Printed where it is missed.
 REASONS = {
-    "G1": "a machine that multiplies tiles of bfloat16 (AMX) is fast at products alone. Of the"
-    " forward two thirds are norms, softmax, GELU and the casts of autocast, and its pack counts.",
+    "G1": "a machine that multiplies tiles of bfloat16 (AMX) is fast at products alone. Two"
+    " thirds of the forward are beside them: norms, softmax, GELU, the casts of autocast.",
     "G2": "a step has 32 images, so a weight takes part in 64 multiplications, while the gradient,"
     " both moments and the weight itself are read and written. Memory is the limit, not products.",
     "G3": "at 32 px a row is 3 kB, copied one by one, where the limit copies one block. At 224 px"
-    " nine tenths of the time are the float32 batch of 38 MB, whose pages are new.",
+    " nine tenths of the time go into the float32 batch of 38 MB, one tenth into the gather.",
     "G4": "the same decoding is in both. The pack also checks each file's SHA-256 and writes the"
     " pixels: at 32 px a third of the time is the kernel's, for the pages of that file.",
     "G5": "as G1.",
@@ -42,7 +42,7 @@ REASONS = {
     " in which each addition waits for the one before.",
     "G7": "as G1: the norms and activations of a ResNet at 32 px read and write memory.",
     "G12": "a study is five processes that each import torch or MLflow: a third of the CPU seconds."
-    " The audit, MLflow's database, figures and the page are another half. The script has none.",
+    " The audit, MLflow's database, figures and the page are nearly half. The script has none.",
     "G14": "TPE is shown the trials before, 250 at most: up to the 250th a trial costs more than"
     " the one before it, and from there on the same.",
 }
@@ -187,7 +187,7 @@ def _machine() -> str:
     if lines.is_file():
         found = [line for line in lines.read_text().splitlines() if line.startswith("model name")]
         name = found[0].partition(":")[2].strip() if found else name
-    return f"{name}, {os.cpu_count()} cores; load average before the start: {_load()}"
+    return f"{name}, {os.cpu_count()} cores, load average before the start: {_load()}"
 
 
 def _ratio(value: float | None) -> str:
@@ -235,7 +235,7 @@ def _table(
             "Written by `python -m benchmarks`. CPU seconds, with those of the wall in brackets.",
             "Ratios are of CPU seconds: the peer's and the limit's, over the project's.",
             "",
-            f"{machine}; {after}; {options.rounds} round(s).",
+            f"{machine}, {after}, {options.rounds} round(s).",
             "",
             head,
             "|---" * 10 + "|",

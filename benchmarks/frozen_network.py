@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.frozen_boundary import Network
 from benchmarks.goals import LIMIT, PEER, PROJECT, Goal, Options, Row, Way, in_turn
-from benchmarks.packs import LARGE, Files, Place, drained, make
+from benchmarks.packs import LARGE, Files, Place, loader_of, make
 from study.data.catalog import Catalog, DataConfig
 from study.training.features import FeatureStore, FrozenBody, compute_features, head_logits
 from study.training.head_stack import Head, train_heads
@@ -77,7 +77,7 @@ class World:
     @torch.no_grad()
     def notebook(self) -> None:
         """One look at each image, decoded anew, with a linear head."""
-        for pixels, _ in drained(self.files):
+        for pixels, _ in loader_of(self.files):
             self.network.classify(self.network.features(pixels))
 
     def forward(self) -> None:
@@ -121,5 +121,5 @@ def _row(
     wanted: float,
 ) -> Row:
     ways = {PROJECT: Way(partial(way, precision)), PEER: Way(world.notebook, times=times)}
-    note = f"{len(world.images)} images; of the peer one look at each, times {times}"
+    note = f"{len(world.images)} images, of the peer one look at each, times {times}"
     return Row(name=precision, taken=in_turn(ways, rounds), peer_goal=wanted, note=note)

@@ -59,7 +59,7 @@ class Files(Dataset[tuple[torch.Tensor, int]]):
         return pixels, 0
 
 
-def drained(files: Files) -> DataLoader[tuple[torch.Tensor, int]]:
+def loader_of(files: Files) -> DataLoader[tuple[torch.Tensor, int]]:
     """A DataLoader of an epoch."""
     torch.manual_seed(0)
     return DataLoader(files, batch_size=BATCH, shuffle=files.normalised, num_workers=WORKERS)
@@ -67,7 +67,7 @@ def drained(files: Files) -> DataLoader[tuple[torch.Tensor, int]]:
 
 def drain(files: Files) -> None:
     """Read an epoch by a DataLoader."""
-    for _ in drained(files):
+    for _ in loader_of(files):
         pass
 
 

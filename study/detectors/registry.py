@@ -57,7 +57,8 @@ STATUSES = ("local", "cached", "to download", "to rename", "missing")
 # what a configuration may say of the head: by gradient, and on a frozen body
 HIDDEN_LAYER = ("head_width", "head_dropout")
 HEAD_SETTINGS = (*HIDDEN_LAYER, "head", "neighbours", LAYER)
-# whose frozen bodies may compute in bfloat16: families of networks, and names of backbones
+# whose frozen bodies may compute in bfloat16: families of networks, and names of backbones, so that
+# a key needs no network
 _OF_LIBRARIES = ("timm_network", "clip", "clip_adapter", "rine_trained")
 _VISION_TRANSFORMER = re.compile(
     r"(?<![a-z])(?<!tiny_)(vit|deit3?|beit(v2)?|eva(02)?)(?![a-z])", re.IGNORECASE

@@ -13,18 +13,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from study.core.records import Pairing, Trial
+from study.core.records import Pairing
 from study.detectors import registry
 from study.detectors.base import Detector
 from study.jobs.cell import CellJob, load_detector, run_cell, score_cell
 from study.jobs.score_images import Scorer
-from study.jobs.winner import WinnerJob, run_winner
-from study.jobs.workspace import TRAINED_ON, Workspace, frozen_precision, open_catalog
+from study.jobs.winner import WinnerJob
+from study.jobs.workspace import Workspace, frozen_precision, open_catalog
 from study.planning.keys import Keys
+from study.planning.study_file import parse_study
 from study.store.store import Store
 from study.training import features, runtime
 from tests.contract.stand_ins import make_case
-from tests.jobs.test_trial_and_winner import small_workspace
+from tests.jobs.test_trial_and_winner import small_workspace, won
 
 REDUCED = "bfloat16"
 
@@ -41,19 +42,7 @@ def winner(
     """Train a winner of a small network in bfloat16."""
     case = make_case(name, tmp_path, patch)
     workspace = replace(small_workspace(tmp_path, case.folder), precision=REDUCED)
-    trial = Trial(
-        key="w",
-        pairing=Pairing(detector=case.name, train_on="mine"),
-        number=-1,
-        params=params,
-        seed=0,
-        epochs=2,
-    )
-    data_key = open_catalog(workspace.data, firewall=True).key("mine", TRAINED_ON)
-    parts = {"workspace": workspace, "spec": case.resolve(), "trial": trial, "data_key": data_key}
-    job = WinnerJob(**parts, winner_seed=0, winner_trial=0)
-    run_winner(job)
-    return job
+    return won(case, workspace, params, epochs=2)
 
 
 def pixels_of(workspace: Workspace, job: WinnerJob, split: Any) -> NDArray[np.uint8]:
@@ -148,22 +137,24 @@ def test_which_bodies_compute_in_the_precision_of_the_study() -> None:
     assert frozen_precision(registry.spec_of("clip_linear"), {}, "float32") == "float32"
 
 
-def test_the_precision_of_an_untouched_body_is_in_the_key(tmp_path: Path) -> None:
+def test_the_precision_of_an_untouched_body_is_in_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside that of training, which all trials have in theirs and a probe has not."""
     vit = "timm:vit_tiny_patch16_224.augreg_in21k"
     pairing = Pairing(detector=vit, train_on="a")
 
-    def keys(precision: str) -> list[str]:
-        from study.planning.study_file import parse_study
-
+    def keys(precision: str) -> tuple[str, str, str]:
         table = {"name": "s", "detectors": [vit], "train_on": ["a"]}
         study = parse_study({**table, "run": {"precision": precision}}, where="s.toml")
-        made = Keys(
-            study=study,
-            specs={vit: registry.spec_of(vit)},
-            data={"a": "d"},
-            epochs={"a": 1},
-        )
-        found = [made.trial(pairing, 0, {"schedule": one}) for one in ("head", "full")]
-        return [*found, made.probe(pairing, registry.spec_of("clip_linear"))]
+        specs = {vit: registry.spec_of(vit)}
+        made = Keys(study=study, specs=specs, data={"a": "d"}, epochs={"a": 1})
+        head, full = (made.trial(pairing, 0, {"schedule": one}) for one in ("head", "full"))
+        return head, full, made.probe(pairing, registry.spec_of("clip_linear"))
 
-    assert not set(keys("float32")) & set(keys(REDUCED))
+    plain, reduced = keys("float32"), keys(REDUCED)
+    assert not {*plain} & {*reduced}
+    monkeypatch.setattr(registry, "reduces_frozen", lambda spec: False)
+    assert keys("float32") == plain
+    before = keys(REDUCED)
+    assert before[0] != reduced[0] and before[1] == reduced[1] and before[2] == plain[2]

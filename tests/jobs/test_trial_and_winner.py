@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from study.core.errors import ConfigError
-from study.core.records import EpochRecord, Pairing, Trial, TrialResult
+from study.core.records import EpochRecord, Pairing, Params, Trial, TrialResult
 from study.data.catalog import DataConfig
 from study.detectors import registry
 from study.detectors.base import Detector
@@ -33,7 +33,7 @@ from study.training.process_group import ALONE, ProcessGroup
 from study.training.runtime import TorchRuntime
 from study.training.score import score
 from study.training.session import FitResult
-from tests.contract.stand_ins import make_case
+from tests.contract.stand_ins import Case, make_case
 from tests.factories import write_dataset
 from tests.training.fakes import tiny
 
@@ -161,6 +161,28 @@ def small_workspace(tmp_path: Path, weights_root: Path | None = None) -> Workspa
     )
 
 
+def won(case: Case, workspace: Workspace, params: Params, *, epochs: int) -> WinnerJob:
+    """Train a winner of a small network, `w`, and return its job."""
+    trial = Trial(
+        key="w",
+        pairing=Pairing(detector=case.name, train_on="mine"),
+        number=-1,
+        params=params,
+        seed=0,
+        epochs=epochs,
+    )
+    job = WinnerJob(
+        workspace=workspace,
+        spec=case.resolve(),
+        trial=trial,
+        data_key=open_catalog(workspace.data, firewall=True).key("mine", TRAINED_ON),
+        winner_seed=0,
+        winner_trial=0,
+    )
+    run_winner(job)
+    return job
+
+
 def kept_winner(workspace: Workspace, epochs: int) -> WinnerJob:
     """Train a network with BatchNorm and keep its epochs."""
     spec = registry.resolve("resnet18_scratch", options={"size_px": 16}, weights_root=None)
@@ -264,25 +286,7 @@ def test_a_winner_knows_its_head_and_its_weights_hold_what_it_learned(
         "head_width": 6,
         "head_dropout": 0.5,
     }
-    trial = Trial(
-        key="w",
-        pairing=Pairing(detector=case.name, train_on="mine"),
-        number=-1,
-        params=params,
-        seed=0,
-        epochs=1,
-    )
-    data_key = catalog.key("mine", TRAINED_ON)
-    run_winner(
-        WinnerJob(
-            workspace=workspace,
-            spec=case.resolve(),
-            trial=trial,
-            data_key=data_key,
-            winner_seed=0,
-            winner_trial=0,
-        )
-    )
+    won(case, workspace, params, epochs=1)
     store = Store(workspace.results, "s")
     assert store.model("w").spec == replace(
         case.resolve(), options={"head_width": 6, "head_dropout": 0.5}

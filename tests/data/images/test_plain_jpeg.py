@@ -24,7 +24,7 @@ def by_pillow(data: bytes) -> NDArray[np.uint8] | None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.array(image.convert("RGB"))
-    except Exception:
+    except Exception:  # its plugins raise OSError, SyntaxError, struct.error and more
         return None
 
 
